@@ -1,0 +1,42 @@
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSON, JSONSchemaProps,
+};
+use kube::CustomResourceExt;
+use serde_json::json;
+
+use crate::ReleaseLifecycle;
+
+/// The definition of the custom resource, as it stands in `crds/`.
+pub fn crd() -> CustomResourceDefinition {
+    let mut crd = ReleaseLifecycle::crd();
+    for version in &mut crd.spec.versions {
+        let schema = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut());
+        let Some(schema) = schema else { continue };
+        drop_unsigned_formats(schema);
+        let status = schema.properties.as_mut().and_then(|properties| properties.get_mut("status"));
+        if let Some(status) = status {
+            // So that a new object, whose generation is 1, never counts as observed.
+            status.default = Some(JSON(json!({"observedGeneration": -1})));
+        }
+    }
+    crd
+}
+
+/// The API server warns of formats that it does not know, such as `uint`.
+fn drop_unsigned_formats(schema: &mut JSONSchemaProps) {
+    if schema.format.as_deref().is_some_and(|format| format.starts_with("uint")) {
+        schema.format = None;
+    }
+    for property in schema.properties.iter_mut().flat_map(|properties| properties.values_mut()) {
+        drop_unsigned_formats(property);
+    }
+    if let Some(items) = &mut schema.items {
+        use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::JSONSchemaPropsOrArray;
+        match items {
+            JSONSchemaPropsOrArray::Schema(schema) => drop_unsigned_formats(schema),
+            JSONSchemaPropsOrArray::Schemas(schemas) => {
+                schemas.iter_mut().for_each(drop_unsigned_formats);
+            }
+        }
+    }
+}

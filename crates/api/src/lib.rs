@@ -1,0 +1,12 @@
+//! The custom resource `ReleaseLifecycle`, and every label and annotation that the operator uses.
+
+mod crd;
+pub mod names;
+#[expect(unreachable_pub, reason = "KubeSchema makes a private copy of each struct")]
+mod resource;
+#[expect(unreachable_pub, reason = "as above")]
+mod status;
+
+pub use crd::crd;
+pub use resource::{Hooks, ReleaseLifecycle, ReleaseLifecycleSpec, Source};
+pub use status::{ReleaseLifecycleStatus, set_conditions};

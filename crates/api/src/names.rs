@@ -1,0 +1,29 @@
+//! Labels, annotations and other names that stand in the cluster. They are never renamed.
+
+/// Label: the UID of the custom resource, on every hook object. Nothing carries ownerReferences:
+/// a foreground deletion would have the garbage collector kill a running hook.
+pub const UID_LABEL: &str = "releaselifecycle.dev/uid";
+/// Label: the name of the custom resource, on every hook object.
+pub const NAME_LABEL: &str = "releaselifecycle.dev/name";
+/// Label: the revision whose operation made the hook object.
+pub const REVISION_LABEL: &str = "releaselifecycle.dev/revision";
+/// Label: the hook event at which the hook object runs. Helm knows it as an annotation only.
+pub const HOOK_LABEL: &str = "helm.sh/hook";
+/// Annotation: the run id `<operation>/<index in the plan>/<attempt>`.
+pub const RUN_ANNOTATION: &str = "releaselifecycle.dev/run";
+/// Annotation: the custom resource as `<namespace>/<name>`, on hook objects and on their Pods.
+pub const OWNER_ANNOTATION: &str = "releaselifecycle.dev/owner";
+/// Annotation: whether a hook object may start, [`HELD`] or [`OPEN`].
+pub const GATE_ANNOTATION: &str = "releaselifecycle.dev/gate";
+/// Value of [`GATE_ANNOTATION`]: created, its UID not journalled yet.
+pub const HELD: &str = "held";
+/// Value of [`GATE_ANNOTATION`]: started.
+pub const OPEN: &str = "open";
+/// The scheduling gate that holds a hook Pod back.
+pub const SCHEDULING_GATE: &str = "releaselifecycle.dev/held";
+
+/// Who writes a release's objects. Helm's own name, so that `helm upgrade` goes on without
+/// conflicts where the operator left off.
+pub const FIELD_MANAGER: &str = "helm";
+/// Who writes the custom resource's status.
+pub const STATUS_MANAGER: &str = "releaselifecycle-controller";

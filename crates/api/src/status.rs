@@ -1,0 +1,136 @@
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::KubeSchema;
+use lifecycle::{
+    conditions,
+    journal::{HookStatus, Journal, Operation},
+};
+use serde::{Deserialize, Serialize};
+
+/// What the operator did and saw.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReleaseLifecycleStatus {
+    /// The generation that the conditions speak of; -1 before the operator saw the object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+
+    /// Ready sums up. Reconciling and Stalled are there only while true.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+
+    /// The deployed revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<i32>,
+
+    /// The running or the last operation: the journal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation: Option<Operation>,
+
+    /// The hooks of that operation, in the order in which they run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["index".into()]))]
+    pub hooks: Vec<HookStatus>,
+}
+
+impl ReleaseLifecycleStatus {
+    /// The journal, if there ever was an operation.
+    pub fn journal(&self) -> Option<Journal> {
+        let operation = self.operation.clone()?;
+        Some(Journal { operation, hooks: self.hooks.clone() })
+    }
+
+    /// Keeps `journal`.
+    pub fn set_journal(&mut self, journal: Journal) {
+        self.operation = Some(journal.operation);
+        self.hooks = journal.hooks;
+    }
+}
+
+/// Replaces the conditions by `wanted`. A transition time moves only where a status does;
+/// `Released` stays as it was where `wanted` does not speak of it.
+pub fn set_conditions(
+    current: &mut Vec<Condition>,
+    wanted: Vec<conditions::Condition>,
+    generation: i64,
+    now: Timestamp,
+) {
+    let old = std::mem::take(current);
+    let find = |type_: &str| old.iter().find(|condition| condition.type_ == type_);
+    if !wanted.iter().any(|condition| condition.type_ == conditions::RELEASED) {
+        current.extend(find(conditions::RELEASED).cloned());
+    }
+    for condition in wanted {
+        let since = find(condition.type_)
+            .filter(|before| before.status == condition.status)
+            .map_or(Time(now), |before| before.last_transition_time.clone());
+        current.push(Condition {
+            type_: condition.type_.to_owned(),
+            status: condition.status.to_owned(),
+            reason: condition.reason,
+            message: truncate(condition.message),
+            observed_generation: Some(generation),
+            last_transition_time: since,
+        });
+    }
+    current.sort_by_key(|condition| rank(&condition.type_));
+}
+
+/// Kubernetes takes 32768 characters; nobody reads so many.
+fn truncate(mut message: String) -> String {
+    const LIMIT: usize = 4096;
+    if message.len() > LIMIT {
+        message.truncate(message.floor_char_boundary(LIMIT));
+        message.push('…');
+    }
+    message
+}
+
+fn rank(type_: &str) -> usize {
+    [conditions::READY, conditions::RECONCILING, conditions::STALLED, conditions::RELEASED]
+        .iter()
+        .position(|known| *known == type_)
+        .unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted(type_: &'static str, status: &'static str) -> conditions::Condition {
+        conditions::Condition {
+            type_,
+            status,
+            reason: "Reason".to_owned(),
+            message: "A message.".to_owned(),
+        }
+    }
+
+    #[test]
+    fn the_transition_time_moves_only_with_the_status() {
+        let at = |seconds| Timestamp::from_second(seconds).unwrap();
+        let mut current = Vec::new();
+        set_conditions(&mut current, vec![wanted("Ready", "Unknown")], 1, at(1));
+        set_conditions(&mut current, vec![wanted("Ready", "Unknown")], 2, at(2));
+        assert_eq!(current[0].last_transition_time, Time(at(1)));
+        assert_eq!(current[0].observed_generation, Some(2));
+        set_conditions(&mut current, vec![wanted("Ready", "True")], 2, at(3));
+        assert_eq!(current[0].last_transition_time, Time(at(3)));
+    }
+
+    #[test]
+    fn released_stays_until_it_is_spoken_of() {
+        let mut current = Vec::new();
+        let now = Timestamp::UNIX_EPOCH;
+        set_conditions(
+            &mut current,
+            vec![wanted("Released", "True"), wanted("Stalled", "True")],
+            1,
+            now,
+        );
+        set_conditions(&mut current, vec![wanted("Ready", "Unknown")], 2, now);
+        let types: Vec<_> = current.iter().map(|condition| condition.type_.as_str()).collect();
+        assert_eq!(types, ["Ready", "Released"]);
+    }
+}

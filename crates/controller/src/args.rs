@@ -1,0 +1,52 @@
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{Parser, ValueEnum};
+
+/// The ReleaseLifecycle operator: runs Helm's hooks around installs and upgrades, durably.
+///
+/// Inside a cluster it uses its Pod's ServiceAccount; outside, the current kube context.
+#[derive(Parser, Debug)]
+#[command(name = "releaselifecycle-controller", version)]
+pub(crate) struct Args {
+    /// Path of a kubeconfig; default: in the cluster its own, else $KUBECONFIG or ~/.kube/config
+    #[arg(long, env = "RELEASELIFECYCLE_KUBECONFIG")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+
+    /// Serve ReleaseLifecycles of this namespace only; default: of all
+    #[arg(long, env = "RELEASELIFECYCLE_NAMESPACE")]
+    pub(crate) namespace: Option<String>,
+
+    /// ServiceAccount of the object's namespace to act as where spec.serviceAccountName is absent
+    #[arg(
+        long,
+        env = "RELEASELIFECYCLE_DEFAULT_SERVICE_ACCOUNT",
+        conflicts_with = "single_tenant"
+    )]
+    pub(crate) default_service_account: Option<String>,
+
+    /// Act as the operator itself where spec.serviceAccountName is absent
+    #[arg(long, env = "RELEASELIFECYCLE_SINGLE_TENANT")]
+    pub(crate) single_tenant: bool,
+
+    /// Address of /livez, /readyz and /metrics
+    #[arg(long, env = "RELEASELIFECYCLE_LISTEN", default_value = "0.0.0.0:8080")]
+    pub(crate) listen: SocketAddr,
+
+    /// How many releases are worked on at once; a running hook does not count
+    #[arg(long, env = "RELEASELIFECYCLE_CONCURRENCY", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) concurrency: u16,
+
+    /// Format of the log on standard error
+    #[arg(long, env = "RELEASELIFECYCLE_LOG_FORMAT", default_value = "text")]
+    pub(crate) log_format: LogFormat,
+
+    /// Which log lines are written, such as `info` or `controller=debug,info`
+    #[arg(long, env = "RELEASELIFECYCLE_LOG", default_value = "info")]
+    pub(crate) log: String,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}

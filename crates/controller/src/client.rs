@@ -1,0 +1,113 @@
+//! The one way to the API server: every call has a deadline, is counted, and its errors are put
+//! into the few classes that make a difference.
+
+use std::{future::Future, time::Duration};
+
+use kube::core::Status;
+use thiserror::Error;
+
+use crate::metrics::Metrics;
+
+/// Longer than the API server's own admission deadline of 30 s.
+const DEADLINE: Duration = Duration::from_secs(40);
+
+/// A call that failed: what was tried, and what came back.
+#[derive(Debug, Error)]
+#[error("{what}: {cause}")]
+pub(crate) struct ApiError {
+    pub(crate) what: String,
+    pub(crate) cause: Cause,
+}
+
+/// Why a call failed.
+#[derive(Debug, Error)]
+pub(crate) enum Cause {
+    #[error("it does not exist")]
+    NotFound,
+    #[error("it exists already")]
+    AlreadyExists,
+    /// The object changed since it was read, or a precondition did not hold.
+    #[error("{0}")]
+    Conflict(String),
+    /// Nothing but a change by a user helps.
+    #[error("{message}")]
+    Refused { code: u16, message: String },
+    /// Waiting may help.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+impl ApiError {
+    pub(crate) fn is_not_found(&self) -> bool {
+        matches!(self.cause, Cause::NotFound)
+    }
+
+    pub(crate) fn is_forbidden(&self) -> bool {
+        matches!(self.cause, Cause::Refused { code: 403, .. })
+    }
+}
+
+/// What a call does to the cluster; a label of the metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    Read,
+    Write,
+}
+
+/// Awaits `call` under the deadline. Nothing is repeated here: a request whose answer was lost is
+/// looked for by the next reconciliation.
+pub(crate) async fn call<T>(
+    metrics: &Metrics,
+    access: Access,
+    what: impl Into<String>,
+    call: impl Future<Output = kube::Result<T>>,
+) -> Result<T, ApiError> {
+    let answer = tokio::time::timeout(DEADLINE, call).await;
+    let result = match answer {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(cause(error)),
+        Err(_) => Err(Cause::Unavailable(format!("no answer within {} s", DEADLINE.as_secs()))),
+    };
+    if access == Access::Write {
+        metrics.api_write(result.as_ref().err());
+    }
+    result.map_err(|cause| ApiError { what: what.into(), cause })
+}
+
+/// `None` where the object does not exist.
+pub(crate) fn optional<T>(result: Result<T, ApiError>) -> Result<Option<T>, ApiError> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn cause(error: kube::Error) -> Cause {
+    let kube::Error::Api(status) = error else {
+        return Cause::Unavailable(chain(&error));
+    };
+    let Status { code, reason, message, .. } = *status;
+    match (code, reason.as_str()) {
+        (404, _) => Cause::NotFound,
+        (409, "AlreadyExists") => Cause::AlreadyExists,
+        (409, _) => Cause::Conflict(message),
+        (400 | 403 | 405 | 413 | 415 | 422, _) => Cause::Refused { code, message },
+        _ => Cause::Unavailable(format!("{message} ({code})")),
+    }
+}
+
+/// The whole story, since kube's own texts leave out the source.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        source = error.source();
+    }
+    text
+}

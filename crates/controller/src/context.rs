@@ -1,0 +1,91 @@
+use std::{collections::HashMap, sync::Arc, sync::Mutex};
+
+use lifecycle::{decide::Evidence, plan::Plan};
+
+use crate::{
+    backoff::Backoff, identity::Clients, kinds::Kinds, metrics::Metrics, observe::Culprit,
+    report::Reporter, sweep::Held,
+};
+
+/// What every reconciliation shares. Nothing here is lost with the process but back-off counters
+/// and caches.
+pub(crate) struct Context {
+    pub(crate) clients: Clients,
+    pub(crate) kinds: Kinds,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) reporter: Reporter,
+    pub(crate) backoff: Backoff,
+    pub(crate) tenancy: Tenancy,
+    pub(crate) running: Running,
+    pub(crate) held: Held,
+}
+
+impl Context {
+    pub(crate) fn new(
+        clients: Clients,
+        metrics: Arc<Metrics>,
+        reporter: Reporter,
+        tenancy: Tenancy,
+    ) -> Self {
+        Self {
+            clients,
+            kinds: Kinds::default(),
+            metrics,
+            reporter,
+            backoff: Backoff::default(),
+            tenancy,
+            running: Running::default(),
+            held: Held::default(),
+        }
+    }
+}
+
+/// As whom a release is worked on that names no ServiceAccount.
+#[derive(Clone, Debug)]
+pub(crate) enum Tenancy {
+    /// Refused: it has to name one.
+    Named,
+    /// As this ServiceAccount of its namespace.
+    Default(String),
+    /// As the operator.
+    Single,
+}
+
+/// Caches of running operations, by the UID of their object.
+#[derive(Default)]
+pub(crate) struct Running {
+    /// The plan and its digest, by which it is known to be the right one.
+    plans: Mutex<HashMap<String, (String, Arc<Plan>)>>,
+    /// The evidence that was taken last, and of what.
+    evidence: Mutex<HashMap<String, (Culprit, Evidence)>>,
+}
+
+impl Running {
+    pub(crate) fn plan(&self, uid: &str, digest: &str) -> Option<Arc<Plan>> {
+        let plans = lock(&self.plans);
+        plans.get(uid).filter(|(known, _)| known == digest).map(|(_, plan)| Arc::clone(plan))
+    }
+
+    pub(crate) fn keep_plan(&self, uid: &str, digest: &str, plan: &Arc<Plan>) {
+        lock(&self.plans).insert(uid.to_owned(), (digest.to_owned(), Arc::clone(plan)));
+    }
+
+    pub(crate) fn evidence(&self, uid: &str, culprit: &Culprit) -> Option<Evidence> {
+        let evidence = lock(&self.evidence);
+        evidence.get(uid).filter(|(known, _)| known == culprit).map(|(_, found)| found.clone())
+    }
+
+    pub(crate) fn keep_evidence(&self, uid: &str, culprit: Culprit, evidence: Evidence) {
+        lock(&self.evidence).insert(uid.to_owned(), (culprit, evidence));
+    }
+
+    /// The operation has ended.
+    pub(crate) fn forget(&self, uid: &str) {
+        lock(&self.plans).remove(uid);
+        lock(&self.evidence).remove(uid);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

@@ -1,0 +1,41 @@
+use lifecycle::journal::Failure;
+use thiserror::Error;
+
+use crate::client::{ApiError, Cause};
+
+/// Why a reconciliation ended early.
+#[derive(Debug, Error)]
+pub(crate) enum Error {
+    /// Waiting may help: tried again with back-off.
+    #[error(transparent)]
+    Api(ApiError),
+    /// Only a change helps, of the object or of something it needs. Nothing has been begun.
+    #[error("{}: {}", .0.reason, .0.message)]
+    Blocked(Failure),
+    /// The custom resource changed since it was read: look again.
+    #[error("the object changed while it was worked on")]
+    Outrun,
+}
+
+impl Error {
+    pub(crate) fn blocked(reason: &str, message: impl Into<String>) -> Self {
+        Self::Blocked(Failure { reason: reason.to_owned(), message: message.into() })
+    }
+}
+
+impl From<ApiError> for Error {
+    /// What was refused for good blocks; it is for callers who have begun to decide otherwise.
+    fn from(error: ApiError) -> Self {
+        match &error.cause {
+            Cause::Refused { code: 403, .. } => Self::blocked(
+                "Forbidden",
+                format!(
+                    "{error}; bind the ClusterRole releaselifecycle-deployer, or a role with that \
+                     right, to the ServiceAccount"
+                ),
+            ),
+            Cause::Refused { .. } => Self::blocked("Refused", error.to_string()),
+            _ => Self::Api(error),
+        }
+    }
+}

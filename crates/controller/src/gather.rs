@@ -1,0 +1,208 @@
+//! Sees what [`decide`](lifecycle::decide) asks for, by reads that no cache answers.
+
+use jiff::Timestamp;
+use lifecycle::{
+    decide::{Evidence, Gate, HookObservation, Observation, Query},
+    journal::{HookStep, Journal},
+    kstatus::{self, Readiness},
+    plan::{HookKind, ObjectRef, Plan, PlannedHook},
+};
+use serde_json::Value;
+
+use crate::{
+    error::Error,
+    observe::{self, Culprit},
+    records,
+    release::Release,
+};
+
+/// A hook's log tail is at most this long in status.
+const LOG_BYTES: usize = 2048;
+
+pub(crate) async fn gather(
+    release: &Release<'_>,
+    plan: &Plan,
+    journal: &Journal,
+    query: Query,
+    now: Timestamp,
+) -> Result<Observation, Error> {
+    match query {
+        Query::Nothing => Ok(Observation::Nothing),
+        Query::Record => record(release, journal).await,
+        Query::Hook(index) => hook(release, plan, journal, index, now).await,
+        Query::Readiness => readiness(release, plan, journal).await,
+    }
+}
+
+async fn record(release: &Release<'_>, journal: &Journal) -> Result<Observation, Error> {
+    let operation = &journal.operation;
+    let stored =
+        records::get(&release.tenant, &release.name, &release.namespace, operation.revision)
+            .await?;
+    Ok(match stored {
+        None => Observation::NoRecord,
+        Some(stored) => match stored.plan {
+            Some((plan, plan_digest)) if plan.operation == operation.id => {
+                Observation::Recorded { plan_digest }
+            }
+            _ => Observation::ForeignRecord {
+                message: format!(
+                    "another client made revision {} of release {} at the same time; look at it \
+                     with `helm history {}`",
+                    operation.revision, release.name, release.name
+                ),
+            },
+        },
+    })
+}
+
+async fn hook(
+    release: &Release<'_>,
+    plan: &Plan,
+    journal: &Journal,
+    index: usize,
+    now: Timestamp,
+) -> Result<Observation, Error> {
+    let Some(hook) = plan.hooks.get(index) else {
+        return Ok(Observation::Hook(None));
+    };
+    let Some(object) = release.tenant.get(&hook.object).await? else {
+        return Ok(Observation::Hook(None));
+    };
+    seen(release, plan, journal, hook, &object, now).await.map(Some).map(Observation::Hook)
+}
+
+/// What the hook's object says, and its Pods where they matter.
+pub(crate) async fn seen(
+    release: &Release<'_>,
+    plan: &Plan,
+    journal: &Journal,
+    hook: &PlannedHook,
+    object: &Value,
+    now: Timestamp,
+) -> Result<HookObservation, Error> {
+    let mut seen = observe::hook(plan, hook, object, &release.namespace);
+    let cursor = journal.operation.hook.as_ref();
+    let started = cursor
+        .filter(|cursor| cursor.step != HookStep::Create && cursor.uid.as_ref() == Some(&seen.uid));
+    let Some(cursor) = started.filter(|_| seen.gate != Gate::Held) else {
+        return Ok(seen);
+    };
+    let pods = match hook.kind() {
+        HookKind::Job => pods_of(release, hook, &seen.uid).await?,
+        HookKind::Pod => vec![object.clone()],
+        HookKind::Other => return Ok(seen),
+    };
+    if seen.verdict.is_none() {
+        seen.waiting = observe::stuck(&pods).or(seen.waiting);
+    }
+    let fades = now >= cursor.deadline || observe::evidence_fades(object, now);
+    let culprit = observe::failed_container(&pods)
+        .or_else(|| if fades { observe::running_container(&pods) } else { None });
+    if let Some(culprit) = culprit {
+        seen.evidence = evidence(release, hook, culprit).await;
+    }
+    Ok(seen)
+}
+
+async fn pods_of(
+    release: &Release<'_>,
+    hook: &PlannedHook,
+    uid: &str,
+) -> Result<Vec<Value>, Error> {
+    let like = ObjectRef {
+        api_version: "v1".to_owned(),
+        kind: "Pod".to_owned(),
+        namespace: hook.object.namespace.clone(),
+        name: String::new(),
+    };
+    let selector = format!("batch.kubernetes.io/controller-uid={uid}");
+    match release.tenant.list(&like, &selector).await {
+        Ok(pods) => Ok(pods),
+        // A tenant that may not look at Pods gets its verdict all the same.
+        Err(error) if error.is_forbidden() => Ok(Vec::new()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The exit code and the last lines of `culprit`. That they cannot be had is no reason to stop.
+async fn evidence(release: &Release<'_>, hook: &PlannedHook, culprit: Culprit) -> Evidence {
+    let lines = release.object.log_lines();
+    let kept = release.ctx.running.evidence(release.uid(), &culprit);
+    if let Some(known) = kept.filter(|_| culprit.exit_code.is_some()) {
+        return known;
+    }
+    let pod = ObjectRef {
+        api_version: "v1".to_owned(),
+        kind: "Pod".to_owned(),
+        namespace: hook.object.namespace.clone(),
+        name: culprit.pod.clone(),
+    };
+    let log = if lines == 0 {
+        None
+    } else {
+        let log = release.tenant.log(&pod, &culprit.container, culprit.previous, lines).await;
+        Some(match log {
+            Ok(text) => tail(text),
+            Err(error) => format!("(the log could not be read: {error})"),
+        })
+    };
+    let evidence =
+        Evidence { exit_code: culprit.exit_code, log: log.filter(|log| !log.is_empty()) };
+    release.ctx.running.keep_evidence(release.uid(), culprit, evidence.clone());
+    evidence
+}
+
+/// The last bytes of `text`, whole lines if there are any.
+fn tail(text: String) -> String {
+    if text.len() <= LOG_BYTES {
+        return text;
+    }
+    let start = text.ceil_char_boundary(text.len() - LOG_BYTES);
+    let tail = &text[start..];
+    tail.split_once('\n').map_or(tail, |(_, lines)| lines).to_owned()
+}
+
+async fn readiness(
+    release: &Release<'_>,
+    plan: &Plan,
+    journal: &Journal,
+) -> Result<Observation, Error> {
+    let mut waiting = Vec::new();
+    for object in &plan.objects {
+        let name = &object.object;
+        match release.tenant.get(name).await? {
+            None => waiting.push(format!("{name}: it does not exist")),
+            Some(live) if kstatus::is_waited_for(&live) => match kstatus::readiness(&live) {
+                Readiness::Current => {}
+                other => {
+                    let message = other.message().unwrap_or("it is not ready");
+                    waiting.push(format!("{name}: {message}"));
+                }
+            },
+            Some(_) => {}
+        }
+    }
+    let deployed = if waiting.is_empty() {
+        false
+    } else {
+        let revision = journal.operation.revision;
+        let stored =
+            records::get(&release.tenant, &release.name, &release.namespace, revision).await?;
+        stored.is_some_and(|stored| stored.release.info.status == helm::record::Status::Deployed)
+    };
+    Ok(Observation::Readiness { waiting, deployed })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tail_is_whole_lines_and_never_splits_a_character() {
+        assert_eq!(tail("short".to_owned()), "short");
+        let long = format!("{}\nlast\n", "é".repeat(2000));
+        assert_eq!(tail(long), "last\n");
+        assert!(tail("é".repeat(3000)).len() <= LOG_BYTES);
+    }
+}

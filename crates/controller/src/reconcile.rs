@@ -1,0 +1,282 @@
+//! One reconciliation: gather → decide → journal → execute → report.
+
+use std::{sync::Arc, time::Duration};
+
+use api::ReleaseLifecycle;
+use jiff::Timestamp;
+use kube::{Api, ResourceExt, core::DeserializeGuard};
+use kube_runtime::controller::Action;
+use lifecycle::{
+    conditions,
+    decide::{decide, query},
+    event::{self, Next},
+    journal::{Journal, Phase},
+    plan::Plan,
+};
+
+use crate::{
+    client::{Access, call, optional},
+    context::Context,
+    error::Error,
+    execute::execute,
+    gather::gather,
+    prepare::{self, Begin},
+    records::{self, now},
+    release::{Release, identity, write_blocked},
+    sweep,
+    tenant::Tenant,
+};
+
+/// How often what blocks a release is looked at again, where no change of the object mends it.
+const RECHECK: Duration = Duration::from_mins(1);
+/// More steps than this in one reconciliation are a fault; others get their turn.
+const STEPS: usize = 256;
+
+pub(crate) type Guarded = DeserializeGuard<ReleaseLifecycle>;
+
+pub(crate) async fn reconcile(object: Arc<Guarded>, ctx: Arc<Context>) -> Result<Action, Error> {
+    let cached = match &object.0 {
+        Ok(cached) => cached,
+        Err(invalid) => {
+            // Only an object that was stored under another schema gets here.
+            tracing::error!(error = invalid.error, "the object cannot be read");
+            return Ok(Action::await_change());
+        }
+    };
+    let key = key(cached);
+    if is_settled(cached) && !ctx.held.any(&key) {
+        ctx.backoff.forget(&key);
+        return Ok(Action::await_change());
+    }
+    ctx.metrics.reconciling.inc();
+    let result = look_and_advance(cached, &ctx).await;
+    ctx.metrics.reconciling.dec();
+    if result.is_ok() {
+        ctx.backoff.forget(&key);
+    }
+    result
+}
+
+/// What is tried again, and when.
+pub(crate) fn on_error(object: Arc<Guarded>, error: &Error, ctx: Arc<Context>) -> Action {
+    let Ok(cached) = &object.0 else {
+        return Action::await_change();
+    };
+    let wait = match error {
+        Error::Outrun => Duration::from_millis(20),
+        Error::Api(_) | Error::Blocked(_) => ctx.backoff.next(&key(cached)),
+    };
+    tracing::warn!(object = key(cached), retry_in = ?wait, "{error}");
+    Action::requeue(wait)
+}
+
+pub(crate) fn key(object: &ReleaseLifecycle) -> String {
+    format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any())
+}
+
+/// Whether there is nothing to do, by the object alone; a cached one will do, since whatever
+/// unsettles it arrives as an event.
+fn is_settled(object: &ReleaseLifecycle) -> bool {
+    // Deletion is not served yet: nothing holds the object, and its release stays with Helm.
+    if object.metadata.deletion_timestamp.is_some() {
+        return true;
+    }
+    let Some(status) = &object.status else {
+        return false;
+    };
+    let running = status.operation.as_ref().is_some_and(|last| last.phase != Phase::Done);
+    let ready = status
+        .conditions
+        .iter()
+        .any(|condition| condition.type_ == conditions::READY && condition.status == "True");
+    let gave_up = status.operation.as_ref().is_some_and(|last| {
+        last.failure.is_some() && Some(last.generation) == object.metadata.generation
+    });
+    !running && status.observed_generation == object.metadata.generation && (ready || gave_up)
+}
+
+async fn look_and_advance(cached: &ReleaseLifecycle, ctx: &Context) -> Result<Action, Error> {
+    let Some(mut object) = read(cached, ctx).await? else { return Ok(Action::await_change()) };
+    let tenant = match identity(ctx, &object) {
+        Ok(identity) => Tenant::new(ctx, identity)?,
+        Err(error) => return blocked(ctx, &mut object, error).await,
+    };
+    let mut release = Release::new(ctx, object, tenant);
+    sweep::sweep(&release).await?;
+    if is_settled(&release.object) {
+        return Ok(Action::await_change());
+    }
+    match advance(&mut release).await {
+        Ok(action) => Ok(action),
+        Err(error) if release.journal().is_some_and(|journal| !journal.is_done()) => {
+            say_trouble(&mut release, &error).await;
+            Err(error)
+        }
+        Err(error) => blocked(ctx, &mut release.object, error).await,
+    }
+}
+
+/// No cache decides an effect.
+async fn read(cached: &ReleaseLifecycle, ctx: &Context) -> Result<Option<ReleaseLifecycle>, Error> {
+    let namespace = cached.namespace().unwrap_or_default();
+    let name = cached.name_any();
+    let api: Api<ReleaseLifecycle> = Api::namespaced(ctx.clients.operator().clone(), &namespace);
+    let what = format!("get ReleaseLifecycle {namespace}/{name}");
+    let object = optional(call(&ctx.metrics, Access::Read, what, api.get(&name)).await)?;
+    Ok(object.filter(|object| object.metadata.uid == cached.metadata.uid))
+}
+
+async fn advance(release: &mut Release<'_>) -> Result<Action, Error> {
+    if let Some(journal) = release.journal().filter(|journal| !journal.is_done()) {
+        let plan = frozen_plan(release, &journal).await?;
+        return run(release, &plan, journal).await;
+    }
+    let mut desired = prepare::desired(release)?;
+    let history = records::history(&release.tenant, &release.name, &release.namespace).await?;
+    let inputs = records::config_inputs(&release.name, &release.object.spec.source.objects);
+    let summaries: Vec<_> = history.iter().map(|stored| stored.summary(&inputs)).collect();
+    let operation = release.object.status.as_ref().and_then(|status| status.operation.as_ref());
+    let generation = release.generation();
+    match event::next(operation, &summaries, release.object_name(), generation) {
+        Next::Begin { event, revision } => {
+            let id = uuid::Uuid::new_v4().simple().to_string();
+            let begin = Begin { id: id.clone(), event, revision };
+            let plan = prepare::plan(release, &mut desired, &history, begin).await?;
+            let journal = Journal::begin(id, event, revision, generation, now());
+            release.write_journal(&journal, None).await?;
+            run(release, &plan, journal).await
+        }
+        Next::InSync => {
+            let revision = summaries.iter().map(|record| record.revision).max().unwrap_or(0);
+            release.write_in_sync(revision).await?;
+            Ok(Action::await_change())
+        }
+        // It is settled, or about to be read again.
+        Next::GivenUp | Next::Resume => Ok(Action::requeue(RECHECK)),
+        Next::JournalLost { revision } => Err(Error::blocked(
+            "JournalLost",
+            format!(
+                "revision {revision} of release {name} is pending, but status.operation, which \
+                 says how far it got, is lost; see which hooks have run, then \
+                 `helm rollback {name}` or `helm uninstall {name}`",
+                name = release.name
+            ),
+        )),
+        Next::Foreign { revision } => Err(Error::blocked(
+            "ForeignRelease",
+            format!(
+                "revision {revision} of release {name} was made by Helm or by another \
+                 ReleaseLifecycle, and taking over is not served yet; choose another \
+                 spec.releaseName, or `helm uninstall {name}` first",
+                name = release.name
+            ),
+        )),
+    }
+}
+
+/// The plan that the journal speaks of. Before it is recorded, it is made anew under the same id;
+/// where the record exists after all, the one in it counts.
+async fn frozen_plan(release: &Release<'_>, journal: &Journal) -> Result<Arc<Plan>, Error> {
+    let operation = &journal.operation;
+    if let Some(digest) = &operation.plan_digest
+        && let Some(plan) = release.ctx.running.plan(release.uid(), digest)
+    {
+        return Ok(plan);
+    }
+    let stored =
+        records::get(&release.tenant, &release.name, &release.namespace, operation.revision);
+    let stored = stored.await?.and_then(|stored| stored.plan);
+    match (stored, &operation.plan_digest) {
+        (Some((plan, found)), Some(digest)) if found == *digest => {
+            let plan = Arc::new(plan);
+            release.ctx.running.keep_plan(release.uid(), digest, &plan);
+            Ok(plan)
+        }
+        (Some((plan, _)), None) if plan.operation == operation.id => Ok(Arc::new(plan)),
+        (_, None) => {
+            let mut desired = prepare::desired(release)?;
+            let history =
+                records::history(&release.tenant, &release.name, &release.namespace).await?;
+            let begin = Begin {
+                id: operation.id.clone(),
+                event: operation.event,
+                revision: operation.revision,
+            };
+            prepare::plan(release, &mut desired, &history, begin).await.map(Arc::new)
+        }
+        (_, Some(_)) => Err(Error::blocked(
+            "PlanChanged",
+            format!(
+                "the record {} no longer holds the plan that this operation began with; put it \
+                 back from a backup, or delete this object and create it again",
+                helm::record::secret_name(&release.name, operation.revision)
+            ),
+        )),
+    }
+}
+
+/// Takes steps until there is something to wait for.
+async fn run(
+    release: &mut Release<'_>,
+    plan: &Plan,
+    mut journal: Journal,
+) -> Result<Action, Error> {
+    let mut observation = gather(release, plan, &journal, query(&journal), now()).await?;
+    for _ in 0..STEPS {
+        let now = now();
+        let step = decide(plan, &journal, &observation, now);
+        let changed = step.journal != journal;
+        if changed || step.effect.is_none() {
+            release.write_journal(&step.journal, step.waiting.as_deref()).await?;
+        }
+        journal = step.journal;
+        observation = match (step.effect, step.wake_at) {
+            (Some(effect), _) => execute(release, plan, &journal, &effect, now).await?,
+            (None, Some(wake_at)) => return Ok(Action::requeue(until(wake_at, now))),
+            (None, None) if journal.is_done() => return Ok(ended(release)),
+            (None, None) => gather(release, plan, &journal, query(&journal), now).await?,
+        };
+    }
+    Ok(Action::requeue(Duration::ZERO))
+}
+
+fn until(wake_at: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(wake_at.duration_since(now)).unwrap_or_default()
+}
+
+/// The next event, if there is one already, gets a reconciliation of its own.
+fn ended(release: &Release<'_>) -> Action {
+    release.ctx.running.forget(release.uid());
+    if is_settled(&release.object) {
+        Action::await_change()
+    } else {
+        Action::requeue(Duration::ZERO)
+    }
+}
+
+/// Nothing was begun: say why, and look again now and then.
+async fn blocked(
+    ctx: &Context,
+    object: &mut ReleaseLifecycle,
+    error: Error,
+) -> Result<Action, Error> {
+    let Error::Blocked(failure) = error else {
+        return Err(error);
+    };
+    write_blocked(ctx, object, &failure).await?;
+    Ok(Action::requeue(RECHECK))
+}
+
+/// Something is wrong in the middle of an operation: say what, and go on trying.
+async fn say_trouble(release: &mut Release<'_>, error: &Error) {
+    let Some(journal) = release.journal() else {
+        return;
+    };
+    if matches!(error, Error::Outrun) {
+        return;
+    }
+    // The next reconciliation says it again if this fails.
+    if let Err(error) = release.write_journal(&journal, Some(&error.to_string())).await {
+        tracing::debug!(%error, "the trouble was not written to status");
+    }
+}

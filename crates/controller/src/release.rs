@@ -1,0 +1,160 @@
+//! One release during one reconciliation: its object as read last, and its tenant.
+
+use api::{ReleaseLifecycle, set_conditions};
+use kube::{Api, api::PostParams};
+use lifecycle::{
+    conditions::{self, Condition},
+    journal::{Failure, Journal},
+};
+
+use crate::{
+    client::{Access, ApiError, Cause, call},
+    context::{Context, Tenancy},
+    error::Error,
+    identity::Identity,
+    records::now,
+    tenant::Tenant,
+};
+
+pub(crate) struct Release<'a> {
+    pub(crate) ctx: &'a Context,
+    /// As read or written last, never from a cache.
+    pub(crate) object: ReleaseLifecycle,
+    pub(crate) tenant: Tenant<'a>,
+    /// Of the release, as Helm knows it.
+    pub(crate) name: String,
+    pub(crate) namespace: String,
+}
+
+/// As whom the release of `object` is worked on.
+pub(crate) fn identity(ctx: &Context, object: &ReleaseLifecycle) -> Result<Identity, Error> {
+    let name = match (&object.spec.service_account_name, &ctx.tenancy) {
+        (Some(name), _) | (None, Tenancy::Default(name)) => name.clone(),
+        (None, Tenancy::Single) => return Ok(Identity::Operator),
+        (None, Tenancy::Named) => {
+            return Err(Error::blocked(
+                "ServiceAccountRequired",
+                "spec.serviceAccountName is missing: name a ServiceAccount of this namespace that \
+                 may do what the release needs",
+            ));
+        }
+    };
+    let namespace = object.metadata.namespace.clone().unwrap_or_default();
+    Ok(Identity::ServiceAccount { namespace, name })
+}
+
+impl<'a> Release<'a> {
+    pub(crate) fn new(ctx: &'a Context, object: ReleaseLifecycle, tenant: Tenant<'a>) -> Self {
+        let name = object.release_name().into_owned();
+        let namespace = object.metadata.namespace.clone().unwrap_or_default();
+        Self { ctx, object, tenant, name, namespace }
+    }
+
+    pub(crate) fn uid(&self) -> &str {
+        self.object.metadata.uid.as_deref().unwrap_or_default()
+    }
+
+    pub(crate) fn object_name(&self) -> &str {
+        self.object.metadata.name.as_deref().unwrap_or_default()
+    }
+
+    pub(crate) fn generation(&self) -> i64 {
+        self.object.metadata.generation.unwrap_or_default()
+    }
+
+    pub(crate) fn journal(&self) -> Option<Journal> {
+        self.object.status.as_ref()?.journal()
+    }
+
+    pub(crate) fn warn(&self, reason: &'static str, text: String) {
+        self.ctx.reporter.warn(&self.object, reason, text);
+    }
+
+    /// Writes the journal, and what a user reads of it. This is the fence: it fails where anybody
+    /// wrote since the object was read.
+    pub(crate) async fn write_journal(
+        &mut self,
+        journal: &Journal,
+        waiting: Option<&str>,
+    ) -> Result<(), Error> {
+        let before = self.journal();
+        let operation = &journal.operation;
+        let mut status = self.object.status.clone().unwrap_or_default();
+        status.set_journal(journal.clone());
+        status.observed_generation = Some(operation.generation);
+        if journal.is_done() && operation.failure.is_none() {
+            status.revision = Some(operation.revision);
+        }
+        let wanted = conditions::of(journal, waiting);
+        set_conditions(&mut status.conditions, wanted, operation.generation, now());
+        write_status(self.ctx, &mut self.object, status).await?;
+        self.ctx.reporter.journal(&self.ctx.metrics, &self.object, before.as_ref(), journal);
+        Ok(())
+    }
+
+    /// Says that the deployed revision is what is desired.
+    pub(crate) async fn write_in_sync(&mut self, revision: i32) -> Result<(), Error> {
+        self.object.status.get_or_insert_default().revision = Some(revision);
+        write_conditions(self.ctx, &mut self.object, conditions::in_sync(revision)).await
+    }
+}
+
+/// Says why nothing can be begun.
+pub(crate) async fn write_blocked(
+    ctx: &Context,
+    object: &mut ReleaseLifecycle,
+    failure: &Failure,
+) -> Result<(), Error> {
+    let known = object.status.as_ref().is_some_and(|status| {
+        status.conditions.iter().any(|condition| {
+            condition.type_ == conditions::STALLED && condition.message == failure.message
+        })
+    });
+    if !known {
+        ctx.reporter.warn(object, "Blocked", format!("{}: {}", failure.reason, failure.message));
+    }
+    write_conditions(ctx, object, conditions::blocked(failure)).await
+}
+
+async fn write_conditions(
+    ctx: &Context,
+    object: &mut ReleaseLifecycle,
+    wanted: Vec<Condition>,
+) -> Result<(), Error> {
+    let generation = object.metadata.generation.unwrap_or_default();
+    let mut status = object.status.clone().unwrap_or_default();
+    status.observed_generation = Some(generation);
+    set_conditions(&mut status.conditions, wanted, generation, now());
+    write_status(ctx, object, status).await
+}
+
+async fn write_status(
+    ctx: &Context,
+    object: &mut ReleaseLifecycle,
+    status: api::ReleaseLifecycleStatus,
+) -> Result<(), Error> {
+    if object.status.as_ref() == Some(&status) {
+        return Ok(());
+    }
+    let mut next = object.clone();
+    next.status = Some(status);
+    next.metadata.managed_fields = None;
+    let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
+    let name = object.metadata.name.as_deref().unwrap_or_default();
+    let api: Api<ReleaseLifecycle> = Api::namespaced(ctx.clients.operator().clone(), namespace);
+    let params = PostParams {
+        field_manager: Some(api::names::STATUS_MANAGER.to_owned()),
+        ..PostParams::default()
+    };
+    let what = format!("write the status of ReleaseLifecycle {namespace}/{name}");
+    let write = api.replace_status(name, &params, &next);
+    *object = call(&ctx.metrics, Access::Write, what, write).await.map_err(outrun)?;
+    Ok(())
+}
+
+fn outrun(error: ApiError) -> Error {
+    match error.cause {
+        Cause::Conflict(_) | Cause::NotFound => Error::Outrun,
+        _ => Error::Api(error),
+    }
+}

@@ -1,0 +1,184 @@
+//! Wires the operator up: client, watches, health, shutdown.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use anyhow::Context as _;
+use api::names;
+use futures::StreamExt;
+use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
+use kube::{
+    Api, Client, Config, Resource, ResourceExt,
+    config::{KubeConfigOptions, Kubeconfig},
+    core::PartialObjectMeta,
+};
+use kube_runtime::{Controller, controller, reflector::ObjectRef, watcher};
+use lifecycle::plan;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+use crate::{
+    args::{Args, LogFormat},
+    context::{Context, Tenancy},
+    health::{self, Health},
+    identity::Clients,
+    metrics::Metrics,
+    reconcile::{Guarded, on_error, reconcile},
+    report::Reporter,
+    sweep::HeldObject,
+};
+
+/// A watch that died silently is noticed after this many seconds.
+const WATCH_TIMEOUT: u32 = 60;
+
+pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
+    init_log(&args)?;
+    let shutdown = CancellationToken::new();
+    tokio::spawn(cancel_on_signal(shutdown.clone()));
+
+    let clients = Clients::new(config(&args).await?).context("make a client")?;
+    let operator = clients.operator().clone();
+    let metrics = Arc::new(Metrics::new());
+    let (reporter, sender) = Reporter::new(operator.clone());
+    tokio::spawn(sender);
+    let ctx = Arc::new(Context::new(clients, Arc::clone(&metrics), reporter, tenancy(&args)));
+
+    let ready = Arc::new(AtomicBool::new(false));
+    let listener = TcpListener::bind(args.listen)
+        .await
+        .with_context(|| format!("listen on {} (--listen)", args.listen))?;
+    tracing::info!(address = %listener.local_addr()?, "serving /livez, /readyz and /metrics");
+    let health = Health { metrics, ready: Arc::clone(&ready) };
+    let stop = shutdown.clone();
+    tokio::spawn(health::serve(listener, health, async move {
+        stop.cancelled().await;
+    }));
+
+    control(&args, operator, ctx, ready, shutdown).await;
+    tracing::info!("stopped; running hooks go on and will be found again");
+    Ok(())
+}
+
+async fn control(
+    args: &Args,
+    client: Client,
+    ctx: Arc<Context>,
+    ready: Arc<AtomicBool>,
+    shutdown: CancellationToken,
+) {
+    let root: Api<Guarded> = scoped(&client, args.namespace.as_deref());
+    let controller = Controller::new(root, watcher::Config::default());
+    let store = controller.store();
+    tokio::spawn(async move {
+        if store.wait_until_ready().await.is_ok() {
+            ready.store(true, Ordering::Relaxed);
+            tracing::info!("ready");
+        }
+    });
+    // Hook objects and their Pods as they change: metadata only, and nothing is stored. Of every
+    // namespace, since a hook may live in another than its release.
+    let touched = watcher::Config::default().labels(names::UID_LABEL).timeout(WATCH_TIMEOUT);
+    let jobs = Api::<PartialObjectMeta<Job>>::all(client.clone());
+    let pods = Api::<PartialObjectMeta<Pod>>::all(client);
+    let (on_job, on_pod) = (Arc::clone(&ctx), Arc::clone(&ctx));
+    controller
+        .with_config(controller::Config::default().concurrency(args.concurrency))
+        .watches(jobs, touched.clone(), move |job| note(&on_job, &job))
+        .watches(pods, touched, move |pod| note(&on_pod, &pod))
+        .graceful_shutdown_on(async move { shutdown.cancelled().await })
+        .run(reconcile, on_error, ctx)
+        .for_each(|result| async move {
+            // Reconciliations log their own errors; these are the watches'.
+            if let Err(error @ controller::Error::QueueError(_)) = result {
+                tracing::warn!("{error}");
+            }
+        })
+        .await;
+}
+
+fn scoped(client: &Client, namespace: Option<&str>) -> Api<Guarded> {
+    match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
+}
+
+/// The custom resource whose hook was touched. What is held is remembered, see [`crate::sweep`].
+fn note<K: Resource<DynamicType = ()>>(
+    ctx: &Context,
+    touched: &PartialObjectMeta<K>,
+) -> Option<ObjectRef<Guarded>> {
+    let annotations = touched.annotations();
+    let owner = annotations.get(names::OWNER_ANNOTATION)?;
+    if let Some(gate) = annotations.get(names::GATE_ANNOTATION) {
+        let held = HeldObject {
+            object: plan::ObjectRef {
+                api_version: K::api_version(&()).into_owned(),
+                kind: K::kind(&()).into_owned(),
+                namespace: touched.namespace(),
+                name: touched.name_any(),
+            },
+            uid: touched.uid().unwrap_or_default(),
+        };
+        let is_held = gate == names::HELD && touched.metadata.deletion_timestamp.is_none();
+        ctx.held.saw(owner, is_held, held);
+    }
+    let (namespace, name) = owner.split_once('/')?;
+    Some(ObjectRef::<Guarded>::new(name).within(namespace))
+}
+
+fn tenancy(args: &Args) -> Tenancy {
+    match &args.default_service_account {
+        Some(name) => Tenancy::Default(name.clone()),
+        None if args.single_tenant => Tenancy::Single,
+        None => Tenancy::Named,
+    }
+}
+
+async fn config(args: &Args) -> anyhow::Result<Config> {
+    let mut config = match &args.kubeconfig {
+        Some(path) => {
+            let kubeconfig = Kubeconfig::read_from(path)
+                .with_context(|| format!("read {} (--kubeconfig)", path.display()))?;
+            Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?
+        }
+        None => Config::infer().await.context(
+            "find a cluster: run inside one, set KUBECONFIG, or name a file with --kubeconfig",
+        )?,
+    };
+    // A POST that is repeated by the client could make a second object, see ARCHITECTURE.md.
+    config.default_retry = false;
+    Ok(config)
+}
+
+fn init_log(args: &Args) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&args.log)
+        .with_context(|| format!("read the log filter {:?} (--log)", args.log))?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match args.log_format {
+        LogFormat::Text => builder.init(),
+        LogFormat::Json => builder.json().init(),
+    }
+    Ok(())
+}
+
+/// SIGTERM and SIGINT end the process after the reconciliations under way; hooks run on.
+async fn cancel_on_signal(shutdown: CancellationToken) {
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        tracing::error!("signals cannot be caught; the process ends at once on SIGTERM");
+        return;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    shutdown.cancel();
+}

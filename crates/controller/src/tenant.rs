@@ -1,0 +1,196 @@
+//! A tenant's way to its objects: plain JSON in and out, so that no field is lost, acting as the
+//! tenant, each call by the rules of [`crate::client`].
+
+use api::names::FIELD_MANAGER;
+use kube::{
+    Client, Resource,
+    api::{
+        DeleteParams, GetParams, ListParams, LogParams, Patch, PatchParams, PostParams,
+        Preconditions, PropagationPolicy, ValidationDirective,
+    },
+    core::{DynamicObject, Request},
+    discovery::Scope,
+};
+use lifecycle::plan::ObjectRef;
+use serde_json::Value;
+
+use crate::{
+    client::{Access, ApiError, Cause, call, optional},
+    context::Context,
+    identity::Identity,
+    kinds::Kind,
+};
+
+pub(crate) struct Tenant<'a> {
+    pub(crate) ctx: &'a Context,
+    pub(crate) identity: Identity,
+    client: Client,
+}
+
+impl<'a> Tenant<'a> {
+    pub(crate) fn new(ctx: &'a Context, identity: Identity) -> Result<Self, ApiError> {
+        let client = ctx.clients.of(&identity).map_err(|error| ApiError {
+            what: format!("make a client for {}", identity.describe()),
+            cause: Cause::Unavailable(error.to_string()),
+        })?;
+        Ok(Self { ctx, identity, client })
+    }
+
+    /// The kind of `object` as the cluster serves it; `None` where it does not.
+    pub(crate) async fn kind(&self, object: &ObjectRef) -> Result<Option<Kind>, ApiError> {
+        let client = self.ctx.clients.operator();
+        self.ctx.kinds.find(client, &self.ctx.metrics, &object.api_version, &object.kind).await
+    }
+
+    pub(crate) async fn get(&self, object: &ObjectRef) -> Result<Option<Value>, ApiError> {
+        let request = self.request(object).await?.get(&object.name, &GetParams::default());
+        optional(self.send(Access::Read, format!("get {}", place(object)), request).await)
+    }
+
+    /// The objects of the kind and namespace of `like` with these labels.
+    pub(crate) async fn list(
+        &self,
+        like: &ObjectRef,
+        selector: &str,
+    ) -> Result<Vec<Value>, ApiError> {
+        let request = self.request(like).await?.list(&ListParams::default().labels(selector));
+        let namespace = like.namespace.as_deref().unwrap_or_default();
+        let what = format!("list {}s with {selector} in namespace {namespace}", like.kind);
+        let mut list: Value = self.send(Access::Read, what, request).await?;
+        match list["items"].take() {
+            Value::Array(items) => Ok(items),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    pub(crate) async fn create(&self, object: &ObjectRef, body: &Value) -> Result<Value, ApiError> {
+        let params =
+            PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        let request = self.request(object).await?.create(&params, body.to_string().into_bytes());
+        self.send(Access::Write, format!("create {}", place(object)), request).await
+    }
+
+    /// PUT; `body` carries the resourceVersion that was read.
+    pub(crate) async fn replace(
+        &self,
+        object: &ObjectRef,
+        body: &Value,
+    ) -> Result<Value, ApiError> {
+        let params =
+            PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        let body = body.to_string().into_bytes();
+        let request = self.request(object).await?.replace(&object.name, &params, body);
+        self.send(Access::Write, format!("update {}", place(object)), request).await
+    }
+
+    /// Server-side apply, as Helm 4 does it: not forced, unknown fields refused.
+    pub(crate) async fn apply(&self, object: &ObjectRef, body: &Value) -> Result<Value, ApiError> {
+        let params = PatchParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            field_validation: Some(ValidationDirective::Strict),
+            ..PatchParams::default()
+        };
+        let request = self.request(object).await?.patch(&object.name, &params, &Patch::Apply(body));
+        self.send(Access::Write, format!("apply {}", place(object)), request).await
+    }
+
+    pub(crate) async fn json_patch(
+        &self,
+        object: &ObjectRef,
+        patch: Value,
+    ) -> Result<Value, ApiError> {
+        let what = format!("patch {}", place(object));
+        let patch = serde_json::from_value(patch)
+            .expect("the patches of hook_object are well-formed JSON patches");
+        let params =
+            PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        let request =
+            self.request(object).await?.patch(&object.name, &params, &Patch::<Value>::Json(patch));
+        self.send(Access::Write, what, request).await
+    }
+
+    /// DELETE by UID. That the object is gone, or another of its name is there, is success.
+    pub(crate) async fn delete(&self, object: &ObjectRef, uid: &str) -> Result<(), ApiError> {
+        let params = DeleteParams {
+            propagation_policy: Some(PropagationPolicy::Background),
+            preconditions: Some(Preconditions {
+                uid: Some(uid.to_owned()),
+                resource_version: None,
+            }),
+            ..DeleteParams::default()
+        };
+        let request = self.request(object).await?.delete(&object.name, &params);
+        match self.send(Access::Write, format!("delete {}", place(object)), request).await {
+            Ok(_) | Err(ApiError { cause: Cause::NotFound | Cause::Conflict(_), .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The last lines of a container, at most `limit` bytes of them.
+    pub(crate) async fn log(
+        &self,
+        pod: &ObjectRef,
+        container: &str,
+        previous: bool,
+        lines: i32,
+    ) -> Result<String, ApiError> {
+        let params = LogParams {
+            container: Some(container.to_owned()),
+            previous,
+            tail_lines: Some(i64::from(lines)),
+            ..LogParams::default()
+        };
+        let what = format!("read the log of {}", place(pod));
+        let request = self.request(pod).await?.logs(&pod.name, &params);
+        let request = built(&what, request)?;
+        call(&self.ctx.metrics, Access::Read, what, self.client.request_text(request)).await
+    }
+
+    /// POSTs a review, which stores nothing.
+    pub(crate) async fn review(&self, path: &str, body: &Value) -> Result<Value, ApiError> {
+        let request =
+            Request::new(path).create(&PostParams::default(), body.to_string().into_bytes());
+        let what = format!("review the rights of {}", self.identity.describe());
+        self.send(Access::Read, what, request).await
+    }
+
+    async fn request(&self, object: &ObjectRef) -> Result<Request, ApiError> {
+        let kind = self.kind(object).await?.ok_or_else(|| ApiError {
+            what: format!("find the kind of {}", place(object)),
+            cause: Cause::NotFound,
+        })?;
+        let namespace = match kind.scope {
+            Scope::Namespaced => object.namespace.as_deref(),
+            Scope::Cluster => None,
+        };
+        Ok(Request::new(DynamicObject::url_path(&kind.resource, namespace)))
+    }
+
+    async fn send(
+        &self,
+        access: Access,
+        what: String,
+        request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
+    ) -> Result<Value, ApiError> {
+        let request = built(&what, request)?;
+        call(&self.ctx.metrics, access, what, self.client.request(request)).await
+    }
+}
+
+fn built(
+    what: &str,
+    request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
+) -> Result<http::Request<Vec<u8>>, ApiError> {
+    // Such as a name that cannot stand in a path.
+    request.map_err(|error| ApiError {
+        what: what.to_owned(),
+        cause: Cause::Refused { code: 400, message: error.to_string() },
+    })
+}
+
+fn place(object: &ObjectRef) -> String {
+    match &object.namespace {
+        Some(namespace) => format!("{object} in namespace {namespace}"),
+        None => object.to_string(),
+    }
+}

@@ -1,0 +1,13 @@
+//! Helm's formats, read and written as Helm 3 and Helm 4 do. Pure: no client, no clock, no I/O.
+//!
+//! - [`record`]: the release record, the JSON behind `helm list`, `history`, `rollback`
+//! - [`secret`]: the Kubernetes Secret that holds one record, and the operator's plan beside it
+//! - [`manifest`]: objects to manifest text that Go's YAML reader reads back unchanged, and back
+//! - [`ownership`]: the label and annotations by which Helm knows its objects; `resource-policy`
+//!
+//! Objects are [`serde_json::Value`] throughout, so that no field newer than this program is lost.
+
+pub mod manifest;
+pub mod ownership;
+pub mod record;
+pub mod secret;

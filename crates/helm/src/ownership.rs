@@ -1,0 +1,185 @@
+//! By what Helm knows that an object is its own: `pkg/action/validate.go`. The marks are on live
+//! objects, not in the stored manifest, and not on hooks. Also `helm.sh/resource-policy`.
+
+use std::fmt;
+
+use serde_json::{Map, Value};
+
+/// The label that every object of a release carries.
+pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
+/// The value of [`MANAGED_BY_LABEL`].
+pub const MANAGED_BY: &str = "Helm";
+/// The annotation with the release's name.
+pub const RELEASE_NAME_ANNOTATION: &str = "meta.helm.sh/release-name";
+/// The annotation with the release's namespace.
+pub const RELEASE_NAMESPACE_ANNOTATION: &str = "meta.helm.sh/release-namespace";
+/// The annotation that keeps an object when its release goes.
+pub const RESOURCE_POLICY_ANNOTATION: &str = "helm.sh/resource-policy";
+
+const KEEP: &str = "keep";
+
+/// Marks an object as the release's own, over any other mark: `setMetadataVisitor`. The items of a
+/// `List` are objects of their own, so the caller takes it apart first. What is not an object of
+/// JSON stays as it is; the API server refuses it.
+pub fn mark(object: &mut Value, release: &str, namespace: &str) {
+    let Some(object) = object.as_object_mut() else {
+        return;
+    };
+    let mut metadata = take(object, "metadata");
+    let mut labels = take(&mut metadata, "labels");
+    labels.insert(MANAGED_BY_LABEL.to_owned(), MANAGED_BY.into());
+    let mut annotations = take(&mut metadata, "annotations");
+    annotations.insert(RELEASE_NAME_ANNOTATION.to_owned(), release.into());
+    annotations.insert(RELEASE_NAMESPACE_ANNOTATION.to_owned(), namespace.into());
+    metadata.insert("labels".to_owned(), labels.into());
+    metadata.insert("annotations".to_owned(), annotations.into());
+    object.insert("metadata".to_owned(), metadata.into());
+}
+
+/// Whether a live object may be changed by the release: `checkOwnership`. Every mark that is missing
+/// or another's is in the error.
+pub fn check(live: &Value, release: &str, namespace: &str) -> Result<(), OwnershipError> {
+    let expected = [
+        (Mark::Label, MANAGED_BY_LABEL, MANAGED_BY),
+        (Mark::Annotation, RELEASE_NAME_ANNOTATION, release),
+        (Mark::Annotation, RELEASE_NAMESPACE_ANNOTATION, namespace),
+    ];
+    let problems: Vec<Problem> = expected
+        .into_iter()
+        .filter_map(|(mark, key, expected)| {
+            let found = mark.value(live, key);
+            (found != Some(expected)).then(|| Problem {
+                mark,
+                key,
+                found: found.map(str::to_owned),
+                expected: expected.to_owned(),
+            })
+        })
+        .collect();
+    if problems.is_empty() {
+        return Ok(());
+    }
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    Err(OwnershipError {
+        kind: text(&live["kind"]),
+        namespace: text(&live["metadata"]["namespace"]),
+        name: text(&live["metadata"]["name"]),
+        release: format!("{namespace}/{release}"),
+        problems,
+    })
+}
+
+/// The name and the namespace of the release that a live object belongs to; `None` unless it has all
+/// three marks.
+pub fn owner(live: &Value) -> Option<(&str, &str)> {
+    (Mark::Label.value(live, MANAGED_BY_LABEL) == Some(MANAGED_BY)).then_some(())?;
+    Some((
+        Mark::Annotation.value(live, RELEASE_NAME_ANNOTATION)?,
+        Mark::Annotation.value(live, RELEASE_NAMESPACE_ANNOTATION)?,
+    ))
+}
+
+/// What an object's `helm.sh/resource-policy` says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ResourcePolicy {
+    /// No annotation: deleted with the release.
+    Absent,
+    /// Kept.
+    Keep,
+    /// A word that Helm does not know, as it was written. On uninstall Helm neither deletes nor
+    /// lists such an object (`filterManifestsToKeep`); the operator deletes it and warns.
+    Unknown(String),
+}
+
+/// The policy that counts on uninstall, where Helm reads the *stored* object and is lenient about
+/// spaces and case: `filterManifestsToKeep` in `pkg/action/resource_policy.go`.
+pub fn resource_policy(stored: &Value) -> ResourcePolicy {
+    match Mark::Annotation.value(stored, RESOURCE_POLICY_ANNOTATION) {
+        None => ResourcePolicy::Absent,
+        Some(word) if word.trim().to_lowercase() == KEEP => ResourcePolicy::Keep,
+        Some(word) => ResourcePolicy::Unknown(word.to_owned()),
+    }
+}
+
+/// Whether an object that an upgrade or a rollback no longer holds is kept. There Helm reads the
+/// *live* object and is exact, so `" Keep "` is deleted: `Client.update` in `pkg/kube/client.go`.
+pub fn kept_when_removed(live: &Value) -> bool {
+    Mark::Annotation.value(live, RESOURCE_POLICY_ANNOTATION) == Some(KEEP)
+}
+
+/// A live object that the release may not touch.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct OwnershipError {
+    /// The object's kind.
+    pub kind: String,
+    /// Its namespace; empty if it has none.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// The release that wanted it, `namespace/name`.
+    pub release: String,
+    /// Each mark that is missing or another's; at least one.
+    pub problems: Vec<Problem>,
+}
+
+/// One mark that is not as it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    mark: Mark,
+    /// The label's or annotation's key.
+    pub key: &'static str,
+    /// What is there.
+    pub found: Option<String>,
+    /// What must be there.
+    pub expected: String,
+}
+
+impl fmt::Display for OwnershipError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, namespace, name, release, problems } = self;
+        let at = if namespace.is_empty() { name } else { &format!("{namespace}/{name}") };
+        write!(f, "{kind} {at} exists and does not belong to release {release}: ")?;
+        for (index, Problem { mark, key, found, expected }) in problems.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "; " };
+            write!(f, "{separator}{mark} {key} ")?;
+            match found {
+                Some(found) => write!(f, "is {found:?}, must be {expected:?}")?,
+                None => write!(f, "is missing, must be {expected:?}")?,
+            }
+        }
+        f.write_str(". To hand it to the release, set these; else remove or rename the object")
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mark {
+    Label,
+    Annotation,
+}
+
+impl Mark {
+    fn value<'a>(self, object: &'a Value, key: &str) -> Option<&'a str> {
+        let field = match self {
+            Self::Label => "labels",
+            Self::Annotation => "annotations",
+        };
+        object["metadata"][field][key].as_str()
+    }
+}
+
+impl fmt::Display for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Label => "label",
+            Self::Annotation => "annotation",
+        })
+    }
+}
+
+/// Takes out the object under `key`; an empty one if there is none.
+fn take(object: &mut Map<String, Value>, key: &str) -> Map<String, Value> {
+    match object.remove(key) {
+        Some(Value::Object(map)) => map,
+        _ => Map::new(),
+    }
+}

@@ -1,0 +1,277 @@
+//! Helm's hook annotations: which events an object runs at, its weight, and when it is deleted.
+//!
+//! The rules are those of Helm's `pkg/release/v1/util/manifest_sorter.go` (`manifestFile.sort`,
+//! `calculateHookWeight`, `operateAnnotationValues`).
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use thiserror::Error;
+
+/// The annotation that makes an object a hook.
+pub const HOOK: &str = "helm.sh/hook";
+/// The annotation that orders hooks; lower runs first.
+pub const HOOK_WEIGHT: &str = "helm.sh/hook-weight";
+/// The annotation that says when a hook's object is deleted.
+pub const HOOK_DELETE_POLICY: &str = "helm.sh/hook-delete-policy";
+
+/// The moment in a release's life at which a hook runs (Helm's `release.HookEvent`).
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs)]
+pub enum HookEvent {
+    PreInstall,
+    PostInstall,
+    PreDelete,
+    PostDelete,
+    PreUpgrade,
+    PostUpgrade,
+    PreRollback,
+    PostRollback,
+    Test,
+}
+
+impl HookEvent {
+    /// Every hook event, in Helm's order of definition.
+    pub const ALL: [Self; 9] = [
+        Self::PreInstall,
+        Self::PostInstall,
+        Self::PreDelete,
+        Self::PostDelete,
+        Self::PreUpgrade,
+        Self::PostUpgrade,
+        Self::PreRollback,
+        Self::PostRollback,
+        Self::Test,
+    ];
+
+    /// The name as it stands in the annotation.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::PreInstall => "pre-install",
+            Self::PostInstall => "post-install",
+            Self::PreDelete => "pre-delete",
+            Self::PostDelete => "post-delete",
+            Self::PreUpgrade => "pre-upgrade",
+            Self::PostUpgrade => "post-upgrade",
+            Self::PreRollback => "pre-rollback",
+            Self::PostRollback => "post-rollback",
+            Self::Test => "test",
+        }
+    }
+
+    fn parse(word: &str) -> Option<Self> {
+        if word == "test-success" {
+            return Some(Self::Test);
+        }
+        Self::ALL.into_iter().find(|event| event.as_str() == word)
+    }
+}
+
+impl fmt::Display for HookEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// When a hook's object is deleted (Helm's `release.HookDeletePolicy`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeletePolicy {
+    /// A leftover of the same name is deleted before the hook is created.
+    BeforeHookCreation,
+    /// Deleted after all hooks of its event succeeded.
+    HookSucceeded,
+    /// Deleted when this hook failed.
+    HookFailed,
+}
+
+impl DeletePolicy {
+    /// The name as it stands in the annotation.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::BeforeHookCreation => "before-hook-creation",
+            Self::HookSucceeded => "hook-succeeded",
+            Self::HookFailed => "hook-failed",
+        }
+    }
+}
+
+/// What the annotations of one hook say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HookAnnotations {
+    /// In the order of the annotation, duplicates kept as in Helm.
+    pub events: Vec<HookEvent>,
+    /// Zero where the annotation is absent or not a number.
+    pub weight: i64,
+    /// The effective policies: `before-hook-creation` where the annotation is absent. Words that
+    /// Helm does not know are left out, but they do suppress the default, as in Helm.
+    pub delete_policies: Vec<DeletePolicy>,
+}
+
+/// Why annotations cannot be understood.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum HookError {
+    /// Helm drops such a manifest silently; objects that a user wrote are refused instead.
+    #[error(
+        "annotation {HOOK}: unknown hook event {value:?} in {annotation:?}; use one of pre-install, \
+         post-install, pre-upgrade, post-upgrade, pre-rollback, post-rollback, pre-delete, \
+         post-delete, test, or remove the annotation to apply the object with the release"
+    )]
+    UnknownEvent {
+        /// The word that is no event.
+        value: String,
+        /// The whole annotation.
+        annotation: String,
+    },
+    /// Kubernetes only takes strings as annotation values.
+    #[error("annotation {name}: the value {value} is not a string; put it in quotes")]
+    NotAString {
+        /// The annotation's name.
+        name: String,
+        /// The value as JSON.
+        value: String,
+    },
+}
+
+/// Reads the hook annotations of `object`; `None` where it is not a hook.
+///
+/// # Errors
+/// [`HookError::UnknownEvent`] for an unknown or empty event, [`HookError::NotAString`] for a value
+/// of any annotation that is not a string.
+pub fn parse(object: &Value) -> Result<Option<HookAnnotations>, HookError> {
+    let annotations = object.pointer("/metadata/annotations").and_then(Value::as_object);
+    let Some(annotations) = annotations else {
+        return Ok(None);
+    };
+    if let Some((name, value)) = annotations.iter().find(|(_, value)| !value.is_string()) {
+        return Err(HookError::NotAString { name: name.clone(), value: value.to_string() });
+    }
+    let text = |name: &str| annotations.get(name).and_then(Value::as_str);
+    let Some(hook) = text(HOOK) else {
+        return Ok(None);
+    };
+    let events = words(hook)
+        .map(|word| {
+            HookEvent::parse(&word).ok_or_else(|| HookError::UnknownEvent {
+                value: word.clone(),
+                annotation: hook.to_owned(),
+            })
+        })
+        .collect::<Result<_, _>>()?;
+    Ok(Some(HookAnnotations {
+        events,
+        weight: text(HOOK_WEIGHT).map_or(0, weight),
+        delete_policies: text(HOOK_DELETE_POLICY)
+            .map_or_else(|| vec![DeletePolicy::BeforeHookCreation], delete_policies),
+    }))
+}
+
+/// Go's `strconv.Atoi` with every error read as zero.
+fn weight(text: &str) -> i64 {
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return 0;
+    }
+    text.parse().unwrap_or(0)
+}
+
+fn delete_policies(text: &str) -> Vec<DeletePolicy> {
+    use DeletePolicy::{BeforeHookCreation, HookFailed, HookSucceeded};
+    words(text)
+        .filter_map(|word| {
+            [BeforeHookCreation, HookSucceeded, HookFailed]
+                .into_iter()
+                .find(|policy| policy.as_str() == word)
+        })
+        .collect()
+}
+
+fn words(text: &str) -> impl Iterator<Item = String> {
+    text.split(',').map(|word| word.trim().to_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn hook(annotations: &Value) -> Result<Option<HookAnnotations>, HookError> {
+        parse(&json!({"metadata": {"annotations": annotations}}))
+    }
+
+    #[test]
+    fn events_are_trimmed_lowered_and_aliased() {
+        let check = |text: &str, expect: &[HookEvent]| {
+            assert_eq!(hook(&json!({HOOK: text})).unwrap().unwrap().events, expect, "{text:?}");
+        };
+        check(" Pre-Install , POST-UPGRADE", &[HookEvent::PreInstall, HookEvent::PostUpgrade]);
+        check("test,test-success", &[HookEvent::Test, HookEvent::Test]);
+        check("pre-delete", &[HookEvent::PreDelete]);
+    }
+
+    #[test]
+    fn an_unknown_event_is_refused_by_name() {
+        for text in ["pre-install,foo", "pre-install,", "", "crd-install", "test-failure", "true"] {
+            let error = hook(&json!({HOOK: text})).unwrap_err();
+            assert!(matches!(error, HookError::UnknownEvent { .. }), "{text:?}: {error}");
+        }
+        let error = hook(&json!({HOOK: "pre-install,foo"})).unwrap_err();
+        assert!(error.to_string().contains("\"foo\""), "{error}");
+    }
+
+    #[test]
+    fn a_value_that_is_not_a_string_is_refused_by_name() {
+        let error = hook(&json!({HOOK: "test", HOOK_WEIGHT: 5})).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "annotation helm.sh/hook-weight: the value 5 is not a string; put it in quotes"
+        );
+        assert!(hook(&json!({"example.com/x": null})).is_err());
+    }
+
+    #[test]
+    fn weights_are_read_as_go_reads_them() {
+        for (text, expect) in [
+            ("-5", -5),
+            ("+5", 5),
+            ("010", 10),
+            (" 5", 0),
+            ("5.0", 0),
+            ("0x10", 0),
+            ("abc", 0),
+            ("", 0),
+            ("-", 0),
+            ("+-5", 0),
+            ("9223372036854775807", i64::MAX),
+            ("9223372036854775808", 0),
+        ] {
+            assert_eq!(weight(text), expect, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_default_policy_needs_an_absent_annotation() {
+        use DeletePolicy::{BeforeHookCreation, HookFailed, HookSucceeded};
+        let check = |annotations: &Value, expect: &[DeletePolicy]| {
+            assert_eq!(hook(annotations).unwrap().unwrap().delete_policies, expect);
+        };
+        check(&json!({HOOK: "test"}), &[BeforeHookCreation]);
+        check(&json!({HOOK: "test", HOOK_DELETE_POLICY: ""}), &[]);
+        check(&json!({HOOK: "test", HOOK_DELETE_POLICY: "never"}), &[]);
+        check(
+            &json!({HOOK: "test", HOOK_DELETE_POLICY: " Hook-Succeeded,nope,hook-failed"}),
+            &[HookSucceeded, HookFailed],
+        );
+    }
+
+    #[test]
+    fn an_object_without_the_annotation_is_no_hook() {
+        assert_eq!(parse(&json!({"metadata": {"labels": {HOOK: "test"}}})), Ok(None));
+        assert_eq!(parse(&json!({})), Ok(None));
+    }
+}

@@ -1,0 +1,227 @@
+//! The journal: how far an operation got. It is what the custom resource's status keeps, written
+//! with its resourceVersion before each effect that does not already follow from it.
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{event::Event, hooks::HookEvent, plan::Plan};
+
+/// The running or the last operation, and the state of its hooks.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Journal {
+    /// `status.operation`.
+    pub operation: Operation,
+    /// `status.hooks`: every hook of the operation in the order of the plan.
+    pub hooks: Vec<HookStatus>,
+}
+
+/// One run of an event.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Operation {
+    /// Names the operation in its record and in the run id of each of its hooks.
+    pub id: String,
+    /// What the operation does.
+    pub event: Event,
+    /// The revision that the operation makes, as `helm history` shows it.
+    pub revision: i32,
+    /// The generation of the object that the operation serves.
+    pub generation: i64,
+    /// The digest of the frozen plan; absent until the record holds the plan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan_digest: Option<String>,
+    /// How far the operation got.
+    pub phase: Phase,
+    /// When the operation was decided on.
+    pub started_at: Timestamp,
+    /// When it ended; absent while it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completed_at: Option<Timestamp>,
+    /// Until when the release's objects may take to become ready (phase `Ready`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Timestamp>,
+    /// The hook at which the operation stands (phases `PreHooks` and `PostHooks`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hook: Option<HookCursor>,
+    /// Why the operation failed; set as soon as that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+}
+
+/// The phases of an install or an upgrade, in order. One with nothing to do is passed over.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+pub enum Phase {
+    /// The record of the revision, with the frozen plan, is being written.
+    Recording,
+    /// The pre hooks run.
+    PreHooks,
+    /// Pre hooks are deleted as their policies say.
+    PreCleanup,
+    /// The release's objects are applied, and those that the plan lacks are pruned.
+    Applying,
+    /// The release's objects are becoming ready.
+    Ready,
+    /// The post hooks run.
+    PostHooks,
+    /// Post hooks are deleted as their policies say.
+    PostCleanup,
+    /// The record is being closed.
+    Closing,
+    /// The operation has ended.
+    Done,
+}
+
+/// The hook at which an operation stands.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HookCursor {
+    /// Its index in the plan.
+    pub index: usize,
+    /// Counts the objects made for this hook, from 1.
+    pub attempt: i32,
+    /// What is being done.
+    pub step: HookStep,
+    /// The UID of the object made for this attempt, from the step `Run` on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<String>,
+    /// When the step began.
+    pub started_at: Timestamp,
+    /// Until when the step may take.
+    pub deadline: Timestamp,
+}
+
+/// The steps of one hook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum HookStep {
+    /// A leftover is removed and the object created, held back.
+    Create,
+    /// The object is started and its verdict awaited.
+    Run,
+    /// Its time ran out: it is being stopped for good.
+    Stop,
+}
+
+/// Why an operation failed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Failure {
+    /// One word in `PascalCase`, the reason of the conditions.
+    pub reason: String,
+    /// A sentence that names the object and what was seen.
+    pub message: String,
+}
+
+impl Failure {
+    pub(crate) fn new(reason: &str, message: impl Into<String>) -> Self {
+        Self { reason: reason.to_owned(), message: message.into() }
+    }
+}
+
+/// The state of one hook, kept until the next operation of the same event.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HookStatus {
+    /// Its index in the plan of its operation.
+    pub index: usize,
+    /// The hook event it runs at.
+    pub event: HookEvent,
+    /// The kind of its object.
+    pub kind: String,
+    /// The namespace of its object; absent for kinds without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// The name of its object.
+    pub name: String,
+    /// Its weight; lower runs first.
+    pub weight: i64,
+    /// How it stands.
+    pub phase: HookPhase,
+    /// Counts the objects made for it, from 1; 0 before the first.
+    pub attempt: i32,
+    /// The UID of its object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<String>,
+    /// When its object had been created and its clock began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Timestamp>,
+    /// When its verdict was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completed_at: Option<Timestamp>,
+    /// The exit code of its container that ended last and failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    /// One word: why it failed, or why it waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// A sentence: what was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// The last lines that a failed hook wrote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<String>,
+}
+
+/// How a hook stands. Helm's `release.HookPhase` with `Pending` for its empty value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[allow(missing_docs)]
+pub enum HookPhase {
+    Pending,
+    Running,
+    Succeeded,
+    Failed,
+}
+
+impl Journal {
+    /// The journal of an operation that was just decided on.
+    pub fn begin(id: String, event: Event, revision: i32, generation: i64, now: Timestamp) -> Self {
+        Self {
+            operation: Operation {
+                id,
+                event,
+                revision,
+                generation,
+                plan_digest: None,
+                phase: Phase::Recording,
+                started_at: now,
+                completed_at: None,
+                deadline: None,
+                hook: None,
+                failure: None,
+            },
+            hooks: Vec::new(),
+        }
+    }
+
+    /// Whether the operation has ended.
+    pub fn is_done(&self) -> bool {
+        self.operation.phase == Phase::Done
+    }
+}
+
+/// Every hook of `plan`, none of them run.
+pub(crate) fn pending(plan: &Plan) -> Vec<HookStatus> {
+    plan.hooks
+        .iter()
+        .enumerate()
+        .map(|(index, hook)| HookStatus {
+            index,
+            event: hook.event,
+            kind: hook.object.kind.clone(),
+            namespace: hook.object.namespace.clone(),
+            name: hook.object.name.clone(),
+            weight: hook.weight,
+            phase: HookPhase::Pending,
+            attempt: 0,
+            uid: None,
+            started_at: None,
+            completed_at: None,
+            exit_code: None,
+            reason: None,
+            message: None,
+            log: None,
+        })
+        .collect()
+}

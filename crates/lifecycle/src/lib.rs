@@ -1,0 +1,17 @@
+//! The pure core of the ReleaseLifecycle operator: what Helm's hooks mean, which event it is, what
+//! an operation does, and the one rule by which it goes on after anything.
+//!
+//! Nothing here knows a client, a clock or a runtime; every decision is a function of its
+//! arguments. That is what makes it possible to check the machine by a model (`tests/model`).
+
+#![cfg_attr(not(test), deny(clippy::indexing_slicing))]
+
+pub mod conditions;
+pub mod decide;
+pub mod event;
+pub mod hooks;
+pub mod journal;
+pub mod kstatus;
+pub mod order;
+pub mod plan;
+pub mod source;

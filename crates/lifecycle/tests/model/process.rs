@@ -1,0 +1,289 @@
+//! A process: it reads the status, looks at the cluster, decides by the real core, writes the
+//! journal if nobody did in between, sends what the effect consists of, and goes on.
+
+use lifecycle::{
+    decide::{self, CleanUpAction, Effect, Observation, Query, decide},
+    journal::{Journal, Phase},
+};
+
+use crate::{
+    cluster::{
+        Answer, Cluster, RecordState, Request, Run, Shared, Status, refusal, timestamp, uid_of,
+    },
+    configuration::Configuration,
+    ghost::Removal,
+};
+
+/// What is broken on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mutation {
+    /// The effect is executed before the journal is written.
+    EffectFirst,
+    /// The journal is written without its resourceVersion.
+    BlindWrite,
+    /// Hook objects are created without being held back.
+    CreateStarted,
+    /// A hook's object is started by its name, whatever its UID.
+    StartByName,
+    /// A hook's object is deleted by its name, whatever its UID.
+    DeleteByName,
+    /// A Job is stopped by suspending it.
+    StopBySuspending,
+    /// An apply whose answer was lost counts as executed.
+    LostIsExecuted,
+    /// The sweep goes by a status that it read earlier.
+    SweepStale,
+    /// Nothing is swept.
+    SweepNothing,
+    /// The clock of the core stands still.
+    ClockStands,
+    /// What the core wants journalled is not written where an effect follows.
+    NoJournal,
+}
+
+/// The memory of one process.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Process {
+    /// It waits for a watch to report something.
+    Idle,
+    /// It has read the status and looks at the cluster next.
+    Read(Status),
+    /// It knows what there is to decide on.
+    Observed(Status, Shared<Observation>),
+    /// It has written the journal, and sends these one by one.
+    Sending {
+        status: Status,
+        requests: Vec<Request>,
+        /// The journal of the mutation that writes it last.
+        unwritten: Option<Shared<Journal>>,
+    },
+    /// It sweeps.
+    Sweeping(Request),
+}
+
+/// What became of a decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Written {
+    Conflict,
+    Other,
+}
+
+impl Process {
+    /// What is asked for next; nothing needs to be seen where the journal says it all.
+    pub(crate) fn read(status: Status) -> Self {
+        if decide::query(&status.journal) == Query::Nothing {
+            Self::Observed(status, Shared::new(Observation::Nothing))
+        } else {
+            Self::Read(status)
+        }
+    }
+
+    /// The request that it sends next.
+    pub(crate) fn request(&self) -> Option<Request> {
+        match self {
+            Self::Sending { requests, .. } => requests.first().copied(),
+            Self::Sweeping(request) => Some(*request),
+            Self::Idle | Self::Read(_) | Self::Observed(..) => None,
+        }
+    }
+
+    /// Looks at the cluster for `query`.
+    pub(crate) fn observe(&mut self, configuration: &Configuration, cluster: &Cluster) {
+        let Self::Read(status) = self else { return };
+        let observation = observation(configuration, cluster, &status.journal);
+        *self = Self::Observed(status.clone(), Shared::new(observation));
+    }
+
+    /// Decides, and writes the journal where it changed.
+    pub(crate) fn decide(
+        &mut self,
+        configuration: &Configuration,
+        cluster: &mut Cluster,
+        keep_previous: bool,
+    ) -> Written {
+        let Self::Observed(status, observation) = self else {
+            return Written::Other;
+        };
+        let mutation = configuration.mutation;
+        let operation = configuration.operation(&status.journal.operation.id);
+        let now = match mutation {
+            Some(Mutation::ClockStands) => timestamp(0),
+            _ => cluster.timestamp(),
+        };
+        let plan = configuration.plan(operation);
+        let step = decide(plan, &status.journal, observation, now);
+        let requests = step.effect.map_or_else(Vec::new, |effect| requests(operation, effect));
+        if step.journal == *status.journal {
+            *self = Self::sending(status.clone(), requests, None);
+            return Written::Other;
+        }
+        let journal = Shared::new(step.journal);
+        if !requests.is_empty() && mutation == Some(Mutation::NoJournal) {
+            *self = Self::sending(status.clone(), requests, None);
+            return Written::Other;
+        }
+        if !requests.is_empty() && mutation == Some(Mutation::EffectFirst) {
+            *self = Self::sending(status.clone(), requests, Some(journal));
+            return Written::Other;
+        }
+        let expected = (mutation != Some(Mutation::BlindWrite)).then_some(status.version);
+        match cluster.write(expected, journal, keep_previous) {
+            None => {
+                *self = Self::Idle;
+                Written::Conflict
+            }
+            Some(written) if requests.is_empty() => {
+                *self = Self::go_on(written);
+                Written::Other
+            }
+            Some(written) => {
+                *self = Self::sending(written, requests, None);
+                Written::Other
+            }
+        }
+    }
+
+    fn sending(status: Status, requests: Vec<Request>, unwritten: Option<Shared<Journal>>) -> Self {
+        if requests.is_empty() {
+            return Self::Idle;
+        }
+        Self::Sending { status, requests, unwritten }
+    }
+
+    fn go_on(status: Status) -> Self {
+        if status.journal.is_done() { Self::Idle } else { Self::read(status) }
+    }
+
+    /// Takes the answer to the request that was sent last.
+    pub(crate) fn answered(&mut self, cluster: &mut Cluster, answer: Answer) {
+        let Self::Sending { status, requests, unwritten } = self else {
+            // The sweep does not care.
+            *self = Self::Idle;
+            return;
+        };
+        if let Some(journal) = unwritten.take() {
+            match cluster.write(Some(status.version), journal, false) {
+                Some(written) => *status = written,
+                None => {
+                    *self = Self::Idle;
+                    return;
+                }
+            }
+        }
+        let sent = requests.remove(0);
+        if !requests.is_empty() {
+            return;
+        }
+        let executed = match (sent, answer) {
+            (_, Answer::Refused) => Some(Observation::Refused(refusal())),
+            (Request::CreateRecord(_), Answer::Accepted) => Some(recorded()),
+            (
+                Request::Apply(_)
+                | Request::Close { .. }
+                | Request::Supersede(_)
+                | Request::SetTtl(_)
+                | Request::Delete { why: Removal::CleanedUp, .. },
+                _,
+            ) => Some(Observation::Executed),
+            // Whether it was accepted or not, the object says what there is.
+            _ => None,
+        };
+        *self = match executed {
+            Some(observation) => Self::Observed(status.clone(), Shared::new(observation)),
+            None => Self::go_on(status.clone()),
+        };
+    }
+
+    /// The request is under way, and its answer is not waited for.
+    pub(crate) fn abandon(&mut self, configuration: &Configuration) {
+        let lost_is_executed = configuration.mutation == Some(Mutation::LostIsExecuted);
+        *self = match self {
+            Self::Sending { status, .. } if lost_is_executed => {
+                Self::Observed(status.clone(), Shared::new(Observation::Executed))
+            }
+            _ => Self::Idle,
+        };
+    }
+}
+
+fn observation(configuration: &Configuration, cluster: &Cluster, journal: &Journal) -> Observation {
+    let operation = configuration.operation(&journal.operation.id);
+    let record = cluster.records[usize::from(operation)];
+    match decide::query(journal) {
+        Query::Record => match record {
+            None => Observation::NoRecord,
+            Some(record) if record.foreign => {
+                Observation::ForeignRecord { message: "it was made by Helm".to_owned() }
+            }
+            Some(_) => recorded(),
+        },
+        Query::Hook(index) => {
+            let hook = u8::try_from(index).unwrap();
+            Observation::Hook(cluster.look(configuration, Run { operation, hook }))
+        }
+        Query::Readiness => Observation::Readiness {
+            waiting: if cluster.ready {
+                Vec::new()
+            } else {
+                vec!["Deployment/web: 0 of 1".to_owned()]
+            },
+            deployed: record.is_some_and(|record| record.state == RecordState::Deployed),
+        },
+        Query::Nothing => Observation::Nothing,
+    }
+}
+
+fn recorded() -> Observation {
+    Observation::Recorded { plan_digest: "sha256:0".to_owned() }
+}
+
+/// The requests of an effect, in order.
+fn requests(operation: u8, effect: Effect) -> Vec<Request> {
+    let run = |hook: usize| Run { operation, hook: u8::try_from(hook).unwrap() };
+    match effect {
+        Effect::CreateRecord => vec![Request::CreateRecord(operation)],
+        Effect::DeleteLeftover { hook, uid } => {
+            vec![Request::Delete { uid: uid_of(&uid), run: run(hook), why: Removal::Replaced }]
+        }
+        Effect::CreateHook { hook, .. } => vec![Request::CreateHook(run(hook))],
+        Effect::StartHook { hook, uid } => {
+            vec![Request::StartHook { uid: uid_of(&uid), run: run(hook) }]
+        }
+        Effect::StopHook { hook, uid } => {
+            vec![Request::StopHook { uid: uid_of(&uid), run: run(hook) }]
+        }
+        Effect::CleanUp(items) => items
+            .into_iter()
+            .map(|item| match item.action {
+                CleanUpAction::Delete => Request::Delete {
+                    uid: uid_of(&item.uid),
+                    run: run(item.hook),
+                    why: Removal::CleanedUp,
+                },
+                CleanUpAction::SetTtl(_) => Request::SetTtl(uid_of(&item.uid)),
+            })
+            .collect(),
+        Effect::Apply => vec![Request::Apply(operation)],
+        Effect::Close { deployed } => {
+            let close = Request::Close { operation, deployed };
+            let older = (0..operation).filter(|_| deployed).map(Request::Supersede);
+            std::iter::once(close).chain(older).collect()
+        }
+    }
+}
+
+/// How far a journal got, in a few words.
+pub(crate) fn brief(journal: &Journal) -> String {
+    let operation = &journal.operation;
+    let hook = operation.hook.as_ref().map_or_else(String::new, |hook| {
+        let uid = hook.uid.as_deref().unwrap_or("no UID");
+        format!(" hook {} {:?} {uid} until {}", hook.index, hook.step, hook.deadline.as_second())
+    });
+    let failure = operation
+        .failure
+        .as_ref()
+        .map_or_else(String::new, |failure| format!(" failed: {}", failure.message));
+    let id = &operation.id;
+    debug_assert!(operation.phase <= Phase::Done);
+    format!("{id} {:?}{hook}{failure}", operation.phase)
+}

@@ -1,0 +1,449 @@
+//! The system: two processes that no lease separates, requests under way, and every move that the
+//! processes, the cluster, its users and the faults can make.
+
+use std::{
+    collections::{BTreeSet, HashSet},
+    hash::{Hash, Hasher},
+    sync::{
+        Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use stateright::{Model, Property};
+
+use crate::{
+    cluster::{Answer, Cluster, Life, Request, Shared, Status, begin},
+    configuration::{Budget, Configuration},
+    ghost::{self, Rule},
+    process::{Mutation, Process, Written},
+};
+
+#[derive(Clone, Debug)]
+pub(crate) struct State {
+    pub(crate) cluster: Cluster,
+    /// In an order that does not depend on who is who: two states that only differ by that are one.
+    pub(crate) processes: [Process; 2],
+    pub(crate) in_flight: Vec<Request>,
+    pub(crate) budget: Budget,
+    /// Whether the first of `processes` is B; only for the words of a path.
+    pub(crate) swapped: bool,
+}
+
+impl Hash for State {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (&self.cluster, &self.processes, &self.in_flight, &self.budget).hash(state);
+    }
+}
+
+impl PartialEq for State {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.cluster, &self.processes, &self.in_flight, &self.budget)
+            == (&other.cluster, &other.processes, &other.in_flight, &other.budget)
+    }
+}
+
+/// A move. Processes go by their place in [`State::processes`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    Read(usize),
+    ReadStale(usize),
+    Observe(usize),
+    Decide(usize),
+    Send(usize),
+    /// It is sent, and a copy stays under way.
+    SendTwice(usize),
+    /// It stays under way, and its answer is not waited for.
+    Abandon(usize),
+    Crash(usize),
+    /// A held object is seen that nothing waits for.
+    Sweep(usize, Request),
+    /// The next operation begins.
+    Begin,
+    /// A request that was under way arrives.
+    Deliver(usize),
+    Tick(u8),
+    Ends(u8, bool),
+    /// A finalizer is taken off, or a Pod's time to end is over.
+    Gone(u8),
+    TimeToLive(u8),
+    UserDeletes(u8),
+    Ready,
+    Refuse,
+}
+
+/// What must have happened somewhere, or the model does not reach what it is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reached {
+    WriteConflict,
+    NameTaken,
+    LateStartRefused,
+    LateCreation,
+    LateDeletionRefused,
+    LateApply,
+    LateClose,
+    Swept,
+}
+
+impl Reached {
+    pub(crate) const ALL: [Self; 8] = [
+        Self::WriteConflict,
+        Self::NameTaken,
+        Self::LateStartRefused,
+        Self::LateCreation,
+        Self::LateDeletionRefused,
+        Self::LateApply,
+        Self::LateClose,
+        Self::Swept,
+    ];
+}
+
+pub(crate) struct System {
+    pub(crate) configuration: Configuration,
+    reached: AtomicU32,
+    /// Ways in which operations ended.
+    ends: Mutex<BTreeSet<String>>,
+    /// Clusters from which one process alone was seen to finish.
+    finishing: Mutex<HashSet<u64>>,
+    /// Rules whose first, and so shortest, counterexample was reported: stateright would replace
+    /// it by the next one.
+    reported: AtomicU32,
+}
+
+impl System {
+    pub(crate) fn new(configuration: Configuration) -> Self {
+        Self {
+            configuration,
+            reached: AtomicU32::new(0),
+            ends: Mutex::default(),
+            finishing: Mutex::default(),
+            reported: AtomicU32::new(0),
+        }
+    }
+
+    pub(crate) fn has_reached(&self, what: Reached) -> bool {
+        self.reached.load(Ordering::Relaxed) & (1 << what as u32) != 0
+    }
+
+    pub(crate) fn ends(&self) -> BTreeSet<String> {
+        self.ends.lock().unwrap().clone()
+    }
+
+    fn reach(&self, what: Reached) {
+        self.reached.fetch_or(1 << what as u32, Ordering::Relaxed);
+    }
+
+    /// Whether `state` keeps `rule`; a rule is only reported once.
+    pub(crate) fn keeps(&self, rule: Rule, state: &State) -> bool {
+        let kept = !state.cluster.ghost.has_broken(rule)
+            && ghost::judge(rule, &self.configuration, &state.cluster)
+            && (rule != Rule::AlwaysFinishes || self.finishes(&state.cluster));
+        let bit = 1 << rule as u32;
+        kept || self.reported.fetch_or(bit, Ordering::Relaxed) & bit != 0
+    }
+
+    /// Whether one process alone finishes, in a world that does its part and in one that only lets
+    /// the time pass.
+    fn finishes(&self, cluster: &Cluster) -> bool {
+        let mut hasher = std::hash::DefaultHasher::new();
+        (
+            &cluster.status.journal,
+            &cluster.records,
+            &cluster.objects,
+            (cluster.applied, cluster.ready, cluster.refusing, cluster.now),
+            &cluster.ghost,
+        )
+            .hash(&mut hasher);
+        let key = hasher.finish();
+        if self.finishing.lock().unwrap().contains(&key) {
+            return true;
+        }
+        let finishes =
+            [true, false].into_iter().all(|helpful| self.finishes_alone(cluster.clone(), helpful));
+        if finishes {
+            self.finishing.lock().unwrap().insert(key);
+        }
+        finishes
+    }
+
+    fn finishes_alone(&self, mut cluster: Cluster, helpful: bool) -> bool {
+        let configuration = &self.configuration;
+        for _ in 0..100 {
+            if let Some(request) = self.sweeps(&cluster, &cluster.status) {
+                cluster.deliver(configuration, request);
+                continue;
+            }
+            let before = cluster.clone();
+            if cluster.status.journal.is_done() {
+                if !self.begin(&mut cluster, false) {
+                    let held = cluster.swept(configuration, &cluster.status.journal).is_some();
+                    return !held && cluster.ghost.keeps_all(configuration, &cluster);
+                }
+                continue;
+            }
+            let mut process = Process::read(cluster.status.clone());
+            for _ in 0..100 {
+                match process.request() {
+                    Some(request) => {
+                        let answer = cluster.deliver(configuration, request);
+                        process.answered(&mut cluster, answer);
+                    }
+                    None if matches!(process, Process::Read(_)) => {
+                        process.observe(configuration, &cluster);
+                    }
+                    None if process == Process::Idle => break,
+                    None => {
+                        process.decide(configuration, &mut cluster, false);
+                    }
+                }
+            }
+            if process != Process::Idle {
+                return false;
+            }
+            if cluster == before && !(helpful && help(&mut cluster)) {
+                // Time passes; without a deadline to come nothing would ever happen.
+                let Some(deadline) = cluster.deadline() else {
+                    return false;
+                };
+                cluster.tick(deadline);
+            }
+        }
+        false
+    }
+
+    fn sweeps(&self, cluster: &Cluster, status: &Status) -> Option<Request> {
+        if self.configuration.mutation == Some(Mutation::SweepNothing) {
+            return None;
+        }
+        cluster.swept(&self.configuration, &status.journal)
+    }
+
+    fn begin(&self, cluster: &mut Cluster, keep_previous: bool) -> bool {
+        let next = cluster.operation(&self.configuration) + 1;
+        if usize::from(next) >= self.configuration.plans.len() {
+            return false;
+        }
+        let journal = Shared::new(begin(&self.configuration, next, cluster.now));
+        let version = cluster.status.version;
+        cluster.write(Some(version), journal, keep_previous).is_some()
+    }
+
+    fn process_actions(&self, state: &State, process: usize, actions: &mut Vec<Action>) {
+        let budget = &state.budget;
+        let cluster = &state.cluster;
+        let fresh = &cluster.status;
+        match &state.processes[process] {
+            Process::Idle => {
+                if !fresh.journal.is_done() {
+                    actions.push(Action::Read(process));
+                }
+                if budget.stale > 0 && cluster.previous.is_some() {
+                    actions.push(Action::ReadStale(process));
+                }
+                let seen = match (self.configuration.mutation, &cluster.previous) {
+                    (Some(Mutation::SweepStale), Some(previous)) => previous,
+                    _ => fresh,
+                };
+                let request = self.sweeps(cluster, seen);
+                actions.extend(request.map(|request| Action::Sweep(process, request)));
+                return;
+            }
+            Process::Read(_) => actions.push(Action::Observe(process)),
+            Process::Observed(..) => actions.push(Action::Decide(process)),
+            Process::Sending { .. } | Process::Sweeping(_) => {
+                actions.push(Action::Send(process));
+                if budget.duplicates > 0 {
+                    actions.push(Action::SendTwice(process));
+                }
+                if budget.late > 0 {
+                    actions.push(Action::Abandon(process));
+                }
+            }
+        }
+        if budget.crashes > 0 {
+            actions.push(Action::Crash(process));
+        }
+    }
+
+    fn send(&self, state: &mut State, process: usize) {
+        let request = state.processes[process].request().unwrap();
+        let answer = state.cluster.deliver(&self.configuration, request);
+        match (request, answer) {
+            (Request::CreateHook(_), Answer::Conflict) => self.reach(Reached::NameTaken),
+            _ if matches!(state.processes[process], Process::Sweeping(_)) => {
+                self.reach(Reached::Swept);
+            }
+            _ => {}
+        }
+        state.processes[process].answered(&mut state.cluster, answer);
+    }
+
+    fn deliver(&self, state: &mut State, index: usize) {
+        let request = state.in_flight.remove(index);
+        let answer = state.cluster.deliver(&self.configuration, request);
+        match (request, answer) {
+            (Request::StartHook { .. }, Answer::Conflict) => self.reach(Reached::LateStartRefused),
+            (Request::CreateHook(_), Answer::Accepted) => self.reach(Reached::LateCreation),
+            (Request::Delete { .. }, Answer::Conflict) => self.reach(Reached::LateDeletionRefused),
+            (Request::Apply(_), _) => self.reach(Reached::LateApply),
+            (Request::Close { .. }, _) => self.reach(Reached::LateClose),
+            _ => {}
+        }
+    }
+}
+
+/// One thing that the world does by itself, if there is one to do.
+fn help(cluster: &mut Cluster) -> bool {
+    let gone = cluster.objects.iter().find(|object| object.terminating);
+    let running = cluster.objects.iter().find(|object| object.life == Life::Running);
+    if let Some(uid) = gone.map(|object| object.uid) {
+        cluster.gone(uid);
+    } else if let Some((uid, stopping)) = running.map(|object| (object.uid, object.stopping)) {
+        cluster.ends(uid, !stopping);
+    } else if cluster.applied > 0 && !cluster.ready {
+        cluster.ready = true;
+    } else {
+        return false;
+    }
+    true
+}
+
+fn spend(budget: &mut u8) {
+    *budget -= 1;
+}
+
+impl Model for System {
+    type State = State;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<State> {
+        vec![State {
+            cluster: Cluster::new(&self.configuration),
+            processes: [Process::Idle, Process::Idle],
+            in_flight: Vec::new(),
+            budget: self.configuration.budget,
+            swapped: false,
+        }]
+    }
+
+    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
+        let (cluster, budget) = (&state.cluster, &state.budget);
+        self.process_actions(state, 0, actions);
+        if state.processes[0] != state.processes[1] {
+            self.process_actions(state, 1, actions);
+        }
+        let done = cluster.status.journal.is_done();
+        let operation = usize::from(cluster.operation(&self.configuration));
+        if done && operation + 1 < self.configuration.plans.len() {
+            actions.push(Action::Begin);
+        }
+        actions.extend((0..state.in_flight.len()).map(Action::Deliver));
+        for object in &cluster.objects {
+            let uid = object.uid;
+            if object.life == Life::Running {
+                actions.push(Action::Ends(uid, true));
+                // What is being stopped, or deleted, fails by that.
+                if budget.failures > 0 || object.stopping || object.terminating {
+                    actions.push(Action::Ends(uid, false));
+                }
+            }
+            if object.terminating {
+                actions.push(Action::Gone(uid));
+            } else if budget.deletions > 0 {
+                actions.push(Action::UserDeletes(uid));
+            }
+            if object.ttl && !object.terminating {
+                actions.push(Action::TimeToLive(uid));
+            }
+        }
+        if cluster.applied > 0 && !cluster.ready {
+            actions.push(Action::Ready);
+        }
+        if budget.ticks > 0 {
+            actions.extend(cluster.deadline().map(Action::Tick));
+        }
+        if budget.refusals > 0 && !done {
+            actions.push(Action::Refuse);
+        }
+    }
+
+    fn next_state(&self, last: &State, action: Action) -> Option<State> {
+        let mut state = last.clone();
+        let State { cluster, processes, in_flight, budget, .. } = &mut state;
+        match action {
+            Action::Read(process) => processes[process] = Process::read(cluster.status.clone()),
+            Action::ReadStale(process) => {
+                spend(&mut budget.stale);
+                processes[process] = Process::read(cluster.previous.clone()?);
+            }
+            Action::Observe(process) => processes[process].observe(&self.configuration, cluster),
+            Action::Decide(process) => {
+                let keep = budget.stale > 0 || self.configuration.mutation.is_some();
+                let written = processes[process].decide(&self.configuration, cluster, keep);
+                if written == Written::Conflict {
+                    self.reach(Reached::WriteConflict);
+                }
+                if let Some(end) = ghost::end(&cluster.status.journal) {
+                    self.ends.lock().unwrap().insert(end);
+                }
+            }
+            Action::Send(process) => self.send(&mut state, process),
+            Action::SendTwice(process) => {
+                spend(&mut budget.duplicates);
+                in_flight.extend(processes[process].request());
+                self.send(&mut state, process);
+            }
+            Action::Abandon(process) => {
+                spend(&mut budget.late);
+                in_flight.extend(processes[process].request());
+                processes[process].abandon(&self.configuration);
+            }
+            Action::Crash(process) => {
+                spend(&mut budget.crashes);
+                processes[process] = Process::Idle;
+            }
+            Action::Sweep(process, request) => processes[process] = Process::Sweeping(request),
+            Action::Begin => {
+                self.begin(cluster, budget.stale > 0);
+            }
+            Action::Deliver(index) => self.deliver(&mut state, index),
+            Action::Tick(deadline) => {
+                spend(&mut budget.ticks);
+                cluster.tick(deadline);
+            }
+            Action::Ends(uid, succeeded) => {
+                let object = cluster.object_mut(uid)?;
+                if !succeeded && !object.stopping && !object.terminating {
+                    spend(&mut budget.failures);
+                }
+                cluster.ends(uid, succeeded);
+            }
+            Action::Gone(uid) => cluster.gone(uid),
+            Action::TimeToLive(uid) => cluster.time_to_live(uid),
+            Action::UserDeletes(uid) => {
+                spend(&mut budget.deletions);
+                cluster.user_deletes(uid);
+            }
+            Action::Ready => cluster.ready = true,
+            Action::Refuse => {
+                spend(&mut budget.refusals);
+                cluster.refusing = true;
+            }
+        }
+        state.in_flight.sort_unstable();
+        let rank = |process: &Process| {
+            let mut hasher = std::hash::DefaultHasher::new();
+            process.hash(&mut hasher);
+            hasher.finish()
+        };
+        if rank(&state.processes[0]) > rank(&state.processes[1]) {
+            state.processes.swap(0, 1);
+            state.swapped = !state.swapped;
+        }
+        Some(state)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        ghost::properties()
+    }
+}

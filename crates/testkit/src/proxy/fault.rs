@@ -1,0 +1,252 @@
+//! What can go wrong, at which request, and the signals.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail, ensure};
+use hyper::{Method, StatusCode};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::sync::watch;
+
+use super::ledger::Request;
+
+/// What goes wrong, and when. `n` and `every` count from 1, from the moment of arming, over the
+/// requests that [`Fault::counts`] names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Kills process `pid` at the `n`-th request, once. The request gets no answer.
+    KillAt {
+        /// Which request.
+        n: usize,
+        /// The process that sends the requests.
+        pid: u32,
+        /// Whether the API server sees the request.
+        when: When,
+    },
+    /// Stops process `pid` at the `n`-th request, once, and continues it after `for_` (or when
+    /// the proxy is dropped). Counts as fired once the signal was sent.
+    StopAt {
+        /// Which request.
+        n: usize,
+        /// The process that sends the requests.
+        pid: u32,
+        /// `Before`: the request reaches the API server only after the pause, as a late one.
+        /// `After`: it is carried out at once, and its answer is read after the pause.
+        when: When,
+        /// How long the process stays stopped.
+        for_: Duration,
+    },
+    /// Holds every request back for this long, watches included.
+    DelayAll(Duration),
+    /// Refuses the next `count` requests, which the API server does not see.
+    FailNext {
+        /// How many.
+        count: usize,
+        /// An HTTP status of 400 to 599, such as 429, 500 or 503.
+        status: u16,
+    },
+    /// Refuses every `every`-th request, which the API server does not see.
+    FailEvery {
+        /// 1 = each.
+        every: usize,
+        /// An HTTP status of 400 to 599, such as 429, 500 or 503.
+        status: u16,
+    },
+    /// Has every `every`-th request carried out, then closes the connection without an answer.
+    LoseAnswer {
+        /// 1 = each.
+        every: usize,
+    },
+    /// Sends every `every`-th POST twice, one after the other, and delivers the second answer.
+    Duplicate {
+        /// 1 = each.
+        every: usize,
+    },
+}
+
+/// On which side of the request's execution a process is struck.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// The request is not forwarded.
+    Before,
+    /// The request was forwarded and the API server has answered, but the answer is not delivered.
+    After,
+}
+
+/// Which requests a fault counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Counted {
+    /// All but watches: when those are opened again depends on timing alone.
+    #[default]
+    NonWatch,
+    /// Those that store something; see [`Request::is_write`].
+    Writes,
+    /// POSTs that store something.
+    Creates,
+    /// All.
+    All,
+}
+
+impl Counted {
+    fn includes(self, request: &Request) -> bool {
+        match self {
+            Self::NonWatch => !request.is_watch(),
+            Self::Writes => request.is_write(),
+            Self::Creates => request.is_write() && request.method == Method::POST,
+            Self::All => true,
+        }
+    }
+}
+
+impl Fault {
+    /// What this fault counts unless told otherwise: [`Counted::NonWatch`], but for `Duplicate`
+    /// ([`Counted::Creates`]) and `DelayAll` ([`Counted::All`]).
+    pub fn counts(self) -> Counted {
+        match self {
+            Self::Duplicate { .. } => Counted::Creates,
+            Self::DelayAll(_) => Counted::All,
+            _ => Counted::NonWatch,
+        }
+    }
+
+    pub(super) fn validate(self) -> Result<()> {
+        match self {
+            Self::KillAt { n: count, pid, .. } | Self::StopAt { n: count, pid, .. } => {
+                ensure!(count > 0, "requests are counted from 1: {self:?}");
+                target(pid)?;
+            }
+            Self::FailNext { count, status } | Self::FailEvery { every: count, status } => {
+                ensure!(count > 0, "requests are counted from 1: {self:?}");
+                ensure!((400..600).contains(&status), "not an HTTP error: {self:?}");
+            }
+            Self::LoseAnswer { every } | Self::Duplicate { every } => {
+                ensure!(every > 0, "requests are counted from 1: {self:?}");
+            }
+            Self::DelayAll(_) => {}
+        }
+        Ok(())
+    }
+
+    fn is_due(self, counted: usize) -> bool {
+        match self {
+            Self::KillAt { n, .. } | Self::StopAt { n, .. } => counted == n,
+            Self::DelayAll(_) => true,
+            Self::FailNext { count, .. } => counted <= count,
+            Self::FailEvery { every, .. }
+            | Self::LoseAnswer { every }
+            | Self::Duplicate { every } => counted.is_multiple_of(every),
+        }
+    }
+}
+
+/// The fault of one arming, and how far its count got.
+#[derive(Debug)]
+pub(super) struct Armed {
+    fault: Option<Fault>,
+    counted: Counted,
+    count: usize,
+    hits: watch::Sender<usize>,
+}
+
+impl Armed {
+    pub(super) fn new(fault: Option<Fault>, counted: Counted) -> Self {
+        Self { fault, counted, count: 0, hits: watch::Sender::new(0) }
+    }
+
+    /// Numbers `request`, and gives the fault that it meets.
+    pub(super) fn next(&mut self, request: &mut Request) -> Option<(Fault, Hit)> {
+        if !self.counted.includes(request) {
+            return None;
+        }
+        self.count += 1;
+        request.counted = Some(self.count);
+        let fault = self.fault.filter(|fault| fault.is_due(self.count))?;
+        Some((fault, Hit(self.hits.clone())))
+    }
+
+    pub(super) fn fault(&self) -> Option<Fault> {
+        self.fault
+    }
+
+    pub(super) fn hits(&self) -> usize {
+        *self.hits.borrow()
+    }
+
+    pub(super) fn subscribe(&self) -> watch::Receiver<usize> {
+        self.hits.subscribe()
+    }
+}
+
+/// Reports to the arming that the request met, even if another fault was armed since.
+#[derive(Debug)]
+pub(super) struct Hit(watch::Sender<usize>);
+
+impl Hit {
+    pub(super) fn fired(&self) {
+        self.0.send_modify(|hits| *hits += 1);
+    }
+}
+
+/// Guards against the pids with a meaning of their own: 0 and negative numbers are groups, 1 is
+/// init, and killing the test itself would look like a crash of the test.
+fn target(pid: u32) -> Result<Pid> {
+    let raw = i32::try_from(pid).unwrap_or_default();
+    match Pid::from_raw(raw) {
+        Some(target) if raw > 1 && pid != std::process::id() => Ok(target),
+        _ => bail!("process {pid} must not be signalled"),
+    }
+}
+
+fn signal(pid: u32, signal: Signal) -> bool {
+    target(pid).is_ok_and(|pid| kill_process(pid, signal).is_ok())
+}
+
+/// Whether there was such a process to kill.
+pub(super) fn kill(pid: u32) -> bool {
+    signal(pid, Signal::KILL)
+}
+
+/// Keeps the process stopped for this long, if there is such a process.
+pub(super) async fn pause(pid: u32, for_: Duration, hit: &Hit) {
+    if signal(pid, Signal::STOP) {
+        let _stopped = Stopped(pid);
+        hit.fired();
+        tokio::time::sleep(for_).await;
+    }
+}
+
+/// Continues the process when dropped: a test that fails leaves none behind that is stopped.
+struct Stopped(u32);
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        signal(self.0, Signal::CONT);
+    }
+}
+
+/// A Kubernetes `Status`, as clients decode it from any refusal.
+pub(super) fn status_body(status: StatusCode, message: &str) -> String {
+    let reason = match status {
+        StatusCode::BAD_REQUEST => "BadRequest",
+        StatusCode::FORBIDDEN => "Forbidden",
+        StatusCode::NOT_FOUND => "NotFound",
+        StatusCode::CONFLICT => "Conflict",
+        StatusCode::TOO_MANY_REQUESTS => "TooManyRequests",
+        StatusCode::INTERNAL_SERVER_ERROR => "InternalError",
+        StatusCode::SERVICE_UNAVAILABLE => "ServiceUnavailable",
+        StatusCode::GATEWAY_TIMEOUT => "Timeout",
+        _ => "",
+    };
+    let mut body = serde_json::json!({
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Failure",
+        "message": message,
+        "reason": reason,
+        "code": status.as_u16(),
+    });
+    if status == StatusCode::TOO_MANY_REQUESTS {
+        body["details"] = serde_json::json!({"retryAfterSeconds": 1});
+    }
+    body.to_string()
+}

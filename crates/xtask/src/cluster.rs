@@ -1,0 +1,119 @@
+//! `cluster` and `cluster-down`: a cluster that outlives the command.
+
+use std::{env, path::PathBuf};
+
+use anyhow::{Context as _, bail};
+use clap::{Args, ValueEnum};
+use testkit::cluster::{self, Cluster, Node, Options};
+
+#[derive(Args)]
+pub(crate) struct Up {
+    #[command(flatten)]
+    which: Which,
+    /// What Pods run on. A real node falls back to a simulated one where it cannot run
+    #[arg(long, env = "NODE", value_enum, default_value = "real")]
+    node: NodeKind,
+}
+
+#[derive(Args)]
+pub(crate) struct Down {
+    #[command(flatten)]
+    which: Which,
+}
+
+#[derive(Args)]
+struct Which {
+    /// The cluster's name, which is its folder's under target/cluster
+    #[arg(long, default_value = "default")]
+    name: String,
+    /// "current": use the cluster of the current kube context, start and stop nothing
+    #[arg(long, env = "CLUSTER", value_parser = ["local", "current"], default_value = "local")]
+    cluster: String,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum NodeKind {
+    Real,
+    Kwok,
+}
+
+impl Which {
+    fn is_current(&self) -> bool {
+        self.cluster == "current"
+    }
+
+    fn dir(&self) -> anyhow::Result<PathBuf> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
+        // The programs live beside the clusters, in `bin`.
+        if self.name.is_empty() || self.name == "bin" || !self.name.chars().all(plain) {
+            bail!("{:?} cannot be a cluster's name: use letters, digits and dashes", self.name);
+        }
+        Ok(cluster::dir_of(&self.name))
+    }
+}
+
+/// Starts the cluster, or finds it running; answers what a shell has to set.
+pub(crate) fn up(args: &Up) -> anyhow::Result<String> {
+    if args.which.is_current() {
+        return current();
+    }
+    let dir = args.which.dir()?;
+    if let Some(cluster) = Cluster::attach(&dir) {
+        eprintln!("The cluster in {} is running.", dir.display());
+        return Ok(export(&cluster.kubeconfig().display().to_string()));
+    }
+    let node = match args.node {
+        NodeKind::Real => Node::Real,
+        NodeKind::Kwok => Node::Kwok,
+    };
+    eprintln!("Starting a cluster in {}.", dir.display());
+    let start = std::time::Instant::now();
+    let cluster = Cluster::start(Options::new(dir).node(node).detached())?;
+    let kind = match cluster.node() {
+        Node::Real => "a node that runs containers",
+        Node::Kwok => "a simulated node (KWOK): no container runs",
+    };
+    eprintln!("Ready after {:.1} s, with {kind}.", start.elapsed().as_secs_f32());
+    Ok(export(&cluster.kubeconfig().display().to_string()))
+}
+
+/// Stops the cluster, if it is running.
+pub(crate) fn down(args: &Down) -> anyhow::Result<()> {
+    if args.which.is_current() {
+        eprintln!("CLUSTER=current: nothing was started, nothing is stopped.");
+        return Ok(());
+    }
+    let dir = args.which.dir()?;
+    cluster::stop(&dir)?;
+    eprintln!("No cluster runs in {}.", dir.display());
+    Ok(())
+}
+
+fn current() -> anyhow::Result<String> {
+    let files = match env::var("KUBECONFIG") {
+        Ok(files) if !files.is_empty() => files,
+        _ => {
+            let home = env::home_dir().context("neither KUBECONFIG nor a home folder is set")?;
+            let file = home.join(".kube/config");
+            if !file.is_file() {
+                bail!(
+                    "CLUSTER=current, but KUBECONFIG is not set and {} is not there",
+                    file.display()
+                );
+            }
+            file.display().to_string()
+        }
+    };
+    let config = kube::config::Kubeconfig::from_env()
+        .with_context(|| format!("reading {files}"))?
+        .map_or_else(kube::config::Kubeconfig::read, Ok)
+        .with_context(|| format!("reading {files}"))?;
+    let context = config.current_context.filter(|c| !c.is_empty());
+    let context = context.with_context(|| format!("{files} names no current context"))?;
+    eprintln!("CLUSTER=current: using context {context} of {files}.");
+    Ok(export(&files))
+}
+
+fn export(kubeconfig: &str) -> String {
+    format!("export KUBECONFIG='{}'", kubeconfig.replace('\'', r"'\''"))
+}
