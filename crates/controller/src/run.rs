@@ -1,8 +1,11 @@
 //! Wires the operator up: client, watches, health, shutdown.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    io::IsTerminal,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 
 use anyhow::Context as _;
@@ -14,7 +17,11 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig},
     core::PartialObjectMeta,
 };
-use kube_runtime::{Controller, controller, reflector::ObjectRef, watcher};
+use kube_runtime::{
+    Controller, WatchStreamExt, controller,
+    reflector::{self, ObjectRef},
+    watcher,
+};
 use lifecycle::plan;
 use tokio::{
     net::TcpListener,
@@ -72,15 +79,20 @@ async fn control(
     ready: Arc<AtomicBool>,
     shutdown: CancellationToken,
 ) {
-    let root: Api<Guarded> = scoped(&client, args.namespace.as_deref());
-    let controller = Controller::new(root, watcher::Config::default());
-    let store = controller.store();
-    tokio::spawn(async move {
-        if store.wait_until_ready().await.is_ok() {
-            ready.store(true, Ordering::Relaxed);
-            tracing::info!("ready");
-        }
-    });
+    let (store, writer) = reflector::store();
+    let releases = watcher(scoped(&client, args.namespace.as_deref()), watcher::Config::default())
+        .default_backoff()
+        .inspect(move |event| {
+            // Not `Store::wait_until_ready`: of several waiters it wakes the last alone, and the
+            // controller is one of them.
+            if matches!(event, Ok(watcher::Event::InitDone)) && !ready.swap(true, Relaxed) {
+                tracing::info!("ready");
+            }
+        })
+        .modify(forget_bulk)
+        .reflect(writer)
+        .touched_objects();
+    let controller = Controller::for_stream(releases, store);
     // Hook objects and their Pods as they change: metadata only, and nothing is stored. Of every
     // namespace, since a hook may live in another than its release.
     let touched = watcher::Config::default().labels(names::UID_LABEL).timeout(WATCH_TIMEOUT);
@@ -106,6 +118,14 @@ fn scoped(client: &Client, namespace: Option<&str>) -> Api<Guarded> {
     match namespace {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
+    }
+}
+
+/// Effects are decided by what is read live; the cache is only asked whether there is anything to do.
+fn forget_bulk(cached: &mut Guarded) {
+    if let Ok(object) = &mut cached.0 {
+        object.metadata.managed_fields = None;
+        object.spec.source.objects = Vec::new();
     }
 }
 
@@ -160,7 +180,10 @@ async fn config(args: &Args) -> anyhow::Result<Config> {
 fn init_log(args: &Args) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&args.log)
         .with_context(|| format!("read the log filter {:?} (--log)", args.log))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     match args.log_format {
         LogFormat::Text => builder.init(),
         LogFormat::Json => builder.json().init(),

@@ -146,7 +146,7 @@ fn is_inert(event: &Event) -> bool {
 
 fn asks_to_start(request: &Value) -> bool {
     match request {
-        Value::Array(patch) => patch.iter().any(|step| match text(step, "/path") {
+        Value::Array(steps) => steps.iter().any(|step| match text(step, "/path") {
             _ if text(step, "/op") == Some("test") => false,
             Some("/spec/suspend") => step.get("value") != Some(&Value::Bool(true)),
             Some(GATE_PATH) => text(step, "/value") == Some("open"),
@@ -155,7 +155,7 @@ fn asks_to_start(request: &Value) -> bool {
         }),
         object => {
             object.pointer("/spec/suspend") == Some(&Value::Bool(false))
-                || object.pointer(GATE_PATH).and_then(Value::as_str) == Some("open")
+                || text(object, GATE_PATH) == Some("open")
                 || object.pointer("/spec/schedulingGates").is_some_and(is_empty)
         }
     }
@@ -173,9 +173,9 @@ fn annotation<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
     object.pointer("/metadata/annotations")?.get(key)?.as_str()
 }
 
-fn started_twice(started: &[Start<'_>], violations: &mut Vec<Violation>) {
+fn started_twice(all: &[Start<'_>], violations: &mut Vec<Violation>) {
     let mut runs: BTreeMap<&str, Vec<&Start<'_>>> = BTreeMap::new();
-    for start in started {
+    for start in all {
         runs.entry(start.run).or_default().push(start);
     }
     for (run, starts) in runs.into_iter().filter(|(_, starts)| starts.len() > 1) {
@@ -198,14 +198,12 @@ fn started_twice(started: &[Start<'_>], violations: &mut Vec<Violation>) {
 fn unfenced(started: &[Start<'_>], violations: &mut Vec<Violation>) {
     for Start { event, run, name, uid } in started {
         let tests = |path: &str, value: &str| {
-            event.request.as_array().into_iter().flatten().any(|step| {
-                text(step, "/op") == Some("test")
-                    && text(step, "/path") == Some(path)
-                    && text(step, "/value") == Some(value)
-            })
+            let test = serde_json::json!({"op": "test", "path": path, "value": value});
+            event.request.as_array().is_some_and(|patch| patch.contains(&test))
         };
+        let fenced = tests("/metadata/uid", uid) && tests(GATE_PATH, "held");
         // A creation that runs at once is `NotHeld` already.
-        if !is_creation(event) && !(tests("/metadata/uid", uid) && tests(GATE_PATH, "held")) {
+        if !is_creation(event) && !fenced {
             violations.push(Violation {
                 kind: Kind::UnfencedStart,
                 message: format!(
