@@ -1,1 +1,75 @@
-//! End-to-end tests.
+//! What the end-to-end tests share: a cluster for each test program, a namespace and a controller
+//! for each test. Nothing here is a mock; faults come from `testkit::proxy`.
+
+mod controller;
+mod namespace;
+
+use std::{path::PathBuf, process::Command, sync::OnceLock};
+
+use anyhow::{Context, ensure};
+use testkit::cluster::{Cluster, Node, Options};
+
+pub use controller::Controller;
+pub use namespace::{Namespace, condition, message, reason};
+
+/// The cluster of this test program, with simulated nodes: Pods of Jobs complete within 200 ms, or
+/// fail where they have the annotation `releaselifecycle.dev/test-outcome: fail`.
+///
+/// # Panics
+/// Where it cannot be started: no test here makes sense without.
+pub fn kwok() -> &'static Cluster {
+    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+    CLUSTER
+        .get_or_init(|| start(Node::Kwok).expect("a cluster with simulated nodes starts anywhere"))
+}
+
+/// The cluster of this test program, with a node that runs containers; `None`, and a line that says
+/// so, on a machine that cannot.
+///
+/// # Panics
+/// Where no cluster can be started at all.
+pub fn containers() -> Option<&'static Cluster> {
+    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+    let cluster = CLUSTER.get_or_init(|| start(Node::Real).expect("a cluster starts anywhere"));
+    if cluster.node() == Node::Real {
+        return Some(cluster);
+    }
+    eprintln!("skipped: this machine cannot run containers, see above");
+    None
+}
+
+fn start(node: Node) -> anyhow::Result<Cluster> {
+    let program = std::env::current_exe().context("find this program")?;
+    let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    // A fixed place for each program, so that what a killed run left is cleaned by the next.
+    let name = name.rsplit_once('-').map_or(name.as_str(), |(name, _)| name).to_owned();
+    let dir = target().join("tmp/clusters").join(format!("{name}-{node:?}"));
+    let cluster = Cluster::start(Options::new(dir).node(node))?;
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
+    for folder in ["crds", "deploy"] {
+        let path = root.join(folder);
+        cluster.kubectl(["apply", "--server-side", "-f", &path.to_string_lossy()])?;
+    }
+    cluster.kubectl(["wait", "--for=condition=Established", "crd", "--all", "--timeout=30s"])?;
+    Ok(cluster)
+}
+
+/// A program of this workspace, built if need be.
+///
+/// # Errors
+/// Where it does not compile.
+pub fn program(package: &str, name: &str) -> anyhow::Result<PathBuf> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .args(["build", "--quiet", "--package", package, "--bin", name])
+        .status()
+        .context("run cargo build")?;
+    ensure!(status.success(), "cargo build --package {package} failed");
+    Ok(target().join("debug").join(name))
+}
+
+/// The workspace's target directory.
+pub fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target"), PathBuf::from)
+}

@@ -41,7 +41,7 @@ pub(crate) struct Args {
     pub(crate) log_format: LogFormat,
 
     /// Which log lines are written, such as `info` or `controller=debug,info`
-    #[arg(long, env = "RELEASELIFECYCLE_LOG", default_value = "info")]
+    #[arg(long, env = "RELEASELIFECYCLE_LOG", default_value = "info,kube_client=off")]
     pub(crate) log: String,
 }
 

@@ -93,6 +93,10 @@ fn cause(error: kube::Error) -> Cause {
         (409, "AlreadyExists") => Cause::AlreadyExists,
         (409, _) => Cause::Conflict(message),
         (400 | 403 | 405 | 413 | 415 | 422, _) => Cause::Refused { code, message },
+        // What server-side apply says of a field that the schema does not have.
+        (500, _) if message.starts_with("failed to create typed patch object") => {
+            Cause::Refused { code, message }
+        }
         _ => Cause::Unavailable(format!("{message} ({code})")),
     }
 }

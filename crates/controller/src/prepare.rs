@@ -1,7 +1,7 @@
 //! From the desired objects to a plan: parse, look the kinds up, check rights and owners. Nothing
 //! is changed here, so everything that is wrong is said at once and can be mended at leisure.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use helm::ownership;
 use kube::discovery::Scope;
@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::{
     error::Error,
+    kinds::Kind,
     records::{self, Stored},
     release::Release,
     tenant::Tenant,
@@ -108,12 +109,18 @@ async fn find_kinds(tenant: &Tenant<'_>, desired: &mut Desired) -> Result<(), Er
     Err(Error::blocked("UnknownKind", unknown.join("; ")))
 }
 
+struct Need<'a> {
+    object: &'a ObjectRef,
+    kind: Kind,
+    verbs: &'static [&'static str],
+}
+
 /// Asks once for each namespace what the tenant may do there, so that no hook has run when the
 /// apply is refused. What the answer leaves open is left to the API server.
 async fn check_rights(tenant: &Tenant<'_>, desired: &mut Desired) -> Result<(), Error> {
     const OBJECT: &[&str] = &["get", "create", "patch"];
     const HOOK: &[&str] = &["get", "create", "patch", "delete"];
-    let mut needed: BTreeSet<(String, String, String, &str, String)> = BTreeSet::new();
+    let mut needed: BTreeMap<String, Vec<Need<'_>>> = BTreeMap::new();
     let hooks = desired.hooks.iter().map(|hook| (&hook.object, HOOK));
     let objects = desired.objects.iter().map(|object| (&object.object, OBJECT));
     for (object, verbs) in hooks.chain(objects) {
@@ -121,15 +128,10 @@ async fn check_rights(tenant: &Tenant<'_>, desired: &mut Desired) -> Result<(), 
             // Whether a rule counts for objects without a namespace, this review does not say.
             continue;
         };
-        for verb in verbs {
-            let group = kind.resource.group.clone();
-            let plural = kind.resource.plural.clone();
-            needed.insert((namespace.clone(), group, plural, verb, object.to_string()));
-        }
+        needed.entry(namespace.clone()).or_default().push(Need { object, kind, verbs });
     }
-    let namespaces: BTreeSet<_> = needed.iter().map(|(namespace, ..)| namespace).collect();
     let mut missing = Vec::new();
-    for namespace in namespaces {
+    for (namespace, needs) in &needed {
         let review = json!({
             "apiVersion": "authorization.k8s.io/v1",
             "kind": "SelfSubjectRulesReview",
@@ -142,11 +144,18 @@ async fn check_rights(tenant: &Tenant<'_>, desired: &mut Desired) -> Result<(), 
         }
         let rules = review.pointer("/status/resourceRules").and_then(Value::as_array);
         let rules = rules.map_or(&[][..], Vec::as_slice);
-        for (_, group, plural, verb, object) in needed.iter().filter(|need| need.0 == *namespace) {
-            if !rules.iter().any(|rule| allows(rule, group, plural, verb)) {
+        for Need { object, kind, verbs } in needs {
+            let resource = &kind.resource;
+            let allowed = |verb: &str| {
+                rules.iter().any(|rule| allows(rule, &resource.group, &resource.plural, verb))
+            };
+            let denied: Vec<_> = verbs.iter().copied().filter(|verb| !allowed(verb)).collect();
+            if !denied.is_empty() {
                 missing.push(format!(
-                    "{} may not {verb} {plural} in namespace {namespace}, which {object} needs",
-                    tenant.identity.describe()
+                    "{} may not {} {} in namespace {namespace}, which {object} needs",
+                    tenant.identity.describe(),
+                    denied.join(", "),
+                    resource.plural
                 ));
             }
         }

@@ -223,15 +223,10 @@ fn record(plan: &Plan, journal: &Journal, observation: &Observation, now: Timest
 fn ready(plan: &Plan, journal: &Journal, observation: &Observation, now: Timestamp) -> Step {
     let deadline = journal.operation.deadline.unwrap_or(now);
     match observation {
-        // The record was closed from this phase, see below.
-        Observation::Executed => done(journal.clone(), now),
-        Observation::Readiness { waiting, deployed } if waiting.is_empty() || *deployed => {
-            if plan.hooks_of(plan.event.post()).next().is_some() {
-                enter(plan, journal.clone(), Phase::PostHooks, now)
-            } else {
-                // It follows from what is seen, and says itself that it was done: no write needed.
-                close(journal.clone())
-            }
+        Observation::Readiness { waiting, .. } if waiting.is_empty() => {
+            // Closing is journalled too where no post hook comes before: otherwise one process
+            // could close the record as deployed while another one journals that time ran out.
+            enter(plan, journal.clone(), Phase::PostHooks, now)
         }
         Observation::Readiness { waiting, .. } if now >= deadline => {
             let message = format!(

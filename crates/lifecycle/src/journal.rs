@@ -87,6 +87,9 @@ pub struct HookCursor {
     /// The UID of the object made for this attempt, from the step `Run` on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<String>,
+    /// The UID of the leftover that is removed first (step `Create`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leftover: Option<String>,
     /// When the step began.
     pub started_at: Timestamp,
     /// Until when the step may take.

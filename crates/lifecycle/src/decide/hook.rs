@@ -75,6 +75,7 @@ pub(super) fn cursor(plan: &Plan, index: usize, now: Timestamp) -> HookCursor {
         attempt: 1,
         step: HookStep::Create,
         uid: None,
+        leftover: None,
         started_at: now,
         deadline: now + timeout(plan),
     }
@@ -148,15 +149,25 @@ impl Turn<'_> {
             );
             return self.give_up(Failure::new("HookNameTaken", message));
         }
-        if self.hook.has(DeletePolicy::BeforeHookCreation) {
-            let uid = object.uid.clone();
-            return self.effect(Effect::DeleteLeftover { hook: index, uid });
+        // What never started is what a late request made, and no run of the hook.
+        if self.hook.has(DeletePolicy::BeforeHookCreation) || object.gate == Gate::Held {
+            return self.replace(object);
         }
         let message = format!(
             "{name} is left over from an earlier run, and its delete policy does not include \
              before-hook-creation; delete it or add the policy"
         );
         self.give_up(Failure::new("HookExists", message))
+    }
+
+    /// The leftover's UID goes into the journal before it is deleted: a process that goes by an old
+    /// journal may see the object of a later run here, and its write fails.
+    fn replace(&self, leftover: &HookObservation) -> Step {
+        let uid = leftover.uid.clone();
+        let mut journal = self.journal.clone();
+        journal.operation.hook =
+            Some(HookCursor { leftover: Some(uid.clone()), ..self.cursor.clone() });
+        Step::go(journal, Some(Effect::DeleteLeftover { hook: self.cursor.index, uid }))
     }
 
     /// The object of this attempt exists: its UID goes into the journal before it is started.
@@ -171,6 +182,7 @@ impl Turn<'_> {
         let cursor = HookCursor {
             step: HookStep::Run,
             uid: Some(object.uid.clone()),
+            leftover: None,
             started_at: self.now,
             deadline: self.now + timeout(self.plan),
             ..self.cursor.clone()
@@ -192,6 +204,12 @@ impl Turn<'_> {
         let uid = object.uid.clone();
         let overdue = self.now >= self.cursor.deadline;
         match object.gate {
+            Gate::Held if object.terminating && overdue => {
+                let what = object.waiting.as_deref().unwrap_or("it is being deleted");
+                let message =
+                    format!("{} was deleted before it had started: {what}", self.hook.object);
+                self.conclude(Err(Failure::new("Vanished", message)), &object.evidence)
+            }
             Gate::Held if object.terminating => self.wait(object.waiting.clone(), false),
             // It never ran, so its time has not begun.
             Gate::Held if overdue => {

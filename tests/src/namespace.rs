@@ -1,0 +1,192 @@
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use api::ReleaseLifecycle;
+use futures::{StreamExt, TryStreamExt};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{
+    Api, Client, Config,
+    api::{Patch, PatchParams, WatchEvent, WatchParams},
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use serde_json::{Value, json};
+use testkit::cluster::Cluster;
+
+use crate::Controller;
+
+/// No wait of a test takes longer on a loaded machine, unless something is broken.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// A namespace of one test, with a ServiceAccount `deployer` that may do what releases need.
+pub struct Namespace {
+    /// Its name, unique on the cluster.
+    pub name: String,
+    /// The cluster's administrator.
+    pub client: Client,
+    cluster: &'static Cluster,
+}
+
+impl Namespace {
+    /// Makes a namespace whose name begins with `prefix`.
+    ///
+    /// # Errors
+    /// Where the cluster refuses.
+    pub async fn new(cluster: &'static Cluster, prefix: &str) -> Result<Self> {
+        let kubeconfig = Kubeconfig::read_from(cluster.kubeconfig())?;
+        let options = KubeConfigOptions::default();
+        let config = Config::from_custom_kubeconfig(kubeconfig, &options).await?;
+        let client = Client::try_from(config)?;
+        let unique = uuid::Uuid::new_v4().simple().to_string();
+        let name = format!("{prefix}-{}", &unique[..8]);
+        let namespace = Self { name, client, cluster };
+        let name = &namespace.name;
+        namespace.cluster.apply(&format!(
+            r#"{{"apiVersion":"v1","kind":"Namespace","metadata":{{"name":"{name}"}}}}
+---
+{{"apiVersion":"v1","kind":"ServiceAccount","metadata":{{"name":"deployer","namespace":"{name}"}}}}
+---
+{{"apiVersion":"rbac.authorization.k8s.io/v1","kind":"RoleBinding",
+  "metadata":{{"name":"deployer","namespace":"{name}"}},
+  "roleRef":{{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole",
+              "name":"releaselifecycle-deployer"}},
+  "subjects":[{{"kind":"ServiceAccount","name":"deployer","namespace":"{name}"}}]}}
+"#
+        ))?;
+        Ok(namespace)
+    }
+
+    /// The cluster it is on.
+    pub fn cluster(&self) -> &'static Cluster {
+        self.cluster
+    }
+
+    /// A controller for this namespace, with the cluster's own kubeconfig.
+    ///
+    /// # Errors
+    /// Where it cannot be started.
+    pub fn controller(&self) -> Result<Controller> {
+        Controller::start(self.cluster.kubeconfig(), &self.name, &[])
+    }
+
+    /// The ReleaseLifecycles of the namespace.
+    pub fn releases(&self) -> Api<ReleaseLifecycle> {
+        Api::namespaced(self.client.clone(), &self.name)
+    }
+
+    /// `kubectl --namespace …`: what it prints.
+    ///
+    /// # Errors
+    /// What it prints on standard error.
+    pub fn kubectl(&self, args: &[&str]) -> Result<String> {
+        let args = ["--namespace", &self.name].into_iter().chain(args.iter().copied());
+        self.cluster.kubectl(args)
+    }
+
+    /// Creates or changes the release `name`: `spec.serviceAccountName` is `deployer` and
+    /// `spec.source.objects` is `objects`; `more` is merged into `spec`.
+    ///
+    /// # Errors
+    /// Where the API server refuses it.
+    pub async fn release(&self, name: &str, objects: &[Value], more: Value) -> Result<()> {
+        let mut body = json!({
+            "apiVersion": "releaselifecycle.dev/v1alpha1",
+            "kind": "ReleaseLifecycle",
+            "metadata": {"name": name, "namespace": self.name},
+            "spec": {"serviceAccountName": "deployer", "source": {"objects": objects}},
+        });
+        for (key, value) in more.as_object().into_iter().flatten() {
+            body["spec"][key] = value.clone();
+        }
+        let params = PatchParams::apply("e2e").force();
+        self.releases().patch(name, &params, &Patch::Apply(&body)).await?;
+        Ok(())
+    }
+
+    /// Waits until the release is as `is` wants it, however long a loaded machine takes.
+    ///
+    /// # Errors
+    /// With the last status seen and the controller's last lines, where it never is.
+    pub async fn wait(
+        &self,
+        name: &str,
+        controller: &Controller,
+        what: &str,
+        is: impl Fn(&ReleaseLifecycle) -> bool,
+    ) -> Result<ReleaseLifecycle> {
+        let mut last = None;
+        let watch = async {
+            loop {
+                let params = WatchParams::default().fields(&format!("metadata.name={name}"));
+                let mut events = self.releases().watch(&params, "0").await?.boxed();
+                while let Some(event) = events.try_next().await? {
+                    if let WatchEvent::Added(release) | WatchEvent::Modified(release) = event {
+                        if is(&release) {
+                            return Ok::<_, kube::Error>(release);
+                        }
+                        last = Some(release);
+                    }
+                }
+            }
+        };
+        match tokio::time::timeout(PATIENCE, watch).await {
+            Ok(found) => found.with_context(|| format!("watch the release {name}")),
+            Err(_) => bail!(
+                "release {name} was not seen to be {what} within {PATIENCE:?}; its last status: {}\n\
+                 the controller's log ends:\n{}",
+                serde_json::to_string_pretty(&last.and_then(|last| last.status))?,
+                controller.log_tail(),
+            ),
+        }
+    }
+
+    /// Waits until the present generation is deployed.
+    ///
+    /// # Errors
+    /// As [`Self::wait`].
+    pub async fn wait_ready(
+        &self,
+        name: &str,
+        controller: &Controller,
+    ) -> Result<ReleaseLifecycle> {
+        self.wait(name, controller, "Ready", |release| {
+            is_observed(release)
+                && condition(release, "Ready").is_some_and(|it| it.status == "True")
+        })
+        .await
+    }
+
+    /// Waits until nothing goes on with the present generation.
+    ///
+    /// # Errors
+    /// As [`Self::wait`].
+    pub async fn wait_stalled(
+        &self,
+        name: &str,
+        controller: &Controller,
+    ) -> Result<ReleaseLifecycle> {
+        self.wait(name, controller, "Stalled", |release| {
+            is_observed(release) && condition(release, "Stalled").is_some()
+        })
+        .await
+    }
+}
+
+fn is_observed(release: &ReleaseLifecycle) -> bool {
+    let status = release.status.as_ref();
+    status.is_some_and(|status| status.observed_generation == release.metadata.generation)
+}
+
+/// The condition of this type.
+pub fn condition<'a>(release: &'a ReleaseLifecycle, type_: &str) -> Option<&'a Condition> {
+    release.status.as_ref()?.conditions.iter().find(|condition| condition.type_ == type_)
+}
+
+/// The reason of `Ready`.
+pub fn reason(release: &ReleaseLifecycle) -> &str {
+    condition(release, "Ready").map_or("", |condition| &condition.reason)
+}
+
+/// The message of `Ready`.
+pub fn message(release: &ReleaseLifecycle) -> &str {
+    condition(release, "Ready").map_or("", |condition| &condition.message)
+}

@@ -1,0 +1,3 @@
+//! Behaviour against the real control plane, with simulated nodes.
+
+mod lifecycle;
