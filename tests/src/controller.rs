@@ -23,13 +23,11 @@ impl Controller {
     /// Where it cannot be built or started.
     pub fn start(kubeconfig: &Path, namespace: &str, args: &[&str]) -> Result<Self> {
         static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-        let path = match PROGRAM.get() {
-            Some(path) => path,
-            None => {
-                let built = program("controller", "releaselifecycle-controller")?;
-                PROGRAM.get_or_init(|| built)
-            }
-        };
+        if PROGRAM.get().is_none() {
+            let built = program("controller", "releaselifecycle-controller")?;
+            PROGRAM.get_or_init(|| built);
+        }
+        let path = PROGRAM.get().context("it was just built")?;
         let log = target().join(format!("tmp/controllers/{namespace}.log"));
         fs::create_dir_all(log.parent().unwrap_or(Path::new(".")))?;
         let file = File::options().create(true).append(true).open(&log)?;

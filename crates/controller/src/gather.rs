@@ -128,8 +128,8 @@ async fn pods_of(
 /// The exit code and the last lines of `culprit`. That they cannot be had is no reason to stop.
 async fn evidence(release: &Release<'_>, hook: &PlannedHook, culprit: Culprit) -> Evidence {
     let lines = release.object.log_lines();
-    let kept = release.ctx.running.evidence(release.uid(), &culprit);
-    if let Some(known) = kept.filter(|_| culprit.exit_code.is_some()) {
+    // Once for each, or the log of a container that still runs would be written again and again.
+    if let Some(known) = release.ctx.running.evidence(release.uid(), &culprit) {
         return known;
     }
     let pod = ObjectRef {

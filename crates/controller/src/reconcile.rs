@@ -62,11 +62,13 @@ pub(crate) fn on_error(object: Arc<Guarded>, error: &Error, ctx: Arc<Context>) -
     let Ok(cached) = &object.0 else {
         return Action::await_change();
     };
-    let wait = match error {
-        Error::Outrun => Duration::from_millis(20),
-        Error::Api(_) | Error::Blocked(_) => ctx.backoff.next(&key(cached)),
-    };
-    tracing::warn!(object = key(cached), retry_in = ?wait, "{error}");
+    // Somebody else was faster, and what they wrote is there to be read.
+    if matches!(error, Error::Outrun) {
+        tracing::debug!("{error}");
+        return Action::requeue(Duration::from_millis(20));
+    }
+    let wait = ctx.backoff.next(&key(cached));
+    tracing::warn!(retry_in = ?wait, "{error}");
     Action::requeue(wait)
 }
 
@@ -269,14 +271,17 @@ async fn blocked(
 
 /// Something is wrong in the middle of an operation: say what, and go on trying.
 async fn say_trouble(release: &mut Release<'_>, error: &Error) {
-    let Some(journal) = release.journal() else {
-        return;
+    let said = match (error, release.journal()) {
+        (Error::Outrun, _) | (_, None) => return,
+        (Error::Blocked(failure), _) => {
+            write_blocked(release.ctx, &mut release.object, failure).await
+        }
+        (Error::Api(error), Some(journal)) => {
+            release.write_journal(&journal, Some(&error.to_string())).await
+        }
     };
-    if matches!(error, Error::Outrun) {
-        return;
-    }
     // The next reconciliation says it again if this fails.
-    if let Err(error) = release.write_journal(&journal, Some(&error.to_string())).await {
+    if let Err(error) = said {
         tracing::debug!(%error, "the trouble was not written to status");
     }
 }

@@ -10,7 +10,7 @@ use std::{
 use jiff::Timestamp;
 use lifecycle::{
     decide::{Gate, HookObservation, Verdict},
-    journal::{Failure, Journal},
+    journal::{Failure, HookPhase, Journal},
     plan::HookKind,
 };
 
@@ -133,7 +133,8 @@ pub(crate) enum Request {
         why: Removal,
     },
     SetTtl(u8),
-    Apply(u8),
+    /// Under way, it expects the objects as they were when it was sent.
+    Apply { operation: u8, seen: Option<u8> },
     /// Expects the record to be pending still, by its resourceVersion.
     Close {
         operation: u8,
@@ -215,6 +216,16 @@ impl Cluster {
         configuration.operation(&self.status.journal.operation.id)
     }
 
+    /// Whether the journal has no outcome yet of the run whose object `uid` is.
+    pub(crate) fn awaits(&self, configuration: &Configuration, uid: u8, run: Run) -> bool {
+        let hook = self.status.journal.hooks.get(usize::from(run.hook));
+        run.operation == self.operation(configuration)
+            && hook.is_some_and(|hook| {
+                hook.uid.as_deref() == Some(&uid_text(uid))
+                    && matches!(hook.phase, HookPhase::Pending | HookPhase::Running)
+            })
+    }
+
     pub(crate) fn timestamp(&self) -> Timestamp {
         timestamp(self.now)
     }
@@ -259,11 +270,7 @@ impl Cluster {
 
     /// What the API server does with `request`.
     pub(crate) fn deliver(&mut self, configuration: &Configuration, request: Request) -> Answer {
-        let creates = matches!(
-            request,
-            Request::CreateRecord(_) | Request::CreateHook(_) | Request::Apply(_)
-        );
-        if creates && self.refusing {
+        if self.refusing && self.refuses(request) {
             self.ghost.cause = true;
             return Answer::Refused;
         }
@@ -273,17 +280,32 @@ impl Cluster {
             Request::StartHook { uid, run } => self.start(configuration, uid, run),
             Request::StopHook { uid, run } => self.stop(configuration, uid, run),
             Request::Delete { uid, run, why } => self.delete(configuration, uid, run, why),
-            Request::SetTtl(uid) => self.set_ttl(uid),
-            Request::Apply(operation) => self.apply(configuration, operation),
+            Request::SetTtl(uid) => self.set_ttl(configuration, uid),
+            Request::Apply { operation, seen } => self.apply(configuration, operation, seen),
             Request::Close { operation, deployed } => {
                 let state = if deployed { RecordState::Deployed } else { RecordState::Failed };
-                self.turn(operation, RecordState::Pending, state)
+                let whatever = configuration.mutation == Some(Mutation::CloseWhatever);
+                let from = self.records[usize::from(operation)].map(|record| record.state);
+                let from = from.filter(|_| whatever).unwrap_or(RecordState::Pending);
+                self.turn(operation, from, state)
             }
             Request::Supersede(operation) => {
                 self.turn(operation, RecordState::Deployed, RecordState::Superseded)
             }
         };
         if accepted { Answer::Accepted } else { Answer::Conflict }
+    }
+
+    fn refuses(&self, request: Request) -> bool {
+        match request {
+            Request::CreateRecord(_) | Request::CreateHook(_) | Request::Apply { .. } => true,
+            // What is not held any more is a conflict.
+            Request::StartHook { uid, .. } => self
+                .objects
+                .iter()
+                .any(|object| object.uid == uid && object.gate == Gate::Held && !object.terminating),
+            _ => false,
+        }
     }
 
     fn create_record(&mut self, operation: u8) -> bool {
@@ -356,12 +378,12 @@ impl Cluster {
     }
 
     fn open(&mut self, configuration: &Configuration, uid: u8, run: Run) {
-        self.ghost_start(configuration, uid, run);
         let object = self.object_mut(uid).unwrap();
         object.gate = Gate::Open;
-        // A controller starts nothing that is being deleted.
+        // The Job controller and the scheduler start nothing that is being deleted.
         if !object.terminating {
             object.life = Life::Running;
+            self.ghost_start(configuration, uid, run);
         }
     }
 
@@ -442,21 +464,27 @@ impl Cluster {
         self.ghost.cause |= !succeeded;
     }
 
-    fn set_ttl(&mut self, uid: u8) -> bool {
+    fn set_ttl(&mut self, configuration: &Configuration, uid: u8) -> bool {
         let Some(object) = self.object_mut(uid) else {
             return false;
         };
         object.ttl = true;
-        if matches!(object.life, Life::Unstarted | Life::Running) {
+        let run = object.run;
+        if run.is_some_and(|run| self.awaits(configuration, uid, run)) {
             self.ghost.broke(Rule::EvidenceFirst);
         }
         true
     }
 
-    fn apply(&mut self, configuration: &Configuration, operation: u8) -> bool {
-        // What exists is applied with its resourceVersion: an old apply changes nothing.
-        if self.applied > operation {
+    fn apply(&mut self, configuration: &Configuration, operation: u8, seen: Option<u8>) -> bool {
+        if seen.is_some_and(|seen| seen != self.applied) {
             return false;
+        }
+        if self.applied > operation + 1 {
+            self.ghost.broke(Rule::ApplyForward);
+        }
+        if self.applied == operation + 1 {
+            return true;
         }
         if !self.ghost.pre_hooks_succeeded(configuration, operation) {
             self.ghost.broke(Rule::ApplyAfterPreHooks);

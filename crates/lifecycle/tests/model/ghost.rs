@@ -41,6 +41,7 @@ rules! {
     InOrder: "a hook starts only after all before it succeeded and, a post hook, after the apply",
     NothingAfterFailure: "nothing starts once the operation has failed or ended",
     ApplyAfterPreHooks: "nothing is applied before all pre hooks succeeded",
+    ApplyForward: "an operation never applies its objects over those of a later one",
     EvidenceFirst: "no object of ours is removed before its outcome was journalled, but by a stop",
     ForeignUntouched: "somebody else's object is never deleted",
     PolicyLeftover: "a leftover that was started is replaced only where the policy says so",
@@ -165,14 +166,7 @@ impl Ghost {
             self.broke(Rule::ForeignUntouched);
             return;
         };
-        let journal = &cluster.status.journal;
-        let hook = journal.hooks.get(usize::from(run.hook));
-        let awaited = run.operation == cluster.operation(configuration)
-            && hook.is_some_and(|hook| {
-                hook.uid.as_deref() == Some(&uid_text(object.uid))
-                    && matches!(hook.phase, HookPhase::Pending | HookPhase::Running)
-            });
-        if awaited && why != Removal::Stopped {
+        if why != Removal::Stopped && cluster.awaits(configuration, object.uid, run) {
             self.broke(Rule::EvidenceFirst);
         }
         if why == Removal::Replaced && object.gate != Gate::Held {

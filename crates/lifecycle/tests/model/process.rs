@@ -35,6 +35,12 @@ pub(crate) enum Mutation {
     SweepStale,
     /// Nothing is swept.
     SweepNothing,
+    /// An apply reads the objects that it applies over, but not whether its operation still runs.
+    ApplyUnchecked,
+    /// A record is closed whatever its state.
+    CloseWhatever,
+    /// Where the record's creation is refused, it is not looked for.
+    RefusedUnlooked,
     /// The clock of the core stands still.
     ClockStands,
     /// What the core wants journalled is not written where an effect follows.
@@ -154,8 +160,25 @@ impl Process {
         if status.journal.is_done() { Self::Idle } else { Self::read(status) }
     }
 
+    /// Whether the status changed since an apply was decided on. It is read after the objects that
+    /// the apply goes over were, so nothing of a later operation is among them.
+    pub(crate) fn is_outrun(&self, configuration: &Configuration, cluster: &Cluster) -> bool {
+        let checked = configuration.mutation != Some(Mutation::ApplyUnchecked);
+        match (self, self.request()) {
+            (Self::Sending { status, .. }, Some(Request::Apply { .. })) if checked => {
+                status.version != cluster.status.version
+            }
+            _ => false,
+        }
+    }
+
     /// Takes the answer to the request that was sent last.
-    pub(crate) fn answered(&mut self, cluster: &mut Cluster, answer: Answer) {
+    pub(crate) fn answered(
+        &mut self,
+        configuration: &Configuration,
+        cluster: &mut Cluster,
+        answer: Answer,
+    ) {
         let Self::Sending { status, requests, unwritten } = self else {
             // The sweep does not care.
             *self = Self::Idle;
@@ -174,24 +197,45 @@ impl Process {
         if !requests.is_empty() {
             return;
         }
+        let look = || observation(configuration, cluster, &status.journal);
+        let looks_for_record = configuration.mutation != Some(Mutation::RefusedUnlooked);
         let executed = match (sent, answer) {
+            // Another process may have created it before.
+            (Request::CreateRecord(_), Answer::Refused)
+                if looks_for_record && look() == recorded() =>
+            {
+                Some(recorded())
+            }
+            // The answer holds the object.
+            (Request::CreateHook(_) | Request::StartHook { .. }, Answer::Accepted) => Some(look()),
             (_, Answer::Refused) => Some(Observation::Refused(refusal())),
             (Request::CreateRecord(_), Answer::Accepted) => Some(recorded()),
             (
-                Request::Apply(_)
+                Request::Apply { .. }
                 | Request::Close { .. }
                 | Request::Supersede(_)
                 | Request::SetTtl(_)
                 | Request::Delete { why: Removal::CleanedUp, .. },
                 _,
             ) => Some(Observation::Executed),
-            // Whether it was accepted or not, the object says what there is.
+            // The object says what there is now.
             _ => None,
         };
         *self = match executed {
             Some(observation) => Self::Observed(status.clone(), Shared::new(observation)),
             None => Self::go_on(status.clone()),
         };
+    }
+
+    /// The request as it is once it is under way.
+    pub(crate) fn under_way(&self, cluster: &Cluster) -> Option<Request> {
+        match self.request()? {
+            Request::Apply { operation, .. } => {
+                let seen = Some(cluster.applied);
+                Some(Request::Apply { operation, seen })
+            }
+            request => Some(request),
+        }
     }
 
     /// The request is under way, and its answer is not waited for.
@@ -263,7 +307,7 @@ fn requests(operation: u8, effect: Effect) -> Vec<Request> {
                 CleanUpAction::SetTtl(_) => Request::SetTtl(uid_of(&item.uid)),
             })
             .collect(),
-        Effect::Apply => vec![Request::Apply(operation)],
+        Effect::Apply => vec![Request::Apply { operation, seen: None }],
         Effect::Close { deployed } => {
             let close = Request::Close { operation, deployed };
             let older = (0..operation).filter(|_| deployed).map(Request::Supersede);

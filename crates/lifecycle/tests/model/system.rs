@@ -76,6 +76,7 @@ pub(crate) enum Action {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reached {
     WriteConflict,
+    Outrun,
     NameTaken,
     LateStartRefused,
     LateCreation,
@@ -86,8 +87,9 @@ pub(crate) enum Reached {
 }
 
 impl Reached {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::WriteConflict,
+        Self::Outrun,
         Self::NameTaken,
         Self::LateStartRefused,
         Self::LateCreation,
@@ -186,7 +188,7 @@ impl System {
                 match process.request() {
                     Some(request) => {
                         let answer = cluster.deliver(configuration, request);
-                        process.answered(&mut cluster, answer);
+                        process.answered(configuration, &mut cluster, answer);
                     }
                     None if matches!(process, Process::Read(_)) => {
                         process.observe(configuration, &cluster);
@@ -252,6 +254,10 @@ impl System {
             Process::Observed(..) => actions.push(Action::Decide(process)),
             Process::Sending { .. } | Process::Sweeping(_) => {
                 actions.push(Action::Send(process));
+                // Nothing is sent by who was outrun.
+                if state.processes[process].is_outrun(&self.configuration, cluster) {
+                    return;
+                }
                 if budget.duplicates > 0 {
                     actions.push(Action::SendTwice(process));
                 }
@@ -266,6 +272,11 @@ impl System {
     }
 
     fn send(&self, state: &mut State, process: usize) {
+        if state.processes[process].is_outrun(&self.configuration, &state.cluster) {
+            self.reach(Reached::Outrun);
+            state.processes[process] = Process::Idle;
+            return;
+        }
         let request = state.processes[process].request().unwrap();
         let answer = state.cluster.deliver(&self.configuration, request);
         match (request, answer) {
@@ -275,7 +286,7 @@ impl System {
             }
             _ => {}
         }
-        state.processes[process].answered(&mut state.cluster, answer);
+        state.processes[process].answered(&self.configuration, &mut state.cluster, answer);
     }
 
     fn deliver(&self, state: &mut State, index: usize) {
@@ -285,7 +296,7 @@ impl System {
             (Request::StartHook { .. }, Answer::Conflict) => self.reach(Reached::LateStartRefused),
             (Request::CreateHook(_), Answer::Accepted) => self.reach(Reached::LateCreation),
             (Request::Delete { .. }, Answer::Conflict) => self.reach(Reached::LateDeletionRefused),
-            (Request::Apply(_), _) => self.reach(Reached::LateApply),
+            (Request::Apply { .. }, _) => self.reach(Reached::LateApply),
             (Request::Close { .. }, _) => self.reach(Reached::LateClose),
             _ => {}
         }
@@ -352,7 +363,8 @@ impl Model for System {
             } else if budget.deletions > 0 {
                 actions.push(Action::UserDeletes(uid));
             }
-            if object.ttl && !object.terminating {
+            let ended = matches!(object.life, Life::Succeeded | Life::Failed);
+            if object.ttl && ended && !object.terminating {
                 actions.push(Action::TimeToLive(uid));
             }
         }
@@ -378,7 +390,8 @@ impl Model for System {
             }
             Action::Observe(process) => processes[process].observe(&self.configuration, cluster),
             Action::Decide(process) => {
-                let keep = budget.stale > 0 || self.configuration.mutation.is_some();
+                let sweeps_stale = self.configuration.mutation == Some(Mutation::SweepStale);
+                let keep = budget.stale > 0 || sweeps_stale;
                 let written = processes[process].decide(&self.configuration, cluster, keep);
                 if written == Written::Conflict {
                     self.reach(Reached::WriteConflict);
@@ -390,12 +403,12 @@ impl Model for System {
             Action::Send(process) => self.send(&mut state, process),
             Action::SendTwice(process) => {
                 spend(&mut budget.duplicates);
-                in_flight.extend(processes[process].request());
+                in_flight.extend(processes[process].under_way(cluster));
                 self.send(&mut state, process);
             }
             Action::Abandon(process) => {
                 spend(&mut budget.late);
-                in_flight.extend(processes[process].request());
+                in_flight.extend(processes[process].under_way(cluster));
                 processes[process].abandon(&self.configuration);
             }
             Action::Crash(process) => {
@@ -441,13 +454,6 @@ impl Model for System {
             state.swapped = !state.swapped;
         }
         Some(state)
-    }
-
-    /// A leader that goes by an old journal creates again what is swept, as often as it is swept
-    /// before it looks. Two objects more than needed are enough to see what comes of it.
-    fn within_boundary(&self, state: &State) -> bool {
-        let hooks: usize = self.configuration.plans.iter().map(|plan| plan.hooks.len()).sum();
-        state.cluster.ghost.ledger.len() <= hooks + 2
     }
 
     fn properties(&self) -> Vec<Property<Self>> {

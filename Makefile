@@ -1,0 +1,39 @@
+# Every command of the project; CI calls the same targets.
+.PHONY: check lint test demo cluster cluster-down model crash counts generate
+CARGO ?= cargo
+XTASK = $(CARGO) run --quiet --package xtask --
+
+check: ## the inner loop, under a minute: format, clippy, unit tests, the model
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
+	$(CARGO) test --workspace --quiet --lib --bins --test model --test kstatus
+
+lint: ## what CI refuses: format, clippy, documentation, dependencies
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items --quiet
+
+test: ## everything, on clusters of its own
+	$(CARGO) test --workspace
+
+demo: ## an install and an upgrade on a real cluster, the controller killed in the middle
+	@$(XTASK) demo
+
+cluster: ## a local cluster; eval "$$(make -s cluster)" points kubectl at it
+	@$(XTASK) cluster
+
+cluster-down: ## stops it
+	@$(XTASK) cluster-down
+
+model: ## the model check of the core: configurations, states, properties
+	$(CARGO) test --workspace --test model -- --nocapture
+
+crash: ## the controller killed after each of its requests, and other faults
+	$(CARGO) test --workspace --test crash -- --nocapture
+
+counts: ## API writes for a hook and for a release; memory of the idle controller
+	$(CARGO) build --release --package controller
+	$(CARGO) test --workspace --test counts -- --nocapture
+
+generate: ## what is generated from the code: crds/
+	$(XTASK) generate
