@@ -1,11 +1,15 @@
 use std::{
     fs::{self, File},
+    io::{Read, Seek, SeekFrom, Write},
+    net::TcpStream,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     sync::OnceLock,
+    thread,
+    time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::{program, target};
 
@@ -13,6 +17,8 @@ use crate::{program, target};
 pub struct Controller {
     child: Child,
     log: PathBuf,
+    /// Where the log of this process begins.
+    offset: u64,
 }
 
 impl Controller {
@@ -28,9 +34,18 @@ impl Controller {
             PROGRAM.get_or_init(|| built);
         }
         let path = PROGRAM.get().context("it was just built")?;
+        Self::launch(path, kubeconfig, namespace, args)
+    }
+
+    /// As [`Self::start`], but this very program.
+    ///
+    /// # Errors
+    /// Where it cannot be started.
+    pub fn launch(path: &Path, kubeconfig: &Path, namespace: &str, args: &[&str]) -> Result<Self> {
         let log = target().join(format!("tmp/controllers/{namespace}.log"));
         fs::create_dir_all(log.parent().unwrap_or(Path::new(".")))?;
         let file = File::options().create(true).append(true).open(&log)?;
+        let offset = file.metadata()?.len();
         // It must not outlive a test that is killed.
         let child = Command::new("setpriv")
             .args(["--pdeathsig", "KILL", "--"])
@@ -44,7 +59,7 @@ impl Controller {
             .stderr(file)
             .spawn()
             .context("start the controller")?;
-        Ok(Self { child, log })
+        Ok(Self { child, log, offset })
     }
 
     /// Its process.
@@ -70,6 +85,47 @@ impl Controller {
         self.wait()
     }
 
+    /// SIGTERM, and what the process ended with.
+    ///
+    /// # Errors
+    /// Where it does not end within 20 s.
+    pub fn terminate(&mut self) -> Result<ExitStatus> {
+        let sent = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status()?;
+        ensure!(sent.success(), "kill -TERM failed");
+        patiently("end after SIGTERM", || self.child.try_wait().context("wait for the controller"))
+    }
+
+    /// What it answers at `path`: the status code and the body.
+    ///
+    /// # Errors
+    /// Where it does not listen within 20 s, or speaks no HTTP.
+    pub fn http(&self, path: &str) -> Result<(u16, String)> {
+        let address = patiently("say where it listens", || {
+            let text = self.log()?;
+            let line = text.lines().find(|line| line.contains("serving /livez"));
+            Ok(line.and_then(|line| Some(line.split_once("address=")?.1.trim().to_owned())))
+        })?;
+        let mut stream = TcpStream::connect(&address).with_context(|| format!("ask {address}"))?;
+        write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        let (head, body) = answer.split_once("\r\n\r\n").context("an HTTP answer")?;
+        let code = head.split(' ').nth(1).context("a status code")?;
+        Ok((code.parse()?, body.to_owned()))
+    }
+
+    /// What this process logged.
+    ///
+    /// # Errors
+    /// Where the file cannot be read.
+    pub fn log(&self) -> Result<String> {
+        let mut file = File::open(&self.log)?;
+        file.seek(SeekFrom::Start(self.offset))?;
+        let mut text = String::new();
+        file.read_to_string(&mut text)?;
+        Ok(text)
+    }
+
     /// The last lines that it logged.
     pub fn log_tail(&self) -> String {
         let text = fs::read_to_string(&self.log).unwrap_or_default();
@@ -83,4 +139,17 @@ impl Drop for Controller {
         // It may be dead already.
         let _ = self.kill();
     }
+}
+
+/// Asks again and again, for what no watch reports.
+fn patiently<T>(what: &str, mut ask: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    const PATIENCE: Duration = Duration::from_secs(20);
+    let start = Instant::now();
+    while start.elapsed() < PATIENCE {
+        if let Some(answer) = ask()? {
+            return Ok(answer);
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    bail!("the controller did not {what} within {PATIENCE:?}")
 }

@@ -1,8 +1,12 @@
 //! What the end-to-end tests share: a cluster for each test program, a namespace and a controller
 //! for each test. Nothing here is a mock; faults come from `testkit::proxy`.
 
+pub mod architecture;
 mod controller;
+pub mod manifests;
 mod namespace;
+mod objects;
+mod proxied;
 
 use std::{path::PathBuf, process::Command, sync::OnceLock};
 
@@ -10,7 +14,9 @@ use anyhow::{Context, ensure};
 use testkit::cluster::{Cluster, Node, Options};
 
 pub use controller::Controller;
-pub use namespace::{Namespace, condition, message, reason};
+pub use namespace::{Namespace, condition, hook, message, reason};
+pub use objects::is_write;
+pub use proxied::Proxied;
 
 /// The cluster of this test program, with simulated nodes: Pods of Jobs complete within 200 ms, or
 /// fail where they have the annotation `releaselifecycle.dev/test-outcome: fail`.

@@ -3,19 +3,23 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use api::ReleaseLifecycle;
 use futures::{StreamExt, TryStreamExt};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::{
+    api::{core::v1::ServiceAccount, rbac::v1::RoleBinding},
+    apimachinery::pkg::apis::meta::v1::Condition,
+};
 use kube::{
     Api, Client, Config,
-    api::{Patch, PatchParams, WatchEvent, WatchParams},
+    api::{Patch, PatchParams, PostParams, WatchEvent, WatchParams},
     config::{KubeConfigOptions, Kubeconfig},
 };
+use lifecycle::journal::HookStatus;
 use serde_json::{Value, json};
 use testkit::cluster::Cluster;
 
 use crate::Controller;
 
 /// No wait of a test takes longer on a loaded machine, unless something is broken.
-const PATIENCE: Duration = Duration::from_secs(90);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A namespace of one test, with a ServiceAccount `deployer` that may do what releases need.
 pub struct Namespace {
@@ -24,6 +28,8 @@ pub struct Namespace {
     /// The cluster's administrator.
     pub client: Client,
     cluster: &'static Cluster,
+    /// Where the audit log ended when the namespace was made.
+    audit_offset: u64,
 }
 
 impl Namespace {
@@ -38,21 +44,31 @@ impl Namespace {
         let client = Client::try_from(config)?;
         let unique = uuid::Uuid::new_v4().simple().to_string();
         let name = format!("{prefix}-{}", &unique[..8]);
-        let namespace = Self { name, client, cluster };
-        let name = &namespace.name;
-        namespace.cluster.apply(&format!(
-            r#"{{"apiVersion":"v1","kind":"Namespace","metadata":{{"name":"{name}"}}}}
----
-{{"apiVersion":"v1","kind":"ServiceAccount","metadata":{{"name":"deployer","namespace":"{name}"}}}}
----
-{{"apiVersion":"rbac.authorization.k8s.io/v1","kind":"RoleBinding",
-  "metadata":{{"name":"deployer","namespace":"{name}"}},
-  "roleRef":{{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole",
-              "name":"releaselifecycle-deployer"}},
-  "subjects":[{{"kind":"ServiceAccount","name":"deployer","namespace":"{name}"}}]}}
-"#
-        ))?;
+        let audit_offset = std::fs::metadata(cluster.audit_log())?.len();
+        let namespace = Self { name, client, cluster, audit_offset };
+        namespace.set_up().await.with_context(|| format!("make namespace {}", namespace.name))?;
         Ok(namespace)
+    }
+
+    async fn set_up(&self) -> Result<()> {
+        let name = &self.name;
+        let params = PostParams::default();
+        let metadata = json!({"name": "deployer"});
+        let object = serde_json::from_value(json!({"metadata": {"name": name}}))?;
+        let namespaces = Api::<k8s_openapi::api::core::v1::Namespace>::all(self.client.clone());
+        namespaces.create(&params, &object).await?;
+        let object = serde_json::from_value(json!({"metadata": metadata}))?;
+        let accounts = Api::<ServiceAccount>::namespaced(self.client.clone(), name);
+        accounts.create(&params, &object).await?;
+        let object = serde_json::from_value(json!({
+            "metadata": metadata,
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole",
+                        "name": "releaselifecycle-deployer"},
+            "subjects": [{"kind": "ServiceAccount", "name": "deployer", "namespace": name}],
+        }))?;
+        let bindings = Api::<RoleBinding>::namespaced(self.client.clone(), name);
+        bindings.create(&params, &object).await?;
+        Ok(())
     }
 
     /// The cluster it is on.
@@ -60,12 +76,24 @@ impl Namespace {
         self.cluster
     }
 
+    pub(crate) fn audit_offset(&self) -> u64 {
+        self.audit_offset
+    }
+
     /// A controller for this namespace, with the cluster's own kubeconfig.
     ///
     /// # Errors
     /// Where it cannot be started.
     pub fn controller(&self) -> Result<Controller> {
-        Controller::start(self.cluster.kubeconfig(), &self.name, &[])
+        self.controller_with(&[])
+    }
+
+    /// As [`Self::controller`], with these arguments.
+    ///
+    /// # Errors
+    /// Where it cannot be started.
+    pub fn controller_with(&self, args: &[&str]) -> Result<Controller> {
+        Controller::start(self.cluster.kubeconfig(), &self.name, args)
     }
 
     /// The ReleaseLifecycles of the namespace.
@@ -189,4 +217,9 @@ pub fn reason(release: &ReleaseLifecycle) -> &str {
 /// The message of `Ready`.
 pub fn message(release: &ReleaseLifecycle) -> &str {
     condition(release, "Ready").map_or("", |condition| &condition.message)
+}
+
+/// The state of the first hook of this name.
+pub fn hook<'a>(release: &'a ReleaseLifecycle, name: &str) -> Option<&'a HookStatus> {
+    release.status.as_ref()?.hooks.iter().find(|hook| hook.name == name)
 }

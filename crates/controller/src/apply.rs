@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     client::{ApiError, Cause},
+    gather,
     release::Release,
 };
 
@@ -21,12 +22,13 @@ pub(crate) enum ApplyError {
     Refused(String),
 }
 
-/// Applies every object, then prunes.
-pub(crate) async fn apply(release: &Release<'_>, plan: &Plan) -> Result<(), ApplyError> {
+/// Applies every object, then prunes. Answers with what is not ready yet.
+pub(crate) async fn apply(release: &Release<'_>, plan: &Plan) -> Result<Vec<String>, ApplyError> {
     let mut refused = Vec::new();
+    let mut waiting = Vec::new();
     for object in &plan.objects {
         match apply_one(release, &object.object, &object.manifest).await {
-            Ok(()) => {}
+            Ok(live) => waiting.extend(gather::not_ready(&object.object, Some(&live))),
             Err(ApplyError::Refused(message)) => refused.push(message),
             Err(error @ ApplyError::Api(_)) => return Err(error),
         }
@@ -37,14 +39,14 @@ pub(crate) async fn apply(release: &Release<'_>, plan: &Plan) -> Result<(), Appl
     for object in &plan.prune {
         prune_one(release, object).await?;
     }
-    Ok(())
+    Ok(waiting)
 }
 
 async fn apply_one(
     release: &Release<'_>,
     object: &ObjectRef,
     manifest: &Value,
-) -> Result<(), ApplyError> {
+) -> Result<Value, ApplyError> {
     let mut body = manifest.clone();
     ownership::mark(&mut body, &release.name, &release.namespace);
     if let Some(namespace) = &object.namespace {
@@ -62,7 +64,7 @@ async fn apply_one(
             body["metadata"]["resourceVersion"] = live["metadata"]["resourceVersion"].clone();
         }
         match release.tenant.apply(object, &body).await {
-            Ok(_) => return Ok(()),
+            Ok(applied) => return Ok(applied),
             Err(ApiError { cause: Cause::Conflict(message), .. })
                 if tries < TRIES && !is_field_conflict(&message) => {}
             Err(error) => return Err(classify(error)),

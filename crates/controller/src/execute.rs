@@ -140,7 +140,7 @@ impl Turn<'_> {
 
     async fn apply(&self) -> Result<Observation, Error> {
         match apply::apply(self.release, self.plan).await {
-            Ok(()) => Ok(Observation::Executed),
+            Ok(waiting) => Ok(Observation::Readiness { waiting, deployed: false }),
             Err(ApplyError::Refused(message)) => {
                 Ok(Observation::Refused(Failure { reason: "ApplyFailed".to_owned(), message }))
             }
@@ -150,9 +150,17 @@ impl Turn<'_> {
 
     async fn close(&self, deployed: bool) -> Result<Observation, Error> {
         let release = self.release;
-        records::close(&release.tenant, &release.name, &release.namespace, self.journal, deployed)
-            .await?;
-        Ok(Observation::Executed)
+        let closed = records::close(
+            &release.tenant,
+            &release.name,
+            &release.namespace,
+            self.journal,
+            deployed,
+        );
+        match closed.await? {
+            Ok(()) => Ok(Observation::Executed),
+            Err(failure) => Ok(Observation::Refused(failure)),
+        }
     }
 
     fn hook(&self, index: usize) -> &PlannedHook {

@@ -30,7 +30,7 @@ pub(crate) async fn gather(
         Query::Nothing => Ok(Observation::Nothing),
         Query::Record => record(release, journal).await,
         Query::Hook(index) => hook(release, plan, journal, index, now).await,
-        Query::Readiness => readiness(release, plan, journal).await,
+        Query::Readiness => readiness(release, plan).await,
     }
 }
 
@@ -163,35 +163,25 @@ fn tail(text: String) -> String {
     tail.split_once('\n').map_or(tail, |(_, lines)| lines).to_owned()
 }
 
-async fn readiness(
-    release: &Release<'_>,
-    plan: &Plan,
-    journal: &Journal,
-) -> Result<Observation, Error> {
+async fn readiness(release: &Release<'_>, plan: &Plan) -> Result<Observation, Error> {
     let mut waiting = Vec::new();
     for object in &plan.objects {
-        let name = &object.object;
-        match release.tenant.get(name).await? {
-            None => waiting.push(format!("{name}: it does not exist")),
-            Some(live) if kstatus::is_waited_for(&live) => match kstatus::readiness(&live) {
-                Readiness::Current => {}
-                other => {
-                    let message = other.message().unwrap_or("it is not ready");
-                    waiting.push(format!("{name}: {message}"));
-                }
-            },
-            Some(_) => {}
-        }
+        let live = release.tenant.get(&object.object).await?;
+        waiting.extend(not_ready(&object.object, live.as_ref()));
     }
-    let deployed = if waiting.is_empty() {
-        false
-    } else {
-        let revision = journal.operation.revision;
-        let stored =
-            records::get(&release.tenant, &release.name, &release.namespace, revision).await?;
-        stored.is_some_and(|stored| stored.release.info.status == helm::record::Status::Deployed)
-    };
-    Ok(Observation::Readiness { waiting, deployed })
+    Ok(Observation::Readiness { waiting, deployed: false })
+}
+
+/// Why the object is not ready, if it is not.
+pub(crate) fn not_ready(object: &ObjectRef, live: Option<&Value>) -> Option<String> {
+    let Some(live) = live else { return Some(format!("{object}: it does not exist")) };
+    if !kstatus::is_waited_for(live) {
+        return None;
+    }
+    match kstatus::readiness(live) {
+        Readiness::Current => None,
+        other => Some(format!("{object}: {}", other.message().unwrap_or("it is not ready"))),
+    }
 }
 
 #[cfg(test)]

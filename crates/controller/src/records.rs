@@ -11,7 +11,7 @@ use helm::{
 use jiff::Timestamp;
 use lifecycle::{
     event::{Event, Record, RecordState},
-    journal::{HookPhase, Journal},
+    journal::{Failure, HookPhase, Journal},
     plan::{ObjectRef, Plan, config_digest},
     source::Desired,
 };
@@ -97,28 +97,30 @@ pub(crate) async fn create(
 }
 
 /// Closes the record of the operation and, where it is deployed, supersedes older ones: the new one
-/// first, since Helm takes the highest that is deployed.
+/// first, since Helm takes the highest that is deployed. A failure where the record is no longer
+/// the operation's.
 pub(crate) async fn close(
     tenant: &Tenant<'_>,
     release: &str,
     namespace: &str,
     journal: &Journal,
     deployed: bool,
-) -> Result<(), Error> {
+) -> Result<Result<(), Failure>, Error> {
     let operation = &journal.operation;
-    let Some(mut stored) = get(tenant, release, namespace, operation.revision).await? else {
-        return Err(Error::blocked(
-            "RecordLost",
-            format!(
-                "the record {} was removed while its operation ran; put it back from a backup, or \
-                 delete this object and create it again",
-                record::secret_name(release, operation.revision)
-            ),
-        ));
+    let stored = get(tenant, release, namespace, operation.revision).await?;
+    let ours = stored.filter(|stored| {
+        stored.plan.as_ref().is_some_and(|(plan, _)| plan.operation == operation.id)
+    });
+    let Some(mut stored) = ours else {
+        let message = format!(
+            "the record {} was removed or rewritten by another client while the operation ran; \
+             look at it with `helm history {release}`",
+            record::secret_name(release, operation.revision)
+        );
+        return Ok(Err(Failure { reason: "RecordLost".to_owned(), message }));
     };
-    let ours = stored.plan.as_ref().is_some_and(|(plan, _)| plan.operation == operation.id);
     let status = if deployed { Status::Deployed } else { Status::Failed };
-    if ours && stored.release.info.status != status {
+    if stored.release.info.status != status {
         let info = &mut stored.release.info;
         info.status = status;
         info.last_deployed = Some(now());
@@ -126,7 +128,7 @@ pub(crate) async fn close(
         note_runs(&mut stored.release.hooks, journal);
         replace(tenant, &stored).await?;
     }
-    if deployed && ours {
+    if deployed {
         let selector = format!("name={release},owner=helm,status=deployed");
         let like = reference(release, namespace, 0);
         for secret in tenant.list(&like, &selector).await? {
@@ -139,7 +141,7 @@ pub(crate) async fn close(
             }
         }
     }
-    Ok(())
+    Ok(Ok(()))
 }
 
 /// The record of an operation that is about to begin.

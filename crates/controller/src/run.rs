@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
 use anyhow::Context as _;
@@ -43,6 +44,9 @@ use crate::{
 
 /// A watch that died silently is noticed after this many seconds.
 const WATCH_TIMEOUT: u32 = 60;
+/// How long SIGTERM waits for the reconciliations under way; less than the kubelet's 30 s, since a
+/// call to an API server that does not answer may take longer.
+const GRACE: Duration = Duration::from_secs(10);
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     init_log(&args)?;
@@ -67,9 +71,23 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         stop.cancelled().await;
     }));
 
-    control(&args, operator, ctx, ready, shutdown).await;
+    tokio::select! {
+        () = control(&args, operator, ctx, Arc::clone(&ready), shutdown.clone()) => {}
+        () = overdue(&shutdown, &ready) => {}
+    }
     tracing::info!("stopped; running hooks go on and will be found again");
     Ok(())
+}
+
+/// The end of the time that the reconciliations under way are given after SIGTERM. To cut them short
+/// is safe, only less tidy; before the first list has arrived there are none, and the controller
+/// would wait for it.
+async fn overdue(shutdown: &CancellationToken, ready: &AtomicBool) {
+    shutdown.cancelled().await;
+    if ready.load(Relaxed) {
+        tokio::time::sleep(GRACE).await;
+        tracing::warn!("what was under way did not end within {} s", GRACE.as_secs());
+    }
 }
 
 async fn control(

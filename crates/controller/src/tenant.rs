@@ -63,11 +63,13 @@ impl<'a> Tenant<'a> {
         }
     }
 
+    /// POST; unknown fields are refused, as Helm does and as [`Self::apply`].
     pub(crate) async fn create(&self, object: &ObjectRef, body: &Value) -> Result<Value, ApiError> {
         let params =
             PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
         let request = self.request(object).await?.create(&params, body.to_string().into_bytes());
-        self.send(Access::Write, format!("create {}", place(object)), request).await
+        let what = format!("create {}", place(object));
+        self.send(Access::Write, what, request.map(strictly)).await
     }
 
     /// PUT; `body` carries the resourceVersion that was read.
@@ -175,6 +177,15 @@ impl<'a> Tenant<'a> {
         let request = built(&what, request)?;
         call(&self.ctx.metrics, access, what, self.client.request(request)).await
     }
+}
+
+/// `PostParams` has no field validation, and the API server only warns by itself.
+fn strictly(mut request: http::Request<Vec<u8>>) -> http::Request<Vec<u8>> {
+    let uri = format!("{}&fieldValidation=Strict", request.uri());
+    if let Ok(uri) = uri.parse() {
+        *request.uri_mut() = uri;
+    }
+    request
 }
 
 fn built(

@@ -185,12 +185,30 @@ pub fn decide(plan: &Plan, journal: &Journal, observation: &Observation, now: Ti
         },
         Phase::Applying => match observation {
             Observation::Executed => enter(plan, journal.clone(), Phase::Ready, now),
+            // What the answers to the apply say already.
+            Observation::Readiness { waiting, .. } if waiting.is_empty() => {
+                enter(plan, journal.clone(), Phase::PostHooks, now)
+            }
+            Observation::Readiness { .. } => {
+                let entered = enter(plan, journal.clone(), Phase::Ready, now);
+                if entered.journal.operation.phase == Phase::Ready {
+                    ready(plan, &entered.journal, observation, now)
+                } else {
+                    entered
+                }
+            }
             Observation::Refused(failure) => fail(journal, failure.clone()),
             _ => Step::go(journal.clone(), Some(Effect::Apply)),
         },
         Phase::Ready => ready(plan, journal, observation, now),
         Phase::Closing => match observation {
             Observation::Executed => done(journal.clone(), now),
+            // The record is another client's by now.
+            Observation::Refused(failure) => {
+                let mut journal = journal.clone();
+                journal.operation.failure.get_or_insert_with(|| failure.clone());
+                done(journal, now)
+            }
             _ => close(journal.clone()),
         },
         Phase::Done => Step::go(journal.clone(), None),
@@ -211,11 +229,8 @@ fn record(plan: &Plan, journal: &Journal, observation: &Observation, now: Timest
             journal.operation.failure = Some(Failure::new("ForeignRelease", message));
             done(journal, now)
         }
-        Observation::Refused(failure) => {
-            let mut journal = journal.clone();
-            journal.operation.failure = Some(failure.clone());
-            done(journal, now)
-        }
+        // An earlier request, or another process, may have made it all the same: it is closed.
+        Observation::Refused(failure) => fail(journal, failure.clone()),
         _ => Step::go(journal.clone(), Some(Effect::CreateRecord)),
     }
 }

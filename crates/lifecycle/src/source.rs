@@ -61,6 +61,14 @@ pub enum Problem {
         /// The prefix.
         prefix: String,
     },
+    /// It would lead to another place of the API than the object's own.
+    #[error("{field} is {value:?}, which cannot stand in a URL; use letters, digits, '-' and '.'")]
+    NotInUrls {
+        /// The field's path.
+        field: &'static str,
+        /// What stands there.
+        value: String,
+    },
     /// Two objects of one name would overwrite each other.
     #[error("the same object stands at {other} already; remove one or rename it")]
     Duplicate {
@@ -143,13 +151,31 @@ fn parse_object(
         return Err(Problem::GenerateName { prefix: prefix.to_owned() });
     }
     let name = text("metadata.name", "/metadata/name")?;
+    let namespace = text("", "/metadata/namespace").unwrap_or(namespace);
+    let (group, version) = api_version.split_once('/').unwrap_or(("v1", api_version));
+    for (field, part, value) in [
+        ("apiVersion", group, api_version),
+        ("apiVersion", version, api_version),
+        ("metadata.namespace", namespace, namespace),
+        ("metadata.name", name, name),
+    ] {
+        if !stands_in_urls(part) {
+            return Err(Problem::NotInUrls { field, value: value.to_owned() });
+        }
+    }
     let object = ObjectRef {
         api_version: api_version.to_owned(),
         kind: kind.to_owned(),
-        namespace: Some(text("", "/metadata/namespace").unwrap_or(namespace).to_owned()),
+        namespace: Some(namespace.to_owned()),
         name: name.to_owned(),
     };
     Ok((object, hooks::parse(manifest)?))
+}
+
+/// Whether `part` is one segment of a path; what names are valid besides, the API server says.
+fn stands_in_urls(part: &str) -> bool {
+    let breaks = |c: char| c.is_whitespace() || c.is_control() || ['/', '?', '#', '%'].contains(&c);
+    part != "." && part != ".." && !part.contains(breaks)
 }
 
 fn describe(manifest: &Value) -> String {
@@ -221,6 +247,42 @@ mod tests {
         );
         assert!(text[4].contains("unknown hook event \"pre-instal\""), "{}", text[4]);
         assert!(text[5].contains("generateName is \"x-\""), "{}", text[5]);
+    }
+
+    #[test]
+    fn no_name_leads_elsewhere_in_the_api() {
+        let object = |version: &str, namespace: &str, name: &str| {
+            json!({"apiVersion": version, "kind": "Role",
+                   "metadata": {"name": name, "namespace": namespace}})
+        };
+        let good = [object("rbac.authorization.k8s.io/v1", "prod", "system:reader.x")];
+        assert!(Desired::parse(&good, "prod").is_ok());
+        let errors = Desired::parse(
+            &[
+                object("v1", "prod", "a?dryRun=All"),
+                object("v1", "prod/pods", "a"),
+                object("apps/v1/namespaces", "prod", "a"),
+                object("v1", "..", "a"),
+            ],
+            "prod",
+        )
+        .unwrap_err();
+        let fields: Vec<_> = errors
+            .iter()
+            .map(|error| match &error.problem {
+                Problem::NotInUrls { field, .. } => *field,
+                _ => "",
+            })
+            .collect();
+        assert_eq!(
+            fields,
+            ["metadata.name", "metadata.namespace", "apiVersion", "metadata.namespace"]
+        );
+        assert_eq!(
+            errors[0].to_string(),
+            "spec.source.objects[0] (Role/a?dryRun=All): metadata.name is \"a?dryRun=All\", which \
+             cannot stand in a URL; use letters, digits, '-' and '.'"
+        );
     }
 
     #[test]

@@ -8,14 +8,12 @@
 //! - `ledger`: what is remembered of each request
 
 mod fault;
+mod kubeconfig;
 mod ledger;
 #[cfg(test)]
 mod tests;
 
-use std::fs::OpenOptions;
-use std::io::Write as _;
 use std::net::SocketAddr;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -64,7 +62,7 @@ pub struct Upstream {
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
-    token: String,
+    upstream: Upstream,
     shared: Arc<Shared>,
     accepting: JoinHandle<()>,
 }
@@ -79,7 +77,7 @@ impl Proxy {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("listen on loopback")?;
         let address = listener.local_addr().context("read the proxy's port")?;
         let accepting = tokio::spawn(accept(listener, Arc::clone(&shared)));
-        Ok(Self { address, token: upstream.token, shared, accepting })
+        Ok(Self { address, upstream, shared, accepting })
     }
 
     /// The proxy's own URL, `http://127.0.0.1:<port>`.
@@ -92,22 +90,7 @@ impl Proxy {
     /// client-go (kubectl, helm) sends no token over plain `http`. The proxy therefore adds the
     /// upstream's token to requests that carry no `Authorization` of their own.
     pub fn kubeconfig(&self, path: &Path) -> Result<()> {
-        let config = serde_json::json!({
-            "apiVersion": "v1",
-            "kind": "Config",
-            "clusters": [{"name": "proxy", "cluster": {"server": self.url()}}],
-            "users": [{"name": "admin", "user": {"token": self.token}}],
-            "contexts": [{"name": "proxy", "context": {"cluster": "proxy", "user": "admin"}}],
-            "current-context": "proxy",
-        });
-        OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(path)
-            .and_then(|mut file| file.write_all(format!("{config:#}").as_bytes()))
-            .with_context(|| format!("write kubeconfig {}", path.display()))
+        kubeconfig::write(path, &self.url(), &self.upstream.ca_pem, &self.upstream.token)
     }
 
     /// Replaces the armed fault by `fault`, forgets the requests so far and counts from 1 again.
@@ -131,6 +114,11 @@ impl Proxy {
     /// fired already (a stopped process, a delayed request) run to their end.
     pub fn reset(&self) {
         self.shared.restart(Armed::new(None, Counted::default()));
+    }
+
+    /// Ends the pause of the armed [`Fault::StopAt`] now.
+    pub fn resume(&self) {
+        self.shared.state().armed.resume();
     }
 
     /// Every request since the last [`Proxy::arm`] or [`Proxy::reset`], in order of arrival.
@@ -351,7 +339,9 @@ impl Shared {
         headers.remove(header::HOST);
         headers.entry(header::AUTHORIZATION).or_insert_with(|| self.authorization.clone());
 
-        match self.client.request(request).await {
+        // A task of its own outlives the client. Given up, it would be executed and logged as failed.
+        let sent = tokio::spawn(self.client.request(request)).await;
+        match sent.map_err(anyhow::Error::from).and_then(|sent| Ok(sent?)) {
             Ok(mut response) => {
                 entry.answered(response.status());
                 for name in &HOP_BY_HOP {

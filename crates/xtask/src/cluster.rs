@@ -1,6 +1,10 @@
 //! `cluster` and `cluster-down`: a cluster that outlives the command.
 
-use std::{env, path::PathBuf};
+use std::{
+    env,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
@@ -24,7 +28,7 @@ pub(crate) struct Down {
 #[derive(Args)]
 struct Which {
     /// The cluster's name, which is its folder's under target/cluster
-    #[arg(long, default_value = "default")]
+    #[arg(long, env = "CLUSTER_NAME", default_value = "default")]
     name: String,
     /// "current": use the cluster of the current kube context, start and stop nothing
     #[arg(long, env = "CLUSTER", value_parser = ["local", "current"], default_value = "local")]
@@ -35,6 +39,16 @@ struct Which {
 enum NodeKind {
     Real,
     Kwok,
+}
+
+impl Up {
+    pub(crate) fn is_current(&self) -> bool {
+        self.which.is_current()
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.which.name
+    }
 }
 
 impl Which {
@@ -54,27 +68,42 @@ impl Which {
 
 /// Starts the cluster, or finds it running; answers what a shell has to set.
 pub(crate) fn up(args: &Up) -> anyhow::Result<String> {
-    if args.which.is_current() {
+    if args.is_current() {
         return current();
     }
+    let cluster = start(args, None)?;
+    Ok(export(&cluster.kubeconfig().display().to_string()))
+}
+
+/// Starts a cluster that outlives this process, or finds it running. `pod_delay` is how long a Job's
+/// Pod takes on a simulated node.
+pub(crate) fn start(args: &Up, pod_delay: Option<Duration>) -> anyhow::Result<Cluster> {
     let dir = args.which.dir()?;
     if let Some(cluster) = Cluster::attach(&dir) {
         eprintln!("The cluster in {} is running.", dir.display());
-        return Ok(export(&cluster.kubeconfig().display().to_string()));
+        return Ok(cluster);
     }
     let node = match args.node {
         NodeKind::Real => Node::Real,
         NodeKind::Kwok => Node::Kwok,
     };
     eprintln!("Starting a cluster in {}.", dir.display());
-    let start = std::time::Instant::now();
-    let cluster = Cluster::start(Options::new(dir).node(node).detached())?;
-    let kind = match cluster.node() {
+    let start = Instant::now();
+    let mut options = Options::new(dir).node(node).detached();
+    if let Some(delay) = pod_delay {
+        options = options.pod_delay(delay..=delay);
+    }
+    let cluster = Cluster::start(options)?;
+    let seconds = start.elapsed().as_secs_f32();
+    eprintln!("Ready after {seconds:.1} s, with {}.", describe(cluster.node()));
+    Ok(cluster)
+}
+
+pub(crate) fn describe(node: Node) -> &'static str {
+    match node {
         Node::Real => "a node that runs containers",
         Node::Kwok => "a simulated node (KWOK): no container runs",
-    };
-    eprintln!("Ready after {:.1} s, with {kind}.", start.elapsed().as_secs_f32());
-    Ok(export(&cluster.kubeconfig().display().to_string()))
+    }
 }
 
 /// Stops the cluster, if it is running.
@@ -89,7 +118,8 @@ pub(crate) fn down(args: &Down) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn current() -> anyhow::Result<String> {
+/// The line that points a shell at the current kube context.
+pub(crate) fn current() -> anyhow::Result<String> {
     let files = match env::var("KUBECONFIG") {
         Ok(files) if !files.is_empty() => files,
         _ => {

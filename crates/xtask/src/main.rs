@@ -2,6 +2,9 @@
 
 mod cluster;
 mod crds;
+mod demo;
+
+use std::process::ExitCode;
 
 use clap::Parser;
 
@@ -12,20 +15,35 @@ enum Xtask {
     Cluster(cluster::Up),
     /// Stop the local cluster
     ClusterDown(cluster::Down),
+    /// Show an install and an upgrade on a real cluster, the controller killed in the middle
+    Demo(demo::Demo),
     /// Write what is generated from the code: crds/
     Generate,
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Without the backtrace that `Result` from main would show.
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> anyhow::Result<()> {
     match Xtask::parse() {
         Xtask::Cluster(args) => print(&cluster::up(&args)?),
         Xtask::ClusterDown(args) => cluster::down(&args)?,
+        Xtask::Demo(args) => demo::run(&args)?,
         Xtask::Generate => crds::write()?,
     }
     Ok(())
 }
 
-/// Standard output is for what other programs read; everything else goes to standard error.
+/// Standard output is for what other programs read, and for the demo's story; everything else goes
+/// to standard error.
 #[expect(clippy::print_stdout, reason = "the only place that does")]
 fn print(line: &str) {
     println!("{line}");

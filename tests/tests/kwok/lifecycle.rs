@@ -1,11 +1,10 @@
 use anyhow::Result;
-use e2e::{Namespace, kwok};
+use e2e::{
+    Namespace, kwok,
+    manifests::{Manifest, config_map, job},
+    message, reason,
+};
 use serde_json::{Value, json};
-
-fn config_map(name: &str, data: &str) -> Value {
-    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name},
-           "data": {"value": data}})
-}
 
 #[tokio::test]
 async fn an_install_and_an_upgrade_without_hooks() -> Result<()> {
@@ -19,5 +18,112 @@ async fn an_install_and_an_upgrade_without_hooks() -> Result<()> {
     assert_eq!(release.status.unwrap().revision, Some(2));
     assert_eq!(namespace.kubectl(&["get", "cm", "a", "-o", "jsonpath={.data.value}"])?, "2");
     assert!(namespace.kubectl(&["get", "cm", "b"]).is_err(), "b was to be pruned");
+    Ok(())
+}
+
+/// The status of each record, as Helm writes it, by revision.
+fn records(namespace: &Namespace) -> Result<String> {
+    let path =
+        "jsonpath={range .items[*]}{.metadata.labels.version}={.metadata.labels.status} {end}";
+    let args = ["get", "secrets", "-l", "owner=helm", "--sort-by=.metadata.name", "-o", path];
+    namespace.kubectl(&args)
+}
+
+#[tokio::test]
+async fn an_upgrade_after_a_failed_install_is_still_an_install() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "again").await?;
+    let mut controller = namespace.controller()?;
+    let before = job("before").hook("pre-install");
+    let upgrade = job("upgrade").hook("pre-upgrade");
+    let after = job("after").hook("post-install");
+    let first = [
+        before.clone(),
+        upgrade.clone(),
+        config_map("kept", "1"),
+        config_map("orphan", "1"),
+        after.clone().fails(),
+    ];
+    namespace.release("shop", &first, json!({})).await?;
+    let release = namespace.wait_stalled("shop", &controller).await?;
+    assert_eq!(reason(&release), "HookFailed");
+    assert_eq!(release.status.as_ref().and_then(|status| status.revision), None);
+    assert_eq!(records(&namespace)?, "1=failed ");
+    assert!(namespace.object("ConfigMap", "orphan").await?.is_some());
+
+    // What failed is not tried again for nothing, not even by another process.
+    controller.kill()?;
+    let controller = namespace.controller()?;
+    let good = [before, upgrade, config_map("kept", "2"), after];
+    namespace.release("witness", &[config_map("witness", "")], json!({})).await?;
+    namespace.wait_ready("witness", &controller).await?;
+    assert_eq!(namespace.tenant_did("create")?, ["jobs/before", "jobs/after"]);
+
+    namespace.release("shop", &good, json!({})).await?;
+    let release = namespace.wait_ready("shop", &controller).await?;
+    assert_eq!(message(&release), "install of revision 2 succeeded with 2 hooks");
+    assert_eq!(
+        namespace.tenant_did("create")?,
+        ["jobs/before", "jobs/after", "jobs/before", "jobs/after"]
+    );
+    assert_eq!(namespace.object("ConfigMap", "orphan").await?, None, "left by the failed attempt");
+    assert_eq!(records(&namespace)?, "1=failed 2=deployed 1=deployed ");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_failed_upgrade_leaves_the_deployed_record_and_can_be_mended() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "mend").await?;
+    let controller = namespace.controller()?;
+    let hook = || job("hook").hook("post-upgrade");
+    namespace.release("shop", &[config_map("main", "1"), hook()], json!({})).await?;
+    namespace.wait_ready("shop", &controller).await?;
+    let bad = [config_map("main", "2"), config_map("extra", "2"), hook().fails()];
+    namespace.release("shop", &bad, json!({})).await?;
+    let release = namespace.wait_stalled("shop", &controller).await?;
+    assert!(
+        message(&release).starts_with("upgrade of revision 2 failed: "),
+        "{}",
+        message(&release)
+    );
+    assert_eq!(release.status.as_ref().and_then(|status| status.revision), Some(1));
+    assert_eq!(records(&namespace)?, "1=deployed 2=failed ");
+
+    namespace.release("shop", &[config_map("main", "3"), hook()], json!({})).await?;
+    let release = namespace.wait_ready("shop", &controller).await?;
+    assert_eq!(message(&release), "upgrade of revision 3 succeeded with 1 hook");
+    assert_eq!(records(&namespace)?, "1=superseded 2=failed 3=deployed ");
+    assert_eq!(namespace.object("ConfigMap", "extra").await?, None, "left by the failed upgrade");
+    Ok(())
+}
+
+#[tokio::test]
+async fn going_back_to_what_is_deployed_after_a_failed_upgrade_is_an_upgrade() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "back").await?;
+    let controller = namespace.controller()?;
+    let good = [config_map("main", "1")];
+    let bad: [Value; 2] = [config_map("main", "2"), job("hook").hook("post-upgrade").fails()];
+    namespace.release("shop", &good, json!({})).await?;
+    namespace.wait_ready("shop", &controller).await?;
+    namespace.release("shop", &bad, json!({})).await?;
+    namespace.wait_stalled("shop", &controller).await?;
+    // The objects are the failed revision's by now.
+    namespace.release("shop", &good, json!({})).await?;
+    let release = namespace.wait_ready("shop", &controller).await?;
+    assert_eq!(release.status.unwrap().revision, Some(3));
+    assert_eq!(namespace.kubectl(&["get", "cm", "main", "-o", "jsonpath={.data.value}"])?, "1");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_change_of_what_is_not_deployed_runs_no_hooks() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "same").await?;
+    let controller = namespace.controller()?;
+    let objects = [config_map("main", "1"), job("hook").hook("pre-install,pre-upgrade")];
+    namespace.release("shop", &objects, json!({})).await?;
+    namespace.wait_ready("shop", &controller).await?;
+    namespace.release("shop", &objects, json!({"timeout": "10m"})).await?;
+    let release = namespace.wait_ready("shop", &controller).await?;
+    assert_eq!((reason(&release), message(&release)), ("InSync", "revision 1 is deployed"));
+    assert_eq!(namespace.tenant_did("create")?, ["jobs/hook"]);
     Ok(())
 }

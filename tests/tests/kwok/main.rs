@@ -1,3 +1,7 @@
 //! Behaviour against the real control plane, with simulated nodes.
 
+mod bad_input;
+mod helm;
+mod hooks;
 mod lifecycle;
+mod status;

@@ -1,58 +1,18 @@
 //! The cluster: the status, the records, the hook objects and the release's objects, and what
-//! requests do to them. Every request has the fences of the real one: creations fail where the
-//! name is taken, all else names the UID, the gate or the state that it expects.
-
-use std::{
-    hash::{Hash, Hasher},
-    sync::Arc,
-};
+//! happens to them without a request.
 
 use jiff::Timestamp;
 use lifecycle::{
     decide::{Gate, HookObservation, Verdict},
     journal::{Failure, HookPhase, Journal},
-    plan::HookKind,
 };
 
 use crate::{
     configuration::{Configuration, First},
-    ghost::{Entry, Ghost, Removal, Rule},
-    process::Mutation,
+    ghost::{Entry, Ghost, Removal},
+    request::Request,
+    shared::Shared,
 };
-
-/// Something large that many states share, hashed once.
-#[derive(Clone, Debug)]
-pub(crate) struct Shared<T>(Arc<(u64, T)>);
-
-impl<T: Hash> Shared<T> {
-    pub(crate) fn new(value: T) -> Self {
-        let mut hasher = std::hash::DefaultHasher::new();
-        value.hash(&mut hasher);
-        Self(Arc::new((hasher.finish(), value)))
-    }
-}
-
-impl<T> std::ops::Deref for Shared<T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        &self.0.1
-    }
-}
-
-impl<T: PartialEq> PartialEq for Shared<T> {
-    fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0
-    }
-}
-
-impl<T: Eq> Eq for Shared<T> {}
-
-impl<T> Hash for Shared<T> {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.0.0);
-    }
-}
 
 /// The status with its resourceVersion.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -80,6 +40,7 @@ pub(crate) enum Life {
 }
 
 /// A hook's object. At most one has a name.
+#[allow(clippy::struct_excessive_bools)]
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Object {
     pub(crate) uid: u8,
@@ -111,47 +72,6 @@ pub(crate) enum RecordState {
 pub(crate) struct Record {
     pub(crate) foreign: bool,
     pub(crate) state: RecordState,
-}
-
-/// A request as it travels to the API server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Request {
-    CreateRecord(u8),
-    CreateHook(Run),
-    StartHook {
-        uid: u8,
-        run: Run,
-    },
-    StopHook {
-        uid: u8,
-        run: Run,
-    },
-    /// `run` is the one on whose behalf.
-    Delete {
-        uid: u8,
-        run: Run,
-        why: Removal,
-    },
-    SetTtl(u8),
-    /// Under way, it expects the objects as they were when it was sent.
-    Apply { operation: u8, seen: Option<u8> },
-    /// Expects the record to be pending still, by its resourceVersion.
-    Close {
-        operation: u8,
-        deployed: bool,
-    },
-    /// Expects the record to be deployed still.
-    Supersede(u8),
-}
-
-/// What the API server says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Answer {
-    Accepted,
-    /// A precondition does not hold, the name is taken, or there is no such object.
-    Conflict,
-    /// Forbidden or invalid: nothing but a change by a user helps.
-    Refused,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -268,168 +188,6 @@ impl Cluster {
         self.objects.iter_mut().find(|object| object.uid == uid)
     }
 
-    /// What the API server does with `request`.
-    pub(crate) fn deliver(&mut self, configuration: &Configuration, request: Request) -> Answer {
-        if self.refusing && self.refuses(request) {
-            self.ghost.cause = true;
-            return Answer::Refused;
-        }
-        let accepted = match request {
-            Request::CreateRecord(operation) => self.create_record(operation),
-            Request::CreateHook(run) => self.create_hook(configuration, run),
-            Request::StartHook { uid, run } => self.start(configuration, uid, run),
-            Request::StopHook { uid, run } => self.stop(configuration, uid, run),
-            Request::Delete { uid, run, why } => self.delete(configuration, uid, run, why),
-            Request::SetTtl(uid) => self.set_ttl(configuration, uid),
-            Request::Apply { operation, seen } => self.apply(configuration, operation, seen),
-            Request::Close { operation, deployed } => {
-                let state = if deployed { RecordState::Deployed } else { RecordState::Failed };
-                let whatever = configuration.mutation == Some(Mutation::CloseWhatever);
-                let from = self.records[usize::from(operation)].map(|record| record.state);
-                let from = from.filter(|_| whatever).unwrap_or(RecordState::Pending);
-                self.turn(operation, from, state)
-            }
-            Request::Supersede(operation) => {
-                self.turn(operation, RecordState::Deployed, RecordState::Superseded)
-            }
-        };
-        if accepted { Answer::Accepted } else { Answer::Conflict }
-    }
-
-    fn refuses(&self, request: Request) -> bool {
-        match request {
-            Request::CreateRecord(_) | Request::CreateHook(_) | Request::Apply { .. } => true,
-            // What is not held any more is a conflict.
-            Request::StartHook { uid, .. } => self
-                .objects
-                .iter()
-                .any(|object| object.uid == uid && object.gate == Gate::Held && !object.terminating),
-            _ => false,
-        }
-    }
-
-    fn create_record(&mut self, operation: u8) -> bool {
-        let record = &mut self.records[usize::from(operation)];
-        if record.is_some() {
-            return false;
-        }
-        *record = Some(Record { foreign: false, state: RecordState::Pending });
-        true
-    }
-
-    fn turn(&mut self, operation: u8, from: RecordState, to: RecordState) -> bool {
-        match &mut self.records[usize::from(operation)] {
-            Some(record) if !record.foreign && record.state == from => {
-                record.state = to;
-                true
-            }
-            _ => false,
-        }
-    }
-
-    fn create_hook(&mut self, configuration: &Configuration, run: Run) -> bool {
-        let name = name(configuration, run);
-        if self.object_named(name).is_some() {
-            return false;
-        }
-        let hook = configuration.hook(run.operation, run.hook);
-        let gated = configuration.gated(run.operation, run.hook);
-        let uid = u8::try_from(self.ghost.ledger.len()).unwrap();
-        self.ghost.ledger.push(Entry::new(Some(run)));
-        self.objects.push(Object {
-            uid,
-            name,
-            run: Some(run),
-            gate: if gated { Gate::Held } else { Gate::None },
-            life: match hook.kind() {
-                HookKind::Other => Life::Succeeded,
-                _ if gated => Life::Unstarted,
-                _ => Life::Running,
-            },
-            finalizer: configuration.world.finalizers,
-            terminating: false,
-            stopping: false,
-            ttl: false,
-            pod: hook.kind() == HookKind::Pod,
-        });
-        self.objects.sort_by_key(|object| object.name);
-        if !gated {
-            self.ghost_start(configuration, uid, run);
-            self.ghost.ledger[usize::from(uid)].succeeded =
-                (hook.kind() == HookKind::Other).then_some(true);
-        } else if configuration.mutation == Some(Mutation::CreateStarted) {
-            self.open(configuration, uid, run);
-        }
-        true
-    }
-
-    /// One JSON patch that tests the UID and the gate.
-    fn start(&mut self, configuration: &Configuration, uid: u8, run: Run) -> bool {
-        let name = name(configuration, run);
-        let by_name = configuration.mutation == Some(Mutation::StartByName);
-        let held = self.objects.iter().find(|object| {
-            object.name == name && (by_name || object.uid == uid) && object.gate == Gate::Held
-        });
-        let Some((uid, Some(run))) = held.map(|object| (object.uid, object.run)) else {
-            return false;
-        };
-        self.open(configuration, uid, run);
-        true
-    }
-
-    fn open(&mut self, configuration: &Configuration, uid: u8, run: Run) {
-        let object = self.object_mut(uid).unwrap();
-        object.gate = Gate::Open;
-        // The Job controller and the scheduler start nothing that is being deleted.
-        if !object.terminating {
-            object.life = Life::Running;
-            self.ghost_start(configuration, uid, run);
-        }
-    }
-
-    fn ghost_start(&mut self, configuration: &Configuration, uid: u8, run: Run) {
-        let mut ghost = std::mem::take(&mut self.ghost);
-        ghost.started(configuration, self, uid, run);
-        self.ghost = ghost;
-    }
-
-    /// A Job that was started gets a deadline by its UID; what else there is, is deleted.
-    fn stop(&mut self, configuration: &Configuration, uid: u8, run: Run) -> bool {
-        let job = configuration.hook(run.operation, run.hook).kind() == HookKind::Job;
-        let suspend = configuration.mutation == Some(Mutation::StopBySuspending);
-        match self.object_mut(uid) {
-            None => false,
-            Some(object) if suspend => {
-                object.gate = Gate::Held;
-                object.life = Life::Unstarted;
-                true
-            }
-            Some(object) if job && object.gate != Gate::Held => {
-                object.stopping = true;
-                true
-            }
-            Some(_) => self.delete(configuration, uid, run, Removal::Stopped),
-        }
-    }
-
-    /// The UID is the request's precondition.
-    fn delete(&mut self, configuration: &Configuration, uid: u8, run: Run, why: Removal) -> bool {
-        let by_name = configuration.mutation == Some(Mutation::DeleteByName);
-        let name = name(configuration, run);
-        let target = self
-            .objects
-            .iter()
-            .find(|object| object.uid == uid || (by_name && object.name == name));
-        let Some(object) = target.cloned() else {
-            return false;
-        };
-        let mut ghost = std::mem::take(&mut self.ghost);
-        ghost.deleted(configuration, self, &object, run, why);
-        self.ghost = ghost;
-        self.remove(object.uid);
-        true
-    }
-
     /// A user's deletion.
     pub(crate) fn user_deletes(&mut self, uid: u8) {
         self.ghost.cause = true;
@@ -443,7 +201,7 @@ impl Cluster {
         self.remove(uid);
     }
 
-    fn remove(&mut self, uid: u8) {
+    pub(crate) fn remove(&mut self, uid: u8) {
         let object = self.object_mut(uid).unwrap();
         // A running Pod is given the time to end; a finalizer keeps anything.
         if object.finalizer || (object.pod && object.life == Life::Running) {
@@ -462,36 +220,6 @@ impl Cluster {
         object.life = if succeeded { Life::Succeeded } else { Life::Failed };
         self.ghost.ledger[usize::from(uid)].succeeded = Some(succeeded);
         self.ghost.cause |= !succeeded;
-    }
-
-    fn set_ttl(&mut self, configuration: &Configuration, uid: u8) -> bool {
-        let Some(object) = self.object_mut(uid) else {
-            return false;
-        };
-        object.ttl = true;
-        let run = object.run;
-        if run.is_some_and(|run| self.awaits(configuration, uid, run)) {
-            self.ghost.broke(Rule::EvidenceFirst);
-        }
-        true
-    }
-
-    fn apply(&mut self, configuration: &Configuration, operation: u8, seen: Option<u8>) -> bool {
-        if seen.is_some_and(|seen| seen != self.applied) {
-            return false;
-        }
-        if self.applied > operation + 1 {
-            self.ghost.broke(Rule::ApplyForward);
-        }
-        if self.applied == operation + 1 {
-            return true;
-        }
-        if !self.ghost.pre_hooks_succeeded(configuration, operation) {
-            self.ghost.broke(Rule::ApplyAfterPreHooks);
-        }
-        self.applied = operation + 1;
-        self.ready = false;
-        true
     }
 
     /// What a process sees of the object of `run`'s name.
@@ -524,17 +252,23 @@ impl Cluster {
         configuration: &Configuration,
         journal: &Journal,
     ) -> Option<Request> {
-        let current = journal.operation.hook.as_ref().map(|hook| Run {
-            operation: configuration.operation(&journal.operation.id),
-            hook: u8::try_from(hook.index).unwrap(),
-        });
+        let cursor = journal.operation.hook.as_ref();
+        let is_awaited = |object: &Object| {
+            cursor.is_some_and(|cursor| {
+                let operation = configuration.operation(&journal.operation.id);
+                let hook = u8::try_from(cursor.index).unwrap();
+                let uid = cursor.uid.as_deref().map(uid_of);
+                object.run == Some(Run { operation, hook })
+                    && uid.is_none_or(|uid| uid == object.uid)
+            })
+        };
         self.objects
             .iter()
             .find(|object| {
                 object.gate == Gate::Held
                     && object.run.is_some()
-                    && object.run != current
                     && !object.terminating
+                    && !is_awaited(object)
             })
             .map(|object| Request::Delete {
                 uid: object.uid,

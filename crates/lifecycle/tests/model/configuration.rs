@@ -22,7 +22,7 @@ pub(crate) struct Configuration {
     pub(crate) budget: Budget,
     /// Every way in which an operation can end here, no more and no less: `deployed`, or the
     /// reason of the hook that failed, or that of the operation.
-    pub(crate) ends: &'static [&'static str],
+    pub(crate) ends: Vec<&'static str>,
     /// What is broken on purpose, to prove that the check can fail.
     pub(crate) mutation: Option<Mutation>,
 }
@@ -96,18 +96,7 @@ impl Configuration {
     }
 }
 
-fn hook(event: HookEvent, kind: &str, name: &str, policies: &[DeletePolicy]) -> PlannedHook {
-    let api_version = if kind == "Job" { "batch/v1" } else { "v1" };
-    PlannedHook {
-        event,
-        object: reference(api_version, kind, name),
-        weight: 0,
-        delete_policies: policies.to_vec(),
-        manifest: json!({}),
-    }
-}
-
-fn reference(api_version: &str, kind: &str, name: &str) -> ObjectRef {
+fn object(api_version: &str, kind: &str, name: &str) -> ObjectRef {
     ObjectRef {
         api_version: api_version.to_owned(),
         kind: kind.to_owned(),
@@ -116,6 +105,24 @@ fn reference(api_version: &str, kind: &str, name: &str) -> ObjectRef {
     }
 }
 
+fn hook(event: HookEvent, object: ObjectRef, policies: &[DeletePolicy]) -> PlannedHook {
+    let delete_policies = policies.to_vec();
+    PlannedHook { event, object, weight: 0, delete_policies, manifest: json!({}) }
+}
+
+pub(crate) fn job(event: HookEvent, name: &str, policies: &[DeletePolicy]) -> PlannedHook {
+    hook(event, object("batch/v1", "Job", name), policies)
+}
+
+pub(crate) fn core(event: HookEvent, kind: &str, policies: &[DeletePolicy]) -> PlannedHook {
+    hook(event, object("v1", kind, "settings"), policies)
+}
+
+pub(crate) fn with_ttl(hook: PlannedHook) -> PlannedHook {
+    PlannedHook { manifest: json!({"spec": {"ttlSecondsAfterFinished": 0}}), ..hook }
+}
+
+/// A plan with one object that is awaited.
 fn plan(operation: &str, event: Event, hooks: Vec<PlannedHook>) -> Plan {
     Plan {
         operation: operation.to_owned(),
@@ -129,253 +136,112 @@ fn plan(operation: &str, event: Event, hooks: Vec<PlannedHook>) -> Plan {
         wait: true,
         hooks,
         objects: vec![PlannedObject {
-            object: reference("apps/v1", "Deployment", "web"),
+            object: object("apps/v1", "Deployment", "web"),
             manifest: json!({}),
         }],
         prune: Vec::new(),
     }
 }
 
-fn configuration(name: &'static str, plan: Plan, ends: &'static [&'static str]) -> Configuration {
+pub(crate) fn install(name: &'static str, hooks: Vec<PlannedHook>) -> Configuration {
     Configuration {
         name,
-        plans: vec![plan],
+        plans: vec![plan("install", Event::Install, hooks)],
         world: World::default(),
         budget: Budget::default(),
-        ends,
+        ends: vec!["deployed"],
         mutation: None,
     }
 }
 
-/// Every configuration, in the order of the table.
-#[allow(clippy::too_many_lines)]
-pub(crate) fn all() -> Vec<Configuration> {
-    use DeletePolicy::{BeforeHookCreation, HookFailed, HookSucceeded};
-    use HookEvent::{PostInstall, PostUpgrade, PreInstall, PreUpgrade};
-    const BEFORE: &[DeletePolicy] = &[BeforeHookCreation];
-    let job = |event, policies| hook(event, "Job", "migrate", policies);
-    let one = || plan("op", Event::Install, vec![job(PreInstall, BEFORE)]);
-    let none = Budget::default();
-    vec![
-        Configuration {
-            budget: Budget { crashes: 1, late: 2, ticks: 2, stale: 1, ..none },
-            ..configuration(
-                "no hooks",
-                plan("op", Event::Install, Vec::new()),
-                &["deployed", "ReadyTimeout"],
-            )
-        },
-        Configuration {
-            budget: Budget { crashes: 1, late: 1, duplicates: 1, stale: 1, failures: 1, ..none },
-            ..configuration("one pre hook", one(), &["deployed", "BackoffLimitExceeded"])
-        },
-        Configuration {
-            budget: Budget { duplicates: 1, late: 1, deletions: 1, ..none },
-            ..configuration("deleted by a user", one(), &["deployed", "Vanished"])
-        },
-        Configuration {
-            world: World { finalizers: true, ..World::default() },
-            budget: Budget { late: 1, deletions: 1, ticks: 1, ..none },
-            ..configuration(
-                "deleted by a user, with a finalizer",
-                one(),
-                &["deployed", "Vanished", "Timeout", "ReadyTimeout"],
-            )
-        },
-        Configuration {
-            budget: Budget { late: 1, failures: 1, ..none },
-            ..configuration(
-                "pre and post hooks",
-                Plan {
-                    wait: false,
-                    ..plan(
-                        "op",
-                        Event::Upgrade,
-                        vec![job(PreUpgrade, BEFORE), hook(PostUpgrade, "Job", "warm", BEFORE)],
-                    )
-                },
-                &["deployed", "BackoffLimitExceeded"],
-            )
-        },
-        Configuration {
-            budget: Budget { late: 1, crashes: 1, failures: 1, ..none },
-            ..configuration(
-                "two hooks, hook-succeeded",
-                plan(
-                    "op",
-                    Event::Install,
-                    vec![
-                        job(PreInstall, &[HookSucceeded]),
-                        hook(PreInstall, "Job", "seed", &[HookSucceeded]),
-                    ],
-                ),
-                &["deployed", "BackoffLimitExceeded"],
-            )
-        },
-        Configuration {
-            budget: Budget { late: 1, duplicates: 1, failures: 1, ..none },
-            ..configuration(
-                "two hooks, hook-failed",
-                Plan {
-                    objects: Vec::new(),
-                    ..plan(
-                        "op",
-                        Event::Install,
-                        vec![
-                            job(PreInstall, &[HookFailed, HookSucceeded]),
-                            hook(PreInstall, "Job", "seed", &[HookFailed]),
-                        ],
-                    )
-                },
-                &["deployed", "BackoffLimitExceeded"],
-            )
-        },
-        Configuration {
-            budget: Budget { late: 1, ..none },
-            ..configuration(
-                "one object at two events, hook-succeeded",
-                plan(
-                    "op",
-                    Event::Install,
-                    vec![job(PreInstall, &[HookSucceeded]), job(PostInstall, &[HookSucceeded])],
-                ),
-                &["deployed"],
-            )
-        },
-        Configuration {
-            budget: Budget { late: 1, duplicates: 1, ..none },
-            ..configuration(
-                "one object at two events",
-                Plan {
-                    wait: false,
-                    ..plan(
-                        "op",
-                        Event::Install,
-                        vec![job(PreInstall, BEFORE), job(PostInstall, BEFORE)],
-                    )
-                },
-                &["deployed"],
-            )
-        },
-        Configuration {
-            world: World { first: Some(First::Finalized), ..World::default() },
-            budget: Budget { late: 1, duplicates: 1, ticks: 1, ..none },
-            ..configuration(
-                "leftover with a finalizer",
-                one(),
-                &["deployed", "LeftoverNotGone", "Timeout", "ReadyTimeout"],
-            )
-        },
-        Configuration {
-            world: World { first: Some(First::Ended), ..World::default() },
-            budget: Budget { late: 1, ..none },
-            ..configuration(
-                "leftover, policy without before-hook-creation",
-                plan("op", Event::Install, vec![job(PreInstall, &[HookFailed])]),
-                &["HookExists"],
-            )
-        },
-        Configuration {
-            world: World { first: Some(First::Held), ..World::default() },
-            budget: Budget { late: 1, crashes: 1, ..none },
-            ..configuration(
-                "leftover that never started",
-                plan("op", Event::Install, vec![job(PreInstall, &[HookFailed])]),
-                &["deployed"],
-            )
-        },
-        Configuration {
-            world: World { first: Some(First::Foreign), ..World::default() },
-            budget: Budget { late: 1, deletions: 1, crashes: 1, ..none },
-            ..configuration(
-                "somebody else's object",
-                one(),
-                &["deployed", "HookNameTaken", "Vanished"],
-            )
-        },
-        Configuration {
-            world: World { foreign_record: true, ..World::default() },
-            budget: Budget { late: 1, crashes: 1, ..none },
-            ..configuration("somebody else's record", one(), &["ForeignRelease"])
-        },
-        Configuration {
-            budget: Budget { late: 1, duplicates: 1, ticks: 2, ..none },
-            ..configuration("timeout", one(), &["deployed", "Timeout", "ReadyTimeout"])
-        },
-        Configuration {
-            budget: Budget { late: 1, ticks: 2, failures: 1, ..none },
-            ..configuration(
-                "timeout of a pod",
-                plan(
-                    "op",
-                    Event::Install,
-                    vec![hook(PreInstall, "Pod", "check", &[HookSucceeded, HookFailed])],
-                ),
-                &["deployed", "Timeout", "BackoffLimitExceeded", "ReadyTimeout"],
-            )
-        },
-        Configuration {
-            budget: Budget { late: 1, crashes: 1, refusals: 1, ..none },
-            ..configuration("refused", one(), &["deployed", "Forbidden"])
-        },
-        Configuration {
-            budget: Budget { late: 1, duplicates: 1, failures: 1, ..none },
-            ..configuration(
-                "jobs that cannot be held back",
-                plan("op", Event::Install, vec![job(PreInstall, BEFORE)]),
-                &["deployed", "BackoffLimitExceeded"],
-            )
-        }
-        .ungated(),
-        Configuration {
-            budget: Budget { late: 1, duplicates: 1, deletions: 1, ..none },
-            ..configuration(
-                "other kinds",
-                plan(
-                    "op",
-                    Event::Install,
-                    vec![
-                        hook(
-                            PreInstall,
-                            "ConfigMap",
-                            "config",
-                            &[BeforeHookCreation, HookSucceeded],
-                        ),
-                        hook(PostInstall, "ConfigMap", "config", BEFORE),
-                    ],
-                ),
-                &["deployed", "Vanished"],
-            )
-        },
-        Configuration {
-            budget: Budget { late: 1, crashes: 1, failures: 1, ..none },
-            ..configuration(
-                "time to live",
-                plan(
-                    "op",
-                    Event::Install,
-                    vec![PlannedHook {
-                        manifest: json!({"spec": {"ttlSecondsAfterFinished": 0}}),
-                        ..job(PreInstall, BEFORE)
-                    }],
-                ),
-                &["deployed", "BackoffLimitExceeded"],
-            )
-        },
-        Configuration {
-            plans: vec![
-                plan("first", Event::Install, vec![job(PreInstall, BEFORE)]),
-                plan("second", Event::Upgrade, vec![job(PreUpgrade, BEFORE)]),
-            ],
-            budget: Budget { late: 1, failures: 1, ..none },
-            ..configuration("two operations", one(), &["deployed", "BackoffLimitExceeded"])
-        },
-    ]
-}
-
 impl Configuration {
-    fn ungated(mut self) -> Self {
-        self.world.ungated = true;
+    /// Changes the first plan.
+    fn plan_with(mut self, change: impl FnOnce(&mut Plan)) -> Self {
+        change(&mut self.plans[0]);
+        self
+    }
+
+    pub(crate) fn without_waiting(self) -> Self {
+        self.plan_with(|plan| plan.wait = false)
+    }
+
+    pub(crate) fn hooks_only(self) -> Self {
+        self.plan_with(|plan| plan.objects.clear())
+    }
+
+    /// Another operation follows.
+    pub(crate) fn then_upgrade(mut self, hooks: Vec<PlannedHook>) -> Self {
+        self.plans.push(plan("upgrade", Event::Upgrade, hooks));
+        self
+    }
+
+    pub(crate) fn first(mut self, first: First) -> Self {
+        self.world.first = Some(first);
+        self
+    }
+
+    pub(crate) fn world(mut self, change: impl FnOnce(&mut World)) -> Self {
+        change(&mut self.world);
+        self
+    }
+
+    fn faults(mut self, change: impl FnOnce(&mut Budget)) -> Self {
+        change(&mut self.budget);
+        self
+    }
+
+    pub(crate) fn late(self, times: u8) -> Self {
+        self.faults(|budget| budget.late = times)
+    }
+
+    pub(crate) fn duplicates(self, times: u8) -> Self {
+        self.faults(|budget| budget.duplicates = times)
+    }
+
+    pub(crate) fn crashes(self, times: u8) -> Self {
+        self.faults(|budget| budget.crashes = times)
+    }
+
+    pub(crate) fn stale(self, times: u8) -> Self {
+        self.faults(|budget| budget.stale = times)
+    }
+
+    pub(crate) fn deletions(self, times: u8) -> Self {
+        self.faults(|budget| budget.deletions = times)
+    }
+
+    pub(crate) fn failures(self, times: u8) -> Self {
+        self.faults(|budget| budget.failures = times)
+    }
+
+    pub(crate) fn ticks(self, times: u8) -> Self {
+        self.faults(|budget| budget.ticks = times)
+    }
+
+    pub(crate) fn refusals(self, times: u8) -> Self {
+        self.faults(|budget| budget.refusals = times)
+    }
+
+    /// More of the faults that cost nothing to say.
+    pub(crate) fn enlarged(self) -> Self {
+        self.faults(|budget| {
+            budget.crashes += 1;
+            budget.late += 1;
+        })
+    }
+
+    pub(crate) fn or(mut self, end: &'static str) -> Self {
+        self.ends.push(end);
+        self
+    }
+
+    pub(crate) fn ends_as(mut self, end: &'static str) -> Self {
+        self.ends = vec![end];
+        self
+    }
+
+    pub(crate) fn broken_by(mut self, mutation: Mutation) -> Self {
+        self.mutation = Some(mutation);
         self
     }
 }

@@ -1,56 +1,150 @@
-//! The step rule, checked by a model: the real core between two processes that no lease separates,
-//! a cluster with the semantics of the API server, and every fault that a network, a crash, a user
-//! and time can bring, each a bounded number of times.
+//! The step rule, checked by a model: the real core in two processes that no lease separates, a
+//! cluster with the semantics of the API server, and every fault that a network, a crash, a user
+//! and time can bring, each a bounded number of times. All that can happen is explored.
+//!
+//! `ONLY=<part of a name>` explores some configurations, `LARGE=1` all of them with more faults,
+//! `UPDATE=1` writes the table to ARCHITECTURE.md.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
+mod alone;
 mod cluster;
 mod configuration;
+mod configurations;
 mod ghost;
 mod process;
 mod report;
+mod request;
+mod shared;
 mod system;
 
-use std::sync::{
-    Mutex,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    collections::BTreeSet,
+    path::Path,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
-/// Explores every configuration, two at a time.
-fn explore_all() -> Vec<report::Outcome> {
-    let mut all = configuration::all();
-    if let Ok(only) = std::env::var("ONLY") {
-        all.retain(|one| one.name.contains(&only));
+use ghost::Rule;
+use process::Mutation;
+use report::Outcome;
+use system::Reached;
+
+#[test]
+fn no_rule_is_broken() {
+    let only = std::env::var("ONLY").ok();
+    let large = std::env::var_os("LARGE").is_some();
+    let configurations: Vec<_> = configurations::all()
+        .into_iter()
+        .filter(|one| only.as_ref().is_none_or(|only| one.name.contains(only)))
+        .map(|one| if large { one.enlarged() } else { one })
+        .collect();
+    let outcomes = two_at_a_time(&configurations, |one| report::explore(one.clone()));
+    let table = report::table(&outcomes);
+    println!("{table}");
+    let violations: Vec<_> =
+        outcomes.iter().flat_map(|outcome| &outcome.violations).cloned().collect();
+    assert!(violations.is_empty(), "{}", violations.join("\n"));
+    for (one, outcome) in configurations.iter().zip(&outcomes) {
+        let expected: BTreeSet<_> = one.ends.iter().map(|end| (*end).to_owned()).collect();
+        assert_eq!(outcome.ends, expected, "{}: the ways in which it can end", one.name);
     }
+    if only.is_none() && !large {
+        assert_all_reached(&outcomes);
+        compare_with_the_document(&table);
+    }
+}
+
+/// A model that misses what it is for would find nothing.
+fn assert_all_reached(outcomes: &[Outcome]) {
+    for what in Reached::ALL {
+        let reached = outcomes.iter().any(|outcome| outcome.reached.contains(&what));
+        assert!(reached, "{what:?} happens nowhere");
+    }
+}
+
+fn compare_with_the_document(table: &str) {
+    const BEGIN: &str = "<!-- model:begin -->";
+    const END: &str = "<!-- model:end -->";
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../ARCHITECTURE.md");
+    let document = std::fs::read_to_string(&path).unwrap_or_default();
+    let parts = document.split_once(BEGIN).and_then(|(before, rest)| {
+        let (found, after) = rest.split_once(END)?;
+        Some((before, found, after))
+    });
+    let Some((before, found, after)) = parts else {
+        panic!("ARCHITECTURE.md lacks the lines {BEGIN} and {END}, between which the table stands");
+    };
+    if std::env::var_os("UPDATE").is_some() {
+        let document = format!("{before}{BEGIN}\n{}\n{END}{after}", table.trim());
+        std::fs::write(&path, document).unwrap();
+    } else {
+        assert_eq!(
+            found.trim(),
+            table.trim(),
+            "ARCHITECTURE.md is out of date: UPDATE=1 cargo test -p lifecycle --test model"
+        );
+    }
+}
+
+/// Each is broken on purpose in one place; the rule that it breaks is found broken.
+const BROKEN: [(Mutation, &str, Rule); 15] = [
+    (Mutation::EffectFirst, "one pre hook", Rule::UidFirst),
+    (Mutation::EffectFirst, "deleted by a user", Rule::OneStart),
+    (Mutation::UidUnjournalled, "deleted by a user", Rule::OneStart),
+    (Mutation::UidUnjournalled, "an install, then an upgrade", Rule::EvidenceFirst),
+    (Mutation::BlindWrite, "pre and post hooks", Rule::JournalForward),
+    (Mutation::CreateStarted, "deleted by a user", Rule::OneStart),
+    (Mutation::StartByName, "one object at two events", Rule::UidFirst),
+    (Mutation::DeleteByName, "leftover with a finalizer", Rule::EvidenceFirst),
+    (Mutation::StopBySuspending, "timeout", Rule::NothingAfterFailure),
+    (Mutation::LostIsExecuted, "pre and post hooks", Rule::InOrder),
+    (Mutation::SweepStale, "one pre hook", Rule::EvidenceFirst),
+    (Mutation::SweepNothing, "deleted by a user", Rule::AlwaysFinishes),
+    (Mutation::ApplyUnchecked, "an install, then an upgrade", Rule::ApplyForward),
+    (Mutation::CloseWhatever, "an install, then an upgrade", Rule::OneDeployed),
+    (Mutation::ClockStands, "timeout", Rule::AlwaysFinishes),
+];
+
+#[test]
+fn what_is_broken_on_purpose_is_found() {
+    let all = configurations::all();
+    let found = two_at_a_time(&BROKEN, |(mutation, name, rule)| {
+        let one = all.iter().find(|one| one.name == *name).unwrap();
+        report::counterexample(one.clone().broken_by(*mutation), *rule)
+    });
+    let mut kept = Vec::new();
+    for ((mutation, name, rule), path) in BROKEN.iter().zip(found) {
+        match path {
+            Some(path) => {
+                let moves = path.lines().count();
+                println!("{mutation:?} in {name:?} breaks {rule:?} in {moves} moves");
+            }
+            None => kept.push(format!("{mutation:?} in {name:?} keeps {rule:?}")),
+        }
+    }
+    assert!(kept.is_empty(), "{}", kept.join("\n"));
+}
+
+/// The model's memory is bound by what it explores at once, and the machine has two cores.
+fn two_at_a_time<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let next = AtomicUsize::new(0);
-    let outcomes = Mutex::new(Vec::new());
+    let results = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
-                while let Some(one) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let t = std::fs::read_to_string("/proc/uptime").unwrap();
-                    let outcome = report::explore(one.clone());
-                    let e = std::fs::read_to_string("/proc/uptime").unwrap();
-                    let f = |s: &str| s.split(' ').next().unwrap().parse::<f64>().unwrap();
-                    eprintln!("{} states {} depth {} t {:.1} ends {:?} viol {}", outcome.name, outcome.states, outcome.depth, f(&e)-f(&t), outcome.ends, outcome.violations.len());
-                    outcomes.lock().unwrap().push(outcome);
+                loop {
+                    let place = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(item) = items.get(place) else { break };
+                    let result = work(item);
+                    results.lock().unwrap().push((place, result));
                 }
             });
         }
     });
-    let mut outcomes = outcomes.into_inner().unwrap();
-    let place = |name| all.iter().position(|one| one.name == name);
-    outcomes.sort_by_key(|outcome| place(outcome.name));
-    outcomes
-}
-
-#[test]
-fn no_rule_is_broken() {
-    let outcomes = explore_all();
-    println!("{}", report::table(&outcomes));
-    for outcome in &outcomes {
-        for violation in &outcome.violations {
-            println!("{violation}");
-        }
-    }
+    let mut results = results.into_inner().unwrap();
+    results.sort_by_key(|(place, _)| *place);
+    results.into_iter().map(|(_, result)| result).collect()
 }

@@ -3,15 +3,15 @@
 
 use lifecycle::{
     decide::{self, CleanUpAction, Effect, Observation, Query, decide},
-    journal::{Journal, Phase},
+    journal::Journal,
 };
 
 use crate::{
-    cluster::{
-        Answer, Cluster, RecordState, Request, Run, Shared, Status, refusal, timestamp, uid_of,
-    },
+    cluster::{Cluster, Record, RecordState, Run, Status, refusal, timestamp, uid_of},
     configuration::Configuration,
     ghost::Removal,
+    request::{Answer, Request},
+    shared::Shared,
 };
 
 /// What is broken on purpose.
@@ -19,6 +19,8 @@ use crate::{
 pub(crate) enum Mutation {
     /// The effect is executed before the journal is written.
     EffectFirst,
+    /// The UID of what is started, or removed as a leftover, is not journalled before.
+    UidUnjournalled,
     /// The journal is written without its resourceVersion.
     BlindWrite,
     /// Hook objects are created without being held back.
@@ -39,12 +41,8 @@ pub(crate) enum Mutation {
     ApplyUnchecked,
     /// A record is closed whatever its state.
     CloseWhatever,
-    /// Where the record's creation is refused, it is not looked for.
-    RefusedUnlooked,
     /// The clock of the core stands still.
     ClockStands,
-    /// What the core wants journalled is not written where an effect follows.
-    NoJournal,
 }
 
 /// The memory of one process.
@@ -124,7 +122,11 @@ impl Process {
             return Written::Other;
         }
         let journal = Shared::new(step.journal);
-        if !requests.is_empty() && mutation == Some(Mutation::NoJournal) {
+        let names_new_uid = matches!(
+            requests.first(),
+            Some(Request::StartHook { .. } | Request::Delete { why: Removal::Replaced, .. })
+        );
+        if names_new_uid && mutation == Some(Mutation::UidUnjournalled) {
             *self = Self::sending(status.clone(), requests, None);
             return Written::Other;
         }
@@ -185,34 +187,25 @@ impl Process {
             return;
         };
         if let Some(journal) = unwritten.take() {
-            match cluster.write(Some(status.version), journal, false) {
-                Some(written) => *status = written,
-                None => {
-                    *self = Self::Idle;
-                    return;
-                }
-            }
+            let Some(written) = cluster.write(Some(status.version), journal, false) else {
+                *self = Self::Idle;
+                return;
+            };
+            *status = written;
         }
         let sent = requests.remove(0);
         if !requests.is_empty() {
             return;
         }
         let look = || observation(configuration, cluster, &status.journal);
-        let looks_for_record = configuration.mutation != Some(Mutation::RefusedUnlooked);
         let executed = match (sent, answer) {
-            // Another process may have created it before.
-            (Request::CreateRecord(_), Answer::Refused)
-                if looks_for_record && look() == recorded() =>
-            {
-                Some(recorded())
-            }
             // The answer holds the object.
             (Request::CreateHook(_) | Request::StartHook { .. }, Answer::Accepted) => Some(look()),
             (_, Answer::Refused) => Some(Observation::Refused(refusal())),
             (Request::CreateRecord(_), Answer::Accepted) => Some(recorded()),
+            (Request::Apply { .. }, _) => Some(readiness(cluster, None)),
             (
-                Request::Apply { .. }
-                | Request::Close { .. }
+                Request::Close { .. }
                 | Request::Supersede(_)
                 | Request::SetTtl(_)
                 | Request::Delete { why: Removal::CleanedUp, .. },
@@ -265,15 +258,16 @@ fn observation(configuration: &Configuration, cluster: &Cluster, journal: &Journ
             let hook = u8::try_from(index).unwrap();
             Observation::Hook(cluster.look(configuration, Run { operation, hook }))
         }
-        Query::Readiness => Observation::Readiness {
-            waiting: if cluster.ready {
-                Vec::new()
-            } else {
-                vec!["Deployment/web: 0 of 1".to_owned()]
-            },
-            deployed: record.is_some_and(|record| record.state == RecordState::Deployed),
-        },
+        Query::Readiness => readiness(cluster, record),
         Query::Nothing => Observation::Nothing,
+    }
+}
+
+fn readiness(cluster: &Cluster, record: Option<Record>) -> Observation {
+    let waiting = (!cluster.ready).then(|| "Deployment/web: 0 of 1".to_owned());
+    Observation::Readiness {
+        waiting: waiting.into_iter().collect(),
+        deployed: record.is_some_and(|record| record.state == RecordState::Deployed),
     }
 }
 
@@ -328,6 +322,5 @@ pub(crate) fn brief(journal: &Journal) -> String {
         .as_ref()
         .map_or_else(String::new, |failure| format!(" failed: {}", failure.message));
     let id = &operation.id;
-    debug_assert!(operation.phase <= Phase::Done);
     format!("{id} {:?}{hook}{failure}", operation.phase)
 }

@@ -104,6 +104,9 @@ fn words(before: &State, action: Action, after: &State) -> String {
             format!("{} decides, {written}{}", who(process), effect.unwrap_or_default())
         }
         Action::Send(process) => format!("{} sends {}", who(process), request(process)),
+        Action::ApplyReady(process) => {
+            format!("{} sends {}, ready at once", who(process), request(process))
+        }
         Action::SendTwice(process) => {
             let (who, request) = (who(process), request(process));
             format!("{who} sends {request}, and a copy stays under way")

@@ -10,13 +10,16 @@ use std::{
     },
 };
 
+use lifecycle::journal::Journal;
 use stateright::{Model, Property};
 
 use crate::{
-    cluster::{Answer, Cluster, Life, Request, Shared, Status, begin},
+    cluster::{Cluster, Life, begin},
     configuration::{Budget, Configuration},
     ghost::{self, Rule},
     process::{Mutation, Process, Written},
+    request::{Answer, Request},
+    shared::{Shared, hash},
 };
 
 #[derive(Clone, Debug)]
@@ -51,6 +54,8 @@ pub(crate) enum Action {
     Observe(usize),
     Decide(usize),
     Send(usize),
+    /// What it applies is ready at once, so the answers say it.
+    ApplyReady(usize),
     /// It is sent, and a copy stays under way.
     SendTwice(usize),
     /// It stays under way, and its answer is not waited for.
@@ -106,7 +111,7 @@ pub(crate) struct System {
     /// Ways in which operations ended.
     ends: Mutex<BTreeSet<String>>,
     /// Clusters from which one process alone was seen to finish.
-    finishing: Mutex<HashSet<u64>>,
+    pub(crate) finishing: Mutex<HashSet<u64>>,
     /// Rules whose first, and so shortest, counterexample was reported: stateright would replace
     /// it by the next one.
     reported: AtomicU32,
@@ -144,83 +149,14 @@ impl System {
         kept || self.reported.fetch_or(bit, Ordering::Relaxed) & bit != 0
     }
 
-    /// Whether one process alone finishes, in a world that does its part and in one that only lets
-    /// the time pass.
-    fn finishes(&self, cluster: &Cluster) -> bool {
-        let mut hasher = std::hash::DefaultHasher::new();
-        (
-            &cluster.status.journal,
-            &cluster.records,
-            &cluster.objects,
-            (cluster.applied, cluster.ready, cluster.refusing, cluster.now),
-            &cluster.ghost,
-        )
-            .hash(&mut hasher);
-        let key = hasher.finish();
-        if self.finishing.lock().unwrap().contains(&key) {
-            return true;
-        }
-        let finishes =
-            [true, false].into_iter().all(|helpful| self.finishes_alone(cluster.clone(), helpful));
-        if finishes {
-            self.finishing.lock().unwrap().insert(key);
-        }
-        finishes
-    }
-
-    fn finishes_alone(&self, mut cluster: Cluster, helpful: bool) -> bool {
-        let configuration = &self.configuration;
-        for _ in 0..100 {
-            if let Some(request) = self.sweeps(&cluster, &cluster.status) {
-                cluster.deliver(configuration, request);
-                continue;
-            }
-            let before = cluster.clone();
-            if cluster.status.journal.is_done() {
-                if !self.begin(&mut cluster, false) {
-                    let held = cluster.swept(configuration, &cluster.status.journal).is_some();
-                    return !held && cluster.ghost.keeps_all(configuration, &cluster);
-                }
-                continue;
-            }
-            let mut process = Process::read(cluster.status.clone());
-            for _ in 0..100 {
-                match process.request() {
-                    Some(request) => {
-                        let answer = cluster.deliver(configuration, request);
-                        process.answered(configuration, &mut cluster, answer);
-                    }
-                    None if matches!(process, Process::Read(_)) => {
-                        process.observe(configuration, &cluster);
-                    }
-                    None if process == Process::Idle => break,
-                    None => {
-                        process.decide(configuration, &mut cluster, false);
-                    }
-                }
-            }
-            if process != Process::Idle {
-                return false;
-            }
-            if cluster == before && !(helpful && help(&mut cluster)) {
-                // Time passes; without a deadline to come nothing would ever happen.
-                let Some(deadline) = cluster.deadline() else {
-                    return false;
-                };
-                cluster.tick(deadline);
-            }
-        }
-        false
-    }
-
-    fn sweeps(&self, cluster: &Cluster, status: &Status) -> Option<Request> {
+    pub(crate) fn sweeps(&self, cluster: &Cluster, journal: &Journal) -> Option<Request> {
         if self.configuration.mutation == Some(Mutation::SweepNothing) {
             return None;
         }
-        cluster.swept(&self.configuration, &status.journal)
+        cluster.swept(&self.configuration, journal)
     }
 
-    fn begin(&self, cluster: &mut Cluster, keep_previous: bool) -> bool {
+    pub(crate) fn begin(&self, cluster: &mut Cluster, keep_previous: bool) -> bool {
         let next = cluster.operation(&self.configuration) + 1;
         if usize::from(next) >= self.configuration.plans.len() {
             return false;
@@ -243,8 +179,8 @@ impl System {
                     actions.push(Action::ReadStale(process));
                 }
                 let seen = match (self.configuration.mutation, &cluster.previous) {
-                    (Some(Mutation::SweepStale), Some(previous)) => previous,
-                    _ => fresh,
+                    (Some(Mutation::SweepStale), Some(previous)) => &previous.journal,
+                    _ => &fresh.journal,
                 };
                 let request = self.sweeps(cluster, seen);
                 actions.extend(request.map(|request| Action::Sweep(process, request)));
@@ -257,6 +193,9 @@ impl System {
                 // Nothing is sent by who was outrun.
                 if state.processes[process].is_outrun(&self.configuration, cluster) {
                     return;
+                }
+                if matches!(state.processes[process].request(), Some(Request::Apply { .. })) {
+                    actions.push(Action::ApplyReady(process));
                 }
                 if budget.duplicates > 0 {
                     actions.push(Action::SendTwice(process));
@@ -289,6 +228,13 @@ impl System {
         state.processes[process].answered(&self.configuration, &mut state.cluster, answer);
     }
 
+    fn apply_ready(&self, state: &mut State, process: usize) {
+        let request = state.processes[process].request().unwrap();
+        let answer = state.cluster.deliver(&self.configuration, request);
+        state.cluster.ready |= answer == Answer::Accepted;
+        state.processes[process].answered(&self.configuration, &mut state.cluster, answer);
+    }
+
     fn deliver(&self, state: &mut State, index: usize) {
         let request = state.in_flight.remove(index);
         let answer = state.cluster.deliver(&self.configuration, request);
@@ -301,22 +247,6 @@ impl System {
             _ => {}
         }
     }
-}
-
-/// One thing that the world does by itself, if there is one to do.
-fn help(cluster: &mut Cluster) -> bool {
-    let gone = cluster.objects.iter().find(|object| object.terminating);
-    let running = cluster.objects.iter().find(|object| object.life == Life::Running);
-    if let Some(uid) = gone.map(|object| object.uid) {
-        cluster.gone(uid);
-    } else if let Some((uid, stopping)) = running.map(|object| (object.uid, object.stopping)) {
-        cluster.ends(uid, !stopping);
-    } else if cluster.applied > 0 && !cluster.ready {
-        cluster.ready = true;
-    } else {
-        return false;
-    }
-    true
 }
 
 fn spend(budget: &mut u8) {
@@ -401,6 +331,7 @@ impl Model for System {
                 }
             }
             Action::Send(process) => self.send(&mut state, process),
+            Action::ApplyReady(process) => self.apply_ready(&mut state, process),
             Action::SendTwice(process) => {
                 spend(&mut budget.duplicates);
                 in_flight.extend(processes[process].under_way(cluster));
@@ -444,12 +375,7 @@ impl Model for System {
             }
         }
         state.in_flight.sort_unstable();
-        let rank = |process: &Process| {
-            let mut hasher = std::hash::DefaultHasher::new();
-            process.hash(&mut hasher);
-            hasher.finish()
-        };
-        if rank(&state.processes[0]) > rank(&state.processes[1]) {
+        if hash(&state.processes[0]) > hash(&state.processes[1]) {
             state.processes.swap(0, 1);
             state.swapped = !state.swapped;
         }

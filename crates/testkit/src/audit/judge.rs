@@ -271,11 +271,12 @@ fn order(events: &[Event], started: &[Start<'_>], hooks: &[&str], violations: &m
     }));
 }
 
-/// Whether `event` leaves one of these objects succeeded (`true`) or failed (`false`).
+/// Whether `event` shows or leaves one of these objects succeeded (`true`) or failed (`false`).
+/// What the cluster writes into their status is logged without bodies, so reads have to do.
 fn verdict_of(event: &Event, uids: &[&str]) -> Option<bool> {
     let object = &event.response;
-    let writes = matches!(&*event.verb, "create" | "update" | "patch");
-    if !writes || !is_job_or_pod(event) || !event.succeeded() || event.is_dry_run() {
+    let shows = matches!(&*event.verb, "get" | "create" | "update" | "patch");
+    if !shows || !is_job_or_pod(event) || !event.succeeded() || event.is_dry_run() {
         return None;
     }
     if !uids.contains(&text(object, "/metadata/uid")?) {

@@ -22,8 +22,9 @@ pub enum Fault {
         /// Whether the API server sees the request.
         when: When,
     },
-    /// Stops process `pid` at the `n`-th request, once, and continues it after `for_` (or when
-    /// the proxy is dropped). Counts as fired once the signal was sent.
+    /// Stops process `pid` at the `n`-th request, once, and continues it after `for_`, at
+    /// [`Proxy::resume`](super::Proxy::resume), or when the proxy is dropped. Counts as fired once
+    /// the signal was sent.
     StopAt {
         /// Which request.
         n: usize,
@@ -145,11 +146,13 @@ pub(super) struct Armed {
     counted: Counted,
     count: usize,
     hits: watch::Sender<usize>,
+    resumed: watch::Sender<bool>,
 }
 
 impl Armed {
     pub(super) fn new(fault: Option<Fault>, counted: Counted) -> Self {
-        Self { fault, counted, count: 0, hits: watch::Sender::new(0) }
+        let (hits, resumed) = (watch::Sender::new(0), watch::Sender::new(false));
+        Self { fault, counted, count: 0, hits, resumed }
     }
 
     /// Numbers `request`, and gives the fault that it meets.
@@ -160,7 +163,7 @@ impl Armed {
         self.count += 1;
         request.counted = Some(self.count);
         let fault = self.fault.filter(|fault| fault.is_due(self.count))?;
-        Some((fault, Hit(self.hits.clone())))
+        Some((fault, Hit { hits: self.hits.clone(), resumed: self.resumed.clone() }))
     }
 
     pub(super) fn fault(&self) -> Option<Fault> {
@@ -171,6 +174,11 @@ impl Armed {
         *self.hits.borrow()
     }
 
+    /// Ends a pause that is under way or still to come.
+    pub(super) fn resume(&self) {
+        self.resumed.send_replace(true);
+    }
+
     pub(super) fn subscribe(&self) -> watch::Receiver<usize> {
         self.hits.subscribe()
     }
@@ -178,11 +186,19 @@ impl Armed {
 
 /// Reports to the arming that the request met, even if another fault was armed since.
 #[derive(Debug)]
-pub(super) struct Hit(watch::Sender<usize>);
+pub(super) struct Hit {
+    hits: watch::Sender<usize>,
+    resumed: watch::Sender<bool>,
+}
 
 impl Hit {
     pub(super) fn fired(&self) {
-        self.0.send_modify(|hits| *hits += 1);
+        self.hits.send_modify(|hits| *hits += 1);
+    }
+
+    async fn resumed(&self) {
+        // It fails without a sender only, and there is this one.
+        let _ = self.resumed.subscribe().wait_for(|resumed| *resumed).await;
     }
 }
 
@@ -205,12 +221,15 @@ pub(super) fn kill(pid: u32) -> bool {
     signal(pid, Signal::KILL)
 }
 
-/// Keeps the process stopped for this long, if there is such a process.
+/// Keeps the process stopped for this long or until it is resumed, if there is such a process.
 pub(super) async fn pause(pid: u32, for_: Duration, hit: &Hit) {
     if signal(pid, Signal::STOP) {
         let _stopped = Stopped(pid);
         hit.fired();
-        tokio::time::sleep(for_).await;
+        tokio::select! {
+            () = tokio::time::sleep(for_) => {}
+            () = hit.resumed() => {}
+        }
     }
 }
 

@@ -222,6 +222,21 @@ async fn a_stopped_process_has_its_request_arrive_late() {
 }
 
 #[tokio::test]
+async fn a_pause_ends_when_it_is_told_to() {
+    let stub = Stub::start().await;
+    let mut child = sleeper();
+    let fault = Fault::StopAt { n: 1, pid: child.id(), when: When::Before, for_: SOON * 60 };
+    stub.proxy.arm(fault).unwrap();
+    let sent = tokio::spawn(stub.client.request(stub.request(Method::GET, "/a", "")));
+    stub.proxy.wait_hit(SOON).await.unwrap();
+    stub.proxy.resume();
+    timeout(SOON, sent).await.unwrap().unwrap().unwrap();
+    until_stopped(&child, false).await;
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[tokio::test]
 async fn dropping_the_proxy_continues_a_stopped_process() {
     let stub = Stub::start().await;
     let mut child = sleeper();

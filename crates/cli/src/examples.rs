@@ -1,0 +1,336 @@
+//! What is written, by examples. The statuses are those of examples/demo, as a controller wrote them.
+
+use api::ReleaseLifecycle;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::{state::State, table, timeline, transitions, words::Look};
+
+fn at(time: &str) -> Timestamp {
+    format!("2026-11-22T{time}Z").parse().unwrap()
+}
+
+fn release(generation: i64, status: Value) -> ReleaseLifecycle {
+    let objects = json!([
+        {"apiVersion": "batch/v1", "kind": "Job", "metadata": {
+            "name": "shop-migration", "annotations": {"helm.sh/hook": "pre-upgrade"}}},
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "shop"}},
+    ]);
+    serde_json::from_value(json!({
+        "apiVersion": "releaselifecycle.dev/v1alpha1",
+        "kind": "ReleaseLifecycle",
+        "metadata": {"name": "shop", "namespace": "shop", "uid": "1", "generation": generation},
+        "spec": {"source": {"objects": objects}},
+        "status": status,
+    }))
+    .unwrap()
+}
+
+fn condition(type_: &str, status: &str, reason: &str, message: &str) -> Value {
+    json!({"type": type_, "status": status, "reason": reason, "message": message,
+        "lastTransitionTime": "2026-11-22T11:02:10Z"})
+}
+
+/// An upgrade in `phase`, with what `change` makes of it.
+fn upgrade(phase: &str, message: &str, change: impl FnOnce(&mut Value)) -> ReleaseLifecycle {
+    let hook = |index, event: &str, name: &str, weight| {
+        json!({"index": index, "event": event, "kind": "Job", "name": name, "namespace": "shop",
+            "weight": weight, "phase": "Pending", "attempt": 0})
+    };
+    let mut status = json!({
+        "observedGeneration": 2,
+        "revision": 1,
+        "conditions": [condition("Ready", "Unknown", "Progressing", message)],
+        "operation": {"id": "op2", "event": "Upgrade", "revision": 2, "generation": 2,
+            "planDigest": "sha256:1", "phase": phase, "startedAt": "2026-11-22T11:02:09Z"},
+        "hooks": [
+            hook(0, "pre-upgrade", "shop-backup", -10),
+            hook(1, "pre-upgrade", "shop-migration", -5),
+            hook(2, "post-upgrade", "shop-verify", 0),
+        ],
+    });
+    change(&mut status);
+    release(2, status)
+}
+
+fn merge(value: &mut Value, more: Value) {
+    value.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+}
+
+fn backup_succeeded(status: &mut Value) {
+    merge(
+        &mut status["hooks"][0],
+        json!({"phase": "Succeeded", "attempt": 1, "uid": "a",
+            "startedAt": "2026-11-22T11:02:10Z", "completedAt": "2026-11-22T11:02:13.2Z"}),
+    );
+}
+
+fn migrating(waiting: &str) -> ReleaseLifecycle {
+    let message = format!(
+        "waiting for hook Job/shop-migration (pre-upgrade, 2 of 2, attempt 1) since \
+         2026-11-22T11:02:14Z, until 2026-11-22T11:04:14Z{waiting}"
+    );
+    upgrade("PreHooks", &message, |status| {
+        backup_succeeded(status);
+        merge(
+            &mut status["hooks"][1],
+            json!({"phase": "Running", "attempt": 1, "uid": "b",
+                "startedAt": "2026-11-22T11:02:14Z"}),
+        );
+        status["operation"]["hook"] = json!({"index": 1, "attempt": 1, "step": "Run", "uid": "b",
+            "startedAt": "2026-11-22T11:02:14Z", "deadline": "2026-11-22T11:04:14Z"});
+    })
+}
+
+fn failed() -> ReleaseLifecycle {
+    let message = "upgrade of revision 2 failed: pre-upgrade hook Job/shop-migration failed: \
+                   BackoffLimitExceeded: Job has reached the specified backoff limit";
+    upgrade("Done", message, |status| {
+        backup_succeeded(status);
+        merge(
+            &mut status["hooks"][1],
+            json!({"phase": "Failed", "attempt": 1, "uid": "b", "exitCode": 3,
+                "reason": "BackoffLimitExceeded",
+                "message": "Job has reached the specified backoff limit",
+                "log": "migrating table 1 of 8\nno such column\u{1b}[31m: price\n",
+                "startedAt": "2026-11-22T11:02:14Z", "completedAt": "2026-11-22T11:02:19Z"}),
+        );
+        merge(
+            &mut status["operation"],
+            json!({"completedAt": "2026-11-22T11:02:20Z", "failure": {"reason": "HookFailed",
+                "message": "pre-upgrade hook Job/shop-migration failed"}}),
+        );
+        status["conditions"] = json!([condition("Ready", "False", "HookFailed", message)]);
+    })
+}
+
+fn succeeded() -> ReleaseLifecycle {
+    let message = "upgrade of revision 2 succeeded with 3 hooks";
+    upgrade("Done", message, |status| {
+        for hook in status["hooks"].as_array_mut().unwrap() {
+            merge(
+                hook,
+                json!({"phase": "Succeeded", "attempt": 1, "uid": "a",
+                    "startedAt": "2026-11-22T11:02:10Z", "completedAt": "2026-11-22T11:03:15Z"}),
+            );
+        }
+        status["operation"]["completedAt"] = json!("2026-11-22T11:03:16Z");
+        status["conditions"] = json!([condition("Ready", "True", "UpgradeSucceeded", message)]);
+    })
+}
+
+fn unobserved() -> ReleaseLifecycle {
+    release(1, json!({"observedGeneration": -1}))
+}
+
+/// The new spec cannot be served; the last operation was that of an older one.
+fn blocked() -> ReleaseLifecycle {
+    let mut object = succeeded();
+    object.metadata.generation = Some(3);
+    let status = object.status.as_mut().unwrap();
+    status.observed_generation = Some(3);
+    status.conditions[0].status = "False".to_owned();
+    status.conditions[0].reason = "UnknownKind".to_owned();
+    status.conditions[0].message = "Nonsense/x: the cluster does not know it".to_owned();
+    object
+}
+
+#[track_caller]
+fn check(object: &ReleaseLifecycle, now: &str, expected: &str) {
+    let text = timeline::render(object, at(now), Look::PLAIN);
+    assert!(text == expected, "expected:\n{expected}\nfound:\n{text}");
+}
+
+#[test]
+fn a_running_hook_stands_between_what_was_and_what_will_be() {
+    let expected = "\
+shop/shop  upgrade of revision 2  Ready=Unknown Progressing  since 11:02:09Z, 10s…
+  ✔ plan recorded
+  ✔ pre-upgrade   Job/shop-backup     weight -10  attempt 1  3.2s  11:02:10Z
+  ● pre-upgrade   Job/shop-migration  weight -5   attempt 1  5s…   running since 11:02:14Z, until 11:04:14Z
+  ○ apply the objects
+  ○ wait until they are ready
+  ○ post-upgrade  Job/shop-verify     weight 0
+  ○ close the record
+";
+    check(&migrating(""), "11:02:19", expected);
+}
+
+#[test]
+fn what_is_waited_for_stands_below_the_step_that_waits() {
+    let text = timeline::render(
+        &migrating(": pod shop-migration-x7k2p ImagePullBackOff"),
+        at("11:02:19"),
+        Look::PLAIN,
+    );
+    assert!(
+        text.contains("until 11:04:14Z\n      pod shop-migration-x7k2p ImagePullBackOff\n  ○"),
+        "{text}"
+    );
+    let ready = upgrade(
+        "Ready",
+        "upgrade: waiting for the release's objects to be ready: waiting for Deployment/shop",
+        |status| status["operation"]["deadline"] = json!("2026-11-22T11:05:00Z"),
+    );
+    let text = timeline::render(&ready, at("11:03:00"), Look::PLAIN);
+    let expected =
+        "  ● waiting until they are ready, until 11:05:00Z\n      waiting for Deployment/shop\n  ○";
+    assert!(text.contains(expected), "{text}");
+}
+
+#[test]
+fn a_failed_hook_shows_its_evidence_and_what_was_not_reached() {
+    let expected = "\
+shop/shop  upgrade of revision 2  Ready=False HookFailed  took 11s, ended 11:02:20Z
+  upgrade of revision 2 failed: pre-upgrade hook Job/shop-migration failed: BackoffLimitExceeded: \
+                    Job has reached the specified backoff limit
+  ✔ plan recorded
+  ✔ pre-upgrade   Job/shop-backup     weight -10  attempt 1  3.2s  11:02:10Z
+  ✖ pre-upgrade   Job/shop-migration  weight -5   attempt 1  5.0s  11:02:14Z
+      exit code 3, BackoffLimitExceeded: Job has reached the specified backoff limit
+      │ migrating table 1 of 8
+      │ no such column[31m: price
+  - apply the objects: not reached
+  - wait until they are ready: not reached
+  - post-upgrade  Job/shop-verify     weight 0                     not reached
+  ✔ record closed
+";
+    check(&failed(), "11:03:00", expected);
+}
+
+#[test]
+fn an_object_that_nobody_looked_at_says_so() {
+    let expected = "\
+shop/shop  nothing observed yet
+  No controller has looked at it: is one running, and does it serve namespace shop?
+";
+    check(&unobserved(), "11:03:00", expected);
+    let mut changed = succeeded();
+    changed.metadata.generation = Some(3);
+    let text = timeline::render(&changed, at("11:04:00"), Look::PLAIN);
+    assert!(text.contains("No controller has looked at generation 3 yet"), "{text}");
+}
+
+#[test]
+fn what_blocks_a_release_stands_before_its_last_operation() {
+    let text = timeline::render(&blocked(), at("11:04:00"), Look::PLAIN);
+    let expected = "\
+shop/shop  last: upgrade of revision 2  Ready=False UnknownKind  took 1m07s, ended 11:03:16Z
+  Nonsense/x: the cluster does not know it
+";
+    assert!(text.starts_with(expected), "{text}");
+}
+
+#[test]
+fn colours_change_nothing_but_colours() {
+    let plain = timeline::render(&failed(), at("11:03:00"), Look::PLAIN);
+    let mut coloured =
+        timeline::render(&failed(), at("11:03:00"), Look { colour: true, width: None });
+    assert_ne!(plain, coloured);
+    for code in ["1", "2", "31", "32", "33", "0"] {
+        coloured = coloured.replace(&format!("\x1b[{code}m"), "");
+    }
+    assert_eq!(plain, coloured);
+}
+
+#[test]
+fn a_table_has_a_line_for_each() {
+    let text = table::render(&[failed(), unobserved()], true, at("11:02:25"), Look::PLAIN);
+    let expected = "\
+NAMESPACE  NAME  READY    EVENT    REVISION  SINCE  STATUS
+shop       shop  False    upgrade  2         5s     upgrade of revision 2 failed: pre-upgrade hook \
+                    Job/shop-migration failed: BackoffLimitExceeded: Job has reached the specified \
+                    backoff limit
+shop       shop  Unknown  -        -         -      no controller has looked at generation 1 yet
+";
+    assert!(text == expected, "expected:\n{expected}\nfound:\n{text}");
+    let narrow = Look { colour: false, width: Some(60) };
+    let text = table::render(&[failed()], false, at("11:02:25"), narrow);
+    assert!(text.lines().all(|line| line.chars().count() <= 60), "{text}");
+}
+
+#[track_caller]
+fn check_lines(before: Option<&ReleaseLifecycle>, after: &ReleaseLifecycle, expected: &[&str]) {
+    assert_eq!(transitions::lines(before, after, at("11:02:20")), expected);
+}
+
+#[test]
+fn each_change_is_a_line() {
+    let (start, pulling) = (migrating(""), migrating(": pod x ImagePullBackOff"));
+    // The first look at a running operation tells all of it, each part at its own time.
+    check_lines(
+        None,
+        &start,
+        &[
+            "11:02:09Z shop/shop upgrade of revision 2 began",
+            "11:02:10Z shop/shop hook Job/shop-backup (pre-upgrade) started, attempt 1",
+            "11:02:13Z shop/shop hook Job/shop-backup (pre-upgrade) succeeded after 3.2s",
+            "11:02:14Z shop/shop hook Job/shop-migration (pre-upgrade) started, attempt 1, until \
+             11:04:14Z",
+        ],
+    );
+    check_lines(Some(&start), &start, &[]);
+    check_lines(Some(&start), &pulling, &["11:02:20Z shop/shop pod x ImagePullBackOff"]);
+    check_lines(
+        Some(&start),
+        &failed(),
+        &[
+            "11:02:19Z shop/shop hook Job/shop-migration (pre-upgrade) failed after 5.0s: exit \
+             code 3, BackoffLimitExceeded: Job has reached the specified backoff limit",
+            "11:02:19Z shop/shop Job/shop-migration | migrating table 1 of 8",
+            "11:02:19Z shop/shop Job/shop-migration | no such column[31m: price",
+            "11:02:20Z shop/shop upgrade of revision 2 failed after 11s, Ready=False HookFailed: \
+             pre-upgrade hook Job/shop-migration failed",
+        ],
+    );
+}
+
+#[test]
+fn the_phases_between_the_hooks_are_lines_too() {
+    let phase = |phase| {
+        upgrade(phase, "", |status| {
+            status["conditions"] = json!([]);
+            status["operation"]["deadline"] = json!("2026-11-22T11:04:20Z");
+        })
+    };
+    check_lines(
+        Some(&phase("PreHooks")),
+        &phase("Applying"),
+        &["11:02:20Z shop/shop applying the objects"],
+    );
+    check_lines(
+        Some(&phase("Applying")),
+        &phase("Ready"),
+        &["11:02:20Z shop/shop waiting until the objects are ready, until 11:04:20Z"],
+    );
+}
+
+#[test]
+fn what_has_no_operation_of_its_own_is_said_once() {
+    check_lines(
+        None,
+        &unobserved(),
+        &["11:02:20Z shop/shop generation 1 waits for a controller to look at it"],
+    );
+    let line =
+        "11:02:20Z shop/shop Ready=False UnknownKind: Nonsense/x: the cluster does not know it";
+    check_lines(None, &blocked(), &[line]);
+    check_lines(Some(&succeeded()), &blocked(), &[line]);
+    check_lines(Some(&blocked()), &blocked(), &[]);
+    check_lines(
+        None,
+        &succeeded(),
+        &["11:03:16Z shop/shop upgrade of revision 2 succeeded after 1m07s, Ready=True \
+           UpgradeSucceeded"],
+    );
+}
+
+#[test]
+fn a_watch_ends_when_the_controller_is_done_with_what_was_asked() {
+    let settled = |object: &ReleaseLifecycle, generation| State::new(object).is_settled(generation);
+    assert!(!settled(&unobserved(), 1));
+    assert!(!settled(&migrating(""), 2));
+    assert!(settled(&succeeded(), 2) && settled(&failed(), 2) && settled(&blocked(), 3));
+    // An upgrade that ended before the controller looked at the newer spec is not the one.
+    assert!(!settled(&succeeded(), 3));
+}

@@ -1,0 +1,100 @@
+//! What a release's status says, as questions. Pure.
+
+use api::{ReleaseLifecycle, ReleaseLifecycleStatus};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::ResourceExt as _;
+use lifecycle::{
+    conditions,
+    journal::{HookCursor, HookStatus, Journal, Operation},
+};
+
+#[derive(Clone, Copy)]
+pub(crate) struct State<'a> {
+    pub(crate) object: &'a ReleaseLifecycle,
+    status: Option<&'a ReleaseLifecycleStatus>,
+}
+
+impl<'a> State<'a> {
+    pub(crate) fn new(object: &'a ReleaseLifecycle) -> Self {
+        Self { object, status: object.status.as_ref() }
+    }
+
+    /// `namespace/name`.
+    pub(crate) fn title(self) -> String {
+        format!("{}/{}", self.namespace(), self.object.name_any())
+    }
+
+    pub(crate) fn namespace(self) -> &'a str {
+        self.object.metadata.namespace.as_deref().unwrap_or_default()
+    }
+
+    pub(crate) fn generation(self) -> i64 {
+        self.object.metadata.generation.unwrap_or_default()
+    }
+
+    /// The generation that the controller has looked at; -1 if none.
+    pub(crate) fn observed(self) -> i64 {
+        self.status.and_then(|status| status.observed_generation).unwrap_or(-1)
+    }
+
+    pub(crate) fn is_being_deleted(self) -> bool {
+        self.object.metadata.deletion_timestamp.is_some()
+    }
+
+    /// The running or the last operation.
+    pub(crate) fn operation(self) -> Option<&'a Operation> {
+        self.status?.operation.as_ref()
+    }
+
+    pub(crate) fn running(self) -> Option<&'a Operation> {
+        self.operation().filter(|operation| operation.completed_at.is_none())
+    }
+
+    pub(crate) fn hooks(self) -> &'a [HookStatus] {
+        self.status.map_or(&[], |status| &status.hooks)
+    }
+
+    /// The hook at which the operation stands.
+    pub(crate) fn cursor(self) -> Option<&'a HookCursor> {
+        self.running()?.hook.as_ref()
+    }
+
+    pub(crate) fn ready(self) -> Option<&'a Condition> {
+        self.status?.conditions.iter().find(|condition| condition.type_ == conditions::READY)
+    }
+
+    /// `True`, `False` or `Unknown`.
+    pub(crate) fn ready_status(self) -> &'a str {
+        self.ready().map_or("Unknown", |ready| &ready.status)
+    }
+
+    /// `Ready=True UpgradeSucceeded`.
+    pub(crate) fn ready_words(self) -> String {
+        match self.ready() {
+            Some(ready) => format!("Ready={} {}", ready.status, ready.reason),
+            None => "Ready=Unknown".to_owned(),
+        }
+    }
+
+    /// Whether the controller is done with `generation`, so that nothing more happens by itself.
+    pub(crate) fn is_settled(self, generation: i64) -> bool {
+        self.observed() >= generation
+            && self.running().is_none()
+            && matches!(self.ready_status(), "True" | "False")
+    }
+
+    /// What `Ready` says of a running operation beyond what the journal says: what it waits for,
+    /// or what went wrong and is tried again.
+    pub(crate) fn waiting(self) -> Option<&'a str> {
+        self.running()?;
+        let message = &*self.ready()?.message;
+        let journal: Journal = self.status?.journal()?;
+        let [known, ..] = &*conditions::of(&journal, None) else { return Some(message) };
+        match message.strip_prefix(&*known.message) {
+            Some("") => None,
+            Some(more) => Some(more.strip_prefix(": ").unwrap_or(more)),
+            // A controller of another version words it in its own way.
+            None => Some(message),
+        }
+    }
+}

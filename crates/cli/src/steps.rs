@@ -1,0 +1,129 @@
+//! The steps of an operation in the order in which they happen, and how each stands. Pure.
+
+use lifecycle::journal::{HookPhase, HookStatus, Operation, Phase};
+
+use crate::state::State;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mark {
+    Pending,
+    Active,
+    Done,
+    Failed,
+    /// The operation failed before it came to this.
+    NotReached,
+}
+
+pub(crate) enum Step<'a> {
+    Phase(Mark, &'static str),
+    Hook(Mark, &'a HookStatus),
+}
+
+pub(crate) fn steps<'a>(state: State<'a>, operation: &Operation) -> Vec<Step<'a>> {
+    let event = operation.event;
+    let failed_at = failed_at(state, operation);
+    let mark = |phase| phase_mark(phase, operation, failed_at);
+    let hooks = |event| {
+        let mine = state.hooks().iter().filter(move |hook| hook.event == event);
+        mine.map(move |hook| Step::Hook(hook_mark(state, operation, hook), hook))
+    };
+    let phase = |phase, words: [&'static str; 3]| {
+        let mark = mark(phase);
+        let [wanted, going_on, done] = words;
+        let words = match mark {
+            Mark::Active => going_on,
+            Mark::Done => done,
+            Mark::Pending | Mark::Failed | Mark::NotReached => wanted,
+        };
+        Step::Phase(mark, words)
+    };
+    // Most operations have nothing to delete, and those that do are quick about it.
+    let only_now = |at, words| (operation.phase == at).then(|| phase(at, [words; 3]));
+    let (applies, waits) = objects(state, operation);
+
+    let mut steps =
+        vec![phase(Phase::Recording, ["record the plan", "recording the plan", "plan recorded"])];
+    steps.extend(hooks(event.pre()));
+    steps.extend(only_now(Phase::PreCleanup, "deleting hooks as their policies say"));
+    if applies {
+        let words = ["apply the objects", "applying the objects", "objects applied"];
+        steps.push(phase(Phase::Applying, words));
+    }
+    if waits {
+        let words =
+            ["wait until they are ready", "waiting until they are ready", "objects are ready"];
+        steps.push(phase(Phase::Ready, words));
+    }
+    steps.extend(hooks(event.post()));
+    steps.extend(only_now(Phase::PostCleanup, "deleting hooks as their policies say"));
+    steps.push(phase(Phase::Closing, ["close the record", "closing the record", "record closed"]));
+    steps
+}
+
+/// Whether the operation applies objects and waits for them, as far as the spec tells: the plan
+/// itself is in the record, which only the tenant may read.
+fn objects(state: State<'_>, operation: &Operation) -> (bool, bool) {
+    let is_hook = |object: &serde_json::Value| {
+        let annotations = object.pointer("/metadata/annotations");
+        annotations.is_some_and(|annotations| annotations.get(lifecycle::hooks::HOOK).is_some())
+    };
+    let spec = &state.object.spec;
+    let any = !spec.source.objects.iter().all(is_hook);
+    let same = operation.generation == state.generation();
+    (
+        any || !same || operation.phase == Phase::Applying,
+        any && state.object.wait() || !same || operation.phase == Phase::Ready,
+    )
+}
+
+fn phase_mark(phase: Phase, operation: &Operation, failed_at: Option<Phase>) -> Mark {
+    let reached = |at: Phase| match phase.cmp(&at) {
+        std::cmp::Ordering::Less => Mark::Done,
+        std::cmp::Ordering::Equal => Mark::Active,
+        std::cmp::Ordering::Greater => Mark::Pending,
+    };
+    match failed_at {
+        None => reached(operation.phase),
+        // Where nothing was recorded, nothing is closed.
+        Some(Phase::Recording) if phase == Phase::Closing => Mark::NotReached,
+        Some(_) if matches!(phase, Phase::PreCleanup | Phase::PostCleanup | Phase::Closing) => {
+            reached(operation.phase)
+        }
+        Some(at) => match reached(at) {
+            Mark::Active => Mark::Failed,
+            Mark::Pending => Mark::NotReached,
+            other => other,
+        },
+    }
+}
+
+/// In which phase the operation failed. The journal keeps the reason only.
+fn failed_at(state: State<'_>, operation: &Operation) -> Option<Phase> {
+    let failure = operation.failure.as_ref()?;
+    let of = |event| state.hooks().iter().filter(move |hook| hook.event == event);
+    let failed = |hook: &HookStatus| hook.phase == HookPhase::Failed;
+    let unfinished = |hook: &HookStatus| hook.phase != HookPhase::Succeeded;
+    Some(if operation.plan_digest.is_none() {
+        Phase::Recording
+    } else if of(operation.event.pre()).any(unfinished) {
+        Phase::PreHooks
+    } else if of(operation.event.post()).any(failed) {
+        Phase::PostHooks
+    } else if failure.reason == "ReadyTimeout" {
+        Phase::Ready
+    } else {
+        Phase::Applying
+    })
+}
+
+fn hook_mark(state: State<'_>, operation: &Operation, hook: &HookStatus) -> Mark {
+    let here = state.cursor().is_some_and(|cursor| cursor.index == hook.index);
+    match hook.phase {
+        HookPhase::Succeeded => Mark::Done,
+        HookPhase::Failed => Mark::Failed,
+        HookPhase::Running => Mark::Active,
+        HookPhase::Pending if here => Mark::Active,
+        HookPhase::Pending if operation.failure.is_some() => Mark::NotReached,
+        HookPhase::Pending => Mark::Pending,
+    }
+}

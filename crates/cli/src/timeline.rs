@@ -1,0 +1,186 @@
+//! The timeline of one release's operation. Pure.
+
+use api::ReleaseLifecycle;
+use jiff::Timestamp;
+use lifecycle::journal::{HookPhase, HookStatus, HookStep, Operation};
+
+use crate::{
+    state::State,
+    steps::{Mark, Step, steps},
+    words::{Colour, Look, clock, elapsed, pad_columns, printable, took},
+};
+
+pub(crate) fn render(object: &ReleaseLifecycle, now: Timestamp, look: Look) -> String {
+    let state = State::new(object);
+    let mut lines = vec![header(state, now, look)];
+    lines.extend(notes(state).iter().flat_map(|note| look.wrap("  ", note)));
+    if let Some(operation) = state.operation() {
+        lines.extend(body(state, operation, now, look));
+    }
+    lines.iter().map(|line| format!("{}\n", line.trim_end())).collect()
+}
+
+fn header(state: State<'_>, now: Timestamp, look: Look) -> String {
+    let title = look.paint(Colour::Bold, &state.title()).into_owned();
+    if state.ready().is_none() && state.operation().is_none() {
+        return format!("{title}  {}", look.paint(Colour::Yellow, "nothing observed yet"));
+    }
+    let mut parts = vec![title];
+    if let Some(operation) = state.operation() {
+        // A blocked spec, or one that changes nothing, has no operation of its own.
+        let older = operation.completed_at.is_some() && operation.generation < state.observed();
+        let last = if older { "last: " } else { "" };
+        parts.push(format!("{last}{} of revision {}", operation.event, operation.revision));
+    }
+    let colour = Colour::of_ready(state.ready_status());
+    parts.push(look.paint(colour, &state.ready_words()).into_owned());
+    parts.extend(state.operation().map(|operation| when(operation, now)));
+    parts.join("  ")
+}
+
+fn when(operation: &Operation, now: Timestamp) -> String {
+    let from = operation.started_at;
+    match operation.completed_at {
+        Some(to) => format!("took {}, ended {}", took(from, to), clock(to, now)),
+        None => format!("since {}, {}…", clock(from, now), elapsed(from, now)),
+    }
+}
+
+/// What stands below the header: sentences that no step says.
+fn notes(state: State<'_>) -> Vec<String> {
+    let mut notes = Vec::new();
+    // While an operation runs, its steps say what `Ready` says.
+    if let Some(ready) = state.ready().filter(|_| state.running().is_none()) {
+        notes.push(ready.message.clone());
+    } else if let Some(failure) = state.running().and_then(|running| running.failure.as_ref()) {
+        notes.push(format!("it failed: {}", failure.message));
+    }
+    let (generation, observed) = (state.generation(), state.observed());
+    if state.is_being_deleted() {
+        notes.push("The object is being deleted.".to_owned());
+    } else if observed < 0 {
+        notes.push(format!(
+            "No controller has looked at it: is one running, and does it serve namespace {}?",
+            state.namespace()
+        ));
+    } else if observed < generation && state.running().is_some() {
+        notes.push(format!(
+            "This operation serves generation {observed} of the object; generation {generation} \
+             comes after it."
+        ));
+    } else if observed < generation {
+        notes.push(format!(
+            "No controller has looked at generation {generation} yet; this is generation {observed}. \
+             If it stays so: is a controller running?"
+        ));
+    }
+    notes
+}
+
+fn body(state: State<'_>, operation: &Operation, now: Timestamp, look: Look) -> Vec<String> {
+    let steps = steps(state, operation);
+    let mut cells: Vec<_> = steps
+        .iter()
+        .filter_map(|step| match step {
+            Step::Hook(mark, hook) => Some(hook_cells(state, *mark, hook, now)),
+            Step::Phase(..) => None,
+        })
+        .collect();
+    pad_columns(&mut cells);
+    let mut cells = cells.into_iter().map(|row| row.concat());
+    let mut lines = Vec::new();
+    for step in &steps {
+        let (mark, text) = match step {
+            Step::Phase(mark, words) => (*mark, phase_text(*mark, words, operation, now)),
+            Step::Hook(mark, _) => (*mark, cells.next().unwrap_or_default()),
+        };
+        lines.push(format!("  {}", marked(mark, text.trim_end(), look)));
+        if mark == Mark::Active
+            && let Some(waiting) = state.waiting()
+        {
+            lines.extend(look.wrap("      ", waiting));
+        }
+        if let Step::Hook(_, hook) = step {
+            lines.extend(outcome(hook).iter().flat_map(|line| look.wrap("      ", line)));
+            let log = hook.log.iter().flat_map(|log| log.lines());
+            lines.extend(log.map(|line| {
+                let line = format!("      │ {}", printable(line));
+                look.paint(Colour::Dim, &line).into_owned()
+            }));
+        }
+    }
+    lines
+}
+
+fn marked(mark: Mark, text: &str, look: Look) -> String {
+    match mark {
+        Mark::Pending => look.paint(Colour::Dim, &format!("○ {text}")).into_owned(),
+        Mark::NotReached => look.paint(Colour::Dim, &format!("- {text}")).into_owned(),
+        Mark::Active => format!("{} {text}", look.paint(Colour::Yellow, "●")),
+        Mark::Done => format!("{} {text}", look.paint(Colour::Green, "✔")),
+        Mark::Failed => format!("{} {text}", look.paint(Colour::Red, "✖")),
+    }
+}
+
+fn phase_text(mark: Mark, words: &str, operation: &Operation, now: Timestamp) -> String {
+    match (mark, operation.deadline) {
+        (Mark::NotReached, _) => format!("{words}: not reached"),
+        (Mark::Failed, _) => format!("{words}: failed"),
+        (Mark::Active, Some(until)) => format!("{words}, until {}", clock(until, now)),
+        _ => words.to_owned(),
+    }
+}
+
+fn hook_cells(state: State<'_>, mark: Mark, hook: &HookStatus, now: Timestamp) -> Vec<String> {
+    let cursor = state.cursor().filter(|cursor| cursor.index == hook.index);
+    let attempt = cursor.map_or(hook.attempt, |cursor| cursor.attempt);
+    let (time, more) = match (mark, hook.started_at, hook.completed_at) {
+        (Mark::NotReached, ..) => (String::new(), "not reached".to_owned()),
+        (Mark::Active, started, _) => {
+            let began = cursor.map(|cursor| cursor.started_at);
+            let from = started.or(began).unwrap_or(now);
+            let (what, since) = match cursor.map(|cursor| cursor.step) {
+                Some(HookStep::Create) => ("creating", began),
+                Some(HookStep::Stop) => ("time ran out, stopping", began),
+                _ => ("running", started),
+            };
+            let since = since.unwrap_or(from);
+            let until = cursor
+                .map_or(String::new(), |cursor| format!(", until {}", clock(cursor.deadline, now)));
+            (
+                format!("{}…", elapsed(from, now)),
+                format!("{what} since {}{until}", clock(since, now)),
+            )
+        }
+        (_, Some(from), Some(to)) => (took(from, to), clock(from, now)),
+        _ => (String::new(), String::new()),
+    };
+    let attempt = if attempt > 0 { format!("attempt {attempt}") } else { String::new() };
+    let weight = format!("weight {}", hook.weight);
+    vec![hook.event.to_string(), name(state, hook), weight, attempt, time, more]
+}
+
+/// `Job/name`, with the namespace where it is another than the release's.
+fn name(state: State<'_>, hook: &HookStatus) -> String {
+    match &hook.namespace {
+        Some(namespace) if namespace != state.namespace() => {
+            format!("{}/{} in {namespace}", hook.kind, hook.name)
+        }
+        _ => format!("{}/{}", hook.kind, hook.name),
+    }
+}
+
+/// Why the hook failed, or what else is known of it: `exit code 3, Timeout: it did not end …`.
+pub(crate) fn outcome(hook: &HookStatus) -> Option<String> {
+    let code = hook.exit_code.map(|code| format!("exit code {code}"));
+    let why = match (&hook.reason, &hook.message) {
+        (Some(reason), Some(message)) => Some(format!("{reason}: {message}")),
+        (why, None) | (None, why) => why.clone(),
+    };
+    let parts: Vec<_> = [code, why].into_iter().flatten().collect();
+    if parts.is_empty() {
+        // A failure always says something, or a reader would look for it elsewhere.
+        return (hook.phase == HookPhase::Failed).then(|| "no reason is known".to_owned());
+    }
+    Some(parts.join(", "))
+}

@@ -1,0 +1,139 @@
+//! What a test sees of its namespace besides the releases: objects, and the audit log.
+
+use anyhow::{Context, Result, bail};
+use futures::{StreamExt, TryStreamExt};
+use kube::{
+    Api,
+    api::{ListParams, WatchEvent, WatchParams},
+    core::{ApiResource, DynamicObject, GroupVersionKind},
+};
+use serde_json::Value;
+use testkit::audit::{self, Event};
+
+use crate::{Namespace, namespace::PATIENCE};
+
+impl Namespace {
+    fn objects(&self, kind: &str) -> Api<DynamicObject> {
+        let group = match kind {
+            "Job" => "batch",
+            "Deployment" => "apps",
+            _ => "",
+        };
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, "v1", kind));
+        Api::namespaced_with(self.client.clone(), &self.name, &resource)
+    }
+
+    /// A Job, Deployment, or object of the core group; `None` where there is none of this name.
+    ///
+    /// # Errors
+    /// Where the API server does not answer.
+    pub async fn object(&self, kind: &str, name: &str) -> Result<Option<Value>> {
+        let found = self.objects(kind).get_opt(name).await?;
+        found.map(serde_json::to_value).transpose().context("an object has a JSON form")
+    }
+
+    /// Its UID; `None` where there is none of this name.
+    ///
+    /// # Errors
+    /// As [`Self::object`].
+    pub async fn uid(&self, kind: &str, name: &str) -> Result<Option<String>> {
+        let found = self.object(kind, name).await?;
+        Ok(found.and_then(|object| Some(object["metadata"]["uid"].as_str()?.to_owned())))
+    }
+
+    /// Waits until the object is as `is` wants it; it is asked about its absence, too.
+    ///
+    /// # Errors
+    /// With what was seen last, where it never is.
+    pub async fn wait_object(
+        &self,
+        kind: &str,
+        name: &str,
+        what: &str,
+        is: impl Fn(Option<&Value>) -> bool,
+    ) -> Result<Option<Value>> {
+        let api = self.objects(kind);
+        let field = format!("metadata.name={name}");
+        let mut last = None;
+        let watch = async {
+            loop {
+                let list = api.list(&ListParams::default().fields(&field)).await?;
+                last = list.items.first().map(serde_json::to_value).transpose()?;
+                if is(last.as_ref()) {
+                    return Ok::<_, anyhow::Error>(last.clone());
+                }
+                let version = list.metadata.resource_version.unwrap_or_default();
+                let params = WatchParams::default().fields(&field);
+                let mut events = api.watch(&params, &version).await?.boxed();
+                while let Some(event) = events.try_next().await? {
+                    last = match event {
+                        WatchEvent::Added(object) | WatchEvent::Modified(object) => {
+                            Some(serde_json::to_value(object)?)
+                        }
+                        WatchEvent::Deleted(_) => None,
+                        _ => break,
+                    };
+                    if is(last.as_ref()) {
+                        return Ok(last.clone());
+                    }
+                }
+            }
+        };
+        let found = tokio::time::timeout(PATIENCE, watch).await;
+        match found {
+            Ok(found) => found.with_context(|| format!("watch {kind}/{name}")),
+            Err(_) => {
+                bail!("{kind}/{name} was not seen to be {what} within {PATIENCE:?}: {last:#?}")
+            }
+        }
+    }
+
+    /// Waits until the object is gone.
+    ///
+    /// # Errors
+    /// As [`Self::wait_object`].
+    pub async fn wait_gone(&self, kind: &str, name: &str) -> Result<()> {
+        self.wait_object(kind, name, "gone", |object| object.is_none()).await.map(drop)
+    }
+
+    /// What the API server was asked in this namespace, in order.
+    ///
+    /// # Errors
+    /// Where the audit log cannot be read.
+    pub fn audit(&self) -> Result<Vec<Event>> {
+        let (events, _) = audit::read_from(self.cluster().audit_log(), self.audit_offset())?;
+        Ok(audit::in_namespace(&events, &self.name))
+    }
+
+    /// What was done in this namespace as its ServiceAccounts, in order: `create jobs/a`.
+    ///
+    /// # Errors
+    /// As [`Self::audit`].
+    pub fn tenant_writes(&self) -> Result<Vec<String>> {
+        Ok(self
+            .audit()?
+            .iter()
+            .filter(|event| is_write(event) && event.succeeded() && event.impersonated.is_some())
+            .map(|event| {
+                let name = event.name.as_deref().unwrap_or_default();
+                format!("{} {}/{name}", event.verb, event.resource)
+            })
+            .collect())
+    }
+
+    /// Those of [`Self::tenant_writes`] with this verb, without it.
+    ///
+    /// # Errors
+    /// As [`Self::audit`].
+    pub fn tenant_did(&self, verb: &str) -> Result<Vec<String>> {
+        let prefix = format!("{verb} ");
+        let writes = self.tenant_writes()?;
+        let names = writes.iter().filter_map(|write| write.strip_prefix(&prefix));
+        Ok(names.filter(|name| !name.starts_with("secrets/")).map(str::to_owned).collect())
+    }
+}
+
+/// Whether the request asks for a change.
+pub fn is_write(event: &Event) -> bool {
+    !["get", "list", "watch"].contains(&event.verb.as_str())
+}

@@ -1,0 +1,66 @@
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use futures::{StreamExt, TryStreamExt};
+use k8s_openapi::api::core::v1::Event;
+use kube::{Api, api::WatchParams};
+use testkit::proxy::{Proxy, Upstream};
+
+use crate::{Controller, Namespace, namespace::PATIENCE};
+
+/// The fault proxy of one namespace, through which its controllers are led.
+pub struct Proxied {
+    /// What is armed with faults, and counts.
+    pub proxy: Proxy,
+    namespace: String,
+    kubeconfig: PathBuf,
+}
+
+impl Proxied {
+    /// A proxy before the cluster of `namespace`.
+    ///
+    /// # Errors
+    /// Where it cannot listen or its kubeconfig cannot be written.
+    pub async fn new(namespace: &Namespace) -> Result<Self> {
+        let cluster = namespace.cluster();
+        let proxy = Proxy::start(Upstream {
+            server: cluster.server().to_owned(),
+            ca_pem: cluster.ca_pem().into(),
+            token: cluster.token().to_owned(),
+        })
+        .await?;
+        let kubeconfig = cluster.dir().join(format!("config/{}.json", namespace.name));
+        proxy.kubeconfig(&kubeconfig)?;
+        Ok(Self { proxy, namespace: namespace.name.clone(), kubeconfig })
+    }
+
+    /// A controller that is led through it.
+    ///
+    /// # Errors
+    /// As [`Controller::start`].
+    pub fn controller(&self) -> Result<Controller> {
+        Controller::start(&self.kubeconfig, &self.namespace, &[])
+    }
+}
+
+impl Namespace {
+    /// Waits for an Event object with this reason.
+    ///
+    /// # Errors
+    /// Where there never is one.
+    pub async fn wait_event(&self, reason: &str) -> Result<()> {
+        let events: Api<Event> = Api::namespaced(self.client.clone(), &self.name);
+        let params = WatchParams::default().fields(&format!("reason={reason}"));
+        let seen = async {
+            loop {
+                let mut seen = events.watch(&params, "0").await?.boxed();
+                if seen.try_next().await?.is_some() {
+                    return Ok::<_, kube::Error>(());
+                }
+            }
+        };
+        let seen = tokio::time::timeout(PATIENCE, seen).await;
+        seen.with_context(|| format!("no Event object with reason {reason}"))??;
+        Ok(())
+    }
+}

@@ -1,0 +1,5 @@
+//! Behaviour with real containers, on a machine that can run them; elsewhere these say that they
+//! were skipped.
+
+mod evidence;
+mod restart;

@@ -1,0 +1,161 @@
+//! What a release and a hook cost: API writes and Event objects, told by the proxy before the API
+//! server, and the memory of an idle controller.
+
+use std::{fmt::Write, fs, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use e2e::{
+    Controller, Namespace, Proxied, architecture, kwok,
+    manifests::{Manifest, config_map, job},
+    target,
+};
+use serde_json::{Value, json};
+
+/// So many objects the releases have.
+const OBJECTS: usize = 3;
+
+/// What the idle controller may take, in the release profile.
+const MEMORY_MIB: f64 = 15.0;
+
+/// What an operation wrote.
+#[derive(Clone, Copy, Debug)]
+struct Cost {
+    writes: usize,
+    events: usize,
+}
+
+/// What the install of `objects` costs.
+async fn install(objects: &[Value]) -> Result<Cost> {
+    let namespace = Namespace::new(kwok(), "install").await?;
+    let proxied = Proxied::new(&namespace).await?;
+    let controller = proxied.controller()?;
+    namespace.release("shop", objects, json!({})).await?;
+    namespace.wait_ready("shop", &controller).await?;
+    namespace.wait_event("InstallSucceeded").await?;
+    Ok(cost(&proxied))
+}
+
+/// What the upgrade from `before` to `objects` costs.
+async fn upgrade(before: &[Value], objects: &[Value]) -> Result<Cost> {
+    let namespace = Namespace::new(kwok(), "upgrade").await?;
+    let proxied = Proxied::new(&namespace).await?;
+    let controller = proxied.controller()?;
+    namespace.release("shop", before, json!({})).await?;
+    namespace.wait_ready("shop", &controller).await?;
+    namespace.wait_event("InstallSucceeded").await?;
+    proxied.proxy.reset();
+    namespace.release("shop", objects, json!({})).await?;
+    namespace.wait_ready("shop", &controller).await?;
+    namespace.wait_event("UpgradeSucceeded").await?;
+    Ok(cost(&proxied))
+}
+
+fn cost(proxied: &Proxied) -> Cost {
+    let requests = proxied.proxy.requests();
+    let writes = || requests.iter().filter(|request| request.is_write());
+    let is_event = |path: &str| path.starts_with("/apis/events.k8s.io/");
+    let is_lease = |path: &str| path.starts_with("/apis/coordination.k8s.io/");
+    Cost {
+        writes: writes().filter(|it| !is_event(&it.path) && !is_lease(&it.path)).count(),
+        events: writes().filter(|it| is_event(&it.path)).count(),
+    }
+}
+
+/// The objects of revision `value`, and `hooks`.
+fn with(value: &str, hooks: &[Value]) -> Vec<Value> {
+    let objects = (0..OBJECTS).map(|index| config_map(&format!("object-{index}"), value));
+    objects.chain(hooks.iter().cloned()).collect()
+}
+
+struct Row {
+    what: &'static str,
+    found: usize,
+    limit: usize,
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+async fn a_release_and_a_hook_cost_no_more_than_they_should() -> Result<()> {
+    // Neither the default policy, before-hook-creation, nor one that applies.
+    let hook = |name: &str, events: &str| job(name).hook(events).policy("hook-failed");
+    let (first, second) = (hook("a", "pre-install"), hook("b", "pre-install"));
+    let passes = |hook: &Value| hook.clone().policy("hook-succeeded");
+    let lives = |hook: &Value| hook.clone().set("/spec/ttlSecondsAfterFinished", 3600);
+    let replaced = hook("a", "pre-install,pre-upgrade").policy("before-hook-creation");
+    let (none, changed) = (with("1", &[]), with("2", &[]));
+    let (left, replacing) = (with("1", &[replaced.clone()]), with("2", &[replaced]));
+    let upgrade_hook = with("2", &[hook("a", "pre-upgrade")]);
+    let installs = [
+        none.clone(),
+        with("1", &[first.clone()]),
+        with("1", &[first.clone(), second.clone()]),
+        with("1", &[hook("a", "post-install")]),
+        with("1", &[passes(&first)]),
+        with("1", &[passes(&first), passes(&second)]),
+        with("1", &[lives(&first)]),
+    ];
+    let installs = futures::future::try_join_all(installs.iter().map(|all| install(all))).await?;
+    let [plain, one, two, post, passing, both_passing, living] = installs[..] else {
+        anyhow::bail!("one cost for each install");
+    };
+    let (upgraded, upgraded_hook, replacing, pruning) = tokio::try_join!(
+        upgrade(&none, &changed),
+        upgrade(&none, &upgrade_hook),
+        upgrade(&left, &replacing),
+        upgrade(&none, changed.get(1..).unwrap_or_default()),
+    )?;
+
+    let row = |what: &'static str, found, limit| Row { what, found, limit };
+    let more = |a: Cost, b: Cost| a.writes.saturating_sub(b.writes);
+    let rows = [
+        row("install of 3 objects", plain.writes, OBJECTS + 7),
+        row("upgrade of 3 objects", upgraded.writes, OBJECTS + 7),
+        row("upgrade that prunes one of 3 objects", pruning.writes, OBJECTS + 7),
+        row("a pre-install hook", more(one, plain), 4),
+        row("a second one", more(two, one), 4),
+        row("a post-install hook", more(post, plain), 4),
+        row("a pre-upgrade hook", more(upgraded_hook, upgraded), 4),
+        // What is cleaned up after the hooks of an event is one batch, with one journal write.
+        row("its deletion by hook-succeeded, with the batch's journal", more(passing, one), 2),
+        row("a second deletion", more(both_passing, two).saturating_sub(more(passing, one)), 1),
+        row("its time to live, with the batch's journal", more(living, one), 2),
+        row("the deletion of its leftover, journalled first", more(replacing, upgraded_hook), 2),
+        row("Event objects of an install", plain.events, 2),
+        row("Event objects of a hook", one.events.saturating_sub(plain.events), 2),
+    ];
+    let mut table = String::from("| | writes | at most |\n|---|--:|--:|\n");
+    for Row { what, found, limit } in &rows {
+        writeln!(table, "| {what} | {found} | {limit} |")?;
+    }
+    println!("{table}");
+    let (profile, resident) = idle_memory().await?;
+    println!(
+        "idle controller ({profile} profile): {resident:.1} MiB resident, at most {MEMORY_MIB}"
+    );
+    ensure!(profile == "dev" || resident <= MEMORY_MIB, "the idle controller takes {resident} MiB");
+    for Row { what, found, limit } in rows {
+        ensure!(found <= limit, "{what}: {found}, more than {limit}");
+    }
+    architecture::compare("counts", &table)
+}
+
+/// The profile of the controller, and what it keeps in memory after its start, with nothing to do.
+async fn idle_memory() -> Result<(&'static str, f64)> {
+    let release = target().join("release/releaselifecycle-controller");
+    let dev = target().join("debug/releaselifecycle-controller");
+    let (profile, path) = if release.exists() { ("release", release) } else { ("dev", dev) };
+    let namespace = Namespace::new(kwok(), "idle").await?;
+    let controller =
+        Controller::launch(&path, namespace.cluster().kubeconfig(), &namespace.name, &[])?;
+    while controller.http("/readyz")?.0 != 200 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    Ok((profile, f64::from(resident_kib(controller.pid())?) / 1024.0))
+}
+
+fn resident_kib(pid: u32) -> Result<u32> {
+    let path = format!("/proc/{pid}/status");
+    let status = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let text = line.and_then(|line| line.trim().strip_suffix(" kB")).context("no VmRSS")?;
+    Ok(text.trim().parse()?)
+}

@@ -1,0 +1,39 @@
+//! The kill sweep: an install and an upgrade with hooks, struck at each of their requests in turn,
+//! or by other faults. Whatever strikes, every hook is started once and in order, and the release
+//! ends as if nothing had happened.
+//!
+//! - `scenario`: the release, and how it has to end
+//! - `point`: one run of it with one fault
+//! - `sweep`: which runs there are, several at a time
+//! - `verdict`: what is wrong with a run, by the audit log and the end state
+//!
+//! `CRASH_ONLY=late` runs only the sweeps with that word in their title.
+
+mod audit_log;
+mod point;
+mod scenario;
+mod sweep;
+mod verdict;
+
+use anyhow::Result;
+use e2e::architecture;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 16)]
+async fn no_fault_repeats_or_skips_a_hook() -> Result<()> {
+    let only = std::env::var("CRASH_ONLY").unwrap_or_default();
+    let results = sweep::run_all(&only).await?;
+    for result in &results {
+        println!("{result}");
+    }
+    for violation in results.iter().flat_map(|result| &result.violations) {
+        println!("\n{violation}");
+    }
+    let kills: usize = results.iter().map(sweep::Outcome::kills).sum();
+    let violations: usize = results.iter().map(|result| result.violations.len()).sum();
+    println!("\nkill points {kills}, violations {violations}");
+    assert_eq!(violations, 0, "each is listed above");
+    if only.is_empty() {
+        architecture::compare("crash", &sweep::table(&results))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,202 @@
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use e2e::{Controller, Namespace, Proxied, condition, kwok};
+use testkit::proxy::{Fault, When};
+
+use crate::{
+    audit_log::AuditLog,
+    scenario::{RELEASE, Scenario},
+    verdict,
+};
+
+/// Longer than any wait for the release itself, which says more.
+const PATIENCE: Duration = Duration::from_mins(2);
+
+/// What happens to the operation.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Strike {
+    /// The controller is killed at the n-th request, and another one is started.
+    Kill(When),
+    /// The controller is stopped at the n-th request, another one brings the operation to its end,
+    /// and then the first wakes and goes on.
+    Late(When),
+    /// The controller lives on with this fault, which has n in it.
+    Fault(fn(usize) -> Fault),
+}
+
+/// One run of a scenario in a namespace of its own.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Point {
+    pub(crate) scenario: Scenario,
+    pub(crate) strike: Strike,
+    pub(crate) n: usize,
+}
+
+/// What came of it.
+pub(crate) struct Outcome {
+    /// Whether the operation had an n-th request.
+    pub(crate) struck: bool,
+    pub(crate) violations: Vec<String>,
+}
+
+struct Run {
+    point: Point,
+    namespace: Namespace,
+    proxied: Proxied,
+}
+
+impl Point {
+    pub(crate) async fn run(self, prefix: &str, log: &AuditLog) -> Result<Outcome> {
+        let namespace = Namespace::new(kwok(), &format!("{prefix}-{}", self.n)).await?;
+        let proxied = Proxied::new(&namespace).await?;
+        let run = Run { point: self, namespace, proxied };
+        let mut at = None;
+        let ended = run.strike(&mut at).await;
+        let found = match ended {
+            Ok(()) => verdict::of(&run.namespace, self.scenario, log).await?,
+            Err(error) => vec![format!("{error:#}")],
+        };
+        if at.is_none() {
+            for r in run.proxied.proxy.requests() {
+                eprintln!(
+                    "LEDGER {} {} {} {:?} {}",
+                    run.namespace.name,
+                    r.method,
+                    r.path,
+                    r.status,
+                    r.impersonated.is_some()
+                );
+            }
+        }
+        let place = at.as_ref().map_or_else(|| "no request".to_owned(), Clone::clone);
+        let violations = found
+            .into_iter()
+            .map(|what| {
+                let Self { scenario, strike, n } = self;
+                let name = &run.namespace.name;
+                format!(
+                    "namespace {name}: {scenario:?}, {strike:?}, n = {n}, at {place}:\n  {what}"
+                )
+            })
+            .collect();
+        Ok(Outcome { struck: at.is_some(), violations })
+    }
+}
+
+impl Run {
+    /// Runs the operation to its end; `at` becomes the request at which it was struck.
+    async fn strike(&self, at: &mut Option<String>) -> Result<()> {
+        let mut controller = self.begin().await?;
+        let _second = match self.point.strike {
+            Strike::Kill(_) => {
+                tokio::select! {
+                    hit = self.proxied.proxy.wait_hit(PATIENCE) => hit?,
+                    ended = self.until_ended(&controller) => ended?,
+                }
+                *at = self.struck();
+                if at.is_none() {
+                    return Ok(());
+                }
+                controller.wait()?;
+                self.proxied.proxy.reset();
+                let second = self.proxied.controller()?;
+                self.until_ready(self.point.scenario, &second).await?;
+                second
+            }
+            Strike::Late(_) => {
+                tokio::select! {
+                    hit = self.proxied.proxy.wait_hit(PATIENCE) => hit?,
+                    ended = self.until_ended(&controller) => ended?,
+                }
+                *at = self.struck();
+                if at.is_none() {
+                    return Ok(());
+                }
+                let second = self.namespace.controller()?;
+                self.until_ready(self.point.scenario, &second).await?;
+                self.proxied.proxy.resume();
+                self.until_answered().await?;
+                controller.terminate()?;
+                second
+            }
+            Strike::Fault(_) => {
+                self.until_ready(self.point.scenario, &controller).await?;
+                *at = (self.proxied.proxy.hits() > 0)
+                    .then(|| format!("{} requests", self.proxied.proxy.hits()));
+                self.proxied.proxy.reset();
+                controller
+            }
+        };
+        verdict::until_none_is_held(&self.namespace).await
+    }
+
+    /// Up to where the operation that is struck begins.
+    async fn begin(&self) -> Result<Controller> {
+        if self.point.scenario == Scenario::Install {
+            Scenario::Install.ask(&self.namespace).await?;
+            let controller = self.proxied.controller()?;
+            self.proxied.proxy.arm(self.fault(&controller))?;
+            return Ok(controller);
+        }
+        Scenario::Install.ask(&self.namespace).await?;
+        let controller = self.proxied.controller()?;
+        self.until_ready(Scenario::Install, &controller).await?;
+        // Its last request.
+        self.namespace.wait_event(Scenario::Install.last_event()).await?;
+        self.proxied.proxy.arm(self.fault(&controller))?;
+        self.point.scenario.ask(&self.namespace).await?;
+        Ok(controller)
+    }
+
+    fn fault(&self, controller: &Controller) -> Fault {
+        let (n, pid) = (self.point.n, controller.pid());
+        match self.point.strike {
+            Strike::Kill(when) => Fault::KillAt { n, pid, when },
+            Strike::Late(when) => Fault::StopAt { n, pid, when, for_: PATIENCE * 2 },
+            Strike::Fault(fault) => fault(n),
+        }
+    }
+
+    /// Method and path of the request at which the controller was killed or stopped.
+    fn struck(&self) -> Option<String> {
+        if !self.proxied.proxy.armed_hit() {
+            return None;
+        }
+        let requests = self.proxied.proxy.requests();
+        let it = requests.iter().find(|request| request.counted == Some(self.point.n))?;
+        Some(format!("{} {}", it.method, it.path))
+    }
+
+    async fn until_ready(&self, scenario: Scenario, controller: &Controller) -> Result<()> {
+        let revision = Some(scenario.revision());
+        self.namespace
+            .wait(RELEASE, controller, "Ready", |release| {
+                let status = release.status.as_ref();
+                condition(release, "Ready").is_some_and(|ready| ready.status == "True")
+                    && status.is_some_and(|status| status.revision == revision)
+            })
+            .await?;
+        Ok(())
+    }
+
+    /// Until the operation has sent its last request.
+    async fn until_ended(&self, controller: &Controller) -> Result<()> {
+        self.until_ready(self.point.scenario, controller).await?;
+        self.namespace.wait_event(self.point.scenario.last_event()).await
+    }
+
+    /// Until the request of a process that was stopped has been carried out.
+    async fn until_answered(&self) -> Result<()> {
+        let answered =
+            async {
+                while !self.proxied.proxy.requests().iter().any(|request| {
+                    request.counted == Some(self.point.n) && request.finished.is_some()
+                }) {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            };
+        let answered = tokio::time::timeout(PATIENCE, answered).await;
+        answered.context("the request of the stopped controller was never answered")
+    }
+}

@@ -1,0 +1,216 @@
+use std::{
+    fmt::{self, Write},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use anyhow::Result;
+use e2e::kwok;
+use testkit::proxy::{Fault, When};
+use tokio::task::JoinSet;
+
+use crate::{
+    audit_log::AuditLog,
+    point::{Point, Strike},
+    scenario::Scenario,
+};
+
+/// So many runs at a time; each waits more than it works.
+const WORKERS: usize = 8;
+
+/// One scenario and one kind of fault at many points.
+struct Sweep {
+    title: &'static str,
+    /// Of its namespaces.
+    prefix: &'static str,
+    scenario: Scenario,
+    strike: Strike,
+    points: Points,
+}
+
+#[derive(Clone, Copy)]
+enum Points {
+    /// n = `first`, `first + step`, … until the operation ends without an n-th request.
+    Until { first: usize, step: usize },
+    /// n = each of these.
+    Each(&'static [usize]),
+}
+
+fn sweeps() -> Vec<Sweep> {
+    use Scenario::{Install, Upgrade};
+    let kill = |prefix, scenario, when| Sweep {
+        title: match when {
+            When::Before => "killed before request n",
+            When::After => "killed after request n, its answer lost",
+        },
+        prefix,
+        scenario,
+        strike: Strike::Kill(when),
+        points: Points::Until { first: 1, step: 1 },
+    };
+    let late = |prefix, when, first| Sweep {
+        title: match when {
+            When::Before => "stopped before request n, which comes late, while another goes on",
+            When::After => "stopped after request n, while another goes on; then it wakes",
+        },
+        prefix,
+        scenario: Upgrade,
+        strike: Strike::Late(when),
+        points: Points::Until { first, step: 4 },
+    };
+    let fault = |title, prefix, fault, each| Sweep {
+        title,
+        prefix,
+        scenario: Upgrade,
+        strike: Strike::Fault(fault),
+        points: Points::Each(each),
+    };
+    vec![
+        kill("upgrade-before", Upgrade, When::Before),
+        kill("upgrade-after", Upgrade, When::After),
+        kill("install-before", Install, When::Before),
+        kill("install-after", Install, When::After),
+        late("late-before", When::Before, 3),
+        late("late-after", When::After, 5),
+        fault(
+            "every n-th answer lost",
+            "lost",
+            |every| Fault::LoseAnswer { every },
+            &[5, 7, 11, 17],
+        ),
+        fault(
+            "every n-th POST sent twice",
+            "twice",
+            |every| Fault::Duplicate { every },
+            &[1, 2, 3],
+        ),
+        fault(
+            "every n-th request answered 500",
+            "error",
+            |every| Fault::FailEvery { every, status: 500 },
+            &[5, 7, 11, 17],
+        ),
+        fault(
+            "every n-th request answered 429",
+            "busy",
+            |every| Fault::FailEvery { every, status: 429 },
+            &[5, 7, 11, 17],
+        ),
+    ]
+}
+
+/// What came of a sweep.
+pub(crate) struct Outcome {
+    title: String,
+    at: String,
+    kills: bool,
+    struck: usize,
+    pub(crate) violations: Vec<String>,
+}
+
+impl Outcome {
+    /// How often the controller was killed.
+    pub(crate) fn kills(&self) -> usize {
+        if self.kills { self.struck } else { 0 }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { title, at, struck, violations, .. } = self;
+        write!(f, "{title} ({at}): {struck} points, {} violations", violations.len())
+    }
+}
+
+/// The table as it stands in ARCHITECTURE.md. How many requests an operation has varies with what
+/// the watches report together, so the number of points is no part of it.
+pub(crate) fn table(outcomes: &[Outcome]) -> String {
+    let mut text = String::from("| sweep | n | violations |\n|---|---|--:|\n");
+    for Outcome { title, at, violations, .. } in outcomes {
+        let _ = writeln!(text, "| {title} | {at} | {} |", violations.len());
+    }
+    text
+}
+
+/// Runs the sweeps with `only` in their title.
+pub(crate) async fn run_all(only: &str) -> Result<Vec<Outcome>> {
+    let sweeps = sweeps().into_iter().map(Progress::new);
+    let sweeps: Vec<_> = sweeps.filter(|sweep| sweep.outcome.title.contains(only)).collect();
+    let all = Arc::new(Mutex::new(sweeps));
+    let log = Arc::new(AuditLog::new(kwok().audit_log().to_owned()));
+    let mut workers = JoinSet::new();
+    for _ in 0..WORKERS {
+        workers.spawn(work(Arc::clone(&all), Arc::clone(&log)));
+    }
+    while let Some(worker) = workers.join_next().await {
+        worker??;
+    }
+    let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
+    Ok(std::mem::take(&mut *all).into_iter().map(|progress| progress.outcome).collect())
+}
+
+async fn work(all: Arc<Mutex<Vec<Progress>>>, log: Arc<AuditLog>) -> Result<()> {
+    let lock = || all.lock().unwrap_or_else(PoisonError::into_inner);
+    loop {
+        let Some((index, prefix, point)) = next(&mut lock()) else { return Ok(()) };
+        let outcome = point.run(prefix, &log).await?;
+        if let Some(progress) = lock().get_mut(index) {
+            progress.ended(outcome);
+        }
+    }
+}
+
+/// The next point of the sweep that is worked on least, so that few points lie beyond the end of
+/// one.
+fn next(all: &mut [Progress]) -> Option<(usize, &'static str, Point)> {
+    let open = all.iter_mut().enumerate().filter(|(_, progress)| progress.peek().is_some());
+    let (index, progress) = open.min_by_key(|(_, progress)| progress.running)?;
+    let n = progress.peek()?;
+    progress.given += 1;
+    progress.running += 1;
+    let Sweep { prefix, scenario, strike, .. } = progress.sweep;
+    Some((index, prefix, Point { scenario, strike, n }))
+}
+
+struct Progress {
+    sweep: Sweep,
+    given: usize,
+    running: usize,
+    /// An operation ended without an n-th request.
+    over: bool,
+    outcome: Outcome,
+}
+
+impl Progress {
+    fn new(sweep: Sweep) -> Self {
+        let outcome = Outcome {
+            title: format!("{:?}, {}", sweep.scenario, sweep.title).to_lowercase(),
+            at: match sweep.points {
+                Points::Until { first, step: 1 } => format!("{first}, {}, … to the end", first + 1),
+                Points::Until { first, step } => format!("{first}, {}, … to the end", first + step),
+                Points::Each(all) => {
+                    all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+                }
+            },
+            kills: matches!(sweep.strike, Strike::Kill(_)),
+            struck: 0,
+            violations: Vec::new(),
+        };
+        Self { sweep, given: 0, running: 0, over: false, outcome }
+    }
+
+    /// Its next n.
+    fn peek(&self) -> Option<usize> {
+        match self.sweep.points {
+            Points::Until { first, step } => (!self.over).then_some(first + step * self.given),
+            Points::Each(all) => all.get(self.given).copied(),
+        }
+    }
+
+    fn ended(&mut self, outcome: crate::point::Outcome) {
+        self.running -= 1;
+        // A fault that never fired shows nothing, so it is not counted as a point.
+        self.over |= !outcome.struck;
+        self.outcome.struck += usize::from(outcome.struck);
+        self.outcome.violations.extend(outcome.violations);
+    }
+}

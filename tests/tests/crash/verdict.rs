@@ -1,0 +1,198 @@
+//! What is wrong with a run: by the audit log, which neither the operator nor this test can
+//! colour, and by how the release ended.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use api::names::{GATE_ANNOTATION, HELD, OPEN, UID_LABEL};
+use e2e::Namespace;
+use kube::{
+    Api,
+    api::{ApiResource, DynamicObject, GroupVersionKind, ListParams},
+};
+use serde_json::{Value, json};
+use testkit::audit::{self, Event};
+
+use crate::{
+    audit_log::AuditLog,
+    scenario::{Scenario, TIME_TO_LIVE},
+};
+
+/// The kinds of hooks that can be held.
+const HOOKS: [(&str, &str); 2] = [("batch/v1", "Job"), ("v1", "Pod")];
+/// Every kind that the release is made of.
+const ALL: [(&str, &str); 6] = [
+    ("batch/v1", "Job"),
+    ("v1", "Pod"),
+    ("v1", "ConfigMap"),
+    ("v1", "Secret"),
+    ("apps/v1", "Deployment"),
+    ("releaselifecycle.dev/v1alpha1", "ReleaseLifecycle"),
+];
+
+/// Everything that is wrong in `namespace` after `scenario`.
+pub(crate) async fn of(
+    namespace: &Namespace,
+    scenario: Scenario,
+    log: &AuditLog,
+) -> Result<Vec<String>> {
+    let events = log.take(&namespace.name)?;
+    let tenant = format!("system:serviceaccount:{}:deployer", namespace.name);
+    let operator = |event: &Event| event.impersonated.as_deref() == Some(&tenant);
+    let judged = audit::judge(&events, operator, scenario.hooks());
+    let mut wrong: Vec<_> = judged.iter().map(ToString::to_string).collect();
+    unjournalled(&events, &mut wrong);
+    let found = end(&objects(namespace, &ALL).await?)?;
+    let expected = expected(scenario);
+    for (what, expected) in expected.as_object().into_iter().flatten() {
+        if found[what] != *expected {
+            wrong.push(format!("{what}: {}; expected {expected}", found[what]));
+        }
+    }
+    Ok(wrong)
+}
+
+/// Waits until nothing is held that a late request made: the operator removes it by itself.
+pub(crate) async fn until_none_is_held(namespace: &Namespace) -> Result<()> {
+    let none = async {
+        while objects(namespace, &HOOKS).await?.iter().any(is_held) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        anyhow::Ok(())
+    };
+    let none = tokio::time::timeout(Duration::from_secs(30), none).await;
+    none.context("a hook object is still held after 30 s")?
+}
+
+/// A hook may be started only when status names the UID of its object.
+fn unjournalled(events: &[Event], wrong: &mut Vec<String>) {
+    let version = |event: &Event| -> Option<u64> {
+        event.response.pointer("/metadata/resourceVersion")?.as_str()?.parse().ok()
+    };
+    let gate = format!("/metadata/annotations/{}", GATE_ANNOTATION.replace('/', "~1"));
+    let opens = |step: &Value| step == &json!({"op": "replace", "path": gate, "value": OPEN});
+    let starts = events.iter().filter(|event| {
+        event.succeeded() && event.request.as_array().is_some_and(|steps| steps.iter().any(opens))
+    });
+    for start in starts {
+        let uid = start.response.pointer("/metadata/uid");
+        let journalled = events.iter().any(|event| {
+            event.resource == "releaselifecycles"
+                && event.subresource.as_deref() == Some("status")
+                && event.succeeded()
+                && event.response.pointer("/status/operation/hook/uid") == uid
+                && version(event) < version(start)
+        });
+        if !journalled {
+            let name = start.name.as_deref().unwrap_or_default();
+            wrong.push(format!("hook {name} was started before status named its UID {uid:?}"));
+        }
+    }
+}
+
+/// The objects of these kinds in the namespace.
+async fn objects(namespace: &Namespace, kinds: &[(&str, &str)]) -> Result<Vec<Value>> {
+    let mut objects = Vec::new();
+    for (api_version, kind) in kinds {
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
+        let client = namespace.client.clone();
+        let api: Api<DynamicObject> = Api::namespaced_with(client, &namespace.name, &resource);
+        for object in api.list(&ListParams::default()).await? {
+            let mut object = serde_json::to_value(object)?;
+            object["kind"] = json!(kind);
+            objects.push(object);
+        }
+    }
+    Ok(objects)
+}
+
+fn is_held(object: &Value) -> bool {
+    object["metadata"]["annotations"][GATE_ANNOTATION] == HELD
+}
+
+/// How it ended, in the terms of [`expected`].
+fn end(objects: &[Value]) -> Result<Value> {
+    let of_kind = |kind: &'static str| objects.iter().filter(move |object| object["kind"] == kind);
+    // The Pods of hook Jobs carry the label too, and have an owner.
+    let hooks = objects.iter().filter(|object| {
+        let metadata = &object["metadata"];
+        metadata["labels"][UID_LABEL].is_string() && metadata["ownerReferences"].is_null()
+    });
+    let hooks: Vec<_> =
+        hooks.map(|hook| json!([hook["kind"], hook["metadata"]["name"], outcome(hook)])).collect();
+    let own = |name: &Value| name != "kube-root-ca.crt";
+    let config_maps: Vec<_> = of_kind("ConfigMap")
+        .map(|map| json!([map["metadata"]["name"], map["data"]["value"]]))
+        .filter(|map| own(&map[0]))
+        .collect();
+    let mut records = Vec::new();
+    for secret in of_kind("Secret") {
+        let (release, _) = helm::secret::from_secret(secret)?;
+        let ran = release.hooks.iter().filter(|hook| hook.last_run.phase.is_some()).count();
+        records.push(json!([release.version, release.info.status.as_str(), ran]));
+        let label = &secret["metadata"]["labels"]["status"];
+        anyhow::ensure!(
+            label == release.info.status.as_str(),
+            "the record of revision {} says {} and its label {label}",
+            release.version,
+            release.info.status.as_str()
+        );
+    }
+    let status = of_kind("ReleaseLifecycle").next().map_or(&Value::Null, |it| &it["status"]);
+    let steps = status["hooks"].as_array().into_iter().flatten();
+    let steps: Vec<_> =
+        steps.map(|hook| json!([hook["name"], hook["phase"], hook["attempt"]])).collect();
+    let migrate = of_kind("Job").find(|job| job["metadata"]["name"] == "migrate");
+    Ok(json!({
+        "hook objects": hooks,
+        "time to live": migrate.map(|job| &job["spec"]["ttlSecondsAfterFinished"]),
+        "Deployments": of_kind("Deployment").count(),
+        "ConfigMaps": config_maps,
+        "records": records,
+        "status.revision": status["revision"],
+        "status.operation.phase": status["operation"]["phase"],
+        "status.hooks": steps,
+    }))
+}
+
+fn outcome(hook: &Value) -> Value {
+    let conditions = hook["status"]["conditions"].as_array().into_iter().flatten();
+    match hook["kind"].as_str() {
+        Some("Job") => conditions
+            .filter(|condition| condition["status"] == "True")
+            .any(|condition| condition["type"] == "Complete")
+            .into(),
+        _ => (hook["status"]["phase"] == "Succeeded").into(),
+    }
+}
+
+/// How every run has to end, in the order in which objects are listed.
+fn expected(scenario: Scenario) -> Value {
+    let common = json!({
+        "time to live": TIME_TO_LIVE, "Deployments": 1, "status.operation.phase": "Done",
+    });
+    let own = match scenario {
+        Scenario::Install => json!({
+            "hook objects": [["Job", "migrate", true]],
+            "ConfigMaps": [["obsolete", "1"], ["settings", "1"]],
+            "records": [[1, "deployed", 2]],
+            "status.revision": 1,
+            "status.hooks": [["migrate", "Succeeded", 1], ["welcome", "Succeeded", 1]],
+        }),
+        Scenario::Upgrade => json!({
+            "hook objects": [["Job", "migrate", true], ["Pod", "smoke", true]],
+            "ConfigMaps": [["settings", "2"]],
+            "records": [[1, "superseded", 2], [2, "deployed", 3]],
+            "status.revision": 2,
+            "status.hooks": [["backup", "Succeeded", 1], ["migrate", "Succeeded", 1],
+                             ["smoke", "Succeeded", 1]],
+        }),
+    };
+    let both = [common, own];
+    both.iter()
+        .filter_map(Value::as_object)
+        .flatten()
+        .map(|(k, v)| (k.clone(), v.clone()))
+        .collect()
+}

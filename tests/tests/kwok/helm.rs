@@ -1,0 +1,233 @@
+//! A release is an ordinary Helm release, to Helm 4 and to Helm 3.
+
+use std::{fs, path::PathBuf, process::Command};
+
+use anyhow::{Context, Result, ensure};
+use e2e::{
+    Namespace, kwok,
+    manifests::{Manifest, config_map, job},
+    message, reason, target,
+};
+use serde_json::{Value, json};
+use testkit::cluster::bin;
+
+const HELMS: [&str; 2] = ["helm", "helm3"];
+
+fn command(namespace: &Namespace, helm: &str, args: &[&str]) -> Result<Command> {
+    let mut command = Command::new(bin(helm)?);
+    command
+        .args(["--namespace", &namespace.name])
+        .args(args)
+        .env("KUBECONFIG", namespace.cluster().kubeconfig());
+    Ok(command)
+}
+
+/// What it prints.
+fn helm(namespace: &Namespace, helm: &str, args: &[&str]) -> Result<String> {
+    let output = command(namespace, helm, args)?.output()?;
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    ensure!(output.status.success(), "{helm} {}: {}", args.join(" "), text(output.stderr));
+    Ok(text(output.stdout))
+}
+
+fn json(namespace: &Namespace, program: &str, args: &[&str]) -> Result<Value> {
+    let text = helm(namespace, program, &[args, &["-o", "json"]].concat())?;
+    serde_json::from_str(&text).with_context(|| format!("read {text:?}"))
+}
+
+/// Every release; Helm 4 hides none and does not know the flag.
+fn list(namespace: &Namespace, program: &str) -> Result<Value> {
+    json(namespace, program, if program == "helm3" { &["list", "--all"] } else { &["list"] })
+}
+
+/// A chart of one `ConfigMap` and one pre-install hook.
+fn chart(namespace: &Namespace, hook: &Value) -> Result<PathBuf> {
+    let dir = target().join("tmp/charts").join(&namespace.name);
+    fs::create_dir_all(dir.join("templates"))?;
+    fs::write(dir.join("Chart.yaml"), "apiVersion: v2\nname: made-by-helm\nversion: 1.2.3\n")?;
+    fs::write(dir.join("templates/main.yaml"), config_map("main", "helm").to_string())?;
+    fs::write(dir.join("templates/hook.yaml"), hook.to_string())?;
+    Ok(dir)
+}
+
+#[tokio::test]
+async fn helm_lists_and_shows_our_releases() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "helm-read").await?;
+    let controller = namespace.controller()?;
+    let objects = |value: &str| {
+        [config_map("main", value), job("hook").hook("pre-install,pre-upgrade").weight("-3")]
+    };
+    namespace.release("shop", &objects("1"), json!({"releaseName": "store"})).await?;
+    namespace.wait_ready("shop", &controller).await?;
+    namespace.release("shop", &objects("2"), json!({"releaseName": "store"})).await?;
+    namespace.wait_ready("shop", &controller).await?;
+    // One more that failed.
+    let failing = [objects("3")[0].clone(), job("bad").hook("post-upgrade").fails()];
+    namespace.release("shop", &failing, json!({"releaseName": "store"})).await?;
+    namespace.wait_stalled("shop", &controller).await?;
+
+    for program in HELMS {
+        let list = list(&namespace, program)?;
+        assert_eq!(list.as_array().map(Vec::len), Some(1), "{program}: {list}");
+        assert_eq!((&list[0]["name"], &list[0]["revision"]), (&json!("store"), &json!("3")));
+        assert_eq!(list[0]["status"], "failed", "{program}: {list}");
+
+        let status = json(&namespace, program, &["status", "store", "--revision", "2"])?;
+        assert_eq!(status["info"]["status"], "deployed", "{program}: {status}");
+        assert_eq!(status["info"]["description"], "Upgrade complete");
+        assert_eq!(status["hooks"][0]["last_run"]["phase"], "Succeeded", "{program}: {status}");
+        assert_eq!(status["hooks"][0]["weight"], -3, "{program}: {status}");
+
+        let history = json(&namespace, program, &["history", "store"])?;
+        let history: Vec<_> = history.as_array().into_iter().flatten().collect();
+        let states: Vec<_> = history.iter().map(|record| &record["status"]).collect();
+        assert_eq!(states, ["superseded", "deployed", "failed"], "{program}");
+        let text = history[2]["description"].as_str().context("a description")?;
+        assert!(
+            text.contains("Release \"store\" failed: post-upgrade hook Job/bad failed"),
+            "{text}"
+        );
+
+        let get =
+            |what: &str| helm(&namespace, program, &["get", what, "store", "--revision", "2"]);
+        let manifest = get("manifest")?;
+        assert!(manifest.contains("name: main") && !manifest.contains("hook"), "{manifest}");
+        let hooks = get("hooks")?;
+        assert!(hooks.contains("kind: Job") && hooks.contains("helm.sh/hook"), "{hooks}");
+        for what in ["all", "values", "notes", "metadata"] {
+            get(what)?;
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn helm_uninstalls_our_releases() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "helm-uninstall").await?;
+    let controller = namespace.controller()?;
+    for (program, value) in [("helm", "1"), ("helm3", "2")] {
+        let objects = [
+            config_map("main", value),
+            job("before").hook("pre-install"),
+            job(&format!("{program}-bye")).hook("pre-delete"),
+        ];
+        namespace.release("shop", &objects, json!({})).await?;
+        let release = namespace.wait_ready("shop", &controller).await?;
+        // The second time after Helm had removed it, so nothing is left of the first.
+        assert_eq!(message(&release), "install of revision 1 succeeded with 1 hook");
+        helm(&namespace, program, &["uninstall", "shop"])?;
+        assert_eq!(namespace.object("ConfigMap", "main").await?, None, "{program}");
+        assert_eq!(namespace.kubectl(&["get", "secrets", "-l", "owner=helm", "-o", "name"])?, "");
+        let bye = namespace.object("Job", &format!("{program}-bye")).await?;
+        assert!(bye.is_some(), "{program} runs the delete hooks of the record");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_release_that_helm_made_is_left_alone() -> Result<()> {
+    for program in HELMS {
+        let namespace = Namespace::new(kwok(), &format!("by-{program}")).await?;
+        let controller = namespace.controller()?;
+        let chart = chart(&namespace, &job("hook").hook("pre-install"))?;
+        helm(&namespace, program, &["install", "shop", &chart.to_string_lossy()])?;
+        let ours = |value: &str| [config_map("ours", value)];
+        namespace.release("shop", &ours("1"), json!({})).await?;
+        let release = namespace.wait_stalled("shop", &controller).await?;
+        assert_eq!(reason(&release), "ForeignRelease");
+        let text = message(&release);
+        assert!(text.contains("revision 1 of release shop was made by Helm"), "{text}");
+        assert!(
+            text.contains("choose another spec.releaseName, or `helm uninstall shop`"),
+            "{text}"
+        );
+        assert_eq!(namespace.tenant_writes()?.iter().filter(|w| w.contains("main")).count(), 0);
+        // As the message says.
+        helm(&namespace, program, &["uninstall", "shop"])?;
+        namespace.release("shop", &ours("2"), json!({})).await?;
+        namespace.wait_ready("shop", &controller).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_record_that_a_killed_helm_left_pending_is_left_alone() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "helm-pending").await?;
+    let controller = namespace.controller()?;
+    let chart = chart(&namespace, &job("hook").hook("pre-install").never_ends())?;
+    let mut install = command(&namespace, "helm", &["install", "shop", &chart.to_string_lossy()])?
+        .spawn()
+        .context("start helm")?;
+    let running = namespace
+        .wait_object("Job", "hook", "active", |job| {
+            job.is_some_and(|job| job["status"]["active"] == 1)
+        })
+        .await;
+    install.kill()?;
+    install.wait()?;
+    running?;
+    namespace.release("shop", &[config_map("ours", "")], json!({})).await?;
+    let release = namespace.wait_stalled("shop", &controller).await?;
+    assert_eq!(reason(&release), "ForeignRelease", "{}", message(&release));
+    let list = list(&namespace, "helm")?;
+    assert_eq!(list[0]["status"], "pending-install");
+    Ok(())
+}
+
+#[tokio::test]
+async fn after_a_rollback_by_helm_the_release_is_helms() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "helm-rollback").await?;
+    let controller = namespace.controller()?;
+    for value in ["1", "2"] {
+        namespace.release("shop", &[config_map("main", value)], json!({})).await?;
+        namespace.wait_ready("shop", &controller).await?;
+    }
+    helm(&namespace, "helm", &["rollback", "shop", "1"])?;
+    let main = namespace.object("ConfigMap", "main").await?.context("main stays")?;
+    assert_eq!(main["data"]["value"], "1", "Helm changes our objects without a conflict");
+    namespace.release("shop", &[config_map("main", "3")], json!({})).await?;
+    let release = namespace.wait_stalled("shop", &controller).await?;
+    assert_eq!(reason(&release), "ForeignRelease");
+    assert!(message(&release).contains("revision 3"), "{}", message(&release));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_journal_that_was_lost_is_never_guessed() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "lost").await?;
+    let mut controller = namespace.controller()?;
+    let objects = |value: &str| [config_map("main", value), job("hook").hook("pre-install")];
+    let running = [objects("1")[0].clone(), objects("1")[1].clone().never_ends()];
+    namespace.release("shop", &running, json!({})).await?;
+    namespace
+        .wait_object("Job", "hook", "active", |job| {
+            job.is_some_and(|job| job["status"]["active"] == 1)
+        })
+        .await?;
+    controller.kill()?;
+    let patch = r#"[{"op": "replace", "path": "/status", "value": {}}]"#;
+    namespace.kubectl(&[
+        "patch",
+        "rl",
+        "shop",
+        "--subresource=status",
+        "--type=json",
+        "-p",
+        patch,
+    ])?;
+    let controller = namespace.controller()?;
+    let release = namespace.wait_stalled("shop", &controller).await?;
+    assert_eq!(reason(&release), "JournalLost");
+    let text = message(&release);
+    assert!(
+        text.contains("revision 1 of release shop is pending")
+            && text.contains("helm uninstall shop"),
+        "{text}"
+    );
+    assert_eq!(namespace.tenant_did("create")?, ["jobs/hook"], "nothing is run again");
+    // As the message says.
+    helm(&namespace, "helm", &["uninstall", "shop"])?;
+    namespace.release("shop", &objects("2"), json!({})).await?;
+    namespace.wait_ready("shop", &controller).await?;
+    Ok(())
+}

@@ -1,0 +1,6 @@
+//! Hooks: their order, their delete policies, what stands in their way, and how they end.
+
+mod endings;
+mod leftovers;
+mod order;
+mod policies;
