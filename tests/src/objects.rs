@@ -57,12 +57,12 @@ impl Namespace {
         let mut last = None;
         let watch = async {
             loop {
-                let list = api.list(&ListParams::default().fields(&field)).await?;
-                last = list.items.first().map(serde_json::to_value).transpose()?;
+                let found = api.list(&ListParams::default().fields(&field)).await?;
+                last = found.items.first().map(serde_json::to_value).transpose()?;
                 if is(last.as_ref()) {
                     return Ok::<_, anyhow::Error>(last.clone());
                 }
-                let version = list.metadata.resource_version.unwrap_or_default();
+                let version = found.metadata.resource_version.unwrap_or_default();
                 let params = WatchParams::default().fields(&field);
                 let mut events = api.watch(&params, &version).await?.boxed();
                 while let Some(event) = events.try_next().await? {
@@ -79,8 +79,7 @@ impl Namespace {
                 }
             }
         };
-        let found = tokio::time::timeout(PATIENCE, watch).await;
-        match found {
+        match tokio::time::timeout(PATIENCE, watch).await {
             Ok(found) => found.with_context(|| format!("watch {kind}/{name}")),
             Err(_) => {
                 bail!("{kind}/{name} was not seen to be {what} within {PATIENCE:?}: {last:#?}")
@@ -105,7 +104,7 @@ impl Namespace {
         Ok(audit::in_namespace(&events, &self.name))
     }
 
-    /// What was done in this namespace as its ServiceAccounts, in order: `create jobs/a`.
+    /// What was done in this namespace as a tenant, in order: `create jobs/a`.
     ///
     /// # Errors
     /// As [`Self::audit`].

@@ -44,7 +44,7 @@ pub struct ReleaseLifecycleSpec {
     /// The ServiceAccount of this namespace as which everything of this release is done.
     /// Default: the operator's `--default-service-account`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
     pub service_account_name: Option<String>,
 
     /// How long each hook may take, and each wait for readiness. Default: 5m.

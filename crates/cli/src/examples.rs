@@ -199,6 +199,24 @@ shop/shop  upgrade of revision 2  Ready=False HookFailed  took 11s, ended 11:02:
 }
 
 #[test]
+fn a_hook_of_an_operation_that_was_given_up_is_not_shown_as_running() {
+    let mut object = migrating("");
+    let operation = object.status.as_mut().unwrap().operation.as_mut().unwrap();
+    operation.phase = lifecycle::journal::Phase::Done;
+    operation.completed_at = Some(at("11:02:20"));
+    operation.hook = None;
+    operation.failure =
+        serde_json::from_value(json!({"reason": "PlanChanged", "message": "another plan"}))
+            .unwrap();
+    let text = timeline::render(&object, at("11:03:00"), Look::PLAIN);
+    let expected = "attempt 1        11:02:14Z, its end was not seen\n";
+    assert!(
+        text.contains("✖ pre-upgrade   Job/shop-migration") && text.contains(expected),
+        "{text}"
+    );
+}
+
+#[test]
 fn an_object_that_nobody_looked_at_says_so() {
     let expected = "\
 shop/shop  nothing observed yet

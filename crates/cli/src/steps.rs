@@ -120,8 +120,9 @@ fn hook_mark(state: State<'_>, operation: &Operation, hook: &HookStatus) -> Mark
     let here = state.cursor().is_some_and(|cursor| cursor.index == hook.index);
     match hook.phase {
         HookPhase::Succeeded => Mark::Done,
-        HookPhase::Failed => Mark::Failed,
-        HookPhase::Running => Mark::Active,
+        HookPhase::Running if operation.completed_at.is_none() => Mark::Active,
+        // The operation was given up; whatever became of the hook, nobody looked.
+        HookPhase::Running | HookPhase::Failed => Mark::Failed,
         HookPhase::Pending if here => Mark::Active,
         HookPhase::Pending if operation.failure.is_some() => Mark::NotReached,
         HookPhase::Pending => Mark::Pending,

@@ -153,6 +153,9 @@ fn hook_cells(state: State<'_>, mark: Mark, hook: &HookStatus, now: Timestamp) -
             )
         }
         (_, Some(from), Some(to)) => (took(from, to), clock(from, now)),
+        (_, Some(from), None) => {
+            (String::new(), format!("{}, its end was not seen", clock(from, now)))
+        }
         _ => (String::new(), String::new()),
     };
     let attempt = if attempt > 0 { format!("attempt {attempt}") } else { String::new() };

@@ -6,74 +6,117 @@ use serde_json::{Value, json};
 
 use crate::{
     client::{ApiError, Cause},
+    error::Error,
     gather,
     release::Release,
 };
 
-/// How often an object that changes under our hands is looked at again.
-const TRIES: usize = 3;
+/// How often an object that changes under our hands is looked at again; its controller writes its
+/// status while we apply.
+const TRIES: usize = 5;
 
 /// What could not be done.
 pub(crate) enum ApplyError {
-    /// Waiting may help.
-    Api(ApiError),
+    /// Waiting may help, or another process was faster.
+    Error(Error),
     /// Nothing but a change by a user helps. Like Helm, the other objects were applied, and nothing
     /// was pruned.
     Refused(String),
 }
 
 /// Applies every object, then prunes. Answers with what is not ready yet.
+///
+/// Everything is looked at first, then the journal is confirmed to be the one that this follows
+/// from, and only then is anything written, with the versions that were seen. So a process that
+/// comes late with an older plan changes nothing that a newer one has applied since.
 pub(crate) async fn apply(release: &Release<'_>, plan: &Plan) -> Result<Vec<String>, ApplyError> {
     let mut refused = Vec::new();
-    let mut waiting = Vec::new();
+    let mut applied = Vec::new();
     for object in &plan.objects {
-        match apply_one(release, &object.object, &object.manifest).await {
+        applied.push((object, look(release, &object.object).await?));
+    }
+    let mut pruned = Vec::new();
+    for object in &plan.prune {
+        pruned.push((object, look(release, object).await?));
+    }
+    release.confirm().await.map_err(ApplyError::Error)?;
+
+    let mut waiting = Vec::new();
+    for (object, seen) in applied {
+        match apply_one(release, &object.object, &object.manifest, seen).await {
             Ok(live) => waiting.extend(gather::not_ready(&object.object, Some(&live))),
             Err(ApplyError::Refused(message)) => refused.push(message),
-            Err(error @ ApplyError::Api(_)) => return Err(error),
+            Err(error @ ApplyError::Error(_)) => return Err(error),
         }
     }
     if !refused.is_empty() {
         return Err(ApplyError::Refused(refused.join("; ")));
     }
-    for object in &plan.prune {
-        prune_one(release, object).await?;
+    for (object, seen) in pruned {
+        prune_one(release, object, seen).await?;
     }
     Ok(waiting)
+}
+
+/// An object as it was when it was looked at.
+struct Seen {
+    uid: Value,
+    resource_version: Value,
+    /// Why it is not the release's; `None` where it is.
+    foreign: Option<String>,
+    /// Whether it stays when the release no longer has it.
+    kept: bool,
+}
+
+async fn look(release: &Release<'_>, object: &ObjectRef) -> Result<Option<Seen>, ApplyError> {
+    let live = match release.tenant.get(object).await {
+        Ok(live) => live,
+        Err(error) if error.is_not_found() => None,
+        Err(error) => return Err(classify(error)),
+    };
+    Ok(live.map(|live| Seen {
+        uid: live["metadata"]["uid"].clone(),
+        resource_version: live["metadata"]["resourceVersion"].clone(),
+        foreign: ownership::check(&live, &release.name, &release.namespace)
+            .err()
+            .map(|error| error.to_string()),
+        kept: ownership::kept_when_removed(&live),
+    }))
 }
 
 async fn apply_one(
     release: &Release<'_>,
     object: &ObjectRef,
     manifest: &Value,
+    mut seen: Option<Seen>,
 ) -> Result<Value, ApplyError> {
-    let mut body = manifest.clone();
-    ownership::mark(&mut body, &release.name, &release.namespace);
-    if let Some(namespace) = &object.namespace {
-        body["metadata"]["namespace"] = json!(namespace);
-    }
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        let live = release.tenant.get(object).await.map_err(classify)?;
-        if let Some(live) = &live {
-            ownership::check(live, &release.name, &release.namespace)
-                .map_err(|error| ApplyError::Refused(error.to_string()))?;
+    for _ in 0..TRIES {
+        let mut body = manifest.clone();
+        ownership::mark(&mut body, &release.name, &release.namespace);
+        if let Some(namespace) = &object.namespace {
+            body["metadata"]["namespace"] = json!(namespace);
+        }
+        if let Some(seen) = seen {
+            if let Some(foreign) = seen.foreign {
+                return Err(ApplyError::Refused(foreign));
+            }
             // Both: with the resourceVersion alone, an object that was removed comes back to life.
-            body["metadata"]["uid"] = live["metadata"]["uid"].clone();
-            body["metadata"]["resourceVersion"] = live["metadata"]["resourceVersion"].clone();
+            body["metadata"]["uid"] = seen.uid;
+            body["metadata"]["resourceVersion"] = seen.resource_version;
         }
         match release.tenant.apply(object, &body).await {
             Ok(applied) => return Ok(applied),
             Err(ApiError { cause: Cause::Conflict(message), .. })
-                if tries < TRIES && !is_field_conflict(&message) => {}
+                if !is_field_conflict(&message) => {}
             Err(error) => return Err(classify(error)),
         }
-        if let Some(metadata) = body["metadata"].as_object_mut() {
-            metadata.remove("uid");
-            metadata.remove("resourceVersion");
-        }
+        seen = look(release, object).await?;
+        release.confirm().await.map_err(ApplyError::Error)?;
     }
+    Err(ApplyError::Error(Error::Api(ApiError {
+        what: format!("apply {object}"),
+        cause: Cause::Unavailable("somebody else keeps changing it".to_owned()),
+    })))
 }
 
 /// Another field manager owns a field that the release sets to another value.
@@ -81,31 +124,27 @@ fn is_field_conflict(message: &str) -> bool {
     message.starts_with("Apply failed with")
 }
 
-async fn prune_one(release: &Release<'_>, object: &ObjectRef) -> Result<(), ApplyError> {
-    let live = match release.tenant.get(object).await {
-        Ok(live) => live,
-        Err(error) if error.is_not_found() => None,
-        Err(error) => return Err(classify(error)),
-    };
-    let Some(live) = live else { return Ok(()) };
-    if ownership::kept_when_removed(&live) {
-        return Ok(());
-    }
-    if let Err(error) = ownership::check(&live, &release.name, &release.namespace) {
-        let text = format!("{object} is no longer in the release but is left alone: {error}");
+async fn prune_one(
+    release: &Release<'_>,
+    object: &ObjectRef,
+    seen: Option<Seen>,
+) -> Result<(), ApplyError> {
+    let Some(seen) = seen.filter(|seen| !seen.kept) else { return Ok(()) };
+    if let Some(foreign) = seen.foreign {
+        let text = format!("{object} is no longer in the release but is left alone: {foreign}");
         release.warn("PruneSkipped", text);
         return Ok(());
     }
-    let uid = live["metadata"]["uid"].as_str().unwrap_or_default();
+    let uid = seen.uid.as_str().unwrap_or_default();
     release.tenant.delete(object, uid).await.map_err(classify)
 }
 
 fn classify(error: ApiError) -> ApplyError {
     match &error.cause {
-        Cause::Refused { .. } | Cause::NotFound => ApplyError::Refused(error.to_string()),
+        Cause::Refused { .. } | Cause::NotFound(_) => ApplyError::Refused(error.to_string()),
         Cause::Conflict(message) if is_field_conflict(message) => {
             ApplyError::Refused(error.to_string())
         }
-        _ => ApplyError::Api(error),
+        _ => ApplyError::Error(Error::Api(error)),
     }
 }

@@ -22,8 +22,9 @@ pub(crate) struct ApiError {
 /// Why a call failed.
 #[derive(Debug, Error)]
 pub(crate) enum Cause {
-    #[error("it does not exist")]
-    NotFound,
+    /// The object, its namespace or its kind.
+    #[error("{0}")]
+    NotFound(String),
     #[error("it exists already")]
     AlreadyExists,
     /// The object changed since it was read, or a precondition did not hold.
@@ -31,7 +32,7 @@ pub(crate) enum Cause {
     Conflict(String),
     /// Nothing but a change by a user helps.
     #[error("{message}")]
-    Refused { code: u16, message: String },
+    Refused { code: u16, message: String, fields: Vec<String> },
     /// Waiting may help.
     #[error("{0}")]
     Unavailable(String),
@@ -39,7 +40,22 @@ pub(crate) enum Cause {
 
 impl ApiError {
     pub(crate) fn is_not_found(&self) -> bool {
-        matches!(self.cause, Cause::NotFound)
+        matches!(self.cause, Cause::NotFound(_))
+    }
+
+    /// Without the API server's words where they may quote what was sent: a Secret's data must not
+    /// reach status, Event objects or logs.
+    pub(crate) fn without_data(self) -> Self {
+        const WITHHELD: &str = "(the API server's words are withheld, they may quote the Secret)";
+        let cause = match self.cause {
+            Cause::Refused { code, message, fields } if !message.contains("is forbidden: User") => {
+                let message = format!("refused with {code} for {} {WITHHELD}", fields.join(", "));
+                Cause::Refused { code, message, fields }
+            }
+            Cause::Unavailable(_) => Cause::Unavailable(format!("it failed {WITHHELD}")),
+            other => other,
+        };
+        Self { what: self.what, cause }
     }
 
     pub(crate) fn is_forbidden(&self) -> bool {
@@ -87,15 +103,17 @@ fn cause(error: kube::Error) -> Cause {
     let kube::Error::Api(status) = error else {
         return Cause::Unavailable(chain(&error));
     };
-    let Status { code, reason, message, .. } = *status;
+    let Status { code, reason, message, details, .. } = *status;
+    let causes = details.map(|details| details.causes).unwrap_or_default();
+    let fields = causes.into_iter().map(|cause| cause.field).collect();
     match (code, reason.as_str()) {
-        (404, _) => Cause::NotFound,
+        (404, _) => Cause::NotFound(message),
         (409, "AlreadyExists") => Cause::AlreadyExists,
         (409, _) => Cause::Conflict(message),
-        (400 | 403 | 405 | 413 | 415 | 422, _) => Cause::Refused { code, message },
+        (400 | 403 | 405 | 413 | 415 | 422, _) => Cause::Refused { code, message, fields },
         // What server-side apply says of a field that the schema does not have.
         (500, _) if message.starts_with("failed to create typed patch object") => {
-            Cause::Refused { code, message }
+            Cause::Refused { code, message, fields }
         }
         _ => Cause::Unavailable(format!("{message} ({code})")),
     }

@@ -19,7 +19,7 @@ pub(crate) enum Error {
 
 impl Error {
     pub(crate) fn blocked(reason: &str, message: impl Into<String>) -> Self {
-        Self::Blocked(Failure { reason: reason.to_owned(), message: message.into() })
+        Self::Blocked(Failure::new(reason, message))
     }
 }
 

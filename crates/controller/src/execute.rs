@@ -99,7 +99,7 @@ impl Turn<'_> {
         };
         match stopped {
             // Or it is gone already.
-            Ok(()) | Err(ApiError { cause: Cause::NotFound, .. }) => self.look().await,
+            Ok(()) | Err(ApiError { cause: Cause::NotFound(_), .. }) => self.look().await,
             Err(error) => refused("StopRefused", error),
         }
     }
@@ -121,7 +121,7 @@ impl Turn<'_> {
                 CleanUpAction::SetTtl(seconds) => {
                     let patch = hook_object::ttl_patch(&item.uid, seconds);
                     match tenant.json_patch(&hook.object, patch).await {
-                        Err(ApiError { cause: Cause::NotFound, .. }) | Ok(_) => Ok(()),
+                        Err(ApiError { cause: Cause::NotFound(_), .. }) | Ok(_) => Ok(()),
                         Err(error) => Err(error),
                     }
                 }
@@ -140,11 +140,11 @@ impl Turn<'_> {
 
     async fn apply(&self) -> Result<Observation, Error> {
         match apply::apply(self.release, self.plan).await {
-            Ok(waiting) => Ok(Observation::Readiness { waiting, deployed: false }),
+            Ok(waiting) => Ok(Observation::Readiness { waiting }),
             Err(ApplyError::Refused(message)) => {
-                Ok(Observation::Refused(Failure { reason: "ApplyFailed".to_owned(), message }))
+                Ok(Observation::Refused(Failure::new("ApplyFailed", message)))
             }
-            Err(ApplyError::Api(error)) => Err(Error::Api(error)),
+            Err(ApplyError::Error(error)) => Err(error),
         }
     }
 
@@ -183,10 +183,9 @@ impl Turn<'_> {
 fn refused(reason: &str, error: ApiError) -> Result<Observation, Error> {
     match error.cause {
         // POST answers 404 where the namespace is missing.
-        Cause::Refused { .. } | Cause::NotFound => Ok(Observation::Refused(Failure {
-            reason: reason.to_owned(),
-            message: error.to_string(),
-        })),
+        Cause::Refused { .. } | Cause::NotFound(_) => {
+            Ok(Observation::Refused(Failure::new(reason, error.to_string())))
+        }
         _ => Err(Error::Api(error)),
     }
 }

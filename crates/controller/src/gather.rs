@@ -81,7 +81,7 @@ pub(crate) async fn seen(
     object: &Value,
     now: Timestamp,
 ) -> Result<HookObservation, Error> {
-    let mut seen = observe::hook(plan, hook, object, &release.namespace);
+    let mut seen = observe::hook(plan, hook, object, &release.name, &release.namespace);
     let cursor = journal.operation.hook.as_ref();
     let started = cursor
         .filter(|cursor| cursor.step != HookStep::Create && cursor.uid.as_ref() == Some(&seen.uid));
@@ -138,17 +138,19 @@ async fn evidence(release: &Release<'_>, hook: &PlannedHook, culprit: Culprit) -
         namespace: hook.object.namespace.clone(),
         name: culprit.pod.clone(),
     };
-    let log = if lines == 0 {
-        None
-    } else {
-        let log = release.tenant.log(&pod, &culprit.container, culprit.previous, lines).await;
-        Some(match log {
-            Ok(text) => tail(text),
-            Err(error) => format!("(the log could not be read: {error})"),
-        })
+    let exit_code = culprit.exit_code;
+    let log = match lines {
+        0 => Ok(String::new()),
+        _ => release.tenant.log(&pod, &culprit.container, culprit.previous, lines).await,
     };
-    let evidence =
-        Evidence { exit_code: culprit.exit_code, log: log.filter(|log| !log.is_empty()) };
+    let log = match log {
+        Ok(text) => Some(tail(text)).filter(|log| !log.is_empty()),
+        // Said, and tried again if the hook is looked at again.
+        Err(error) => {
+            return Evidence { exit_code, log: Some(format!("(the log is lost: {error})")) };
+        }
+    };
+    let evidence = Evidence { exit_code, log };
     release.ctx.running.keep_evidence(release.uid(), culprit, evidence.clone());
     evidence
 }
@@ -169,7 +171,7 @@ async fn readiness(release: &Release<'_>, plan: &Plan) -> Result<Observation, Er
         let live = release.tenant.get(&object.object).await?;
         waiting.extend(not_ready(&object.object, live.as_ref()));
     }
-    Ok(Observation::Readiness { waiting, deployed: false })
+    Ok(Observation::Readiness { waiting })
 }
 
 /// Why the object is not ready, if it is not.

@@ -48,10 +48,12 @@ pub(crate) fn build(
                 .insert(names::OWNER_ANNOTATION.to_owned(), json!(owner));
         }
         HookKind::Pod if can_be_held(hook) => {
-            let gates = map(&mut object, "spec").entry("schedulingGates").or_insert(json!([]));
-            if let Value::Array(gates) = gates {
-                gates.insert(0, json!({"name": names::SCHEDULING_GATE}));
+            let spec = map(&mut object, "spec");
+            let mut gates = vec![json!({"name": names::SCHEDULING_GATE})];
+            if let Some(Value::Array(others)) = spec.get_mut("schedulingGates").map(Value::take) {
+                gates.extend(others);
             }
+            spec.insert("schedulingGates".to_owned(), Value::Array(gates));
         }
         HookKind::Pod | HookKind::Other => {}
     }

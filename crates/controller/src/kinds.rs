@@ -51,7 +51,7 @@ impl Kinds {
         })
         .await;
         let found = match found {
-            Err(ApiError { cause: Cause::NotFound, .. }) => None,
+            Err(ApiError { cause: Cause::NotFound(_), .. }) => None,
             other => other?,
         };
         let Some((resource, capabilities)) = found else {
@@ -60,6 +60,11 @@ impl Kinds {
         let kind = Kind { resource, scope: capabilities.scope };
         self.lock().insert(key, kind.clone());
         Ok(Some(kind))
+    }
+
+    /// The kind may be gone, or another by now.
+    pub(crate) fn forget(&self, api_version: &str, kind: &str) {
+        self.lock().remove(&(api_version.to_owned(), kind.to_owned()));
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(String, String), Kind>> {

@@ -92,7 +92,7 @@ impl Metrics {
     pub(crate) fn api_write(&self, error: Option<&Cause>) {
         let outcome = match error {
             None => "ok",
-            Some(Cause::NotFound) => "not_found",
+            Some(Cause::NotFound(_)) => "not_found",
             Some(Cause::AlreadyExists | Cause::Conflict(_)) => "conflict",
             Some(Cause::Refused { .. }) => "refused",
             Some(Cause::Unavailable(_)) => "unavailable",

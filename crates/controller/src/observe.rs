@@ -1,6 +1,7 @@
 //! What a hook's object and its Pods say. Pure: JSON in, observation out.
 
 use api::names;
+use helm::ownership;
 use jiff::{SignedDuration, Timestamp};
 use lifecycle::{
     decide::{Evidence, Gate, HookObservation, Verdict},
@@ -29,7 +30,8 @@ pub(crate) fn hook(
     plan: &Plan,
     hook: &PlannedHook,
     object: &Value,
-    owner_namespace: &str,
+    release: &str,
+    namespace: &str,
 ) -> HookObservation {
     let annotation = |name: &str| {
         object.pointer("/metadata/annotations")?.get(name)?.as_str().map(str::to_owned)
@@ -41,12 +43,15 @@ pub(crate) fn hook(
     };
     let terminating = object.pointer("/metadata/deletionTimestamp").is_some_and(|at| !at.is_null());
     let finalizers = names_of(object.pointer("/metadata/finalizers"));
-    let owner = format!("{owner_namespace}/{}", plan.owner.name);
+    let owner = format!("{namespace}/{}", plan.owner.name);
+    // An object of the release that became a hook has the marks of Helm alone.
+    let of_release = ownership::check(object, release, namespace).is_ok();
     HookObservation {
         uid: text(object, "/metadata/uid").to_owned(),
         run: annotation(names::RUN_ANNOTATION),
         gate,
-        foreign: foreign(annotation(names::OWNER_ANNOTATION).as_deref(), &owner),
+        foreign: foreign(annotation(names::OWNER_ANNOTATION).as_deref(), &owner)
+            .filter(|_| !of_release),
         terminating,
         stopping: object.pointer("/spec/activeDeadlineSeconds").and_then(Value::as_i64) == Some(1),
         verdict: match hook.kind() {
@@ -158,6 +163,7 @@ pub(crate) fn stuck(pods: &[Value]) -> Option<String> {
         let waiting = status.pointer("/state/waiting")?;
         let reason = text(waiting, "/reason");
         STUCK.contains(&reason).then(|| {
+            let reason = if reason == "ErrImagePull" { "ImagePullBackOff" } else { reason };
             let message = text(waiting, "/message");
             let colon = if message.is_empty() { "" } else { ": " };
             format!(
@@ -183,9 +189,11 @@ pub(crate) fn stuck(pods: &[Value]) -> Option<String> {
     })
 }
 
-/// The kubelet counts up its back-off in the message (`back-off 20s restarting …`); a message of
-/// ours changes only when its reason does.
+/// The kubelet counts up its back-off in the message (`back-off 20s restarting …`), and takes turns
+/// between a failed pull and the back-off from it; a message of ours changes only when its cause
+/// does.
 fn steady(message: &str) -> &str {
+    let message = message.split_once("ErrImagePull: ").map_or(message, |(_, cause)| cause);
     message
         .strip_prefix("back-off ")
         .and_then(|rest| rest.split_once(' '))

@@ -14,11 +14,13 @@ use serde_json::{Value, json};
 
 use crate::{
     error::Error,
-    kinds::Kind,
     records::{self, Stored},
     release::Release,
     tenant::Tenant,
 };
+
+/// Status stays under 64 KiB with so many.
+const MOST_HOOKS: usize = 100;
 
 /// What an operation is to do.
 pub(crate) struct Begin {
@@ -45,7 +47,18 @@ pub(crate) async fn plan(
 ) -> Result<Plan, Error> {
     let tenant = &release.tenant;
     find_kinds(tenant, desired).await?;
-    check_rights(tenant, desired).await?;
+    let hooks = plan_hooks(desired, begin.event);
+    if hooks.len() > MOST_HOOKS {
+        let message = format!(
+            "{} hooks run at this {}, more than the {MOST_HOOKS} whose state fits into status; \
+             split the release",
+            hooks.len(),
+            begin.event
+        );
+        return Err(Error::blocked("TooManyHooks", message));
+    }
+    let prune = prune_set(earlier_objects(history), &desired.objects);
+    check_rights(release, desired, &prune).await?;
     check_owners(release, desired).await?;
     let latest = history.iter().max_by_key(|stored| stored.release.version);
     // One key for the life of the release, so that digests can be compared.
@@ -64,8 +77,8 @@ pub(crate) async fn plan(
         config_key: key,
         timeout_seconds: i64::try_from(timeout).unwrap_or(i64::MAX),
         wait: release.object.wait(),
-        hooks: plan_hooks(desired, begin.event),
-        prune: prune_set(earlier_objects(history), &desired.objects),
+        hooks,
+        prune,
         objects: desired.objects.clone(),
     })
 }
@@ -73,20 +86,8 @@ pub(crate) async fn plan(
 /// The objects of every record since and including the last deployed one. Records of ours only
 /// get here.
 fn earlier_objects(history: &[Stored]) -> impl Iterator<Item = ObjectRef> {
-    let deployed = history
-        .iter()
-        .filter(|stored| {
-            use helm::record::Status::{Deployed, Superseded};
-            matches!(stored.release.info.status, Deployed | Superseded)
-        })
-        .map(|stored| stored.release.version)
-        .max()
-        .unwrap_or(0);
-    history
-        .iter()
-        .filter(move |stored| stored.release.version >= deployed)
-        .filter_map(|stored| stored.plan.as_ref())
-        .flat_map(|(plan, _)| plan.objects.iter().map(|object| object.object.clone()))
+    let plans = history.iter().filter_map(|stored| stored.plan.as_ref());
+    plans.flat_map(|(plan, _)| plan.objects.iter().map(|object| object.object.clone()))
 }
 
 /// Every kind must be served; those without a namespace lose the one they were given.
@@ -109,55 +110,54 @@ async fn find_kinds(tenant: &Tenant<'_>, desired: &mut Desired) -> Result<(), Er
     Err(Error::blocked("UnknownKind", unknown.join("; ")))
 }
 
-struct Need<'a> {
-    object: &'a ObjectRef,
-    kind: Kind,
-    verbs: &'static [&'static str],
-}
+/// Asks what the tenant may do, so that no hook has run when the apply is refused: once for each
+/// namespace, and for each kind without one. What the answers leave open is left to the API server.
+async fn check_rights(
+    release: &Release<'_>,
+    desired: &Desired,
+    prune: &[ObjectRef],
+) -> Result<(), Error> {
+    let tenant = &release.tenant;
+    let record = records::reference(&release.name, &release.namespace, 1);
+    let mut needs: Vec<(&ObjectRef, &[&str])> = vec![(&record, &["get", "create", "update"])];
+    let hooks = desired.hooks.iter().map(|hook| &hook.object);
+    needs.extend(hooks.map(|object| (object, &["get", "create", "patch", "delete"][..])));
+    let objects = desired.objects.iter().map(|object| &object.object);
+    needs.extend(objects.map(|object| (object, &["get", "create", "patch"][..])));
+    needs.extend(prune.iter().map(|object| (object, &["get", "delete"][..])));
 
-/// Asks once for each namespace what the tenant may do there, so that no hook has run when the
-/// apply is refused. What the answer leaves open is left to the API server.
-async fn check_rights(tenant: &Tenant<'_>, desired: &mut Desired) -> Result<(), Error> {
-    const OBJECT: &[&str] = &["get", "create", "patch"];
-    const HOOK: &[&str] = &["get", "create", "patch", "delete"];
-    let mut needed: BTreeMap<String, Vec<Need<'_>>> = BTreeMap::new();
-    let hooks = desired.hooks.iter().map(|hook| (&hook.object, HOOK));
-    let objects = desired.objects.iter().map(|object| (&object.object, OBJECT));
-    for (object, verbs) in hooks.chain(objects) {
-        let (Some(kind), Some(namespace)) = (tenant.kind(object).await?, &object.namespace) else {
-            // Whether a rule counts for objects without a namespace, this review does not say.
-            continue;
-        };
-        needed.entry(namespace.clone()).or_default().push(Need { object, kind, verbs });
-    }
+    let mut rules: BTreeMap<&str, Option<Vec<Value>>> = BTreeMap::new();
     let mut missing = Vec::new();
-    for (namespace, needs) in &needed {
-        let review = json!({
-            "apiVersion": "authorization.k8s.io/v1",
-            "kind": "SelfSubjectRulesReview",
-            "spec": {"namespace": namespace},
-        });
-        let path = "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews";
-        let review = tenant.review(path, &review).await?;
-        if review.pointer("/status/incomplete") == Some(&Value::Bool(true)) {
-            continue;
-        }
-        let rules = review.pointer("/status/resourceRules").and_then(Value::as_array);
-        let rules = rules.map_or(&[][..], Vec::as_slice);
-        for Need { object, kind, verbs } in needs {
-            let resource = &kind.resource;
-            let allowed = |verb: &str| {
-                rules.iter().any(|rule| allows(rule, &resource.group, &resource.plural, verb))
+    for (object, verbs) in needs {
+        let Some(kind) = tenant.kind(object).await? else { continue };
+        let resource = &kind.resource;
+        let mut denied = Vec::new();
+        for verb in verbs {
+            let allowed = match &object.namespace {
+                None => may(tenant, &resource.group, &resource.plural, verb).await?,
+                Some(namespace) => {
+                    if !rules.contains_key(namespace.as_str()) {
+                        rules.insert(namespace, rules_in(tenant, namespace).await?);
+                    }
+                    let rules = rules.get(namespace.as_str()).and_then(Option::as_ref);
+                    rules.is_none_or(|rules| {
+                        rules.iter().any(|it| allows(it, &resource.group, &resource.plural, verb))
+                    })
+                }
             };
-            let denied: Vec<_> = verbs.iter().copied().filter(|verb| !allowed(verb)).collect();
-            if !denied.is_empty() {
-                missing.push(format!(
-                    "{} may not {} {} in namespace {namespace}, which {object} needs",
-                    tenant.identity.describe(),
-                    denied.join(", "),
-                    resource.plural
-                ));
+            if !allowed {
+                denied.push(*verb);
             }
+        }
+        if !denied.is_empty() {
+            let place = object.namespace.as_ref();
+            missing.push(format!(
+                "{} may not {} {}{}, which {object} needs",
+                tenant.identity.describe(),
+                denied.join(", "),
+                resource.plural,
+                place.map_or(String::new(), |namespace| format!(" in namespace {namespace}")),
+            ));
         }
     }
     if missing.is_empty() {
@@ -168,6 +168,36 @@ async fn check_rights(tenant: &Tenant<'_>, desired: &mut Desired) -> Result<(), 
         missing.join("; ")
     );
     Err(Error::blocked("Forbidden", message))
+}
+
+/// The rules for the tenant in `namespace`; `None` where the authorizer cannot list them all.
+async fn rules_in(tenant: &Tenant<'_>, namespace: &str) -> Result<Option<Vec<Value>>, Error> {
+    let review = json!({
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SelfSubjectRulesReview",
+        "spec": {"namespace": namespace},
+    });
+    let path = "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews";
+    let mut review = tenant.review(path, &review).await?;
+    if review.pointer("/status/incomplete") == Some(&Value::Bool(true)) {
+        return Ok(None);
+    }
+    Ok(match review.pointer_mut("/status/resourceRules").map(Value::take) {
+        Some(Value::Array(rules)) => Some(rules),
+        _ => Some(Vec::new()),
+    })
+}
+
+/// Whether the tenant may `verb` a resource without a namespace.
+async fn may(tenant: &Tenant<'_>, group: &str, plural: &str, verb: &str) -> Result<bool, Error> {
+    let review = json!({
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SelfSubjectAccessReview",
+        "spec": {"resourceAttributes": {"group": group, "resource": plural, "verb": verb}},
+    });
+    let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+    let review = tenant.review(path, &review).await?;
+    Ok(review.pointer("/status/allowed") == Some(&Value::Bool(true)))
 }
 
 /// Whether an RBAC rule allows `verb`; rules for single names count, the API server has the last

@@ -4,25 +4,24 @@ use std::{sync::Arc, time::Duration};
 
 use api::ReleaseLifecycle;
 use jiff::Timestamp;
-use kube::{Api, ResourceExt, core::DeserializeGuard};
+use kube::{ResourceExt, core::DeserializeGuard};
 use kube_runtime::controller::Action;
 use lifecycle::{
     conditions,
     decide::{decide, query},
     event::{self, Next},
-    journal::{Journal, Phase},
+    journal::{Failure, Journal, Phase},
     plan::Plan,
 };
 
 use crate::{
-    client::{Access, call, optional},
     context::Context,
     error::Error,
     execute::execute,
     gather::gather,
     prepare::{self, Begin},
     records::{self, now},
-    release::{Release, identity, write_blocked},
+    release::{Release, identity, read, write_blocked, write_trouble},
     sweep,
     tenant::Tenant,
 };
@@ -46,6 +45,7 @@ pub(crate) async fn reconcile(object: Arc<Guarded>, ctx: Arc<Context>) -> Result
     let key = key(cached);
     if is_settled(cached) && !ctx.held.any(&key) {
         ctx.backoff.forget(&key);
+        ctx.running.forget(cached.metadata.uid.as_deref().unwrap_or_default());
         return Ok(Action::await_change());
     }
     ctx.metrics.reconciling.inc();
@@ -98,40 +98,30 @@ fn is_settled(object: &ReleaseLifecycle) -> bool {
 }
 
 async fn look_and_advance(cached: &ReleaseLifecycle, ctx: &Context) -> Result<Action, Error> {
-    let Some(mut object) = read(cached, ctx).await? else { return Ok(Action::await_change()) };
+    // Before the journal is read, see `sweep`.
+    let held = ctx.held.of(&key(cached));
+    let Some(mut object) = read(ctx, cached).await? else { return Ok(Action::await_change()) };
     let tenant = match identity(ctx, &object) {
         Ok(identity) => Tenant::new(ctx, identity)?,
         Err(error) => return blocked(ctx, &mut object, error).await,
     };
     let mut release = Release::new(ctx, object, tenant);
-    sweep::sweep(&release).await?;
+    sweep::sweep(&release, held).await;
     if is_settled(&release.object) {
         return Ok(Action::await_change());
     }
     match advance(&mut release).await {
         Ok(action) => Ok(action),
-        Err(error) if release.journal().is_some_and(|journal| !journal.is_done()) => {
-            say_trouble(&mut release, &error).await;
-            Err(error)
-        }
         Err(error) => blocked(ctx, &mut release.object, error).await,
     }
 }
 
-/// No cache decides an effect.
-async fn read(cached: &ReleaseLifecycle, ctx: &Context) -> Result<Option<ReleaseLifecycle>, Error> {
-    let namespace = cached.namespace().unwrap_or_default();
-    let name = cached.name_any();
-    let api: Api<ReleaseLifecycle> = Api::namespaced(ctx.clients.operator().clone(), &namespace);
-    let what = format!("get ReleaseLifecycle {namespace}/{name}");
-    let object = optional(call(&ctx.metrics, Access::Read, what, api.get(&name)).await)?;
-    Ok(object.filter(|object| object.metadata.uid == cached.metadata.uid))
-}
-
 async fn advance(release: &mut Release<'_>) -> Result<Action, Error> {
     if let Some(journal) = release.journal().filter(|journal| !journal.is_done()) {
-        let plan = frozen_plan(release, &journal).await?;
-        return run(release, &plan, journal).await;
+        return match frozen_plan(release, &journal).await? {
+            Some(plan) => run(release, &plan, journal).await,
+            None => give_up(release, &journal).await,
+        };
     }
     let mut desired = prepare::desired(release)?;
     let history = records::history(&release.tenant, &release.name, &release.namespace).await?;
@@ -158,63 +148,68 @@ async fn advance(release: &mut Release<'_>) -> Result<Action, Error> {
         Next::JournalLost { revision } => Err(Error::blocked(
             "JournalLost",
             format!(
-                "revision {revision} of release {name} is pending, but status.operation, which \
-                 says how far it got, is lost; see which hooks have run, then \
-                 `helm rollback {name}` or `helm uninstall {name}`",
-                name = release.name
+                "revision {revision} of release {} is pending, but status.operation, which says \
+                 how far it got, is lost. When you have seen which of its hooks have run and it \
+                 may begin anew: kubectl delete secret {}",
+                release.name,
+                helm::record::secret_name(&release.name, revision)
             ),
         )),
         Next::Foreign { revision } => Err(Error::blocked(
             "ForeignRelease",
             format!(
                 "revision {revision} of release {name} was made by Helm or by another \
-                 ReleaseLifecycle, and taking over is not served yet; choose another \
-                 spec.releaseName, or `helm uninstall {name}` first",
+                 ReleaseLifecycle, and taking over is not served yet. Delete this object and create \
+                 one with another spec.releaseName, or remove the release: helm uninstall {name}",
                 name = release.name
             ),
         )),
     }
 }
 
-/// The plan that the journal speaks of. Before it is recorded, it is made anew under the same id;
-/// where the record exists after all, the one in it counts.
-async fn frozen_plan(release: &Release<'_>, journal: &Journal) -> Result<Arc<Plan>, Error> {
+/// The plan that the journal speaks of; `None` where it is lost. Before it is recorded, it is made
+/// anew under the same id; where the record exists after all, the one in it counts.
+async fn frozen_plan(release: &Release<'_>, journal: &Journal) -> Result<Option<Arc<Plan>>, Error> {
     let operation = &journal.operation;
     if let Some(digest) = &operation.plan_digest
         && let Some(plan) = release.ctx.running.plan(release.uid(), digest)
     {
-        return Ok(plan);
+        return Ok(Some(plan));
     }
-    let stored =
-        records::get(&release.tenant, &release.name, &release.namespace, operation.revision);
-    let stored = stored.await?.and_then(|stored| stored.plan);
-    match (stored, &operation.plan_digest) {
+    let (tenant, name, namespace) = (&release.tenant, &release.name, &release.namespace);
+    let stored = records::get(tenant, name, namespace, operation.revision).await?;
+    match (stored.and_then(|stored| stored.plan), &operation.plan_digest) {
         (Some((plan, found)), Some(digest)) if found == *digest => {
             let plan = Arc::new(plan);
             release.ctx.running.keep_plan(release.uid(), digest, &plan);
-            Ok(plan)
+            Ok(Some(plan))
         }
-        (Some((plan, _)), None) if plan.operation == operation.id => Ok(Arc::new(plan)),
+        (_, Some(_)) => Ok(None),
+        (Some((plan, _)), None) if plan.operation == operation.id => Ok(Some(Arc::new(plan))),
         (_, None) => {
             let mut desired = prepare::desired(release)?;
-            let history =
-                records::history(&release.tenant, &release.name, &release.namespace).await?;
+            let history = records::history(tenant, name, namespace).await?;
             let begin = Begin {
                 id: operation.id.clone(),
                 event: operation.event,
                 revision: operation.revision,
             };
-            prepare::plan(release, &mut desired, &history, begin).await.map(Arc::new)
+            let plan = prepare::plan(release, &mut desired, &history, begin).await?;
+            Ok(Some(Arc::new(plan)))
         }
-        (_, Some(_)) => Err(Error::blocked(
-            "PlanChanged",
-            format!(
-                "the record {} no longer holds the plan that this operation began with; put it \
-                 back from a backup, or delete this object and create it again",
-                helm::record::secret_name(&release.name, operation.revision)
-            ),
-        )),
     }
+}
+
+/// The plan that the operation began with is gone, and with it what remains to be done.
+async fn give_up(release: &mut Release<'_>, journal: &Journal) -> Result<Action, Error> {
+    let record = helm::record::secret_name(&release.name, journal.operation.revision);
+    let message = format!(
+        "Secret {record} no longer holds the plan that the operation began with: it was removed or \
+         rewritten by another client. See in status.hooks which hooks have run"
+    );
+    let journal = journal.abandon(Failure::new("PlanLost", message), now());
+    release.write_journal(&journal, None).await?;
+    Ok(ended(release))
 }
 
 /// Takes steps until there is something to wait for.
@@ -239,7 +234,8 @@ async fn run(
             (None, None) => gather(release, plan, &journal, query(&journal), now).await?,
         };
     }
-    Ok(Action::requeue(Duration::ZERO))
+    tracing::warn!("{STEPS} steps in one reconciliation, and still at work");
+    Ok(Action::requeue(Duration::from_secs(1)))
 }
 
 fn until(wake_at: Timestamp, now: Timestamp) -> Duration {
@@ -256,32 +252,19 @@ fn ended(release: &Release<'_>) -> Action {
     }
 }
 
-/// Nothing was begun: say why, and look again now and then.
+/// Says why the release does not go on, and when it is looked at again.
 async fn blocked(
     ctx: &Context,
     object: &mut ReleaseLifecycle,
     error: Error,
 ) -> Result<Action, Error> {
-    let Error::Blocked(failure) = error else {
-        return Err(error);
-    };
-    write_blocked(ctx, object, &failure).await?;
-    Ok(Action::requeue(RECHECK))
-}
-
-/// Something is wrong in the middle of an operation: say what, and go on trying.
-async fn say_trouble(release: &mut Release<'_>, error: &Error) {
-    let said = match (error, release.journal()) {
-        (Error::Outrun, _) | (_, None) => return,
-        (Error::Blocked(failure), _) => {
-            write_blocked(release.ctx, &mut release.object, failure).await
-        }
-        (Error::Api(error), Some(journal)) => {
-            release.write_journal(&journal, Some(&error.to_string())).await
-        }
-    };
-    // The next reconciliation says it again if this fails.
-    if let Err(error) = said {
-        tracing::debug!(%error, "the trouble was not written to status");
+    match &error {
+        Error::Outrun => {}
+        Error::Blocked(failure) => write_blocked(ctx, object, failure).await?,
+        Error::Api(trouble) => write_trouble(ctx, object, trouble).await?,
+    }
+    match error {
+        Error::Blocked(_) => Ok(Action::requeue(RECHECK)),
+        error => Err(error),
     }
 }

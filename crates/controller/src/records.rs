@@ -19,8 +19,10 @@ use serde_json::{Map, Value, json};
 
 use crate::{client::ApiError, error::Error, tenant::Tenant};
 
-/// As much as a plan may inflate to; Helm's own records have the same bound.
-const MAX_PLAN_BYTES: u64 = 64 * 1024 * 1024;
+/// As much as a plan may inflate to; the object it is made from is at most 1.5 MiB.
+const MAX_PLAN_BYTES: u64 = 16 * 1024 * 1024;
+/// Records since the last deployed one that are looked into, however many attempts have failed.
+const MOST_RECORDS: usize = 64;
 
 /// A record as it is stored.
 pub(crate) struct Stored {
@@ -59,7 +61,9 @@ pub(crate) fn config_inputs(release: &str, objects: &[Value]) -> Value {
     json!({"releaseName": release, "objects": objects})
 }
 
-/// Every record of the release that can be read; like Helm, those that cannot are passed over.
+/// The records of the release since and including the last deployed one, newest first. Like Helm,
+/// it passes over those that cannot be read; the labels say which are looked into at all, since a
+/// tenant can write as many as it likes.
 pub(crate) async fn history(
     tenant: &Tenant<'_>,
     release: &str,
@@ -67,7 +71,22 @@ pub(crate) async fn history(
 ) -> Result<Vec<Stored>, ApiError> {
     let selector = format!("name={release},owner=helm");
     let secrets = tenant.list(&reference(release, namespace, 0), &selector).await?;
-    Ok(secrets.iter().filter_map(|secret| read(secret).ok()).collect())
+    let label = |secret: &Value, name: &str| {
+        secret["metadata"]["labels"][name].as_str().unwrap_or_default().to_owned()
+    };
+    let mut secrets: Vec<_> = secrets
+        .iter()
+        .map(|secret| (label(secret, "version").parse().unwrap_or(0), secret))
+        .collect();
+    secrets.sort_by_key(|(version, _): &(i32, _)| std::cmp::Reverse(*version));
+    let mut history = Vec::new();
+    for (_, secret) in secrets.into_iter().take(MOST_RECORDS) {
+        history.extend(read(secret));
+        if ["deployed", "superseded"].contains(&label(secret, "status").as_str()) {
+            break;
+        }
+    }
+    Ok(history)
 }
 
 /// The record of one revision.
@@ -117,10 +136,11 @@ pub(crate) async fn close(
              look at it with `helm history {release}`",
             record::secret_name(release, operation.revision)
         );
-        return Ok(Err(Failure { reason: "RecordLost".to_owned(), message }));
+        return Ok(Err(Failure::new("RecordLost", message)));
     };
-    let status = if deployed { Status::Deployed } else { Status::Failed };
-    if stored.release.info.status != status {
+    // Only what is pending: a process that comes late would turn a superseded record back.
+    if stored.release.info.status.is_pending() {
+        let status = if deployed { Status::Deployed } else { Status::Failed };
         let info = &mut stored.release.info;
         info.status = status;
         info.last_deployed = Some(now());
@@ -128,7 +148,7 @@ pub(crate) async fn close(
         note_runs(&mut stored.release.hooks, journal);
         replace(tenant, &stored).await?;
     }
-    if deployed {
+    if deployed && stored.release.info.status == Status::Deployed {
         let selector = format!("name={release},owner=helm,status=deployed");
         let like = reference(release, namespace, 0);
         for secret in tenant.list(&like, &selector).await? {
@@ -255,7 +275,8 @@ fn read(secret: &Value) -> Result<Stored, SecretError> {
     Ok(Stored { resource_version, release, plan, plan_bytes })
 }
 
-fn reference(release: &str, namespace: &str, revision: i32) -> ObjectRef {
+/// Names the Secret of a record.
+pub(crate) fn reference(release: &str, namespace: &str, revision: i32) -> ObjectRef {
     ObjectRef {
         api_version: "v1".to_owned(),
         kind: "Secret".to_owned(),

@@ -8,7 +8,7 @@ use lifecycle::{
 };
 
 use crate::{
-    client::{Access, ApiError, Cause, call},
+    client::{Access, ApiError, Cause, call, optional},
     context::{Context, Tenancy},
     error::Error,
     identity::Identity,
@@ -48,6 +48,14 @@ impl<'a> Release<'a> {
         let name = object.release_name().into_owned();
         let namespace = object.metadata.namespace.clone().unwrap_or_default();
         Self { ctx, object, tenant, name, namespace }
+    }
+
+    /// Reads the custom resource again: whoever wrote it since goes on with the release, and this
+    /// process has to look again.
+    pub(crate) async fn confirm(&self) -> Result<(), Error> {
+        let present = read(self.ctx, &self.object).await?;
+        let version = present.and_then(|object| object.metadata.resource_version);
+        if version == self.object.metadata.resource_version { Ok(()) } else { Err(Error::Outrun) }
     }
 
     pub(crate) fn uid(&self) -> &str {
@@ -99,7 +107,42 @@ impl<'a> Release<'a> {
     }
 }
 
-/// Says why nothing can be begun.
+/// The object that `known` is, as it is now; `None` where it is gone. No cache decides an effect.
+pub(crate) async fn read(
+    ctx: &Context,
+    known: &ReleaseLifecycle,
+) -> Result<Option<ReleaseLifecycle>, Error> {
+    let namespace = known.metadata.namespace.as_deref().unwrap_or_default();
+    let name = known.metadata.name.as_deref().unwrap_or_default();
+    let api: Api<ReleaseLifecycle> = Api::namespaced(ctx.clients.operator().clone(), namespace);
+    let what = format!("get ReleaseLifecycle {namespace}/{name}");
+    let object = optional(call(&ctx.metrics, Access::Read, what, api.get(name)).await)?;
+    Ok(object.filter(|object| object.metadata.uid == known.metadata.uid))
+}
+
+/// Says that nothing can be looked into for now, once for each kind of trouble: what is written
+/// brings the object back at once, and an error that never reads the same would go round for ever.
+pub(crate) async fn write_trouble(
+    ctx: &Context,
+    object: &mut ReleaseLifecycle,
+    error: &ApiError,
+) -> Result<(), Error> {
+    let status = object.status.as_ref();
+    let known = status.into_iter().flat_map(|status| &status.conditions).any(|condition| {
+        condition.type_ == conditions::READY && condition.message.contains(&error.what)
+    });
+    if known {
+        return Ok(());
+    }
+    let journal = status.and_then(api::ReleaseLifecycleStatus::journal);
+    let wanted = match journal.filter(|journal| !journal.is_done()) {
+        Some(journal) => conditions::of(&journal, Some(&error.to_string())),
+        None => conditions::retrying(&error.to_string()),
+    };
+    write_conditions(ctx, object, wanted).await
+}
+
+/// Says why nothing can be begun, or why an operation cannot go on.
 pub(crate) async fn write_blocked(
     ctx: &Context,
     object: &mut ReleaseLifecycle,
@@ -121,8 +164,11 @@ async fn write_conditions(
     object: &mut ReleaseLifecycle,
     wanted: Vec<Condition>,
 ) -> Result<(), Error> {
-    let generation = object.metadata.generation.unwrap_or_default();
     let mut status = object.status.clone().unwrap_or_default();
+    // While an operation runs, the conditions speak of what it serves.
+    let running = status.operation.as_ref().filter(|operation| operation.completed_at.is_none());
+    let generation = running.map(|operation| operation.generation);
+    let generation = generation.or(object.metadata.generation).unwrap_or_default();
     status.observed_generation = Some(generation);
     set_conditions(&mut status.conditions, wanted, generation, now());
     write_status(ctx, object, status).await
@@ -154,7 +200,7 @@ async fn write_status(
 
 fn outrun(error: ApiError) -> Error {
     match error.cause {
-        Cause::Conflict(_) | Cause::NotFound => Error::Outrun,
+        Cause::Conflict(_) | Cause::NotFound(_) => Error::Outrun,
         _ => Error::Api(error),
     }
 }

@@ -1,6 +1,8 @@
 //! Event objects and metrics: what changed from one journal to the next. Event objects are sent by
 //! a task of its own, never on the way of a reconciliation.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use api::{ReleaseLifecycle, names::STATUS_MANAGER};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -58,7 +60,8 @@ impl Reporter {
     fn send(&self, object: &ReleaseLifecycle, note: Note) {
         let event = events::Event {
             type_: if note.warning { EventType::Warning } else { EventType::Normal },
-            action: note.reason.clone(),
+            // Within minutes the recorder sends the old text again for the same action and reason.
+            action: format!("{}-{:x}", note.reason, fingerprint(&note.text)),
             reason: note.reason,
             note: Some(clip(note.text)),
             secondary: note.hook,
@@ -174,6 +177,12 @@ fn count(metrics: &Metrics, before: Option<&Journal>, after: &Journal) {
 fn capitalised(word: &str) -> String {
     let mut letters = word.chars();
     letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
+}
+
+fn fingerprint(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Event objects take 1 KiB.

@@ -1,6 +1,7 @@
 //! Wires the operator up: client, watches, health, shutdown.
 
 use std::{
+    fmt::Debug,
     io::IsTerminal,
     sync::{
         Arc,
@@ -11,12 +12,12 @@ use std::{
 
 use anyhow::Context as _;
 use api::names;
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
 use kube::{
     Api, Client, Config, Resource, ResourceExt,
     config::{KubeConfigOptions, Kubeconfig},
-    core::PartialObjectMeta,
+    core::{NamespaceResourceScope, PartialObjectMeta},
 };
 use kube_runtime::{
     Controller, WatchStreamExt, controller,
@@ -24,6 +25,7 @@ use kube_runtime::{
     watcher,
 };
 use lifecycle::plan;
+use serde::de::DeserializeOwned;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -111,16 +113,14 @@ async fn control(
         .reflect(writer)
         .touched_objects();
     let controller = Controller::for_stream(releases, store);
-    // Hook objects and their Pods as they change: metadata only, and nothing is stored. Of every
-    // namespace, since a hook may live in another than its release.
-    let touched = watcher::Config::default().labels(names::UID_LABEL).timeout(WATCH_TIMEOUT);
-    let jobs = Api::<PartialObjectMeta<Job>>::all(client.clone());
-    let pods = Api::<PartialObjectMeta<Pod>>::all(client);
+    let namespace = args.namespace.as_deref();
+    let jobs = touched::<Job>(&client, namespace);
+    let pods = touched::<Pod>(&client, namespace);
     let (on_job, on_pod) = (Arc::clone(&ctx), Arc::clone(&ctx));
     controller
         .with_config(controller::Config::default().concurrency(args.concurrency))
-        .watches(jobs, touched.clone(), move |job| note(&on_job, &job))
-        .watches(pods, touched, move |pod| note(&on_pod, &pod))
+        .watches_stream(jobs, move |job| note(&on_job, &job))
+        .watches_stream(pods, move |pod| note(&on_pod, &pod))
         .graceful_shutdown_on(async move { shutdown.cancelled().await })
         .run(reconcile, on_error, ctx)
         .for_each(|result| async move {
@@ -132,7 +132,34 @@ async fn control(
         .await;
 }
 
-fn scoped(client: &Client, namespace: Option<&str>) -> Api<Guarded> {
+/// Hook objects and their Pods as they change: metadata only, and nothing is stored. A hook may
+/// live in another namespace than its release, unless the operator serves one alone. An error stays
+/// with its own watch, which backs off; through the controller it would hold up every trigger.
+fn touched<K>(
+    client: &Client,
+    namespace: Option<&str>,
+) -> impl Stream<Item = Result<PartialObjectMeta<K>, watcher::Error>> + Send + 'static + use<K>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + Send + 'static,
+    PartialObjectMeta<K>: DeserializeOwned,
+{
+    let config = watcher::Config::default().labels(names::UID_LABEL).timeout(WATCH_TIMEOUT);
+    watcher(scoped::<PartialObjectMeta<K>>(client, namespace), config)
+        .default_backoff()
+        .touched_objects()
+        .filter_map(async |touched| match touched {
+            Ok(object) => Some(Ok(object)),
+            Err(error) => {
+                tracing::warn!("watch of {}s: {error}", K::kind(&()));
+                None
+            }
+        })
+}
+
+fn scoped<K>(client: &Client, namespace: Option<&str>) -> Api<K>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+{
     match namespace {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
@@ -222,4 +249,7 @@ async fn cancel_on_signal(shutdown: CancellationToken) {
         _ = interrupt.recv() => {}
     }
     shutdown.cancel();
+    // Whoever asks twice does not want to wait, and nothing is lost.
+    interrupt.recv().await;
+    std::process::exit(130);
 }

@@ -7,10 +7,10 @@ use api::names;
 use lifecycle::plan::ObjectRef;
 use serde_json::Value;
 
-use crate::{error::Error, reconcile::key, release::Release};
+use crate::{client::ApiError, reconcile::key, release::Release};
 
-/// Held hook objects that a watch has shown, by the key of their custom resource. They are looked
-/// at again before anything is done.
+/// Held hook objects that a watch has shown, by the key of their custom resource. Anybody can make
+/// an object that looks like one: they are looked at again before anything is done.
 #[derive(Default)]
 pub(crate) struct Held {
     objects: Mutex<HashMap<String, HashMap<String, HeldObject>>>,
@@ -24,11 +24,17 @@ pub(crate) struct HeldObject {
 
 impl Held {
     pub(crate) fn saw(&self, key: &str, held: bool, object: HeldObject) {
-        let mut all = self.lock();
         if held {
-            all.entry(key.to_owned()).or_default().insert(object.uid.clone(), object);
-        } else if let Some(objects) = all.get_mut(key) {
-            objects.remove(&object.uid);
+            self.lock().entry(key.to_owned()).or_default().insert(object.uid.clone(), object);
+        } else {
+            self.forget(key, &object.uid);
+        }
+    }
+
+    fn forget(&self, key: &str, uid: &str) {
+        let mut all = self.lock();
+        if let Some(objects) = all.get_mut(key) {
+            objects.remove(uid);
             if objects.is_empty() {
                 all.remove(key);
             }
@@ -39,8 +45,9 @@ impl Held {
         self.lock().contains_key(key)
     }
 
-    fn of(&self, key: &str) -> Vec<HeldObject> {
-        self.lock().get(key).into_iter().flatten().map(|(_, object)| object.clone()).collect()
+    pub(crate) fn of(&self, key: &str) -> Vec<HeldObject> {
+        let all = self.lock();
+        all.get(key).map_or_else(Vec::new, |objects| objects.values().cloned().collect())
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, HashMap<String, HeldObject>>> {
@@ -48,41 +55,57 @@ impl Held {
     }
 }
 
-/// Deletes held objects whose run is not the one that the journal is at. The journal was read just
-/// now, after the watch had shown the object, so none of a later run can be among them.
-pub(crate) async fn sweep(release: &Release<'_>) -> Result<(), Error> {
+/// Deletes those of `held` whose run is not the one that the journal is at. They were shown before
+/// the journal was read, so that none of a later run can be among them. Whatever goes wrong here
+/// must not keep the release from going on.
+pub(crate) async fn sweep(release: &Release<'_>, held: Vec<HeldObject>) {
     let key = key(&release.object);
-    let present = release.journal().and_then(|journal| {
-        let operation = journal.operation;
-        let cursor = operation.hook?;
-        Some((format!("{}/{}/{}", operation.id, cursor.index, cursor.attempt), cursor.uid))
-    });
-    for held in release.ctx.held.of(&key) {
-        let live = release.tenant.get(&held.object).await?;
-        let live = live.filter(|live| live["metadata"]["uid"] == held.uid.as_str());
-        let annotation = |name: &str| {
-            let found = live.as_ref()?.pointer("/metadata/annotations")?.get(name)?;
-            found.as_str().map(str::to_owned)
-        };
-        let still_held = annotation(names::GATE_ANNOTATION).as_deref() == Some(names::HELD);
-        if still_held && is_ours(live.as_ref(), &key) {
-            let run = annotation(names::RUN_ANNOTATION);
-            let is_present = present.as_ref().is_some_and(|(present, uid)| {
-                run.as_ref() == Some(present) && uid.as_ref().is_none_or(|uid| *uid == held.uid)
-            });
-            if is_present {
-                continue;
+    for held in held {
+        match sweep_one(release, &held).await {
+            Ok(Swept::Keep) => {}
+            Ok(Swept::Forget) => release.ctx.held.forget(&key, &held.uid),
+            Err(error) => {
+                tracing::warn!(object = key, "{} is held, and stays: {error}", held.object);
+                release.ctx.held.forget(&key, &held.uid);
             }
-            release.tenant.delete(&held.object, &held.uid).await?;
-            tracing::info!(object = key, "deleted {}, which came too late to run", held.object);
         }
-        release.ctx.held.saw(&key, false, held);
     }
-    Ok(())
 }
 
-fn is_ours(live: Option<&Value>, key: &str) -> bool {
-    let owner =
-        live.and_then(|live| live.pointer("/metadata/annotations")?.get(names::OWNER_ANNOTATION));
-    owner.and_then(Value::as_str) == Some(key)
+enum Swept {
+    /// It is the present one, or may be.
+    Keep,
+    /// It is gone, open, or not of this release.
+    Forget,
+}
+
+async fn sweep_one(release: &Release<'_>, held: &HeldObject) -> Result<Swept, ApiError> {
+    let live = release.tenant.get(&held.object).await?;
+    let Some(live) = live.filter(|live| live["metadata"]["uid"] == held.uid.as_str()) else {
+        return Ok(Swept::Forget);
+    };
+    let text = |map: &str, name: &str| {
+        live.pointer(map).and_then(|map| map.get(name)).and_then(Value::as_str)
+    };
+    let annotation = |name: &str| text("/metadata/annotations", name);
+    if text("/metadata/labels", names::UID_LABEL) != Some(release.uid())
+        || annotation(names::GATE_ANNOTATION) != Some(names::HELD)
+    {
+        return Ok(Swept::Forget);
+    }
+    let journal = release.journal();
+    let present = journal.as_ref().and_then(|journal| {
+        let cursor = journal.operation.hook.as_ref()?;
+        Some((format!("{}/{}/{}", journal.operation.id, cursor.index, cursor.attempt), cursor))
+    });
+    let is_present = present.is_some_and(|(run, cursor)| {
+        annotation(names::RUN_ANNOTATION) == Some(&run)
+            && cursor.uid.as_ref().is_none_or(|uid| *uid == held.uid)
+    });
+    if is_present {
+        return Ok(Swept::Keep);
+    }
+    release.tenant.delete(&held.object, &held.uid).await?;
+    tracing::info!("deleted {}, which came too late to run", held.object);
+    Ok(Swept::Forget)
 }

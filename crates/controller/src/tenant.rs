@@ -21,6 +21,9 @@ use crate::{
     kinds::Kind,
 };
 
+/// A bound on what a log may take in memory; the last lines of it are kept.
+const LOG_LIMIT: i64 = 256 * 1024;
+
 pub(crate) struct Tenant<'a> {
     pub(crate) ctx: &'a Context,
     pub(crate) identity: Identity,
@@ -44,7 +47,7 @@ impl<'a> Tenant<'a> {
 
     pub(crate) async fn get(&self, object: &ObjectRef) -> Result<Option<Value>, ApiError> {
         let request = self.request(object).await?.get(&object.name, &GetParams::default());
-        optional(self.send(Access::Read, format!("get {}", place(object)), request).await)
+        optional(self.send(Access::Read, object, "get", request).await)
     }
 
     /// The objects of the kind and namespace of `like` with these labels.
@@ -54,9 +57,8 @@ impl<'a> Tenant<'a> {
         selector: &str,
     ) -> Result<Vec<Value>, ApiError> {
         let request = self.request(like).await?.list(&ListParams::default().labels(selector));
-        let namespace = like.namespace.as_deref().unwrap_or_default();
-        let what = format!("list {}s with {selector} in namespace {namespace}", like.kind);
-        let mut list: Value = self.send(Access::Read, what, request).await?;
+        let verb = format!("list those with {selector} beside");
+        let mut list: Value = self.send(Access::Read, like, &verb, request).await?;
         match list["items"].take() {
             Value::Array(items) => Ok(items),
             _ => Ok(Vec::new()),
@@ -68,8 +70,7 @@ impl<'a> Tenant<'a> {
         let params =
             PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
         let request = self.request(object).await?.create(&params, body.to_string().into_bytes());
-        let what = format!("create {}", place(object));
-        self.send(Access::Write, what, request.map(strictly)).await
+        self.send(Access::Write, object, "create", request.map(strictly)).await
     }
 
     /// PUT; `body` carries the resourceVersion that was read.
@@ -82,7 +83,7 @@ impl<'a> Tenant<'a> {
             PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
         let body = body.to_string().into_bytes();
         let request = self.request(object).await?.replace(&object.name, &params, body);
-        self.send(Access::Write, format!("update {}", place(object)), request).await
+        self.send(Access::Write, object, "update", request).await
     }
 
     /// Server-side apply, as Helm 4 does it: not forced, unknown fields refused.
@@ -93,7 +94,7 @@ impl<'a> Tenant<'a> {
             ..PatchParams::default()
         };
         let request = self.request(object).await?.patch(&object.name, &params, &Patch::Apply(body));
-        self.send(Access::Write, format!("apply {}", place(object)), request).await
+        self.send(Access::Write, object, "apply", request).await
     }
 
     pub(crate) async fn json_patch(
@@ -101,14 +102,13 @@ impl<'a> Tenant<'a> {
         object: &ObjectRef,
         patch: Value,
     ) -> Result<Value, ApiError> {
-        let what = format!("patch {}", place(object));
         let patch = serde_json::from_value(patch)
             .expect("the patches of hook_object are well-formed JSON patches");
         let params =
             PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         let request =
             self.request(object).await?.patch(&object.name, &params, &Patch::<Value>::Json(patch));
-        self.send(Access::Write, what, request).await
+        self.send(Access::Write, object, "patch", request).await
     }
 
     /// DELETE by UID. That the object is gone, or another of its name is there, is success.
@@ -122,13 +122,19 @@ impl<'a> Tenant<'a> {
             ..DeleteParams::default()
         };
         let request = self.request(object).await?.delete(&object.name, &params);
-        match self.send(Access::Write, format!("delete {}", place(object)), request).await {
-            Ok(_) | Err(ApiError { cause: Cause::NotFound | Cause::Conflict(_), .. }) => Ok(()),
+        match self.send(Access::Write, object, "delete", request).await {
+            Ok(_) | Err(ApiError { cause: Cause::NotFound(_), .. }) => Ok(()),
+            // A webhook may answer with a conflict, too.
+            Err(ApiError { cause: Cause::Conflict(message), .. })
+                if message.contains("precondition") =>
+            {
+                Ok(())
+            }
             Err(error) => Err(error),
         }
     }
 
-    /// The last lines of a container, at most `limit` bytes of them.
+    /// The last lines of a container.
     pub(crate) async fn log(
         &self,
         pod: &ObjectRef,
@@ -140,26 +146,36 @@ impl<'a> Tenant<'a> {
             container: Some(container.to_owned()),
             previous,
             tail_lines: Some(i64::from(lines)),
+            limit_bytes: Some(LOG_LIMIT),
             ..LogParams::default()
         };
         let what = format!("read the log of {}", place(pod));
-        let request = self.request(pod).await?.logs(&pod.name, &params);
-        let request = built(&what, request)?;
-        call(&self.ctx.metrics, Access::Read, what, self.client.request_text(request)).await
+        let request = built(&what, self.request(pod).await?.logs(&pod.name, &params))?;
+        call(&self.ctx.metrics, Access::Read, what, async {
+            match self.client.request_text(request).await {
+                // A log is whatever the container wrote.
+                Err(kube::Error::FromUtf8(error)) => {
+                    Ok(String::from_utf8_lossy(error.as_bytes()).into_owned())
+                }
+                other => other,
+            }
+        })
+        .await
     }
 
-    /// POSTs a review, which stores nothing.
+    /// POSTs a review of the tenant's own rights, which stores nothing.
     pub(crate) async fn review(&self, path: &str, body: &Value) -> Result<Value, ApiError> {
+        let what = format!("review the rights of {}", self.identity.describe());
         let request =
             Request::new(path).create(&PostParams::default(), body.to_string().into_bytes());
-        let what = format!("review the rights of {}", self.identity.describe());
-        self.send(Access::Read, what, request).await
+        let request = built(&what, request)?;
+        call(&self.ctx.metrics, Access::Read, what, self.client.request(request)).await
     }
 
     async fn request(&self, object: &ObjectRef) -> Result<Request, ApiError> {
         let kind = self.kind(object).await?.ok_or_else(|| ApiError {
             what: format!("find the kind of {}", place(object)),
-            cause: Cause::NotFound,
+            cause: Cause::NotFound(format!("the cluster does not know {}", object.kind)),
         })?;
         let namespace = match kind.scope {
             Scope::Namespaced => object.namespace.as_deref(),
@@ -171,11 +187,20 @@ impl<'a> Tenant<'a> {
     async fn send(
         &self,
         access: Access,
-        what: String,
+        object: &ObjectRef,
+        verb: &str,
         request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
     ) -> Result<Value, ApiError> {
+        let what = format!("{verb} {}", place(object));
         let request = built(&what, request)?;
-        call(&self.ctx.metrics, access, what, self.client.request(request)).await
+        let answer = call(&self.ctx.metrics, access, what, self.client.request(request)).await;
+        answer.map_err(|error| {
+            if error.is_not_found() {
+                // It may be the kind that is gone.
+                self.ctx.kinds.forget(&object.api_version, &object.kind);
+            }
+            if object.kind == "Secret" { error.without_data() } else { error }
+        })
     }
 }
 
@@ -195,7 +220,7 @@ fn built(
     // Such as a name that cannot stand in a path.
     request.map_err(|error| ApiError {
         what: what.to_owned(),
-        cause: Cause::Refused { code: 400, message: error.to_string() },
+        cause: Cause::Refused { code: 400, message: error.to_string(), fields: Vec::new() },
     })
 }
 

@@ -35,6 +35,14 @@ pub fn blocked(failure: &Failure) -> Vec<Condition> {
     vec![condition(READY, "False", reason, message), condition(STALLED, "True", reason, message)]
 }
 
+/// The conditions of a release that cannot be looked into for now; it is tried again.
+pub fn retrying(message: &str) -> Vec<Condition> {
+    vec![
+        condition(READY, "Unknown", "Retrying", message),
+        condition(RECONCILING, "True", "Retrying", message),
+    ]
+}
+
 /// The conditions of a release whose deployed revision is what is desired.
 pub fn in_sync(revision: i32) -> Vec<Condition> {
     let message = format!("revision {revision} is deployed");
@@ -58,7 +66,10 @@ pub fn of(journal: &Journal, waiting: Option<&str>) -> Vec<Condition> {
         crate::event::Event::Upgrade => "Upgrade",
     };
     if let Some(failure) = &operation.failure {
-        let message = format!("{event} of revision {revision} failed: {}", failure.message);
+        let message = format!(
+            "{event} of revision {revision} failed: {}. Change the spec to try again",
+            failure.message
+        );
         vec![
             condition(READY, "False", &failure.reason, &message),
             condition(STALLED, "True", &failure.reason, &message),
@@ -116,8 +127,10 @@ fn hook_progress(journal: &Journal) -> String {
     );
     let (since, until) = (cursor.started_at, cursor.deadline);
     match cursor.step {
-        HookStep::Create => format!("creating {what} since {since:.0}"),
+        HookStep::Create => format!("creating {what} since {since:.0}, until {until:.0}"),
         HookStep::Run => format!("waiting for {what} since {since:.0}, until {until:.0}"),
-        HookStep::Stop => format!("stopping {what} since {since:.0}, its time ran out"),
+        HookStep::Stop => {
+            format!("stopping {what}, whose time ran out, since {since:.0}, until {until:.0}")
+        }
     }
 }

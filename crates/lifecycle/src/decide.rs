@@ -17,6 +17,8 @@ pub use hook::{Evidence, Gate, HookObservation, Verdict};
 
 /// How often what no watch reports is looked at again.
 const POLL: SignedDuration = SignedDuration::from_secs(1);
+/// How often what a watch reports is looked at all the same: an event may be lost.
+const POLL_WATCHED: SignedDuration = SignedDuration::from_mins(1);
 
 /// What [`decide`] needs to see next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -50,13 +52,10 @@ pub enum Observation {
     },
     /// The object of the hook asked for; `None` where there is none of its name.
     Hook(Option<HookObservation>),
-    /// Which objects are not ready yet, each with the reason, and whether the record says deployed
-    /// already.
+    /// Which objects are not ready yet, each with the reason. [`Effect::Apply`] answers with it too.
     Readiness {
         /// `Kind/name: reason`, in install order.
         waiting: Vec<String>,
-        /// Whether the record was closed before.
-        deployed: bool,
     },
     /// The effect decided on last was executed.
     Executed,
@@ -184,17 +183,15 @@ pub fn decide(plan: &Plan, journal: &Journal, observation: &Observation, now: Ti
             }
         },
         Phase::Applying => match observation {
-            Observation::Executed => enter(plan, journal.clone(), Phase::Ready, now),
-            // What the answers to the apply say already.
-            Observation::Readiness { waiting, .. } if waiting.is_empty() => {
+            // The answers to the apply say it already: a phase less where all is ready at once.
+            Observation::Readiness { waiting } if waiting.is_empty() => {
                 enter(plan, journal.clone(), Phase::PostHooks, now)
             }
             Observation::Readiness { .. } => {
                 let entered = enter(plan, journal.clone(), Phase::Ready, now);
-                if entered.journal.operation.phase == Phase::Ready {
-                    ready(plan, &entered.journal, observation, now)
-                } else {
-                    entered
+                match entered.journal.operation.phase {
+                    Phase::Ready => ready(plan, &entered.journal, observation, now),
+                    _ => entered,
                 }
             }
             Observation::Refused(failure) => fail(journal, failure.clone()),
@@ -238,23 +235,23 @@ fn record(plan: &Plan, journal: &Journal, observation: &Observation, now: Timest
 fn ready(plan: &Plan, journal: &Journal, observation: &Observation, now: Timestamp) -> Step {
     let deadline = journal.operation.deadline.unwrap_or(now);
     match observation {
-        Observation::Readiness { waiting, .. } if waiting.is_empty() => {
+        Observation::Readiness { waiting } if waiting.is_empty() => {
             // Closing is journalled too where no post hook comes before: otherwise one process
             // could close the record as deployed while another one journals that time ran out.
             enter(plan, journal.clone(), Phase::PostHooks, now)
         }
-        Observation::Readiness { waiting, .. } if now >= deadline => {
+        Observation::Readiness { waiting } if now >= deadline => {
             let message = format!(
                 "the release's objects were not ready within {} s: {}",
                 plan.timeout_seconds,
-                waiting.join("; ")
+                several(waiting)
             );
             fail(journal, Failure::new("ReadyTimeout", message))
         }
-        Observation::Readiness { waiting, .. } => Step::wait(
+        Observation::Readiness { waiting } => Step::wait(
             journal.clone(),
-            deadline.min(now + POLL),
-            Some(format!("waiting for {} until {deadline:.0}", waiting.join("; "))),
+            deadline.min(after(now, POLL)),
+            Some(format!("waiting for {} until {deadline:.0}", several(waiting))),
         ),
         _ => Step::wait(journal.clone(), now, None),
     }
@@ -296,7 +293,7 @@ fn enter(plan: &Plan, mut journal: Journal, phase: Phase, now: Timestamp) -> Ste
         }
         Phase::Ready => {
             if plan.wait && !plan.objects.is_empty() {
-                operation.deadline = Some(now + timeout(plan));
+                operation.deadline = Some(after(now, timeout(plan)));
                 Step::go(journal, None)
             } else {
                 enter(plan, journal, Phase::PostHooks, now)
@@ -337,11 +334,25 @@ fn done(mut journal: Journal, now: Timestamp) -> Step {
     Step::go(journal, None)
 }
 
+/// The first few, since status is small.
+fn several(waiting: &[String]) -> String {
+    const SHOWN: usize = 5;
+    let shown: Vec<_> = waiting.iter().take(SHOWN).map(String::as_str).collect();
+    let more = waiting.len().saturating_sub(SHOWN);
+    let rest = if more == 0 { String::new() } else { format!("; and {more} more") };
+    format!("{}{rest}", shown.join("; "))
+}
+
 fn hook_event(plan: &Plan, phase: Phase) -> HookEvent {
     match phase {
         Phase::PreHooks | Phase::PreCleanup => plan.event.pre(),
         _ => plan.event.post(),
     }
+}
+
+/// The end of time where there is no such time.
+fn after(now: Timestamp, duration: SignedDuration) -> Timestamp {
+    now.saturating_add(duration).unwrap_or(Timestamp::MAX)
 }
 
 fn timeout(plan: &Plan) -> SignedDuration {

@@ -126,7 +126,7 @@ pub fn next(
         .any(|record| matches!(record.state, RecordState::Deployed | RecordState::Superseded));
     Next::Begin {
         event: if deployed_once { Event::Upgrade } else { Event::Install },
-        revision: latest.map_or(1, |latest| latest.revision + 1),
+        revision: latest.map_or(1, |latest| latest.revision.saturating_add(1)),
     }
 }
 

@@ -17,6 +17,9 @@ pub const HOOK_WEIGHT: &str = "helm.sh/hook-weight";
 /// The annotation that says when a hook's object is deleted.
 pub const HOOK_DELETE_POLICY: &str = "helm.sh/hook-delete-policy";
 
+/// Every event and its repetition, which Helm runs.
+const MOST_EVENTS: usize = 2 * HookEvent::ALL.len();
+
 /// The moment in a release's life at which a hook runs (Helm's `release.HookEvent`).
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
@@ -128,6 +131,12 @@ pub enum HookError {
         /// The whole annotation.
         annotation: String,
     },
+    /// Each event costs a run; more of one than Helm's alias allows for is a mistake, or malice.
+    #[error("annotation {HOOK}: {count} events; name each event once")]
+    TooManyEvents {
+        /// How many the annotation has.
+        count: usize,
+    },
     /// Kubernetes only takes strings as annotation values.
     #[error("annotation {name}: the value {value} is not a string; put it in quotes")]
     NotAString {
@@ -155,6 +164,10 @@ pub fn parse(object: &Value) -> Result<Option<HookAnnotations>, HookError> {
     let Some(hook) = text(HOOK) else {
         return Ok(None);
     };
+    let count = words(hook).count();
+    if count > MOST_EVENTS {
+        return Err(HookError::TooManyEvents { count });
+    }
     let events = words(hook)
         .map(|word| {
             HookEvent::parse(&word).ok_or_else(|| HookError::UnknownEvent {
@@ -222,6 +235,12 @@ mod tests {
         }
         let error = hook(&json!({HOOK: "pre-install,foo"})).unwrap_err();
         assert!(error.to_string().contains("\"foo\""), "{error}");
+    }
+
+    #[test]
+    fn repetitions_are_bounded() {
+        let error = hook(&json!({HOOK: "test,".repeat(30) + "test"})).unwrap_err();
+        assert_eq!(error, HookError::TooManyEvents { count: 31 });
     }
 
     #[test]

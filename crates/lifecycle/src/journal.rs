@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{event::Event, hooks::HookEvent, plan::Plan};
 
+/// What a failure's message is cut to.
+const MESSAGE_BYTES: usize = 1024;
+
 /// The running or the last operation, and the state of its hooks.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Journal {
@@ -118,12 +121,18 @@ pub struct Failure {
 }
 
 impl Failure {
-    pub(crate) fn new(reason: &str, message: impl Into<String>) -> Self {
-        Self { reason: reason.to_owned(), message: message.into() }
+    /// The message is cut to 1 KiB: status and the record are small.
+    pub fn new(reason: &str, message: impl Into<String>) -> Self {
+        let mut message = message.into();
+        if message.len() > MESSAGE_BYTES {
+            message.truncate(message.floor_char_boundary(MESSAGE_BYTES));
+            message.push('…');
+        }
+        Self { reason: reason.to_owned(), message }
     }
 }
 
-/// The state of one hook, kept until the next operation of the same event.
+/// The state of one hook, kept until the next operation.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HookStatus {
@@ -156,7 +165,7 @@ pub struct HookStatus {
     /// The exit code of its container that ended last and failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
-    /// One word: why it failed, or why it waits.
+    /// One word: why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// A sentence: what was seen.
@@ -196,6 +205,18 @@ impl Journal {
             },
             hooks: Vec::new(),
         }
+    }
+
+    /// The operation cannot go on: it ends as it is. What of it still runs is left alone.
+    #[must_use]
+    pub fn abandon(&self, failure: Failure, now: Timestamp) -> Self {
+        let mut journal = self.clone();
+        journal.operation.failure = Some(failure);
+        journal.operation.phase = Phase::Done;
+        journal.operation.completed_at = Some(now);
+        journal.operation.hook = None;
+        journal.operation.deadline = None;
+        journal
     }
 
     /// Whether the operation has ended.

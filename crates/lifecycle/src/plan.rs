@@ -178,9 +178,16 @@ impl Plan {
     /// Reads what [`Plan::freeze`] wrote, with its digest.
     ///
     /// # Errors
-    /// Where the bytes are not a plan.
+    /// Where the bytes are not a plan that [`Plan::freeze`] could have written. A tenant can write
+    /// its own records, so nothing in them is taken for granted.
     pub fn thaw(bytes: &[u8]) -> Result<(Self, String), serde_json::Error> {
-        Ok((serde_json::from_slice(bytes)?, digest(bytes)))
+        let plan: Self = serde_json::from_slice(bytes)?;
+        let objects = plan.objects.iter().map(|object| &object.manifest);
+        let mut manifests = plan.hooks.iter().map(|hook| &hook.manifest).chain(objects);
+        if manifests.any(|manifest| !manifest["metadata"].is_object()) {
+            return Err(serde::de::Error::custom("a manifest has no metadata"));
+        }
+        Ok((plan, digest(bytes)))
     }
 }
 

@@ -97,7 +97,9 @@ impl Desired {
                 let twin = seen.iter().find(|(other, other_events, _)| {
                     other.is_same_object(&object)
                         && (events.iter().any(|event| other_events.contains(event))
-                            || (events.is_empty() && other_events.is_empty()))
+                            // As hook and as object of the release it would be made twice.
+                            || events.is_empty()
+                            || other_events.is_empty())
                 });
                 if let Some((_, _, other)) = twin {
                     return Err(Problem::Duplicate { other: other.clone() });

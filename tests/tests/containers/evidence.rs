@@ -10,7 +10,8 @@ use e2e::{
 use lifecycle::journal::HookStatus;
 use serde_json::{Value, json};
 
-const FAIL: &str = "for i in $(seq 1 30); do echo line $i; done; echo no such table >&2; exit 3";
+const FAIL: &str =
+    "exec 2>&1; for i in $(seq 1 30); do echo line $i; done; echo no such table >&2; exit 3";
 
 fn status<'a>(release: &'a ReleaseLifecycle, name: &str) -> Result<&'a HookStatus> {
     hook(release, name).with_context(|| format!("{name} is in status"))
@@ -37,7 +38,7 @@ async fn exit_code_and_last_lines_are_kept_even_where_the_object_is_deleted() ->
     for (name, object) in &releases {
         namespace.release(name, std::slice::from_ref(object), json!({})).await?;
     }
-    // Two lines less than the failing one's, and none at all.
+    // Fewer lines, and none at all.
     let few = json!({"hooks": {"logLines": 2}});
     namespace.release("few", &[failing(job("few"))], few).await?;
     namespace.release("none", &[failing(job("none"))], json!({"hooks": {"logLines": 0}})).await?;
@@ -111,7 +112,7 @@ async fn the_log_of_a_job_that_runs_out_of_its_own_time_is_kept() -> Result<()> 
     let namespace = Namespace::new(cluster, "own-deadline").await?;
     let controller = namespace.controller()?;
     let script = "echo begun; exec sleep 600";
-    let hook = job("hook").hook("pre-install").set("/spec/activeDeadlineSeconds", 8).runs(script);
+    let hook = job("hook").hook("pre-install").set("/spec/activeDeadlineSeconds", 15).runs(script);
     namespace.release("shop", &[hook], json!({})).await?;
     let release = namespace.wait_stalled("shop", &controller).await?;
     let ran = status(&release, "hook")?;
@@ -130,7 +131,7 @@ async fn the_log_of_a_hook_that_is_stopped_is_kept() -> Result<()> {
     let script = "echo begun; exec sleep 600";
     for (name, object) in [("job", job("job")), ("pod", pod("pod"))] {
         let object = object.hook("pre-install").runs(script);
-        namespace.release(name, &[object], json!({"timeout": "8s"})).await?;
+        namespace.release(name, &[object], json!({"timeout": "15s"})).await?;
     }
     for name in ["job", "pod"] {
         let release = namespace.wait_stalled(name, &controller).await?;

@@ -57,17 +57,8 @@ impl Point {
             Ok(()) => verdict::of(&run.namespace, self.scenario, log).await?,
             Err(error) => vec![format!("{error:#}")],
         };
-        if at.is_none() {
-            for r in run.proxied.proxy.requests() {
-                eprintln!(
-                    "LEDGER {} {} {} {:?} {}",
-                    run.namespace.name,
-                    r.method,
-                    r.path,
-                    r.status,
-                    r.impersonated.is_some()
-                );
-            }
+        if found.is_empty() {
+            verdict::clear(&run.namespace).await?;
         }
         let place = at.as_ref().map_or_else(|| "no request".to_owned(), Clone::clone);
         let violations = found

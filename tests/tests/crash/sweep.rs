@@ -37,7 +37,7 @@ enum Points {
 
 fn sweeps() -> Vec<Sweep> {
     use Scenario::{Install, Upgrade};
-    let kill = |prefix, scenario, when| Sweep {
+    let kill = |prefix, scenario, when, first, step| Sweep {
         title: match when {
             When::Before => "killed before request n",
             When::After => "killed after request n, its answer lost",
@@ -45,7 +45,7 @@ fn sweeps() -> Vec<Sweep> {
         prefix,
         scenario,
         strike: Strike::Kill(when),
-        points: Points::Until { first: 1, step: 1 },
+        points: Points::Until { first, step },
     };
     let late = |prefix, when, first| Sweep {
         title: match when {
@@ -65,10 +65,11 @@ fn sweeps() -> Vec<Sweep> {
         points: Points::Each(each),
     };
     vec![
-        kill("upgrade-before", Upgrade, When::Before),
-        kill("upgrade-after", Upgrade, When::After),
-        kill("install-before", Install, When::Before),
-        kill("install-after", Install, When::After),
+        kill("upgrade-before", Upgrade, When::Before, 1, 1),
+        kill("upgrade-after", Upgrade, When::After, 1, 1),
+        // Before one request is almost after the previous one.
+        kill("install-before", Install, When::Before, 1, 2),
+        kill("install-after", Install, When::After, 1, 2),
         late("late-before", When::Before, 3),
         late("late-after", When::After, 5),
         fault(
@@ -185,7 +186,6 @@ impl Progress {
         let outcome = Outcome {
             title: format!("{:?}, {}", sweep.scenario, sweep.title).to_lowercase(),
             at: match sweep.points {
-                Points::Until { first, step: 1 } => format!("{first}, {}, … to the end", first + 1),
                 Points::Until { first, step } => format!("{first}, {}, … to the end", first + step),
                 Points::Each(all) => {
                     all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")

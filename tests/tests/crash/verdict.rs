@@ -8,7 +8,7 @@ use api::names::{GATE_ANNOTATION, HELD, OPEN, UID_LABEL};
 use e2e::Namespace;
 use kube::{
     Api,
-    api::{ApiResource, DynamicObject, GroupVersionKind, ListParams},
+    api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams},
 };
 use serde_json::{Value, json};
 use testkit::audit::{self, Event};
@@ -64,6 +64,17 @@ pub(crate) async fn until_none_is_held(namespace: &Namespace) -> Result<()> {
     none.context("a hook object is still held after 30 s")?
 }
 
+/// Removes the hooks, since every controller of the cluster lists and watches all of them.
+pub(crate) async fn clear(namespace: &Namespace) -> Result<()> {
+    for (api_version, kind) in HOOKS {
+        let params = DeleteParams::background().grace_period(0);
+        api(namespace, api_version, kind)
+            .delete_collection(&params, &ListParams::default())
+            .await?;
+    }
+    Ok(())
+}
+
 /// A hook may be started only when status names the UID of its object.
 fn unjournalled(events: &[Event], wrong: &mut Vec<String>) {
     let version = |event: &Event| -> Option<u64> {
@@ -94,17 +105,19 @@ fn unjournalled(events: &[Event], wrong: &mut Vec<String>) {
 async fn objects(namespace: &Namespace, kinds: &[(&str, &str)]) -> Result<Vec<Value>> {
     let mut objects = Vec::new();
     for (api_version, kind) in kinds {
-        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
-        let client = namespace.client.clone();
-        let api: Api<DynamicObject> = Api::namespaced_with(client, &namespace.name, &resource);
-        for object in api.list(&ListParams::default()).await? {
+        for object in api(namespace, api_version, kind).list(&ListParams::default()).await? {
             let mut object = serde_json::to_value(object)?;
             object["kind"] = json!(kind);
             objects.push(object);
         }
     }
     Ok(objects)
+}
+
+fn api(namespace: &Namespace, api_version: &str, kind: &str) -> Api<DynamicObject> {
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
+    Api::namespaced_with(namespace.client.clone(), &namespace.name, &resource)
 }
 
 fn is_held(object: &Value) -> bool {

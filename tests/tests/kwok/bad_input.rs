@@ -118,7 +118,8 @@ fn unreadable() -> Vec<Case> {
     ]
 }
 
-fn unacceptable() -> Vec<Case> {
+/// Kinds, rights and owners.
+fn out_of_reach() -> Vec<Case> {
     let of = |api_version: &str, kind: &str| json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": "a"}});
     vec![
         case(
@@ -181,6 +182,32 @@ fn unacceptable() -> Vec<Case> {
                 "To hand it to the release, set these",
             ],
         ),
+        Case {
+            more: json!({"serviceAccountName": null}),
+            ..case(
+                "nobody",
+                config_map("a", ""),
+                &["spec.serviceAccountName is missing: name a ServiceAccount of this namespace"],
+            )
+        },
+        Case {
+            more: json!({"serviceAccountName": "ghost"}),
+            ..case(
+                "ghost",
+                config_map("a", ""),
+                &[
+                    "\"system:serviceaccount:bad-",
+                    ":ghost\" cannot list resource \"secrets\"",
+                    "bind the ClusterRole releaselifecycle-deployer",
+                ],
+            )
+        },
+    ]
+}
+
+/// What only the API server can see.
+fn refused() -> Vec<Case> {
+    vec![
         case(
             "field",
             config_map("a", "").set("/datta", json!({"b": "c"})),
@@ -228,43 +255,20 @@ fn unacceptable() -> Vec<Case> {
                 "use letters, digits, '-' and '.'",
             ],
         ),
-        Case {
-            more: json!({"serviceAccountName": null}),
-            ..case(
-                "nobody",
-                config_map("a", ""),
-                &["spec.serviceAccountName is missing: name a ServiceAccount of this namespace"],
-            )
-        },
-        Case {
-            more: json!({"serviceAccountName": "ghost"}),
-            ..case(
-                "ghost",
-                config_map("a", ""),
-                &[
-                    "\"system:serviceaccount:bad-",
-                    ":ghost\" cannot list resource \"secrets\"",
-                    "bind the ClusterRole releaselifecycle-deployer",
-                ],
-            )
-        },
     ]
 }
 
 /// What the API server or the condition says.
 async fn complaint(namespace: &Namespace, controller: &Controller, case: &Case) -> Result<String> {
-    match namespace.release(case.name, &case.objects, case.more.clone()).await {
-        Err(refusal) => Ok(format!("{refusal:#}")),
-        Ok(()) => {
-            let settled = namespace
-                .wait(case.name, controller, "settled", |release| {
-                    let ready = condition(release, "Ready");
-                    ready.is_some_and(|ready| ready.status != "Unknown")
-                })
-                .await?;
-            Ok(message(&settled).to_owned())
-        }
+    if let Err(refusal) = namespace.release(case.name, &case.objects, case.more.clone()).await {
+        return Ok(format!("{refusal:#}"));
     }
+    let settled = namespace
+        .wait(case.name, controller, "settled", |release| {
+            condition(release, "Ready").is_some_and(|ready| ready.status != "Unknown")
+        })
+        .await?;
+    Ok(message(&settled).to_owned())
 }
 
 async fn all_are_named_and_mended(cases: Vec<Case>) -> Result<()> {
@@ -303,8 +307,13 @@ async fn objects_that_cannot_be_read_are_named() -> Result<()> {
 }
 
 #[tokio::test]
-async fn objects_that_cannot_be_applied_are_named() -> Result<()> {
-    all_are_named_and_mended(unacceptable()).await
+async fn objects_that_are_out_of_reach_are_named() -> Result<()> {
+    all_are_named_and_mended(out_of_reach()).await
+}
+
+#[tokio::test]
+async fn objects_that_the_api_server_refuses_are_named() -> Result<()> {
+    all_are_named_and_mended(refused()).await
 }
 
 /// What is wrong outside of the object is looked at again without anybody touching it.

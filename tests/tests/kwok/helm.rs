@@ -80,8 +80,8 @@ async fn helm_lists_and_shows_our_releases() -> Result<()> {
 
         let history = json(&namespace, program, &["history", "store"])?;
         let history: Vec<_> = history.as_array().into_iter().flatten().collect();
-        let states: Vec<_> = history.iter().map(|record| &record["status"]).collect();
-        assert_eq!(states, ["superseded", "deployed", "failed"], "{program}");
+        let path: Vec<_> = history.iter().map(|record| &record["status"]).collect();
+        assert_eq!(path, ["superseded", "deployed", "failed"], "{program}");
         let text = history[2]["description"].as_str().context("a description")?;
         assert!(
             text.contains("Release \"store\" failed: post-upgrade hook Job/bad failed"),

@@ -1,9 +1,9 @@
 //! One hook: `Create` (a leftover is removed, the object made, held back), `Run` (started, its
 //! verdict awaited), `Stop` (its time ran out).
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
-use super::{Effect, Observation, POLL, Step, enter, fail, timeout};
+use super::{Effect, Observation, POLL, POLL_WATCHED, Step, after, enter, fail, timeout};
 use crate::{
     hooks::DeletePolicy,
     journal::{Failure, HookCursor, HookPhase, HookStatus, HookStep, Journal, Phase},
@@ -77,7 +77,7 @@ pub(super) fn cursor(plan: &Plan, index: usize, now: Timestamp) -> HookCursor {
         uid: None,
         leftover: None,
         started_at: now,
-        deadline: now + timeout(plan),
+        deadline: after(now, timeout(plan)),
     }
 }
 
@@ -184,7 +184,7 @@ impl Turn<'_> {
             uid: Some(object.uid.clone()),
             leftover: None,
             started_at: self.now,
-            deadline: self.now + timeout(self.plan),
+            deadline: after(self.now, timeout(self.plan)),
             ..self.cursor.clone()
         };
         journal.operation.hook = Some(cursor.clone());
@@ -252,9 +252,7 @@ impl Turn<'_> {
             None if self.now >= self.cursor.deadline => {
                 self.conclude(timed_out(", and could not be stopped"), &object.evidence)
             }
-            None if object.stopping || object.terminating => {
-                self.wait(Some("its time ran out, it is being stopped".to_owned()), false)
-            }
+            None if object.stopping || object.terminating => self.wait(None, false),
             None => {
                 let uid = object.uid.clone();
                 self.effect(Effect::StopHook { hook: self.cursor.index, uid })
@@ -343,7 +341,7 @@ impl Turn<'_> {
         journal.operation.hook = Some(HookCursor {
             step,
             started_at: self.now,
-            deadline: self.now + timeout(self.plan),
+            deadline: after(self.now, timeout(self.plan)),
             ..self.cursor.clone()
         });
         Step::go(journal, Some(effect))
@@ -352,8 +350,7 @@ impl Turn<'_> {
     /// Waits for a watch to report a change, and for the deadline. What no watch covers is polled.
     fn wait(&self, waiting: Option<String>, leftover: bool) -> Step {
         let unwatched = leftover || self.hook.kind() == HookKind::Other;
-        let poll = if unwatched { POLL } else { SignedDuration::MAX };
-        let wake_at = self.now.saturating_add(poll).unwrap_or(Timestamp::MAX);
+        let wake_at = after(self.now, if unwatched { POLL } else { POLL_WATCHED });
         Step::wait(self.journal.clone(), wake_at.min(self.cursor.deadline), waiting)
     }
 }

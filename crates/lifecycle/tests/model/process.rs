@@ -7,7 +7,7 @@ use lifecycle::{
 };
 
 use crate::{
-    cluster::{Cluster, Record, RecordState, Run, Status, refusal, timestamp, uid_of},
+    cluster::{Cluster, Run, Status, refusal, timestamp, uid_of},
     configuration::Configuration,
     ghost::Removal,
     request::{Answer, Request},
@@ -203,7 +203,7 @@ impl Process {
             (Request::CreateHook(_) | Request::StartHook { .. }, Answer::Accepted) => Some(look()),
             (_, Answer::Refused) => Some(Observation::Refused(refusal())),
             (Request::CreateRecord(_), Answer::Accepted) => Some(recorded()),
-            (Request::Apply { .. }, _) => Some(readiness(cluster, None)),
+            (Request::Apply { .. }, _) => Some(readiness(cluster)),
             (
                 Request::Close { .. }
                 | Request::Supersede(_)
@@ -235,8 +235,12 @@ impl Process {
     pub(crate) fn abandon(&mut self, configuration: &Configuration) {
         let lost_is_executed = configuration.mutation == Some(Mutation::LostIsExecuted);
         *self = match self {
-            Self::Sending { status, .. } if lost_is_executed => {
-                Self::Observed(status.clone(), Shared::new(Observation::Executed))
+            Self::Sending { status, requests, .. } if lost_is_executed => {
+                let believed = match requests.first() {
+                    Some(Request::Apply { .. }) => Observation::Readiness { waiting: Vec::new() },
+                    _ => Observation::Executed,
+                };
+                Self::Observed(status.clone(), Shared::new(believed))
             }
             _ => Self::Idle,
         };
@@ -258,17 +262,14 @@ fn observation(configuration: &Configuration, cluster: &Cluster, journal: &Journ
             let hook = u8::try_from(index).unwrap();
             Observation::Hook(cluster.look(configuration, Run { operation, hook }))
         }
-        Query::Readiness => readiness(cluster, record),
+        Query::Readiness => readiness(cluster),
         Query::Nothing => Observation::Nothing,
     }
 }
 
-fn readiness(cluster: &Cluster, record: Option<Record>) -> Observation {
+fn readiness(cluster: &Cluster) -> Observation {
     let waiting = (!cluster.ready).then(|| "Deployment/web: 0 of 1".to_owned());
-    Observation::Readiness {
-        waiting: waiting.into_iter().collect(),
-        deployed: record.is_some_and(|record| record.state == RecordState::Deployed),
-    }
+    Observation::Readiness { waiting: waiting.into_iter().collect() }
 }
 
 fn recorded() -> Observation {

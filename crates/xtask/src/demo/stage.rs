@@ -86,12 +86,7 @@ impl Stage {
         let mut command = Command::new(cargo);
         // Set by `cargo run` for this package; ring's build script would take them for its own and
         // have everything that speaks TLS compiled again.
-        for (name, _) in env::vars_os() {
-            let text = name.to_string_lossy();
-            if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
-                command.env_remove(&name);
-            }
-        }
+        forget(&mut command, &["CARGO_PKG_", "CARGO_MANIFEST_"]);
         let status = command
             .args(["build", "--profile", profile, "--package=controller", "--package=cli"])
             .current_dir(root())
@@ -189,6 +184,8 @@ impl Stage {
     pub(super) fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
         command.current_dir(root());
+        // The controller's flags as variables: the story tells of the defaults.
+        forget(&mut command, &["RELEASELIFECYCLE_"]);
         if let Some(cluster) = &self.cluster {
             command.env("KUBECONFIG", cluster.kubeconfig());
         }
@@ -235,6 +232,16 @@ impl Stage {
             ("", look),
             ("Stop it:", format!("make cluster-down CLUSTER_NAME={name}")),
         ]
+    }
+}
+
+/// Keeps variables that begin so from `command`.
+fn forget(command: &mut Command, prefixes: &[&str]) {
+    for (name, _) in env::vars_os() {
+        let text = name.to_string_lossy();
+        if prefixes.iter().any(|prefix| text.starts_with(prefix)) {
+            command.env_remove(&name);
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use testkit::audit::Event;
 
 /// The operator in a cluster: a ServiceAccount that may read and write its own resource, see hooks
-/// change, write Event objects and impersonate the namespace's ServiceAccounts. No more.
+/// change, write Event objects and act as any `ServiceAccount` of the namespace. No more.
 fn operator(namespace: &Namespace) -> Result<PathBuf> {
     let name = &namespace.name;
     let rule = |group: &str, resources: &[&str], verbs: &[&str]| json!({"apiGroups": [group], "resources": resources, "verbs": verbs});
