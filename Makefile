@@ -1,7 +1,7 @@
 # Every command of the project; CI calls the same targets.
 .PHONY: check lint test demo cluster cluster-down model crash counts generate
 CARGO ?= cargo
-XTASK = $(CARGO) run --quiet --package xtask --
+XTASK = $(CARGO) build --quiet --workspace --bins && target/debug/xtask
 
 check: ## the inner loop, under a minute: format, clippy, unit tests, the model
 	$(CARGO) fmt --all --check

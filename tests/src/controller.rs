@@ -11,7 +11,9 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::{program, target};
+use testkit::programs;
+
+use crate::target;
 
 /// The real controller as a process of its own, serving one namespace.
 pub struct Controller {
@@ -30,7 +32,7 @@ impl Controller {
     pub fn start(kubeconfig: &Path, namespace: &str, args: &[&str]) -> Result<Self> {
         static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
         if PROGRAM.get().is_none() {
-            let built = program("controller", "releaselifecycle-controller")?;
+            let built = programs::build("dev")?.join("releaselifecycle-controller");
             PROGRAM.get_or_init(|| built);
         }
         let path = PROGRAM.get().context("it was just built")?;

@@ -8,9 +8,9 @@ mod namespace;
 mod objects;
 mod proxied;
 
-use std::{path::PathBuf, process::Command, sync::OnceLock};
+use std::{path::PathBuf, sync::OnceLock};
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use testkit::cluster::{Cluster, Node, Options};
 
 pub use controller::Controller;
@@ -58,20 +58,6 @@ fn start(node: Node) -> anyhow::Result<Cluster> {
     }
     cluster.kubectl(["wait", "--for=condition=Established", "crd", "--all", "--timeout=30s"])?;
     Ok(cluster)
-}
-
-/// A program of this workspace, built if need be.
-///
-/// # Errors
-/// Where it does not compile.
-pub fn program(package: &str, name: &str) -> anyhow::Result<PathBuf> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
-        .args(["build", "--quiet", "--package", package, "--bin", name])
-        .status()
-        .context("run cargo build")?;
-    ensure!(status.success(), "cargo build --package {package} failed");
-    Ok(target().join("debug").join(name))
 }
 
 /// The workspace's target directory.

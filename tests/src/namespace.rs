@@ -9,7 +9,7 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client, Config,
-    api::{Patch, PatchParams, PostParams, WatchEvent, WatchParams},
+    api::{ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams},
     config::{KubeConfigOptions, Kubeconfig},
 };
 use lifecycle::journal::HookStatus;
@@ -141,17 +141,32 @@ impl Namespace {
         what: &str,
         is: impl Fn(&ReleaseLifecycle) -> bool,
     ) -> Result<ReleaseLifecycle> {
+        let field = format!("metadata.name={name}");
         let mut last = None;
         let watch = async {
             loop {
-                let params = WatchParams::default().fields(&format!("metadata.name={name}"));
-                let mut events = self.releases().watch(&params, "0").await?.boxed();
+                // A watch alone may begin before the test's own last write.
+                let found = self.releases().list(&ListParams::default().fields(&field)).await?;
+                let version = found.metadata.resource_version.unwrap_or_default();
+                if let Some(release) = found.items.into_iter().next() {
+                    if is(&release) {
+                        return Ok::<_, kube::Error>(release);
+                    }
+                    last = Some(release);
+                }
+                let params = WatchParams::default().fields(&field);
+                let mut events = self.releases().watch(&params, &version).await?.boxed();
                 while let Some(event) = events.try_next().await? {
-                    if let WatchEvent::Added(release) | WatchEvent::Modified(release) = event {
-                        if is(&release) {
-                            return Ok::<_, kube::Error>(release);
+                    match event {
+                        WatchEvent::Added(release) | WatchEvent::Modified(release) => {
+                            if is(&release) {
+                                return Ok(release);
+                            }
+                            last = Some(release);
                         }
-                        last = Some(release);
+                        // Such as an expired version.
+                        WatchEvent::Error(_) => break,
+                        _ => {}
                     }
                 }
             }

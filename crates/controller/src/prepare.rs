@@ -98,8 +98,8 @@ async fn find_kinds(tenant: &Tenant<'_>, desired: &mut Desired) -> Result<(), Er
             Some(kind) if kind.scope == Scope::Cluster => object.namespace = None,
             Some(_) => {}
             None => unknown.push(format!(
-                "{object}: the cluster does not know kind {} of apiVersion {}; correct it, or \
-                 install its CustomResourceDefinition first",
+                "{object}: the cluster does not know kind {:?} of apiVersion {:?}; correct them, or \
+                 install the CustomResourceDefinition first",
                 object.kind, object.api_version
             )),
         }

@@ -101,7 +101,10 @@ fn progress(journal: &Journal, waiting: Option<&str>) -> String {
         Phase::Applying => {
             format!("{event}: applying the objects of revision {}", operation.revision)
         }
-        Phase::Ready => format!("{event}: waiting for the release's objects to be ready"),
+        Phase::Ready => {
+            let until = operation.deadline.unwrap_or(operation.started_at);
+            format!("{event}: waiting until {until:.0} for the release's objects to be ready")
+        }
         Phase::Closing | Phase::Done => {
             format!("{event}: closing the record of revision {}", operation.revision)
         }

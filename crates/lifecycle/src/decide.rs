@@ -248,11 +248,9 @@ fn ready(plan: &Plan, journal: &Journal, observation: &Observation, now: Timesta
             );
             fail(journal, Failure::new("ReadyTimeout", message))
         }
-        Observation::Readiness { waiting } => Step::wait(
-            journal.clone(),
-            deadline.min(after(now, POLL)),
-            Some(format!("waiting for {} until {deadline:.0}", several(waiting))),
-        ),
+        Observation::Readiness { waiting } => {
+            Step::wait(journal.clone(), deadline.min(after(now, POLL)), Some(several(waiting)))
+        }
         _ => Step::wait(journal.clone(), now, None),
     }
 }

@@ -91,7 +91,7 @@ fn generic(value: &Value) -> Verdict<Object<'_>> {
         && let Some(observed) = strict_int(value, "status.observedGeneration")?
         && observed != generation
     {
-        let lag = format!("the controller has observed generation {observed}, not {generation}");
+        let lag = format!("its controller has seen generation {observed}, not {generation} yet");
         in_progress(lag)?;
     }
     let conditions = match lookup(value, "status.conditions")? {

@@ -2,4 +2,5 @@
 
 pub mod audit;
 pub mod cluster;
+pub mod programs;
 pub mod proxy;

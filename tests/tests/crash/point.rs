@@ -34,9 +34,10 @@ pub(crate) struct Point {
 }
 
 /// What came of it.
-pub(crate) struct Outcome {
-    /// Whether the operation had an n-th request.
-    pub(crate) struck: bool,
+pub(crate) struct Ended {
+    pub(crate) namespace: String,
+    /// Where it was struck; `None` where the operation had no n-th request.
+    pub(crate) struck: Option<String>,
     pub(crate) violations: Vec<String>,
 }
 
@@ -47,96 +48,74 @@ struct Run {
 }
 
 impl Point {
-    pub(crate) async fn run(self, prefix: &str, log: &AuditLog) -> Result<Outcome> {
+    pub(crate) async fn run(self, prefix: &str, log: &AuditLog) -> Result<Ended> {
         let namespace = Namespace::new(kwok(), &format!("{prefix}-{}", self.n)).await?;
         let proxied = Proxied::new(&namespace).await?;
         let run = Run { point: self, namespace, proxied };
-        let mut at = None;
-        let ended = run.strike(&mut at).await;
-        let found = match ended {
+        let mut struck = None;
+        let ended = run.strike(&mut struck).await;
+        let violations = match ended {
             Ok(()) => verdict::of(&run.namespace, self.scenario, log).await?,
             Err(error) => vec![format!("{error:#}")],
         };
-        if found.is_empty() {
+        if violations.is_empty() {
             verdict::clear(&run.namespace).await?;
         }
-        let place = at.as_ref().map_or_else(|| "no request".to_owned(), Clone::clone);
-        let violations = found
-            .into_iter()
-            .map(|what| {
-                let Self { scenario, strike, n } = self;
-                let name = &run.namespace.name;
-                format!(
-                    "namespace {name}: {scenario:?}, {strike:?}, n = {n}, at {place}:\n  {what}"
-                )
-            })
-            .collect();
-        Ok(Outcome { struck: at.is_some(), violations })
+        Ok(Ended { namespace: run.namespace.name, struck, violations })
     }
 }
 
 impl Run {
-    /// Runs the operation to its end; `at` becomes the request at which it was struck.
-    async fn strike(&self, at: &mut Option<String>) -> Result<()> {
+    /// Runs the operation to its end. `struck` becomes the request at which the fault took effect.
+    async fn strike(&self, struck: &mut Option<String>) -> Result<()> {
+        let Self { point, namespace, proxied } = self;
         let mut controller = self.begin().await?;
-        let _second = match self.point.strike {
-            Strike::Kill(_) => {
-                tokio::select! {
-                    hit = self.proxied.proxy.wait_hit(PATIENCE) => hit?,
-                    ended = self.until_ended(&controller) => ended?,
-                }
-                *at = self.struck();
-                if at.is_none() {
-                    return Ok(());
-                }
-                controller.wait()?;
-                self.proxied.proxy.reset();
-                let second = self.proxied.controller()?;
-                self.until_ready(self.point.scenario, &second).await?;
-                second
-            }
-            Strike::Late(_) => {
-                tokio::select! {
-                    hit = self.proxied.proxy.wait_hit(PATIENCE) => hit?,
-                    ended = self.until_ended(&controller) => ended?,
-                }
-                *at = self.struck();
-                if at.is_none() {
-                    return Ok(());
-                }
-                let second = self.namespace.controller()?;
-                self.until_ready(self.point.scenario, &second).await?;
-                self.proxied.proxy.resume();
-                self.until_answered().await?;
-                controller.terminate()?;
-                second
-            }
-            Strike::Fault(_) => {
-                self.until_ready(self.point.scenario, &controller).await?;
-                *at = (self.proxied.proxy.hits() > 0)
-                    .then(|| format!("{} requests", self.proxied.proxy.hits()));
-                self.proxied.proxy.reset();
-                controller
-            }
-        };
-        verdict::until_none_is_held(&self.namespace).await
+        if let Strike::Fault(_) = point.strike {
+            self.until_ready(point.scenario, &controller).await?;
+            let hits = proxied.proxy.hits();
+            *struck = (hits > 0).then(|| format!("{hits} requests of which were struck"));
+            proxied.proxy.reset();
+            return verdict::until_none_is_held(namespace).await;
+        }
+        tokio::select! {
+            hit = proxied.proxy.wait_hit(PATIENCE) => hit?,
+            ended = self.until_ended(&controller) => ended?,
+        }
+        *struck = self.struck();
+        if struck.is_none() {
+            return verdict::until_none_is_held(namespace).await;
+        }
+        let second;
+        if let Strike::Late(_) = point.strike {
+            second = namespace.controller()?;
+            self.until_ready(point.scenario, &second).await?;
+            proxied.proxy.resume();
+            self.until_answered().await?;
+            controller.terminate()?;
+        } else {
+            controller.wait()?;
+            proxied.proxy.reset();
+            second = proxied.controller()?;
+            self.until_ready(point.scenario, &second).await?;
+        }
+        let settled = verdict::until_none_is_held(namespace).await;
+        drop(second);
+        settled
     }
 
     /// Up to where the operation that is struck begins.
     async fn begin(&self) -> Result<Controller> {
-        if self.point.scenario == Scenario::Install {
-            Scenario::Install.ask(&self.namespace).await?;
-            let controller = self.proxied.controller()?;
-            self.proxied.proxy.arm(self.fault(&controller))?;
-            return Ok(controller);
-        }
         Scenario::Install.ask(&self.namespace).await?;
         let controller = self.proxied.controller()?;
-        self.until_ready(Scenario::Install, &controller).await?;
-        // Its last request.
-        self.namespace.wait_event(Scenario::Install.last_event()).await?;
+        if self.point.scenario == Scenario::Upgrade {
+            self.until_ready(Scenario::Install, &controller).await?;
+            // Its last request.
+            self.namespace.wait_event(Scenario::Install.last_event()).await?;
+        }
         self.proxied.proxy.arm(self.fault(&controller))?;
-        self.point.scenario.ask(&self.namespace).await?;
+        if self.point.scenario == Scenario::Upgrade {
+            Scenario::Upgrade.ask(&self.namespace).await?;
+        }
         Ok(controller)
     }
 

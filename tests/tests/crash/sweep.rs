@@ -10,12 +10,16 @@ use tokio::task::JoinSet;
 
 use crate::{
     audit_log::AuditLog,
-    point::{Point, Strike},
+    point::{Ended, Point, Strike},
     scenario::Scenario,
 };
 
 /// So many runs at a time; each waits more than it works.
 const WORKERS: usize = 8;
+
+/// The distances of regular faults. The longest row of requests that has to go well, from the end
+/// of one back-off to the next journal, is shorter.
+const EVERY: &[usize] = &[11, 13, 17, 23];
 
 /// One scenario and one kind of fault at many points.
 struct Sweep {
@@ -55,7 +59,7 @@ fn sweeps() -> Vec<Sweep> {
         prefix,
         scenario: Upgrade,
         strike: Strike::Late(when),
-        points: Points::Until { first, step: 4 },
+        points: Points::Until { first, step: 8 },
     };
     let fault = |title, prefix, fault, each| Sweep {
         title,
@@ -67,17 +71,12 @@ fn sweeps() -> Vec<Sweep> {
     vec![
         kill("upgrade-before", Upgrade, When::Before, 1, 1),
         kill("upgrade-after", Upgrade, When::After, 1, 1),
-        // Before one request is almost after the previous one.
-        kill("install-before", Install, When::Before, 1, 2),
-        kill("install-after", Install, When::After, 1, 2),
+        // Fewer: before one request is almost after the previous one.
+        kill("install-before", Install, When::Before, 1, 3),
+        kill("install-after", Install, When::After, 2, 3),
         late("late-before", When::Before, 3),
-        late("late-after", When::After, 5),
-        fault(
-            "every n-th answer lost",
-            "lost",
-            |every| Fault::LoseAnswer { every },
-            &[5, 7, 11, 17],
-        ),
+        late("late-after", When::After, 7),
+        fault("every n-th answer lost", "lost", |every| Fault::LoseAnswer { every }, EVERY),
         fault(
             "every n-th POST sent twice",
             "twice",
@@ -88,13 +87,13 @@ fn sweeps() -> Vec<Sweep> {
             "every n-th request answered 500",
             "error",
             |every| Fault::FailEvery { every, status: 500 },
-            &[5, 7, 11, 17],
+            EVERY,
         ),
         fault(
             "every n-th request answered 429",
             "busy",
             |every| Fault::FailEvery { every, status: 429 },
-            &[5, 7, 11, 17],
+            EVERY,
         ),
     ]
 }
@@ -155,7 +154,7 @@ async fn work(all: Arc<Mutex<Vec<Progress>>>, log: Arc<AuditLog>) -> Result<()> 
         let Some((index, prefix, point)) = next(&mut lock()) else { return Ok(()) };
         let outcome = point.run(prefix, &log).await?;
         if let Some(progress) = lock().get_mut(index) {
-            progress.ended(outcome);
+            progress.ended(point, outcome);
         }
     }
 }
@@ -206,11 +205,15 @@ impl Progress {
         }
     }
 
-    fn ended(&mut self, outcome: crate::point::Outcome) {
+    fn ended(&mut self, point: Point, ended: Ended) {
+        let Ended { namespace, struck, violations } = ended;
         self.running -= 1;
         // A fault that never fired shows nothing, so it is not counted as a point.
-        self.over |= !outcome.struck;
-        self.outcome.struck += usize::from(outcome.struck);
-        self.outcome.violations.extend(outcome.violations);
+        self.over |= struck.is_none();
+        self.outcome.struck += usize::from(struck.is_some());
+        let (title, n) = (&self.outcome.title, point.n);
+        let place = struck.as_deref().unwrap_or("never struck");
+        let head = format!("namespace {namespace}: {title}, n = {n}, {place}:");
+        self.outcome.violations.extend(violations.iter().map(|what| format!("{head}\n  {what}")));
     }
 }

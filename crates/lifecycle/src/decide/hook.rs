@@ -219,6 +219,10 @@ impl Turn<'_> {
             Gate::Open | Gate::None if overdue => {
                 let mut step = self.again(HookStep::Stop, Effect::StopHook { hook: index, uid });
                 note(&mut step.journal, index, &object.evidence);
+                if let Some(status) = step.journal.hooks.get_mut(index) {
+                    // Once it is stopped, nobody can tell any more.
+                    status.message.clone_from(&object.waiting);
+                }
                 step
             }
             Gate::Open | Gate::None => {
@@ -234,9 +238,13 @@ impl Turn<'_> {
 
     fn stop(&self, object: Option<&HookObservation>) -> Step {
         let timed_out = |more: &str| {
+            let held_up = self.journal.hooks.get(self.cursor.index);
+            let why = held_up.and_then(|status| status.message.as_deref());
             let message = format!(
-                "{} did not end within {} s{more}",
-                self.hook.object, self.plan.timeout_seconds
+                "{} did not end within {} s{more}{}",
+                self.hook.object,
+                self.plan.timeout_seconds,
+                why.map_or(String::new(), |why| format!("; it waited for {why}"))
             );
             Err(Failure::new("Timeout", message))
         };
@@ -283,6 +291,7 @@ impl Turn<'_> {
                     status.completed_at = Some(self.now);
                     // What earlier attempts of its containers left is no evidence of a success.
                     status.exit_code = None;
+                    status.message = None;
                     status.log = None;
                 }
                 self.next(journal)

@@ -50,7 +50,7 @@ fn generic_rules_come_before_those_of_the_kind() {
     check(with(json!({}), neither), "Current");
     check(
         with(json!({"generation": 2}), stalled.clone()),
-        "InProgress: the controller has observed generation 1, not 2",
+        "InProgress: its controller has seen generation 1, not 2 yet",
     );
     check(with(json!({}), reconciling), "InProgress: condition Reconciling is True: Busy");
     check(

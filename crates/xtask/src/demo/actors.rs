@@ -154,7 +154,7 @@ impl Watch {
             controller.check()?;
             self.child.try_wait().context("looking after kubectl-lifecycle")
         });
-        let end = end.with_context(|| controller.log_tail())?;
+        let end = end.with_context(|| format!("see {} too", stage::show(&controller.log)))?;
         if let Some(lines) = self.lines.take()
             && lines.join().is_err()
         {

@@ -82,19 +82,7 @@ impl Stage {
             Some("debug") | None => "dev",
             Some(other) => other,
         };
-        let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let mut command = Command::new(cargo);
-        // Set by `cargo run` for this package; ring's build script would take them for its own and
-        // have everything that speaks TLS compiled again.
-        forget(&mut command, &["CARGO_PKG_", "CARGO_MANIFEST_"]);
-        let status = command
-            .args(["build", "--profile", profile, "--package=controller", "--package=cli"])
-            .current_dir(root())
-            .status()
-            .context("running cargo")?;
-        if !status.success() {
-            bail!("`cargo build --package=controller --package=cli` failed ({status}), see above");
-        }
+        testkit::programs::build(profile)?;
         report.seconds.cargo_build = seconds(start.elapsed());
         let controller = program("releaselifecycle-controller")?;
         report.versions.controller = self.output(&controller, &["--version"])?;

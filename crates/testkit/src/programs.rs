@@ -1,0 +1,36 @@
+//! The programs of this workspace, built by cargo.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, ensure};
+
+/// Builds every program of the workspace and returns the folder that they are in. The whole
+/// workspace, since cargo chooses the features of what it shares by what is asked for together.
+///
+/// # Errors
+/// Where it does not compile; cargo has said why on standard error.
+pub fn build(profile: &str) -> Result<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let root = root.canonicalize().unwrap_or(root);
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // Set by the cargo that runs this program for its package; ring's build script would take them
+    // for its own and have everything that speaks TLS compiled again.
+    for (name, _) in env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&name);
+        }
+    }
+    let status = command
+        .args(["build", "--quiet", "--workspace", "--bins", "--profile", profile])
+        .current_dir(&root)
+        .status()
+        .context("run cargo build")?;
+    ensure!(status.success(), "`cargo build --workspace --bins` failed ({status}), see above");
+    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    Ok(target.join(if profile == "dev" { "debug" } else { profile }))
+}
