@@ -62,9 +62,9 @@ fn cost(proxied: &Proxied) -> Cost {
 }
 
 /// The objects of revision `value`, and `hooks`.
-fn with(value: &str, hooks: &[Value]) -> Vec<Value> {
+fn with<const N: usize>(value: &str, hooks: [&Value; N]) -> Vec<Value> {
     let objects = (0..OBJECTS).map(|index| config_map(&format!("object-{index}"), value));
-    objects.chain(hooks.iter().cloned()).collect()
+    objects.chain(hooks.into_iter().cloned()).collect()
 }
 
 struct Row {
@@ -81,25 +81,25 @@ async fn a_release_and_a_hook_cost_no_more_than_they_should() -> Result<()> {
     let passes = |hook: &Value| hook.clone().policy("hook-succeeded");
     let lives = |hook: &Value| hook.clone().set("/spec/ttlSecondsAfterFinished", 3600);
     let replaced = hook("a", "pre-install,pre-upgrade").policy("before-hook-creation");
-    let (none, changed) = (with("1", &[]), with("2", &[]));
-    let (left, replacing) = (with("1", &[replaced.clone()]), with("2", &[replaced]));
-    let upgrade_hook = with("2", &[hook("a", "pre-upgrade")]);
+    let (none, changed) = (with("1", []), with("2", []));
+    let (left, replacing) = (with("1", [&replaced]), with("2", [&replaced]));
+    let hooked = with("2", [&hook("a", "pre-upgrade")]);
     let installs = [
         none.clone(),
-        with("1", &[first.clone()]),
-        with("1", &[first.clone(), second.clone()]),
-        with("1", &[hook("a", "post-install")]),
-        with("1", &[passes(&first)]),
-        with("1", &[passes(&first), passes(&second)]),
-        with("1", &[lives(&first)]),
+        with("1", [&first]),
+        with("1", [&first, &second]),
+        with("1", [&hook("a", "post-install")]),
+        with("1", [&passes(&first)]),
+        with("1", [&passes(&first), &passes(&second)]),
+        with("1", [&lives(&first)]),
     ];
     let installs = futures::future::try_join_all(installs.iter().map(|all| install(all))).await?;
     let [plain, one, two, post, passing, both_passing, living] = installs[..] else {
         anyhow::bail!("one cost for each install");
     };
-    let (upgraded, upgraded_hook, replacing, pruning) = tokio::try_join!(
+    let (upgraded, with_hook, replaced, pruning) = tokio::try_join!(
         upgrade(&none, &changed),
-        upgrade(&none, &upgrade_hook),
+        upgrade(&none, &hooked),
         upgrade(&left, &replacing),
         upgrade(&none, changed.get(1..).unwrap_or_default()),
     )?;
@@ -113,12 +113,12 @@ async fn a_release_and_a_hook_cost_no_more_than_they_should() -> Result<()> {
         row("a pre-install hook", more(one, plain), 4),
         row("a second one", more(two, one), 4),
         row("a post-install hook", more(post, plain), 4),
-        row("a pre-upgrade hook", more(upgraded_hook, upgraded), 4),
+        row("a pre-upgrade hook", more(with_hook, upgraded), 4),
         // What is cleaned up after the hooks of an event is one batch, with one journal write.
         row("its deletion by hook-succeeded, with the batch's journal", more(passing, one), 2),
         row("a second deletion", more(both_passing, two).saturating_sub(more(passing, one)), 1),
         row("its time to live, with the batch's journal", more(living, one), 2),
-        row("the deletion of its leftover, journalled first", more(replacing, upgraded_hook), 2),
+        row("the deletion of its leftover, journalled first", more(replaced, with_hook), 2),
         row("Event objects of an install", plain.events, 2),
         row("Event objects of a hook", one.events.saturating_sub(plain.events), 2),
     ];

@@ -1,28 +1,51 @@
 //! Back-off per object: doubled at each failure, with jitter, forgotten at the first success.
 
-use std::{collections::HashMap, sync::Mutex, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
 
 const FIRST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_mins(1);
 
 #[derive(Default)]
 pub(crate) struct Backoff {
-    failures: Mutex<HashMap<String, u32>>,
+    failures: Mutex<HashMap<String, Failures>>,
+}
+
+struct Failures {
+    count: u32,
+    generation: Option<i64>,
+    until: Instant,
 }
 
 impl Backoff {
     /// How long to wait after one more failure of `key`.
-    pub(crate) fn next(&self, key: &str) -> Duration {
-        let mut failures = self.failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let count = failures.entry(key.to_owned()).or_default();
-        *count = count.saturating_add(1);
+    pub(crate) fn next(&self, key: &str, generation: Option<i64>) -> Duration {
+        let mut all = self.lock();
+        let count = all.get(key).map_or(1, |failures| failures.count.saturating_add(1));
         // 2^7 × FIRST is beyond LONGEST.
-        let wait = FIRST.saturating_mul(1 << (*count - 1).min(7)).min(LONGEST);
-        wait.mul_f64(jitter())
+        let wait = FIRST.saturating_mul(1 << (count - 1).min(7)).min(LONGEST).mul_f64(jitter());
+        let until = Instant::now() + wait;
+        all.insert(key.to_owned(), Failures { count, generation, until });
+        wait
+    }
+
+    /// How much of the last wait is left. Saying in status what is wrong brings the object back at
+    /// once, and so does every event of its hooks; only a change by its user cuts the wait short.
+    pub(crate) fn left(&self, key: &str, generation: Option<i64>) -> Option<Duration> {
+        let all = self.lock();
+        let failures = all.get(key).filter(|failures| failures.generation == generation)?;
+        failures.until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
     }
 
     pub(crate) fn forget(&self, key: &str) {
-        self.failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(key);
+        self.lock().remove(key);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Failures>> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -38,11 +61,24 @@ mod tests {
     #[test]
     fn waits_double_up_to_a_minute_and_start_again_after_a_success() {
         let backoff = Backoff::default();
-        let waits: Vec<_> = (0..12).map(|_| backoff.next("a")).collect();
+        let waits: Vec<_> = (0..12).map(|_| backoff.next("a", Some(1))).collect();
         assert!(waits[0] <= FIRST.mul_f64(1.25) && waits[0] >= FIRST.mul_f64(0.75));
         assert!(waits[4] > waits[0] * 4);
         assert!(waits.iter().all(|wait| *wait <= LONGEST.mul_f64(1.25)));
         backoff.forget("a");
-        assert!(backoff.next("a") <= FIRST.mul_f64(1.25));
+        assert!(backoff.next("a", Some(1)) <= FIRST.mul_f64(1.25));
+    }
+
+    #[test]
+    fn only_a_change_by_the_user_or_a_success_cuts_a_wait_short() {
+        let backoff = Backoff::default();
+        for _ in 0..8 {
+            backoff.next("a", Some(1));
+        }
+        assert!(backoff.left("a", Some(1)).is_some());
+        assert!(backoff.left("a", Some(2)).is_none());
+        assert!(backoff.left("b", Some(1)).is_none());
+        backoff.forget("a");
+        assert!(backoff.left("a", Some(1)).is_none());
     }
 }

@@ -48,6 +48,9 @@ pub(crate) async fn reconcile(object: Arc<Guarded>, ctx: Arc<Context>) -> Result
         ctx.running.forget(cached.metadata.uid.as_deref().unwrap_or_default());
         return Ok(Action::await_change());
     }
+    if let Some(left) = ctx.backoff.left(&key, cached.metadata.generation) {
+        return Ok(Action::requeue(left));
+    }
     ctx.metrics.reconciling.inc();
     let result = look_and_advance(cached, &ctx).await;
     ctx.metrics.reconciling.dec();
@@ -67,7 +70,7 @@ pub(crate) fn on_error(object: Arc<Guarded>, error: &Error, ctx: Arc<Context>) -
         tracing::debug!("{error}");
         return Action::requeue(Duration::from_millis(20));
     }
-    let wait = ctx.backoff.next(&key(cached));
+    let wait = ctx.backoff.next(&key(cached), cached.metadata.generation);
     tracing::warn!(retry_in = ?wait, "{error}");
     Action::requeue(wait)
 }

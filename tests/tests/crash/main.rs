@@ -30,7 +30,8 @@ async fn no_fault_repeats_or_skips_a_hook() -> Result<()> {
     }
     let kills: usize = results.iter().map(sweep::Outcome::kills).sum();
     let violations: usize = results.iter().map(|result| result.violations.len()).sum();
-    println!("\nkill points {kills}, violations {violations}");
+    println!("\n{}", sweep::table(&results));
+    println!("kill points {kills}, violations {violations}");
     assert_eq!(violations, 0, "each is listed above");
     if only.is_empty() {
         architecture::compare("crash", &sweep::table(&results))?;

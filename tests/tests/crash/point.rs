@@ -1,7 +1,8 @@
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use e2e::{Controller, Namespace, Proxied, condition, kwok};
+use anyhow::{Context, Result, ensure};
+use api::ReleaseLifecycle;
+use e2e::{Controller, Namespace, Proxied, condition, kwok, message};
 use testkit::proxy::{Fault, When};
 
 use crate::{
@@ -139,14 +140,16 @@ impl Run {
     }
 
     async fn until_ready(&self, scenario: Scenario, controller: &Controller) -> Result<()> {
-        let revision = Some(scenario.revision());
-        self.namespace
-            .wait(RELEASE, controller, "Ready", |release| {
-                let status = release.status.as_ref();
-                condition(release, "Ready").is_some_and(|ready| ready.status == "True")
-                    && status.is_some_and(|status| status.revision == revision)
-            })
-            .await?;
+        let is_ready = |release: &ReleaseLifecycle| {
+            let revision = release.status.as_ref().and_then(|status| status.revision);
+            condition(release, "Ready").is_some_and(|ready| ready.status == "True")
+                && revision == Some(scenario.revision())
+        };
+        let ended = |release: &ReleaseLifecycle| {
+            is_ready(release) || condition(release, "Stalled").is_some()
+        };
+        let release = self.namespace.wait(RELEASE, controller, "Ready", ended).await?;
+        ensure!(is_ready(&release), "the release failed: {}", message(&release));
         Ok(())
     }
 

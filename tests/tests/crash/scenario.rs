@@ -21,6 +21,13 @@ pub(crate) enum Scenario {
 }
 
 impl Scenario {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Install => "install",
+            Self::Upgrade => "upgrade",
+        }
+    }
+
     pub(crate) fn revision(self) -> i32 {
         match self {
             Self::Install => 1,

@@ -183,7 +183,7 @@ struct Progress {
 impl Progress {
     fn new(sweep: Sweep) -> Self {
         let outcome = Outcome {
-            title: format!("{:?}, {}", sweep.scenario, sweep.title).to_lowercase(),
+            title: format!("{}, {}", sweep.scenario.name(), sweep.title),
             at: match sweep.points {
                 Points::Until { first, step } => format!("{first}, {}, … to the end", first + step),
                 Points::Each(all) => {

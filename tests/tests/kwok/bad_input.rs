@@ -126,16 +126,16 @@ fn out_of_reach() -> Vec<Case> {
             "kind",
             of("example.com/v1", "Widget"),
             &[
-                "Widget/a: the cluster does not know kind Widget of apiVersion example.com/v1",
-                "install its CustomResourceDefinition first",
+                "Widget/a: the cluster does not know kind \"Widget\" of apiVersion \"example.com/v1\"",
+                "install the CustomResourceDefinition first",
             ],
         ),
         case(
             "version",
             of("apps/v1beta1", "Deployment").hook("post-install"),
             &[
-                "Deployment/a: the cluster does not know kind Deployment of apiVersion apps/v1beta1",
-                "correct it",
+                "Deployment/a: the cluster does not know kind \"Deployment\" of apiVersion \"apps/v1beta1\"",
+                "correct them",
             ],
         ),
         case(
@@ -150,8 +150,7 @@ fn out_of_reach() -> Vec<Case> {
             "cluster-wide",
             of("v1", "Namespace"),
             &[
-                "get Namespace/a: ",
-                "cannot get resource \"namespaces\"",
+                "ServiceAccount/deployer may not get, create, patch namespaces, which Namespace/a needs",
                 "bind the ClusterRole releaselifecycle-deployer",
             ],
         ),

@@ -168,6 +168,18 @@ fn started_before_the_previous_was_complete() {
 }
 
 #[test]
+fn a_read_shows_that_the_previous_was_complete() {
+    let mut log = good();
+    // What the Job controller writes is logged without bodies.
+    let object = std::mem::take(&mut log.lines[2]["responseObject"]);
+    log.check(&["a", "b"], &[Kind::StartedEarly, Kind::DeletedRunning]);
+    log.lines[3]["verb"] = "get".into();
+    log.lines[3]["objectRef"]["name"] = "a".into();
+    log.lines[3]["responseObject"] = object;
+    log.check(&["a", "b"], &[]);
+}
+
+#[test]
 fn resource_versions_order_what_times_do_not() {
     let mut log = good();
     // The Job controller's own request was answered late: the operator was faster.

@@ -118,5 +118,13 @@ async fn what_keeps_a_hook_from_running_is_named_at_once() -> Result<()> {
         "{text}"
     );
     assert!(text.contains("pod hook-") && text.contains(" until "), "{text}");
+
+    // When its time runs out, that is said, too.
+    let hook = job("late").hook("pre-install").unschedulable();
+    namespace.release("late", &[hook], json!({"timeout": "2s"})).await?;
+    let release = namespace.wait_stalled("late", &controller).await?;
+    let text = message(&release);
+    assert!(text.contains("Job/late did not end within 2 s and was stopped"), "{text}");
+    assert!(text.contains("it waited for pod late-"), "{text}");
     Ok(())
 }

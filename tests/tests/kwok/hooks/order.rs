@@ -121,10 +121,10 @@ async fn post_hooks_begin_once_the_objects_are_ready() -> Result<()> {
     namespace.release("shop", &objects, json!({})).await?;
     let release = namespace
         .wait("shop", &controller, "waiting for web", |release| {
-            message(release).contains("waiting for Deployment/web: ")
+            message(release).contains(" for the release's objects to be ready: Deployment/web: ")
         })
         .await?;
-    assert!(message(&release).contains(" until "), "{}", message(&release));
+    assert!(message(&release).starts_with("install: waiting until "), "{}", message(&release));
     assert_eq!(namespace.object("Job", "after").await?, None);
     // Somebody mends what keeps it from being ready.
     let patch = r#"[{"op": "remove", "path": "/spec/template/spec/nodeSelector"}]"#;
