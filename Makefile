@@ -14,7 +14,7 @@ lint: ## what CI refuses: format, clippy, documentation, dependencies
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items --quiet
 
 test: ## everything, on clusters of its own
-	$(CARGO) test --workspace
+	RUST_TEST_THREADS=4 $(CARGO) test --workspace
 
 demo: ## an install and an upgrade on a real cluster, the controller killed in the middle
 	@$(XTASK) demo

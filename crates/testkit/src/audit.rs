@@ -2,7 +2,7 @@
 //!
 //! Expects `--audit-log-mode=blocking`, JSON lines, the stage `ResponseComplete`, and the level
 //! `RequestResponse` for Jobs, Pods and group `releaselifecycle.dev`. What is logged with less is
-//! read too, but [`judge`] sees no bodies there; the level `Request` for the verb `delete` of all
+//! read too, but [`judge()`] sees no bodies there; the level `Request` for the verb `delete` of all
 //! resources shows it every DELETE's precondition, and no Secret's content.
 //!
 //! - this file: reading the log into [`Event`]s
