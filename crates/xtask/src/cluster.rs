@@ -113,8 +113,10 @@ pub(crate) fn down(args: &Down) -> anyhow::Result<()> {
         return Ok(());
     }
     let dir = args.which.dir()?;
+    let ran = Cluster::attach(&dir).is_some();
     cluster::stop(&dir)?;
-    eprintln!("No cluster runs in {}.", dir.display());
+    let said = if ran { "The cluster was stopped" } else { "No cluster ran" };
+    eprintln!("{said} in {}.", dir.display());
     Ok(())
 }
 
