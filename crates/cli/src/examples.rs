@@ -169,12 +169,13 @@ fn what_is_waited_for_stands_below_the_step_that_waits() {
     );
     let ready = upgrade(
         "Ready",
-        "upgrade: waiting for the release's objects to be ready: waiting for Deployment/shop",
+        "upgrade: waiting until 2026-11-22T11:05:00Z for the release's objects to be ready: \
+         Deployment/shop: 0 of 1",
         |status| status["operation"]["deadline"] = json!("2026-11-22T11:05:00Z"),
     );
     let text = timeline::render(&ready, at("11:03:00"), Look::PLAIN);
     let expected =
-        "  ● waiting until they are ready, until 11:05:00Z\n      waiting for Deployment/shop\n  ○";
+        "  ● waiting until they are ready, until 11:05:00Z\n      Deployment/shop: 0 of 1\n  ○";
     assert!(text.contains(expected), "{text}");
 }
 
