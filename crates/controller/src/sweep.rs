@@ -94,13 +94,12 @@ async fn sweep_one(release: &Release<'_>, held: &HeldObject) -> Result<Swept, Ap
         return Ok(Swept::Forget);
     }
     let journal = release.journal();
-    let present = journal.as_ref().and_then(|journal| {
-        let cursor = journal.operation.hook.as_ref()?;
-        Some((format!("{}/{}/{}", journal.operation.id, cursor.index, cursor.attempt), cursor))
-    });
-    let is_present = present.is_some_and(|(run, cursor)| {
-        annotation(names::RUN_ANNOTATION) == Some(&run)
-            && cursor.uid.as_ref().is_none_or(|uid| *uid == held.uid)
+    let is_present = journal.is_some_and(|journal| {
+        let uid = journal.operation.hook.as_ref().and_then(|cursor| cursor.uid.as_ref());
+        let run = journal.present_run();
+        run.is_some()
+            && run.as_deref() == annotation(names::RUN_ANNOTATION)
+            && uid.is_none_or(|uid| *uid == held.uid)
     });
     if is_present {
         return Ok(Swept::Keep);

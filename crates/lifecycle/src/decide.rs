@@ -324,12 +324,8 @@ fn close(journal: Journal) -> Step {
     Step::go(journal, Some(Effect::Close { deployed }))
 }
 
-fn done(mut journal: Journal, now: Timestamp) -> Step {
-    journal.operation.phase = Phase::Done;
-    journal.operation.completed_at = Some(now);
-    journal.operation.hook = None;
-    journal.operation.deadline = None;
-    Step::go(journal, None)
+fn done(journal: Journal, now: Timestamp) -> Step {
+    Step::go(journal.ended(now), None)
 }
 
 /// The first few, since status is small.

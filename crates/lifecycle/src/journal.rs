@@ -5,7 +5,11 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{event::Event, hooks::HookEvent, plan::Plan};
+use crate::{
+    event::Event,
+    hooks::HookEvent,
+    plan::{Plan, run_id},
+};
 
 /// What a failure's message is cut to.
 const MESSAGE_BYTES: usize = 1024;
@@ -212,11 +216,22 @@ impl Journal {
     pub fn abandon(&self, failure: Failure, now: Timestamp) -> Self {
         let mut journal = self.clone();
         journal.operation.failure = Some(failure);
-        journal.operation.phase = Phase::Done;
-        journal.operation.completed_at = Some(now);
-        journal.operation.hook = None;
-        journal.operation.deadline = None;
-        journal
+        journal.ended(now)
+    }
+
+    /// The journal of the operation at its end.
+    pub(crate) fn ended(mut self, now: Timestamp) -> Self {
+        self.operation.phase = Phase::Done;
+        self.operation.completed_at = Some(now);
+        self.operation.hook = None;
+        self.operation.deadline = None;
+        self
+    }
+
+    /// The run id of the attempt at which the operation stands, if it stands at a hook.
+    pub fn present_run(&self) -> Option<String> {
+        let cursor = self.operation.hook.as_ref()?;
+        Some(run_id(&self.operation.id, cursor.index, cursor.attempt))
     }
 
     /// Whether the operation has ended.

@@ -153,7 +153,7 @@ impl PlannedHook {
 impl Plan {
     /// The run id of `attempt` of the hook at `index`.
     pub fn run_id(&self, index: usize, attempt: i32) -> String {
-        format!("{}/{index}/{attempt}", self.operation)
+        run_id(&self.operation, index, attempt)
     }
 
     /// The indices of the hooks of `event`.
@@ -189,6 +189,11 @@ impl Plan {
         }
         Ok((plan, digest(bytes)))
     }
+}
+
+/// Names one attempt at one hook of one operation.
+pub(crate) fn run_id(operation: &str, index: usize, attempt: i32) -> String {
+    format!("{operation}/{index}/{attempt}")
 }
 
 /// The hooks of `event` in `desired`, expanded to one entry per hook and event, in running order.
