@@ -88,7 +88,13 @@ impl Turn<'_> {
     async fn create_hook(&self, index: usize, attempt: i32) -> Result<Observation, Error> {
         let hook = self.hook(index);
         let body = hook_object::build(self.plan, index, attempt, hook, &self.release.namespace);
-        match self.release.tenant.create(&self.plan.object(index, attempt), &body).await {
+        let (tenant, object) = (&self.release.tenant, self.plan.object(index, attempt));
+        let made = match hook.kind() {
+            // What is applied later on has to be applied from the first: fields have owners.
+            HookKind::Crd => tenant.apply(&object, &body).await,
+            HookKind::Job | HookKind::Pod | HookKind::Other => tenant.create(&object, &body).await,
+        };
+        match made {
             Ok(object) => self.seen(hook, &object).await,
             Err(ApiError { cause: Cause::AlreadyExists, .. }) => self.look().await,
             // A CRD hook before it has brought the kind, which is served a moment later.

@@ -22,6 +22,8 @@ pub use wishes::{Deletion, OnTimeout, Wishes};
 
 /// How often what no watch reports is looked at again.
 const POLL: SignedDuration = SignedDuration::from_secs(1);
+/// How often that is looked at once it takes longer than it should.
+const POLL_STALLED: SignedDuration = SignedDuration::from_secs(5);
 /// How often what a watch reports is looked at all the same: an event may be lost.
 const POLL_WATCHED: SignedDuration = SignedDuration::from_mins(1);
 
@@ -398,7 +400,10 @@ impl<'a> Turn<'a> {
                     journal.operation.skip.get_or_insert(why);
                     return self.with(&journal).enter(Phase::PostHooks);
                 }
-                Step::stall(journal, self.now, Failure::new("DeletionTimeout", text))
+                let failure = Failure::new("DeletionTimeout", text);
+                // No watch reports what goes in the end.
+                let wake_at = Some(after(self.now, POLL_STALLED));
+                Step { wake_at, ..Step::stall(journal, self.now, failure) }
             }
             Observation::Remaining { waiting, .. } => {
                 let wake_at = self.deletion_deadline().min(after(self.now, POLL));
