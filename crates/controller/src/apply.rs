@@ -103,6 +103,9 @@ async fn apply_one(
             // Both: with the resourceVersion alone, an object that was removed comes back to life.
             body["metadata"]["uid"] = seen.uid;
             body["metadata"]["resourceVersion"] = seen.resource_version;
+        } else if !release.ctx.lease.is_held() {
+            // Nothing but the lease keeps a process that was paused from making it late.
+            return Err(ApplyError::Error(Error::Outrun));
         }
         match release.tenant.apply(object, &body).await {
             Ok(applied) => return Ok(applied),

@@ -61,6 +61,10 @@ impl Turn<'_> {
     async fn create_hook(&self, index: usize, attempt: i32) -> Result<Observation, Error> {
         let hook = self.hook(index);
         let body = hook_object::build(self.plan, index, attempt, hook, &self.release.namespace);
+        // What cannot be held back has no other fence.
+        if !hook_object::can_be_held(hook) && !self.release.ctx.lease.is_held() {
+            return Err(Error::Outrun);
+        }
         match self.release.tenant.create(&hook.object, &body).await {
             Ok(object) => self.seen(hook, &object).await,
             Err(ApiError { cause: Cause::AlreadyExists, .. }) => self.look().await,
