@@ -5,4 +5,5 @@ mod examples;
 mod helm;
 mod hooks;
 mod lifecycle;
+mod replicas;
 mod status;

@@ -195,11 +195,21 @@ mod tests {
     }
 
     #[test]
-    fn no_two_lead_at_the_same_time() {
-        // It counts from its request, another one from what came of that: never before.
-        assert!(RENEW_DEADLINE < DURATION);
-        let renewed = acquired(None, ME, Timestamp::UNIX_EPOCH);
-        assert_eq!(renewed.lease_duration_seconds, Some(15));
+    fn a_leader_has_given_up_before_another_one_takes_over() {
+        let lease = acquired(None, ME, Timestamp::UNIX_EPOCH);
+        let (renewed, end) = (Instant::now(), secs(60.0));
+        // Another one sees a renewal after its request was sent, never before.
+        for delay in [0.0, 1.0, 5.0] {
+            let since = renewed + secs(delay);
+            let (mut now, step) = (since, secs(0.25));
+            let other = |now| decide(&Seen { spec: Some(&lease), since, renewed: None }, now, "b");
+            while other(now) != Decision::Acquire && now < renewed + end {
+                now += step;
+            }
+            let leader = Seen { spec: Some(&lease), since: renewed, renewed: Some(renewed) };
+            assert_eq!(decide(&leader, now, ME), Decision::Lost(Loss::Overdue));
+            assert!(now >= renewed + DURATION, "or it may still make objects");
+        }
     }
 
     #[test]

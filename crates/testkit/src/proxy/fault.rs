@@ -83,6 +83,8 @@ pub enum Counted {
     Writes,
     /// POSTs that store something.
     Creates,
+    /// GETs of the object whose path ends so.
+    Gets(&'static str),
     /// All.
     All,
 }
@@ -93,6 +95,7 @@ impl Counted {
             Self::NonWatch => !request.is_watch(),
             Self::Writes => request.is_write(),
             Self::Creates => request.is_write() && request.method == Method::POST,
+            Self::Gets(end) => request.method == Method::GET && request.path.ends_with(end),
             Self::All => true,
         }
     }
