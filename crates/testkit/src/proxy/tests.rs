@@ -280,10 +280,10 @@ async fn loses_answers_and_repeats_posts() {
     assert_eq!(stub.send(Method::PUT, "/a", "x").await, None);
     assert_eq!(stub.forwarded(), ["GET /a", "PUT /a"]);
 
-    stub.proxy.arm_counting(Fault::LoseAnswer { every: 1 }, Counted::Gets("/b")).unwrap();
-    assert!(stub.send(Method::GET, "/a", "").await.is_some());
+    stub.proxy.arm_counting(Fault::LoseAnswer { every: 1 }, Counted::Of("GET", "/b")).unwrap();
+    assert!(stub.send(Method::GET, "/a?x=/b", "").await.is_some());
     assert!(stub.send(Method::PUT, "/b", "x").await.is_some());
-    assert_eq!(stub.send(Method::GET, "/b", "").await, None);
+    assert_eq!(stub.send(Method::GET, "/b?x=y", "").await, None);
     stub.forwarded();
 
     stub.proxy.arm(Fault::Duplicate { every: 1 }).unwrap();
