@@ -16,8 +16,9 @@ use testkit::programs;
 use crate::target;
 
 /// Who a controller is unless its arguments say. One that follows a killed one is the same, as a
-/// container that is restarted in its Pod, and goes on at once.
-const IDENTITY: &str = "e2e";
+/// container that is restarted in its Pod, and goes on at once. Nobody waits for its lease, which is
+/// so long that a machine that is busy with something else for a while does not end it.
+const ALONE: [&str; 4] = ["--identity", "e2e", "--lease-seconds", "120"];
 
 /// The real controller as a process of its own, serving one namespace.
 pub struct Controller {
@@ -51,7 +52,7 @@ impl Controller {
     pub fn launch(path: &Path, kubeconfig: &Path, namespace: &str, args: &[&str]) -> Result<Self> {
         let (own, log) = match args {
             ["--identity", identity, ..] => (None, format!("{namespace}-{identity}.log")),
-            _ => (Some(["--identity", IDENTITY]), format!("{namespace}.log")),
+            _ => (Some(ALONE), format!("{namespace}.log")),
         };
         let log = target().join("tmp/controllers").join(log);
         fs::create_dir_all(log.parent().unwrap_or(Path::new(".")))?;

@@ -50,6 +50,10 @@ pub(crate) struct Args {
     #[arg(long, env = "RELEASELIFECYCLE_IDENTITY", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) identity: Option<String>,
 
+    /// So many seconds without a renewal end the lease; a leader gives it up after two thirds of them
+    #[arg(long, env = "RELEASELIFECYCLE_LEASE_SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u16).range(5..=3600))]
+    pub(crate) lease_seconds: u16,
+
     /// Lead without a lease: only where there can never be a second replica
     #[arg(long, env = "RELEASELIFECYCLE_NO_LEADER_ELECTION")]
     pub(crate) no_leader_election: bool,

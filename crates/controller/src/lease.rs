@@ -23,13 +23,6 @@ use crate::args::Args;
 
 pub(crate) use election::{Election, ElectionError};
 
-/// How long the lease is held after a renewal, unless it is released.
-const DURATION: Duration = Duration::from_secs(15);
-/// A leader that could not renew for so long gives up: before another one may take over.
-const RENEW_DEADLINE: Duration = Duration::from_secs(10);
-/// Between one renewal, or one failed attempt, and the next.
-const RETRY: Duration = Duration::from_secs(2);
-
 /// Its default name; that of an operator which serves one namespace ends with this namespace.
 const NAME: &str = "releaselifecycle-controller";
 /// Tells that the operator runs in a Pod as this Pod's ServiceAccount.
@@ -84,9 +77,9 @@ impl Lease {
         self.tenure().epoch
     }
 
-    /// It was acquired or renewed by a request that was sent at `start`.
-    fn renewed(&self, start: Instant, epoch: i32) {
-        *self.tenure() = Tenure { held: Held::Until(start + DURATION), epoch };
+    /// It was acquired or renewed, and is held until then.
+    fn renewed(&self, end: Instant, epoch: i32) {
+        *self.tenure() = Tenure { held: Held::Until(end), epoch };
     }
 
     /// It was lost, or is about to be released.
@@ -99,12 +92,34 @@ impl Lease {
     }
 }
 
-/// Which lease, and by whom it is held.
-#[derive(Debug, PartialEq, Eq)]
+/// How long things take; in seconds, 15, 10, 2 and 4 by default.
+#[derive(Clone, Copy)]
+struct Timing {
+    /// The lease is held for so long after a renewal, unless it is released.
+    duration: Duration,
+    /// A leader that could not renew for so long gives up: before another one may take over.
+    renew_deadline: Duration,
+    /// Between one renewal, or one failed attempt, and the next.
+    retry: Duration,
+    /// So long one request may take, so that there is time for a second one before the deadline.
+    request: Duration,
+}
+
+impl Timing {
+    fn new(duration: Duration) -> Self {
+        let parts = |fifteenths| duration * fifteenths / 15;
+        // SIGTERM waits for one, too.
+        let request = parts(4).min(Duration::from_secs(10));
+        Self { duration, renew_deadline: parts(10), retry: parts(2), request }
+    }
+}
+
+/// Which lease, by whom it is held, and for how long.
 pub(crate) struct Candidacy {
     pub(crate) namespace: String,
     pub(crate) name: String,
     pub(crate) identity: String,
+    timing: Timing,
 }
 
 impl Candidacy {
@@ -124,6 +139,7 @@ impl Candidacy {
             namespace: namespace.to_owned(),
             name: args.lease_name.clone().unwrap_or_else(name),
             identity: args.identity.clone().unwrap_or_else(identity),
+            timing: Timing::new(Duration::from_secs(args.lease_seconds.into())),
         }
     }
 }
@@ -172,6 +188,19 @@ mod tests {
     }
 
     #[test]
+    fn there_is_time_for_a_second_attempt_and_then_to_end() {
+        for seconds in [5, 15, 16, 3600] {
+            let Timing { duration, renew_deadline, retry, request } =
+                Timing::new(Duration::from_secs(seconds));
+            assert!(retry.mul_f64(1.25) + request + request / 2 < renew_deadline);
+            assert!(renew_deadline + request < duration);
+        }
+        let timing = Timing::new(Duration::from_secs(15));
+        assert_eq!(timing.renew_deadline, Duration::from_secs(10));
+        assert_eq!(timing.retry, Duration::from_secs(2));
+    }
+
+    #[test]
     fn an_identity_names_the_process() {
         assert_eq!(identity(), identity());
         assert!(identity().ends_with(&format!("_{}", process::id())));
@@ -179,16 +208,15 @@ mod tests {
     }
 
     #[test]
-    fn it_is_held_until_its_duration_has_passed_since_the_request_was_sent() {
+    fn it_is_held_until_its_end_is_there() {
         let lease = Lease::new();
         assert!(!lease.is_held());
-        lease.renewed(Instant::now(), 7);
+        lease.renewed(Instant::now() + Duration::from_secs(15), 7);
         assert!(lease.is_held());
         assert_eq!(lease.epoch(), 7);
         lease.end();
         assert!(!lease.is_held());
-        let past = Instant::now().checked_sub(DURATION).unwrap();
-        lease.renewed(past, 7);
+        lease.renewed(Instant::now(), 7);
         assert!(!lease.is_held());
         assert!(Lease::always().is_held());
     }

@@ -116,14 +116,16 @@ impl Run {
     /// Up to where the operation that is struck begins: its controller, and the one that stands by.
     async fn begin(&self) -> Result<(Controller, Option<Controller>)> {
         Scenario::Install.ask(&self.namespace).await?;
-        let controller = self.proxied.controller()?;
+        let deposed = matches!(self.point.strike, Strike::Deposed(_));
+        let controller =
+            if deposed { self.proxied.replica("first")? } else { self.proxied.controller()? };
         if self.point.scenario == Scenario::Upgrade {
             self.until_ready(Scenario::Install, &controller).await?;
             // Its last request.
             self.namespace.wait_event(Scenario::Install.last_event()).await?;
         }
         let mut standby = None;
-        if let Strike::Deposed(_) = self.point.strike {
+        if deposed {
             let replica = self.namespace.replica("standby")?;
             replica.wait_standing_by()?;
             standby = Some(replica);

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::{api::coordination::v1::LeaseSpec, apimachinery::pkg::apis::meta::v1::MicroTime};
 use thiserror::Error;
 
-use super::{DURATION, RENEW_DEADLINE};
+use super::Timing;
 
 /// The lease as it was seen last.
 pub(super) struct Seen<'a> {
@@ -35,21 +35,24 @@ pub(super) enum Decision {
 pub(crate) enum Loss {
     #[error("{0} holds it now")]
     Taken(String),
-    #[error("it was not renewed for {} s", RENEW_DEADLINE.as_secs())]
-    Overdue,
+    #[error("it was not renewed for {} s", .0.as_secs())]
+    Overdue(Duration),
 }
 
 /// The clocks of other machines are not asked: what counts is for how long the lease was seen
 /// unchanged by our own monotonic one.
-pub(super) fn decide(seen: &Seen<'_>, now: Instant, me: &str) -> Decision {
+pub(super) fn decide(seen: &Seen<'_>, timing: &Timing, now: Instant, me: &str) -> Decision {
+    let deadline = timing.renew_deadline;
     let other = seen.spec.and_then(holder).filter(|holder| *holder != me);
     match (seen.renewed, other) {
         (Some(_), Some(other)) => Decision::Lost(Loss::Taken(other.to_owned())),
-        (Some(renewed), None) if now >= renewed + RENEW_DEADLINE => Decision::Lost(Loss::Overdue),
+        (Some(renewed), None) if now >= renewed + deadline => {
+            Decision::Lost(Loss::Overdue(deadline))
+        }
         (Some(_), None) => Decision::Renew,
         (None, None) => Decision::Acquire,
         (None, Some(_)) => {
-            let end = seen.since + duration(seen.spec);
+            let end = seen.since + duration(seen.spec).unwrap_or(timing.duration);
             if now >= end { Decision::Acquire } else { Decision::WaitUntil(end) }
         }
     }
@@ -60,20 +63,24 @@ pub(super) fn holder(spec: &LeaseSpec) -> Option<&str> {
     spec.holder_identity.as_deref().filter(|holder| !holder.is_empty())
 }
 
-/// What its holder asked for, which may be another version of the operator.
-fn duration(spec: Option<&LeaseSpec>) -> Duration {
-    let seconds = spec.and_then(|spec| spec.lease_duration_seconds);
-    let seconds = seconds.and_then(|seconds| u64::try_from(seconds).ok());
-    seconds.filter(|seconds| *seconds > 0).map_or(DURATION, Duration::from_secs)
+/// What its holder asked for, who may have been started with other flags.
+fn duration(spec: Option<&LeaseSpec>) -> Option<Duration> {
+    let seconds = u64::try_from(spec?.lease_duration_seconds?).ok()?;
+    (seconds > 0).then(|| Duration::from_secs(seconds))
 }
 
 /// The lease as held by `me`. Each process that acquires it is a transition, even one with the
 /// identity of the last: it is another one that acts.
-pub(super) fn acquired(seen: Option<&LeaseSpec>, me: &str, now: Timestamp) -> LeaseSpec {
+pub(super) fn acquired(
+    seen: Option<&LeaseSpec>,
+    timing: &Timing,
+    now: Timestamp,
+    me: &str,
+) -> LeaseSpec {
     let transitions = seen.map(|seen| seen.lease_transitions.unwrap_or(0).saturating_add(1));
     LeaseSpec {
         holder_identity: Some(me.to_owned()),
-        lease_duration_seconds: i32::try_from(DURATION.as_secs()).ok(),
+        lease_duration_seconds: i32::try_from(timing.duration.as_secs()).ok(),
         acquire_time: Some(MicroTime(now)),
         renew_time: Some(MicroTime(now)),
         lease_transitions: Some(transitions.unwrap_or(0)),
@@ -82,8 +89,14 @@ pub(super) fn acquired(seen: Option<&LeaseSpec>, me: &str, now: Timestamp) -> Le
 }
 
 /// The lease as still held by `me`, also where somebody removed or cleared it.
-pub(super) fn renewed(seen: Option<&LeaseSpec>, me: &str, epoch: i32, now: Timestamp) -> LeaseSpec {
-    let fresh = acquired(seen, me, now);
+pub(super) fn renewed(
+    seen: Option<&LeaseSpec>,
+    timing: &Timing,
+    now: Timestamp,
+    me: &str,
+    epoch: i32,
+) -> LeaseSpec {
+    let fresh = acquired(seen, timing, now, me);
     let acquire_time = seen.and_then(|seen| seen.acquire_time.clone());
     let transitions = seen.and_then(|seen| seen.lease_transitions);
     LeaseSpec {
@@ -110,6 +123,10 @@ mod tests {
 
     const ME: &str = "me";
 
+    fn timing() -> Timing {
+        Timing::new(Duration::from_secs(15))
+    }
+
     fn held_by(holder: &str) -> LeaseSpec {
         LeaseSpec {
             lease_duration_seconds: Some(15),
@@ -123,7 +140,7 @@ mod tests {
     fn after(after: Duration, spec: Option<&LeaseSpec>, leads: bool) -> (Instant, Decision) {
         let since = Instant::now();
         let seen = Seen { spec, since, renewed: leads.then_some(since) };
-        (since, decide(&seen, since + after, ME))
+        (since, decide(&seen, &timing(), since + after, ME))
     }
 
     fn secs(seconds: f64) -> Duration {
@@ -183,7 +200,7 @@ mod tests {
             }
             for waited in [10.0, 14.0, 3600.0] {
                 let (_, decision) = after(secs(waited), spec.as_ref(), true);
-                assert_eq!(decision, Decision::Lost(Loss::Overdue), "{waited} s");
+                assert_eq!(decision, Decision::Lost(Loss::Overdue(secs(10.0))), "{waited} s");
             }
         }
     }
@@ -196,38 +213,41 @@ mod tests {
 
     #[test]
     fn a_leader_has_given_up_before_another_one_takes_over() {
-        let lease = acquired(None, ME, Timestamp::UNIX_EPOCH);
+        let (lease, timing) = (acquired(None, &timing(), Timestamp::UNIX_EPOCH, ME), timing());
         let (renewed, end) = (Instant::now(), secs(60.0));
         // Another one sees a renewal after its request was sent, never before.
         for delay in [0.0, 1.0, 5.0] {
             let since = renewed + secs(delay);
             let (mut now, step) = (since, secs(0.25));
-            let other = |now| decide(&Seen { spec: Some(&lease), since, renewed: None }, now, "b");
+            let standby = Seen { spec: Some(&lease), since, renewed: None };
+            let other = |now| decide(&standby, &timing, now, "b");
             while other(now) != Decision::Acquire && now < renewed + end {
                 now += step;
             }
             let leader = Seen { spec: Some(&lease), since: renewed, renewed: Some(renewed) };
-            assert_eq!(decide(&leader, now, ME), Decision::Lost(Loss::Overdue));
-            assert!(now >= renewed + DURATION, "or it may still make objects");
+            let lost = Decision::Lost(Loss::Overdue(timing.renew_deadline));
+            assert_eq!(decide(&leader, &timing, now, ME), lost);
+            assert!(now >= renewed + timing.duration, "or it may still make objects");
         }
     }
 
     #[test]
     fn every_acquisition_is_a_transition_and_no_renewal_is() {
         let (first, then) = (Timestamp::UNIX_EPOCH, "2026-01-01T00:00:00Z".parse().unwrap());
-        let made = acquired(None, ME, first);
+        let timing = &timing();
+        let made = acquired(None, timing, first, ME);
         assert_eq!(made.lease_transitions, Some(0));
-        let kept = renewed(Some(&made), ME, 0, then);
+        let kept = renewed(Some(&made), timing, then, ME, 0);
         assert_eq!(kept.lease_transitions, Some(0));
         assert_eq!(kept.acquire_time, Some(MicroTime(first)));
         assert_eq!(kept.renew_time, Some(MicroTime(then)));
         let free = released(&kept, then);
         assert_eq!((holder(&free), free.lease_transitions), (None, Some(0)));
-        let next = acquired(Some(&free), "other", then);
+        let next = acquired(Some(&free), timing, then, "other");
         assert_eq!(next.lease_transitions, Some(1));
         assert_eq!(next.acquire_time, Some(MicroTime(then)));
-        assert_eq!(acquired(Some(&next), "other", then).lease_transitions, Some(2));
+        assert_eq!(acquired(Some(&next), timing, then, "other").lease_transitions, Some(2));
         // Somebody removed it under our hands.
-        assert_eq!(renewed(None, ME, 5, then).lease_transitions, Some(5));
+        assert_eq!(renewed(None, timing, then, ME, 5).lease_transitions, Some(5));
     }
 }

@@ -18,7 +18,7 @@ use thiserror::Error;
 use tokio::time::{sleep, sleep_until, timeout, timeout_at};
 
 use super::{
-    Candidacy, Lease, RENEW_DEADLINE, RETRY,
+    Candidacy, Lease,
     decide::{self, Decision, Loss, Seen, decide},
 };
 use crate::{
@@ -27,8 +27,6 @@ use crate::{
     metrics::Metrics,
 };
 
-/// So long one request may take, so that there is time for a second one before the lease is lost.
-const REQUEST: Duration = Duration::from_secs(4);
 /// A watch that died silently is noticed after this many seconds. Until then the lease looks
 /// expired, and the attempt to take it shows that it is not.
 const WATCH_TIMEOUT: u32 = 60;
@@ -100,7 +98,7 @@ impl Election {
             standing_by();
             let holder = self.holder().map(str::to_owned);
             if holder != leader {
-                let Candidacy { namespace, name, identity } = &self.candidacy;
+                let Candidacy { namespace, name, identity, .. } = &self.candidacy;
                 let holder = holder.as_deref().unwrap_or_default();
                 tracing::info!(
                     "standing by as {identity}: {holder} holds lease {namespace}/{name}"
@@ -122,7 +120,7 @@ impl Election {
             };
         }
         self.metrics.leader.set(1);
-        let Candidacy { namespace, name, identity } = &self.candidacy;
+        let Candidacy { namespace, name, identity, .. } = &self.candidacy;
         let epoch = self.lease.epoch();
         tracing::info!(epoch, "leading as {identity}, by lease {namespace}/{name}");
         Ok(())
@@ -132,13 +130,14 @@ impl Election {
     pub(crate) async fn keep(&mut self) -> ElectionError {
         let mut trouble = None;
         let loss = loop {
+            let deadline = self.candidacy.timing.renew_deadline;
             // Without one there is nothing to keep.
-            let Some(renewed) = self.renewed else { break Loss::Overdue };
-            let end = renewed + RENEW_DEADLINE;
+            let Some(renewed) = self.renewed else { break Loss::Overdue(deadline) };
+            let end = renewed + deadline;
             match timeout_at(end.into(), self.renew(&mut trouble)).await {
                 Ok(Ok(())) => trouble = None,
                 Ok(Err(loss)) => break loss,
-                Err(_) => break Loss::Overdue,
+                Err(_) => break Loss::Overdue(deadline),
             }
         };
         self.end();
@@ -151,10 +150,10 @@ impl Election {
     pub(crate) async fn release(&mut self) {
         let led = self.renewed.is_some();
         self.end();
-        let Candidacy { namespace, name, identity } = &self.candidacy;
+        let Candidacy { namespace, name, identity, .. } = &self.candidacy;
         let what = format!("lease {namespace}/{name}");
         let identity = identity.clone();
-        let released = timeout(REQUEST, async {
+        let released = timeout(self.candidacy.timing.request, async {
             // What was sent last may or may not have been carried out.
             self.look().await?;
             let Some(mut lease) = self.seen.clone() else { return Ok(false) };
@@ -175,13 +174,13 @@ impl Election {
 
     /// One renewal, with as many attempts as it takes.
     async fn renew(&mut self, trouble: &mut Option<String>) -> Result<(), Loss> {
-        let mut next = Instant::now() + pause();
+        let mut next = Instant::now() + self.pause();
         loop {
             sleep_until(next.into()).await;
             if let Decision::Lost(loss) = self.decide() {
                 return Err(loss);
             }
-            next = Instant::now() + pause();
+            next = Instant::now() + self.pause();
             let error = match self.write().await {
                 Ok(()) => return Ok(()),
                 Err(error) if is_outrun(&error) => match self.look().await {
@@ -208,7 +207,7 @@ impl Election {
             Cause::Refused { .. } => Err(ElectionError::Refused(error)),
             _ => {
                 tracing::warn!("{error}");
-                sleep(pause()).await;
+                sleep(self.pause()).await;
                 Ok(())
             }
         }
@@ -217,7 +216,7 @@ impl Election {
     fn decide(&self) -> Decision {
         let spec = self.seen.as_ref().and_then(|lease| lease.spec.as_ref());
         let seen = Seen { spec, since: self.since, renewed: self.renewed };
-        decide(&seen, Instant::now(), &self.candidacy.identity)
+        decide(&seen, &self.candidacy.timing, Instant::now(), &self.candidacy.identity)
     }
 
     fn holder(&self) -> Option<&str> {
@@ -242,11 +241,12 @@ impl Election {
     /// Acquires or renews it.
     async fn write(&mut self) -> Result<(), ApiError> {
         let start = Instant::now();
-        let (me, now) = (&*self.candidacy.identity, Timestamp::now());
+        let Candidacy { identity: me, timing, .. } = &self.candidacy;
+        let (now, end) = (Timestamp::now(), start + timing.duration);
         let seen = self.seen.as_ref().and_then(|lease| lease.spec.as_ref());
         let spec = match self.renewed {
-            Some(_) => decide::renewed(seen, me, self.lease.epoch(), now),
-            None => decide::acquired(seen, me, now),
+            Some(_) => decide::renewed(seen, timing, now, me, self.lease.epoch()),
+            None => decide::acquired(seen, timing, now, me),
         };
         let epoch = spec.lease_transitions.unwrap_or(0);
         let written = match self.seen.clone() {
@@ -259,7 +259,7 @@ impl Election {
         };
         self.observe(Some(written));
         self.renewed = Some(start);
-        self.lease.renewed(start, epoch);
+        self.lease.renewed(end, epoch);
         Ok(())
     }
 
@@ -295,11 +295,12 @@ impl Election {
     ) -> Result<T, ApiError> {
         let what = self.what(verb);
         let sent = call(&self.metrics, Access::Lease, what.clone(), request);
-        match timeout(REQUEST, sent).await {
+        let limit = self.candidacy.timing.request;
+        match timeout(limit, sent).await {
             Ok(answer) => answer,
             Err(_) => Err(ApiError {
                 what,
-                cause: Cause::Unavailable(format!("no answer within {} s", REQUEST.as_secs())),
+                cause: Cause::Unavailable(format!("no answer within {limit:?}")),
             }),
         }
     }
@@ -328,6 +329,11 @@ impl Election {
         self.metrics.leader.set(0);
     }
 
+    /// Not the same for all replicas.
+    fn pause(&self) -> Duration {
+        self.candidacy.timing.retry.mul_f64(jitter())
+    }
+
     fn what(&self, verb: &str) -> String {
         let Candidacy { namespace, name, .. } = &self.candidacy;
         format!("{verb} lease {namespace}/{name}")
@@ -350,9 +356,4 @@ fn cause(error: watcher::Error) -> Cause {
 
 fn params() -> PostParams {
     PostParams { field_manager: Some(STATUS_MANAGER.to_owned()), ..PostParams::default() }
-}
-
-/// Not the same for all replicas.
-fn pause() -> Duration {
-    RETRY.mul_f64(jitter())
 }

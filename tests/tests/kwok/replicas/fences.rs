@@ -69,9 +69,6 @@ async fn woken(prefix: &str, objects: &[Value], counted: Counted, n: usize) -> R
     proxied.proxy.arm_counting(stop, counted)?;
     namespace.release("shop", objects, json!({})).await?;
     proxied.proxy.wait_hit(Duration::from_mins(1)).await?;
-    for r in proxied.proxy.requests() {
-        println!("{} {}", r.method, r.path);
-    }
     let wrote = |asked: &Request| asked.is_write() && asked.path.contains("/configmaps");
     assert!(!proxied.proxy.requests().iter().any(wrote), "it was stopped too late");
 
@@ -81,9 +78,6 @@ async fn woken(prefix: &str, objects: &[Value], counted: Counted, n: usize) -> R
     proxied.proxy.resume();
     let status = a.end()?;
     assert_eq!(status.code(), Some(1), "{status}");
-    for r in proxied.proxy.requests() {
-        println!("{} {}", r.method, r.path);
-    }
     let asked = proxied.proxy.requests();
     let late = asked.iter().find(|asked| wrote(asked));
     assert!(late.is_none(), "it woke and asked for {late:?}");

@@ -38,11 +38,15 @@ fn seconds(then: Timestamp, now: Timestamp) -> f64 {
     now.duration_since(then).as_secs_f64()
 }
 
-/// A replica `a` that leads, and `b` that stands by.
-async fn pair(namespace: &Namespace) -> Result<(Controller, Controller)> {
-    let a = namespace.replica("a")?;
+/// A replica `a` that leads, and `b` that stands by, with these arguments.
+async fn pair(namespace: &Namespace, args: &[&str]) -> Result<(Controller, Controller)> {
+    let start = |identity| {
+        let args: Vec<_> = ["--identity", identity].iter().chain(args).copied().collect();
+        namespace.controller_with(&args)
+    };
+    let a = start("a")?;
     wait_leader(namespace, "a").await?;
-    let b = namespace.replica("b")?;
+    let b = start("b")?;
     b.wait_standing_by()?;
     Ok((a, b))
 }
