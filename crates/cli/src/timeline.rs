@@ -115,7 +115,9 @@ fn body(state: State<'_>, operation: &Operation, now: Timestamp, look: Look) -> 
 fn marked(mark: Mark, text: &str, look: Look) -> String {
     match mark {
         Mark::Pending => look.paint(Colour::Dim, &format!("○ {text}")).into_owned(),
-        Mark::NotReached | Mark::Skipped => look.paint(Colour::Dim, &format!("- {text}")).into_owned(),
+        Mark::NotReached | Mark::Skipped => {
+            look.paint(Colour::Dim, &format!("- {text}")).into_owned()
+        }
         Mark::Active => format!("{} {text}", look.paint(Colour::Yellow, "●")),
         Mark::Done => format!("{} {text}", look.paint(Colour::Green, "✔")),
         Mark::Failed => format!("{} {text}", look.paint(Colour::Red, "✖")),

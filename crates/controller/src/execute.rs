@@ -14,8 +14,9 @@ use serde_json::Value;
 use crate::{
     apply::{self, ApplyError},
     client::{ApiError, Cause},
+    desired,
     error::Error,
-    desired, gather, hook_object,
+    gather, hook_object,
     release::Release,
     uninstall,
 };
@@ -88,6 +89,10 @@ impl Turn<'_> {
     async fn create_hook(&self, index: usize, attempt: i32) -> Result<Observation, Error> {
         let hook = self.hook(index);
         let body = hook_object::build(self.plan, index, attempt, hook, &self.release.namespace);
+        // What cannot be held back has no other fence.
+        if !hook_object::can_be_held(hook) && !self.release.ctx.lease.is_held() {
+            return Err(Error::Outrun);
+        }
         let (tenant, object) = (&self.release.tenant, self.plan.object(index, attempt));
         let made = match hook.kind() {
             // What is applied later on has to be applied from the first: fields have owners.

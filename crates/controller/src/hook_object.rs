@@ -65,7 +65,7 @@ pub(crate) fn build(
 
 /// Whether the operator can hold the hook's object back until its UID is journalled. Not a Job
 /// that its author or another controller starts, nor a Pod that no scheduler looks at.
-fn can_be_held(hook: &PlannedHook) -> bool {
+pub(crate) fn can_be_held(hook: &PlannedHook) -> bool {
     let manifest = &hook.manifest;
     match hook.kind() {
         HookKind::Job => {

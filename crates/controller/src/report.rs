@@ -166,10 +166,9 @@ fn count(metrics: &Metrics, before: Option<&Journal>, after: &Journal) {
         let outcome = match hook.phase {
             HookPhase::Succeeded => "succeeded",
             HookPhase::Failed => "failed",
-            HookPhase::Pending
-            | HookPhase::Running
-            | HookPhase::Skipped
-            | HookPhase::Unknown => continue,
+            HookPhase::Pending | HookPhase::Running | HookPhase::Skipped | HookPhase::Unknown => {
+                continue;
+            }
         };
         metrics.hook_ended(event, outcome, seconds(hook.started_at, hook.completed_at));
     }

@@ -265,9 +265,7 @@ impl<'a> Turn<'a> {
             Phase::PreHooks | Phase::PostHooks => match &journal.operation.hook {
                 Some(cursor) => hook::step(self, cursor, observation),
                 // Only an edited status lacks the cursor.
-                None => {
-                    self.fail(Failure::new("JournalLost", "status.operation.hook is missing"))
-                }
+                None => self.fail(Failure::new("JournalLost", "status.operation.hook is missing")),
             },
             Phase::PreCleanup | Phase::PostCleanup => match observation {
                 Observation::Executed | Observation::Refused(_) => self.after_cleanup(),
@@ -438,10 +436,8 @@ impl<'a> Turn<'a> {
         operation.phase = phase;
         operation.hook = None;
         operation.deadline = None;
-        let starts = matches!(
-            phase,
-            Phase::PreHooks | Phase::Applying | Phase::Ready | Phase::PostHooks
-        );
+        let starts =
+            matches!(phase, Phase::PreHooks | Phase::Applying | Phase::Ready | Phase::PostHooks);
         if starts && operation.cancel.is_some() && operation.failure.is_none() {
             operation.phase = from;
             return self.with(&journal).cancelled();

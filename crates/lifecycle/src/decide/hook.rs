@@ -9,9 +9,7 @@ use super::{
 use crate::{
     event::Event,
     hooks::DeletePolicy,
-    journal::{
-        Failure, HookCursor, HookPhase, HookStatus, HookStep, Journal, Operation, Phase,
-    },
+    journal::{Failure, HookCursor, HookPhase, HookStatus, HookStep, Journal, Operation, Phase},
     plan::{HookKind, ObjectRef, Plan, PlannedHook, parse_run_id},
 };
 
@@ -263,7 +261,8 @@ impl HookTurn<'_> {
         match object.gate {
             Gate::Held if object.terminating && overdue => {
                 let what = object.waiting.as_deref().unwrap_or("it is being deleted");
-                let message = format!("{} was deleted before it had started: {what}", self.object());
+                let message =
+                    format!("{} was deleted before it had started: {what}", self.object());
                 self.conclude(Err(Failure::new("Vanished", message)), &object.evidence)
             }
             Gate::Held if object.terminating => self.wait(object.waiting.clone(), false),
@@ -409,8 +408,7 @@ impl HookTurn<'_> {
         let requests = &self.turn.wishes.requests;
         if requests.retry != journal.handled.retry {
             journal.handled.retry.clone_from(&requests.retry);
-            journal.operation.hook =
-                Some(HookCursor { not_before: None, ..self.cursor.clone() });
+            journal.operation.hook = Some(HookCursor { not_before: None, ..self.cursor.clone() });
             return Step::go(journal, None);
         }
         let failure = self.status().and_then(|status| status.message.as_deref());
