@@ -3,7 +3,7 @@ use std::{collections::HashMap, sync::Arc, sync::Mutex};
 use lifecycle::{decide::Evidence, plan::Plan};
 
 use crate::{
-    backoff::Backoff, identity::Clients, kinds::Kinds, metrics::Metrics, observe::Culprit,
+    backoff::Backoff, identity::Clients, kinds::Kinds, metrics::Metrics, observe::pods::Culprit,
     report::Reporter, sweep::Held,
 };
 

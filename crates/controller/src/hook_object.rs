@@ -5,6 +5,8 @@ use helm::ownership::{MANAGED_BY, MANAGED_BY_LABEL};
 use lifecycle::plan::{HookKind, Plan, PlannedHook};
 use serde_json::{Map, Value, json};
 
+use crate::observe::forms;
+
 /// The object to POST for `attempt` of the hook at `index`: held back, marked, and otherwise as
 /// its source has it. It is never decoded into a type, which would drop newer fields.
 pub(crate) fn build(
@@ -67,9 +69,7 @@ fn can_be_held(hook: &PlannedHook) -> bool {
     match hook.kind() {
         HookKind::Job => {
             let suspended = manifest.pointer("/spec/suspend") == Some(&json!(true));
-            let managed = manifest.pointer("/spec/managedBy").is_some_and(|by| !by.is_null());
-            let queued = manifest.pointer("/metadata/labels/kueue.x-k8s.io~1queue-name").is_some();
-            !suspended && !managed && !queued
+            !suspended && !forms::is_started_by_others(manifest)
         }
         HookKind::Pod => {
             manifest.pointer("/spec/nodeName").and_then(Value::as_str).is_none_or(str::is_empty)
@@ -79,21 +79,44 @@ fn can_be_held(hook: &PlannedHook) -> bool {
 }
 
 /// The JSON patch that opens the gate: refused where the UID is another or the gate is open.
-pub(crate) fn start_patch(kind: HookKind, uid: &str) -> Value {
+/// `live` is the object as it is where that is known to be more than [`build`] made: admission
+/// webhooks may have given it a queue, another manager, or scheduling gates. A Job that somebody
+/// else starts by now stays suspended; without `live`, the patch is refused for it.
+pub(crate) fn start_patch(kind: HookKind, uid: &str, live: Option<&Value>) -> Value {
     let gate = "/metadata/annotations/releaselifecycle.dev~1gate";
+    let test = |path: &str, value: Value| json!({"op": "test", "path": path, "value": value});
     let mut patch = vec![
-        json!({"op": "test", "path": "/metadata/uid", "value": uid}),
-        json!({"op": "test", "path": gate, "value": names::HELD}),
+        test("/metadata/uid", json!(uid)),
+        test(gate, json!(names::HELD)),
         json!({"op": "replace", "path": gate, "value": names::OPEN}),
     ];
     if kind == HookKind::Pod {
-        let name = "/spec/schedulingGates/0/name";
-        patch.push(json!({"op": "test", "path": name, "value": names::SCHEDULING_GATE}));
-        patch.push(json!({"op": "remove", "path": "/spec/schedulingGates/0"}));
-    } else {
+        let gate = format!("/spec/schedulingGates/{}", live.and_then(forms::own_gate).unwrap_or(0));
+        patch.push(test(&format!("{gate}/name"), json!(names::SCHEDULING_GATE)));
+        patch.push(json!({"op": "remove", "path": gate}));
+        return Value::Array(patch);
+    }
+    // Where a webhook put it back. An `add` of nothing removes it, and is none the worse otherwise.
+    let ttl = "/spec/ttlSecondsAfterFinished";
+    patch.push(json!({"op": "add", "path": ttl, "value": null}));
+    if live.is_none() {
+        patch.extend(forms::STARTED_BY_OTHERS.map(|path| test(path, Value::Null)));
+    }
+    if !live.is_some_and(forms::is_started_by_others) {
         patch.push(json!({"op": "replace", "path": "/spec/suspend", "value": false}));
     }
     Value::Array(patch)
+}
+
+/// The annotations that `sent` had and `answer` lacks, without which the object is not known again.
+pub(crate) fn removed_annotations(sent: &Value, answer: &Value) -> Vec<&'static str> {
+    let of = |object: &Value, name: &str| {
+        object.pointer("/metadata/annotations")?.get(name)?.as_str().map(str::to_owned)
+    };
+    [names::RUN_ANNOTATION, names::OWNER_ANNOTATION, names::GATE_ANNOTATION]
+        .into_iter()
+        .filter(|name| of(sent, name) != of(answer, name))
+        .collect()
 }
 
 /// The JSON patch that ends a started Job for good. Suspending would not: a late start undoes it.

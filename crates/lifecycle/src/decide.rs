@@ -13,7 +13,7 @@ use crate::{
     plan::Plan,
 };
 
-pub use hook::{Evidence, Gate, HookObservation, Verdict};
+pub use hook::{Cause, Evidence, Gate, HookObservation, Verdict};
 
 /// How often what no watch reports is looked at again.
 const POLL: SignedDuration = SignedDuration::from_secs(1);
