@@ -242,4 +242,58 @@ mod tests {
             assert!(object["spec"].get("schedulingGates").is_none(), "{object}");
         }
     }
+
+    #[test]
+    fn a_job_of_the_clusters_own_controller_is_held() {
+        let job = built(json!({
+            "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "hook"},
+            "spec": {"managedBy": "kubernetes.io/job-controller"},
+        }));
+        assert_eq!(job["metadata"]["annotations"][names::GATE_ANNOTATION], "held");
+    }
+
+    fn touches(patch: &Value, path: &str) -> bool {
+        patch.as_array().unwrap().iter().any(|it| it["path"] == path && it["op"] != "test")
+    }
+
+    #[test]
+    fn a_job_that_a_webhook_queued_is_let_go_and_not_resumed() {
+        let suspend = "/spec/suspend";
+        let blind = start_patch(HookKind::Job, "u", None);
+        assert!(touches(&blind, suspend));
+        let absent = |path: &str| json!({"op": "test", "path": path, "value": null});
+        for path in ["/metadata/labels/kueue.x-k8s.io~1queue-name", "/spec/managedBy"] {
+            assert!(blind.as_array().unwrap().contains(&absent(path)), "{blind}");
+        }
+        let queued = json!({"metadata": {"labels": {"kueue.x-k8s.io/queue-name": "q"}}});
+        let managed = json!({"spec": {"managedBy": "example.com/x"}});
+        for live in [queued, managed] {
+            let patch = start_patch(HookKind::Job, "u", Some(&live));
+            assert!(!touches(&patch, suspend), "{patch}");
+            assert!(touches(&patch, "/metadata/annotations/releaselifecycle.dev~1gate"), "{patch}");
+        }
+        let own = json!({"spec": {"managedBy": "kubernetes.io/job-controller"}});
+        assert!(touches(&start_patch(HookKind::Job, "u", Some(&own)), suspend));
+    }
+
+    #[test]
+    fn the_gate_is_found_behind_those_of_webhooks() {
+        let gate = |index: usize| format!("/spec/schedulingGates/{index}");
+        assert!(touches(&start_patch(HookKind::Pod, "u", None), &gate(0)));
+        let live = json!({"spec": {"schedulingGates": [
+            {"name": "other"}, {"name": names::SCHEDULING_GATE}]}});
+        let patch = start_patch(HookKind::Pod, "u", Some(&live));
+        assert!(touches(&patch, &gate(1)) && !touches(&patch, &gate(0)), "{patch}");
+    }
+
+    #[test]
+    fn what_a_webhook_removed_is_told() {
+        let sent = json!({"metadata": {"annotations": {
+            names::RUN_ANNOTATION: "op/0/1", names::OWNER_ANNOTATION: "prod/shop"}}});
+        assert_eq!(removed_annotations(&sent, &sent), [""; 0]);
+        let answer = json!({"metadata": {"annotations": {names::OWNER_ANNOTATION: "prod/shop"}}});
+        assert_eq!(removed_annotations(&sent, &answer), [names::RUN_ANNOTATION]);
+        let both = [names::RUN_ANNOTATION, names::OWNER_ANNOTATION];
+        assert_eq!(removed_annotations(&sent, &json!({})), both);
+    }
 }

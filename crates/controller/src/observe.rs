@@ -178,4 +178,25 @@ mod tests {
         assert_eq!(job_verdict(&job("FailureTarget")), None);
         assert!(matches!(job_verdict(&job("Failed")), Some(Verdict::Failed { .. })));
     }
+
+    #[test]
+    fn a_pod_is_judged_by_its_phase_and_says_why() {
+        assert_eq!(pod_verdict(&json!({"status": {"phase": "Running"}})), None);
+        let pod = json!({"status": {"phase": "Succeeded"}});
+        assert_eq!(pod_verdict(&pod), Some(Verdict::Succeeded));
+        let pod = json!({"status": {"phase": "Failed", "reason": "OutOfcpu", "message": "m "}});
+        let (reason, message) = ("OutOfcpu".to_owned(), "m".to_owned());
+        assert_eq!(pod_verdict(&pod), Some(Verdict::Failed { reason, message }));
+    }
+
+    #[test]
+    fn the_evidence_of_what_is_being_deleted_fades() {
+        let now = Timestamp::UNIX_EPOCH;
+        assert!(!evidence_fades(&json!({}), now));
+        let deleted = json!({"metadata": {"deletionTimestamp": "1970-01-01T00:00:30Z"}});
+        assert!(evidence_fades(&deleted, now));
+        let limited = json!({"spec": {"activeDeadlineSeconds": 10},
+                             "status": {"startTime": "1969-12-31T23:59:52Z"}});
+        assert!(evidence_fades(&limited, now), "two seconds are left");
+    }
 }
