@@ -252,8 +252,8 @@ mod tests {
         assert_eq!(job["metadata"]["annotations"][names::GATE_ANNOTATION], "held");
     }
 
-    fn touches(patch: &Value, path: &str) -> bool {
-        patch.as_array().unwrap().iter().any(|it| it["path"] == path && it["op"] != "test")
+    fn touches(patch: &Value, field: &str) -> bool {
+        patch.as_array().unwrap().iter().any(|it| it["path"] == field && it["op"] != "test")
     }
 
     #[test]

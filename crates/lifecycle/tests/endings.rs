@@ -97,22 +97,24 @@ impl Hook {
     fn failure(&self) -> (&str, &str) {
         let status = self.status();
         assert_eq!(status.phase, HookPhase::Failed);
-        (status.reason.as_deref().unwrap(), status.message.as_deref().unwrap())
+        let reason = status.reason.as_deref().unwrap_or_default();
+        (reason, status.message.as_deref().unwrap_or_default())
     }
 }
 
-fn limit_exceeded() -> Option<Verdict> {
-    Some(Verdict::Failed {
+fn limit_exceeded() -> HookObservation {
+    let verdict = Some(Verdict::Failed {
         reason: "BackoffLimitExceeded".to_owned(),
         message: "Job has reached the specified backoff limit".to_owned(),
-    })
+    });
+    HookObservation { verdict, ..seen() }
 }
 
 #[test]
 fn a_failed_job_says_what_happened_to_its_last_pod() {
     let mut hook = Hook::running("Job");
     let evidence = failing(None, "pod p container main ended with exit code 3");
-    hook.sees(HookObservation { verdict: limit_exceeded(), evidence, ..seen() });
+    hook.sees(HookObservation { evidence, ..limit_exceeded() });
     let said = "Job has reached the specified backoff limit; pod p container main ended with exit \
                 code 3";
     assert_eq!(hook.failure(), ("BackoffLimitExceeded", said));
@@ -126,7 +128,7 @@ fn it_is_said_too_where_the_pod_was_gone_before_the_verdict() {
     let evidence = failing(None, "pod p container main ended with exit code 3");
     hook.sees(HookObservation { evidence, ..seen() });
     assert_eq!(hook.status().phase, HookPhase::Running);
-    hook.sees(HookObservation { verdict: limit_exceeded(), ..seen() });
+    hook.sees(limit_exceeded());
     assert!(hook.failure().1.ends_with("; pod p container main ended with exit code 3"));
     assert_eq!(hook.status().exit_code, Some(3));
     assert_eq!(hook.status().log.as_deref(), Some("last words"));
@@ -167,7 +169,7 @@ fn a_timeout_says_what_was_waited_for_last() {
     hook.now = hook.now.checked_add(SignedDuration::from_secs(60)).unwrap();
     let waiting = Some("no Pod can be made: quota".to_owned());
     hook.sees(HookObservation { waiting, ..seen() });
-    hook.sees(HookObservation { verdict: limit_exceeded(), ..seen() });
+    hook.sees(limit_exceeded());
     let said = "Job/hook did not end within 60 s and was stopped; last seen: no Pod can be made: \
                 quota";
     assert_eq!(hook.failure(), ("Timeout", said));

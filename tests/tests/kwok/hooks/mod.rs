@@ -1,6 +1,9 @@
 //! Hooks: their order, their delete policies, what stands in their way, and how they end.
 
+mod admission;
 mod endings;
+mod forms;
 mod leftovers;
 mod order;
 mod policies;
+mod reasons;
