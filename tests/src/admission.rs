@@ -84,7 +84,8 @@ impl Namespace {
 
     /// Tries without effect, until what comes back is not what was sent.
     async fn until_it_works(&self, kind: &str, prefix: &str) -> Result<()> {
-        let spec = json!({"restartPolicy": "Never", "containers": [{"name": "main", "image": "x"}],
+        // The volume of a token has a new name each time.
+        let spec = json!({"restartPolicy": "Never", "automountServiceAccountToken": false, "containers": [{"name": "main", "image": "x"}],
                           "schedulingGates": [{"name": "releaselifecycle.dev/held"}]});
         let (group, spec) = match kind {
             "Job" => ("batch", json!({"suspend": true, "template": {"spec": spec}})),
@@ -92,7 +93,8 @@ impl Namespace {
         };
         let run = "releaselifecycle.dev/run";
         let probe = json!({
-            "metadata": {"name": format!("{prefix}-probe"), "annotations": {run: "probe"}},
+            "metadata": {"name": format!("{prefix}-probe"), "labels": {"probe": ""},
+                         "annotations": {run: "probe"}},
             "spec": spec,
         });
         let probe: DynamicObject = serde_json::from_value(probe)?;
@@ -105,10 +107,14 @@ impl Namespace {
         let params = PostParams { dry_run: true, ..PostParams::default() };
         let shape = |object: DynamicObject| {
             let mut spec = object.data["spec"].clone();
-            // The API server puts the UID and the name of the Job in.
+            // The API server puts the UID and the name of a Job in.
             spec["selector"] = Value::Null;
             spec["template"]["metadata"] = Value::Null;
-            (object.metadata.labels, object.metadata.annotations, spec)
+            let mut labels = object.metadata.labels.unwrap_or_default();
+            labels.retain(|label, _| {
+                !label.contains("job-name") && !label.contains("controller-uid")
+            });
+            (labels, object.metadata.annotations, spec)
         };
         let plain = shape(api.create(&params, &plain).await?);
         let start = tokio::time::Instant::now();

@@ -1,13 +1,35 @@
 //! What admission refuses, and what it changes.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
 use e2e::{
     Admission, Namespace, hook, kwok,
     manifests::{Manifest, config_map, job, pod},
     message, reason,
 };
+use k8s_openapi::api::core::v1::Event;
+use kube::{Api, api::ListParams};
 use lifecycle::journal::HookPhase;
 use serde_json::{Value, json};
+use testkit::audit;
+
+/// Waits until the Job controller has told so many times that it could make no Pod of Job `name`.
+async fn tried(namespace: &Namespace, name: &str, times: i32) -> Result<()> {
+    let events: Api<Event> = Api::namespaced(namespace.client.clone(), &namespace.name);
+    let about = format!("involvedObject.name={name},reason=FailedCreate");
+    let about = ListParams::default().fields(&about);
+    let tried = async {
+        loop {
+            let told = events.list(&about).await?.items.into_iter().filter_map(|it| it.count);
+            if told.sum::<i32>() >= times {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(1), tried).await.context("it was not tried often")?
+}
 
 #[tokio::test]
 async fn what_admission_refuses_is_named() -> Result<()> {
@@ -32,23 +54,7 @@ async fn what_admission_refuses_is_named() -> Result<()> {
     assert!(text.contains(": no Pod can be made: ValidatingAdmissionPolicy "), "{text}");
     let written = release.metadata.resource_version.clone();
     // The Job controller tries again and again, each time with another name for the Pod.
-    let tries = |events: &str| -> usize {
-        events.lines().filter_map(|count| count.parse::<usize>().ok()).sum()
-    };
-    let jsonpath = "jsonpath={range .items[?(@.reason==\"FailedCreate\")]}{.count}{\"\\n\"}{end}";
-    let about = "involvedObject.name=migrate";
-    let mut seen = 0;
-    while seen < 4 {
-        seen = tries(&namespace.kubectl(&[
-            "get",
-            "events",
-            "--field-selector",
-            about,
-            "-o",
-            jsonpath,
-        ])?);
-        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-    }
+    tried(&namespace, "migrate", 4).await?;
     let release = namespace.releases().get("pod").await?;
     assert_eq!(message(&release), text);
     assert_eq!(release.metadata.resource_version, written, "its status was not written again");
@@ -66,7 +72,7 @@ async fn a_time_to_live_that_a_webhook_puts_back_is_held_back_all_the_same() -> 
     assert_eq!(hook(&release, "hook").context("it ran")?.phase, HookPhase::Succeeded);
     let job = namespace.object("Job", "hook").await?.context("nothing deletes it")?;
     assert_eq!(job["spec"]["ttlSecondsAfterFinished"], Value::Null);
-    let made = |event: &testkit::audit::Event| event.verb == "create" && event.resource == "jobs";
+    let made = |event: &audit::Event| event.verb == "create" && event.resource == "jobs";
     let audit = namespace.audit()?;
     // The dry runs that waited for the policy are in it, too.
     let made = audit.iter().filter(|event| made(event) && event.impersonated.is_some());

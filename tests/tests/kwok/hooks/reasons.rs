@@ -12,7 +12,9 @@ use lifecycle::journal::HookPhase;
 use serde_json::json;
 
 const HOLD: &str = "example.com/hold";
-const LET_GO: &str = r#"[{"op": "remove", "path": "/metadata/finalizers"}]"#;
+/// Of [`HOLD`] alone: the Job controller has a finalizer of its own.
+const LET_GO: &str =
+    r#"{"metadata": {"$deleteFromPrimitiveList/finalizers": ["example.com/hold"]}}"#;
 
 /// Has the API server evict the Pod, as `kubectl drain` does.
 async fn evict(namespace: &Namespace, pod: &str) -> Result<()> {
@@ -87,7 +89,7 @@ async fn a_pod_that_is_evicted_has_failed_for_that_reason() -> Result<()> {
     evict(&namespace, "hook").await?;
     let said = "pod hook Evicted: Eviction API: evicting";
     namespace.wait("shop", &controller, said, |release| message(release).ends_with(said)).await?;
-    namespace.kubectl(&["patch", "pod", "hook", "--type=json", "-p", LET_GO])?;
+    namespace.kubectl(&["patch", "pod", "hook", "-p", LET_GO])?;
     let release = namespace.wait_stalled("shop", &controller).await?;
     let ran = hook(&release, "hook").context("it is in status")?;
     assert_eq!((ran.phase, ran.reason.as_deref()), (HookPhase::Failed, Some("Evicted")));
@@ -112,11 +114,14 @@ async fn a_job_whose_pod_was_evicted_says_so() -> Result<()> {
     let name = ["get", "pods", "-l", "job-name=hook", "-o", "jsonpath={.items[0].metadata.name}"];
     let name = namespace.kubectl(&name)?;
     evict(&namespace, &name).await?;
+    // The Job controller waits for the Pod's end before it says that the Job has failed.
+    let said = format!("pod {name} Evicted: Eviction API: evicting");
+    namespace.wait("shop", &controller, &said, |release| message(release).ends_with(&said)).await?;
+    namespace.kubectl(&["patch", "pod", &name, "-p", LET_GO])?;
     let release = namespace.wait_stalled("shop", &controller).await?;
     let text = message(&release);
     assert!(text.contains("Job/hook failed: BackoffLimitExceeded: "), "{text}");
-    assert!(text.contains(&format!("; pod {name} Evicted: Eviction API: evicting")), "{text}");
-    namespace.kubectl(&["patch", "pod", &name, "--type=json", "-p", LET_GO])?;
+    assert!(text.contains(&format!("; {said}")), "{text}");
     Ok(())
 }
 
