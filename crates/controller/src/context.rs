@@ -4,7 +4,7 @@ use lifecycle::{decide::Evidence, plan::Plan};
 
 use crate::{
     backoff::Backoff, identity::Clients, kinds::Kinds, lease::Lease, metrics::Metrics,
-    observe::Culprit, report::Reporter, sweep::Held,
+    observe::pods::Culprit, report::Reporter, sweep::Held,
 };
 
 /// What every reconciliation shares. Nothing here is lost with the process but back-off counters

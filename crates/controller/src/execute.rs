@@ -100,7 +100,7 @@ impl Turn<'_> {
             HookKind::Job | HookKind::Pod | HookKind::Other => tenant.create(&object, &body).await,
         };
         match made {
-            Ok(object) => self.seen(hook, &object).await,
+            Ok(object) => self.made(index, &body, &object).await,
             Err(ApiError { cause: Cause::AlreadyExists, .. }) => self.look().await,
             // A CRD hook before it has brought the kind, which is served a moment later.
             Err(ApiError { what, cause: Cause::NotFound(message) }) if self.brings_kinds() => {
@@ -146,18 +146,47 @@ impl Turn<'_> {
         }
     }
 
+    /// The answer to the POST: webhooks may have changed what was sent.
+    async fn made(&self, index: usize, sent: &Value, answer: &Value) -> Result<Observation, Error> {
+        let (hook, object) = (self.hook(index), self.object(index));
+        let removed = hook_object::removed_annotations(sent, answer);
+        if removed.is_empty() {
+            return self.seen(hook, answer).await;
+        }
+        if matches!(hook.kind(), HookKind::Job | HookKind::Pod) {
+            // Nobody would know it again, and it never starts.
+            let uid = answer.pointer("/metadata/uid").and_then(Value::as_str).unwrap_or_default();
+            self.release.tenant.delete(&object, uid).await?;
+        }
+        let message = format!(
+            "{object} came back from its creation without what it was sent with: an admission webhook or \
+             policy of the cluster removes or changes annotation {}; have it leave the annotations \
+             releaselifecycle.dev/* alone",
+            removed.join(", ")
+        );
+        Ok(Observation::Refused(Failure::new("AnnotationsRemoved", message)))
+    }
+
     async fn start_hook(&self, index: usize, uid: &str) -> Result<Observation, Error> {
         let hook = self.hook(index);
-        let patch = hook_object::start_patch(hook.kind(), uid);
-        let error = match self.release.tenant.json_patch(&self.object(index), patch).await {
-            Ok(object) => return self.seen(hook, &object).await,
-            Err(error) => error,
-        };
-        // A replay is refused by its own tests; what else was refused is still held.
-        let seen = self.look().await?;
+        let (tenant, object) = (&self.release.tenant, self.object(index));
+        let patch = hook_object::start_patch(hook.kind(), uid, None);
+        if let Ok(object) = tenant.json_patch(&object, patch).await {
+            return self.seen(hook, &object).await;
+        }
+        // A replay is refused by its own tests, and so is what webhooks made of the object.
+        let Some(live) = tenant.get(&object).await? else { return self.look().await };
+        let seen = self.seen(hook, &live).await?;
         let held = matches!(&seen, Observation::Hook(Some(object))
             if object.uid == uid && object.gate == Gate::Held && !object.terminating);
-        if held { refused("StartRefused", error) } else { Ok(seen) }
+        if !held {
+            return Ok(seen);
+        }
+        let patch = hook_object::start_patch(hook.kind(), uid, Some(&live));
+        match tenant.json_patch(&object, patch).await {
+            Ok(object) => self.seen(hook, &object).await,
+            Err(error) => refused("StartRefused", error),
+        }
     }
 
     async fn stop_hook(&self, index: usize, uid: &str) -> Result<Observation, Error> {

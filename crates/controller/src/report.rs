@@ -114,8 +114,9 @@ fn notes(before: Option<&Journal>, after: &Journal) -> Vec<Note> {
             HookPhase::Succeeded => (false, "HookSucceeded", text),
             HookPhase::Failed => {
                 let why = hook.message.as_deref().unwrap_or_default();
-                let code =
-                    hook.exit_code.map_or(String::new(), |code| format!(", exit code {code}"));
+                // Most messages name the container and its code.
+                let code = hook.exit_code.filter(|_| !why.contains("exit code"));
+                let code = code.map_or(String::new(), |code| format!(", exit code {code}"));
                 let reason = hook.reason.as_deref().unwrap_or_default();
                 (true, "HookFailed", format!("{text}: {reason}: {why}{code}"))
             }

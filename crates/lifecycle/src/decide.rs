@@ -17,7 +17,7 @@ use crate::{
 };
 
 pub use cleanup::{CleanUp, CleanUpAction};
-pub use hook::{Evidence, Gate, HookObservation, Verdict};
+pub use hook::{Cause, Evidence, Gate, HookObservation, Verdict};
 pub use wishes::{Deletion, OnTimeout, Wishes};
 
 /// How often what no watch reports is looked at again.
