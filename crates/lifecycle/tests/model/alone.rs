@@ -68,6 +68,9 @@ impl System {
             if process != Process::Idle {
                 return false;
             }
+            if cluster == before && !helpful && cluster.status.asked.suspend {
+                return true;
+            }
             if cluster == before && !(helpful && help(&mut cluster)) {
                 // Time passes; without a deadline to come nothing would ever happen.
                 let Some(deadline) = cluster.deadline() else {

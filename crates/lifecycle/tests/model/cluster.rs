@@ -84,12 +84,12 @@ pub(crate) struct Record {
     /// The operation whose plan stands beside that of the revision: a deletion's or a test's.
     pub(crate) plan: Option<u8>,
     /// The resourceVersion.
-    pub(crate) version: u8,
+    pub(crate) version: u16,
 }
 
 impl Record {
-    pub(crate) fn new(state: RecordState) -> Self {
-        Self { foreign: false, state, plan: None, version: 0 }
+    pub(crate) fn new(state: RecordState, version: u16) -> Self {
+        Self { foreign: false, state, plan: None, version }
     }
 }
 
@@ -110,6 +110,8 @@ pub(crate) struct Cluster {
     /// What a stale read may still answer; kept while such reads can happen.
     pub(crate) previous: Option<Status>,
     pub(crate) records: Vec<Option<Record>>,
+    /// Of all of them together.
+    pub(crate) record_version: u16,
     pub(crate) objects: Vec<Object>,
     pub(crate) release: Release,
     /// Which operation applied its objects last, from 1.
@@ -132,6 +134,7 @@ impl Cluster {
             status: Status { journal, lost: false, asked, version: 1 },
             previous: None,
             records: vec![None; configuration.plans.len()],
+            record_version: 0,
             objects: Vec::new(),
             release: if before == 0 { Release::Absent } else { Release::There },
             applied: before,
@@ -142,10 +145,10 @@ impl Cluster {
         for operation in 0..usize::from(before) {
             let newest = operation + 1 == usize::from(before);
             let state = if newest { RecordState::Deployed } else { RecordState::Superseded };
-            cluster.records[operation] = Some(Record::new(state));
+            cluster.records[operation] = Some(Record::new(state, 0));
         }
         if configuration.world.foreign_record {
-            let record = Record { foreign: true, ..Record::new(RecordState::Deployed) };
+            let record = Record { foreign: true, ..Record::new(RecordState::Deployed, 0) };
             cluster.records[0] = Some(record);
             cluster.ghost.cause = true;
         }
@@ -333,7 +336,7 @@ impl Cluster {
     pub(crate) fn ends(&mut self, uid: u16, succeeded: bool) {
         let object = self.object_mut(uid).unwrap();
         object.life = if succeeded { Life::Succeeded } else { Life::Failed };
-        self.ghost.ledger[usize::from(uid)].succeeded = Some(succeeded);
+        self.ghost.ends(uid, succeeded);
         self.ghost.cause |= !succeeded;
     }
 
@@ -372,6 +375,8 @@ impl Cluster {
                 Some(Trace {
                     index: usize::from(run.hook),
                     attempt: i32::from(run.attempt),
+                    uid: uid_text(object.uid),
+                    gate: object.gate,
                     ended: ended(object),
                 })
             })

@@ -128,6 +128,14 @@ impl Configuration {
         matches!(kind, HookKind::Job | HookKind::Pod) && !self.world.ungated
     }
 
+    /// Whether a deletion is among the later operations.
+    pub(crate) fn deletes_later(&self) -> bool {
+        self.plans
+            .iter()
+            .skip(usize::from(self.world.before) + 1)
+            .any(|plan| plan.event == Event::Delete)
+    }
+
     /// Which object's name the hook has.
     pub(crate) fn name(&self, operation: u8, hook: u8) -> u16 {
         self.names[usize::from(operation)][usize::from(hook)]

@@ -127,6 +127,8 @@ pub(crate) struct Ghost {
     pub(crate) lost: bool,
     /// How often since then somebody asked for another attempt.
     words: u8,
+    /// Hooks that have succeeded.
+    succeeded: Vec<(u8, u8)>,
     /// Hooks that were done without, rightly.
     skipped: Vec<(u8, u8)>,
     /// A bit for each rule that was broken.
@@ -179,10 +181,24 @@ impl Ghost {
         self.skipped.contains(&(operation, hook))
     }
 
+    /// The object has ended, or is one that nothing is awaited of.
+    pub(crate) fn ends(&mut self, uid: u16, succeeded: bool) {
+        let entry = &mut self.ledger[usize::from(uid)];
+        entry.succeeded = Some(succeeded);
+        if let Some(run) = entry.run.filter(|_| succeeded)
+            && let Err(place) = self.succeeded.binary_search(&(run.operation, run.hook))
+        {
+            self.succeeded.insert(place, (run.operation, run.hook));
+        }
+    }
+
+    pub(crate) fn has_succeeded(&self, operation: u8, hook: u8) -> bool {
+        self.succeeded.binary_search(&(operation, hook)).is_ok()
+    }
+
     /// Whether the hook has succeeded, or was rightly done without.
     pub(crate) fn ended_well(&self, operation: u8, hook: u8) -> bool {
-        self.was_skipped(operation, hook)
-            || self.of_hook(operation, hook).any(|entry| entry.succeeded == Some(true))
+        self.has_succeeded(operation, hook) || self.was_skipped(operation, hook)
     }
 
     pub(crate) fn pre_hooks_ended(&self, configuration: &Configuration, operation: u8) -> bool {
@@ -302,7 +318,10 @@ impl Ghost {
     ) {
         let journal = &status.journal;
         let cursor = journal.operation.hook.as_ref();
-        if status.asked.suspend && requests.iter().any(|request| request.starts_something()) {
+        // What is cancelled ends with a record.
+        let ends = next.operation.cancel.is_some();
+        let begins = |request: &Request| request.starts_something() || (request.opens() && !ends);
+        if status.asked.suspend && requests.iter().any(begins) {
             self.broke(Rule::SuspendHolds);
         }
         let operation = configuration.operation(&journal.operation.id);
@@ -312,7 +331,9 @@ impl Ghost {
             let at_once = status.asked.superseded == Some(true)
                 || status.asked.requests().cancel != journal.handled.cancel
                 || decided.is_some_and(|cancel| cancel.now);
-            let in_time = cursor.is_some_and(|cursor| timestamp(now) < cursor.deadline);
+            let in_time = cursor.is_some_and(|cursor| {
+                cursor.step == HookStep::Run && timestamp(now) < cursor.deadline
+            });
             let was_started =
                 matches!(seen, Observation::Hook(Some(object)) if object.gate != Gate::Held);
             let too_early = !at_once && in_time && was_started;

@@ -68,7 +68,7 @@ pub(crate) enum Mutation {
 pub(crate) enum Seen {
     Observation(Observation),
     /// The journal is lost: the record's state, and what the hooks left behind.
-    Traces(Option<RecordState>, Vec<(usize, i32, bool)>),
+    Traces(Option<RecordState>, Vec<Trace>),
 }
 
 /// The memory of one process.
@@ -217,7 +217,8 @@ impl Process {
         let Self::Sending { status, requests, .. } = self else { return false };
         let confirms = match requests.first() {
             Some(
-                Request::Apply { .. }
+                Request::CreateRecord(_)
+                | Request::Apply { .. }
                 | Request::ApplyHook { .. }
                 | Request::DeleteObjects { .. }
                 | Request::Turn { .. }
@@ -354,7 +355,6 @@ fn traces(configuration: &Configuration, cluster: &Cluster, journal: &Journal) -
     let operation = configuration.operation(&journal.operation.id);
     let record = cluster.record(configuration.record_of(operation));
     let traces = cluster.traces(operation);
-    let traces = traces.iter().map(|trace| (trace.index, trace.attempt, trace.ended)).collect();
     let at_work = record.map(|record| match (record.state, record.plan) {
         // Not yet that of the deletion.
         (RecordState::Uninstalling, plan) if plan != Some(operation) => RecordState::Pending,
@@ -369,7 +369,7 @@ fn rebuilt(
     cluster: &Cluster,
     status: &Status,
     record: Option<RecordState>,
-    traces: &[(usize, i32, bool)],
+    traces: &[Trace],
 ) -> Journal {
     let operation = configuration.operation(&status.journal.operation.id);
     let plan = configuration.plan(operation);
@@ -387,18 +387,19 @@ fn rebuilt(
         }
         Some(_) | None => return begun().concluded(cluster.timestamp()),
     }
-    let traces: Vec<_> = traces
-        .iter()
-        .map(|(index, attempt, ended)| Trace { index: *index, attempt: *attempt, ended: *ended })
-        .collect();
     let handled = status.asked.requests();
     let now = cluster.timestamp();
-    let mut journal = rebuild(plan, "sha256:0".to_owned(), String::new(), 1, &traces, handled, now);
+    let mut journal = rebuild(plan, "sha256:0".to_owned(), String::new(), 1, traces, handled, now);
     if configuration.mutation == Some(Mutation::UnknownIsPending) {
         for hook in &mut journal.hooks {
             if hook.phase == HookPhase::Unknown {
                 hook.phase = HookPhase::Pending;
             }
+        }
+        if let Some(cursor) = &mut journal.operation.hook
+            && cursor.step == HookStep::Blocked
+        {
+            cursor.step = HookStep::Create;
         }
     }
     journal

@@ -26,14 +26,21 @@ pub(crate) struct Outcome {
 /// Explores all of `configuration`. One thread, so that the depth is the same every time.
 pub(crate) fn explore(configuration: Configuration) -> Outcome {
     let name = configuration.name.clone();
-    let checker = System::new(configuration).checker().spawn_bfs().join();
+    let checker =
+        System::new(configuration).checker().target_state_count(700_000).spawn_bfs().join();
     let system = checker.model();
     let mut violations: Vec<_> = checker.discoveries().into_iter().collect();
     violations.sort_by_key(|(_, path)| path.clone().into_actions().len());
-    let violations = violations
+    let violations: Vec<_> = violations
         .into_iter()
         .map(|(rule, path)| format!("{name}: {rule}\n{}", story(path.into_vec())))
         .collect();
+    println!(
+        "{name}: {} states {} violations, {:?}",
+        checker.unique_state_count(),
+        violations.len(),
+        system.ends()
+    );
     Outcome {
         name,
         states: checker.unique_state_count(),

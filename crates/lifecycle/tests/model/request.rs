@@ -20,7 +20,7 @@ pub(crate) enum Request {
         operation: u8,
         record: u8,
         to: Turn,
-        seen: Option<u8>,
+        seen: Option<u16>,
     },
     CreateHook(Run),
     /// Over an object that exists.
@@ -108,18 +108,28 @@ impl Request {
         }
     }
 
+    /// Whether an operation begins by it.
+    pub(crate) fn opens(self) -> bool {
+        let opens = |to| matches!(to, Turn::AddPlan | Turn::Reopen);
+        match self {
+            Self::CreateRecord(_) => true,
+            Self::Turn { to, .. } => opens(to),
+            _ => false,
+        }
+    }
+
     /// Whether something new begins by it.
     pub(crate) fn starts_something(self) -> bool {
         match self {
-            Self::CreateRecord(_)
-            | Self::CreateHook(_)
+            Self::CreateHook(_)
             | Self::ApplyHook { .. }
             | Self::StartHook { .. }
             | Self::Apply { .. }
             | Self::DeleteObjects { .. } => true,
-            Self::Turn { to, .. } => matches!(to, Turn::AddPlan | Turn::Reopen),
             Self::Delete { why, .. } => why == Removal::Replaced,
-            Self::StopHook { .. }
+            Self::CreateRecord(_)
+            | Self::Turn { .. }
+            | Self::StopHook { .. }
             | Self::SetTtl(_)
             | Self::Leftovers { .. }
             | Self::Purge { .. } => false,
@@ -129,7 +139,7 @@ impl Request {
     /// The request as it is once it is under way.
     pub(crate) fn under_way(self, cluster: &Cluster) -> Self {
         let version = |record: u8| {
-            cluster.records[usize::from(record)].map_or(u8::MAX, |record| record.version)
+            cluster.records[usize::from(record)].map_or(u16::MAX, |record| record.version)
         };
         match self {
             Self::Apply { operation, .. } => Self::Apply { operation, seen: Some(cluster.applied) },
@@ -221,7 +231,8 @@ impl Cluster {
         if record.is_some() {
             return false;
         }
-        *record = Some(Record::new(RecordState::Pending));
+        self.record_version += 1;
+        *record = Some(Record::new(RecordState::Pending, self.record_version));
         true
     }
 
@@ -231,7 +242,7 @@ impl Cluster {
         operation: u8,
         record: u8,
         to: Turn,
-        seen: Option<u8>,
+        seen: Option<u16>,
     ) -> bool {
         let whatever = configuration.mutation == Some(Mutation::CloseWhatever);
         let deletes = configuration.plan(operation).event == Event::Delete;
@@ -254,8 +265,8 @@ impl Cluster {
             Turn::DropPlan if record.plan == Some(operation) => (from, None),
             Turn::Close { .. } | Turn::Supersede | Turn::Reopen | Turn::DropPlan => return false,
         };
-        (record.state, record.plan) = (state, plan);
-        record.version += 1;
+        self.record_version += 1;
+        *record = Record { state, plan, version: self.record_version, ..*record };
         true
     }
 
@@ -288,8 +299,9 @@ impl Cluster {
         self.objects.sort_by_key(|object| object.name);
         if !gated {
             self.ghost_start(configuration, uid, run);
-            self.ghost.ledger[usize::from(uid)].succeeded =
-                (kind == HookKind::Other).then_some(true);
+            if kind == HookKind::Other {
+                self.ghost.ends(uid, true);
+            }
         }
         if configuration.mutation == Some(Mutation::CreateStarted) {
             self.open(configuration, uid, run);
@@ -303,9 +315,10 @@ impl Cluster {
         object.run = Some(run);
         let established = object.life == Life::Succeeded;
         self.ghost_start(configuration, uid, run);
-        let entry = &mut self.ghost.ledger[usize::from(uid)];
-        entry.run = Some(run);
-        entry.succeeded = established.then_some(true);
+        self.ghost.ledger[usize::from(uid)].run = Some(run);
+        if established {
+            self.ghost.ends(uid, true);
+        }
         true
     }
 

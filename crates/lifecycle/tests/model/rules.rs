@@ -4,7 +4,7 @@ use lifecycle::{
     event::Event,
     hooks::{DeletePolicy, HookEvent},
     journal::{HookPhase, Journal, Phase},
-    plan::{HookKind, Plan},
+    plan::Plan,
 };
 
 use crate::{
@@ -85,9 +85,9 @@ fn not_skipped(configuration: &Configuration, cluster: &Cluster, operation: u8) 
     if deletes && cluster.is_excused(configuration) {
         return true;
     }
-    none || (0..).zip(&configuration.plan(operation).hooks).all(|(hook, planned)| {
+    let number = u8::try_from(configuration.plan(operation).hooks.len()).unwrap();
+    none || (0..number).all(|hook| {
         let entries = cluster.ghost.of_hook(operation, hook).filter(|entry| entry.started);
-        let succeeded = entries.clone().filter(|entry| entry.succeeded == Some(true));
         let phase = hooks[usize::from(hook)].phase;
         if cluster.ghost.was_skipped(operation, hook) {
             return matches!(phase, HookPhase::Skipped | HookPhase::Succeeded);
@@ -97,9 +97,7 @@ fn not_skipped(configuration: &Configuration, cluster: &Cluster, operation: u8) 
             let last = entries.clone().filter_map(|entry| entry.run).map(|run| run.attempt).max();
             last.is_some_and(|last| usize::from(last) >= entries.clone().count())
         };
-        phase == HookPhase::Succeeded
-            && (planned.kind() == HookKind::Other || succeeded.count() >= 1)
-            && once
+        phase == HookPhase::Succeeded && cluster.ghost.has_succeeded(operation, hook) && once
     })
 }
 

@@ -215,10 +215,15 @@ impl System {
                 ) {
                     actions.push(Action::ApplyReady(process));
                 }
-                if budget.duplicates > 0 {
+                // The gap that is stated: what does not exist can be created by who comes late, and
+                // so, a record after the release was deleted.
+                let creates =
+                    matches!(state.processes[process].request(), Some(Request::CreateRecord(_)));
+                let may_be_late = !(creates && self.configuration.deletes_later());
+                if budget.duplicates > 0 && may_be_late {
                     actions.push(Action::SendTwice(process));
                 }
-                if budget.late > 0 {
+                if budget.late > 0 && may_be_late {
                     actions.push(Action::Abandon(process));
                 }
             }
