@@ -94,7 +94,7 @@ fn deletions() -> Vec<Configuration> {
         installed(
             "a deletion whose hook fails, SkipHooks",
             Event::Delete,
-            vec![job(PreDelete, "backup", &[HookFailed]), job(PostDelete, "say", &[HookSucceeded])],
+            vec![job(PreDelete, "backup", &[HookFailed])],
         )
         .world(|world| world.skips_hooks = true)
         .failures(2)
@@ -103,7 +103,7 @@ fn deletions() -> Vec<Configuration> {
         installed(
             "a deletion, hooks skipped while they run",
             Event::Delete,
-            vec![core(PreDelete, "Pod", BEFORE), backup(PostDelete)],
+            vec![core(PreDelete, "Pod", BEFORE)],
         )
         .late(1)
         .skips(1),
@@ -117,7 +117,6 @@ fn deletions() -> Vec<Configuration> {
         install("an install, a deletion, an install", vec![migrate(PreInstall)])
             .then(Event::Delete, vec![])
             .then(Event::Install, vec![migrate(PreInstall)])
-            .late(1)
             .or("deleted"),
     ]
 }
@@ -139,7 +138,6 @@ fn retries() -> Vec<Configuration> {
             ],
         )
         .without_waiting()
-        .duplicates(1)
         .failures(1)
         .retries(1)
         .or(FAILED),
@@ -185,7 +183,6 @@ fn people() -> Vec<Configuration> {
             Event::Upgrade,
             vec![core(PreUpgrade, "Pod", BEFORE)],
         )
-        .late(1)
         .supersedes(false)
         .cancels(1)
         .or("Superseded")
@@ -209,7 +206,6 @@ fn losses() -> Vec<Configuration> {
             .late(1)
             .losses(1)
             .retries(1)
-            .skips(1)
             .or("stands: JournalLost"),
         installed(
             "a lost status, two hooks, hook-succeeded",
@@ -220,19 +216,16 @@ fn losses() -> Vec<Configuration> {
             ],
         )
         .without_waiting()
-        .duplicates(1)
         .losses(1)
         .skips(1)
         .or("stands: JournalLost"),
         installed("a lost status, deleted by a user", Event::Upgrade, vec![migrate(PreUpgrade)])
             .hooks_only()
             .deletions(1)
-            .failures(1)
             .losses(1)
             .retries(1)
             .or("GivenUp")
             .or("Vanished")
-            .or(FAILED)
             .or("stands: JournalLost"),
         installed(
             "a lost status, jobs that cannot be held back",

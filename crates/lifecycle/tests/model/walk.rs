@@ -24,7 +24,7 @@ use crate::{
     two_at_a_time,
 };
 
-const WALKS: u64 = 240;
+const WALKS: u64 = 2000;
 const MOVES: usize = 4000;
 const MOST_HOOKS: u64 = 20;
 /// As many moves before a violation are told.
