@@ -4,6 +4,7 @@
 mod admission;
 pub mod architecture;
 mod controller;
+pub mod helm;
 pub mod manifests;
 mod namespace;
 mod objects;

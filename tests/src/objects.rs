@@ -17,13 +17,14 @@ impl Namespace {
         let group = match kind {
             "Job" => "batch",
             "Deployment" => "apps",
+            "Lease" => "coordination.k8s.io",
             _ => "",
         };
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, "v1", kind));
         Api::namespaced_with(self.client.clone(), &self.name, &resource)
     }
 
-    /// A Job, Deployment, or object of the core group; `None` where there is none of this name.
+    /// A Job, Deployment, Lease, or object of the core group; `None` where there is none of this name.
     ///
     /// # Errors
     /// Where the API server does not answer.
@@ -85,6 +86,15 @@ impl Namespace {
                 bail!("{kind}/{name} was not seen to be {what} within {PATIENCE:?}: {last:#?}")
             }
         }
+    }
+
+    /// Waits until a Job has a Pod that runs.
+    ///
+    /// # Errors
+    /// As [`Self::wait_object`].
+    pub async fn wait_active(&self, job: &str) -> Result<()> {
+        let is_active = |job: Option<&Value>| job.is_some_and(|job| job["status"]["active"] == 1);
+        self.wait_object("Job", job, "active", is_active).await.map(drop)
     }
 
     /// Waits until the object is gone.

@@ -1,10 +1,13 @@
 //! The ReleaseLifecycle operator. `reconcile.rs` is where to begin reading.
 
+mod advance;
 mod apply;
 mod args;
 mod backoff;
 mod client;
 mod context;
+mod deletion;
+mod desired;
 mod error;
 mod execute;
 mod gather;
@@ -12,6 +15,8 @@ mod health;
 mod hook_object;
 mod identity;
 mod kinds;
+mod lease;
+mod lost;
 mod metrics;
 mod observe;
 mod prepare;
@@ -22,10 +27,23 @@ mod report;
 mod run;
 mod sweep;
 mod tenant;
+mod uninstall;
+mod wishes;
+
+use std::process::ExitCode;
 
 use clap::Parser;
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    run::run(args::Args::parse()).await
+async fn main() -> anyhow::Result<ExitCode> {
+    let args = args::Args::parse();
+    run::init_log(&args)?;
+    Ok(match run::run(args).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // In the log, where the last words of a process are looked for.
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    })
 }

@@ -32,6 +32,7 @@ pub(crate) fn hook(
     let verdict = match hook.kind() {
         HookKind::Job => job_verdict(object),
         HookKind::Pod => pod_verdict(object),
+        HookKind::Crd => condition(object, "Established", "True").map(|_| Verdict::Succeeded),
         HookKind::Other => Some(Verdict::Succeeded),
     };
     let gate = match annotation(names::GATE_ANNOTATION).as_deref() {
@@ -53,11 +54,7 @@ pub(crate) fn hook(
         terminating,
         stopping: object.pointer("/spec/activeDeadlineSeconds").and_then(Value::as_i64) == Some(1),
         verdict,
-        waiting: if terminating {
-            deletion(object)
-        } else {
-            forms::suspended(&hook.object, object, gate)
-        },
+        waiting: if terminating { deletion(object) } else { forms::suspended(object, gate) },
         evidence: Evidence::default(),
         look_again_at: own_deadline(object),
     }

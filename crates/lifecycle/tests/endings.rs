@@ -2,10 +2,10 @@
 
 use jiff::{SignedDuration, Timestamp};
 use lifecycle::{
-    decide::{Cause, Evidence, Gate, HookObservation, Observation, Step, Verdict, decide},
+    decide::{Cause, Evidence, Gate, HookObservation, Observation, Step, Verdict, Wishes, decide},
     event::Event,
     hooks::HookEvent,
-    journal::{HookPhase, HookStatus, Journal},
+    journal::{Begin, HookPhase, HookStatus, Journal, Requests},
     plan::{ObjectRef, Owner, Plan, PlannedHook},
 };
 use serde_json::json;
@@ -17,6 +17,7 @@ fn plan(kind: &str) -> Plan {
         owner: Owner { uid: "uid-1".to_owned(), name: "shop".to_owned() },
         event: Event::Install,
         revision: 1,
+        target: None,
         first_deployed: None,
         config_digest: String::new(),
         config_key: String::new(),
@@ -71,16 +72,23 @@ impl Hook {
     fn running(kind: &str) -> Self {
         let plan = plan(kind);
         let now = Timestamp::UNIX_EPOCH;
-        let journal = Journal::begin("op".to_owned(), Event::Install, 1, 1, now);
+        let begin = Begin {
+            id: plan.operation.clone(),
+            event: plan.event,
+            revision: 1,
+            target: None,
+            generation: 1,
+        };
+        let journal = Journal::begin(begin, String::new(), Requests::default(), now);
         let mut hook = Self { plan, journal, now };
         let plan_digest = hook.plan.freeze().1;
-        hook.step(&Observation::Recorded { plan_digest });
+        hook.step(&Observation::Recorded { plan_digest, open: true });
         hook.sees(seen());
         hook
     }
 
     fn step(&mut self, observation: &Observation) -> Step {
-        let step = decide(&self.plan, &self.journal, observation, self.now);
+        let step = decide(&self.plan, &self.journal, observation, &Wishes::default(), self.now);
         self.journal = step.journal.clone();
         step
     }

@@ -1,8 +1,10 @@
 //! Behaviour against the real control plane, with simulated nodes.
 
 mod bad_input;
+mod events;
 mod examples;
 mod helm;
 mod hooks;
 mod lifecycle;
+mod replicas;
 mod status;

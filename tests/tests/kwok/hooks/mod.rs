@@ -3,6 +3,7 @@
 mod admission;
 mod endings;
 mod forms;
+mod kinds;
 mod leftovers;
 mod order;
 mod policies;
