@@ -93,14 +93,19 @@ impl Run {
         if let Strike::Late(_) | Strike::Deposed(_) = point.strike {
             let deposed = standby.is_some();
             second = standby.take().map_or_else(|| namespace.controller(), Ok)?;
+            if deposed {
+                // The operation may have ended before.
+                namespace.wait_leader("standby").await?;
+            }
             self.until_ready(point.scenario, &second).await?;
             proxied.proxy.resume();
             self.until_answered().await?;
             if deposed {
-                let status = controller.end()?;
+                let status = controller.end().await?;
                 ensure!(status.code() == Some(1), "the deposed controller ended with {status}");
             } else {
-                controller.terminate()?;
+                controller.ask_to_end()?;
+                controller.end().await?;
             }
         } else {
             controller.wait()?;
@@ -127,7 +132,7 @@ impl Run {
         let mut standby = None;
         if deposed {
             let replica = self.namespace.replica("standby")?;
-            replica.wait_standing_by()?;
+            replica.wait_standing_by().await?;
             standby = Some(replica);
         }
         self.proxied.proxy.arm(self.fault(&controller))?;
