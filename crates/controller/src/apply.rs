@@ -63,6 +63,16 @@ pub(crate) async fn apply(release: &Release<'_>, plan: &Plan) -> Result<Vec<Stri
     Ok(waiting)
 }
 
+/// Prunes once more: a leader that was deposed while the operation ran may have created late what
+/// it was about to, of an older plan. That gap is between two leaders only, see [`crate::lease`].
+pub(crate) async fn prune_again(release: &Release<'_>, plan: &Plan) -> Result<(), ApplyError> {
+    for object in &plan.prune {
+        let seen = look(release, object).await?;
+        prune_one(release, object, seen).await?;
+    }
+    Ok(())
+}
+
 /// An object as it was when it was looked at.
 struct Seen {
     uid: Value,

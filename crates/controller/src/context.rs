@@ -18,6 +18,8 @@ pub(crate) struct Context {
     pub(crate) tenancy: Tenancy,
     pub(crate) running: Running,
     pub(crate) held: Held,
+    /// The only namespace whose hooks are watched; `None`: all are.
+    pub(crate) watched: Option<String>,
     pub(crate) lease: Arc<Lease>,
 }
 
@@ -28,6 +30,7 @@ impl Context {
         reporter: Reporter,
         tenancy: Tenancy,
         lease: Arc<Lease>,
+        watched: Option<String>,
     ) -> Self {
         Self {
             clients,
@@ -39,6 +42,7 @@ impl Context {
             running: Running::default(),
             held: Held::default(),
             lease,
+            watched,
         }
     }
 }

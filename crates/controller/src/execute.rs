@@ -267,11 +267,24 @@ impl Turn<'_> {
             Event::Delete => blocked_is_refused(self.purge().await),
             Event::Test => records.close_test(self.journal).await.map(|()| Observation::Executed),
             Event::Install | Event::Upgrade | Event::Rollback => {
+                self.prune_after_another_leader().await?;
                 match records.close(self.journal).await? {
                     Ok(()) => Ok(Observation::Executed),
                     Err(failure) => Ok(Observation::Refused(failure)),
                 }
             }
+        }
+    }
+
+    async fn prune_after_another_leader(&self) -> Result<(), Error> {
+        let operation = &self.journal.operation;
+        if operation.failure.is_some() || operation.leader == self.release.ctx.lease.epoch() {
+            return Ok(());
+        }
+        match apply::prune_again(self.release, self.plan).await {
+            // What may not be pruned was not pruned before either.
+            Ok(()) | Err(ApplyError::Refused(_)) => Ok(()),
+            Err(ApplyError::Error(error)) => Err(error),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Sees what [`decide`](lifecycle::decide) asks for, by reads that no cache answers.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use lifecycle::{
     decide::{Cause, Evidence, Gate, HookObservation, Observation, Query},
     journal::{HookCursor, HookStep, Journal},
@@ -19,6 +19,8 @@ use crate::{
     uninstall,
 };
 
+/// How often a hook is looked at in a namespace that this operator does not watch.
+const UNWATCHED: SignedDuration = SignedDuration::from_secs(2);
 /// A hook's log tail is at most this long in status.
 const LOG_BYTES: usize = 2048;
 
@@ -96,6 +98,11 @@ pub(crate) async fn seen(
     now: Timestamp,
 ) -> Result<HookObservation, Error> {
     let mut seen = observe::hook(plan, hook, object, &release.name, &release.namespace);
+    let watched = release.ctx.watched.as_ref();
+    if seen.verdict.is_none() && watched.is_some() && watched != hook.object.namespace.as_ref() {
+        let soon = now.saturating_add(UNWATCHED).unwrap_or(now);
+        seen.look_again_at = Some(seen.look_again_at.map_or(soon, |at| at.min(soon)));
+    }
     let cursor = journal.operation.hook.as_ref();
     let started = cursor
         .filter(|cursor| cursor.step != HookStep::Create && cursor.uid.as_ref() == Some(&seen.uid));

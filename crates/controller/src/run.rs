@@ -67,7 +67,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         Election::new(operator.clone(), candidacy, Arc::clone(&metrics), Arc::clone(&lease))
     });
     metrics.leader.set(i64::from(lease.is_held()));
-    let ctx = Context::new(clients, Arc::clone(&metrics), reporter, tenancy(&args), lease);
+    let watched = args.namespace.clone();
+    let ctx = Context::new(clients, Arc::clone(&metrics), reporter, tenancy(&args), lease, watched);
 
     let ready = Arc::new(AtomicBool::new(false));
     let listener = TcpListener::bind(args.listen)

@@ -78,12 +78,12 @@ async fn a_tenant_that_may_not_see_event_objects_learns_of_its_timeout() -> Resu
     let namespace = Namespace::new(kwok(), "narrow").await?;
     let controller = namespace.controller()?;
     let rule = |group: &str, resources: &[&str]| json!({"apiGroups": [group], "resources": resources, "verbs": ["*"]});
-    let role = json!({
+    let rights = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
         "metadata": {"name": "narrow", "namespace": namespace.name},
         "rules": [rule("", &["secrets", "pods", "pods/log"]), rule("batch", &["jobs"])],
     });
-    namespace.cluster().apply(&role.to_string())?;
+    namespace.cluster().apply(&rights.to_string())?;
     namespace.kubectl(&["create", "serviceaccount", "narrow"])?;
     let account = format!("--serviceaccount={}:narrow", namespace.name);
     namespace.kubectl(&["create", "rolebinding", "narrow", "--role=narrow", &account])?;
