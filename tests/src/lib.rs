@@ -3,6 +3,7 @@
 
 pub mod architecture;
 mod controller;
+pub mod helm;
 pub mod manifests;
 mod namespace;
 mod objects;

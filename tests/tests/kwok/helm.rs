@@ -1,53 +1,26 @@
 //! A release is an ordinary Helm release, to Helm 4 and to Helm 3.
 
-use std::{fs, path::PathBuf, process::Command};
+use std::path::PathBuf;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use e2e::{
-    Namespace, kwok,
+    Namespace,
+    helm::{self, HELMS},
+    kwok,
     manifests::{Manifest, config_map, job},
-    message, reason, target,
+    message, reason,
 };
 use serde_json::{Value, json};
-use testkit::cluster::bin;
-
-const HELMS: [&str; 2] = ["helm", "helm3"];
-
-fn command(namespace: &Namespace, helm: &str, args: &[&str]) -> Result<Command> {
-    let mut command = Command::new(bin(helm)?);
-    command
-        .args(["--namespace", &namespace.name])
-        .args(args)
-        .env("KUBECONFIG", namespace.cluster().kubeconfig());
-    Ok(command)
-}
-
-/// What it prints.
-fn helm(namespace: &Namespace, helm: &str, args: &[&str]) -> Result<String> {
-    let output = command(namespace, helm, args)?.output()?;
-    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    ensure!(output.status.success(), "{helm} {}: {}", args.join(" "), text(output.stderr));
-    Ok(text(output.stdout))
-}
-
-fn json(namespace: &Namespace, program: &str, args: &[&str]) -> Result<Value> {
-    let text = helm(namespace, program, &[args, &["-o", "json"]].concat())?;
-    serde_json::from_str(&text).with_context(|| format!("read {text:?}"))
-}
 
 /// Every release; Helm 4 hides none and does not know the flag.
 fn list(namespace: &Namespace, program: &str) -> Result<Value> {
-    json(namespace, program, if program == "helm3" { &["list", "--all"] } else { &["list"] })
+    helm::json(namespace, program, if program == "helm3" { &["list", "--all"] } else { &["list"] })
 }
 
 /// A chart of one `ConfigMap` and one pre-install hook.
 fn chart(namespace: &Namespace, hook: &Value) -> Result<PathBuf> {
-    let dir = target().join("tmp/charts").join(&namespace.name);
-    fs::create_dir_all(dir.join("templates"))?;
-    fs::write(dir.join("Chart.yaml"), "apiVersion: v2\nname: made-by-helm\nversion: 1.2.3\n")?;
-    fs::write(dir.join("templates/main.yaml"), config_map("main", "helm").to_string())?;
-    fs::write(dir.join("templates/hook.yaml"), hook.to_string())?;
-    Ok(dir)
+    let templates = [config_map("main", "helm").to_string(), hook.to_string()];
+    helm::chart(namespace, "made-by-helm", &templates)
 }
 
 #[tokio::test]
@@ -72,13 +45,13 @@ async fn helm_lists_and_shows_our_releases() -> Result<()> {
         assert_eq!((&list[0]["name"], &list[0]["revision"]), (&json!("store"), &json!("3")));
         assert_eq!(list[0]["status"], "failed", "{program}: {list}");
 
-        let status = json(&namespace, program, &["status", "store", "--revision", "2"])?;
+        let status = helm::json(&namespace, program, &["status", "store", "--revision", "2"])?;
         assert_eq!(status["info"]["status"], "deployed", "{program}: {status}");
         assert_eq!(status["info"]["description"], "Upgrade complete");
         assert_eq!(status["hooks"][0]["last_run"]["phase"], "Succeeded", "{program}: {status}");
         assert_eq!(status["hooks"][0]["weight"], -3, "{program}: {status}");
 
-        let history = json(&namespace, program, &["history", "store"])?;
+        let history = helm::json(&namespace, program, &["history", "store"])?;
         let history: Vec<_> = history.as_array().into_iter().flatten().collect();
         let path: Vec<_> = history.iter().map(|record| &record["status"]).collect();
         assert_eq!(path, ["superseded", "deployed", "failed"], "{program}");
@@ -89,7 +62,7 @@ async fn helm_lists_and_shows_our_releases() -> Result<()> {
         );
 
         let get =
-            |what: &str| helm(&namespace, program, &["get", what, "store", "--revision", "2"]);
+            |what: &str| helm::run(&namespace, program, &["get", what, "store", "--revision", "2"]);
         let manifest = get("manifest")?;
         assert!(manifest.contains("name: main") && !manifest.contains("hook"), "{manifest}");
         let hooks = get("hooks")?;
@@ -115,7 +88,7 @@ async fn helm_uninstalls_our_releases() -> Result<()> {
         let release = namespace.wait_ready("shop", &controller).await?;
         // The second time after Helm had removed it, so nothing is left of the first.
         assert_eq!(message(&release), "install of revision 1 succeeded with 1 hook");
-        helm(&namespace, program, &["uninstall", "shop"])?;
+        helm::run(&namespace, program, &["uninstall", "shop"])?;
         assert_eq!(namespace.object("ConfigMap", "main").await?, None, "{program}");
         assert_eq!(namespace.kubectl(&["get", "secrets", "-l", "owner=helm", "-o", "name"])?, "");
         let bye = namespace.object("Job", &format!("{program}-bye")).await?;
@@ -130,7 +103,7 @@ async fn a_release_that_helm_made_is_left_alone() -> Result<()> {
         let namespace = Namespace::new(kwok(), &format!("by-{program}")).await?;
         let controller = namespace.controller()?;
         let chart = chart(&namespace, &job("hook").hook("pre-install"))?;
-        helm(&namespace, program, &["install", "shop", &chart.to_string_lossy()])?;
+        helm::run(&namespace, program, &["install", "shop", &chart.to_string_lossy()])?;
         let ours = |value: &str| [config_map("ours", value)];
         namespace.release("shop", &ours("1"), json!({})).await?;
         let release = namespace.wait_stalled("shop", &controller).await?;
@@ -141,7 +114,7 @@ async fn a_release_that_helm_made_is_left_alone() -> Result<()> {
         assert!(text.contains("helm uninstall shop"), "{text}");
         assert_eq!(namespace.tenant_writes()?.iter().filter(|w| w.contains("main")).count(), 0);
         // As the message says.
-        helm(&namespace, program, &["uninstall", "shop"])?;
+        helm::run(&namespace, program, &["uninstall", "shop"])?;
         namespace.release("shop", &ours("2"), json!({})).await?;
         namespace.wait_ready("shop", &controller).await?;
     }
@@ -153,9 +126,10 @@ async fn a_record_that_a_killed_helm_left_pending_is_left_alone() -> Result<()> 
     let namespace = Namespace::new(kwok(), "helm-pending").await?;
     let controller = namespace.controller()?;
     let chart = chart(&namespace, &job("hook").hook("pre-install").never_ends())?;
-    let mut install = command(&namespace, "helm", &["install", "shop", &chart.to_string_lossy()])?
-        .spawn()
-        .context("start helm")?;
+    let mut install =
+        helm::command(&namespace, "helm", &["install", "shop", &chart.to_string_lossy()])?
+            .spawn()
+            .context("start helm")?;
     let running = namespace
         .wait_object("Job", "hook", "active", |job| {
             job.is_some_and(|job| job["status"]["active"] == 1)
@@ -180,7 +154,7 @@ async fn after_a_rollback_by_helm_the_release_is_helms() -> Result<()> {
         namespace.release("shop", &[config_map("main", value)], json!({})).await?;
         namespace.wait_ready("shop", &controller).await?;
     }
-    helm(&namespace, "helm", &["rollback", "shop", "1"])?;
+    helm::run(&namespace, "helm", &["rollback", "shop", "1"])?;
     let main = namespace.object("ConfigMap", "main").await?.context("main stays")?;
     assert_eq!(main["data"]["value"], "1", "Helm changes our objects without a conflict");
     namespace.release("shop", &[config_map("main", "3")], json!({})).await?;
