@@ -1,19 +1,13 @@
 use crate::{program::Program, script::Script, transcript};
 
 /// One of the cases that say what Helm does.
+#[derive(Clone, Copy)]
 pub(crate) struct Case {
     pub(crate) number: u8,
     pub(crate) title: &'static str,
     pub(crate) verdict: Verdict,
-    /// What is run, and what comes of it; `None` where nothing can be.
-    pub(crate) shown: Option<Shown>,
-}
-
-#[derive(Clone, Copy)]
-pub(crate) struct Shown {
-    pub(crate) script: fn() -> Script,
-    /// See [`transcript`].
-    pub(crate) transcript: &'static str,
+    /// What is run; `None` where nothing can be.
+    pub(crate) script: Option<fn() -> Script>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,67 +26,48 @@ pub(crate) enum Verdict {
     Later(&'static str),
 }
 
-type ScriptOf = fn() -> Script;
-
-pub(crate) fn pass(
-    number: u8,
-    title: &'static str,
-    script: ScriptOf,
-    transcript: &'static str,
-) -> Case {
-    Case { number, title, verdict: Verdict::Pass, shown: Some(Shown { script, transcript }) }
+pub(crate) const fn pass(number: u8, title: &'static str, script: fn() -> Script) -> Case {
+    Case { number, title, verdict: Verdict::Pass, script: Some(script) }
 }
 
-pub(crate) fn differs(
+pub(crate) const fn differs(
     number: u8,
     title: &'static str,
     (helm, here): (&'static str, &'static str),
-    script: ScriptOf,
-    transcript: &'static str,
+    script: fn() -> Script,
 ) -> Case {
-    let verdict = Verdict::Differs { helm, here };
-    Case { number, title, verdict, shown: Some(Shown { script, transcript }) }
+    Case { number, title, verdict: Verdict::Differs { helm, here }, script: Some(script) }
 }
 
-pub(crate) fn needs_chart(number: u8, title: &'static str, why: &'static str) -> Case {
-    Case { number, title, verdict: Verdict::NeedsChart(why), shown: None }
+pub(crate) const fn needs_chart(number: u8, title: &'static str, why: &'static str) -> Case {
+    Case { number, title, verdict: Verdict::NeedsChart(why), script: None }
 }
 
-pub(crate) fn later(number: u8, title: &'static str, why: &'static str) -> Case {
-    Case { number, title, verdict: Verdict::Later(why), shown: None }
+pub(crate) const fn later(number: u8, title: &'static str, why: &'static str) -> Case {
+    Case { number, title, verdict: Verdict::Later(why), script: None }
 }
 
 impl Case {
-    /// A case that passed as one of the Helms alone.
-    pub(crate) fn but(self, verdict: Verdict) -> Self {
+    /// A case that is as in one of the Helms alone.
+    pub(crate) const fn but(self, verdict: Verdict) -> Self {
         Self { verdict, ..self }
-    }
-
-    /// The line that is printed for it.
-    pub(crate) fn line(&self) -> String {
-        format!("case {} {}", self.number, self.verdict.text())
-    }
-}
-
-impl Shown {
-    /// Whether the transcript is what the verdict says.
-    pub(crate) fn agrees(&self, verdict: Verdict) -> bool {
-        let as_helm = |program: Program| {
-            transcript::of(program, self.transcript)
-                == transcript::of(Program::Operator, self.transcript)
-        };
-        let helms = (self.script)().helms;
-        match verdict {
-            Verdict::Pass => helms.iter().all(|helm| as_helm(*helm)),
-            Verdict::AsHelm3 => as_helm(Program::Helm3) && !as_helm(Program::Helm4),
-            Verdict::AsHelm4 => as_helm(Program::Helm4) && !as_helm(Program::Helm3),
-            Verdict::Differs { .. } => helms.iter().any(|helm| !as_helm(*helm)),
-            Verdict::NeedsChart(_) | Verdict::Later(_) => false,
-        }
     }
 }
 
 impl Verdict {
+    /// Whether the transcript shows it.
+    pub(crate) fn agrees(self, helms: &[Program], text: &str) -> bool {
+        let ours = transcript::of(Program::Operator, text);
+        let as_helm = |program: Program| transcript::of(program, text) == ours;
+        match self {
+            Self::Pass => helms.iter().all(|helm| as_helm(*helm)),
+            Self::AsHelm3 => as_helm(Program::Helm3) && !as_helm(Program::Helm4),
+            Self::AsHelm4 => as_helm(Program::Helm4) && !as_helm(Program::Helm3),
+            Self::Differs { .. } => helms.iter().any(|helm| !as_helm(*helm)),
+            Self::NeedsChart(_) | Self::Later(_) => false,
+        }
+    }
+
     pub(crate) fn text(self) -> String {
         match self {
             Self::Pass => "pass".to_owned(),

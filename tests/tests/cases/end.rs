@@ -102,13 +102,15 @@ fn left(object: &Value, kind: &str, prefix: &str) -> String {
     let metadata = &object["metadata"];
     let mut line = format!("left {prefix}{}/{}", plural(kind), text(&metadata["name"]));
     let mut say = |word: &str| {
-        line.push(' ');
-        line.push_str(word);
+        if !word.is_empty() {
+            line.push(' ');
+            line.push_str(word);
+        }
     };
     match kind {
         "Job" => say(job_state(object)),
         "Pod" => say(object["status"]["phase"].as_str().unwrap_or("no phase")),
-        "ConfigMap" => say(object["data"]["value"].as_str().unwrap_or("no value")),
+        "ConfigMap" => say(object["data"]["value"].as_str().unwrap_or_default()),
         _ => {}
     }
     if let Some((release, _)) = ownership::owner(object) {
@@ -122,12 +124,10 @@ fn left(object: &Value, kind: &str, prefix: &str) -> String {
 
 fn job_state(job: &Value) -> &str {
     let conditions = job["status"]["conditions"].as_array().into_iter().flatten();
-    let mut types =
-        conditions.filter(|it| it["status"] == "True").filter_map(|it| it["type"].as_str());
-    match types.find(|type_| ["Complete", "Failed", "Suspended"].contains(type_)) {
-        Some(type_) => type_,
-        None => "running",
-    }
+    let true_ones = conditions.filter(|condition| condition["status"] == "True");
+    let ends = ["Complete", "Failed", "Suspended"];
+    let mut ended = true_ones.filter_map(|condition| condition["type"].as_str());
+    ended.find(|type_| ends.contains(type_)).unwrap_or("running")
 }
 
 fn record(release: &helm::record::Release) -> Vec<String> {

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Longer than any wait of Helm's in a case.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// The real Helm.
 pub(crate) struct Helm {

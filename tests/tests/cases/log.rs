@@ -58,8 +58,8 @@ pub(crate) fn line(event: &Event, namespace: &str) -> Option<String> {
         _ if event.request.is_array() => return None,
         _ => "change",
     };
-    // Audit events tell an object of the cluster and a Namespace apart from others by nothing else.
-    let other = event.namespace.as_deref().filter(|other| *other != namespace);
+    // A Namespace is said to be in itself.
+    let other = event.namespace.as_deref().filter(|other| *other != namespace && *other != name);
     let place = other.map_or(String::new(), |other| format!("{other}/"));
     Some(format!("  {did} {place}{}/{name}", event.resource))
 }

@@ -5,12 +5,13 @@
 //! noticed.
 //!
 //! - `case`: a case and its verdict
-//! - `script`: what is done; `transcript`: what comes of it
+//! - `script`: what is done; `transcript`: what comes of it, kept in `transcripts`
 //! - `side`, `helm_side`, `operator_side`: who does it
 //! - `log`, `end`: what is seen
 //! - `table`: all cases, by subject
 //!
-//! `CASES_ONLY=13,14` runs only these.
+//! `CASES_ONLY=13,14` runs only these. `CASES_WRITE=1` writes their transcripts anew; read them, for
+//! they are what is right from then on.
 
 mod case;
 mod end;
@@ -24,6 +25,7 @@ mod table;
 mod transcript;
 
 use std::{
+    collections::BTreeMap,
     fmt::Write,
     sync::{Arc, Mutex, PoisonError},
     time::Instant,
@@ -52,19 +54,22 @@ async fn every_case_is_as_in_helm_or_differs_on_purpose() -> Result<()> {
     }
     let cases = Arc::new(cases);
     let wrong = run(&cases).await?;
-    for text in &wrong {
+    for text in wrong.values() {
         println!("{text}");
     }
-    for case in cases.iter() {
-        println!("{}", case.line());
+    for (index, case) in cases.iter().enumerate() {
+        let verdict =
+            if wrong.contains_key(&index) { "wrong".to_owned() } else { case.verdict.text() };
+        println!("case {} {verdict}", case.number);
     }
-    println!("{}", sum(&cases, wrong.len()));
+    let right = (0..).zip(cases.iter()).filter(|(index, _)| !wrong.contains_key(index));
+    println!("{}", sum(right.map(|(_, case)| case), wrong.len()));
     ensure!(wrong.is_empty(), "{} cases are wrong, each is shown above", wrong.len());
     if only.is_empty() { architecture::compare("cases", &table) } else { Ok(()) }
 }
 
-/// Runs all cases; what is wrong, in their order.
-async fn run(cases: &Arc<Vec<Case>>) -> Result<Vec<String>> {
+/// Runs all cases; what is wrong, by their index.
+async fn run(cases: &Arc<Vec<Case>>) -> Result<BTreeMap<usize, String>> {
     // Before the workers, which would build it all at once.
     let log = Arc::new(Log::new(kwok().audit_log().to_owned()));
     let next = Arc::new(Mutex::new(0));
@@ -84,49 +89,47 @@ async fn run(cases: &Arc<Vec<Case>>) -> Result<Vec<String>> {
             }
         });
     }
-    let mut wrong = Vec::new();
+    let mut wrong = BTreeMap::new();
     while let Some(worker) = workers.join_next().await {
         wrong.extend(worker?);
     }
-    wrong.sort();
-    Ok(wrong.into_iter().map(|(_, text)| text).collect())
+    Ok(wrong)
 }
 
 /// Runs the case on all sides at once; what is wrong, if anything.
 async fn check(case: &Case, log: &Log) -> Option<String> {
-    let shown = case.shown?;
-    let head = format!("\ncase {}: {}\n", case.number, case.title);
+    let script = case.script?;
     let begun = Instant::now();
-    let helms = (shown.script)().helms;
-    let programs = helms.iter().copied().filter(|_| std::env::var_os("OURS").is_none()).chain([Program::Operator]);
+    let helms = script().helms;
     let prefix = format!("case{}", case.number);
-    let sides = programs.map(|program| {
+    let sides = helms.iter().copied().chain([Program::Operator]).map(|program| {
         let prefix = &prefix;
-        async move {
-            let lines = side::run(program, (shown.script)(), prefix, log).await?;
-            anyhow::Ok((program, lines))
-        }
+        async move { anyhow::Ok((program, side::run(program, script(), prefix, log).await?)) }
     });
-    let found = match futures::future::try_join_all(sides).await {
-        Ok(found) => found,
-        Err(error) => return Some(format!("{head}{error:#}")),
-    };
+    let found = futures::future::try_join_all(sides).await;
     eprintln!("case {} took {:.1?}", case.number, begun.elapsed());
-    let expected = |program| transcript::of(program, shown.transcript);
-    if found.iter().any(|(program, lines)| expected(*program) != *lines) {
-        return Some(format!(
-            "{head}expected:\n{}\nfound:\n{}",
-            shown.transcript.trim_matches('\n').trim_end(),
-            transcript::merge(&found)
-        ));
+    let wrong = found.and_then(|found| judge(case, helms, &found));
+    wrong.err().map(|error| format!("\ncase {}: {}\n{error:#}", case.number, case.title))
+}
+
+/// Holds what was found against the case's transcript.
+fn judge(case: &Case, helms: &[Program], found: &[(Program, Vec<String>)]) -> Result<()> {
+    if std::env::var_os("CASES_WRITE").is_some() {
+        transcript::write(case.number, &transcript::merge(found))?;
     }
-    (!shown.agrees(case.verdict))
-        .then(|| format!("{head}the transcript does not say {:?}", case.verdict))
+    let text = transcript::read(case.number)?;
+    ensure!(
+        found.iter().all(|(program, lines)| transcript::of(*program, &text) == *lines),
+        "expected:\n{text}\nfound:\n{}",
+        transcript::merge(found)
+    );
+    ensure!(case.verdict.agrees(helms, &text), "this is not {:?}:\n{text}", case.verdict);
+    Ok(())
 }
 
 /// How many there are of each.
-fn sum(cases: &[Case], wrong: usize) -> String {
-    let count = |is: fn(&Verdict) -> bool| cases.iter().filter(|case| is(&case.verdict)).count();
+fn sum<'a>(cases: impl Iterator<Item = &'a Case> + Clone, wrong: usize) -> String {
+    let count = |is: fn(&Verdict) -> bool| cases.clone().filter(|case| is(&case.verdict)).count();
     let passed = count(|it| matches!(it, Verdict::Pass | Verdict::AsHelm3 | Verdict::AsHelm4));
     format!(
         "cases: {passed} pass, {} differ, {} need a chart, {} not yet, {wrong} wrong",
@@ -142,6 +145,6 @@ fn markdown(cases: &[Case]) -> String {
     for case in cases {
         let _ = writeln!(text, "| {} | {} | {} |", case.number, case.title, case.verdict.text());
     }
-    let _ = write!(text, "\n{}", sum(cases, 0));
+    let _ = write!(text, "\n{}", sum(cases.iter(), 0));
     text
 }

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Longer than any wait in a case.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// The operator, served by a controller of its own.
 pub(crate) struct Operator {

@@ -9,7 +9,7 @@ use crate::program::Program;
 pub(crate) const NAMESPACE: &str = "NAMESPACE";
 
 /// The release of a step that names no other.
-const RELEASE: &str = "shop";
+pub(crate) const RELEASE: &str = "shop";
 
 /// One thing after another, each awaited to its end.
 pub(crate) struct Script {
@@ -93,11 +93,6 @@ pub(crate) const fn complete(name: &'static str) -> Sight {
         job.is_some_and(|job| job["status"]["succeeded"] == 1)
     }
     Sight { kind: "Job", name, what: "complete", is }
-}
-
-/// An object that is not there.
-pub(crate) const fn gone(kind: &'static str, name: &'static str) -> Sight {
-    Sight { kind, name, what: "gone", is: |object| object.is_none() }
 }
 
 /// Templates as text, where JSON cannot say it.
@@ -195,11 +190,11 @@ impl Script {
         Self { helms, ..self }
     }
 
-    pub(crate) fn as_admin(self) -> Self {
+    pub(crate) fn by_admin(self) -> Self {
         Self { admin: true, ..self }
     }
 
-    pub(crate) fn as_limited(self) -> Self {
+    pub(crate) fn by_limited(self) -> Self {
         Self { limited: true, ..self }
     }
 

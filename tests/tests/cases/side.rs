@@ -10,7 +10,7 @@ use crate::{
     log::{self, Log},
     operator_side::Operator,
     program::Program,
-    script::{Act, Action, NAMESPACE, Script, Sight, Step},
+    script::{Act, Action, NAMESPACE, RELEASE, Script, Sight, Step},
 };
 
 /// How a command ended.
@@ -95,18 +95,18 @@ impl Side<'_> {
                 }
                 Act::Signal(signal) => self.signal(signal)?,
                 Act::Upgrade(objects) => {
-                    other = Some(self.also("upgrade", step.release, &text(objects)?).await?);
+                    let ended = self.also("upgrade", step.release, &text(objects)?).await?;
+                    other = Some(line("  meanwhile upgrade", step.release, &step.says, &ended));
                 }
                 Act::Install(release, objects) => {
-                    other = Some(self.also("install", release, &text(objects)?).await?);
+                    let ended = self.also("install", release, &text(objects)?).await?;
+                    other = Some(line("  meanwhile install", release, &step.says, &ended));
                 }
             }
         }
         let ended = self.ended(step).await.with_context(|| format!("{word}, to its end"))?;
-        self.lines.push(line(word, step, &ended));
-        if let Some(other) = &other {
-            self.lines.push(line("  meanwhile another", step, other));
-        }
+        self.lines.push(line(word, step.release, &step.says, &ended));
+        self.lines.extend(other);
         let did = self.log.take(&self.namespace.name)?;
         let did = did.iter().filter_map(|event| log::line(event, &self.namespace.name));
         self.lines.extend(did);
@@ -172,8 +172,8 @@ impl Side<'_> {
 }
 
 /// `upgrade: failed, says "already exists"`
-fn line(word: &str, step: &Step, ended: &Ended) -> String {
-    let release = if step.release == "shop" { String::new() } else { format!(" {}", step.release) };
+fn line(word: &str, release: &str, says: &[&str], ended: &Ended) -> String {
+    let release = if release == RELEASE { String::new() } else { format!(" {release}") };
     let (how, text) = match ended {
         Ended::Ok => ("ok", ""),
         Ended::Failed(text) => ("failed", text.as_str()),
@@ -181,7 +181,7 @@ fn line(word: &str, step: &Step, ended: &Ended) -> String {
         Ended::Refused(text) => ("refused", text.as_str()),
     };
     let said: Vec<_> =
-        step.says.iter().filter(|it| text.contains(**it)).map(|it| format!("{it:?}")).collect();
+        says.iter().filter(|it| text.contains(**it)).map(|it| format!("{it:?}")).collect();
     let said = if said.is_empty() { String::new() } else { format!(", says {}", said.join(", ")) };
     format!("{word}{release}: {how}{said}")
 }

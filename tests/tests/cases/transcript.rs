@@ -3,9 +3,27 @@
 //! A case has one text for all sides: `4 3  | create jobs/a` is a line of Helm 4 and Helm 3 alone,
 //! `o | …` of the operator alone; a line without a mark is everybody's.
 
-use std::fmt::Write;
+use std::{fmt::Write, fs, path::PathBuf};
+
+use anyhow::{Context, Result};
 
 use crate::program::Program;
+
+/// The text of a case.
+pub(crate) fn read(number: u8) -> Result<String> {
+    let path = path(number);
+    fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))
+}
+
+pub(crate) fn write(number: u8, text: &str) -> Result<()> {
+    let path = path(number);
+    fs::write(&path, text).with_context(|| format!("write {}", path.display()))
+}
+
+fn path(number: u8) -> PathBuf {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cases/transcripts");
+    PathBuf::from(folder).join(format!("{number:02}.txt"))
+}
 
 /// The lines of `program` in a case's text.
 pub(crate) fn of(program: Program, text: &str) -> Vec<String> {
@@ -32,7 +50,7 @@ pub(crate) fn merge(sides: &[(Program, Vec<String>)]) -> String {
             };
             sides.iter().map(mark).collect()
         };
-        let _ = writeln!(text, "            {marks} | {line}");
+        let _ = writeln!(text, "{marks} | {line}");
     }
     text
 }

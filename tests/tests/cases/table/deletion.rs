@@ -9,75 +9,43 @@ use crate::{
     script::install,
 };
 
-pub(super) fn cases() -> Vec<Case> {
-    vec![
-        differs(
-            41,
-            "a failing pre-delete hook",
-            rows::PRE_DELETE,
-            || {
-                install([job("a").hook("pre-delete").fails(), config_map("main", "1")])
-                    .spec(json!({"deletion": {"timeout": "1s"}}))
-                    .uninstall()
-                    .uninstall()
-                    .uninstall_without_hooks()
-            },
-            "",
-        ),
-        differs(
-            42,
-            "a failing post-delete hook",
-            rows::POST_DELETE,
-            || {
-                install([job("a").hook("post-delete").fails(), config_map("main", "1")])
-                    .spec(json!({"deletion": {"timeout": "1s"}}))
-                    .uninstall()
-            },
-            "",
-        ),
-        pass(
-            43,
-            "uninstall after a failed upgrade: the hooks of the failed revision",
-            || {
-                let policy = "before-hook-creation,hook-succeeded";
-                install([job("first").hook("pre-delete").policy(policy), config_map("main", "1")])
-                    .upgrade([
-                        job("second").hook("pre-delete").policy(policy),
-                        job("failing").hook("pre-upgrade").policy("hook-failed").fails(),
-                        config_map("main", "2"),
-                    ])
-                    .uninstall()
-            },
-            "",
-        ),
-        differs(
-            53,
-            "resource-policy: an unknown word, and \" Keep \"",
-            rows::KEEP,
-            || {
-                let kept = |name, policy| {
-                    config_map(name, "").annotation("helm.sh/resource-policy", policy)
-                };
-                let main = |value| config_map("main", value);
-                install([kept("a", "foo"), kept("b", " Keep "), kept("c", " Keep "), main("1")])
-                    .upgrade([kept("a", "foo"), kept("b", " Keep "), main("2")])
-                    .uninstall()
-            },
-            "",
-        ),
-        differs(
-            57,
-            "a release of hooks alone",
-            rows::REMOVED,
-            || {
-                install([
-                    job("a").hook("pre-install"),
-                    job("b").hook("pre-delete"),
-                    job("c").hook("post-delete"),
-                ])
-                .uninstall()
-            },
-            "",
-        ),
-    ]
-}
+pub(super) const CASES: &[Case] = &[
+    differs(41, "a failing pre-delete hook", rows::PRE_DELETE, || {
+        install([job("a").hook("pre-delete").fails(), config_map("main", "1")])
+            .spec(json!({"deletion": {"timeout": "1s"}}))
+            .uninstall()
+            .uninstall()
+            .uninstall_without_hooks()
+    }),
+    differs(42, "a failing post-delete hook", rows::POST_DELETE, || {
+        install([job("a").hook("post-delete").fails(), config_map("main", "1")])
+            .spec(json!({"deletion": {"timeout": "1s"}}))
+            .uninstall()
+    }),
+    pass(43, "uninstall after a failed upgrade: the hooks of the failed revision", || {
+        let policy = "before-hook-creation,hook-succeeded";
+        install([job("first").hook("pre-delete").policy(policy), config_map("main", "1")])
+            .upgrade([
+                job("second").hook("pre-delete").policy(policy),
+                job("failing").hook("pre-upgrade").policy("hook-failed").fails(),
+                config_map("main", "2"),
+            ])
+            .uninstall()
+    }),
+    differs(53, "resource-policy: an unknown word, and \" Keep \"", rows::KEEP, || {
+        let kept =
+            |name, policy| config_map(name, "").annotation("helm.sh/resource-policy", policy);
+        let main = |value| config_map("main", value);
+        install([kept("a", "foo"), kept("b", " Keep "), kept("c", " Keep "), main("1")])
+            .upgrade([kept("a", "foo"), kept("b", " Keep "), main("2")])
+            .uninstall()
+    }),
+    differs(57, "a release of hooks alone", rows::REMOVED, || {
+        install([
+            job("a").hook("pre-install"),
+            job("b").hook("pre-delete"),
+            job("c").hook("post-delete"),
+        ])
+        .uninstall()
+    }),
+];

@@ -16,11 +16,17 @@ const ALL_POLICIES: &str = "before-hook-creation,hook-succeeded,hook-failed";
 
 /// Every case, in order.
 pub(crate) fn all() -> Vec<Case> {
-    let mut cases = annotations::cases();
-    cases.extend(execution::cases());
-    cases.extend(events::cases());
-    cases.extend(deletion::cases());
-    cases.extend(others::cases());
+    let subjects = [
+        annotations::CASES,
+        execution::ENDINGS,
+        execution::LEFTOVERS,
+        events::OBJECTS,
+        events::INTERRUPTIONS,
+        events::ROLLBACKS,
+        deletion::CASES,
+        others::CASES,
+    ];
+    let mut cases = subjects.concat();
     cases.sort_by_key(|case| case.number);
     cases
 }
