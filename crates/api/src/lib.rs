@@ -8,5 +8,8 @@ mod resource;
 mod status;
 
 pub use crd::crd;
-pub use resource::{Hooks, ReleaseLifecycle, ReleaseLifecycleSpec, Source};
+pub use resource::{
+    Deletion, Hooks, HooksFrom, Objects, OnDeletionTimeout, OnNewSpec, OnTestFailure,
+    ReleaseLifecycle, ReleaseLifecycleSpec, Rollback, Source, Test, TestFilter,
+};
 pub use status::{ReleaseLifecycleStatus, set_conditions};

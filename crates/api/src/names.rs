@@ -27,3 +27,19 @@ pub const SCHEDULING_GATE: &str = "releaselifecycle.dev/held";
 pub const FIELD_MANAGER: &str = "helm";
 /// Who writes the custom resource's status.
 pub const STATUS_MANAGER: &str = "releaselifecycle-controller";
+
+/// The finalizer that keeps the custom resource until its release is deleted.
+pub const FINALIZER: &str = "releaselifecycle.dev/finalizer";
+
+/// Annotation of the custom resource: go on where the last operation failed, with one more attempt
+/// at its hook. As with all of these, any new value is a request, and a time is customary.
+pub const RETRY_AT: &str = "releaselifecycle.dev/retryAt";
+/// Annotation of the custom resource: begin again from the start, as a new revision.
+pub const RESTART_AT: &str = "releaselifecycle.dev/restartAt";
+/// Annotation of the custom resource: run the tests.
+pub const TEST_AT: &str = "releaselifecycle.dev/testAt";
+/// Annotation of the custom resource: stop the running operation.
+pub const CANCEL_AT: &str = "releaselifecycle.dev/cancelAt";
+/// Annotation of the custom resource: do without the hook at which the operation stands; in a
+/// deletion, without all hooks that remain.
+pub const SKIP_AT: &str = "releaselifecycle.dev/skipAt";

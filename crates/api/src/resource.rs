@@ -1,11 +1,12 @@
 use std::{borrow::Cow, time};
 
 use kube::{CustomResource, KubeSchema, core::Duration};
-use schemars::{Schema, SchemaGenerator, json_schema};
+use lifecycle::journal::Requests;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::status::ReleaseLifecycleStatus;
+use crate::{names, status::ReleaseLifecycleStatus};
 
 /// What the user wants of a release.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -17,7 +18,7 @@ use crate::status::ReleaseLifecycleStatus;
     shortname = "rl",
     namespaced,
     derive = "PartialEq",
-    doc = "ReleaseLifecycle takes a release through its life: it runs Helm's hooks around an install or an upgrade of the release's objects, and goes on at the same hook after any interruption.",
+    doc = "ReleaseLifecycle takes a release through its life: it runs Helm's hooks around an install, an upgrade, a rollback, a deletion and the tests of the release's objects, and goes on at the same hook after any interruption.",
     status = "ReleaseLifecycleStatus",
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
     printcolumn(name = "Event", type_ = "string", json_path = ".status.operation.event"),
@@ -61,6 +62,32 @@ pub struct ReleaseLifecycleSpec {
     /// How hooks are run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hooks: Option<Hooks>,
+
+    /// True: a running hook is watched to its end, and nothing new is started. Default: false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspend: Option<bool>,
+
+    /// What a newer spec does to a running operation. Default: Wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_new_spec: Option<OnNewSpec>,
+
+    /// Holds the release at this revision: a rollback. Without it, the release goes back to the
+    /// spec.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub pin_revision: Option<i32>,
+
+    /// How a rollback is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollback: Option<Rollback>,
+
+    /// Whether and which tests run after an install or an upgrade, and when they are asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test: Option<Test>,
+
+    /// What becomes of the release when this object is deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion: Option<Deletion>,
 }
 
 /// Where the desired objects come from.
@@ -82,6 +109,112 @@ pub struct Hooks {
     pub log_lines: Option<i32>,
 }
 
+/// What a newer spec does to a running operation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum OnNewSpec {
+    /// Nothing: it counts from the next operation on.
+    #[default]
+    Wait,
+    /// The operation ends after the hook that runs.
+    CancelAfterHook,
+    /// The hook that runs is stopped, and the operation ends.
+    CancelNow,
+}
+
+/// How a rollback is done.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rollback {
+    /// Whose rollback hooks run: those of the revision that is gone back to, as in Helm, or of the
+    /// one that is deployed. Default: Target.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hooks_from: Option<HooksFrom>,
+}
+
+/// Whose rollback hooks run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[allow(missing_docs)]
+pub enum HooksFrom {
+    #[default]
+    Target,
+    Current,
+}
+
+/// Whether and which tests run.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Test {
+    /// Whether the test hooks run after each install and upgrade. Default: false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enable: Option<bool>,
+    /// Which test hooks run, by name; all of them where there is none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100))]
+    pub filters: Vec<TestFilter>,
+    /// Whether the object is Ready when its tests have failed. Default: Ignore.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_failure: Option<OnTestFailure>,
+}
+
+/// Names a test hook.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TestFilter {
+    /// The name of its object.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// True: it does not run. Otherwise only those that are named run. Default: false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exclude: Option<bool>,
+}
+
+/// What failed tests do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum OnTestFailure {
+    /// The condition TestSuccess is False.
+    #[default]
+    Ignore,
+    /// The condition Ready is False, too.
+    Fail,
+}
+
+/// What becomes of the release when its object is deleted.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Deletion {
+    /// For so long failed hooks are tried again, and the release's objects are waited for.
+    /// Default: 10m.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"), length(max = 32))]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('0s') && duration(self) <= duration('8760h')").message("spec.deletion.timeout must be between 0s and 8760h, such as 90s or 1h30m"))]
+    pub timeout: Option<Duration>,
+    /// What happens then: Block waits for somebody, SkipHooks does without the hooks that have not
+    /// succeeded. Default: Block.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_timeout: Option<OnDeletionTimeout>,
+    /// Keep: the release stays as it is, and goes on as Helm's. Default: Delete.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objects: Option<Objects>,
+}
+
+/// What happens when a deletion has used up its time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[allow(missing_docs)]
+pub enum OnDeletionTimeout {
+    #[default]
+    Block,
+    SkipHooks,
+}
+
+/// What becomes of a release's objects.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[allow(missing_docs)]
+pub enum Objects {
+    #[default]
+    Delete,
+    Keep,
+}
+
 impl ReleaseLifecycle {
     /// The name of the release.
     pub fn release_name(&self) -> Cow<'_, str> {
@@ -99,6 +232,65 @@ impl ReleaseLifecycle {
     /// Whether post hooks run after the release's objects are ready.
     pub fn wait(&self) -> bool {
         self.spec.wait.unwrap_or(true)
+    }
+
+    /// Whether nothing new is to be started.
+    pub fn suspended(&self) -> bool {
+        self.spec.suspend.unwrap_or(false)
+    }
+
+    /// What a newer spec does to a running operation.
+    pub fn on_new_spec(&self) -> OnNewSpec {
+        self.spec.on_new_spec.unwrap_or_default()
+    }
+
+    /// Whose rollback hooks run.
+    pub fn rollback_hooks_from(&self) -> HooksFrom {
+        self.spec.rollback.as_ref().and_then(|it| it.hooks_from).unwrap_or_default()
+    }
+
+    /// Whether the tests run after each install and upgrade.
+    pub fn tests_enabled(&self) -> bool {
+        self.spec.test.as_ref().and_then(|test| test.enable).unwrap_or(false)
+    }
+
+    /// Which tests run.
+    pub fn test_filters(&self) -> &[TestFilter] {
+        self.spec.test.as_ref().map_or(&[], |test| &test.filters)
+    }
+
+    /// What failed tests do.
+    pub fn on_test_failure(&self) -> OnTestFailure {
+        self.spec.test.as_ref().and_then(|test| test.on_failure).unwrap_or_default()
+    }
+
+    /// For so long a deletion tries failed hooks again, and waits for the objects.
+    pub fn deletion_timeout(&self) -> time::Duration {
+        let timeout = self.spec.deletion.as_ref().and_then(|deletion| deletion.timeout);
+        timeout.map_or(time::Duration::from_mins(10), time::Duration::from)
+    }
+
+    /// What happens when a deletion has used up its time.
+    pub fn on_deletion_timeout(&self) -> OnDeletionTimeout {
+        self.spec.deletion.as_ref().and_then(|deletion| deletion.on_timeout).unwrap_or_default()
+    }
+
+    /// Whether the release's objects stay when this object is deleted.
+    pub fn keeps_objects(&self) -> bool {
+        let objects = self.spec.deletion.as_ref().and_then(|deletion| deletion.objects);
+        objects.unwrap_or_default() == Objects::Keep
+    }
+
+    /// What is asked for by annotation.
+    pub fn requests(&self) -> Requests {
+        let value = |name| self.metadata.annotations.as_ref()?.get(name).cloned();
+        Requests {
+            retry: value(names::RETRY_AT),
+            restart: value(names::RESTART_AT),
+            test: value(names::TEST_AT),
+            cancel: value(names::CANCEL_AT),
+            skip: value(names::SKIP_AT),
+        }
     }
 
     /// How many of the last lines of a failed hook are kept.

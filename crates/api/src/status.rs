@@ -3,7 +3,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::KubeSchema;
 use lifecycle::{
     conditions,
-    journal::{HookStatus, Journal, Operation},
+    journal::{HookStatus, Journal, LastAttempt, Operation, Requests},
 };
 use serde::{Deserialize, Serialize};
 
@@ -28,28 +28,89 @@ pub struct ReleaseLifecycleStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operation: Option<Operation>,
 
-    /// The hooks of that operation, in the order in which they run.
+    /// The last install, upgrade or rollback that failed, until one succeeds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_attempt: Option<LastAttempt>,
+
+    /// The hooks of the last operation of each event, in the order in which they run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[x_kube(merge_strategy = ListMerge::Map(vec!["index".into()]))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["event".into(), "index".into()]))]
     pub hooks: Vec<HookStatus>,
+
+    /// The revision that was tested last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tested_revision: Option<i32>,
+
+    /// The value of the annotation `releaselifecycle.dev/retryAt` that was heeded last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_handled_retry_at: Option<String>,
+
+    /// The value of the annotation `releaselifecycle.dev/restartAt` that was heeded last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_handled_restart_at: Option<String>,
+
+    /// The value of the annotation `releaselifecycle.dev/testAt` that was heeded last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_handled_test_at: Option<String>,
+
+    /// The value of the annotation `releaselifecycle.dev/cancelAt` that was heeded last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_handled_cancel_at: Option<String>,
+
+    /// The value of the annotation `releaselifecycle.dev/skipAt` that was heeded last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_handled_skip_at: Option<String>,
 }
+
+/// So many hooks of earlier operations are kept beside those of the last one.
+const MOST_OLDER_HOOKS: usize = 50;
 
 impl ReleaseLifecycleStatus {
     /// The journal, if there ever was an operation.
     pub fn journal(&self) -> Option<Journal> {
         let operation = self.operation.clone()?;
-        Some(Journal { operation, hooks: self.hooks.clone() })
+        let hooks = self.hooks.iter().filter(|hook| hook.event.operation() == operation.event);
+        Some(Journal { hooks: hooks.cloned().collect(), operation, handled: self.handled() })
     }
 
-    /// Keeps `journal`.
+    /// Keeps `journal`, and of the hooks of other events what there is room for.
     pub fn set_journal(&mut self, journal: Journal) {
-        self.operation = Some(journal.operation);
-        self.hooks = journal.hooks;
+        let Journal { operation, hooks, handled } = journal;
+        let mut older = std::mem::take(&mut self.hooks);
+        older.retain(|hook| hook.event.operation() != operation.event);
+        if older.len() > MOST_OLDER_HOOKS {
+            older.clear();
+        }
+        self.hooks = hooks;
+        self.hooks.append(&mut older);
+        self.operation = Some(operation);
+        self.set_handled(handled);
+    }
+
+    /// The requests that were heeded last.
+    pub fn handled(&self) -> Requests {
+        Requests {
+            retry: self.last_handled_retry_at.clone(),
+            restart: self.last_handled_restart_at.clone(),
+            test: self.last_handled_test_at.clone(),
+            cancel: self.last_handled_cancel_at.clone(),
+            skip: self.last_handled_skip_at.clone(),
+        }
+    }
+
+    /// Keeps the requests that were heeded.
+    pub fn set_handled(&mut self, handled: Requests) {
+        let Requests { retry, restart, test, cancel, skip } = handled;
+        self.last_handled_retry_at = retry;
+        self.last_handled_restart_at = restart;
+        self.last_handled_test_at = test;
+        self.last_handled_cancel_at = cancel;
+        self.last_handled_skip_at = skip;
     }
 }
 
 /// Replaces the conditions by `wanted`. A transition time moves only where a status does;
-/// `Released` stays as it was where `wanted` does not speak of it.
+/// `Released` and `TestSuccess` stay as they were where `wanted` does not speak of them.
 pub fn set_conditions(
     current: &mut Vec<Condition>,
     wanted: Vec<conditions::Condition>,
@@ -58,8 +119,10 @@ pub fn set_conditions(
 ) {
     let old = std::mem::take(current);
     let find = |type_: &str| old.iter().find(|condition| condition.type_ == type_);
-    if !wanted.iter().any(|condition| condition.type_ == conditions::RELEASED) {
-        current.extend(find(conditions::RELEASED).cloned());
+    for lasting in [conditions::RELEASED, conditions::TEST_SUCCESS] {
+        if !wanted.iter().any(|condition| condition.type_ == lasting) {
+            current.extend(find(lasting).cloned());
+        }
     }
     for condition in wanted {
         let since = find(condition.type_)
@@ -88,7 +151,14 @@ fn truncate(mut message: String) -> String {
 }
 
 fn rank(type_: &str) -> usize {
-    [conditions::READY, conditions::RECONCILING, conditions::STALLED, conditions::RELEASED]
+    let order = [
+        conditions::READY,
+        conditions::RECONCILING,
+        conditions::STALLED,
+        conditions::RELEASED,
+        conditions::TEST_SUCCESS,
+    ];
+    order
         .iter()
         .position(|known| *known == type_)
         .unwrap_or(usize::MAX)

@@ -97,7 +97,7 @@ fn failed() -> ReleaseLifecycle {
         );
         merge(
             &mut status["operation"],
-            json!({"completedAt": "2026-11-22T11:02:20Z", "failure": {"reason": "HookFailed",
+            json!({"completedAt": "2026-11-22T11:02:20Z", "failedIn": "PreHooks", "failure": {"reason": "HookFailed",
                 "message": "pre-upgrade hook Job/shop-migration failed"}}),
         );
         status["conditions"] = json!([condition("Ready", "False", "HookFailed", message)]);

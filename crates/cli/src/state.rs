@@ -50,8 +50,11 @@ impl<'a> State<'a> {
         self.operation().filter(|operation| operation.completed_at.is_none())
     }
 
-    pub(crate) fn hooks(self) -> &'a [HookStatus] {
-        self.status.map_or(&[], |status| &status.hooks)
+    /// Those of the running or the last operation, in order.
+    pub(crate) fn hooks(self) -> impl Iterator<Item = &'a HookStatus> {
+        let event = self.operation().map(|operation| operation.event);
+        let all = self.status.into_iter().flat_map(|status| &status.hooks);
+        all.filter(move |hook| Some(hook.event.operation()) == event)
     }
 
     /// The hook at which the operation stands.

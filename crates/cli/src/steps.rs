@@ -1,6 +1,9 @@
 //! The steps of an operation in the order in which they happen, and how each stands. Pure.
 
-use lifecycle::journal::{HookPhase, HookStatus, Operation, Phase};
+use lifecycle::{
+    event::Event,
+    journal::{HookPhase, HookStatus, Operation, Phase},
+};
 
 use crate::state::State;
 
@@ -12,6 +15,8 @@ pub(crate) enum Mark {
     Failed,
     /// The operation failed before it came to this.
     NotReached,
+    /// It was done without.
+    Skipped,
 }
 
 pub(crate) enum Step<'a> {
@@ -21,10 +26,9 @@ pub(crate) enum Step<'a> {
 
 pub(crate) fn steps<'a>(state: State<'a>, operation: &Operation) -> Vec<Step<'a>> {
     let event = operation.event;
-    let failed_at = failed_at(state, operation);
-    let mark = |phase| phase_mark(phase, operation, failed_at);
+    let mark = |phase| phase_mark(phase, operation);
     let hooks = |event| {
-        let mine = state.hooks().iter().filter(move |hook| hook.event == event);
+        let mine = state.hooks().filter(move |hook| hook.event == event);
         mine.map(move |hook| Step::Hook(hook_mark(state, operation, hook), hook))
     };
     let phase = |phase, words: [&'static str; 3]| {
@@ -33,30 +37,48 @@ pub(crate) fn steps<'a>(state: State<'a>, operation: &Operation) -> Vec<Step<'a>
         let words = match mark {
             Mark::Active => going_on,
             Mark::Done => done,
-            Mark::Pending | Mark::Failed | Mark::NotReached => wanted,
+            Mark::Pending | Mark::Failed | Mark::NotReached | Mark::Skipped => wanted,
         };
         Step::Phase(mark, words)
     };
     // Most operations have nothing to delete, and those that do are quick about it.
     let only_now = |at, words| (operation.phase == at).then(|| phase(at, [words; 3]));
-    let (applies, waits) = objects(state, operation);
-
     let mut steps =
         vec![phase(Phase::Recording, ["record the plan", "recording the plan", "plan recorded"])];
     steps.extend(hooks(event.pre()));
     steps.extend(only_now(Phase::PreCleanup, "deleting hooks as their policies say"));
-    if applies {
-        let words = ["apply the objects", "applying the objects", "objects applied"];
-        steps.push(phase(Phase::Applying, words));
+    match event {
+        Event::Test => {}
+        Event::Delete => {
+            let words = ["delete the objects", "deleting the objects", "objects deleted"];
+            steps.push(phase(Phase::Deleting, words));
+            steps.extend(only_now(Phase::Gone, "waiting until they are gone"));
+        }
+        Event::Install | Event::Upgrade | Event::Rollback => {
+            let (applies, waits) = objects(state, operation);
+            if applies {
+                let words = ["apply the objects", "applying the objects", "objects applied"];
+                steps.push(phase(Phase::Applying, words));
+            }
+            if waits {
+                let words = [
+                    "wait until they are ready",
+                    "waiting until they are ready",
+                    "objects are ready",
+                ];
+                steps.push(phase(Phase::Ready, words));
+            }
+        }
     }
-    if waits {
-        let words =
-            ["wait until they are ready", "waiting until they are ready", "objects are ready"];
-        steps.push(phase(Phase::Ready, words));
-    }
-    steps.extend(hooks(event.post()));
+    steps.extend(event.post().into_iter().flat_map(hooks));
     steps.extend(only_now(Phase::PostCleanup, "deleting hooks as their policies say"));
-    steps.push(phase(Phase::Closing, ["close the record", "closing the record", "record closed"]));
+    steps.push(phase(
+        Phase::Closing,
+        match event {
+            Event::Delete => ["remove the records", "removing the records", "records removed"],
+            _ => ["close the record", "closing the record", "record closed"],
+        },
+    ));
     steps
 }
 
@@ -76,13 +98,14 @@ fn objects(state: State<'_>, operation: &Operation) -> (bool, bool) {
     )
 }
 
-fn phase_mark(phase: Phase, operation: &Operation, failed_at: Option<Phase>) -> Mark {
+fn phase_mark(phase: Phase, operation: &Operation) -> Mark {
     let reached = |at: Phase| match phase.cmp(&at) {
         std::cmp::Ordering::Less => Mark::Done,
         std::cmp::Ordering::Equal => Mark::Active,
         std::cmp::Ordering::Greater => Mark::Pending,
     };
-    match failed_at {
+    let failed_in = operation.failure.as_ref().and(operation.failed_in);
+    match failed_in {
         None => reached(operation.phase),
         // Where nothing was recorded, nothing is closed.
         Some(Phase::Recording) if phase == Phase::Closing => Mark::NotReached,
@@ -97,25 +120,6 @@ fn phase_mark(phase: Phase, operation: &Operation, failed_at: Option<Phase>) -> 
     }
 }
 
-/// In which phase the operation failed. The journal keeps the reason only.
-fn failed_at(state: State<'_>, operation: &Operation) -> Option<Phase> {
-    let failure = operation.failure.as_ref()?;
-    let of = |event| state.hooks().iter().filter(move |hook| hook.event == event);
-    let failed = |hook: &HookStatus| hook.phase == HookPhase::Failed;
-    let unfinished = |hook: &HookStatus| hook.phase != HookPhase::Succeeded;
-    Some(if operation.plan_digest.is_none() {
-        Phase::Recording
-    } else if of(operation.event.pre()).any(unfinished) {
-        Phase::PreHooks
-    } else if of(operation.event.post()).any(failed) {
-        Phase::PostHooks
-    } else if failure.reason == "ReadyTimeout" {
-        Phase::Ready
-    } else {
-        Phase::Applying
-    })
-}
-
 fn hook_mark(state: State<'_>, operation: &Operation, hook: &HookStatus) -> Mark {
     let here = state.cursor().is_some_and(|cursor| cursor.index == hook.index);
     match hook.phase {
@@ -123,8 +127,9 @@ fn hook_mark(state: State<'_>, operation: &Operation, hook: &HookStatus) -> Mark
         HookPhase::Running if operation.completed_at.is_none() => Mark::Active,
         // The operation was given up; whatever became of the hook, nobody looked.
         HookPhase::Running | HookPhase::Failed => Mark::Failed,
-        HookPhase::Pending if here => Mark::Active,
-        HookPhase::Pending if operation.failure.is_some() => Mark::NotReached,
-        HookPhase::Pending => Mark::Pending,
+        HookPhase::Skipped => Mark::Skipped,
+        HookPhase::Pending | HookPhase::Unknown if here => Mark::Active,
+        HookPhase::Pending | HookPhase::Unknown if operation.failure.is_some() => Mark::NotReached,
+        HookPhase::Pending | HookPhase::Unknown => Mark::Pending,
     }
 }

@@ -115,7 +115,7 @@ fn body(state: State<'_>, operation: &Operation, now: Timestamp, look: Look) -> 
 fn marked(mark: Mark, text: &str, look: Look) -> String {
     match mark {
         Mark::Pending => look.paint(Colour::Dim, &format!("○ {text}")).into_owned(),
-        Mark::NotReached => look.paint(Colour::Dim, &format!("- {text}")).into_owned(),
+        Mark::NotReached | Mark::Skipped => look.paint(Colour::Dim, &format!("- {text}")).into_owned(),
         Mark::Active => format!("{} {text}", look.paint(Colour::Yellow, "●")),
         Mark::Done => format!("{} {text}", look.paint(Colour::Green, "✔")),
         Mark::Failed => format!("{} {text}", look.paint(Colour::Red, "✖")),
@@ -136,12 +136,14 @@ fn hook_cells(state: State<'_>, mark: Mark, hook: &HookStatus, now: Timestamp) -
     let attempt = cursor.map_or(hook.attempt, |cursor| cursor.attempt);
     let (time, more) = match (mark, hook.started_at, hook.completed_at) {
         (Mark::NotReached, ..) => (String::new(), "not reached".to_owned()),
+        (Mark::Skipped, ..) => (String::new(), "skipped".to_owned()),
         (Mark::Active, started, _) => {
             let began = cursor.map(|cursor| cursor.started_at);
             let from = started.or(began).unwrap_or(now);
             let (what, since) = match cursor.map(|cursor| cursor.step) {
                 Some(HookStep::Create) => ("creating", began),
-                Some(HookStep::Stop) => ("time ran out, stopping", began),
+                Some(HookStep::Stop) => ("stopping", began),
+                Some(HookStep::Blocked) => ("standing", began),
                 _ => ("running", started),
             };
             let since = since.unwrap_or(from);

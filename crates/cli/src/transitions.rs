@@ -92,6 +92,8 @@ fn progress(before: Option<State<'_>>, after: State<'_>, operation: &Operation, 
 fn phase_line(operation: &Operation, lines: &mut Lines) {
     let what = match operation.phase {
         Phase::Applying => "applying the objects".to_owned(),
+        Phase::Deleting => "deleting the objects".to_owned(),
+        Phase::Gone => "waiting until the objects are gone".to_owned(),
         Phase::Ready => {
             let until = operation
                 .deadline
@@ -105,7 +107,7 @@ fn phase_line(operation: &Operation, lines: &mut Lines) {
 }
 
 fn hook_lines(before: Option<State<'_>>, after: State<'_>, hook: &HookStatus, lines: &mut Lines) {
-    let old = before.and_then(|before| before.hooks().get(hook.index));
+    let old = before.and_then(|before| before.hooks().find(|old| old.index == hook.index));
     let was = old.map_or(HookPhase::Pending, |old| old.phase);
     let again = old.is_some_and(|old| old.attempt != hook.attempt);
     let what = format!("hook {}/{} ({})", hook.kind, hook.name, hook.event);
@@ -117,7 +119,7 @@ fn hook_lines(before: Option<State<'_>>, after: State<'_>, hook: &HookStatus, li
         lines.push(at, &format!("{what} started, attempt {}{until}", hook.attempt));
     }
     if is_stopping(after, hook) && !before.is_some_and(|before| is_stopping(before, hook)) {
-        lines.push(lines.now, &format!("{what} ran out of time and is being stopped"));
+        lines.push(lines.now, &format!("{what} is being stopped"));
     }
     if was == hook.phase && !again {
         return;
@@ -125,7 +127,11 @@ fn hook_lines(before: Option<State<'_>>, after: State<'_>, hook: &HookStatus, li
     let at = hook.completed_at.unwrap_or(lines.now);
     let after = hook.started_at.map_or(String::new(), |from| format!(" after {}", took(from, at)));
     match hook.phase {
-        HookPhase::Pending | HookPhase::Running => {}
+        HookPhase::Pending | HookPhase::Running | HookPhase::Unknown => {}
+        HookPhase::Skipped => {
+            let why = outcome(hook).unwrap_or_default();
+            lines.push(at, &format!("{what} was done without: {why}"));
+        }
         HookPhase::Succeeded => lines.push(at, &format!("{what} succeeded{after}")),
         HookPhase::Failed => {
             let why = outcome(hook).unwrap_or_default();

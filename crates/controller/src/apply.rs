@@ -39,6 +39,9 @@ pub(crate) async fn apply(release: &Release<'_>, plan: &Plan) -> Result<Vec<Stri
     for object in &plan.prune {
         pruned.push((object, look(release, object).await?));
     }
+    if let Some(message) = release.records().newer(plan.revision).await.map_err(ApplyError::Error)? {
+        return Err(ApplyError::Refused(message));
+    }
     release.confirm().await.map_err(ApplyError::Error)?;
 
     let mut waiting = Vec::new();
@@ -106,8 +109,8 @@ async fn apply_one(
         }
         match release.tenant.apply(object, &body).await {
             Ok(applied) => return Ok(applied),
-            Err(ApiError { cause: Cause::Conflict(message), .. })
-                if !is_field_conflict(&message) => {}
+            Err(error @ ApiError { cause: Cause::Conflict(_), .. })
+                if !is_field_conflict(&error) => {}
             Err(error) => return Err(classify(error)),
         }
         seen = look(release, object).await?;
@@ -120,8 +123,8 @@ async fn apply_one(
 }
 
 /// Another field manager owns a field that the release sets to another value.
-fn is_field_conflict(message: &str) -> bool {
-    message.starts_with("Apply failed with")
+pub(crate) fn is_field_conflict(error: &ApiError) -> bool {
+    matches!(&error.cause, Cause::Conflict(message) if message.starts_with("Apply failed with"))
 }
 
 async fn prune_one(
@@ -142,9 +145,7 @@ async fn prune_one(
 fn classify(error: ApiError) -> ApplyError {
     match &error.cause {
         Cause::Refused { .. } | Cause::NotFound(_) => ApplyError::Refused(error.to_string()),
-        Cause::Conflict(message) if is_field_conflict(message) => {
-            ApplyError::Refused(error.to_string())
-        }
+        Cause::Conflict(_) if is_field_conflict(&error) => ApplyError::Refused(error.to_string()),
         _ => ApplyError::Error(Error::Api(error)),
     }
 }

@@ -4,8 +4,10 @@
 use jiff::Timestamp;
 use lifecycle::{
     decide::{CleanUp, CleanUpAction, Effect, Gate, Observation, query},
+    event::Event,
     journal::{Failure, Journal},
-    plan::{HookKind, Plan, PlannedHook},
+    plan::{HookKind, ObjectRef, Plan, PlannedHook},
+    source::Desired,
 };
 use serde_json::Value;
 
@@ -13,8 +15,9 @@ use crate::{
     apply::{self, ApplyError},
     client::{ApiError, Cause},
     error::Error,
-    gather, hook_object, prepare, records,
+    desired, gather, hook_object,
     release::Release,
+    uninstall,
 };
 
 pub(crate) async fn execute(
@@ -27,13 +30,16 @@ pub(crate) async fn execute(
     let turn = Turn { release, plan, journal, now };
     match effect {
         Effect::CreateRecord => turn.create_record().await,
+        Effect::ReopenRecord => turn.reopen_record().await,
         Effect::CreateHook { hook, attempt } => turn.create_hook(*hook, *attempt).await,
+        Effect::ApplyHook { hook, attempt, uid } => turn.apply_hook(*hook, *attempt, uid).await,
         Effect::StartHook { hook, uid } => turn.start_hook(*hook, uid).await,
         Effect::StopHook { hook, uid } => turn.stop_hook(*hook, uid).await,
         Effect::DeleteLeftover { hook, uid } => turn.delete_leftover(*hook, uid).await,
         Effect::CleanUp(items) => turn.clean_up(items).await,
         Effect::Apply => turn.apply().await,
-        Effect::Close { deployed } => turn.close(*deployed).await,
+        Effect::DeleteObjects => blocked_is_refused(uninstall::delete(release, plan).await),
+        Effect::Close { .. } => turn.close().await,
     }
 }
 
@@ -46,13 +52,34 @@ struct Turn<'a> {
 
 impl Turn<'_> {
     async fn create_record(&self) -> Result<Observation, Error> {
-        let desired = prepare::desired(self.release)?;
-        let release = self.release;
-        let record = records::pending(self.plan, &desired, &release.name, &release.namespace);
-        match records::create(&release.tenant, &record, self.plan).await {
-            Ok(()) => Ok(Observation::Recorded { plan_digest: self.plan.freeze().1 }),
+        let records = self.release.records();
+        let written = if self.plan.event.makes_revision() {
+            // A rollback copies its target's.
+            let desired = match self.plan.target {
+                None => desired::of_source(self.release)?,
+                Some(_) => Desired::default(),
+            };
+            records.create(self.plan, &desired).await.map(|()| true)
+        } else {
+            records.add_plan(self.plan).await
+        };
+        match written {
+            Ok(true) => {
+                let plan_digest = self.plan.freeze().1;
+                Ok(Observation::Recorded { plan_digest, open: true })
+            }
             // Ours, made by a request whose answer was lost, or somebody else's: look.
-            Err(Error::Api(ApiError { cause: Cause::AlreadyExists, .. })) => self.look().await,
+            Ok(false) | Err(Error::Api(ApiError { cause: Cause::AlreadyExists, .. })) => {
+                self.look().await
+            }
+            Err(Error::Blocked(failure)) => Ok(Observation::Refused(failure)),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn reopen_record(&self) -> Result<Observation, Error> {
+        match self.release.records().reopen(self.plan).await {
+            Ok(()) => self.look().await,
             Err(Error::Blocked(failure)) => Ok(Observation::Refused(failure)),
             Err(error) => Err(error),
         }
@@ -61,17 +88,57 @@ impl Turn<'_> {
     async fn create_hook(&self, index: usize, attempt: i32) -> Result<Observation, Error> {
         let hook = self.hook(index);
         let body = hook_object::build(self.plan, index, attempt, hook, &self.release.namespace);
-        match self.release.tenant.create(&hook.object, &body).await {
+        match self.release.tenant.create(&self.plan.object(index, attempt), &body).await {
             Ok(object) => self.seen(hook, &object).await,
             Err(ApiError { cause: Cause::AlreadyExists, .. }) => self.look().await,
+            // A CRD hook before it has brought the kind, which is served a moment later.
+            Err(ApiError { what, cause: Cause::NotFound(message) }) if self.brings_kinds() => {
+                Err(Error::Api(ApiError { what, cause: Cause::Unavailable(message) }))
+            }
             Err(error) => refused("CreateRefused", error),
+        }
+    }
+
+    fn brings_kinds(&self) -> bool {
+        let cursor = self.journal.operation.hook.as_ref();
+        self.plan.hooks.iter().any(|hook| hook.kind() == HookKind::Crd)
+            && cursor.is_some_and(|cursor| self.now < cursor.deadline)
+    }
+
+    /// Over a CRD that exists, with the version that was seen, and only while the journal is the
+    /// one that this follows from.
+    async fn apply_hook(
+        &self,
+        index: usize,
+        attempt: i32,
+        uid: &str,
+    ) -> Result<Observation, Error> {
+        let hook = self.hook(index);
+        let object = self.plan.object(index, attempt);
+        let live = self.release.tenant.get(&object).await?;
+        let Some(live) = live.filter(|live| live["metadata"]["uid"] == uid) else {
+            return self.look().await;
+        };
+        self.release.confirm().await?;
+        let mut body = hook_object::build(self.plan, index, attempt, hook, &self.release.namespace);
+        body["metadata"]["uid"] = live["metadata"]["uid"].clone();
+        body["metadata"]["resourceVersion"] = live["metadata"]["resourceVersion"].clone();
+        match self.release.tenant.apply(&object, &body).await {
+            Ok(object) => self.seen(hook, &object).await,
+            Err(error @ ApiError { cause: Cause::Conflict(_), .. })
+                if apply::is_field_conflict(&error) =>
+            {
+                Ok(Observation::Refused(Failure::new("ApplyRefused", error.to_string())))
+            }
+            Err(ApiError { cause: Cause::Conflict(_), .. }) => self.look().await,
+            Err(error) => refused("ApplyRefused", error),
         }
     }
 
     async fn start_hook(&self, index: usize, uid: &str) -> Result<Observation, Error> {
         let hook = self.hook(index);
         let patch = hook_object::start_patch(hook.kind(), uid);
-        let error = match self.release.tenant.json_patch(&hook.object, patch).await {
+        let error = match self.release.tenant.json_patch(&self.object(index), patch).await {
             Ok(object) => return self.seen(hook, &object).await,
             Err(error) => error,
         };
@@ -84,8 +151,9 @@ impl Turn<'_> {
 
     async fn stop_hook(&self, index: usize, uid: &str) -> Result<Observation, Error> {
         let hook = self.hook(index);
+        let object = self.object(index);
         let tenant = &self.release.tenant;
-        let suspended = match (hook.kind(), tenant.get(&hook.object).await?) {
+        let suspended = match (hook.kind(), tenant.get(&object).await?) {
             (HookKind::Job, Some(job)) => {
                 job.pointer("/spec/suspend").and_then(Value::as_bool) == Some(true)
             }
@@ -93,9 +161,9 @@ impl Turn<'_> {
         };
         // A suspended Job has no clock that could end it.
         let stopped = if hook.kind() == HookKind::Job && !suspended {
-            tenant.json_patch(&hook.object, hook_object::stop_patch(uid)).await.map(|_| ())
+            tenant.json_patch(&object, hook_object::stop_patch(uid)).await.map(|_| ())
         } else {
-            tenant.delete(&hook.object, uid).await
+            tenant.delete(&object, uid).await
         };
         match stopped {
             // Or it is gone already.
@@ -105,7 +173,7 @@ impl Turn<'_> {
     }
 
     async fn delete_leftover(&self, index: usize, uid: &str) -> Result<Observation, Error> {
-        match self.release.tenant.delete(&self.hook(index).object, uid).await {
+        match self.release.tenant.delete(&self.object(index), uid).await {
             Ok(()) => self.look().await,
             Err(error) => refused("DeleteRefused", error),
         }
@@ -115,12 +183,12 @@ impl Turn<'_> {
     async fn clean_up(&self, items: &[CleanUp]) -> Result<Observation, Error> {
         let tenant = &self.release.tenant;
         for item in items {
-            let hook = self.hook(item.hook);
+            let object = self.object(item.hook);
             let done = match item.action {
-                CleanUpAction::Delete => tenant.delete(&hook.object, &item.uid).await,
+                CleanUpAction::Delete => tenant.delete(&object, &item.uid).await,
                 CleanUpAction::SetTtl(seconds) => {
                     let patch = hook_object::ttl_patch(&item.uid, seconds);
-                    match tenant.json_patch(&hook.object, patch).await {
+                    match tenant.json_patch(&object, patch).await {
                         Err(ApiError { cause: Cause::NotFound(_), .. }) | Ok(_) => Ok(()),
                         Err(error) => Err(error),
                     }
@@ -129,7 +197,7 @@ impl Turn<'_> {
             match done {
                 Ok(()) => {}
                 Err(error @ ApiError { cause: Cause::Refused { .. }, .. }) => {
-                    let text = format!("hook {} stays: {error}", hook.object);
+                    let text = format!("hook {object} stays: {error}");
                     self.release.warn("CleanUpRefused", text);
                 }
                 Err(error) => return Err(Error::Api(error)),
@@ -148,19 +216,32 @@ impl Turn<'_> {
         }
     }
 
-    async fn close(&self, deployed: bool) -> Result<Observation, Error> {
-        let release = self.release;
-        let closed = records::close(
-            &release.tenant,
-            &release.name,
-            &release.namespace,
-            self.journal,
-            deployed,
-        );
-        match closed.await? {
-            Ok(()) => Ok(Observation::Executed),
-            Err(failure) => Ok(Observation::Refused(failure)),
+    async fn close(&self) -> Result<Observation, Error> {
+        let records = self.release.records();
+        match self.plan.event {
+            Event::Delete => blocked_is_refused(self.purge().await),
+            Event::Test => records.close_test(self.journal).await.map(|()| Observation::Executed),
+            Event::Install | Event::Upgrade | Event::Rollback => {
+                match records.close(self.journal).await? {
+                    Ok(()) => Ok(Observation::Executed),
+                    Err(failure) => Ok(Observation::Refused(failure)),
+                }
+            }
         }
+    }
+
+    async fn purge(&self) -> Result<Observation, Error> {
+        uninstall::remove_leftovers(self.release).await?;
+        self.release.records().purge(self.plan.revision).await?;
+        Ok(Observation::Executed)
+    }
+
+    /// The object of the present attempt, or of the last one, at a hook.
+    fn object(&self, index: usize) -> ObjectRef {
+        let cursor = self.journal.operation.hook.as_ref();
+        let present = cursor.filter(|cursor| cursor.index == index).map(|cursor| cursor.attempt);
+        let last = self.journal.hooks.get(index).map(|hook| hook.attempt);
+        self.plan.object(index, present.or(last).unwrap_or(1))
     }
 
     fn hook(&self, index: usize) -> &PlannedHook {
@@ -176,6 +257,14 @@ impl Turn<'_> {
     async fn look(&self) -> Result<Observation, Error> {
         let query = query(self.journal);
         gather::gather(self.release, self.plan, self.journal, query, self.now).await
+    }
+}
+
+/// What blocks a deletion is for [`decide`](lifecycle::decide) to deal with.
+fn blocked_is_refused(result: Result<Observation, Error>) -> Result<Observation, Error> {
+    match result {
+        Err(Error::Blocked(failure)) => Ok(Observation::Refused(failure)),
+        other => other,
     }
 }
 

@@ -12,8 +12,8 @@ use serde_json::Value;
 use crate::{
     error::Error,
     observe::{self, Culprit},
-    records,
     release::Release,
+    uninstall,
 };
 
 /// A hook's log tail is at most this long in status.
@@ -31,28 +31,38 @@ pub(crate) async fn gather(
         Query::Record => record(release, journal).await,
         Query::Hook(index) => hook(release, plan, journal, index, now).await,
         Query::Readiness => readiness(release, plan).await,
+        Query::Remaining => match uninstall::remaining(release, plan).await {
+            Err(Error::Blocked(failure)) => Ok(Observation::Refused(failure)),
+            other => other,
+        },
     }
 }
 
 async fn record(release: &Release<'_>, journal: &Journal) -> Result<Observation, Error> {
     let operation = &journal.operation;
-    let stored =
-        records::get(&release.tenant, &release.name, &release.namespace, operation.revision)
-            .await?;
-    Ok(match stored {
-        None => Observation::NoRecord,
-        Some(stored) => match stored.plan {
-            Some((plan, plan_digest)) if plan.operation == operation.id => {
-                Observation::Recorded { plan_digest }
-            }
-            _ => Observation::ForeignRecord {
-                message: format!(
-                    "another client made revision {} of release {} at the same time; look at it \
-                     with `helm history {}`",
-                    operation.revision, release.name, release.name
-                ),
-            },
-        },
+    let foreign = |message: String| Observation::ForeignRecord { message };
+    let makes_revision = operation.event.makes_revision();
+    let Some(stored) = release.records().get(operation.revision).await? else {
+        return Ok(match makes_revision {
+            true => Observation::NoRecord,
+            false => foreign(format!(
+                "the record of revision {} of release {} was removed by another client",
+                operation.revision, release.name
+            )),
+        });
+    };
+    Ok(match stored.plan_of(operation.event) {
+        Some((plan, plan_digest)) if plan.operation == operation.id => {
+            let open = !makes_revision || stored.release.info.status.is_pending();
+            Observation::Recorded { plan_digest, open }
+        }
+        // Not written yet, or that of an operation before.
+        _ if !makes_revision && stored.is_of(release.object_name()) => Observation::NoRecord,
+        _ => foreign(format!(
+            "another client made revision {} of release {} at the same time; look at it with \
+             `helm history {}`",
+            operation.revision, release.name, release.name
+        )),
     })
 }
 
@@ -66,7 +76,8 @@ async fn hook(
     let Some(hook) = plan.hooks.get(index) else {
         return Ok(Observation::Hook(None));
     };
-    let Some(object) = release.tenant.get(&hook.object).await? else {
+    let attempt = journal.operation.hook.as_ref().map_or(1, |cursor| cursor.attempt);
+    let Some(object) = release.tenant.get(&plan.object(index, attempt)).await? else {
         return Ok(Observation::Hook(None));
     };
     seen(release, plan, journal, hook, &object, now).await.map(Some).map(Observation::Hook)
@@ -91,7 +102,7 @@ pub(crate) async fn seen(
     let pods = match hook.kind() {
         HookKind::Job => pods_of(release, hook, &seen.uid).await?,
         HookKind::Pod => vec![object.clone()],
-        HookKind::Other => return Ok(seen),
+        HookKind::Crd | HookKind::Other => return Ok(seen),
     };
     if seen.verdict.is_none() {
         seen.waiting = observe::stuck(&pods).or(seen.waiting);

@@ -15,8 +15,11 @@ pub(crate) fn build(
     owner_namespace: &str,
 ) -> Value {
     let mut object = hook.manifest.clone();
+    let name = plan.object(index, attempt).name;
     let owner = format!("{owner_namespace}/{}", plan.owner.name);
     let metadata = map(&mut object, "metadata");
+    metadata.insert("name".to_owned(), json!(name));
+    metadata.remove("generateName");
     if let Some(namespace) = &hook.object.namespace {
         metadata.insert("namespace".to_owned(), json!(namespace));
     }
@@ -55,7 +58,7 @@ pub(crate) fn build(
             }
             spec.insert("schedulingGates".to_owned(), Value::Array(gates));
         }
-        HookKind::Pod | HookKind::Other => {}
+        HookKind::Pod | HookKind::Crd | HookKind::Other => {}
     }
     object
 }
@@ -74,7 +77,7 @@ fn can_be_held(hook: &PlannedHook) -> bool {
         HookKind::Pod => {
             manifest.pointer("/spec/nodeName").and_then(Value::as_str).is_none_or(str::is_empty)
         }
-        HookKind::Other => false,
+        HookKind::Crd | HookKind::Other => false,
     }
 }
 
@@ -145,6 +148,7 @@ mod tests {
             owner: Owner { uid: "uid-1".to_owned(), name: "shop".to_owned() },
             event: Event::Upgrade,
             revision: 2,
+            target: None,
             first_deployed: None,
             config_digest: String::new(),
             config_key: String::new(),
@@ -187,6 +191,26 @@ mod tests {
         assert_eq!(job["metadata"]["labels"]["app.kubernetes.io/managed-by"], "Helm");
         assert_eq!(job["spec"]["template"]["metadata"]["labels"][names::UID_LABEL], "uid-1");
         assert!(job["metadata"].get("ownerReferences").is_none());
+    }
+
+    #[test]
+    fn what_the_api_server_was_to_name_is_named_from_its_run() {
+        let manifest = json!({
+            "apiVersion": "batch/v1", "kind": "Job", "metadata": {"generateName": "hook-"},
+            "spec": {"template": {"spec": {}}},
+        });
+        let mut plan = plan(manifest);
+        plan.hooks[0].object.name = "hook-".to_owned();
+        let names: Vec<_> = [1, 1, 2]
+            .into_iter()
+            .map(|attempt| build(&plan, 0, attempt, &plan.hooks[0], "prod")["metadata"].clone())
+            .map(|metadata| {
+                assert!(metadata.get("generateName").is_none(), "{metadata}");
+                metadata["name"].as_str().unwrap().to_owned()
+            })
+            .collect();
+        assert!(names[0].starts_with("hook-") && names[0].len() == 13, "{names:?}");
+        assert!(names[0] == names[1] && names[1] != names[2], "{names:?}");
     }
 
     #[test]

@@ -1,10 +1,13 @@
 //! The ReleaseLifecycle operator. `reconcile.rs` is where to begin reading.
 
+mod advance;
 mod apply;
 mod args;
 mod backoff;
 mod client;
 mod context;
+mod deletion;
+mod desired;
 mod error;
 mod execute;
 mod gather;
@@ -12,6 +15,7 @@ mod health;
 mod hook_object;
 mod identity;
 mod kinds;
+mod lost;
 mod metrics;
 mod observe;
 mod prepare;
@@ -22,6 +26,8 @@ mod report;
 mod run;
 mod sweep;
 mod tenant;
+mod uninstall;
+mod wishes;
 
 use clap::Parser;
 

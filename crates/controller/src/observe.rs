@@ -57,6 +57,9 @@ pub(crate) fn hook(
         verdict: match hook.kind() {
             HookKind::Job => job_verdict(object),
             HookKind::Pod => pod_verdict(object),
+            HookKind::Crd => {
+                condition(object, "Established", "True").map(|_| Verdict::Succeeded)
+            }
             HookKind::Other => Some(Verdict::Succeeded),
         },
         waiting: (terminating && !finalizers.is_empty())

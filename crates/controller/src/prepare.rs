@@ -3,16 +3,25 @@
 
 use std::collections::BTreeMap;
 
-use helm::ownership;
+use api::{HooksFrom, TestFilter};
+use helm::{
+    ownership::{self, ResourcePolicy},
+    record::Status,
+};
 use kube::discovery::Scope;
 use lifecycle::{
     event::Event,
-    plan::{ObjectRef, Owner, Plan, config_digest, plan_hooks, prune_set},
+    journal::Begin,
+    plan::{
+        ObjectRef, Owner, Plan, PlannedHook, PlannedObject, config_digest, in_uninstall_order,
+        plan_hooks, prune_set,
+    },
     source::Desired,
 };
 use serde_json::{Value, json};
 
 use crate::{
+    desired,
     error::Error,
     records::{self, Stored},
     release::Release,
@@ -22,32 +31,16 @@ use crate::{
 /// Status stays under 64 KiB with so many.
 const MOST_HOOKS: usize = 100;
 
-/// What an operation is to do.
-pub(crate) struct Begin {
-    pub(crate) id: String,
-    pub(crate) event: Event,
-    pub(crate) revision: i32,
-}
-
-/// The objects of the source, parsed (no client required).
-pub(crate) fn desired(release: &Release<'_>) -> Result<Desired, Error> {
-    let objects = &release.object.spec.source.objects;
-    Desired::parse(objects, &release.namespace).map_err(|errors| {
-        let all: Vec<_> = errors.iter().map(ToString::to_string).collect();
-        Error::blocked("InvalidSource", all.join("; "))
-    })
-}
-
 /// The plan of an operation that is about to begin (client required).
 pub(crate) async fn plan(
     release: &Release<'_>,
-    desired: &mut Desired,
     history: &[Stored],
-    begin: Begin,
+    begin: &Begin,
 ) -> Result<Plan, Error> {
-    let tenant = &release.tenant;
-    find_kinds(tenant, desired).await?;
-    let hooks = plan_hooks(desired, begin.event);
+    let mut material = material(release, history, begin).await?;
+    find_kinds(release, &mut material).await?;
+    let Material { desired, prune, digest } = material;
+    let hooks = plan_hooks(&desired, begin.event);
     if hooks.len() > MOST_HOOKS {
         let message = format!(
             "{} hooks run at this {}, more than the {MOST_HOOKS} whose state fits into status; \
@@ -57,30 +50,123 @@ pub(crate) async fn plan(
         );
         return Err(Error::blocked("TooManyHooks", message));
     }
-    let prune = prune_set(earlier_objects(history), &desired.objects);
-    check_rights(release, desired, &prune).await?;
-    check_owners(release, desired).await?;
+    check_rights(release, &hooks, &desired.objects, &prune).await?;
+    check_owners(release, &desired).await?;
     let latest = history.iter().max_by_key(|stored| stored.release.version);
-    // One key for the life of the release, so that digests can be compared.
-    let key = latest
-        .and_then(|stored| Some(stored.plan.as_ref()?.0.config_key.clone()))
-        .unwrap_or_else(|| uuid::Uuid::new_v4().simple().to_string());
-    let inputs = records::config_inputs(&release.name, &release.object.spec.source.objects);
+    let key = key(history).unwrap_or_else(|| uuid::Uuid::new_v4().simple().to_string());
     let timeout = release.object.timeout().as_secs();
     Ok(Plan {
-        operation: begin.id,
+        operation: begin.id.clone(),
         owner: Owner { uid: release.uid().to_owned(), name: release.object_name().to_owned() },
         first_deployed: latest.and_then(|stored| stored.release.info.first_deployed),
         event: begin.event,
         revision: begin.revision,
-        config_digest: config_digest(key.as_bytes(), &inputs),
+        target: begin.target,
+        config_digest: digest
+            .unwrap_or_else(|| config_digest(key.as_bytes(), &records::config_inputs(release))),
         config_key: key,
         timeout_seconds: i64::try_from(timeout).unwrap_or(i64::MAX),
         wait: release.object.wait(),
         hooks,
         prune,
-        objects: desired.objects.clone(),
+        objects: desired.objects,
     })
+}
+
+/// The key of the digests, one for the life of the release, so that they can be compared.
+pub(crate) fn key(history: &[Stored]) -> Option<String> {
+    let latest = history.iter().max_by_key(|stored| stored.release.version)?;
+    Some(latest.plan.as_ref()?.0.config_key.clone())
+}
+
+/// What a plan is made from.
+struct Material {
+    /// The objects to apply, and the hooks to choose from.
+    desired: Desired,
+    /// The objects that go.
+    prune: Vec<ObjectRef>,
+    /// The digest of the configuration, where it is not that of the spec.
+    digest: Option<String>,
+}
+
+async fn material(
+    release: &Release<'_>,
+    history: &[Stored],
+    begin: &Begin,
+) -> Result<Material, Error> {
+    let latest = history.iter().max_by_key(|stored| stored.release.version);
+    let of_latest = || match latest {
+        Some(stored) => desired::of_record(release, stored),
+        // Somebody removed it since.
+        None => Ok(Desired::default()),
+    };
+    Ok(match begin.event {
+        Event::Install | Event::Upgrade => {
+            let desired = desired::of_source(release)?;
+            let prune = prune_set(earlier_objects(history), &desired.objects);
+            Material { desired, prune, digest: None }
+        }
+        Event::Rollback => {
+            let target = begin.target.unwrap_or_default();
+            let stored = release.records().get(target).await?;
+            let stored = stored.ok_or_else(|| records::no_target(&release.name, target))?;
+            let mut desired = desired::of_record(release, &stored)?;
+            if release.object.rollback_hooks_from() == HooksFrom::Current {
+                let deployed =
+                    |stored: &&Stored| stored.release.info.status == Status::Deployed;
+                let current = history.iter().find(deployed).or(latest);
+                desired.hooks = match current {
+                    Some(stored) => desired::of_record(release, stored)?.hooks,
+                    None => Vec::new(),
+                };
+            }
+            let prune = prune_set(earlier_objects(history), &desired.objects);
+            let digest = stored.plan.map(|(plan, _)| plan.config_digest);
+            Material { desired, prune, digest: Some(digest.unwrap_or_default()) }
+        }
+        Event::Delete => {
+            let mut desired = of_latest()?;
+            let latest = std::mem::take(&mut desired.objects);
+            let kept = kept(release, &latest);
+            let all = latest.into_iter().map(|object| object.object).chain(earlier_objects(history));
+            let going = all.filter(|object| !kept.iter().any(|kept| kept.is_same_object(object)));
+            Material { desired, prune: in_uninstall_order(going), digest: None }
+        }
+        Event::Test => {
+            let mut desired = of_latest()?;
+            desired.objects.clear();
+            let filters = release.object.test_filters();
+            desired.hooks.retain(|hook| is_selected(filters, &hook.object.name));
+            Material { desired, prune: Vec::new(), digest: None }
+        }
+    })
+}
+
+/// The objects that stay when the release is deleted, by what their manifests say.
+fn kept(release: &Release<'_>, objects: &[PlannedObject]) -> Vec<ObjectRef> {
+    let mut kept = Vec::new();
+    for PlannedObject { object, manifest } in objects {
+        match ownership::resource_policy(manifest) {
+            ResourcePolicy::Absent => {}
+            ResourcePolicy::Keep => kept.push(object.clone()),
+            ResourcePolicy::Unknown(word) => {
+                let text = format!(
+                    "{object} is deleted: its annotation helm.sh/resource-policy is {word:?}, which \
+                     means nothing; only keep does"
+                );
+                release.warn("UnknownPolicy", text);
+            }
+        }
+    }
+    kept
+}
+
+/// Whether a test of this name runs: those that are named, if any is, less those excluded.
+fn is_selected(filters: &[TestFilter], name: &str) -> bool {
+    let excluded = |filter: &&TestFilter| filter.exclude.unwrap_or(false);
+    let mut included = filters.iter().filter(|filter| !excluded(filter)).peekable();
+    let wanted = included.peek().is_none() || included.any(|filter| filter.name == name);
+    wanted && !filters.iter().filter(excluded).any(|filter| filter.name == name)
 }
 
 /// The objects of every record since and including the last deployed one. Records of ours only
@@ -90,39 +176,86 @@ fn earlier_objects(history: &[Stored]) -> impl Iterator<Item = ObjectRef> {
     plans.flat_map(|(plan, _)| plan.objects.iter().map(|object| object.object.clone()))
 }
 
-/// Every kind must be served; those without a namespace lose the one they were given.
-async fn find_kinds(tenant: &Tenant<'_>, desired: &mut Desired) -> Result<(), Error> {
+/// Every kind must be served, or be defined by a hook; those without a namespace lose the one they
+/// were given. What is to go and has no kind any more is gone.
+async fn find_kinds(release: &Release<'_>, material: &mut Material) -> Result<(), Error> {
+    let tenant = &release.tenant;
+    let defined = defined_kinds(&material.desired);
     let mut unknown = Vec::new();
-    for object in desired.refs_mut() {
+    for object in material.desired.refs_mut() {
         match tenant.kind(object).await? {
             Some(kind) if kind.scope == Scope::Cluster => object.namespace = None,
             Some(_) => {}
-            None => unknown.push(format!(
-                "{object}: the cluster does not know kind {:?} of apiVersion {:?}; correct them, or \
-                 install the CustomResourceDefinition first",
-                object.kind, object.api_version
-            )),
+            None => match defined.iter().find(|defined| defined.is_of(object)) {
+                Some(defined) if !defined.namespaced => object.namespace = None,
+                Some(_) => {}
+                None => unknown.push(format!(
+                    "{object}: the cluster does not know kind {:?} of apiVersion {:?}; correct \
+                     them, or install the CustomResourceDefinition first",
+                    object.kind, object.api_version
+                )),
+            },
         }
     }
-    if unknown.is_empty() {
-        return Ok(());
+    if !unknown.is_empty() {
+        return Err(Error::blocked("UnknownKind", unknown.join("; ")));
     }
-    Err(Error::blocked("UnknownKind", unknown.join("; ")))
+    let mut prune = Vec::new();
+    for mut object in std::mem::take(&mut material.prune) {
+        if let Some(kind) = tenant.kind(&object).await? {
+            if kind.scope == Scope::Cluster {
+                object.namespace = None;
+            }
+            prune.push(object);
+        }
+    }
+    material.prune = prune;
+    Ok(())
+}
+
+/// A kind that a CustomResourceDefinition among the hooks brings along.
+struct Defined {
+    group: String,
+    kind: String,
+    namespaced: bool,
+}
+
+impl Defined {
+    fn is_of(&self, object: &ObjectRef) -> bool {
+        self.group == object.group() && self.kind == object.kind
+    }
+}
+
+fn defined_kinds(desired: &Desired) -> Vec<Defined> {
+    let parts = desired.hooks.iter().flat_map(|hook| &hook.parts);
+    let crds = parts.filter(|part| part.object.kind == "CustomResourceDefinition");
+    crds.map(|part| {
+        let text = |path: &str| {
+            part.manifest.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned()
+        };
+        Defined {
+            group: text("/spec/group"),
+            kind: text("/spec/names/kind"),
+            namespaced: text("/spec/scope") == "Namespaced",
+        }
+    })
+    .collect()
 }
 
 /// Asks what the tenant may do, so that no hook has run when the apply is refused: once for each
 /// namespace, and for each kind without one. What the answers leave open is left to the API server.
 async fn check_rights(
     release: &Release<'_>,
-    desired: &Desired,
+    hooks: &[PlannedHook],
+    objects: &[PlannedObject],
     prune: &[ObjectRef],
 ) -> Result<(), Error> {
     let tenant = &release.tenant;
-    let record = records::reference(&release.name, &release.namespace, 1);
+    let record = release.records().reference(1);
     let mut needs: Vec<(&ObjectRef, &[&str])> = vec![(&record, &["get", "create", "update"])];
-    let hooks = desired.hooks.iter().map(|hook| &hook.object);
+    let hooks = hooks.iter().map(|hook| &hook.object);
     needs.extend(hooks.map(|object| (object, &["get", "create", "patch", "delete"][..])));
-    let objects = desired.objects.iter().map(|object| &object.object);
+    let objects = objects.iter().map(|object| &object.object);
     needs.extend(objects.map(|object| (object, &["get", "create", "patch"][..])));
     needs.extend(prune.iter().map(|object| (object, &["get", "delete"][..])));
 
@@ -229,6 +362,21 @@ async fn check_owners(release: &Release<'_>, desired: &Desired) -> Result<(), Er
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tests_are_selected_by_name() {
+        let filter = |name: &str, exclude: bool| TestFilter {
+            name: name.to_owned(),
+            exclude: Some(exclude),
+        };
+        let selected = |filters: &[TestFilter]| {
+            ["a", "b", "c"].into_iter().filter(|name| is_selected(filters, name)).collect::<String>()
+        };
+        assert_eq!(selected(&[]), "abc");
+        assert_eq!(selected(&[filter("a", false), filter("c", false)]), "ac");
+        assert_eq!(selected(&[filter("a", true)]), "bc");
+        assert_eq!(selected(&[filter("a", false), filter("a", true)]), "");
+    }
 
     #[test]
     fn a_rule_allows_what_it_names_or_stars() {

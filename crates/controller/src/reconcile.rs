@@ -1,35 +1,28 @@
-//! One reconciliation: gather → decide → journal → execute → report.
+//! One reconciliation, from the outside: whether there is anything to do, as whom, and what is said
+//! when it cannot be done. What is done is in [`crate::advance`].
 
 use std::{sync::Arc, time::Duration};
 
-use api::ReleaseLifecycle;
-use jiff::Timestamp;
+use api::{OnTestFailure, ReleaseLifecycle};
 use kube::{ResourceExt, core::DeserializeGuard};
 use kube_runtime::controller::Action;
 use lifecycle::{
     conditions,
-    decide::{decide, query},
-    event::{self, Next},
-    journal::{Failure, Journal, Phase},
-    plan::Plan,
+    journal::{Failure, Phase},
 };
 
 use crate::{
+    advance::advance,
     context::Context,
+    deletion,
     error::Error,
-    execute::execute,
-    gather::gather,
-    prepare::{self, Begin},
-    records::{self, now},
     release::{Release, identity, read, write_blocked, write_trouble},
     sweep,
     tenant::Tenant,
 };
 
 /// How often what blocks a release is looked at again, where no change of the object mends it.
-const RECHECK: Duration = Duration::from_mins(1);
-/// More steps than this in one reconciliation are a fault; others get their turn.
-const STEPS: usize = 256;
+pub(crate) const RECHECK: Duration = Duration::from_mins(1);
 
 pub(crate) type Guarded = DeserializeGuard<ReleaseLifecycle>;
 
@@ -81,23 +74,36 @@ pub(crate) fn key(object: &ReleaseLifecycle) -> String {
 
 /// Whether there is nothing to do, by the object alone; a cached one will do, since whatever
 /// unsettles it arrives as an event.
-fn is_settled(object: &ReleaseLifecycle) -> bool {
-    // Deletion is not served yet: nothing holds the object, and its release stays with Helm.
+pub(crate) fn is_settled(object: &ReleaseLifecycle) -> bool {
     if object.metadata.deletion_timestamp.is_some() {
-        return true;
+        // Without our finalizer it is only others that hold it.
+        return !deletion::is_held(object);
     }
     let Some(status) = &object.status else {
         return false;
     };
     let running = status.operation.as_ref().is_some_and(|last| last.phase != Phase::Done);
-    let ready = status
-        .conditions
-        .iter()
-        .any(|condition| condition.type_ == conditions::READY && condition.status == "True");
-    let gave_up = status.operation.as_ref().is_some_and(|last| {
-        last.failure.is_some() && Some(last.generation) == object.metadata.generation
+    let ready = status.conditions.iter().find(|condition| condition.type_ == conditions::READY);
+    let at_rest = ready.is_some_and(|ready| match ready.reason.as_str() {
+        // Due tests are begun when the release is looked at again.
+        _ if ready.status == "True" => {
+            !object.tests_enabled() || status.tested_revision == status.revision
+        }
+        "TestFailed" => object.on_test_failure() == OnTestFailure::Fail,
+        conditions::SUSPENDED => object.suspended(),
+        _ => false,
     });
-    !running && status.observed_generation == object.metadata.generation && (ready || gave_up)
+    let gave_up = status
+        .last_attempt
+        .as_ref()
+        .is_some_and(|last| Some(last.generation) == object.metadata.generation)
+        && ready.is_some_and(|ready| ready.status == "False");
+    let (requests, handled) = (object.requests(), status.handled());
+    let asked = requests.retry != handled.retry
+        || requests.restart != handled.restart
+        || requests.test != handled.test;
+    let observed = status.observed_generation == object.metadata.generation;
+    !running && !asked && observed && (at_rest || gave_up)
 }
 
 async fn look_and_advance(cached: &ReleaseLifecycle, ctx: &Context) -> Result<Action, Error> {
@@ -109,149 +115,24 @@ async fn look_and_advance(cached: &ReleaseLifecycle, ctx: &Context) -> Result<Ac
         Err(error) => return blocked(ctx, &mut object, error).await,
     };
     let mut release = Release::new(ctx, object, tenant);
+    if release.is_being_deleted() {
+        release.namespace_goes = deletion::namespace_goes(&release).await?;
+    }
     sweep::sweep(&release, held).await;
     if is_settled(&release.object) {
         return Ok(Action::await_change());
     }
     match advance(&mut release).await {
         Ok(action) => Ok(action),
-        Err(error) => blocked(ctx, &mut release.object, error).await,
-    }
-}
-
-async fn advance(release: &mut Release<'_>) -> Result<Action, Error> {
-    if let Some(journal) = release.journal().filter(|journal| !journal.is_done()) {
-        return match frozen_plan(release, &journal).await? {
-            Some(plan) => run(release, &plan, journal).await,
-            None => give_up(release, &journal).await,
-        };
-    }
-    let mut desired = prepare::desired(release)?;
-    let history = records::history(&release.tenant, &release.name, &release.namespace).await?;
-    let inputs = records::config_inputs(&release.name, &release.object.spec.source.objects);
-    let summaries: Vec<_> = history.iter().map(|stored| stored.summary(&inputs)).collect();
-    let operation = release.object.status.as_ref().and_then(|status| status.operation.as_ref());
-    let generation = release.generation();
-    match event::next(operation, &summaries, release.object_name(), generation) {
-        Next::Begin { event, revision } => {
-            let id = uuid::Uuid::new_v4().simple().to_string();
-            let begin = Begin { id: id.clone(), event, revision };
-            let plan = prepare::plan(release, &mut desired, &history, begin).await?;
-            let journal = Journal::begin(id, event, revision, generation, now());
-            release.write_journal(&journal, None).await?;
-            run(release, &plan, journal).await
-        }
-        Next::InSync => {
-            let revision = summaries.iter().map(|record| record.revision).max().unwrap_or(0);
-            release.write_in_sync(revision).await?;
+        // Nobody has a right there any more, and with the namespace all goes that is in it.
+        Err(Error::Blocked(failure)) if release.namespace_goes => {
+            let text =
+                format!("the release is left to its namespace, which goes: {}", failure.message);
+            release.warn("NamespaceTerminating", text);
+            deletion::let_go(&mut release).await?;
             Ok(Action::await_change())
         }
-        // It is settled, or about to be read again.
-        Next::GivenUp | Next::Resume => Ok(Action::requeue(RECHECK)),
-        Next::JournalLost { revision } => Err(Error::blocked(
-            "JournalLost",
-            format!(
-                "revision {revision} of release {} is pending, but status.operation, which says \
-                 how far it got, is lost. When you have seen which of its hooks have run and it \
-                 may begin anew: kubectl delete secret {}",
-                release.name,
-                helm::record::secret_name(&release.name, revision)
-            ),
-        )),
-        Next::Foreign { revision } => Err(Error::blocked(
-            "ForeignRelease",
-            format!(
-                "revision {revision} of release {name} was made by Helm or by another \
-                 ReleaseLifecycle, and taking over is not served yet. Delete this object and create \
-                 one with another spec.releaseName, or remove the release: helm uninstall {name}",
-                name = release.name
-            ),
-        )),
-    }
-}
-
-/// The plan that the journal speaks of; `None` where it is lost. Before it is recorded, it is made
-/// anew under the same id; where the record exists after all, the one in it counts.
-async fn frozen_plan(release: &Release<'_>, journal: &Journal) -> Result<Option<Arc<Plan>>, Error> {
-    let operation = &journal.operation;
-    if let Some(digest) = &operation.plan_digest
-        && let Some(plan) = release.ctx.running.plan(release.uid(), digest)
-    {
-        return Ok(Some(plan));
-    }
-    let (tenant, name, namespace) = (&release.tenant, &release.name, &release.namespace);
-    let stored = records::get(tenant, name, namespace, operation.revision).await?;
-    match (stored.and_then(|stored| stored.plan), &operation.plan_digest) {
-        (Some((plan, found)), Some(digest)) if found == *digest => {
-            let plan = Arc::new(plan);
-            release.ctx.running.keep_plan(release.uid(), digest, &plan);
-            Ok(Some(plan))
-        }
-        (_, Some(_)) => Ok(None),
-        (Some((plan, _)), None) if plan.operation == operation.id => Ok(Some(Arc::new(plan))),
-        (_, None) => {
-            let mut desired = prepare::desired(release)?;
-            let history = records::history(tenant, name, namespace).await?;
-            let begin = Begin {
-                id: operation.id.clone(),
-                event: operation.event,
-                revision: operation.revision,
-            };
-            let plan = prepare::plan(release, &mut desired, &history, begin).await?;
-            Ok(Some(Arc::new(plan)))
-        }
-    }
-}
-
-/// The plan that the operation began with is gone, and with it what remains to be done.
-async fn give_up(release: &mut Release<'_>, journal: &Journal) -> Result<Action, Error> {
-    let record = helm::record::secret_name(&release.name, journal.operation.revision);
-    let message = format!(
-        "Secret {record} no longer holds the plan that the operation began with: it was removed or \
-         rewritten by another client. See in status.hooks which hooks have run"
-    );
-    let journal = journal.abandon(Failure::new("PlanLost", message), now());
-    release.write_journal(&journal, None).await?;
-    Ok(ended(release))
-}
-
-/// Takes steps until there is something to wait for.
-async fn run(
-    release: &mut Release<'_>,
-    plan: &Plan,
-    mut journal: Journal,
-) -> Result<Action, Error> {
-    let mut observation = gather(release, plan, &journal, query(&journal), now()).await?;
-    for _ in 0..STEPS {
-        let now = now();
-        let step = decide(plan, &journal, &observation, now);
-        let changed = step.journal != journal;
-        if changed || step.effect.is_none() {
-            release.write_journal(&step.journal, step.waiting.as_deref()).await?;
-        }
-        journal = step.journal;
-        observation = match (step.effect, step.wake_at) {
-            (Some(effect), _) => execute(release, plan, &journal, &effect, now).await?,
-            (None, Some(wake_at)) => return Ok(Action::requeue(until(wake_at, now))),
-            (None, None) if journal.is_done() => return Ok(ended(release)),
-            (None, None) => gather(release, plan, &journal, query(&journal), now).await?,
-        };
-    }
-    tracing::warn!("{STEPS} steps in one reconciliation, and still at work");
-    Ok(Action::requeue(Duration::from_secs(1)))
-}
-
-fn until(wake_at: Timestamp, now: Timestamp) -> Duration {
-    Duration::try_from(wake_at.duration_since(now)).unwrap_or_default()
-}
-
-/// The next event, if there is one already, gets a reconciliation of its own.
-fn ended(release: &Release<'_>) -> Action {
-    release.ctx.running.forget(release.uid());
-    if is_settled(&release.object) {
-        Action::await_change()
-    } else {
-        Action::requeue(Duration::ZERO)
+        Err(error) => blocked(ctx, &mut release.object, error).await,
     }
 }
 
@@ -261,13 +142,33 @@ async fn blocked(
     object: &mut ReleaseLifecycle,
     error: Error,
 ) -> Result<Action, Error> {
-    match &error {
-        Error::Outrun => {}
-        Error::Blocked(failure) => write_blocked(ctx, object, failure).await?,
-        Error::Api(trouble) => write_trouble(ctx, object, trouble).await?,
-    }
     match error {
-        Error::Blocked(_) => Ok(Action::requeue(RECHECK)),
-        error => Err(error),
+        Error::Outrun => Err(error),
+        Error::Blocked(failure) => {
+            let failure = match object.metadata.deletion_timestamp {
+                Some(_) => while_deleting(failure),
+                None => failure,
+            };
+            write_blocked(ctx, object, &failure).await?;
+            Ok(Action::requeue(RECHECK))
+        }
+        Error::Api(trouble) => {
+            write_trouble(ctx, object, &trouble).await?;
+            Err(Error::Api(trouble))
+        }
     }
+}
+
+/// A GitOps tool that prunes everything of a release at once takes the rights away, too.
+pub(crate) fn while_deleting(failure: Failure) -> Failure {
+    if failure.reason != "Forbidden" {
+        return failure;
+    }
+    let message = format!(
+        "the release cannot be deleted: {}. Its ServiceAccount or RoleBinding may have gone before \
+         it: apply them again until this object is gone, or set spec.deletion.objects to Keep to \
+         leave the release to Helm",
+        failure.message
+    );
+    Failure::new("IdentityGone", message)
 }

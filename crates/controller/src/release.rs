@@ -1,10 +1,12 @@
 //! One release during one reconciliation: its object as read last, and its tenant.
 
-use api::{ReleaseLifecycle, set_conditions};
+use api::{OnTestFailure, ReleaseLifecycle, ReleaseLifecycleStatus, set_conditions};
 use kube::{Api, api::PostParams};
 use lifecycle::{
     conditions::{self, Condition},
-    journal::{Failure, Journal},
+    decide::Hold,
+    event::Event,
+    journal::{Failure, Journal, LastAttempt, Operation},
 };
 
 use crate::{
@@ -12,7 +14,7 @@ use crate::{
     context::{Context, Tenancy},
     error::Error,
     identity::Identity,
-    records::now,
+    records::{Records, now},
     tenant::Tenant,
 };
 
@@ -24,6 +26,8 @@ pub(crate) struct Release<'a> {
     /// Of the release, as Helm knows it.
     pub(crate) name: String,
     pub(crate) namespace: String,
+    /// Whether the namespace is being deleted; only looked into where the object is, too.
+    pub(crate) namespace_goes: bool,
 }
 
 /// As whom the release of `object` is worked on.
@@ -47,7 +51,16 @@ impl<'a> Release<'a> {
     pub(crate) fn new(ctx: &'a Context, object: ReleaseLifecycle, tenant: Tenant<'a>) -> Self {
         let name = object.release_name().into_owned();
         let namespace = object.metadata.namespace.clone().unwrap_or_default();
-        Self { ctx, object, tenant, name, namespace }
+        Self { ctx, object, tenant, name, namespace, namespace_goes: false }
+    }
+
+    pub(crate) fn records(&self) -> Records<'_> {
+        let Self { tenant, name, namespace, .. } = self;
+        Records { tenant, release: name, namespace }
+    }
+
+    pub(crate) fn is_being_deleted(&self) -> bool {
+        self.object.metadata.deletion_timestamp.is_some()
     }
 
     /// Reads the custom resource again: whoever wrote it since goes on with the release, and this
@@ -83,27 +96,106 @@ impl<'a> Release<'a> {
     pub(crate) async fn write_journal(
         &mut self,
         journal: &Journal,
-        waiting: Option<&str>,
+        hold: Option<&Hold>,
     ) -> Result<(), Error> {
         let before = self.journal();
         let operation = &journal.operation;
         let mut status = self.object.status.clone().unwrap_or_default();
         status.set_journal(journal.clone());
         status.observed_generation = Some(operation.generation);
-        if journal.is_done() && operation.failure.is_none() {
-            status.revision = Some(operation.revision);
+        if journal.is_done() {
+            conclude(&mut status, operation);
         }
-        let wanted = conditions::of(journal, waiting);
+        let wanted = conditions::of(journal, hold);
+        self.warn_of_stall(&wanted);
         set_conditions(&mut status.conditions, wanted, operation.generation, now());
         write_status(self.ctx, &mut self.object, status).await?;
         self.ctx.reporter.journal(&self.ctx.metrics, &self.object, before.as_ref(), journal);
         Ok(())
     }
 
-    /// Says that the deployed revision is what is desired.
+    /// An Event object for what only a person can end, once.
+    fn warn_of_stall(&self, wanted: &[Condition]) {
+        let is_stall = |type_: &str| type_ == conditions::STALLED;
+        let Some(stalled) = wanted.iter().find(|it| is_stall(it.type_)) else { return };
+        let status = self.object.status.iter().flat_map(|status| &status.conditions);
+        let known = status.filter(|it| is_stall(&it.type_)).any(|it| it.message == stalled.message);
+        let running = self.journal().is_some_and(|journal| !journal.is_done());
+        // That an operation failed has an Event object of its own.
+        if !known && running && stalled.reason != "HookFailed" {
+            self.warn("Blocked", format!("{}: {}", stalled.reason, stalled.message));
+        }
+    }
+
+    /// Says that the deployed revision is what is desired. What was asked for besides needs no
+    /// answer.
     pub(crate) async fn write_in_sync(&mut self, revision: i32) -> Result<(), Error> {
-        self.object.status.get_or_insert_default().revision = Some(revision);
-        write_conditions(self.ctx, &mut self.object, conditions::in_sync(revision)).await
+        let handled = self.object.requests();
+        let pin = self.object.spec.pin_revision;
+        let fails = self.object.on_test_failure() == OnTestFailure::Fail;
+        let status = self.object.status.get_or_insert_default();
+        status.revision = Some(revision);
+        status.last_attempt = None;
+        status.set_handled(handled);
+        let tests = status.conditions.iter().find(|it| it.type_ == conditions::TEST_SUCCESS);
+        let failed = tests.filter(|it| {
+            fails && it.status == "False" && status.tested_revision == Some(revision)
+        });
+        let wanted = match failed {
+            Some(failed) => conditions::tests_failed(&failed.message),
+            None => conditions::in_sync(revision, pin),
+        };
+        write_conditions(self.ctx, &mut self.object, wanted).await
+    }
+
+    /// Says again why the configuration was given up.
+    pub(crate) async fn write_given_up(&mut self) -> Result<(), Error> {
+        let handled = self.object.requests();
+        let status = self.object.status.get_or_insert_default();
+        status.set_handled(handled);
+        let wanted = match &status.last_attempt {
+            Some(attempt) => conditions::given_up(attempt),
+            None => conditions::blocked(&Failure::new(
+                "GivenUp",
+                "the newest revision failed with this very configuration; see `helm history`. \
+                 Change the spec, or annotate the object with releaselifecycle.dev/retryAt to try \
+                 again",
+            )),
+        };
+        write_conditions(self.ctx, &mut self.object, wanted).await
+    }
+
+    /// Says that nothing is begun for now.
+    pub(crate) async fn write_suspended(&mut self) -> Result<(), Error> {
+        write_conditions(self.ctx, &mut self.object, conditions::suspended()).await
+    }
+}
+
+/// What remains of an operation that has ended.
+fn conclude(status: &mut ReleaseLifecycleStatus, operation: &Operation) {
+    if operation.event == Event::Test {
+        status.tested_revision = Some(operation.revision);
+    }
+    if !operation.event.makes_revision() {
+        return;
+    }
+    match &operation.failure {
+        None => {
+            status.revision = Some(operation.revision);
+            status.last_attempt = None;
+        }
+        Some(failure) => {
+            let before = status.last_attempt.take();
+            let again = before.filter(|last| last.config_digest == operation.config_digest);
+            status.last_attempt = Some(LastAttempt {
+                config_digest: operation.config_digest.clone(),
+                generation: operation.generation,
+                event: operation.event,
+                revision: operation.revision,
+                failures: again.map_or(0, |last| last.failures).saturating_add(1),
+                failure: failure.clone(),
+            });
+        }
     }
 }
 
@@ -134,9 +226,9 @@ pub(crate) async fn write_trouble(
     if known {
         return Ok(());
     }
-    let journal = status.and_then(api::ReleaseLifecycleStatus::journal);
+    let journal = status.and_then(ReleaseLifecycleStatus::journal);
     let wanted = match journal.filter(|journal| !journal.is_done()) {
-        Some(journal) => conditions::of(&journal, Some(&error.to_string())),
+        Some(journal) => conditions::of(&journal, Some(&Hold::Waiting(error.to_string()))),
         None => conditions::retrying(&error.to_string()),
     };
     write_conditions(ctx, object, wanted).await
@@ -177,7 +269,7 @@ async fn write_conditions(
 async fn write_status(
     ctx: &Context,
     object: &mut ReleaseLifecycle,
-    status: api::ReleaseLifecycleStatus,
+    status: ReleaseLifecycleStatus,
 ) -> Result<(), Error> {
     if object.status.as_ref() == Some(&status) {
         return Ok(());
@@ -198,7 +290,8 @@ async fn write_status(
     Ok(())
 }
 
-fn outrun(error: ApiError) -> Error {
+/// Somebody else was faster: what they wrote is there to be read.
+pub(crate) fn outrun(error: ApiError) -> Error {
     match error.cause {
         Cause::Conflict(_) | Cause::NotFound(_) => Error::Outrun,
         _ => Error::Api(error),

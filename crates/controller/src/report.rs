@@ -105,7 +105,11 @@ fn notes(before: Option<&Journal>, after: &Journal) -> Vec<Note> {
             ..ObjectReference::default()
         });
         let (warning, reason, text) = match hook.phase {
-            HookPhase::Pending => continue,
+            HookPhase::Pending | HookPhase::Unknown => continue,
+            HookPhase::Skipped => {
+                let why = hook.message.as_deref().unwrap_or_default();
+                (true, "HookSkipped", format!("{text}: {why}"))
+            }
             HookPhase::Running => (false, "HookStarted", text),
             HookPhase::Succeeded => (false, "HookSucceeded", text),
             HookPhase::Failed => {
@@ -162,7 +166,10 @@ fn count(metrics: &Metrics, before: Option<&Journal>, after: &Journal) {
         let outcome = match hook.phase {
             HookPhase::Succeeded => "succeeded",
             HookPhase::Failed => "failed",
-            HookPhase::Pending | HookPhase::Running => continue,
+            HookPhase::Pending
+            | HookPhase::Running
+            | HookPhase::Skipped
+            | HookPhase::Unknown => continue,
         };
         metrics.hook_ended(event, outcome, seconds(hook.started_at, hook.completed_at));
     }

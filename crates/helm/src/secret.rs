@@ -14,8 +14,16 @@ use crate::record::{self, RecordError, Release};
 pub const MAX_SECRET_BYTES: usize = 1024 * 1024;
 /// The data key of the record, as Helm wants it.
 pub const KEY_RELEASE: &str = "release";
-/// The data key of the operator's plan. Helm ignores it, and drops it when it rewrites the record.
+/// The data key of the plan of the operation that made the revision. Helm ignores it, and drops it
+/// when it rewrites the record.
 pub const KEY_PLAN: &str = "plan";
+/// The data key of the plan by which the release is being deleted.
+pub const KEY_DELETE_PLAN: &str = "delete-plan";
+/// The data key of the plan by which the release is being tested.
+pub const KEY_TEST_PLAN: &str = "test-plan";
+
+/// The operator's plans in a record's Secret, by data key.
+pub type Plans = BTreeMap<&'static str, Vec<u8>>;
 
 /// When a Secret is written. Helm stamps the creation and each update with a label of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +62,7 @@ pub enum SecretError {
     /// Kubernetes would refuse it.
     #[error(
         "Secret {secret} would hold {total} bytes, and Kubernetes allows {MAX_SECRET_BYTES}: the \
-         release takes {release} (chart, values, manifest and hooks, compressed), the plan {plan}. \
+         release takes {release} (chart, values, manifest and hooks, compressed), the plans {plans}. \
          Make the chart smaller (leave large files out with .helmignore) or split the release"
     )]
     TooLarge {
@@ -64,8 +72,8 @@ pub enum SecretError {
         total: usize,
         /// Bytes under [`KEY_RELEASE`].
         release: usize,
-        /// Bytes under [`KEY_PLAN`].
-        plan: usize,
+        /// Bytes of the plans.
+        plans: usize,
     },
 }
 
@@ -75,18 +83,18 @@ pub enum SecretError {
 pub fn to_secret(
     release: &Release,
     written: Written,
-    plan: Option<&[u8]>,
+    plans: &Plans,
 ) -> Result<Value, SecretError> {
     let name = release.secret_name();
     let encoded = record::encode(release);
-    let plan_size = plan.map_or(0, <[u8]>::len);
+    let plan_size: usize = plans.values().map(Vec::len).sum();
     let total = encoded.len() + plan_size;
     if total > MAX_SECRET_BYTES {
         return Err(SecretError::TooLarge {
             secret: format!("{}/{name}", release.namespace),
             total,
             release: encoded.len(),
-            plan: plan_size,
+            plans: plan_size,
         });
     }
 
@@ -99,9 +107,7 @@ pub fn to_secret(
     labels.insert(key.to_owned(), time.as_second().to_string());
 
     let mut data = BTreeMap::from([(KEY_RELEASE, STANDARD.encode(encoded))]);
-    if let Some(plan) = plan {
-        data.insert(KEY_PLAN, STANDARD.encode(plan));
-    }
+    data.extend(plans.iter().map(|(key, plan)| (*key, STANDARD.encode(plan))));
     Ok(json!({
         "apiVersion": "v1",
         "kind": "Secret",
@@ -111,9 +117,9 @@ pub fn to_secret(
     }))
 }
 
-/// The record in a Secret as the API server returns it, and the plan if there is one. Like Helm, it
+/// The record in a Secret as the API server returns it, and the plans beside it. Like Helm, it
 /// looks neither at the Secret's type nor at whether name and labels agree with the record.
-pub fn from_secret(secret: &Value) -> Result<(Release, Option<Vec<u8>>), SecretError> {
+pub fn from_secret(secret: &Value) -> Result<(Release, Plans), SecretError> {
     let metadata = &secret["metadata"];
     let field = |key: &str| metadata[key].as_str().unwrap_or_default();
     let id = || format!("{}/{}", field("namespace"), field("name"));
@@ -125,7 +131,13 @@ pub fn from_secret(secret: &Value) -> Result<(Release, Option<Vec<u8>>), SecretE
     let labels = metadata["labels"].as_object().into_iter().flatten();
     release.labels =
         user_labels(labels.filter_map(|(key, v)| Some((key.clone(), v.as_str()?.to_owned()))));
-    Ok((release, value(secret, KEY_PLAN, &id)?))
+    let mut plans = Plans::new();
+    for key in [KEY_PLAN, KEY_DELETE_PLAN, KEY_TEST_PLAN] {
+        if let Some(plan) = value(secret, key, &id)? {
+            plans.insert(key, plan);
+        }
+    }
+    Ok((release, plans))
 }
 
 fn value(

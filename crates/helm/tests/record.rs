@@ -12,7 +12,9 @@ use helm::record::{
     ApplyMethod, Chart, Info, MAX_INFLATED_BYTES, Phase, RecordError, Release, Status, decode,
     encode, labels, parse_secret_name, secret_name,
 };
-use helm::secret::{MAX_SECRET_BYTES, SecretError, Written, from_secret, to_secret};
+use helm::secret::{
+    KEY_PLAN, KEY_TEST_PLAN, MAX_SECRET_BYTES, Plans, SecretError, Written, from_secret, to_secret,
+};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
@@ -61,10 +63,10 @@ fn without_zero_times(value: &mut Value) {
 fn what_helm_wrote_is_read_and_written_back_without_loss() {
     for (name, _) in GOLDEN {
         let (secret, mut record) = golden(name);
-        let (release, plan) = from_secret(&secret).unwrap();
+        let (release, plans) = from_secret(&secret).unwrap();
         without_zero_times(&mut record);
         assert_eq!(json_of(&release), record, "{name}");
-        assert_eq!(plan, None);
+        assert!(plans.is_empty());
 
         let labels = [("team".to_owned(), "a".to_owned())];
         assert_eq!(release.labels, labels.into(), "{name}");
@@ -72,8 +74,8 @@ fn what_helm_wrote_is_read_and_written_back_without_loss() {
         let modified: i64 =
             secret["metadata"]["labels"]["modifiedAt"].as_str().unwrap().parse().unwrap();
         let written = Written::Modified(Timestamp::from_second(modified).unwrap());
-        let mut again = to_secret(&release, written, None).unwrap();
-        assert_eq!(from_secret(&again).unwrap(), (release, None), "{name}");
+        let mut again = to_secret(&release, written, &plans).unwrap();
+        assert_eq!(from_secret(&again).unwrap(), (release, plans), "{name}");
         // All but the compressed bytes is as Helm wrote it.
         again["data"] = secret["data"].clone();
         assert_eq!(again, secret, "{name}");
@@ -260,7 +262,7 @@ fn base64_may_be_wrapped_and_json_plain() {
 }
 
 #[test]
-fn a_secret_holds_the_plan_and_the_users_labels() {
+fn a_secret_holds_the_plans_and_the_users_labels() {
     let mut release = release(
         &json!({"chart": serde_json::to_value(Chart::synthetic("shop", "0.1.0")).unwrap()}),
     )
@@ -268,7 +270,8 @@ fn a_secret_holds_the_plan_and_the_users_labels() {
     release.labels =
         [("team", "a"), ("status", "mine")].map(|(k, v)| (k.to_owned(), v.to_owned())).into();
     let time = Timestamp::from_second(1_700_000_000).unwrap();
-    let secret = to_secret(&release, Written::Created(time), Some(b"\x00plan")).unwrap();
+    let plans = Plans::from([KEY_PLAN, KEY_TEST_PLAN].map(|key| (key, b"\x00plan".to_vec())));
+    let secret = to_secret(&release, Written::Created(time), &plans).unwrap();
     assert_eq!(secret["type"], "helm.sh/release.v1");
     assert_eq!(
         secret["metadata"],
@@ -279,7 +282,7 @@ fn a_secret_holds_the_plan_and_the_users_labels() {
         })
     );
     release.labels.remove("status");
-    assert_eq!(from_secret(&secret), Ok((release, Some(b"\x00plan".to_vec()))));
+    assert_eq!(from_secret(&secret), Ok((release, plans)));
 }
 
 #[test]
@@ -301,13 +304,14 @@ fn a_secret_that_is_none_and_one_that_is_too_large() {
     let size = encode(&release).len();
     let written = Written::Created(Timestamp::UNIX_EPOCH);
     let fits = vec![0; MAX_SECRET_BYTES - size];
-    to_secret(&release, written, Some(&fits)).unwrap();
-    let error = to_secret(&release, written, Some(&[fits, vec![0]].concat())).unwrap_err();
+    let beside = |plan: Vec<u8>| Plans::from([(KEY_PLAN, plan)]);
+    to_secret(&release, written, &beside(fits.clone())).unwrap();
+    let error = to_secret(&release, written, &beside([fits, vec![0]].concat())).unwrap_err();
     let expected = SecretError::TooLarge {
         secret: "prod/sh.helm.release.v1.shop.v1".to_owned(),
         total: MAX_SECRET_BYTES + 1,
         release: size,
-        plan: MAX_SECRET_BYTES + 1 - size,
+        plans: MAX_SECRET_BYTES + 1 - size,
     };
     assert_eq!(error, expected);
 }

@@ -1,7 +1,11 @@
 //! What a user reads about a release: the conditions of the custom resource, as kstatus
 //! understands them. `Ready` sums up; `Reconciling` and `Stalled` are there only while true.
 
-use crate::journal::{Failure, HookStep, Journal, Phase};
+use crate::{
+    decide::Hold,
+    event::Event,
+    journal::{Failure, HookStep, Journal, LastAttempt, Phase},
+};
 
 /// The release is what its object asks for.
 pub const READY: &str = "Ready";
@@ -9,8 +13,12 @@ pub const READY: &str = "Ready";
 pub const RECONCILING: &str = "Reconciling";
 /// Nothing goes on until somebody changes something.
 pub const STALLED: &str = "Stalled";
-/// Whether the last operation succeeded.
+/// Whether the last install, upgrade or rollback succeeded.
 pub const RELEASED: &str = "Released";
+/// Whether the last tests succeeded.
+pub const TEST_SUCCESS: &str = "TestSuccess";
+/// The reason while `spec.suspend` holds something back.
+pub const SUSPENDED: &str = "Suspended";
 
 /// One condition, without the times that the writer adds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,54 +51,132 @@ pub fn retrying(message: &str) -> Vec<Condition> {
     ]
 }
 
-/// The conditions of a release whose deployed revision is what is desired.
-pub fn in_sync(revision: i32) -> Vec<Condition> {
-    let message = format!("revision {revision} is deployed");
-    vec![condition(READY, "True", "InSync", &message)]
+/// The conditions of a release whose deployed revision is what is desired; `pin` is the revision
+/// that it is held at.
+pub fn in_sync(revision: i32, pin: Option<i32>) -> Vec<Condition> {
+    vec![match pin {
+        None => condition(READY, "True", "InSync", &format!("revision {revision} is deployed")),
+        Some(pin) => {
+            let message = format!("revision {revision} is deployed: spec.pinRevision is {pin}");
+            condition(READY, "True", "RevisionPinned", &message)
+        }
+    }]
 }
 
-/// The conditions of a release whose operation is `journal`'s. `waiting` is what is waited for
-/// beyond what the journal says.
-pub fn of(journal: &Journal, waiting: Option<&str>) -> Vec<Condition> {
+/// The conditions of a release that is in sync, but whose tests have failed and count.
+pub fn tests_failed(message: &str) -> Vec<Condition> {
+    vec![condition(READY, "False", "TestFailed", message)]
+}
+
+/// The conditions of a release for which nothing is begun while `spec.suspend` is true.
+pub fn suspended() -> Vec<Condition> {
+    let message = "spec.suspend is true: no operation begins until it is false";
+    vec![condition(READY, "Unknown", SUSPENDED, message)]
+}
+
+/// The conditions of a release whose configuration was given up.
+pub fn given_up(attempt: &LastAttempt) -> Vec<Condition> {
+    failed(attempt.event, attempt.revision, &attempt.failure)
+}
+
+fn failed(event: Event, revision: i32, failure: &Failure) -> Vec<Condition> {
+    let message = format!(
+        "{event} of revision {revision} failed: {}. Change the spec, or annotate the object with \
+         releaselifecycle.dev/retryAt to go on where it failed",
+        failure.message
+    );
+    vec![
+        condition(READY, "False", &failure.reason, &message),
+        condition(STALLED, "True", &failure.reason, &message),
+        condition(RELEASED, "False", &format!("{}Failed", event.as_str()), &message),
+    ]
+}
+
+/// The conditions of a release whose operation is `journal`'s. `hold` is what keeps it from going
+/// on, beyond what the journal says.
+pub fn of(journal: &Journal, hold: Option<&Hold>) -> Vec<Condition> {
     let operation = &journal.operation;
     let (event, revision) = (operation.event, operation.revision);
     if !journal.is_done() {
-        let message = progress(journal, waiting);
-        return vec![
-            condition(READY, "Unknown", "Progressing", &message),
-            condition(RECONCILING, "True", "Progressing", &message),
-        ];
+        return running(journal, hold);
     }
-    let name = match event {
-        crate::event::Event::Install => "Install",
-        crate::event::Event::Upgrade => "Upgrade",
-    };
-    if let Some(failure) = &operation.failure {
-        let message = format!(
-            "{event} of revision {revision} failed: {}. Change the spec to try again",
-            failure.message
-        );
-        vec![
-            condition(READY, "False", &failure.reason, &message),
-            condition(STALLED, "True", &failure.reason, &message),
-            condition(RELEASED, "False", &format!("{name}Failed"), &message),
-        ]
-    } else {
-        let hooks = journal.hooks.len();
-        let plural = if hooks == 1 { "" } else { "s" };
-        let message = format!("{event} of revision {revision} succeeded with {hooks} hook{plural}");
-        let reason = format!("{name}Succeeded");
-        vec![
-            condition(READY, "True", &reason, &message),
-            condition(RELEASED, "True", &reason, &message),
-        ]
+    match (&operation.failure, event) {
+        (_, Event::Test) => tested(journal),
+        (Some(failure), Event::Delete) => blocked(failure),
+        (None, Event::Delete) => {
+            let message = format!("release of revision {revision} is deleted");
+            vec![condition(READY, "False", "Deleted", &message)]
+        }
+        (Some(failure), _) => failed(event, revision, failure),
+        (None, _) => {
+            let hooks = count(journal.hooks.len(), "hook");
+            let message = format!("{event} of revision {revision} succeeded with {hooks}");
+            let reason = format!("{}Succeeded", event.as_str());
+            let ready = match operation.target {
+                Some(target) => in_sync(revision, Some(target)).remove(0),
+                None => condition(READY, "True", &reason, &message),
+            };
+            vec![ready, condition(RELEASED, "True", &reason, &message)]
+        }
     }
 }
 
-fn progress(journal: &Journal, waiting: Option<&str>) -> String {
+/// A test says nothing of whether the release is as desired: that is looked at again.
+fn tested(journal: &Journal) -> Vec<Condition> {
+    let operation = &journal.operation;
+    let revision = operation.revision;
+    let verdict = match &operation.failure {
+        None => {
+            let tests = count(journal.hooks.len(), "test");
+            let message = format!("{tests} of revision {revision} succeeded");
+            condition(TEST_SUCCESS, "True", "TestSucceeded", &message)
+        }
+        Some(failure) => {
+            let message = format!("test of revision {revision} failed: {}", failure.message);
+            condition(TEST_SUCCESS, "False", "TestFailed", &message)
+        }
+    };
+    let message = format!("the tests of revision {revision} have ended");
+    vec![
+        condition(READY, "Unknown", "Progressing", &message),
+        condition(RECONCILING, "True", "Progressing", &message),
+        verdict,
+    ]
+}
+
+fn running(journal: &Journal, hold: Option<&Hold>) -> Vec<Condition> {
+    let message = progress(journal);
+    match hold {
+        Some(Hold::Stalled(failure)) => {
+            blocked(&Failure::new(&failure.reason, format!("{message}: {}", failure.message)))
+        }
+        Some(Hold::Suspended) => {
+            let message = format!("spec.suspend is true: nothing new is started. {message}");
+            vec![condition(READY, "Unknown", SUSPENDED, &message)]
+        }
+        Some(Hold::Waiting(waiting)) => {
+            let message = format!("{message}: {waiting}");
+            vec![
+                condition(READY, "Unknown", "Progressing", &message),
+                condition(RECONCILING, "True", "Progressing", &message),
+            ]
+        }
+        None => vec![
+            condition(READY, "Unknown", "Progressing", &message),
+            condition(RECONCILING, "True", "Progressing", &message),
+        ],
+    }
+}
+
+fn count(number: usize, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{plural}")
+}
+
+fn progress(journal: &Journal) -> String {
     let operation = &journal.operation;
     let event = operation.event;
-    let message = match operation.phase {
+    match operation.phase {
         Phase::PreHooks | Phase::PostHooks => hook_progress(journal),
         Phase::Recording => {
             format!("{event}: recording the plan of revision {}", operation.revision)
@@ -105,13 +191,13 @@ fn progress(journal: &Journal, waiting: Option<&str>) -> String {
             let until = operation.deadline.unwrap_or(operation.started_at);
             format!("{event}: waiting until {until:.0} for the release's objects to be ready")
         }
+        Phase::Deleting => {
+            format!("{event}: deleting the objects of revision {}", operation.revision)
+        }
+        Phase::Gone => format!("{event}: waiting for the release's objects to be gone"),
         Phase::Closing | Phase::Done => {
             format!("{event}: closing the record of revision {}", operation.revision)
         }
-    };
-    match waiting {
-        Some(waiting) => format!("{message}: {waiting}"),
-        None => message,
     }
 }
 
@@ -132,8 +218,7 @@ fn hook_progress(journal: &Journal) -> String {
     match cursor.step {
         HookStep::Create => format!("creating {what} since {since:.0}, until {until:.0}"),
         HookStep::Run => format!("waiting for {what} since {since:.0}, until {until:.0}"),
-        HookStep::Stop => {
-            format!("stopping {what}, whose time ran out, since {since:.0}, until {until:.0}")
-        }
+        HookStep::Stop => format!("stopping {what} since {since:.0}, until {until:.0}"),
+        HookStep::Blocked => format!("standing at {what} since {since:.0}"),
     }
 }

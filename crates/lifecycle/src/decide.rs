@@ -3,17 +3,22 @@
 //! executes the effect; every effect is idempotent and harmless when it comes late. So a crash, a
 //! repeated request, a stale read and a second leader are one case: look again, decide again.
 
+mod cleanup;
 mod hook;
+mod wishes;
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
-    hooks::{DeletePolicy, HookEvent},
-    journal::{self, Failure, HookPhase, Journal, Phase},
+    event::Event,
+    hooks::HookEvent,
+    journal::{self, Failure, HookPhase, HookStep, Journal, Phase},
     plan::Plan,
 };
 
+pub use cleanup::{CleanUp, CleanUpAction};
 pub use hook::{Evidence, Gate, HookObservation, Verdict};
+pub use wishes::{Deletion, OnTimeout, Wishes};
 
 /// How often what no watch reports is looked at again.
 const POLL: SignedDuration = SignedDuration::from_secs(1);
@@ -29,6 +34,8 @@ pub enum Query {
     Hook(usize),
     /// The readiness of the release's objects.
     Readiness,
+    /// Which of the release's objects are still there.
+    Remaining,
     /// Nothing: the next effect follows from the journal.
     Nothing,
 }
@@ -44,6 +51,8 @@ pub enum Observation {
     Recorded {
         /// Of the frozen plan.
         plan_digest: String,
+        /// Whether the record still says that the operation runs.
+        open: bool,
     },
     /// A record of the revision exists, but of somebody else.
     ForeignRecord {
@@ -57,6 +66,13 @@ pub enum Observation {
         /// `Kind/name: reason`, in install order.
         waiting: Vec<String>,
     },
+    /// Which objects are still there. [`Effect::DeleteObjects`] answers with it too.
+    Remaining {
+        /// `Kind/name: what holds it`, in the order of their removal.
+        waiting: Vec<String>,
+        /// Whether one of them is not even going.
+        untouched: bool,
+    },
     /// The effect decided on last was executed.
     Executed,
     /// The effect decided on last was refused for good: nothing but a change by a user helps.
@@ -67,8 +83,11 @@ pub enum Observation {
 /// anything, and follows from the journal that was written before it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Effect {
-    /// POST the record with the frozen plan.
+    /// Write the record with the frozen plan: a new one, or, for a deletion and a test, the plan
+    /// into the latest one.
     CreateRecord,
+    /// Make the record of a failed operation, which is gone on with, say that it runs.
+    ReopenRecord,
     /// DELETE a leftover of the hook's name.
     DeleteLeftover {
         /// The hook's index.
@@ -82,6 +101,15 @@ pub enum Effect {
         hook: usize,
         /// The attempt, part of the run id.
         attempt: i32,
+    },
+    /// Apply the hook's object over the one that exists: CRDs only, which are never deleted.
+    ApplyHook {
+        /// The hook's index.
+        hook: usize,
+        /// The attempt, part of the run id.
+        attempt: i32,
+        /// The UID of what exists.
+        uid: String,
     },
     /// Open the gate of the hook's object, if it is held and of this UID.
     StartHook {
@@ -101,31 +129,31 @@ pub enum Effect {
     CleanUp(Vec<CleanUp>),
     /// Apply the release's objects in order, then prune.
     Apply,
-    /// Close the record and, where it is deployed, supersede older ones.
+    /// DELETE the release's objects in order.
+    DeleteObjects,
+    /// Close the record and, where it is deployed, supersede older ones. A deletion removes all
+    /// records, and what hooks left behind; a test keeps the record's state.
     Close {
         /// Whether the operation succeeded.
         deployed: bool,
     },
 }
 
-/// One part of [`Effect::CleanUp`].
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct CleanUp {
-    /// The hook's index.
-    pub hook: usize,
-    /// The UID of its object.
-    pub uid: String,
-    /// What is done to it.
-    pub action: CleanUpAction,
-}
-
-/// What [`CleanUp`] does to a hook's object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum CleanUpAction {
-    /// DELETE by UID.
-    Delete,
-    /// Give the Job the `ttlSecondsAfterFinished` that was held back.
-    SetTtl(i64),
+impl Effect {
+    /// Whether it begins something that goes on without us: `spec.suspend` holds it back.
+    fn starts_something(&self) -> bool {
+        match self {
+            Self::CreateRecord
+            | Self::ReopenRecord
+            | Self::DeleteLeftover { .. }
+            | Self::CreateHook { .. }
+            | Self::ApplyHook { .. }
+            | Self::StartHook { .. }
+            | Self::Apply
+            | Self::DeleteObjects => true,
+            Self::StopHook { .. } | Self::CleanUp(_) | Self::Close { .. } => false,
+        }
+    }
 }
 
 /// The outcome of [`decide`].
@@ -137,17 +165,33 @@ pub struct Step {
     pub effect: Option<Effect>,
     /// When to decide again, if nothing reports a change before.
     pub wake_at: Option<Timestamp>,
-    /// What is waited for beyond what the journal says, such as `pod x ImagePullBackOff`.
-    pub waiting: Option<String>,
+    /// What keeps the operation from going on, beyond what the journal says.
+    pub hold: Option<Hold>,
+}
+
+/// What keeps an operation from going on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// Something that may end by itself, such as `pod x ImagePullBackOff`.
+    Waiting(String),
+    /// Something that only a person ends.
+    Stalled(Failure),
+    /// `spec.suspend`.
+    Suspended,
 }
 
 impl Step {
     fn go(journal: Journal, effect: Option<Effect>) -> Self {
-        Self { journal, effect, wake_at: None, waiting: None }
+        Self { journal, effect, wake_at: None, hold: None }
     }
 
     fn wait(journal: Journal, wake_at: Timestamp, waiting: Option<String>) -> Self {
-        Self { journal, effect: None, wake_at: Some(wake_at), waiting }
+        Self { journal, effect: None, wake_at: Some(wake_at), hold: waiting.map(Hold::Waiting) }
+    }
+
+    fn stall(journal: Journal, now: Timestamp, failure: Failure) -> Self {
+        let hold = Some(Hold::Stalled(failure));
+        Self { journal, effect: None, wake_at: Some(after(now, POLL_WATCHED)), hold }
     }
 }
 
@@ -156,176 +200,352 @@ pub fn query(journal: &Journal) -> Query {
     match journal.operation.phase {
         Phase::Recording => Query::Record,
         Phase::PreHooks | Phase::PostHooks => {
-            journal.operation.hook.as_ref().map_or(Query::Nothing, |hook| Query::Hook(hook.index))
+            let cursor = journal.operation.hook.as_ref();
+            let cursor = cursor.filter(|cursor| cursor.step != HookStep::Blocked);
+            cursor.map_or(Query::Nothing, |hook| Query::Hook(hook.index))
         }
         Phase::Ready => Query::Readiness,
-        Phase::PreCleanup | Phase::Applying | Phase::PostCleanup | Phase::Closing | Phase::Done => {
-            Query::Nothing
-        }
+        Phase::Gone => Query::Remaining,
+        Phase::PreCleanup
+        | Phase::Applying
+        | Phase::Deleting
+        | Phase::PostCleanup
+        | Phase::Closing
+        | Phase::Done => Query::Nothing,
     }
 }
 
 /// Decides the next step of the operation.
-pub fn decide(plan: &Plan, journal: &Journal, observation: &Observation, now: Timestamp) -> Step {
-    let operation = &journal.operation;
-    match operation.phase {
-        Phase::Recording => record(plan, journal, observation, now),
-        Phase::PreHooks | Phase::PostHooks => match &operation.hook {
-            Some(cursor) => hook::step(plan, journal, cursor, observation, now),
-            // Only an edited status lacks the cursor.
-            None => fail(journal, Failure::new("JournalLost", "status.operation.hook is missing")),
-        },
-        Phase::PreCleanup | Phase::PostCleanup => match observation {
-            Observation::Executed | Observation::Refused(_) => after_cleanup(plan, journal, now),
-            _ => {
-                let items = cleanup(plan, journal, hook_event(plan, operation.phase));
-                Step::go(journal.clone(), Some(Effect::CleanUp(items)))
+pub fn decide(
+    plan: &Plan,
+    journal: &Journal,
+    observation: &Observation,
+    wishes: &Wishes,
+    now: Timestamp,
+) -> Step {
+    let journal = wishes::heed(plan, journal, wishes);
+    let turn = Turn { plan, journal: &journal, wishes, now };
+    let step = turn.step(observation);
+    if wishes.suspend && step.effect.as_ref().is_some_and(Effect::starts_something) {
+        let wake_at = Some(after(now, POLL_WATCHED));
+        return Step { journal, effect: None, wake_at, hold: Some(Hold::Suspended) };
+    }
+    step
+}
+
+/// One decision: what it is made from.
+#[derive(Clone, Copy)]
+struct Turn<'a> {
+    plan: &'a Plan,
+    journal: &'a Journal,
+    wishes: &'a Wishes,
+    now: Timestamp,
+}
+
+impl<'a> Turn<'a> {
+    fn with<'b>(self, journal: &'b Journal) -> Turn<'b>
+    where
+        'a: 'b,
+    {
+        Turn { journal, ..self }
+    }
+
+    fn step(self, observation: &Observation) -> Step {
+        let journal = self.journal;
+        let phase = journal.operation.phase;
+        match phase {
+            Phase::Recording | Phase::Applying | Phase::Ready
+                if journal.operation.cancel.is_some() =>
+            {
+                self.cancelled()
             }
-        },
-        Phase::Applying => match observation {
-            // The answers to the apply say it already: a phase less where all is ready at once.
-            Observation::Readiness { waiting } if waiting.is_empty() => {
-                enter(plan, journal.clone(), Phase::PostHooks, now)
-            }
-            Observation::Readiness { .. } => {
-                let entered = enter(plan, journal.clone(), Phase::Ready, now);
-                match entered.journal.operation.phase {
-                    Phase::Ready => ready(plan, &entered.journal, observation, now),
-                    _ => entered,
+            Phase::Recording => self.record(observation),
+            Phase::PreHooks | Phase::PostHooks => match &journal.operation.hook {
+                Some(cursor) => hook::step(self, cursor, observation),
+                // Only an edited status lacks the cursor.
+                None => {
+                    self.fail(Failure::new("JournalLost", "status.operation.hook is missing"))
                 }
+            },
+            Phase::PreCleanup | Phase::PostCleanup => match observation {
+                Observation::Executed | Observation::Refused(_) => self.after_cleanup(),
+                _ => {
+                    let items = cleanup::items(self.plan, journal, hook_event(self.plan, phase));
+                    Step::go(journal.clone(), Some(Effect::CleanUp(items)))
+                }
+            },
+            Phase::Applying => match observation {
+                // The answers to the apply say it already: a phase less where all is ready at once.
+                Observation::Readiness { waiting } if waiting.is_empty() => {
+                    self.enter(Phase::PostHooks)
+                }
+                Observation::Readiness { .. } => {
+                    let entered = self.enter(Phase::Ready);
+                    match entered.journal.operation.phase {
+                        Phase::Ready => self.with(&entered.journal).ready(observation),
+                        _ => entered,
+                    }
+                }
+                Observation::Refused(failure) => self.fail(failure.clone()),
+                _ => Step::go(journal.clone(), Some(Effect::Apply)),
+            },
+            Phase::Ready => self.ready(observation),
+            Phase::Deleting => match observation {
+                Observation::Remaining { waiting, .. } if waiting.is_empty() => {
+                    self.enter(Phase::PostHooks)
+                }
+                Observation::Remaining { .. } => self.enter(Phase::Gone),
+                Observation::Refused(failure) => self.refused_deletion(failure),
+                _ => Step::go(journal.clone(), Some(Effect::DeleteObjects)),
+            },
+            Phase::Gone => self.gone(observation),
+            Phase::Closing => match observation {
+                Observation::Executed => self.done(journal.clone()),
+                Observation::Refused(failure) if self.plan.event == Event::Delete => {
+                    self.refused_deletion(failure)
+                }
+                // The record is another client's by now.
+                Observation::Refused(failure) => {
+                    let mut journal = journal.clone();
+                    journal.operation.failure.get_or_insert_with(|| failure.clone());
+                    self.done(journal)
+                }
+                _ => close(journal.clone()),
+            },
+            Phase::Done => Step::go(journal.clone(), None),
+        }
+    }
+
+    fn record(self, observation: &Observation) -> Step {
+        let journal = self.journal;
+        match observation {
+            Observation::Recorded { open: false, .. } => {
+                Step::go(journal.clone(), Some(Effect::ReopenRecord))
             }
-            Observation::Refused(failure) => fail(journal, failure.clone()),
-            _ => Step::go(journal.clone(), Some(Effect::Apply)),
-        },
-        Phase::Ready => ready(plan, journal, observation, now),
-        Phase::Closing => match observation {
-            Observation::Executed => done(journal.clone(), now),
-            // The record is another client's by now.
-            Observation::Refused(failure) => {
+            Observation::Recorded { plan_digest, open: true } => {
                 let mut journal = journal.clone();
-                journal.operation.failure.get_or_insert_with(|| failure.clone());
-                done(journal, now)
-            }
-            _ => close(journal.clone()),
-        },
-        Phase::Done => Step::go(journal.clone(), None),
-    }
-}
-
-fn record(plan: &Plan, journal: &Journal, observation: &Observation, now: Timestamp) -> Step {
-    match observation {
-        Observation::Recorded { plan_digest } => {
-            let mut journal = journal.clone();
-            journal.operation.plan_digest = Some(plan_digest.clone());
-            journal.hooks = journal::pending(plan);
-            enter(plan, journal, Phase::PreHooks, now)
-        }
-        // Nothing was recorded, so there is no record to close.
-        Observation::ForeignRecord { message } => {
-            let mut journal = journal.clone();
-            journal.operation.failure = Some(Failure::new("ForeignRelease", message));
-            done(journal, now)
-        }
-        // An earlier request, or another process, may have made it all the same: it is closed.
-        Observation::Refused(failure) => fail(journal, failure.clone()),
-        _ => Step::go(journal.clone(), Some(Effect::CreateRecord)),
-    }
-}
-
-fn ready(plan: &Plan, journal: &Journal, observation: &Observation, now: Timestamp) -> Step {
-    let deadline = journal.operation.deadline.unwrap_or(now);
-    match observation {
-        Observation::Readiness { waiting } if waiting.is_empty() => {
-            // Closing is journalled too where no post hook comes before: otherwise one process
-            // could close the record as deployed while another one journals that time ran out.
-            enter(plan, journal.clone(), Phase::PostHooks, now)
-        }
-        Observation::Readiness { waiting } if now >= deadline => {
-            let message = format!(
-                "the release's objects were not ready within {} s: {}",
-                plan.timeout_seconds,
-                several(waiting)
-            );
-            fail(journal, Failure::new("ReadyTimeout", message))
-        }
-        Observation::Readiness { waiting } => {
-            Step::wait(journal.clone(), deadline.min(after(now, POLL)), Some(several(waiting)))
-        }
-        _ => Step::wait(journal.clone(), now, None),
-    }
-}
-
-/// Enters `phase`, or the first one after it in which there is something to do.
-fn enter(plan: &Plan, mut journal: Journal, phase: Phase, now: Timestamp) -> Step {
-    let operation = &mut journal.operation;
-    operation.phase = phase;
-    operation.hook = None;
-    operation.deadline = None;
-    match phase {
-        Phase::Recording | Phase::Done => Step::go(journal, None),
-        Phase::PreHooks | Phase::PostHooks => {
-            let event = hook_event(plan, phase);
-            match plan.hooks_of(event).next() {
-                Some(first) => {
-                    operation.hook = Some(hook::cursor(plan, first, now));
-                    Step::go(journal, None)
+                let operation = &mut journal.operation;
+                operation.plan_digest = Some(plan_digest.clone());
+                let phase = match operation.failed_in.take() {
+                    Some(Phase::Applying | Phase::Ready) => Phase::Applying,
+                    Some(phase) if phase >= Phase::PostHooks => Phase::PostHooks,
+                    _ => Phase::PreHooks,
+                };
+                if journal.hooks.is_empty() {
+                    journal.hooks = journal::pending(self.plan);
                 }
-                None if phase == Phase::PreHooks => enter(plan, journal, Phase::Applying, now),
-                None => enter(plan, journal, Phase::Closing, now),
+                self.with(&journal).enter(phase)
             }
-        }
-        Phase::PreCleanup | Phase::PostCleanup => {
-            let items = cleanup(plan, &journal, hook_event(plan, phase));
-            if items.is_empty() {
-                after_cleanup(plan, &journal, now)
-            } else {
-                Step::go(journal, Some(Effect::CleanUp(items)))
+            // Nothing was recorded, so there is no record to close.
+            Observation::ForeignRecord { message } => {
+                let mut journal = journal.clone();
+                journal.operation.failure = Some(Failure::new("ForeignRelease", message));
+                self.done(journal)
             }
-        }
-        Phase::Applying => {
-            if plan.objects.is_empty() && plan.prune.is_empty() {
-                enter(plan, journal, Phase::PostHooks, now)
-            } else {
-                Step::go(journal, Some(Effect::Apply))
+            Observation::Refused(failure) if self.plan.event == Event::Delete => {
+                self.refused_deletion(failure)
             }
+            // An earlier request, or another process, may have made it all the same: it is closed.
+            Observation::Refused(failure) => self.fail(failure.clone()),
+            _ => Step::go(journal.clone(), Some(Effect::CreateRecord)),
         }
-        Phase::Ready => {
-            if plan.wait && !plan.objects.is_empty() {
-                operation.deadline = Some(after(now, timeout(plan)));
-                Step::go(journal, None)
-            } else {
-                enter(plan, journal, Phase::PostHooks, now)
+    }
+
+    fn ready(self, observation: &Observation) -> Step {
+        let deadline = self.journal.operation.deadline.unwrap_or(self.now);
+        match observation {
+            Observation::Readiness { waiting } if waiting.is_empty() => {
+                // Closing is journalled too where no post hook comes before: otherwise one process
+                // could close the record as deployed while another one journals that time ran out.
+                self.enter(Phase::PostHooks)
             }
+            Observation::Readiness { waiting } if self.now >= deadline => {
+                let message = format!(
+                    "the release's objects were not ready within {} s: {}",
+                    self.plan.timeout_seconds,
+                    several(waiting)
+                );
+                self.fail(Failure::new("ReadyTimeout", message))
+            }
+            Observation::Readiness { waiting } => {
+                let wake_at = deadline.min(after(self.now, POLL));
+                Step::wait(self.journal.clone(), wake_at, Some(several(waiting)))
+            }
+            _ => Step::wait(self.journal.clone(), self.now, None),
         }
-        Phase::Closing => close(journal),
+    }
+
+    fn gone(self, observation: &Observation) -> Step {
+        let journal = self.journal.clone();
+        match observation {
+            Observation::Remaining { waiting, .. } if waiting.is_empty() => {
+                self.enter(Phase::PostHooks)
+            }
+            // A request was lost, or somebody made it again.
+            Observation::Remaining { untouched: true, .. } => {
+                Step::go(journal, Some(Effect::DeleteObjects))
+            }
+            Observation::Remaining { waiting, .. } if self.now >= self.deletion_deadline() => {
+                let text = format!(
+                    "the release's objects are not gone within {} s: {}",
+                    self.wishes.deletion.timeout.as_secs(),
+                    several(waiting)
+                );
+                let skips = self.wishes.deletion.on_timeout == OnTimeout::SkipHooks;
+                if skips || journal.operation.skip.is_some() {
+                    let mut journal = journal;
+                    let why = Failure::new("DeletionTimeout", text);
+                    journal.operation.skip.get_or_insert(why);
+                    return self.with(&journal).enter(Phase::PostHooks);
+                }
+                Step::stall(journal, self.now, Failure::new("DeletionTimeout", text))
+            }
+            Observation::Remaining { waiting, .. } => {
+                let wake_at = self.deletion_deadline().min(after(self.now, POLL));
+                Step::wait(journal, wake_at, Some(several(waiting)))
+            }
+            Observation::Refused(failure) => self.refused_deletion(failure),
+            _ => Step::wait(journal, self.now, None),
+        }
+    }
+
+    /// A deletion never fails: it waits for the right that it lacks. With the namespace all goes
+    /// that is in it, and nobody may have a right there any more.
+    fn refused_deletion(self, failure: &Failure) -> Step {
+        if !self.wishes.deletion.namespace_goes {
+            return Step::stall(self.journal.clone(), self.now, failure.clone());
+        }
+        match self.journal.operation.phase {
+            Phase::Closing => self.done(self.journal.clone()),
+            _ => self.enter(Phase::Closing),
+        }
+    }
+
+    fn deletion_deadline(self) -> Timestamp {
+        after(self.journal.operation.started_at, self.wishes.deletion.timeout)
+    }
+
+    /// Enters `phase`, or the first one after it in which there is something to do.
+    fn enter(self, phase: Phase) -> Step {
+        let mut journal = self.journal.clone();
+        let from = journal.operation.phase;
+        let operation = &mut journal.operation;
+        operation.phase = phase;
+        operation.hook = None;
+        operation.deadline = None;
+        let starts = matches!(
+            phase,
+            Phase::PreHooks | Phase::Applying | Phase::Ready | Phase::PostHooks
+        );
+        if starts && operation.cancel.is_some() && operation.failure.is_none() {
+            operation.phase = from;
+            return self.with(&journal).cancelled();
+        }
+        match phase {
+            Phase::Recording | Phase::Done => Step::go(journal, None),
+            Phase::PreHooks => self.with(&journal).hooks(Phase::PreCleanup),
+            Phase::PostHooks => self.with(&journal).hooks(Phase::PostCleanup),
+            Phase::PreCleanup | Phase::PostCleanup => {
+                let items = cleanup::items(self.plan, &journal, hook_event(self.plan, phase));
+                if items.is_empty() {
+                    self.with(&journal).after_cleanup()
+                } else {
+                    Step::go(journal, Some(Effect::CleanUp(items)))
+                }
+            }
+            Phase::Applying => match self.plan.event {
+                Event::Test => self.with(&journal).enter(Phase::Closing),
+                Event::Delete => self.with(&journal).enter(Phase::Deleting),
+                _ if self.plan.objects.is_empty() && self.plan.prune.is_empty() => {
+                    self.with(&journal).enter(Phase::PostHooks)
+                }
+                _ => Step::go(journal, Some(Effect::Apply)),
+            },
+            Phase::Ready => {
+                if self.plan.wait && !self.plan.objects.is_empty() {
+                    operation.deadline = Some(after(self.now, timeout(self.plan)));
+                    Step::go(journal, None)
+                } else {
+                    self.with(&journal).enter(Phase::PostHooks)
+                }
+            }
+            Phase::Deleting if self.plan.prune.is_empty() => {
+                self.with(&journal).enter(Phase::PostHooks)
+            }
+            Phase::Deleting => Step::go(journal, Some(Effect::DeleteObjects)),
+            Phase::Gone if self.plan.wait => Step::go(journal, None),
+            Phase::Gone => self.with(&journal).enter(Phase::PostHooks),
+            Phase::Closing => close(journal),
+        }
+    }
+
+    /// Goes to the first hook of the phase that has not succeeded, or on to `cleanup`.
+    fn hooks(self, cleanup: Phase) -> Step {
+        let mut journal = self.journal.clone();
+        let event = hook_event(self.plan, journal.operation.phase);
+        if let Some(why) = &journal.operation.skip {
+            let open = journal.hooks.iter_mut().filter(|hook| {
+                Some(hook.event) == event
+                    && matches!(hook.phase, HookPhase::Pending | HookPhase::Unknown)
+            });
+            for hook in open {
+                hook.phase = HookPhase::Skipped;
+                hook.reason = Some(why.reason.clone());
+                hook.message = Some(why.message.clone());
+            }
+            return self.with(&journal).enter(cleanup);
+        }
+        let Some(hook) = event.and_then(|event| journal.unfinished(event)) else {
+            return self.with(&journal).enter(cleanup);
+        };
+        journal.operation.hook = Some(hook::cursor(self.plan, hook, self.now));
+        Step::go(journal, None)
+    }
+
+    fn after_cleanup(self) -> Step {
+        let operation = &self.journal.operation;
+        let next = match operation.phase {
+            Phase::PreCleanup if operation.failure.is_none() => Phase::Applying,
+            _ => Phase::Closing,
+        };
+        self.enter(next)
+    }
+
+    /// The operation goes no further: it fails with why it was cancelled.
+    fn cancelled(self) -> Step {
+        self.fail(why_cancelled(self.journal))
+    }
+
+    /// Fails the operation outside of a hook: nothing is deleted, the record is closed. A deletion
+    /// ends as it is, with its records.
+    fn fail(self, failure: Failure) -> Step {
+        let mut journal = self.journal.clone();
+        let operation = &mut journal.operation;
+        operation.failed_in = Some(operation.phase);
+        operation.failure = Some(failure);
+        if self.plan.event == Event::Delete {
+            return self.done(journal);
+        }
+        operation.phase = Phase::Closing;
+        operation.hook = None;
+        operation.deadline = None;
+        close(journal)
+    }
+
+    fn done(self, journal: Journal) -> Step {
+        Step::go(journal.ended(self.now), None)
     }
 }
 
-fn after_cleanup(plan: &Plan, journal: &Journal, now: Timestamp) -> Step {
-    let next = match journal.operation.phase {
-        Phase::PreCleanup if journal.operation.failure.is_none() => Phase::Applying,
-        _ => Phase::Closing,
-    };
-    enter(plan, journal.clone(), next, now)
-}
-
-/// Fails the operation outside of a hook: nothing is deleted, the record is closed.
-fn fail(journal: &Journal, failure: Failure) -> Step {
-    let mut journal = journal.clone();
-    journal.operation.failure = Some(failure);
-    journal.operation.phase = Phase::Closing;
-    journal.operation.hook = None;
-    journal.operation.deadline = None;
-    close(journal)
+fn why_cancelled(journal: &Journal) -> Failure {
+    let cancel = journal.operation.cancel.as_ref();
+    let failure = cancel.map(|cancel| cancel.failure.clone());
+    failure.unwrap_or_else(|| Failure::new("Cancelled", "it was cancelled"))
 }
 
 fn close(journal: Journal) -> Step {
     let deployed = journal.operation.failure.is_none();
     Step::go(journal, Some(Effect::Close { deployed }))
-}
-
-fn done(journal: Journal, now: Timestamp) -> Step {
-    Step::go(journal.ended(now), None)
 }
 
 /// The first few, since status is small.
@@ -337,9 +557,9 @@ fn several(waiting: &[String]) -> String {
     format!("{}{rest}", shown.join("; "))
 }
 
-fn hook_event(plan: &Plan, phase: Phase) -> HookEvent {
+fn hook_event(plan: &Plan, phase: Phase) -> Option<HookEvent> {
     match phase {
-        Phase::PreHooks | Phase::PreCleanup => plan.event.pre(),
+        Phase::PreHooks | Phase::PreCleanup => Some(plan.event.pre()),
         _ => plan.event.post(),
     }
 }
@@ -351,36 +571,4 @@ fn after(now: Timestamp, duration: SignedDuration) -> Timestamp {
 
 fn timeout(plan: &Plan) -> SignedDuration {
     SignedDuration::from_secs(plan.timeout_seconds)
-}
-
-/// What happens to the hooks of `event` that have ended (Helm's `execHook`): after success
-/// `hook-succeeded` in reverse; after a failure the failed one if `hook-failed`, then the
-/// succeeded ones if `hook-succeeded`. A Job that stays gets its time to live back.
-fn cleanup(plan: &Plan, journal: &Journal, event: HookEvent) -> Vec<CleanUp> {
-    let ended = |phase: HookPhase| {
-        move |index: &usize| journal.hooks.get(*index).is_some_and(|hook| hook.phase == phase)
-    };
-    let failed = plan.hooks_of(event).filter(ended(HookPhase::Failed));
-    let succeeded = plan.hooks_of(event).filter(ended(HookPhase::Succeeded));
-    let order: Vec<(usize, DeletePolicy)> = if journal.operation.failure.is_some() {
-        failed
-            .map(|index| (index, DeletePolicy::HookFailed))
-            .chain(succeeded.map(|index| (index, DeletePolicy::HookSucceeded)))
-            .collect()
-    } else {
-        succeeded.rev().map(|index| (index, DeletePolicy::HookSucceeded)).collect()
-    };
-    order
-        .into_iter()
-        .filter_map(|(index, policy)| {
-            let hook = plan.hooks.get(index)?;
-            let action = if hook.has(policy) {
-                CleanUpAction::Delete
-            } else {
-                CleanUpAction::SetTtl(hook.ttl_seconds()?)
-            };
-            let uid = journal.hooks.get(index)?.uid.clone()?;
-            Some(CleanUp { hook: index, uid, action })
-        })
-        .collect()
 }

@@ -5,7 +5,10 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{hooks::HookEvent, journal::Operation};
+use crate::{
+    hooks::HookEvent,
+    journal::{Operation, Requests},
+};
 
 /// What an operation does to a release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -13,22 +16,47 @@ use crate::{hooks::HookEvent, journal::Operation};
 pub enum Event {
     Install,
     Upgrade,
+    Rollback,
+    Delete,
+    Test,
 }
 
 impl Event {
-    /// The hook event before the release's objects are applied.
+    /// The hook event before the release's objects are applied or deleted; of a test, its only one.
     pub fn pre(self) -> HookEvent {
         match self {
             Self::Install => HookEvent::PreInstall,
             Self::Upgrade => HookEvent::PreUpgrade,
+            Self::Rollback => HookEvent::PreRollback,
+            Self::Delete => HookEvent::PreDelete,
+            Self::Test => HookEvent::Test,
         }
     }
 
     /// The hook event after they are.
-    pub fn post(self) -> HookEvent {
+    pub fn post(self) -> Option<HookEvent> {
         match self {
-            Self::Install => HookEvent::PostInstall,
-            Self::Upgrade => HookEvent::PostUpgrade,
+            Self::Install => Some(HookEvent::PostInstall),
+            Self::Upgrade => Some(HookEvent::PostUpgrade),
+            Self::Rollback => Some(HookEvent::PostRollback),
+            Self::Delete => Some(HookEvent::PostDelete),
+            Self::Test => None,
+        }
+    }
+
+    /// Whether it makes a revision of its own.
+    pub fn makes_revision(self) -> bool {
+        matches!(self, Self::Install | Self::Upgrade | Self::Rollback)
+    }
+
+    /// The word in conditions and Event objects, such as `Install`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Install => "Install",
+            Self::Upgrade => "Upgrade",
+            Self::Rollback => "Rollback",
+            Self::Delete => "Delete",
+            Self::Test => "Test",
         }
     }
 }
@@ -38,6 +66,9 @@ impl fmt::Display for Event {
         f.write_str(match self {
             Self::Install => "install",
             Self::Upgrade => "upgrade",
+            Self::Rollback => "rollback",
+            Self::Delete => "delete",
+            Self::Test => "test",
         })
     }
 }
@@ -47,25 +78,65 @@ impl fmt::Display for Event {
 pub struct Record {
     /// Its revision.
     pub revision: i32,
+    /// The revision that a rollback copied into it; its own for all others.
+    pub origin: i32,
     /// Its state.
     pub state: RecordState,
-    /// The UID of the custom resource whose operation wrote it; `None` where Helm did.
+    /// The name of the custom resource whose operation wrote it; `None` where Helm did.
     pub owner: Option<String>,
     /// Whether it was made from the configuration that is desired now.
     pub matches: bool,
+    /// The id of the operation that is to end its state, where one of ours is at work.
+    pub operation: Option<String>,
 }
 
 /// Helm's release statuses, as far as the choice of the event tells them apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordState {
-    /// `pending-*` and `uninstalling`: somebody is, or died, at work.
+    /// `pending-*`: somebody is, or died, at work.
     Pending,
     /// `deployed`.
     Deployed,
     /// `superseded`: it was deployed once.
     Superseded,
+    /// `uninstalling`: somebody is deleting it, or died at it.
+    Uninstalling,
     /// `failed`, `uninstalled`, `unknown`.
     Failed,
+}
+
+/// All that the choice of the event goes by.
+#[derive(Clone, Debug)]
+pub struct Situation<'a> {
+    /// The running or the last operation.
+    pub operation: Option<&'a Operation>,
+    /// Whether the last attempt failed for this very generation and configuration.
+    pub gave_up: bool,
+    /// The records of the release since and including the last deployed one, in any order.
+    pub records: &'a [Record],
+    /// The name of the custom resource.
+    pub owner: &'a str,
+    /// Its generation.
+    pub generation: i64,
+    /// Whether it is being deleted, and what is to become of the objects.
+    pub deletion: Option<Disposal>,
+    /// The revision that the release is held at.
+    pub pin: Option<i32>,
+    /// What is asked for.
+    pub requests: &'a Requests,
+    /// What of it was handled.
+    pub handled: &'a Requests,
+    /// Whether a revision is to be tested that was not yet.
+    pub test_due: bool,
+}
+
+/// What becomes of a release's objects when its custom resource is deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disposal {
+    /// They are deleted, with hooks.
+    Delete,
+    /// They stay, and the release stays Helm's.
+    Keep,
 }
 
 /// What to do about a release.
@@ -77,12 +148,19 @@ pub enum Next {
     Begin {
         /// What it does.
         event: Event,
-        /// The revision it makes.
+        /// The revision it makes or works on.
+        revision: i32,
+        /// The revision that a rollback goes back to.
+        target: Option<i32>,
+    },
+    /// Go on with the last operation, which failed.
+    Reopen,
+    /// The deployed revision is what is desired.
+    InSync {
+        /// The deployed revision.
         revision: i32,
     },
-    /// The deployed revision is what is desired.
-    InSync,
-    /// The last operation failed for this very generation: wait for a change.
+    /// The last operation failed for this very configuration: wait for a change, or a request.
     GivenUp,
     /// A record of ours is pending, but the journal knows nothing of it.
     JournalLost {
@@ -94,88 +172,257 @@ pub enum Next {
         /// The newest revision that is not ours.
         revision: i32,
     },
+    /// The object is being deleted, and there is nothing to do any more.
+    Finish,
 }
 
-/// Decides what to do about the release whose `records` these are, in any order.
-pub fn next(
-    operation: Option<&Operation>,
-    records: &[Record],
-    owner: &str,
-    generation: i64,
-) -> Next {
+/// Decides what to do about a release.
+pub fn next(situation: &Situation<'_>) -> Next {
+    let Situation { operation, records, requests, handled, .. } = situation;
     if operation.is_some_and(|operation| operation.completed_at.is_none()) {
         return Next::Resume;
     }
     let latest = records.iter().max_by_key(|record| record.revision);
-    if let Some(latest) = latest {
-        if latest.owner.as_deref() != Some(owner) {
-            return Next::Foreign { revision: latest.revision };
-        }
-        if latest.state == RecordState::Pending {
-            return Next::JournalLost { revision: latest.revision };
-        }
-        if latest.state == RecordState::Deployed && latest.matches {
-            return Next::InSync;
-        }
+    if let Some(disposal) = situation.deletion {
+        return delete(situation, latest, disposal);
     }
-    if operation.is_some_and(|last| last.failure.is_some() && last.generation == generation) {
+    let Some(latest) = latest else {
+        return begin(situation, 1);
+    };
+    if latest.owner.as_deref() != Some(situation.owner) {
+        return Next::Foreign { revision: latest.revision };
+    }
+    if latest.state == RecordState::Pending {
+        return Next::JournalLost { revision: latest.revision };
+    }
+    let revision = latest.revision.saturating_add(1);
+    let is_wanted = match situation.pin {
+        Some(pin) => pin == latest.origin || pin == latest.revision,
+        None => latest.matches,
+    };
+    let in_sync = latest.state == RecordState::Deployed && is_wanted;
+    // Without a status nobody knows whether it was given up; what failed is not run again silently.
+    let failed_before = operation.is_none() && latest.state == RecordState::Failed && is_wanted;
+    let gave_up = !in_sync && (situation.gave_up || failed_before);
+    if requests.restart != handled.restart || !(in_sync || gave_up) {
+        return begin(situation, revision);
+    }
+    if gave_up && requests.retry != handled.retry {
+        let is_there = operation.is_some_and(|last| {
+            last.failure.is_some()
+                && last.event.makes_revision()
+                && latest.operation.as_ref() == Some(&last.id)
+        });
+        return if is_there { Next::Reopen } else { begin(situation, revision) };
+    }
+    if requests.test != handled.test || (in_sync && situation.test_due) {
+        return Next::Begin { event: Event::Test, revision: latest.revision, target: None };
+    }
+    if in_sync { Next::InSync { revision: latest.revision } } else { Next::GivenUp }
+}
+
+/// The operation that leads to what is desired. A first install that failed is tried again as an
+/// install, and so is what was being uninstalled.
+fn begin(situation: &Situation<'_>, revision: i32) -> Next {
+    let deployed = |record: &Record| {
+        matches!(record.state, RecordState::Deployed | RecordState::Superseded)
+    };
+    let event = match situation.pin {
+        Some(_) => Event::Rollback,
+        None if situation.records.iter().any(deployed) => Event::Upgrade,
+        None => Event::Install,
+    };
+    Next::Begin { event, revision, target: situation.pin }
+}
+
+fn delete(situation: &Situation<'_>, latest: Option<&Record>, disposal: Disposal) -> Next {
+    let last = situation.operation.filter(|last| last.event == Event::Delete);
+    let has_ended = last.is_some_and(|last| last.failure.is_none());
+    // What is somebody else's by now is left alone.
+    let ours = latest.filter(|latest| latest.owner.as_deref() == Some(situation.owner));
+    let Some(latest) = ours.filter(|_| disposal == Disposal::Delete && !has_ended) else {
+        return Next::Finish;
+    };
+    let failed = last.is_some_and(|last| last.generation == situation.generation);
+    if failed && situation.requests.retry == situation.handled.retry {
         return Next::GivenUp;
     }
-    let deployed_once = records
-        .iter()
-        .any(|record| matches!(record.state, RecordState::Deployed | RecordState::Superseded));
-    Next::Begin {
-        event: if deployed_once { Event::Upgrade } else { Event::Install },
-        revision: latest.map_or(1, |latest| latest.revision.saturating_add(1)),
+    if latest.state == RecordState::Uninstalling
+        && latest.operation.as_ref() != last.map(|last| &last.id)
+    {
+        return Next::JournalLost { revision: latest.revision };
     }
+    Next::Begin { event: Event::Delete, revision: latest.revision, target: None }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::{Failure, Journal};
-    use RecordState::{Deployed, Failed, Pending, Superseded};
+    use crate::journal::{Begin, Failure, Journal};
+    use RecordState::{Deployed, Failed, Pending, Superseded, Uninstalling};
 
     fn record(revision: i32, state: RecordState, matches: bool) -> Record {
-        Record { revision, state, owner: Some("me".to_owned()), matches }
+        Record {
+            revision,
+            origin: revision,
+            state,
+            owner: Some("me".to_owned()),
+            matches,
+            operation: Some(format!("op-{revision}")),
+        }
     }
 
-    fn operation(generation: i64, done: bool, failed: bool) -> Operation {
+    /// The operation that made `revision`.
+    fn operation(event: Event, revision: i32, done: bool, failed: bool) -> Operation {
         let now = jiff::Timestamp::UNIX_EPOCH;
-        let mut operation =
-            Journal::begin("op".to_owned(), Event::Install, 1, generation, now).operation;
+        let id = format!("op-{revision}");
+        let begin = Begin { id, event, revision, target: None, generation: 2 };
+        let journal = Journal::begin(begin, String::new(), Requests::default(), now);
+        let mut operation = journal.operation;
         operation.completed_at = done.then_some(now);
         operation.failure = failed.then(|| Failure::new("HookFailed", "it failed"));
         operation
     }
 
+    fn begin(event: Event, revision: i32) -> Next {
+        Next::Begin { event, revision, target: None }
+    }
+
+    static NONE: Requests =
+        Requests { retry: None, restart: None, test: None, cancel: None, skip: None };
+
+    fn asked() -> Option<String> {
+        Some("now".to_owned())
+    }
+
+    /// What is next, from a situation that `change` has changed.
+    fn check<'a>(
+        records: &'a [Record],
+        change: impl FnOnce(&mut Situation<'a>),
+        expect: &Next,
+    ) {
+        let mut situation = Situation {
+            operation: None,
+            gave_up: false,
+            records,
+            owner: "me",
+            generation: 2,
+            deletion: None,
+            pin: None,
+            requests: &NONE,
+            handled: &NONE,
+            test_due: false,
+        };
+        change(&mut situation);
+        assert_eq!(next(&situation), *expect, "{situation:?}");
+    }
+
     #[test]
     fn the_first_that_holds_is_chosen() {
-        let begin = |event, revision| Next::Begin { event, revision };
-        let check = |operation: Option<Operation>, records: &[Record], expect: Next| {
-            assert_eq!(next(operation.as_ref(), records, "me", 2), expect, "{records:?}");
-        };
-        check(None, &[], begin(Event::Install, 1));
-        check(Some(operation(1, false, false)), &[], Next::Resume);
-        check(None, &[record(1, Deployed, true)], Next::InSync);
-        check(None, &[record(1, Deployed, false)], begin(Event::Upgrade, 2));
-        check(
-            None,
-            &[record(1, Superseded, false), record(2, Deployed, false)],
-            begin(Event::Upgrade, 3),
-        );
-        // A failed first install stays an install; a failed upgrade is tried again as one.
-        check(None, &[record(1, Failed, false)], begin(Event::Install, 2));
-        check(
-            None,
-            &[record(1, Deployed, true), record(2, Failed, false)],
-            begin(Event::Upgrade, 3),
-        );
-        // What failed for this generation waits for another; for an older one it is tried again.
-        check(Some(operation(2, true, true)), &[record(1, Failed, true)], Next::GivenUp);
-        check(Some(operation(1, true, true)), &[record(1, Failed, true)], begin(Event::Install, 2));
-        check(None, &[record(3, Pending, true)], Next::JournalLost { revision: 3 });
+        let running = operation(Event::Install, 1, false, false);
+        check(&[], |_| {}, &begin(Event::Install, 1));
+        check(&[], |it| it.operation = Some(&running), &Next::Resume);
+        check(&[record(1, Deployed, true)], |_| {}, &Next::InSync { revision: 1 });
+        check(&[record(1, Deployed, false)], |_| {}, &begin(Event::Upgrade, 2));
+        let upgraded = [record(1, Superseded, false), record(2, Deployed, false)];
+        check(&upgraded, |_| {}, &begin(Event::Upgrade, 3));
+        check(&[record(3, Pending, true)], |_| {}, &Next::JournalLost { revision: 3 });
         let foreign = Record { owner: None, ..record(1, Deployed, true) };
-        check(None, &[foreign], Next::Foreign { revision: 1 });
+        check(&[foreign], |_| {}, &Next::Foreign { revision: 1 });
+    }
+
+    #[test]
+    fn a_failed_first_install_stays_an_install_and_a_failed_upgrade_an_upgrade() {
+        let last = operation(Event::Install, 1, true, true);
+        let failed = [record(1, Failed, false)];
+        check(&failed, |it| it.operation = Some(&last), &begin(Event::Install, 2));
+        let upgrade = [record(1, Deployed, true), record(2, Failed, false)];
+        check(&upgrade, |it| it.operation = Some(&last), &begin(Event::Upgrade, 3));
+        check(&[record(1, Uninstalling, true)], |_| {}, &begin(Event::Install, 2));
+    }
+
+    #[test]
+    fn what_was_given_up_waits_for_a_change_or_a_request() {
+        let records = [record(1, Deployed, false), record(2, Failed, true)];
+        let last = operation(Event::Upgrade, 2, true, true);
+        check(&records, |it| it.gave_up = true, &Next::GivenUp);
+        // The status was lost: what failed is not run again silently.
+        check(&records, |_| {}, &Next::GivenUp);
+        let retry = Requests { retry: asked(), ..Requests::default() };
+        for (operation, expect) in [(Some(&last), Next::Reopen), (None, begin(Event::Upgrade, 3))] {
+            check(
+                &records,
+                |it| (it.gave_up, it.operation, it.requests) = (true, operation, &retry),
+                &expect,
+            );
+            check(
+                &records,
+                |it| (it.gave_up, it.requests, it.handled) = (true, &retry, &retry),
+                &Next::GivenUp,
+            );
+        }
+        let restart = Requests { restart: asked(), ..Requests::default() };
+        for records in [&records[..], &[record(2, Deployed, true)]] {
+            check(
+                records,
+                |it| (it.gave_up, it.operation, it.requests) = (true, Some(&last), &restart),
+                &begin(Event::Upgrade, 3),
+            );
+        }
+    }
+
+    #[test]
+    fn a_pin_is_a_rollback_until_its_revision_is_deployed() {
+        let rollback = Next::Begin { event: Event::Rollback, revision: 4, target: Some(1) };
+        check(&[record(3, Deployed, true)], |it| it.pin = Some(1), &rollback);
+        let copy = Record { origin: 1, ..record(4, Deployed, false) };
+        let copies = [copy];
+        check(&copies, |it| it.pin = Some(1), &Next::InSync { revision: 4 });
+        // Clearing it goes back to the spec.
+        check(&copies, |_| {}, &begin(Event::Upgrade, 5));
+        let deployed = [record(1, Deployed, false)];
+        check(&deployed, |it| it.pin = Some(1), &Next::InSync { revision: 1 });
+        let failed = [record(1, Deployed, false), record(3, Failed, false)];
+        check(&failed, |it| it.pin = Some(1), &rollback);
+    }
+
+    #[test]
+    fn tests_run_when_they_are_due_or_asked_for() {
+        let deployed = [record(2, Deployed, true)];
+        check(&deployed, |it| it.test_due = true, &begin(Event::Test, 2));
+        let failed = [record(1, Deployed, false), record(2, Failed, true)];
+        check(&failed, |it| it.test_due = true, &Next::GivenUp);
+        // As `helm test`, which asks for no state.
+        let test = Requests { test: asked(), ..Requests::default() };
+        check(
+            &failed,
+            |it| (it.gave_up, it.requests) = (true, &test),
+            &begin(Event::Test, 2),
+        );
+    }
+
+    #[test]
+    fn a_deletion_comes_before_all_but_what_runs() {
+        let delete = Some(Disposal::Delete);
+        check(&[], |it| it.deletion = delete, &Next::Finish);
+        for state in [Deployed, Failed, Pending] {
+            let records = [record(2, state, false)];
+            check(&records, |it| it.deletion = delete, &begin(Event::Delete, 2));
+        }
+        let running = operation(Event::Upgrade, 2, false, false);
+        let pending = [record(2, Pending, false)];
+        check(
+            &pending,
+            |it| (it.deletion, it.operation) = (delete, Some(&running)),
+            &Next::Resume,
+        );
+        let going = [record(2, Uninstalling, false)];
+        check(&going, |it| it.deletion = delete, &Next::JournalLost { revision: 2 });
+        let ended = operation(Event::Delete, 2, true, false);
+        check(&going, |it| (it.deletion, it.operation) = (delete, Some(&ended)), &Next::Finish);
+        let deployed = [record(2, Deployed, true)];
+        check(&deployed, |it| it.deletion = Some(Disposal::Keep), &Next::Finish);
+        let foreign = [Record { owner: None, ..record(3, Deployed, true) }];
+        check(&foreign, |it| it.deletion = delete, &Next::Finish);
     }
 }

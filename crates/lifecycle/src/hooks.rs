@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use thiserror::Error;
 
+use crate::event::Event;
+
 /// The annotation that makes an object a hook.
 pub const HOOK: &str = "helm.sh/hook";
 /// The annotation that orders hooks; lower runs first.
@@ -67,6 +69,17 @@ impl HookEvent {
         }
     }
 
+    /// The event at whose operation it runs.
+    pub fn operation(self) -> Event {
+        match self {
+            Self::PreInstall | Self::PostInstall => Event::Install,
+            Self::PreUpgrade | Self::PostUpgrade => Event::Upgrade,
+            Self::PreRollback | Self::PostRollback => Event::Rollback,
+            Self::PreDelete | Self::PostDelete => Event::Delete,
+            Self::Test => Event::Test,
+        }
+    }
+
     fn parse(word: &str) -> Option<Self> {
         if word == "test-success" {
             return Some(Self::Test);
@@ -101,6 +114,12 @@ impl DeletePolicy {
             Self::HookSucceeded => "hook-succeeded",
             Self::HookFailed => "hook-failed",
         }
+    }
+
+    fn parse(word: &str) -> Option<Self> {
+        [Self::BeforeHookCreation, Self::HookSucceeded, Self::HookFailed]
+            .into_iter()
+            .find(|policy| policy.as_str() == word)
     }
 }
 
@@ -147,6 +166,32 @@ pub enum HookError {
     },
 }
 
+impl HookAnnotations {
+    /// Those of a hook in a record, which keeps the events and the weight that Helm understood. Its
+    /// policies are in `manifest`: what the record says of them may be no more than a default.
+    pub fn recorded(manifest: &Value, events: &[String], weight: i64) -> Self {
+        Self {
+            events: events.iter().filter_map(|word| HookEvent::parse(word)).collect(),
+            weight,
+            delete_policies: policy_words(manifest)
+                .iter()
+                .filter_map(|word| DeletePolicy::parse(word))
+                .collect(),
+        }
+    }
+}
+
+/// The words of the annotation `helm.sh/hook-delete-policy` of `manifest`, as Helm keeps them in
+/// its record; the default where the annotation is absent.
+pub fn policy_words(manifest: &Value) -> Vec<String> {
+    let annotations = manifest.pointer("/metadata/annotations");
+    let text = annotations.and_then(|annotations| annotations.get(HOOK_DELETE_POLICY)?.as_str());
+    text.map_or_else(
+        || vec![DeletePolicy::BeforeHookCreation.as_str().to_owned()],
+        |text| words(text).collect(),
+    )
+}
+
 /// Reads the hook annotations of `object`; `None` where it is not a hook.
 ///
 /// # Errors
@@ -179,8 +224,10 @@ pub fn parse(object: &Value) -> Result<Option<HookAnnotations>, HookError> {
     Ok(Some(HookAnnotations {
         events,
         weight: text(HOOK_WEIGHT).map_or(0, weight),
-        delete_policies: text(HOOK_DELETE_POLICY)
-            .map_or_else(|| vec![DeletePolicy::BeforeHookCreation], delete_policies),
+        delete_policies: policy_words(object)
+            .iter()
+            .filter_map(|word| DeletePolicy::parse(word))
+            .collect(),
     }))
 }
 
@@ -191,17 +238,6 @@ fn weight(text: &str) -> i64 {
         return 0;
     }
     text.parse().unwrap_or(0)
-}
-
-fn delete_policies(text: &str) -> Vec<DeletePolicy> {
-    use DeletePolicy::{BeforeHookCreation, HookFailed, HookSucceeded};
-    words(text)
-        .filter_map(|word| {
-            [BeforeHookCreation, HookSucceeded, HookFailed]
-                .into_iter()
-                .find(|policy| policy.as_str() == word)
-        })
-        .collect()
 }
 
 fn words(text: &str) -> impl Iterator<Item = String> {

@@ -19,8 +19,26 @@ const MESSAGE_BYTES: usize = 1024;
 pub struct Journal {
     /// `status.operation`.
     pub operation: Operation,
-    /// `status.hooks`: every hook of the operation in the order of the plan.
+    /// Those of `status.hooks` that are the operation's, in the order of the plan.
     pub hooks: Vec<HookStatus>,
+    /// `status.lastHandled…At`: the requests that need no answer any more.
+    pub handled: Requests,
+}
+
+/// What people ask for by annotations `releaselifecycle.dev/…At`. Any value that differs from the
+/// one handled last is a request; a time is customary.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Requests {
+    /// Go on where the last operation failed: the same revision, one more attempt at its hook.
+    pub retry: Option<String>,
+    /// Begin again from the start: a new revision, every hook.
+    pub restart: Option<String>,
+    /// Run the tests.
+    pub test: Option<String>,
+    /// Stop the running operation.
+    pub cancel: Option<String>,
+    /// Do without the hook at which the operation stands; in a deletion, without all that remain.
+    pub skip: Option<String>,
 }
 
 /// One run of an event.
@@ -35,6 +53,12 @@ pub struct Operation {
     pub revision: i32,
     /// The generation of the object that the operation serves.
     pub generation: i64,
+    /// The revision that a rollback goes back to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<i32>,
+    /// The digest of what the operation was asked for; another one is a newer spec.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub config_digest: String,
     /// The digest of the frozen plan; absent until the record holds the plan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan_digest: Option<String>,
@@ -45,25 +69,47 @@ pub struct Operation {
     /// When it ended; absent while it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completed_at: Option<Timestamp>,
-    /// Until when the release's objects may take to become ready (phase `Ready`).
+    /// Until when the release's objects may take to become ready (phase `Ready`), or to go (phase
+    /// `Gone`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Timestamp>,
     /// The hook at which the operation stands (phases `PreHooks` and `PostHooks`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hook: Option<HookCursor>,
+    /// Why the operation goes no further.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancel: Option<Cancel>,
+    /// Why its hooks that have not ended are done without; only in a deletion.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skip: Option<Failure>,
     /// Why the operation failed; set as soon as that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
+    /// The phase in which it failed: there a retry goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed_in: Option<Phase>,
 }
 
-/// The phases of an install or an upgrade, in order. One with nothing to do is passed over.
+/// Why an operation goes no further, and how soon.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Cancel {
+    /// Whether a running hook is stopped; otherwise the operation ends after it.
+    pub now: bool,
+    /// What the operation then fails with.
+    #[serde(flatten)]
+    pub failure: Failure,
+}
+
+/// The phases of an operation, in order. A deletion has `Deleting` and `Gone` in the place of
+/// `Applying` and `Ready`; a test has only its hooks. One with nothing to do is passed over.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]
 pub enum Phase {
     /// The record of the revision, with the frozen plan, is being written.
     Recording,
-    /// The pre hooks run.
+    /// The pre hooks run; in a test, the test hooks.
     PreHooks,
     /// Pre hooks are deleted as their policies say.
     PreCleanup,
@@ -71,11 +117,15 @@ pub enum Phase {
     Applying,
     /// The release's objects are becoming ready.
     Ready,
+    /// The release's objects are being deleted.
+    Deleting,
+    /// They are going: finalizers are at work.
+    Gone,
     /// The post hooks run.
     PostHooks,
     /// Post hooks are deleted as their policies say.
     PostCleanup,
-    /// The record is being closed.
+    /// The record is being closed; in a deletion, all records are removed.
     Closing,
     /// The operation has ended.
     Done,
@@ -101,6 +151,9 @@ pub struct HookCursor {
     pub started_at: Timestamp,
     /// Until when the step may take.
     pub deadline: Timestamp,
+    /// Before this, nothing is created (step `Create`): an attempt before has failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<Timestamp>,
 }
 
 /// The steps of one hook.
@@ -110,8 +163,10 @@ pub enum HookStep {
     Create,
     /// The object is started and its verdict awaited.
     Run,
-    /// Its time ran out: it is being stopped for good.
+    /// Its time ran out, or the operation was cancelled: it is being stopped for good.
     Stop,
+    /// Somebody has to say how to go on: again, or without it.
+    Blocked,
 }
 
 /// Why an operation failed.
@@ -136,7 +191,27 @@ impl Failure {
     }
 }
 
-/// The state of one hook, kept until the next operation.
+/// The last install, upgrade or rollback that failed: its configuration is given up until the
+/// object changes or somebody asks for another attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LastAttempt {
+    /// The digest of what was asked for.
+    pub config_digest: String,
+    /// The generation of the object that asked for it.
+    pub generation: i64,
+    /// What was attempted.
+    pub event: Event,
+    /// The revision that it made.
+    pub revision: i32,
+    /// How often this configuration has failed in a row.
+    pub failures: i32,
+    /// With what it failed.
+    #[serde(flatten)]
+    pub failure: Failure,
+}
+
+/// The state of one hook, kept until the next operation of its event.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HookStatus {
@@ -188,27 +263,69 @@ pub enum HookPhase {
     Running,
     Succeeded,
     Failed,
+    /// Done without.
+    Skipped,
+    /// Whether it has run cannot be told: the journal was lost.
+    Unknown,
+}
+
+/// What an operation begins with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Begin {
+    /// A new id.
+    pub id: String,
+    /// What it does.
+    pub event: Event,
+    /// The revision it makes, or works on.
+    pub revision: i32,
+    /// The revision that a rollback goes back to.
+    pub target: Option<i32>,
+    /// The generation that it serves.
+    pub generation: i64,
 }
 
 impl Journal {
-    /// The journal of an operation that was just decided on.
-    pub fn begin(id: String, event: Event, revision: i32, generation: i64, now: Timestamp) -> Self {
+    /// The journal of an operation that was just decided on. `handled` are the requests that it
+    /// answers, or leaves without an object.
+    pub fn begin(begin: Begin, config_digest: String, handled: Requests, now: Timestamp) -> Self {
+        let Begin { id, event, revision, target, generation } = begin;
         Self {
             operation: Operation {
                 id,
                 event,
                 revision,
                 generation,
+                target,
+                config_digest,
                 plan_digest: None,
                 phase: Phase::Recording,
                 started_at: now,
                 completed_at: None,
                 deadline: None,
                 hook: None,
+                cancel: None,
+                skip: None,
                 failure: None,
+                failed_in: None,
             },
             hooks: Vec::new(),
+            handled,
         }
+    }
+
+    /// The journal of a failed operation that is gone on with: what has succeeded stays so.
+    #[must_use]
+    pub fn reopened(&self, generation: i64, config_digest: String, handled: Requests) -> Self {
+        let mut journal = self.clone();
+        let operation = &mut journal.operation;
+        operation.generation = generation;
+        operation.config_digest = config_digest;
+        operation.phase = Phase::Recording;
+        operation.completed_at = None;
+        operation.cancel = None;
+        operation.failure = None;
+        journal.handled = handled;
+        journal
     }
 
     /// The operation cannot go on: it ends as it is. What of it still runs is left alone.
@@ -217,6 +334,12 @@ impl Journal {
         let mut journal = self.clone();
         journal.operation.failure = Some(failure);
         journal.ended(now)
+    }
+
+    /// The last thing that remained of the operation was done, and with it its plan is gone.
+    #[must_use]
+    pub fn concluded(&self, now: Timestamp) -> Self {
+        self.clone().ended(now)
     }
 
     /// The journal of the operation at its end.
@@ -232,6 +355,23 @@ impl Journal {
     pub fn present_run(&self) -> Option<String> {
         let cursor = self.operation.hook.as_ref()?;
         Some(run_id(&self.operation.id, cursor.index, cursor.attempt))
+    }
+
+    /// Notes that the hook at `index` failed.
+    pub(crate) fn note_failure(&mut self, index: usize, failure: &Failure, now: Timestamp) {
+        if let Some(hook) = self.hooks.get_mut(index) {
+            hook.phase = HookPhase::Failed;
+            hook.completed_at = Some(now);
+            hook.reason = Some(failure.reason.clone());
+            hook.message = Some(failure.message.clone());
+        }
+    }
+
+    /// The first hook of `event` that has neither succeeded nor been done without.
+    pub(crate) fn unfinished(&self, event: HookEvent) -> Option<&HookStatus> {
+        self.hooks.iter().find(|hook| {
+            hook.event == event && !matches!(hook.phase, HookPhase::Succeeded | HookPhase::Skipped)
+        })
     }
 
     /// Whether the operation has ended.

@@ -14,4 +14,5 @@ pub mod journal;
 pub mod kstatus;
 pub mod order;
 pub mod plan;
+pub mod rebuild;
 pub mod source;

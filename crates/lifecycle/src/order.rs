@@ -42,12 +42,64 @@ const INSTALL_ORDER: &[&str] = &[
     "ValidatingWebhookConfiguration",
 ];
 
+/// Helm's `UninstallOrder` (the same file, version 4).
+const UNINSTALL_ORDER: &[&str] = &[
+    "ValidatingWebhookConfiguration",
+    "MutatingWebhookConfiguration",
+    "APIService",
+    "Ingress",
+    "IngressClass",
+    "Service",
+    "CronJob",
+    "Job",
+    "StatefulSet",
+    "HorizontalPodAutoscaler",
+    "Deployment",
+    "ReplicaSet",
+    "ReplicationController",
+    "Pod",
+    "DaemonSet",
+    "RoleBindingList",
+    "RoleBinding",
+    "RoleList",
+    "Role",
+    "ClusterRoleBindingList",
+    "ClusterRoleBinding",
+    "ClusterRoleList",
+    "ClusterRole",
+    "CustomResourceDefinition",
+    "PersistentVolumeClaim",
+    "PersistentVolume",
+    "StorageClass",
+    "ConfigMap",
+    "SecretList",
+    "Secret",
+    "ServiceAccount",
+    "PodDisruptionBudget",
+    "PodSecurityPolicy",
+    "LimitRange",
+    "ResourceQuota",
+    "NetworkPolicy",
+    "Namespace",
+    "PriorityClass",
+];
+
 /// The place of `kind` in Helm's install order: known kinds by their rank, unknown ones after all
 /// of them and alphabetical among themselves. Sort stably by it.
 pub fn install_rank(kind: &str) -> (usize, &str) {
-    match INSTALL_ORDER.iter().position(|known| *known == kind) {
+    rank(INSTALL_ORDER, kind)
+}
+
+/// The place of `kind` in the order in which a deleted release's objects go; unknown kinds as in
+/// [`install_rank`].
+pub fn uninstall_rank(kind: &str) -> (usize, &str) {
+    rank(UNINSTALL_ORDER, kind)
+}
+
+fn rank<'a>(order: &[&str], kind: &'a str) -> (usize, &'a str) {
+    match order.iter().position(|known| *known == kind) {
         Some(rank) => (rank, ""),
-        None => (INSTALL_ORDER.len(), kind),
+        None => (order.len(), kind),
     }
 }
 
@@ -67,6 +119,19 @@ mod tests {
         let mut kinds = ["Zebra", "Deployment", "Apple", "ConfigMap", "Namespace", "Service"];
         kinds.sort_by_key(|kind| install_rank(kind));
         assert_eq!(kinds, ["Namespace", "ConfigMap", "Service", "Deployment", "Apple", "Zebra"]);
+    }
+
+    #[test]
+    fn every_known_kind_has_its_place_in_both_orders() {
+        let sorted = |order: &[&'static str]| {
+            let mut kinds = order.to_vec();
+            kinds.sort_unstable();
+            kinds
+        };
+        assert_eq!(sorted(INSTALL_ORDER), sorted(UNINSTALL_ORDER));
+        let mut kinds = ["Namespace", "Zebra", "ConfigMap", "Service", "Deployment", "Apple"];
+        kinds.sort_by_key(|kind| uninstall_rank(kind));
+        assert_eq!(kinds, ["Service", "Deployment", "ConfigMap", "Namespace", "Apple", "Zebra"]);
     }
 
     #[test]

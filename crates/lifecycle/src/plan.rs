@@ -15,6 +15,10 @@ use crate::{
     source::Desired,
 };
 
+/// The length of the part of a name that is made from the run id.
+const SUFFIX: usize = 8;
+const MOST_GENERATED: usize = 63 - SUFFIX;
+
 /// Everything an operation does, in order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -25,8 +29,11 @@ pub struct Plan {
     pub owner: Owner,
     /// What the operation does.
     pub event: Event,
-    /// The revision it makes.
+    /// The revision it makes, or works on.
     pub revision: i32,
+    /// The revision that a rollback copies.
+    #[serde(default)]
+    pub target: Option<i32>,
     /// When the release was first deployed, as its records say; `None` for the first of them.
     pub first_deployed: Option<Timestamp>,
     /// The digest of the configuration it was made from, see [`config_digest`].
@@ -39,9 +46,10 @@ pub struct Plan {
     pub wait: bool,
     /// The hooks of the event, pre hooks first, each in the order in which it runs.
     pub hooks: Vec<PlannedHook>,
-    /// The release's objects in install order.
+    /// The objects that are applied, in install order; of a deletion or a test, none.
     pub objects: Vec<PlannedObject>,
-    /// The objects of earlier revisions that this one lacks, in the order of their removal.
+    /// The objects that go, in the order of their removal: of a deletion, all of the release; else
+    /// those of earlier revisions that this one lacks.
     pub prune: Vec<ObjectRef>,
 }
 
@@ -60,7 +68,7 @@ pub struct Owner {
 pub struct PlannedHook {
     /// The hook event it runs at.
     pub event: HookEvent,
-    /// Its object.
+    /// Its object; where the API server was to make up its name, with the prefix for a name.
     pub object: ObjectRef,
     /// Its weight.
     pub weight: i64,
@@ -122,6 +130,8 @@ pub enum HookKind {
     Job,
     /// Held back by a scheduling gate, awaited until `Succeeded` or `Failed`.
     Pod,
+    /// Applied, not created, and awaited until it is established; never deleted.
+    Crd,
     /// Done once created.
     Other,
 }
@@ -132,6 +142,7 @@ impl PlannedHook {
         match (self.object.group(), self.object.kind.as_str()) {
             ("batch", "Job") => HookKind::Job,
             ("", "Pod") => HookKind::Pod,
+            ("apiextensions.k8s.io", "CustomResourceDefinition") => HookKind::Crd,
             _ => HookKind::Other,
         }
     }
@@ -145,12 +156,40 @@ impl PlannedHook {
     pub fn ttl_seconds(&self) -> Option<i64> {
         match self.kind() {
             HookKind::Job => self.manifest.pointer("/spec/ttlSecondsAfterFinished")?.as_i64(),
-            HookKind::Pod | HookKind::Other => None,
+            HookKind::Pod | HookKind::Crd | HookKind::Other => None,
         }
     }
 }
 
+impl PlannedHook {
+    /// Whether the API server was to make up its name: then each run has a name of its own.
+    pub fn is_named_by_run(&self) -> bool {
+        let name = self.manifest.pointer("/metadata/name").and_then(Value::as_str);
+        name.is_none_or(str::is_empty)
+            && self.manifest.pointer("/metadata/generateName").is_some_and(Value::is_string)
+    }
+
+    fn named(&self, run: &str) -> ObjectRef {
+        let mut object = self.object.clone();
+        if self.is_named_by_run() {
+            // As long as Kubernetes' own (`maxGeneratedNameLength` in `names/generate.go`).
+            let prefix = &object.name[..object.name.floor_char_boundary(MOST_GENERATED)];
+            object.name = format!("{prefix}{}", &hex(&Sha256::digest(run))[..SUFFIX]);
+        }
+        object
+    }
+}
+
 impl Plan {
+    /// The object that `attempt` of the hook at `index` makes.
+    ///
+    /// # Panics
+    /// Where the plan has no such hook.
+    pub fn object(&self, index: usize, attempt: i32) -> ObjectRef {
+        let hook = self.hooks.get(index).expect("only hooks of the plan are asked for");
+        hook.named(&self.run_id(index, attempt))
+    }
+
     /// The run id of `attempt` of the hook at `index`.
     pub fn run_id(&self, index: usize, attempt: i32) -> String {
         run_id(&self.operation, index, attempt)
@@ -196,7 +235,13 @@ pub(crate) fn run_id(operation: &str, index: usize, attempt: i32) -> String {
     format!("{operation}/{index}/{attempt}")
 }
 
-/// The hooks of `event` in `desired`, expanded to one entry per hook and event, in running order.
+/// The index and the attempt that a run id of `operation` names.
+pub fn parse_run_id(run: &str, operation: &str) -> Option<(usize, i32)> {
+    let (index, attempt) = run.strip_prefix(operation)?.strip_prefix('/')?.split_once('/')?;
+    Some((index.parse().ok()?, attempt.parse().ok()?))
+}
+
+/// The hooks of `event` in `desired`, expanded to one entry per object and event, in running order.
 pub fn plan_hooks(desired: &Desired, event: Event) -> Vec<PlannedHook> {
     let of = |hook_event: HookEvent| {
         let mut hooks: Vec<_> = desired
@@ -206,26 +251,33 @@ pub fn plan_hooks(desired: &Desired, event: Event) -> Vec<PlannedHook> {
                 let runs = hook.events.iter().filter(|event| **event == hook_event).count();
                 std::iter::repeat_n(hook, runs)
             })
-            .map(|hook| PlannedHook {
+            .collect();
+        hooks.sort_by(|a, b| a.rank().cmp(&b.rank()));
+        hooks.into_iter().flat_map(move |hook| {
+            hook.parts.iter().map(move |part| PlannedHook {
                 event: hook_event,
-                object: hook.object.clone(),
+                object: part.object.clone(),
                 weight: hook.weight,
                 delete_policies: hook.delete_policies.clone(),
-                manifest: hook.manifest.clone(),
+                manifest: part.manifest.clone(),
             })
-            .collect();
-        hooks.sort_by(|a, b| {
-            order::hook_rank(a.weight, &a.object.name, &a.object.kind).cmp(&order::hook_rank(
-                b.weight,
-                &b.object.name,
-                &b.object.kind,
-            ))
-        });
-        hooks
+        })
     };
-    let mut hooks = of(event.pre());
-    hooks.extend(of(event.post()));
+    let mut hooks: Vec<_> = of(event.pre()).collect();
+    hooks.extend(event.post().into_iter().flat_map(of));
     hooks
+}
+
+/// `objects`, each once, in the order in which a deleted release's objects go.
+pub fn in_uninstall_order(objects: impl IntoIterator<Item = ObjectRef>) -> Vec<ObjectRef> {
+    let mut once: Vec<ObjectRef> = Vec::new();
+    for object in objects {
+        if !once.iter().any(|other| other.is_same_object(&object)) {
+            once.push(object);
+        }
+    }
+    once.sort_by(|a, b| order::uninstall_rank(&a.kind).cmp(&order::uninstall_rank(&b.kind)));
+    once
 }
 
 /// The objects of `earlier` revisions that `objects` lacks, each once, in reverse install order.

@@ -4,7 +4,7 @@ use serde_json::Value;
 use thiserror::Error;
 
 use crate::{
-    hooks::{self, DeletePolicy, HookError, HookEvent},
+    hooks::{self, DeletePolicy, HookAnnotations, HookError, HookEvent},
     order,
     plan::{ObjectRef, PlannedObject},
 };
@@ -21,16 +21,27 @@ pub struct Desired {
 /// A hook as its source describes it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Hook {
-    /// Names its object.
+    /// Names its object; a `List` needs no name.
     pub object: ObjectRef,
+    /// What is run, one after the other: its object, or the items of a `List`.
+    pub parts: Vec<PlannedObject>,
     /// The events it runs at.
     pub events: Vec<HookEvent>,
     /// Its weight.
     pub weight: i64,
     /// Its effective delete policies.
     pub delete_policies: Vec<DeletePolicy>,
-    /// Its object.
+    /// Its object as the source has it.
     pub manifest: Value,
+}
+
+impl Hook {
+    /// Its place among the hooks of an event.
+    pub(crate) fn rank(&self) -> impl Ord + '_ {
+        // A `List`, and what the API server was to name, has none when Helm sorts.
+        let name = self.manifest.pointer("/metadata/name").and_then(Value::as_str);
+        order::hook_rank(self.weight, name.unwrap_or_default(), &self.object.kind)
+    }
 }
 
 /// What is wrong with one object of a source. `place` says where it stands, such as
@@ -55,11 +66,22 @@ pub enum Problem {
         /// The field's path.
         field: &'static str,
     },
-    /// The object would get its name from the API server.
-    #[error("metadata.generateName is {prefix:?}, which is not served yet; give metadata.name")]
+    /// The object would get another name each time it is applied.
+    #[error(
+        "metadata.generateName is {prefix:?}, but only a hook can have a new name each time; give \
+         metadata.name"
+    )]
     GenerateName {
         /// The prefix.
         prefix: String,
+    },
+    /// A `List` among the items of another.
+    #[error("{kind} {item:?} stands among the items of a List; put its items there")]
+    NestedList {
+        /// Its kind.
+        kind: String,
+        /// Its name, if it has one.
+        item: String,
     },
     /// It would lead to another place of the API than the object's own.
     #[error("{field} is {value:?}, which cannot stand in a URL; use letters, digits, '-' and '.'")]
@@ -82,64 +104,177 @@ pub enum Problem {
 
 impl Desired {
     /// Parses `objects`. The namespace of an object that names none is `namespace`; whether its
-    /// kind has one at all is for the caller to correct, who can ask the cluster.
+    /// kind has one at all is for the caller to correct, who can ask the cluster. The items of a
+    /// `List` are taken one by one, as Helm does.
     ///
     /// # Errors
     /// Every problem of every object.
     pub fn parse(objects: &[Value], namespace: &str) -> Result<Self, Vec<SourceError>> {
         let mut desired = Self::default();
         let mut errors = Vec::new();
-        let mut seen: Vec<(ObjectRef, Vec<HookEvent>, String)> = Vec::new();
+        let mut seen = Seen::default();
         for (index, manifest) in objects.iter().enumerate() {
             let place = format!("spec.source.objects[{index}]");
-            let parsed = parse_object(manifest, namespace).and_then(|(object, hook)| {
-                let events = hook.as_ref().map_or_else(Vec::new, |hook| hook.events.clone());
-                let twin = seen.iter().find(|(other, other_events, _)| {
-                    other.is_same_object(&object)
-                        && (events.iter().any(|event| other_events.contains(event))
-                            // As hook and as object of the release it would be made twice.
-                            || events.is_empty()
-                            || other_events.is_empty())
-                });
-                if let Some((_, _, other)) = twin {
-                    return Err(Problem::Duplicate { other: other.clone() });
-                }
-                seen.push((object.clone(), events, place.clone()));
-                Ok((object, hook))
+            let parsed = hooks::parse(manifest).map_err(Problem::from).and_then(|hook| {
+                let parts = parts(manifest, namespace, hook.is_some())?;
+                let events = hook.as_ref().map_or(&[][..], |hook| &hook.events);
+                seen.add(&parts, events, &place)?;
+                Ok((parts, hook))
             });
             match parsed {
-                Ok((object, Some(hook))) => desired.hooks.push(Hook {
-                    object,
+                Ok((parts, Some(hook))) => desired.hooks.push(Hook {
+                    object: reference(manifest, &parts, namespace),
+                    parts,
                     events: hook.events,
                     weight: hook.weight,
                     delete_policies: hook.delete_policies,
                     manifest: manifest.clone(),
                 }),
-                Ok((object, None)) => {
-                    desired.objects.push(PlannedObject { object, manifest: manifest.clone() });
-                }
+                Ok((parts, None)) => desired.objects.extend(parts),
                 Err(problem) => {
                     errors.push(SourceError { place, object: describe(manifest), problem });
                 }
             }
         }
-        desired.objects.sort_by(|a, b| {
-            order::install_rank(&a.object.kind).cmp(&order::install_rank(&b.object.kind))
-        });
+        desired.sort();
         if errors.is_empty() { Ok(desired) } else { Err(errors) }
     }
 
-    /// Every object, hooks first.
+    /// The objects and the hooks of a record, whose annotations its writer has read already.
+    /// `place` says which record.
+    ///
+    /// # Errors
+    /// Every problem of every object.
+    pub fn recorded(
+        objects: &[Value],
+        hooks: Vec<(Value, HookAnnotations)>,
+        namespace: &str,
+        place: &str,
+    ) -> Result<Self, Vec<SourceError>> {
+        let mut desired = Self::default();
+        let mut errors = Vec::new();
+        let mut wrong = |manifest: &Value, problem| {
+            let object = describe(manifest);
+            errors.push(SourceError { place: place.to_owned(), object, problem });
+        };
+        for manifest in objects {
+            match parts(manifest, namespace, false) {
+                Ok(parts) => desired.objects.extend(parts),
+                Err(problem) => wrong(manifest, problem),
+            }
+        }
+        for (manifest, annotations) in hooks {
+            match parts(&manifest, namespace, true) {
+                Ok(parts) => desired.hooks.push(Hook {
+                    object: reference(&manifest, &parts, namespace),
+                    parts,
+                    events: annotations.events,
+                    weight: annotations.weight,
+                    delete_policies: annotations.delete_policies,
+                    manifest,
+                }),
+                Err(problem) => wrong(&manifest, problem),
+            }
+        }
+        desired.sort();
+        if errors.is_empty() { Ok(desired) } else { Err(errors) }
+    }
+
+    fn sort(&mut self) {
+        self.objects.sort_by(|a, b| {
+            order::install_rank(&a.object.kind).cmp(&order::install_rank(&b.object.kind))
+        });
+    }
+
+    /// Every object that is run or applied, hooks first.
     pub fn refs_mut(&mut self) -> impl Iterator<Item = &mut ObjectRef> {
-        let hooks = self.hooks.iter_mut().map(|hook| &mut hook.object);
-        hooks.chain(self.objects.iter_mut().map(|object| &mut object.object))
+        let hooks = self.hooks.iter_mut().flat_map(|hook| &mut hook.parts);
+        hooks.chain(&mut self.objects).map(|part| &mut part.object)
     }
 }
 
-fn parse_object(
-    manifest: &Value,
-    namespace: &str,
-) -> Result<(ObjectRef, Option<hooks::HookAnnotations>), Problem> {
+/// What stands where already: two objects of one name would overwrite each other.
+#[derive(Default)]
+struct Seen {
+    objects: Vec<(ObjectRef, Vec<HookEvent>, String)>,
+}
+
+impl Seen {
+    fn add(
+        &mut self,
+        parts: &[PlannedObject],
+        events: &[HookEvent],
+        place: &str,
+    ) -> Result<(), Problem> {
+        for PlannedObject { object, manifest } in parts {
+            if is_unnamed(manifest) {
+                continue;
+            }
+            let twin = self.objects.iter().find(|(other, other_events, _)| {
+                other.is_same_object(object)
+                    && (events.iter().any(|event| other_events.contains(event))
+                        // As hook and as object of the release it would be made twice.
+                        || events.is_empty()
+                        || other_events.is_empty())
+            });
+            if let Some((_, _, other)) = twin {
+                return Err(Problem::Duplicate { other: other.clone() });
+            }
+            self.objects.push((object.clone(), events.to_vec(), place.to_owned()));
+        }
+        Ok(())
+    }
+}
+
+/// Names what Helm sees as one hook.
+fn reference(manifest: &Value, parts: &[PlannedObject], namespace: &str) -> ObjectRef {
+    if let ([part], false) = (parts, is_list(manifest)) {
+        return part.object.clone();
+    }
+    let text = |pointer: &str| {
+        manifest.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
+    };
+    ObjectRef {
+        api_version: text("/apiVersion"),
+        kind: text("/kind"),
+        namespace: Some(namespace.to_owned()),
+        name: text("/metadata/name"),
+    }
+}
+
+/// The object itself, or the items of a list of any kind.
+fn parts(manifest: &Value, namespace: &str, hook: bool) -> Result<Vec<PlannedObject>, Problem> {
+    if !is_list(manifest) {
+        let object = parse_object(manifest, namespace, hook)?;
+        return Ok(vec![PlannedObject { object, manifest: manifest.clone() }]);
+    }
+    let items = manifest["items"].as_array().into_iter().flatten();
+    items
+        .map(|item| {
+            if is_list(item) {
+                let text = |pointer: &str| {
+                    item.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
+                };
+                let (kind, item) = (text("/kind"), text("/metadata/name"));
+                return Err(Problem::NestedList { kind, item });
+            }
+            let object = parse_object(item, namespace, hook)?;
+            Ok(PlannedObject { object, manifest: item.clone() })
+        })
+        .collect()
+}
+
+fn is_list(manifest: &Value) -> bool {
+    let kind = manifest.pointer("/kind").and_then(Value::as_str);
+    kind.is_some_and(|kind| kind.ends_with("List")) && manifest["items"].is_array()
+}
+
+fn is_unnamed(manifest: &Value) -> bool {
+    let name = manifest.pointer("/metadata/name").and_then(Value::as_str);
+    name.is_none_or(str::is_empty)
+}
+
+fn parse_object(manifest: &Value, namespace: &str, hook: bool) -> Result<ObjectRef, Problem> {
     let text = |field: &'static str, pointer: &str| {
         manifest
             .pointer(pointer)
@@ -149,10 +284,13 @@ fn parse_object(
     };
     let api_version = text("apiVersion", "/apiVersion")?;
     let kind = text("kind", "/kind")?;
-    if let (Err(_), Ok(prefix)) = (text("", "/metadata/name"), text("", "/metadata/generateName")) {
-        return Err(Problem::GenerateName { prefix: prefix.to_owned() });
-    }
-    let name = text("metadata.name", "/metadata/name")?;
+    let name = match (text("metadata.name", "/metadata/name"), text("", "/metadata/generateName")) {
+        (Err(_), Ok(prefix)) if hook => prefix,
+        (Err(_), Ok(prefix)) => {
+            return Err(Problem::GenerateName { prefix: prefix.to_owned() });
+        }
+        (name, _) => name?,
+    };
     let namespace = text("", "/metadata/namespace").unwrap_or(namespace);
     let (group, version) = api_version.split_once('/').unwrap_or(("v1", api_version));
     for (field, part, value) in [
@@ -165,13 +303,12 @@ fn parse_object(
             return Err(Problem::NotInUrls { field, value: value.to_owned() });
         }
     }
-    let object = ObjectRef {
+    Ok(ObjectRef {
         api_version: api_version.to_owned(),
         kind: kind.to_owned(),
         namespace: Some(namespace.to_owned()),
         name: name.to_owned(),
-    };
-    Ok((object, hooks::parse(manifest)?))
+    })
 }
 
 /// Whether `part` is one segment of a path; what names are valid besides, the API server says.

@@ -1,13 +1,18 @@
 //! One hook: `Create` (a leftover is removed, the object made, held back), `Run` (started, its
-//! verdict awaited), `Stop` (its time ran out).
+//! verdict awaited), `Stop` (its time ran out), `Blocked` (somebody has to say how to go on).
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
-use super::{Effect, Observation, POLL, POLL_WATCHED, Step, after, enter, fail, timeout};
+use super::{
+    Effect, Observation, OnTimeout, POLL, POLL_WATCHED, Step, Turn, after, timeout, why_cancelled,
+};
 use crate::{
+    event::Event,
     hooks::DeletePolicy,
-    journal::{Failure, HookCursor, HookPhase, HookStatus, HookStep, Journal, Phase},
-    plan::{HookKind, Plan, PlannedHook},
+    journal::{
+        Failure, HookCursor, HookPhase, HookStatus, HookStep, Journal, Operation, Phase,
+    },
+    plan::{HookKind, ObjectRef, Plan, PlannedHook, parse_run_id},
 };
 
 /// A hook's object, as it is on the cluster.
@@ -69,31 +74,30 @@ pub struct Evidence {
     pub log: Option<String>,
 }
 
-pub(super) fn cursor(plan: &Plan, index: usize, now: Timestamp) -> HookCursor {
+/// Where the hook begins, or goes on after it has failed. Where nobody can tell whether it has run,
+/// somebody has to say.
+pub(super) fn cursor(plan: &Plan, hook: &HookStatus, now: Timestamp) -> HookCursor {
+    let unknown = hook.phase == HookPhase::Unknown;
     HookCursor {
-        index,
-        attempt: 1,
-        step: HookStep::Create,
+        index: hook.index,
+        attempt: hook.attempt.saturating_add(1),
+        step: if unknown { HookStep::Blocked } else { HookStep::Create },
         uid: None,
         leftover: None,
         started_at: now,
         deadline: after(now, timeout(plan)),
+        not_before: None,
     }
 }
 
-pub(super) fn step(
-    plan: &Plan,
-    journal: &Journal,
-    cursor: &HookCursor,
-    observation: &Observation,
-    now: Timestamp,
-) -> Step {
-    let Some(hook) = plan.hooks.get(cursor.index) else {
+pub(super) fn step(turn: Turn<'_>, cursor: &HookCursor, observation: &Observation) -> Step {
+    let Some(hook) = turn.plan.hooks.get(cursor.index) else {
         let message = format!("status.operation.hook.index is {}, beyond the plan", cursor.index);
-        return fail(journal, Failure::new("JournalLost", message));
+        return turn.fail(Failure::new("JournalLost", message));
     };
-    let turn = Turn { plan, journal, cursor, hook, now };
+    let turn = HookTurn { turn, cursor, hook };
     match (observation, cursor.step) {
+        (_, HookStep::Blocked) => turn.blocked(),
         (Observation::Hook(object), HookStep::Create) => turn.create(object.as_ref()),
         (Observation::Hook(object), HookStep::Run) => turn.run(turn.mine(object.as_ref())),
         (Observation::Hook(object), HookStep::Stop) => turn.stop(turn.mine(object.as_ref())),
@@ -102,19 +106,34 @@ pub(super) fn step(
         (Observation::Refused(failure), HookStep::Run | HookStep::Stop) => {
             turn.conclude(Err(failure.clone()), &Evidence::default())
         }
-        _ => Step::wait(journal.clone(), now, None),
+        _ => Step::wait(turn.turn.journal.clone(), turn.turn.now, None),
     }
 }
 
-struct Turn<'a> {
-    plan: &'a Plan,
-    journal: &'a Journal,
+struct HookTurn<'a> {
+    turn: Turn<'a>,
     cursor: &'a HookCursor,
     hook: &'a PlannedHook,
-    now: Timestamp,
 }
 
-impl Turn<'_> {
+impl HookTurn<'_> {
+    fn now(&self) -> Timestamp {
+        self.turn.now
+    }
+
+    fn operation(&self) -> &Operation {
+        &self.turn.journal.operation
+    }
+
+    fn status(&self) -> Option<&HookStatus> {
+        self.turn.journal.hooks.get(self.cursor.index)
+    }
+
+    /// The object of the present attempt.
+    fn object(&self) -> ObjectRef {
+        self.turn.plan.object(self.cursor.index, self.cursor.attempt)
+    }
+
     /// The object made for this attempt, if it is still the one of the journal's UID.
     fn mine<'o>(&self, object: Option<&'o HookObservation>) -> Option<&'o HookObservation> {
         object.filter(|object| Some(&object.uid) == self.cursor.uid.as_ref())
@@ -122,25 +141,39 @@ impl Turn<'_> {
 
     fn create(&self, object: Option<&HookObservation>) -> Step {
         let index = self.cursor.index;
+        let attempt = self.cursor.attempt;
+        // What was made for it, if anything, is held: it never starts, and is swept.
+        if self.operation().skip.is_some() {
+            return self.turn.hooks(self.cleanup_phase());
+        }
+        if self.operation().cancel.is_some() {
+            return self.cancelled(self.turn.journal.clone());
+        }
+        if let Some(until) = self.cursor.not_before.filter(|until| self.now() < *until) {
+            return self.wait_for_the_next_attempt(until);
+        }
         let Some(object) = object else {
-            let attempt = self.cursor.attempt;
             return self.effect(Effect::CreateHook { hook: index, attempt });
         };
-        let ours = self.plan.run_id(index, self.cursor.attempt);
+        let ours = self.turn.plan.run_id(index, attempt);
         if object.run.as_ref() == Some(&ours) {
             return self.created(object);
         }
-        let name = &self.hook.object;
+        let name = self.object();
         if object.terminating {
             let what = object.waiting.as_deref().unwrap_or("it is being deleted");
-            if self.now >= self.cursor.deadline {
+            if self.now() >= self.cursor.deadline {
                 let message = format!(
                     "an older {name} was not gone within {} s: {what}",
-                    self.plan.timeout_seconds
+                    self.turn.plan.timeout_seconds
                 );
                 return self.give_up(Failure::new("LeftoverNotGone", message));
             }
             return self.wait(Some(format!("an older {name} is not gone yet: {what}")), true);
+        }
+        if self.hook.kind() == HookKind::Crd {
+            let uid = object.uid.clone();
+            return self.effect(Effect::ApplyHook { hook: index, attempt, uid });
         }
         if let Some(whose) = &object.foreign {
             let message = format!(
@@ -149,8 +182,12 @@ impl Turn<'_> {
             );
             return self.give_up(Failure::new("HookNameTaken", message));
         }
-        // What never started is what a late request made, and no run of the hook.
-        if self.hook.has(DeletePolicy::BeforeHookCreation) || object.gate == Gate::Held {
+        // What never started is what a late request made, and no run of the hook; an attempt of
+        // this operation that failed makes room for the next.
+        if self.hook.has(DeletePolicy::BeforeHookCreation)
+            || object.gate == Gate::Held
+            || self.is_earlier_attempt(object)
+        {
             return self.replace(object);
         }
         let message = format!(
@@ -160,11 +197,18 @@ impl Turn<'_> {
         self.give_up(Failure::new("HookExists", message))
     }
 
+    fn is_earlier_attempt(&self, object: &HookObservation) -> bool {
+        let run = object.run.as_deref().and_then(|run| parse_run_id(run, &self.operation().id));
+        run.is_some_and(|(index, attempt)| {
+            index == self.cursor.index && attempt < self.cursor.attempt
+        })
+    }
+
     /// The leftover's UID goes into the journal before it is deleted: a process that goes by an old
     /// journal may see the object of a later run here, and its write fails.
     fn replace(&self, leftover: &HookObservation) -> Step {
         let uid = leftover.uid.clone();
-        let mut journal = self.journal.clone();
+        let mut journal = self.turn.journal.clone();
         journal.operation.hook =
             Some(HookCursor { leftover: Some(uid.clone()), ..self.cursor.clone() });
         Step::go(journal, Some(Effect::DeleteLeftover { hook: self.cursor.index, uid }))
@@ -172,51 +216,68 @@ impl Turn<'_> {
 
     /// The object of this attempt exists: its UID goes into the journal before it is started.
     fn created(&self, object: &HookObservation) -> Step {
-        let mut journal = self.journal.clone();
+        let mut journal = self.turn.journal.clone();
+        let name = self.object().name;
         if let Some(status) = journal.hooks.get_mut(self.cursor.index) {
-            status.phase = HookPhase::Running;
-            status.attempt = self.cursor.attempt;
-            status.uid = Some(object.uid.clone());
-            status.started_at = Some(self.now);
+            *status = HookStatus {
+                name,
+                phase: HookPhase::Running,
+                attempt: self.cursor.attempt,
+                uid: Some(object.uid.clone()),
+                started_at: Some(self.now()),
+                completed_at: None,
+                exit_code: None,
+                reason: None,
+                message: None,
+                log: None,
+                ..status.clone()
+            };
         }
         let cursor = HookCursor {
             step: HookStep::Run,
             uid: Some(object.uid.clone()),
             leftover: None,
-            started_at: self.now,
-            deadline: after(self.now, timeout(self.plan)),
+            started_at: self.now(),
+            deadline: after(self.now(), timeout(self.turn.plan)),
+            not_before: None,
             ..self.cursor.clone()
         };
         journal.operation.hook = Some(cursor.clone());
-        let turn = Turn { journal: &journal, cursor: &cursor, ..*self };
+        let turn = HookTurn { turn: self.turn.with(&journal), cursor: &cursor, hook: self.hook };
         turn.run(Some(object))
     }
 
     fn run(&self, object: Option<&HookObservation>) -> Step {
         let index = self.cursor.index;
         let Some(object) = object else {
-            let message = format!("{} was deleted before it had ended", self.hook.object);
+            let message = format!("{} was deleted before it had ended", self.object());
             return self.conclude(Err(Failure::new("Vanished", message)), &Evidence::default());
         };
         if let Some(step) = self.verdict(object) {
             return step;
         }
         let uid = object.uid.clone();
-        let overdue = self.now >= self.cursor.deadline;
+        let overdue = self.now() >= self.cursor.deadline;
+        let skip = self.operation().skip.is_some();
+        let cancel = self.operation().cancel.as_ref();
         match object.gate {
             Gate::Held if object.terminating && overdue => {
                 let what = object.waiting.as_deref().unwrap_or("it is being deleted");
-                let message =
-                    format!("{} was deleted before it had started: {what}", self.hook.object);
+                let message = format!("{} was deleted before it had started: {what}", self.object());
                 self.conclude(Err(Failure::new("Vanished", message)), &object.evidence)
             }
             Gate::Held if object.terminating => self.wait(object.waiting.clone(), false),
+            Gate::Held if skip || cancel.is_some() => {
+                self.again(HookStep::Stop, Effect::StopHook { hook: index, uid })
+            }
             // It never ran, so its time has not begun.
             Gate::Held if overdue => {
                 self.again(HookStep::Run, Effect::StartHook { hook: index, uid })
             }
             Gate::Held => self.effect(Effect::StartHook { hook: index, uid }),
-            Gate::Open | Gate::None if overdue => {
+            Gate::Open | Gate::None
+                if overdue || skip || cancel.is_some_and(|cancel| cancel.now) =>
+            {
                 let mut step = self.again(HookStep::Stop, Effect::StopHook { hook: index, uid });
                 note(&mut step.journal, index, &object.evidence);
                 if let Some(status) = step.journal.hooks.get_mut(index) {
@@ -228,7 +289,7 @@ impl Turn<'_> {
             Gate::Open | Gate::None => {
                 let mut step = self.wait(object.waiting.clone(), false);
                 note(&mut step.journal, index, &object.evidence);
-                if let Some(at) = object.look_again_at.filter(|at| *at > self.now) {
+                if let Some(at) = object.look_again_at.filter(|at| *at > self.now()) {
                     step.wake_at = step.wake_at.map(|wake| wake.min(at));
                 }
                 step
@@ -237,28 +298,17 @@ impl Turn<'_> {
     }
 
     fn stop(&self, object: Option<&HookObservation>) -> Step {
-        let timed_out = |more: &str| {
-            let held_up = self.journal.hooks.get(self.cursor.index);
-            let why = held_up.and_then(|status| status.message.as_deref());
-            let message = format!(
-                "{} did not end within {} s{more}{}",
-                self.hook.object,
-                self.plan.timeout_seconds,
-                why.map_or(String::new(), |why| format!("; it waited for {why}"))
-            );
-            Err(Failure::new("Timeout", message))
-        };
         let Some(object) = object else {
-            return self.conclude(timed_out(" and was stopped"), &Evidence::default());
+            return self.conclude(Err(self.stopped("was stopped")), &Evidence::default());
         };
         match &object.verdict {
             // It ended well before it could be stopped: what happened wins over the clock.
             Some(Verdict::Succeeded) => self.conclude(Ok(()), &object.evidence),
             Some(Verdict::Failed { .. }) => {
-                self.conclude(timed_out(" and was stopped"), &object.evidence)
+                self.conclude(Err(self.stopped("was stopped")), &object.evidence)
             }
-            None if self.now >= self.cursor.deadline => {
-                self.conclude(timed_out(", and could not be stopped"), &object.evidence)
+            None if self.now() >= self.cursor.deadline => {
+                self.conclude(Err(self.stopped("could not be stopped")), &object.evidence)
             }
             None if object.stopping || object.terminating => self.wait(None, false),
             None => {
@@ -266,6 +316,110 @@ impl Turn<'_> {
                 self.effect(Effect::StopHook { hook: self.cursor.index, uid })
             }
         }
+    }
+
+    /// Why it was stopped, and what it waited for.
+    fn stopped(&self, how: &str) -> Failure {
+        let name = self.object();
+        let why = self.status().and_then(|status| status.message.as_deref());
+        let waited = why.map_or(String::new(), |why| format!("; it waited for {why}"));
+        let operation = self.operation();
+        let order = operation.cancel.as_ref().map(|cancel| &cancel.failure);
+        match order.or(operation.skip.as_ref()) {
+            Some(order) => {
+                let message = format!("{name} {how}: {}{waited}", order.message);
+                Failure::new(&order.reason, message)
+            }
+            None => {
+                let limit = self.turn.plan.timeout_seconds;
+                let link = if how.starts_with("was") { " and" } else { ", and" };
+                let message = format!("{name} did not end within {limit} s{link} {how}{waited}");
+                Failure::new("Timeout", message)
+            }
+        }
+    }
+
+    /// Somebody has to say how to go on.
+    fn blocked(&self) -> Step {
+        let index = self.cursor.index;
+        let mut journal = self.turn.journal.clone();
+        let requests = &self.turn.wishes.requests;
+        let deletion = self.turn.plan.event == Event::Delete;
+        let outlived = deletion && self.turn.wishes.deletion.on_timeout == OnTimeout::SkipHooks;
+        if self.operation().skip.is_some() || outlived {
+            journal.operation.skip.get_or_insert_with(timed_out);
+            return self.turn.with(&journal).hooks(self.cleanup_phase());
+        }
+        if self.operation().cancel.is_some() {
+            return self.cancelled(journal);
+        }
+        if requests.retry != journal.handled.retry {
+            journal.handled.retry.clone_from(&requests.retry);
+            journal.operation.hook = Some(self.next_attempt(None));
+            return Step::go(journal, None);
+        }
+        if requests.skip != journal.handled.skip {
+            journal.handled.skip.clone_from(&requests.skip);
+            if let Some(status) = journal.hooks.get_mut(index) {
+                status.phase = HookPhase::Skipped;
+            }
+            return self.turn.with(&journal).hooks(self.cleanup_phase());
+        }
+        let status = self.status();
+        let text = |of: fn(&HookStatus) -> &Option<String>| {
+            status.and_then(|status| of(status).as_deref()).unwrap_or_default()
+        };
+        let name = self.object();
+        let event = self.hook.event;
+        let (reason, what, skip) = match status.map(|status| status.phase) {
+            Some(HookPhase::Unknown) => (
+                "JournalLost",
+                format!("whether it has run cannot be told, {}", text(|status| &status.message)),
+                "to go on as if it had",
+            ),
+            _ => (
+                "HookFailed",
+                format!("{}: {}", text(|status| &status.reason), text(|status| &status.message)),
+                "to do without the hooks that remain",
+            ),
+        };
+        let message = format!(
+            "{event} hook {name}: {what}. Annotate the object with releaselifecycle.dev/retryAt to \
+             run it again, or with releaselifecycle.dev/skipAt {skip}; any new value will do"
+        );
+        Step::stall(journal, self.now(), Failure::new(reason, message))
+    }
+
+    fn next_attempt(&self, not_before: Option<Timestamp>) -> HookCursor {
+        HookCursor {
+            attempt: self.cursor.attempt.saturating_add(1),
+            step: HookStep::Create,
+            uid: None,
+            leftover: None,
+            started_at: self.now(),
+            deadline: after(not_before.unwrap_or(self.now()), timeout(self.turn.plan)),
+            not_before,
+            ..self.cursor.clone()
+        }
+    }
+
+    /// A failed hook of a deletion; somebody may not want to wait.
+    fn wait_for_the_next_attempt(&self, until: Timestamp) -> Step {
+        let mut journal = self.turn.journal.clone();
+        let requests = &self.turn.wishes.requests;
+        if requests.retry != journal.handled.retry {
+            journal.handled.retry.clone_from(&requests.retry);
+            journal.operation.hook =
+                Some(HookCursor { not_before: None, ..self.cursor.clone() });
+            return Step::go(journal, None);
+        }
+        let failure = self.status().and_then(|status| status.message.as_deref());
+        let text = format!(
+            "attempt {} failed, the next begins at {until:.0}: {}",
+            self.cursor.attempt - 1,
+            failure.unwrap_or_default()
+        );
+        Step::wait(journal, until, Some(text))
     }
 
     fn verdict(&self, object: &HookObservation) -> Option<Step> {
@@ -281,46 +435,84 @@ impl Turn<'_> {
     /// The hook has ended: its outcome, and the intent of what comes next, in one journal.
     fn conclude(&self, outcome: Result<(), Failure>, evidence: &Evidence) -> Step {
         let index = self.cursor.index;
-        let mut journal = self.journal.clone();
+        let mut journal = self.turn.journal.clone();
         note(&mut journal, index, evidence);
-        let status = journal.hooks.get_mut(index);
         match outcome {
             Ok(()) => {
-                if let Some(status) = status {
+                if let Some(status) = journal.hooks.get_mut(index) {
                     status.phase = HookPhase::Succeeded;
-                    status.completed_at = Some(self.now);
+                    status.completed_at = Some(self.now());
                     // What earlier attempts of its containers left is no evidence of a success.
                     status.exit_code = None;
                     status.message = None;
                     status.log = None;
                 }
-                self.next(journal)
+                if journal.operation.cancel.is_some() {
+                    return self.cancelled(journal);
+                }
+                journal.operation.hook = None;
+                self.turn.with(&journal).hooks(self.cleanup_phase())
             }
             Err(failure) => {
-                fail_status(status, &failure, self.now);
-                journal.operation.failure = Some(self.failure(&failure));
-                enter(self.plan, journal, self.cleanup_phase(), self.now)
+                journal.note_failure(index, &failure, self.now());
+                if self.turn.plan.event == Event::Delete {
+                    return self.deletion_failed(journal);
+                }
+                if self.cursor.step == HookStep::Stop && journal.operation.cancel.is_some() {
+                    return self.cancelled(journal);
+                }
+                let failure = self.failure(&failure);
+                self.clean_up_after(journal, failure)
             }
         }
     }
 
-    fn next(&self, mut journal: Journal) -> Step {
-        let next = self.plan.hooks_of(self.hook.event).find(|other| *other > self.cursor.index);
-        match next {
-            Some(next) => {
-                journal.operation.hook = Some(cursor(self.plan, next, self.now));
-                Step::go(journal, None)
-            }
-            None => enter(self.plan, journal, self.cleanup_phase(), self.now),
-        }
+    /// The operation ends here, as after a hook that failed.
+    fn cancelled(&self, journal: Journal) -> Step {
+        let failure = why_cancelled(&journal);
+        self.clean_up_after(journal, failure)
+    }
+
+    fn clean_up_after(&self, mut journal: Journal, failure: Failure) -> Step {
+        let operation = &mut journal.operation;
+        operation.failed_in = Some(operation.phase);
+        operation.failure = Some(failure);
+        self.turn.with(&journal).enter(self.cleanup_phase())
     }
 
     /// The hook could not be made: the operation fails and nothing is deleted (Helm's `execHook`
     /// returns at once where the creation fails).
     fn give_up(&self, failure: Failure) -> Step {
-        let mut journal = self.journal.clone();
-        fail_status(journal.hooks.get_mut(self.cursor.index), &failure, self.now);
-        fail(&journal, self.failure(&failure))
+        let mut journal = self.turn.journal.clone();
+        journal.note_failure(self.cursor.index, &failure, self.now());
+        if self.turn.plan.event == Event::Delete {
+            return self.deletion_failed(journal);
+        }
+        self.turn.with(&journal).fail(self.failure(&failure))
+    }
+
+    /// A failed hook blocks a deletion, because it may be the backup: it is tried again for as long
+    /// as the deletion may take.
+    fn deletion_failed(&self, mut journal: Journal) -> Step {
+        let again = after(self.now(), backoff(self.cursor.attempt));
+        if journal.operation.skip.is_some() {
+            return self.turn.with(&journal).hooks(self.cleanup_phase());
+        }
+        if again < self.turn.deletion_deadline() {
+            journal.operation.hook = Some(self.next_attempt(Some(again)));
+            return Step::go(journal, None);
+        }
+        match self.turn.wishes.deletion.on_timeout {
+            OnTimeout::SkipHooks => {
+                journal.operation.skip = Some(timed_out());
+                self.turn.with(&journal).hooks(self.cleanup_phase())
+            }
+            OnTimeout::Block => {
+                let step = HookStep::Blocked;
+                journal.operation.hook = Some(HookCursor { step, ..self.cursor.clone() });
+                Step::go(journal, None)
+            }
+        }
     }
 
     fn failure(&self, failure: &Failure) -> Failure {
@@ -328,29 +520,32 @@ impl Turn<'_> {
             "HookFailed",
             format!(
                 "{} hook {} failed: {}: {}",
-                self.hook.event, self.hook.object, failure.reason, failure.message
+                self.hook.event,
+                self.object(),
+                failure.reason,
+                failure.message
             ),
         )
     }
 
     fn cleanup_phase(&self) -> Phase {
-        match self.journal.operation.phase {
+        match self.operation().phase {
             Phase::PreHooks => Phase::PreCleanup,
             _ => Phase::PostCleanup,
         }
     }
 
     fn effect(&self, effect: Effect) -> Step {
-        Step::go(self.journal.clone(), Some(effect))
+        Step::go(self.turn.journal.clone(), Some(effect))
     }
 
     /// Gives the hook a fresh deadline in `step`, journalled before `effect`.
     fn again(&self, step: HookStep, effect: Effect) -> Step {
-        let mut journal = self.journal.clone();
+        let mut journal = self.turn.journal.clone();
         journal.operation.hook = Some(HookCursor {
             step,
-            started_at: self.now,
-            deadline: after(self.now, timeout(self.plan)),
+            started_at: self.now(),
+            deadline: after(self.now(), timeout(self.turn.plan)),
             ..self.cursor.clone()
         });
         Step::go(journal, Some(effect))
@@ -358,19 +553,22 @@ impl Turn<'_> {
 
     /// Waits for a watch to report a change, and for the deadline. What no watch covers is polled.
     fn wait(&self, waiting: Option<String>, leftover: bool) -> Step {
-        let unwatched = leftover || self.hook.kind() == HookKind::Other;
-        let wake_at = after(self.now, if unwatched { POLL } else { POLL_WATCHED });
-        Step::wait(self.journal.clone(), wake_at.min(self.cursor.deadline), waiting)
+        let watched = matches!(self.hook.kind(), HookKind::Job | HookKind::Pod) && !leftover;
+        let wake_at = after(self.now(), if watched { POLL_WATCHED } else { POLL });
+        Step::wait(self.turn.journal.clone(), wake_at.min(self.cursor.deadline), waiting)
     }
 }
 
-fn fail_status(status: Option<&mut HookStatus>, failure: &Failure, now: Timestamp) {
-    if let Some(status) = status {
-        status.phase = HookPhase::Failed;
-        status.completed_at = Some(now);
-        status.reason = Some(failure.reason.clone());
-        status.message = Some(failure.message.clone());
-    }
+fn timed_out() -> Failure {
+    Failure::new("DeletionTimeout", "spec.deletion.timeout has passed, and onTimeout is SkipHooks")
+}
+
+/// How long a failed hook of a deletion waits for its next attempt.
+fn backoff(attempt: i32) -> SignedDuration {
+    const FIRST: i64 = 5;
+    const LONGEST: i64 = 300;
+    let doublings = attempt.clamp(1, 10) - 1;
+    SignedDuration::from_secs((FIRST << doublings).min(LONGEST))
 }
 
 /// Keeps what is there: evidence that is gone from the cluster is not forgotten.

@@ -1,0 +1,237 @@
+//! What is next for a release, and then: gather → decide → journal → execute → report.
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use kube_runtime::controller::Action;
+use lifecycle::{
+    decide::{Hold, decide, query},
+    event::{self, Disposal, Event, Next, Situation},
+    journal::{Begin, Failure, Journal, Phase},
+    plan::Plan,
+};
+
+use crate::{
+    deletion,
+    error::Error,
+    execute::execute,
+    gather::gather,
+    lost,
+    prepare,
+    reconcile::{RECHECK, is_settled, while_deleting},
+    records::{self, Stored, now},
+    release::Release,
+    wishes::wishes,
+};
+
+/// More steps than this in one reconciliation are a fault; others get their turn.
+const STEPS: usize = 256;
+
+pub(crate) async fn advance(release: &mut Release<'_>) -> Result<Action, Error> {
+    if let Some(journal) = release.journal().filter(|journal| !journal.is_done()) {
+        return resume(release, journal).await;
+    }
+    let history = release.records().history().await?;
+    let next = next(release, &history);
+    if release.object.suspended() && matches!(next, Next::Begin { .. } | Next::Reopen) {
+        release.write_suspended().await?;
+        return Ok(Action::await_change());
+    }
+    match next {
+        Next::Begin { event, revision, target } => {
+            let id = uuid::Uuid::new_v4().simple().to_string();
+            let generation = release.generation();
+            begin(release, &history, Begin { id, event, revision, target, generation }).await
+        }
+        Next::Reopen => reopen(release, &history).await,
+        Next::InSync { revision } => {
+            deletion::hold(release).await?;
+            release.write_in_sync(revision).await?;
+            Ok(Action::await_change())
+        }
+        Next::GivenUp => {
+            release.write_given_up().await?;
+            Ok(Action::await_change())
+        }
+        Next::JournalLost { revision } => {
+            let journal = lost::journal(release, &history, revision).await?;
+            release.write_journal(&journal, None).await?;
+            resume(release, journal).await
+        }
+        Next::Finish => {
+            deletion::let_go(release).await?;
+            Ok(Action::await_change())
+        }
+        // It is about to be read again.
+        Next::Resume => Ok(Action::requeue(RECHECK)),
+        Next::Foreign { revision } => Err(Error::blocked(
+            "ForeignRelease",
+            format!(
+                "revision {revision} of release {name} was made by Helm or by another \
+                 ReleaseLifecycle, and taking over is not served yet. Delete this object and create \
+                 one with another spec.releaseName, or remove the release: helm uninstall {name}",
+                name = release.name
+            ),
+        )),
+    }
+}
+
+fn next(release: &Release<'_>, history: &[Stored]) -> Next {
+    let inputs = records::config_inputs(release);
+    let records: Vec<_> = history.iter().map(|stored| stored.summary(&inputs)).collect();
+    let object = &release.object;
+    let status = object.status.as_ref();
+    let generation = release.generation();
+    let last = status.and_then(|status| status.last_attempt.as_ref());
+    let last = last.filter(|last| last.generation == generation);
+    // Without a record there is no key to compare digests by.
+    let gave_up = last.is_some_and(|last| {
+        prepare::key(history).is_none_or(|key| last.config_digest == records::wanted(release, &key))
+    });
+    let tested = status.and_then(|status| status.tested_revision);
+    let disposal = if object.keeps_objects() { Disposal::Keep } else { Disposal::Delete };
+    event::next(&Situation {
+        operation: status.and_then(|status| status.operation.as_ref()),
+        gave_up,
+        test_due: object.tests_enabled()
+            && tested != records.iter().map(|record| record.revision).max(),
+        records: &records,
+        owner: release.object_name(),
+        generation,
+        deletion: release.is_being_deleted().then_some(disposal),
+        pin: object.spec.pin_revision,
+        requests: &object.requests(),
+        handled: &status.map(api::ReleaseLifecycleStatus::handled).unwrap_or_default(),
+    })
+}
+
+async fn begin(
+    release: &mut Release<'_>,
+    history: &[Stored],
+    begin: Begin,
+) -> Result<Action, Error> {
+    deletion::hold(release).await?;
+    let plan = prepare::plan(release, history, &begin).await?;
+    let wanted = records::wanted(release, &plan.config_key);
+    let mut handled = release.object.requests();
+    if begin.event != Event::Test {
+        // The tests that were asked for run after it.
+        let status = release.object.status.as_ref();
+        handled.test = status.and_then(|status| status.last_handled_test_at.clone());
+    }
+    let journal = Journal::begin(begin, wanted, handled, now());
+    release.write_journal(&journal, None).await?;
+    run(release, &plan, journal).await
+}
+
+async fn reopen(release: &mut Release<'_>, history: &[Stored]) -> Result<Action, Error> {
+    let Some(journal) = release.journal() else { return Ok(Action::requeue(Duration::ZERO)) };
+    let key = prepare::key(history).unwrap_or_default();
+    let wanted = records::wanted(release, &key);
+    let handled = release.object.requests();
+    let journal = journal.reopened(release.generation(), wanted, handled);
+    release.write_journal(&journal, None).await?;
+    resume(release, journal).await
+}
+
+async fn resume(release: &mut Release<'_>, journal: Journal) -> Result<Action, Error> {
+    match frozen_plan(release, &journal).await? {
+        Some(plan) => run(release, &plan, journal).await,
+        None => plan_lost(release, &journal).await,
+    }
+}
+
+/// The plan that the journal speaks of; `None` where it is lost. Before it is recorded, it is made
+/// anew under the same id; where the record exists after all, the one in it counts.
+async fn frozen_plan(release: &Release<'_>, journal: &Journal) -> Result<Option<Arc<Plan>>, Error> {
+    let operation = &journal.operation;
+    if let Some(digest) = &operation.plan_digest
+        && let Some(plan) = release.ctx.running.plan(release.uid(), digest)
+    {
+        return Ok(Some(plan));
+    }
+    let stored = release.records().get(operation.revision).await?;
+    match (stored.and_then(|stored| stored.plan_of(operation.event)), &operation.plan_digest) {
+        (Some((plan, found)), Some(digest)) if found == *digest => {
+            let plan = Arc::new(plan);
+            release.ctx.running.keep_plan(release.uid(), digest, &plan);
+            Ok(Some(plan))
+        }
+        (_, Some(_)) => Ok(None),
+        (Some((plan, _)), None) if plan.operation == operation.id => Ok(Some(Arc::new(plan))),
+        (_, None) => {
+            let history = release.records().history().await?;
+            let begin = Begin {
+                id: operation.id.clone(),
+                event: operation.event,
+                revision: operation.revision,
+                target: operation.target,
+                generation: operation.generation,
+            };
+            Ok(Some(Arc::new(prepare::plan(release, &history, &begin).await?)))
+        }
+    }
+}
+
+/// The plan that the operation began with is gone, and with it what remains to be done.
+async fn plan_lost(release: &mut Release<'_>, journal: &Journal) -> Result<Action, Error> {
+    let operation = &journal.operation;
+    let journal = if operation.phase == Phase::Closing && !operation.event.makes_revision() {
+        // A deletion removes it itself, and a test too.
+        journal.concluded(now())
+    } else {
+        let record = helm::record::secret_name(&release.name, operation.revision);
+        let message = format!(
+            "Secret {record} no longer holds the plan that the operation began with: it was removed \
+             or rewritten by another client. See in status.hooks which hooks have run"
+        );
+        journal.abandon(Failure::new("PlanLost", message), now())
+    };
+    release.write_journal(&journal, None).await?;
+    Ok(ended(release))
+}
+
+/// Takes steps until there is something to wait for.
+async fn run(
+    release: &mut Release<'_>,
+    plan: &Plan,
+    mut journal: Journal,
+) -> Result<Action, Error> {
+    let mut observation = gather(release, plan, &journal, query(&journal), now()).await?;
+    for _ in 0..STEPS {
+        let now = now();
+        let mut step = decide(plan, &journal, &observation, &wishes(release, plan, &journal), now);
+        if let Some(Hold::Stalled(failure)) = &mut step.hold
+            && release.is_being_deleted()
+        {
+            *failure = while_deleting(failure.clone());
+        }
+        let changed = step.journal != journal;
+        if changed || step.effect.is_none() {
+            release.write_journal(&step.journal, step.hold.as_ref()).await?;
+        }
+        journal = step.journal;
+        observation = match (step.effect, step.wake_at) {
+            (Some(effect), _) => execute(release, plan, &journal, &effect, now).await?,
+            (None, Some(wake_at)) => return Ok(Action::requeue(until(wake_at, now))),
+            (None, None) if journal.is_done() => return Ok(ended(release)),
+            (None, None) => gather(release, plan, &journal, query(&journal), now).await?,
+        };
+    }
+    tracing::warn!("{STEPS} steps in one reconciliation, and still at work");
+    Ok(Action::requeue(Duration::from_secs(1)))
+}
+
+fn until(wake_at: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(wake_at.duration_since(now)).unwrap_or_default()
+}
+
+/// The next event, if there is one already, gets a reconciliation of its own.
+fn ended(release: &Release<'_>) -> Action {
+    release.ctx.running.forget(release.uid());
+    if is_settled(&release.object) {
+        Action::await_change()
+    } else {
+        Action::requeue(Duration::ZERO)
+    }
+}

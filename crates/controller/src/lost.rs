@@ -1,0 +1,88 @@
+//! The journal of an operation whose status was lost, from its record and its hooks' objects.
+
+use std::collections::BTreeSet;
+
+use api::names;
+use lifecycle::{
+    event::Event,
+    journal::Journal,
+    plan::{ObjectRef, Plan, parse_run_id},
+    rebuild::{Trace, rebuild},
+};
+use serde_json::Value;
+
+use crate::{
+    error::Error,
+    observe,
+    records::{self, Stored, now},
+    release::Release,
+};
+
+/// The journal of the operation that the record of `revision` says is running.
+pub(crate) async fn journal(
+    release: &Release<'_>,
+    history: &[Stored],
+    revision: i32,
+) -> Result<Journal, Error> {
+    let stored = history.iter().find(|stored| stored.release.version == revision);
+    let event = if release.is_being_deleted() { Event::Delete } else { Event::Install };
+    let found = stored.and_then(|stored| stored.plan_of(event));
+    let Some((plan, digest)) = found else {
+        return Err(Error::blocked(
+            "JournalLost",
+            format!(
+                "revision {revision} of release {} is pending, but neither status.operation nor its \
+                 record says what is being done. When you have seen which of its hooks have run and \
+                 it may begin anew: kubectl delete secret {}",
+                release.name,
+                helm::record::secret_name(&release.name, revision)
+            ),
+        ));
+    };
+    let traces = traces(release, &plan).await?;
+    let wanted = records::wanted(release, &plan.config_key);
+    release.warn(
+        "JournalRebuilt",
+        format!(
+            "status.operation was lost while the {} of revision {revision} ran; it goes on where its \
+             hooks' objects prove it was",
+            plan.event
+        ),
+    );
+    // Old requests have no object any more.
+    let handled = release.object.requests();
+    Ok(rebuild(&plan, digest, wanted, release.generation(), &traces, handled, now()))
+}
+
+/// What the hooks of the operation left behind, by the run ids of their objects.
+async fn traces(release: &Release<'_>, plan: &Plan) -> Result<Vec<Trace>, Error> {
+    let kinds: BTreeSet<_> = plan
+        .hooks
+        .iter()
+        .map(|hook| ObjectRef { name: String::new(), ..hook.object.clone() })
+        .collect();
+    let selector = format!("{}={}", names::NAME_LABEL, plan.owner.name);
+    let mut traces = Vec::new();
+    for kind in kinds {
+        for live in release.tenant.list(&kind, &selector).await? {
+            let run = &live["metadata"]["annotations"][names::RUN_ANNOTATION];
+            let run = run.as_str().and_then(|run| parse_run_id(run, &plan.operation));
+            if let Some((index, attempt)) = run
+                && let Some(hook) = plan.hooks.get(index)
+            {
+                let ended = ended(release, plan, hook, &live);
+                traces.push(Trace { index, attempt, ended });
+            }
+        }
+    }
+    Ok(traces)
+}
+
+fn ended(
+    release: &Release<'_>,
+    plan: &Plan,
+    hook: &lifecycle::plan::PlannedHook,
+    live: &Value,
+) -> bool {
+    observe::hook(plan, hook, live, &release.name, &release.namespace).verdict.is_some()
+}

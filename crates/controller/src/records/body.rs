@@ -1,0 +1,139 @@
+//! What stands in a record.
+
+use helm::{
+    manifest,
+    record::{self, ApplyMethod, Chart, Hook, HookRun, Info, Release, Status},
+};
+use lifecycle::{
+    event::Event,
+    hooks,
+    journal::{HookPhase, Journal},
+    plan::{ObjectRef, Plan},
+    source::Desired,
+};
+use serde_json::Map;
+
+use super::now;
+
+/// The record of an operation that is about to begin.
+pub(super) fn pending(plan: &Plan, desired: &Desired, release: &str, namespace: &str) -> Release {
+    let path = |object: &ObjectRef| format!("{release}/{}-{}.yaml", object.kind, object.name);
+    let (status, description) = at_work(plan);
+    let manifest = plan
+        .objects
+        .iter()
+        .map(|object| manifest::render([&object.manifest], &path(&object.object)))
+        .collect();
+    let hooks = desired
+        .hooks
+        .iter()
+        .map(|hook| Hook {
+            name: hook.object.name.clone(),
+            kind: hook.object.kind.clone(),
+            path: path(&hook.object),
+            manifest: manifest::to_yaml(&hook.manifest),
+            events: hook.events.iter().map(|event| event.as_str().to_owned()).collect(),
+            last_run: HookRun::default(),
+            weight: hook.weight,
+            delete_policies: hooks::policy_words(&hook.manifest),
+            output_log_policies: Vec::new(),
+            extra: Map::new(),
+        })
+        .collect();
+    let now = now();
+    Release {
+        name: release.to_owned(),
+        namespace: namespace.to_owned(),
+        version: plan.revision,
+        info: Info {
+            first_deployed: Some(plan.first_deployed.unwrap_or(now)),
+            last_deployed: Some(now),
+            deleted: None,
+            description,
+            status,
+            notes: String::new(),
+            rollback_revision: 0,
+            extra: Map::new(),
+        },
+        // There is no chart; Helm shows its name and version in its lists.
+        chart: Chart::synthetic(release, format!("0.0.{}", plan.revision)),
+        config: Map::new(),
+        manifest,
+        hooks,
+        apply_method: Some(ApplyMethod::Ssa),
+        labels: std::collections::BTreeMap::new(),
+        extra: Map::new(),
+    }
+}
+
+/// The record of a rollback: a copy of its target (Helm's `prepareRollback`).
+pub(super) fn copied(plan: &Plan, target: &Release) -> Release {
+    let (status, description) = at_work(plan);
+    let now = now();
+    Release {
+        version: plan.revision,
+        info: Info {
+            first_deployed: Some(plan.first_deployed.unwrap_or(now)),
+            last_deployed: Some(now),
+            deleted: None,
+            description,
+            status,
+            notes: target.info.notes.clone(),
+            rollback_revision: target.version,
+            extra: Map::new(),
+        },
+        ..target.clone()
+    }
+}
+
+/// The status and the description of a record whose operation runs, in Helm's words.
+pub(super) fn at_work(plan: &Plan) -> (Status, String) {
+    match plan.event {
+        Event::Install => (Status::PendingInstall, "Initial install underway".to_owned()),
+        Event::Upgrade => (Status::PendingUpgrade, "Preparing upgrade".to_owned()),
+        Event::Rollback => {
+            (Status::PendingRollback, format!("Rollback to {}", plan.target.unwrap_or_default()))
+        }
+        Event::Delete | Event::Test => {
+            (Status::Uninstalling, "Deletion in progress (or silently failed)".to_owned())
+        }
+    }
+}
+
+/// What is said of an operation that has ended.
+pub(super) fn description(release: &str, journal: &Journal) -> String {
+    let operation = &journal.operation;
+    match (&operation.failure, operation.event) {
+        (Some(failure), _) => format!("Release {release:?} failed: {}", failure.message),
+        (None, Event::Rollback) => {
+            format!("Rollback to {}", operation.target.unwrap_or_default())
+        }
+        (None, event) => format!("{} complete", event.as_str()),
+    }
+}
+
+/// Helm keeps one last run for each hook object, whatever the event.
+pub(super) fn note_runs(hooks: &mut [Hook], journal: &Journal) {
+    for ran in &journal.hooks {
+        let phase = match ran.phase {
+            HookPhase::Pending | HookPhase::Skipped => continue,
+            HookPhase::Unknown => record::Phase::Unknown,
+            HookPhase::Running => record::Phase::Running,
+            HookPhase::Succeeded => record::Phase::Succeeded,
+            HookPhase::Failed => record::Phase::Failed,
+        };
+        let twin = hooks.iter_mut().find(|hook| {
+            hook.name == ran.name
+                && hook.kind == ran.kind
+                && hook.events.iter().any(|event| event == ran.event.as_str())
+        });
+        if let Some(hook) = twin {
+            hook.last_run = HookRun {
+                started_at: ran.started_at,
+                completed_at: ran.completed_at,
+                phase: Some(phase),
+            };
+        }
+    }
+}
+

@@ -1,0 +1,189 @@
+//! Opens and closes the record of an operation, and removes a release's records.
+
+use std::io::Write;
+
+use flate2::{Compression, write::GzEncoder};
+use helm::{
+    record::{self, Status},
+    secret::{self, Plans, Written},
+};
+use lifecycle::{
+    event::Event,
+    journal::{Failure, Journal},
+    plan::{ObjectRef, Plan},
+    source::Desired,
+};
+use serde_json::Value;
+
+use super::{Records, Stored, body, key, now, read, unreadable};
+use crate::error::Error;
+
+impl Records<'_> {
+    /// POSTs the record of an operation that makes a revision, with its plan. That it exists is for
+    /// the caller to look into.
+    pub(crate) async fn create(self, plan: &Plan, desired: &Desired) -> Result<(), Error> {
+        let record = match plan.target {
+            None => body::pending(plan, desired, self.release, self.namespace),
+            Some(target) => {
+                let found = self.get(target).await?;
+                let found = found.ok_or_else(|| no_target(self.release, target))?;
+                body::copied(plan, &found.release)
+            }
+        };
+        let plans = Plans::from([(key(plan.event), frozen(plan))]);
+        let body = secret::to_secret(&record, Written::Created(now()), &plans)
+            .map_err(|error| unreadable(&error))?;
+        self.tenant.create(&self.reference(record.version), &body).await?;
+        Ok(())
+    }
+
+    /// Writes the plan of a deletion or a test beside the plan of the revision that it works on; a
+    /// deletion takes the revision's state over. `false` where there is no such record of `owner`.
+    pub(crate) async fn add_plan(self, plan: &Plan) -> Result<bool, Error> {
+        let stored = self.get(plan.revision).await?;
+        let Some(mut stored) = stored.filter(|stored| stored.is_of(&plan.owner.name)) else {
+            return Ok(false);
+        };
+        stored.plans.insert(key(plan.event), frozen(plan));
+        if plan.event == Event::Delete {
+            let info = &mut stored.release.info;
+            (info.status, info.description) = body::at_work(plan);
+            info.deleted = Some(now());
+        }
+        self.replace(&stored).await?;
+        Ok(true)
+    }
+
+    /// Makes the record of a failed operation say again that it runs.
+    pub(crate) async fn reopen(self, plan: &Plan) -> Result<(), Error> {
+        let stored = self.get(plan.revision).await?;
+        let ours = stored.filter(|stored| {
+            stored.release.info.status == Status::Failed && is_made_by(stored, &plan.operation)
+        });
+        let Some(mut stored) = ours else { return Ok(()) };
+        let info = &mut stored.release.info;
+        (info.status, info.description) = body::at_work(plan);
+        self.replace(&stored).await
+    }
+
+    /// Closes the record of the operation and, where it is deployed, supersedes older ones: the new
+    /// one first, since Helm takes the highest that is deployed. A failure where the record is no
+    /// longer the operation's, or no longer the newest.
+    pub(crate) async fn close(self, journal: &Journal) -> Result<Result<(), Failure>, Error> {
+        let operation = &journal.operation;
+        let release = self.release;
+        let stored = self.get(operation.revision).await?;
+        let ours = stored.filter(|stored| is_made_by(stored, &operation.id));
+        let Some(mut stored) = ours else {
+            let message = format!(
+                "the record {} was removed or rewritten by another client while the operation ran; \
+                 look at it with `helm history {release}`",
+                record::secret_name(release, operation.revision)
+            );
+            return Ok(Err(Failure::new("RecordLost", message)));
+        };
+        let overtaken = self.newer(operation.revision).await?;
+        let deployed = operation.failure.is_none() && overtaken.is_none();
+        // Only what is pending: a process that comes late would turn a superseded record back.
+        if stored.release.info.status.is_pending() {
+            let info = &mut stored.release.info;
+            info.status = if deployed { Status::Deployed } else { Status::Failed };
+            info.last_deployed = Some(now());
+            info.description = match &overtaken {
+                Some(message) => message.clone(),
+                None => body::description(release, journal),
+            };
+            body::note_runs(&mut stored.release.hooks, journal);
+            self.replace(&stored).await?;
+        }
+        if let Some(message) = overtaken {
+            return Ok(Err(Failure::new("Overtaken", message)));
+        }
+        if deployed && stored.release.info.status == Status::Deployed {
+            self.supersede(operation.revision).await?;
+        }
+        Ok(Ok(()))
+    }
+
+    async fn supersede(self, deployed: i32) -> Result<(), Error> {
+        for secret in self.list(",status=deployed").await? {
+            let Ok(mut older) = read(&secret) else {
+                continue;
+            };
+            if older.release.version < deployed {
+                older.release.info.status = Status::Superseded;
+                self.replace(&older).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes the last runs of the test hooks and drops the plan; the record's state stays.
+    pub(crate) async fn close_test(self, journal: &Journal) -> Result<(), Error> {
+        let operation = &journal.operation;
+        let Some(mut stored) = self.get(operation.revision).await? else { return Ok(()) };
+        let ours = stored.plan_of(Event::Test).is_some_and(|(plan, _)| plan.operation == operation.id);
+        if !ours {
+            return Ok(());
+        }
+        stored.plans.remove(key(Event::Test));
+        body::note_runs(&mut stored.release.hooks, journal);
+        self.replace(&stored).await
+    }
+
+    /// Every record of the release that can be read, in no order.
+    pub(crate) async fn all(self) -> Result<Vec<Stored>, Error> {
+        let secrets = self.list("").await?;
+        Ok(secrets.iter().filter_map(|secret| read(secret).ok()).collect())
+    }
+
+    /// Removes every record, that of `revision`, with the plan by which this is done, as the last.
+    pub(crate) async fn purge(self, revision: i32) -> Result<(), Error> {
+        let last = record::secret_name(self.release, revision);
+        let secrets = self.list("").await?;
+        let text = |secret: &Value, path: &str| {
+            secret.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned()
+        };
+        let mut secrets: Vec<_> = secrets
+            .iter()
+            .map(|secret| (text(secret, "/metadata/name"), text(secret, "/metadata/uid")))
+            .collect();
+        secrets.sort_by_key(|(name, _)| (*name == last, record::parse_secret_name(name).map(|it| it.1)));
+        for (name, uid) in secrets {
+            let object = ObjectRef { name, ..self.reference(revision) };
+            self.tenant.delete(&object, &uid).await?;
+        }
+        Ok(())
+    }
+
+    async fn replace(self, stored: &Stored) -> Result<(), Error> {
+        let mut body = secret::to_secret(&stored.release, Written::Modified(now()), &stored.plans)
+            .map_err(|error| unreadable(&error))?;
+        body["metadata"]["resourceVersion"] = stored.resource_version.clone();
+        self.tenant.replace(&self.reference(stored.release.version), &body).await?;
+        Ok(())
+    }
+}
+
+/// Why a rollback has nothing to go back to.
+pub(crate) fn no_target(release: &str, revision: i32) -> Error {
+    Error::blocked(
+        "RevisionNotFound",
+        format!(
+            "spec.pinRevision is {revision}, of which there is no record; see `helm history \
+             {release}`, and name one of those or remove the field"
+        ),
+    )
+}
+
+fn is_made_by(stored: &Stored, operation: &str) -> bool {
+    stored.plan.as_ref().is_some_and(|(plan, _)| plan.operation == operation)
+}
+
+fn frozen(plan: &Plan) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder
+        .write_all(&plan.freeze().0)
+        .and_then(|()| encoder.finish())
+        .expect("a Vec takes all that is written")
+}

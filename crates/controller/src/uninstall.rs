@@ -1,0 +1,125 @@
+//! Deletes a release's objects in Helm's order, and in the end what its hooks left behind.
+
+use std::collections::BTreeSet;
+
+use api::names;
+use helm::ownership;
+use lifecycle::{
+    decide::Observation,
+    plan::{ObjectRef, Plan},
+};
+use serde_json::Value;
+
+use crate::{
+    client::{ApiError, Cause},
+    desired,
+    error::Error,
+    release::Release,
+};
+
+/// Kinds that hold data or other objects: what a hook made of them stays, as everything of hooks
+/// stays in Helm.
+const HOLDS_DATA: [&str; 3] = ["PersistentVolumeClaim", "Namespace", "CustomResourceDefinition"];
+
+/// DELETEs every object that is still the release's, and answers with what is there.
+///
+/// As an apply does, it looks at everything first, then confirms that the journal is the one that
+/// this follows from, and only then deletes what it has seen, by UID.
+pub(crate) async fn delete(release: &Release<'_>, plan: &Plan) -> Result<Observation, Error> {
+    let found = look(release, plan).await?;
+    release.confirm().await?;
+    for Found { object, uid, .. } in found.iter().filter(|found| !found.going) {
+        release.tenant.delete(object, uid).await?;
+    }
+    remaining(release, plan).await
+}
+
+/// What of the release's objects is still there.
+pub(crate) async fn remaining(release: &Release<'_>, plan: &Plan) -> Result<Observation, Error> {
+    let found = look(release, plan).await?;
+    Ok(Observation::Remaining {
+        untouched: found.iter().any(|found| !found.going),
+        waiting: found.into_iter().map(|found| found.text).collect(),
+    })
+}
+
+struct Found<'a> {
+    object: &'a ObjectRef,
+    uid: String,
+    going: bool,
+    /// `Kind/name: what holds it`.
+    text: String,
+}
+
+async fn look<'a>(release: &Release<'_>, plan: &'a Plan) -> Result<Vec<Found<'a>>, Error> {
+    let mut found = Vec::new();
+    for object in &plan.prune {
+        let live = match release.tenant.get(object).await {
+            Ok(live) => live,
+            // Its kind is gone, and with it all objects of it.
+            Err(error) if error.is_not_found() => None,
+            Err(error) => return Err(error.into()),
+        };
+        let Some(live) = live else { continue };
+        // Helm 4's `verifyOwnershipBeforeDelete`: what is another's by now is none of ours.
+        if ownership::check(&live, &release.name, &release.namespace).is_err() {
+            continue;
+        }
+        let finalizers = live["metadata"]["finalizers"].as_array().into_iter().flatten();
+        let finalizers: Vec<_> = finalizers.filter_map(Value::as_str).collect();
+        let held = match &finalizers[..] {
+            [] => "it is still there".to_owned(),
+            held => format!("held by finalizer {}", held.join(", ")),
+        };
+        found.push(Found {
+            object,
+            uid: live["metadata"]["uid"].as_str().unwrap_or_default().to_owned(),
+            going: !live["metadata"]["deletionTimestamp"].is_null(),
+            text: format!("{object}: {held}"),
+        });
+    }
+    Ok(found)
+}
+
+/// Removes what a deleted release's hooks left behind: every object of theirs that carries the
+/// release's mark, but those that Helm's `keep` or their kind protects.
+pub(crate) async fn remove_leftovers(release: &Release<'_>) -> Result<(), Error> {
+    let owner = format!("{}/{}", release.namespace, release.object_name());
+    let selector = format!("{}={}", names::NAME_LABEL, release.object_name());
+    for kind in hook_kinds(release).await? {
+        let objects = match release.tenant.list(&kind, &selector).await {
+            Ok(objects) => objects,
+            // A kind that is gone, or one that the tenant may make but not list.
+            Err(ApiError { cause: Cause::NotFound(_), .. }) => continue,
+            Err(error) if error.is_forbidden() => continue,
+            Err(error) => return Err(error.into()),
+        };
+        for live in objects {
+            let text = |path: &str| live.pointer(path).and_then(Value::as_str).unwrap_or_default();
+            if live["metadata"]["annotations"][names::OWNER_ANNOTATION] != owner.as_str()
+                || ownership::kept_when_removed(&live)
+                || live["metadata"]["ownerReferences"].is_array()
+            {
+                continue;
+            }
+            let object = ObjectRef { name: text("/metadata/name").to_owned(), ..kind.clone() };
+            release.tenant.delete(&object, text("/metadata/uid")).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Each kind and namespace of which a hook in any record of the release is.
+async fn hook_kinds(release: &Release<'_>) -> Result<BTreeSet<ObjectRef>, Error> {
+    let mut kinds = BTreeSet::new();
+    for stored in release.records().all().await? {
+        // What cannot be read any more has left nothing that could be found.
+        let Ok(desired) = desired::of_record(release, &stored) else { continue };
+        for part in desired.hooks.into_iter().flat_map(|hook| hook.parts) {
+            if !HOLDS_DATA.contains(&part.object.kind.as_str()) {
+                kinds.insert(ObjectRef { name: String::new(), ..part.object });
+            }
+        }
+    }
+    Ok(kinds)
+}

@@ -1,0 +1,52 @@
+//! What is read live of the custom resource while an operation runs.
+
+use api::{OnDeletionTimeout, OnNewSpec};
+use jiff::SignedDuration;
+use lifecycle::{
+    decide::{Deletion, OnTimeout, Wishes},
+    event::Event,
+    journal::{Cancel, Failure, Journal},
+    plan::Plan,
+};
+
+use crate::{records, release::Release};
+
+/// What people want of the operation of `journal`.
+pub(crate) fn wishes(release: &Release<'_>, plan: &Plan, journal: &Journal) -> Wishes {
+    let object = &release.object;
+    let timeout = SignedDuration::try_from(object.deletion_timeout());
+    Wishes {
+        suspend: object.suspended(),
+        requests: object.requests(),
+        interrupt: interrupt(release, plan, journal),
+        deletion: Deletion {
+            timeout: timeout.unwrap_or(SignedDuration::MAX),
+            on_timeout: match object.on_deletion_timeout() {
+                OnDeletionTimeout::Block => OnTimeout::Block,
+                OnDeletionTimeout::SkipHooks => OnTimeout::SkipHooks,
+            },
+            namespace_goes: release.namespace_goes,
+        },
+    }
+}
+
+fn interrupt(release: &Release<'_>, plan: &Plan, journal: &Journal) -> Option<Cancel> {
+    if plan.event == Event::Delete {
+        return None;
+    }
+    if release.is_being_deleted() {
+        let failure = Failure::new("Deleted", "its ReleaseLifecycle is being deleted");
+        return Some(Cancel { now: true, failure });
+    }
+    let now = match release.object.on_new_spec() {
+        OnNewSpec::Wait => return None,
+        OnNewSpec::CancelAfterHook => false,
+        OnNewSpec::CancelNow => true,
+    };
+    let wanted = records::wanted(release, &plan.config_key);
+    (journal.operation.config_digest != wanted).then(|| {
+        let generation = release.generation();
+        let message = format!("generation {generation} of the spec supersedes it");
+        Cancel { now, failure: Failure::new("Superseded", message) }
+    })
+}

@@ -1,0 +1,60 @@
+//! What happens to hook objects after the hooks of an event have ended.
+
+use crate::{
+    hooks::{DeletePolicy, HookEvent},
+    journal::{HookPhase, Journal},
+    plan::Plan,
+};
+
+/// One part of [`Effect::CleanUp`](super::Effect::CleanUp).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct CleanUp {
+    /// The hook's index.
+    pub hook: usize,
+    /// The UID of its object.
+    pub uid: String,
+    /// What is done to it.
+    pub action: CleanUpAction,
+}
+
+/// What [`CleanUp`] does to a hook's object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CleanUpAction {
+    /// DELETE by UID.
+    Delete,
+    /// Give the Job the `ttlSecondsAfterFinished` that was held back.
+    SetTtl(i64),
+}
+
+/// What happens to the hooks of `event` that have ended (Helm's `execHook`): after success
+/// `hook-succeeded` in reverse; after a failure the failed one if `hook-failed`, then the
+/// succeeded ones if `hook-succeeded`. A Job that stays gets its time to live back.
+pub(super) fn items(plan: &Plan, journal: &Journal, event: Option<HookEvent>) -> Vec<CleanUp> {
+    let ended = |phase: HookPhase| {
+        let all = event.into_iter().flat_map(|event| plan.hooks_of(event));
+        let is_it = move |index: &usize| {
+            journal.hooks.get(*index).is_some_and(|hook| hook.phase == phase)
+        };
+        all.filter(is_it).collect::<Vec<_>>()
+    };
+    let failed = ended(HookPhase::Failed);
+    let mut succeeded = ended(HookPhase::Succeeded);
+    if failed.is_empty() {
+        succeeded.reverse();
+    }
+    let failed = failed.into_iter().map(|index| (index, DeletePolicy::HookFailed));
+    let succeeded = succeeded.into_iter().map(|index| (index, DeletePolicy::HookSucceeded));
+    failed
+        .chain(succeeded)
+        .filter_map(|(index, policy)| {
+            let hook = plan.hooks.get(index)?;
+            let action = if hook.has(policy) {
+                CleanUpAction::Delete
+            } else {
+                CleanUpAction::SetTtl(hook.ttl_seconds()?)
+            };
+            let uid = journal.hooks.get(index)?.uid.clone()?;
+            Some(CleanUp { hook: index, uid, action })
+        })
+        .collect()
+}

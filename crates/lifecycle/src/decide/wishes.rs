@@ -1,0 +1,109 @@
+//! What is read live while an operation runs: requests, `suspend`, a newer spec, a deletion. All
+//! else counts from the next operation on.
+
+use jiff::SignedDuration;
+
+use crate::{
+    event::Event,
+    journal::{Cancel, Failure, Journal, Phase, Requests},
+    plan::Plan,
+};
+
+/// What people want of the running operation.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Wishes {
+    /// Nothing new is started.
+    pub suspend: bool,
+    /// What is asked for by annotation.
+    pub requests: Requests,
+    /// Why the operation is to end early, other than by request.
+    pub interrupt: Option<Cancel>,
+    /// How a deletion deals with what holds it up.
+    pub deletion: Deletion,
+}
+
+/// How a deletion deals with what holds it up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Deletion {
+    /// For so long failed hooks are tried again and objects are waited for.
+    pub timeout: SignedDuration,
+    /// What happens then.
+    pub on_timeout: OnTimeout,
+    /// Whether the namespace is going: nothing can be created there any more.
+    pub namespace_goes: bool,
+}
+
+/// What happens when a deletion has used up its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum OnTimeout {
+    /// It waits for somebody.
+    Block,
+    /// It does without the hooks that have not succeeded.
+    SkipHooks,
+}
+
+impl Default for Deletion {
+    fn default() -> Self {
+        Self {
+            timeout: SignedDuration::from_mins(10),
+            on_timeout: OnTimeout::Block,
+            namespace_goes: false,
+        }
+    }
+}
+
+/// The journal with what `wishes` change of it. What was decided so stays decided, whatever is
+/// wished later.
+pub(super) fn heed(plan: &Plan, journal: &Journal, wishes: &Wishes) -> Journal {
+    let mut journal = journal.clone();
+    if journal.is_done() {
+        return journal;
+    }
+    if plan.event == Event::Delete {
+        skip(&mut journal, wishes);
+    } else {
+        cancel(&mut journal, wishes);
+    }
+    journal
+}
+
+fn cancel(journal: &mut Journal, wishes: &Wishes) {
+    let operation = &mut journal.operation;
+    // What has failed, or is being closed, is ending anyway.
+    let ends = operation.failure.is_some() || operation.phase >= Phase::Closing;
+    let requested = wishes.requests.cancel != journal.handled.cancel;
+    if requested {
+        journal.handled.cancel.clone_from(&wishes.requests.cancel);
+    }
+    if ends {
+        return;
+    }
+    let by_request = requested.then(|| Cancel {
+        now: true,
+        failure: Failure::new("Cancelled", "it was cancelled by annotation cancelAt"),
+    });
+    let wished = by_request.as_ref().or(wishes.interrupt.as_ref());
+    match (&mut operation.cancel, wished) {
+        (None, Some(wished)) => operation.cancel = Some(wished.clone()),
+        // After the hook was asked for first, and now is.
+        (Some(cancel), Some(wished)) => cancel.now |= wished.now,
+        (_, None) => {}
+    }
+}
+
+fn skip(journal: &mut Journal, wishes: &Wishes) {
+    let requested = wishes.requests.skip != journal.handled.skip;
+    if requested {
+        journal.handled.skip.clone_from(&wishes.requests.skip);
+    }
+    // A deletion cannot be called off.
+    journal.handled.cancel.clone_from(&wishes.requests.cancel);
+    let why = if wishes.deletion.namespace_goes {
+        Failure::new("NamespaceTerminating", "its namespace is going, where no hook can run")
+    } else if requested {
+        Failure::new("SkipRequested", "it was skipped by annotation skipAt")
+    } else {
+        return;
+    };
+    journal.operation.skip.get_or_insert(why);
+}

@@ -1,0 +1,140 @@
+//! A journal that was lost, made anew from the frozen plan and from what its hooks left behind.
+
+use jiff::Timestamp;
+
+use crate::{
+    hooks::HookEvent,
+    journal::{Begin, HookCursor, HookPhase, HookStep, Journal, Phase, Requests, pending},
+    plan::Plan,
+};
+
+/// The newest object that a hook of the operation left behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trace {
+    /// The hook's index in the plan.
+    pub index: usize,
+    /// The attempt that made the object.
+    pub attempt: i32,
+    /// Whether it has ended.
+    pub ended: bool,
+}
+
+/// The journal of the operation of `plan`, whose digest is `plan_digest`, as far as it can be
+/// proven. Hooks run one after the other: what comes before one that left an object has succeeded,
+/// and what comes after one that has not ended has not run. Of all others nobody can tell, since a
+/// policy or a person may have deleted them: they are `Unknown`, and at the first of them the
+/// operation waits for somebody.
+pub fn rebuild(
+    plan: &Plan,
+    plan_digest: String,
+    config_digest: String,
+    generation: i64,
+    traces: &[Trace],
+    handled: Requests,
+    now: Timestamp,
+) -> Journal {
+    let begin = Begin {
+        id: plan.operation.clone(),
+        event: plan.event,
+        revision: plan.revision,
+        target: plan.target,
+        generation,
+    };
+    let mut journal = Journal::begin(begin, config_digest, handled, now);
+    journal.operation.plan_digest = Some(plan_digest);
+    journal.hooks = pending(plan);
+    let last = traces.iter().max_by_key(|trace| (trace.index, trace.attempt));
+    let last = last.filter(|trace| trace.index < journal.hooks.len());
+    for hook in &mut journal.hooks {
+        hook.phase = match last {
+            Some(last) if hook.index < last.index => HookPhase::Succeeded,
+            Some(last) if hook.index == last.index || !last.ended => HookPhase::Pending,
+            _ => HookPhase::Unknown,
+        };
+        if hook.phase == HookPhase::Unknown {
+            hook.message = Some("because the object's status was lost".to_owned());
+        }
+    }
+    // With the record's own answer the operation goes on from its first hook that is not proven.
+    let Some(last) = last else { return journal };
+    let event: Option<HookEvent> = plan.hooks.get(last.index).map(|hook| hook.event);
+    let post = event.is_some() && event == plan.event.post();
+    journal.operation.phase = if post { Phase::PostHooks } else { Phase::PreHooks };
+    journal.operation.hook = Some(HookCursor {
+        index: last.index,
+        attempt: last.attempt,
+        step: HookStep::Create,
+        uid: None,
+        leftover: None,
+        started_at: now,
+        deadline: now,
+        not_before: None,
+    });
+    journal
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        event::Event,
+        plan::{ObjectRef, Owner, PlannedHook},
+    };
+    use HookPhase::{Pending, Succeeded, Unknown};
+
+    fn plan() -> Plan {
+        let hook = |event: HookEvent, name: &str| PlannedHook {
+            event,
+            object: ObjectRef {
+                api_version: "batch/v1".to_owned(),
+                kind: "Job".to_owned(),
+                namespace: None,
+                name: name.to_owned(),
+            },
+            weight: 0,
+            delete_policies: Vec::new(),
+            manifest: serde_json::json!({"metadata": {"name": name}}),
+        };
+        Plan {
+            operation: "op".to_owned(),
+            owner: Owner { uid: "uid".to_owned(), name: "shop".to_owned() },
+            event: Event::Upgrade,
+            revision: 2,
+            target: None,
+            first_deployed: None,
+            config_digest: String::new(),
+            config_key: String::new(),
+            timeout_seconds: 300,
+            wait: true,
+            hooks: vec![
+                hook(HookEvent::PreUpgrade, "a"),
+                hook(HookEvent::PreUpgrade, "b"),
+                hook(HookEvent::PostUpgrade, "c"),
+            ],
+            objects: Vec::new(),
+            prune: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn only_what_is_proven_is_taken_as_done() {
+        let check = |traces: &[Trace], phase: Phase, at: Option<usize>, hooks: [HookPhase; 3]| {
+            let now = Timestamp::UNIX_EPOCH;
+            let requests = Requests::default();
+            let journal =
+                rebuild(&plan(), "d".to_owned(), String::new(), 1, traces, requests, now);
+            assert_eq!(journal.operation.phase, phase, "{traces:?}");
+            let cursor = journal.operation.hook.as_ref().map(|cursor| cursor.index);
+            assert_eq!(cursor, at, "{traces:?}");
+            let phases: Vec<_> = journal.hooks.iter().map(|hook| hook.phase).collect();
+            assert_eq!(phases, hooks, "{traces:?}");
+        };
+        let trace = |index, ended| Trace { index, attempt: 1, ended };
+        check(&[], Phase::Recording, None, [Unknown, Unknown, Unknown]);
+        check(&[trace(0, false)], Phase::PreHooks, Some(0), [Pending, Pending, Pending]);
+        check(&[trace(0, true)], Phase::PreHooks, Some(0), [Pending, Unknown, Unknown]);
+        let both = [trace(0, true), trace(1, false)];
+        check(&both, Phase::PreHooks, Some(1), [Succeeded, Pending, Pending]);
+        check(&[trace(2, true)], Phase::PostHooks, Some(2), [Succeeded, Succeeded, Pending]);
+    }
+}
