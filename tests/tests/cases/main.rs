@@ -31,13 +31,14 @@ use std::{
     time::Instant,
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use e2e::{architecture, kwok};
 use tokio::task::JoinSet;
 
 use case::{Case, Verdict};
 use log::Log;
 use program::Program;
+use side::Ran;
 
 /// So many cases run at once; each is two or three programs, which wait most of their time.
 const WORKERS: usize = 5;
@@ -104,7 +105,7 @@ async fn check(case: &Case, log: &Log) -> Option<String> {
     let prefix = format!("case{}", case.number);
     let sides = helms.iter().copied().chain([Program::Operator]).map(|program| {
         let prefix = &prefix;
-        async move { anyhow::Ok((program, side::run(program, script(), prefix, log).await?)) }
+        async move { side::run(program, script(), prefix, log).await }
     });
     let found = futures::future::try_join_all(sides).await;
     eprintln!("case {} took {:.1?}", case.number, begun.elapsed());
@@ -113,18 +114,24 @@ async fn check(case: &Case, log: &Log) -> Option<String> {
 }
 
 /// Holds what was found against the case's transcript.
-fn judge(case: &Case, helms: &[Program], found: &[(Program, Vec<String>)]) -> Result<()> {
+fn judge(case: &Case, helms: &[Program], found: &[Ran]) -> Result<()> {
     if std::env::var_os("CASES_WRITE").is_some() {
         transcript::write(case.number, &transcript::merge(found))?;
     }
     let text = transcript::read(case.number)?;
-    ensure!(
-        found.iter().all(|(program, lines)| transcript::of(*program, &text) == *lines),
-        "expected:\n{text}\nfound:\n{}",
-        transcript::merge(found)
-    );
-    ensure!(case.verdict.agrees(helms, &text), "this is not {:?}:\n{text}", case.verdict);
-    Ok(())
+    let as_written = |ran: &Ran| transcript::of(ran.program, &text) == ran.lines;
+    let agrees = case.verdict.agrees(helms, &text);
+    if agrees && found.iter().all(as_written) {
+        return Ok(());
+    }
+    let what = if agrees { "" } else { "the transcript does not show what the table says\n" };
+    let mut found_text = transcript::merge(found);
+    for ran in found {
+        for said in &ran.said {
+            let _ = writeln!(found_text, "{:?} said of {said}", ran.program);
+        }
+    }
+    bail!("{what}expected, {:?}:\n{text}\nfound:\n{found_text}", case.verdict)
 }
 
 /// How many there are of each.

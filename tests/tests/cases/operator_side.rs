@@ -1,9 +1,10 @@
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use api::ReleaseLifecycle;
+use api::{ReleaseLifecycle, names};
 use e2e::{Controller, Namespace, condition};
 use kube::api::{DeleteParams, Patch, PatchParams};
+use lifecycle::event::Event;
 use serde_json::{Value, json};
 
 use crate::{
@@ -14,6 +15,9 @@ use crate::{
 /// Longer than any wait in a case.
 const PATIENCE: Duration = Duration::from_mins(2);
 
+/// The value of a request that is made once.
+const ASKED: &str = "1";
+
 /// The operator, served by a controller of its own.
 pub(crate) struct Operator {
     controller: Controller,
@@ -21,6 +25,8 @@ pub(crate) struct Operator {
     account: &'static str,
     /// What the API server said of what was asked for.
     refused: Option<String>,
+    /// What was applied last, by release.
+    applied: HashMap<&'static str, (Vec<Value>, Value)>,
     tests: u32,
 }
 
@@ -31,6 +37,7 @@ impl Operator {
             timeout: format!("{}s", script.timeout),
             account: if script.limited { "limited" } else { "deployer" },
             refused: None,
+            applied: HashMap::new(),
             tests: 0,
         })
     }
@@ -46,7 +53,11 @@ impl Operator {
                 self.apply(namespace, step.release, objects, &step.spec).await
             }
             Action::Rollback(revision) => {
-                patch(namespace, step, json!({"spec": {"pinRevision": revision}})).await
+                // As somebody would: the same again, with one line more.
+                let applied = self.applied.get(step.release).context("it was installed")?;
+                let (objects, mut spec) = applied.clone();
+                spec["pinRevision"] = json!(revision);
+                namespace.release(step.release, &objects, spec).await
             }
             Action::Uninstall => {
                 let releases = namespace.releases();
@@ -54,12 +65,12 @@ impl Operator {
                 deleted.map(drop).map_err(Into::into)
             }
             Action::UninstallWithoutHooks => {
-                let asked = json!({"releaselifecycle.dev/skipAt": "1"});
+                let asked = json!({names::SKIP_AT: ASKED});
                 patch(namespace, step, json!({"metadata": {"annotations": asked}})).await
             }
             Action::Test => {
                 self.tests += 1;
-                let asked = json!({"releaselifecycle.dev/testAt": self.tests.to_string()});
+                let asked = json!({names::TEST_AT: self.tests.to_string()});
                 let body = json!({"metadata": {"annotations": asked}, "spec": step.spec});
                 patch(namespace, step, body).await
             }
@@ -82,7 +93,7 @@ impl Operator {
         }
         match step.action {
             Action::Uninstall | Action::UninstallWithoutHooks => {
-                self.until_gone(namespace, step).await
+                self.until_deleted(namespace, step).await
             }
             Action::Test => self.until_tested(namespace, step).await,
             _ => self.until_settled(namespace, step.release).await,
@@ -99,20 +110,10 @@ impl Operator {
         Ok(())
     }
 
-    pub(crate) async fn also(
-        &self,
+    pub(crate) async fn apply(
+        &mut self,
         namespace: &Namespace,
-        release: &str,
-        objects: &[Value],
-    ) -> Result<Ended> {
-        self.apply(namespace, release, objects, &json!({})).await?;
-        self.until_settled(namespace, release).await
-    }
-
-    async fn apply(
-        &self,
-        namespace: &Namespace,
-        release: &str,
+        release: &'static str,
         objects: &[Value],
         more: &Value,
     ) -> Result<()> {
@@ -127,10 +128,15 @@ impl Operator {
         for (key, value) in more.as_object().into_iter().flatten() {
             spec[key] = value.clone();
         }
+        self.applied.insert(release, (parsed.clone(), spec.clone()));
         namespace.release(release, &parsed, spec).await
     }
 
-    async fn until_settled(&self, namespace: &Namespace, release: &str) -> Result<Ended> {
+    pub(crate) async fn until_settled(
+        &self,
+        namespace: &Namespace,
+        release: &str,
+    ) -> Result<Ended> {
         let settled = |release: &ReleaseLifecycle| {
             let status = release.status.as_ref();
             let generation = status.and_then(|status| status.observed_generation);
@@ -153,20 +159,29 @@ impl Operator {
         Ok(ended(&release, "TestSuccess"))
     }
 
-    /// Or stuck: no watch reports both.
-    async fn until_gone(&self, namespace: &Namespace, step: &Step) -> Result<Ended> {
-        let stuck = async {
+    /// Until the release is gone, or stuck in its deletion. No watch reports both.
+    async fn until_deleted(&self, namespace: &Namespace, step: &Step) -> Result<Ended> {
+        let skips = matches!(step.action, Action::UninstallWithoutHooks);
+        let stuck = |release: &ReleaseLifecycle| {
+            let status = release.status.as_ref();
+            let operation = status.and_then(|status| status.operation.as_ref());
+            let skipped = status.and_then(|status| status.last_handled_skip_at.as_deref());
+            operation.is_some_and(|operation| operation.event == Event::Delete)
+                && (!skips || skipped == Some(ASKED))
+                && is_true(release, "Stalled")
+        };
+        let deleted = async {
             loop {
                 match namespace.releases().get_opt(step.release).await? {
                     None => return Ok::<_, kube::Error>(Ended::Ok),
-                    Some(release) if is_true(&release, "Stalled") => {
+                    Some(release) if stuck(&release) => {
                         return Ok(ended(&release, "Ready"));
                     }
                     Some(_) => tokio::time::sleep(Duration::from_millis(50)).await,
                 }
             }
         };
-        let ended = tokio::time::timeout(PATIENCE, stuck).await;
+        let ended = tokio::time::timeout(PATIENCE, deleted).await;
         let log = || format!("the release never went; {}", self.controller.log_tail());
         Ok(ended.with_context(log)??)
     }

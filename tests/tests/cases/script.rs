@@ -35,6 +35,8 @@ pub(crate) struct Step {
     /// Phrases to look for in the error of whoever fails; the transcript has those found.
     pub(crate) says: Vec<&'static str>,
     pub(crate) meanwhile: Option<Meanwhile>,
+    /// Two programs are at it at once, so that nothing is said of the order of what they do.
+    pub(crate) unordered: bool,
 }
 
 pub(crate) enum Action {
@@ -71,11 +73,11 @@ pub(crate) struct Meanwhile {
 pub(crate) enum Act {
     /// Somebody deletes the object that was seen.
     Delete,
-    /// The program gets this signal; an operator is started anew.
+    /// The program gets this signal, and then the hook ends; an operator is started anew.
     Signal(&'static str),
-    /// Another upgrade of the same release begins.
+    /// Another upgrade of the same release begins, and then the hook ends.
     Upgrade(Vec<Value>),
-    /// Another release is installed.
+    /// Another release is installed, and then the hook ends.
     Install(&'static str, Vec<Value>),
 }
 
@@ -182,6 +184,10 @@ impl Script {
         self.last(|step| step.meanwhile = Some(Meanwhile { seen, act }))
     }
 
+    pub(crate) fn unordered(self) -> Self {
+        self.last(|step| step.unordered = true)
+    }
+
     pub(crate) fn timeout(self, seconds: u32) -> Self {
         Self { timeout: seconds, ..self }
     }
@@ -206,6 +212,7 @@ impl Script {
             spec: json!({}),
             says: Vec::new(),
             meanwhile: None,
+            unordered: false,
         });
         self
     }

@@ -2,6 +2,11 @@
 
 use anyhow::{Context, Result};
 use e2e::{Namespace, kwok};
+use k8s_openapi::api::core::v1::Pod;
+use kube::{
+    Api,
+    api::{ListParams, Patch, PatchParams},
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -10,7 +15,7 @@ use crate::{
     log::{self, Log},
     operator_side::Operator,
     program::Program,
-    script::{Act, Action, NAMESPACE, RELEASE, Script, Sight, Step},
+    script::{Act, Action, Meanwhile, NAMESPACE, RELEASE, Script, Sight, Step},
 };
 
 /// How a command ended.
@@ -35,15 +40,20 @@ struct Side<'a> {
     actor: Actor,
     log: &'a Log,
     lines: Vec<String>,
+    said: Vec<String>,
 }
 
-/// The transcript of `script` as `program` runs it.
-pub(crate) async fn run(
-    program: Program,
-    script: Script,
-    prefix: &str,
-    log: &Log,
-) -> Result<Vec<String>> {
+/// What a program did and said.
+pub(crate) struct Ran {
+    pub(crate) program: Program,
+    /// The transcript.
+    pub(crate) lines: Vec<String>,
+    /// What was said of each failure, for people alone.
+    pub(crate) said: Vec<String>,
+}
+
+/// Has `program` run `script`.
+pub(crate) async fn run(program: Program, script: Script, prefix: &str, log: &Log) -> Result<Ran> {
     let namespace = Namespace::new(kwok(), &format!("{prefix}-{}", program.name())).await?;
     if script.admin {
         make_admin(&namespace)?;
@@ -52,12 +62,13 @@ pub(crate) async fn run(
         Program::Operator => Actor::Operator(Operator::new(&namespace, &script)?),
         _ => Actor::Helm(Helm::new(program, &script)),
     };
-    let mut side = Side { namespace, actor, log, lines: Vec::new() };
+    let mut side = Side { namespace, actor, log, lines: Vec::new(), said: Vec::new() };
     for step in &script.steps {
         let place = format!("{} in {}", program.name(), side.namespace.name);
         side.step(step).await.with_context(|| place)?;
     }
-    side.end().await
+    let lines = side.end().await?;
+    Ok(Ran { program, lines, said: side.said })
 }
 
 /// What Helm's user may do, the tenant may as well.
@@ -75,42 +86,68 @@ fn make_admin(namespace: &Namespace) -> Result<()> {
 impl Side<'_> {
     async fn step(&mut self, step: &Step) -> Result<()> {
         let Some(word) = step.action.word() else { return self.somebody(&step.action).await };
-        let name = self.namespace.name.clone();
-        let text = |objects: &Vec<Value>| -> Result<Vec<Value>> {
-            let text = serde_json::to_string(objects)?.replace(NAMESPACE, &name);
-            Ok(serde_json::from_str(&text)?)
-        };
         let objects = match &step.action {
-            Action::Install(objects) | Action::Upgrade(objects) => text(objects)?,
+            Action::Install(objects) | Action::Upgrade(objects) => self.placed(objects)?,
             _ => Vec::new(),
         };
         self.begin(step, &objects).await.with_context(|| format!("begin to {word}"))?;
-        let mut other = None;
-        if let Some(meanwhile) = &step.meanwhile {
-            self.see(meanwhile.seen).await?;
-            let (kind, name) = (meanwhile.seen.kind, meanwhile.seen.name);
-            match &meanwhile.act {
-                Act::Delete => {
-                    self.namespace.kubectl(&["delete", kind, name, "--wait=false"])?;
-                }
-                Act::Signal(signal) => self.signal(signal)?,
-                Act::Upgrade(objects) => {
-                    let ended = self.also("upgrade", step.release, &text(objects)?).await?;
-                    other = Some(line("  meanwhile upgrade", step.release, &step.says, &ended));
-                }
-                Act::Install(release, objects) => {
-                    let ended = self.also("install", release, &text(objects)?).await?;
-                    other = Some(line("  meanwhile install", release, &step.says, &ended));
-                }
-            }
-        }
+        let other = match &step.meanwhile {
+            Some(meanwhile) => self.meanwhile(step, meanwhile).await?,
+            None => None,
+        };
         let ended = self.ended(step).await.with_context(|| format!("{word}, to its end"))?;
+        if let Ended::Failed(text) | Ended::Refused(text) = &ended {
+            self.said.push(format!("{word}: {}", text.trim()));
+        }
         self.lines.push(line(word, step.release, &step.says, &ended));
         self.lines.extend(other);
         let did = self.log.take(&self.namespace.name)?;
         let did = did.iter().filter_map(|event| log::line(event, &self.namespace.name));
-        self.lines.extend(did);
+        let mut did: Vec<_> = did.collect();
+        if step.unordered {
+            did.sort();
+        }
+        self.lines.append(&mut did);
         Ok(())
+    }
+
+    /// Does what belongs into the step, and lets its hook end. The line for another command.
+    async fn meanwhile(&mut self, step: &Step, meanwhile: &Meanwhile) -> Result<Option<String>> {
+        self.see(meanwhile.seen).await?;
+        let Sight { kind, name, .. } = meanwhile.seen;
+        let (word, release, objects) = match &meanwhile.act {
+            Act::Delete => {
+                self.namespace.kubectl(&["delete", kind, name, "--wait=false"])?;
+                return Ok(None);
+            }
+            Act::Signal(signal) => {
+                self.signal(signal)?;
+                let_end(&self.namespace, name).await?;
+                return Ok(None);
+            }
+            Act::Upgrade(objects) => ("upgrade", step.release, self.placed(objects)?),
+            Act::Install(release, objects) => ("install", *release, self.placed(objects)?),
+        };
+        let ended = match &mut self.actor {
+            Actor::Helm(helm) => {
+                let ended = helm.also(&self.namespace, word, release, &objects).await?;
+                let_end(&self.namespace, name).await?;
+                ended
+            }
+            // It may have to wait for its turn.
+            Actor::Operator(operator) => {
+                operator.apply(&self.namespace, release, &objects, &json!({})).await?;
+                let_end(&self.namespace, name).await?;
+                operator.until_settled(&self.namespace, release).await?
+            }
+        };
+        Ok(Some(line(&format!("  meanwhile {word}"), release, &step.says, &ended)))
+    }
+
+    /// With the side's own namespace.
+    fn placed(&self, objects: &[Value]) -> Result<Vec<Value>> {
+        let text = serde_json::to_string(objects)?.replace(NAMESPACE, &self.namespace.name);
+        Ok(serde_json::from_str(&text)?)
     }
 
     async fn begin(&mut self, step: &Step, objects: &[Value]) -> Result<()> {
@@ -131,14 +168,6 @@ impl Side<'_> {
         match &mut self.actor {
             Actor::Helm(helm) => helm.signal(signal),
             Actor::Operator(operator) => operator.signal(&self.namespace, signal),
-        }
-    }
-
-    /// Another command, while the one of a step goes on.
-    async fn also(&mut self, word: &str, release: &str, objects: &[Value]) -> Result<Ended> {
-        match &mut self.actor {
-            Actor::Helm(helm) => helm.also(&self.namespace, word, release, objects).await,
-            Actor::Operator(operator) => operator.also(&self.namespace, release, objects).await,
         }
     }
 
@@ -164,11 +193,28 @@ impl Side<'_> {
         self.namespace.wait_object(kind, name, what, is).await.map(drop)
     }
 
-    async fn end(self) -> Result<Vec<String>> {
-        let mut lines = self.lines;
+    async fn end(&self) -> Result<Vec<String>> {
+        let mut lines = self.lines.clone();
         lines.extend(end::lines(&self.namespace).await?);
         Ok(lines.iter().map(|line| normal(line, &self.namespace.name)).collect())
     }
+}
+
+/// The Pods of a Job that never ends succeed.
+async fn let_end(namespace: &Namespace, job: &str) -> Result<()> {
+    let pods: Api<Pod> = Api::namespaced(namespace.client.clone(), &namespace.name);
+    let params = ListParams::default().labels(&format!("job-name={job}"));
+    let outcome = json!({"metadata": {"annotations": {"releaselifecycle.dev/test-outcome": null}}});
+    for pod in pods.list(&params).await? {
+        let name = pod.metadata.name.unwrap_or_default();
+        match pods.patch(&name, &PatchParams::default(), &Patch::Merge(&outcome)).await {
+            Err(kube::Error::Api(status)) if status.code != 404 => {
+                return Err(kube::Error::Api(status).into());
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// `upgrade: failed, says "already exists"`

@@ -7,7 +7,7 @@ use std::{fmt::Write, fs, path::PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::program::Program;
+use crate::{program::Program, side::Ran};
 
 /// The text of a case.
 pub(crate) fn read(number: u8) -> Result<String> {
@@ -35,9 +35,9 @@ pub(crate) fn of(program: Program, text: &str) -> Vec<String> {
 }
 
 /// One text for all sides, as a case has it.
-pub(crate) fn merge(sides: &[(Program, Vec<String>)]) -> String {
+pub(crate) fn merge(sides: &[Ran]) -> String {
     let mut merged: Vec<(Vec<Program>, &str)> = Vec::new();
-    for (program, lines) in sides {
+    for Ran { program, lines, .. } in sides {
         merged = fold(merged, *program, lines);
     }
     let mut text = String::new();
@@ -45,7 +45,7 @@ pub(crate) fn merge(sides: &[(Program, Vec<String>)]) -> String {
         let marks: String = if programs.len() == sides.len() {
             " ".repeat(sides.len())
         } else {
-            let mark = |(program, _): &(Program, _)| {
+            let mark = |Ran { program, .. }: &Ran| {
                 if programs.contains(program) { program.mark() } else { ' ' }
             };
             sides.iter().map(mark).collect()

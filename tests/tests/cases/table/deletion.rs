@@ -1,9 +1,9 @@
 //! The end of a release.
 
-use e2e::manifests::{Manifest, config_map, job};
-use serde_json::json;
+use e2e::manifests::{Manifest, config_map, deployment, job};
+use serde_json::{Value, json};
 
-use super::rows;
+use super::{rows, service_account};
 use crate::{
     case::{Case, differs, pass},
     script::install,
@@ -12,14 +12,14 @@ use crate::{
 pub(super) const CASES: &[Case] = &[
     differs(41, "a failing pre-delete hook", rows::PRE_DELETE, || {
         install([job("a").hook("pre-delete").fails(), config_map("main", "1")])
-            .spec(json!({"deletion": {"timeout": "1s"}}))
+            .spec(json!({"deletion": {"timeout": "0s"}}))
             .uninstall()
             .uninstall()
             .uninstall_without_hooks()
     }),
     differs(42, "a failing post-delete hook", rows::POST_DELETE, || {
         install([job("a").hook("post-delete").fails(), config_map("main", "1")])
-            .spec(json!({"deletion": {"timeout": "1s"}}))
+            .spec(json!({"deletion": {"timeout": "0s"}}))
             .uninstall()
     }),
     pass(43, "uninstall after a failed upgrade: the hooks of the failed revision", || {
@@ -33,12 +33,14 @@ pub(super) const CASES: &[Case] = &[
             .uninstall()
     }),
     differs(53, "resource-policy: an unknown word, and \" Keep \"", rows::KEEP, || {
-        let kept =
-            |name, policy| config_map(name, "").annotation("helm.sh/resource-policy", policy);
-        let main = |value| config_map("main", value);
-        install([kept("a", "foo"), kept("b", " Keep "), kept("c", " Keep "), main("1")])
-            .upgrade([kept("a", "foo"), kept("b", " Keep "), main("2")])
-            .uninstall()
+        let policy = |object: Value, word: &str| object.annotation("helm.sh/resource-policy", word);
+        let objects = [
+            policy(config_map("a", "1"), "foo"),
+            policy(service_account("b"), " Keep "),
+            deployment("main"),
+        ];
+        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "c"}});
+        install([&objects[..], &[policy(secret, " Keep ")]].concat()).upgrade(objects).uninstall()
     }),
     differs(57, "a release of hooks alone", rows::REMOVED, || {
         install([

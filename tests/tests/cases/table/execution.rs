@@ -64,7 +64,7 @@ pub(super) const ENDINGS: &[Case] = &[
             held(job("a").hook("pre-install").policy("hook-succeeded")),
             config_map("main", "1"),
         ])
-        .timeout(3)
+        .timeout(10)
         .with(&[Helm4, Helm4Wait, Helm3])
     }),
     differs(18, "a leftover that a finalizer holds", rows::REUSED, || {
@@ -73,14 +73,14 @@ pub(super) const ENDINGS: &[Case] = &[
         install(objects("1"))
             .upgrade(objects("2"))
             .says(["LeftoverNotGone"])
-            .timeout(3)
+            .timeout(10)
             .with(&[Helm4, Helm4Wait, Helm3])
     }),
     differs(19, "a Job is deleted while it is awaited", rows::VANISHED, || {
         install([job("a").hook("pre-install").never_ends(), config_map("main", "1")])
             .once(active("a"), Act::Delete)
             .says(["Vanished"])
-            .timeout(4)
+            .timeout(10)
     }),
     pass(20, "Deployments and custom resources are not awaited", || {
         script()
@@ -94,7 +94,7 @@ pub(super) const ENDINGS: &[Case] = &[
             .by_admin()
     }),
     differs(21, "a Pod that is restarted always: timeout", rows::STOPPED, || {
-        install([pod("a").hook("pre-install").set_pod("/spec/restartPolicy", "Always")]).timeout(3)
+        install([pod("a").hook("pre-install").set_pod("/spec/restartPolicy", "Always")]).timeout(5)
     }),
     pass(22, "a Job that fails is awaited through its retries", || {
         install([

@@ -1,7 +1,7 @@
 //! Logs, other releases, rights, time, and Lists.
 
-use e2e::manifests::{Manifest, config_map, job};
-use serde_json::json;
+use e2e::manifests::{Manifest, config_map, job, pod};
+use serde_json::{Value, json};
 
 use super::{lasts, rows, service_account};
 use crate::{
@@ -13,11 +13,12 @@ pub(super) const CASES: &[Case] = &[
     later(50, "test --logs", "no counterpart of --logs"),
     later(51, "hook-output-log-policy", "logs are not printed"),
     differs(52, "two releases have a hook of the same name", rows::TAKEN, || {
-        let objects = |name| [lasts(job("a"), "3s").hook("pre-install"), config_map(name, "1")];
-        install(objects("one"))
+        let objects = |hook: Value, name| [hook.hook("pre-install"), config_map(name, "1")];
+        install(objects(job("a").never_ends(), "one"))
             .release("one")
-            .once(active("a"), Act::Install("two", objects("two").into()))
+            .once(active("a"), Act::Install("two", objects(job("a"), "two").into()))
             .says(["HookNameTaken"])
+            .unordered()
     }),
     pass(54, "a role without list and watch on the hook's kind", || {
         let metadata = json!({"name": "limited", "namespace": "NAMESPACE"});
@@ -53,10 +54,12 @@ pub(super) const CASES: &[Case] = &[
     }),
     later(56, "a release of Helm 3 is upgraded by Helm 4", "releases of Helm are not taken over"),
     differs(58, "a List as hook", rows::LIST, || {
-        let list = json!({
-            "apiVersion": "v1", "kind": "List", "metadata": {},
-            "items": [job("a"), job("b"), config_map("c", "1")],
-        });
-        install([list.hook("pre-install"), config_map("main", "1")])
+        let list = |items: [Value; 3]| {
+            json!({"apiVersion": "v1", "kind": "List", "metadata": {}, "items": items})
+                .hook("pre-install")
+        };
+        install([list([job("b"), config_map("c", "1"), pod("a")])])
+            .install([list([job("d").fails(), config_map("e", "1"), pod("f")])])
+            .release("failing")
     }),
 ];

@@ -48,3 +48,7 @@ pub(super) const KEEP: Row =
 pub(super) const NO_TIMEOUT: Row =
     ("timeout 0 is for ever in Helm 3, 30 s in Helm 4", "refused: every wait has a deadline");
 pub(super) const LIST: Row = ("a List is one hook, its items run at once", "consecutive hooks");
+pub(super) const BECOMES_HOOK: Row =
+    ("deletes what the hook has just made", "it stays: it is the hook's by now");
+pub(super) const BROUGHT_KIND: Row =
+    ("a kind that a hook brings along is unknown: nothing runs", "it is taken from the hook");
