@@ -33,6 +33,7 @@ use std::{
 
 use anyhow::{Result, bail, ensure};
 use e2e::{architecture, kwok};
+use testkit::{cluster, programs};
 use tokio::task::JoinSet;
 
 use case::{Case, Verdict};
@@ -71,7 +72,9 @@ async fn every_case_is_as_in_helm_or_differs_on_purpose() -> Result<()> {
 
 /// Runs all cases; what is wrong, by their index.
 async fn run(cases: &Arc<Vec<Case>>) -> Result<BTreeMap<usize, String>> {
-    // Before the workers, which would build it all at once.
+    // Before anybody's time runs.
+    programs::build("dev")?;
+    cluster::ensure(&e2e::helm::HELMS)?;
     let log = Arc::new(Log::new(kwok().audit_log().to_owned()));
     let next = Arc::new(Mutex::new(0));
     let mut workers = JoinSet::new();
