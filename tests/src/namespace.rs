@@ -198,6 +198,36 @@ impl Namespace {
         .await
     }
 
+    /// Waits until the object is gone, and its release with it.
+    ///
+    /// # Errors
+    /// With the last status seen and the controller's last lines, where it stays.
+    pub async fn wait_released(&self, name: &str, controller: &Controller) -> Result<()> {
+        let start = std::time::Instant::now();
+        loop {
+            let Some(release) = self.releases().get_opt(name).await? else { return Ok(()) };
+            if start.elapsed() > PATIENCE {
+                bail!(
+                    "release {name} was still there after {PATIENCE:?}: {}\nthe controller's log \
+                     ends:\n{}",
+                    serde_json::to_string_pretty(&release.status)?,
+                    controller.log_tail(),
+                );
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Asks for something by an annotation `releaselifecycle.dev/…` of the release.
+    ///
+    /// # Errors
+    /// What kubectl says.
+    pub fn annotate(&self, name: &str, request: &str, value: &str) -> Result<()> {
+        let annotation = format!("releaselifecycle.dev/{request}={value}");
+        self.kubectl(&["annotate", "rl", name, "--overwrite", &annotation])?;
+        Ok(())
+    }
+
     /// Waits until nothing goes on with the present generation.
     ///
     /// # Errors

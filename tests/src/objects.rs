@@ -87,6 +87,15 @@ impl Namespace {
         }
     }
 
+    /// Waits until a Job has a Pod that runs.
+    ///
+    /// # Errors
+    /// As [`Self::wait_object`].
+    pub async fn wait_active(&self, job: &str) -> Result<()> {
+        let is_active = |job: Option<&Value>| job.is_some_and(|job| job["status"]["active"] == 1);
+        self.wait_object("Job", job, "active", is_active).await.map(drop)
+    }
+
     /// Waits until the object is gone.
     ///
     /// # Errors

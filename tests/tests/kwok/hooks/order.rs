@@ -4,6 +4,7 @@ use e2e::{
     manifests::{Manifest, config_map, deployment, job, pod},
     message, reason,
 };
+use lifecycle::{event::Event, journal::HookStatus};
 use serde_json::json;
 
 #[tokio::test]
@@ -73,7 +74,10 @@ async fn a_hook_of_several_events_runs_anew_at_each() -> Result<()> {
     assert_eq!(hook(&release, "after").context("after ran")?.uid, second.0);
     assert!(second.0.is_some() && second.0 != first.0, "the default policy replaces a leftover");
     assert!(second.1.is_some() && second.1 != first.1, "of any kind");
-    assert!(hook(&release, "twice").is_none(), "it is no hook of an upgrade");
+    let status = release.status.context("a status")?;
+    let of_upgrade = |hook: &&HookStatus| hook.event.operation() == Event::Upgrade;
+    assert_eq!(status.hooks.iter().filter(of_upgrade).count(), 2, "twice is no hook of an upgrade");
+    assert_eq!(status.hooks.len(), 6, "those of the install stay in status");
     Ok(())
 }
 

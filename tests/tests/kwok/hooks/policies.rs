@@ -58,7 +58,8 @@ async fn after_a_failure_hook_failed_deletes_it_and_hook_succeeded_the_earlier_o
     assert_eq!(
         message(&release),
         "install of revision 1 failed: pre-install hook Job/d failed: BackoffLimitExceeded: Job \
-         has reached the specified backoff limit. Change the spec to try again"
+         has reached the specified backoff limit. Change the spec, or annotate the object with \
+         releaselifecycle.dev/retryAt to go on where it failed"
     );
     assert_eq!(namespace.tenant_did("create")?, ["jobs/a", "jobs/b", "jobs/c", "jobs/d"]);
     assert_eq!(namespace.tenant_did("delete")?, ["jobs/d", "jobs/a", "jobs/c"]);

@@ -18,12 +18,13 @@ fn operator(namespace: &Namespace) -> Result<PathBuf> {
     let rule = |group: &str, resources: &[&str], verbs: &[&str]| json!({"apiGroups": [group], "resources": resources, "verbs": verbs});
     let look = ["get", "list", "watch"];
     let rules = [
-        rule("releaselifecycle.dev", &["releaselifecycles"], &look),
+        rule("releaselifecycle.dev", &["releaselifecycles"], &[&look[..], &["patch"]].concat()),
         rule("releaselifecycle.dev", &["releaselifecycles/status"], &["update"]),
         rule("batch", &["jobs"], &["list", "watch"]),
         rule("", &["pods"], &["list", "watch"]),
         rule("events.k8s.io", &["events"], &["create", "patch"]),
         rule("", &["serviceaccounts"], &["impersonate"]),
+        rule("", &["namespaces"], &["get"]),
     ];
     let group = "rbac.authorization.k8s.io";
     let subject = json!({"kind": "ServiceAccount", "name": "operator", "namespace": name});
@@ -97,8 +98,9 @@ async fn what_is_done_to_a_tenants_objects_is_done_as_the_tenant() -> Result<()>
     let (own, lent): (Vec<_>, Vec<_>) =
         writes(&namespace)?.into_iter().partition(|event| event.impersonated.is_none());
     for event in &own {
-        let status = event.subresource.as_deref() == Some("status");
-        assert!(event.resource == "releaselifecycles" && status, "{}", describe(event));
+        // Its finalizer, and the status.
+        let mark = event.verb == "patch" || event.subresource.as_deref() == Some("status");
+        assert!(event.resource == "releaselifecycles" && mark, "{}", describe(event));
     }
     for event in &lent {
         assert_eq!(event.impersonated.as_deref(), Some(&*deployer), "{}", describe(event));

@@ -1,0 +1,119 @@
+use anyhow::{Context, Result};
+use e2e::{
+    Controller, Namespace, helm, kwok,
+    manifests::{Manifest, config_map, job},
+    message, reason,
+};
+use serde_json::{Value, json};
+
+fn objects(value: &str) -> Vec<Value> {
+    vec![
+        config_map("main", value),
+        config_map(&format!("only-{value}"), value),
+        job(&format!("before-{value}")).hook("pre-rollback"),
+        job(&format!("after-{value}")).hook("post-rollback"),
+        job("upgrade").hook("pre-upgrade"),
+    ]
+}
+
+/// Revisions 1 and 2.
+async fn upgraded(namespace: &Namespace) -> Result<Controller> {
+    let controller = namespace.controller()?;
+    for value in ["1", "2"] {
+        namespace.release("shop", &objects(value), json!({})).await?;
+        namespace.wait_ready("shop", &controller).await?;
+    }
+    Ok(controller)
+}
+
+async fn value(namespace: &Namespace) -> Result<Value> {
+    let main = namespace.object("ConfigMap", "main").await?.context("main is there")?;
+    Ok(main["data"]["value"].clone())
+}
+
+#[tokio::test]
+async fn a_pin_rolls_back_with_the_targets_hooks_until_it_is_cleared() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "rollback").await?;
+    let controller = upgraded(&namespace).await?;
+    let before = namespace.tenant_did("create")?.len();
+    namespace.release("shop", &objects("2"), json!({"pinRevision": 1})).await?;
+    let release = namespace.wait_ready("shop", &controller).await?;
+    assert_eq!(reason(&release), "RevisionPinned");
+    assert_eq!(message(&release), "revision 3 is deployed: spec.pinRevision is 1");
+    let created = namespace.tenant_did("create")?.split_off(before);
+    assert_eq!(created, ["jobs/before-1", "jobs/after-1"]);
+    assert_eq!(value(&namespace).await?, "1");
+    namespace.wait_gone("ConfigMap", "only-2").await?;
+    assert!(namespace.object("ConfigMap", "only-1").await?.is_some());
+    for program in ["helm", "helm3"] {
+        let history = helm::json(&namespace, program, &["history", "shop"])?;
+        let of = |index: usize| (&history[index]["status"], &history[index]["description"]);
+        assert_eq!(of(2), (&json!("deployed"), &json!("Rollback to 1")), "{program}: {history}");
+        assert_eq!(of(1).0, "superseded", "{program}: {history}");
+    }
+    // A change of the spec does nothing as long as the pin holds.
+    namespace.release("shop", &objects("3"), json!({"pinRevision": 1})).await?;
+    namespace.wait_ready("shop", &controller).await?;
+    assert_eq!(value(&namespace).await?, "1");
+    // Without the pin, the release goes back to the spec.
+    namespace.release("shop", &objects("3"), json!({})).await?;
+    let release = namespace.wait_ready("shop", &controller).await?;
+    assert_eq!(release.status.context("a status")?.revision, Some(4));
+    assert_eq!(value(&namespace).await?, "3");
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_hooks_of_the_present_revision_run_where_that_is_asked_for() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "rollback-current").await?;
+    let controller = upgraded(&namespace).await?;
+    let before = namespace.tenant_did("create")?.len();
+    let pin = json!({"pinRevision": 1, "rollback": {"hooksFrom": "Current"}});
+    namespace.release("shop", &objects("2"), pin).await?;
+    namespace.wait_ready("shop", &controller).await?;
+    let created = namespace.tenant_did("create")?.split_off(before);
+    assert_eq!(created, ["jobs/before-2", "jobs/after-2"]);
+    assert_eq!(value(&namespace).await?, "1");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_rollback_that_fails_is_recorded_and_can_be_left() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "rollback-failed").await?;
+    let controller = namespace.controller()?;
+    let failing = |value: &str| {
+        vec![config_map("main", value), job("before").hook("pre-rollback").fails()]
+    };
+    for value in ["1", "2"] {
+        namespace.release("shop", &failing(value), json!({})).await?;
+        namespace.wait_ready("shop", &controller).await?;
+    }
+    namespace.release("shop", &failing("2"), json!({"pinRevision": 1})).await?;
+    let release = namespace.wait_stalled("shop", &controller).await?;
+    assert!(
+        message(&release).starts_with("rollback of revision 3 failed: pre-rollback hook Job/before"),
+        "{}",
+        message(&release)
+    );
+    let history = helm::json(&namespace, "helm", &["history", "shop"])?;
+    let states: Vec<_> = history.as_array().into_iter().flatten().map(|it| &it["status"]).collect();
+    assert_eq!(states, ["superseded", "deployed", "failed"]);
+    assert_eq!(value(&namespace).await?, "2");
+    namespace.release("shop", &failing("2"), json!({})).await?;
+    let release = namespace.wait_ready("shop", &controller).await?;
+    assert_eq!(release.status.context("a status")?.revision, Some(4));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_pin_to_no_revision_names_it() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "rollback-none").await?;
+    let controller = upgraded(&namespace).await?;
+    namespace.release("shop", &objects("2"), json!({"pinRevision": 7})).await?;
+    let release = namespace.wait_stalled("shop", &controller).await?;
+    assert_eq!(reason(&release), "RevisionNotFound");
+    assert!(message(&release).contains("spec.pinRevision is 7"), "{}", message(&release));
+    namespace.release("shop", &objects("2"), json!({})).await?;
+    namespace.wait_ready("shop", &controller).await?;
+    Ok(())
+}
