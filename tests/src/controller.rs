@@ -15,6 +15,11 @@ use testkit::programs;
 
 use crate::target;
 
+/// Who a controller is unless its arguments say. One that follows a killed one is the same, as a
+/// container that is restarted in its Pod, and goes on at once. Nobody waits for its lease, which is
+/// so long that a machine that is busy with something else for a while does not end it.
+const ALONE: [&str; 4] = ["--identity", "e2e", "--lease-seconds", "120"];
+
 /// The real controller as a process of its own, serving one namespace.
 pub struct Controller {
     child: Child,
@@ -25,7 +30,8 @@ pub struct Controller {
 
 impl Controller {
     /// Starts it with `kubeconfig`, which may lead through the fault proxy. A second one for the
-    /// same namespace goes on in the same log.
+    /// same namespace goes on in the same log, and as the same holder of the lease, unless `args`
+    /// begin with another `--identity`.
     ///
     /// # Errors
     /// Where it cannot be built or started.
@@ -44,7 +50,11 @@ impl Controller {
     /// # Errors
     /// Where it cannot be started.
     pub fn launch(path: &Path, kubeconfig: &Path, namespace: &str, args: &[&str]) -> Result<Self> {
-        let log = target().join(format!("tmp/controllers/{namespace}.log"));
+        let (own, log) = match args {
+            ["--identity", identity, ..] => (None, format!("{namespace}-{identity}.log")),
+            _ => (Some(ALONE), format!("{namespace}.log")),
+        };
+        let log = target().join("tmp/controllers").join(log);
         fs::create_dir_all(log.parent().unwrap_or(Path::new(".")))?;
         let file = File::options().create(true).append(true).open(&log)?;
         let offset = file.metadata()?.len();
@@ -54,6 +64,7 @@ impl Controller {
             .arg(path)
             .args(["--listen", "127.0.0.1:0", "--log", "debug,kube=info,hyper=info,tower=info"])
             .args(["--namespace", namespace])
+            .args(own.into_iter().flatten())
             .args(args)
             .env("RELEASELIFECYCLE_KUBECONFIG", kubeconfig)
             .stdin(Stdio::null())
@@ -78,6 +89,35 @@ impl Controller {
         Ok(())
     }
 
+    /// What it ended with by itself.
+    ///
+    /// # Errors
+    /// Where it does not end within 20 s.
+    pub fn end(&mut self) -> Result<ExitStatus> {
+        patiently("end", || self.child.try_wait().context("wait for the controller"))
+    }
+
+    /// Waits until it stands by, while another replica leads.
+    ///
+    /// # Errors
+    /// Where it does not within 20 s.
+    pub fn wait_standing_by(&self) -> Result<()> {
+        patiently("stand by", || {
+            let stands_by = self.http("/readyz")?.0 == 200 && self.leads()? == Some(false);
+            Ok(stands_by.then_some(()))
+        })
+    }
+
+    /// Whether it leads, by its own metric; `None` where there is no such metric.
+    ///
+    /// # Errors
+    /// As [`Self::http`].
+    pub fn leads(&self) -> Result<Option<bool>> {
+        let (_, text) = self.http("/metrics")?;
+        let value = text.lines().find_map(|line| line.strip_prefix("releaselifecycle_leader "));
+        Ok(value.map(|value| value == "1"))
+    }
+
     /// SIGKILL.
     ///
     /// # Errors
@@ -94,7 +134,7 @@ impl Controller {
     pub fn terminate(&mut self) -> Result<ExitStatus> {
         let sent = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status()?;
         ensure!(sent.success(), "kill -TERM failed");
-        patiently("end after SIGTERM", || self.child.try_wait().context("wait for the controller"))
+        self.end().context("after SIGTERM")
     }
 
     /// What it answers at `path`: the status code and the body.

@@ -1,6 +1,7 @@
 //! What the end-to-end tests share: a cluster for each test program, a namespace and a controller
 //! for each test. Nothing here is a mock; faults come from `testkit::proxy`.
 
+mod admission;
 pub mod architecture;
 mod controller;
 pub mod helm;
@@ -14,6 +15,7 @@ use std::{path::PathBuf, sync::OnceLock};
 use anyhow::Context;
 use testkit::cluster::{Cluster, Node, Options};
 
+pub use admission::Admission;
 pub use controller::Controller;
 pub use namespace::{Namespace, condition, hook, message, reason};
 pub use objects::is_write;

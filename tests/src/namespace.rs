@@ -96,6 +96,14 @@ impl Namespace {
         Controller::start(self.cluster.kubeconfig(), &self.name, args)
     }
 
+    /// A controller that is another replica than those of other identities.
+    ///
+    /// # Errors
+    /// Where it cannot be started.
+    pub fn replica(&self, identity: &str) -> Result<Controller> {
+        self.controller_with(&["--identity", identity])
+    }
+
     /// The ReleaseLifecycles of the namespace.
     pub fn releases(&self) -> Api<ReleaseLifecycle> {
         Api::namespaced(self.client.clone(), &self.name)

@@ -17,13 +17,14 @@ impl Namespace {
         let group = match kind {
             "Job" => "batch",
             "Deployment" => "apps",
+            "Lease" => "coordination.k8s.io",
             _ => "",
         };
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, "v1", kind));
         Api::namespaced_with(self.client.clone(), &self.name, &resource)
     }
 
-    /// A Job, Deployment, or object of the core group; `None` where there is none of this name.
+    /// A Job, Deployment, Lease, or object of the core group; `None` where there is none of this name.
     ///
     /// # Errors
     /// Where the API server does not answer.

@@ -41,6 +41,14 @@ impl Proxied {
     pub fn controller(&self) -> Result<Controller> {
         Controller::start(&self.kubeconfig, &self.namespace, &[])
     }
+
+    /// As [`Namespace::replica`], led through it.
+    ///
+    /// # Errors
+    /// As [`Controller::start`].
+    pub fn replica(&self, identity: &str) -> Result<Controller> {
+        Controller::start(&self.kubeconfig, &self.namespace, &["--identity", identity])
+    }
 }
 
 impl Namespace {

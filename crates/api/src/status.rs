@@ -158,10 +158,7 @@ fn rank(type_: &str) -> usize {
         conditions::RELEASED,
         conditions::TEST_SUCCESS,
     ];
-    order
-        .iter()
-        .position(|known| *known == type_)
-        .unwrap_or(usize::MAX)
+    order.iter().position(|known| *known == type_).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]

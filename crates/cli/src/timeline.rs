@@ -115,7 +115,9 @@ fn body(state: State<'_>, operation: &Operation, now: Timestamp, look: Look) -> 
 fn marked(mark: Mark, text: &str, look: Look) -> String {
     match mark {
         Mark::Pending => look.paint(Colour::Dim, &format!("○ {text}")).into_owned(),
-        Mark::NotReached | Mark::Skipped => look.paint(Colour::Dim, &format!("- {text}")).into_owned(),
+        Mark::NotReached | Mark::Skipped => {
+            look.paint(Colour::Dim, &format!("- {text}")).into_owned()
+        }
         Mark::Active => format!("{} {text}", look.paint(Colour::Yellow, "●")),
         Mark::Done => format!("{} {text}", look.paint(Colour::Green, "✔")),
         Mark::Failed => format!("{} {text}", look.paint(Colour::Red, "✖")),
@@ -177,7 +179,8 @@ fn name(state: State<'_>, hook: &HookStatus) -> String {
 
 /// Why the hook failed, or what else is known of it: `exit code 3, Timeout: it did not end …`.
 pub(crate) fn outcome(hook: &HookStatus) -> Option<String> {
-    let code = hook.exit_code.map(|code| format!("exit code {code}"));
+    let told = hook.message.as_deref().is_some_and(|message| message.contains("exit code"));
+    let code = hook.exit_code.filter(|_| !told).map(|code| format!("exit code {code}"));
     let why = match (&hook.reason, &hook.message) {
         (Some(reason), Some(message)) => Some(format!("{reason}: {message}")),
         (why, None) | (None, why) => why.clone(),

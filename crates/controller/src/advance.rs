@@ -16,8 +16,7 @@ use crate::{
     error::Error,
     execute::execute,
     gather::gather,
-    lost,
-    prepare,
+    lost, prepare,
     reconcile::{RECHECK, is_settled, while_deleting},
     records::{self, Stored, now},
     release::Release,
@@ -119,7 +118,8 @@ async fn begin(
         let status = release.object.status.as_ref();
         handled.test = status.and_then(|status| status.last_handled_test_at.clone());
     }
-    let journal = Journal::begin(begin, wanted, handled, now());
+    let mut journal = Journal::begin(begin, wanted, handled, now());
+    journal.operation.leader = release.ctx.lease.epoch();
     release.write_journal(&journal, None).await?;
     run(release, &plan, journal).await
 }
@@ -129,7 +129,8 @@ async fn reopen(release: &mut Release<'_>, history: &[Stored]) -> Result<Action,
     let key = prepare::key(history).unwrap_or_default();
     let wanted = records::wanted(release, &key);
     let handled = release.object.requests();
-    let journal = journal.reopened(release.generation(), wanted, handled);
+    let mut journal = journal.reopened(release.generation(), wanted, handled);
+    journal.operation.leader = release.ctx.lease.epoch();
     release.write_journal(&journal, None).await?;
     resume(release, journal).await
 }

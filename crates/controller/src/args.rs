@@ -1,6 +1,6 @@
 use std::{net::SocketAddr, path::PathBuf};
 
-use clap::{Parser, ValueEnum};
+use clap::{Parser, ValueEnum, builder::NonEmptyStringValueParser};
 
 /// The ReleaseLifecycle operator: runs Helm's hooks around installs and upgrades, durably.
 ///
@@ -35,6 +35,28 @@ pub(crate) struct Args {
     /// How many releases are worked on at once; a running hook does not count
     #[arg(long, env = "RELEASELIFECYCLE_CONCURRENCY", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) concurrency: u16,
+
+    /// Namespace of the lease by which one of several replicas leads; default: in a cluster the
+    /// operator's own, else that of --namespace, else `default`
+    #[arg(long, env = "RELEASELIFECYCLE_LEASE_NAMESPACE", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) lease_namespace: Option<String>,
+
+    /// Name of the lease; default: `releaselifecycle-controller`, and with --namespace
+    /// `releaselifecycle-controller-<namespace>`
+    #[arg(long, env = "RELEASELIFECYCLE_LEASE_NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) lease_name: Option<String>,
+
+    /// Who holds the lease, never the same for two replicas; default: `<hostname>_<process id>`
+    #[arg(long, env = "RELEASELIFECYCLE_IDENTITY", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) identity: Option<String>,
+
+    /// So many seconds without a renewal end the lease; a leader gives it up after two thirds of them
+    #[arg(long, env = "RELEASELIFECYCLE_LEASE_SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u16).range(5..=3600))]
+    pub(crate) lease_seconds: u16,
+
+    /// Lead without a lease: only where there can never be a second replica
+    #[arg(long, env = "RELEASELIFECYCLE_NO_LEADER_ELECTION")]
+    pub(crate) no_leader_election: bool,
 
     /// Format of the log on standard error
     #[arg(long, env = "RELEASELIFECYCLE_LOG_FORMAT", default_value = "text")]

@@ -50,7 +50,7 @@ impl Backoff {
 }
 
 /// Between 0.75 and 1.25. A UUID is the randomness that is there anyway.
-fn jitter() -> f64 {
+pub(crate) fn jitter() -> f64 {
     0.75 + f64::from(uuid::Uuid::new_v4().as_bytes()[0]) / 510.0
 }
 

@@ -68,6 +68,8 @@ impl ApiError {
 pub(crate) enum Access {
     Read,
     Write,
+    /// Of the lease: not counted, since it would hide what is done to the cluster.
+    Lease,
 }
 
 /// Awaits `call` under the deadline. Nothing is repeated here: a request whose answer was lost is
@@ -99,7 +101,7 @@ pub(crate) fn optional<T>(result: Result<T, ApiError>) -> Result<Option<T>, ApiE
     }
 }
 
-fn cause(error: kube::Error) -> Cause {
+pub(crate) fn cause(error: kube::Error) -> Cause {
     let kube::Error::Api(status) = error else {
         return Cause::Unavailable(chain(&error));
     };

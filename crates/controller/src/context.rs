@@ -3,8 +3,8 @@ use std::{collections::HashMap, sync::Arc, sync::Mutex};
 use lifecycle::{decide::Evidence, plan::Plan};
 
 use crate::{
-    backoff::Backoff, identity::Clients, kinds::Kinds, metrics::Metrics, observe::Culprit,
-    report::Reporter, sweep::Held,
+    backoff::Backoff, identity::Clients, kinds::Kinds, lease::Lease, metrics::Metrics,
+    observe::pods::Culprit, report::Reporter, sweep::Held,
 };
 
 /// What every reconciliation shares. Nothing here is lost with the process but back-off counters
@@ -18,6 +18,9 @@ pub(crate) struct Context {
     pub(crate) tenancy: Tenancy,
     pub(crate) running: Running,
     pub(crate) held: Held,
+    /// The only namespace whose hooks are watched; `None`: all are.
+    pub(crate) watched: Option<String>,
+    pub(crate) lease: Arc<Lease>,
 }
 
 impl Context {
@@ -26,6 +29,8 @@ impl Context {
         metrics: Arc<Metrics>,
         reporter: Reporter,
         tenancy: Tenancy,
+        lease: Arc<Lease>,
+        watched: Option<String>,
     ) -> Self {
         Self {
             clients,
@@ -36,6 +41,8 @@ impl Context {
             tenancy,
             running: Running::default(),
             held: Held::default(),
+            lease,
+            watched,
         }
     }
 }

@@ -36,9 +36,7 @@ pub(crate) async fn let_go(release: &mut Release<'_>) -> Result<(), Error> {
     finalizers.retain(|name| name != names::FINALIZER);
     match set(release, &finalizers).await {
         // It is gone, or somebody was faster.
-        Err(Error::Outrun) if read(release.ctx, &release.object).await?.is_none() => {
-            Ok(())
-        }
+        Err(Error::Outrun) if read(release.ctx, &release.object).await?.is_none() => Ok(()),
         other => other,
     }
 }

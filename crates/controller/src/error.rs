@@ -12,8 +12,9 @@ pub(crate) enum Error {
     /// Only a change helps, of the object or of something it needs. Nothing has been begun.
     #[error("{}: {}", .0.reason, .0.message)]
     Blocked(Failure),
-    /// The custom resource changed since it was read: look again.
-    #[error("the object changed while it was worked on")]
+    /// The custom resource changed since it was read, or the lease may be another replica's by now:
+    /// look again.
+    #[error("the object, or the leader, changed while it was worked on")]
     Outrun,
 }
 

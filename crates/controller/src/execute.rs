@@ -14,8 +14,9 @@ use serde_json::Value;
 use crate::{
     apply::{self, ApplyError},
     client::{ApiError, Cause},
+    desired,
     error::Error,
-    desired, gather, hook_object,
+    gather, hook_object,
     release::Release,
     uninstall,
 };
@@ -88,8 +89,18 @@ impl Turn<'_> {
     async fn create_hook(&self, index: usize, attempt: i32) -> Result<Observation, Error> {
         let hook = self.hook(index);
         let body = hook_object::build(self.plan, index, attempt, hook, &self.release.namespace);
-        match self.release.tenant.create(&self.plan.object(index, attempt), &body).await {
-            Ok(object) => self.seen(hook, &object).await,
+        // What cannot be held back has no other fence.
+        if !hook_object::can_be_held(hook) && !self.release.ctx.lease.is_held() {
+            return Err(Error::Outrun);
+        }
+        let (tenant, object) = (&self.release.tenant, self.plan.object(index, attempt));
+        let made = match hook.kind() {
+            // What is applied later on has to be applied from the first: fields have owners.
+            HookKind::Crd => tenant.apply(&object, &body).await,
+            HookKind::Job | HookKind::Pod | HookKind::Other => tenant.create(&object, &body).await,
+        };
+        match made {
+            Ok(object) => self.made(index, &body, &object).await,
             Err(ApiError { cause: Cause::AlreadyExists, .. }) => self.look().await,
             // A CRD hook before it has brought the kind, which is served a moment later.
             Err(ApiError { what, cause: Cause::NotFound(message) }) if self.brings_kinds() => {
@@ -135,18 +146,47 @@ impl Turn<'_> {
         }
     }
 
+    /// The answer to the POST: webhooks may have changed what was sent.
+    async fn made(&self, index: usize, sent: &Value, answer: &Value) -> Result<Observation, Error> {
+        let (hook, object) = (self.hook(index), self.object(index));
+        let removed = hook_object::removed_annotations(sent, answer);
+        if removed.is_empty() {
+            return self.seen(hook, answer).await;
+        }
+        if matches!(hook.kind(), HookKind::Job | HookKind::Pod) {
+            // Nobody would know it again, and it never starts.
+            let uid = answer.pointer("/metadata/uid").and_then(Value::as_str).unwrap_or_default();
+            self.release.tenant.delete(&object, uid).await?;
+        }
+        let message = format!(
+            "{object} came back from its creation without what it was sent with: an admission webhook or \
+             policy of the cluster removes or changes annotation {}; have it leave the annotations \
+             releaselifecycle.dev/* alone",
+            removed.join(", ")
+        );
+        Ok(Observation::Refused(Failure::new("AnnotationsRemoved", message)))
+    }
+
     async fn start_hook(&self, index: usize, uid: &str) -> Result<Observation, Error> {
         let hook = self.hook(index);
-        let patch = hook_object::start_patch(hook.kind(), uid);
-        let error = match self.release.tenant.json_patch(&self.object(index), patch).await {
-            Ok(object) => return self.seen(hook, &object).await,
-            Err(error) => error,
-        };
-        // A replay is refused by its own tests; what else was refused is still held.
-        let seen = self.look().await?;
+        let (tenant, object) = (&self.release.tenant, self.object(index));
+        let patch = hook_object::start_patch(hook.kind(), uid, None);
+        if let Ok(object) = tenant.json_patch(&object, patch).await {
+            return self.seen(hook, &object).await;
+        }
+        // A replay is refused by its own tests, and so is what webhooks made of the object.
+        let Some(live) = tenant.get(&object).await? else { return self.look().await };
+        let seen = self.seen(hook, &live).await?;
         let held = matches!(&seen, Observation::Hook(Some(object))
             if object.uid == uid && object.gate == Gate::Held && !object.terminating);
-        if held { refused("StartRefused", error) } else { Ok(seen) }
+        if !held {
+            return Ok(seen);
+        }
+        let patch = hook_object::start_patch(hook.kind(), uid, Some(&live));
+        match tenant.json_patch(&object, patch).await {
+            Ok(object) => self.seen(hook, &object).await,
+            Err(error) => refused("StartRefused", error),
+        }
     }
 
     async fn stop_hook(&self, index: usize, uid: &str) -> Result<Observation, Error> {
@@ -222,11 +262,24 @@ impl Turn<'_> {
             Event::Delete => blocked_is_refused(self.purge().await),
             Event::Test => records.close_test(self.journal).await.map(|()| Observation::Executed),
             Event::Install | Event::Upgrade | Event::Rollback => {
+                self.prune_after_another_leader().await?;
                 match records.close(self.journal).await? {
                     Ok(()) => Ok(Observation::Executed),
                     Err(failure) => Ok(Observation::Refused(failure)),
                 }
             }
+        }
+    }
+
+    async fn prune_after_another_leader(&self) -> Result<(), Error> {
+        let operation = &self.journal.operation;
+        if operation.failure.is_some() || operation.leader == self.release.ctx.lease.epoch() {
+            return Ok(());
+        }
+        match apply::prune_again(self.release, self.plan).await {
+            // What may not be pruned was not pruned before either.
+            Ok(()) | Err(ApplyError::Refused(_)) => Ok(()),
+            Err(ApplyError::Error(error)) => Err(error),
         }
     }
 

@@ -1,9 +1,9 @@
 //! Sees what [`decide`](lifecycle::decide) asks for, by reads that no cache answers.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use lifecycle::{
-    decide::{Evidence, Gate, HookObservation, Observation, Query},
-    journal::{HookStep, Journal},
+    decide::{Cause, Evidence, Gate, HookObservation, Observation, Query},
+    journal::{HookCursor, HookStep, Journal},
     kstatus::{self, Readiness},
     plan::{HookKind, ObjectRef, Plan, PlannedHook},
 };
@@ -11,11 +11,16 @@ use serde_json::Value;
 
 use crate::{
     error::Error,
-    observe::{self, Culprit},
+    observe::{
+        self, event_objects, forms,
+        pods::{self, Culprit},
+    },
     release::Release,
     uninstall,
 };
 
+/// How often a hook is looked at in a namespace that this operator does not watch.
+const UNWATCHED: SignedDuration = SignedDuration::from_secs(2);
 /// A hook's log tail is at most this long in status.
 const LOG_BYTES: usize = 2048;
 
@@ -93,6 +98,11 @@ pub(crate) async fn seen(
     now: Timestamp,
 ) -> Result<HookObservation, Error> {
     let mut seen = observe::hook(plan, hook, object, &release.name, &release.namespace);
+    let watched = release.ctx.watched.as_ref();
+    if seen.verdict.is_none() && watched.is_some() && watched != hook.object.namespace.as_ref() {
+        let soon = now.saturating_add(UNWATCHED).unwrap_or(now);
+        seen.look_again_at = Some(seen.look_again_at.map_or(soon, |at| at.min(soon)));
+    }
     let cursor = journal.operation.hook.as_ref();
     let started = cursor
         .filter(|cursor| cursor.step != HookStep::Create && cursor.uid.as_ref() == Some(&seen.uid));
@@ -104,16 +114,70 @@ pub(crate) async fn seen(
         HookKind::Pod => vec![object.clone()],
         HookKind::Crd | HookKind::Other => return Ok(seen),
     };
+    let failed = pods::failed_container(&pods);
+    let cause = pods::cause(&pods, failed.as_ref());
     if seen.verdict.is_none() {
-        seen.waiting = observe::stuck(&pods).or(seen.waiting);
+        let known = pods::stuck(&pods)
+            .or_else(|| befallen(hook, &seen, cause.as_ref()))
+            .or(seen.waiting.take())
+            .or_else(|| pods::lingering(&pods));
+        seen.waiting = match known {
+            Some(known) => Some(known),
+            None => hindrance(release, hook, object, &pods, cursor, now, &mut seen).await?,
+        };
+        let idle = cause.as_ref().filter(|_| pods::none_active(&pods));
+        seen.waiting = (seen.waiting.take())
+            .or_else(|| idle.map(|cause| cause.message.clone()))
+            .or_else(|| forms::remark(object, seen.gate));
     }
     let fades = now >= cursor.deadline || observe::evidence_fades(object, now);
-    let culprit = observe::failed_container(&pods)
-        .or_else(|| if fades { observe::running_container(&pods) } else { None });
+    let culprit = failed.or_else(|| if fades { pods::running_container(&pods) } else { None });
     if let Some(culprit) = culprit {
         seen.evidence = evidence(release, hook, culprit).await;
     }
+    seen.evidence.cause = cause.map(|cause| {
+        // A Job outlives its Pods, and has reasons of its own.
+        let reason = cause.reason.filter(|_| hook.kind() == HookKind::Pod);
+        Box::new(Cause { reason, ..cause })
+    });
     Ok(seen)
+}
+
+/// Why a hook's Pod is being deleted, where that is known.
+fn befallen(hook: &PlannedHook, seen: &HookObservation, cause: Option<&Cause>) -> Option<String> {
+    let cause = cause.filter(|cause| cause.reason.is_some())?;
+    (hook.kind() == HookKind::Pod && seen.terminating).then(|| cause.message.clone())
+}
+
+/// What only Event objects say of a hook nothing of which runs. No watch reports them, so it says
+/// when to look again, too.
+async fn hindrance(
+    release: &Release<'_>,
+    hook: &PlannedHook,
+    object: &Value,
+    pods: &[Value],
+    cursor: &HookCursor,
+    now: Timestamp,
+    seen: &mut HookObservation,
+) -> Result<Option<String>, Error> {
+    let Some(subject) = event_objects::subject(object, pods) else { return Ok(None) };
+    let since = event_objects::idle_since(cursor.started_at, pods);
+    let mut known = None;
+    let mut again = event_objects::too_early(since, now);
+    if again.is_none() {
+        let namespace = hook.object.namespace.as_deref();
+        let events = match release.tenant.events(namespace, subject.uid()).await {
+            Ok(events) => events,
+            // A tenant that may not look at Event objects learns of its timeout.
+            Err(error) if error.is_forbidden() => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        known = event_objects::hindrance(&subject, &events);
+        again = event_objects::again(since, now, known.is_some());
+    }
+    let times = [seen.look_again_at, again].into_iter().flatten();
+    seen.look_again_at = times.filter(|at| *at > now).min();
+    Ok(known)
 }
 
 async fn pods_of(
@@ -149,7 +213,7 @@ async fn evidence(release: &Release<'_>, hook: &PlannedHook, culprit: Culprit) -
         namespace: hook.object.namespace.clone(),
         name: culprit.pod.clone(),
     };
-    let exit_code = culprit.exit_code;
+    let mut evidence = Evidence { exit_code: culprit.exit_code, ..Evidence::default() };
     let log = match lines {
         0 => Ok(String::new()),
         _ => release.tenant.log(&pod, &culprit.container, culprit.previous, lines).await,
@@ -158,10 +222,11 @@ async fn evidence(release: &Release<'_>, hook: &PlannedHook, culprit: Culprit) -
         Ok(text) => Some(tail(text)).filter(|log| !log.is_empty()),
         // Said, and tried again if the hook is looked at again.
         Err(error) => {
-            return Evidence { exit_code, log: Some(format!("(the log is lost: {error})")) };
+            evidence.log = Some(format!("(the log is lost: {error})"));
+            return evidence;
         }
     };
-    let evidence = Evidence { exit_code, log };
+    evidence.log = log;
     release.ctx.running.keep_evidence(release.uid(), culprit, evidence.clone());
     evidence
 }

@@ -16,7 +16,7 @@ use crate::metrics::Metrics;
 #[derive(Clone)]
 pub(crate) struct Health {
     pub(crate) metrics: Arc<Metrics>,
-    /// Whether the first list of ReleaseLifecycles has arrived.
+    /// Whether the first list of ReleaseLifecycles has arrived, or another replica leads.
     pub(crate) ready: Arc<AtomicBool>,
 }
 
@@ -37,6 +37,9 @@ async fn ready(State(health): State<Health>) -> (StatusCode, &'static str) {
     if health.ready.load(Ordering::Relaxed) {
         (StatusCode::OK, "ok\n")
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "the ReleaseLifecycles have not been listed yet\n")
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the ReleaseLifecycles have not been listed yet, nor is another replica leading\n",
+        )
     }
 }

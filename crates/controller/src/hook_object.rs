@@ -5,6 +5,8 @@ use helm::ownership::{MANAGED_BY, MANAGED_BY_LABEL};
 use lifecycle::plan::{HookKind, Plan, PlannedHook};
 use serde_json::{Map, Value, json};
 
+use crate::observe::forms;
+
 /// The object to POST for `attempt` of the hook at `index`: held back, marked, and otherwise as
 /// its source has it. It is never decoded into a type, which would drop newer fields.
 pub(crate) fn build(
@@ -65,14 +67,12 @@ pub(crate) fn build(
 
 /// Whether the operator can hold the hook's object back until its UID is journalled. Not a Job
 /// that its author or another controller starts, nor a Pod that no scheduler looks at.
-fn can_be_held(hook: &PlannedHook) -> bool {
+pub(crate) fn can_be_held(hook: &PlannedHook) -> bool {
     let manifest = &hook.manifest;
     match hook.kind() {
         HookKind::Job => {
             let suspended = manifest.pointer("/spec/suspend") == Some(&json!(true));
-            let managed = manifest.pointer("/spec/managedBy").is_some_and(|by| !by.is_null());
-            let queued = manifest.pointer("/metadata/labels/kueue.x-k8s.io~1queue-name").is_some();
-            !suspended && !managed && !queued
+            !suspended && !forms::is_started_by_others(manifest)
         }
         HookKind::Pod => {
             manifest.pointer("/spec/nodeName").and_then(Value::as_str).is_none_or(str::is_empty)
@@ -82,21 +82,44 @@ fn can_be_held(hook: &PlannedHook) -> bool {
 }
 
 /// The JSON patch that opens the gate: refused where the UID is another or the gate is open.
-pub(crate) fn start_patch(kind: HookKind, uid: &str) -> Value {
+/// `live` is the object as it is where that is known to be more than [`build`] made: admission
+/// webhooks may have given it a queue, another manager, or scheduling gates. A Job that somebody
+/// else starts by now stays suspended; without `live`, the patch is refused for it.
+pub(crate) fn start_patch(kind: HookKind, uid: &str, live: Option<&Value>) -> Value {
     let gate = "/metadata/annotations/releaselifecycle.dev~1gate";
+    let test = |path: &str, value: Value| json!({"op": "test", "path": path, "value": value});
     let mut patch = vec![
-        json!({"op": "test", "path": "/metadata/uid", "value": uid}),
-        json!({"op": "test", "path": gate, "value": names::HELD}),
+        test("/metadata/uid", json!(uid)),
+        test(gate, json!(names::HELD)),
         json!({"op": "replace", "path": gate, "value": names::OPEN}),
     ];
     if kind == HookKind::Pod {
-        let name = "/spec/schedulingGates/0/name";
-        patch.push(json!({"op": "test", "path": name, "value": names::SCHEDULING_GATE}));
-        patch.push(json!({"op": "remove", "path": "/spec/schedulingGates/0"}));
-    } else {
+        let gate = format!("/spec/schedulingGates/{}", live.and_then(forms::own_gate).unwrap_or(0));
+        patch.push(test(&format!("{gate}/name"), json!(names::SCHEDULING_GATE)));
+        patch.push(json!({"op": "remove", "path": gate}));
+        return Value::Array(patch);
+    }
+    // Where a webhook put it back. An `add` of nothing removes it, and is none the worse otherwise.
+    let ttl = "/spec/ttlSecondsAfterFinished";
+    patch.push(json!({"op": "add", "path": ttl, "value": null}));
+    if live.is_none() {
+        patch.extend(forms::STARTED_BY_OTHERS.map(|path| test(path, Value::Null)));
+    }
+    if !live.is_some_and(forms::is_started_by_others) {
         patch.push(json!({"op": "replace", "path": "/spec/suspend", "value": false}));
     }
     Value::Array(patch)
+}
+
+/// The annotations that `sent` had and `answer` lacks, without which the object is not known again.
+pub(crate) fn removed_annotations(sent: &Value, answer: &Value) -> Vec<&'static str> {
+    let of = |object: &Value, name: &str| {
+        object.pointer("/metadata/annotations")?.get(name)?.as_str().map(str::to_owned)
+    };
+    [names::RUN_ANNOTATION, names::OWNER_ANNOTATION, names::GATE_ANNOTATION]
+        .into_iter()
+        .filter(|name| of(sent, name) != of(answer, name))
+        .collect()
 }
 
 /// The JSON patch that ends a started Job for good. Suspending would not: a late start undoes it.
@@ -242,5 +265,59 @@ mod tests {
             assert!(annotations.get(names::GATE_ANNOTATION).is_none(), "{object}");
             assert!(object["spec"].get("schedulingGates").is_none(), "{object}");
         }
+    }
+
+    #[test]
+    fn a_job_of_the_clusters_own_controller_is_held() {
+        let job = built(json!({
+            "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "hook"},
+            "spec": {"managedBy": "kubernetes.io/job-controller"},
+        }));
+        assert_eq!(job["metadata"]["annotations"][names::GATE_ANNOTATION], "held");
+    }
+
+    fn touches(patch: &Value, field: &str) -> bool {
+        patch.as_array().unwrap().iter().any(|it| it["path"] == field && it["op"] != "test")
+    }
+
+    #[test]
+    fn a_job_that_a_webhook_queued_is_let_go_and_not_resumed() {
+        let suspend = "/spec/suspend";
+        let blind = start_patch(HookKind::Job, "u", None);
+        assert!(touches(&blind, suspend));
+        let absent = |path: &str| json!({"op": "test", "path": path, "value": null});
+        for path in ["/metadata/labels/kueue.x-k8s.io~1queue-name", "/spec/managedBy"] {
+            assert!(blind.as_array().unwrap().contains(&absent(path)), "{blind}");
+        }
+        let queued = json!({"metadata": {"labels": {"kueue.x-k8s.io/queue-name": "q"}}});
+        let managed = json!({"spec": {"managedBy": "example.com/x"}});
+        for live in [queued, managed] {
+            let patch = start_patch(HookKind::Job, "u", Some(&live));
+            assert!(!touches(&patch, suspend), "{patch}");
+            assert!(touches(&patch, "/metadata/annotations/releaselifecycle.dev~1gate"), "{patch}");
+        }
+        let own = json!({"spec": {"managedBy": "kubernetes.io/job-controller"}});
+        assert!(touches(&start_patch(HookKind::Job, "u", Some(&own)), suspend));
+    }
+
+    #[test]
+    fn the_gate_is_found_behind_those_of_webhooks() {
+        let gate = |index: usize| format!("/spec/schedulingGates/{index}");
+        assert!(touches(&start_patch(HookKind::Pod, "u", None), &gate(0)));
+        let live = json!({"spec": {"schedulingGates": [
+            {"name": "other"}, {"name": names::SCHEDULING_GATE}]}});
+        let patch = start_patch(HookKind::Pod, "u", Some(&live));
+        assert!(touches(&patch, &gate(1)) && !touches(&patch, &gate(0)), "{patch}");
+    }
+
+    #[test]
+    fn what_a_webhook_removed_is_told() {
+        let sent = json!({"metadata": {"annotations": {
+            names::RUN_ANNOTATION: "op/0/1", names::OWNER_ANNOTATION: "prod/shop"}}});
+        assert_eq!(removed_annotations(&sent, &sent), [""; 0]);
+        let answer = json!({"metadata": {"annotations": {names::OWNER_ANNOTATION: "prod/shop"}}});
+        assert_eq!(removed_annotations(&sent, &answer), [names::RUN_ANNOTATION]);
+        let both = [names::RUN_ANNOTATION, names::OWNER_ANNOTATION];
+        assert_eq!(removed_annotations(&sent, &json!({})), both);
     }
 }

@@ -15,6 +15,7 @@ mod health;
 mod hook_object;
 mod identity;
 mod kinds;
+mod lease;
 mod lost;
 mod metrics;
 mod observe;
@@ -29,9 +30,20 @@ mod tenant;
 mod uninstall;
 mod wishes;
 
+use std::process::ExitCode;
+
 use clap::Parser;
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    run::run(args::Args::parse()).await
+async fn main() -> anyhow::Result<ExitCode> {
+    let args = args::Args::parse();
+    run::init_log(&args)?;
+    Ok(match run::run(args).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // In the log, where the last words of a process are looked for.
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    })
 }

@@ -25,6 +25,7 @@ pub(crate) struct Metrics {
     operation_seconds: Histogram,
     api_writes: Family<Labels, Counter>,
     pub(crate) reconciling: Gauge,
+    pub(crate) leader: Gauge,
 }
 
 impl Metrics {
@@ -39,6 +40,7 @@ impl Metrics {
             operation_seconds: seconds(),
             api_writes: Family::default(),
             reconciling: Gauge::default(),
+            leader: Gauge::default(),
         };
         let registry = metrics.registry.sub_registry_with_prefix("releaselifecycle");
         registry.register(
@@ -71,6 +73,11 @@ impl Metrics {
             "reconciling",
             "Releases being worked on now",
             metrics.reconciling.clone(),
+        );
+        registry.register(
+            "leader",
+            "1 for the replica that acts, 0 for one that stands by",
+            metrics.leader.clone(),
         );
         metrics
     }

@@ -112,8 +112,7 @@ async fn material(
             let stored = stored.ok_or_else(|| records::no_target(&release.name, target))?;
             let mut desired = desired::of_record(release, &stored)?;
             if release.object.rollback_hooks_from() == HooksFrom::Current {
-                let deployed =
-                    |stored: &&Stored| stored.release.info.status == Status::Deployed;
+                let deployed = |stored: &&Stored| stored.release.info.status == Status::Deployed;
                 let current = history.iter().find(deployed).or(latest);
                 desired.hooks = match current {
                     Some(stored) => desired::of_record(release, stored)?.hooks,
@@ -128,7 +127,8 @@ async fn material(
             let mut desired = of_latest()?;
             let latest = std::mem::take(&mut desired.objects);
             let kept = kept(release, &latest);
-            let all = latest.into_iter().map(|object| object.object).chain(earlier_objects(history));
+            let all =
+                latest.into_iter().map(|object| object.object).chain(earlier_objects(history));
             let going = all.filter(|object| !kept.iter().any(|kept| kept.is_same_object(object)));
             Material { desired, prune: in_uninstall_order(going), digest: None }
         }
@@ -370,7 +370,10 @@ mod tests {
             exclude: Some(exclude),
         };
         let selected = |filters: &[TestFilter]| {
-            ["a", "b", "c"].into_iter().filter(|name| is_selected(filters, name)).collect::<String>()
+            ["a", "b", "c"]
+                .into_iter()
+                .filter(|name| is_selected(filters, name))
+                .collect::<String>()
         };
         assert_eq!(selected(&[]), "abc");
         assert_eq!(selected(&[filter("a", false), filter("c", false)]), "ac");

@@ -63,7 +63,9 @@ impl Stored {
             }
         };
         let operation = match state {
-            RecordState::Uninstalling => self.plan_of(Event::Delete).map(|(plan, _)| plan.operation),
+            RecordState::Uninstalling => {
+                self.plan_of(Event::Delete).map(|(plan, _)| plan.operation)
+            }
             _ => plan.map(|plan| plan.operation.clone()),
         };
         Record {

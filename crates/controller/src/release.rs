@@ -138,9 +138,8 @@ impl<'a> Release<'a> {
         status.last_attempt = None;
         status.set_handled(handled);
         let tests = status.conditions.iter().find(|it| it.type_ == conditions::TEST_SUCCESS);
-        let failed = tests.filter(|it| {
-            fails && it.status == "False" && status.tested_revision == Some(revision)
-        });
+        let failed = tests
+            .filter(|it| fails && it.status == "False" && status.tested_revision == Some(revision));
         let wanted = match failed {
             Some(failed) => conditions::tests_failed(&failed.message),
             None => conditions::in_sync(revision, pin),

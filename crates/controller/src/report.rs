@@ -114,8 +114,9 @@ fn notes(before: Option<&Journal>, after: &Journal) -> Vec<Note> {
             HookPhase::Succeeded => (false, "HookSucceeded", text),
             HookPhase::Failed => {
                 let why = hook.message.as_deref().unwrap_or_default();
-                let code =
-                    hook.exit_code.map_or(String::new(), |code| format!(", exit code {code}"));
+                // Most messages name the container and its code.
+                let code = hook.exit_code.filter(|_| !why.contains("exit code"));
+                let code = code.map_or(String::new(), |code| format!(", exit code {code}"));
                 let reason = hook.reason.as_deref().unwrap_or_default();
                 (true, "HookFailed", format!("{text}: {reason}: {why}{code}"))
             }
@@ -166,10 +167,9 @@ fn count(metrics: &Metrics, before: Option<&Journal>, after: &Journal) {
         let outcome = match hook.phase {
             HookPhase::Succeeded => "succeeded",
             HookPhase::Failed => "failed",
-            HookPhase::Pending
-            | HookPhase::Running
-            | HookPhase::Skipped
-            | HookPhase::Unknown => continue,
+            HookPhase::Pending | HookPhase::Running | HookPhase::Skipped | HookPhase::Unknown => {
+                continue;
+            }
         };
         metrics.hook_ended(event, outcome, seconds(hook.started_at, hook.completed_at));
     }

@@ -38,6 +38,7 @@ use crate::{
     context::{Context, Tenancy},
     health::{self, Health},
     identity::Clients,
+    lease::{Candidacy, Election, ElectionError, Lease},
     metrics::Metrics,
     reconcile::{Guarded, on_error, reconcile},
     report::Reporter,
@@ -51,16 +52,23 @@ const WATCH_TIMEOUT: u32 = 60;
 const GRACE: Duration = Duration::from_secs(10);
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
-    init_log(&args)?;
     let shutdown = CancellationToken::new();
     tokio::spawn(cancel_on_signal(shutdown.clone()));
 
-    let clients = Clients::new(config(&args).await?).context("make a client")?;
+    let config = config(&args).await?;
+    let candidacy = (!args.no_leader_election).then(|| Candidacy::new(&args, &config));
+    let clients = Clients::new(config).context("make a client")?;
     let operator = clients.operator().clone();
     let metrics = Arc::new(Metrics::new());
     let (reporter, sender) = Reporter::new(operator.clone());
     tokio::spawn(sender);
-    let ctx = Arc::new(Context::new(clients, Arc::clone(&metrics), reporter, tenancy(&args)));
+    let lease = Arc::new(candidacy.as_ref().map_or_else(Lease::always, |_| Lease::new()));
+    let mut election = candidacy.map(|candidacy| {
+        Election::new(operator.clone(), candidacy, Arc::clone(&metrics), Arc::clone(&lease))
+    });
+    metrics.leader.set(i64::from(lease.is_held()));
+    let watched = args.namespace.clone();
+    let ctx = Context::new(clients, Arc::clone(&metrics), reporter, tenancy(&args), lease, watched);
 
     let ready = Arc::new(AtomicBool::new(false));
     let listener = TcpListener::bind(args.listen)
@@ -73,12 +81,48 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         stop.cancelled().await;
     }));
 
-    tokio::select! {
-        () = control(&args, operator, ctx, Arc::clone(&ready), shutdown.clone()) => {}
-        () = overdue(&shutdown, &ready) => {}
+    let led = lead(&args, operator, Arc::new(ctx), &ready, &shutdown, election.as_mut()).await;
+    // After the reconciliations have ended.
+    if led.is_ok()
+        && let Some(election) = &mut election
+    {
+        election.release().await;
     }
+    led?;
     tracing::info!("stopped; running hooks go on and will be found again");
     Ok(())
+}
+
+/// Stands by until this process leads, and then leads until it is told to end or has lost the lease,
+/// which cuts the reconciliations short.
+async fn lead(
+    args: &Args,
+    operator: Client,
+    ctx: Arc<Context>,
+    ready: &Arc<AtomicBool>,
+    shutdown: &CancellationToken,
+    mut election: Option<&mut Election>,
+) -> Result<(), ElectionError> {
+    if let Some(election) = election.as_deref_mut() {
+        // A replica that stands by is all that it should be: a rolling update waits for it.
+        let standing_by = || ready.store(true, Relaxed);
+        tokio::select! {
+            acquired = election.acquire(standing_by) => acquired?,
+            () = shutdown.cancelled() => return Ok(()),
+        }
+        ready.store(false, Relaxed);
+    }
+    let lost = async {
+        match election {
+            Some(election) => election.keep().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = control(args, operator, ctx, Arc::clone(ready), shutdown.clone()) => Ok(()),
+        () = overdue(shutdown, ready) => Ok(()),
+        error = lost => Err(error),
+    }
 }
 
 /// The end of the time that the reconciliations under way are given after SIGTERM. To cut them short
@@ -222,7 +266,7 @@ async fn config(args: &Args) -> anyhow::Result<Config> {
     Ok(config)
 }
 
-fn init_log(args: &Args) -> anyhow::Result<()> {
+pub(crate) fn init_log(args: &Args) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&args.log)
         .with_context(|| format!("read the log filter {:?} (--log)", args.log))?;
     let builder = tracing_subscriber::fmt()

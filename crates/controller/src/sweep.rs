@@ -7,7 +7,7 @@ use api::names;
 use lifecycle::plan::ObjectRef;
 use serde_json::Value;
 
-use crate::{client::ApiError, reconcile::key, release::Release};
+use crate::{client::ApiError, observe, reconcile::key, release::Release};
 
 /// Held hook objects that a watch has shown, by the key of their custom resource. Anybody can make
 /// an object that looks like one: they are looked at again before anything is done.
@@ -90,6 +90,7 @@ async fn sweep_one(release: &Release<'_>, held: &HeldObject) -> Result<Swept, Ap
     let annotation = |name: &str| text("/metadata/annotations", name);
     if text("/metadata/labels", names::UID_LABEL) != Some(release.uid())
         || annotation(names::GATE_ANNOTATION) != Some(names::HELD)
+        || observe::has_ended(&live)
     {
         return Ok(Swept::Forget);
     }

@@ -65,6 +65,31 @@ impl<'a> Tenant<'a> {
         }
     }
 
+    /// The Event objects about the object of this UID.
+    pub(crate) async fn events(
+        &self,
+        namespace: Option<&str>,
+        uid: &str,
+    ) -> Result<Vec<Value>, ApiError> {
+        /// One for each thing that is told, since what repeats is counted up.
+        const LIMIT: u32 = 200;
+        let like = ObjectRef {
+            api_version: "v1".to_owned(),
+            kind: "Event".to_owned(),
+            namespace: namespace.map(str::to_owned),
+            name: String::new(),
+        };
+        let about = format!("involvedObject.uid={uid}");
+        let params = ListParams::default().fields(&about).limit(LIMIT);
+        let request = self.request(&like).await?.list(&params);
+        let verb = format!("list those with {about} beside");
+        let mut list: Value = self.send(Access::Read, &like, &verb, request).await?;
+        match list["items"].take() {
+            Value::Array(items) => Ok(items),
+            _ => Ok(Vec::new()),
+        }
+    }
+
     /// POST; unknown fields are refused, as Helm does and as [`Self::apply`].
     pub(crate) async fn create(&self, object: &ObjectRef, body: &Value) -> Result<Value, ApiError> {
         let params =

@@ -80,11 +80,7 @@ pub enum SecretError {
 /// The Secret of `release`, ready for a POST: `newSecretsObject`. The user's labels
 /// ([`Release::labels`]) go beside Helm's own, which win. The caller adds annotations, and a
 /// `resourceVersion` for an update. Fails with [`SecretError::TooLarge`] only.
-pub fn to_secret(
-    release: &Release,
-    written: Written,
-    plans: &Plans,
-) -> Result<Value, SecretError> {
+pub fn to_secret(release: &Release, written: Written, plans: &Plans) -> Result<Value, SecretError> {
     let name = release.secret_name();
     let encoded = record::encode(release);
     let plan_size: usize = plans.values().map(Vec::len).sum();

@@ -17,11 +17,13 @@ use crate::{
 };
 
 pub use cleanup::{CleanUp, CleanUpAction};
-pub use hook::{Evidence, Gate, HookObservation, Verdict};
+pub use hook::{Cause, Evidence, Gate, HookObservation, Verdict};
 pub use wishes::{Deletion, OnTimeout, Wishes};
 
 /// How often what no watch reports is looked at again.
 const POLL: SignedDuration = SignedDuration::from_secs(1);
+/// How often that is looked at once it takes longer than it should.
+const POLL_STALLED: SignedDuration = SignedDuration::from_secs(5);
 /// How often what a watch reports is looked at all the same: an event may be lost.
 const POLL_WATCHED: SignedDuration = SignedDuration::from_mins(1);
 
@@ -263,9 +265,7 @@ impl<'a> Turn<'a> {
             Phase::PreHooks | Phase::PostHooks => match &journal.operation.hook {
                 Some(cursor) => hook::step(self, cursor, observation),
                 // Only an edited status lacks the cursor.
-                None => {
-                    self.fail(Failure::new("JournalLost", "status.operation.hook is missing"))
-                }
+                None => self.fail(Failure::new("JournalLost", "status.operation.hook is missing")),
             },
             Phase::PreCleanup | Phase::PostCleanup => match observation {
                 Observation::Executed | Observation::Refused(_) => self.after_cleanup(),
@@ -398,7 +398,10 @@ impl<'a> Turn<'a> {
                     journal.operation.skip.get_or_insert(why);
                     return self.with(&journal).enter(Phase::PostHooks);
                 }
-                Step::stall(journal, self.now, Failure::new("DeletionTimeout", text))
+                let failure = Failure::new("DeletionTimeout", text);
+                // No watch reports what goes in the end.
+                let wake_at = Some(after(self.now, POLL_STALLED));
+                Step { wake_at, ..Step::stall(journal, self.now, failure) }
             }
             Observation::Remaining { waiting, .. } => {
                 let wake_at = self.deletion_deadline().min(after(self.now, POLL));
@@ -433,10 +436,8 @@ impl<'a> Turn<'a> {
         operation.phase = phase;
         operation.hook = None;
         operation.deadline = None;
-        let starts = matches!(
-            phase,
-            Phase::PreHooks | Phase::Applying | Phase::Ready | Phase::PostHooks
-        );
+        let starts =
+            matches!(phase, Phase::PreHooks | Phase::Applying | Phase::Ready | Phase::PostHooks);
         if starts && operation.cancel.is_some() && operation.failure.is_none() {
             operation.phase = from;
             return self.with(&journal).cancelled();

@@ -224,9 +224,8 @@ pub fn next(situation: &Situation<'_>) -> Next {
 /// The operation that leads to what is desired. A first install that failed is tried again as an
 /// install, and so is what was being uninstalled.
 fn begin(situation: &Situation<'_>, revision: i32) -> Next {
-    let deployed = |record: &Record| {
-        matches!(record.state, RecordState::Deployed | RecordState::Superseded)
-    };
+    let deployed =
+        |record: &Record| matches!(record.state, RecordState::Deployed | RecordState::Superseded);
     let event = match situation.pin {
         Some(_) => Event::Rollback,
         None if situation.records.iter().any(deployed) => Event::Upgrade,
@@ -296,11 +295,7 @@ mod tests {
     }
 
     /// What is next, from a situation that `change` has changed.
-    fn check<'a>(
-        records: &'a [Record],
-        change: impl FnOnce(&mut Situation<'a>),
-        expect: &Next,
-    ) {
+    fn check<'a>(records: &'a [Record], change: impl FnOnce(&mut Situation<'a>), expect: &Next) {
         let mut situation = Situation {
             operation: None,
             gave_up: false,
@@ -394,11 +389,7 @@ mod tests {
         check(&failed, |it| it.test_due = true, &Next::GivenUp);
         // As `helm test`, which asks for no state.
         let test = Requests { test: asked(), ..Requests::default() };
-        check(
-            &failed,
-            |it| (it.gave_up, it.requests) = (true, &test),
-            &begin(Event::Test, 2),
-        );
+        check(&failed, |it| (it.gave_up, it.requests) = (true, &test), &begin(Event::Test, 2));
     }
 
     #[test]
@@ -411,11 +402,7 @@ mod tests {
         }
         let running = operation(Event::Upgrade, 2, false, false);
         let pending = [record(2, Pending, false)];
-        check(
-            &pending,
-            |it| (it.deletion, it.operation) = (delete, Some(&running)),
-            &Next::Resume,
-        );
+        check(&pending, |it| (it.deletion, it.operation) = (delete, Some(&running)), &Next::Resume);
         let going = [record(2, Uninstalling, false)];
         check(&going, |it| it.deletion = delete, &Next::JournalLost { revision: 2 });
         let ended = operation(Event::Delete, 2, true, false);

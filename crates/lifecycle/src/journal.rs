@@ -56,6 +56,10 @@ pub struct Operation {
     /// The revision that a rollback goes back to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<i32>,
+    /// The leader under which the operation began, by the `leaseTransitions` of the operator's
+    /// Lease.
+    #[serde(default)]
+    pub leader: i32,
     /// The digest of what the operation was asked for; another one is a newer spec.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub config_digest: String,
@@ -296,6 +300,7 @@ impl Journal {
                 revision,
                 generation,
                 target,
+                leader: 0,
                 config_digest,
                 plan_digest: None,
                 phase: Phase::Recording,

@@ -121,8 +121,7 @@ mod tests {
         let check = |traces: &[Trace], phase: Phase, at: Option<usize>, hooks: [HookPhase; 3]| {
             let now = Timestamp::UNIX_EPOCH;
             let requests = Requests::default();
-            let journal =
-                rebuild(&plan(), "d".to_owned(), String::new(), 1, traces, requests, now);
+            let journal = rebuild(&plan(), "d".to_owned(), String::new(), 1, traces, requests, now);
             assert_eq!(journal.operation.phase, phase, "{traces:?}");
             let cursor = journal.operation.hook.as_ref().map(|cursor| cursor.index);
             assert_eq!(cursor, at, "{traces:?}");

@@ -218,13 +218,20 @@ async fn serve(
         }
         Fault::StopAt { pid, when, for_, .. } => {
             if when == When::Before {
-                pause(pid, for_, &hit).await;
+                drop(pause(pid, for_, &hit).await);
+                return Ok(send(request, entry).await);
             }
             let answer = send(request, entry).await;
-            if when == When::After {
-                pause(pid, for_, &hit).await;
-            }
-            Ok(answer)
+            let stopped = pause(pid, for_, &hit).await;
+            // Only when the answer is there: a process that wakes finds it.
+            Ok(answer.map(|body| {
+                let stopped = stopped;
+                body.map_frame(move |frame| {
+                    let _stopped = &stopped;
+                    frame
+                })
+                .boxed()
+            }))
         }
         Fault::DelayAll(delay) => {
             tokio::time::sleep(delay).await;

@@ -22,6 +22,9 @@ pub(crate) enum Strike {
     /// The controller is stopped at the n-th request, another one brings the operation to its end,
     /// and then the first wakes and goes on.
     Late(When),
+    /// As [`Strike::Late`], but the other one is a replica of its own, which stands by and takes
+    /// over when the lease has expired; the first ends by itself when it wakes.
+    Deposed(When),
     /// The controller lives on with this fault, which has n in it.
     Fault(fn(usize) -> Fault),
 }
@@ -70,7 +73,7 @@ impl Run {
     /// Runs the operation to its end. `struck` becomes the request at which the fault took effect.
     async fn strike(&self, struck: &mut Option<String>) -> Result<()> {
         let Self { point, namespace, proxied } = self;
-        let mut controller = self.begin().await?;
+        let (mut controller, mut standby) = self.begin().await?;
         if let Strike::Fault(_) = point.strike {
             self.until_ready(point.scenario, &controller).await?;
             let hits = proxied.proxy.hits();
@@ -87,12 +90,18 @@ impl Run {
             return verdict::until_none_is_held(namespace).await;
         }
         let second;
-        if let Strike::Late(_) = point.strike {
-            second = namespace.controller()?;
+        if let Strike::Late(_) | Strike::Deposed(_) = point.strike {
+            let deposed = standby.is_some();
+            second = standby.take().map_or_else(|| namespace.controller(), Ok)?;
             self.until_ready(point.scenario, &second).await?;
             proxied.proxy.resume();
             self.until_answered().await?;
-            controller.terminate()?;
+            if deposed {
+                let status = controller.end()?;
+                ensure!(status.code() == Some(1), "the deposed controller ended with {status}");
+            } else {
+                controller.terminate()?;
+            }
         } else {
             controller.wait()?;
             proxied.proxy.reset();
@@ -104,27 +113,37 @@ impl Run {
         settled
     }
 
-    /// Up to where the operation that is struck begins.
-    async fn begin(&self) -> Result<Controller> {
+    /// Up to where the operation that is struck begins: its controller, and the one that stands by.
+    async fn begin(&self) -> Result<(Controller, Option<Controller>)> {
         Scenario::Install.ask(&self.namespace).await?;
-        let controller = self.proxied.controller()?;
+        let deposed = matches!(self.point.strike, Strike::Deposed(_));
+        let controller =
+            if deposed { self.proxied.replica("first")? } else { self.proxied.controller()? };
         if self.point.scenario == Scenario::Upgrade {
             self.until_ready(Scenario::Install, &controller).await?;
             // Its last request.
             self.namespace.wait_event(Scenario::Install.last_event()).await?;
         }
+        let mut standby = None;
+        if deposed {
+            let replica = self.namespace.replica("standby")?;
+            replica.wait_standing_by()?;
+            standby = Some(replica);
+        }
         self.proxied.proxy.arm(self.fault(&controller))?;
         if self.point.scenario == Scenario::Upgrade {
             Scenario::Upgrade.ask(&self.namespace).await?;
         }
-        Ok(controller)
+        Ok((controller, standby))
     }
 
     fn fault(&self, controller: &Controller) -> Fault {
         let (n, pid) = (self.point.n, controller.pid());
         match self.point.strike {
             Strike::Kill(when) => Fault::KillAt { n, pid, when },
-            Strike::Late(when) => Fault::StopAt { n, pid, when, for_: PATIENCE * 2 },
+            Strike::Late(when) | Strike::Deposed(when) => {
+                Fault::StopAt { n, pid, when, for_: PATIENCE * 2 }
+            }
             Strike::Fault(fault) => fault(n),
         }
     }

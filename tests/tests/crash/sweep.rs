@@ -61,6 +61,16 @@ fn sweeps() -> Vec<Sweep> {
         strike: Strike::Late(when),
         points: Points::Until { first, step: 8 },
     };
+    let deposed = |prefix, when, first| Sweep {
+        title: match when {
+            When::Before => "deposed before request n, which comes late; then it wakes and ends",
+            When::After => "deposed after request n; then it wakes and ends",
+        },
+        prefix,
+        scenario: Upgrade,
+        strike: Strike::Deposed(when),
+        points: Points::Until { first, step: 12 },
+    };
     let fault = |title, prefix, fault, each| Sweep {
         title,
         prefix,
@@ -76,6 +86,8 @@ fn sweeps() -> Vec<Sweep> {
         kill("install-after", Install, When::After, 2, 3),
         late("late-before", When::Before, 3),
         late("late-after", When::After, 7),
+        deposed("deposed-before", When::Before, 4),
+        deposed("deposed-after", When::After, 10),
         fault("every n-th answer lost", "lost", |every| Fault::LoseAnswer { every }, EVERY),
         fault(
             "every n-th POST sent twice",

@@ -6,4 +6,5 @@ mod examples;
 mod helm;
 mod hooks;
 mod lifecycle;
+mod replicas;
 mod status;

@@ -136,4 +136,3 @@ pub(super) fn note_runs(hooks: &mut [Hook], journal: &Journal) {
         }
     }
 }
-

@@ -122,7 +122,8 @@ impl Records<'_> {
     pub(crate) async fn close_test(self, journal: &Journal) -> Result<(), Error> {
         let operation = &journal.operation;
         let Some(mut stored) = self.get(operation.revision).await? else { return Ok(()) };
-        let ours = stored.plan_of(Event::Test).is_some_and(|(plan, _)| plan.operation == operation.id);
+        let ours =
+            stored.plan_of(Event::Test).is_some_and(|(plan, _)| plan.operation == operation.id);
         if !ours {
             return Ok(());
         }
@@ -148,7 +149,9 @@ impl Records<'_> {
             .iter()
             .map(|secret| (text(secret, "/metadata/name"), text(secret, "/metadata/uid")))
             .collect();
-        secrets.sort_by_key(|(name, _)| (*name == last, record::parse_secret_name(name).map(|it| it.1)));
+        secrets.sort_by_key(|(name, _)| {
+            (*name == last, record::parse_secret_name(name).map(|it| it.1))
+        });
         for (name, uid) in secrets {
             let object = ObjectRef { name, ..self.reference(revision) };
             self.tenant.delete(&object, &uid).await?;

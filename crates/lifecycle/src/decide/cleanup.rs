@@ -32,9 +32,8 @@ pub enum CleanUpAction {
 pub(super) fn items(plan: &Plan, journal: &Journal, event: Option<HookEvent>) -> Vec<CleanUp> {
     let ended = |phase: HookPhase| {
         let all = event.into_iter().flat_map(|event| plan.hooks_of(event));
-        let is_it = move |index: &usize| {
-            journal.hooks.get(*index).is_some_and(|hook| hook.phase == phase)
-        };
+        let is_it =
+            move |index: &usize| journal.hooks.get(*index).is_some_and(|hook| hook.phase == phase);
         all.filter(is_it).collect::<Vec<_>>()
     };
     let failed = ended(HookPhase::Failed);

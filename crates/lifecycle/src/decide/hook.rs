@@ -9,9 +9,7 @@ use super::{
 use crate::{
     event::Event,
     hooks::DeletePolicy,
-    journal::{
-        Failure, HookCursor, HookPhase, HookStatus, HookStep, Journal, Operation, Phase,
-    },
+    journal::{Failure, HookCursor, HookPhase, HookStatus, HookStep, Journal, Operation, Phase},
     plan::{HookKind, ObjectRef, Plan, PlannedHook, parse_run_id},
 };
 
@@ -72,6 +70,17 @@ pub struct Evidence {
     pub exit_code: Option<i32>,
     /// The last lines it wrote.
     pub log: Option<String>,
+    /// Why its Pods failed.
+    pub cause: Option<Box<Cause>>,
+}
+
+/// Why a hook's Pods failed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Cause {
+    /// What befell the Pod from outside, such as `Evicted`; `None` where a container failed.
+    pub reason: Option<String>,
+    /// Such as `pod x container main ended with exit code 3`.
+    pub message: String,
 }
 
 /// Where the hook begins, or goes on after it has failed. Where nobody can tell whether it has run,
@@ -250,8 +259,7 @@ impl HookTurn<'_> {
     fn run(&self, object: Option<&HookObservation>) -> Step {
         let index = self.cursor.index;
         let Some(object) = object else {
-            let message = format!("{} was deleted before it had ended", self.object());
-            return self.conclude(Err(Failure::new("Vanished", message)), &Evidence::default());
+            return self.conclude(Err(self.vanished()), &Evidence::default());
         };
         if let Some(step) = self.verdict(object) {
             return step;
@@ -263,7 +271,8 @@ impl HookTurn<'_> {
         match object.gate {
             Gate::Held if object.terminating && overdue => {
                 let what = object.waiting.as_deref().unwrap_or("it is being deleted");
-                let message = format!("{} was deleted before it had started: {what}", self.object());
+                let message =
+                    format!("{} was deleted before it had started: {what}", self.object());
                 self.conclude(Err(Failure::new("Vanished", message)), &object.evidence)
             }
             Gate::Held if object.terminating => self.wait(object.waiting.clone(), false),
@@ -280,7 +289,9 @@ impl HookTurn<'_> {
             {
                 let mut step = self.again(HookStep::Stop, Effect::StopHook { hook: index, uid });
                 note(&mut step.journal, index, &object.evidence);
-                if let Some(status) = step.journal.hooks.get_mut(index) {
+                if let Some(status) = step.journal.hooks.get_mut(index)
+                    && object.waiting.is_some()
+                {
                     // Once it is stopped, nobody can tell any more.
                     status.message.clone_from(&object.waiting);
                 }
@@ -322,7 +333,7 @@ impl HookTurn<'_> {
     fn stopped(&self, how: &str) -> Failure {
         let name = self.object();
         let why = self.status().and_then(|status| status.message.as_deref());
-        let waited = why.map_or(String::new(), |why| format!("; it waited for {why}"));
+        let waited = why.map_or(String::new(), |why| format!("; last seen: {why}"));
         let operation = self.operation();
         let order = operation.cancel.as_ref().map(|cancel| &cancel.failure);
         match order.or(operation.skip.as_ref()) {
@@ -409,8 +420,7 @@ impl HookTurn<'_> {
         let requests = &self.turn.wishes.requests;
         if requests.retry != journal.handled.retry {
             journal.handled.retry.clone_from(&requests.retry);
-            journal.operation.hook =
-                Some(HookCursor { not_before: None, ..self.cursor.clone() });
+            journal.operation.hook = Some(HookCursor { not_before: None, ..self.cursor.clone() });
             return Step::go(journal, None);
         }
         let failure = self.status().and_then(|status| status.message.as_deref());
@@ -426,10 +436,25 @@ impl HookTurn<'_> {
         match object.verdict.as_ref()? {
             Verdict::Succeeded => Some(self.conclude(Ok(()), &object.evidence)),
             Verdict::Failed { reason, message } => {
-                let failure = Failure::new(reason, message);
-                Some(self.conclude(Err(failure), &object.evidence))
+                // What a Pod says of itself is in its own message.
+                let noted = self.status().and_then(|status| status.message.as_ref());
+                let why = object.evidence.cause.as_ref().map(|cause| &cause.message).or(noted);
+                let why = why.filter(|_| self.hook.kind() == HookKind::Job);
+                let parts: Vec<_> = [Some(message), why].into_iter().flatten().collect();
+                let parts = parts.iter().filter(|part| !part.is_empty());
+                let message = parts.map(|part| part.as_str()).collect::<Vec<_>>().join("; ");
+                Some(self.conclude(Err(Failure::new(reason, message)), &object.evidence))
             }
         }
+    }
+
+    /// What was known of the object last may tell why it is gone.
+    fn vanished(&self) -> Failure {
+        let noted = self.status();
+        let reason = noted.and_then(|status| status.reason.as_deref()).unwrap_or("Vanished");
+        let why = noted.and_then(|status| status.message.as_ref());
+        let why = why.map_or(String::new(), |why| format!("; last seen: {why}"));
+        Failure::new(reason, format!("{} was deleted before it had ended{why}", self.object()))
     }
 
     /// The hook has ended: its outcome, and the intent of what comes next, in one journal.
@@ -444,6 +469,7 @@ impl HookTurn<'_> {
                     status.completed_at = Some(self.now());
                     // What earlier attempts of its containers left is no evidence of a success.
                     status.exit_code = None;
+                    status.reason = None;
                     status.message = None;
                     status.log = None;
                 }
@@ -575,6 +601,10 @@ fn backoff(attempt: i32) -> SignedDuration {
 fn note(journal: &mut Journal, index: usize, evidence: &Evidence) {
     if let Some(status) = journal.hooks.get_mut(index) {
         status.exit_code = evidence.exit_code.or(status.exit_code);
+        if let Some(cause) = &evidence.cause {
+            status.reason.clone_from(&cause.reason);
+            status.message = Some(cause.message.clone());
+        }
         status.log = evidence.log.clone().or_else(|| status.log.take());
     }
 }

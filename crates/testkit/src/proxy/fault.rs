@@ -83,6 +83,8 @@ pub enum Counted {
     Writes,
     /// POSTs that store something.
     Creates,
+    /// Those with this method, such as `GET`, whose path ends so, whatever the query.
+    Of(&'static str, &'static str),
     /// All.
     All,
 }
@@ -93,6 +95,10 @@ impl Counted {
             Self::NonWatch => !request.is_watch(),
             Self::Writes => request.is_write(),
             Self::Creates => request.is_write() && request.method == Method::POST,
+            Self::Of(method, end) => {
+                let path = request.path.split_once('?').map_or(&*request.path, |(path, _)| path);
+                request.method == method && path.ends_with(end)
+            }
             Self::All => true,
         }
     }
@@ -221,20 +227,23 @@ pub(super) fn kill(pid: u32) -> bool {
     signal(pid, Signal::KILL)
 }
 
-/// Keeps the process stopped for this long or until it is resumed, if there is such a process.
-pub(super) async fn pause(pid: u32, for_: Duration, hit: &Hit) {
-    if signal(pid, Signal::STOP) {
-        let _stopped = Stopped(pid);
-        hit.fired();
-        tokio::select! {
-            () = tokio::time::sleep(for_) => {}
-            () = hit.resumed() => {}
-        }
+/// Stops the process and waits for this long or until it is resumed, if there is such a process.
+pub(super) async fn pause(pid: u32, for_: Duration, hit: &Hit) -> Option<Stopped> {
+    if !signal(pid, Signal::STOP) {
+        return None;
     }
+    let stopped = Stopped(pid);
+    hit.fired();
+    tokio::select! {
+        () = tokio::time::sleep(for_) => {}
+        () = hit.resumed() => {}
+    }
+    Some(stopped)
 }
 
 /// Continues the process when dropped: a test that fails leaves none behind that is stopped.
-struct Stopped(u32);
+#[derive(Debug)]
+pub(super) struct Stopped(u32);
 
 impl Drop for Stopped {
     fn drop(&mut self) {

@@ -280,6 +280,12 @@ async fn loses_answers_and_repeats_posts() {
     assert_eq!(stub.send(Method::PUT, "/a", "x").await, None);
     assert_eq!(stub.forwarded(), ["GET /a", "PUT /a"]);
 
+    stub.proxy.arm_counting(Fault::LoseAnswer { every: 1 }, Counted::Of("GET", "/b")).unwrap();
+    assert!(stub.send(Method::GET, "/a?x=/b", "").await.is_some());
+    assert!(stub.send(Method::PUT, "/b", "x").await.is_some());
+    assert_eq!(stub.send(Method::GET, "/b?x=y", "").await, None);
+    stub.forwarded();
+
     stub.proxy.arm(Fault::Duplicate { every: 1 }).unwrap();
     stub.send(Method::PATCH, "/a", "x").await.unwrap();
     let review = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";

@@ -50,6 +50,8 @@ impl Controller {
         };
         let child = command
             .args(["--listen", "127.0.0.1:0"])
+            // As a container that is restarted in its Pod, the second one goes on at once.
+            .args(["--identity", "demo"])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(file)

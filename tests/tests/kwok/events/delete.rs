@@ -82,9 +82,9 @@ async fn a_failed_pre_delete_hook_blocks_until_it_is_skipped() -> Result<()> {
     namespace.annotate("shop", "retryAt", "1")?;
     let release = namespace
         .wait("shop", &controller, "at its second attempt", |release| {
-            hook(release, "backup").is_some_and(|hook| {
-                hook.attempt == 2 && hook.phase == HookPhase::Failed
-            }) && condition(release, "Stalled").is_some()
+            hook(release, "backup")
+                .is_some_and(|hook| hook.attempt == 2 && hook.phase == HookPhase::Failed)
+                && condition(release, "Stalled").is_some()
         })
         .await?;
     assert!(namespace.object("ConfigMap", "settings").await?.is_some(), "{release:?}");
@@ -128,7 +128,11 @@ async fn a_failed_post_delete_hook_keeps_the_finalizer_and_the_record() -> Resul
     assert_eq!(list[0]["status"], "uninstalling", "{list}");
     // The settings of the deletion are read live.
     namespace.kubectl(&[
-        "patch", "rl", "shop", "--type=merge", "-p",
+        "patch",
+        "rl",
+        "shop",
+        "--type=merge",
+        "-p",
         r#"{"spec": {"deletion": {"onTimeout": "SkipHooks"}}}"#,
     ])?;
     namespace.wait_released("shop", &controller).await?;

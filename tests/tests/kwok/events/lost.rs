@@ -61,7 +61,10 @@ async fn a_hook_of_which_nothing_is_left_waits_for_a_persons_word() -> Result<()
         let release = namespace.wait_stalled("shop", &controller).await?;
         assert_eq!(reason(&release), "JournalLost");
         let text = message(&release);
-        assert!(text.contains("Job/first") && text.contains("releaselifecycle.dev/skipAt"), "{text}");
+        assert!(
+            text.contains("Job/first") && text.contains("releaselifecycle.dev/skipAt"),
+            "{text}"
+        );
         assert_eq!(namespace.tenant_did("create")?, ["jobs/first"], "nothing is run again");
         namespace.annotate("shop", word, "1")?;
         if again {

@@ -63,8 +63,7 @@ async fn a_retry_goes_on_at_the_failed_hook_of_the_same_revision() -> Result<()>
 async fn a_restart_is_a_new_revision_with_every_hook() -> Result<()> {
     let namespace = Namespace::new(kwok(), "restart").await?;
     let controller = namespace.controller()?;
-    let objects =
-        [config_map("main", "1"), job("before").hook("pre-install,pre-upgrade")];
+    let objects = [config_map("main", "1"), job("before").hook("pre-install,pre-upgrade")];
     namespace.release("shop", &objects, json!({})).await?;
     namespace.wait_ready("shop", &controller).await?;
     namespace.annotate("shop", "restartAt", "1")?;
@@ -106,7 +105,8 @@ async fn a_cancelled_operation_stops_its_hook_and_stays_down() -> Result<()> {
 
 #[tokio::test]
 async fn a_newer_spec_supersedes_a_running_operation_where_it_may() -> Result<()> {
-    for (policy, ran) in [("CancelNow", HookPhase::Failed), ("CancelAfterHook", HookPhase::Succeeded)]
+    for (policy, ran) in
+        [("CancelNow", HookPhase::Failed), ("CancelAfterHook", HookPhase::Succeeded)]
     {
         let namespace = Namespace::new(kwok(), "supersede").await?;
         let controller = installed(&namespace).await?;
@@ -114,11 +114,8 @@ async fn a_newer_spec_supersedes_a_running_operation_where_it_may() -> Result<()
             "CancelNow" => job("migrate").never_ends(),
             _ => job("migrate").set_pod(DELAY, "3s"),
         };
-        let objects = [
-            config_map("main", "2"),
-            slow.hook("pre-upgrade"),
-            job("next").hook("pre-upgrade"),
-        ];
+        let objects =
+            [config_map("main", "2"), slow.hook("pre-upgrade"), job("next").hook("pre-upgrade")];
         let more = json!({"onNewSpec": policy});
         namespace.release("shop", &objects, more.clone()).await?;
         namespace.wait_active("migrate").await?;
@@ -140,7 +137,8 @@ async fn a_newer_spec_supersedes_a_running_operation_where_it_may() -> Result<()
 async fn a_newer_spec_waits_by_default() -> Result<()> {
     let namespace = Namespace::new(kwok(), "new-spec-waits").await?;
     let controller = installed(&namespace).await?;
-    let objects = [config_map("main", "2"), job("migrate").hook("pre-upgrade").set_pod(DELAY, "2s")];
+    let objects =
+        [config_map("main", "2"), job("migrate").hook("pre-upgrade").set_pod(DELAY, "2s")];
     namespace.release("shop", &objects, json!({})).await?;
     namespace.wait_active("migrate").await?;
     namespace.release("shop", &[config_map("main", "3")], json!({})).await?;

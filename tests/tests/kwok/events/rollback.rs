@@ -81,9 +81,8 @@ async fn the_hooks_of_the_present_revision_run_where_that_is_asked_for() -> Resu
 async fn a_rollback_that_fails_is_recorded_and_can_be_left() -> Result<()> {
     let namespace = Namespace::new(kwok(), "rollback-failed").await?;
     let controller = namespace.controller()?;
-    let failing = |value: &str| {
-        vec![config_map("main", value), job("before").hook("pre-rollback").fails()]
-    };
+    let failing =
+        |value: &str| vec![config_map("main", value), job("before").hook("pre-rollback").fails()];
     for value in ["1", "2"] {
         namespace.release("shop", &failing(value), json!({})).await?;
         namespace.wait_ready("shop", &controller).await?;
@@ -91,7 +90,8 @@ async fn a_rollback_that_fails_is_recorded_and_can_be_left() -> Result<()> {
     namespace.release("shop", &failing("2"), json!({"pinRevision": 1})).await?;
     let release = namespace.wait_stalled("shop", &controller).await?;
     assert!(
-        message(&release).starts_with("rollback of revision 3 failed: pre-rollback hook Job/before"),
+        message(&release)
+            .starts_with("rollback of revision 3 failed: pre-rollback hook Job/before"),
         "{}",
         message(&release)
     );

@@ -87,6 +87,9 @@ async fn tests_that_are_enabled_follow_each_install_and_upgrade() -> Result<()> 
     assert_eq!(namespace.tenant_did("create")?, ["jobs/smoke"], "tests do not run again for that");
     namespace.release("shop", &objects(job("smoke")), enabled("Fail")).await?;
     let release = wait_tested(&namespace, &controller, "True").await?;
-    assert_eq!(release.status.map(|it| (it.revision, it.tested_revision)), Some((Some(2), Some(2))));
+    assert_eq!(
+        release.status.map(|it| (it.revision, it.tested_revision)),
+        Some((Some(2), Some(2)))
+    );
     Ok(())
 }

@@ -90,7 +90,10 @@ async fn a_crd_as_hook_is_applied_each_time_and_brings_its_kind() -> Result<()> 
     let name = format!("things.{group}");
     let path = "jsonpath={.spec.versions[0].schema.openAPIV3Schema.description}";
     assert_eq!(namespace.kubectl(&["get", "crd", &name, "-o", path])?, "2");
-    assert_eq!(namespace.kubectl(&["get", &name, "-o", "name"])?.trim(), format!("thing.{group}/first"));
+    assert_eq!(
+        namespace.kubectl(&["get", &name, "-o", "name"])?.trim(),
+        format!("thing.{group}/first")
+    );
     namespace.kubectl(&["delete", "crd", &name])?;
     Ok(())
 }

@@ -1,7 +1,10 @@
 //! Hooks: their order, their delete policies, what stands in their way, and how they end.
 
+mod admission;
 mod endings;
+mod forms;
 mod kinds;
 mod leftovers;
 mod order;
 mod policies;
+mod reasons;

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use testkit::audit::Event;
 
 /// The operator in a cluster: a ServiceAccount that may read and write its own resource, see hooks
-/// change, write Event objects and act as any `ServiceAccount` of the namespace. No more.
+/// change, write Event objects, hold its lease and act as any `ServiceAccount` of the namespace. No more.
 fn operator(namespace: &Namespace) -> Result<PathBuf> {
     let name = &namespace.name;
     let rule = |group: &str, resources: &[&str], verbs: &[&str]| json!({"apiGroups": [group], "resources": resources, "verbs": verbs});
@@ -25,6 +25,7 @@ fn operator(namespace: &Namespace) -> Result<PathBuf> {
         rule("events.k8s.io", &["events"], &["create", "patch"]),
         rule("", &["serviceaccounts"], &["impersonate"]),
         rule("", &["namespaces"], &["get"]),
+        rule("coordination.k8s.io", &["leases"], &["get", "create", "update"]),
     ];
     let group = "rbac.authorization.k8s.io";
     let subject = json!({"kind": "ServiceAccount", "name": "operator", "namespace": name});

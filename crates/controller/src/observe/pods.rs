@@ -1,0 +1,475 @@
+//! What the Pods of a hook say: which container failed, what befell them, what holds them up.
+
+use api::names;
+use jiff::Timestamp;
+use lifecycle::decide::Cause;
+use serde_json::Value;
+
+use super::{clip, condition, is_terminating, text};
+
+/// Reasons of a waiting container that no waiting cures.
+const STUCK: [&str; 8] = [
+    "ImagePullBackOff",
+    "ErrImagePull",
+    "InvalidImageName",
+    "ErrImageNeverPull",
+    "CreateContainerConfigError",
+    "CreateContainerError",
+    "RunContainerError",
+    "CrashLoopBackOff",
+];
+
+/// A container whose log is evidence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Culprit {
+    pub(crate) pod: String,
+    pub(crate) container: String,
+    /// Absent for one that still runs.
+    pub(crate) exit_code: Option<i32>,
+    /// The kubelet's word for the end, such as `OOMKilled`, with its message.
+    pub(crate) reason: String,
+    pub(crate) message: String,
+    /// Whether the log is that of the run before the present one.
+    pub(crate) previous: bool,
+    /// Tells one failure from the next; empty for one that still runs.
+    pub(crate) finished_at: String,
+}
+
+impl Culprit {
+    /// `container main ended with exit code 137 (OOMKilled)`.
+    fn ending(&self) -> String {
+        let code = self.exit_code.unwrap_or_default();
+        let reason = match self.reason.as_str() {
+            // What the code says already.
+            "" | "Error" | "Completed" => String::new(),
+            reason => format!(" ({reason})"),
+        };
+        let said = self.message.trim();
+        let colon = if said.is_empty() { "" } else { ": " };
+        let said = clip(steady_ids(said), 300);
+        format!("container {} ended with exit code {code}{reason}{colon}{said}", self.container)
+    }
+}
+
+/// The container that failed last, in any of `pods`. One that ended because its Pod was told to go,
+/// and a sidecar, which ends after the others, are only taken where there is nothing else.
+pub(crate) fn failed_container(pods: &[Value]) -> Option<Culprit> {
+    containers(pods)
+        .flat_map(|(pod, status)| {
+            [("/state/terminated", false), ("/lastState/terminated", true)].into_iter().filter_map(
+                move |(path, previous)| Some((pod, status, status.pointer(path)?, previous)),
+            )
+        })
+        .filter_map(|(pod, status, terminated, previous)| {
+            let exit_code = i32::try_from(terminated.get("exitCode")?.as_i64()?).ok()?;
+            let culprit = Culprit {
+                pod: text(pod, "/metadata/name").to_owned(),
+                container: text(status, "/name").to_owned(),
+                exit_code: Some(exit_code),
+                reason: text(terminated, "/reason").to_owned(),
+                message: text(terminated, "/message").to_owned(),
+                previous,
+                finished_at: text(terminated, "/finishedAt").to_owned(),
+            };
+            let by_itself = !is_terminating(pod) && !is_sidecar(pod, &culprit.container);
+            (exit_code != 0).then_some((by_itself, culprit))
+        })
+        .max_by(|(a, one), (b, other)| (a, &one.finished_at).cmp(&(b, &other.finished_at)))
+        .map(|(_, culprit)| culprit)
+}
+
+/// A container that runs, for a hook whose time is running out.
+pub(crate) fn running_container(pods: &[Value]) -> Option<Culprit> {
+    containers(pods)
+        .filter(|(_, status)| runs(status))
+        .min_by_key(|(pod, status)| is_sidecar(pod, text(status, "/name")))
+        .map(|(pod, status)| Culprit {
+            pod: text(pod, "/metadata/name").to_owned(),
+            container: text(status, "/name").to_owned(),
+            exit_code: None,
+            reason: String::new(),
+            message: String::new(),
+            previous: false,
+            finished_at: String::new(),
+        })
+}
+
+/// What befell a Pod from outside of its containers, such as an eviction: one word and a sentence.
+pub(super) fn befell(pod: &Value) -> Option<(String, String)> {
+    let failed = text(pod, "/status/phase") == "Failed";
+    let (reason, message) = (text(pod, "/status/reason"), text(pod, "/status/message"));
+    if failed && !reason.is_empty() {
+        return Some((reason.to_owned(), message.trim().to_owned()));
+    }
+    let target = condition(pod, "DisruptionTarget", "True")?;
+    let reason = match text(target, "/reason") {
+        "EvictionByEvictionAPI" => "Evicted",
+        other => other,
+    };
+    Some((reason.to_owned(), text(target, "/message").trim().to_owned()))
+}
+
+/// Why the last of `pods` failed, where `failed` is the container that failed last.
+pub(crate) fn cause(pods: &[Value], failed: Option<&Culprit>) -> Option<Cause> {
+    let befallen = pods
+        .iter()
+        .filter_map(|pod| Some((befell_at(pod), pod, befell(pod)?)))
+        .max_by(|(a, ..), (b, ..)| a.cmp(b));
+    let cause = match (befallen, failed) {
+        (Some((at, pod, _)), Some(failed))
+            if text(pod, "/metadata/name") != failed.pod && *failed.finished_at >= *at =>
+        {
+            of_container(failed)
+        }
+        (Some((_, pod, (reason, message))), failed) => {
+            let name = text(pod, "/metadata/name");
+            let code = failed.filter(|failed| failed.pod == name);
+            let code = code.map_or(String::new(), |failed| format!("; {}", failed.ending()));
+            let message = format!("pod {name} {}{code}", joined(&reason, &message));
+            Cause { reason: Some(reason), message }
+        }
+        (None, failed) => of_container(failed?),
+    };
+    Some(Cause { message: clip(cause.message, 700), ..cause })
+}
+
+fn of_container(failed: &Culprit) -> Cause {
+    Cause { reason: None, message: format!("pod {} {}", failed.pod, failed.ending()) }
+}
+
+/// The reason and the message of a Pod that failed.
+pub(super) fn failure(pod: &Value) -> (String, String) {
+    let failed = failed_container(std::slice::from_ref(pod));
+    let ending = failed.as_ref().map(Culprit::ending);
+    match (befell(pod), ending) {
+        (Some((reason, message)), ending) => {
+            let parts = [Some(message).filter(|it| !it.is_empty()), ending];
+            (reason, parts.into_iter().flatten().collect::<Vec<_>>().join("; "))
+        }
+        (None, Some(ending)) => {
+            let killed = failed.is_some_and(|failed| failed.reason == "OOMKilled");
+            (if killed { "OOMKilled" } else { "PodFailed" }.to_owned(), ending)
+        }
+        (None, None) => {
+            let message = text(pod, "/status/message").trim();
+            let message =
+                if message.is_empty() { "a container of the Pod failed" } else { message };
+            ("PodFailed".to_owned(), message.to_owned())
+        }
+    }
+}
+
+fn befell_at(pod: &Value) -> &str {
+    let target = condition(pod, "DisruptionTarget", "True");
+    let at = target.map_or("", |target| text(target, "/lastTransitionTime"));
+    let times = [at, text(pod, "/status/startTime"), text(pod, "/metadata/creationTimestamp")];
+    times.into_iter().find(|at| !at.is_empty()).unwrap_or_default()
+}
+
+/// What holds the Pods up, named at once and not at the timeout.
+pub(crate) fn stuck(pods: &[Value]) -> Option<String> {
+    let container = containers(pods).find_map(|(pod, status)| {
+        let waiting = status.pointer("/state/waiting")?;
+        let reason = text(waiting, "/reason");
+        STUCK.contains(&reason).then(|| {
+            let reason = if reason == "ErrImagePull" { "ImagePullBackOff" } else { reason };
+            format!(
+                "pod {} container {} {}",
+                text(pod, "/metadata/name"),
+                text(status, "/name"),
+                joined(reason, &steady(text(waiting, "/message")))
+            )
+        })
+    });
+    container.or_else(|| pods.iter().find_map(unscheduled))
+}
+
+fn unscheduled(pod: &Value) -> Option<String> {
+    let name = text(pod, "/metadata/name");
+    let condition = condition(pod, "PodScheduled", "False")?;
+    match text(condition, "/reason") {
+        "Unschedulable" => {
+            Some(format!("pod {name} {}", joined("Unschedulable", text(condition, "/message"))))
+        }
+        "SchedulingGated" => {
+            let gates = pod.pointer("/spec/schedulingGates")?.as_array()?;
+            let gates = gates.iter().map(|gate| text(gate, "/name"));
+            let gates: Vec<_> = gates.filter(|gate| *gate != names::SCHEDULING_GATE).collect();
+            (!gates.is_empty())
+                .then(|| format!("pod {name} is held back by scheduling gate {}", gates.join(", ")))
+        }
+        _ => None,
+    }
+}
+
+/// A Pod that goes on only because of a container that does not end with the others: a sidecar that
+/// is none to the cluster, or a restart policy that lets nothing end.
+pub(crate) fn lingering(pods: &[Value]) -> Option<String> {
+    pods.iter().find_map(|pod| {
+        let statuses = pod.pointer("/status/containerStatuses")?.as_array()?;
+        let ended = statuses.iter().find_map(|status| {
+            let code = status.pointer("/state/terminated/exitCode")?.as_i64()?;
+            Some(format!("container {} ended with exit code {code}", text(status, "/name")))
+        })?;
+        let running: Vec<_> =
+            statuses.iter().filter(|it| runs(it)).map(|it| text(it, "/name")).collect();
+        let name = text(pod, "/metadata/name");
+        match running.as_slice() {
+            [] => None,
+            [one] => Some(format!("pod {name} {ended}, container {one} still runs")),
+            more => Some(format!("pod {name} {ended}, containers {} still run", more.join(", "))),
+        }
+    })
+}
+
+/// Whether nothing of `pods` runs or is about to.
+pub(crate) fn none_active(pods: &[Value]) -> bool {
+    pods.iter().all(|pod| {
+        is_terminating(pod) || ["Succeeded", "Failed"].contains(&text(pod, "/status/phase"))
+    })
+}
+
+/// When the last of their containers ended, in whole seconds.
+pub(super) fn last_ended(pods: &[Value]) -> Option<Timestamp> {
+    let ended = containers(pods).map(|(_, status)| text(status, "/state/terminated/finishedAt"));
+    ended.filter_map(|at| at.parse().ok()).max()
+}
+
+/// A Pod that is on its node, and none of whose containers has ever run.
+pub(super) fn unstarted(pods: &[Value]) -> Option<&Value> {
+    let started = containers(pods).any(|(_, status)| {
+        ["/state/running", "/state/terminated", "/lastState/terminated"]
+            .into_iter()
+            .any(|path| status.pointer(path).is_some())
+    });
+    pods.iter().filter(|_| !started).find(|pod| {
+        text(pod, "/status/phase") == "Pending"
+            && !text(pod, "/spec/nodeName").is_empty()
+            && !is_terminating(pod)
+    })
+}
+
+/// The kubelet counts up its back-off in the message (`back-off 20s restarting …`), and takes turns
+/// between a failed pull and the back-off from it; a message of ours changes only when its cause
+/// does.
+fn steady(message: &str) -> String {
+    let message = message.split_once("ErrImagePull: ").map_or(message, |(_, cause)| cause);
+    let message = message
+        .strip_prefix("back-off ")
+        .and_then(|rest| rest.split_once(' '))
+        .map_or(message, |(_, rest)| rest);
+    clip(steady_ids(message), 500)
+}
+
+/// Without the ids that a container runtime makes anew at each try: runs of hexadecimal digits as
+/// long as no word is.
+pub(super) fn steady_ids(message: &str) -> String {
+    const ID: usize = 32;
+    let mut steady = String::with_capacity(message.len());
+    let mut rest = message;
+    while !rest.is_empty() {
+        let run = rest.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(rest.len());
+        let (id, after) = rest.split_at(run);
+        steady.push_str(if id.len() >= ID { "…" } else { id });
+        let other = after.find(|c: char| c.is_ascii_hexdigit()).unwrap_or(after.len());
+        let (other, after) = after.split_at(other);
+        steady.push_str(other);
+        rest = after;
+    }
+    steady
+}
+
+fn joined(reason: &str, message: &str) -> String {
+    let colon = if message.is_empty() { "" } else { ": " };
+    format!("{reason}{colon}{message}")
+}
+
+fn runs(status: &Value) -> bool {
+    status.pointer("/state/running").is_some()
+}
+
+/// An init container that runs beside the others, and is ended after them.
+fn is_sidecar(pod: &Value, container: &str) -> bool {
+    let containers = pod.pointer("/spec/initContainers").and_then(Value::as_array);
+    containers
+        .into_iter()
+        .flatten()
+        .any(|it| text(it, "/name") == container && text(it, "/restartPolicy") == "Always")
+}
+
+fn containers(pods: &[Value]) -> impl Iterator<Item = (&Value, &Value)> {
+    pods.iter().flat_map(|pod| {
+        ["/status/initContainerStatuses", "/status/containerStatuses"]
+            .into_iter()
+            .filter_map(|path| pod.pointer(path)?.as_array())
+            .flatten()
+            .map(move |status| (pod, status))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn ended(name: &str, code: i32, second: u32) -> Value {
+        json!({"name": name, "state": {"terminated": {
+            "exitCode": code, "reason": if code == 0 { "Completed" } else { "Error" },
+            "finishedAt": format!("2026-01-01T00:00:{second:02}Z")}}})
+    }
+
+    fn failed(name: &str, statuses: &Value) -> Value {
+        json!({"metadata": {"name": name},
+               "status": {"phase": "Failed", "containerStatuses": statuses}})
+    }
+
+    fn message(pods: &[Value]) -> String {
+        cause(pods, failed_container(pods).as_ref()).unwrap().message
+    }
+
+    #[test]
+    fn the_container_that_failed_last_is_the_culprit() {
+        let pods = [json!({
+            "metadata": {"name": "p"},
+            "status": {"containerStatuses": [
+                ended("a", 1, 1),
+                {"name": "b", "state": {"running": {}},
+                 "lastState": {"terminated": {"exitCode": 7, "finishedAt": "2026-01-01T00:00:02Z"}}},
+                ended("c", 0, 3),
+            ]},
+        })];
+        let culprit = failed_container(&pods).unwrap();
+        assert_eq!(
+            (culprit.container.as_str(), culprit.exit_code, culprit.previous),
+            ("b", Some(7), true)
+        );
+        assert_eq!(running_container(&pods).unwrap().container, "b");
+    }
+
+    #[test]
+    fn of_an_indexed_job_it_is_the_last_in_any_pod_and_init_containers_count() {
+        let init = json!({"metadata": {"name": "p-1"}, "status": {
+            "initContainerStatuses": [ended("prepare", 4, 30)],
+            "containerStatuses": [{"name": "main", "state": {"waiting": {"reason": "PodInitializing"}}}],
+        }});
+        let pods = [failed("p-0", &json!([ended("main", 3, 20)])), init];
+        assert_eq!(message(&pods), "pod p-1 container prepare ended with exit code 4");
+        // One that was killed because the Job had failed already is none of its causes.
+        let mut killed = failed("p-2", &json!([ended("main", 137, 40)]));
+        killed["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:39Z");
+        let pods = [pods[0].clone(), killed];
+        assert_eq!(message(&pods), "pod p-0 container main ended with exit code 3");
+    }
+
+    #[test]
+    fn a_sidecar_that_is_ended_with_its_pod_is_not_the_culprit() {
+        let mut pod = failed("p", &json!([ended("main", 3, 20)]));
+        pod["spec"]["initContainers"] = json!([{"name": "proxy", "restartPolicy": "Always"}]);
+        pod["status"]["initContainerStatuses"] = json!([ended("proxy", 143, 21)]);
+        assert_eq!(message(&[pod]), "pod p container main ended with exit code 3");
+    }
+
+    #[test]
+    fn what_befell_a_pod_is_named_before_its_exit_code() {
+        let mut pod = failed("p", &json!([ended("main", 137, 20)]));
+        pod["status"]["reason"] = json!("Evicted");
+        pod["status"]["message"] = json!("The node was low on resource: memory. ");
+        let pods = [pod];
+        assert_eq!(
+            message(&pods),
+            "pod p Evicted: The node was low on resource: memory.; container main ended with exit \
+             code 137"
+        );
+        assert_eq!(
+            failure(&pods[0]),
+            (
+                "Evicted".to_owned(),
+                "The node was low on resource: memory.; container main ended with exit code 137"
+                    .to_owned()
+            )
+        );
+    }
+
+    #[test]
+    fn a_disruption_is_known_by_its_condition_while_the_pod_still_runs() {
+        let pod = json!({"metadata": {"name": "p"}, "status": {"phase": "Running", "conditions": [
+            {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI",
+             "message": "Eviction API: evicting", "lastTransitionTime": "2026-01-01T00:00:10Z"}]}});
+        let pods = [pod];
+        let found = cause(&pods, None).unwrap();
+        assert_eq!(found.reason.as_deref(), Some("Evicted"));
+        assert_eq!(found.message, "pod p Evicted: Eviction API: evicting");
+        // A later Pod failed by itself, and that is why the Job failed.
+        let pods = [pods[0].clone(), failed("q", &json!([ended("main", 3, 20)]))];
+        assert_eq!(message(&pods), "pod q container main ended with exit code 3");
+    }
+
+    #[test]
+    fn running_out_of_memory_is_named() {
+        let killed = json!([{"name": "main", "state": {"terminated": {
+            "exitCode": 137, "reason": "OOMKilled", "finishedAt": "2026-01-01T00:00:01Z"}}}]);
+        let pod = failed("p", &killed);
+        let (reason, message) = failure(&pod);
+        assert_eq!(reason, "OOMKilled");
+        assert_eq!(message, "container main ended with exit code 137 (OOMKilled)");
+        let other = failure(&failed("p", &json!([ended("main", 3, 1)])));
+        assert_eq!(other.0, "PodFailed");
+        assert_eq!(other.1, "container main ended with exit code 3");
+        assert_eq!(failure(&json!({})).1, "a container of the Pod failed");
+    }
+
+    #[test]
+    fn what_holds_a_pod_up_is_named_without_a_ticking_count() {
+        let pod = |message: &str| {
+            json!({"metadata": {"name": "p"}, "status": {"containerStatuses": [
+                {"name": "a", "state": {"waiting": {"reason": "CrashLoopBackOff", "message": message}}},
+            ]}})
+        };
+        let one = stuck(&[pod("back-off 20s restarting failed container=a")]);
+        assert_eq!(one, stuck(&[pod("back-off 40s restarting failed container=a")]));
+        assert_eq!(
+            one.unwrap(),
+            "pod p container a CrashLoopBackOff: restarting failed container=a"
+        );
+    }
+
+    #[test]
+    fn a_scheduling_gate_of_somebody_else_is_named() {
+        let pod = |gates: Value| {
+            json!({"metadata": {"name": "p"}, "spec": {"schedulingGates": gates},
+                   "status": {"conditions": [
+                       {"type": "PodScheduled", "status": "False", "reason": "SchedulingGated"}]}})
+        };
+        let other = json!({"name": "example.com/later"});
+        assert_eq!(
+            stuck(&[pod(json!([other]))]).unwrap(),
+            "pod p is held back by scheduling gate example.com/later"
+        );
+        assert_eq!(stuck(&[pod(json!([{"name": names::SCHEDULING_GATE}]))]), None);
+    }
+
+    #[test]
+    fn a_sidecar_that_keeps_the_pod_from_ending_is_named() {
+        let running = json!({"name": "proxy", "state": {"running": {}}});
+        let pod = |statuses: Value| {
+            [json!({"metadata": {"name": "p"},
+                    "status": {"phase": "Running", "containerStatuses": statuses}})]
+        };
+        assert_eq!(
+            lingering(&pod(json!([ended("main", 0, 1), running]))).unwrap(),
+            "pod p container main ended with exit code 0, container proxy still runs"
+        );
+        assert_eq!(lingering(&pod(json!([running]))), None);
+        assert_eq!(lingering(&pod(json!([ended("main", 0, 1)]))), None);
+    }
+
+    #[test]
+    fn ids_of_a_runtime_are_left_out_and_words_are_not() {
+        let id = "3f0e".repeat(16);
+        assert_eq!(
+            steady_ids(&format!("sandbox \"{id}\": bad decade faced")),
+            "sandbox \"…\": bad decade faced"
+        );
+        assert_eq!(steady_ids("schön: é"), "schön: é");
+    }
+}

@@ -1,0 +1,192 @@
+//! What is kept of a hook that failed, and what is said of it.
+
+use jiff::{SignedDuration, Timestamp};
+use lifecycle::{
+    decide::{Cause, Evidence, Gate, HookObservation, Observation, Step, Verdict, Wishes, decide},
+    event::Event,
+    hooks::HookEvent,
+    journal::{Begin, HookPhase, HookStatus, Journal, Requests},
+    plan::{ObjectRef, Owner, Plan, PlannedHook},
+};
+use serde_json::json;
+
+fn plan(kind: &str) -> Plan {
+    let api_version = if kind == "Job" { "batch/v1" } else { "v1" }.to_owned();
+    Plan {
+        operation: "op".to_owned(),
+        owner: Owner { uid: "uid-1".to_owned(), name: "shop".to_owned() },
+        event: Event::Install,
+        revision: 1,
+        target: None,
+        first_deployed: None,
+        config_digest: String::new(),
+        config_key: String::new(),
+        timeout_seconds: 60,
+        wait: true,
+        hooks: vec![PlannedHook {
+            event: HookEvent::PreInstall,
+            object: ObjectRef {
+                api_version,
+                kind: kind.to_owned(),
+                namespace: Some("prod".to_owned()),
+                name: "hook".to_owned(),
+            },
+            weight: 0,
+            delete_policies: Vec::new(),
+            manifest: json!({"metadata": {}}),
+        }],
+        objects: Vec::new(),
+        prune: Vec::new(),
+    }
+}
+
+fn seen() -> HookObservation {
+    HookObservation {
+        uid: "u".to_owned(),
+        run: Some("op/0/1".to_owned()),
+        gate: Gate::Open,
+        foreign: None,
+        terminating: false,
+        stopping: false,
+        verdict: None,
+        waiting: None,
+        evidence: Evidence::default(),
+        look_again_at: None,
+    }
+}
+
+fn failing(reason: Option<&str>, message: &str) -> Evidence {
+    let reason = reason.map(str::to_owned);
+    let cause = Some(Box::new(Cause { reason, message: message.to_owned() }));
+    Evidence { exit_code: Some(3), log: Some("last words".to_owned()), cause }
+}
+
+/// A hook that runs, in the hands of the step rule.
+struct Hook {
+    plan: Plan,
+    journal: Journal,
+    now: Timestamp,
+}
+
+impl Hook {
+    fn running(kind: &str) -> Self {
+        let plan = plan(kind);
+        let now = Timestamp::UNIX_EPOCH;
+        let begin = Begin {
+            id: "op".to_owned(),
+            event: Event::Install,
+            revision: 1,
+            target: None,
+            generation: 1,
+        };
+        let journal = Journal::begin(begin, String::new(), Requests::default(), now);
+        let mut hook = Self { plan, journal, now };
+        let plan_digest = hook.plan.freeze().1;
+        hook.step(&Observation::Recorded { plan_digest, open: true });
+        hook.sees(seen());
+        hook
+    }
+
+    fn step(&mut self, observation: &Observation) -> Step {
+        let step = decide(&self.plan, &self.journal, observation, &Wishes::default(), self.now);
+        self.journal = step.journal.clone();
+        step
+    }
+
+    fn sees(&mut self, object: HookObservation) -> Step {
+        self.step(&Observation::Hook(Some(object)))
+    }
+
+    fn status(&self) -> &HookStatus {
+        &self.journal.hooks[0]
+    }
+
+    /// Its reason and message, after it has failed.
+    fn failure(&self) -> (&str, &str) {
+        let status = self.status();
+        assert_eq!(status.phase, HookPhase::Failed);
+        let reason = status.reason.as_deref().unwrap_or_default();
+        (reason, status.message.as_deref().unwrap_or_default())
+    }
+}
+
+fn limit_exceeded() -> HookObservation {
+    let verdict = Some(Verdict::Failed {
+        reason: "BackoffLimitExceeded".to_owned(),
+        message: "Job has reached the specified backoff limit".to_owned(),
+    });
+    HookObservation { verdict, ..seen() }
+}
+
+#[test]
+fn a_failed_job_says_what_happened_to_its_last_pod() {
+    let mut hook = Hook::running("Job");
+    let evidence = failing(None, "pod p container main ended with exit code 3");
+    hook.sees(HookObservation { evidence, ..limit_exceeded() });
+    let said = "Job has reached the specified backoff limit; pod p container main ended with exit \
+                code 3";
+    assert_eq!(hook.failure(), ("BackoffLimitExceeded", said));
+    let failure = hook.journal.operation.failure.as_ref().unwrap();
+    assert!(failure.message.ends_with(said), "{}", failure.message);
+}
+
+#[test]
+fn it_is_said_too_where_the_pod_was_gone_before_the_verdict() {
+    let mut hook = Hook::running("Job");
+    let evidence = failing(None, "pod p container main ended with exit code 3");
+    hook.sees(HookObservation { evidence, ..seen() });
+    assert_eq!(hook.status().phase, HookPhase::Running);
+    hook.sees(limit_exceeded());
+    assert!(hook.failure().1.ends_with("; pod p container main ended with exit code 3"));
+    assert_eq!(hook.status().exit_code, Some(3));
+    assert_eq!(hook.status().log.as_deref(), Some("last words"));
+}
+
+#[test]
+fn nothing_of_earlier_pods_is_left_of_a_success() {
+    let mut hook = Hook::running("Job");
+    let evidence = failing(Some("Evicted"), "pod p Evicted");
+    hook.sees(HookObservation { evidence, ..seen() });
+    hook.sees(HookObservation { verdict: Some(Verdict::Succeeded), ..seen() });
+    let status = hook.status();
+    assert_eq!(status.phase, HookPhase::Succeeded);
+    assert_eq!((status.exit_code, &status.reason), (None, &None));
+    assert_eq!((&status.message, &status.log), (&None, &None));
+}
+
+#[test]
+fn a_pod_that_was_evicted_has_not_just_vanished() {
+    let mut hook = Hook::running("Pod");
+    let evidence = failing(Some("Evicted"), "pod hook Evicted: Eviction API: evicting");
+    hook.sees(HookObservation { terminating: true, evidence, ..seen() });
+    hook.step(&Observation::Hook(None));
+    let said = "Pod/hook was deleted before it had ended; last seen: pod hook Evicted: Eviction \
+                API: evicting";
+    assert_eq!(hook.failure(), ("Evicted", said));
+
+    let mut hook = Hook::running("Pod");
+    hook.step(&Observation::Hook(None));
+    assert_eq!(hook.failure(), ("Vanished", "Pod/hook was deleted before it had ended"));
+}
+
+#[test]
+fn a_timeout_says_what_was_waited_for_last() {
+    let mut hook = Hook::running("Job");
+    let evidence = failing(None, "pod p container main ended with exit code 3");
+    hook.sees(HookObservation { evidence, ..seen() });
+    hook.now = hook.now.checked_add(SignedDuration::from_secs(60)).unwrap();
+    let waiting = Some("no Pod can be made: quota".to_owned());
+    hook.sees(HookObservation { waiting, ..seen() });
+    hook.sees(limit_exceeded());
+    let said = "Job/hook did not end within 60 s and was stopped; last seen: no Pod can be made: \
+                quota";
+    assert_eq!(hook.failure(), ("Timeout", said));
+}
+
+#[test]
+fn it_is_looked_again_where_no_watch_reports() {
+    let mut hook = Hook::running("Job");
+    let soon = hook.now.checked_add(SignedDuration::from_secs(2)).unwrap();
+    let step = hook.sees(HookObservation { look_again_at: Some(soon), ..seen() });
+    assert_eq!(step.wake_at, Some(soon));
+}
