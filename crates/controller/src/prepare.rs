@@ -347,7 +347,11 @@ fn allows(rule: &Value, group: &str, plural: &str, verb: &str) -> bool {
 async fn check_owners(release: &Release<'_>, desired: &Desired) -> Result<(), Error> {
     let mut taken = Vec::new();
     for object in &desired.objects {
-        let live = release.tenant.get(&object.object).await?;
+        let live = match release.tenant.get(&object.object).await {
+            Ok(live) => live,
+            Err(error) if error.is_not_found() => None,
+            Err(error) => return Err(error.into()),
+        };
         let Some(live) = live else { continue };
         if let Err(error) = ownership::check(&live, &release.name, &release.namespace) {
             taken.push(error.to_string());
