@@ -1,15 +1,10 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use api::ReleaseLifecycle;
-use e2e::{Controller, Namespace, Proxied, condition, kwok, message};
+use e2e::{Controller, Namespace, Proxied, kwok};
 use testkit::proxy::{Fault, When};
 
-use crate::{
-    audit_log::AuditLog,
-    scenario::{RELEASE, Scenario},
-    verdict,
-};
+use crate::{audit_log::AuditLog, scenario::Scenario, verdict};
 
 /// Longer than any wait for the release itself, which says more.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -75,7 +70,7 @@ impl Run {
         let Self { point, namespace, proxied } = self;
         let (mut controller, mut standby) = self.begin().await?;
         if let Strike::Fault(_) = point.strike {
-            self.until_ready(point.scenario, &controller).await?;
+            point.scenario.until_reached(namespace, &controller).await?;
             let hits = proxied.proxy.hits();
             *struck = (hits > 0).then(|| format!("{hits} requests of which were struck"));
             proxied.proxy.reset();
@@ -83,7 +78,7 @@ impl Run {
         }
         tokio::select! {
             hit = proxied.proxy.wait_hit(PATIENCE) => hit?,
-            ended = self.until_ended(&controller) => ended?,
+            ended = point.scenario.until_over(namespace, &controller) => ended?,
         }
         *struck = self.struck();
         if struck.is_none() {
@@ -97,7 +92,7 @@ impl Run {
                 // The operation may have ended before.
                 namespace.wait_leader("standby").await?;
             }
-            self.until_ready(point.scenario, &second).await?;
+            point.scenario.until_reached(namespace, &second).await?;
             proxied.proxy.resume();
             self.until_answered().await?;
             if deposed {
@@ -111,7 +106,7 @@ impl Run {
             controller.wait()?;
             proxied.proxy.reset();
             second = proxied.controller()?;
-            self.until_ready(point.scenario, &second).await?;
+            point.scenario.until_reached(namespace, &second).await?;
         }
         let settled = verdict::until_none_is_held(namespace).await;
         drop(second);
@@ -120,24 +115,24 @@ impl Run {
 
     /// Up to where the operation that is struck begins: its controller, and the one that stands by.
     async fn begin(&self) -> Result<(Controller, Option<Controller>)> {
-        Scenario::Install.ask(&self.namespace).await?;
+        let (scenario, namespace) = (self.point.scenario, &self.namespace);
+        // The first of all begins with the object itself.
+        if scenario == Scenario::Install {
+            scenario.ask(namespace).await?;
+        }
         let deposed = matches!(self.point.strike, Strike::Deposed(_));
         let controller =
             if deposed { self.proxied.replica("first")? } else { self.proxied.controller()? };
-        if self.point.scenario == Scenario::Upgrade {
-            self.until_ready(Scenario::Install, &controller).await?;
-            // Its last request.
-            self.namespace.wait_event(Scenario::Install.last_event()).await?;
-        }
+        scenario.prepare(namespace, &controller).await?;
         let mut standby = None;
         if deposed {
-            let replica = self.namespace.replica("standby")?;
+            let replica = namespace.replica("standby")?;
             replica.wait_standing_by().await?;
             standby = Some(replica);
         }
         self.proxied.proxy.arm(self.fault(&controller))?;
-        if self.point.scenario == Scenario::Upgrade {
-            Scenario::Upgrade.ask(&self.namespace).await?;
+        if scenario != Scenario::Install {
+            scenario.ask(namespace).await?;
         }
         Ok((controller, standby))
     }
@@ -161,26 +156,6 @@ impl Run {
         let requests = self.proxied.proxy.requests();
         let it = requests.iter().find(|request| request.counted == Some(self.point.n))?;
         Some(format!("{} {}", it.method, it.path))
-    }
-
-    async fn until_ready(&self, scenario: Scenario, controller: &Controller) -> Result<()> {
-        let is_ready = |release: &ReleaseLifecycle| {
-            let revision = release.status.as_ref().and_then(|status| status.revision);
-            condition(release, "Ready").is_some_and(|ready| ready.status == "True")
-                && revision == Some(scenario.revision())
-        };
-        let ended = |release: &ReleaseLifecycle| {
-            is_ready(release) || condition(release, "Stalled").is_some()
-        };
-        let release = self.namespace.wait(RELEASE, controller, "Ready", ended).await?;
-        ensure!(is_ready(&release), "the release failed: {}", message(&release));
-        Ok(())
-    }
-
-    /// Until the operation has sent its last request.
-    async fn until_ended(&self, controller: &Controller) -> Result<()> {
-        self.until_ready(self.point.scenario, controller).await?;
-        self.namespace.wait_event(self.point.scenario.last_event()).await
     }
 
     /// Until the request of a process that was stopped has been carried out.

@@ -1,16 +1,21 @@
 use anyhow::Result;
+use api::ReleaseLifecycle;
 use e2e::{
-    Namespace,
+    Controller, Namespace, condition,
     manifests::{Manifest, config_map, deployment, job, pod},
+    message,
 };
-use serde_json::json;
+use kube::api::{DeleteParams, PostParams};
+use serde_json::{Value, json};
 
 /// The release of every run.
 pub(crate) const RELEASE: &str = "shop";
 /// What the hook `migrate` asks for, held back until it has ended.
 pub(crate) const TIME_TO_LIVE: i32 = 3600;
+/// Without it the Pods of the hook `fragile` cannot be made.
+const ACCOUNT: &str = "fragile";
 
-/// Which operation is struck.
+/// Which operation is struck. Each begins where those before it have ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scenario {
     /// Revision 1: a Job before, a Pod after that is removed when it has succeeded.
@@ -18,6 +23,15 @@ pub(crate) enum Scenario {
     /// Revision 2: two Jobs before, one in the place of a leftover, a Pod after; an object is
     /// changed and one is removed.
     Upgrade,
+    /// Back to revision 1, with its hooks: a Job before that is removed when it has succeeded, a
+    /// Pod after.
+    Rollback,
+    /// Of revision 1: a Pod that is removed when it has succeeded, a Job.
+    Test,
+    /// Of revision 1: a Job before, a Pod after; nothing is left.
+    Delete,
+    /// An upgrade whose second hook has failed goes on there.
+    Retry,
 }
 
 impl Scenario {
@@ -25,57 +39,172 @@ impl Scenario {
         match self {
             Self::Install => "install",
             Self::Upgrade => "upgrade",
+            Self::Rollback => "rollback",
+            Self::Test => "test",
+            Self::Delete => "delete",
+            Self::Retry => "retry",
         }
     }
 
-    pub(crate) fn revision(self) -> i32 {
+    /// What is reached before it begins, in order.
+    fn before(self) -> &'static [Self] {
         match self {
-            Self::Install => 1,
-            Self::Upgrade => 2,
+            Self::Install => &[],
+            Self::Upgrade | Self::Test | Self::Delete | Self::Retry => &[Self::Install],
+            Self::Rollback => &[Self::Install, Self::Upgrade],
         }
     }
 
     /// The reason of the last Event object of the operation.
-    pub(crate) fn last_event(self) -> &'static str {
+    fn last_event(self) -> &'static str {
         match self {
             Self::Install => "InstallSucceeded",
-            Self::Upgrade => "UpgradeSucceeded",
+            Self::Upgrade | Self::Retry => "UpgradeSucceeded",
+            Self::Rollback => "RollbackSucceeded",
+            Self::Test => "TestSucceeded",
+            Self::Delete => "DeleteSucceeded",
         }
     }
 
-    /// Every hook that runs from the first revision on, in order.
+    /// Every hook that runs to its success from the first revision on, in order.
     pub(crate) fn hooks(self) -> &'static [&'static str] {
         match self {
             Self::Install => &["migrate", "welcome"],
             Self::Upgrade => &["migrate", "welcome", "backup", "migrate", "smoke"],
+            Self::Rollback => {
+                &["migrate", "welcome", "backup", "migrate", "smoke", "restore", "recheck"]
+            }
+            Self::Test => &["migrate", "welcome", "ping", "probe"],
+            Self::Delete => &["migrate", "welcome", "export", "goodbye"],
+            Self::Retry => &["migrate", "welcome", "backup", "fragile", "smoke"],
         }
     }
 
-    /// Applies the custom resource that asks for it.
-    pub(crate) async fn ask(self, namespace: &Namespace) -> Result<()> {
-        // The install leaves it behind, and the upgrade replaces it.
-        let migrate = job("migrate")
-            .hook("pre-install,pre-upgrade")
-            .set("/spec/ttlSecondsAfterFinished", TIME_TO_LIVE);
-        let objects = match self {
-            Self::Install => vec![
-                migrate,
-                config_map("settings", "1"),
-                config_map("obsolete", "1"),
-                deployment("web"),
-                pod("welcome").hook("post-install").policy("hook-succeeded"),
-            ],
-            Self::Upgrade => vec![
-                migrate,
-                job("backup")
-                    .hook("pre-upgrade")
-                    .weight("-5")
-                    .policy("hook-succeeded,before-hook-creation"),
-                config_map("settings", "2"),
-                deployment("web"),
-                pod("smoke").hook("post-upgrade"),
-            ],
-        };
-        namespace.release(RELEASE, &objects, json!({})).await
+    /// Brings the release to where the operation begins, up to the last request.
+    pub(crate) async fn prepare(self, namespace: &Namespace, by: &Controller) -> Result<()> {
+        for earlier in self.before() {
+            earlier.ask(namespace).await?;
+            earlier.until_reached(namespace, by).await?;
+            namespace.wait_event(earlier.last_event()).await?;
+        }
+        if self == Self::Retry {
+            namespace.release(RELEASE, &retried(), json!({"timeout": "6s"})).await?;
+            namespace.wait_stalled(RELEASE, by).await?;
+            namespace.wait_event("UpgradeFailed").await?;
+            let account = serde_json::from_value(json!({"metadata": {"name": ACCOUNT}}))?;
+            let accounts = kube::Api::<k8s_openapi::api::core::v1::ServiceAccount>::namespaced(
+                namespace.client.clone(),
+                &namespace.name,
+            );
+            accounts.create(&PostParams::default(), &account).await?;
+        }
+        Ok(())
     }
+
+    /// Asks for the operation.
+    pub(crate) async fn ask(self, namespace: &Namespace) -> Result<()> {
+        match self {
+            Self::Install => namespace.release(RELEASE, &installed(), json!({})).await,
+            Self::Upgrade => namespace.release(RELEASE, &upgraded(), json!({})).await,
+            Self::Rollback => {
+                namespace.release(RELEASE, &upgraded(), json!({"pinRevision": 1})).await
+            }
+            Self::Test => namespace.annotate(RELEASE, "testAt", "1"),
+            Self::Retry => namespace.annotate(RELEASE, "retryAt", "1"),
+            Self::Delete => {
+                namespace.releases().delete(RELEASE, &DeleteParams::default()).await?;
+                Ok(())
+            }
+        }
+    }
+
+    /// Waits until the operation has ended, and well.
+    pub(crate) async fn until_reached(self, namespace: &Namespace, by: &Controller) -> Result<()> {
+        if self == Self::Delete {
+            return namespace.wait_released(RELEASE, by).await;
+        }
+        let is = |release: &ReleaseLifecycle| {
+            let status = release.status.as_ref();
+            let ready = condition(release, "Ready").is_some_and(|it| it.status == "True");
+            let tested = self != Self::Test
+                || status.is_some_and(|it| it.last_handled_test_at.as_deref() == Some("1"));
+            let retried = self != Self::Retry
+                || status.is_some_and(|it| it.last_handled_retry_at.as_deref() == Some("1"));
+            ready && tested && retried && status.and_then(|it| it.revision) == Some(self.revision())
+        };
+        // The retry begins with a release that is stalled.
+        let failed = |release: &ReleaseLifecycle| {
+            let stalled = condition(release, "Stalled").is_some();
+            stalled && (self != Self::Retry || message(release).contains("attempt 2"))
+        };
+        let ended = |release: &ReleaseLifecycle| is(release) || failed(release);
+        let release = namespace.wait(RELEASE, by, "Ready", ended).await?;
+        anyhow::ensure!(is(&release), "the release failed: {}", message(&release));
+        Ok(())
+    }
+
+    /// Waits until the operation has sent its last request.
+    pub(crate) async fn until_over(self, namespace: &Namespace, by: &Controller) -> Result<()> {
+        self.until_reached(namespace, by).await?;
+        namespace.wait_event(self.last_event()).await
+    }
+
+    fn revision(self) -> i32 {
+        match self {
+            Self::Install | Self::Test | Self::Delete => 1,
+            Self::Upgrade | Self::Retry => 2,
+            Self::Rollback => 3,
+        }
+    }
+}
+
+/// The install leaves it behind, and the upgrade replaces it.
+fn migrate() -> Value {
+    job("migrate")
+        .hook("pre-install,pre-upgrade")
+        .set("/spec/ttlSecondsAfterFinished", TIME_TO_LIVE)
+}
+
+fn backup() -> Value {
+    job("backup").hook("pre-upgrade").weight("-5").policy("hook-succeeded,before-hook-creation")
+}
+
+fn installed() -> Vec<Value> {
+    vec![
+        migrate(),
+        config_map("settings", "1"),
+        config_map("obsolete", "1"),
+        deployment("web"),
+        pod("welcome").hook("post-install").policy("hook-succeeded"),
+        job("restore").hook("pre-rollback").policy("hook-succeeded"),
+        pod("recheck").hook("post-rollback"),
+        pod("ping").hook("test").policy("hook-succeeded"),
+        job("probe").hook("test"),
+        job("export").hook("pre-delete").policy("hook-failed"),
+        pod("goodbye").hook("post-delete"),
+    ]
+}
+
+fn upgraded() -> Vec<Value> {
+    vec![
+        migrate(),
+        backup(),
+        config_map("settings", "2"),
+        deployment("web"),
+        pod("smoke").hook("post-upgrade"),
+    ]
+}
+
+/// Revision 2, whose second hook fails at its first attempt and is removed then.
+fn retried() -> Vec<Value> {
+    vec![
+        backup(),
+        job("fragile")
+            .hook("pre-upgrade")
+            .policy("hook-failed")
+            .set_pod("/spec/serviceAccountName", ACCOUNT),
+        config_map("settings", "2"),
+        deployment("web"),
+        pod("smoke").hook("post-upgrade"),
+    ]
 }

@@ -40,7 +40,7 @@ enum Points {
 }
 
 fn sweeps() -> Vec<Sweep> {
-    use Scenario::{Install, Upgrade};
+    use Scenario::{Delete, Install, Retry, Rollback, Test, Upgrade};
     let kill = |prefix, scenario, when, first, step| Sweep {
         title: match when {
             When::Before => "killed before request n",
@@ -51,23 +51,23 @@ fn sweeps() -> Vec<Sweep> {
         strike: Strike::Kill(when),
         points: Points::Until { first, step },
     };
-    let late = |prefix, when, first| Sweep {
+    let late = |prefix, scenario, when, first| Sweep {
         title: match when {
             When::Before => "stopped before request n, which comes late, while another goes on",
             When::After => "stopped after request n, while another goes on; then it wakes",
         },
         prefix,
-        scenario: Upgrade,
+        scenario,
         strike: Strike::Late(when),
         points: Points::Until { first, step: 8 },
     };
-    let deposed = |prefix, when, first| Sweep {
+    let deposed = |prefix, scenario, when, first| Sweep {
         title: match when {
             When::Before => "deposed before request n, which comes late; then it wakes and ends",
             When::After => "deposed after request n; then it wakes and ends",
         },
         prefix,
-        scenario: Upgrade,
+        scenario,
         strike: Strike::Deposed(when),
         points: Points::Until { first, step: 12 },
     };
@@ -84,10 +84,20 @@ fn sweeps() -> Vec<Sweep> {
         // Fewer: before one request is almost after the previous one.
         kill("install-before", Install, When::Before, 1, 3),
         kill("install-after", Install, When::After, 2, 3),
-        late("late-before", When::Before, 3),
-        late("late-after", When::After, 7),
-        deposed("deposed-before", When::Before, 4),
-        deposed("deposed-after", When::After, 10),
+        kill("rollback-before", Rollback, When::Before, 1, 3),
+        kill("rollback-after", Rollback, When::After, 2, 3),
+        kill("test-before", Test, When::Before, 1, 3),
+        kill("test-after", Test, When::After, 2, 3),
+        kill("delete-before", Delete, When::Before, 1, 2),
+        kill("delete-after", Delete, When::After, 2, 2),
+        kill("retry-before", Retry, When::Before, 1, 4),
+        kill("retry-after", Retry, When::After, 3, 4),
+        late("late-before", Upgrade, When::Before, 3),
+        late("late-after", Upgrade, When::After, 7),
+        late("late-delete", Delete, When::Before, 5),
+        deposed("deposed-before", Upgrade, When::Before, 4),
+        deposed("deposed-after", Upgrade, When::After, 10),
+        deposed("deposed-delete", Delete, When::Before, 8),
         fault("every n-th answer lost", "lost", |every| Fault::LoseAnswer { every }, EVERY),
         fault(
             "every n-th POST sent twice",

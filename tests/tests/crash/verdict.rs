@@ -185,21 +185,71 @@ fn expected(scenario: Scenario) -> Value {
     let common = json!({
         "time to live": TIME_TO_LIVE, "Deployments": 1, "status.operation.phase": "Done",
     });
+    let maps = |value: &str| match value {
+        "1" => json!([["obsolete", "1"], ["settings", "1"]]),
+        value => json!([["settings", value]]),
+    };
+    let ran = |hooks: [(&str, i32); 2]| -> Vec<_> {
+        hooks.iter().map(|(name, attempt)| json!([name, "Succeeded", attempt])).collect()
+    };
+    let of_install = ran([("migrate", 1), ("welcome", 1)]);
+    let of_upgrade =
+        json!([["backup", "Succeeded", 1], ["migrate", "Succeeded", 1], ["smoke", "Succeeded", 1]]);
+    let with = |own: Vec<Value>, older: &[Value]| [&own[..], older].concat();
     let own = match scenario {
         Scenario::Install => json!({
             "hook objects": [["Job", "migrate", true]],
-            "ConfigMaps": [["obsolete", "1"], ["settings", "1"]],
+            "ConfigMaps": maps("1"),
             "records": [[1, "deployed", 2]],
             "status.revision": 1,
-            "status.hooks": [["migrate", "Succeeded", 1], ["welcome", "Succeeded", 1]],
+            "status.hooks": of_install,
         }),
         Scenario::Upgrade => json!({
             "hook objects": [["Job", "migrate", true], ["Pod", "smoke", true]],
-            "ConfigMaps": [["settings", "2"]],
+            "ConfigMaps": maps("2"),
             "records": [[1, "superseded", 2], [2, "deployed", 3]],
             "status.revision": 2,
-            "status.hooks": [["backup", "Succeeded", 1], ["migrate", "Succeeded", 1],
-                             ["smoke", "Succeeded", 1]],
+            "status.hooks": with(of_upgrade.as_array().cloned().unwrap_or_default(), &of_install),
+        }),
+        Scenario::Rollback => json!({
+            "hook objects": [["Job", "migrate", true], ["Pod", "recheck", true],
+                             ["Pod", "smoke", true]],
+            "ConfigMaps": maps("1"),
+            "records": [[1, "superseded", 2], [2, "superseded", 3], [3, "deployed", 4]],
+            "status.revision": 3,
+            "status.hooks": with(
+                ran([("restore", 1), ("recheck", 1)]),
+                &with(of_upgrade.as_array().cloned().unwrap_or_default(), &of_install),
+            ),
+        }),
+        Scenario::Test => json!({
+            "hook objects": [["Job", "migrate", true], ["Job", "probe", true]],
+            "ConfigMaps": maps("1"),
+            "records": [[1, "deployed", 4]],
+            "status.revision": 1,
+            "status.hooks": with(ran([("ping", 1), ("probe", 1)]), &of_install),
+        }),
+        Scenario::Retry => json!({
+            "hook objects": [["Job", "fragile", true], ["Job", "migrate", true],
+                             ["Pod", "smoke", true]],
+            "ConfigMaps": maps("2"),
+            "records": [[1, "superseded", 2], [2, "deployed", 3]],
+            "status.revision": 2,
+            "status.hooks": with(
+                vec![json!(["backup", "Succeeded", 1]), json!(["fragile", "Succeeded", 2]),
+                     json!(["smoke", "Succeeded", 1])],
+                &of_install,
+            ),
+        }),
+        Scenario::Delete => json!({
+            "time to live": null,
+            "Deployments": 0,
+            "status.operation.phase": null,
+            "hook objects": [],
+            "ConfigMaps": [],
+            "records": [],
+            "status.revision": null,
+            "status.hooks": [],
         }),
     };
     let both = [common, own];

@@ -1,8 +1,11 @@
 //! One hook: `Create` (a leftover is removed, the object made, held back), `Run` (started, its
 //! verdict awaited), `Stop` (its time ran out), `Blocked` (somebody has to say how to go on).
 
+mod failure;
+
 use jiff::{SignedDuration, Timestamp};
 
+use self::failure::note;
 use super::{
     Effect, Observation, OnTimeout, POLL, POLL_WATCHED, Step, Turn, after, timeout, why_cancelled,
 };
@@ -329,27 +332,6 @@ impl HookTurn<'_> {
         }
     }
 
-    /// Why it was stopped, and what it waited for.
-    fn stopped(&self, how: &str) -> Failure {
-        let name = self.object();
-        let why = self.status().and_then(|status| status.message.as_deref());
-        let waited = why.map_or(String::new(), |why| format!("; last seen: {why}"));
-        let operation = self.operation();
-        let order = operation.cancel.as_ref().map(|cancel| &cancel.failure);
-        match order.or(operation.skip.as_ref()) {
-            Some(order) => {
-                let message = format!("{name} {how}: {}{waited}", order.message);
-                Failure::new(&order.reason, message)
-            }
-            None => {
-                let limit = self.turn.plan.timeout_seconds;
-                let link = if how.starts_with("was") { " and" } else { ", and" };
-                let message = format!("{name} did not end within {limit} s{link} {how}{waited}");
-                Failure::new("Timeout", message)
-            }
-        }
-    }
-
     /// Somebody has to say how to go on.
     fn blocked(&self) -> Step {
         let index = self.cursor.index;
@@ -436,25 +418,10 @@ impl HookTurn<'_> {
         match object.verdict.as_ref()? {
             Verdict::Succeeded => Some(self.conclude(Ok(()), &object.evidence)),
             Verdict::Failed { reason, message } => {
-                // What a Pod says of itself is in its own message.
-                let noted = self.status().and_then(|status| status.message.as_ref());
-                let why = object.evidence.cause.as_ref().map(|cause| &cause.message).or(noted);
-                let why = why.filter(|_| self.hook.kind() == HookKind::Job);
-                let parts: Vec<_> = [Some(message), why].into_iter().flatten().collect();
-                let parts = parts.iter().filter(|part| !part.is_empty());
-                let message = parts.map(|part| part.as_str()).collect::<Vec<_>>().join("; ");
-                Some(self.conclude(Err(Failure::new(reason, message)), &object.evidence))
+                let failure = self.failed(reason, message, &object.evidence);
+                Some(self.conclude(Err(failure), &object.evidence))
             }
         }
-    }
-
-    /// What was known of the object last may tell why it is gone.
-    fn vanished(&self) -> Failure {
-        let noted = self.status();
-        let reason = noted.and_then(|status| status.reason.as_deref()).unwrap_or("Vanished");
-        let why = noted.and_then(|status| status.message.as_ref());
-        let why = why.map_or(String::new(), |why| format!("; last seen: {why}"));
-        Failure::new(reason, format!("{} was deleted before it had ended{why}", self.object()))
     }
 
     /// The hook has ended: its outcome, and the intent of what comes next, in one journal.
@@ -595,16 +562,4 @@ fn backoff(attempt: i32) -> SignedDuration {
     const LONGEST: i64 = 300;
     let doublings = attempt.clamp(1, 10) - 1;
     SignedDuration::from_secs((FIRST << doublings).min(LONGEST))
-}
-
-/// Keeps what is there: evidence that is gone from the cluster is not forgotten.
-fn note(journal: &mut Journal, index: usize, evidence: &Evidence) {
-    if let Some(status) = journal.hooks.get_mut(index) {
-        status.exit_code = evidence.exit_code.or(status.exit_code);
-        if let Some(cause) = &evidence.cause {
-            status.reason.clone_from(&cause.reason);
-            status.message = Some(cause.message.clone());
-        }
-        status.log = evidence.log.clone().or_else(|| status.log.take());
-    }
 }
