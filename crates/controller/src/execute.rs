@@ -56,6 +56,10 @@ impl Turn<'_> {
     async fn create_record(&self) -> Result<Observation, Error> {
         let records = self.release.records();
         let written = if self.plan.event.makes_revision() {
+            // It must not come late, after the records of the release were purged.
+            if !self.release.ctx.lease.is_held() {
+                return Err(Error::Outrun);
+            }
             // A rollback copies its target's.
             let desired = match self.plan.target {
                 None => desired::of_source(self.release)?,
