@@ -48,12 +48,13 @@ async fn record(release: &Release<'_>, journal: &Journal) -> Result<Observation,
     let foreign = |message: String| Observation::ForeignRecord { message };
     let makes_revision = operation.event.makes_revision();
     let Some(stored) = release.records().get(operation.revision).await? else {
-        return Ok(match makes_revision {
-            true => Observation::NoRecord,
-            false => foreign(format!(
+        return Ok(if makes_revision {
+            Observation::NoRecord
+        } else {
+            foreign(format!(
                 "the record of revision {} of release {} was removed by another client",
                 operation.revision, release.name
-            )),
+            ))
         });
     };
     Ok(match stored.plan_of(operation.event) {

@@ -213,7 +213,7 @@ async fn find_kinds(release: &Release<'_>, material: &mut Material) -> Result<()
     Ok(())
 }
 
-/// A kind that a CustomResourceDefinition among the hooks brings along.
+/// A kind that a `CustomResourceDefinition` among the hooks brings along.
 struct Defined {
     group: String,
     kind: String,

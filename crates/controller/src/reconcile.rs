@@ -159,7 +159,7 @@ async fn blocked(
     }
 }
 
-/// A GitOps tool that prunes everything of a release at once takes the rights away, too.
+/// A `GitOps` tool that prunes everything of a release at once takes the rights away, too.
 pub(crate) fn while_deleting(failure: Failure) -> Failure {
     if failure.reason != "Forbidden" {
         return failure;
