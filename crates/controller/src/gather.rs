@@ -59,7 +59,8 @@ async fn record(release: &Release<'_>, journal: &Journal) -> Result<Observation,
     };
     Ok(match stored.plan_of(operation.event) {
         Some((plan, plan_digest)) if plan.operation == operation.id => {
-            let open = !makes_revision || stored.release.info.status.is_pending();
+            // What was closed as a success, by a request that came late, cannot be opened again.
+            let open = !makes_revision || stored.release.info.status != Status::Failed;
             Observation::Recorded { plan_digest, open }
         }
         // Not written yet, or that of an operation before.

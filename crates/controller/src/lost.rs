@@ -9,7 +9,6 @@ use lifecycle::{
     plan::{ObjectRef, Plan, parse_run_id},
     rebuild::{Trace, rebuild},
 };
-use serde_json::Value;
 
 use crate::{
     error::Error,
@@ -70,19 +69,11 @@ async fn traces(release: &Release<'_>, plan: &Plan) -> Result<Vec<Trace>, Error>
             if let Some((index, attempt)) = run
                 && let Some(hook) = plan.hooks.get(index)
             {
-                let ended = ended(release, plan, hook, &live);
-                traces.push(Trace { index, attempt, ended });
+                let seen = observe::hook(plan, hook, &live, &release.name, &release.namespace);
+                let ended = seen.verdict.is_some();
+                traces.push(Trace { index, attempt, uid: seen.uid, gate: seen.gate, ended });
             }
         }
     }
     Ok(traces)
-}
-
-fn ended(
-    release: &Release<'_>,
-    plan: &Plan,
-    hook: &lifecycle::plan::PlannedHook,
-    live: &Value,
-) -> bool {
-    observe::hook(plan, hook, live, &release.name, &release.namespace).verdict.is_some()
 }

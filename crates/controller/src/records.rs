@@ -33,6 +33,7 @@ const MOST_RECORDS: usize = 64;
 /// The records of one release, as its tenant may see and change them.
 #[derive(Clone, Copy)]
 pub(crate) struct Records<'a> {
+    pub(crate) object: &'a crate::release::Release<'a>,
     pub(crate) tenant: &'a Tenant<'a>,
     pub(crate) release: &'a str,
     pub(crate) namespace: &'a str,

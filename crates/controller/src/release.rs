@@ -56,7 +56,7 @@ impl<'a> Release<'a> {
 
     pub(crate) fn records(&self) -> Records<'_> {
         let Self { tenant, name, namespace, .. } = self;
-        Records { tenant, release: name, namespace }
+        Records { object: self, tenant, release: name, namespace }
     }
 
     pub(crate) fn is_being_deleted(&self) -> bool {

@@ -94,6 +94,7 @@ pub(crate) async fn remove_leftovers(release: &Release<'_>) -> Result<(), Error>
             Err(error) if error.is_forbidden() => continue,
             Err(error) => return Err(error.into()),
         };
+        release.confirm().await?;
         for live in objects {
             let text = |path: &str| live.pointer(path).and_then(Value::as_str).unwrap_or_default();
             if live["metadata"]["annotations"][names::OWNER_ANNOTATION] != owner.as_str()

@@ -228,9 +228,16 @@ pub fn decide(
     let journal = wishes::heed(plan, journal, wishes);
     let turn = Turn { plan, journal: &journal, wishes, now };
     let step = turn.step(observation);
-    if wishes.suspend && step.effect.as_ref().is_some_and(Effect::starts_something) {
+    let starts = step.effect.as_ref().is_some_and(|effect| match effect {
+        // What was cancelled ends with a record, whether or not it may begin anything.
+        Effect::CreateRecord | Effect::ReopenRecord => journal.operation.cancel.is_none(),
+        effect => effect.starts_something(),
+    });
+    if wishes.suspend && starts {
+        // What was seen is journalled all the same: it may be gone when the operation goes on.
         let wake_at = Some(after(now, POLL_WATCHED));
-        return Step { journal, effect: None, wake_at, hold: Some(Hold::Suspended) };
+        let hold = Some(Hold::Suspended);
+        return Step { journal: step.journal, effect: None, wake_at, hold };
     }
     step
 }
@@ -256,11 +263,11 @@ impl<'a> Turn<'a> {
         let journal = self.journal;
         let phase = journal.operation.phase;
         match phase {
-            Phase::Recording | Phase::Applying | Phase::Ready
-                if journal.operation.cancel.is_some() =>
-            {
+            Phase::Applying | Phase::Ready if journal.operation.cancel.is_some() => {
                 self.cancelled()
             }
+            // What is cancelled here ends with a record: a request for one may be under way, and
+            // would leave it pending.
             Phase::Recording => self.record(observation),
             Phase::PreHooks | Phase::PostHooks => match &journal.operation.hook {
                 Some(cursor) => hook::step(self, cursor, observation),
@@ -566,10 +573,10 @@ fn hook_event(plan: &Plan, phase: Phase) -> Option<HookEvent> {
 }
 
 /// The end of time where there is no such time.
-fn after(now: Timestamp, duration: SignedDuration) -> Timestamp {
+pub(crate) fn after(now: Timestamp, duration: SignedDuration) -> Timestamp {
     now.saturating_add(duration).unwrap_or(Timestamp::MAX)
 }
 
-fn timeout(plan: &Plan) -> SignedDuration {
+pub(crate) fn timeout(plan: &Plan) -> SignedDuration {
     SignedDuration::from_secs(plan.timeout_seconds)
 }

@@ -3,27 +3,33 @@
 use jiff::Timestamp;
 
 use crate::{
+    decide::{Gate, after, timeout},
     hooks::HookEvent,
     journal::{Begin, HookCursor, HookPhase, HookStep, Journal, Phase, Requests, pending},
     plan::Plan,
 };
 
-/// The newest object that a hook of the operation left behind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// An object that a hook of the operation left behind.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Trace {
     /// The hook's index in the plan.
     pub index: usize,
     /// The attempt that made the object.
     pub attempt: i32,
+    /// Its UID.
+    pub uid: String,
+    /// Whether it was started.
+    pub gate: Gate,
     /// Whether it has ended.
     pub ended: bool,
 }
 
 /// The journal of the operation of `plan`, whose digest is `plan_digest`, as far as it can be
-/// proven. Hooks run one after the other: what comes before one that left an object has succeeded,
-/// and what comes after one that has not ended has not run. Of all others nobody can tell, since a
-/// policy or a person may have deleted them: they are `Unknown`, and at the first of them the
-/// operation waits for somebody.
+/// proven. Hooks run one after the other, so what comes before one that left an object has
+/// succeeded, and what comes after one that was held back, started and has not ended has not run.
+/// Of all others nobody can tell: a policy or a person may have deleted what they left, and what is
+/// still held may have been made by a request that came twice. They are `Unknown`, and at the first
+/// of them the operation waits for somebody.
 pub fn rebuild(
     plan: &Plan,
     plan_digest: String,
@@ -46,9 +52,20 @@ pub fn rebuild(
     let last = traces.iter().max_by_key(|trace| (trace.index, trace.attempt));
     let last = last.filter(|trace| trace.index < journal.hooks.len());
     for hook in &mut journal.hooks {
+        let own = traces.iter().filter(|trace| trace.index == hook.index);
+        if let Some(own) = own.max_by_key(|trace| trace.attempt) {
+            hook.attempt = own.attempt;
+            hook.uid = (own.gate != Gate::Held).then(|| own.uid.clone());
+        }
         hook.phase = match last {
             Some(last) if hook.index < last.index => HookPhase::Succeeded,
-            Some(last) if hook.index == last.index || !last.ended => HookPhase::Pending,
+            Some(last) if hook.index == last.index && last.gate != Gate::Held => {
+                hook.started_at = Some(now);
+                HookPhase::Running
+            }
+            Some(last) if hook.index > last.index && last.gate == Gate::Open && !last.ended => {
+                HookPhase::Pending
+            }
             _ => HookPhase::Unknown,
         };
         if hook.phase == HookPhase::Unknown {
@@ -59,15 +76,16 @@ pub fn rebuild(
     let Some(last) = last else { return journal };
     let event: Option<HookEvent> = plan.hooks.get(last.index).map(|hook| hook.event);
     let post = event.is_some() && event == plan.event.post();
+    let held = last.gate == Gate::Held;
     journal.operation.phase = if post { Phase::PostHooks } else { Phase::PreHooks };
     journal.operation.hook = Some(HookCursor {
         index: last.index,
         attempt: last.attempt,
-        step: HookStep::Create,
-        uid: None,
+        step: if held { HookStep::Blocked } else { HookStep::Run },
+        uid: (!held).then(|| last.uid.clone()),
         leftover: None,
         started_at: now,
-        deadline: now,
+        deadline: after(now, timeout(plan)),
         not_before: None,
     });
     journal
@@ -80,7 +98,8 @@ mod tests {
         event::Event,
         plan::{ObjectRef, Owner, PlannedHook},
     };
-    use HookPhase::{Pending, Succeeded, Unknown};
+    use Gate::{Held, Open};
+    use HookPhase::{Pending, Running, Succeeded, Unknown};
 
     fn plan() -> Plan {
         let hook = |event: HookEvent, name: &str| PlannedHook {
@@ -128,12 +147,21 @@ mod tests {
             let phases: Vec<_> = journal.hooks.iter().map(|hook| hook.phase).collect();
             assert_eq!(phases, hooks, "{traces:?}");
         };
-        let trace = |index, ended| Trace { index, attempt: 1, ended };
+        let trace =
+            |index, gate, ended| Trace { index, attempt: 1, uid: index.to_string(), gate, ended };
         check(&[], Phase::Recording, None, [Unknown, Unknown, Unknown]);
-        check(&[trace(0, false)], Phase::PreHooks, Some(0), [Pending, Pending, Pending]);
-        check(&[trace(0, true)], Phase::PreHooks, Some(0), [Pending, Unknown, Unknown]);
-        let both = [trace(0, true), trace(1, false)];
-        check(&both, Phase::PreHooks, Some(1), [Succeeded, Pending, Pending]);
-        check(&[trace(2, true)], Phase::PostHooks, Some(2), [Succeeded, Succeeded, Pending]);
+        let held = [trace(0, Held, false)];
+        check(&held, Phase::PreHooks, Some(0), [Unknown, Unknown, Unknown]);
+        let running = [trace(0, Open, false)];
+        check(&running, Phase::PreHooks, Some(0), [Running, Pending, Pending]);
+        let ended = [trace(0, Open, true)];
+        check(&ended, Phase::PreHooks, Some(0), [Running, Unknown, Unknown]);
+        // It cannot be held back, and so it may have been made twice.
+        let free = [trace(0, Gate::None, false)];
+        check(&free, Phase::PreHooks, Some(0), [Running, Unknown, Unknown]);
+        let both = [trace(0, Open, true), trace(1, Open, false)];
+        check(&both, Phase::PreHooks, Some(1), [Succeeded, Running, Pending]);
+        let post = [trace(2, Open, true)];
+        check(&post, Phase::PostHooks, Some(2), [Succeeded, Succeeded, Running]);
     }
 }

@@ -33,6 +33,7 @@ impl Records<'_> {
         let plans = Plans::from([(key(plan.event), frozen(plan))]);
         let body = secret::to_secret(&record, Written::Created(now()), &plans)
             .map_err(|error| unreadable(&error))?;
+        self.object.confirm().await?;
         self.tenant.create(&self.reference(record.version), &body).await?;
         Ok(())
     }
@@ -152,6 +153,8 @@ impl Records<'_> {
         secrets.sort_by_key(|(name, _)| {
             (*name == last, record::parse_secret_name(name).map(|it| it.1))
         });
+        // A process that was held up would remove those of a release that was made anew.
+        self.object.confirm().await?;
         for (name, uid) in secrets {
             let object = ObjectRef { name, ..self.reference(revision) };
             self.tenant.delete(&object, &uid).await?;
@@ -159,7 +162,10 @@ impl Records<'_> {
         Ok(())
     }
 
+    /// Only while the journal is the one that this follows from: by the version alone, a process
+    /// that was held up before it read the record would close one that was opened again since.
     async fn replace(self, stored: &Stored) -> Result<(), Error> {
+        self.object.confirm().await?;
         let mut body = secret::to_secret(&stored.release, Written::Modified(now()), &stored.plans)
             .map_err(|error| unreadable(&error))?;
         body["metadata"]["resourceVersion"] = stored.resource_version.clone();

@@ -159,7 +159,9 @@ impl HookTurn<'_> {
             return self.turn.hooks(self.cleanup_phase());
         }
         if self.operation().cancel.is_some() {
-            return self.cancelled(self.turn.journal.clone());
+            let mut journal = self.turn.journal.clone();
+            self.use_up_attempt(&mut journal);
+            return self.cancelled(journal);
         }
         if let Some(until) = self.cursor.not_before.filter(|until| self.now() < *until) {
             return self.wait_for_the_next_attempt(until);
@@ -338,8 +340,9 @@ impl HookTurn<'_> {
         let mut journal = self.turn.journal.clone();
         let requests = &self.turn.wishes.requests;
         let deletion = self.turn.plan.event == Event::Delete;
-        let outlived = deletion && self.turn.wishes.deletion.on_timeout == OnTimeout::SkipHooks;
-        if self.operation().skip.is_some() || outlived {
+        let skips = deletion && self.turn.wishes.deletion.on_timeout == OnTimeout::SkipHooks;
+        let outlived = skips.then(|| self.turn.deletion_deadline());
+        if self.operation().skip.is_some() || outlived.is_some_and(|at| self.now() >= at) {
             journal.operation.skip.get_or_insert_with(timed_out);
             return self.turn.with(&journal).hooks(self.cleanup_phase());
         }
@@ -380,7 +383,9 @@ impl HookTurn<'_> {
             "{event} hook {name}: {what}. Annotate the object with releaselifecycle.dev/retryAt to \
              run it again, or with releaselifecycle.dev/skipAt {skip}; any new value will do"
         );
-        Step::stall(journal, self.now(), Failure::new(reason, message))
+        let stalled = Step::stall(journal, self.now(), Failure::new(reason, message));
+        let wake_at = [stalled.wake_at, outlived].into_iter().flatten().min();
+        Step { wake_at, ..stalled }
     }
 
     fn next_attempt(&self, not_before: Option<Timestamp>) -> HookCursor {
@@ -478,10 +483,22 @@ impl HookTurn<'_> {
     fn give_up(&self, failure: Failure) -> Step {
         let mut journal = self.turn.journal.clone();
         journal.note_failure(self.cursor.index, &failure, self.now());
+        self.use_up_attempt(&mut journal);
         if self.turn.plan.event == Event::Delete {
             return self.deletion_failed(journal);
         }
         self.turn.with(&journal).fail(self.failure(&failure))
+    }
+
+    /// The attempt ends without an object, but one may be under way, or already being swept: a
+    /// retry must not take it for its own.
+    fn use_up_attempt(&self, journal: &mut Journal) {
+        if let Some(status) = journal.hooks.get_mut(self.cursor.index)
+            && status.attempt != self.cursor.attempt
+        {
+            status.attempt = self.cursor.attempt;
+            status.uid = None;
+        }
     }
 
     /// A failed hook blocks a deletion, because it may be the backup: it is tried again for as long
@@ -495,17 +512,9 @@ impl HookTurn<'_> {
             journal.operation.hook = Some(self.next_attempt(Some(again)));
             return Step::go(journal, None);
         }
-        match self.turn.wishes.deletion.on_timeout {
-            OnTimeout::SkipHooks => {
-                journal.operation.skip = Some(timed_out());
-                self.turn.with(&journal).hooks(self.cleanup_phase())
-            }
-            OnTimeout::Block => {
-                let step = HookStep::Blocked;
-                journal.operation.hook = Some(HookCursor { step, ..self.cursor.clone() });
-                Step::go(journal, None)
-            }
-        }
+        let step = HookStep::Blocked;
+        journal.operation.hook = Some(HookCursor { step, ..self.cursor.clone() });
+        Step::go(journal, None)
     }
 
     fn failure(&self, failure: &Failure) -> Failure {

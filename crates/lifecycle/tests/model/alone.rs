@@ -1,8 +1,10 @@
 //! What one process makes of a state if nothing goes wrong any more.
 
+use lifecycle::{decide::Hold, journal::HookStep};
+
 use crate::{
-    cluster::{Cluster, Life},
-    process::Process,
+    cluster::{Cluster, Life, Release},
+    process::{self, Process},
     shared::hash,
     system::System,
 };
@@ -13,10 +15,10 @@ impl System {
     pub(crate) fn finishes(&self, cluster: &Cluster) -> bool {
         // What became of budgets, of requests under way and of the memory of processes is left out.
         let key = hash(&(
-            &cluster.status.journal,
+            (&cluster.status.journal, cluster.status.lost, cluster.status.asked),
             &cluster.records,
             &cluster.objects,
-            (cluster.applied, cluster.ready, cluster.refusing, cluster.now),
+            (cluster.release, cluster.applied, cluster.ready, cluster.refusing, cluster.now),
             &cluster.ghost,
         ));
         if self.finishing.lock().unwrap().contains(&key) {
@@ -32,16 +34,18 @@ impl System {
 
     fn finishes_alone(&self, mut cluster: Cluster, helpful: bool) -> bool {
         let configuration = &self.configuration;
-        for _ in 0..100 {
-            if let Some(request) = self.sweeps(&cluster, &cluster.status.journal) {
+        let steps = 100 * configuration.plans.len();
+        for _ in 0..steps {
+            if let Some(request) = self.sweeps(&cluster, &cluster.status) {
                 cluster.deliver(configuration, request);
                 continue;
             }
             let before = cluster.clone();
-            if cluster.status.journal.is_done() {
-                if !self.begin(&mut cluster, false) {
-                    let held = cluster.swept(configuration, &cluster.status.journal).is_some();
-                    return !held && cluster.ghost.keeps_all(configuration, &cluster);
+            let status = &cluster.status;
+            if status.journal.is_done() && !status.lost {
+                if !cluster.begin(configuration, false) {
+                    let held = cluster.swept(configuration, &cluster.status).is_some();
+                    return !held && cluster.ghost.broken(configuration, &cluster).is_none();
                 }
                 continue;
             }
@@ -64,28 +68,52 @@ impl System {
             if process != Process::Idle {
                 return false;
             }
+            if cluster == before && !helpful && cluster.status.asked.suspend {
+                return true;
+            }
             if cluster == before && !(helpful && help(&mut cluster)) {
                 // Time passes; without a deadline to come nothing would ever happen.
                 let Some(deadline) = cluster.deadline() else {
-                    return false;
+                    return !helpful && self.stands(&cluster);
                 };
                 cluster.tick(deadline);
             }
         }
         false
     }
+
+    /// Whether it is said who has to do what before the operation goes on.
+    fn stands(&self, cluster: &Cluster) -> bool {
+        let configuration = &self.configuration;
+        let status = &cluster.status;
+        let seen = process::observation(configuration, cluster, &status.journal);
+        let hold = process::step(configuration, cluster, status, &seen).hold;
+        // What was refused is only seen by trying.
+        cluster.refusing || matches!(hold, Some(Hold::Stalled(_) | Hold::Suspended))
+    }
 }
 
-/// One thing that the world does by itself, if there is one to do.
+/// One thing that the world does by itself, or a person where one is asked for, if there is one.
 fn help(cluster: &mut Cluster) -> bool {
     let gone = cluster.objects.iter().find(|object| object.terminating);
     let running = cluster.objects.iter().find(|object| object.life == Life::Running);
+    let cursor = cluster.status.journal.operation.hook.as_ref();
+    let blocked = cursor.is_some_and(|cursor| cursor.step == HookStep::Blocked);
     if let Some(uid) = gone.map(|object| object.uid) {
         cluster.gone(uid);
     } else if let Some((uid, stopping)) = running.map(|object| (object.uid, object.stopping)) {
         cluster.ends(uid, !stopping);
-    } else if cluster.applied > 0 && !cluster.ready {
+    } else if cluster.release == Release::Going {
+        cluster.release = Release::Absent;
+    } else if cluster.applied > 0 && cluster.release == Release::There && !cluster.ready {
         cluster.ready = true;
+    } else if cluster.status.asked.suspend {
+        cluster.ask(|asked| asked.suspend = false, false);
+    } else if blocked {
+        cluster.ghost.excused = true;
+        cluster.ask(|asked| asked.skip += 1, false);
+    } else if cluster.refusing {
+        cluster.refusing = false;
     } else {
         return false;
     }

@@ -3,33 +3,40 @@
 
 use jiff::Timestamp;
 use lifecycle::{
-    decide::{Gate, HookObservation, Verdict},
-    journal::{Failure, HookPhase, Journal},
+    decide::{Evidence, Gate, HookObservation, Verdict},
+    event::Event,
+    journal::{Begin, Failure, HookPhase, Journal},
+    rebuild::Trace,
 };
 
 use crate::{
-    configuration::{Configuration, First},
+    asked::Asked,
+    configuration::{Configuration, DELETION, First},
     ghost::{Entry, Ghost, Removal},
     request::Request,
     shared::Shared,
 };
 
-/// The status with its resourceVersion.
+/// The custom resource, as far as it changes, with its resourceVersion.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Status {
     pub(crate) journal: Shared<Journal>,
-    pub(crate) version: u8,
+    /// The journal is lost: what stands above is only what the operation began with.
+    pub(crate) lost: bool,
+    pub(crate) asked: Asked,
+    pub(crate) version: u16,
 }
 
-/// Which run made a hook's object: the operation, and the hook's index in its plan.
+/// Which run made a hook's object: the operation, the hook's index in its plan, and the attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Run {
     pub(crate) operation: u8,
     pub(crate) hook: u8,
+    pub(crate) attempt: u8,
 }
 
 /// A run of an operation before the first one of the model.
-const OLDER: u8 = u8::MAX;
+const OLDER: Run = Run { operation: u8::MAX, hook: 0, attempt: 1 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Life {
@@ -43,9 +50,8 @@ pub(crate) enum Life {
 #[allow(clippy::struct_excessive_bools)]
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Object {
-    pub(crate) uid: u8,
-    /// Which operation's which hook has this name: the first one that does.
-    pub(crate) name: u8,
+    pub(crate) uid: u16,
+    pub(crate) name: u16,
     /// `None` where it was not made by this operator.
     pub(crate) run: Option<Run>,
     pub(crate) gate: Gate,
@@ -57,33 +63,58 @@ pub(crate) struct Object {
     /// It has a time to live.
     pub(crate) ttl: bool,
     pub(crate) pod: bool,
+    /// It is awaited until it is established, which never fails.
+    pub(crate) crd: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum RecordState {
     Pending,
     Deployed,
     Superseded,
     Failed,
+    Uninstalling,
 }
 
-/// The record of a revision; each operation makes one.
+/// The record of a revision; each operation that makes one has its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Record {
     pub(crate) foreign: bool,
     pub(crate) state: RecordState,
+    /// The operation whose plan stands beside that of the revision: a deletion's or a test's.
+    pub(crate) plan: Option<u8>,
+    /// The resourceVersion.
+    pub(crate) version: u16,
+}
+
+impl Record {
+    pub(crate) fn new(state: RecordState, version: u16) -> Self {
+        Self { foreign: false, state, plan: None, version }
+    }
+}
+
+/// The release's objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Release {
+    Absent,
+    There,
+    /// A finalizer is at work.
+    Going,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Cluster {
     /// In seconds.
-    pub(crate) now: u8,
+    pub(crate) now: u16,
     pub(crate) status: Status,
     /// What a stale read may still answer; kept while such reads can happen.
     pub(crate) previous: Option<Status>,
     pub(crate) records: Vec<Option<Record>>,
+    /// Of all of them together.
+    pub(crate) record_version: u16,
     pub(crate) objects: Vec<Object>,
-    /// How many operations applied their objects.
+    pub(crate) release: Release,
+    /// Which operation applied its objects last, from 1.
     pub(crate) applied: u8,
     /// Whether the objects that were applied last have become ready.
     pub(crate) ready: bool,
@@ -95,28 +126,38 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     pub(crate) fn new(configuration: &Configuration) -> Self {
+        let before = configuration.world.before;
+        let asked = Asked::default();
+        let journal = Shared::new(begin(configuration, before, asked, 0));
         let mut cluster = Self {
             now: 0,
-            status: Status { journal: Shared::new(begin(configuration, 0, 0)), version: 1 },
+            status: Status { journal, lost: false, asked, version: 1 },
             previous: None,
             records: vec![None; configuration.plans.len()],
+            record_version: 0,
             objects: Vec::new(),
-            applied: 0,
-            ready: false,
+            release: if before == 0 { Release::Absent } else { Release::There },
+            applied: before,
+            ready: before > 0,
             refusing: false,
             ghost: Ghost::default(),
         };
+        for operation in 0..usize::from(before) {
+            let newest = operation + 1 == usize::from(before);
+            let state = if newest { RecordState::Deployed } else { RecordState::Superseded };
+            cluster.records[operation] = Some(Record::new(state, 0));
+        }
         if configuration.world.foreign_record {
-            cluster.records[0] = Some(Record { foreign: true, state: RecordState::Deployed });
+            let record = Record { foreign: true, ..Record::new(RecordState::Deployed, 0) };
+            cluster.records[0] = Some(record);
             cluster.ghost.cause = true;
         }
         if let Some(first) = configuration.world.first {
-            let run = Run { operation: OLDER, hook: 0 };
             let held = first == First::Held;
             cluster.objects.push(Object {
                 uid: 0,
-                name: 0,
-                run: (first != First::Foreign).then_some(run),
+                name: configuration.name(before, 0),
+                run: (first != First::Foreign).then_some(OLDER),
                 gate: if held { Gate::Held } else { Gate::Open },
                 life: if held { Life::Unstarted } else { Life::Succeeded },
                 finalizer: first == First::Finalized,
@@ -124,6 +165,7 @@ impl Cluster {
                 stopping: false,
                 ttl: false,
                 pod: false,
+                crd: false,
             });
             cluster.ghost.ledger.push(Entry::new(None));
             // Where the policy does not let it be deleted, it is why the operation fails.
@@ -137,7 +179,7 @@ impl Cluster {
     }
 
     /// Whether the journal has no outcome yet of the run whose object `uid` is.
-    pub(crate) fn awaits(&self, configuration: &Configuration, uid: u8, run: Run) -> bool {
+    pub(crate) fn awaits(&self, configuration: &Configuration, uid: u16, run: Run) -> bool {
         let hook = self.status.journal.hooks.get(usize::from(run.hook));
         run.operation == self.operation(configuration)
             && hook.is_some_and(|hook| {
@@ -150,58 +192,134 @@ impl Cluster {
         timestamp(self.now)
     }
 
-    /// The deadline in the journal, if it has not come yet.
-    pub(crate) fn deadline(&self) -> Option<u8> {
-        let operation = &self.status.journal.operation;
-        let hook = operation.hook.as_ref().map(|hook| hook.deadline);
-        let deadline = u8::try_from(operation.deadline.or(hook)?.as_second()).unwrap();
-        (deadline > self.now).then_some(deadline)
+    /// The deadline that comes next, if there is one.
+    pub(crate) fn deadline(&self) -> Option<u16> {
+        let journal = &self.status.journal;
+        if journal.is_done() {
+            return None;
+        }
+        let operation = &journal.operation;
+        let hook = operation.hook.as_ref();
+        let deletion =
+            (operation.event == Event::Delete).then(|| second(operation.started_at) + DELETION);
+        let own = operation.deadline.or(hook.map(|hook| hook.deadline)).map(second);
+        let again = hook.and_then(|hook| hook.not_before).map(second);
+        [deletion, own, again].into_iter().flatten().filter(|at| *at > self.now).min()
     }
 
-    pub(crate) fn tick(&mut self, to: u8) {
+    pub(crate) fn tick(&mut self, to: u16) {
         self.now = to;
         self.ghost.cause = true;
+    }
+
+    /// Whether a deletion may do without its hooks.
+    pub(crate) fn is_excused(&self, configuration: &Configuration) -> bool {
+        self.ghost.excused || self.has_outlived(configuration, self.ghost.began_at)
+    }
+
+    /// Whether a deletion that began then has used up its time, and then does without its hooks.
+    pub(crate) fn has_outlived(&self, configuration: &Configuration, began_at: u16) -> bool {
+        configuration.world.skips_hooks && self.now >= began_at + DELETION
     }
 
     /// Replaces the status if it still has `version`; answers with the new one.
     pub(crate) fn write(
         &mut self,
-        version: Option<u8>,
+        configuration: &Configuration,
+        version: Option<u16>,
         journal: Shared<Journal>,
         keep_previous: bool,
     ) -> Option<Status> {
         if version.is_some_and(|version| version != self.status.version) {
             return None;
         }
-        self.ghost.journal_moves(&self.status.journal, &journal);
-        let status = Status { journal, version: self.status.version + 1 };
-        let old = std::mem::replace(&mut self.status, status.clone());
-        self.previous = keep_previous.then_some(old);
-        Some(status)
+        let mut ghost = std::mem::take(&mut self.ghost);
+        ghost.journal_moves(configuration, self, &journal);
+        self.ghost = ghost;
+        Some(self.replace(journal, false, self.status.asked, keep_previous))
     }
 
-    pub(crate) fn object_named(&self, name: u8) -> Option<&Object> {
+    /// What people ask for changes the version as well.
+    pub(crate) fn ask(&mut self, change: impl FnOnce(&mut Asked), keep_previous: bool) {
+        let mut asked = self.status.asked;
+        change(&mut asked);
+        let Status { journal, lost, .. } = self.status.clone();
+        self.replace(journal, lost, asked, keep_previous);
+    }
+
+    fn replace(
+        &mut self,
+        journal: Shared<Journal>,
+        lost: bool,
+        asked: Asked,
+        keep_previous: bool,
+    ) -> Status {
+        let version = self.status.version + 1;
+        let status = Status { journal, lost, asked, version };
+        let old = std::mem::replace(&mut self.status, status.clone());
+        self.previous = keep_previous.then_some(old);
+        status
+    }
+
+    /// The next operation begins.
+    pub(crate) fn begin(&mut self, configuration: &Configuration, keep_previous: bool) -> bool {
+        let next = self.operation(configuration) + 1;
+        if usize::from(next) >= configuration.plans.len() {
+            return false;
+        }
+        let asked = Asked { superseded: None, ..self.status.asked };
+        let journal = Shared::new(begin(configuration, next, asked, self.now));
+        self.ghost.begins(self.now);
+        self.replace(journal, false, asked, keep_previous);
+        true
+    }
+
+    /// Somebody asks to go on with the operation that failed.
+    pub(crate) fn reopen(&mut self, attempts_back: bool, keep_previous: bool) {
+        let mut asked = Asked { superseded: None, ..self.status.asked };
+        asked.retry += 1;
+        let journal = &self.status.journal;
+        let mut journal = journal.reopened(1, String::new(), asked.requests());
+        self.ghost.word();
+        if attempts_back {
+            for hook in &mut journal.hooks {
+                hook.attempt = (hook.attempt - 1).max(0);
+            }
+        }
+        self.replace(Shared::new(journal), false, asked, keep_previous);
+    }
+
+    /// The status is lost: a backup was restored, or somebody edited it.
+    pub(crate) fn lose(&mut self, configuration: &Configuration, keep_previous: bool) {
+        let operation = self.operation(configuration);
+        let asked = self.status.asked;
+        let journal = Shared::new(begin(configuration, operation, asked, self.now));
+        self.ghost.loses();
+        self.replace(journal, true, asked, keep_previous);
+    }
+
+    pub(crate) fn object_named(&self, name: u16) -> Option<&Object> {
         self.objects.iter().find(|object| object.name == name)
     }
 
-    pub(crate) fn object_mut(&mut self, uid: u8) -> Option<&mut Object> {
+    pub(crate) fn object_mut(&mut self, uid: u16) -> Option<&mut Object> {
         self.objects.iter_mut().find(|object| object.uid == uid)
     }
 
     /// A user's deletion.
-    pub(crate) fn user_deletes(&mut self, uid: u8) {
+    pub(crate) fn user_deletes(&mut self, uid: u16) {
         self.ghost.cause = true;
         self.ghost.ledger[usize::from(uid)].removal.get_or_insert(Removal::User);
         self.remove(uid);
     }
 
     /// The controller of finished Jobs deletes one.
-    pub(crate) fn time_to_live(&mut self, uid: u8) {
+    pub(crate) fn time_to_live(&mut self, uid: u16) {
         self.ghost.ledger[usize::from(uid)].removal.get_or_insert(Removal::TimeToLive);
         self.remove(uid);
     }
 
-    pub(crate) fn remove(&mut self, uid: u8) {
+    pub(crate) fn remove(&mut self, uid: u16) {
         let object = self.object_mut(uid).unwrap();
         // A running Pod is given the time to end; a finalizer keeps anything.
         if object.finalizer || (object.pod && object.life == Life::Running) {
@@ -211,14 +329,14 @@ impl Cluster {
         }
     }
 
-    pub(crate) fn gone(&mut self, uid: u8) {
+    pub(crate) fn gone(&mut self, uid: u16) {
         self.objects.retain(|object| object.uid != uid);
     }
 
-    pub(crate) fn ends(&mut self, uid: u8, succeeded: bool) {
+    pub(crate) fn ends(&mut self, uid: u16, succeeded: bool) {
         let object = self.object_mut(uid).unwrap();
         object.life = if succeeded { Life::Succeeded } else { Life::Failed };
-        self.ghost.ledger[usize::from(uid)].succeeded = Some(succeeded);
+        self.ghost.ends(uid, succeeded);
         self.ghost.cause |= !succeeded;
     }
 
@@ -241,24 +359,39 @@ impl Cluster {
                 }),
             },
             waiting: None,
-            evidence: lifecycle::decide::Evidence::default(),
+            evidence: Evidence::default(),
             look_again_at: None,
         })
     }
 
+    /// What the hooks of `operation` left behind.
+    pub(crate) fn traces(&self, operation: u8) -> Vec<Trace> {
+        let ended = |object: &Object| matches!(object.life, Life::Succeeded | Life::Failed);
+        let of = |object: &Object| object.run.filter(|run| run.operation == operation);
+        self.objects
+            .iter()
+            .filter_map(|object| {
+                let run = of(object)?;
+                Some(Trace {
+                    index: usize::from(run.hook),
+                    attempt: i32::from(run.attempt),
+                    uid: uid_text(object.uid),
+                    gate: object.gate,
+                    ended: ended(object),
+                })
+            })
+            .collect()
+    }
+
     /// A held object that no run waits for: what the sweep removes, by UID.
-    pub(crate) fn swept(
-        &self,
-        configuration: &Configuration,
-        journal: &Journal,
-    ) -> Option<Request> {
-        let cursor = journal.operation.hook.as_ref();
+    pub(crate) fn swept(&self, configuration: &Configuration, status: &Status) -> Option<Request> {
+        let journal = &status.journal;
+        let cursor = journal.operation.hook.as_ref().filter(|_| !status.lost);
         let is_awaited = |object: &Object| {
             cursor.is_some_and(|cursor| {
                 let operation = configuration.operation(&journal.operation.id);
-                let hook = u8::try_from(cursor.index).unwrap();
                 let uid = cursor.uid.as_deref().map(uid_of);
-                object.run == Some(Run { operation, hook })
+                object.run == Some(run(operation, cursor.index, cursor.attempt))
                     && uid.is_none_or(|uid| uid == object.uid)
             })
         };
@@ -278,38 +411,61 @@ impl Cluster {
     }
 }
 
-pub(crate) fn begin(configuration: &Configuration, operation: u8, now: u8) -> Journal {
+pub(crate) fn begin(
+    configuration: &Configuration,
+    operation: u8,
+    asked: Asked,
+    now: u16,
+) -> Journal {
     let plan = configuration.plan(operation);
-    Journal::begin(plan.operation.clone(), plan.event, i32::from(operation) + 1, 1, timestamp(now))
+    let begin = Begin {
+        id: plan.operation.clone(),
+        event: plan.event,
+        revision: plan.revision,
+        target: plan.target,
+        generation: 1,
+    };
+    Journal::begin(begin, String::new(), asked.requests(), timestamp(now))
 }
 
-pub(crate) fn timestamp(seconds: u8) -> Timestamp {
+pub(crate) fn timestamp(seconds: u16) -> Timestamp {
     Timestamp::from_second(i64::from(seconds)).unwrap()
 }
 
-/// Hooks of one name share one object; operations have the same hooks.
-pub(crate) fn name(configuration: &Configuration, run: Run) -> u8 {
-    if run.operation == OLDER {
-        return 0;
+fn second(at: Timestamp) -> u16 {
+    u16::try_from(at.as_second()).unwrap()
+}
+
+pub(crate) fn run(operation: u8, hook: usize, attempt: i32) -> Run {
+    let hook = u8::try_from(hook).unwrap();
+    Run { operation, hook, attempt: u8::try_from(attempt).unwrap() }
+}
+
+/// Hooks of one name share one object; what is named by its run has a name of its own.
+pub(crate) fn name(configuration: &Configuration, run: Run) -> u16 {
+    if run.operation == OLDER.operation {
+        return configuration.name(configuration.world.before, 0);
     }
-    let object = &configuration.hook(run.operation, run.hook).object;
-    let hooks = &configuration.plan(0).hooks;
-    let position = hooks.iter().position(|hook| hook.object == *object);
-    u8::try_from(position.unwrap()).unwrap()
+    let name = configuration.name(run.operation, run.hook);
+    if configuration.hook(run.operation, run.hook).is_named_by_run() {
+        let attempt = u16::from(run.attempt) << 8;
+        return name | attempt | (u16::from(run.operation) << 12);
+    }
+    name
 }
 
 fn run_text(configuration: &Configuration, run: Run) -> String {
-    if run.operation == OLDER {
+    if run.operation == OLDER.operation {
         return "older/0/1".to_owned();
     }
-    configuration.plan(run.operation).run_id(usize::from(run.hook), 1)
+    configuration.plan(run.operation).run_id(usize::from(run.hook), i32::from(run.attempt))
 }
 
-pub(crate) fn uid_text(uid: u8) -> String {
+pub(crate) fn uid_text(uid: u16) -> String {
     format!("u{uid}")
 }
 
-pub(crate) fn uid_of(text: &str) -> u8 {
+pub(crate) fn uid_of(text: &str) -> u16 {
     text.strip_prefix('u').unwrap().parse().unwrap()
 }
 

@@ -1,6 +1,7 @@
 //! What is explored: a few operations, the world they meet and how often which fault may happen.
 
 use lifecycle::{
+    decide::OnTimeout,
     event::Event,
     hooks::{DeletePolicy, HookEvent},
     plan::{HookKind, ObjectRef, Owner, Plan, PlannedHook, PlannedObject},
@@ -11,23 +12,28 @@ use crate::process::Mutation;
 
 /// How long each hook, and the wait for readiness, may take. The clock only moves by deadlines.
 pub(crate) const TIMEOUT: i64 = 10;
+/// How long a deletion may take: a second attempt at a failed hook begins before, a third does not.
+pub(crate) const DELETION: u16 = 12;
 
 /// One world to explore.
 #[derive(Clone, Debug)]
 pub(crate) struct Configuration {
-    pub(crate) name: &'static str,
+    pub(crate) name: String,
     /// The plans of the operations, one after the other.
     pub(crate) plans: Vec<Plan>,
+    /// For each operation and hook, which object's name it has: hooks of one name share one.
+    names: Vec<Vec<u16>>,
     pub(crate) world: World,
     pub(crate) budget: Budget,
-    /// Every way in which an operation can end here, no more and no less: `deployed`, or the
-    /// reason of the hook that failed, or that of the operation.
+    /// Every way in which an operation can end, or stand still, here, no more and no less:
+    /// `deployed`, or the reason of the hook that failed, or that of the operation.
     pub(crate) ends: Vec<&'static str>,
     /// What is broken on purpose, to prove that the check can fail.
     pub(crate) mutation: Option<Mutation>,
 }
 
 /// What the operations meet.
+#[allow(clippy::struct_excessive_bools)]
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct World {
     /// An object of the first hook's name exists.
@@ -38,6 +44,18 @@ pub(crate) struct World {
     pub(crate) ungated: bool,
     /// A record of the revision exists, but is somebody else's.
     pub(crate) foreign_record: bool,
+    /// So many operations were done, and deployed, before.
+    pub(crate) before: u8,
+    /// A deletion that has used up its time does without its hooks.
+    pub(crate) skips_hooks: bool,
+    /// A newer spec ends the operation at once, not after the hook.
+    pub(crate) cancels_now: bool,
+}
+
+impl World {
+    pub(crate) fn on_timeout(self) -> OnTimeout {
+        if self.skips_hooks { OnTimeout::SkipHooks } else { OnTimeout::Block }
+    }
 }
 
 /// The object that has the first hook's name at the start.
@@ -53,7 +71,7 @@ pub(crate) enum First {
     Foreign,
 }
 
-/// How often each fault may still happen.
+/// How often each fault may still happen, and each thing that people do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Budget {
     /// A process loses its memory.
@@ -68,10 +86,24 @@ pub(crate) struct Budget {
     pub(crate) deletions: u8,
     /// A hook fails.
     pub(crate) failures: u8,
-    /// The clock reaches the deadline in the journal.
+    /// The clock reaches a deadline.
     pub(crate) ticks: u8,
     /// The API server refuses for good, from now on, what would create something.
     pub(crate) refusals: u8,
+    /// Somebody asks for another attempt.
+    pub(crate) retries: u8,
+    /// Somebody says to do without a hook.
+    pub(crate) skips: u8,
+    /// Somebody cancels.
+    pub(crate) cancels: u8,
+    /// The spec changes.
+    pub(crate) supersedes: u8,
+    /// `spec.suspend` is set.
+    pub(crate) suspends: u8,
+    /// The status is lost.
+    pub(crate) losses: u8,
+    /// The namespace begins to go.
+    pub(crate) namespaces: u8,
 }
 
 impl Configuration {
@@ -92,7 +124,27 @@ impl Configuration {
 
     /// Whether the hook's object is held back until it is started.
     pub(crate) fn gated(&self, operation: u8, hook: u8) -> bool {
-        self.hook(operation, hook).kind() != HookKind::Other && !self.world.ungated
+        let kind = self.hook(operation, hook).kind();
+        matches!(kind, HookKind::Job | HookKind::Pod) && !self.world.ungated
+    }
+
+    /// Whether a deletion is among the later operations.
+    pub(crate) fn deletes_later(&self) -> bool {
+        self.plans
+            .iter()
+            .skip(usize::from(self.world.before) + 1)
+            .any(|plan| plan.event == Event::Delete)
+    }
+
+    /// Which object's name the hook has.
+    pub(crate) fn name(&self, operation: u8, hook: u8) -> u16 {
+        self.names[usize::from(operation)][usize::from(hook)]
+    }
+
+    /// Whose record `operation` works on: its own, or the newest before it.
+    pub(crate) fn record_of(&self, operation: u8) -> u8 {
+        let makes = |operation: &u8| self.plan(*operation).event.makes_revision();
+        (0..=operation).rev().find(makes).unwrap()
     }
 }
 
@@ -107,7 +159,8 @@ fn object(api_version: &str, kind: &str, name: &str) -> ObjectRef {
 
 fn hook(event: HookEvent, object: ObjectRef, policies: &[DeletePolicy]) -> PlannedHook {
     let delete_policies = policies.to_vec();
-    PlannedHook { event, object, weight: 0, delete_policies, manifest: json!({}) }
+    let manifest = json!({"metadata": {"name": object.name}});
+    PlannedHook { event, object, weight: 0, delete_policies, manifest }
 }
 
 pub(crate) fn job(event: HookEvent, name: &str, policies: &[DeletePolicy]) -> PlannedHook {
@@ -118,46 +171,73 @@ pub(crate) fn core(event: HookEvent, kind: &str, policies: &[DeletePolicy]) -> P
     hook(event, object("v1", kind, "settings"), policies)
 }
 
-pub(crate) fn with_ttl(hook: PlannedHook) -> PlannedHook {
-    PlannedHook { manifest: json!({"spec": {"ttlSecondsAfterFinished": 0}}), ..hook }
+pub(crate) fn crd(event: HookEvent) -> PlannedHook {
+    let kind = "CustomResourceDefinition";
+    hook(event, object("apiextensions.k8s.io/v1", kind, "things.example"), &[])
 }
 
-/// A plan with one object that is awaited.
-fn plan(operation: &str, event: Event, hooks: Vec<PlannedHook>) -> Plan {
+pub(crate) fn with_ttl(mut hook: PlannedHook) -> PlannedHook {
+    hook.manifest["spec"] = json!({"ttlSecondsAfterFinished": 0});
+    hook
+}
+
+pub(crate) fn named_by_run(mut hook: PlannedHook) -> PlannedHook {
+    hook.manifest = json!({"metadata": {"generateName": hook.object.name}});
+    hook
+}
+
+/// A plan with one object that is awaited, or goes.
+fn plan(operation: String, event: Event, hooks: Vec<PlannedHook>) -> Plan {
+    let web = object("apps/v1", "Deployment", "web");
+    let applies = event.makes_revision();
+    let manifest = json!({});
+    let objects = applies.then(|| PlannedObject { object: web.clone(), manifest });
+    let prune = (event == Event::Delete).then_some(web);
     Plan {
-        operation: operation.to_owned(),
+        operation,
         owner: Owner { uid: "owner".to_owned(), name: "shop".to_owned() },
         event,
         revision: 1,
+        target: (event == Event::Rollback).then_some(1),
         first_deployed: None,
         config_digest: String::new(),
         config_key: String::new(),
         timeout_seconds: TIMEOUT,
         wait: true,
         hooks,
-        objects: vec![PlannedObject {
-            object: object("apps/v1", "Deployment", "web"),
-            manifest: json!({}),
-        }],
-        prune: Vec::new(),
+        objects: objects.into_iter().collect(),
+        prune: prune.into_iter().collect(),
     }
 }
 
-pub(crate) fn install(name: &'static str, hooks: Vec<PlannedHook>) -> Configuration {
-    Configuration {
-        name,
-        plans: vec![plan("install", Event::Install, hooks)],
+pub(crate) fn install(name: &str, hooks: Vec<PlannedHook>) -> Configuration {
+    let configuration = Configuration {
+        name: name.to_owned(),
+        plans: Vec::new(),
+        names: Vec::new(),
         world: World::default(),
         budget: Budget::default(),
         ends: vec!["deployed"],
         mutation: None,
-    }
+    };
+    configuration.then(Event::Install, hooks)
+}
+
+/// What happens to a release that was installed before.
+pub(crate) fn installed(name: &str, event: Event, hooks: Vec<PlannedHook>) -> Configuration {
+    let end = match event {
+        Event::Delete => "deleted",
+        Event::Test => "tested",
+        Event::Install | Event::Upgrade | Event::Rollback => "deployed",
+    };
+    let configuration = install(name, Vec::new()).then(event, hooks);
+    configuration.world(|world| world.before = 1).ends_as(end)
 }
 
 impl Configuration {
-    /// Changes the first plan.
-    fn plan_with(mut self, change: impl FnOnce(&mut Plan)) -> Self {
-        change(&mut self.plans[0]);
+    /// Changes the last plan.
+    pub(crate) fn plan_with(mut self, change: impl FnOnce(&mut Plan)) -> Self {
+        self.plans.last_mut().map(change);
         self
     }
 
@@ -170,9 +250,30 @@ impl Configuration {
     }
 
     /// Another operation follows.
-    pub(crate) fn then_upgrade(mut self, hooks: Vec<PlannedHook>) -> Self {
-        self.plans.push(plan("upgrade", Event::Upgrade, hooks));
+    pub(crate) fn then(mut self, event: Event, hooks: Vec<PlannedHook>) -> Self {
+        let number = self.plans.iter().filter(|plan| plan.event == event).count();
+        let number = if number == 0 { String::new() } else { format!("-{}", number + 1) };
+        self.plans.push(plan(format!("{event}{number}"), event, hooks));
+        self.name_all();
         self
+    }
+
+    fn name_all(&mut self) {
+        let mut known: Vec<&ObjectRef> = Vec::new();
+        let mut names = Vec::new();
+        for plan in &self.plans {
+            let mut of_plan = Vec::new();
+            for hook in &plan.hooks {
+                let place = known.iter().position(|object| **object == hook.object);
+                let place = place.unwrap_or_else(|| {
+                    known.push(&hook.object);
+                    known.len() - 1
+                });
+                of_plan.push(u16::try_from(place).unwrap());
+            }
+            names.push(of_plan);
+        }
+        self.names = names;
     }
 
     pub(crate) fn first(mut self, first: First) -> Self {
@@ -185,7 +286,7 @@ impl Configuration {
         self
     }
 
-    fn faults(mut self, change: impl FnOnce(&mut Budget)) -> Self {
+    pub(crate) fn faults(mut self, change: impl FnOnce(&mut Budget)) -> Self {
         change(&mut self.budget);
         self
     }
@@ -220,6 +321,30 @@ impl Configuration {
 
     pub(crate) fn refusals(self, times: u8) -> Self {
         self.faults(|budget| budget.refusals = times)
+    }
+
+    pub(crate) fn retries(self, times: u8) -> Self {
+        self.faults(|budget| budget.retries = times)
+    }
+
+    pub(crate) fn skips(self, times: u8) -> Self {
+        self.faults(|budget| budget.skips = times)
+    }
+
+    pub(crate) fn cancels(self, times: u8) -> Self {
+        self.faults(|budget| budget.cancels = times)
+    }
+
+    pub(crate) fn supersedes(self, now: bool) -> Self {
+        self.world(|world| world.cancels_now = now).faults(|budget| budget.supersedes = 1)
+    }
+
+    pub(crate) fn suspends(self, times: u8) -> Self {
+        self.faults(|budget| budget.suspends = times)
+    }
+
+    pub(crate) fn losses(self, times: u8) -> Self {
+        self.faults(|budget| budget.losses = times)
     }
 
     /// More of the faults that cost nothing to say.

@@ -1,6 +1,7 @@
 //! The list of what is explored.
 
 use lifecycle::{
+    event::Event,
     hooks::{
         DeletePolicy::{self, BeforeHookCreation, HookFailed, HookSucceeded},
         HookEvent::{self, PostInstall, PostUpgrade, PreInstall, PreUpgrade},
@@ -8,7 +9,10 @@ use lifecycle::{
     plan::PlannedHook,
 };
 
-use crate::configuration::{Configuration, First, core, install, job, with_ttl};
+use crate::{
+    configuration::{Configuration, First, core, install, job, with_ttl},
+    operations,
+};
 
 const BEFORE: &[DeletePolicy] = &[BeforeHookCreation];
 /// A hook's Job failed by itself.
@@ -23,6 +27,7 @@ pub(crate) fn all() -> Vec<Configuration> {
     let mut all = plain();
     all.extend(leftovers());
     all.extend(troubles());
+    all.extend(operations::all());
     all
 }
 
@@ -99,12 +104,12 @@ fn plain() -> Vec<Configuration> {
             .failures(1)
             .or(FAILED),
         install("an install, then an upgrade", vec![migrate(PreInstall)])
-            .then_upgrade(vec![migrate(PreUpgrade)])
+            .then(Event::Upgrade, vec![migrate(PreUpgrade)])
             .late(1)
             .failures(1)
             .or(FAILED),
         install("an install, then an upgrade with two hooks", vec![migrate(PreInstall)])
-            .then_upgrade(vec![migrate(PreUpgrade), migrate(PostUpgrade)])
+            .then(Event::Upgrade, vec![migrate(PreUpgrade), migrate(PostUpgrade)])
             .stale(1),
     ]
 }

@@ -1,17 +1,20 @@
 //! What is checked. The ghost remembers what nothing in the cluster does: every object that ever
-//! was, and which rules were broken on the way. The rules about an end are judged in `Done`.
+//! was, and which rules were broken on the way. The rules about an end are in [`crate::rules`].
 
 use lifecycle::{
-    decide::Gate,
+    decide::{Gate, Observation},
+    event::Event,
     hooks::{DeletePolicy, HookEvent},
-    journal::{HookPhase, Journal, Phase},
-    plan::{HookKind, Plan},
+    journal::{HookPhase, HookStep, Journal},
+    plan::Plan,
 };
 use stateright::Property;
 
 use crate::{
-    cluster::{Cluster, Object, RecordState, Run, uid_of, uid_text},
+    cluster::{Cluster, Object, Release, Run, Status, timestamp, uid_of, uid_text},
     configuration::Configuration,
+    request::Request,
+    rules::judge,
     system::System,
 };
 
@@ -22,7 +25,7 @@ macro_rules! rules {
         pub(crate) enum Rule { $($name),* }
 
         impl Rule {
-            const ALL: &[Self] = &[$(Self::$name),*];
+            pub(crate) const ALL: &[Self] = &[$(Self::$name),*];
 
             pub(crate) fn text(self) -> &'static str {
                 match self { $(Self::$name => $text),* }
@@ -38,14 +41,25 @@ macro_rules! rules {
 rules! {
     OneStart: "at most one object of a hook, attempt and revision is started",
     UidFirst: "an object is started only after its UID was journalled",
-    InOrder: "a hook starts only after all before it succeeded and, a post hook, after the apply",
+    InOrder: "a hook starts only after all before it ended well and, a post hook, after the objects",
     NothingAfterFailure: "nothing starts once the operation has failed or ended",
     ApplyAfterPreHooks: "nothing is applied before all pre hooks succeeded",
-    ApplyForward: "an operation never applies its objects over those of a later one",
+    ApplyForward: "an operation never touches the objects of a later one",
     EvidenceFirst: "no object of ours is removed before its outcome was journalled, but by a stop",
     ForeignUntouched: "somebody else's object is never deleted",
     PolicyLeftover: "a leftover that was started is replaced only where the policy says so",
-    JournalForward: "the journal never goes back",
+    JournalForward: "the journal goes back only by a retry, or by its loss",
+    VerdictNoted: "an outcome that was seen is journalled at once",
+    RetryKeepsSuccess: "a hook whose success was journalled is not started again",
+    SuspendHolds: "while suspended nothing is created, started, applied or deleted",
+    CancelHeeded: "once cancelled nothing new starts, and a hook is stopped only where asked for now",
+    LossNeedsWord: "after a loss no hook that may have run is started without a person's word",
+    BlockedByWord: "a hook at which somebody has to speak is left only by a person's word",
+    SkippedByWord: "a hook is done without only by a word or, in a deletion, by timeout or namespace",
+    DeleteAfterPreHooks: "nothing is deleted before all pre-delete hooks ended well",
+    RecordsLast: "the records go last, and none of a later operation",
+    TestKeepsRecords: "a test changes no record's state",
+    DeletionNeverFails: "a deletion waits, but never fails",
     NothingSkipped: "done without a failure: every hook was started once and succeeded",
     DeployedWhole: "deployed: every hook succeeded, everything is applied and was ready",
     RecordClosed: "done: the record is closed, as what the journal says",
@@ -66,20 +80,37 @@ pub(crate) enum Removal {
     Stopped,
     Swept,
     TimeToLive,
+    /// At the end of a deletion.
+    Purged,
 }
 
 /// The life of one UID.
+#[allow(clippy::struct_excessive_bools)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Entry {
     pub(crate) run: Option<Run>,
     pub(crate) started: bool,
     pub(crate) succeeded: Option<bool>,
     pub(crate) removal: Option<Removal>,
+    /// Its UID stood in a journal once.
+    journalled: bool,
+    /// And its success.
+    recorded: bool,
+    /// It had been started when the status was lost.
+    before_loss: bool,
 }
 
 impl Entry {
     pub(crate) fn new(run: Option<Run>) -> Self {
-        Self { run, started: false, succeeded: None, removal: None }
+        Self {
+            run,
+            started: false,
+            succeeded: None,
+            removal: None,
+            journalled: false,
+            recorded: false,
+            before_loss: false,
+        }
     }
 }
 
@@ -89,6 +120,17 @@ pub(crate) struct Ghost {
     pub(crate) ledger: Vec<Entry>,
     /// Something happened that may fail an operation.
     pub(crate) cause: bool,
+    /// In a deletion, its hooks may be done without: a person said so, or the namespace goes.
+    pub(crate) excused: bool,
+    pub(crate) began_at: u16,
+    /// Whether the status was ever lost.
+    pub(crate) lost: bool,
+    /// How often since then somebody asked for another attempt.
+    words: u8,
+    /// Hooks that have succeeded.
+    succeeded: Vec<(u8, u8)>,
+    /// Hooks that were done without, rightly.
+    skipped: Vec<(u8, u8)>,
     /// A bit for each rule that was broken.
     broken: u32,
 }
@@ -102,22 +144,66 @@ impl Ghost {
         self.broken & (1 << rule as u32) != 0
     }
 
-    pub(crate) fn keeps_all(&self, configuration: &Configuration, cluster: &Cluster) -> bool {
-        let judged = |rule: &Rule| judge(*rule, configuration, cluster);
-        self.broken == 0 && Rule::ALL.iter().all(judged)
+    /// The first rule that is broken, if one is.
+    pub(crate) fn broken(&self, configuration: &Configuration, cluster: &Cluster) -> Option<Rule> {
+        let kept = |rule: Rule| {
+            (self.broken == 0 || !self.has_broken(rule)) && judge(rule, configuration, cluster)
+        };
+        Rule::ALL.iter().copied().find(|rule| !kept(*rule))
     }
 
-    fn runs(&self, run: Run) -> impl Iterator<Item = &Entry> + Clone {
-        self.ledger.iter().filter(move |entry| entry.run == Some(run))
+    pub(crate) fn begins(&mut self, now: u16) {
+        self.began_at = now;
+        self.excused = false;
     }
 
-    fn succeeded(&self, run: Run) -> bool {
-        self.runs(run).any(|entry| entry.succeeded == Some(true))
+    pub(crate) fn loses(&mut self) {
+        self.lost = true;
+        self.words = 0;
+        for entry in &mut self.ledger {
+            entry.before_loss |= entry.started;
+        }
     }
 
-    pub(crate) fn pre_hooks_succeeded(&self, configuration: &Configuration, operation: u8) -> bool {
+    /// Somebody asked for another attempt.
+    pub(crate) fn word(&mut self) {
+        self.words += 1;
+    }
+
+    /// Every object that was made for a hook.
+    pub(crate) fn of_hook(&self, operation: u8, hook: u8) -> impl Iterator<Item = &Entry> + Clone {
+        self.ledger.iter().filter(move |entry| {
+            entry.run.is_some_and(|run| run.operation == operation && run.hook == hook)
+        })
+    }
+
+    pub(crate) fn was_skipped(&self, operation: u8, hook: u8) -> bool {
+        self.skipped.contains(&(operation, hook))
+    }
+
+    /// The object has ended, or is one that nothing is awaited of.
+    pub(crate) fn ends(&mut self, uid: u16, succeeded: bool) {
+        let entry = &mut self.ledger[usize::from(uid)];
+        entry.succeeded = Some(succeeded);
+        if let Some(run) = entry.run.filter(|_| succeeded)
+            && let Err(place) = self.succeeded.binary_search(&(run.operation, run.hook))
+        {
+            self.succeeded.insert(place, (run.operation, run.hook));
+        }
+    }
+
+    pub(crate) fn has_succeeded(&self, operation: u8, hook: u8) -> bool {
+        self.succeeded.binary_search(&(operation, hook)).is_ok()
+    }
+
+    /// Whether the hook has succeeded, or was rightly done without.
+    pub(crate) fn ended_well(&self, operation: u8, hook: u8) -> bool {
+        self.has_succeeded(operation, hook) || self.was_skipped(operation, hook)
+    }
+
+    pub(crate) fn pre_hooks_ended(&self, configuration: &Configuration, operation: u8) -> bool {
         let plan = configuration.plan(operation);
-        hooks_of(plan, plan.event.pre()).all(|hook| self.succeeded(Run { operation, hook }))
+        hooks_of(plan, plan.event.pre()).all(|hook| self.ended_well(operation, hook))
     }
 
     /// The gate of `uid` opens, or it was created without one.
@@ -125,32 +211,55 @@ impl Ghost {
         &mut self,
         configuration: &Configuration,
         cluster: &Cluster,
-        uid: u8,
+        uid: u16,
         run: Run,
     ) {
-        let journal = &cluster.status.journal;
-        let current = cluster.operation(configuration);
+        let plan = configuration.plan(run.operation);
         // The promise is about what can be held back.
         if configuration.gated(run.operation, run.hook) {
-            if self.runs(run).any(|entry| entry.started) {
-                self.broke(Rule::OneStart);
-            }
+            self.starts_once(plan.event, run);
+            let journal = &cluster.status.journal;
             let journalled = journal.hooks.get(usize::from(run.hook));
-            if journalled.is_none_or(|hook| hook.uid.as_deref() != Some(&uid_text(uid))) {
+            let now = journalled.is_some_and(|hook| hook.uid.as_deref() == Some(&uid_text(uid)));
+            let once = self.lost && self.ledger[usize::from(uid)].journalled;
+            if !now && !once {
                 self.broke(Rule::UidFirst);
             }
             let ended = journal.operation.failure.is_some() || journal.is_done();
-            if run.operation != current || ended {
+            if run.operation != cluster.operation(configuration) || ended {
                 self.broke(Rule::NothingAfterFailure);
             }
         }
-        let plan = configuration.plan(run.operation);
-        let before = (0..run.hook).all(|hook| self.succeeded(Run { hook, ..run }));
-        let post = plan.hooks[usize::from(run.hook)].event == plan.event.post();
-        if !before || (post && !applied(plan, cluster, run.operation)) {
+        let excused = plan.event == Event::Delete && cluster_excused(self, configuration, cluster);
+        let before = (0..run.hook).all(|hook| self.ended_well(run.operation, hook));
+        let post = Some(plan.hooks[usize::from(run.hook)].event) == plan.event.post();
+        if !excused && (!before || (post && !is_done_with_objects(plan, cluster, run.operation))) {
             self.broke(Rule::InOrder);
         }
         self.ledger[usize::from(uid)].started = true;
+    }
+
+    fn starts_once(&mut self, event: Event, run: Run) {
+        let started = self.of_hook(run.operation, run.hook).filter(|entry| entry.started);
+        let started: Vec<_> = started.copied().collect();
+        let same_attempt = |entry: &Entry| entry.run == Some(run);
+        // A deletion tries again by itself what has failed.
+        let may_repeat = |entry: &Entry| event == Event::Delete && entry.succeeded != Some(true);
+        let again = started.iter().any(same_attempt);
+        let recorded = started.iter().any(|entry| entry.recorded);
+        let needs_word = started
+            .iter()
+            .any(|entry| entry.before_loss && (same_attempt(entry) || !may_repeat(entry)));
+        if needs_word {
+            if self.words == 0 {
+                self.broke(Rule::LossNeedsWord);
+            }
+            self.words = self.words.saturating_sub(1);
+        } else if again {
+            self.broke(Rule::OneStart);
+        } else if recorded {
+            self.broke(Rule::RetryKeepsSuccess);
+        }
     }
 
     /// `object` is being deleted by a process.
@@ -169,7 +278,9 @@ impl Ghost {
         if why != Removal::Stopped && cluster.awaits(configuration, object.uid, run) {
             self.broke(Rule::EvidenceFirst);
         }
-        if why == Removal::Replaced && object.gate != Gate::Held {
+        let earlier_attempt = (run.operation, run.hook) == (requester.operation, requester.hook)
+            && run.attempt < requester.attempt;
+        if why == Removal::Replaced && object.gate != Gate::Held && !earlier_attempt {
             let hook = configuration.hook(requester.operation, requester.hook);
             if !hook.has(DeletePolicy::BeforeHookCreation) {
                 self.broke(Rule::PolicyLeftover);
@@ -178,133 +289,156 @@ impl Ghost {
         self.ledger[usize::from(object.uid)].removal.get_or_insert(why);
     }
 
-    pub(crate) fn journal_moves(&mut self, from: &Journal, to: &Journal) {
-        let place = |journal: &Journal| {
-            let operation = &journal.operation;
-            let hook =
-                operation.hook.as_ref().map(|hook| (hook.index, hook.attempt, hook.step as u8));
-            (operation.revision, operation.phase, hook)
+    /// The records are being removed, and what hooks left behind before.
+    pub(crate) fn purges(
+        &mut self,
+        configuration: &Configuration,
+        cluster: &Cluster,
+        operation: u8,
+    ) {
+        let plan = configuration.plan(operation);
+        let hooks = u8::try_from(plan.hooks.len()).unwrap();
+        let ended = (0..hooks).all(|hook| self.ended_well(operation, hook));
+        let later = cluster.operation(configuration) > operation;
+        let gone = later || is_done_with_objects(plan, cluster, operation);
+        if !(cluster_excused(self, configuration, cluster) || later) && !(ended && gone) {
+            self.broke(Rule::RecordsLast);
+        }
+    }
+
+    /// A process has decided, by what it had read and seen.
+    pub(crate) fn decides(
+        &mut self,
+        configuration: &Configuration,
+        status: &Status,
+        seen: &Observation,
+        next: &Journal,
+        requests: &[Request],
+        now: u16,
+    ) {
+        let journal = &status.journal;
+        let cursor = journal.operation.hook.as_ref();
+        // What is cancelled ends with a record.
+        let ends = next.operation.cancel.is_some();
+        let begins = |request: &Request| request.starts_something() || (request.opens() && !ends);
+        if status.asked.suspend && requests.iter().any(begins) {
+            self.broke(Rule::SuspendHolds);
+        }
+        let operation = configuration.operation(&journal.operation.id);
+        let wished = status.asked.cancels(&journal.handled);
+        let decided = journal.operation.cancel.as_ref();
+        if (wished || decided.is_some()) && configuration.plan(operation).event != Event::Delete {
+            let at_once = status.asked.superseded == Some(true)
+                || status.asked.requests().cancel != journal.handled.cancel
+                || decided.is_some_and(|cancel| cancel.now);
+            let in_time = cursor.is_some_and(|cursor| {
+                cursor.step == HookStep::Run && timestamp(now) < cursor.deadline
+            });
+            let was_started =
+                matches!(seen, Observation::Hook(Some(object)) if object.gate != Gate::Held);
+            let too_early = !at_once && in_time && was_started;
+            let wrong = |request: &Request| match request {
+                Request::StopHook { .. } => too_early,
+                // The leftover goes before a creation.
+                other => other.starts_something(),
+            };
+            if requests.iter().any(wrong) {
+                self.broke(Rule::CancelHeeded);
+            }
+        }
+        if let (Some(cursor), Observation::Hook(Some(object))) = (cursor, seen)
+            && cursor.step == HookStep::Run
+            && cursor.uid.as_ref() == Some(&object.uid)
+            && object.verdict.is_some()
+            && next.hooks[cursor.index].phase == HookPhase::Running
+        {
+            self.broke(Rule::VerdictNoted);
+        }
+    }
+
+    /// The journal is being replaced by `to`.
+    pub(crate) fn journal_moves(
+        &mut self,
+        configuration: &Configuration,
+        cluster: &Cluster,
+        to: &Journal,
+    ) {
+        let from = &cluster.status.journal;
+        let operation = configuration.operation(&to.operation.id);
+        if !cluster.status.lost {
+            let place = |journal: &Journal| {
+                let operation = &journal.operation;
+                let number = configuration.operation(&operation.id);
+                let cursor = operation.hook.as_ref();
+                let hook = cursor.map(|hook| (hook.index, hook.attempt, hook.step as u8));
+                (number, operation.phase, hook)
+            };
+            if place(to) < place(from) {
+                self.broke(Rule::JournalForward);
+            }
+            self.words_are_heard(configuration, cluster, operation, to);
+        }
+        for hook in &to.hooks {
+            if let Some(uid) = &hook.uid {
+                let entry = &mut self.ledger[usize::from(uid_of(uid))];
+                entry.journalled = true;
+                entry.recorded |= hook.phase == HookPhase::Succeeded;
+            }
+        }
+    }
+
+    fn words_are_heard(
+        &mut self,
+        configuration: &Configuration,
+        cluster: &Cluster,
+        operation: u8,
+        to: &Journal,
+    ) {
+        let from = &cluster.status.journal;
+        let deletes = configuration.plan(operation).event == Event::Delete;
+        let excused = deletes && cluster_excused(self, configuration, cluster);
+        let retried = to.handled.retry != from.handled.retry;
+        let skips = to.handled.skip != from.handled.skip;
+        if retried {
+            self.word();
+        }
+        let blocked = |journal: &Journal| {
+            let cursor = journal.operation.hook.as_ref();
+            cursor.filter(|cursor| cursor.step == HookStep::Blocked).map(|cursor| cursor.index)
         };
-        if place(to) < place(from) {
-            self.broke(Rule::JournalForward);
+        let cancelled = to.operation.cancel.is_some();
+        let left = blocked(from).is_some() && blocked(from) != blocked(to);
+        if left && !(retried || skips || cancelled || excused) {
+            self.broke(Rule::BlockedByWord);
+        }
+        let mut newly = 0;
+        for (hook, index) in to.hooks.iter().zip(0..) {
+            if hook.phase == HookPhase::Skipped && !self.was_skipped(operation, index) {
+                self.skipped.push((operation, index));
+                newly += 1;
+            }
+        }
+        self.skipped.sort_unstable();
+        if newly > 0 && !excused && !(skips && newly == 1) {
+            self.broke(Rule::SkippedByWord);
         }
     }
 }
 
-fn applied(plan: &Plan, cluster: &Cluster, operation: u8) -> bool {
+/// The ghost is not in its cluster while it judges.
+fn cluster_excused(ghost: &Ghost, configuration: &Configuration, cluster: &Cluster) -> bool {
+    ghost.excused || cluster.has_outlived(configuration, ghost.began_at)
+}
+
+/// Whether what lies between pre and post hooks is done.
+pub(crate) fn is_done_with_objects(plan: &Plan, cluster: &Cluster, operation: u8) -> bool {
+    if plan.event == Event::Delete {
+        return cluster.release == Release::Absent
+            || (!plan.wait && cluster.release == Release::Going);
+    }
     plan.objects.is_empty() || (cluster.applied > operation && (cluster.ready || !plan.wait))
 }
 
-fn hooks_of(plan: &Plan, event: HookEvent) -> impl Iterator<Item = u8> {
+pub(crate) fn hooks_of(plan: &Plan, event: HookEvent) -> impl Iterator<Item = u8> {
     plan.hooks.iter().zip(0..).filter(move |(hook, _)| hook.event == event).map(|(_, index)| index)
-}
-
-/// Whether `cluster` keeps a rule that is about a state rather than about a move.
-pub(crate) fn judge(rule: Rule, configuration: &Configuration, cluster: &Cluster) -> bool {
-    let journal = &cluster.status.journal;
-    let operation = cluster.operation(configuration);
-    if rule == Rule::DeployedWhole {
-        return whole(configuration, cluster);
-    }
-    if !journal.is_done() {
-        return true;
-    }
-    let failed = journal.operation.failure.is_some();
-    match rule {
-        Rule::NothingSkipped => failed || not_skipped(configuration, cluster, operation),
-        Rule::RecordClosed => match cluster.records[usize::from(operation)] {
-            Some(record) if !record.foreign => {
-                record.state == if failed { RecordState::Failed } else { RecordState::Deployed }
-            }
-            _ => failed,
-        },
-        Rule::OneDeployed => {
-            let deployed = |record: &Option<_>| {
-                record.is_some_and(|record: crate::cluster::Record| {
-                    record.state == RecordState::Deployed && !record.foreign
-                })
-            };
-            cluster.records.iter().filter(|record| deployed(record)).count() <= 1
-        }
-        Rule::PoliciesKept => {
-            let plan = configuration.plan(operation);
-            [plan.event.pre(), plan.event.post()]
-                .into_iter()
-                .all(|event| policies_kept(plan, cluster, event))
-        }
-        Rule::CauseOfFailure => !failed || cluster.ghost.cause,
-        _ => true,
-    }
-}
-
-fn whole(configuration: &Configuration, cluster: &Cluster) -> bool {
-    (0..).zip(&cluster.records).all(|(operation, record)| {
-        let deployed =
-            record.is_some_and(|record| !record.foreign && record.state == RecordState::Deployed);
-        let plan = configuration.plan(operation);
-        let hooks = u8::try_from(plan.hooks.len()).unwrap();
-        let superseding = cluster.operation(configuration) > operation;
-        !deployed
-            || ((0..hooks).all(|hook| cluster.ghost.succeeded(Run { operation, hook }))
-                && (superseding || applied(plan, cluster, operation)))
-    })
-}
-
-fn not_skipped(configuration: &Configuration, cluster: &Cluster, operation: u8) -> bool {
-    let plan = configuration.plan(operation);
-    (0..).zip(&plan.hooks).all(|(hook, planned)| {
-        let run = Run { operation, hook };
-        let entries = cluster.ghost.runs(run).filter(|entry| entry.started);
-        let succeeded = entries.clone().filter(|entry| entry.succeeded == Some(true));
-        let journalled = &cluster.status.journal.hooks[usize::from(hook)];
-        journalled.phase == HookPhase::Succeeded
-            && (planned.kind() == HookKind::Other || succeeded.count() >= 1)
-            && (!configuration.gated(operation, hook) || entries.count() == 1)
-    })
-}
-
-/// Helm's `execHook`, said once more in other words than the core's.
-fn policies_kept(plan: &Plan, cluster: &Cluster, event: HookEvent) -> bool {
-    let journal = &cluster.status.journal;
-    let phase_of = |hook: u8| journal.hooks.get(usize::from(hook)).map(|hook| hook.phase);
-    let all_succeeded =
-        hooks_of(plan, event).all(|hook| phase_of(hook) == Some(HookPhase::Succeeded));
-    // A hook that could not be created has no UID; Helm then deletes nothing.
-    let one_ran_and_failed = journal
-        .hooks
-        .iter()
-        .any(|hook| hook.event == event && hook.phase == HookPhase::Failed && hook.uid.is_some());
-    hooks_of(plan, event).all(|index| {
-        let Some(status) = journal.hooks.get(usize::from(index)) else {
-            return true;
-        };
-        let Some(uid) = status.uid.as_deref() else {
-            return true;
-        };
-        let planned = &plan.hooks[usize::from(index)];
-        let expected = (all_succeeded || one_ran_and_failed)
-            && match status.phase {
-                HookPhase::Succeeded => planned.has(DeletePolicy::HookSucceeded),
-                HookPhase::Failed => planned.has(DeletePolicy::HookFailed),
-                HookPhase::Pending | HookPhase::Running => false,
-            };
-        match cluster.ghost.ledger[usize::from(uid_of(uid))].removal {
-            None => !expected,
-            Some(Removal::CleanedUp) => expected,
-            // A user, a stop or a later hook of the same name came first.
-            Some(_) => true,
-        }
-    })
-}
-
-/// How an operation ended, in one word.
-pub(crate) fn end(journal: &Journal) -> Option<String> {
-    if journal.operation.phase != Phase::Done {
-        return None;
-    }
-    let Some(failure) = &journal.operation.failure else {
-        return Some("deployed".to_owned());
-    };
-    let hook = journal.hooks.iter().find(|hook| hook.phase == HookPhase::Failed);
-    Some(hook.and_then(|hook| hook.reason.clone()).unwrap_or_else(|| failure.reason.clone()))
 }

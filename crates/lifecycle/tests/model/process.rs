@@ -1,16 +1,18 @@
-//! A process: it reads the status, looks at the cluster, decides by the real core, writes the
-//! journal if nobody did in between, sends what the effect consists of, and goes on.
+//! A process: it reads the custom resource, looks at the cluster, decides by the real core, writes
+//! the journal if nobody did in between, sends what the effect consists of, and goes on.
 
 use lifecycle::{
-    decide::{self, CleanUpAction, Effect, Observation, Query, decide},
-    journal::Journal,
+    decide::{self, CleanUpAction, Effect, Observation, Query, Step, decide},
+    event::Event,
+    journal::{Failure, HookPhase, HookStep, Journal, Phase},
+    rebuild::{Trace, rebuild},
 };
 
 use crate::{
-    cluster::{Cluster, Run, Status, refusal, timestamp, uid_of},
+    cluster::{Cluster, RecordState, Release, Run, Status, begin, refusal, run, timestamp, uid_of},
     configuration::Configuration,
     ghost::Removal,
-    request::{Answer, Request},
+    request::{Answer, Request, Turn},
     shared::Shared,
 };
 
@@ -37,12 +39,36 @@ pub(crate) enum Mutation {
     SweepStale,
     /// Nothing is swept.
     SweepNothing,
-    /// An apply reads the objects that it applies over, but not whether its operation still runs.
-    ApplyUnchecked,
+    /// It is looked at what an effect goes over, but not whether its operation still runs.
+    Unconfirmed,
     /// A record is closed whatever its state.
     CloseWhatever,
     /// The clock of the core stands still.
     ClockStands,
+    /// A retry makes another object under the attempt that failed.
+    SameAttempt,
+    /// A deletion does not wait for its pre-delete hooks.
+    DeleteFirst,
+    /// A deletion removes the records without its post-delete hooks.
+    PurgeFirst,
+    /// `spec.suspend` is not read.
+    SuspendIgnored,
+    /// What is to be created is created, whether or not it was cancelled.
+    CancelIgnored,
+    /// What cannot be told after a loss is taken not to have run.
+    UnknownIsPending,
+    /// A hook at which somebody has to speak is done without.
+    BlockedGoesOn,
+    /// A test closes the record.
+    TestCloses,
+}
+
+/// What was seen.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Seen {
+    Observation(Observation),
+    /// The journal is lost: the record's state, and what the hooks left behind.
+    Traces(Option<RecordState>, Vec<Trace>),
 }
 
 /// The memory of one process.
@@ -53,7 +79,7 @@ pub(crate) enum Process {
     /// It has read the status and looks at the cluster next.
     Read(Status),
     /// It knows what there is to decide on.
-    Observed(Status, Shared<Observation>),
+    Observed(Status, Shared<Seen>),
     /// It has written the journal, and sends these one by one.
     Sending {
         status: Status,
@@ -66,17 +92,20 @@ pub(crate) enum Process {
 }
 
 /// What became of a decision.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Written {
     Conflict,
+    /// Somebody has to speak.
+    Stalled(String),
+    Suspended,
     Other,
 }
 
 impl Process {
     /// What is asked for next; nothing needs to be seen where the journal says it all.
     pub(crate) fn read(status: Status) -> Self {
-        if decide::query(&status.journal) == Query::Nothing {
-            Self::Observed(status, Shared::new(Observation::Nothing))
+        if !status.lost && decide::query(&status.journal) == Query::Nothing {
+            Self::Observed(status, Shared::new(Seen::Observation(Observation::Nothing)))
         } else {
             Self::Read(status)
         }
@@ -94,8 +123,12 @@ impl Process {
     /// Looks at the cluster for `query`.
     pub(crate) fn observe(&mut self, configuration: &Configuration, cluster: &Cluster) {
         let Self::Read(status) = self else { return };
-        let observation = observation(configuration, cluster, &status.journal);
-        *self = Self::Observed(status.clone(), Shared::new(observation));
+        let seen = if status.lost {
+            traces(configuration, cluster, &status.journal)
+        } else {
+            Seen::Observation(observation(configuration, cluster, &status.journal))
+        };
+        *self = Self::Observed(status.clone(), Shared::new(seen));
     }
 
     /// Decides, and writes the journal where it changed.
@@ -105,21 +138,37 @@ impl Process {
         cluster: &mut Cluster,
         keep_previous: bool,
     ) -> Written {
-        let Self::Observed(status, observation) = self else {
+        let Self::Observed(status, seen) = self else {
             return Written::Other;
+        };
+        let observation = match &**seen {
+            Seen::Observation(observation) => observation,
+            Seen::Traces(record, traces) => {
+                let journal = rebuilt(configuration, cluster, status, *record, traces);
+                let version = Some(status.version);
+                let journal = Shared::new(journal);
+                let written = cluster.write(configuration, version, journal, keep_previous);
+                let conflict = written.is_none();
+                *self = written.map_or(Self::Idle, Self::go_on);
+                return if conflict { Written::Conflict } else { Written::Other };
+            }
         };
         let mutation = configuration.mutation;
         let operation = configuration.operation(&status.journal.operation.id);
-        let now = match mutation {
-            Some(Mutation::ClockStands) => timestamp(0),
-            _ => cluster.timestamp(),
+        let step = step(configuration, cluster, status, observation);
+        let now = cluster.now;
+        let outcome = match &step.hold {
+            Some(decide::Hold::Stalled(failure)) => Written::Stalled(failure.reason.clone()),
+            Some(decide::Hold::Suspended) => Written::Suspended,
+            Some(decide::Hold::Waiting(_)) | None => Written::Other,
         };
-        let plan = configuration.plan(operation);
-        let step = decide(plan, &status.journal, observation, now);
-        let requests = step.effect.map_or_else(Vec::new, |effect| requests(operation, effect));
+        let requests = step.effect.map_or_else(Vec::new, |effect| {
+            requests(configuration, operation, &step.journal, effect)
+        });
+        cluster.ghost.decides(configuration, status, observation, &step.journal, &requests, now);
         if step.journal == *status.journal {
             *self = Self::sending(status.clone(), requests, None);
-            return Written::Other;
+            return outcome;
         }
         let journal = Shared::new(step.journal);
         let names_new_uid = matches!(
@@ -135,18 +184,18 @@ impl Process {
             return Written::Other;
         }
         let expected = (mutation != Some(Mutation::BlindWrite)).then_some(status.version);
-        match cluster.write(expected, journal, keep_previous) {
+        match cluster.write(configuration, expected, journal, keep_previous) {
             None => {
                 *self = Self::Idle;
                 Written::Conflict
             }
             Some(written) if requests.is_empty() => {
                 *self = Self::go_on(written);
-                Written::Other
+                outcome
             }
             Some(written) => {
                 *self = Self::sending(written, requests, None);
-                Written::Other
+                outcome
             }
         }
     }
@@ -162,16 +211,23 @@ impl Process {
         if status.journal.is_done() { Self::Idle } else { Self::read(status) }
     }
 
-    /// Whether the status changed since an apply was decided on. It is read after the objects that
-    /// the apply goes over were, so nothing of a later operation is among them.
+    /// Whether the custom resource changed since the effect was decided on. It is read after what
+    /// the effect goes over was, so nothing of a later operation is among that.
     pub(crate) fn is_outrun(&self, configuration: &Configuration, cluster: &Cluster) -> bool {
-        let checked = configuration.mutation != Some(Mutation::ApplyUnchecked);
-        match (self, self.request()) {
-            (Self::Sending { status, .. }, Some(Request::Apply { .. })) if checked => {
-                status.version != cluster.status.version
-            }
+        let Self::Sending { status, requests, .. } = self else { return false };
+        let confirms = match requests.first() {
+            Some(
+                Request::CreateRecord(_)
+                | Request::Apply { .. }
+                | Request::ApplyHook { .. }
+                | Request::DeleteObjects { .. }
+                | Request::Turn { .. }
+                | Request::Leftovers { .. }
+                | Request::Purge { .. },
+            ) => configuration.mutation != Some(Mutation::Unconfirmed),
             _ => false,
-        }
+        };
+        confirms && status.version != cluster.status.version
     }
 
     /// Takes the answer to the request that was sent last.
@@ -187,26 +243,34 @@ impl Process {
             return;
         };
         if let Some(journal) = unwritten.take() {
-            let Some(written) = cluster.write(Some(status.version), journal, false) else {
+            let version = Some(status.version);
+            let Some(written) = cluster.write(configuration, version, journal, false) else {
                 *self = Self::Idle;
                 return;
             };
             *status = written;
         }
         let sent = requests.remove(0);
-        if !requests.is_empty() {
+        if !requests.is_empty() && answer != Answer::Refused {
             return;
         }
         let look = || observation(configuration, cluster, &status.journal);
         let executed = match (sent, answer) {
-            // The answer holds the object.
-            (Request::CreateHook(_) | Request::StartHook { .. }, Answer::Accepted) => Some(look()),
             (_, Answer::Refused) => Some(Observation::Refused(refusal())),
-            (Request::CreateRecord(_), Answer::Accepted) => Some(recorded()),
-            (Request::Apply { .. }, _) => Some(readiness(cluster)),
+            // The answer holds the object.
             (
-                Request::Close { .. }
-                | Request::Supersede(_)
+                Request::CreateHook(_) | Request::StartHook { .. } | Request::ApplyHook { .. },
+                Answer::Accepted,
+            ) => Some(look()),
+            (
+                Request::CreateRecord(_) | Request::Turn { to: Turn::AddPlan, .. },
+                Answer::Accepted,
+            ) => Some(recorded(true)),
+            (Request::Apply { .. }, _) => Some(readiness(cluster)),
+            (Request::DeleteObjects { .. }, _) => Some(remaining(cluster)),
+            (
+                Request::Turn { to: Turn::Close { .. } | Turn::Supersede | Turn::DropPlan, .. }
+                | Request::Purge { .. }
                 | Request::SetTtl(_)
                 | Request::Delete { why: Removal::CleanedUp, .. },
                 _,
@@ -215,20 +279,11 @@ impl Process {
             _ => None,
         };
         *self = match executed {
-            Some(observation) => Self::Observed(status.clone(), Shared::new(observation)),
+            Some(observation) => {
+                Self::Observed(status.clone(), Shared::new(Seen::Observation(observation)))
+            }
             None => Self::go_on(status.clone()),
         };
-    }
-
-    /// The request as it is once it is under way.
-    pub(crate) fn under_way(&self, cluster: &Cluster) -> Option<Request> {
-        match self.request()? {
-            Request::Apply { operation, .. } => {
-                let seen = Some(cluster.applied);
-                Some(Request::Apply { operation, seen })
-            }
-            request => Some(request),
-        }
     }
 
     /// The request is under way, and its answer is not waited for.
@@ -240,30 +295,144 @@ impl Process {
                     Some(Request::Apply { .. }) => Observation::Readiness { waiting: Vec::new() },
                     _ => Observation::Executed,
                 };
-                Self::Observed(status.clone(), Shared::new(believed))
+                Self::Observed(status.clone(), Shared::new(Seen::Observation(believed)))
             }
             _ => Self::Idle,
         };
     }
 }
 
-fn observation(configuration: &Configuration, cluster: &Cluster, journal: &Journal) -> Observation {
+/// The real step rule; some mutations are of what it is given, and of what it answers.
+pub(crate) fn step(
+    configuration: &Configuration,
+    cluster: &Cluster,
+    status: &Status,
+    observation: &Observation,
+) -> Step {
+    let mutation = configuration.mutation;
+    let operation = configuration.operation(&status.journal.operation.id);
+    let now = match mutation {
+        Some(Mutation::ClockStands) => timestamp(0),
+        _ => cluster.timestamp(),
+    };
+    let plan = configuration.plan(operation);
+    let mut wishes = status.asked.wishes(configuration);
+    let mut journal = (*status.journal).clone();
+    let at = journal.operation.hook.as_ref().map(|cursor| cursor.step);
+    match mutation {
+        Some(Mutation::SuspendIgnored) => wishes.suspend = false,
+        Some(Mutation::CancelIgnored) if at == Some(HookStep::Create) => {
+            wishes.interrupt = None;
+            wishes.requests.cancel.clone_from(&journal.handled.cancel);
+            journal.operation.cancel = None;
+        }
+        Some(Mutation::BlockedGoesOn) if at == Some(HookStep::Blocked) => {
+            wishes.requests.skip = Some("nobody".to_owned());
+        }
+        _ => {}
+    }
+    let mut step = decide(plan, &journal, observation, &wishes, now);
+    let phase = step.journal.operation.phase;
+    let skipped = match mutation {
+        Some(Mutation::DeleteFirst) => phase == Phase::PreHooks,
+        Some(Mutation::PurgeFirst) => phase == Phase::PostHooks,
+        _ => false,
+    };
+    if skipped && plan.event == Event::Delete {
+        let first = mutation == Some(Mutation::DeleteFirst);
+        step.journal.operation.phase = if first { Phase::Deleting } else { Phase::Closing };
+        step.journal.operation.hook = None;
+        step.effect = Some(if first { Effect::DeleteObjects } else { close() });
+    }
+    step
+}
+
+fn close() -> Effect {
+    Effect::Close { deployed: true }
+}
+
+fn traces(configuration: &Configuration, cluster: &Cluster, journal: &Journal) -> Seen {
     let operation = configuration.operation(&journal.operation.id);
-    let record = cluster.records[usize::from(operation)];
-    match decide::query(journal) {
-        Query::Record => match record {
-            None => Observation::NoRecord,
-            Some(record) if record.foreign => {
-                Observation::ForeignRecord { message: "it was made by Helm".to_owned() }
+    let record = cluster.record(configuration.record_of(operation));
+    let traces = cluster.traces(operation);
+    let at_work = record.map(|record| match (record.state, record.plan) {
+        // Not yet that of the deletion.
+        (RecordState::Uninstalling, plan) if plan != Some(operation) => RecordState::Pending,
+        (state, _) => state,
+    });
+    Seen::Traces(at_work, traces)
+}
+
+/// What the operator does without a journal.
+fn rebuilt(
+    configuration: &Configuration,
+    cluster: &Cluster,
+    status: &Status,
+    record: Option<RecordState>,
+    traces: &[Trace],
+) -> Journal {
+    let operation = configuration.operation(&status.journal.operation.id);
+    let plan = configuration.plan(operation);
+    let deletes = plan.event == Event::Delete;
+    let begun = || begin(configuration, operation, status.asked, cluster.now);
+    match record {
+        Some(RecordState::Pending) if !deletes => {}
+        Some(RecordState::Uninstalling) if deletes => {}
+        // Nothing has begun.
+        None if !deletes => return begun(),
+        Some(_) if deletes => return begun(),
+        Some(RecordState::Failed) => {
+            let failure = Failure::new("GivenUp", "the newest revision failed");
+            return begun().abandon(failure, cluster.timestamp());
+        }
+        Some(_) | None => return begun().concluded(cluster.timestamp()),
+    }
+    let handled = status.asked.requests();
+    let now = cluster.timestamp();
+    let mut journal = rebuild(plan, "sha256:0".to_owned(), String::new(), 1, traces, handled, now);
+    if configuration.mutation == Some(Mutation::UnknownIsPending) {
+        for hook in &mut journal.hooks {
+            if hook.phase == HookPhase::Unknown {
+                hook.phase = HookPhase::Pending;
             }
-            Some(_) => recorded(),
-        },
+        }
+        if let Some(cursor) = &mut journal.operation.hook
+            && cursor.step == HookStep::Blocked
+        {
+            cursor.step = HookStep::Create;
+        }
+    }
+    journal
+}
+
+pub(crate) fn observation(
+    configuration: &Configuration,
+    cluster: &Cluster,
+    journal: &Journal,
+) -> Observation {
+    let operation = configuration.operation(&journal.operation.id);
+    match decide::query(journal) {
+        Query::Record => record(configuration, cluster, operation),
         Query::Hook(index) => {
-            let hook = u8::try_from(index).unwrap();
-            Observation::Hook(cluster.look(configuration, Run { operation, hook }))
+            let attempt = journal.operation.hook.as_ref().map_or(1, |cursor| cursor.attempt);
+            Observation::Hook(cluster.look(configuration, run(operation, index, attempt)))
         }
         Query::Readiness => readiness(cluster),
+        Query::Remaining => remaining(cluster),
         Query::Nothing => Observation::Nothing,
+    }
+}
+
+fn record(configuration: &Configuration, cluster: &Cluster, operation: u8) -> Observation {
+    let of = configuration.record_of(operation);
+    let foreign = || Observation::ForeignRecord { message: "it is another client's".to_owned() };
+    match cluster.records[usize::from(of)] {
+        Some(record) if record.foreign => foreign(),
+        None if of == operation => Observation::NoRecord,
+        None => foreign(),
+        Some(record) if of == operation => recorded(record.state != RecordState::Failed),
+        Some(record) if record.plan == Some(operation) => recorded(true),
+        Some(_) => Observation::NoRecord,
     }
 }
 
@@ -272,42 +441,85 @@ fn readiness(cluster: &Cluster) -> Observation {
     Observation::Readiness { waiting: waiting.into_iter().collect() }
 }
 
-fn recorded() -> Observation {
-    Observation::Recorded { plan_digest: "sha256:0".to_owned() }
+fn remaining(cluster: &Cluster) -> Observation {
+    let waiting = (cluster.release != Release::Absent).then(|| "Deployment/web: held".to_owned());
+    let untouched = cluster.release == Release::There;
+    Observation::Remaining { waiting: waiting.into_iter().collect(), untouched }
+}
+
+fn recorded(open: bool) -> Observation {
+    Observation::Recorded { plan_digest: "sha256:0".to_owned(), open }
 }
 
 /// The requests of an effect, in order.
-fn requests(operation: u8, effect: Effect) -> Vec<Request> {
-    let run = |hook: usize| Run { operation, hook: u8::try_from(hook).unwrap() };
+fn requests(
+    configuration: &Configuration,
+    operation: u8,
+    journal: &Journal,
+    effect: Effect,
+) -> Vec<Request> {
+    let of = |hook: usize| -> Run {
+        let cursor = journal.operation.hook.as_ref().filter(|cursor| cursor.index == hook);
+        let last = journal.hooks.get(hook).map(|hook| hook.attempt);
+        run(operation, hook, cursor.map(|cursor| cursor.attempt).or(last).unwrap_or(1))
+    };
+    let record = configuration.record_of(operation);
+    let turn = |to| Request::Turn { operation, record, to, seen: None };
     match effect {
-        Effect::CreateRecord => vec![Request::CreateRecord(operation)],
+        Effect::CreateRecord if record == operation => vec![Request::CreateRecord(operation)],
+        Effect::CreateRecord => vec![turn(Turn::AddPlan)],
+        Effect::ReopenRecord => vec![turn(Turn::Reopen)],
         Effect::DeleteLeftover { hook, uid } => {
-            vec![Request::Delete { uid: uid_of(&uid), run: run(hook), why: Removal::Replaced }]
+            vec![Request::Delete { uid: uid_of(&uid), run: of(hook), why: Removal::Replaced }]
         }
-        Effect::CreateHook { hook, .. } => vec![Request::CreateHook(run(hook))],
+        Effect::CreateHook { hook, attempt } => {
+            vec![Request::CreateHook(run(operation, hook, attempt))]
+        }
+        Effect::ApplyHook { hook, attempt, uid } => {
+            vec![Request::ApplyHook { uid: uid_of(&uid), run: run(operation, hook, attempt) }]
+        }
         Effect::StartHook { hook, uid } => {
-            vec![Request::StartHook { uid: uid_of(&uid), run: run(hook) }]
+            vec![Request::StartHook { uid: uid_of(&uid), run: of(hook) }]
         }
         Effect::StopHook { hook, uid } => {
-            vec![Request::StopHook { uid: uid_of(&uid), run: run(hook) }]
+            vec![Request::StopHook { uid: uid_of(&uid), run: of(hook) }]
         }
         Effect::CleanUp(items) => items
             .into_iter()
             .map(|item| match item.action {
                 CleanUpAction::Delete => Request::Delete {
                     uid: uid_of(&item.uid),
-                    run: run(item.hook),
+                    run: of(item.hook),
                     why: Removal::CleanedUp,
                 },
                 CleanUpAction::SetTtl(_) => Request::SetTtl(uid_of(&item.uid)),
             })
             .collect(),
         Effect::Apply => vec![Request::Apply { operation, seen: None }],
-        Effect::Close { deployed } => {
-            let close = Request::Close { operation, deployed };
-            let older = (0..operation).filter(|_| deployed).map(Request::Supersede);
-            std::iter::once(close).chain(older).collect()
-        }
+        Effect::DeleteObjects => vec![Request::DeleteObjects { operation, seen: None }],
+        Effect::Close { deployed } => match configuration.plan(operation).event {
+            Event::Delete => vec![
+                Request::Leftovers { operation, seen: None },
+                Request::Purge { operation, seen: false },
+            ],
+            Event::Test if configuration.mutation == Some(Mutation::TestCloses) => {
+                let state = Turn::Close { deployed };
+                vec![
+                    Request::Turn { operation, record, to: Turn::Supersede, seen: None },
+                    turn(state),
+                ]
+            }
+            Event::Test => vec![turn(Turn::DropPlan)],
+            Event::Install | Event::Upgrade | Event::Rollback => {
+                let older = (0..operation).filter(|_| deployed).map(|record| Request::Turn {
+                    operation,
+                    record,
+                    to: Turn::Supersede,
+                    seen: None,
+                });
+                std::iter::once(turn(Turn::Close { deployed })).chain(older).collect()
+            }
+        },
     }
 }
 
@@ -316,12 +528,16 @@ pub(crate) fn brief(journal: &Journal) -> String {
     let operation = &journal.operation;
     let hook = operation.hook.as_ref().map_or_else(String::new, |hook| {
         let uid = hook.uid.as_deref().unwrap_or("no UID");
-        format!(" hook {} {:?} {uid} until {}", hook.index, hook.step, hook.deadline.as_second())
+        let (index, attempt, until) = (hook.index, hook.attempt, hook.deadline.as_second());
+        format!(" hook {index}/{attempt} {:?} {uid} until {until}", hook.step)
     });
+    let hooks: Vec<_> = journal.hooks.iter().map(|hook| format!("{:?}", hook.phase)).collect();
+    let cancel = if operation.cancel.is_some() { " cancelled" } else { "" };
+    let skip = if operation.skip.is_some() { " skipping" } else { "" };
     let failure = operation
         .failure
         .as_ref()
         .map_or_else(String::new, |failure| format!(" failed: {}", failure.message));
     let id = &operation.id;
-    format!("{id} {:?}{hook}{failure}", operation.phase)
+    format!("{id} {:?}{hook} {hooks:?}{cancel}{skip}{failure}", operation.phase)
 }

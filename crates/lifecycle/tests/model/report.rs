@@ -8,12 +8,12 @@ use stateright::{Checker, HasDiscoveries, Model};
 use crate::{
     configuration::Configuration,
     ghost::Rule,
-    process::{Process, brief},
+    process::{Process, Seen, brief},
     system::{Action, Reached, State, System},
 };
 
 pub(crate) struct Outcome {
-    pub(crate) name: &'static str,
+    pub(crate) name: String,
     pub(crate) states: usize,
     pub(crate) depth: usize,
     pub(crate) properties: usize,
@@ -25,11 +25,22 @@ pub(crate) struct Outcome {
 
 /// Explores all of `configuration`. One thread, so that the depth is the same every time.
 pub(crate) fn explore(configuration: Configuration) -> Outcome {
-    let name = configuration.name;
-    let checker = System::new(configuration).checker().spawn_bfs().join();
+    let name = configuration.name.clone();
+    let checker =
+        System::new(configuration).checker().target_state_count(700_000).spawn_bfs().join();
     let system = checker.model();
     let mut violations: Vec<_> = checker.discoveries().into_iter().collect();
     violations.sort_by_key(|(_, path)| path.clone().into_actions().len());
+    let violations: Vec<_> = violations
+        .into_iter()
+        .map(|(rule, path)| format!("{name}: {rule}\n{}", story(path.into_vec())))
+        .collect();
+    println!(
+        "{name}: {} states {} violations, {:?}",
+        checker.unique_state_count(),
+        violations.len(),
+        system.ends()
+    );
     Outcome {
         name,
         states: checker.unique_state_count(),
@@ -37,10 +48,7 @@ pub(crate) fn explore(configuration: Configuration) -> Outcome {
         properties: system.properties().len(),
         ends: system.ends(),
         reached: Reached::ALL.into_iter().filter(|what| system.has_reached(*what)).collect(),
-        violations: violations
-            .into_iter()
-            .map(|(rule, path)| format!("{name}: {rule}\n{}", story(path.into_vec())))
-            .collect(),
+        violations,
     }
 }
 
@@ -72,7 +80,8 @@ fn words(before: &State, action: Action, after: &State) -> String {
         Action::Read(process) => {
             let status = &before.cluster.status;
             let (who, version) = (who(process), status.version);
-            format!("{who} reads version {version}: {}", brief(&status.journal))
+            let lost = if status.lost { "(lost) " } else { "" };
+            format!("{who} reads version {version}: {lost}{}", brief(&status.journal))
         }
         Action::ReadStale(process) => {
             let status = before.cluster.previous.as_ref().unwrap();
@@ -83,10 +92,15 @@ fn words(before: &State, action: Action, after: &State) -> String {
             let seen = after.processes.iter().find(|process| {
                 matches!(process, Process::Observed(..)) && !before.processes.contains(process)
             });
-            let Some(Process::Observed(_, observation)) = seen else {
+            let Some(Process::Observed(_, seen)) = seen else {
                 return format!("{} sees the same as the other", who(process));
             };
-            format!("{} sees {:?}", who(process), **observation)
+            match &**seen {
+                Seen::Observation(observation) => {
+                    format!("{} sees {observation:?}", who(process))
+                }
+                traces @ Seen::Traces(..) => format!("{} sees {traces:?}", who(process)),
+            }
         }
         Action::Decide(process) => {
             let (old, new) = (&before.cluster.status, &after.cluster.status);
@@ -105,7 +119,7 @@ fn words(before: &State, action: Action, after: &State) -> String {
         }
         Action::Send(process) => format!("{} sends {}", who(process), request(process)),
         Action::ApplyReady(process) => {
-            format!("{} sends {}, ready at once", who(process), request(process))
+            format!("{} sends {}, done at once", who(process), request(process))
         }
         Action::SendTwice(process) => {
             let (who, request) = (who(process), request(process));
@@ -130,7 +144,19 @@ fn words(before: &State, action: Action, after: &State) -> String {
         Action::TimeToLive(uid) => format!("u{uid} is deleted by its time to live"),
         Action::UserDeletes(uid) => format!("a user deletes u{uid}"),
         Action::Ready => "the objects become ready".to_owned(),
+        Action::ObjectsGone => "the release's objects are gone".to_owned(),
         Action::Refuse => "a policy refuses creations from now on".to_owned(),
+        Action::Reopen => {
+            format!("a retry is asked for: {}", brief(&after.cluster.status.journal))
+        }
+        Action::AskRetry => "retryAt is set".to_owned(),
+        Action::AskSkip => "skipAt is set".to_owned(),
+        Action::Cancel => "cancelAt is set".to_owned(),
+        Action::Supersede(now) => format!("the spec changes, to cancel at once: {now}"),
+        Action::Suspend => "spec.suspend is set".to_owned(),
+        Action::Unsuspend => "spec.suspend is cleared".to_owned(),
+        Action::Lose => "the status is lost".to_owned(),
+        Action::NamespaceGoes => "the namespace begins to go".to_owned(),
     }
 }
 

@@ -10,16 +10,17 @@ use std::{
     },
 };
 
-use lifecycle::journal::Journal;
+use lifecycle::{event::Event, journal::HookStep};
 use stateright::{Model, Property};
 
 use crate::{
-    cluster::{Cluster, Life, begin},
+    cluster::{Cluster, Life, Release, Status},
     configuration::{Budget, Configuration},
     ghost::{self, Rule},
     process::{Mutation, Process, Written},
-    request::{Answer, Request},
-    shared::{Shared, hash},
+    request::{Answer, Request, Turn},
+    rules,
+    shared::hash,
 };
 
 #[derive(Clone, Debug)]
@@ -67,14 +68,26 @@ pub(crate) enum Action {
     Begin,
     /// A request that was under way arrives.
     Deliver(usize),
-    Tick(u8),
-    Ends(u8, bool),
+    Tick(u16),
+    Ends(u16, bool),
     /// A finalizer is taken off, or a Pod's time to end is over.
-    Gone(u8),
-    TimeToLive(u8),
-    UserDeletes(u8),
+    Gone(u16),
+    TimeToLive(u16),
+    UserDeletes(u16),
     Ready,
+    /// The release's objects are gone.
+    ObjectsGone,
     Refuse,
+    /// Somebody asks to go on with the operation that failed.
+    Reopen,
+    AskRetry,
+    AskSkip,
+    Cancel,
+    Supersede(bool),
+    Suspend,
+    Unsuspend,
+    Lose,
+    NamespaceGoes,
 }
 
 /// What must have happened somewhere, or the model does not reach what it is for.
@@ -89,10 +102,16 @@ pub(crate) enum Reached {
     LateApply,
     LateClose,
     Swept,
+    Reopened,
+    Rebuilt,
+    Stalled,
+    Suspended,
+    LateDeletionOfObjects,
+    LatePurge,
 }
 
 impl Reached {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::WriteConflict,
         Self::Outrun,
         Self::NameTaken,
@@ -102,6 +121,12 @@ impl Reached {
         Self::LateApply,
         Self::LateClose,
         Self::Swept,
+        Self::Reopened,
+        Self::Rebuilt,
+        Self::Stalled,
+        Self::Suspended,
+        Self::LateDeletionOfObjects,
+        Self::LatePurge,
     ];
 }
 
@@ -143,27 +168,17 @@ impl System {
     /// Whether `state` keeps `rule`; a rule is only reported once.
     pub(crate) fn keeps(&self, rule: Rule, state: &State) -> bool {
         let kept = !state.cluster.ghost.has_broken(rule)
-            && ghost::judge(rule, &self.configuration, &state.cluster)
+            && rules::judge(rule, &self.configuration, &state.cluster)
             && (rule != Rule::AlwaysFinishes || self.finishes(&state.cluster));
         let bit = 1 << rule as u32;
         kept || self.reported.fetch_or(bit, Ordering::Relaxed) & bit != 0
     }
 
-    pub(crate) fn sweeps(&self, cluster: &Cluster, journal: &Journal) -> Option<Request> {
+    pub(crate) fn sweeps(&self, cluster: &Cluster, status: &Status) -> Option<Request> {
         if self.configuration.mutation == Some(Mutation::SweepNothing) {
             return None;
         }
-        cluster.swept(&self.configuration, journal)
-    }
-
-    pub(crate) fn begin(&self, cluster: &mut Cluster, keep_previous: bool) -> bool {
-        let next = cluster.operation(&self.configuration) + 1;
-        if usize::from(next) >= self.configuration.plans.len() {
-            return false;
-        }
-        let journal = Shared::new(begin(&self.configuration, next, cluster.now));
-        let version = cluster.status.version;
-        cluster.write(Some(version), journal, keep_previous).is_some()
+        cluster.swept(&self.configuration, status)
     }
 
     fn process_actions(&self, state: &State, process: usize, actions: &mut Vec<Action>) {
@@ -172,15 +187,15 @@ impl System {
         let fresh = &cluster.status;
         match &state.processes[process] {
             Process::Idle => {
-                if !fresh.journal.is_done() {
+                if fresh.lost || !fresh.journal.is_done() {
                     actions.push(Action::Read(process));
                 }
                 if budget.stale > 0 && cluster.previous.is_some() {
                     actions.push(Action::ReadStale(process));
                 }
                 let seen = match (self.configuration.mutation, &cluster.previous) {
-                    (Some(Mutation::SweepStale), Some(previous)) => &previous.journal,
-                    _ => &fresh.journal,
+                    (Some(Mutation::SweepStale), Some(previous)) => previous,
+                    _ => fresh,
                 };
                 let request = self.sweeps(cluster, seen);
                 actions.extend(request.map(|request| Action::Sweep(process, request)));
@@ -194,13 +209,21 @@ impl System {
                 if state.processes[process].is_outrun(&self.configuration, cluster) {
                     return;
                 }
-                if matches!(state.processes[process].request(), Some(Request::Apply { .. })) {
+                if matches!(
+                    state.processes[process].request(),
+                    Some(Request::Apply { .. } | Request::DeleteObjects { .. })
+                ) {
                     actions.push(Action::ApplyReady(process));
                 }
-                if budget.duplicates > 0 {
+                // The gap that is stated: what does not exist can be created by who comes late, and
+                // so, a record after the release was deleted.
+                let creates =
+                    matches!(state.processes[process].request(), Some(Request::CreateRecord(_)));
+                let may_be_late = !(creates && self.configuration.deletes_later());
+                if budget.duplicates > 0 && may_be_late {
                     actions.push(Action::SendTwice(process));
                 }
-                if budget.late > 0 {
+                if budget.late > 0 && may_be_late {
                     actions.push(Action::Abandon(process));
                 }
             }
@@ -231,7 +254,12 @@ impl System {
     fn apply_ready(&self, state: &mut State, process: usize) {
         let request = state.processes[process].request().unwrap();
         let answer = state.cluster.deliver(&self.configuration, request);
-        state.cluster.ready |= answer == Answer::Accepted;
+        match request {
+            Request::DeleteObjects { .. } if answer == Answer::Accepted => {
+                state.cluster.release = Release::Absent;
+            }
+            _ => state.cluster.ready |= answer == Answer::Accepted,
+        }
         state.processes[process].answered(&self.configuration, &mut state.cluster, answer);
     }
 
@@ -243,7 +271,9 @@ impl System {
             (Request::CreateHook(_), Answer::Accepted) => self.reach(Reached::LateCreation),
             (Request::Delete { .. }, Answer::Conflict) => self.reach(Reached::LateDeletionRefused),
             (Request::Apply { .. }, _) => self.reach(Reached::LateApply),
-            (Request::Close { .. }, _) => self.reach(Reached::LateClose),
+            (Request::Turn { to: Turn::Close { .. }, .. }, _) => self.reach(Reached::LateClose),
+            (Request::DeleteObjects { .. }, _) => self.reach(Reached::LateDeletionOfObjects),
+            (Request::Purge { .. }, _) => self.reach(Reached::LatePurge),
             _ => {}
         }
     }
@@ -251,6 +281,88 @@ impl System {
 
 fn spend(budget: &mut u8) {
     *budget -= 1;
+}
+
+/// What becomes of the hooks' objects by themselves, or by a user.
+fn object_actions(cluster: &Cluster, budget: &Budget, actions: &mut Vec<Action>) {
+    for object in &cluster.objects {
+        let uid = object.uid;
+        if object.life == Life::Running {
+            actions.push(Action::Ends(uid, true));
+            // What is being stopped, or deleted, fails by that.
+            let may_fail = budget.failures > 0 || object.stopping || object.terminating;
+            if may_fail && !object.crd {
+                actions.push(Action::Ends(uid, false));
+            }
+        }
+        if object.terminating {
+            actions.push(Action::Gone(uid));
+        } else if budget.deletions > 0 {
+            actions.push(Action::UserDeletes(uid));
+        }
+        let ended = matches!(object.life, Life::Succeeded | Life::Failed);
+        if object.ttl && ended && !object.terminating {
+            actions.push(Action::TimeToLive(uid));
+        }
+    }
+}
+
+/// What people do to the release. A word is only given where somebody waits for it, or nobody ever
+/// would in a deletion.
+fn people(
+    configuration: &Configuration,
+    cluster: &Cluster,
+    budget: &Budget,
+    actions: &mut Vec<Action>,
+) {
+    let Status { journal, lost, asked, .. } = &cluster.status;
+    let (lost, asked) = (*lost, *asked);
+    let cursor = journal.operation.hook.as_ref();
+    let blocked = cursor.is_some_and(|cursor| cursor.step == HookStep::Blocked);
+    let waits = cursor.is_some_and(|cursor| cursor.not_before.is_some());
+    let event = configuration.plan(cluster.operation(configuration)).event;
+    if asked.suspend {
+        actions.push(Action::Unsuspend);
+    }
+    if journal.is_done() && !lost {
+        let failed = journal.operation.failure.is_some() && event.makes_revision();
+        // A foreign record cannot be gone on with, nor what was lost.
+        if failed && budget.retries > 0 && !journal.hooks.is_empty() {
+            actions.push(Action::Reopen);
+        }
+        return;
+    }
+    if budget.losses > 0 && event != Event::Test {
+        actions.push(Action::Lose);
+    }
+    if budget.suspends > 0 && !asked.suspend {
+        actions.push(Action::Suspend);
+    }
+    if lost {
+        return;
+    }
+    let asks = |asked: u8, handled: &Option<String>| {
+        asked.to_string() == handled.clone().unwrap_or("0".to_owned())
+    };
+    if budget.retries > 0 && (blocked || waits) && asks(asked.retry, &journal.handled.retry) {
+        actions.push(Action::AskRetry);
+    }
+    let skips = blocked || event == Event::Delete;
+    if budget.skips > 0 && skips && asks(asked.skip, &journal.handled.skip) {
+        actions.push(Action::AskSkip);
+    }
+    if event == Event::Delete {
+        if budget.namespaces > 0 {
+            actions.push(Action::NamespaceGoes);
+        }
+        return;
+    }
+    if budget.cancels > 0 {
+        actions.push(Action::Cancel);
+    }
+    if budget.supersedes > 0 {
+        actions.push(Action::Supersede(configuration.world.cancels_now));
+    }
 }
 
 impl Model for System {
@@ -273,45 +385,34 @@ impl Model for System {
         if state.processes[0] != state.processes[1] {
             self.process_actions(state, 1, actions);
         }
-        let done = cluster.status.journal.is_done();
+        let rests = cluster.status.journal.is_done() && !cluster.status.lost;
         let operation = usize::from(cluster.operation(&self.configuration));
-        if done && operation + 1 < self.configuration.plans.len() {
+        if rests && operation + 1 < self.configuration.plans.len() {
             actions.push(Action::Begin);
         }
         actions.extend((0..state.in_flight.len()).map(Action::Deliver));
-        for object in &cluster.objects {
-            let uid = object.uid;
-            if object.life == Life::Running {
-                actions.push(Action::Ends(uid, true));
-                // What is being stopped, or deleted, fails by that.
-                if budget.failures > 0 || object.stopping || object.terminating {
-                    actions.push(Action::Ends(uid, false));
-                }
-            }
-            if object.terminating {
-                actions.push(Action::Gone(uid));
-            } else if budget.deletions > 0 {
-                actions.push(Action::UserDeletes(uid));
-            }
-            let ended = matches!(object.life, Life::Succeeded | Life::Failed);
-            if object.ttl && ended && !object.terminating {
-                actions.push(Action::TimeToLive(uid));
-            }
-        }
-        if cluster.applied > 0 && !cluster.ready {
+        object_actions(cluster, budget, actions);
+        if cluster.applied > 0 && !cluster.ready && cluster.release == Release::There {
             actions.push(Action::Ready);
+        }
+        if cluster.release == Release::Going {
+            actions.push(Action::ObjectsGone);
         }
         if budget.ticks > 0 {
             actions.extend(cluster.deadline().map(Action::Tick));
         }
-        if budget.refusals > 0 && !done {
+        if budget.refusals > 0 && !rests {
             actions.push(Action::Refuse);
         }
+        people(&self.configuration, cluster, budget, actions);
     }
 
     fn next_state(&self, last: &State, action: Action) -> Option<State> {
         let mut state = last.clone();
         let State { cluster, processes, in_flight, budget, .. } = &mut state;
+        // What only a stale read sees is forgotten where none can happen.
+        let sweeps_stale = self.configuration.mutation == Some(Mutation::SweepStale);
+        let keep = budget.stale > 0 || sweeps_stale;
         match action {
             Action::Read(process) => processes[process] = Process::read(cluster.status.clone()),
             Action::ReadStale(process) => {
@@ -320,13 +421,22 @@ impl Model for System {
             }
             Action::Observe(process) => processes[process].observe(&self.configuration, cluster),
             Action::Decide(process) => {
-                let sweeps_stale = self.configuration.mutation == Some(Mutation::SweepStale);
-                let keep = budget.stale > 0 || sweeps_stale;
+                let rebuilds =
+                    matches!(&processes[process], Process::Observed(status, _) if status.lost);
                 let written = processes[process].decide(&self.configuration, cluster, keep);
-                if written == Written::Conflict {
-                    self.reach(Reached::WriteConflict);
+                if rebuilds && written == Written::Other {
+                    self.reach(Reached::Rebuilt);
                 }
-                if let Some(end) = ghost::end(&cluster.status.journal) {
+                match written {
+                    Written::Conflict => self.reach(Reached::WriteConflict),
+                    Written::Stalled(reason) => {
+                        self.reach(Reached::Stalled);
+                        self.ends.lock().unwrap().insert(format!("stands: {reason}"));
+                    }
+                    Written::Suspended => self.reach(Reached::Suspended),
+                    Written::Other => {}
+                }
+                if let Some(end) = rules::end(&cluster.status.journal) {
                     self.ends.lock().unwrap().insert(end);
                 }
             }
@@ -334,12 +444,14 @@ impl Model for System {
             Action::ApplyReady(process) => self.apply_ready(&mut state, process),
             Action::SendTwice(process) => {
                 spend(&mut budget.duplicates);
-                in_flight.extend(processes[process].under_way(cluster));
+                in_flight
+                    .extend(processes[process].request().map(|request| request.under_way(cluster)));
                 self.send(&mut state, process);
             }
             Action::Abandon(process) => {
                 spend(&mut budget.late);
-                in_flight.extend(processes[process].under_way(cluster));
+                in_flight
+                    .extend(processes[process].request().map(|request| request.under_way(cluster)));
                 processes[process].abandon(&self.configuration);
             }
             Action::Crash(process) => {
@@ -348,7 +460,7 @@ impl Model for System {
             }
             Action::Sweep(process, request) => processes[process] = Process::Sweeping(request),
             Action::Begin => {
-                self.begin(cluster, budget.stale > 0);
+                cluster.begin(&self.configuration, keep);
             }
             Action::Deliver(index) => self.deliver(&mut state, index),
             Action::Tick(deadline) => {
@@ -369,9 +481,50 @@ impl Model for System {
                 cluster.user_deletes(uid);
             }
             Action::Ready => cluster.ready = true,
+            Action::ObjectsGone => cluster.release = Release::Absent,
             Action::Refuse => {
                 spend(&mut budget.refusals);
                 cluster.refusing = true;
+            }
+            Action::Reopen => {
+                spend(&mut budget.retries);
+                self.reach(Reached::Reopened);
+                let back = self.configuration.mutation == Some(Mutation::SameAttempt);
+                cluster.reopen(back, keep);
+            }
+            Action::AskRetry => {
+                spend(&mut budget.retries);
+                cluster.ask(|asked| asked.retry += 1, keep);
+            }
+            Action::AskSkip => {
+                spend(&mut budget.skips);
+                cluster.ghost.excused = true;
+                cluster.ask(|asked| asked.skip += 1, keep);
+            }
+            Action::Cancel => {
+                spend(&mut budget.cancels);
+                cluster.ghost.cause = true;
+                cluster.ask(|asked| asked.cancel += 1, keep);
+            }
+            Action::Supersede(now) => {
+                spend(&mut budget.supersedes);
+                cluster.ghost.cause = true;
+                cluster.ask(|asked| asked.superseded = Some(now), keep);
+            }
+            Action::Suspend => {
+                spend(&mut budget.suspends);
+                cluster.ask(|asked| asked.suspend = true, keep);
+            }
+            Action::Unsuspend => cluster.ask(|asked| asked.suspend = false, keep),
+            Action::Lose => {
+                spend(&mut budget.losses);
+                cluster.lose(&self.configuration, keep);
+            }
+            Action::NamespaceGoes => {
+                spend(&mut budget.namespaces);
+                cluster.ghost.excused = true;
+                cluster.ghost.cause = true;
+                cluster.status.asked.namespace_goes = true;
             }
         }
         state.in_flight.sort_unstable();

@@ -1,0 +1,262 @@
+//! The list of what is explored, continued: other operations than an install, what people ask for
+//! while one runs, and a status that is lost.
+
+use lifecycle::{
+    event::Event,
+    hooks::{
+        DeletePolicy::{self, BeforeHookCreation, HookFailed, HookSucceeded},
+        HookEvent::{
+            self, PostDelete, PostInstall, PreDelete, PreInstall, PreRollback, PreUpgrade, Test,
+        },
+    },
+    plan::PlannedHook,
+};
+
+use crate::configuration::{
+    Configuration, First, core, crd, install, installed, job, named_by_run,
+};
+
+const BEFORE: &[DeletePolicy] = &[BeforeHookCreation];
+const FAILED: &str = "BackoffLimitExceeded";
+
+fn backup(event: HookEvent) -> PlannedHook {
+    job(event, "backup", BEFORE)
+}
+
+fn migrate(event: HookEvent) -> PlannedHook {
+    job(event, "migrate", BEFORE)
+}
+
+pub(crate) fn all() -> Vec<Configuration> {
+    let mut all = others();
+    all.extend(deletions());
+    all.extend(retries());
+    all.extend(people());
+    all.extend(losses());
+    all
+}
+
+fn others() -> Vec<Configuration> {
+    vec![
+        installed("a rollback", Event::Rollback, vec![migrate(PreRollback)])
+            .late(1)
+            .failures(1)
+            .or(FAILED),
+        installed("a test", Event::Test, vec![job(Test, "smoke", &[HookSucceeded])])
+            .crashes(1)
+            .late(1)
+            .duplicates(1)
+            .failures(1)
+            .or(FAILED),
+        installed(
+            "a hook named by its run",
+            Event::Upgrade,
+            vec![named_by_run(migrate(PreUpgrade))],
+        )
+        .late(1)
+        .failures(1)
+        .retries(1)
+        .or(FAILED),
+        install("a CRD as a hook, at two events", vec![crd(PreInstall), crd(PostInstall)])
+            .without_waiting()
+            .late(1)
+            .duplicates(1),
+    ]
+}
+
+fn deletions() -> Vec<Configuration> {
+    vec![
+        installed(
+            "a deletion",
+            Event::Delete,
+            vec![backup(PreDelete), job(PostDelete, "say", BEFORE)],
+        )
+        .crashes(1)
+        .late(1),
+        installed("a deletion without hooks", Event::Delete, vec![])
+            .crashes(1)
+            .late(1)
+            .duplicates(1)
+            .ticks(1)
+            .refusals(1)
+            .or("stands: DeletionTimeout")
+            .or("stands: Forbidden"),
+        installed(
+            "a deletion whose hook fails",
+            Event::Delete,
+            vec![job(PreDelete, "backup", &[])],
+        )
+        .late(1)
+        .failures(3)
+        .ticks(2)
+        .retries(1)
+        .skips(1)
+        .or("stands: HookFailed")
+        .or("stands: DeletionTimeout"),
+        installed(
+            "a deletion whose hook fails, SkipHooks",
+            Event::Delete,
+            vec![job(PreDelete, "backup", &[HookFailed]), job(PostDelete, "say", &[HookSucceeded])],
+        )
+        .world(|world| world.skips_hooks = true)
+        .late(1)
+        .failures(2)
+        .ticks(2),
+        installed(
+            "a deletion, hooks skipped while they run",
+            Event::Delete,
+            vec![core(PreDelete, "Pod", BEFORE), backup(PostDelete)],
+        )
+        .late(1)
+        .duplicates(1)
+        .skips(1),
+        installed(
+            "a deletion with the namespace",
+            Event::Delete,
+            vec![backup(PreDelete), backup(PostDelete)],
+        )
+        .crashes(1)
+        .late(1)
+        .faults(|budget| budget.namespaces = 1),
+        install("an install, a deletion, an install", vec![migrate(PreInstall)])
+            .then(Event::Delete, vec![])
+            .then(Event::Install, vec![migrate(PreInstall)])
+            .late(1)
+            .or("deleted"),
+    ]
+}
+
+fn retries() -> Vec<Configuration> {
+    vec![
+        installed("a retry", Event::Upgrade, vec![migrate(PreUpgrade)])
+            .crashes(1)
+            .late(1)
+            .failures(1)
+            .retries(1)
+            .or(FAILED),
+        installed(
+            "a retry of the second hook",
+            Event::Upgrade,
+            vec![
+                job(PreUpgrade, "check", &[BeforeHookCreation, HookSucceeded]),
+                job(PreUpgrade, "migrate", &[HookFailed]),
+            ],
+        )
+        .without_waiting()
+        .late(1)
+        .duplicates(1)
+        .failures(1)
+        .retries(1)
+        .or(FAILED),
+        installed("a retry after a refusal", Event::Upgrade, vec![job(PreUpgrade, "migrate", &[])])
+            .first(First::Foreign)
+            .late(1)
+            .duplicates(1)
+            .deletions(1)
+            .retries(1)
+            .or("HookNameTaken"),
+        installed("a retry after a timeout", Event::Upgrade, vec![migrate(PreUpgrade)])
+            .late(1)
+            .ticks(2)
+            .retries(1)
+            .or("Timeout")
+            .or("ReadyTimeout"),
+    ]
+}
+
+fn people() -> Vec<Configuration> {
+    vec![
+        installed("cancelled at any moment", Event::Upgrade, vec![migrate(PreUpgrade)])
+            .late(1)
+            .cancels(1)
+            .or("Cancelled"),
+        installed("cancelled, then retried", Event::Upgrade, vec![migrate(PreUpgrade)])
+            .without_waiting()
+            .late(1)
+            .cancels(1)
+            .retries(1)
+            .or("Cancelled"),
+        installed(
+            "superseded, after the hook",
+            Event::Upgrade,
+            vec![
+                job(PreUpgrade, "check", &[HookSucceeded]),
+                job(PreUpgrade, "migrate", &[HookSucceeded]),
+            ],
+        )
+        .late(1)
+        .supersedes(false)
+        .or("Superseded"),
+        installed(
+            "superseded at once, after it was to be after the hook",
+            Event::Upgrade,
+            vec![core(PreUpgrade, "Pod", BEFORE)],
+        )
+        .late(1)
+        .supersedes(false)
+        .cancels(1)
+        .or("Superseded")
+        .or("Cancelled"),
+        installed("suspended at any moment", Event::Upgrade, vec![migrate(PreUpgrade)])
+            .late(1)
+            .deletions(1)
+            .suspends(1)
+            .or("Vanished"),
+        installed("a deletion suspended at any moment", Event::Delete, vec![backup(PreDelete)])
+            .late(1)
+            .ticks(1)
+            .suspends(1),
+    ]
+}
+
+fn losses() -> Vec<Configuration> {
+    vec![
+        installed("a lost status", Event::Upgrade, vec![migrate(PreUpgrade)])
+            .late(1)
+            .losses(1)
+            .retries(1)
+            .skips(1)
+            .or("stands: JournalLost"),
+        installed(
+            "a lost status, two hooks, hook-succeeded",
+            Event::Upgrade,
+            vec![
+                job(PreUpgrade, "check", &[HookSucceeded]),
+                job(PreUpgrade, "migrate", &[HookSucceeded]),
+            ],
+        )
+        .without_waiting()
+        .duplicates(1)
+        .losses(1)
+        .skips(1)
+        .or("stands: JournalLost"),
+        installed("a lost status, deleted by a user", Event::Upgrade, vec![migrate(PreUpgrade)])
+            .hooks_only()
+            .deletions(1)
+            .failures(1)
+            .losses(1)
+            .retries(1)
+            .or("Vanished")
+            .or(FAILED)
+            .or("stands: JournalLost"),
+        installed(
+            "a lost status, jobs that cannot be held back",
+            Event::Upgrade,
+            vec![core(PreUpgrade, "ConfigMap", BEFORE), migrate(PreUpgrade)],
+        )
+        .without_waiting()
+        .duplicates(1)
+        .losses(1)
+        .skips(1)
+        .or("stands: JournalLost"),
+        installed(
+            "a deletion whose status is lost",
+            Event::Delete,
+            vec![backup(PreDelete), job(PostDelete, "say", BEFORE)],
+        )
+        .late(1)
+        .losses(1)
+        .retries(1)
+        .or("stands: JournalLost"),
+    ]
+}
