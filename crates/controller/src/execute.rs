@@ -85,7 +85,12 @@ impl Turn<'_> {
 
     async fn reopen_record(&self) -> Result<Observation, Error> {
         match self.release.records().reopen(self.plan).await {
-            Ok(()) => self.look().await,
+            Ok(true) => self.look().await,
+            Ok(false) => {
+                let message = "its record is no longer there, or no longer says that it failed; \
+                               annotate the object with releaselifecycle.dev/restartAt to begin anew";
+                Ok(Observation::Refused(Failure::new("RecordLost", message)))
+            }
             Err(Error::Blocked(failure)) => Ok(Observation::Refused(failure)),
             Err(error) => Err(error),
         }
@@ -110,6 +115,10 @@ impl Turn<'_> {
             // A CRD hook before it has brought the kind, which is served a moment later.
             Err(ApiError { what, cause: Cause::NotFound(message) }) if self.brings_kinds() => {
                 Err(Error::Api(ApiError { what, cause: Cause::Unavailable(message) }))
+            }
+            // Such as a webhook whose own Pods are gone: it may have been made, and never starts.
+            Err(error @ ApiError { cause: Cause::Unavailable(_), .. }) if !self.in_time() => {
+                Ok(Observation::Refused(Failure::new("CreateFailed", error.to_string())))
             }
             Err(error) => refused("CreateRefused", error),
         }
@@ -151,9 +160,12 @@ impl Turn<'_> {
     }
 
     fn brings_kinds(&self) -> bool {
+        self.plan.hooks.iter().any(|hook| hook.kind() == HookKind::Crd) && self.in_time()
+    }
+
+    fn in_time(&self) -> bool {
         let cursor = self.journal.operation.hook.as_ref();
-        self.plan.hooks.iter().any(|hook| hook.kind() == HookKind::Crd)
-            && cursor.is_some_and(|cursor| self.now < cursor.deadline)
+        cursor.is_some_and(|cursor| self.now < cursor.deadline)
     }
 
     /// Over a CRD that exists, with the version that was seen, and only while the journal is the

@@ -1,5 +1,6 @@
 //! Sees what [`decide`](lifecycle::decide) asks for, by reads that no cache answers.
 
+use helm::record::Status;
 use jiff::{SignedDuration, Timestamp};
 use lifecycle::{
     decide::{Cause, Evidence, Gate, HookObservation, Observation, Query},

@@ -13,7 +13,7 @@ use lifecycle::plan::ObjectRef;
 use serde_json::Value;
 
 use crate::{
-    client::{Access, ApiError, call, optional},
+    client::{Access, ApiError, Cause, call, optional},
     context::{Context, Tenancy},
     identity::Identity,
     observe,
@@ -93,10 +93,7 @@ pub(crate) async fn sweep(release: &Release<'_>, held: Vec<HeldObject>) {
         match sweep_one(release, &held).await {
             Ok(Swept::Keep) => {}
             Ok(Swept::Forget) => release.ctx.held.forget(&key, &held.uid),
-            Err(error) => {
-                tracing::warn!(object = key, "{} is held, and stays: {error}", held.object);
-                release.ctx.held.forget(&key, &held.uid);
-            }
+            Err(error) => give_up(release.ctx, &key, &held, &error),
         }
     }
 }
@@ -131,6 +128,14 @@ async fn sweep_one(release: &Release<'_>, held: &HeldObject) -> Result<Swept, Ap
     Ok(Swept::Forget)
 }
 
+/// What is refused is refused again; the rest is tried again.
+fn give_up(ctx: &Context, key: &str, held: &HeldObject, error: &ApiError) {
+    tracing::warn!(object = key, "{} is held, and stays: {error}", held.object);
+    if !matches!(error.cause, Cause::Unavailable(_)) {
+        ctx.held.forget(key, &held.uid);
+    }
+}
+
 /// The object as it is now, if it is still held and by whom it was.
 async fn still_held(tenant: &Tenant<'_>, held: &HeldObject) -> Result<Option<Value>, ApiError> {
     let live = tenant.get(&held.object).await?;
@@ -152,10 +157,7 @@ pub(crate) async fn sweep_orphans(ctx: &Context) {
             match sweep_orphan(ctx, &key, &held).await {
                 Ok(Swept::Keep) => {}
                 Ok(Swept::Forget) => ctx.held.forget(&key, &held.uid),
-                Err(error) => {
-                    tracing::warn!(object = key, "{} is held, and stays: {error}", held.object);
-                    ctx.held.forget(&key, &held.uid);
-                }
+                Err(error) => give_up(ctx, &key, &held, &error),
             }
         }
     }
@@ -176,7 +178,12 @@ async fn sweep_orphan(ctx: &Context, key: &str, held: &HeldObject) -> Result<Swe
         (None, Tenancy::Single) => Identity::Operator,
         (None, Tenancy::Named | Tenancy::Default(_)) => return Ok(Swept::Forget),
     };
-    let tenant = Tenant::new(ctx, identity)?;
+    // Whoever wrote the annotation gets no reach beyond the account's own namespace by it.
+    let elsewhere = held.object.namespace.as_deref() != Some(namespace);
+    if elsewhere && !matches!(ctx.tenancy, Tenancy::Single) {
+        return Ok(Swept::Forget);
+    }
+    let tenant = Tenant::passing(ctx, identity)?;
     if still_held(&tenant, held).await?.is_some() {
         tenant.delete(&held.object, &held.uid).await?;
         tracing::info!("deleted {}, whose ReleaseLifecycle {key} is gone", held.object);

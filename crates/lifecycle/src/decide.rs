@@ -384,15 +384,12 @@ impl<'a> Turn<'a> {
 
     fn gone(self, observation: &Observation) -> Step {
         let journal = self.journal.clone();
+        let deadline = journal.operation.deadline.unwrap_or(self.now);
         match observation {
             Observation::Remaining { waiting, .. } if waiting.is_empty() => {
                 self.enter(Phase::PostHooks)
             }
-            // A request was lost, or somebody made it again.
-            Observation::Remaining { untouched: true, .. } => {
-                Step::go(journal, Some(Effect::DeleteObjects))
-            }
-            Observation::Remaining { waiting, .. } if self.now >= self.deletion_deadline() => {
+            Observation::Remaining { waiting, .. } if self.now >= deadline => {
                 let text = format!(
                     "the release's objects are not gone within {} s: {}",
                     self.wishes.deletion.timeout.as_secs(),
@@ -410,8 +407,12 @@ impl<'a> Turn<'a> {
                 let wake_at = Some(after(self.now, POLL_STALLED));
                 Step { wake_at, ..Step::stall(journal, self.now, failure) }
             }
+            // A request was lost, or somebody made it again.
+            Observation::Remaining { untouched: true, .. } => {
+                Step::go(journal, Some(Effect::DeleteObjects))
+            }
             Observation::Remaining { waiting, .. } => {
-                let wake_at = self.deletion_deadline().min(after(self.now, POLL));
+                let wake_at = deadline.min(after(self.now, POLL));
                 Step::wait(journal, wake_at, Some(several(waiting)))
             }
             Observation::Refused(failure) => self.refused_deletion(failure),
@@ -481,7 +482,10 @@ impl<'a> Turn<'a> {
                 self.with(&journal).enter(Phase::PostHooks)
             }
             Phase::Deleting => Step::go(journal, Some(Effect::DeleteObjects)),
-            Phase::Gone if self.plan.wait => Step::go(journal, None),
+            Phase::Gone if self.plan.wait => {
+                operation.deadline = Some(after(self.now, self.wishes.deletion.timeout));
+                Step::go(journal, None)
+            }
             Phase::Gone => self.with(&journal).enter(Phase::PostHooks),
             Phase::Closing => close(journal),
         }

@@ -154,7 +154,15 @@ impl HookTurn<'_> {
     fn create(&self, object: Option<&HookObservation>) -> Step {
         let index = self.cursor.index;
         let attempt = self.cursor.attempt;
-        // What was made for it, if anything, is held: it never starts, and is swept.
+        // What cannot be held back runs already, and is seen to its end or stopped.
+        let ours = self.turn.plan.run_id(index, attempt);
+        if let Some(object) = object
+            && object.run.as_ref() == Some(&ours)
+            && object.gate != Gate::Held
+        {
+            return self.created(object);
+        }
+        // What was made for it besides, if anything, is held: it never starts, and is swept.
         if self.operation().skip.is_some() {
             return self.turn.hooks(self.cleanup_phase());
         }
@@ -169,7 +177,6 @@ impl HookTurn<'_> {
         let Some(object) = object else {
             return self.effect(Effect::CreateHook { hook: index, attempt });
         };
-        let ours = self.turn.plan.run_id(index, attempt);
         if object.run.as_ref() == Some(&ours) {
             return self.created(object);
         }
