@@ -15,6 +15,7 @@ use crate::{
     observe,
     records::{self, Stored, now},
     release::Release,
+    wishes,
 };
 
 /// The journal of the operation that the record of `revision` says is running.
@@ -48,9 +49,8 @@ pub(crate) async fn journal(
             plan.event
         ),
     );
-    // Old requests have no object any more.
-    let handled = release.object.requests();
-    Ok(rebuild(&plan, digest, wanted, release.generation(), &traces, handled, now()))
+    let wishes = wishes::standing(release);
+    Ok(rebuild(&plan, digest, wanted, release.generation(), &traces, &wishes, now()))
 }
 
 /// What the hooks of the operation left behind, by the run ids of their objects.
@@ -69,9 +69,8 @@ async fn traces(release: &Release<'_>, plan: &Plan) -> Result<Vec<Trace>, Error>
             if let Some((index, attempt)) = run
                 && let Some(hook) = plan.hooks.get(index)
             {
-                let seen = observe::hook(plan, hook, &live, &release.name, &release.namespace);
-                let ended = seen.verdict.is_some();
-                traces.push(Trace { index, attempt, uid: seen.uid, gate: seen.gate, ended });
+                let object = observe::hook(plan, hook, &live, &release.name, &release.namespace);
+                traces.push(Trace { index, attempt, object });
             }
         }
     }

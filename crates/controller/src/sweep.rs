@@ -112,8 +112,8 @@ async fn sweep_one(release: &Release<'_>, held: &HeldObject) -> Result<Swept, Ap
     }
     let Some(live) = still_held(&release.tenant, held).await? else { return Ok(Swept::Forget) };
     let annotation = |name: &str| live["metadata"]["annotations"][name].as_str();
-    let journal = release.journal();
-    let is_present = journal.is_some_and(|journal| {
+    // Where the status was lost, it may be the present one, and about to start.
+    let is_present = release.journal().is_none_or(|journal| {
         let uid = journal.operation.hook.as_ref().and_then(|cursor| cursor.uid.as_ref());
         let run = journal.present_run();
         run.is_some()

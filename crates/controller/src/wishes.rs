@@ -13,12 +13,17 @@ use crate::{records, release::Release};
 
 /// What people want of the operation of `journal`.
 pub(crate) fn wishes(release: &Release<'_>, plan: &Plan, journal: &Journal) -> Wishes {
+    Wishes { interrupt: interrupt(release, plan, journal), ..standing(release) }
+}
+
+/// What people want, whatever the operation.
+pub(crate) fn standing(release: &Release<'_>) -> Wishes {
     let object = &release.object;
     let timeout = SignedDuration::try_from(object.deletion_timeout());
     Wishes {
         suspend: object.suspended(),
         requests: object.requests(),
-        interrupt: interrupt(release, plan, journal),
+        interrupt: None,
         deletion: Deletion {
             timeout: timeout.unwrap_or(SignedDuration::MAX),
             on_timeout: match object.on_deletion_timeout() {

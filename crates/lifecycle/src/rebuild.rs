@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use crate::{
-    decide::{Gate, after, timeout},
+    decide::{Gate, HookObservation, Observation, Wishes, after, decide, timeout},
     hooks::HookEvent,
     journal::{
         Begin, HookCursor, HookPhase, HookStatus, HookStep, Journal, Phase, Requests, pending,
@@ -18,12 +18,8 @@ pub struct Trace {
     pub index: usize,
     /// The attempt that made the object.
     pub attempt: i32,
-    /// Its UID.
-    pub uid: String,
-    /// Whether it was started.
-    pub gate: Gate,
-    /// Whether it has ended.
-    pub ended: bool,
+    /// As it is.
+    pub object: HookObservation,
 }
 
 /// The journal of the operation of `plan`, whose digest is `plan_digest`, as far as it can be
@@ -31,14 +27,14 @@ pub struct Trace {
 /// succeeded, and what comes after one that was held back, started and has not ended has not run.
 /// Of all others nobody can tell: a policy or a person may have deleted what they left, and what is
 /// still held may have been made by a request that came twice. They are `Unknown`, and at the first
-/// of them the operation waits for somebody.
+/// of them the operation waits for somebody. An outcome that is seen is in the journal at once.
 pub fn rebuild(
     plan: &Plan,
     plan_digest: String,
     config_digest: String,
     generation: i64,
     traces: &[Trace],
-    handled: Requests,
+    wishes: &Wishes,
     now: Timestamp,
 ) -> Journal {
     let begin = Begin {
@@ -48,7 +44,8 @@ pub fn rebuild(
         target: plan.target,
         generation,
     };
-    let mut journal = Journal::begin(begin, config_digest, handled, now);
+    // Old requests have no object any more.
+    let mut journal = Journal::begin(begin, config_digest, wishes.requests.clone(), now);
     journal.operation.plan_digest = Some(plan_digest);
     journal.hooks = pending(plan);
     let last = traces.iter().max_by_key(|trace| (trace.index, trace.attempt));
@@ -57,15 +54,15 @@ pub fn rebuild(
         let own = traces.iter().filter(|trace| trace.index == hook.index);
         if let Some(own) = own.max_by_key(|trace| trace.attempt) {
             hook.attempt = own.attempt;
-            hook.uid = (own.gate != Gate::Held).then(|| own.uid.clone());
+            hook.uid = own.was_started().then(|| own.object.uid.clone());
         }
         hook.phase = match last {
             Some(last) if hook.index < last.index => HookPhase::Succeeded,
-            Some(last) if hook.index == last.index && last.gate != Gate::Held => {
+            Some(last) if hook.index == last.index && last.was_started() => {
                 hook.started_at = Some(now);
                 HookPhase::Running
             }
-            Some(last) if hook.index > last.index && last.gate == Gate::Open && !last.ended => {
+            Some(last) if hook.index > last.index && last.is_the_present_one() => {
                 HookPhase::Pending
             }
             _ => HookPhase::Unknown,
@@ -78,18 +75,23 @@ pub fn rebuild(
     let Some(last) = last else { return journal };
     let event: Option<HookEvent> = plan.hooks.get(last.index).map(|hook| hook.event);
     let post = event.is_some() && event == plan.event.post();
-    let held = last.gate == Gate::Held;
+    let started = last.was_started();
     journal.operation.phase = if post { Phase::PostHooks } else { Phase::PreHooks };
     journal.operation.hook = Some(HookCursor {
         index: last.index,
         attempt: last.attempt,
-        step: if held { HookStep::Blocked } else { HookStep::Run },
-        uid: (!held).then(|| last.uid.clone()),
+        step: if started { HookStep::Run } else { HookStep::Blocked },
+        uid: started.then(|| last.object.uid.clone()),
         leftover: None,
         started_at: now,
         deadline: after(now, timeout(plan)),
         not_before: None,
     });
+    if started && last.object.verdict.is_some() {
+        let seen = Observation::Hook(Some(last.object.clone()));
+        // The effect follows from the journal, by a step of its own.
+        return decide(plan, &journal, &seen, wishes, now).journal;
+    }
     journal
 }
 
@@ -138,10 +140,22 @@ pub fn recall(
     Some(journal)
 }
 
+impl Trace {
+    fn was_started(&self) -> bool {
+        self.object.gate != Gate::Held
+    }
+
+    /// Where it cannot be held back, it may have been made twice.
+    fn is_the_present_one(&self) -> bool {
+        self.object.gate == Gate::Open && self.object.verdict.is_none()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
+        decide::{Evidence, Verdict},
         event::Event,
         plan::{ObjectRef, Owner, PlannedHook},
     };
@@ -186,29 +200,43 @@ mod tests {
     fn only_what_is_proven_is_taken_as_done() {
         let check = |traces: &[Trace], phase: Phase, at: Option<usize>, hooks: [HookPhase; 3]| {
             let now = Timestamp::UNIX_EPOCH;
-            let requests = Requests::default();
-            let journal = rebuild(&plan(), "d".to_owned(), String::new(), 1, traces, requests, now);
+            let wishes = Wishes::default();
+            let journal = rebuild(&plan(), "d".to_owned(), String::new(), 1, traces, &wishes, now);
             assert_eq!(journal.operation.phase, phase, "{traces:?}");
             let cursor = journal.operation.hook.as_ref().map(|cursor| cursor.index);
             assert_eq!(cursor, at, "{traces:?}");
             let phases: Vec<_> = journal.hooks.iter().map(|hook| hook.phase).collect();
             assert_eq!(phases, hooks, "{traces:?}");
         };
-        let trace =
-            |index, gate, ended| Trace { index, attempt: 1, uid: index.to_string(), gate, ended };
+        let trace = |index, gate, ended: bool| Trace {
+            index,
+            attempt: 1,
+            object: HookObservation {
+                uid: index.to_string(),
+                run: None,
+                gate,
+                foreign: None,
+                terminating: false,
+                stopping: false,
+                verdict: ended.then_some(Verdict::Succeeded),
+                waiting: None,
+                evidence: Evidence::default(),
+                look_again_at: None,
+            },
+        };
         check(&[], Phase::Recording, None, [Unknown, Unknown, Unknown]);
         let held = [trace(0, Held, false)];
         check(&held, Phase::PreHooks, Some(0), [Unknown, Unknown, Unknown]);
         let running = [trace(0, Open, false)];
         check(&running, Phase::PreHooks, Some(0), [Running, Pending, Pending]);
         let ended = [trace(0, Open, true)];
-        check(&ended, Phase::PreHooks, Some(0), [Running, Unknown, Unknown]);
+        check(&ended, Phase::PreHooks, Some(1), [Succeeded, Unknown, Unknown]);
         // It cannot be held back, and so it may have been made twice.
         let free = [trace(0, Gate::None, false)];
         check(&free, Phase::PreHooks, Some(0), [Running, Unknown, Unknown]);
         let both = [trace(0, Open, true), trace(1, Open, false)];
         check(&both, Phase::PreHooks, Some(1), [Succeeded, Running, Pending]);
         let post = [trace(2, Open, true)];
-        check(&post, Phase::PostHooks, Some(2), [Succeeded, Succeeded, Running]);
+        check(&post, Phase::Closing, None, [Succeeded, Succeeded, Succeeded]);
     }
 }

@@ -100,8 +100,10 @@ impl Records<'_> {
         };
         let overtaken = self.newer(operation.revision).await?;
         let deployed = operation.failure.is_none() && overtaken.is_none();
-        // Only what is pending: a process that comes late would turn a superseded record back.
-        if stored.release.info.status.is_pending() {
+        // Not what is superseded: a process that comes late would turn it back. Where such a one has
+        // closed it as failed, though it went on, it is deployed all the same.
+        let status = stored.release.info.status;
+        if status.is_pending() || (deployed && status == Status::Failed) {
             let info = &mut stored.release.info;
             info.status = if deployed { Status::Deployed } else { Status::Failed };
             info.last_deployed = Some(now());

@@ -34,7 +34,8 @@ impl System {
 
     fn finishes_alone(&self, mut cluster: Cluster, helpful: bool) -> bool {
         let configuration = &self.configuration;
-        let steps = 100 * configuration.plans.len();
+        let steps: usize =
+            configuration.plans.iter().map(|plan| 100 * (1 + plan.hooks.len())).sum();
         for _ in 0..steps {
             if let Some(request) = self.sweeps(&cluster, &cluster.status) {
                 cluster.deliver(configuration, request);
@@ -50,7 +51,7 @@ impl System {
                 continue;
             }
             let mut process = Process::read(cluster.status.clone());
-            for _ in 0..100 {
+            for _ in 0..steps {
                 match process.request() {
                     Some(request) => {
                         let answer = cluster.deliver(configuration, request);
@@ -111,7 +112,7 @@ fn help(cluster: &mut Cluster) -> bool {
         cluster.ask(|asked| asked.suspend = false, false);
     } else if blocked {
         cluster.ghost.excused = true;
-        cluster.ask(|asked| asked.skip += 1, false);
+        cluster.ask(|asked| asked.skip = asked.skip.saturating_add(1), false);
     } else if cluster.refusing {
         cluster.refusing = false;
     } else {

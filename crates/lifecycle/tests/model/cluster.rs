@@ -51,7 +51,7 @@ pub(crate) enum Life {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Object {
     pub(crate) uid: u16,
-    pub(crate) name: u16,
+    pub(crate) name: u32,
     /// `None` where it was not made by this operator.
     pub(crate) run: Option<Run>,
     pub(crate) gate: Gate,
@@ -147,6 +147,7 @@ impl Cluster {
             let state = if newest { RecordState::Deployed } else { RecordState::Superseded };
             cluster.records[operation] = Some(Record::new(state, 0));
         }
+        cluster.ghost.cause = configuration.meets_leftovers();
         if configuration.world.foreign_record {
             let record = Record { foreign: true, ..Record::new(RecordState::Deployed, 0) };
             cluster.records[0] = Some(record);
@@ -156,7 +157,7 @@ impl Cluster {
             let held = first == First::Held;
             cluster.objects.push(Object {
                 uid: 0,
-                name: configuration.name(before, 0),
+                name: u32::from(configuration.name(before, 0)),
                 run: (first != First::Foreign).then_some(OLDER),
                 gate: if held { Gate::Held } else { Gate::Open },
                 life: if held { Life::Unstarted } else { Life::Succeeded },
@@ -169,9 +170,18 @@ impl Cluster {
             });
             cluster.ghost.ledger.push(Entry::new(None));
             // Where the policy does not let it be deleted, it is why the operation fails.
-            cluster.ghost.cause = matches!(first, First::Ended | First::Foreign);
+            cluster.ghost.cause |= matches!(first, First::Ended | First::Foreign);
         }
         cluster
+    }
+
+    /// Whose record `operation` works on: its own, or the newest that there is before it.
+    pub(crate) fn record_of(&self, configuration: &Configuration, operation: u8) -> u8 {
+        if configuration.plan(operation).event.makes_revision() {
+            return operation;
+        }
+        let there = |operation: &u8| self.records[usize::from(*operation)].is_some();
+        (0..operation).rev().find(there).unwrap_or(operation)
     }
 
     pub(crate) fn operation(&self, configuration: &Configuration) -> u8 {
@@ -268,9 +278,14 @@ impl Cluster {
             return false;
         }
         let asked = Asked { superseded: None, ..self.status.asked };
-        let journal = Shared::new(begin(configuration, next, asked, self.now));
+        let mut journal = begin(configuration, next, asked, self.now);
+        // Where there is nothing to delete, or to test, nothing begins.
+        if self.record_of(configuration, next) == next && !journal.operation.event.makes_revision()
+        {
+            journal = journal.concluded(self.timestamp());
+        }
         self.ghost.begins(self.now);
-        self.replace(journal, false, asked, keep_previous);
+        self.replace(Shared::new(journal), false, asked, keep_previous);
         true
     }
 
@@ -280,7 +295,7 @@ impl Cluster {
         asked.retry += 1;
         let journal = &self.status.journal;
         let mut journal = journal.reopened(1, String::new(), asked.requests());
-        self.ghost.word();
+        self.ghost.reopens();
         if attempts_back {
             for hook in &mut journal.hooks {
                 hook.attempt = (hook.attempt - 1).max(0);
@@ -298,7 +313,7 @@ impl Cluster {
         self.replace(journal, true, asked, keep_previous);
     }
 
-    pub(crate) fn object_named(&self, name: u16) -> Option<&Object> {
+    pub(crate) fn object_named(&self, name: u32) -> Option<&Object> {
         self.objects.iter().find(|object| object.name == name)
     }
 
@@ -365,28 +380,24 @@ impl Cluster {
     }
 
     /// What the hooks of `operation` left behind.
-    pub(crate) fn traces(&self, operation: u8) -> Vec<Trace> {
-        let ended = |object: &Object| matches!(object.life, Life::Succeeded | Life::Failed);
-        let of = |object: &Object| object.run.filter(|run| run.operation == operation);
-        self.objects
-            .iter()
-            .filter_map(|object| {
-                let run = of(object)?;
-                Some(Trace {
-                    index: usize::from(run.hook),
-                    attempt: i32::from(run.attempt),
-                    uid: uid_text(object.uid),
-                    gate: object.gate,
-                    ended: ended(object),
-                })
+    pub(crate) fn traces(&self, configuration: &Configuration, operation: u8) -> Vec<Trace> {
+        let runs = self.objects.iter().filter_map(|object| object.run);
+        runs.filter(|run| run.operation == operation)
+            .filter_map(|run| {
+                let object = self.look(configuration, run)?;
+                let (index, attempt) = (usize::from(run.hook), i32::from(run.attempt));
+                Some(Trace { index, attempt, object })
             })
             .collect()
     }
 
     /// A held object that no run waits for: what the sweep removes, by UID.
     pub(crate) fn swept(&self, configuration: &Configuration, status: &Status) -> Option<Request> {
+        if status.lost {
+            return None;
+        }
         let journal = &status.journal;
-        let cursor = journal.operation.hook.as_ref().filter(|_| !status.lost);
+        let cursor = journal.operation.hook.as_ref();
         let is_awaited = |object: &Object| {
             cursor.is_some_and(|cursor| {
                 let operation = configuration.operation(&journal.operation.id);
@@ -442,16 +453,16 @@ pub(crate) fn run(operation: u8, hook: usize, attempt: i32) -> Run {
 }
 
 /// Hooks of one name share one object; what is named by its run has a name of its own.
-pub(crate) fn name(configuration: &Configuration, run: Run) -> u16 {
+pub(crate) fn name(configuration: &Configuration, run: Run) -> u32 {
     if run.operation == OLDER.operation {
-        return configuration.name(configuration.world.before, 0);
+        return u32::from(configuration.name(configuration.world.before, 0));
     }
     let name = configuration.name(run.operation, run.hook);
     if configuration.hook(run.operation, run.hook).is_named_by_run() {
-        let attempt = u16::from(run.attempt) << 8;
-        return name | attempt | (u16::from(run.operation) << 12);
+        let run = u32::from(run.attempt) | (u32::from(run.operation) << 8);
+        return u32::from(name) | (run << 16);
     }
-    name
+    u32::from(name)
 }
 
 fn run_text(configuration: &Configuration, run: Run) -> String {

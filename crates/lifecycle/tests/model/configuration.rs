@@ -128,6 +128,15 @@ impl Configuration {
         matches!(kind, HookKind::Job | HookKind::Pod) && !self.world.ungated
     }
 
+    /// Whether a hook meets what another one left, which its policy does not let it replace.
+    pub(crate) fn meets_leftovers(&self) -> bool {
+        let hooks = || self.plans.iter().flat_map(|plan| &plan.hooks);
+        hooks().any(|hook| {
+            let before = hook.delete_policies.contains(&DeletePolicy::BeforeHookCreation);
+            !before && hooks().filter(|other| other.object == hook.object).count() > 1
+        })
+    }
+
     /// Whether a deletion is among the later operations.
     pub(crate) fn deletes_later(&self) -> bool {
         self.plans
@@ -139,12 +148,6 @@ impl Configuration {
     /// Which object's name the hook has.
     pub(crate) fn name(&self, operation: u8, hook: u8) -> u16 {
         self.names[usize::from(operation)][usize::from(hook)]
-    }
-
-    /// Whose record `operation` works on: its own, or the newest before it.
-    pub(crate) fn record_of(&self, operation: u8) -> u8 {
-        let makes = |operation: &u8| self.plan(*operation).event.makes_revision();
-        (0..=operation).rev().find(makes).unwrap()
     }
 }
 

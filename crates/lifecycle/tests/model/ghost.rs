@@ -96,8 +96,12 @@ pub(crate) struct Entry {
     journalled: bool,
     /// And its success.
     recorded: bool,
+    /// And its outcome, whatever it was.
+    concluded: bool,
     /// It had been started when the status was lost.
     before_loss: bool,
+    /// Or was about to be.
+    decided_before: bool,
 }
 
 impl Entry {
@@ -109,7 +113,9 @@ impl Entry {
             removal: None,
             journalled: false,
             recorded: false,
+            concluded: false,
             before_loss: false,
+            decided_before: false,
         }
     }
 }
@@ -123,6 +129,8 @@ pub(crate) struct Ghost {
     /// In a deletion, its hooks may be done without: a person said so, or the namespace goes.
     pub(crate) excused: bool,
     pub(crate) began_at: u16,
+    /// Whether the operation has failed before.
+    pub(crate) reopened: bool,
     /// Whether the status was ever lost.
     pub(crate) lost: bool,
     /// How often since then somebody asked for another attempt.
@@ -155,6 +163,7 @@ impl Ghost {
     pub(crate) fn begins(&mut self, now: u16) {
         self.began_at = now;
         self.excused = false;
+        self.reopened = false;
     }
 
     pub(crate) fn loses(&mut self) {
@@ -162,11 +171,13 @@ impl Ghost {
         self.words = 0;
         for entry in &mut self.ledger {
             entry.before_loss |= entry.started;
+            entry.decided_before |= entry.journalled;
         }
     }
 
-    /// Somebody asked for another attempt.
-    pub(crate) fn word(&mut self) {
+    /// Somebody asked to go on with a failed operation.
+    pub(crate) fn reopens(&mut self) {
+        self.reopened = true;
         self.words += 1;
     }
 
@@ -217,7 +228,7 @@ impl Ghost {
         let plan = configuration.plan(run.operation);
         // The promise is about what can be held back.
         if configuration.gated(run.operation, run.hook) {
-            self.starts_once(plan.event, run);
+            self.starts_once(plan.event, uid, run);
             let journal = &cluster.status.journal;
             let journalled = journal.hooks.get(usize::from(run.hook));
             let now = journalled.is_some_and(|hook| hook.uid.as_deref() == Some(&uid_text(uid)));
@@ -225,7 +236,10 @@ impl Ghost {
             if !now && !once {
                 self.broke(Rule::UidFirst);
             }
+            // Somebody said to do without it, while its start was under way.
+            let unwanted = self.lost && self.was_skipped(run.operation, run.hook);
             let ended = journal.operation.failure.is_some() || journal.is_done();
+            let ended = ended && !unwanted;
             if run.operation != cluster.operation(configuration) || ended {
                 self.broke(Rule::NothingAfterFailure);
             }
@@ -233,13 +247,16 @@ impl Ghost {
         let excused = plan.event == Event::Delete && cluster_excused(self, configuration, cluster);
         let before = (0..run.hook).all(|hook| self.ended_well(run.operation, hook));
         let post = Some(plan.hooks[usize::from(run.hook)].event) == plan.event.post();
+        // What cannot be held back may be made late, when the objects are a later operation's.
+        let post = post && run.operation == cluster.operation(configuration);
         if !excused && (!before || (post && !is_done_with_objects(plan, cluster, run.operation))) {
             self.broke(Rule::InOrder);
         }
         self.ledger[usize::from(uid)].started = true;
     }
 
-    fn starts_once(&mut self, event: Event, run: Run) {
+    fn starts_once(&mut self, event: Event, uid: u16, run: Run) {
+        let decided_before = self.ledger[usize::from(uid)].decided_before;
         let started = self.of_hook(run.operation, run.hook).filter(|entry| entry.started);
         let started: Vec<_> = started.copied().collect();
         let same_attempt = |entry: &Entry| entry.run == Some(run);
@@ -250,14 +267,14 @@ impl Ghost {
         let needs_word = started
             .iter()
             .any(|entry| entry.before_loss && (same_attempt(entry) || !may_repeat(entry)));
-        if needs_word {
+        if needs_word && !decided_before {
             if self.words == 0 {
                 self.broke(Rule::LossNeedsWord);
             }
             self.words = self.words.saturating_sub(1);
         } else if again {
             self.broke(Rule::OneStart);
-        } else if recorded {
+        } else if recorded && !decided_before {
             self.broke(Rule::RetryKeepsSuccess);
         }
     }
@@ -275,7 +292,10 @@ impl Ghost {
             self.broke(Rule::ForeignUntouched);
             return;
         };
-        if why != Removal::Stopped && cluster.awaits(configuration, object.uid, run) {
+        // What was journalled before a loss was seen.
+        let known = self.lost && self.ledger[usize::from(object.uid)].concluded;
+        let awaits = cluster.awaits(configuration, object.uid, run) && !known;
+        if why != Removal::Stopped && awaits {
             self.broke(Rule::EvidenceFirst);
         }
         let earlier_attempt = (run.operation, run.hook) == (requester.operation, requester.hook)
@@ -383,6 +403,7 @@ impl Ghost {
                 let entry = &mut self.ledger[usize::from(uid_of(uid))];
                 entry.journalled = true;
                 entry.recorded |= hook.phase == HookPhase::Succeeded;
+                entry.concluded |= matches!(hook.phase, HookPhase::Succeeded | HookPhase::Failed);
             }
         }
     }
@@ -400,7 +421,7 @@ impl Ghost {
         let retried = to.handled.retry != from.handled.retry;
         let skips = to.handled.skip != from.handled.skip;
         if retried {
-            self.word();
+            self.words += 1;
         }
         let blocked = |journal: &Journal| {
             let cursor = journal.operation.hook.as_ref();

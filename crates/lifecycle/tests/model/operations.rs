@@ -86,29 +86,26 @@ fn deletions() -> Vec<Configuration> {
             Event::Delete,
             vec![job(PreDelete, "backup", &[])],
         )
-        .late(1)
-        .failures(3)
-        .ticks(2)
+        .failures(2)
+        .ticks(1)
         .retries(1)
-        .skips(1)
-        .or("stands: HookFailed")
-        .or("stands: DeletionTimeout"),
+        .or("stands: DeletionTimeout")
+        .or("stands: HookFailed"),
         installed(
             "a deletion whose hook fails, SkipHooks",
             Event::Delete,
             vec![job(PreDelete, "backup", &[HookFailed]), job(PostDelete, "say", &[HookSucceeded])],
         )
         .world(|world| world.skips_hooks = true)
-        .late(1)
         .failures(2)
-        .ticks(2),
+        .ticks(2)
+        .or("stands: HookFailed"),
         installed(
             "a deletion, hooks skipped while they run",
             Event::Delete,
             vec![core(PreDelete, "Pod", BEFORE), backup(PostDelete)],
         )
         .late(1)
-        .duplicates(1)
         .skips(1),
         installed(
             "a deletion with the namespace",
@@ -116,7 +113,6 @@ fn deletions() -> Vec<Configuration> {
             vec![backup(PreDelete), backup(PostDelete)],
         )
         .crashes(1)
-        .late(1)
         .faults(|budget| budget.namespaces = 1),
         install("an install, a deletion, an install", vec![migrate(PreInstall)])
             .then(Event::Delete, vec![])
@@ -143,7 +139,6 @@ fn retries() -> Vec<Configuration> {
             ],
         )
         .without_waiting()
-        .late(1)
         .duplicates(1)
         .failures(1)
         .retries(1)
@@ -151,12 +146,10 @@ fn retries() -> Vec<Configuration> {
         installed("a retry after a refusal", Event::Upgrade, vec![job(PreUpgrade, "migrate", &[])])
             .first(First::Foreign)
             .late(1)
-            .duplicates(1)
             .deletions(1)
             .retries(1)
             .or("HookNameTaken"),
         installed("a retry after a timeout", Event::Upgrade, vec![migrate(PreUpgrade)])
-            .late(1)
             .ticks(2)
             .retries(1)
             .or("Timeout")
@@ -203,9 +196,10 @@ fn people() -> Vec<Configuration> {
             .suspends(1)
             .or("Vanished"),
         installed("a deletion suspended at any moment", Event::Delete, vec![backup(PreDelete)])
-            .late(1)
             .ticks(1)
-            .suspends(1),
+            .suspends(1)
+            .or("stands: DeletionTimeout")
+            .or("stands: HookFailed"),
     ]
 }
 
@@ -236,6 +230,7 @@ fn losses() -> Vec<Configuration> {
             .failures(1)
             .losses(1)
             .retries(1)
+            .or("GivenUp")
             .or("Vanished")
             .or(FAILED)
             .or("stands: JournalLost"),
@@ -254,7 +249,6 @@ fn losses() -> Vec<Configuration> {
             Event::Delete,
             vec![backup(PreDelete), job(PostDelete, "say", BEFORE)],
         )
-        .late(1)
         .losses(1)
         .retries(1)
         .or("stands: JournalLost"),

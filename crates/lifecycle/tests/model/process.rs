@@ -154,7 +154,6 @@ impl Process {
             }
         };
         let mutation = configuration.mutation;
-        let operation = configuration.operation(&status.journal.operation.id);
         let step = step(configuration, cluster, status, observation);
         let now = cluster.now;
         let outcome = match &step.hold {
@@ -163,7 +162,7 @@ impl Process {
             Some(decide::Hold::Waiting(_)) | None => Written::Other,
         };
         let requests = step.effect.map_or_else(Vec::new, |effect| {
-            requests(configuration, operation, &step.journal, effect)
+            requests(configuration, cluster, &step.journal, effect)
         });
         cluster.ghost.decides(configuration, status, observation, &step.journal, &requests, now);
         if step.journal == *status.journal {
@@ -332,6 +331,9 @@ pub(crate) fn step(
         _ => {}
     }
     let mut step = decide(plan, &journal, observation, &wishes, now);
+    if mutation == Some(Mutation::BlockedGoesOn) && at == Some(HookStep::Blocked) {
+        step.journal.handled.skip.clone_from(&status.journal.handled.skip);
+    }
     let phase = step.journal.operation.phase;
     let skipped = match mutation {
         Some(Mutation::DeleteFirst) => phase == Phase::PreHooks,
@@ -353,8 +355,8 @@ fn close() -> Effect {
 
 fn traces(configuration: &Configuration, cluster: &Cluster, journal: &Journal) -> Seen {
     let operation = configuration.operation(&journal.operation.id);
-    let record = cluster.record(configuration.record_of(operation));
-    let traces = cluster.traces(operation);
+    let record = cluster.record(cluster.record_of(configuration, operation));
+    let traces = cluster.traces(configuration, operation);
     let at_work = record.map(|record| match (record.state, record.plan) {
         // Not yet that of the deletion.
         (RecordState::Uninstalling, plan) if plan != Some(operation) => RecordState::Pending,
@@ -387,9 +389,9 @@ fn rebuilt(
         }
         Some(_) | None => return begun().concluded(cluster.timestamp()),
     }
-    let handled = status.asked.requests();
+    let wishes = status.asked.wishes(configuration);
     let now = cluster.timestamp();
-    let mut journal = rebuild(plan, "sha256:0".to_owned(), String::new(), 1, traces, handled, now);
+    let mut journal = rebuild(plan, "sha256:0".to_owned(), String::new(), 1, traces, &wishes, now);
     if configuration.mutation == Some(Mutation::UnknownIsPending) {
         for hook in &mut journal.hooks {
             if hook.phase == HookPhase::Unknown {
@@ -424,7 +426,7 @@ pub(crate) fn observation(
 }
 
 fn record(configuration: &Configuration, cluster: &Cluster, operation: u8) -> Observation {
-    let of = configuration.record_of(operation);
+    let of = cluster.record_of(configuration, operation);
     let foreign = || Observation::ForeignRecord { message: "it is another client's".to_owned() };
     match cluster.records[usize::from(of)] {
         Some(record) if record.foreign => foreign(),
@@ -454,16 +456,17 @@ fn recorded(open: bool) -> Observation {
 /// The requests of an effect, in order.
 fn requests(
     configuration: &Configuration,
-    operation: u8,
+    cluster: &Cluster,
     journal: &Journal,
     effect: Effect,
 ) -> Vec<Request> {
+    let operation = configuration.operation(&journal.operation.id);
     let of = |hook: usize| -> Run {
         let cursor = journal.operation.hook.as_ref().filter(|cursor| cursor.index == hook);
         let last = journal.hooks.get(hook).map(|hook| hook.attempt);
         run(operation, hook, cursor.map(|cursor| cursor.attempt).or(last).unwrap_or(1))
     };
-    let record = configuration.record_of(operation);
+    let record = cluster.record_of(configuration, operation);
     let turn = |to| Request::Turn { operation, record, to, seen: None };
     match effect {
         Effect::CreateRecord if record == operation => vec![Request::CreateRecord(operation)],

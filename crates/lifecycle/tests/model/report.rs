@@ -26,8 +26,7 @@ pub(crate) struct Outcome {
 /// Explores all of `configuration`. One thread, so that the depth is the same every time.
 pub(crate) fn explore(configuration: Configuration) -> Outcome {
     let name = configuration.name.clone();
-    let checker =
-        System::new(configuration).checker().target_state_count(700_000).spawn_bfs().join();
+    let checker = System::new(configuration).checker().spawn_bfs().join();
     let system = checker.model();
     let mut violations: Vec<_> = checker.discoveries().into_iter().collect();
     violations.sort_by_key(|(_, path)| path.clone().into_actions().len());
@@ -61,7 +60,7 @@ pub(crate) fn counterexample(configuration: Configuration, rule: Rule) -> Option
     Some(story(path.into_vec()))
 }
 
-fn story(path: Vec<(State, Option<Action>)>) -> String {
+pub(crate) fn story(path: Vec<(State, Option<Action>)>) -> String {
     let mut text = String::new();
     for (number, pair) in path.windows(2).enumerate() {
         let (before, after) = (&pair[0].0, &pair[1].0);

@@ -67,7 +67,7 @@ pub(crate) enum Request {
 /// What becomes of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Turn {
-    /// Only while it is pending.
+    /// Only while it is pending; as deployed, also where it was closed as failed too late.
     Close { deployed: bool },
     /// Only while it is deployed.
     Supersede,
@@ -252,7 +252,11 @@ impl Cluster {
         }
         let from = record.state;
         let (state, plan) = match to {
-            Turn::Close { deployed } if from == RecordState::Pending || whatever => {
+            Turn::Close { deployed }
+                if from == RecordState::Pending
+                    || (from == RecordState::Failed && deployed)
+                    || whatever =>
+            {
                 let state = if deployed { RecordState::Deployed } else { RecordState::Failed };
                 (state, record.plan)
             }

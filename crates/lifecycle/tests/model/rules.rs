@@ -3,7 +3,7 @@
 use lifecycle::{
     event::Event,
     hooks::{DeletePolicy, HookEvent},
-    journal::{HookPhase, Journal, Phase},
+    journal::{HookPhase, Journal, Operation, Phase},
     plan::Plan,
 };
 
@@ -25,6 +25,9 @@ pub(crate) fn judge(rule: Rule, configuration: &Configuration, cluster: &Cluster
     }
     let failed = journal.operation.failure.is_some();
     let plan = configuration.plan(operation);
+    let record = cluster.record_of(configuration, operation);
+    // A purge that comes late ends a deletion whose status was lost.
+    let is_purged = || plan.event == Event::Delete && cluster.record(record).is_none();
     match rule {
         Rule::NothingSkipped => failed || not_skipped(configuration, cluster, operation),
         Rule::RecordClosed => record_closed(configuration, cluster, operation),
@@ -33,25 +36,30 @@ pub(crate) fn judge(rule: Rule, configuration: &Configuration, cluster: &Cluster
                 record
                     .is_some_and(|record| record.state == RecordState::Deployed && !record.foreign)
             };
-            cluster.records.iter().filter(|record| deployed(record)).count() <= 1
+            // The next operation that is deployed supersedes what a loss between both writes left.
+            cluster.ghost.lost
+                || cluster.records.iter().filter(|record| deployed(record)).count() <= 1
         }
         Rule::PoliciesKept => [Some(plan.event.pre()), plan.event.post()]
             .into_iter()
             .flatten()
             .all(|event| policies_kept(plan, cluster, event)),
-        Rule::CauseOfFailure => !failed || cluster.ghost.cause,
-        Rule::DeletionNeverFails => !failed || plan.event != Event::Delete,
+        Rule::CauseOfFailure => !failed || cluster.ghost.cause || is_purged(),
+        Rule::DeletionNeverFails => !failed || plan.event != Event::Delete || is_purged(),
         _ => true,
     }
 }
 
 fn record_closed(configuration: &Configuration, cluster: &Cluster, operation: u8) -> bool {
     let failed = cluster.status.journal.operation.failure.is_some();
-    let record = cluster.records[usize::from(configuration.record_of(operation))];
+    let record = cluster.records[usize::from(cluster.record_of(configuration, operation))];
     match configuration.plan(operation).event {
         Event::Install | Event::Upgrade | Event::Rollback => match record {
             Some(record) if !record.foreign => {
-                record.state == if failed { RecordState::Failed } else { RecordState::Deployed }
+                let wanted = if failed { RecordState::Failed } else { RecordState::Deployed };
+                // What was closed as a success before the loss stays one.
+                let before_loss = cluster.ghost.lost && record.state == RecordState::Deployed;
+                record.state == wanted || before_loss
             }
             _ => failed,
         },
@@ -80,7 +88,9 @@ fn whole(configuration: &Configuration, cluster: &Cluster) -> bool {
 fn not_skipped(configuration: &Configuration, cluster: &Cluster, operation: u8) -> bool {
     let hooks = &cluster.status.journal.hooks;
     // A journal that was lost when all was done has none.
-    let none = hooks.is_empty() && cluster.ghost.lost;
+    // Or where there was no record, nothing was begun.
+    let none = hooks.is_empty()
+        && (cluster.ghost.lost || cluster.record_of(configuration, operation) == operation);
     let deletes = configuration.plan(operation).event == Event::Delete;
     if deletes && cluster.is_excused(configuration) {
         return true;
@@ -113,7 +123,8 @@ fn policies_kept(plan: &Plan, cluster: &Cluster, event: HookEvent) -> bool {
         .hooks
         .iter()
         .any(|hook| hook.event == event && hook.phase == HookPhase::Failed && hook.uid.is_some());
-    let cancelled = journal.operation.cancel.is_some();
+    let Operation { cancel, skip, .. } = &journal.operation;
+    let ended_early = cancel.is_some() || skip.is_some() || cluster.ghost.reopened;
     hooks_of(plan, event).all(|index| {
         let Some(status) = journal.hooks.get(usize::from(index)) else {
             return true;
@@ -131,9 +142,10 @@ fn policies_kept(plan: &Plan, cluster: &Cluster, event: HookEvent) -> bool {
         };
         let expected = (all_ended || one_ran_and_failed) && policy;
         match cluster.ghost.ledger[usize::from(uid_of(uid))].removal {
-            None => !expected,
-            // Where it was cancelled, what has ended is cleaned up as after a failure.
-            Some(Removal::CleanedUp) => expected || (cancelled && policy),
+            // After a loss, the objects of hooks that ended before it may be found too late.
+            None => !expected || cluster.ghost.lost,
+            // What was cancelled, skipped or has failed before, is cleaned up as after a failure.
+            Some(Removal::CleanedUp) => expected || (ended_early && policy),
             // A user, a stop or a later hook of the same name came first.
             Some(_) => true,
         }

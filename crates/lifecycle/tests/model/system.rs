@@ -320,7 +320,8 @@ fn people(
     let cursor = journal.operation.hook.as_ref();
     let blocked = cursor.is_some_and(|cursor| cursor.step == HookStep::Blocked);
     let waits = cursor.is_some_and(|cursor| cursor.not_before.is_some());
-    let event = configuration.plan(cluster.operation(configuration)).event;
+    let operation = cluster.operation(configuration);
+    let event = configuration.plan(operation).event;
     if asked.suspend {
         actions.push(Action::Unsuspend);
     }
@@ -352,7 +353,8 @@ fn people(
         actions.push(Action::AskSkip);
     }
     if event == Event::Delete {
-        if budget.namespaces > 0 {
+        let last = configuration.plans.len() == usize::from(operation) + 1;
+        if budget.namespaces > 0 && last {
             actions.push(Action::NamespaceGoes);
         }
         return;
