@@ -1,5 +1,5 @@
 # Every command of the project; CI calls the same targets.
-.PHONY: check lint test demo cluster cluster-down model crash counts generate
+.PHONY: check lint test demo cluster cluster-down model crash cases counts generate
 CARGO ?= cargo
 XTASK = $(CARGO) build --quiet --workspace --bins && target/debug/xtask
 
@@ -30,6 +30,9 @@ model: ## the model check of the core: configurations, states, properties
 
 crash: ## the controller killed after each of its requests, and other faults
 	$(CARGO) test --workspace --test crash -- --nocapture
+
+cases: ## Helm's behaviour, case by case, beside the real Helm on the same cluster
+	$(CARGO) test --workspace --test cases -- --nocapture
 
 counts: ## API writes for a hook and for a release; memory of the idle controller
 	$(CARGO) build --release --package controller

@@ -15,6 +15,10 @@ use testkit::programs;
 
 use crate::target;
 
+/// No process takes longer for anything on a loaded machine.
+const PATIENCE: Duration = Duration::from_secs(20);
+const PAUSE: Duration = Duration::from_millis(10);
+
 /// Who a controller is unless its arguments say. One that follows a killed one is the same, as a
 /// container that is restarted in its Pod, and goes on at once. Nobody waits for its lease, which is
 /// so long that a machine that is busy with something else for a while does not end it.
@@ -93,19 +97,21 @@ impl Controller {
     ///
     /// # Errors
     /// Where it does not end within 20 s.
-    pub fn end(&mut self) -> Result<ExitStatus> {
-        patiently("end", || self.child.try_wait().context("wait for the controller"))
+    pub async fn end(&mut self) -> Result<ExitStatus> {
+        let ended = || self.child.try_wait().context("wait for the controller");
+        patiently_async("end", ended).await
     }
 
     /// Waits until it stands by, while another replica leads.
     ///
     /// # Errors
     /// Where it does not within 20 s.
-    pub fn wait_standing_by(&self) -> Result<()> {
-        patiently("stand by", || {
+    pub async fn wait_standing_by(&self) -> Result<()> {
+        let stands_by = || {
             let stands_by = self.http("/readyz")?.0 == 200 && self.leads()? == Some(false);
             Ok(stands_by.then_some(()))
-        })
+        };
+        patiently_async("stand by", stands_by).await
     }
 
     /// Whether it leads, by its own metric; `None` where there is no such metric.
@@ -127,14 +133,23 @@ impl Controller {
         self.wait()
     }
 
+    /// SIGTERM.
+    ///
+    /// # Errors
+    /// Where it cannot be signalled.
+    pub fn ask_to_end(&self) -> Result<()> {
+        let sent = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status()?;
+        ensure!(sent.success(), "kill -TERM failed");
+        Ok(())
+    }
+
     /// SIGTERM, and what the process ended with.
     ///
     /// # Errors
     /// Where it does not end within 20 s.
     pub fn terminate(&mut self) -> Result<ExitStatus> {
-        let sent = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status()?;
-        ensure!(sent.success(), "kill -TERM failed");
-        self.end().context("after SIGTERM")
+        self.ask_to_end()?;
+        patiently("end after SIGTERM", || self.child.try_wait().context("wait for the controller"))
     }
 
     /// What it answers at `path`: the status code and the body.
@@ -185,13 +200,25 @@ impl Drop for Controller {
 
 /// Asks again and again, for what no watch reports.
 fn patiently<T>(what: &str, mut ask: impl FnMut() -> Result<Option<T>>) -> Result<T> {
-    const PATIENCE: Duration = Duration::from_secs(20);
     let start = Instant::now();
     while start.elapsed() < PATIENCE {
         if let Some(answer) = ask()? {
             return Ok(answer);
         }
-        thread::sleep(Duration::from_millis(10));
+        thread::sleep(PAUSE);
+    }
+    bail!("the controller did not {what} within {PATIENCE:?}")
+}
+
+/// As [`patiently`], for where this thread may have to serve the proxy meanwhile. (It must not end,
+/// as with `block_in_place`: the controllers that it started would be killed with it.)
+async fn patiently_async<T>(what: &str, mut ask: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    let start = Instant::now();
+    while start.elapsed() < PATIENCE {
+        if let Some(answer) = ask()? {
+            return Ok(answer);
+        }
+        tokio::time::sleep(PAUSE).await;
     }
     bail!("the controller did not {what} within {PATIENCE:?}")
 }

@@ -105,6 +105,24 @@ impl Namespace {
         self.wait_object(kind, name, "gone", |object| object.is_none()).await.map(drop)
     }
 
+    /// The name of the lease of its controllers.
+    pub fn lease(&self) -> String {
+        format!("releaselifecycle-controller-{}", self.name)
+    }
+
+    /// Waits until the controller of this identity leads: the lease.
+    ///
+    /// # Errors
+    /// As [`Self::wait_object`].
+    pub async fn wait_leader(&self, identity: &str) -> Result<Value> {
+        let is = |lease: Option<&Value>| {
+            lease.is_some_and(|lease| lease["spec"]["holderIdentity"] == identity)
+        };
+        let what = format!("held by {identity}");
+        let lease = self.wait_object("Lease", &self.lease(), &what, is).await?;
+        lease.context("it is held")
+    }
+
     /// What the API server was asked in this namespace, in order.
     ///
     /// # Errors

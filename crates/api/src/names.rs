@@ -13,6 +13,9 @@ pub const HOOK_LABEL: &str = "helm.sh/hook";
 pub const RUN_ANNOTATION: &str = "releaselifecycle.dev/run";
 /// Annotation: the custom resource as `<namespace>/<name>`, on hook objects and on their Pods.
 pub const OWNER_ANNOTATION: &str = "releaselifecycle.dev/owner";
+/// Annotation: the ServiceAccount, of the custom resource's namespace, as which a hook object was
+/// made.
+pub const ACCOUNT_ANNOTATION: &str = "releaselifecycle.dev/service-account";
 /// Annotation: whether a hook object may start, [`HELD`] or [`OPEN`].
 pub const GATE_ANNOTATION: &str = "releaselifecycle.dev/gate";
 /// Value of [`GATE_ANNOTATION`]: created, its UID not journalled yet.

@@ -171,7 +171,7 @@ pub struct TestFilter {
 /// What failed tests do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum OnTestFailure {
-    /// The condition TestSuccess is False.
+    /// The condition `TestSuccess` is False.
     #[default]
     Ignore,
     /// The condition Ready is False, too.
@@ -188,7 +188,7 @@ pub struct Deletion {
     #[schemars(regex(pattern = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"), length(max = 32))]
     #[x_kube(validation = Rule::new("duration(self) >= duration('0s') && duration(self) <= duration('8760h')").message("spec.deletion.timeout must be between 0s and 8760h, such as 90s or 1h30m"))]
     pub timeout: Option<Duration>,
-    /// What happens then: Block waits for somebody, SkipHooks does without the hooks that have not
+    /// What happens then: Block waits for somebody, `SkipHooks` does without the hooks that have not
     /// succeeded. Default: Block.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_timeout: Option<OnDeletionTimeout>,

@@ -7,8 +7,9 @@ use kube_runtime::controller::Action;
 use lifecycle::{
     decide::{Hold, decide, query},
     event::{self, Disposal, Event, Next, Situation},
-    journal::{Begin, Failure, Journal, Phase},
+    journal::{Begin, Failure, Journal, Phase, Requests},
     plan::Plan,
+    rebuild::recall,
 };
 
 use crate::{
@@ -27,12 +28,19 @@ use crate::{
 const STEPS: usize = 256;
 
 pub(crate) async fn advance(release: &mut Release<'_>) -> Result<Action, Error> {
-    if let Some(journal) = release.journal().filter(|journal| !journal.is_done()) {
+    let running = release.journal().filter(|journal| !journal.is_done());
+    let is_deletion = |journal: &Journal| journal.operation.event == Event::Delete;
+    if release.is_kept() && running.as_ref().is_none_or(is_deletion) {
+        // Nothing of the release is asked for, which nobody may be allowed to look at any more.
+        return keep(release, running).await;
+    }
+    if let Some(journal) = running {
         return resume(release, journal).await;
     }
     let history = release.records().history().await?;
     let next = next(release, &history);
-    if release.object.suspended() && matches!(next, Next::Begin { .. } | Next::Reopen) {
+    let begins = matches!(next, Next::Begin { .. } | Next::Reopen);
+    if release.object.suspended() && begins && !release.namespace_goes {
         release.write_suspended().await?;
         return Ok(Action::await_change());
     }
@@ -48,9 +56,17 @@ pub(crate) async fn advance(release: &mut Release<'_>) -> Result<Action, Error> 
             release.write_in_sync(revision).await?;
             Ok(Action::await_change())
         }
+        Next::GivenUp if release.namespace_goes => {
+            deletion::let_go(release).await?;
+            Ok(Action::await_change())
+        }
         Next::GivenUp => {
             release.write_given_up().await?;
-            Ok(Action::await_change())
+            Ok(if is_settled(&release.object) {
+                Action::await_change()
+            } else {
+                Action::requeue(RECHECK)
+            })
         }
         Next::JournalLost { revision } => {
             let journal = lost::journal(release, &history, revision).await?;
@@ -82,10 +98,10 @@ fn next(release: &Release<'_>, history: &[Stored]) -> Next {
     let status = object.status.as_ref();
     let generation = release.generation();
     let last = status.and_then(|status| status.last_attempt.as_ref());
-    let last = last.filter(|last| last.generation == generation);
-    // Without a record there is no key to compare digests by.
-    let gave_up = last.is_some_and(|last| {
-        prepare::key(history).is_none_or(|key| last.config_digest == records::wanted(release, &key))
+    let gave_up = last.is_some_and(|last| match prepare::key(history) {
+        Some(key) => last.config_digest == records::wanted(release, &key),
+        // Without a record there is no key to compare digests by.
+        None => last.generation == generation,
     });
     let tested = status.and_then(|status| status.tested_revision);
     let disposal = if object.keeps_objects() { Disposal::Keep } else { Disposal::Delete };
@@ -112,54 +128,130 @@ async fn begin(
     deletion::hold(release).await?;
     let plan = prepare::plan(release, history, &begin).await?;
     let wanted = records::wanted(release, &plan.config_key);
-    let mut handled = release.object.requests();
-    if begin.event != Event::Test {
-        // The tests that were asked for run after it.
-        let status = release.object.status.as_ref();
-        handled.test = status.and_then(|status| status.last_handled_test_at.clone());
-    }
+    let handled = answered(release, begin.event);
     let mut journal = Journal::begin(begin, wanted, handled, now());
     journal.operation.leader = release.ctx.lease.epoch();
     release.write_journal(&journal, None).await?;
     run(release, &plan, journal).await
 }
 
+/// The requests that an operation of `event` answers, or leaves without an object. Tests that were
+/// asked for run after it, and a deletion may have been told already to do without its hooks.
+fn answered(release: &Release<'_>, event: Event) -> Requests {
+    let before = release.object.status.as_ref().map(api::ReleaseLifecycleStatus::handled);
+    let before = before.unwrap_or_default();
+    let mut handled = release.object.requests();
+    if event != Event::Test {
+        handled.test = before.test;
+    }
+    if event == Event::Delete {
+        handled.skip = before.skip;
+    }
+    handled
+}
+
+/// Goes on with the operation whose record is the newest and failed. Where another one came after
+/// it, its journal is in the record and in the state of its hooks.
 async fn reopen(release: &mut Release<'_>, history: &[Stored]) -> Result<Action, Error> {
-    let Some(journal) = release.journal() else { return Ok(Action::requeue(Duration::ZERO)) };
-    let key = prepare::key(history).unwrap_or_default();
-    let wanted = records::wanted(release, &key);
-    let handled = release.object.requests();
-    let mut journal = journal.reopened(release.generation(), wanted, handled);
+    let latest = history.iter().max_by_key(|stored| stored.release.version);
+    let plan = latest.and_then(|stored| stored.plan.clone());
+    let Some((plan, digest)) = plan else { return Ok(Action::requeue(Duration::ZERO)) };
+    let wanted = records::wanted(release, &plan.config_key);
+    let generation = release.generation();
+    let handled = answered(release, plan.event);
+    let last = release.journal().filter(|journal| journal.operation.id == plan.operation);
+    let hooks = release.object.status.as_ref().map_or(&[][..], |status| &status.hooks);
+    let journal = match last {
+        Some(last) => Some(last.reopened(generation, wanted, handled)),
+        None => recall(&plan, digest, wanted, generation, hooks, handled, now()),
+    };
+    let Some(mut journal) = journal else {
+        return Err(Error::blocked(
+            "RetryImpossible",
+            format!(
+                "how far revision {} got is no longer known, so that it cannot be gone on with; \
+                 annotate the object with releaselifecycle.dev/restartAt to begin anew, with every \
+                 hook",
+                plan.revision
+            ),
+        ));
+    };
     journal.operation.leader = release.ctx.lease.epoch();
     release.write_journal(&journal, None).await?;
     resume(release, journal).await
 }
 
-async fn resume(release: &mut Release<'_>, journal: Journal) -> Result<Action, Error> {
-    match frozen_plan(release, &journal).await? {
-        Some(plan) => run(release, &plan, journal).await,
-        None => plan_lost(release, &journal).await,
+async fn resume(release: &mut Release<'_>, mut journal: Journal) -> Result<Action, Error> {
+    match frozen_plan(release, &journal).await {
+        Ok(Frozen::Recorded(plan)) => run(release, &plan, journal).await,
+        Ok(Frozen::Anew(plan)) => {
+            // Of the spec as it is now, and with a key of its own.
+            journal.operation.config_digest = records::wanted(release, &plan.config_key);
+            journal.operation.generation = release.generation();
+            run(release, &plan, journal).await
+        }
+        Ok(Frozen::Lost) => plan_lost(release, &journal).await,
+        // Nothing was recorded, and what was asked for is no longer wanted.
+        Err(Error::Blocked(failure))
+            if journal.operation.plan_digest.is_none() && is_unwanted(release, &journal) =>
+        {
+            release.write_journal(&journal.abandon(failure, now()), None).await?;
+            Ok(ended(release))
+        }
+        Err(error) => Err(error),
     }
 }
 
-/// The plan that the journal speaks of; `None` where it is lost. Before it is recorded, it is made
-/// anew under the same id; where the record exists after all, the one in it counts.
-async fn frozen_plan(release: &Release<'_>, journal: &Journal) -> Result<Option<Arc<Plan>>, Error> {
+fn is_unwanted(release: &Release<'_>, journal: &Journal) -> bool {
+    release.is_being_deleted()
+        || release.generation() != journal.operation.generation
+        || release.object.requests().cancel != journal.handled.cancel
+}
+
+/// The object is let go, and the release stays Helm's. A deletion that has deleted nothing yet gives
+/// the record its state back, where it may.
+async fn keep(release: &mut Release<'_>, running: Option<Journal>) -> Result<Action, Error> {
+    if let Some(journal) = running
+        && journal.operation.phase < Phase::Deleting
+        && let Err(error) = release.records().reinstate(journal.operation.revision).await
+    {
+        let text = format!("the record goes on saying that the release is being deleted: {error}");
+        release.warn("RecordNotReinstated", text);
+    }
+    deletion::let_go(release).await?;
+    Ok(Action::await_change())
+}
+
+/// The plan of an operation that goes on.
+enum Frozen {
+    /// As its record has it.
+    Recorded(Arc<Plan>),
+    /// Made again, since nothing was recorded yet.
+    Anew(Arc<Plan>),
+    /// Its record no longer has it.
+    Lost,
+}
+
+/// The plan that the journal speaks of. Before it is recorded, it is made anew under the same id;
+/// where the record exists after all, the one in it counts.
+async fn frozen_plan(release: &Release<'_>, journal: &Journal) -> Result<Frozen, Error> {
     let operation = &journal.operation;
     if let Some(digest) = &operation.plan_digest
         && let Some(plan) = release.ctx.running.plan(release.uid(), digest)
     {
-        return Ok(Some(plan));
+        return Ok(Frozen::Recorded(plan));
     }
     let stored = release.records().get(operation.revision).await?;
     match (stored.and_then(|stored| stored.plan_of(operation.event)), &operation.plan_digest) {
         (Some((plan, found)), Some(digest)) if found == *digest => {
             let plan = Arc::new(plan);
             release.ctx.running.keep_plan(release.uid(), digest, &plan);
-            Ok(Some(plan))
+            Ok(Frozen::Recorded(plan))
         }
-        (_, Some(_)) => Ok(None),
-        (Some((plan, _)), None) if plan.operation == operation.id => Ok(Some(Arc::new(plan))),
+        (_, Some(_)) => Ok(Frozen::Lost),
+        (Some((plan, _)), None) if plan.operation == operation.id => {
+            Ok(Frozen::Recorded(Arc::new(plan)))
+        }
         (_, None) => {
             let history = release.records().history().await?;
             let begin = Begin {
@@ -169,7 +261,7 @@ async fn frozen_plan(release: &Release<'_>, journal: &Journal) -> Result<Option<
                 target: operation.target,
                 generation: operation.generation,
             };
-            Ok(Some(Arc::new(prepare::plan(release, &history, &begin).await?)))
+            Ok(Frozen::Anew(Arc::new(prepare::plan(release, &history, &begin).await?)))
         }
     }
 }

@@ -66,8 +66,12 @@ pub(crate) async fn apply(release: &Release<'_>, plan: &Plan) -> Result<Vec<Stri
 /// Prunes once more: a leader that was deposed while the operation ran may have created late what
 /// it was about to, of an older plan. That gap is between two leaders only, see [`crate::lease`].
 pub(crate) async fn prune_again(release: &Release<'_>, plan: &Plan) -> Result<(), ApplyError> {
+    let mut pruned = Vec::new();
     for object in &plan.prune {
-        let seen = look(release, object).await?;
+        pruned.push((object, look(release, object).await?));
+    }
+    release.confirm().await.map_err(ApplyError::Error)?;
+    for (object, seen) in pruned {
         prune_one(release, object, seen).await?;
     }
     Ok(())

@@ -17,6 +17,7 @@ use crate::{
     desired,
     error::Error,
     gather, hook_object,
+    identity::Identity,
     release::Release,
     uninstall,
 };
@@ -55,6 +56,10 @@ impl Turn<'_> {
     async fn create_record(&self) -> Result<Observation, Error> {
         let records = self.release.records();
         let written = if self.plan.event.makes_revision() {
+            // It must not come late, after the records of the release were purged.
+            if !self.release.ctx.lease.is_held() {
+                return Err(Error::Outrun);
+            }
             // A rollback copies its target's.
             let desired = match self.plan.target {
                 None => desired::of_source(self.release)?,
@@ -80,7 +85,12 @@ impl Turn<'_> {
 
     async fn reopen_record(&self) -> Result<Observation, Error> {
         match self.release.records().reopen(self.plan).await {
-            Ok(()) => self.look().await,
+            Ok(true) => self.look().await,
+            Ok(false) => {
+                let message = "its record is no longer there, or no longer says that it failed; \
+                               annotate the object with releaselifecycle.dev/restartAt to begin anew";
+                Ok(Observation::Refused(Failure::new("RecordLost", message)))
+            }
             Err(Error::Blocked(failure)) => Ok(Observation::Refused(failure)),
             Err(error) => Err(error),
         }
@@ -88,7 +98,7 @@ impl Turn<'_> {
 
     async fn create_hook(&self, index: usize, attempt: i32) -> Result<Observation, Error> {
         let hook = self.hook(index);
-        let body = hook_object::build(self.plan, index, attempt, hook, &self.release.namespace);
+        let body = self.body(index, attempt);
         // What cannot be held back has no other fence.
         if !hook_object::can_be_held(hook) && !self.release.ctx.lease.is_held() {
             return Err(Error::Outrun);
@@ -100,20 +110,62 @@ impl Turn<'_> {
             HookKind::Job | HookKind::Pod | HookKind::Other => tenant.create(&object, &body).await,
         };
         match made {
-            Ok(object) => self.made(index, &body, &object).await,
+            Ok(answer) => self.made(hook, &object, &body, &answer).await,
             Err(ApiError { cause: Cause::AlreadyExists, .. }) => self.look().await,
             // A CRD hook before it has brought the kind, which is served a moment later.
             Err(ApiError { what, cause: Cause::NotFound(message) }) if self.brings_kinds() => {
                 Err(Error::Api(ApiError { what, cause: Cause::Unavailable(message) }))
             }
+            // Such as a webhook whose own Pods are gone: it may have been made, and never starts.
+            Err(error @ ApiError { cause: Cause::Unavailable(_), .. }) if !self.in_time() => {
+                Ok(Observation::Refused(Failure::new("CreateFailed", error.to_string())))
+            }
             Err(error) => refused("CreateRefused", error),
         }
     }
 
+    /// The answer to what was sent for a hook: webhooks may have changed it.
+    async fn made(
+        &self,
+        hook: &PlannedHook,
+        object: &ObjectRef,
+        sent: &Value,
+        answer: &Value,
+    ) -> Result<Observation, Error> {
+        let removed = hook_object::removed_annotations(sent, answer);
+        if removed.is_empty() {
+            return self.seen(hook, answer).await;
+        }
+        if matches!(hook.kind(), HookKind::Job | HookKind::Pod) {
+            // Nobody would know it again, and it never starts.
+            let uid = answer.pointer("/metadata/uid").and_then(Value::as_str).unwrap_or_default();
+            self.release.tenant.delete(object, uid).await?;
+        }
+        let message = format!(
+            "{object} came back from its creation without what it was sent with: an admission \
+             webhook or policy of the cluster removes or changes annotation {}; have it leave the \
+             annotations releaselifecycle.dev/* alone",
+            removed.join(", ")
+        );
+        Ok(Observation::Refused(Failure::new("AnnotationsRemoved", message)))
+    }
+
+    fn body(&self, index: usize, attempt: i32) -> Value {
+        let account = match &self.release.tenant.identity {
+            Identity::Operator => None,
+            Identity::ServiceAccount { name, .. } => Some(name.as_str()),
+        };
+        let namespace = &self.release.namespace;
+        hook_object::build(self.plan, index, attempt, self.hook(index), namespace, account)
+    }
+
     fn brings_kinds(&self) -> bool {
+        self.plan.hooks.iter().any(|hook| hook.kind() == HookKind::Crd) && self.in_time()
+    }
+
+    fn in_time(&self) -> bool {
         let cursor = self.journal.operation.hook.as_ref();
-        self.plan.hooks.iter().any(|hook| hook.kind() == HookKind::Crd)
-            && cursor.is_some_and(|cursor| self.now < cursor.deadline)
+        cursor.is_some_and(|cursor| self.now < cursor.deadline)
     }
 
     /// Over a CRD that exists, with the version that was seen, and only while the journal is the
@@ -131,11 +183,11 @@ impl Turn<'_> {
             return self.look().await;
         };
         self.release.confirm().await?;
-        let mut body = hook_object::build(self.plan, index, attempt, hook, &self.release.namespace);
+        let mut body = self.body(index, attempt);
         body["metadata"]["uid"] = live["metadata"]["uid"].clone();
         body["metadata"]["resourceVersion"] = live["metadata"]["resourceVersion"].clone();
         match self.release.tenant.apply(&object, &body).await {
-            Ok(object) => self.seen(hook, &object).await,
+            Ok(answer) => self.made(hook, &object, &body, &answer).await,
             Err(error @ ApiError { cause: Cause::Conflict(_), .. })
                 if apply::is_field_conflict(&error) =>
             {
@@ -146,33 +198,12 @@ impl Turn<'_> {
         }
     }
 
-    /// The answer to the POST: webhooks may have changed what was sent.
-    async fn made(&self, index: usize, sent: &Value, answer: &Value) -> Result<Observation, Error> {
-        let (hook, object) = (self.hook(index), self.object(index));
-        let removed = hook_object::removed_annotations(sent, answer);
-        if removed.is_empty() {
-            return self.seen(hook, answer).await;
-        }
-        if matches!(hook.kind(), HookKind::Job | HookKind::Pod) {
-            // Nobody would know it again, and it never starts.
-            let uid = answer.pointer("/metadata/uid").and_then(Value::as_str).unwrap_or_default();
-            self.release.tenant.delete(&object, uid).await?;
-        }
-        let message = format!(
-            "{object} came back from its creation without what it was sent with: an admission webhook or \
-             policy of the cluster removes or changes annotation {}; have it leave the annotations \
-             releaselifecycle.dev/* alone",
-            removed.join(", ")
-        );
-        Ok(Observation::Refused(Failure::new("AnnotationsRemoved", message)))
-    }
-
     async fn start_hook(&self, index: usize, uid: &str) -> Result<Observation, Error> {
         let hook = self.hook(index);
         let (tenant, object) = (&self.release.tenant, self.object(index));
         let patch = hook_object::start_patch(hook.kind(), uid, None);
-        if let Ok(object) = tenant.json_patch(&object, patch).await {
-            return self.seen(hook, &object).await;
+        if let Ok(started) = tenant.json_patch(&object, patch).await {
+            return self.seen(hook, &started).await;
         }
         // A replay is refused by its own tests, and so is what webhooks made of the object.
         let Some(live) = tenant.get(&object).await? else { return self.look().await };
@@ -184,7 +215,7 @@ impl Turn<'_> {
         }
         let patch = hook_object::start_patch(hook.kind(), uid, Some(&live));
         match tenant.json_patch(&object, patch).await {
-            Ok(object) => self.seen(hook, &object).await,
+            Ok(started) => self.seen(hook, &started).await,
             Err(error) => refused("StartRefused", error),
         }
     }

@@ -49,12 +49,13 @@ async fn record(release: &Release<'_>, journal: &Journal) -> Result<Observation,
     let foreign = |message: String| Observation::ForeignRecord { message };
     let makes_revision = operation.event.makes_revision();
     let Some(stored) = release.records().get(operation.revision).await? else {
-        return Ok(match makes_revision {
-            true => Observation::NoRecord,
-            false => foreign(format!(
+        return Ok(if makes_revision {
+            Observation::NoRecord
+        } else {
+            foreign(format!(
                 "the record of revision {} of release {} was removed by another client",
                 operation.revision, release.name
-            )),
+            ))
         });
     };
     Ok(match stored.plan_of(operation.event) {
@@ -125,7 +126,7 @@ pub(crate) async fn seen(
             .or_else(|| pods::lingering(&pods));
         seen.waiting = match known {
             Some(known) => Some(known),
-            None => hindrance(release, hook, object, &pods, cursor, now, &mut seen).await?,
+            None => hindrance(release, hook, object, &pods, cursor, now, &mut seen).await,
         };
         let idle = cause.as_ref().filter(|_| pods::none_active(&pods));
         seen.waiting = (seen.waiting.take())
@@ -161,8 +162,8 @@ async fn hindrance(
     cursor: &HookCursor,
     now: Timestamp,
     seen: &mut HookObservation,
-) -> Result<Option<String>, Error> {
-    let Some(subject) = event_objects::subject(object, pods) else { return Ok(None) };
+) -> Option<String> {
+    let subject = event_objects::subject(object, pods)?;
     let since = event_objects::idle_since(cursor.started_at, pods);
     let mut known = None;
     let mut again = event_objects::too_early(since, now);
@@ -171,15 +172,19 @@ async fn hindrance(
         let events = match release.tenant.events(namespace, subject.uid()).await {
             Ok(events) => events,
             // A tenant that may not look at Event objects learns of its timeout.
-            Err(error) if error.is_forbidden() => return Ok(None),
-            Err(error) => return Err(error.into()),
+            Err(error) if error.is_forbidden() => return None,
+            // What only explains holds nothing up.
+            Err(error) => {
+                tracing::debug!("{error}");
+                Vec::new()
+            }
         };
         known = event_objects::hindrance(&subject, &events);
         again = event_objects::again(since, now, known.is_some());
     }
     let times = [seen.look_again_at, again].into_iter().flatten();
     seen.look_again_at = times.filter(|at| *at > now).min();
-    Ok(known)
+    known
 }
 
 async fn pods_of(

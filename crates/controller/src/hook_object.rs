@@ -15,6 +15,7 @@ pub(crate) fn build(
     attempt: i32,
     hook: &PlannedHook,
     owner_namespace: &str,
+    account: Option<&str>,
 ) -> Value {
     let mut object = hook.manifest.clone();
     let name = plan.object(index, attempt).name;
@@ -34,6 +35,9 @@ pub(crate) fn build(
     let annotations = map_in(metadata, "annotations");
     annotations.insert(names::RUN_ANNOTATION.to_owned(), json!(plan.run_id(index, attempt)));
     annotations.insert(names::OWNER_ANNOTATION.to_owned(), json!(owner));
+    if let Some(account) = account {
+        annotations.insert(names::ACCOUNT_ANNOTATION.to_owned(), json!(account));
+    }
     if can_be_held(hook) {
         annotations.insert(names::GATE_ANNOTATION.to_owned(), json!(names::HELD));
     }
@@ -196,7 +200,7 @@ mod tests {
 
     fn built(manifest: Value) -> Value {
         let plan = plan(manifest);
-        build(&plan, 0, 1, &plan.hooks[0], "prod")
+        build(&plan, 0, 1, &plan.hooks[0], "prod", Some("deployer"))
     }
 
     #[test]
@@ -226,7 +230,9 @@ mod tests {
         plan.hooks[0].object.name = "hook-".to_owned();
         let names: Vec<_> = [1, 1, 2]
             .into_iter()
-            .map(|attempt| build(&plan, 0, attempt, &plan.hooks[0], "prod")["metadata"].clone())
+            .map(|attempt| {
+                build(&plan, 0, attempt, &plan.hooks[0], "prod", None)["metadata"].clone()
+            })
             .map(|metadata| {
                 assert!(metadata.get("generateName").is_none(), "{metadata}");
                 metadata["name"].as_str().unwrap().to_owned()

@@ -49,10 +49,22 @@ impl Clients {
         if let Some(client) = tenants.get(identity) {
             return Ok(client.clone());
         }
-        let mut config = self.config.clone();
-        config.auth_info.impersonate = Some(format!("system:serviceaccount:{namespace}:{name}"));
-        let client = Client::try_from(config)?;
+        let client = self.acting_as(namespace, name)?;
         tenants.insert(identity.clone(), client.clone());
         Ok(client)
+    }
+
+    /// As [`Self::of`], but it is not kept: anybody may have come up with the identity.
+    pub(crate) fn passing(&self, identity: &Identity) -> kube::Result<Client> {
+        match identity {
+            Identity::Operator => Ok(self.operator.clone()),
+            Identity::ServiceAccount { namespace, name } => self.acting_as(namespace, name),
+        }
+    }
+
+    fn acting_as(&self, namespace: &str, name: &str) -> kube::Result<Client> {
+        let mut config = self.config.clone();
+        config.auth_info.impersonate = Some(format!("system:serviceaccount:{namespace}:{name}"));
+        Client::try_from(config)
     }
 }

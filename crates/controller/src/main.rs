@@ -38,7 +38,7 @@ use clap::Parser;
 async fn main() -> anyhow::Result<ExitCode> {
     let args = args::Args::parse();
     run::init_log(&args)?;
-    Ok(match run::run(args).await {
+    Ok(match Box::pin(run::run(args)).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // In the log, where the last words of a process are looked for.

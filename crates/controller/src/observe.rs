@@ -54,11 +54,7 @@ pub(crate) fn hook(
         terminating,
         stopping: object.pointer("/spec/activeDeadlineSeconds").and_then(Value::as_i64) == Some(1),
         verdict,
-        waiting: if terminating {
-            deletion(object)
-        } else {
-            forms::suspended(&hook.object, object, gate)
-        },
+        waiting: if terminating { deletion(object) } else { forms::suspended(object, gate) },
         evidence: Evidence::default(),
         look_again_at: own_deadline(object),
     }

@@ -11,6 +11,7 @@ use helm::{
 use kube::discovery::Scope;
 use lifecycle::{
     event::Event,
+    hooks::HookEvent,
     journal::Begin,
     plan::{
         ObjectRef, Owner, Plan, PlannedHook, PlannedObject, config_digest, in_uninstall_order,
@@ -38,7 +39,12 @@ pub(crate) async fn plan(
     begin: &Begin,
 ) -> Result<Plan, Error> {
     let mut material = material(release, history, begin).await?;
-    find_kinds(release, &mut material).await?;
+    if !matches!(begin.event, Event::Install | Event::Upgrade) {
+        // What does not run now is no reason not to begin: nobody can correct a record.
+        let runs = |event: &HookEvent| event.operation() == begin.event;
+        material.desired.hooks.retain(|hook| hook.events.iter().any(runs));
+    }
+    find_kinds(release, &mut material, begin.event).await?;
     let Material { desired, prune, digest } = material;
     let hooks = plan_hooks(&desired, begin.event);
     if hooks.len() > MOST_HOOKS {
@@ -125,12 +131,10 @@ async fn material(
         }
         Event::Delete => {
             let mut desired = of_latest()?;
-            let latest = std::mem::take(&mut desired.objects);
-            let kept = kept(release, &latest);
-            let all =
-                latest.into_iter().map(|object| object.object).chain(earlier_objects(history));
-            let going = all.filter(|object| !kept.iter().any(|kept| kept.is_same_object(object)));
-            Material { desired, prune: in_uninstall_order(going), digest: None }
+            let newest = newest(std::mem::take(&mut desired.objects), history);
+            let going = newest.into_iter().filter(|object| !is_kept(release, object));
+            let prune = in_uninstall_order(going.map(|object| object.object));
+            Material { desired, prune, digest: None }
         }
         Event::Test => {
             let mut desired = of_latest()?;
@@ -142,23 +146,34 @@ async fn material(
     })
 }
 
-/// The objects that stay when the release is deleted, by what their manifests say.
-fn kept(release: &Release<'_>, objects: &[PlannedObject]) -> Vec<ObjectRef> {
-    let mut kept = Vec::new();
-    for PlannedObject { object, manifest } in objects {
-        match ownership::resource_policy(manifest) {
-            ResourcePolicy::Absent => {}
-            ResourcePolicy::Keep => kept.push(object.clone()),
-            ResourcePolicy::Unknown(word) => {
-                let text = format!(
-                    "{object} is deleted: its annotation helm.sh/resource-policy is {word:?}, which \
-                     means nothing; only keep does"
-                );
-                release.warn("UnknownPolicy", text);
-            }
+/// Every object that may be there, as the newest revision that has it made it: those of the latest,
+/// and what earlier ones have left.
+fn newest(latest: Vec<PlannedObject>, history: &[Stored]) -> Vec<PlannedObject> {
+    let mut newest = latest;
+    let mut earlier: Vec<_> = history.iter().filter_map(|stored| stored.plan.as_ref()).collect();
+    earlier.sort_by_key(|(plan, _)| std::cmp::Reverse(plan.revision));
+    for object in earlier.into_iter().flat_map(|(plan, _)| &plan.objects) {
+        if !newest.iter().any(|other| other.object.is_same_object(&object.object)) {
+            newest.push(object.clone());
         }
     }
-    kept
+    newest
+}
+
+/// Whether the object stays when the release is deleted, by what its manifest says.
+fn is_kept(release: &Release<'_>, PlannedObject { object, manifest }: &PlannedObject) -> bool {
+    match ownership::resource_policy(manifest) {
+        ResourcePolicy::Absent => false,
+        ResourcePolicy::Keep => true,
+        ResourcePolicy::Unknown(word) => {
+            let text = format!(
+                "{object} is deleted: its annotation helm.sh/resource-policy is {word:?}, which \
+                 means nothing; only keep does"
+            );
+            release.warn("UnknownPolicy", text);
+            false
+        }
+    }
 }
 
 /// Whether a test of this name runs: those that are named, if any is, less those excluded.
@@ -178,7 +193,11 @@ fn earlier_objects(history: &[Stored]) -> impl Iterator<Item = ObjectRef> {
 
 /// Every kind must be served, or be defined by a hook; those without a namespace lose the one they
 /// were given. What is to go and has no kind any more is gone.
-async fn find_kinds(release: &Release<'_>, material: &mut Material) -> Result<(), Error> {
+async fn find_kinds(
+    release: &Release<'_>,
+    material: &mut Material,
+    event: Event,
+) -> Result<(), Error> {
     let tenant = &release.tenant;
     let defined = defined_kinds(&material.desired);
     let mut unknown = Vec::new();
@@ -189,6 +208,8 @@ async fn find_kinds(release: &Release<'_>, material: &mut Material) -> Result<()
             None => match defined.iter().find(|defined| defined.is_of(object)) {
                 Some(defined) if !defined.namespaced => object.namespace = None,
                 Some(_) => {}
+                // It fails when its turn comes, and the deletion deals with that.
+                None if event == Event::Delete => {}
                 None => unknown.push(format!(
                     "{object}: the cluster does not know kind {:?} of apiVersion {:?}; correct \
                      them, or install the CustomResourceDefinition first",
@@ -213,7 +234,7 @@ async fn find_kinds(release: &Release<'_>, material: &mut Material) -> Result<()
     Ok(())
 }
 
-/// A kind that a CustomResourceDefinition among the hooks brings along.
+/// A kind that a `CustomResourceDefinition` among the hooks brings along.
 struct Defined {
     group: String,
     kind: String,
@@ -347,7 +368,11 @@ fn allows(rule: &Value, group: &str, plural: &str, verb: &str) -> bool {
 async fn check_owners(release: &Release<'_>, desired: &Desired) -> Result<(), Error> {
     let mut taken = Vec::new();
     for object in &desired.objects {
-        let live = release.tenant.get(&object.object).await?;
+        let live = match release.tenant.get(&object.object).await {
+            Ok(live) => live,
+            Err(error) if error.is_not_found() => None,
+            Err(error) => return Err(error.into()),
+        };
         let Some(live) = live else { continue };
         if let Err(error) = ownership::check(&live, &release.name, &release.namespace) {
             taken.push(error.to_string());

@@ -85,9 +85,10 @@ pub(crate) fn is_settled(object: &ReleaseLifecycle) -> bool {
     let running = status.operation.as_ref().is_some_and(|last| last.phase != Phase::Done);
     let ready = status.conditions.iter().find(|condition| condition.type_ == conditions::READY);
     let at_rest = ready.is_some_and(|ready| match ready.reason.as_str() {
-        // Due tests are begun when the release is looked at again.
+        // Due tests, and a finalizer that is missing, are seen to when it is looked at again.
         _ if ready.status == "True" => {
-            !object.tests_enabled() || status.tested_revision == status.revision
+            deletion::is_held(object)
+                && (!object.tests_enabled() || status.tested_revision == status.revision)
         }
         "TestFailed" => object.on_test_failure() == OnTestFailure::Fail,
         conditions::SUSPENDED => object.suspended(),
@@ -159,7 +160,7 @@ async fn blocked(
     }
 }
 
-/// A GitOps tool that prunes everything of a release at once takes the rights away, too.
+/// A `GitOps` tool that prunes everything of a release at once takes the rights away, too.
 pub(crate) fn while_deleting(failure: Failure) -> Failure {
     if failure.reason != "Forbidden" {
         return failure;

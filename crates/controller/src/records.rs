@@ -109,11 +109,17 @@ pub(crate) fn config_inputs(release: &crate::release::Release<'_>) -> Value {
     json!({"releaseName": release.name, "objects": release.object.spec.source.objects})
 }
 
-/// The digest of all that the spec asks for: the configuration, and where the release is held.
+/// The digest of all that makes an operation another one: the configuration, where the release is
+/// held, and how and as whom it is done.
 pub(crate) fn wanted(release: &crate::release::Release<'_>, key: &str) -> String {
+    let spec = &release.object.spec;
     let inputs = json!({
         "configuration": config_inputs(release),
-        "pinRevision": release.object.spec.pin_revision,
+        "pinRevision": spec.pin_revision,
+        "rollback": spec.rollback,
+        "serviceAccountName": spec.service_account_name,
+        "timeout": spec.timeout,
+        "wait": spec.wait,
     });
     config_digest(key.as_bytes(), &inputs)
 }

@@ -63,6 +63,11 @@ impl<'a> Release<'a> {
         self.object.metadata.deletion_timestamp.is_some()
     }
 
+    /// Whether the object goes and the release stays.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.is_being_deleted() && self.object.keeps_objects()
+    }
+
     /// Reads the custom resource again: whoever wrote it since goes on with the release, and this
     /// process has to look again.
     pub(crate) async fn confirm(&self) -> Result<(), Error> {
@@ -149,16 +154,25 @@ impl<'a> Release<'a> {
 
     /// Says again why the configuration was given up.
     pub(crate) async fn write_given_up(&mut self) -> Result<(), Error> {
-        let handled = self.object.requests();
+        let deletion = self.journal().filter(|last| last.operation.event == Event::Delete);
+        if let Some(failure) = deletion.and_then(|last| last.operation.failure) {
+            return write_conditions(self.ctx, &mut self.object, conditions::blocked(&failure))
+                .await;
+        }
+        let (handled, generation) = (self.object.requests(), self.generation());
         let status = self.object.status.get_or_insert_default();
         status.set_handled(handled);
-        let wanted = match &status.last_attempt {
-            Some(attempt) => conditions::given_up(attempt),
+        let wanted = match &mut status.last_attempt {
+            Some(attempt) => {
+                // What changed since has nothing to do with it.
+                attempt.generation = generation;
+                conditions::given_up(attempt)
+            }
             None => conditions::blocked(&Failure::new(
                 "GivenUp",
                 "the newest revision failed with this very configuration; see `helm history`. \
-                 Change the spec, or annotate the object with releaselifecycle.dev/retryAt to try \
-                 again",
+                 Change the spec, or annotate the object with releaselifecycle.dev/restartAt to \
+                 begin anew, with every hook",
             )),
         };
         write_conditions(self.ctx, &mut self.object, wanted).await

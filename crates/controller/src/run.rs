@@ -7,7 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
@@ -42,7 +42,7 @@ use crate::{
     metrics::Metrics,
     reconcile::{Guarded, on_error, reconcile},
     report::Reporter,
-    sweep::HeldObject,
+    sweep::{HeldObject, sweep_orphans},
 };
 
 /// A watch that died silently is noticed after this many seconds.
@@ -118,8 +118,10 @@ async fn lead(
             None => std::future::pending().await,
         }
     };
+    let orphans = Arc::clone(&ctx);
     tokio::select! {
         () = control(args, operator, ctx, Arc::clone(ready), shutdown.clone()) => Ok(()),
+        () = sweep_orphans(&orphans) => Ok(()),
         () = overdue(shutdown, ready) => Ok(()),
         error = lost => Err(error),
     }
@@ -234,6 +236,9 @@ fn note<K: Resource<DynamicType = ()>>(
                 name: touched.name_any(),
             },
             uid: touched.uid().unwrap_or_default(),
+            owner: touched.labels().get(names::UID_LABEL).cloned().unwrap_or_default(),
+            account: annotations.get(names::ACCOUNT_ANNOTATION).cloned(),
+            since: Instant::now(),
         };
         let is_held = gate == names::HELD && touched.metadata.deletion_timestamp.is_none();
         ctx.held.saw(owner, is_held, held);

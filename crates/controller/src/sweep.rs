@@ -1,13 +1,29 @@
 //! Removes what a request made that came too late: hook objects that are still held although their
 //! run is not the present one. They never start; this is only so that they do not stay.
 
-use std::{collections::HashMap, sync::Mutex};
+use std::{
+    collections::HashMap,
+    sync::Mutex,
+    time::{Duration, Instant},
+};
 
-use api::names;
+use api::{ReleaseLifecycle, names};
+use kube::Api;
 use lifecycle::plan::ObjectRef;
 use serde_json::Value;
 
-use crate::{client::ApiError, observe, reconcile::key, release::Release};
+use crate::{
+    client::{Access, ApiError, Cause, call, optional},
+    context::{Context, Tenancy},
+    identity::Identity,
+    observe,
+    reconcile::key,
+    release::Release,
+    tenant::Tenant,
+};
+
+/// How often orphans are looked for, and how long a hook is held before it may be one.
+const ORPHANS: Duration = Duration::from_secs(5);
 
 /// Held hook objects that a watch has shown, by the key of their custom resource. Anybody can make
 /// an object that looks like one: they are looked at again before anything is done.
@@ -20,6 +36,11 @@ pub(crate) struct Held {
 pub(crate) struct HeldObject {
     pub(crate) object: ObjectRef,
     pub(crate) uid: String,
+    /// The UID of the custom resource whose hook it is.
+    pub(crate) owner: String,
+    /// The ServiceAccount as which it was made; `None`: the operator itself.
+    pub(crate) account: Option<String>,
+    pub(crate) since: Instant,
 }
 
 impl Held {
@@ -50,6 +71,14 @@ impl Held {
         all.get(key).map_or_else(Vec::new, |objects| objects.values().cloned().collect())
     }
 
+    /// Those that have been held for longer than any hook is between two steps.
+    fn older_than(&self, age: Duration) -> Vec<(String, HeldObject)> {
+        let all = self.lock();
+        let each = all.iter().flat_map(|(key, held)| held.values().map(move |held| (key, held)));
+        let old = each.filter(|(_, held)| held.since.elapsed() >= age);
+        old.map(|(key, held)| (key.clone(), held.clone())).collect()
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, HashMap<String, HeldObject>>> {
         self.objects.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
@@ -64,10 +93,7 @@ pub(crate) async fn sweep(release: &Release<'_>, held: Vec<HeldObject>) {
         match sweep_one(release, &held).await {
             Ok(Swept::Keep) => {}
             Ok(Swept::Forget) => release.ctx.held.forget(&key, &held.uid),
-            Err(error) => {
-                tracing::warn!(object = key, "{} is held, and stays: {error}", held.object);
-                release.ctx.held.forget(&key, &held.uid);
-            }
+            Err(error) => give_up(release.ctx, &key, &held, &error),
         }
     }
 }
@@ -80,20 +106,12 @@ enum Swept {
 }
 
 async fn sweep_one(release: &Release<'_>, held: &HeldObject) -> Result<Swept, ApiError> {
-    let live = release.tenant.get(&held.object).await?;
-    let Some(live) = live.filter(|live| live["metadata"]["uid"] == held.uid.as_str()) else {
-        return Ok(Swept::Forget);
-    };
-    let text = |map: &str, name: &str| {
-        live.pointer(map).and_then(|map| map.get(name)).and_then(Value::as_str)
-    };
-    let annotation = |name: &str| text("/metadata/annotations", name);
-    if text("/metadata/labels", names::UID_LABEL) != Some(release.uid())
-        || annotation(names::GATE_ANNOTATION) != Some(names::HELD)
-        || observe::has_ended(&live)
-    {
-        return Ok(Swept::Forget);
+    // Of a custom resource of this name that is gone.
+    if held.owner != release.uid() {
+        return Ok(Swept::Keep);
     }
+    let Some(live) = still_held(&release.tenant, held).await? else { return Ok(Swept::Forget) };
+    let annotation = |name: &str| live["metadata"]["annotations"][name].as_str();
     // Where the status was lost, it may be the present one, and about to start.
     let is_present = release.journal().is_none_or(|journal| {
         let uid = journal.operation.hook.as_ref().and_then(|cursor| cursor.uid.as_ref());
@@ -107,5 +125,68 @@ async fn sweep_one(release: &Release<'_>, held: &HeldObject) -> Result<Swept, Ap
     }
     release.tenant.delete(&held.object, &held.uid).await?;
     tracing::info!("deleted {}, which came too late to run", held.object);
+    Ok(Swept::Forget)
+}
+
+/// What is refused is refused again; the rest is tried again.
+fn give_up(ctx: &Context, key: &str, held: &HeldObject, error: &ApiError) {
+    tracing::warn!(object = key, "{} is held, and stays: {error}", held.object);
+    if !matches!(error.cause, Cause::Unavailable(_)) {
+        ctx.held.forget(key, &held.uid);
+    }
+}
+
+/// The object as it is now, if it is still held and by whom it was.
+async fn still_held(tenant: &Tenant<'_>, held: &HeldObject) -> Result<Option<Value>, ApiError> {
+    let live = tenant.get(&held.object).await?;
+    Ok(live.filter(|live| {
+        let metadata = &live["metadata"];
+        metadata["uid"] == held.uid.as_str()
+            && metadata["labels"][names::UID_LABEL] == held.owner.as_str()
+            && metadata["annotations"][names::GATE_ANNOTATION] == names::HELD
+            && !observe::has_ended(live)
+    }))
+}
+
+/// Removes, for as long as it is polled, what came too late for a custom resource that is gone by
+/// now, as whom it was made.
+pub(crate) async fn sweep_orphans(ctx: &Context) {
+    loop {
+        tokio::time::sleep(ORPHANS).await;
+        for (key, held) in ctx.held.older_than(ORPHANS) {
+            match sweep_orphan(ctx, &key, &held).await {
+                Ok(Swept::Keep) => {}
+                Ok(Swept::Forget) => ctx.held.forget(&key, &held.uid),
+                Err(error) => give_up(ctx, &key, &held, &error),
+            }
+        }
+    }
+}
+
+async fn sweep_orphan(ctx: &Context, key: &str, held: &HeldObject) -> Result<Swept, ApiError> {
+    let Some((namespace, name)) = key.split_once('/') else { return Ok(Swept::Forget) };
+    let api: Api<ReleaseLifecycle> = Api::namespaced(ctx.clients.operator().clone(), namespace);
+    let what = format!("get ReleaseLifecycle {key}");
+    let owner = optional(call(&ctx.metrics, Access::Read, what, api.get(name)).await)?;
+    if owner.is_some_and(|owner| owner.metadata.uid.as_deref() == Some(&held.owner)) {
+        return Ok(Swept::Keep);
+    }
+    let identity = match (&held.account, &ctx.tenancy) {
+        (Some(name), _) => {
+            Identity::ServiceAccount { namespace: namespace.to_owned(), name: name.clone() }
+        }
+        (None, Tenancy::Single) => Identity::Operator,
+        (None, Tenancy::Named | Tenancy::Default(_)) => return Ok(Swept::Forget),
+    };
+    // Whoever wrote the annotation gets no reach beyond the account's own namespace by it.
+    let elsewhere = held.object.namespace.as_deref() != Some(namespace);
+    if elsewhere && !matches!(ctx.tenancy, Tenancy::Single) {
+        return Ok(Swept::Forget);
+    }
+    let tenant = Tenant::passing(ctx, identity)?;
+    if still_held(&tenant, held).await?.is_some() {
+        tenant.delete(&held.object, &held.uid).await?;
+        tracing::info!("deleted {}, whose ReleaseLifecycle {key} is gone", held.object);
+    }
     Ok(Swept::Forget)
 }

@@ -32,7 +32,22 @@ pub(crate) struct Tenant<'a> {
 
 impl<'a> Tenant<'a> {
     pub(crate) fn new(ctx: &'a Context, identity: Identity) -> Result<Self, ApiError> {
-        let client = ctx.clients.of(&identity).map_err(|error| ApiError {
+        let client = ctx.clients.of(&identity);
+        Self::with(ctx, identity, client)
+    }
+
+    /// As [`Self::new`], for an identity that nothing but an annotation names.
+    pub(crate) fn passing(ctx: &'a Context, identity: Identity) -> Result<Self, ApiError> {
+        let client = ctx.clients.passing(&identity);
+        Self::with(ctx, identity, client)
+    }
+
+    fn with(
+        ctx: &'a Context,
+        identity: Identity,
+        client: kube::Result<Client>,
+    ) -> Result<Self, ApiError> {
+        let client = client.map_err(|error| ApiError {
             what: format!("make a client for {}", identity.describe()),
             cause: Cause::Unavailable(error.to_string()),
         })?;

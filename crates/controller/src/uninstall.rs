@@ -27,11 +27,16 @@ const HOLDS_DATA: [&str; 3] = ["PersistentVolumeClaim", "Namespace", "CustomReso
 /// this follows from, and only then deletes what it has seen, by UID.
 pub(crate) async fn delete(release: &Release<'_>, plan: &Plan) -> Result<Observation, Error> {
     let found = look(release, plan).await?;
+    if let Some(message) = release.records().newer(plan.revision).await? {
+        return Err(Error::blocked("Overtaken", message));
+    }
     release.confirm().await?;
     for Found { object, uid, .. } in found.iter().filter(|found| !found.going) {
         release.tenant.delete(object, uid).await?;
     }
-    remaining(release, plan).await
+    let waiting = look(release, plan).await?.into_iter().map(|found| found.text).collect();
+    // All were asked to go: what is there again will be asked after a while.
+    Ok(Observation::Remaining { waiting, untouched: false })
 }
 
 /// What of the release's objects is still there.

@@ -4,6 +4,7 @@
 //! repeated request, a stale read and a second leader are one case: look again, decide again.
 
 mod cleanup;
+mod deletion;
 mod hook;
 mod wishes;
 
@@ -297,14 +298,7 @@ impl<'a> Turn<'a> {
                 _ => Step::go(journal.clone(), Some(Effect::Apply)),
             },
             Phase::Ready => self.ready(observation),
-            Phase::Deleting => match observation {
-                Observation::Remaining { waiting, .. } if waiting.is_empty() => {
-                    self.enter(Phase::PostHooks)
-                }
-                Observation::Remaining { .. } => self.enter(Phase::Gone),
-                Observation::Refused(failure) => self.refused_deletion(failure),
-                _ => Step::go(journal.clone(), Some(Effect::DeleteObjects)),
-            },
+            Phase::Deleting => self.deleting(observation),
             Phase::Gone => self.gone(observation),
             Phase::Closing => match observation {
                 Observation::Executed => self.done(journal.clone()),
@@ -382,59 +376,6 @@ impl<'a> Turn<'a> {
         }
     }
 
-    fn gone(self, observation: &Observation) -> Step {
-        let journal = self.journal.clone();
-        match observation {
-            Observation::Remaining { waiting, .. } if waiting.is_empty() => {
-                self.enter(Phase::PostHooks)
-            }
-            // A request was lost, or somebody made it again.
-            Observation::Remaining { untouched: true, .. } => {
-                Step::go(journal, Some(Effect::DeleteObjects))
-            }
-            Observation::Remaining { waiting, .. } if self.now >= self.deletion_deadline() => {
-                let text = format!(
-                    "the release's objects are not gone within {} s: {}",
-                    self.wishes.deletion.timeout.as_secs(),
-                    several(waiting)
-                );
-                let skips = self.wishes.deletion.on_timeout == OnTimeout::SkipHooks;
-                if skips || journal.operation.skip.is_some() {
-                    let mut journal = journal;
-                    let why = Failure::new("DeletionTimeout", text);
-                    journal.operation.skip.get_or_insert(why);
-                    return self.with(&journal).enter(Phase::PostHooks);
-                }
-                let failure = Failure::new("DeletionTimeout", text);
-                // No watch reports what goes in the end.
-                let wake_at = Some(after(self.now, POLL_STALLED));
-                Step { wake_at, ..Step::stall(journal, self.now, failure) }
-            }
-            Observation::Remaining { waiting, .. } => {
-                let wake_at = self.deletion_deadline().min(after(self.now, POLL));
-                Step::wait(journal, wake_at, Some(several(waiting)))
-            }
-            Observation::Refused(failure) => self.refused_deletion(failure),
-            _ => Step::wait(journal, self.now, None),
-        }
-    }
-
-    /// A deletion never fails: it waits for the right that it lacks. With the namespace all goes
-    /// that is in it, and nobody may have a right there any more.
-    fn refused_deletion(self, failure: &Failure) -> Step {
-        if !self.wishes.deletion.namespace_goes {
-            return Step::stall(self.journal.clone(), self.now, failure.clone());
-        }
-        match self.journal.operation.phase {
-            Phase::Closing => self.done(self.journal.clone()),
-            _ => self.enter(Phase::Closing),
-        }
-    }
-
-    fn deletion_deadline(self) -> Timestamp {
-        after(self.journal.operation.started_at, self.wishes.deletion.timeout)
-    }
-
     /// Enters `phase`, or the first one after it in which there is something to do.
     fn enter(self, phase: Phase) -> Step {
         let mut journal = self.journal.clone();
@@ -481,7 +422,10 @@ impl<'a> Turn<'a> {
                 self.with(&journal).enter(Phase::PostHooks)
             }
             Phase::Deleting => Step::go(journal, Some(Effect::DeleteObjects)),
-            Phase::Gone if self.plan.wait => Step::go(journal, None),
+            Phase::Gone if self.plan.wait => {
+                operation.deadline = Some(after(self.now, self.wishes.deletion.timeout));
+                Step::go(journal, None)
+            }
             Phase::Gone => self.with(&journal).enter(Phase::PostHooks),
             Phase::Closing => close(journal),
         }

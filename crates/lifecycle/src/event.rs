@@ -153,7 +153,7 @@ pub enum Next {
         /// The revision that a rollback goes back to.
         target: Option<i32>,
     },
-    /// Go on with the last operation, which failed.
+    /// Go on with the operation of the newest record, which failed.
     Reopen,
     /// The deployed revision is what is desired.
     InSync {
@@ -208,11 +208,8 @@ pub fn next(situation: &Situation<'_>) -> Next {
         return begin(situation, revision);
     }
     if gave_up && requests.retry != handled.retry {
-        let is_there = operation.is_some_and(|last| {
-            last.failure.is_some()
-                && last.event.makes_revision()
-                && latest.operation.as_ref() == Some(&last.id)
-        });
+        // Where it failed before it had a record, there is nothing to go on with.
+        let is_there = latest.state == RecordState::Failed && latest.operation.is_some();
         return if is_there { Next::Reopen } else { begin(situation, revision) };
     }
     if requests.test != handled.test || (in_sync && situation.test_due) {
@@ -226,9 +223,11 @@ pub fn next(situation: &Situation<'_>) -> Next {
 fn begin(situation: &Situation<'_>, revision: i32) -> Next {
     let deployed =
         |record: &Record| matches!(record.state, RecordState::Deployed | RecordState::Superseded);
+    let latest = situation.records.iter().max_by_key(|record| record.revision);
+    let was_taken_down = latest.is_some_and(|it| it.state == RecordState::Uninstalling);
     let event = match situation.pin {
         Some(_) => Event::Rollback,
-        None if situation.records.iter().any(deployed) => Event::Upgrade,
+        None if !was_taken_down && situation.records.iter().any(deployed) => Event::Upgrade,
         None => Event::Install,
     };
     Next::Begin { event, revision, target: situation.pin }
@@ -333,7 +332,8 @@ mod tests {
         check(&failed, |it| it.operation = Some(&last), &begin(Event::Install, 2));
         let upgrade = [record(1, Deployed, true), record(2, Failed, false)];
         check(&upgrade, |it| it.operation = Some(&last), &begin(Event::Upgrade, 3));
-        check(&[record(1, Uninstalling, true)], |_| {}, &begin(Event::Install, 2));
+        let taken_down = [record(1, Superseded, false), record(2, Uninstalling, true)];
+        check(&taken_down, |_| {}, &begin(Event::Install, 3));
     }
 
     #[test]
@@ -344,11 +344,11 @@ mod tests {
         // The status was lost: what failed is not run again silently.
         check(&records, |_| {}, &Next::GivenUp);
         let retry = Requests { retry: asked(), ..Requests::default() };
-        for (operation, expect) in [(Some(&last), Next::Reopen), (None, begin(Event::Upgrade, 3))] {
+        for operation in [Some(&last), None] {
             check(
                 &records,
                 |it| (it.gave_up, it.operation, it.requests) = (true, operation, &retry),
-                &expect,
+                &Next::Reopen,
             );
             check(
                 &records,

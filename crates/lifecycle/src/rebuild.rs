@@ -5,7 +5,9 @@ use jiff::Timestamp;
 use crate::{
     decide::{Gate, HookObservation, Observation, Wishes, after, decide, timeout},
     hooks::HookEvent,
-    journal::{Begin, HookCursor, HookPhase, HookStep, Journal, Phase, pending},
+    journal::{
+        Begin, HookCursor, HookPhase, HookStatus, HookStep, Journal, Phase, Requests, pending,
+    },
     plan::Plan,
 };
 
@@ -91,6 +93,51 @@ pub fn rebuild(
         return decide(plan, &journal, &seen, wishes, now).journal;
     }
     journal
+}
+
+/// The journal of a failed operation that others came after, from its plan and from what status
+/// still says of its hooks; `None` where it says too little.
+pub fn recall(
+    plan: &Plan,
+    plan_digest: String,
+    config_digest: String,
+    generation: i64,
+    hooks: &[HookStatus],
+    handled: Requests,
+    now: Timestamp,
+) -> Option<Journal> {
+    let hooks: Vec<_> =
+        hooks.iter().filter(|hook| hook.event.operation() == plan.event).cloned().collect();
+    let known = hooks
+        .iter()
+        .zip(&plan.hooks)
+        .all(|(hook, planned)| hook.event == planned.event && hook.kind == planned.object.kind);
+    if hooks.len() != plan.hooks.len() || !known {
+        return None;
+    }
+    let begin = Begin {
+        id: plan.operation.clone(),
+        event: plan.event,
+        revision: plan.revision,
+        target: plan.target,
+        generation,
+    };
+    let mut journal = Journal::begin(begin, config_digest, handled, now);
+    journal.operation.plan_digest = Some(plan_digest);
+    journal.hooks = hooks;
+    let post = plan.event.post();
+    let failed_after = journal
+        .hooks
+        .iter()
+        .any(|hook| Some(hook.event) == post && hook.phase == HookPhase::Failed);
+    journal.operation.failed_in = Some(if journal.unfinished(plan.event.pre()).is_some() {
+        Phase::PreHooks
+    } else if failed_after {
+        Phase::PostHooks
+    } else {
+        Phase::Applying
+    });
+    Some(journal)
 }
 
 impl Trace {

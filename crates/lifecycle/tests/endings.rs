@@ -73,8 +73,8 @@ impl Hook {
         let plan = plan(kind);
         let now = Timestamp::UNIX_EPOCH;
         let begin = Begin {
-            id: "op".to_owned(),
-            event: Event::Install,
+            id: plan.operation.clone(),
+            event: plan.event,
             revision: 1,
             target: None,
             generation: 1,

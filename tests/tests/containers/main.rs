@@ -2,4 +2,5 @@
 //! were skipped.
 
 mod evidence;
+mod reasons;
 mod restart;

@@ -88,14 +88,19 @@ impl Run {
         if let Strike::Late(_) | Strike::Deposed(_) = point.strike {
             let deposed = standby.is_some();
             second = standby.take().map_or_else(|| namespace.controller(), Ok)?;
+            if deposed {
+                // The operation may have ended before.
+                namespace.wait_leader("standby").await?;
+            }
             point.scenario.until_reached(namespace, &second).await?;
             proxied.proxy.resume();
             self.until_answered().await?;
             if deposed {
-                let status = controller.end()?;
+                let status = controller.end().await?;
                 ensure!(status.code() == Some(1), "the deposed controller ended with {status}");
             } else {
-                controller.terminate()?;
+                controller.ask_to_end()?;
+                controller.end().await?;
             }
         } else {
             controller.wait()?;
@@ -122,7 +127,7 @@ impl Run {
         let mut standby = None;
         if deposed {
             let replica = namespace.replica("standby")?;
-            replica.wait_standing_by()?;
+            replica.wait_standing_by().await?;
             standby = Some(replica);
         }
         self.proxied.proxy.arm(self.fault(&controller))?;

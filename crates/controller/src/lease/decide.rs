@@ -70,14 +70,16 @@ fn duration(spec: Option<&LeaseSpec>) -> Option<Duration> {
 }
 
 /// The lease as held by `me`. Each process that acquires it is a transition, even one with the
-/// identity of the last: it is another one that acts.
+/// identity of the last: it is another one that acts. `known` are the transitions that were seen
+/// last, also of a lease that was removed since.
 pub(super) fn acquired(
     seen: Option<&LeaseSpec>,
     timing: &Timing,
     now: Timestamp,
     me: &str,
+    known: Option<i32>,
 ) -> LeaseSpec {
-    let transitions = seen.map(|seen| seen.lease_transitions.unwrap_or(0).saturating_add(1));
+    let transitions = known.map(|known| known.saturating_add(1));
     LeaseSpec {
         holder_identity: Some(me.to_owned()),
         lease_duration_seconds: i32::try_from(timing.duration.as_secs()).ok(),
@@ -96,7 +98,7 @@ pub(super) fn renewed(
     me: &str,
     epoch: i32,
 ) -> LeaseSpec {
-    let fresh = acquired(seen, timing, now, me);
+    let fresh = acquired(seen, timing, now, me, None);
     let acquire_time = seen.and_then(|seen| seen.acquire_time.clone());
     let transitions = seen.and_then(|seen| seen.lease_transitions);
     LeaseSpec {
@@ -213,7 +215,8 @@ mod tests {
 
     #[test]
     fn a_leader_has_given_up_before_another_one_takes_over() {
-        let (lease, timing) = (acquired(None, &timing(), Timestamp::UNIX_EPOCH, ME), timing());
+        let (lease, timing) =
+            (acquired(None, &timing(), Timestamp::UNIX_EPOCH, ME, None), timing());
         let (renewed, end) = (Instant::now(), secs(60.0));
         // Another one sees a renewal after its request was sent, never before.
         for delay in [0.0, 1.0, 5.0] {
@@ -235,7 +238,7 @@ mod tests {
     fn every_acquisition_is_a_transition_and_no_renewal_is() {
         let (first, then) = (Timestamp::UNIX_EPOCH, "2026-01-01T00:00:00Z".parse().unwrap());
         let timing = &timing();
-        let made = acquired(None, timing, first, ME);
+        let made = acquired(None, timing, first, ME, None);
         assert_eq!(made.lease_transitions, Some(0));
         let kept = renewed(Some(&made), timing, then, ME, 0);
         assert_eq!(kept.lease_transitions, Some(0));
@@ -243,11 +246,13 @@ mod tests {
         assert_eq!(kept.renew_time, Some(MicroTime(then)));
         let free = released(&kept, then);
         assert_eq!((holder(&free), free.lease_transitions), (None, Some(0)));
-        let next = acquired(Some(&free), timing, then, "other");
+        let next = acquired(Some(&free), timing, then, "other", Some(0));
         assert_eq!(next.lease_transitions, Some(1));
         assert_eq!(next.acquire_time, Some(MicroTime(then)));
-        assert_eq!(acquired(Some(&next), timing, then, "other").lease_transitions, Some(2));
-        // Somebody removed it under our hands.
+        let again = acquired(Some(&next), timing, then, "other", Some(1));
+        assert_eq!(again.lease_transitions, Some(2));
+        // Somebody removed it, while another one held it, and under our hands.
+        assert_eq!(acquired(None, timing, then, ME, Some(2)).lease_transitions, Some(3));
         assert_eq!(renewed(None, timing, then, ME, 5).lease_transitions, Some(5));
     }
 }

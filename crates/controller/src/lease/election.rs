@@ -58,6 +58,8 @@ pub(crate) struct Election {
     seen: Option<coordination::Lease>,
     /// Since when its spec is as in `seen`.
     since: Instant,
+    /// Its transitions, as far as they were ever seen: no leader has the epoch of an earlier one.
+    transitions: Option<i32>,
     /// When the request was sent that acquired or renewed it last.
     renewed: Option<Instant>,
 }
@@ -71,7 +73,7 @@ impl Election {
     ) -> Self {
         let api = Api::namespaced(client, &candidacy.namespace);
         let since = Instant::now();
-        Self { api, candidacy, metrics, lease, seen: None, since, renewed: None }
+        Self { api, candidacy, metrics, lease, seen: None, since, transitions: None, renewed: None }
     }
 
     /// Stands by until this process leads; `standing_by` is called when another one does.
@@ -228,6 +230,8 @@ impl Election {
         if spec(&lease) != spec(&self.seen) {
             self.since = Instant::now();
         }
+        let transitions = spec(&lease).map(|spec| spec.lease_transitions.unwrap_or(0));
+        self.transitions = self.transitions.max(transitions);
         self.seen = lease;
     }
 
@@ -246,7 +250,7 @@ impl Election {
         let seen = self.seen.as_ref().and_then(|lease| lease.spec.as_ref());
         let spec = match self.renewed {
             Some(_) => decide::renewed(seen, timing, now, me, self.lease.epoch()),
-            None => decide::acquired(seen, timing, now, me),
+            None => decide::acquired(seen, timing, now, me, self.transitions),
         };
         let epoch = spec.lease_transitions.unwrap_or(0);
         let written = match self.seen.clone() {

@@ -1,7 +1,7 @@
 //! Who starts a Job or a Pod where it is not the operator, and what follows from its form.
 
 use api::names;
-use lifecycle::{decide::Gate, plan::ObjectRef};
+use lifecycle::decide::Gate;
 use serde_json::Value;
 
 use super::text;
@@ -30,7 +30,7 @@ pub(crate) fn is_started_by_others(job: &Value) -> bool {
 }
 
 /// Why a Job that was let go does not start, and who has to do what.
-pub(super) fn suspended(object: &ObjectRef, job: &Value, gate: Gate) -> Option<String> {
+pub(super) fn suspended(job: &Value, gate: Gate) -> Option<String> {
     if gate == Gate::Held || job.pointer("/spec/suspend") != Some(&Value::Bool(true)) {
         return None;
     }
@@ -41,12 +41,11 @@ pub(super) fn suspended(object: &ObjectRef, job: &Value, gate: Gate) -> Option<S
         return Some(format!("it is managed by {manager}, which has not resumed it yet"));
     }
     let by = if gate == Gate::None { " by its author" } else { "" };
-    let namespace = object.namespace.as_deref();
-    let namespace = namespace.map_or(String::new(), |namespace| format!(" -n {namespace}"));
     Some(format!(
-        "it is suspended{by}: resume it with kubectl patch job {}{namespace} --type=merge \
+        "it is suspended{by}: resume it with kubectl patch job {} -n {} --type=merge \
          -p '{{\"spec\":{{\"suspend\":false}}}}'",
-        object.name
+        text(job, "/metadata/name"),
+        text(job, "/metadata/namespace")
     ))
 }
 
@@ -84,36 +83,29 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn said(job: &Value, gate: Gate) -> Option<String> {
-        let object = ObjectRef {
-            api_version: "batch/v1".to_owned(),
-            kind: "Job".to_owned(),
-            namespace: Some("prod".to_owned()),
-            name: "hook".to_owned(),
-        };
-        suspended(&object, job, gate)
-    }
-
     #[test]
     fn who_has_to_resume_a_job_is_named() {
-        let mut job = json!({"kind": "Job", "spec": {"suspend": true}});
+        let mut job = json!({"kind": "Job", "metadata": {"name": "hook", "namespace": "prod"},
+                             "spec": {"suspend": true}});
         assert_eq!(
-            said(&job, Gate::None).unwrap(),
+            suspended(&job, Gate::None).unwrap(),
             "it is suspended by its author: resume it with kubectl patch job hook -n prod \
              --type=merge -p '{\"spec\":{\"suspend\":false}}'"
         );
-        assert!(said(&job, Gate::Open).unwrap().starts_with("it is suspended: resume it with "));
-        assert_eq!(said(&job, Gate::Held), None, "that is the operator's own doing");
+        assert!(
+            suspended(&job, Gate::Open).unwrap().starts_with("it is suspended: resume it with ")
+        );
+        assert_eq!(suspended(&job, Gate::Held), None, "that is the operator's own doing");
         job["spec"]["managedBy"] = json!(JOB_CONTROLLER);
         assert!(!is_started_by_others(&job));
         job["spec"]["managedBy"] = json!("example.com/x");
-        assert!(said(&job, Gate::None).unwrap().contains("managed by example.com/x"));
+        assert!(suspended(&job, Gate::None).unwrap().contains("managed by example.com/x"));
         assert!(is_started_by_others(&job));
-        job["metadata"] = json!({"labels": {"kueue.x-k8s.io/queue-name": "night"}});
-        let queued = said(&job, Gate::Open).unwrap();
+        job["metadata"]["labels"] = json!({"kueue.x-k8s.io/queue-name": "night"});
+        let queued = suspended(&job, Gate::Open).unwrap();
         assert_eq!(queued, "it is queued (kueue.x-k8s.io/queue-name night), not admitted yet");
         job["spec"]["suspend"] = json!(false);
-        assert_eq!(said(&job, Gate::None), None, "it was admitted");
+        assert_eq!(suspended(&job, Gate::None), None, "it was admitted");
     }
 
     #[test]

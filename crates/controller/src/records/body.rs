@@ -7,7 +7,7 @@ use helm::{
 use lifecycle::{
     event::Event,
     hooks,
-    journal::{HookPhase, Journal},
+    journal::{HookPhase, HookStatus, Journal},
     plan::{ObjectRef, Plan},
     source::Desired,
 };
@@ -123,9 +123,7 @@ pub(super) fn note_runs(hooks: &mut [Hook], journal: &Journal) {
             HookPhase::Failed => record::Phase::Failed,
         };
         let twin = hooks.iter_mut().find(|hook| {
-            hook.name == ran.name
-                && hook.kind == ran.kind
-                && hook.events.iter().any(|event| event == ran.event.as_str())
+            made(hook, ran) && hook.events.iter().any(|event| event == ran.event.as_str())
         });
         if let Some(hook) = twin {
             hook.last_run = HookRun {
@@ -135,4 +133,23 @@ pub(super) fn note_runs(hooks: &mut [Hook], journal: &Journal) {
             };
         }
     }
+}
+
+/// Whether `ran` is an object of `hook`: the object itself, an item of a `List`, of which the last
+/// to run tells of all, or one whose name was made from `generateName`.
+fn made(hook: &Hook, ran: &HookStatus) -> bool {
+    if hook.kind == ran.kind && hook.name == ran.name {
+        return true;
+    }
+    let manifests = manifest::parse(&hook.manifest).unwrap_or_default();
+    manifests.iter().any(|manifest| {
+        let items = manifest["items"].as_array().map_or(&[][..], Vec::as_slice);
+        items.iter().chain([manifest]).any(|object| {
+            let metadata = &object["metadata"];
+            let prefix = metadata["generateName"].as_str();
+            object["kind"] == ran.kind
+                && (metadata["name"] == ran.name
+                    || prefix.is_some_and(|prefix| ran.name.starts_with(prefix)))
+        })
+    })
 }

@@ -55,16 +55,31 @@ impl Records<'_> {
         Ok(true)
     }
 
-    /// Makes the record of a failed operation say again that it runs.
-    pub(crate) async fn reopen(self, plan: &Plan) -> Result<(), Error> {
+    /// The release is not deleted after all.
+    pub(crate) async fn reinstate(self, revision: i32) -> Result<(), Error> {
+        let Some(mut stored) = self.get(revision).await? else { return Ok(()) };
+        if stored.release.info.status != Status::Uninstalling {
+            return Ok(());
+        }
+        stored.plans.remove(key(Event::Delete));
+        let info = &mut stored.release.info;
+        info.status = Status::Deployed;
+        info.description = "Deletion called off".to_owned();
+        info.deleted = None;
+        self.replace(&stored).await
+    }
+
+    /// Makes the record of a failed operation say again that it runs; `false` where there is none.
+    pub(crate) async fn reopen(self, plan: &Plan) -> Result<bool, Error> {
         let stored = self.get(plan.revision).await?;
         let ours = stored.filter(|stored| {
             stored.release.info.status == Status::Failed && is_made_by(stored, &plan.operation)
         });
-        let Some(mut stored) = ours else { return Ok(()) };
+        let Some(mut stored) = ours else { return Ok(false) };
         let info = &mut stored.release.info;
         (info.status, info.description) = body::at_work(plan);
-        self.replace(&stored).await
+        self.replace(&stored).await?;
+        Ok(true)
     }
 
     /// Closes the record of the operation and, where it is deployed, supersedes older ones: the new
@@ -141,23 +156,26 @@ impl Records<'_> {
         Ok(secrets.iter().filter_map(|secret| read(secret).ok()).collect())
     }
 
-    /// Removes every record, that of `revision`, with the plan by which this is done, as the last.
+    /// Removes every record up to that of `revision`, which has the plan by which this is done.
     pub(crate) async fn purge(self, revision: i32) -> Result<(), Error> {
-        let last = record::secret_name(self.release, revision);
         let secrets = self.list("").await?;
         let text = |secret: &Value, path: &str| {
             secret.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned()
         };
         let mut secrets: Vec<_> = secrets
             .iter()
-            .map(|secret| (text(secret, "/metadata/name"), text(secret, "/metadata/uid")))
+            .filter_map(|secret| {
+                let name = text(secret, "/metadata/name");
+                let version = record::parse_secret_name(&name)?.1;
+                Some((version, name, text(secret, "/metadata/uid")))
+            })
             .collect();
-        secrets.sort_by_key(|(name, _)| {
-            (*name == last, record::parse_secret_name(name).map(|it| it.1))
-        });
+        // What another client has made since is its own.
+        secrets.retain(|(version, ..)| *version <= revision);
+        secrets.sort_unstable();
         // A process that was held up would remove those of a release that was made anew.
         self.object.confirm().await?;
-        for (name, uid) in secrets {
+        for (_, name, uid) in secrets {
             let object = ObjectRef { name, ..self.reference(revision) };
             self.tenant.delete(&object, &uid).await?;
         }

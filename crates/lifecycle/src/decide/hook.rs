@@ -1,11 +1,13 @@
 //! One hook: `Create` (a leftover is removed, the object made, held back), `Run` (started, its
 //! verdict awaited), `Stop` (its time ran out), `Blocked` (somebody has to say how to go on).
 
-use jiff::{SignedDuration, Timestamp};
+mod again;
+mod failure;
 
-use super::{
-    Effect, Observation, OnTimeout, POLL, POLL_WATCHED, Step, Turn, after, timeout, why_cancelled,
-};
+use jiff::Timestamp;
+
+use self::failure::note;
+use super::{Effect, Observation, POLL, POLL_WATCHED, Step, Turn, after, timeout, why_cancelled};
 use crate::{
     event::Event,
     hooks::DeletePolicy,
@@ -151,7 +153,15 @@ impl HookTurn<'_> {
     fn create(&self, object: Option<&HookObservation>) -> Step {
         let index = self.cursor.index;
         let attempt = self.cursor.attempt;
-        // What was made for it, if anything, is held: it never starts, and is swept.
+        // What cannot be held back runs already, and is seen to its end or stopped.
+        let ours = self.turn.plan.run_id(index, attempt);
+        if let Some(object) = object
+            && object.run.as_ref() == Some(&ours)
+            && object.gate != Gate::Held
+        {
+            return self.created(object);
+        }
+        // What was made for it besides, if anything, is held: it never starts, and is swept.
         if self.operation().skip.is_some() {
             return self.turn.hooks(self.cleanup_phase());
         }
@@ -166,7 +176,6 @@ impl HookTurn<'_> {
         let Some(object) = object else {
             return self.effect(Effect::CreateHook { hook: index, attempt });
         };
-        let ours = self.turn.plan.run_id(index, attempt);
         if object.run.as_ref() == Some(&ours) {
             return self.created(object);
         }
@@ -331,135 +340,14 @@ impl HookTurn<'_> {
         }
     }
 
-    /// Why it was stopped, and what it waited for.
-    fn stopped(&self, how: &str) -> Failure {
-        let name = self.object();
-        let why = self.status().and_then(|status| status.message.as_deref());
-        let waited = why.map_or(String::new(), |why| format!("; last seen: {why}"));
-        let operation = self.operation();
-        let order = operation.cancel.as_ref().map(|cancel| &cancel.failure);
-        match order.or(operation.skip.as_ref()) {
-            Some(order) => {
-                let message = format!("{name} {how}: {}{waited}", order.message);
-                Failure::new(&order.reason, message)
-            }
-            None => {
-                let limit = self.turn.plan.timeout_seconds;
-                let link = if how.starts_with("was") { " and" } else { ", and" };
-                let message = format!("{name} did not end within {limit} s{link} {how}{waited}");
-                Failure::new("Timeout", message)
-            }
-        }
-    }
-
-    /// Somebody has to say how to go on.
-    fn blocked(&self) -> Step {
-        let index = self.cursor.index;
-        let mut journal = self.turn.journal.clone();
-        let requests = &self.turn.wishes.requests;
-        let deletion = self.turn.plan.event == Event::Delete;
-        let skips = deletion && self.turn.wishes.deletion.on_timeout == OnTimeout::SkipHooks;
-        let outlived = skips.then(|| self.turn.deletion_deadline());
-        if self.operation().skip.is_some() || outlived.is_some_and(|at| self.now() >= at) {
-            journal.operation.skip.get_or_insert_with(timed_out);
-            return self.turn.with(&journal).hooks(self.cleanup_phase());
-        }
-        if self.operation().cancel.is_some() {
-            return self.cancelled(journal);
-        }
-        if requests.retry != journal.handled.retry {
-            journal.handled.retry.clone_from(&requests.retry);
-            journal.operation.hook = Some(self.next_attempt(None));
-            return Step::go(journal, None);
-        }
-        if requests.skip != journal.handled.skip {
-            journal.handled.skip.clone_from(&requests.skip);
-            if let Some(status) = journal.hooks.get_mut(index) {
-                status.phase = HookPhase::Skipped;
-            }
-            return self.turn.with(&journal).hooks(self.cleanup_phase());
-        }
-        let status = self.status();
-        let text = |of: fn(&HookStatus) -> &Option<String>| {
-            status.and_then(|status| of(status).as_deref()).unwrap_or_default()
-        };
-        let name = self.object();
-        let event = self.hook.event;
-        let (reason, what, skip) = match status.map(|status| status.phase) {
-            Some(HookPhase::Unknown) => (
-                "JournalLost",
-                format!("whether it has run cannot be told, {}", text(|status| &status.message)),
-                "to go on as if it had",
-            ),
-            _ => (
-                "HookFailed",
-                format!("{}: {}", text(|status| &status.reason), text(|status| &status.message)),
-                "to do without the hooks that remain",
-            ),
-        };
-        let message = format!(
-            "{event} hook {name}: {what}. Annotate the object with releaselifecycle.dev/retryAt to \
-             run it again, or with releaselifecycle.dev/skipAt {skip}; any new value will do"
-        );
-        let stalled = Step::stall(journal, self.now(), Failure::new(reason, message));
-        let wake_at = [stalled.wake_at, outlived].into_iter().flatten().min();
-        Step { wake_at, ..stalled }
-    }
-
-    fn next_attempt(&self, not_before: Option<Timestamp>) -> HookCursor {
-        HookCursor {
-            attempt: self.cursor.attempt.saturating_add(1),
-            step: HookStep::Create,
-            uid: None,
-            leftover: None,
-            started_at: self.now(),
-            deadline: after(not_before.unwrap_or(self.now()), timeout(self.turn.plan)),
-            not_before,
-            ..self.cursor.clone()
-        }
-    }
-
-    /// A failed hook of a deletion; somebody may not want to wait.
-    fn wait_for_the_next_attempt(&self, until: Timestamp) -> Step {
-        let mut journal = self.turn.journal.clone();
-        let requests = &self.turn.wishes.requests;
-        if requests.retry != journal.handled.retry {
-            journal.handled.retry.clone_from(&requests.retry);
-            journal.operation.hook = Some(HookCursor { not_before: None, ..self.cursor.clone() });
-            return Step::go(journal, None);
-        }
-        let failure = self.status().and_then(|status| status.message.as_deref());
-        let text = format!(
-            "attempt {} failed, the next begins at {until:.0}: {}",
-            self.cursor.attempt - 1,
-            failure.unwrap_or_default()
-        );
-        Step::wait(journal, until, Some(text))
-    }
-
     fn verdict(&self, object: &HookObservation) -> Option<Step> {
         match object.verdict.as_ref()? {
             Verdict::Succeeded => Some(self.conclude(Ok(()), &object.evidence)),
             Verdict::Failed { reason, message } => {
-                // What a Pod says of itself is in its own message.
-                let noted = self.status().and_then(|status| status.message.as_ref());
-                let why = object.evidence.cause.as_ref().map(|cause| &cause.message).or(noted);
-                let why = why.filter(|_| self.hook.kind() == HookKind::Job);
-                let parts: Vec<_> = [Some(message), why].into_iter().flatten().collect();
-                let parts = parts.iter().filter(|part| !part.is_empty());
-                let message = parts.map(|part| part.as_str()).collect::<Vec<_>>().join("; ");
-                Some(self.conclude(Err(Failure::new(reason, message)), &object.evidence))
+                let failure = self.failed(reason, message, &object.evidence);
+                Some(self.conclude(Err(failure), &object.evidence))
             }
         }
-    }
-
-    /// What was known of the object last may tell why it is gone.
-    fn vanished(&self) -> Failure {
-        let noted = self.status();
-        let reason = noted.and_then(|status| status.reason.as_deref()).unwrap_or("Vanished");
-        let why = noted.and_then(|status| status.message.as_ref());
-        let why = why.map_or(String::new(), |why| format!("; last seen: {why}"));
-        Failure::new(reason, format!("{} was deleted before it had ended{why}", self.object()))
     }
 
     /// The hook has ended: its outcome, and the intent of what comes next, in one journal.
@@ -534,22 +422,6 @@ impl HookTurn<'_> {
         }
     }
 
-    /// A failed hook blocks a deletion, because it may be the backup: it is tried again for as long
-    /// as the deletion may take.
-    fn deletion_failed(&self, mut journal: Journal) -> Step {
-        let again = after(self.now(), backoff(self.cursor.attempt));
-        if journal.operation.skip.is_some() {
-            return self.turn.with(&journal).hooks(self.cleanup_phase());
-        }
-        if again < self.turn.deletion_deadline() {
-            journal.operation.hook = Some(self.next_attempt(Some(again)));
-            return Step::go(journal, None);
-        }
-        let step = HookStep::Blocked;
-        journal.operation.hook = Some(HookCursor { step, ..self.cursor.clone() });
-        Step::go(journal, None)
-    }
-
     fn failure(&self, failure: &Failure) -> Failure {
         Failure::new(
             "HookFailed",
@@ -591,29 +463,5 @@ impl HookTurn<'_> {
         let watched = matches!(self.hook.kind(), HookKind::Job | HookKind::Pod) && !leftover;
         let wake_at = after(self.now(), if watched { POLL_WATCHED } else { POLL });
         Step::wait(self.turn.journal.clone(), wake_at.min(self.cursor.deadline), waiting)
-    }
-}
-
-fn timed_out() -> Failure {
-    Failure::new("DeletionTimeout", "spec.deletion.timeout has passed, and onTimeout is SkipHooks")
-}
-
-/// How long a failed hook of a deletion waits for its next attempt.
-fn backoff(attempt: i32) -> SignedDuration {
-    const FIRST: i64 = 5;
-    const LONGEST: i64 = 300;
-    let doublings = attempt.clamp(1, 10) - 1;
-    SignedDuration::from_secs((FIRST << doublings).min(LONGEST))
-}
-
-/// Keeps what is there: evidence that is gone from the cluster is not forgotten.
-fn note(journal: &mut Journal, index: usize, evidence: &Evidence) {
-    if let Some(status) = journal.hooks.get_mut(index) {
-        status.exit_code = evidence.exit_code.or(status.exit_code);
-        if let Some(cause) = &evidence.cause {
-            status.reason.clone_from(&cause.reason);
-            status.message = Some(cause.message.clone());
-        }
-        status.log = evidence.log.clone().or_else(|| status.log.take());
     }
 }

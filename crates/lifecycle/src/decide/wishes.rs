@@ -82,11 +82,11 @@ fn cancel(journal: &mut Journal, wishes: &Wishes) {
         now: true,
         failure: Failure::new("Cancelled", "it was cancelled by annotation cancelAt"),
     });
-    let wished = by_request.as_ref().or(wishes.interrupt.as_ref());
-    match (&mut operation.cancel, wished) {
-        (None, Some(wished)) => operation.cancel = Some(wished.clone()),
+    let order = by_request.as_ref().or(wishes.interrupt.as_ref());
+    match (&mut operation.cancel, order) {
+        (None, Some(order)) => operation.cancel = Some(order.clone()),
         // After the hook was asked for first, and now is.
-        (Some(cancel), Some(wished)) => cancel.now |= wished.now,
+        (Some(cancel), Some(order)) => cancel.now |= order.now,
         (_, None) => {}
     }
 }

@@ -193,6 +193,81 @@ async fn an_identity_that_is_pruned_first_is_named_and_can_be_given_back() -> Re
 }
 
 #[tokio::test]
+async fn an_object_is_kept_by_the_newest_revision_that_has_it() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "delete-kept").await?;
+    let data = config_map("data", "1").annotation("helm.sh/resource-policy", "keep");
+    let controller = installed(&namespace, &[data, config_map("main", "1")], json!({})).await?;
+    // It is dropped by a revision that fails before anything is pruned.
+    let failing = [config_map("main", "2"), job("migrate").hook("pre-upgrade").fails()];
+    namespace.release("shop", &failing, json!({})).await?;
+    namespace.wait_stalled("shop", &controller).await?;
+    delete(&namespace, &[])?;
+    namespace.wait_released("shop", &controller).await?;
+    assert_eq!(namespace.object("ConfigMap", "main").await?, None);
+    assert!(namespace.object("ConfigMap", "data").await?.is_some());
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_nobody_may_look_at_any_more_can_be_kept() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "keep-blind").await?;
+    let controller = installed(&namespace, &objects(), json!({})).await?;
+    namespace.kubectl(&["delete", "rolebinding", "deployer"])?;
+    delete(&namespace, &[])?;
+    let release = namespace.wait_stalled("shop", &controller).await?;
+    assert_eq!(reason(&release), "IdentityGone");
+    let patch = r#"{"spec": {"deletion": {"objects": "Keep"}}}"#;
+    namespace.kubectl(&["patch", "rl", "shop", "--type=merge", "-p", patch])?;
+    namespace.wait_released("shop", &controller).await?;
+    assert!(namespace.object("ConfigMap", "settings").await?.is_some());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_deletion_that_has_deleted_nothing_can_still_be_turned_into_keeping() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "keep-late").await?;
+    let objects = [config_map("settings", "1"), job("backup").hook("pre-delete").fails()];
+    let limit = json!({"deletion": {"timeout": "0s"}});
+    let controller = installed(&namespace, &objects, limit).await?;
+    delete(&namespace, &[])?;
+    namespace.wait_stalled("shop", &controller).await?;
+    let patch = r#"{"spec": {"deletion": {"objects": "Keep"}}}"#;
+    namespace.kubectl(&["patch", "rl", "shop", "--type=merge", "-p", patch])?;
+    namespace.wait_released("shop", &controller).await?;
+    let list = helm::json(&namespace, "helm", &["list"])?;
+    assert_eq!(list[0]["status"], "deployed", "{list}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_hook_whose_kind_is_gone_holds_no_deletion_up_that_does_not_run_it() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "delete-kind").await?;
+    let group = format!("{}.example.com", namespace.name);
+    let name = format!("things.{group}");
+    let crd = json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": name},
+        "spec": {
+            "group": group, "scope": "Namespaced",
+            "names": {"kind": "Thing", "plural": "things"},
+            "versions": [{"name": "v1", "served": true, "storage": true,
+                          "schema": {"openAPIV3Schema": {"type": "object"}}}],
+        },
+    });
+    namespace.cluster().apply(&crd.to_string())?;
+    namespace.kubectl(&["wait", "crd", &name, "--for=condition=Established", "--timeout=30s"])?;
+    let thing = json!({"apiVersion": format!("{group}/v1"), "kind": "Thing",
+                       "metadata": {"name": "first"}});
+    let objects = [config_map("settings", "1"), thing.hook("post-upgrade")];
+    let controller = installed(&namespace, &objects, json!({})).await?;
+    namespace.kubectl(&["delete", "crd", &name])?;
+    delete(&namespace, &[])?;
+    namespace.wait_released("shop", &controller).await?;
+    assert_eq!(namespace.object("ConfigMap", "settings").await?, None);
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_foreground_deletion_kills_no_hook() -> Result<()> {
     let namespace = Namespace::new(kwok(), "foreground").await?;
     let delay = "/metadata/annotations/releaselifecycle.dev~1test-delay";

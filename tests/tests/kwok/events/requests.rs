@@ -60,6 +60,42 @@ async fn a_retry_goes_on_at_the_failed_hook_of_the_same_revision() -> Result<()>
 }
 
 #[tokio::test]
+async fn a_retry_goes_on_where_it_failed_whatever_came_between() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "retry-later").await?;
+    let controller = installed(&namespace).await?;
+    let objects = [
+        config_map("main", "2"),
+        job("backup").hook("pre-upgrade"),
+        picky(&namespace, "migrate").hook("pre-upgrade").weight("1"),
+        job("smoke").hook("test"),
+    ];
+    let more = |suspend: bool| json!({"timeout": "2s", "suspend": suspend});
+    namespace.release("shop", &objects, more(false)).await?;
+    namespace.wait_stalled("shop", &controller).await?;
+    // Neither a change that has nothing to do with it nor a test makes it run again.
+    for suspend in [true, false] {
+        namespace.release("shop", &objects, more(suspend)).await?;
+        namespace.wait_stalled("shop", &controller).await?;
+    }
+    namespace.annotate("shop", "testAt", "1")?;
+    namespace
+        .wait("shop", &controller, "tested and stalled", |release| {
+            let tested = condition(release, "TestSuccess").is_some_and(|it| it.status == "True");
+            tested && condition(release, "Stalled").is_some()
+        })
+        .await?;
+    let created = namespace.tenant_did("create")?;
+    assert_eq!(created, ["jobs/backup", "jobs/migrate", "jobs/smoke"]);
+    satisfy(&namespace)?;
+    namespace.annotate("shop", "retryAt", "1")?;
+    let release = namespace.wait_ready("shop", &controller).await?;
+    assert_eq!(release.status.as_ref().and_then(|status| status.revision), Some(2));
+    let created = namespace.tenant_did("create")?;
+    assert_eq!(created, ["jobs/backup", "jobs/migrate", "jobs/smoke", "jobs/migrate"]);
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_restart_is_a_new_revision_with_every_hook() -> Result<()> {
     let namespace = Namespace::new(kwok(), "restart").await?;
     let controller = namespace.controller()?;
@@ -172,6 +208,20 @@ async fn a_suspended_release_ends_its_hook_and_starts_nothing() -> Result<()> {
     namespace.release("shop", &objects, json!({})).await?;
     namespace.wait_ready("shop", &controller).await?;
     assert_eq!(namespace.tenant_did("create")?, ["jobs/migrate", "jobs/next"]);
+    // The outcome of the last hook before the objects is kept, though nothing may follow it.
+    let last = [config_map("main", "2b"), job("last").hook("pre-upgrade").set_pod(DELAY, "2s")];
+    namespace.release("shop", &last, json!({})).await?;
+    namespace.wait_active("last").await?;
+    namespace.release("shop", &last, json!({"suspend": true})).await?;
+    namespace
+        .wait("shop", &controller, "suspended after its last hook", |release| {
+            let ended = hook(release, "last").is_some_and(|it| it.phase == HookPhase::Succeeded);
+            ended && reason(release) == "Suspended"
+        })
+        .await?;
+    namespace.kubectl(&["delete", "job", "last"])?;
+    namespace.release("shop", &last, json!({})).await?;
+    namespace.wait_ready("shop", &controller).await?;
     // While nothing runs, nothing begins.
     let next = [config_map("main", "3")];
     namespace.release("shop", &next, json!({"suspend": true})).await?;
@@ -180,6 +230,6 @@ async fn a_suspended_release_ends_its_hook_and_starts_nothing() -> Result<()> {
         .await?;
     namespace.release("shop", &next, json!({})).await?;
     let release = namespace.wait_ready("shop", &controller).await?;
-    assert_eq!(release.status.and_then(|status| status.revision), Some(3));
+    assert_eq!(release.status.and_then(|status| status.revision), Some(4));
     Ok(())
 }

@@ -74,6 +74,31 @@ async fn a_quota_that_is_used_up_is_named_and_waited_for() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_tenant_that_may_not_see_event_objects_learns_of_its_timeout() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "narrow").await?;
+    let controller = namespace.controller()?;
+    let rule = |group: &str, resources: &[&str]| json!({"apiGroups": [group], "resources": resources, "verbs": ["*"]});
+    let rights = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
+        "metadata": {"name": "narrow", "namespace": namespace.name},
+        "rules": [rule("", &["secrets", "pods", "pods/log"]), rule("batch", &["jobs"])],
+    });
+    namespace.cluster().apply(&rights.to_string())?;
+    namespace.kubectl(&["create", "serviceaccount", "narrow"])?;
+    let account = format!("--serviceaccount={}:narrow", namespace.name);
+    namespace.kubectl(&["create", "rolebinding", "narrow", "--role=narrow", &account])?;
+    let object = job("hook").hook("pre-install").set_pod("/spec/serviceAccountName", "nobody");
+    let more = json!({"timeout": "4s", "serviceAccountName": "narrow"});
+    namespace.release("shop", &[object], more).await?;
+    let release = namespace.wait_stalled("shop", &controller).await?;
+    let text = message(&release);
+    assert!(text.contains("Timeout: Job/hook did not end within 4 s and was stopped."), "{text}");
+    let told = ["get", "events", "--field-selector=reason=FailedCreate", "-o", "name"];
+    assert!(!namespace.kubectl(&told)?.is_empty(), "there was something to see");
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_pod_that_is_evicted_has_failed_for_that_reason() -> Result<()> {
     let namespace = Namespace::new(kwok(), "evicted").await?;
     let controller = namespace.controller()?;

@@ -15,16 +15,16 @@ use kube::{
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{holder, lease, wait_leader};
+use super::holder;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_replicas_one_acts_and_the_other_only_looks_at_the_lease() -> Result<()> {
     let namespace = Namespace::new(kwok(), "replicas").await?;
     let proxied = Proxied::new(&namespace).await?;
     let a = namespace.replica("a")?;
-    wait_leader(&namespace, "a").await?;
+    namespace.wait_leader("a").await?;
     let b = proxied.replica("b")?;
-    b.wait_standing_by()?;
+    b.wait_standing_by().await?;
 
     let objects = [config_map("main", ""), job("hook").hook("pre-install")];
     namespace.release("shop", &objects, json!({})).await?;
@@ -48,7 +48,7 @@ async fn of_two_replicas_one_acts_and_the_other_only_looks_at_the_lease() -> Res
 async fn a_lease_that_somebody_keeps_renewing_is_left_alone_whatever_their_clock_says() -> Result<()>
 {
     let namespace = Namespace::new(kwok(), "foreign").await?;
-    let name = lease(&namespace);
+    let name = namespace.lease();
     // Many more renewals than fit into the duration, by a clock that stands in another century.
     let (duration, every, total) = (5, Duration::from_millis(250), Duration::from_secs(8));
     let leases: Api<Lease> = Api::namespaced(namespace.client.clone(), &namespace.name);
@@ -80,7 +80,7 @@ async fn a_lease_that_somebody_keeps_renewing_is_left_alone_whatever_their_clock
     assert!(status.operation.is_none() && status.conditions.is_empty(), "{status:?}");
 
     // And when they renew it no more:
-    wait_leader(&namespace, "a").await?;
+    namespace.wait_leader("a").await?;
     namespace.wait_ready("shop", &controller).await?;
     Ok(())
 }
@@ -97,7 +97,7 @@ async fn a_missing_right_ends_the_process_with_what_it_needs() -> Result<()> {
     fs::write(&path, serde_json::to_string(&kubeconfig)?)?;
 
     let mut controller = Controller::start(&path, &namespace.name, &[])?;
-    let status = controller.end()?;
+    let status = controller.end().await?;
     assert_eq!(status.code(), Some(1), "{status}");
     let log = controller.log()?;
     let last = log.lines().last().unwrap_or_default();
@@ -116,6 +116,6 @@ async fn a_missing_right_ends_the_process_with_what_it_needs() -> Result<()> {
     namespace.release("shop", &[config_map("main", "")], json!({})).await?;
     namespace.wait_ready("shop", &alone).await?;
     assert_eq!(alone.leads()?, Some(true));
-    assert_eq!(namespace.object("Lease", &lease(&namespace)).await?, None::<Value>);
+    assert_eq!(namespace.object("Lease", &namespace.lease()).await?, None::<Value>);
     Ok(())
 }

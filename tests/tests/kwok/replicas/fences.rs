@@ -9,19 +9,19 @@ use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 use testkit::proxy::{Counted, Fault, Request, When};
 
-use super::{seconds, time, wait_leader};
+use super::{seconds, time};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_cannot_renew_ends_before_another_one_takes_over() -> Result<()> {
     let namespace = Namespace::new(kwok(), "cut-off").await?;
     let proxied = Proxied::new(&namespace).await?;
     let mut a = proxied.replica("a")?;
-    wait_leader(&namespace, "a").await?;
+    namespace.wait_leader("a").await?;
     let b = namespace.replica("b")?;
-    b.wait_standing_by()?;
+    b.wait_standing_by().await?;
 
     proxied.proxy.arm(Fault::FailEvery { every: 1, status: 503 })?;
-    let status = a.end()?;
+    let status = a.end().await?;
     let ended = Timestamp::now();
     assert_eq!(status.code(), Some(1), "{status}");
     let log = a.log()?;
@@ -29,7 +29,7 @@ async fn a_leader_that_cannot_renew_ends_before_another_one_takes_over() -> Resu
     for part in ["ERROR", "lost the lease", "was not renewed for 10 s", "503", "hooks go on"] {
         assert!(last.contains(part), "{part} is not in: {log}");
     }
-    let lease = wait_leader(&namespace, "b").await?;
+    let lease = namespace.wait_leader("b").await?;
     let gap = seconds(ended, time(&lease, "acquireTime")?);
     ensure!(gap > 0.0, "a ended {} s after b had taken over", -gap);
     namespace.release("shop", &[config_map("main", "")], json!({})).await?;
@@ -61,9 +61,9 @@ async fn woken(prefix: &str, objects: &[Value], counted: Counted, n: usize) -> R
     let namespace = Namespace::new(kwok(), prefix).await?;
     let proxied = Proxied::new(&namespace).await?;
     let mut a = proxied.replica("a")?;
-    wait_leader(&namespace, "a").await?;
+    namespace.wait_leader("a").await?;
     let b = namespace.replica("b")?;
-    b.wait_standing_by()?;
+    b.wait_standing_by().await?;
 
     let stop = Fault::StopAt { n, pid: a.pid(), when: When::After, for_: Duration::from_mins(5) };
     proxied.proxy.arm_counting(stop, counted)?;
@@ -76,7 +76,7 @@ async fn woken(prefix: &str, objects: &[Value], counted: Counted, n: usize) -> R
     namespace.release("shop", &[config_map("main", "")], json!({})).await?;
     namespace.wait_ready("shop", &b).await?;
     proxied.proxy.resume();
-    let status = a.end()?;
+    let status = a.end().await?;
     assert_eq!(status.code(), Some(1), "{status}");
     let asked = proxied.proxy.requests();
     let late = asked.iter().find(|asked| wrote(asked));

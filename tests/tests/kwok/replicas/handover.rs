@@ -9,7 +9,7 @@ use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 use testkit::audit;
 
-use super::{DURATION, holder, lease, pair, seconds, time, wait_leader};
+use super::{DURATION, holder, pair, seconds, time};
 
 /// A release whose hook runs; the UID of its Job.
 async fn begin(namespace: &Namespace, leader: &Controller) -> Result<String> {
@@ -48,7 +48,7 @@ async fn sigterm_hands_over_at_once_in_the_middle_of_a_hook() -> Result<()> {
     let told = Timestamp::now();
     let status = a.terminate()?;
     assert!(status.success(), "{status}");
-    let lease = wait_leader(&namespace, "b").await?;
+    let lease = namespace.wait_leader("b").await?;
     let took = seconds(told, time(&lease, "acquireTime")?);
     ensure!(took < 2.0, "it took {took} s");
     assert_eq!(lease["spec"]["leaseTransitions"], 1);
@@ -69,7 +69,7 @@ async fn the_standby_takes_over_from_a_killed_leader_when_its_lease_has_expired(
         }
         holder(lease) == Some("b")
     };
-    let taken = namespace.wait_object("Lease", &lease(&namespace), "held by b", taken).await?;
+    let taken = namespace.wait_object("Lease", &namespace.lease(), "held by b", taken).await?;
     let (last, taken) = (last.take().context("a's lease")?, taken.context("b's lease")?);
     let waited = seconds(time(&last, "renewTime")?, time(&taken, "acquireTime")?);
     ensure!(waited >= DURATION, "the lease was still a's: {waited} s");
@@ -81,13 +81,13 @@ async fn the_standby_takes_over_from_a_killed_leader_when_its_lease_has_expired(
 async fn a_restarted_leader_does_not_wait_for_its_own_lease() -> Result<()> {
     let namespace = Namespace::new(kwok(), "restarted").await?;
     let mut killed = namespace.controller()?;
-    let before = wait_leader(&namespace, "e2e").await?;
+    let before = namespace.wait_leader("e2e").await?;
     killed.kill()?;
     let again = namespace.controller()?;
     let acquired = |lease: Option<&Value>| {
         lease.is_some_and(|lease| lease["spec"]["acquireTime"] != before["spec"]["acquireTime"])
     };
-    let name = lease(&namespace);
+    let name = namespace.lease();
     let after = namespace.wait_object("Lease", &name, "acquired anew", acquired).await?;
     let after = after.context("the lease")?;
     assert_eq!(holder(Some(&after)), Some("e2e"));

@@ -12,18 +12,6 @@ use serde_json::Value;
 /// For how long a lease is held without being renewed.
 const DURATION: f64 = 15.0;
 
-/// The name of the lease of an operator that serves `namespace` alone.
-fn lease(namespace: &Namespace) -> String {
-    format!("releaselifecycle-controller-{}", namespace.name)
-}
-
-/// Waits until `identity` holds the lease.
-async fn wait_leader(namespace: &Namespace, identity: &str) -> Result<Value> {
-    let is = |lease: Option<&Value>| holder(lease) == Some(identity);
-    let what = format!("held by {identity}");
-    namespace.wait_object("Lease", &lease(namespace), &what, is).await?.context("the lease")
-}
-
 fn holder(lease: Option<&Value>) -> Option<&str> {
     lease?.pointer("/spec/holderIdentity")?.as_str()
 }
@@ -45,8 +33,8 @@ async fn pair(namespace: &Namespace, args: &[&str]) -> Result<(Controller, Contr
         namespace.controller_with(&args)
     };
     let a = start("a")?;
-    wait_leader(namespace, "a").await?;
+    namespace.wait_leader("a").await?;
     let b = start("b")?;
-    b.wait_standing_by()?;
+    b.wait_standing_by().await?;
     Ok((a, b))
 }

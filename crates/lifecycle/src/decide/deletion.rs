@@ -1,0 +1,74 @@
+//! What a deletion does that no other event does: it deletes, waits until all is gone, and never
+//! fails.
+
+use jiff::Timestamp;
+
+use super::{Effect, Observation, OnTimeout, POLL, POLL_STALLED, Step, Turn, after, several};
+use crate::journal::{Failure, Phase};
+
+impl Turn<'_> {
+    pub(super) fn deleting(self, observation: &Observation) -> Step {
+        match observation {
+            Observation::Remaining { waiting, .. } if waiting.is_empty() => {
+                self.enter(Phase::PostHooks)
+            }
+            Observation::Remaining { .. } => self.enter(Phase::Gone),
+            Observation::Refused(failure) => self.refused_deletion(failure),
+            _ => Step::go(self.journal.clone(), Some(Effect::DeleteObjects)),
+        }
+    }
+
+    pub(super) fn gone(self, observation: &Observation) -> Step {
+        let journal = self.journal.clone();
+        let deadline = journal.operation.deadline.unwrap_or(self.now);
+        match observation {
+            Observation::Remaining { waiting, .. } if waiting.is_empty() => {
+                self.enter(Phase::PostHooks)
+            }
+            Observation::Remaining { waiting, .. } if self.now >= deadline => {
+                let text = format!(
+                    "the release's objects are not gone within {} s: {}",
+                    self.wishes.deletion.timeout.as_secs(),
+                    several(waiting)
+                );
+                let skips = self.wishes.deletion.on_timeout == OnTimeout::SkipHooks;
+                if skips || journal.operation.skip.is_some() {
+                    let mut journal = journal;
+                    let why = Failure::new("DeletionTimeout", text);
+                    journal.operation.skip.get_or_insert(why);
+                    return self.with(&journal).enter(Phase::PostHooks);
+                }
+                let failure = Failure::new("DeletionTimeout", text);
+                // No watch reports what goes in the end.
+                let wake_at = Some(after(self.now, POLL_STALLED));
+                Step { wake_at, ..Step::stall(journal, self.now, failure) }
+            }
+            // A request was lost, or somebody made it again.
+            Observation::Remaining { untouched: true, .. } => {
+                Step::go(journal, Some(Effect::DeleteObjects))
+            }
+            Observation::Remaining { waiting, .. } => {
+                let wake_at = deadline.min(after(self.now, POLL));
+                Step::wait(journal, wake_at, Some(several(waiting)))
+            }
+            Observation::Refused(failure) => self.refused_deletion(failure),
+            _ => Step::wait(journal, self.now, None),
+        }
+    }
+
+    /// A deletion never fails: it waits for the right that it lacks. With the namespace all goes
+    /// that is in it, and nobody may have a right there any more.
+    pub(super) fn refused_deletion(self, failure: &Failure) -> Step {
+        if !self.wishes.deletion.namespace_goes {
+            return Step::stall(self.journal.clone(), self.now, failure.clone());
+        }
+        match self.journal.operation.phase {
+            Phase::Closing => self.done(self.journal.clone()),
+            _ => self.enter(Phase::Closing),
+        }
+    }
+
+    pub(super) fn deletion_deadline(self) -> Timestamp {
+        after(self.journal.operation.started_at, self.wishes.deletion.timeout)
+    }
+}

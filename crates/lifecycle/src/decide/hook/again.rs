@@ -1,0 +1,125 @@
+//! Another attempt at a hook: after a while, when somebody asks for it, or not at all.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::HookTurn;
+use crate::{
+    decide::{OnTimeout, Step, after, timeout},
+    event::Event,
+    journal::{Failure, HookCursor, HookPhase, HookStatus, HookStep, Journal},
+};
+
+impl HookTurn<'_> {
+    /// Somebody has to say how to go on.
+    pub(super) fn blocked(&self) -> Step {
+        let index = self.cursor.index;
+        let mut journal = self.turn.journal.clone();
+        let requests = &self.turn.wishes.requests;
+        let deletion = self.turn.plan.event == Event::Delete;
+        let skips = deletion && self.turn.wishes.deletion.on_timeout == OnTimeout::SkipHooks;
+        let outlived = skips.then(|| self.turn.deletion_deadline());
+        if self.operation().skip.is_some() || outlived.is_some_and(|at| self.now() >= at) {
+            journal.operation.skip.get_or_insert_with(timed_out);
+            return self.turn.with(&journal).hooks(self.cleanup_phase());
+        }
+        if self.operation().cancel.is_some() {
+            return self.cancelled(journal);
+        }
+        if requests.retry != journal.handled.retry {
+            journal.handled.retry.clone_from(&requests.retry);
+            journal.operation.hook = Some(self.next_attempt(None));
+            return Step::go(journal, None);
+        }
+        if requests.skip != journal.handled.skip {
+            journal.handled.skip.clone_from(&requests.skip);
+            if let Some(status) = journal.hooks.get_mut(index) {
+                status.phase = HookPhase::Skipped;
+            }
+            return self.turn.with(&journal).hooks(self.cleanup_phase());
+        }
+        let status = self.status();
+        let text = |of: fn(&HookStatus) -> &Option<String>| {
+            status.and_then(|status| of(status).as_deref()).unwrap_or_default()
+        };
+        let name = self.object();
+        let event = self.hook.event;
+        let (reason, what, skip) = match status.map(|status| status.phase) {
+            Some(HookPhase::Unknown) => (
+                "JournalLost",
+                format!("whether it has run cannot be told, {}", text(|status| &status.message)),
+                "to go on as if it had",
+            ),
+            _ => (
+                "HookFailed",
+                format!("{}: {}", text(|status| &status.reason), text(|status| &status.message)),
+                "to do without the hooks that remain",
+            ),
+        };
+        let message = format!(
+            "{event} hook {name}: {what}. Annotate the object with releaselifecycle.dev/retryAt to \
+             run it again, or with releaselifecycle.dev/skipAt {skip}; any new value will do"
+        );
+        let stalled = Step::stall(journal, self.now(), Failure::new(reason, message));
+        let wake_at = [stalled.wake_at, outlived].into_iter().flatten().min();
+        Step { wake_at, ..stalled }
+    }
+
+    fn next_attempt(&self, not_before: Option<Timestamp>) -> HookCursor {
+        HookCursor {
+            attempt: self.cursor.attempt.saturating_add(1),
+            step: HookStep::Create,
+            uid: None,
+            leftover: None,
+            started_at: self.now(),
+            deadline: after(not_before.unwrap_or(self.now()), timeout(self.turn.plan)),
+            not_before,
+            ..self.cursor.clone()
+        }
+    }
+
+    /// A failed hook of a deletion; somebody may not want to wait.
+    pub(super) fn wait_for_the_next_attempt(&self, until: Timestamp) -> Step {
+        let mut journal = self.turn.journal.clone();
+        let requests = &self.turn.wishes.requests;
+        if requests.retry != journal.handled.retry {
+            journal.handled.retry.clone_from(&requests.retry);
+            journal.operation.hook = Some(HookCursor { not_before: None, ..self.cursor.clone() });
+            return Step::go(journal, None);
+        }
+        let failure = self.status().and_then(|status| status.message.as_deref());
+        let text = format!(
+            "attempt {} failed, the next begins at {until:.0}: {}",
+            self.cursor.attempt - 1,
+            failure.unwrap_or_default()
+        );
+        Step::wait(journal, until, Some(text))
+    }
+
+    /// A failed hook blocks a deletion, because it may be the backup: it is tried again for as long
+    /// as the deletion may take.
+    pub(super) fn deletion_failed(&self, mut journal: Journal) -> Step {
+        let again = after(self.now(), backoff(self.cursor.attempt));
+        if journal.operation.skip.is_some() {
+            return self.turn.with(&journal).hooks(self.cleanup_phase());
+        }
+        if again < self.turn.deletion_deadline() {
+            journal.operation.hook = Some(self.next_attempt(Some(again)));
+            return Step::go(journal, None);
+        }
+        let step = HookStep::Blocked;
+        journal.operation.hook = Some(HookCursor { step, ..self.cursor.clone() });
+        Step::go(journal, None)
+    }
+}
+
+fn timed_out() -> Failure {
+    Failure::new("DeletionTimeout", "spec.deletion.timeout has passed, and onTimeout is SkipHooks")
+}
+
+/// How long a failed hook of a deletion waits for its next attempt.
+fn backoff(attempt: i32) -> SignedDuration {
+    const FIRST: i64 = 5;
+    const LONGEST: i64 = 300;
+    let doublings = attempt.clamp(1, 10) - 1;
+    SignedDuration::from_secs((FIRST << doublings).min(LONGEST))
+}

@@ -1,0 +1,62 @@
+//! Why a hook failed, in words that need no look elsewhere.
+
+use super::{Evidence, HookTurn};
+use crate::{
+    journal::{Failure, Journal},
+    plan::HookKind,
+};
+
+impl HookTurn<'_> {
+    /// By its own verdict. A Job knows little of its Pods; what a Pod says of itself is in its
+    /// message already.
+    pub(super) fn failed(&self, reason: &str, message: &str, evidence: &Evidence) -> Failure {
+        let seen = evidence.cause.as_ref().map(|cause| &*cause.message);
+        let why = seen.or(self.last_seen()).filter(|_| self.hook.kind() == HookKind::Job);
+        let parts = [message, why.unwrap_or_default()].into_iter().filter(|part| !part.is_empty());
+        Failure::new(reason, parts.collect::<Vec<_>>().join("; "))
+    }
+
+    /// It is gone; what was known of it last may tell why.
+    pub(super) fn vanished(&self) -> Failure {
+        let reason = self.status().and_then(|status| status.reason.as_deref());
+        let message =
+            format!("{} was deleted before it had ended{}", self.object(), self.and_seen());
+        Failure::new(reason.unwrap_or("Vanished"), message)
+    }
+
+    /// Why it was stopped, and what was seen of it before.
+    pub(super) fn stopped(&self, how: &str) -> Failure {
+        let (name, seen) = (self.object(), self.and_seen());
+        let operation = self.operation();
+        let order = operation.cancel.as_ref().map(|cancel| &cancel.failure);
+        if let Some(order) = order.or(operation.skip.as_ref()) {
+            let message = format!("{name} {how}: {}{seen}", order.message);
+            return Failure::new(&order.reason, message);
+        }
+        let limit = self.turn.plan.timeout_seconds;
+        let link = if how.starts_with("was") { " and" } else { ", and" };
+        let message = format!("{name} did not end within {limit} s{link} {how}{seen}");
+        Failure::new("Timeout", message)
+    }
+
+    fn and_seen(&self) -> String {
+        self.last_seen().map_or(String::new(), |seen| format!("; last seen: {seen}"))
+    }
+
+    /// What the journal says of the hook so far.
+    fn last_seen(&self) -> Option<&str> {
+        self.status()?.message.as_deref()
+    }
+}
+
+/// Keeps what is there: evidence that is gone from the cluster is not forgotten.
+pub(super) fn note(journal: &mut Journal, index: usize, evidence: &Evidence) {
+    if let Some(status) = journal.hooks.get_mut(index) {
+        status.exit_code = evidence.exit_code.or(status.exit_code);
+        if let Some(cause) = &evidence.cause {
+            status.reason.clone_from(&cause.reason);
+            status.message = Some(cause.message.clone());
+        }
+        status.log = evidence.log.clone().or_else(|| status.log.take());
+    }
+}

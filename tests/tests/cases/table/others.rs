@@ -1,0 +1,65 @@
+//! Logs, other releases, rights, time, and Lists.
+
+use e2e::manifests::{Manifest, config_map, job, pod};
+use serde_json::{Value, json};
+
+use super::{lasts, rows, service_account};
+use crate::{
+    case::{Case, Verdict, differs, later, pass},
+    script::{Act, active, install, script},
+};
+
+pub(super) const CASES: &[Case] = &[
+    later(50, "test --logs", "no counterpart of --logs"),
+    later(51, "hook-output-log-policy", "logs are not printed"),
+    differs(52, "two releases have a hook of the same name", rows::TAKEN, || {
+        let objects = |hook: Value, name| [hook.hook("pre-install"), config_map(name, "1")];
+        install(objects(job("a").never_ends(), "one"))
+            .release("one")
+            .once(active("a"), Act::Install("two", objects(job("a"), "two").into()))
+            .says(["HookNameTaken"])
+            .unordered()
+    }),
+    pass(54, "a role without list and watch on the hook's kind", || {
+        let metadata = json!({"name": "limited", "namespace": "NAMESPACE"});
+        let group = "rbac.authorization.k8s.io";
+        script()
+            .apply(service_account("limited").set("/metadata/namespace", "NAMESPACE"))
+            .apply(json!({
+                "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
+                "metadata": metadata,
+                "rules": [
+                    {"apiGroups": [""], "resources": ["secrets"], "verbs": ["*"]},
+                    {"apiGroups": [""], "resources": ["configmaps"],
+                     "verbs": ["get", "create", "update", "patch", "delete"]},
+                ],
+            }))
+            .apply(json!({
+                "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+                "metadata": metadata,
+                "roleRef": {"apiGroup": group, "kind": "Role", "name": "limited"},
+                "subjects": [{"kind": "ServiceAccount", "name": "limited",
+                              "namespace": "NAMESPACE"}],
+            }))
+            .install([config_map("a", "").hook("pre-install"), config_map("main", "1")])
+            .says(["forbidden"])
+            .by_limited()
+            .timeout(5)
+    })
+    .but(Verdict::AsHelm3),
+    differs(55, "timeout 0", rows::NO_TIMEOUT, || {
+        install([lasts(job("a"), "33s").hook("pre-install"), config_map("main", "1")])
+            .says(["spec.timeout must be between"])
+            .timeout(0)
+    }),
+    later(56, "a release of Helm 3 is upgraded by Helm 4", "releases of Helm are not taken over"),
+    differs(58, "a List as hook", rows::LIST, || {
+        let list = |items: [Value; 3]| {
+            json!({"apiVersion": "v1", "kind": "List", "metadata": {}, "items": items})
+                .hook("pre-install")
+        };
+        install([list([job("b"), config_map("c", "1"), pod("a")])])
+            .install([list([job("d").fails(), config_map("e", "1"), pod("f")])])
+            .release("failing")
+    }),
+];
