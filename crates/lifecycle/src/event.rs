@@ -289,6 +289,7 @@ mod tests {
     static NONE: Requests =
         Requests { retry: None, restart: None, test: None, cancel: None, skip: None };
 
+    #[allow(clippy::unnecessary_wraps)]
     fn asked() -> Option<String> {
         Some("now".to_owned())
     }

@@ -60,10 +60,10 @@ rules! {
     RecordsLast: "the records go last, and none of a later operation",
     TestKeepsRecords: "a test changes no record's state",
     DeletionNeverFails: "a deletion waits, but never fails",
-    NothingSkipped: "done without a failure: every hook was started once and succeeded",
+    NothingSkipped: "done without a failure: every hook succeeded, started once for each attempt",
     DeployedWhole: "deployed: every hook succeeded, everything is applied and was ready",
     RecordClosed: "done: the record is closed, as what the journal says",
-    OneDeployed: "done: at most one record is deployed",
+    OneDeployed: "done: at most one record is deployed, unless the status was lost",
     PoliciesKept: "done: hook-succeeded and hook-failed deleted what Helm deletes, and no more",
     CauseOfFailure: "no operation fails without a cause in the cluster",
     AlwaysFinishes: "from every state one process alone gets to the end, and leaves nothing held",
@@ -120,6 +120,7 @@ impl Entry {
     }
 }
 
+#[allow(clippy::struct_excessive_bools)]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Ghost {
     /// Every object that ever was, by UID.
@@ -321,7 +322,8 @@ impl Ghost {
         let ended = (0..hooks).all(|hook| self.ended_well(operation, hook));
         let later = cluster.operation(configuration) > operation;
         let gone = later || is_done_with_objects(plan, cluster, operation);
-        if !(cluster_excused(self, configuration, cluster) || later) && !(ended && gone) {
+        let may_go = later || cluster_excused(self, configuration, cluster) || (ended && gone);
+        if !may_go {
             self.broke(Rule::RecordsLast);
         }
     }

@@ -14,6 +14,7 @@ mod configuration;
 mod configurations;
 mod ghost;
 mod operations;
+mod people;
 mod process;
 mod report;
 mod request;
