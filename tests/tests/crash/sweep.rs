@@ -17,9 +17,11 @@ use crate::{
 /// So many runs at a time; each waits more than it works.
 const WORKERS: usize = 8;
 
-/// The distances of regular faults. The longest row of requests that has to go well, from the end
-/// of one back-off to the next journal, is shorter.
-const EVERY: &[usize] = &[11, 13, 17, 23];
+/// The distances of lost answers.
+const LOST: &[usize] = &[11, 13, 17, 23];
+/// The distances of requests that are not carried out. The longest row of them that has to go well,
+/// from the end of one back-off to the next journal, is that of an apply, and shorter.
+const FAILED: &[usize] = &[17, 19, 23, 29];
 
 /// One scenario and one kind of fault at many points.
 struct Sweep {
@@ -98,7 +100,7 @@ fn sweeps() -> Vec<Sweep> {
         deposed("deposed-before", Upgrade, When::Before, 4),
         deposed("deposed-after", Upgrade, When::After, 10),
         deposed("deposed-delete", Delete, When::Before, 8),
-        fault("every n-th answer lost", "lost", |every| Fault::LoseAnswer { every }, EVERY),
+        fault("every n-th answer lost", "lost", |every| Fault::LoseAnswer { every }, LOST),
         fault(
             "every n-th POST sent twice",
             "twice",
@@ -109,13 +111,13 @@ fn sweeps() -> Vec<Sweep> {
             "every n-th request answered 500",
             "error",
             |every| Fault::FailEvery { every, status: 500 },
-            EVERY,
+            FAILED,
         ),
         fault(
             "every n-th request answered 429",
             "busy",
             |every| Fault::FailEvery { every, status: 429 },
-            EVERY,
+            FAILED,
         ),
     ]
 }
