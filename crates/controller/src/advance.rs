@@ -103,6 +103,10 @@ fn next(release: &Release<'_>, history: &[Stored]) -> Next {
         // Without a record there is no key to compare digests by.
         None => last.generation == generation,
     });
+    // Where nothing was seen before, or that is forgotten, nobody can tell an old request from a new
+    // one; old ones are not answered again.
+    let seen = status.filter(|status| status.observed_generation.is_some_and(|seen| seen >= 0));
+    let handled = seen.map_or_else(|| object.requests(), api::ReleaseLifecycleStatus::handled);
     let tested = status.and_then(|status| status.tested_revision);
     let disposal = if object.keeps_objects() { Disposal::Keep } else { Disposal::Delete };
     event::next(&Situation {
@@ -116,7 +120,7 @@ fn next(release: &Release<'_>, history: &[Stored]) -> Next {
         deletion: release.is_being_deleted().then_some(disposal),
         pin: object.spec.pin_revision,
         requests: &object.requests(),
-        handled: &status.map(api::ReleaseLifecycleStatus::handled).unwrap_or_default(),
+        handled: &handled,
     })
 }
 

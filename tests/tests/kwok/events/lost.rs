@@ -116,11 +116,19 @@ async fn a_status_lost_after_the_end_changes_nothing() -> Result<()> {
     let objects = [config_map("main", "1"), job("first").hook("pre-install")];
     namespace.release("shop", &objects, json!({})).await?;
     namespace.wait_ready("shop", &controller).await?;
+    namespace.annotate("shop", "restartAt", "1")?;
+    namespace
+        .wait("shop", &controller, "at revision 2", |release| {
+            let revision = release.status.as_ref().and_then(|status| status.revision);
+            revision == Some(2) && reason(release) == "UpgradeSucceeded"
+        })
+        .await?;
+    // An old request is not answered again either.
     lose_status(&namespace)?;
     let release = namespace
         .wait("shop", &controller, "in sync", |release| reason(release) == "InSync")
         .await?;
-    assert_eq!(release.status.and_then(|status| status.revision), Some(1));
+    assert_eq!(release.status.and_then(|status| status.revision), Some(2));
     // What failed is not run again silently either.
     let failing = [config_map("main", "2"), job("second").hook("pre-upgrade").fails()];
     namespace.release("shop", &failing, json!({})).await?;
