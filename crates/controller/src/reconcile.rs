@@ -45,7 +45,7 @@ pub(crate) async fn reconcile(object: Arc<Guarded>, ctx: Arc<Context>) -> Result
         return Ok(Action::requeue(left));
     }
     ctx.metrics.reconciling.inc();
-    let result = look_and_advance(cached, &ctx).await;
+    let result = Box::pin(look_and_advance(cached, &ctx)).await;
     ctx.metrics.reconciling.dec();
     if result.is_ok() {
         ctx.backoff.forget(&key);

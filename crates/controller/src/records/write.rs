@@ -64,7 +64,7 @@ impl Records<'_> {
         stored.plans.remove(key(Event::Delete));
         let info = &mut stored.release.info;
         info.status = Status::Deployed;
-        info.description = "Deletion called off".to_owned();
+        "Deletion called off".clone_into(&mut info.description);
         info.deleted = None;
         self.replace(&stored).await
     }
