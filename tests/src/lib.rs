@@ -3,6 +3,7 @@
 
 mod admission;
 pub mod architecture;
+mod audit_log;
 mod controller;
 pub mod helm;
 pub mod manifests;
@@ -16,6 +17,7 @@ use anyhow::Context;
 use testkit::cluster::{Cluster, Node, Options};
 
 pub use admission::Admission;
+pub use audit_log::AuditLog;
 pub use controller::Controller;
 pub use namespace::{Namespace, condition, hook, message, reason};
 pub use objects::is_write;

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     event::Event,
     hooks::{DeletePolicy, HookEvent},
+    journal::Begin,
     order,
     source::Desired,
 };
@@ -188,6 +189,17 @@ impl Plan {
     pub fn object(&self, index: usize, attempt: i32) -> ObjectRef {
         let hook = self.hooks.get(index).expect("only hooks of the plan are asked for");
         hook.named(&self.run_id(index, attempt))
+    }
+
+    /// What its operation began with, for `generation` of the custom resource.
+    pub(crate) fn begin(&self, generation: i64) -> Begin {
+        Begin {
+            id: self.operation.clone(),
+            event: self.event,
+            revision: self.revision,
+            target: self.target,
+            generation,
+        }
     }
 
     /// The run id of `attempt` of the hook at `index`.

@@ -5,9 +5,7 @@ use jiff::Timestamp;
 use crate::{
     decide::{Gate, HookObservation, Observation, Wishes, after, decide, timeout},
     hooks::HookEvent,
-    journal::{
-        Begin, HookCursor, HookPhase, HookStatus, HookStep, Journal, Phase, Requests, pending,
-    },
+    journal::{HookCursor, HookPhase, HookStatus, HookStep, Journal, Phase, Requests, pending},
     plan::Plan,
 };
 
@@ -37,15 +35,9 @@ pub fn rebuild(
     wishes: &Wishes,
     now: Timestamp,
 ) -> Journal {
-    let begin = Begin {
-        id: plan.operation.clone(),
-        event: plan.event,
-        revision: plan.revision,
-        target: plan.target,
-        generation,
-    };
     // Old requests have no object any more.
-    let mut journal = Journal::begin(begin, config_digest, wishes.requests.clone(), now);
+    let handled = wishes.requests.clone();
+    let mut journal = Journal::begin(plan.begin(generation), config_digest, handled, now);
     journal.operation.plan_digest = Some(plan_digest);
     journal.hooks = pending(plan);
     let last = traces.iter().max_by_key(|trace| (trace.index, trace.attempt));
@@ -115,14 +107,7 @@ pub fn recall(
     if hooks.len() != plan.hooks.len() || !known {
         return None;
     }
-    let begin = Begin {
-        id: plan.operation.clone(),
-        event: plan.event,
-        revision: plan.revision,
-        target: plan.target,
-        generation,
-    };
-    let mut journal = Journal::begin(begin, config_digest, handled, now);
+    let mut journal = Journal::begin(plan.begin(generation), config_digest, handled, now);
     journal.operation.plan_digest = Some(plan_digest);
     journal.hooks = hooks;
     let post = plan.event.post();

@@ -1,44 +1,18 @@
-//! The audit log, read once for all sides.
+//! What of the audit log the sides are compared by.
 
-use std::{
-    path::PathBuf,
-    sync::{Mutex, PoisonError},
-};
-
-use anyhow::Result;
 use e2e::is_write;
-use testkit::audit::{self, Event};
+use testkit::audit::Event;
 
-pub(crate) struct Log {
-    path: PathBuf,
-    read: Mutex<(u64, Vec<Event>)>,
-}
-
-impl Log {
-    pub(crate) fn new(path: PathBuf) -> Self {
-        Self { path, read: Mutex::default() }
-    }
-
-    /// What Helm or a tenant wrote, and the API server did, since it was last taken: in `namespace`,
-    /// in those whose names begin with it, and without a namespace to objects that have its name in
-    /// theirs. Every request that was answered is in it, since the API server writes its log first.
-    pub(crate) fn take(&self, namespace: &str) -> Result<Vec<Event>> {
-        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        let (offset, waiting) = &mut *read;
-        let (events, next) = audit::read_from(&self.path, *offset)?;
-        *offset = next;
-        waiting.extend(events.into_iter().filter(is_of_a_side));
-        Ok(waiting.extract_if(.., |event| concerns(event, namespace)).collect())
-    }
-}
-
-fn is_of_a_side(event: &Event) -> bool {
+/// What Helm or a tenant wrote, and the API server did.
+pub(crate) fn is_of_a_side(event: &Event) -> bool {
     let helm = event.user_agent.as_deref().is_some_and(|agent| agent.starts_with("Helm/"));
     let tenant = event.impersonated.is_some();
     (helm || tenant) && is_write(event) && event.succeeded() && !event.is_dry_run()
 }
 
-fn concerns(event: &Event, namespace: &str) -> bool {
+/// In `namespace`, in those whose names begin with it, and without a namespace to objects that have
+/// its name in theirs.
+pub(crate) fn concerns(event: &Event, namespace: &str) -> bool {
     match &event.namespace {
         Some(other) => other.starts_with(namespace),
         None => event.name.as_ref().is_some_and(|name| name.contains(namespace)),

@@ -32,12 +32,11 @@ use std::{
 };
 
 use anyhow::{Result, bail, ensure};
-use e2e::{architecture, kwok};
+use e2e::{AuditLog, architecture, kwok};
 use testkit::{cluster, programs};
 use tokio::task::JoinSet;
 
 use case::{Case, Verdict};
-use log::Log;
 use program::Program;
 use side::Ran;
 
@@ -75,7 +74,7 @@ async fn run(cases: &Arc<Vec<Case>>) -> Result<BTreeMap<usize, String>> {
     // Before anybody's time runs.
     programs::build("dev")?;
     cluster::ensure(&e2e::helm::HELMS)?;
-    let log = Arc::new(Log::new(kwok().audit_log().to_owned()));
+    let log = Arc::new(AuditLog::new(kwok().audit_log().to_owned(), log::is_of_a_side));
     let next = Arc::new(Mutex::new(0));
     let mut workers = JoinSet::new();
     for _ in 0..WORKERS {
@@ -101,7 +100,7 @@ async fn run(cases: &Arc<Vec<Case>>) -> Result<BTreeMap<usize, String>> {
 }
 
 /// Runs the case on all sides at once; what is wrong, if anything.
-async fn check(case: &Case, log: &Log) -> Option<String> {
+async fn check(case: &Case, log: &AuditLog) -> Option<String> {
     let script = case.script?;
     let begun = Instant::now();
     let helms = script().helms;

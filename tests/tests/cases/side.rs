@@ -1,7 +1,7 @@
 //! One program that runs a script in a namespace of its own.
 
 use anyhow::{Context, Result};
-use e2e::{Namespace, kwok};
+use e2e::{AuditLog, Namespace, kwok};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api,
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::{
     end,
     helm_side::Helm,
-    log::{self, Log},
+    log,
     operator_side::Operator,
     program::Program,
     script::{Act, Action, Meanwhile, NAMESPACE, RELEASE, Script, Sight, Step},
@@ -38,7 +38,7 @@ enum Actor {
 struct Side<'a> {
     namespace: Namespace,
     actor: Actor,
-    log: &'a Log,
+    log: &'a AuditLog,
     lines: Vec<String>,
     said: Vec<String>,
 }
@@ -53,7 +53,12 @@ pub(crate) struct Ran {
 }
 
 /// Has `program` run `script`.
-pub(crate) async fn run(program: Program, script: Script, prefix: &str, log: &Log) -> Result<Ran> {
+pub(crate) async fn run(
+    program: Program,
+    script: Script,
+    prefix: &str,
+    log: &AuditLog,
+) -> Result<Ran> {
     let namespace = Namespace::new(kwok(), &format!("{prefix}-{}", program.name())).await?;
     if script.admin {
         make_admin(&namespace)?;
@@ -101,7 +106,7 @@ impl Side<'_> {
         }
         self.lines.push(line(word, step.release, &step.says, &ended));
         self.lines.extend(other);
-        let did = self.log.take(&self.namespace.name)?;
+        let did = self.log.take(|event| log::concerns(event, &self.namespace.name))?;
         let did = did.iter().filter_map(|event| log::line(event, &self.namespace.name));
         let mut did: Vec<_> = did.collect();
         if step.unordered {

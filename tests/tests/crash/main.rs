@@ -9,7 +9,6 @@
 //!
 //! `CRASH_ONLY=late` runs only the sweeps with that word in their title.
 
-mod audit_log;
 mod point;
 mod scenario;
 mod sweep;

@@ -1,10 +1,10 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use e2e::{Controller, Namespace, Proxied, kwok};
+use e2e::{AuditLog, Controller, Namespace, Proxied, kwok};
 use testkit::proxy::{Fault, When};
 
-use crate::{audit_log::AuditLog, scenario::Scenario, verdict};
+use crate::{scenario::Scenario, verdict};
 
 /// Longer than any wait for the release itself, which says more.
 const PATIENCE: Duration = Duration::from_mins(2);

@@ -4,12 +4,11 @@ use std::{
 };
 
 use anyhow::Result;
-use e2e::kwok;
+use e2e::{AuditLog, kwok};
 use testkit::proxy::{Fault, When};
 use tokio::task::JoinSet;
 
 use crate::{
-    audit_log::AuditLog,
     point::{Ended, Point, Strike},
     scenario::Scenario,
 };
@@ -160,7 +159,7 @@ pub(crate) async fn run_all(only: &str) -> Result<Vec<Outcome>> {
     let sweeps = sweeps().into_iter().map(Progress::new);
     let sweeps: Vec<_> = sweeps.filter(|sweep| sweep.outcome.title.contains(only)).collect();
     let all = Arc::new(Mutex::new(sweeps));
-    let log = Arc::new(AuditLog::new(kwok().audit_log().to_owned()));
+    let log = Arc::new(AuditLog::new(kwok().audit_log().to_owned(), |it| it.namespace.is_some()));
     let mut workers = JoinSet::new();
     for _ in 0..WORKERS {
         workers.spawn(work(Arc::clone(&all), Arc::clone(&log)));

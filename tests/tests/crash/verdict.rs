@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use api::names::{GATE_ANNOTATION, HELD, OPEN, UID_LABEL};
-use e2e::Namespace;
+use e2e::{AuditLog, Namespace};
 use kube::{
     Api,
     api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams},
@@ -13,10 +13,7 @@ use kube::{
 use serde_json::{Value, json};
 use testkit::audit::{self, Event};
 
-use crate::{
-    audit_log::AuditLog,
-    scenario::{Scenario, TIME_TO_LIVE},
-};
+use crate::scenario::{Scenario, TIME_TO_LIVE};
 
 /// The kinds of hooks that can be held.
 const HOOKS: [(&str, &str); 2] = [("batch/v1", "Job"), ("v1", "Pod")];
@@ -36,7 +33,7 @@ pub(crate) async fn of(
     scenario: Scenario,
     log: &AuditLog,
 ) -> Result<Vec<String>> {
-    let events = log.take(&namespace.name)?;
+    let events = log.take(|event| event.is_in(&namespace.name))?;
     let tenant = format!("system:serviceaccount:{}:deployer", namespace.name);
     let operator = |event: &Event| event.impersonated.as_deref() == Some(&tenant);
     let judged = audit::judge(&events, operator, scenario.hooks());
