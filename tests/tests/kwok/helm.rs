@@ -163,3 +163,28 @@ async fn after_a_rollback_by_helm_the_release_is_helms() -> Result<()> {
     assert!(message(&release).contains("revision 3"), "{}", message(&release));
     Ok(())
 }
+
+#[tokio::test]
+async fn a_helm_that_goes_to_work_meanwhile_is_noticed_before_anything_is_applied() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "helm-meanwhile").await?;
+    let controller = namespace.controller()?;
+    namespace.release("shop", &[config_map("main", "1")], json!({})).await?;
+    namespace.wait_ready("shop", &controller).await?;
+    let slow = job("migrate").hook("pre-upgrade");
+    let slow = slow.set_pod("/metadata/annotations/releaselifecycle.dev~1test-delay", "5s");
+    let upgrade = [config_map("main", "2"), slow, job("after").hook("post-upgrade")];
+    namespace.release("shop", &upgrade, json!({})).await?;
+    namespace.wait_active("migrate").await?;
+    // Our revision 2 is pending, for which Helm's rollback does not ask.
+    helm::run(&namespace, "helm", &["rollback", "shop", "1"])?;
+    let release = namespace.wait_stalled("shop", &controller).await?;
+    let text = message(&release);
+    assert!(text.contains("another client made revision 3 of release shop"), "{text}");
+    let main = namespace.object("ConfigMap", "main").await?.context("main is there")?;
+    assert_eq!(main["data"]["value"], "1", "what Helm applied stays");
+    assert_eq!(namespace.tenant_did("create")?, ["jobs/migrate"]);
+    let history = helm::json(&namespace, "helm", &["history", "shop"])?;
+    let states: Vec<_> = history.as_array().into_iter().flatten().map(|it| &it["status"]).collect();
+    assert_eq!(states, ["superseded", "failed", "deployed"]);
+    Ok(())
+}
