@@ -215,12 +215,17 @@ fn is_unwanted(release: &Release<'_>, journal: &Journal) -> bool {
 /// The object is let go, and the release stays Helm's. A deletion that has deleted nothing yet gives
 /// the record its state back, where it may.
 async fn keep(release: &mut Release<'_>, running: Option<Journal>) -> Result<Action, Error> {
-    if let Some(journal) = running
-        && journal.operation.phase < Phase::Deleting
-        && let Err(error) = release.records().reinstate(journal.operation.revision).await
-    {
-        let text = format!("the record goes on saying that the release is being deleted: {error}");
-        release.warn("RecordNotReinstated", text);
+    if let Some(journal) = running.filter(|journal| journal.operation.phase < Phase::Deleting) {
+        let revision = journal.operation.revision;
+        let status = release.object.status.as_ref();
+        let deployed = status.is_some_and(|status| status.revision == Some(revision));
+        match release.records().reinstate(revision, deployed).await {
+            Err(Error::Blocked(Failure { message, .. })) => {
+                let text = format!("the record goes on saying that it is being deleted: {message}");
+                release.warn("RecordNotReinstated", text);
+            }
+            other => other?,
+        }
     }
     deletion::let_go(release).await?;
     Ok(Action::await_change())

@@ -125,11 +125,10 @@ async fn look_and_advance(cached: &ReleaseLifecycle, ctx: &Context) -> Result<Ac
     }
     match advance(&mut release).await {
         Ok(action) => Ok(action),
-        // Nobody has a right there any more, and with the namespace all goes that is in it.
-        Err(Error::Blocked(failure)) if release.namespace_goes => {
-            let text =
-                format!("the release is left to its namespace, which goes: {}", failure.message);
-            release.warn("NamespaceTerminating", text);
+        // With the namespace all goes that is in it, and what is kept needs nobody's right.
+        Err(Error::Blocked(failure)) if release.namespace_goes || release.is_kept() => {
+            let text = format!("the release is left as it is: {}", failure.message);
+            release.warn("ReleaseLeft", text);
             deletion::let_go(&mut release).await?;
             Ok(Action::await_change())
         }

@@ -56,14 +56,14 @@ impl Records<'_> {
     }
 
     /// The release is not deleted after all.
-    pub(crate) async fn reinstate(self, revision: i32) -> Result<(), Error> {
+    pub(crate) async fn reinstate(self, revision: i32, deployed: bool) -> Result<(), Error> {
         let Some(mut stored) = self.get(revision).await? else { return Ok(()) };
         if stored.release.info.status != Status::Uninstalling {
             return Ok(());
         }
         stored.plans.remove(key(Event::Delete));
         let info = &mut stored.release.info;
-        info.status = Status::Deployed;
+        info.status = if deployed { Status::Deployed } else { Status::Failed };
         "Deletion called off".clone_into(&mut info.description);
         info.deleted = None;
         self.replace(&stored).await
