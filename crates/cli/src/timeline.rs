@@ -95,7 +95,7 @@ fn body(state: State<'_>, operation: &Operation, now: Timestamp, look: Look) -> 
             Step::Hook(mark, _) => (*mark, cells.next().unwrap_or_default()),
         };
         lines.push(format!("  {}", marked(mark, text.trim_end(), look)));
-        if mark == Mark::Active
+        if (mark == Mark::Active || stands(state, step))
             && let Some(waiting) = state.waiting()
         {
             lines.extend(look.wrap("      ", waiting));
@@ -110,6 +110,13 @@ fn body(state: State<'_>, operation: &Operation, now: Timestamp, look: Look) -> 
         }
     }
     lines
+}
+
+/// Whether somebody has to say how to go on here.
+fn stands(state: State<'_>, step: &Step<'_>) -> bool {
+    let Step::Hook(_, hook) = step else { return false };
+    let cursor = state.cursor().filter(|cursor| cursor.index == hook.index);
+    cursor.is_some_and(|cursor| cursor.step == HookStep::Blocked)
 }
 
 fn marked(mark: Mark, text: &str, look: Look) -> String {

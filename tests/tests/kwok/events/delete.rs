@@ -75,7 +75,10 @@ async fn a_failed_pre_delete_hook_blocks_until_it_is_skipped() -> Result<()> {
     let release = namespace.wait_stalled("shop", &controller).await?;
     assert_eq!(reason(&release), "HookFailed");
     let text = message(&release);
-    assert!(text.contains("pre-delete hook Job/backup: BackoffLimitExceeded"), "{text}");
+    assert!(
+        text.contains("Job/backup (pre-delete, 1 of 1") && text.contains("BackoffLimitExceeded"),
+        "{text}"
+    );
     assert!(text.contains("releaselifecycle.dev/skipAt"), "{text}");
     assert!(namespace.object("ConfigMap", "settings").await?.is_some(), "nothing is deleted");
     // One more attempt, by request.
@@ -122,7 +125,7 @@ async fn a_failed_post_delete_hook_keeps_the_finalizer_and_the_record() -> Resul
     let controller = installed(&namespace, &objects, limit).await?;
     delete(&namespace, &[])?;
     let release = namespace.wait_stalled("shop", &controller).await?;
-    assert!(message(&release).contains("post-delete hook Job/goodbye"), "{}", message(&release));
+    assert!(message(&release).contains("Job/goodbye (post-delete"), "{}", message(&release));
     namespace.wait_gone("ConfigMap", "settings").await?;
     let list = helm::json(&namespace, "helm", &["list"])?;
     assert_eq!(list[0]["status"], "uninstalling", "{list}");

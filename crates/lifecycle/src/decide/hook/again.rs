@@ -41,8 +41,6 @@ impl HookTurn<'_> {
         let text = |of: fn(&HookStatus) -> &Option<String>| {
             status.and_then(|status| of(status).as_deref()).unwrap_or_default()
         };
-        let name = self.object();
-        let event = self.hook.event;
         let (reason, what, skip) = match status.map(|status| status.phase) {
             Some(HookPhase::Unknown) => (
                 "JournalLost",
@@ -56,8 +54,8 @@ impl HookTurn<'_> {
             ),
         };
         let message = format!(
-            "{event} hook {name}: {what}. Annotate the object with releaselifecycle.dev/retryAt to \
-             run it again, or with releaselifecycle.dev/skipAt {skip}; any new value will do"
+            "{what}. Annotate the object with releaselifecycle.dev/retryAt to run the hook again, or \
+             with releaselifecycle.dev/skipAt {skip}; any new value will do"
         );
         let stalled = Step::stall(journal, self.now(), Failure::new(reason, message));
         let wake_at = [stalled.wake_at, outlived].into_iter().flatten().min();
