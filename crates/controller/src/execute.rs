@@ -16,7 +16,8 @@ use crate::{
     client::{ApiError, Cause},
     desired,
     error::Error,
-    gather, hook_object,
+    gather::{self, blocked_is_refused},
+    hook_object,
     identity::Identity,
     release::Release,
     uninstall,
@@ -78,8 +79,7 @@ impl Turn<'_> {
             Ok(false) | Err(Error::Api(ApiError { cause: Cause::AlreadyExists, .. })) => {
                 self.look().await
             }
-            Err(Error::Blocked(failure)) => Ok(Observation::Refused(failure)),
-            Err(error) => Err(error),
+            Err(error) => blocked_is_refused(Err(error)),
         }
     }
 
@@ -91,8 +91,7 @@ impl Turn<'_> {
                                annotate the object with releaselifecycle.dev/restartAt to begin anew";
                 Ok(Observation::Refused(Failure::new("RecordLost", message)))
             }
-            Err(Error::Blocked(failure)) => Ok(Observation::Refused(failure)),
-            Err(error) => Err(error),
+            Err(error) => blocked_is_refused(Err(error)),
         }
     }
 
@@ -341,14 +340,6 @@ impl Turn<'_> {
     async fn look(&self) -> Result<Observation, Error> {
         let query = query(self.journal);
         gather::gather(self.release, self.plan, self.journal, query, self.now).await
-    }
-}
-
-/// What blocks a deletion is for [`decide`](lifecycle::decide) to deal with.
-fn blocked_is_refused(result: Result<Observation, Error>) -> Result<Observation, Error> {
-    match result {
-        Err(Error::Blocked(failure)) => Ok(Observation::Refused(failure)),
-        other => other,
     }
 }
 

@@ -37,10 +37,15 @@ pub(crate) async fn gather(
         Query::Record => record(release, journal).await,
         Query::Hook(index) => hook(release, plan, journal, index, now).await,
         Query::Readiness => readiness(release, plan).await,
-        Query::Remaining => match uninstall::remaining(release, plan).await {
-            Err(Error::Blocked(failure)) => Ok(Observation::Refused(failure)),
-            other => other,
-        },
+        Query::Remaining => blocked_is_refused(uninstall::remaining(release, plan).await),
+    }
+}
+
+/// What blocks an operation that runs is for [`decide`](lifecycle::decide) to deal with.
+pub(crate) fn blocked_is_refused(result: Result<Observation, Error>) -> Result<Observation, Error> {
+    match result {
+        Err(Error::Blocked(failure)) => Ok(Observation::Refused(failure)),
+        other => other,
     }
 }
 

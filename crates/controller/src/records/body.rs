@@ -18,7 +18,6 @@ use super::now;
 /// The record of an operation that is about to begin.
 pub(super) fn pending(plan: &Plan, desired: &Desired, release: &str, namespace: &str) -> Release {
     let path = |object: &ObjectRef| format!("{release}/{}-{}.yaml", object.kind, object.name);
-    let (status, description) = at_work(plan);
     let manifest = plan
         .objects
         .iter()
@@ -40,21 +39,11 @@ pub(super) fn pending(plan: &Plan, desired: &Desired, release: &str, namespace: 
             extra: Map::new(),
         })
         .collect();
-    let now = now();
     Release {
         name: release.to_owned(),
         namespace: namespace.to_owned(),
         version: plan.revision,
-        info: Info {
-            first_deployed: Some(plan.first_deployed.unwrap_or(now)),
-            last_deployed: Some(now),
-            deleted: None,
-            description,
-            status,
-            notes: String::new(),
-            rollback_revision: 0,
-            extra: Map::new(),
-        },
+        info: info(plan),
         // There is no chart; Helm shows its name and version in its lists.
         chart: Chart::synthetic(release, format!("0.0.{}", plan.revision)),
         config: Map::new(),
@@ -68,21 +57,30 @@ pub(super) fn pending(plan: &Plan, desired: &Desired, release: &str, namespace: 
 
 /// The record of a rollback: a copy of its target (Helm's `prepareRollback`).
 pub(super) fn copied(plan: &Plan, target: &Release) -> Release {
-    let (status, description) = at_work(plan);
-    let now = now();
     Release {
         version: plan.revision,
         info: Info {
-            first_deployed: Some(plan.first_deployed.unwrap_or(now)),
-            last_deployed: Some(now),
-            deleted: None,
-            description,
-            status,
             notes: target.info.notes.clone(),
             rollback_revision: target.version,
-            extra: Map::new(),
+            ..info(plan)
         },
         ..target.clone()
+    }
+}
+
+/// Of a revision whose operation begins.
+fn info(plan: &Plan) -> Info {
+    let (status, description) = at_work(plan);
+    let now = now();
+    Info {
+        first_deployed: Some(plan.first_deployed.unwrap_or(now)),
+        last_deployed: Some(now),
+        deleted: None,
+        description,
+        status,
+        notes: String::new(),
+        rollback_revision: 0,
+        extra: Map::new(),
     }
 }
 
