@@ -138,7 +138,7 @@ impl<'a> Release<'a> {
         let handled = self.object.requests();
         let pin = self.object.spec.pin_revision;
         let fails = self.object.on_test_failure() == OnTestFailure::Fail;
-        let status = self.object.status.get_or_insert_default();
+        let mut status = self.object.status.clone().unwrap_or_default();
         status.revision = Some(revision);
         status.last_attempt = None;
         status.set_handled(handled);
@@ -149,7 +149,7 @@ impl<'a> Release<'a> {
             Some(failed) => conditions::tests_failed(&failed.message),
             None => conditions::in_sync(revision, pin),
         };
-        write_conditions(self.ctx, &mut self.object, wanted).await
+        write_status_with(self.ctx, &mut self.object, status, wanted).await
     }
 
     /// Says again why the configuration was given up.
@@ -160,7 +160,7 @@ impl<'a> Release<'a> {
                 .await;
         }
         let (handled, generation) = (self.object.requests(), self.generation());
-        let status = self.object.status.get_or_insert_default();
+        let mut status = self.object.status.clone().unwrap_or_default();
         status.set_handled(handled);
         let wanted = match &mut status.last_attempt {
             Some(attempt) => {
@@ -175,7 +175,7 @@ impl<'a> Release<'a> {
                  begin anew, with every hook",
             )),
         };
-        write_conditions(self.ctx, &mut self.object, wanted).await
+        write_status_with(self.ctx, &mut self.object, status, wanted).await
     }
 
     /// Says that nothing is begun for now.
@@ -269,7 +269,18 @@ async fn write_conditions(
     object: &mut ReleaseLifecycle,
     wanted: Vec<Condition>,
 ) -> Result<(), Error> {
-    let mut status = object.status.clone().unwrap_or_default();
+    let status = object.status.clone().unwrap_or_default();
+    write_status_with(ctx, object, status, wanted).await
+}
+
+/// Writes `status` with these conditions. It is not the object's own: what is there already is not
+/// written again.
+async fn write_status_with(
+    ctx: &Context,
+    object: &mut ReleaseLifecycle,
+    mut status: ReleaseLifecycleStatus,
+    wanted: Vec<Condition>,
+) -> Result<(), Error> {
     // While an operation runs, the conditions speak of what it serves.
     let running = status.operation.as_ref().filter(|operation| operation.completed_at.is_none());
     let generation = running.map(|operation| operation.generation);
