@@ -216,7 +216,8 @@ where
 fn forget_bulk(cached: &mut Guarded) {
     if let Ok(object) = &mut cached.0 {
         object.metadata.managed_fields = None;
-        object.spec.source.objects = Vec::new();
+        object.spec.source.objects = None;
+        object.spec.patches = Vec::new();
     }
 }
 

@@ -52,12 +52,17 @@ pub enum ManifestError {
 /// trimmed hooks may, Go leaves out the block's last line break; here it is read as its author
 /// wrote it.
 pub fn parse(text: &str) -> Result<Vec<Value>, ManifestError> {
+    Ok(parse_with_lines(text)?.into_iter().map(|(_, object)| object).collect())
+}
+
+/// As [`parse`], each object with the line of the text, from 1, that its document begins on.
+pub fn parse_with_lines(text: &str) -> Result<Vec<(usize, Value)>, ManifestError> {
     let mut objects = Vec::new();
     for (index, (line, yaml)) in split(text).into_iter().enumerate() {
         let document = index + 1;
         let found = match read(yaml) {
             Ok(Value::Object(object)) => {
-                objects.push(Value::Object(object));
+                objects.push((line, Value::Object(object)));
                 continue;
             }
             Ok(Value::Null) => continue,
