@@ -3,8 +3,9 @@ use std::{collections::HashMap, sync::Arc, sync::Mutex};
 use lifecycle::{decide::Evidence, plan::Plan};
 
 use crate::{
-    backoff::Backoff, identity::Clients, kinds::Kinds, lease::Lease, metrics::Metrics,
-    observe::pods::Culprit, report::Reporter, sweep::Held,
+    backoff::Backoff, dependencies::Dependents, identity::Clients, kinds::Kinds, lease::Lease,
+    metrics::Metrics, observe::pods::Culprit, references::References, report::Reporter,
+    sweep::Held, triggers::Triggers,
 };
 
 /// What every reconciliation shares. Nothing here is lost with the process but back-off counters
@@ -21,6 +22,9 @@ pub(crate) struct Context {
     /// The only namespace whose hooks are watched; `None`: all are.
     pub(crate) watched: Option<String>,
     pub(crate) lease: Arc<Lease>,
+    pub(crate) triggers: Triggers,
+    pub(crate) references: References,
+    pub(crate) dependents: Dependents,
 }
 
 impl Context {
@@ -31,6 +35,7 @@ impl Context {
         tenancy: Tenancy,
         lease: Arc<Lease>,
         watched: Option<String>,
+        source_watches: usize,
     ) -> Self {
         Self {
             clients,
@@ -43,6 +48,9 @@ impl Context {
             held: Held::default(),
             lease,
             watched,
+            triggers: Triggers::default(),
+            references: References::new(source_watches),
+            dependents: Dependents::default(),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Mutex};
 use kube::{Client, Config};
 
 /// Who acts.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Identity {
     /// The operator itself, with `--single-tenant`.
     Operator,

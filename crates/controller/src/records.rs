@@ -2,9 +2,11 @@
 //!
 //! - this file: finding and reading them
 //! - `body`: what stands in one
+//! - `prune`: removing the oldest
 //! - `write`: opening and closing one, and removing them all
 
 mod body;
+mod prune;
 mod write;
 
 use std::io::Read;
@@ -104,17 +106,28 @@ fn key(event: Event) -> &'static str {
     }
 }
 
-/// What a record's digest is made of: the inputs, never rendered text.
+/// What a record's digest is made of: the inputs, never rendered text. Where they come from makes no
+/// difference.
 pub(crate) fn config_inputs(release: &crate::release::Release<'_>) -> Value {
-    json!({"releaseName": release.name, "objects": release.object.spec.source.objects})
+    let objects = release
+        .known_source()
+        .map(|objects| objects.iter().map(|placed| &placed.manifest).collect::<Vec<_>>());
+    let mut inputs = json!({"releaseName": release.name, "objects": objects});
+    let patches = &release.object.spec.patches;
+    if !patches.is_empty() {
+        inputs["patches"] = json!(patches);
+    }
+    inputs
 }
 
 /// The digest of all that makes an operation another one: the configuration, where the release is
 /// held, and how and as whom it is done.
 pub(crate) fn wanted(release: &crate::release::Release<'_>, key: &str) -> String {
     let spec = &release.object.spec;
+    // Where the release is held at a revision, its source has no part in it.
+    let configuration = spec.pin_revision.is_none().then(|| config_inputs(release));
     let inputs = json!({
-        "configuration": config_inputs(release),
+        "configuration": configuration,
         "pinRevision": spec.pin_revision,
         "rollback": spec.rollback,
         "serviceAccountName": spec.service_account_name,
