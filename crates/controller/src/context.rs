@@ -1,17 +1,18 @@
 use std::{collections::HashMap, sync::Arc, sync::Mutex};
 
+use kube::Client;
 use lifecycle::{decide::Evidence, plan::Plan};
 
 use crate::{
-    backoff::Backoff, dependencies::Dependents, identity::Clients, kinds::Kinds, lease::Lease,
-    metrics::Metrics, observe::pods::Culprit, references::References, report::Reporter,
-    sweep::Held, triggers::Triggers,
+    backoff::Backoff, dependencies::Dependents, kinds::Kinds, lease::Lease, metrics::Metrics,
+    observe::pods::Culprit, references::References, report::Reporter, sweep::Held,
+    triggers::Triggers,
 };
 
 /// What every reconciliation shares. Nothing here is lost with the process but back-off counters
 /// and caches.
 pub(crate) struct Context {
-    pub(crate) clients: Clients,
+    pub(crate) operator: Client,
     pub(crate) kinds: Kinds,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) reporter: Reporter,
@@ -29,7 +30,7 @@ pub(crate) struct Context {
 
 impl Context {
     pub(crate) fn new(
-        clients: Clients,
+        operator: Client,
         metrics: Arc<Metrics>,
         reporter: Reporter,
         tenancy: Tenancy,
@@ -38,7 +39,7 @@ impl Context {
         source_watches: usize,
     ) -> Self {
         Self {
-            clients,
+            operator,
             kinds: Kinds::default(),
             metrics,
             reporter,

@@ -40,7 +40,7 @@ impl Dependents {
 pub(crate) async fn unready(release: &Release<'_>) -> Result<Option<String>, Error> {
     let mut waiting = Vec::new();
     let api: Api<ReleaseLifecycle> =
-        Api::namespaced(release.ctx.clients.operator().clone(), &release.namespace);
+        Api::namespaced(release.ctx.operator.clone(), &release.namespace);
     for name in release.object.spec.depends_on.iter().map(|dependency| &dependency.name) {
         // Before it is read, so that nothing happens between.
         let dependency = format!("{}/{name}", release.namespace);

@@ -84,7 +84,7 @@ impl References {
                 tracing::debug!(?reference, "not watched, there are {} already", self.most);
                 continue;
             }
-            let Ok(client) = release.ctx.clients.of(&reference.identity) else { continue };
+            let Ok(client) = reference.identity.client(&release.ctx.operator) else { continue };
             let (known, shared) = (reference.clone(), Arc::clone(&self.state));
             let trigger = release.ctx.triggers.trigger().clone();
             let task = match reference.kind {

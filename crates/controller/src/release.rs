@@ -248,7 +248,7 @@ pub(crate) async fn read(
 ) -> Result<Option<ReleaseLifecycle>, Error> {
     let namespace = known.metadata.namespace.as_deref().unwrap_or_default();
     let name = known.metadata.name.as_deref().unwrap_or_default();
-    let api: Api<ReleaseLifecycle> = Api::namespaced(ctx.clients.operator().clone(), namespace);
+    let api: Api<ReleaseLifecycle> = Api::namespaced(ctx.operator.clone(), namespace);
     let what = format!("get ReleaseLifecycle {namespace}/{name}");
     let object = optional(call(&ctx.metrics, Access::Read, what, api.get(name)).await)?;
     Ok(object.filter(|object| object.metadata.uid == known.metadata.uid))
@@ -332,7 +332,7 @@ async fn write_status(
     next.metadata.managed_fields = None;
     let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
     let name = object.metadata.name.as_deref().unwrap_or_default();
-    let api: Api<ReleaseLifecycle> = Api::namespaced(ctx.clients.operator().clone(), namespace);
+    let api: Api<ReleaseLifecycle> = Api::namespaced(ctx.operator.clone(), namespace);
     let params = PostParams {
         field_manager: Some(api::names::STATUS_MANAGER.to_owned()),
         ..PostParams::default()

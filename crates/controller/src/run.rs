@@ -37,7 +37,6 @@ use crate::{
     args::{Args, LogFormat},
     context::{Context, Tenancy},
     health::{self, Health},
-    identity::Clients,
     lease::{Candidacy, Election, ElectionError, Lease},
     metrics::Metrics,
     reconcile::{Guarded, key, on_error, reconcile},
@@ -57,8 +56,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
 
     let config = config(&args).await?;
     let candidacy = (!args.no_leader_election).then(|| Candidacy::new(&args, &config));
-    let clients = Clients::new(config).context("make a client")?;
-    let operator = clients.operator().clone();
+    let operator = Client::try_from(config).context("make a client")?;
     let metrics = Arc::new(Metrics::new());
     let (reporter, sender) = Reporter::new(operator.clone());
     tokio::spawn(sender);
@@ -69,7 +67,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     metrics.leader.set(i64::from(lease.is_held()));
     let watched = args.namespace.clone();
     let ctx = Context::new(
-        clients,
+        operator.clone(),
         Arc::clone(&metrics),
         reporter,
         tenancy(&args),

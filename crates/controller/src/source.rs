@@ -8,7 +8,7 @@ use helm::manifest;
 use lifecycle::{plan::ObjectRef, source::Placed};
 use serde_json::{Map, Value};
 
-use crate::{error::Error, references::Reference, release::Release};
+use crate::{error::Error, reconcile::key, references::Reference, release::Release};
 
 /// As much text as the objects of a release may be. What of it fits into a record is for the record
 /// to say.
@@ -20,6 +20,7 @@ const LARGE_BYTES: usize = 128 * 1024;
 pub(crate) async fn read(release: &Release<'_>) -> Result<Vec<Placed>, Error> {
     let source = &release.object.spec.source;
     if let Some(objects) = &source.objects {
+        release.ctx.references.forget(&key(&release.object));
         return Ok(Placed::inline(objects));
     }
     release.ctx.references.follow(release, references(release));
@@ -58,6 +59,12 @@ pub(crate) async fn read(release: &Release<'_>) -> Result<Vec<Placed>, Error> {
                 }
             }
         }
+    }
+    if problems.is_empty() && objects.is_empty() {
+        // Much rather a mistake than the wish to remove all that there is.
+        let message = "spec.source.objectsFrom: there is no object in what it names; put the \
+                       objects there, or delete this ReleaseLifecycle to remove the release";
+        return Err(Error::blocked("InvalidSource", message));
     }
     if problems.is_empty() {
         Ok(objects)

@@ -32,23 +32,9 @@ pub(crate) struct Tenant<'a> {
 
 impl<'a> Tenant<'a> {
     pub(crate) fn new(ctx: &'a Context, identity: Identity) -> Result<Self, ApiError> {
-        let client = ctx.clients.of(&identity);
-        Self::with(ctx, identity, client)
-    }
-
-    /// As [`Self::new`], for an identity that nothing but an annotation names.
-    pub(crate) fn passing(ctx: &'a Context, identity: Identity) -> Result<Self, ApiError> {
-        let client = ctx.clients.passing(&identity);
-        Self::with(ctx, identity, client)
-    }
-
-    fn with(
-        ctx: &'a Context,
-        identity: Identity,
-        client: kube::Result<Client>,
-    ) -> Result<Self, ApiError> {
-        let client = client.map_err(|error| ApiError {
-            what: format!("make a client for {}", identity.describe()),
+        // A ServiceAccount has such a name that this works; an annotation may say anything.
+        let client = identity.client(&ctx.operator).map_err(|error| ApiError {
+            what: format!("act as {}", identity.describe()),
             cause: Cause::Unavailable(error.to_string()),
         })?;
         Ok(Self { ctx, identity, client })
@@ -56,7 +42,7 @@ impl<'a> Tenant<'a> {
 
     /// The kind of `object` as the cluster serves it; `None` where it does not.
     pub(crate) async fn kind(&self, object: &ObjectRef) -> Result<Option<Kind>, ApiError> {
-        let client = self.ctx.clients.operator();
+        let client = &self.ctx.operator;
         self.ctx.kinds.find(client, &self.ctx.metrics, &object.api_version, &object.kind).await
     }
 

@@ -24,12 +24,13 @@ async fn what_is_wrong_with_a_source_is_said_with_its_place() -> Result<()> {
         ("broken", &format!("{good}---\n{secret}")),
         ("twins", &twins),
         ("unknown", &unknown),
+        ("empty", "# nothing yet\n"),
         ("list", "- a\n- b\n"),
     ] {
         put_text(&namespace, "Secret", key, vec![(key.to_owned(), content.to_owned())]).await?;
     }
     let one = |name: &str| json!([{"kind": "Secret", "name": name}]);
-    let cases: [(Value, &str, &[&str]); 6] = [
+    let cases: [(Value, &str, &[&str]); 7] = [
         (
             all("a"),
             "SourceNotFound",
@@ -61,6 +62,7 @@ async fn what_is_wrong_with_a_source_is_said_with_its_place() -> Result<()> {
                event \"pre-instal\"",
             ],
         ),
+        (one("empty"), "InvalidSource", &["there is no object in what it names"]),
         (one("list"), "InvalidSource", &["Secret/list key list: document 1 (line 1 ", "is a list"]),
     ];
     for (index, (references, expected, parts)) in cases.into_iter().enumerate() {
