@@ -23,7 +23,7 @@ use lifecycle::{
 };
 use serde_json::{Value, json};
 
-use crate::{client::ApiError, error::Error, tenant::Tenant};
+use crate::{client::ApiError, error::Error};
 
 pub(crate) use write::no_target;
 
@@ -35,10 +35,7 @@ const MOST_RECORDS: usize = 64;
 /// The records of one release, as its tenant may see and change them.
 #[derive(Clone, Copy)]
 pub(crate) struct Records<'a> {
-    pub(crate) object: &'a crate::release::Release<'a>,
-    pub(crate) tenant: &'a Tenant<'a>,
-    pub(crate) release: &'a str,
-    pub(crate) namespace: &'a str,
+    of: &'a crate::release::Release<'a>,
 }
 
 /// A record as it is stored.
@@ -137,6 +134,12 @@ pub(crate) fn wanted(release: &crate::release::Release<'_>, key: &str) -> String
     config_digest(key.as_bytes(), &inputs)
 }
 
+impl<'a> Records<'a> {
+    pub(crate) fn of(release: &'a crate::release::Release<'a>) -> Self {
+        Self { of: release }
+    }
+}
+
 impl Records<'_> {
     /// Those since and including the last deployed one, newest first. Like Helm, it passes over
     /// what cannot be read; the labels say which are looked into at all, since a tenant can write
@@ -163,26 +166,26 @@ impl Records<'_> {
 
     /// The record of one revision.
     pub(crate) async fn get(self, revision: i32) -> Result<Option<Stored>, Error> {
-        let secret = self.tenant.get(&self.reference(revision)).await?;
+        let secret = self.of.tenant.get(&self.reference(revision)).await?;
         secret.as_ref().map(read).transpose().map_err(|error| unreadable(&error))
     }
 
     /// The revision after `revision`, if another client has made it meanwhile, in a sentence.
     pub(crate) async fn newer(self, revision: i32) -> Result<Option<String>, Error> {
         let next = revision.saturating_add(1);
-        let found = self.tenant.get(&self.reference(next)).await?;
+        let found = self.of.tenant.get(&self.reference(next)).await?;
         Ok(found.map(|_| {
             format!(
                 "another client made revision {next} of release {release} meanwhile; look at it \
                  with `helm history {release}`",
-                release = self.release
+                release = self.of.name
             )
         }))
     }
 
     async fn list(self, more: &str) -> Result<Vec<Value>, ApiError> {
-        let selector = format!("name={},owner=helm{more}", self.release);
-        self.tenant.list(&self.reference(0), &selector).await
+        let selector = format!("name={},owner=helm{more}", self.of.name);
+        self.of.tenant.list(&self.reference(0), &selector).await
     }
 
     /// Names the Secret of a revision.
@@ -190,8 +193,8 @@ impl Records<'_> {
         ObjectRef {
             api_version: "v1".to_owned(),
             kind: "Secret".to_owned(),
-            namespace: Some(self.namespace.to_owned()),
-            name: record::secret_name(self.release, revision),
+            namespace: Some(self.of.namespace.clone()),
+            name: record::secret_name(&self.of.name, revision),
         }
     }
 }

@@ -61,8 +61,7 @@ impl<'a> Release<'a> {
     }
 
     pub(crate) fn records(&self) -> Records<'_> {
-        let Self { tenant, name, namespace, .. } = self;
-        Records { object: self, tenant, release: name, namespace }
+        Records::of(self)
     }
 
     pub(crate) fn is_being_deleted(&self) -> bool {
