@@ -3,6 +3,7 @@
 mod bad_input;
 mod events;
 mod examples;
+mod gitops;
 mod helm;
 mod hooks;
 mod lifecycle;
