@@ -38,5 +38,5 @@ counts: ## API writes for a hook and for a release; memory of the idle controlle
 	$(CARGO) build --release --package controller
 	$(CARGO) test --workspace --test counts -- --nocapture
 
-generate: ## what is generated from the code: crds/
+generate: ## what is generated from the code: crds/ and parts of docs/
 	$(XTASK) generate
