@@ -101,9 +101,7 @@ pub(super) fn of(group: &str, kind: &str) -> Fields {
             const PORTS: &[Key] = &[("port", ""), ("protocol", "TCP")];
             &[METADATA, ("spec", Mapping(&[("ports", Keyed(PORTS, &[]))]))]
         }
-        ("", "ServiceAccount") => {
-            &[METADATA, ("imagePullSecrets", Keyed(NAME, &[])), ("secrets", Keyed(NAME, &[]))]
-        }
+        ("", "ServiceAccount") => &[METADATA, ("secrets", Keyed(NAME, &[]))],
         ("", "Node") => &[METADATA, ("spec", Mapping(&[("podCIDRs", Set)]))],
         (
             "admissionregistration.k8s.io",
