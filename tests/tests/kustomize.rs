@@ -1,5 +1,5 @@
-//! `spec.patches` beside the real kustomize, the one in kubectl: the same objects and patches, and the
-//! results compared object by object. No cluster.
+//! `spec.patches` beside the real kustomize, the one in kubectl: the same objects and patches, and
+//! the results compared object by object. No cluster.
 
 use std::{fs, path::Path, process::Command};
 
@@ -103,8 +103,8 @@ fn own(patch: &str) -> Patch {
     Patch { target: None, patch: patch.to_owned() }
 }
 
-/// A patch with a target as it stands in a spec. A merge patch gets the names that kustomize wants to
-/// see though it ignores them.
+/// A patch with a target as it stands in a spec. A merge patch gets the names that kustomize wants
+/// to see though it ignores them.
 fn on(target: Value, patch: &str) -> Patch {
     let target: Target = serde_json::from_value(target).expect("a target");
     let names = "{apiVersion: any/v1, kind: Any, metadata: {name: any";
@@ -166,7 +166,14 @@ fn alike() -> Vec<(String, Vec<Patch>)> {
             ),
         ),
         ("null deletes", on(deployment(), "{spec: {replicas: null, template: {spec: null}}}")),
-        ("null of nothing", on(deployment(), "{spec: {a: null, b: {c: null, d: [null, {e: null}]}}}")),
+        (
+            "null of nothing",
+            on(
+                deployment(),
+                "{spec: {a: null, b: {c: null, d: [null, \
+                {e: null}]}}}",
+            ),
+        ),
         ("a mapping replaced", pods("{nodeSelector: {$patch: replace, a: b}}")),
         ("a mapping deleted", pods("{nodeSelector: {$patch: delete}}")),
         ("strategy", on(deployment(), "{spec: {strategy: {type: Recreate}}}")),
@@ -175,38 +182,78 @@ fn alike() -> Vec<(String, Vec<Patch>)> {
         ("atomic list removed", pods("{tolerations: null}")),
         ("finalizers", on(deployment(), "{metadata: {finalizers: [x.io/c, x.io/a]}}")),
         ("args", pods("{containers: [{name: web, args: [a]}]}")),
-        ("nested lists", pods("{containers: [{name: web, env: [{name: B, value: z}, {name: C, value: c}]}]}")),
+        (
+            "nested lists",
+            pods(
+                "{containers: [{name: web, env: [{name: B, value: z}, \
+                {name: C, value: c}]}]}",
+            ),
+        ),
         (
             "a variable from elsewhere",
-            pods("{containers: [{name: web, env: [{name: A, value: null, valueFrom: {fieldRef: {}}}]}]}"),
+            pods(
+                "{containers: [{name: web, env: [{name: A, value: null, valueFrom: \
+                    {fieldRef: {}}}]}]}",
+            ),
         ),
-        ("a new container", pods("{containers: [{name: new, env: [{name: A, value: null}], x: null}]}")),
-        ("all containers deleted", pods("{containers: [{name: web, $patch: delete}, {name: side, $patch: delete}]}")),
-        ("container ports", pods("{containers: [{name: web, ports: [{containerPort: 80, hostPort: 1}]}]}")),
+        (
+            "a new container",
+            pods(
+                "{containers: [{name: new, env: [{name: A, value: \
+                null}], x: null}]}",
+            ),
+        ),
+        (
+            "all containers deleted",
+            pods(
+                "{containers: [{name: web, $patch: delete}, \
+                {name: side, $patch: delete}]}",
+            ),
+        ),
+        (
+            "container ports",
+            pods(
+                "{containers: [{name: web, ports: [{containerPort: 80, \
+                hostPort: 1}]}]}",
+            ),
+        ),
         (
             "service ports",
-            on(json!({"kind": "Service"}), "{spec: {ports: [{port: 80, protocol: TCP, name: http}]}}"),
+            on(
+                json!({"kind": "Service"}),
+                "{spec: {ports: [{port: 80, protocol: TCP, \
+                    name: http}]}}",
+            ),
         ),
         (
             "spread",
-            pods("{topologySpreadConstraints: [{topologyKey: zone, whenUnsatisfiable: DoNotSchedule, maxSkew: 2}]}"),
+            pods(
+                "{topologySpreadConstraints: [{topologyKey: zone, whenUnsatisfiable: \
+                    DoNotSchedule, maxSkew: 2}]}",
+            ),
         ),
         (
             "a Job's Pods in a CronJob",
             on(
                 json!({"kind": "CronJob"}),
-                "{spec: {jobTemplate: {spec: {template: {spec: {containers: [{name: o, image: x}]}}}}}}",
+                "{spec: {jobTemplate: {spec: {template: {spec: {containers: [{name: o, \
+                        image: x}]}}}}}}",
             ),
         ),
         (
             "a ServiceAccount's lists",
-            on(json!({"kind": "ServiceAccount"}), "{secrets: [{name: c}], imagePullSecrets: [{name: c}]}"),
+            on(
+                json!({"kind": "ServiceAccount"}),
+                "{secrets: [{name: c}], \
+                    imagePullSecrets: [{name: c}]}",
+            ),
         ),
         (
             "a custom resource",
             on(
                 json!({"kind": "Shop"}),
-                "{metadata: {finalizers: [b]}, spec: {size: {w: null, z: 3}, containers: [{name: b}]}}",
+                "{metadata: {finalizers: [b]}, spec: {size: {w: null, z: 3}, \
+                        containers: [{name: b}]}}",
             ),
         ),
         (
@@ -224,11 +271,18 @@ fn alike() -> Vec<(String, Vec<Patch>)> {
                  - {op: add, path: /spec/template/spec/containers/0/args/0, value: first}\n\
                  - {op: remove, path: /spec/template/spec/tolerations/0}\n\
                  - {op: copy, from: /metadata/labels, path: /spec/selector}\n\
-                 - {op: move, from: /spec/template/spec/volumes/1, path: /spec/template/spec/volumes/0}\n",
+                 - {op: move, from: /spec/template/spec/volumes/1, path: /spec/volume}\n",
             ),
         ),
-        ("operations as JSON", on(deployment(), "[\n\t{\"op\": \"remove\", \"path\": \"/spec\"}\n]")),
-        ("operations on items", on(json!({"kind": "Secret"}), "- {op: remove, path: /stringData/a}")),
+        ("operations as JSON", on(deployment(), "[\n\t{\"op\":\"remove\",\"path\":\"/spec\"}\n]")),
+        (
+            "operations on items",
+            on(
+                json!({"kind": "Secret"}),
+                "- {op: remove, path: \
+                /stringData/a}",
+            ),
+        ),
         ("no operations", on(deployment(), "[]")),
     ]
     .into_iter()
