@@ -126,7 +126,18 @@ fn pods(spec: &str) -> Patch {
 /// What both do alike.
 fn alike() -> Vec<(String, Vec<Patch>)> {
     let deployment = || json!({"kind": "Deployment"});
-    let mut cases: Vec<(String, Vec<Patch>)> = [
+    let single = [targets(), merges(), list_merges(), operations()].into_iter().flatten();
+    let single = single.map(|(name, patch)| (name.to_owned(), vec![patch]));
+    let in_turn =
+        ["{spec: {replicas: 3}}", "- {op: test, path: /spec/replicas, value: 3}", "{x: z}"];
+    let in_turn = in_turn.map(|patch| on(deployment(), patch)).to_vec();
+    single.chain([("several patches in turn".to_owned(), in_turn)]).chain(lists()).collect()
+}
+
+/// What is patched.
+fn targets() -> Vec<(&'static str, Patch)> {
+    let deployment = || json!({"kind": "Deployment"});
+    vec![
         (
             "own name",
             own("{apiVersion: v1, kind: ConfigMap, metadata: {name: conf}, data: {a: x, c: z}}"),
@@ -165,6 +176,13 @@ fn alike() -> Vec<(String, Vec<Patch>)> {
                 "{metadata: {annotations: {helm.sh/hook-weight: \"-5\"}}}",
             ),
         ),
+    ]
+}
+
+/// Merge patches.
+fn merges() -> Vec<(&'static str, Patch)> {
+    let deployment = || json!({"kind": "Deployment"});
+    vec![
         ("null deletes", on(deployment(), "{spec: {replicas: null, template: {spec: null}}}")),
         (
             "null of nothing",
@@ -181,6 +199,13 @@ fn alike() -> Vec<(String, Vec<Patch>)> {
         ("atomic list emptied", pods("{tolerations: []}")),
         ("atomic list removed", pods("{tolerations: null}")),
         ("finalizers", on(deployment(), "{metadata: {finalizers: [x.io/c, x.io/a]}}")),
+    ]
+}
+
+/// Merge patches in lists.
+fn list_merges() -> Vec<(&'static str, Patch)> {
+    let deployment = || json!({"kind": "Deployment"});
+    vec![
         ("args", pods("{containers: [{name: web, args: [a]}]}")),
         (
             "nested lists",
@@ -260,6 +285,13 @@ fn alike() -> Vec<(String, Vec<Patch>)> {
             "numbers and words",
             on(deployment(), "{spec: {replicas: 7, paused: true, x: 1.5, v: 'on', u: 0x10, t: ~}}"),
         ),
+    ]
+}
+
+/// JSON patches.
+fn operations() -> Vec<(&'static str, Patch)> {
+    let deployment = || json!({"kind": "Deployment"});
+    vec![
         (
             "operations",
             on(
@@ -285,15 +317,6 @@ fn alike() -> Vec<(String, Vec<Patch>)> {
         ),
         ("no operations", on(deployment(), "[]")),
     ]
-    .into_iter()
-    .map(|(name, patch)| (name.to_owned(), vec![patch]))
-    .collect();
-    let in_turn =
-        ["{spec: {replicas: 3}}", "- {op: test, path: /spec/replicas, value: 3}", "{x: z}"];
-    let in_turn = in_turn.map(|patch| on(deployment(), patch)).to_vec();
-    cases.push(("several patches in turn".to_owned(), in_turn));
-    cases.extend(lists());
-    cases
 }
 
 /// Every way to change a list, each on every list of a Pod that has one key.
@@ -431,17 +454,17 @@ fn different() -> Vec<(&'static str, Patch, Option<&'static str>)> {
 #[test]
 fn patches_do_what_they_do_in_kustomize() -> Result<()> {
     let kubectl = bin("kubectl")?;
-    let mut wrong = String::new();
+    let mut wrong = Vec::new();
     for (index, (name, patches)) in alike().iter().enumerate() {
         let there = kustomize(&kubectl, &format!("alike-{index}"), patches);
         let there = there.with_context(|| format!("{name}: kustomize fails"))?;
         let here = here(patches).with_context(|| format!("{name}: only kustomize does it"))?;
         ensure!(here.len() == there.len(), "{name}: {} objects, not {}", here.len(), there.len());
         for (here, there) in here.iter().zip(&there).filter(|(here, there)| here != there) {
-            wrong += &format!("{name}:\nhere      {here}\nkustomize {there}\n");
+            wrong.push(format!("{name}:\nhere      {here}\nkustomize {there}"));
         }
     }
-    ensure!(wrong.is_empty(), "{wrong}");
+    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
     Ok(())
 }
 
@@ -496,7 +519,7 @@ fn what_kustomize_refuses_is_refused() -> Result<()> {
 fn here(patches: &[Patch]) -> Result<Vec<Value>> {
     let objects = patches::apply(patches, Placed::inline(&helm::manifest::parse(OBJECTS)?));
     let objects = objects.map_err(|errors| {
-        anyhow!("{}", errors.iter().map(|it| format!("{it}\n")).collect::<String>())
+        anyhow!("{}", errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
     })?;
     let items = objects.into_iter().flat_map(|Placed { manifest, .. }| match &manifest["items"] {
         Value::Array(items) => items.clone(),
