@@ -164,11 +164,11 @@ impl Page {
     }
 
     fn script(&self) -> Result<String> {
-        let mut script = String::new();
+        let mut lines = Vec::new();
         for block in &self.blocks {
             let place = format!("{} line {}", self.name, block.line);
             if let Some(file) = block.attribute("file") {
-                script += &format!("cat > {file} <<'END-OF-FILE'\n{}END-OF-FILE\n", block.text);
+                lines.push(format!("cat > {file} <<'END-OF-FILE'\n{}END-OF-FILE", block.text));
             }
             if block.language != "sh" {
                 continue;
@@ -178,16 +178,16 @@ impl Page {
                 Some(reason) => bail!("{place}: {reason:?} is no reason: {IGNORED:?}"),
                 None => {}
             }
-            script += &format!("echo '=== {place}'\n");
+            lines.push(format!("echo '=== {place}'"));
             for line in block.text.lines() {
                 match make_target(line) {
                     // It is a cluster, or minutes, of its own; that there is such a target is enough.
                     Some(target) => ensure!(is_target(target)?, "{place}: no target {target:?}"),
-                    None => script += &format!("{line}\n"),
+                    None => lines.push(line.to_owned()),
                 }
             }
         }
-        Ok(script)
+        Ok(lines.join("\n"))
     }
 }
 

@@ -32,7 +32,7 @@ pub fn blocks(page: &str) -> Result<Vec<Block>> {
     for (number, line) in (1..).zip(page.lines()) {
         match (line.trim_start().strip_prefix("```"), &mut open) {
             (None, None) => {}
-            (None, Some(block)) => block.text += &format!("{line}\n"),
+            (None, Some(block)) => block.text.extend([line, "\n"]),
             (Some(""), Some(_)) => blocks.extend(open.take()),
             (Some(info), None) => {
                 let (language, attributes) = info.split_once(',').unwrap_or((info, ""));
@@ -66,7 +66,7 @@ fn prose(page: &str) -> String {
             fenced = !fenced;
         } else if !fenced {
             let words = line.split('`').step_by(2);
-            text += &format!("{}\n", words.collect::<Vec<_>>().join(" "));
+            text.extend(words.chain(["\n"]));
         }
     }
     text

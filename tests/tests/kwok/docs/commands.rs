@@ -22,7 +22,7 @@ async fn the_commands_about_sources_do_what_they_say() -> Result<()> {
 #[tokio::test]
 async fn the_commands_about_identities_do_what_they_say() -> Result<()> {
     let said = run("security.md", "team-a")?;
-    assert!(said.contains("ServiceAccount/shop-deployer may not get, create"), "{said}");
+    assert!(said.contains("bind the ClusterRole releaselifecycle-deployer"), "{said}");
     Ok(())
 }
 
