@@ -6,5 +6,6 @@ mod examples;
 mod helm;
 mod hooks;
 mod lifecycle;
+mod rbac;
 mod replicas;
 mod status;
