@@ -19,7 +19,7 @@ use testkit::cluster::{Cluster, Node, Options};
 
 pub use admission::Admission;
 pub use audit_log::AuditLog;
-pub use controller::Controller;
+pub use controller::{Controller, Logs};
 pub use namespace::{Namespace, condition, hook, message, reason};
 pub use objects::is_write;
 pub use proxied::Proxied;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use api::ReleaseLifecycle;
 use e2e::{
-    Controller, Namespace, condition, kwok,
+    Controller, Logs, Namespace, condition, kwok,
     manifests::{Manifest, config_map, job},
     message, reason,
 };
