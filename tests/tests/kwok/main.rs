@@ -5,6 +5,7 @@ mod events;
 mod examples;
 mod helm;
 mod hooks;
+mod kustomize;
 mod lifecycle;
 mod rbac;
 mod replicas;
