@@ -42,13 +42,14 @@ counts: ## API writes for a hook and for a release; memory of the idle controlle
 BUILDER ?= buildah bud
 IMAGE ?= releaselifecycle-controller:dev
 PROFILE ?= release
-PROGRAM = target/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/releaselifecycle-controller
+TARGET = $(or $(CARGO_TARGET_DIR),target)
+PROGRAM = $(TARGET)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/releaselifecycle-controller
 
-image: ## the operator's image, from a static program: IMAGE=, BUILDER="docker build"
+image: ## the operator's image, on Linux: IMAGE=registry/name:tag, BUILDER="docker build"
 	$(CARGO) rustc --profile $(PROFILE) --package controller --bin releaselifecycle-controller \
 		-- -C target-feature=+crt-static
-	install -D $(PROGRAM) target/image/releaselifecycle-controller
-	$(BUILDER) --file Containerfile --tag $(IMAGE) target/image
+	install -D $(PROGRAM) $(TARGET)/image/releaselifecycle-controller
+	$(BUILDER) --file Containerfile --tag $(IMAGE) $(TARGET)/image
 
 generate: ## what is generated from the code: crds/
 	$(XTASK) generate

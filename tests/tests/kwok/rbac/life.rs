@@ -51,6 +51,16 @@ impl Operator {
         Self { more: json!({"serviceAccountName": null}), ..self }
     }
 
+    /// Gives it the right to act as others in its tenant's namespace alone, by this `ClusterRole`.
+    pub(super) async fn bind(&self, cluster_role: &str) -> Result<()> {
+        let role = format!("--clusterrole={cluster_role}");
+        let account = format!("--serviceaccount={}:{ACCOUNT}", self.home.name);
+        self.tenant.kubectl(&["create", "rolebinding", "operator", &role, &account])?;
+        let right = json!({"namespace": self.tenant.name, "verb": "impersonate",
+                           "resource": "serviceaccounts"});
+        self.home.wait_allowed(ACCOUNT, right, true).await
+    }
+
     pub(super) fn replica(&self, which: usize) -> &Controller {
         &self.replicas[which]
     }

@@ -118,6 +118,19 @@ async fn a_single_tenant_operator_lives_by_its_own_rights() -> Result<()> {
     operator.live().await
 }
 
+/// As deploy/multi-tenant/role-impersonator.yaml says, for a cluster where only some namespaces have
+/// releases.
+#[tokio::test]
+async fn the_right_to_act_as_others_may_be_given_namespace_by_namespace() -> Result<()> {
+    let rights = rights("multi-tenant")?;
+    let own: Vec<_> = rights.iter().filter(|right| right.verb != "impersonate").collect();
+    let operator = Operator::start(&own, &[]).await?;
+    let file = root().join("deploy/multi-tenant/role-impersonator.yaml");
+    kwok().kubectl(["apply", "--server-side", "--filename", &file.to_string_lossy()])?;
+    operator.bind("releaselifecycle-impersonator").await?;
+    operator.live().await
+}
+
 #[tokio::test]
 async fn who_edits_a_namespace_may_have_releases_there_and_who_views_it_sees_none() -> Result<()> {
     let file = root().join("deploy/multi-tenant/role-editor.yaml");
