@@ -9,4 +9,5 @@ mod kustomize;
 mod lifecycle;
 mod rbac;
 mod replicas;
+mod sources;
 mod status;
