@@ -3,9 +3,9 @@
 mod bad_input;
 mod events;
 mod examples;
+mod generated_names;
 mod helm;
 mod hooks;
-mod kustomize;
 mod lifecycle;
 mod rbac;
 mod replicas;

@@ -118,11 +118,21 @@ impl Operator {
         self.tenant.release("last", &objects, self.more.clone()).await?;
         self.tenant.wait_ready("last", standby).await?;
         let namespaces = Api::<v1::Namespace>::all(self.tenant.client.clone());
+        // Its record would else go first, or not, as it comes, and without one there is no release.
+        self.hold("secret/sh.helm.release.v1.last.v1", json!(["example.com/held"]))?;
         self.tenant.kubectl(&["delete", "namespace", &self.tenant.name, "--wait=false"])?;
+        self.tenant.wait_released("last", standby).await?;
+        self.hold("secret/sh.helm.release.v1.last.v1", Value::Null)?;
         self.until("the end of the namespace", async || {
             Ok(namespaces.get_opt(&self.tenant.name).await?.is_none())
         })
         .await
+    }
+
+    /// Sets an object's finalizers.
+    fn hold(&self, object: &str, finalizers: Value) -> Result<()> {
+        let patch = json!({"metadata": {"finalizers": finalizers}}).to_string();
+        self.tenant.kubectl(&["patch", object, "--type=merge", "--patch", &patch]).map(drop)
     }
 
     pub(super) async fn events(&self) -> Result<Vec<Event>> {

@@ -1,9 +1,12 @@
 //! What kustomize makes of a ReleaseLifecycle, and of what it names.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result, ensure};
-use e2e::{Namespace, kwok, root, target};
+use e2e::{Namespace, kwok, message, root, target};
 use serde_json::{Deserializer, Value, json};
 
 /// What `kubectl kustomize` makes of the folder.
@@ -21,13 +24,14 @@ fn find<'a>(objects: &'a [Value], kind: &str, prefix: &str) -> Result<&'a Value>
     objects.iter().find(is).with_context(|| format!("no {kind} {prefix} among {objects:#?}"))
 }
 
-/// A copy of `examples/kustomize` to change.
-fn copy(name: &str) -> Result<std::path::PathBuf> {
+/// A copy of `examples/kustomize` to change, for this namespace.
+fn copy(name: &str, namespace: &str) -> Result<PathBuf> {
     let folder = target().join("tmp/kustomize").join(name);
     fs::create_dir_all(&folder)?;
     for file in fs::read_dir(root().join("examples/kustomize"))? {
         let file = file?;
-        fs::copy(file.path(), folder.join(file.file_name()))?;
+        let text = fs::read_to_string(file.path())?;
+        fs::write(folder.join(file.file_name()), text.replace("storefront", namespace))?;
     }
     Ok(folder)
 }
@@ -40,8 +44,8 @@ fn the_examples_configuration_is_the_one_that_is_shipped() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn names_that_kustomize_makes_reach_the_release() -> Result<()> {
+#[test]
+fn names_that_kustomize_makes_reach_the_release() -> Result<()> {
     let objects = build(&root().join("examples/kustomize"))?;
     let release = find(&objects, "ReleaseLifecycle", "eu-shop")?;
     let account = find(&objects, "ServiceAccount", "eu-shop-deployer")?;
@@ -54,38 +58,37 @@ async fn names_that_kustomize_makes_reach_the_release() -> Result<()> {
         let made = find(&objects, kind, prefix)?;
         assert_eq!((&source["kind"], &source["name"]), (&json!(kind), &made["metadata"]["name"]));
     }
-    // And the API server takes it.
-    let namespace = Namespace::new(kwok(), "kustomize").await?;
-    let mut release = release.clone();
-    release["metadata"]["namespace"] = json!(namespace.name);
-    let file = target().join("tmp/kustomize/release.json");
-    fs::create_dir_all(file.parent().context("a folder")?)?;
-    fs::write(&file, release.to_string())?;
-    let file = file.to_string_lossy();
-    namespace.kubectl(&["create", "--dry-run=server", "--filename", &file])?;
     Ok(())
 }
 
-#[test]
-fn what_changes_in_a_source_changes_the_release() -> Result<()> {
-    let folder = copy("changed")?;
-    let before = build(&folder)?;
+/// A changed file is another `ConfigMap`, which the release names, which is an upgrade.
+#[tokio::test]
+async fn what_changes_in_a_source_upgrades_the_release() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "generated").await?;
+    let folder = copy("changed", &namespace.name)?;
+    let controller = namespace.controller()?;
+    let apply = ["apply", "--kustomize", &folder.to_string_lossy()];
+    let greeting = async || {
+        let shop = namespace.object("ConfigMap", "shop").await?;
+        anyhow::Ok(shop.map(|shop| shop["data"]["greeting"].clone()))
+    };
+    namespace.kubectl(&apply)?;
+    let release = namespace.wait_ready("eu-shop", &controller).await?;
+    assert_eq!(message(&release), "install of revision 1 succeeded with 1 hook");
+    assert_eq!(greeting().await?, Some(json!("hello")));
+
     let file = folder.join("shop.yaml");
     fs::write(&file, fs::read_to_string(&file)?.replace("hello", "good morning"))?;
-    let after = build(&folder)?;
-    let source = |objects: &[Value]| {
-        let release = find(objects, "ReleaseLifecycle", "eu-shop")?;
-        anyhow::Ok(release["spec"]["source"]["objectsFrom"].clone())
-    };
-    let (before, after) = (source(&before)?, source(&after)?);
-    assert_ne!(before[0], after[0]);
-    assert_eq!(before[1], after[1], "the Secret is the same");
+    namespace.kubectl(&apply)?;
+    let release = namespace.wait_ready("eu-shop", &controller).await?;
+    assert_eq!(message(&release), "upgrade of revision 2 succeeded with 1 hook");
+    assert_eq!(greeting().await?, Some(json!("good morning")));
     Ok(())
 }
 
 #[test]
 fn a_release_that_depends_on_another_follows_its_name() -> Result<()> {
-    let folder = copy("depends")?;
+    let folder = copy("depends", "storefront")?;
     let release = |name: &str, more: Value| {
         let mut release = json!({
             "apiVersion": "releaselifecycle.dev/v1alpha1", "kind": "ReleaseLifecycle",
