@@ -119,20 +119,24 @@ impl Operator {
         self.tenant.wait_ready("last", standby).await?;
         let namespaces = Api::<v1::Namespace>::all(self.tenant.client.clone());
         // Its record would else go first, or not, as it comes, and without one there is no release.
-        self.hold("secret/sh.helm.release.v1.last.v1", json!(["example.com/held"]))?;
+        let record = "sh.helm.release.v1.last.v1";
+        self.hold_secret(record, json!(["example.com/held"]))?;
         self.tenant.kubectl(&["delete", "namespace", &self.tenant.name, "--wait=false"])?;
         self.tenant.wait_released("last", standby).await?;
-        self.hold("secret/sh.helm.release.v1.last.v1", Value::Null)?;
+        // Whoever still could closed the record, and wrote it anew.
+        if self.tenant.object("Secret", record).await?.is_some() {
+            self.hold_secret(record, Value::Null)?;
+        }
         self.until("the end of the namespace", async || {
             Ok(namespaces.get_opt(&self.tenant.name).await?.is_none())
         })
         .await
     }
 
-    /// Sets an object's finalizers.
-    fn hold(&self, object: &str, finalizers: Value) -> Result<()> {
+    /// Sets a Secret's finalizers.
+    fn hold_secret(&self, name: &str, finalizers: Value) -> Result<()> {
         let patch = json!({"metadata": {"finalizers": finalizers}}).to_string();
-        self.tenant.kubectl(&["patch", object, "--type=merge", "--patch", &patch]).map(drop)
+        self.tenant.kubectl(&["patch", "secret", name, "--type=merge", "--patch", &patch]).map(drop)
     }
 
     pub(super) async fn events(&self) -> Result<Vec<Event>> {
