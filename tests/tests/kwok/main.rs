@@ -3,9 +3,11 @@
 mod bad_input;
 mod events;
 mod examples;
+mod generated_names;
 mod helm;
 mod hooks;
 mod lifecycle;
+mod rbac;
 mod replicas;
 mod sources;
 mod status;
