@@ -25,9 +25,22 @@ async fn a_validation_that_fails_leaves_the_old_release_as_it_is() -> Result<()>
     assert_eq!(guide.notifications()?, notification("1"));
     assert_eq!(release.status.context("a status")?.revision, Some(1));
     let history = helm::json(namespace, "helm", &["history", "shop"])?;
-    assert_eq!((&history[0]["status"], &history[1]["status"]), (&"deployed".into(), &"failed".into()));
+    assert_eq!(
+        (&history[0]["status"], &history[1]["status"]),
+        (&"deployed".into(), &"failed".into())
+    );
 
-    // The guide's policy for it, hook-succeeded alone, leaves the Pod where the next run wants to be.
+    // A retry makes way for itself.
+    namespace.annotate("shop", "retryAt", "1")?;
+    let again = |release: &api::ReleaseLifecycle| {
+        hook(release, "shop-config-validation").is_some_and(|hook| hook.attempt == 2)
+            && condition(release, "Stalled").is_some()
+    };
+    let release = namespace.wait("shop", controller, "at its second attempt", again).await?;
+    let ran = hook(&release, "shop-config-validation").context("it is in status")?;
+    assert_eq!((ran.exit_code, ran.reason.as_deref()), (Some(1), Some("PodFailed")));
+
+    // Another upgrade does not: the guide's policy, hook-succeeded alone, leaves the Pod where it is.
     guide.apply("upgrade.yaml", &[])?;
     let release = namespace
         .wait("shop", controller, "held up by the Pod", |it| message(it).contains("HookExists"))
@@ -36,7 +49,7 @@ async fn a_validation_that_fails_leaves_the_old_release_as_it_is() -> Result<()>
     assert!(text.contains("delete it or add the policy"), "{text}");
     namespace.wait_stalled("shop", controller).await?;
     namespace.kubectl(&["delete", "pod", "shop-config-validation"])?;
-    namespace.annotate("shop", "retryAt", "1")?;
+    namespace.annotate("shop", "retryAt", "2")?;
     namespace.wait_ready("shop", controller).await?;
     assert_eq!(guide.orders()?, NEW);
     Ok(())
@@ -83,7 +96,11 @@ async fn a_migration_that_fails_is_looked_at_mended_and_retried() -> Result<()> 
     assert!(message(&release).starts_with("upgrade of revision 2 "), "{}", message(&release));
     assert_eq!(guide.orders()?, NEW);
     let retried = ["jobs/shop-db-migration", "jobs/shop-schema-check", "jobs/shop-notification"];
-    assert_eq!(guide.made()?[made..], retried, "no second backup: the first one holds the old data");
+    assert_eq!(
+        guide.made()?[made..],
+        retried,
+        "no second backup: the first one holds the old data"
+    );
     assert_eq!(guide.backups()?, OLD);
     Ok(())
 }

@@ -6,11 +6,16 @@ mod life;
 mod operations;
 mod policies;
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context, Result, ensure};
 use e2e::{Controller, Namespace, containers, manifests::pod};
 use serde_json::{Value, json};
+use testkit::cluster::bin;
 
 /// The orders as version 1 keeps them, and as version 2 does.
 const OLD: &str = "id,item\n1,apples\n2,pears\n";
@@ -30,8 +35,9 @@ impl Guide {
         let namespace = Namespace::new(cluster, prefix).await?;
         let controller = namespace.controller()?;
         let guide = Self { namespace, controller };
-        guide.apply("tenant.yaml", &[])?;
-        guide.apply("secrets.yaml", &[])?;
+        for file in ["tenant.yaml", "secrets.yaml"] {
+            guide.apply(file, &[])?;
+        }
         let mut reader = pod("reader");
         reader["metadata"]["namespace"] = json!(guide.namespace.name);
         reader["spec"]["containers"][0]["command"] = json!(["sleep", "100000"]);
@@ -53,22 +59,57 @@ impl Guide {
         Ok(Some(guide))
     }
 
-    /// Applies a file as it stands, but for `changes`, each of which is found once; in this
-    /// namespace, and with a volume of its own.
+    /// Applies a file as it stands, but for `changes`, each of which is found once.
     fn apply(&self, file: &str, changes: &[(&str, &str)]) -> Result<()> {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/guide").join(file);
-        let mut text = fs::read_to_string(path)?;
+        let mut text = fs::read_to_string(examples().join(file))?;
         for (from, to) in changes {
             ensure!(text.matches(from).count() == 1, "{from:?} is not once in {file}");
             text = text.replace(from, to);
         }
+        self.namespace.cluster().apply(&self.here(&text)).with_context(|| format!("apply {file}"))
+    }
+
+    /// The text for this namespace, and for a volume of its own.
+    fn here(&self, text: &str) -> String {
         let name = &self.namespace.name;
-        let text = text
-            .replace("namespace: guide", &format!("namespace: {name}"))
+        text.replace("namespace: guide", &format!("namespace: {name}"))
             .replace("name: guide\n", &format!("name: {name}\n"))
             .replace("guide-shop-data", &format!("{name}-shop-data"))
-            .replace("/run/releaselifecycle-guide", &format!("/run/{name}"));
-        self.namespace.cluster().apply(&text).with_context(|| format!("apply {file}"))
+            .replace("/run/releaselifecycle-guide", &format!("/run/{name}"))
+            .replace("kubectl -n guide ", &format!("kubectl -n {name} "))
+    }
+
+    /// Runs a paragraph of the commands in the README, word by word; what stands there as a comment
+    /// is the first line that the command prints.
+    fn follow_readme(&self, paragraph: usize) -> Result<()> {
+        let folder = e2e::target().join("tmp/guide").join(&self.namespace.name);
+        fs::create_dir_all(&folder)?;
+        for file in ["tenant.yaml", "secrets.yaml", "install.yaml", "upgrade.yaml"] {
+            let text = fs::read_to_string(examples().join(file))?;
+            fs::write(folder.join(file), self.here(&text))?;
+        }
+        let readme = self.here(&fs::read_to_string(examples().join("README.md"))?);
+        let block = readme.split("```sh\n").nth(1).and_then(|rest| rest.split("```").next());
+        let paragraph = block.context("a block of commands")?.split("\n\n").nth(paragraph);
+        let kubectl = bin("kubectl")?;
+        let path = std::env::var("PATH")?;
+        let path = format!("{}:{path}", kubectl.parent().context("a folder")?.display());
+        for line in paragraph.context("a paragraph")?.lines() {
+            let (command, first) = line.split_once(" # ").unwrap_or((line, ""));
+            let output = Command::new("sh")
+                .args(["-c", command])
+                .current_dir(&folder)
+                .env("PATH", &path)
+                .env("KUBECONFIG", self.namespace.cluster().kubeconfig())
+                .output()?;
+            let said = String::from_utf8_lossy(&output.stdout);
+            let complaint = String::from_utf8_lossy(&output.stderr);
+            let log = || self.controller.log_tail();
+            ensure!(output.status.success(), "{command}: {said}{complaint}\n{}", log());
+            let is_right = first.is_empty() || said.lines().next() == Some(first);
+            ensure!(is_right, "{command}: {said} does not begin with {first}");
+        }
+        Ok(())
     }
 
     /// What a shell says that sees the volume.
@@ -106,6 +147,10 @@ impl Guide {
         let deployment = deployment.context("the shop is there")?;
         Ok(deployment["spec"]["template"]["metadata"]["labels"]["version"].clone())
     }
+}
+
+fn examples() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/guide")
 }
 
 fn notification(version: &str) -> String {
