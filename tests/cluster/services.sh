@@ -4,8 +4,12 @@ set -eu
 program=$1 config=$2
 kubectl() { "$program" --kubeconfig "$config" "$@"; }
 
-# Pods are on one bridge: without another sender, a Pod's answer would pass the node by.
-iptables -w -t nat -A POSTROUTING -m conntrack --ctstate DNAT -j MASQUERADE
+# Pods are on one bridge: without another sender, a Pod's answer would pass the node by. Where the
+# kernel lacks something, a node without Services is better than none.
+if ! iptables -w -t nat -A POSTROUTING -m conntrack --ctstate DNAT -j MASQUERADE; then
+    echo "Pods cannot reach Services"
+    exec sleep infinity
+fi
 iptables -w -t nat -N SERVICES
 iptables -w -t nat -A PREROUTING -j SERVICES
 iptables -w -t nat -A OUTPUT -j SERVICES
@@ -38,7 +42,8 @@ forward() {
         iptables -w -t nat -A SERVICES -d "$ip" -j "$ip"
 }
 
-# A line for each slice, and for each change of one. The server ends a watch now and then.
+# A line for each slice, and for each change of one. The server ends a watch now and then; what has
+# failed is tried again with the next.
 line='{{.metadata.namespace}}|{{index .metadata.labels "kubernetes.io/service-name"}}|'
 line=$line'{{range .ports}}{{or .name "-"}}={{.port}} {{end}}|'
 line=$line'{{range .endpoints}}{{if .conditions.ready}}{{index .addresses 0}} {{end}}{{end}}{{"\n"}}'
@@ -48,6 +53,6 @@ while true; do
             # The API server's has a rule of its own.
             [ "$namespace/$service" = default/kubernetes ] ||
                 forward "$namespace" "$service" "$ports" "$addresses"
-        done
+        done || true
     sleep 1
 done

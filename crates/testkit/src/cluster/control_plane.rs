@@ -224,7 +224,9 @@ impl ControlPlane {
         let local = format!("https://{}", self.api);
         for (user, token) in &self.tokens {
             let server = match (user, outside) {
-                (User::Kubelet | User::Proxy, Some(ip)) => format!("https://{ip}:{}", self.api.port()),
+                (User::Kubelet | User::Proxy, Some(ip)) => {
+                    format!("https://{ip}:{}", self.api.port())
+                }
                 _ => local.clone(),
             };
             let path = cluster.dir.join(user.file());
