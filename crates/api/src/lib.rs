@@ -9,7 +9,8 @@ mod status;
 
 pub use crd::crd;
 pub use resource::{
-    Deletion, Hooks, HooksFrom, Objects, OnDeletionTimeout, OnNewSpec, OnTestFailure,
-    ReleaseLifecycle, ReleaseLifecycleSpec, Rollback, Source, Test, TestFilter,
+    Deletion, Dependency, Hooks, HooksFrom, Objects, ObjectsFrom, ObjectsFromKind,
+    OnDeletionTimeout, OnNewSpec, OnTestFailure, ReleaseLifecycle, ReleaseLifecycleSpec, Rollback,
+    Source, Test, TestFilter,
 };
 pub use status::{ReleaseLifecycleStatus, set_conditions};

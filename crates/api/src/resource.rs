@@ -1,7 +1,7 @@
-use std::{borrow::Cow, time};
+use std::{borrow::Cow, fmt, time};
 
 use kube::{CustomResource, KubeSchema, core::Duration};
-use lifecycle::journal::Requests;
+use lifecycle::{journal::Requests, patches::Patch};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -27,12 +27,19 @@ use crate::{names, status::ReleaseLifecycleStatus};
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     validation = Rule::new("size(self.metadata.name) <= 63").message("metadata.name stands in labels: use at most 63 characters"),
     validation = Rule::new("has(self.spec.releaseName) || size(self.metadata.name) <= 53").message("Helm takes release names of at most 53 characters: shorten metadata.name, or set spec.releaseName"),
+    validation = Rule::new("!has(self.spec.dependsOn) || self.spec.dependsOn.all(it, it.name != self.metadata.name)").message("spec.dependsOn names this object itself: remove it there"),
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("has(self.releaseName) == has(oldSelf.releaseName) && (!has(self.releaseName) || self.releaseName == oldSelf.releaseName)").message("spec.releaseName cannot be changed, set or removed later: delete this object and create another").field_path(".releaseName"))]
 pub struct ReleaseLifecycleSpec {
     /// Where the desired objects come from.
     pub source: Source,
+
+    /// Changes to the objects of the source and to its hooks, in kustomize's shape, before anything
+    /// is planned.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100))]
+    pub patches: Vec<Patch>,
 
     /// The name of the release, as `helm list` shows it. Default: metadata.name. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -53,6 +60,24 @@ pub struct ReleaseLifecycleSpec {
     #[schemars(regex(pattern = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"), length(max = 32))]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('8760h')").message("spec.timeout must be between 1s and 8760h, such as 90s or 1h30m"))]
     pub timeout: Option<Duration>,
+
+    /// How often what the source refers to is looked at again, besides being watched. Default: 10m.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"), length(max = 32))]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('8760h')").message("spec.interval must be between 1s and 8760h, such as 90s or 1h30m"))]
+    pub interval: Option<Duration>,
+
+    /// The `ReleaseLifecycles` of this namespace that are Ready before an install or an upgrade
+    /// begins.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub depends_on: Vec<Dependency>,
+
+    /// How many revisions the release keeps a record of; 0: all. The deployed one, those since, and
+    /// a pinned one are kept in any case. Default: 10.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub max_history: Option<i32>,
 
     /// Whether post hooks run after the release's objects are ready; false: right after they are
     /// applied. Default: true.
@@ -90,13 +115,72 @@ pub struct ReleaseLifecycleSpec {
     pub deletion: Option<Deletion>,
 }
 
-/// Where the desired objects come from.
+/// Where the desired objects come from. Hooks are those with the annotation helm.sh/hook.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.objects) != has(self.objectsFrom)").message("spec.source takes exactly one of objects and objectsFrom"))]
 pub struct Source {
-    /// The release's objects and its hooks; hooks are those with the annotation helm.sh/hook.
-    #[schemars(length(max = 1000), schema_with = "embedded_objects")]
-    pub objects: Vec<Value>,
+    /// The release's objects and its hooks themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "embedded_objects")]
+    pub objects: Option<Vec<Value>>,
+
+    /// `ConfigMaps` and Secrets of this namespace that hold them as YAML, one after the other.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1, max = 32))]
+    pub objects_from: Vec<ObjectsFrom>,
+}
+
+/// Names a `ConfigMap` or a Secret that holds objects as YAML.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ObjectsFrom {
+    /// `ConfigMap` or Secret.
+    pub kind: ObjectsFromKind,
+    /// Its name.
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    pub name: String,
+    /// The key whose value is read. Default: every key, in alphabetical order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
+    pub key: Option<String>,
+}
+
+/// What holds objects as YAML.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[allow(missing_docs)]
+pub enum ObjectsFromKind {
+    ConfigMap,
+    Secret,
+}
+
+impl ObjectsFromKind {
+    /// The word for it, such as `ConfigMap`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ConfigMap => "ConfigMap",
+            Self::Secret => "Secret",
+        }
+    }
+}
+
+impl fmt::Display for ObjectsFrom {
+    /// `ConfigMap/shop`, and ` key all.yaml` where it names one.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.kind.as_str(), self.name)?;
+        self.key.as_ref().map_or(Ok(()), |key| write!(f, " key {key}"))
+    }
+}
+
+/// Names another `ReleaseLifecycle` of this namespace.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Dependency {
+    /// Its name.
+    #[schemars(length(min = 1, max = 63))]
+    pub name: String,
 }
 
 /// How hooks are run.
@@ -232,6 +316,17 @@ impl ReleaseLifecycle {
     /// Whether post hooks run after the release's objects are ready.
     pub fn wait(&self) -> bool {
         self.spec.wait.unwrap_or(true)
+    }
+
+    /// How often what the source refers to is looked at again.
+    pub fn interval(&self) -> time::Duration {
+        self.spec.interval.map_or(time::Duration::from_mins(10), time::Duration::from)
+    }
+
+    /// How many revisions the release keeps a record of; `None`: all.
+    pub fn max_history(&self) -> Option<usize> {
+        let most = usize::try_from(self.spec.max_history.unwrap_or(10)).unwrap_or(0);
+        (most > 0).then_some(most)
     }
 
     /// Whether nothing new is to be started.

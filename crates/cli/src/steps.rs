@@ -90,7 +90,8 @@ fn objects(state: State<'_>, operation: &Operation) -> (bool, bool) {
         annotations.is_some_and(|annotations| annotations.get(lifecycle::hooks::HOOK).is_some())
     };
     let spec = &state.object.spec;
-    let any = !spec.source.objects.iter().all(is_hook);
+    // What a ConfigMap or a Secret holds is not known here.
+    let any = spec.source.objects.as_ref().is_none_or(|all| !all.iter().all(is_hook));
     let same = operation.generation == state.generation();
     (
         any || !same || operation.phase == Phase::Applying,

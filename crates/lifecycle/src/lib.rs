@@ -13,6 +13,8 @@ pub mod hooks;
 pub mod journal;
 pub mod kstatus;
 pub mod order;
+pub mod patches;
 pub mod plan;
 pub mod rebuild;
 pub mod source;
+pub mod yaml;

@@ -44,6 +44,28 @@ impl Hook {
     }
 }
 
+/// An object of a source as it was written, and where that is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Placed {
+    /// Where the object stands, such as `spec.source.objects[2]` or `ConfigMap/shop key all.yaml
+    /// line 12`.
+    pub place: String,
+    /// The object.
+    pub manifest: Value,
+}
+
+impl Placed {
+    /// The objects that stand in a spec.
+    pub fn inline(objects: &[Value]) -> Vec<Self> {
+        let place = |index| format!("spec.source.objects[{index}]");
+        let placed = |(index, manifest): (usize, &Value)| Self {
+            place: place(index),
+            manifest: manifest.clone(),
+        };
+        objects.iter().enumerate().map(placed).collect()
+    }
+}
+
 /// What is wrong with one object of a source. `place` says where it stands, such as
 /// `spec.source.objects[2]`, and `object` is as much of `Kind/name` as is known.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -109,16 +131,15 @@ impl Desired {
     ///
     /// # Errors
     /// Every problem of every object.
-    pub fn parse(objects: &[Value], namespace: &str) -> Result<Self, Vec<SourceError>> {
+    pub fn parse(objects: &[Placed], namespace: &str) -> Result<Self, Vec<SourceError>> {
         let mut desired = Self::default();
         let mut errors = Vec::new();
         let mut seen = Seen::default();
-        for (index, manifest) in objects.iter().enumerate() {
-            let place = format!("spec.source.objects[{index}]");
+        for Placed { place, manifest } in objects {
             let parsed = hooks::parse(manifest).map_err(Problem::from).and_then(|hook| {
                 let parts = parts(manifest, namespace, hook.is_some())?;
                 let events = hook.as_ref().map_or(&[][..], |hook| &hook.events);
-                seen.add(&parts, events, &place)?;
+                seen.add(&parts, events, place)?;
                 Ok((parts, hook))
             });
             match parsed {
@@ -132,7 +153,8 @@ impl Desired {
                 }),
                 Ok((parts, None)) => desired.objects.extend(parts),
                 Err(problem) => {
-                    errors.push(SourceError { place, object: describe(manifest), problem });
+                    let (place, object) = (place.clone(), describe(manifest));
+                    errors.push(SourceError { place, object, problem });
                 }
             }
         }
@@ -264,7 +286,7 @@ fn parts(manifest: &Value, namespace: &str, hook: bool) -> Result<Vec<PlannedObj
         .collect()
 }
 
-fn is_list(manifest: &Value) -> bool {
+pub(crate) fn is_list(manifest: &Value) -> bool {
     let kind = manifest.pointer("/kind").and_then(Value::as_str);
     kind.is_some_and(|kind| kind.ends_with("List")) && manifest["items"].is_array()
 }
@@ -317,7 +339,8 @@ fn stands_in_urls(part: &str) -> bool {
     part != "." && part != ".." && !part.contains(breaks)
 }
 
-fn describe(manifest: &Value) -> String {
+/// As much of `Kind/name` as is known.
+pub(crate) fn describe(manifest: &Value) -> String {
     let text = |pointer: &str, unknown: &str| {
         let text = manifest.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
         if text.is_empty() { unknown.to_owned() } else { text.to_owned() }
@@ -330,6 +353,10 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    fn parse(objects: &[Value], namespace: &str) -> Result<Desired, Vec<SourceError>> {
+        Desired::parse(&Placed::inline(objects), namespace)
+    }
+
     fn object(kind: &str, name: &str, hook: Option<&str>) -> Value {
         let mut object = json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name}});
         if let Some(hook) = hook {
@@ -340,7 +367,7 @@ mod tests {
 
     #[test]
     fn hooks_are_parted_from_the_objects_of_the_release() {
-        let desired = Desired::parse(
+        let desired = parse(
             &[
                 object("Deployment", "shop", None),
                 object("Job", "migrate", Some("pre-install,pre-upgrade")),
@@ -357,7 +384,7 @@ mod tests {
 
     #[test]
     fn every_problem_is_named_with_its_place_object_field_and_value() {
-        let errors = Desired::parse(
+        let errors = parse(
             &[
                 json!({"apiVersion": "v1", "metadata": {"name": "a"}}),
                 json!({"kind": "Job", "metadata": {"name": "a"}}),
@@ -395,8 +422,8 @@ mod tests {
                    "metadata": {"name": name, "namespace": namespace}})
         };
         let good = [object("rbac.authorization.k8s.io/v1", "prod", "system:reader.x")];
-        assert!(Desired::parse(&good, "prod").is_ok());
-        let errors = Desired::parse(
+        assert!(parse(&good, "prod").is_ok());
+        let errors = parse(
             &[
                 object("v1", "prod", "a?dryRun=All"),
                 object("v1", "prod/pods", "a"),
@@ -428,8 +455,8 @@ mod tests {
     fn one_name_may_stand_in_several_events() {
         let objects =
             [object("Job", "job", Some("pre-install")), object("Job", "job", Some("post-install"))];
-        assert_eq!(Desired::parse(&objects, "prod").unwrap().hooks.len(), 2);
+        assert_eq!(parse(&objects, "prod").unwrap().hooks.len(), 2);
         let objects = [object("Job", "job", Some("test")), object("Job", "job", Some("test"))];
-        assert!(Desired::parse(&objects, "prod").is_err());
+        assert!(parse(&objects, "prod").is_err());
     }
 }
