@@ -28,6 +28,7 @@ const INIT: &str = include_str!("../../../../tests/cluster/node-init.sh");
 const CONTAINERD: &str = include_str!("../../../../tests/cluster/containerd.toml");
 const KUBELET: &str = include_str!("../../../../tests/cluster/kubelet.yaml");
 const CNI: &str = include_str!("../../../../tests/cluster/cni.json");
+const SERVICES: &str = include_str!("../../../../tests/cluster/services.sh");
 const SOCKET: &str = "/run/containerd/containerd.sock";
 const DEADLINE: Duration = Duration::from_mins(1);
 const PREFIX: &str = "node-";
@@ -121,6 +122,7 @@ impl RealNode {
             "--hostname-override=node".to_owned(),
         ];
         self.launch(cluster, "node-kubelet", &bin("kubelet")?, args)?;
+        self.serve_services(cluster)?;
         wait_for("the kubelet to become ready", DEADLINE, || {
             cluster.check_programs()?;
             let query = "jsonpath={.status.conditions[?(@.type=='Ready')]}";
@@ -131,6 +133,14 @@ impl RealNode {
                 Err(error) => Err(format!("{error:#}")),
             })
         })
+    }
+
+    /// Lets Pods reach Services by their addresses; there is no DNS.
+    fn serve_services(&self, cluster: &mut Cluster) -> anyhow::Result<()> {
+        let script = cluster.dir.join("config/services.sh");
+        certs::write(&script, SERVICES)?;
+        let config = ControlPlane::kubeconfig(cluster, User::Proxy);
+        self.launch(cluster, "node-services", Path::new("sh"), [script, bin("kubectl")?, config])
     }
 
     fn start_containerd(&self, cluster: &mut Cluster) -> anyhow::Result<()> {
