@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt as _;
 use lifecycle::{
     conditions,
-    journal::{HookCursor, HookStatus, Journal, Operation},
+    journal::{HookCursor, HookStatus, HookStep, Journal, Operation},
 };
 
 #[derive(Clone, Copy)]
@@ -62,8 +62,31 @@ impl<'a> State<'a> {
         self.running()?.hook.as_ref()
     }
 
+    pub(crate) fn condition(self, type_: &str) -> Option<&'a Condition> {
+        self.status?.conditions.iter().find(|condition| condition.type_ == type_)
+    }
+
     pub(crate) fn ready(self) -> Option<&'a Condition> {
-        self.status?.conditions.iter().find(|condition| condition.type_ == conditions::READY)
+        self.condition(conditions::READY)
+    }
+
+    /// Whether nothing goes on until somebody changes something.
+    pub(crate) fn is_stalled(self) -> bool {
+        self.condition(conditions::STALLED).is_some_and(|stalled| stalled.status == "True")
+    }
+
+    /// Whether one more attempt makes a difference: it failed, stands still, or its newest spec
+    /// was not looked at yet.
+    pub(crate) fn can_be_retried(self) -> bool {
+        if self.running().is_some() {
+            return self.is_stalled() || self.is_standing();
+        }
+        self.ready_status() != "True" || self.observed() < self.generation()
+    }
+
+    /// Whether a person has to say how to go on with the hook at which the operation stands.
+    pub(crate) fn is_standing(self) -> bool {
+        self.cursor().is_some_and(|cursor| cursor.step == HookStep::Blocked)
     }
 
     /// `True`, `False` or `Unknown`.
