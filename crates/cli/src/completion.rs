@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clap::{Command, CommandFactory as _, Parser as _};
+use clap::{Command, CommandFactory as _};
 use clap_complete::aot;
 use kube::ResourceExt;
 
@@ -106,18 +106,28 @@ fn next(root: &Command, before: &[String], typed: &str) -> Next {
 
 /// Those of the namespace that the words before name; none where the cluster does not answer.
 async fn names(before: &[String]) -> Vec<String> {
-    /// The flags that say where, whatever else is there.
-    #[derive(clap::Parser)]
-    #[command(ignore_errors = true, disable_help_flag = true)]
-    struct Where {
-        #[command(flatten)]
-        place: Place,
-    }
-    let words = ["kubectl".to_owned()].into_iter().chain(before.iter().cloned());
-    let Ok(Where { place }) = Where::try_parse_from(words) else { return Vec::new() };
+    let place = place(before);
     let asking = async { Cluster::find(&place).await?.list().await };
     let Ok(Ok(objects)) = tokio::time::timeout(PATIENCE, asking).await else { return Vec::new() };
     objects.iter().map(ResourceExt::name_any).collect()
+}
+
+/// What the flags say, in a line that is not complete and so cannot be parsed as one.
+fn place(words: &[String]) -> Place {
+    let value = |flags: &[&str]| {
+        let at = words.iter().position(|word| {
+            flags.contains(&word.split_once('=').map_or(word.as_str(), |(flag, _)| flag))
+        })?;
+        let word = words.get(at)?;
+        word.split_once('=')
+            .map(|(_, value)| value.to_owned())
+            .or_else(|| words.get(at + 1).cloned())
+    };
+    Place {
+        namespace: value(&["-n", "--namespace"]),
+        kubeconfig: value(&["--kubeconfig"]).map(Into::into),
+        context: value(&["--context"]),
+    }
 }
 
 #[cfg(test)]
@@ -149,6 +159,17 @@ mod tests {
         for before in [&["create"][..], &["status", "shop"], &["rollback", "shop"]] {
             assert!(!next_after(before, "").wants_name, "{before:?}");
         }
+    }
+
+    #[test]
+    fn the_place_is_found_in_what_is_typed_so_far() {
+        let words = ["retry", "--restart", "-n", "prod", "--context=away"].map(str::to_owned);
+        let found = place(&words);
+        assert_eq!(
+            (found.namespace.as_deref(), found.context.as_deref()),
+            (Some("prod"), Some("away"))
+        );
+        assert!(found.kubeconfig.is_none());
     }
 
     #[test]

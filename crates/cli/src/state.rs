@@ -5,6 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt as _;
 use lifecycle::{
     conditions,
+    event::Event,
     journal::{HookCursor, HookStatus, HookStep, Journal, Operation},
 };
 
@@ -39,6 +40,12 @@ impl<'a> State<'a> {
 
     pub(crate) fn is_being_deleted(self) -> bool {
         self.object.metadata.deletion_timestamp.is_some()
+    }
+
+    /// Whether the release is gone, and only the object is still there.
+    pub(crate) fn has_been_deleted(self) -> bool {
+        let last = self.operation().filter(|last| last.event == Event::Delete);
+        last.is_some_and(|last| last.completed_at.is_some() && last.failure.is_none())
     }
 
     /// The running or the last operation.

@@ -102,6 +102,8 @@ impl Goal {
     fn judge(&self, object: &ReleaseLifecycle) -> Outcome {
         let state = State::new(object);
         let good = match &self.wants {
+            // Where it is being deleted, it is never Ready again.
+            Wants::Answer { .. } if state.has_been_deleted() => true,
             Wants::Ready | Wants::Answer { .. } => state.ready_status() == "True",
             Wants::Tests { .. } => {
                 let verdict = state.condition(conditions::TEST_SUCCESS);

@@ -66,21 +66,18 @@ pub(super) fn package(options: &Options<'_>, objects: &[Placed]) -> Result<Packa
         (Vec::new(), json!({"objects": manifests}))
     } else {
         check_names(options, objects)?;
-        notes.push(if fits {
+        let name = &options.source_name;
+        notes.push(if !fits {
             format!(
-                "note: {} stand apart, in Secret/{}, and so everything else in ConfigMap/{}",
-                count(secrets.len(), "Secret"),
-                options.source_name,
-                options.source_name
-            )
-        } else {
-            format!(
-                "note: {} of {} KiB are too much to stand in the ReleaseLifecycle itself; they \
-                 are in objects called {}",
-                count(objects.len(), "object"),
+                "note: {} objects of {} KiB are too much to stand in the ReleaseLifecycle itself; \
+                 they are in objects called {name}",
+                objects.len(),
                 bytes / 1024,
-                options.source_name
             )
+        } else if others.is_empty() {
+            format!("note: everything is in Secret/{name}")
+        } else {
+            format!("note: Secrets are in Secret/{name}, everything else is in ConfigMap/{name}")
         });
         let maps = hold(options, "ConfigMap", &others, &mut notes);
         let held = hold(options, "Secret", &secrets, &mut notes);
@@ -187,7 +184,7 @@ fn hold(
             ));
         }
         json!({"apiVersion": "v1", "kind": kind, "metadata": metadata(options, &name),
-            field: {KEY: text}})
+            field: {KEY: text.trim_end()}})
     };
     Ok(texts.iter().enumerate().map(holder).collect())
 }
@@ -203,11 +200,6 @@ fn metadata(options: &Options<'_>, name: &str) -> Value {
         metadata["namespace"] = json!(namespace);
     }
     metadata
-}
-
-fn count(number: usize, what: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{number} {what}{plural}")
 }
 
 #[cfg(test)]
