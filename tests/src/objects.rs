@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail};
 use futures::{StreamExt, TryStreamExt};
 use kube::{
     Api,
-    api::{ListParams, WatchEvent, WatchParams},
+    api::{ListParams, Patch, PatchParams, WatchEvent, WatchParams},
     core::{ApiResource, DynamicObject, GroupVersionKind},
 };
 use serde_json::Value;
@@ -31,6 +31,19 @@ impl Namespace {
     pub async fn object(&self, kind: &str, name: &str) -> Result<Option<Value>> {
         let found = self.objects(kind).get_opt(name).await?;
         found.map(serde_json::to_value).transpose().context("an object has a JSON form")
+    }
+
+    /// Creates or changes an object of one of these kinds, by the name in its manifest.
+    ///
+    /// # Errors
+    /// Where the API server refuses it.
+    pub async fn apply(&self, manifest: &Value) -> Result<()> {
+        let text = |pointer: &str| manifest.pointer(pointer).and_then(Value::as_str);
+        let kind = text("/kind").context("a manifest has a kind")?;
+        let name = text("/metadata/name").context("a manifest has a name")?;
+        let params = PatchParams::apply("e2e").force();
+        self.objects(kind).patch(name, &params, &Patch::Apply(manifest)).await?;
+        Ok(())
     }
 
     /// Its UID; `None` where there is none of this name.

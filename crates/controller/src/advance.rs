@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use api::OnNewSpec;
 use jiff::Timestamp;
 use kube_runtime::controller::Action;
 use lifecycle::{
@@ -13,14 +14,15 @@ use lifecycle::{
 };
 
 use crate::{
-    deletion,
+    deletion, dependencies,
     error::Error,
     execute::execute,
     gather::gather,
     lost, prepare,
-    reconcile::{RECHECK, is_settled, while_deleting},
+    reconcile::{RECHECK, is_settled, key, rest, while_deleting},
     records::{self, Stored, now},
     release::Release,
+    source,
     wishes::wishes,
 };
 
@@ -35,9 +37,19 @@ pub(crate) async fn advance(release: &mut Release<'_>) -> Result<Action, Error> 
         return keep(release, running).await;
     }
     if let Some(journal) = running {
+        if release.object.on_new_spec() != OnNewSpec::Wait && !release.is_being_deleted() {
+            release.source().await?.ok();
+        }
         return resume(release, journal).await;
     }
     let history = release.records().history().await?;
+    if !release.is_being_deleted()
+        && let Err(failure) = release.source().await?
+        // Going back needs no source, and may be the way out.
+        && release.object.spec.pin_revision.is_none()
+    {
+        return Err(Error::Blocked(failure.clone()));
+    }
     let next = next(release, &history);
     let begins = matches!(next, Next::Begin { .. } | Next::Reopen);
     if release.object.suspended() && begins && !release.namespace_goes {
@@ -46,6 +58,12 @@ pub(crate) async fn advance(release: &mut Release<'_>) -> Result<Action, Error> 
     }
     match next {
         Next::Begin { event, revision, target } => {
+            if matches!(event, Event::Install | Event::Upgrade)
+                && let Some(waiting) = dependencies::unready(release).await?
+            {
+                release.write_waiting(&waiting).await?;
+                return Ok(Action::requeue(RECHECK));
+            }
             let id = uuid::Uuid::new_v4().simple().to_string();
             let generation = release.generation();
             begin(release, &history, Begin { id, event, revision, target, generation }).await
@@ -54,7 +72,7 @@ pub(crate) async fn advance(release: &mut Release<'_>) -> Result<Action, Error> 
         Next::InSync { revision } => {
             deletion::hold(release).await?;
             release.write_in_sync(revision).await?;
-            Ok(Action::await_change())
+            Ok(rest(release))
         }
         Next::GivenUp if release.namespace_goes => {
             deletion::let_go(release).await?;
@@ -62,11 +80,7 @@ pub(crate) async fn advance(release: &mut Release<'_>) -> Result<Action, Error> 
         }
         Next::GivenUp => {
             release.write_given_up().await?;
-            Ok(if is_settled(&release.object) {
-                Action::await_change()
-            } else {
-                Action::requeue(RECHECK)
-            })
+            Ok(if is_settled(&release.object) { rest(release) } else { Action::requeue(RECHECK) })
         }
         Next::JournalLost { revision } => {
             let journal = lost::journal(release, &history, revision).await?;
@@ -131,6 +145,9 @@ async fn begin(
 ) -> Result<Action, Error> {
     deletion::hold(release).await?;
     let plan = prepare::plan(release, history, &begin).await?;
+    if let Some(remark) = source::remark(release) {
+        release.warn("LargeSource", remark);
+    }
     let wanted = records::wanted(release, &plan.config_key);
     let handled = answered(release, begin.event);
     let mut journal = Journal::begin(begin, wanted, handled, now());
@@ -316,12 +333,25 @@ async fn run(
         observation = match (step.effect, step.wake_at) {
             (Some(effect), _) => execute(release, plan, &journal, &effect, now).await?,
             (None, Some(wake_at)) => return Ok(Action::requeue(until(wake_at, now))),
-            (None, None) if journal.is_done() => return Ok(ended(release)),
+            (None, None) if journal.is_done() => {
+                forget_old(release, &journal).await;
+                return Ok(ended(release));
+            }
             (None, None) => gather(release, plan, &journal, query(&journal), now).await?,
         };
     }
     tracing::warn!("{STEPS} steps in one reconciliation, and still at work");
     Ok(Action::requeue(Duration::from_secs(1)))
+}
+
+/// Keeps as many records as are wanted. What could not be removed goes after the next operation.
+async fn forget_old(release: &Release<'_>, journal: &Journal) {
+    let Some(most) = release.object.max_history() else { return };
+    if journal.operation.event.makes_revision()
+        && let Err(error) = release.records().prune(most, release.object.spec.pin_revision).await
+    {
+        release.warn("RecordsNotPruned", format!("more than {most} records are left: {error}"));
+    }
 }
 
 fn until(wake_at: Timestamp, now: Timestamp) -> Duration {
@@ -331,9 +361,7 @@ fn until(wake_at: Timestamp, now: Timestamp) -> Duration {
 /// The next event, if there is one already, gets a reconciliation of its own.
 fn ended(release: &Release<'_>) -> Action {
     release.ctx.running.forget(release.uid());
-    if is_settled(&release.object) {
-        Action::await_change()
-    } else {
-        Action::requeue(Duration::ZERO)
-    }
+    // A change was looked into for the operation's sake only.
+    release.ctx.references.look_again(&key(&release.object));
+    if is_settled(&release.object) { rest(release) } else { Action::requeue(Duration::ZERO) }
 }

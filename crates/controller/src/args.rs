@@ -36,6 +36,11 @@ pub(crate) struct Args {
     #[arg(long, env = "RELEASELIFECYCLE_CONCURRENCY", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) concurrency: u16,
 
+    /// How many of the objects that sources name are watched; further ones are looked at once in
+    /// spec.interval
+    #[arg(long, env = "RELEASELIFECYCLE_SOURCE_WATCHES", default_value_t = 500)]
+    pub(crate) source_watches: usize,
+
     /// Namespace of the lease by which one of several replicas leads; default: in a cluster the
     /// operator's own, else that of --namespace, else `default`
     #[arg(long, env = "RELEASELIFECYCLE_LEASE_NAMESPACE", value_parser = NonEmptyStringValueParser::new())]

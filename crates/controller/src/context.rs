@@ -1,16 +1,18 @@
 use std::{collections::HashMap, sync::Arc, sync::Mutex};
 
+use kube::Client;
 use lifecycle::{decide::Evidence, plan::Plan};
 
 use crate::{
-    backoff::Backoff, identity::Clients, kinds::Kinds, lease::Lease, metrics::Metrics,
-    observe::pods::Culprit, report::Reporter, sweep::Held,
+    backoff::Backoff, dependencies::Dependents, kinds::Kinds, lease::Lease, metrics::Metrics,
+    observe::pods::Culprit, references::References, report::Reporter, sweep::Held,
+    triggers::Triggers,
 };
 
 /// What every reconciliation shares. Nothing here is lost with the process but back-off counters
 /// and caches.
 pub(crate) struct Context {
-    pub(crate) clients: Clients,
+    pub(crate) operator: Client,
     pub(crate) kinds: Kinds,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) reporter: Reporter,
@@ -21,19 +23,23 @@ pub(crate) struct Context {
     /// The only namespace whose hooks are watched; `None`: all are.
     pub(crate) watched: Option<String>,
     pub(crate) lease: Arc<Lease>,
+    pub(crate) triggers: Triggers,
+    pub(crate) references: References,
+    pub(crate) dependents: Dependents,
 }
 
 impl Context {
     pub(crate) fn new(
-        clients: Clients,
+        operator: Client,
         metrics: Arc<Metrics>,
         reporter: Reporter,
         tenancy: Tenancy,
         lease: Arc<Lease>,
         watched: Option<String>,
+        source_watches: usize,
     ) -> Self {
         Self {
-            clients,
+            operator,
             kinds: Kinds::default(),
             metrics,
             reporter,
@@ -43,6 +49,9 @@ impl Context {
             held: Held::default(),
             lease,
             watched,
+            triggers: Triggers::default(),
+            references: References::new(source_watches),
+            dependents: Dependents::default(),
         }
     }
 }

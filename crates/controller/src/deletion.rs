@@ -45,8 +45,7 @@ pub(crate) async fn let_go(release: &mut Release<'_>) -> Result<(), Error> {
 async fn set(release: &mut Release<'_>, finalizers: &[String]) -> Result<(), Error> {
     let object = &release.object;
     let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
-    let api: Api<ReleaseLifecycle> =
-        Api::namespaced(release.ctx.clients.operator().clone(), &namespace);
+    let api: Api<ReleaseLifecycle> = Api::namespaced(release.ctx.operator.clone(), &namespace);
     let patch = json!({"metadata": {
         "resourceVersion": object.resource_version(),
         "finalizers": finalizers,
@@ -66,7 +65,7 @@ async fn set(release: &mut Release<'_>, finalizers: &[String]) -> Result<(), Err
 /// Whether the release's namespace is being deleted. Where the operator may not look, it is taken
 /// to stay.
 pub(crate) async fn namespace_goes(release: &Release<'_>) -> Result<bool, Error> {
-    let api: Api<Namespace> = Api::all(release.ctx.clients.operator().clone());
+    let api: Api<Namespace> = Api::all(release.ctx.operator.clone());
     let what = format!("get namespace {}", release.namespace);
     let get = api.get(&release.namespace);
     match optional(call(&release.ctx.metrics, Access::Read, what, get).await) {

@@ -1,17 +1,14 @@
 //! What a release is to consist of: the objects of its source, or those of one of its records.
 
 use helm::manifest;
-use lifecycle::{
-    hooks::HookAnnotations,
-    source::{Desired, Placed},
-};
+use lifecycle::{hooks::HookAnnotations, source::Desired};
 
 use crate::{error::Error, records::Stored, release::Release};
 
-/// The objects of the source, parsed (no client required).
-pub(crate) fn of_source(release: &Release<'_>) -> Result<Desired, Error> {
-    let objects = release.object.spec.source.objects.as_deref().unwrap_or_default();
-    Desired::parse(&Placed::inline(objects), &release.namespace).map_err(|errors| {
+/// The objects of the source, patched and parsed (client required).
+pub(crate) async fn of_source(release: &Release<'_>) -> Result<Desired, Error> {
+    let objects = release.source().await?.map_err(|failure| Error::Blocked(failure.clone()))?;
+    Desired::parse(objects, &release.namespace).map_err(|errors| {
         let all: Vec<_> = errors.iter().map(ToString::to_string).collect();
         Error::blocked("InvalidSource", all.join("; "))
     })

@@ -63,7 +63,7 @@ impl Turn<'_> {
             }
             // A rollback copies its target's.
             let desired = match self.plan.target {
-                None => desired::of_source(self.release)?,
+                None => desired::of_source(self.release).await?,
                 Some(_) => Desired::default(),
             };
             records.create(self.plan, &desired).await.map(|()| true)

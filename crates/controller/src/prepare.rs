@@ -105,7 +105,7 @@ async fn material(
     };
     Ok(match begin.event {
         Event::Install | Event::Upgrade => {
-            let desired = desired::of_source(release)?;
+            let desired = desired::of_source(release).await?;
             let prune = prune_set(earlier_objects(history), &desired.objects);
             Material { desired, prune, digest: None }
         }

@@ -36,10 +36,12 @@ pub(crate) async fn reconcile(object: Arc<Guarded>, ctx: Arc<Context>) -> Result
         }
     };
     let key = key(cached);
-    if is_settled(cached) && !ctx.held.any(&key) {
+    let due_in = ctx.references.due_in(cached);
+    let is_due = due_in.is_some_and(|left| left.is_zero());
+    if is_settled(cached) && !ctx.held.any(&key) && !is_due {
         ctx.backoff.forget(&key);
         ctx.running.forget(cached.metadata.uid.as_deref().unwrap_or_default());
-        return Ok(Action::await_change());
+        return Ok(due_in.map_or_else(Action::await_change, Action::requeue));
     }
     if let Some(left) = ctx.backoff.left(&key, cached.metadata.generation) {
         return Ok(Action::requeue(left));
@@ -70,6 +72,12 @@ pub(crate) fn on_error(object: Arc<Guarded>, error: &Error, ctx: Arc<Context>) -
 
 pub(crate) fn key(object: &ReleaseLifecycle) -> String {
     format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any())
+}
+
+/// Until what the source refers to is looked at again, or something changes.
+pub(crate) fn rest(release: &Release<'_>) -> Action {
+    let due_in = release.ctx.references.due_in(&release.object);
+    due_in.map_or_else(Action::await_change, Action::requeue)
 }
 
 /// Whether there is nothing to do, by the object alone; a cached one will do, since whatever
@@ -120,8 +128,9 @@ async fn look_and_advance(cached: &ReleaseLifecycle, ctx: &Context) -> Result<Ac
         release.namespace_goes = deletion::namespace_goes(&release).await?;
     }
     sweep::sweep(&release, held).await;
-    if is_settled(&release.object) {
-        return Ok(Action::await_change());
+    let is_due = ctx.references.due_in(&release.object).is_some_and(|left| left.is_zero());
+    if is_settled(&release.object) && !is_due {
+        return Ok(rest(&release));
     }
     match advance(&mut release).await {
         Ok(action) => Ok(action),

@@ -2,9 +2,11 @@
 //!
 //! - this file: finding and reading them
 //! - `body`: what stands in one
+//! - `prune`: removing the oldest
 //! - `write`: opening and closing one, and removing them all
 
 mod body;
+mod prune;
 mod write;
 
 use std::io::Read;
@@ -21,7 +23,7 @@ use lifecycle::{
 };
 use serde_json::{Value, json};
 
-use crate::{client::ApiError, error::Error, tenant::Tenant};
+use crate::{client::ApiError, error::Error};
 
 pub(crate) use write::no_target;
 
@@ -33,10 +35,7 @@ const MOST_RECORDS: usize = 64;
 /// The records of one release, as its tenant may see and change them.
 #[derive(Clone, Copy)]
 pub(crate) struct Records<'a> {
-    pub(crate) object: &'a crate::release::Release<'a>,
-    pub(crate) tenant: &'a Tenant<'a>,
-    pub(crate) release: &'a str,
-    pub(crate) namespace: &'a str,
+    of: &'a crate::release::Release<'a>,
 }
 
 /// A record as it is stored.
@@ -104,17 +103,28 @@ fn key(event: Event) -> &'static str {
     }
 }
 
-/// What a record's digest is made of: the inputs, never rendered text.
+/// What a record's digest is made of: the inputs, never rendered text. Where they come from makes no
+/// difference.
 pub(crate) fn config_inputs(release: &crate::release::Release<'_>) -> Value {
-    json!({"releaseName": release.name, "objects": release.object.spec.source.objects})
+    let objects = release
+        .known_source()
+        .map(|objects| objects.iter().map(|placed| &placed.manifest).collect::<Vec<_>>());
+    let mut inputs = json!({"releaseName": release.name, "objects": objects});
+    let patches = &release.object.spec.patches;
+    if !patches.is_empty() {
+        inputs["patches"] = json!(patches);
+    }
+    inputs
 }
 
 /// The digest of all that makes an operation another one: the configuration, where the release is
 /// held, and how and as whom it is done.
 pub(crate) fn wanted(release: &crate::release::Release<'_>, key: &str) -> String {
     let spec = &release.object.spec;
+    // Where the release is held at a revision, its source has no part in it.
+    let configuration = spec.pin_revision.is_none().then(|| config_inputs(release));
     let inputs = json!({
-        "configuration": config_inputs(release),
+        "configuration": configuration,
         "pinRevision": spec.pin_revision,
         "rollback": spec.rollback,
         "serviceAccountName": spec.service_account_name,
@@ -122,6 +132,12 @@ pub(crate) fn wanted(release: &crate::release::Release<'_>, key: &str) -> String
         "wait": spec.wait,
     });
     config_digest(key.as_bytes(), &inputs)
+}
+
+impl<'a> Records<'a> {
+    pub(crate) fn of(release: &'a crate::release::Release<'a>) -> Self {
+        Self { of: release }
+    }
 }
 
 impl Records<'_> {
@@ -150,26 +166,26 @@ impl Records<'_> {
 
     /// The record of one revision.
     pub(crate) async fn get(self, revision: i32) -> Result<Option<Stored>, Error> {
-        let secret = self.tenant.get(&self.reference(revision)).await?;
+        let secret = self.of.tenant.get(&self.reference(revision)).await?;
         secret.as_ref().map(read).transpose().map_err(|error| unreadable(&error))
     }
 
     /// The revision after `revision`, if another client has made it meanwhile, in a sentence.
     pub(crate) async fn newer(self, revision: i32) -> Result<Option<String>, Error> {
         let next = revision.saturating_add(1);
-        let found = self.tenant.get(&self.reference(next)).await?;
+        let found = self.of.tenant.get(&self.reference(next)).await?;
         Ok(found.map(|_| {
             format!(
                 "another client made revision {next} of release {release} meanwhile; look at it \
                  with `helm history {release}`",
-                release = self.release
+                release = self.of.name
             )
         }))
     }
 
     async fn list(self, more: &str) -> Result<Vec<Value>, ApiError> {
-        let selector = format!("name={},owner=helm{more}", self.release);
-        self.tenant.list(&self.reference(0), &selector).await
+        let selector = format!("name={},owner=helm{more}", self.of.name);
+        self.of.tenant.list(&self.reference(0), &selector).await
     }
 
     /// Names the Secret of a revision.
@@ -177,8 +193,8 @@ impl Records<'_> {
         ObjectRef {
             api_version: "v1".to_owned(),
             kind: "Secret".to_owned(),
-            namespace: Some(self.namespace.to_owned()),
-            name: record::secret_name(self.release, revision),
+            namespace: Some(self.of.namespace.clone()),
+            name: record::secret_name(&self.of.name, revision),
         }
     }
 }

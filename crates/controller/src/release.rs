@@ -7,7 +7,9 @@ use lifecycle::{
     decide::Hold,
     event::Event,
     journal::{Failure, Journal, LastAttempt, Operation},
+    source::Placed,
 };
+use tokio::sync::OnceCell;
 
 use crate::{
     client::{Access, ApiError, Cause, call, optional},
@@ -15,6 +17,7 @@ use crate::{
     error::Error,
     identity::Identity,
     records::{Records, now},
+    source,
     tenant::Tenant,
 };
 
@@ -28,6 +31,8 @@ pub(crate) struct Release<'a> {
     pub(crate) namespace: String,
     /// Whether the namespace is being deleted; only looked into where the object is, too.
     pub(crate) namespace_goes: bool,
+    /// What was found where the spec says, or why nothing was; empty until somebody asks.
+    source: OnceCell<Result<Vec<Placed>, Failure>>,
 }
 
 /// As whom the release of `object` is worked on.
@@ -51,12 +56,12 @@ impl<'a> Release<'a> {
     pub(crate) fn new(ctx: &'a Context, object: ReleaseLifecycle, tenant: Tenant<'a>) -> Self {
         let name = object.release_name().into_owned();
         let namespace = object.metadata.namespace.clone().unwrap_or_default();
-        Self { ctx, object, tenant, name, namespace, namespace_goes: false }
+        let source = OnceCell::new();
+        Self { ctx, object, tenant, name, namespace, namespace_goes: false, source }
     }
 
     pub(crate) fn records(&self) -> Records<'_> {
-        let Self { tenant, name, namespace, .. } = self;
-        Records { object: self, tenant, release: name, namespace }
+        Records::of(self)
     }
 
     pub(crate) fn is_being_deleted(&self) -> bool {
@@ -90,6 +95,23 @@ impl<'a> Release<'a> {
 
     pub(crate) fn journal(&self) -> Option<Journal> {
         self.object.status.as_ref()?.journal()
+    }
+
+    /// What the release is to consist of, read once. What only a change mends is in the answer, since
+    /// not everything depends on it.
+    pub(crate) async fn source(&self) -> Result<Result<&[Placed], &Failure>, Error> {
+        let read = async || match source::read(self).await {
+            Ok(objects) => Ok(Ok(objects)),
+            Err(Error::Blocked(failure)) => Ok(Err(failure)),
+            Err(error) => Err(error),
+        };
+        let found = self.source.get_or_try_init(read).await?;
+        Ok(found.as_deref())
+    }
+
+    /// As [`Self::source`]; `None` where nobody has asked yet, or nothing was found.
+    pub(crate) fn known_source(&self) -> Option<&[Placed]> {
+        self.source.get()?.as_deref().ok()
     }
 
     pub(crate) fn warn(&self, reason: &'static str, text: String) {
@@ -178,6 +200,12 @@ impl<'a> Release<'a> {
         write_status_with(self.ctx, &mut self.object, status, wanted).await
     }
 
+    /// Says that something else has to be ready first.
+    pub(crate) async fn write_waiting(&mut self, message: &str) -> Result<(), Error> {
+        let wanted = conditions::waiting_for_dependencies(message);
+        write_conditions(self.ctx, &mut self.object, wanted).await
+    }
+
     /// Says that nothing is begun for now.
     pub(crate) async fn write_suspended(&mut self) -> Result<(), Error> {
         write_conditions(self.ctx, &mut self.object, conditions::suspended()).await
@@ -219,7 +247,7 @@ pub(crate) async fn read(
 ) -> Result<Option<ReleaseLifecycle>, Error> {
     let namespace = known.metadata.namespace.as_deref().unwrap_or_default();
     let name = known.metadata.name.as_deref().unwrap_or_default();
-    let api: Api<ReleaseLifecycle> = Api::namespaced(ctx.clients.operator().clone(), namespace);
+    let api: Api<ReleaseLifecycle> = Api::namespaced(ctx.operator.clone(), namespace);
     let what = format!("get ReleaseLifecycle {namespace}/{name}");
     let object = optional(call(&ctx.metrics, Access::Read, what, api.get(name)).await)?;
     Ok(object.filter(|object| object.metadata.uid == known.metadata.uid))
@@ -303,7 +331,7 @@ async fn write_status(
     next.metadata.managed_fields = None;
     let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
     let name = object.metadata.name.as_deref().unwrap_or_default();
-    let api: Api<ReleaseLifecycle> = Api::namespaced(ctx.clients.operator().clone(), namespace);
+    let api: Api<ReleaseLifecycle> = Api::namespaced(ctx.operator.clone(), namespace);
     let params = PostParams {
         field_manager: Some(api::names::STATUS_MANAGER.to_owned()),
         ..PostParams::default()

@@ -37,10 +37,9 @@ use crate::{
     args::{Args, LogFormat},
     context::{Context, Tenancy},
     health::{self, Health},
-    identity::Clients,
     lease::{Candidacy, Election, ElectionError, Lease},
     metrics::Metrics,
-    reconcile::{Guarded, on_error, reconcile},
+    reconcile::{Guarded, key, on_error, reconcile},
     report::Reporter,
     sweep::{HeldObject, sweep_orphans},
 };
@@ -57,8 +56,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
 
     let config = config(&args).await?;
     let candidacy = (!args.no_leader_election).then(|| Candidacy::new(&args, &config));
-    let clients = Clients::new(config).context("make a client")?;
-    let operator = clients.operator().clone();
+    let operator = Client::try_from(config).context("make a client")?;
     let metrics = Arc::new(Metrics::new());
     let (reporter, sender) = Reporter::new(operator.clone());
     tokio::spawn(sender);
@@ -68,7 +66,15 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     });
     metrics.leader.set(i64::from(lease.is_held()));
     let watched = args.namespace.clone();
-    let ctx = Context::new(clients, Arc::clone(&metrics), reporter, tenancy(&args), lease, watched);
+    let ctx = Context::new(
+        operator.clone(),
+        Arc::clone(&metrics),
+        reporter,
+        tenancy(&args),
+        lease,
+        watched,
+        args.source_watches,
+    );
 
     let ready = Arc::new(AtomicBool::new(false));
     let listener = TcpListener::bind(args.listen)
@@ -146,9 +152,11 @@ async fn control(
     shutdown: CancellationToken,
 ) {
     let (store, writer) = reflector::store();
+    let seen = Arc::clone(&ctx);
     let releases = watcher(scoped(&client, args.namespace.as_deref()), watcher::Config::default())
         .default_backoff()
         .inspect(move |event| {
+            note_others(&seen, event);
             // Not `Store::wait_until_ready`: of several waiters it wakes the last alone, and the
             // controller is one of them.
             if matches!(event, Ok(watcher::Event::InitDone)) && !ready.swap(true, Relaxed) {
@@ -167,6 +175,7 @@ async fn control(
         .with_config(controller::Config::default().concurrency(args.concurrency))
         .watches_stream(jobs, move |job| note(&on_job, &job))
         .watches_stream(pods, move |pod| note(&on_pod, &pod))
+        .reconcile_on(ctx.triggers.listen())
         .graceful_shutdown_on(async move { shutdown.cancelled().await })
         .run(reconcile, on_error, ctx)
         .for_each(|result| async move {
@@ -209,6 +218,21 @@ where
     match namespace {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
+    }
+}
+
+/// What a change of one release means for what others wait for, and for what was kept of it.
+fn note_others(ctx: &Context, event: &Result<watcher::Event<Guarded>, watcher::Error>) {
+    match event {
+        Ok(watcher::Event::Apply(Guarded { 0: Ok(object) })) => {
+            for dependent in ctx.dependents.freed_by(object) {
+                ctx.triggers.trigger().pull(&dependent);
+            }
+        }
+        Ok(watcher::Event::Delete(Guarded { 0: Ok(object) })) => {
+            ctx.references.forget(&key(object));
+        }
+        _ => {}
     }
 }
 

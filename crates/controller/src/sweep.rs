@@ -165,7 +165,7 @@ pub(crate) async fn sweep_orphans(ctx: &Context) {
 
 async fn sweep_orphan(ctx: &Context, key: &str, held: &HeldObject) -> Result<Swept, ApiError> {
     let Some((namespace, name)) = key.split_once('/') else { return Ok(Swept::Forget) };
-    let api: Api<ReleaseLifecycle> = Api::namespaced(ctx.clients.operator().clone(), namespace);
+    let api: Api<ReleaseLifecycle> = Api::namespaced(ctx.operator.clone(), namespace);
     let what = format!("get ReleaseLifecycle {key}");
     let owner = optional(call(&ctx.metrics, Access::Read, what, api.get(name)).await)?;
     if owner.is_some_and(|owner| owner.metadata.uid.as_deref() == Some(&held.owner)) {
@@ -183,7 +183,7 @@ async fn sweep_orphan(ctx: &Context, key: &str, held: &HeldObject) -> Result<Swe
     if elsewhere && !matches!(ctx.tenancy, Tenancy::Single) {
         return Ok(Swept::Forget);
     }
-    let tenant = Tenant::passing(ctx, identity)?;
+    let tenant = Tenant::new(ctx, identity)?;
     if still_held(&tenant, held).await?.is_some() {
         tenant.delete(&held.object, &held.uid).await?;
         tracing::info!("deleted {}, whose ReleaseLifecycle {key} is gone", held.object);

@@ -32,23 +32,9 @@ pub(crate) struct Tenant<'a> {
 
 impl<'a> Tenant<'a> {
     pub(crate) fn new(ctx: &'a Context, identity: Identity) -> Result<Self, ApiError> {
-        let client = ctx.clients.of(&identity);
-        Self::with(ctx, identity, client)
-    }
-
-    /// As [`Self::new`], for an identity that nothing but an annotation names.
-    pub(crate) fn passing(ctx: &'a Context, identity: Identity) -> Result<Self, ApiError> {
-        let client = ctx.clients.passing(&identity);
-        Self::with(ctx, identity, client)
-    }
-
-    fn with(
-        ctx: &'a Context,
-        identity: Identity,
-        client: kube::Result<Client>,
-    ) -> Result<Self, ApiError> {
-        let client = client.map_err(|error| ApiError {
-            what: format!("make a client for {}", identity.describe()),
+        // A ServiceAccount has such a name that this works; an annotation may say anything.
+        let client = identity.client(&ctx.operator).map_err(|error| ApiError {
+            what: format!("act as {}", identity.describe()),
             cause: Cause::Unavailable(error.to_string()),
         })?;
         Ok(Self { ctx, identity, client })
@@ -56,7 +42,7 @@ impl<'a> Tenant<'a> {
 
     /// The kind of `object` as the cluster serves it; `None` where it does not.
     pub(crate) async fn kind(&self, object: &ObjectRef) -> Result<Option<Kind>, ApiError> {
-        let client = self.ctx.clients.operator();
+        let client = &self.ctx.operator;
         self.ctx.kinds.find(client, &self.ctx.metrics, &object.api_version, &object.kind).await
     }
 
@@ -72,12 +58,20 @@ impl<'a> Tenant<'a> {
         selector: &str,
     ) -> Result<Vec<Value>, ApiError> {
         let request = self.request(like).await?.list(&ListParams::default().labels(selector));
-        let verb = format!("list those with {selector} beside");
-        let mut list: Value = self.send(Access::Read, like, &verb, request).await?;
-        match list["items"].take() {
-            Value::Array(items) => Ok(items),
-            _ => Ok(Vec::new()),
-        }
+        let what = listing(like, selector);
+        Ok(items(self.send_what(Access::Read, like, what, request).await?))
+    }
+
+    /// As [`Self::list`], the metadata only.
+    pub(crate) async fn list_metadata(
+        &self,
+        like: &ObjectRef,
+        selector: &str,
+    ) -> Result<Vec<Value>, ApiError> {
+        let params = ListParams::default().labels(selector);
+        let request = self.request(like).await?.list_metadata(&params);
+        let what = listing(like, selector);
+        Ok(items(self.send_what(Access::Read, like, what, request).await?))
     }
 
     /// The Event objects about the object of this UID.
@@ -97,12 +91,8 @@ impl<'a> Tenant<'a> {
         let about = format!("involvedObject.uid={uid}");
         let params = ListParams::default().fields(&about).limit(LIMIT);
         let request = self.request(&like).await?.list(&params);
-        let verb = format!("list those with {about} beside");
-        let mut list: Value = self.send(Access::Read, &like, &verb, request).await?;
-        match list["items"].take() {
-            Value::Array(items) => Ok(items),
-            _ => Ok(Vec::new()),
-        }
+        let what = listing(&like, &about);
+        Ok(items(self.send_what(Access::Read, &like, what, request).await?))
     }
 
     /// POST; unknown fields are refused, as Helm does and as [`Self::apply`].
@@ -231,7 +221,16 @@ impl<'a> Tenant<'a> {
         verb: &str,
         request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
     ) -> Result<Value, ApiError> {
-        let what = format!("{verb} {}", place(object));
+        self.send_what(access, object, format!("{verb} {}", place(object)), request).await
+    }
+
+    async fn send_what(
+        &self,
+        access: Access,
+        object: &ObjectRef,
+        what: String,
+        request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
+    ) -> Result<Value, ApiError> {
         let request = built(&what, request)?;
         let answer = call(&self.ctx.metrics, access, what, self.client.request(request)).await;
         answer.map_err(|error| {
@@ -241,6 +240,13 @@ impl<'a> Tenant<'a> {
             }
             if object.kind == "Secret" { error.without_data() } else { error }
         })
+    }
+}
+
+fn items(mut list: Value) -> Vec<Value> {
+    match list["items"].take() {
+        Value::Array(items) => items,
+        _ => Vec::new(),
     }
 }
 
@@ -262,6 +268,11 @@ fn built(
         what: what.to_owned(),
         cause: Cause::Refused { code: 400, message: error.to_string(), fields: Vec::new() },
     })
+}
+
+fn listing(like: &ObjectRef, selector: &str) -> String {
+    let namespace = like.namespace.as_deref().unwrap_or("any");
+    format!("list objects of kind {} with {selector} in namespace {namespace}", like.kind)
 }
 
 fn place(object: &ObjectRef) -> String {

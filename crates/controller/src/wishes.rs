@@ -43,6 +43,10 @@ fn interrupt(release: &Release<'_>, plan: &Plan, journal: &Journal) -> Option<Ca
         let failure = Failure::new("Deleted", "its ReleaseLifecycle is being deleted");
         return Some(Cancel { now: true, failure });
     }
+    if release.object.spec.pin_revision.is_none() && release.known_source().is_none() {
+        // What cannot be read supersedes nothing.
+        return None;
+    }
     let now = match release.object.on_new_spec() {
         OnNewSpec::Wait => return None,
         OnNewSpec::CancelAfterHook => false,
@@ -51,7 +55,11 @@ fn interrupt(release: &Release<'_>, plan: &Plan, journal: &Journal) -> Option<Ca
     let wanted = records::wanted(release, &plan.config_key);
     (journal.operation.config_digest != wanted).then(|| {
         let generation = release.generation();
-        let message = format!("generation {generation} of the spec supersedes it");
+        let message = if journal.operation.generation == generation {
+            "what its source refers to has changed since".to_owned()
+        } else {
+            format!("generation {generation} of the spec supersedes it")
+        };
         Cancel { now, failure: Failure::new("Superseded", message) }
     })
 }

@@ -51,6 +51,15 @@ pub fn retrying(message: &str) -> Vec<Condition> {
     ]
 }
 
+/// The conditions of a release that waits until others are ready.
+pub fn waiting_for_dependencies(message: &str) -> Vec<Condition> {
+    let reason = "DependencyNotReady";
+    vec![
+        condition(READY, "False", reason, message),
+        condition(RECONCILING, "True", reason, message),
+    ]
+}
+
 /// The conditions of a release whose deployed revision is what is desired; `pin` is the revision
 /// that it is held at.
 pub fn in_sync(revision: i32, pin: Option<i32>) -> Vec<Condition> {

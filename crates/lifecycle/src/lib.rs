@@ -17,3 +17,4 @@ pub mod patches;
 pub mod plan;
 pub mod rebuild;
 pub mod source;
+pub mod yaml;

@@ -1,7 +1,37 @@
 //! Patches in kustomize's shape, on the objects of a source and on its hooks.
+//!
+//! A list of operations is a JSON patch (RFC 6902), a mapping a strategic merge patch. They mean what
+//! they mean to kustomize, which a test holds against the real one; where kustomize silently does
+//! nothing, or not what was written, here it is an error that says so.
+
+mod error;
+mod json;
+mod keys;
+mod selector;
+mod strategic;
+mod target;
+
+use std::borrow::Cow;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    source::{Placed, describe, is_list},
+    yaml,
+};
+
+pub use error::{PatchError, PatchProblem};
+use json::Operation;
+use target::{Named, Which};
+
+/// What one patch may grow to by the aliases of its YAML.
+const MAX_PATCH_BYTES: usize = 1 << 20;
+
+/// What all patches may add to all objects. The spec bounds the patches and the objects, but not one
+/// times the other, nor what copies of copies make.
+const MAX_ADDED_BYTES: usize = 8 << 20;
 
 /// Changes objects of the source before anything is planned, in kustomize's shape.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -15,12 +45,12 @@ pub struct Patch {
     pub patch: String,
 }
 
-/// The objects that match in everything that is set. Group, version, kind, name and namespace are
-/// regular expressions for the whole of it.
+/// The objects that match in everything that is set; what is empty counts as not set. Group, version,
+/// kind, name and namespace are regular expressions for the whole of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Target {
-    /// The API group, such as `apps`; empty for the core group.
+    /// The API group, such as `apps`; `^$` for the core group.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub group: Option<String>,
@@ -49,3 +79,172 @@ pub struct Target {
     #[schemars(length(max = 1024))]
     pub annotation_selector: Option<String>,
 }
+
+/// The `objects` after all `patches`, one after the other. Those that a patch deletes are missing.
+///
+/// # Errors
+/// What is wrong with every patch; where all can be read, what does not fit the objects. The first
+/// that fails on an object is the last that is tried, since the next ones were to see what it does.
+pub fn apply(patches: &[Patch], mut objects: Vec<Placed>) -> Result<Vec<Placed>, Vec<PatchError>> {
+    let mut errors = Vec::new();
+    let mut room = Room(MAX_ADDED_BYTES);
+    let mut read = Vec::with_capacity(patches.len());
+    for (index, patch) in patches.iter().enumerate() {
+        match Changes::read(patch, &mut room) {
+            Ok(changes) => read.push((index, changes)),
+            Err(problem) => errors.push(PatchError { index, problem }),
+        }
+    }
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    let mut room = Room(MAX_ADDED_BYTES);
+    for (index, changes) in read {
+        if let Err(problem) = changes.apply(&mut objects, &mut room) {
+            let was_tried = !matches!(problem, PatchProblem::NoMatch { .. });
+            errors.push(PatchError { index, problem });
+            if was_tried {
+                break;
+            }
+        }
+    }
+    if errors.is_empty() { Ok(objects) } else { Err(errors) }
+}
+
+/// A patch that was read.
+enum Changes {
+    /// Strategic merge patches, each with what it changes.
+    Merge(Vec<(Which, Value)>),
+    /// JSON patch operations.
+    Operations(Which, Vec<Operation>),
+}
+
+impl Changes {
+    fn read(Patch { target, patch }: &Patch, room: &mut Room) -> Result<Self, PatchProblem> {
+        let mut documents = yaml::read_all(patch, MAX_PATCH_BYTES)?;
+        for document in &documents {
+            room.take(document)?;
+        }
+        let matching = target.as_ref().map(Which::matching).transpose()?;
+        if documents.len() > 1 && (matching.is_some() || documents.iter().any(Value::is_array)) {
+            return Err(PatchProblem::Several { documents: documents.len() });
+        }
+        if let [Value::Array(operations)] = documents.as_mut_slice() {
+            let which = matching.ok_or(PatchProblem::NoTarget)?;
+            return Ok(Self::Operations(which, Operation::read(std::mem::take(operations))?));
+        }
+        if let Some(other) = documents.iter().find(|document| !document.is_object()) {
+            return Err(PatchProblem::NotAPatch { found: kind_of(other) });
+        }
+        if documents.is_empty() {
+            return Err(PatchProblem::Empty);
+        }
+        let named = |document| Ok((Which::Named(Named::read(&document)?), document));
+        let merges = match (matching, documents.pop()) {
+            (Some(which), Some(document)) => vec![(which, document)],
+            (_, last) => {
+                documents.into_iter().chain(last).map(named).collect::<Result<_, PatchProblem>>()?
+            }
+        };
+        Ok(Self::Merge(merges))
+    }
+
+    fn apply(self, objects: &mut Vec<Placed>, room: &mut Room) -> Result<(), PatchProblem> {
+        match self {
+            Self::Merge(merges) => merges.iter().try_for_each(|(which, patch)| {
+                change(objects, which, |object| {
+                    room.take(patch)?;
+                    strategic::apply(object, patch)
+                })
+            }),
+            Self::Operations(which, operations) => change(objects, &which, |object| {
+                json::apply(object, &operations, room).map(|()| true)
+            }),
+        }
+    }
+}
+
+/// Has `step` change each object that is meant; one for which it says `false` goes. Of a `List` the
+/// items are meant, as for kustomize.
+fn change(
+    objects: &mut Vec<Placed>,
+    which: &Which,
+    mut step: impl FnMut(&mut Value) -> Result<bool, PatchProblem>,
+) -> Result<(), PatchProblem> {
+    let mut matched = false;
+    let mut failed = None;
+    let mut keep = |place: &str, object: &mut Value| {
+        if failed.is_some() || !which.matches(object) {
+            return true;
+        }
+        matched = true;
+        let name = describe(object);
+        step(object).unwrap_or_else(|problem| {
+            failed = Some(PatchProblem::Object {
+                object: name,
+                place: place.to_owned(),
+                problem: Box::new(problem),
+            });
+            true
+        })
+    };
+    objects.retain_mut(|Placed { place, manifest }| {
+        if !is_list(manifest) {
+            return keep(place, manifest);
+        }
+        let Some(Value::Array(items)) = manifest.get_mut("items") else { return true };
+        let had_some = !items.is_empty();
+        items.retain_mut(|item| keep(place, item));
+        !(had_some && items.is_empty())
+    });
+    match failed {
+        Some(problem) => Err(problem),
+        None if matched => Ok(()),
+        None => Err(PatchProblem::NoMatch { wanted: which.to_string() }),
+    }
+}
+
+/// How many bytes may still be added.
+struct Room(usize);
+
+impl Room {
+    fn take(&mut self, value: &Value) -> Result<(), PatchProblem> {
+        // Of what is far too large no more is counted than needed.
+        fn charge(left: usize, value: &Value) -> Option<usize> {
+            let left = left.checked_sub(8)?;
+            match value {
+                Value::String(text) => left.checked_sub(text.len()),
+                Value::Array(items) => items.iter().try_fold(left, charge),
+                Value::Object(fields) => fields.iter().try_fold(left, |left, (key, value)| {
+                    charge(left.checked_sub(key.len())?, value)
+                }),
+                _ => Some(left),
+            }
+        }
+        self.0 = charge(self.0, value).ok_or(PatchProblem::TooLarge)?;
+        Ok(())
+    }
+}
+
+/// A scalar as text, as merge keys and labels are compared.
+fn scalar(value: &Value) -> Option<Cow<'_, str>> {
+    match value {
+        Value::String(text) => Some(Cow::Borrowed(text)),
+        Value::Bool(_) | Value::Number(_) => Some(Cow::Owned(value.to_string())),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(_) => "number",
+        Value::String(_) => "text",
+        Value::Array(_) => "list",
+        Value::Object(_) => "mapping",
+    }
+}
+
+#[cfg(test)]
+mod tests;

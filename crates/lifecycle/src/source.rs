@@ -286,7 +286,7 @@ fn parts(manifest: &Value, namespace: &str, hook: bool) -> Result<Vec<PlannedObj
         .collect()
 }
 
-fn is_list(manifest: &Value) -> bool {
+pub(crate) fn is_list(manifest: &Value) -> bool {
     let kind = manifest.pointer("/kind").and_then(Value::as_str);
     kind.is_some_and(|kind| kind.ends_with("List")) && manifest["items"].is_array()
 }
@@ -339,7 +339,8 @@ fn stands_in_urls(part: &str) -> bool {
     part != "." && part != ".." && !part.contains(breaks)
 }
 
-fn describe(manifest: &Value) -> String {
+/// As much of `Kind/name` as is known.
+pub(crate) fn describe(manifest: &Value) -> String {
     let text = |pointer: &str, unknown: &str| {
         let text = manifest.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
         if text.is_empty() { unknown.to_owned() } else { text.to_owned() }

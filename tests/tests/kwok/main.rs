@@ -8,4 +8,5 @@ mod helm;
 mod hooks;
 mod lifecycle;
 mod replicas;
+mod sources;
 mod status;

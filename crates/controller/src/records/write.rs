@@ -23,18 +23,18 @@ impl Records<'_> {
     /// the caller to look into.
     pub(crate) async fn create(self, plan: &Plan, desired: &Desired) -> Result<(), Error> {
         let record = match plan.target {
-            None => body::pending(plan, desired, self.release, self.namespace),
+            None => body::pending(plan, desired, &self.of.name, &self.of.namespace),
             Some(target) => {
                 let found = self.get(target).await?;
-                let found = found.ok_or_else(|| no_target(self.release, target))?;
+                let found = found.ok_or_else(|| no_target(&self.of.name, target))?;
                 body::copied(plan, &found.release)
             }
         };
         let plans = Plans::from([(key(plan.event), frozen(plan))]);
         let body = secret::to_secret(&record, Written::Created(now()), &plans)
             .map_err(|error| unreadable(&error))?;
-        self.object.confirm().await?;
-        self.tenant.create(&self.reference(record.version), &body).await?;
+        self.of.confirm().await?;
+        self.of.tenant.create(&self.reference(record.version), &body).await?;
         Ok(())
     }
 
@@ -87,7 +87,7 @@ impl Records<'_> {
     /// longer the operation's, or no longer the newest.
     pub(crate) async fn close(self, journal: &Journal) -> Result<Result<(), Failure>, Error> {
         let operation = &journal.operation;
-        let release = self.release;
+        let release = &self.of.name;
         let stored = self.get(operation.revision).await?;
         let ours = stored.filter(|stored| is_made_by(stored, &operation.id));
         let Some(mut stored) = ours else {
@@ -174,10 +174,10 @@ impl Records<'_> {
         secrets.retain(|(version, ..)| *version <= revision);
         secrets.sort_unstable();
         // A process that was held up would remove those of a release that was made anew.
-        self.object.confirm().await?;
+        self.of.confirm().await?;
         for (_, name, uid) in secrets {
             let object = ObjectRef { name, ..self.reference(revision) };
-            self.tenant.delete(&object, &uid).await?;
+            self.of.tenant.delete(&object, &uid).await?;
         }
         Ok(())
     }
@@ -185,11 +185,11 @@ impl Records<'_> {
     /// Only while the journal is the one that this follows from: by the version alone, a process
     /// that was held up before it read the record would close one that was opened again since.
     async fn replace(self, stored: &Stored) -> Result<(), Error> {
-        self.object.confirm().await?;
+        self.of.confirm().await?;
         let mut body = secret::to_secret(&stored.release, Written::Modified(now()), &stored.plans)
             .map_err(|error| unreadable(&error))?;
         body["metadata"]["resourceVersion"] = stored.resource_version.clone();
-        self.tenant.replace(&self.reference(stored.release.version), &body).await?;
+        self.of.tenant.replace(&self.reference(stored.release.version), &body).await?;
         Ok(())
     }
 }

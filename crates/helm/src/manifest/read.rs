@@ -1,18 +1,11 @@
 //! Helm's manifest text to objects.
 
-use std::fmt;
-
-use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Number, Value};
-use serde_saphyr::budget::BudgetBreach;
-use serde_saphyr::options::DuplicateKeyPolicy;
+use lifecycle::yaml;
+use serde_json::Value;
 
 use super::split;
 
-/// How deep a document may be nested, in lists and mappings; deeper ones are errors, though Helm
-/// takes them. The reader recurses, with up to 4 KiB of stack per level when optimized and about
-/// 25 KiB when not, so this is what a thread of 2 MiB bears in tests.
-pub const MAX_DEPTH: usize = 64;
+pub use lifecycle::yaml::MAX_DEPTH;
 
 /// Why a manifest is not a stream of objects. Quotes no value, since manifests hold Secrets.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -58,9 +51,9 @@ pub fn parse(text: &str) -> Result<Vec<Value>, ManifestError> {
 /// As [`parse`], each object with the line of the text, from 1, that its document begins on.
 pub fn parse_with_lines(text: &str) -> Result<Vec<(usize, Value)>, ManifestError> {
     let mut objects = Vec::new();
-    for (index, (line, yaml)) in split(text).into_iter().enumerate() {
+    for (index, (line, content)) in split(text).into_iter().enumerate() {
         let document = index + 1;
-        let found = match read(yaml) {
+        let found = match yaml::read(content) {
             Ok(Value::Object(object)) => {
                 objects.push((line, Value::Object(object)));
                 continue;
@@ -70,137 +63,13 @@ pub fn parse_with_lines(text: &str) -> Result<Vec<(usize, Value)>, ManifestError
             Ok(Value::String(_)) => "text",
             Ok(Value::Bool(_)) => "boolean",
             Ok(Value::Number(_)) => "number",
-            Err(error) => {
-                let at = error.location();
-                return Err(ManifestError::Yaml {
-                    document,
-                    line: line as u64 + at.map_or(1, |at| at.line()) - 1,
-                    column: at.map_or(1, |at| at.column()),
-                    problem: problem(error.without_snippet()),
-                });
+            Err(yaml::YamlError { line: within, column, problem }) => {
+                // The reader counts from the document.
+                let line = line as u64 + within.saturating_sub(1);
+                return Err(ManifestError::Yaml { document, line, column, problem });
             }
         };
         return Err(ManifestError::NotAnObject { document, line, found });
     }
     Ok(objects)
-}
-
-fn read(yaml: &str) -> Result<Value, serde_saphyr::Error> {
-    let options = serde_saphyr::options! {
-        legacy_octal_numbers: true,
-        duplicate_keys: DuplicateKeyPolicy::LastWins,
-        budget: serde_saphyr::budget! { max_depth: MAX_DEPTH },
-    };
-    serde_saphyr::from_str_with_options::<Node>(yaml, options).map(|node| node.0)
-}
-
-/// The reader's message without place (it counts from the document) and without values.
-fn problem(error: &serde_saphyr::Error) -> String {
-    use serde_saphyr::Error as E;
-    match error {
-        E::ExternalMessage { msg, .. } | E::Message { msg, .. } => msg.clone(),
-        E::Budget { breach: BudgetBreach::Depth { .. }, .. } => {
-            format!("nested deeper than {MAX_DEPTH} levels")
-        }
-        E::Budget { .. } => "too large: too many nodes, aliases (*name) or merges (<<)".to_owned(),
-        E::AliasError { error, .. } => problem(error),
-        E::UnknownAnchor { .. } => "an alias (*name) to an anchor that does not exist".to_owned(),
-        E::AliasReplayLimitExceeded { .. }
-        | E::AliasExpansionLimitExceeded { .. }
-        | E::AliasReplayStackDepthExceeded { .. } => {
-            "too large: too many nodes, aliases (*name) or merges (<<)".to_owned()
-        }
-        E::NonFiniteFloat { .. } => "infinity and not-a-number have no place in JSON".to_owned(),
-        E::InvalidBinaryBase64 { .. } => "a !!binary value is not base64".to_owned(),
-        E::BinaryNotUtf8 { .. } => "a !!binary value is not UTF-8".to_owned(),
-        E::MergeValueNotMapOrSeqOfMaps { .. } => {
-            "a merge (<<) of something else than mappings".into()
-        }
-        E::SerdeInvalidType { expected, .. } => format!("found something else than {expected}"),
-        _ => "not readable as YAML".to_owned(),
-    }
-}
-
-/// A value as Go makes it of YAML.
-struct Node(Value);
-
-impl<'de> Deserialize<'de> for Node {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(NodeVisitor).map(Node)
-    }
-}
-
-struct NodeVisitor;
-
-impl<'de> Visitor<'de> for NodeVisitor {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(number(value))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_string<E>(self, value: String) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
-        let mut items = Vec::new();
-        while let Some(Node(item)) = seq.next_element()? {
-            items.push(item);
-        }
-        Ok(items.into())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
-        let mut fields = Map::new();
-        while let Some(Node(key)) = map.next_key()? {
-            // `convertToJSONableObject` in sigs.k8s.io/yaml.
-            let key = match key {
-                Value::String(key) => key,
-                Value::Bool(_) | Value::Number(_) => key.to_string(),
-                Value::Null => {
-                    return Err(A::Error::custom("a key is null; quote it if it is text"));
-                }
-                Value::Array(_) | Value::Object(_) => {
-                    return Err(A::Error::custom("a key is a list or a mapping, not text"));
-                }
-            };
-            fields.insert(key, map.next_value::<Node>()?.0);
-        }
-        Ok(fields.into())
-    }
-}
-
-/// Go writes whole floats as integers into JSON, so `replicas: 2.0` works.
-fn number(value: f64) -> Value {
-    const LIMIT: f64 = 9_223_372_036_854_775_808.0; // 2^63
-    if value.fract() == 0.0 && value.abs() < LIMIT {
-        #[expect(clippy::cast_possible_truncation, reason = "whole and within i64")]
-        return Value::from(value as i64);
-    }
-    Number::from_f64(value).map_or(Value::Null, Value::Number)
 }

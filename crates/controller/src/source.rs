@@ -1,0 +1,160 @@
+//! Reads what a release is to consist of from where its spec says, as the tenant.
+
+use std::collections::BTreeSet;
+
+use api::{ObjectsFrom, ObjectsFromKind};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use helm::manifest;
+use lifecycle::{plan::ObjectRef, source::Placed};
+use serde_json::{Map, Value};
+
+use crate::{error::Error, reconcile::key, references::Reference, release::Release};
+
+/// As much text as the objects of a release may be. What of it fits into a record is for the record
+/// to say.
+const MOST_BYTES: usize = 8 * 1024 * 1024;
+/// What `kubectl apply` can just about repeat in its annotation, which is at most 256 KiB.
+const LARGE_BYTES: usize = 128 * 1024;
+
+/// The objects as they were written. What only a change mends is `Error::Blocked`.
+pub(crate) async fn read(release: &Release<'_>) -> Result<Vec<Placed>, Error> {
+    let source = &release.object.spec.source;
+    if let Some(objects) = &source.objects {
+        release.ctx.references.forget(&key(&release.object));
+        return Ok(Placed::inline(objects));
+    }
+    release.ctx.references.follow(release, references(release));
+    let mut objects = Vec::new();
+    let mut problems = Vec::new();
+    let mut total = 0;
+    for (index, from) in source.objects_from.iter().enumerate() {
+        let place = format!("spec.source.objectsFrom[{index}] ({from})");
+        let texts = match texts(release, from, &place).await {
+            Ok(texts) => texts,
+            Err(Error::Blocked(failure)) if failure.reason == NOT_FOUND => {
+                problems.push(failure.message);
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        for (key, text) in texts {
+            total += text.len();
+            if total > MOST_BYTES {
+                let message = format!(
+                    "{place}: the source holds more than the {} MiB of YAML that a release may be; \
+                     split it into several ReleaseLifecycles",
+                    MOST_BYTES >> 20
+                );
+                return Err(Error::blocked("SourceTooLarge", message));
+            }
+            let origin = format!("{}/{} key {key}", from.kind.as_str(), from.name);
+            match manifest::parse_with_lines(&text) {
+                Ok(parsed) => objects.extend(parsed.into_iter().map(|(line, manifest)| Placed {
+                    place: format!("{origin} line {line}"),
+                    manifest,
+                })),
+                Err(error) => {
+                    let message = format!("spec.source.objectsFrom[{index}]: {origin}: {error}");
+                    return Err(Error::blocked("InvalidSource", message));
+                }
+            }
+        }
+    }
+    if problems.is_empty() && objects.is_empty() {
+        // Much rather a mistake than the wish to remove all that there is.
+        let message = "spec.source.objectsFrom: there is no object in what it names; put the \
+                       objects there, or delete this ReleaseLifecycle to remove the release";
+        return Err(Error::blocked("InvalidSource", message));
+    }
+    if problems.is_empty() {
+        Ok(objects)
+    } else {
+        Err(Error::blocked(NOT_FOUND, problems.join("; ")))
+    }
+}
+
+const NOT_FOUND: &str = "SourceNotFound";
+
+/// What the source refers to.
+fn references(release: &Release<'_>) -> BTreeSet<Reference> {
+    let named = |from: &ObjectsFrom| Reference {
+        identity: release.tenant.identity.clone(),
+        kind: from.kind,
+        namespace: release.namespace.clone(),
+        name: from.name.clone(),
+    };
+    release.object.spec.source.objects_from.iter().map(named).collect()
+}
+
+/// The texts that `from` names, each with its key.
+async fn texts(
+    release: &Release<'_>,
+    from: &ObjectsFrom,
+    place: &str,
+) -> Result<Vec<(String, String)>, Error> {
+    let object = ObjectRef {
+        api_version: "v1".to_owned(),
+        kind: from.kind.as_str().to_owned(),
+        namespace: Some(release.namespace.clone()),
+        name: from.name.clone(),
+    };
+    let Some(mut live) = release.tenant.get(&object).await? else {
+        let message = format!(
+            "{place}: {object} does not exist in namespace {}; create it, or correct the name",
+            release.namespace
+        );
+        return Err(Error::blocked(NOT_FOUND, message));
+    };
+    let mut data = match live["data"].take() {
+        Value::Object(data) => data,
+        _ => Map::new(),
+    };
+    let chosen = match &from.key {
+        None => data.into_iter().collect(),
+        Some(key) => match data.remove(key) {
+            Some(value) => vec![(key.clone(), value)],
+            None => return Err(Error::blocked(NOT_FOUND, no_key(&object, key, &data, place))),
+        },
+    };
+    let decode = |(key, value): (String, Value)| {
+        let text = decode(from.kind, &value).ok_or_else(|| {
+            let message =
+                format!("{place}: key {key} of {object} is not text in UTF-8; YAML has to be");
+            Error::blocked("InvalidSource", message)
+        })?;
+        Ok((key, text))
+    };
+    chosen.into_iter().map(decode).collect()
+}
+
+fn no_key(object: &ObjectRef, key: &str, data: &Map<String, Value>, place: &str) -> String {
+    let mut keys: Vec<_> = data.keys().map(String::as_str).collect();
+    keys.truncate(10);
+    let there = match &*keys {
+        [] => "it has none".to_owned(),
+        keys => format!("there: {}", keys.join(", ")),
+    };
+    format!("{place}: {object} has no key {key} in its data ({there}); add it, or correct the key")
+}
+
+fn decode(kind: ObjectsFromKind, value: &Value) -> Option<String> {
+    let text = value.as_str()?;
+    match kind {
+        ObjectsFromKind::ConfigMap => Some(text.to_owned()),
+        ObjectsFromKind::Secret => String::from_utf8(STANDARD.decode(text).ok()?).ok(),
+    }
+}
+
+/// What to do about a source that `kubectl apply` will soon not be able to repeat in its annotation.
+pub(crate) fn remark(release: &Release<'_>) -> Option<String> {
+    let objects = release.object.spec.source.objects.as_ref()?;
+    let size: usize = objects.iter().map(|object| object.to_string().len()).sum();
+    (size > LARGE_BYTES).then(|| {
+        format!(
+            "spec.source.objects is {} KiB, and `kubectl apply` fails above 256 KiB: use `kubectl \
+             apply --server-side`, or move the objects into ConfigMaps and Secrets that \
+             spec.source.objectsFrom names",
+            size >> 10
+        )
+    })
+}

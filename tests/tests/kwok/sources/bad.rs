@@ -1,0 +1,175 @@
+use anyhow::Result;
+use e2e::{
+    Namespace, kwok,
+    manifests::{Manifest, config_map, job},
+    message, reason,
+};
+use serde_json::{Value, json};
+
+use super::{from, put, put_text, text};
+
+#[tokio::test]
+async fn what_is_wrong_with_a_source_is_said_with_its_place() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "bad-source").await?;
+    let controller = namespace.controller()?;
+    let hook = job("hook").hook("pre-install");
+    let good = text(&[hook.clone(), config_map("a", "1")]);
+    let secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData:\n  password: \
+                  'hunter2\n";
+    let twins = text(&[config_map("a", "1"), config_map("a", "1")]);
+    let unknown = text(&[job("hook").hook("pre-instal")]);
+    let all = |key: &str| json!([{"kind": "Secret", "name": "all", "key": key}]);
+    for (key, content) in [
+        ("good", &*good),
+        ("broken", &format!("{good}---\n{secret}")),
+        ("twins", &twins),
+        ("unknown", &unknown),
+        ("empty", "# nothing yet\n"),
+        ("list", "- a\n- b\n"),
+    ] {
+        put_text(&namespace, "Secret", key, vec![(key.to_owned(), content.to_owned())]).await?;
+    }
+    let one = |name: &str| json!([{"kind": "Secret", "name": name}]);
+    let cases: [(Value, &str, &[&str]); 7] = [
+        (
+            all("a"),
+            "SourceNotFound",
+            &["spec.source.objectsFrom[0] (Secret/all key a): Secret/all does not exist"],
+        ),
+        (
+            json!([{"kind": "Secret", "name": "good", "key": "bad"}]),
+            "SourceNotFound",
+            &["(Secret/good key bad): Secret/good has no key bad in its data (there: good)"],
+        ),
+        (
+            one("broken"),
+            "InvalidSource",
+            &["objectsFrom[0]: Secret/broken key broken: document 3 (line 33, "],
+        ),
+        (
+            one("twins"),
+            "InvalidSource",
+            &[
+                "Secret/twins key twins line 9 (ConfigMap/a): the same object stands at Secret/twins \
+               key twins line 2 already",
+            ],
+        ),
+        (
+            one("unknown"),
+            "InvalidSource",
+            &[
+                "Secret/unknown key unknown line 2 (Job/hook): annotation helm.sh/hook: unknown hook \
+               event \"pre-instal\"",
+            ],
+        ),
+        (one("empty"), "InvalidSource", &["there is no object in what it names"]),
+        (one("list"), "InvalidSource", &["Secret/list key list: document 1 (line 1 ", "is a list"]),
+    ];
+    for (index, (references, expected, parts)) in cases.into_iter().enumerate() {
+        let name = format!("case-{index}");
+        namespace.release(&name, &[], from(references)).await?;
+        let release = namespace.wait_stalled(&name, &controller).await?;
+        assert_eq!(reason(&release), expected, "{}", message(&release));
+        for part in parts {
+            assert!(message(&release).contains(part), "{part:?} is not in {:?}", message(&release));
+        }
+        assert!(!message(&release).contains("hunter2"), "{}", message(&release));
+    }
+    assert_eq!(namespace.tenant_did("create")?, [""; 0], "no hook ran");
+    assert!(!controller.log()?.contains("hunter2"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_tenant_that_may_not_read_its_source_is_told_which_right_is_missing() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "source-rights").await?;
+    let controller = namespace.controller()?;
+    namespace.kubectl(&["create", "serviceaccount", "poor"])?;
+    let records = ["create", "role", "poor", "--resource=secrets", "--verb=get,list,create,update"];
+    namespace.kubectl(&records)?;
+    let account = format!("--serviceaccount={}:poor", namespace.name);
+    namespace.kubectl(&["create", "rolebinding", "poor", "--role=poor", &account])?;
+    put(&namespace, "ConfigMap", "all", &[("all", &[config_map("a", "1")])]).await?;
+    let mut spec = from(json!([{"kind": "ConfigMap", "name": "all"}]));
+    spec["serviceAccountName"] = "poor".into();
+    namespace.release("shop", &[], spec).await?;
+    let release = namespace.wait_stalled("shop", &controller).await?;
+    assert_eq!(reason(&release), "Forbidden");
+    let wanted = format!(
+        "\"system:serviceaccount:{}:poor\" cannot get resource \"configmaps\"",
+        namespace.name
+    );
+    assert!(message(&release).contains(&wanted), "{}", message(&release));
+    assert!(message(&release).contains("bind the ClusterRole releaselifecycle-deployer"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_release_too_large_for_its_record_is_refused_before_anything_runs() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "large").await?;
+    let controller = namespace.controller()?;
+    // What cannot be compressed: the record is.
+    let noise = |length: usize| {
+        let mut noise = String::new();
+        while noise.len() < length {
+            noise.push_str(&uuid::Uuid::new_v4().simple().to_string());
+        }
+        noise
+    };
+    for part in ["one", "two"] {
+        let objects = [config_map(&format!("part-{part}"), &noise(900_000))];
+        put(&namespace, "ConfigMap", part, &[("all", &objects)]).await?;
+    }
+    put(&namespace, "ConfigMap", "hook", &[("hook", &[job("hook").hook("pre-install")])]).await?;
+    let names = ["one", "two", "hook"];
+    let references = names.map(|name| json!({"kind": "ConfigMap", "name": name}));
+    namespace.release("shop", &[], from(json!(references))).await?;
+    let release = namespace.wait_stalled("shop", &controller).await?;
+    assert_eq!(reason(&release), "RecordTooLarge", "{}", message(&release));
+    assert_eq!(namespace.tenant_did("create")?, [""; 0], "no hook ran");
+    assert_eq!(namespace.object("ConfigMap", "part-one").await?, None);
+    Ok(())
+}
+
+#[tokio::test]
+async fn large_inline_objects_point_to_other_ways() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "inline").await?;
+    let controller = namespace.controller()?;
+    let text = "x".repeat(130 * 1024);
+    namespace.release("shop", &[config_map("a", &text)], json!({})).await?;
+    namespace.wait_ready("shop", &controller).await?;
+    let about = ["get", "events", "--field-selector", "reason=LargeSource", "-o", "yaml"];
+    let told = namespace.kubectl(&about)?;
+    assert!(told.contains("spec.source.objects is 130 KiB"), "{told}");
+    assert!(told.contains("spec.source.objectsFrom"), "{told}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_schema_refuses_what_it_can() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "source-schema").await?;
+    let reference = json!([{"kind": "ConfigMap", "name": "all"}]);
+    let one = "spec.source takes exactly one of objects and objectsFrom";
+    let cases = [
+        (json!({"source": {"objects": [], "objectsFrom": reference}}), one),
+        (json!({"source": {"objectsFrom": []}}), "should have at least 1 items"),
+        (json!({"source": {"objectsFrom": [{"kind": "Pod", "name": "a"}]}}), "Unsupported value"),
+        (
+            json!({"source": {"objectsFrom": [{"kind": "Secret", "name": "a", "namespace": "b"}]}}),
+            "objectsFrom[0].namespace: field not declared in schema",
+        ),
+        (json!({"interval": "10ms"}), "spec.interval must be between 1s and 8760h"),
+        (json!({"maxHistory": -1}), "spec.maxHistory"),
+        (json!({"dependsOn": [{"name": "shop"}]}), "spec.dependsOn names this object itself"),
+        (
+            json!({"dependsOn": [{"name": "db", "namespace": "b"}]}),
+            "dependsOn[0].namespace: field not declared in schema",
+        ),
+    ];
+    for (more, expect) in cases {
+        let answer = namespace.release("shop", &[], more.clone()).await;
+        let text = answer.map_or_else(|error| format!("{error:#}"), |()| "accepted".to_owned());
+        assert!(text.contains(expect), "{more}: {expect:?} is not in {text}");
+    }
+    Ok(())
+}
