@@ -350,6 +350,12 @@ fn a_watch_ends_when_the_controller_is_done_with_what_was_asked() {
     assert!(!settled(&unobserved(), 1));
     assert!(!settled(&migrating(""), 2));
     assert!(settled(&succeeded(), 2) && settled(&failed(), 2) && settled(&blocked(), 3));
+    // It goes on by itself once the other is ready.
+    let mut waiting = blocked();
+    let status = waiting.status.as_mut().unwrap();
+    let more = condition("Reconciling", "True", "DependencyNotReady", "db is not ready");
+    status.conditions.push(serde_json::from_value(more).unwrap());
+    assert!(!settled(&waiting, 3));
     // An upgrade that ended before the controller looked at the newer spec is not the one.
     assert!(!settled(&succeeded(), 3));
 }

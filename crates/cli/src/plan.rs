@@ -15,6 +15,7 @@ mod sources;
 use api::ReleaseLifecycle;
 use lifecycle::{
     event::Event,
+    patches,
     source::{Desired, Placed},
 };
 
@@ -90,23 +91,19 @@ async fn from_cluster(args: &Plan, name: &str) -> anyhow::Result<Found<Material>
     for reference in &source.objects_from {
         holders.push(cluster.holder(reference.kind, &reference.name).await?);
     }
-    let missing = format!("does not exist in {}", cluster.scope());
+    let missing = format!("does not exist in {}; create it, or correct the name", cluster.scope());
     Ok(sources::resolve(&source.objects_from, &missing, |index, _| {
         holders.get(index).and_then(Option::as_ref)
     })
     .map(|(objects, sources)| Material { object, objects, sources, notes: Vec::new() }))
 }
 
-/// As the controller does it.
+/// As the controller does it: patches, then the objects.
 fn parse(material: &Material) -> Found<Desired> {
-    if !material.object.spec.patches.is_empty() {
-        return Err(vec![
-            "spec.patches: this version of kubectl-lifecycle cannot apply patches, so what would \
-             run is not known; see `kubectl lifecycle status` for what did run"
-                .to_owned(),
-        ]);
-    }
-    let namespace = material.object.metadata.namespace.as_deref().unwrap_or_default();
-    Desired::parse(&material.objects, namespace)
+    let object = &material.object;
+    let objects = patches::apply(&object.spec.patches, material.objects.clone())
+        .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+    let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
+    Desired::parse(&objects, namespace)
         .map_err(|errors| errors.iter().map(ToString::to_string).collect())
 }

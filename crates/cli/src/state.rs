@@ -114,6 +114,8 @@ impl<'a> State<'a> {
         self.observed() >= generation
             && self.running().is_none()
             && matches!(self.ready_status(), "True" | "False")
+            // What waits for others is not Ready, but goes on by itself.
+            && self.condition(conditions::RECONCILING).is_none()
     }
 
     /// What `Ready` says of a running operation beyond what the journal says: what it waits for,

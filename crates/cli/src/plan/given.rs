@@ -224,7 +224,7 @@ mod tests {
         assert_eq!(objects[0].place, "ConfigMap/m key k line 1");
         let elsewhere = choose(vec![release("a", &spec), map("other")], None, Some("prod"));
         let text = elsewhere.map(|_| ()).unwrap_err().join("\n");
-        assert!(text.contains("names ConfigMap/m, which is not in these files"), "{text}");
+        assert!(text.contains("(ConfigMap/m): ConfigMap/m is not in these files"), "{text}");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::Found;
 use crate::files;
 
 /// The objects that `references` name, in order, and where they stand. `find` knows the
-/// `ConfigMap` or the Secret of each; one that is not there `missing`.
+/// `ConfigMap` or the Secret of each; one that is not there `missing`. Errors are the controller's.
 pub(super) fn resolve<'a>(
     references: &[ObjectsFrom],
     missing: &str,
@@ -21,64 +21,74 @@ pub(super) fn resolve<'a>(
     let mut sources = Vec::new();
     let mut problems = Vec::new();
     for (index, reference) in references.iter().enumerate() {
-        let place = format!("spec.source.objectsFrom[{index}]");
+        let field = format!("spec.source.objectsFrom[{index}]");
+        let name = format!("{}/{}", reference.kind.as_str(), reference.name);
         let Some(holder) = find(index, reference) else {
-            problems.push(format!("{place} names {reference}, which {missing}"));
+            problems.push(format!("{field} ({reference}): {name} {missing}"));
             continue;
         };
-        match parts(reference, holder) {
-            Ok(parts) => {
-                for (name, text) in parts {
-                    match files::parse(&name, &text) {
+        match texts(reference, &name, holder) {
+            Ok(texts) => {
+                for (key, text) in texts {
+                    let origin = format!("{name} key {key}");
+                    match files::parse(&origin, &text) {
                         Ok(parsed) => objects.extend(parsed),
-                        Err(problem) => problems.push(problem),
+                        Err(problem) => problems.push(format!("{field}: {problem}")),
                     }
-                    sources.push(name);
+                    sources.push(origin);
                 }
             }
-            Err(problem) => problems.push(format!("{place}: {problem}")),
+            Err(problem) => problems.push(format!("{field} ({reference}): {problem}")),
         }
+    }
+    if problems.is_empty() && objects.is_empty() {
+        problems.push(
+            "spec.source.objectsFrom: there is no object in what it names; put the objects there"
+                .to_owned(),
+        );
     }
     if problems.is_empty() { Ok((objects, sources)) } else { Err(problems) }
 }
 
-/// `ConfigMap/shop key all.yaml`, and its text.
-fn parts(reference: &ObjectsFrom, holder: &Value) -> Result<Vec<(String, String)>, String> {
-    let name = format!("{}/{}", reference.kind.as_str(), reference.name);
+/// What `reference` names of `holder`, by key.
+fn texts(
+    reference: &ObjectsFrom,
+    name: &str,
+    holder: &Value,
+) -> Result<BTreeMap<String, String>, String> {
     let mut texts = match reference.kind {
-        ObjectsFromKind::ConfigMap => config_map(holder),
-        ObjectsFromKind::Secret => secret(holder),
+        ObjectsFromKind::ConfigMap => config_map(name, holder),
+        ObjectsFromKind::Secret => secret(name, holder),
+    }?;
+    let Some(key) = &reference.key else { return Ok(texts) };
+    if let Some(text) = texts.remove(key) {
+        return Ok(BTreeMap::from([(key.clone(), text)]));
     }
-    .map_err(|problem| format!("{name}: {problem}"))?;
-    if let Some(key) = &reference.key {
-        let Some(text) = texts.remove(key) else {
-            let keys: Vec<_> = texts.into_keys().collect();
-            let there = if keys.is_empty() { "no key".to_owned() } else { keys.join(", ") };
-            return Err(format!("{name} has no key {key:?}; there: {there}"));
-        };
-        texts = BTreeMap::from([(key.clone(), text)]);
-    }
-    if texts.is_empty() {
-        return Err(format!("{name} is empty"));
-    }
-    Ok(texts.into_iter().map(|(key, text)| (format!("{name} key {key}"), text)).collect())
+    let keys: Vec<_> = texts.into_keys().take(10).collect();
+    let there = match &*keys {
+        [] => "it has none".to_owned(),
+        keys => format!("there: {}", keys.join(", ")),
+    };
+    Err(format!("{name} has no key {key} in its data ({there}); add it, or correct the key"))
 }
 
-fn config_map(holder: &Value) -> Result<BTreeMap<String, String>, String> {
+fn config_map(name: &str, holder: &Value) -> Result<BTreeMap<String, String>, String> {
     let holder: ConfigMap = serde_json::from_value(holder.clone())
-        .map_err(|_| "this is no ConfigMap: data holds text by key".to_owned())?;
+        .map_err(|_| format!("{name} is no ConfigMap: data holds text by key"))?;
     Ok(holder.data.unwrap_or_default())
 }
 
-fn secret(holder: &Value) -> Result<BTreeMap<String, String>, String> {
+fn secret(name: &str, holder: &Value) -> Result<BTreeMap<String, String>, String> {
     // The reader's own words may quote values.
     let holder: Secret = serde_json::from_value(holder.clone()).map_err(|_| {
-        "this is no Secret: data holds base64 by key, stringData text by key".to_owned()
+        format!("{name} is no Secret: data holds base64 by key, stringData text by key")
     })?;
     let mut texts = BTreeMap::new();
     for (key, bytes) in holder.data.unwrap_or_default() {
         let text = String::from_utf8(bytes.0);
-        texts.insert(key.clone(), text.map_err(|_| format!("key {key} is not text in UTF-8"))?);
+        let text =
+            text.map_err(|_| format!("key {key} of {name} is not text in UTF-8; YAML has to be"))?;
+        texts.insert(key, text);
     }
     // As the API server does, which writes the one over the other.
     texts.extend(holder.string_data.unwrap_or_default());
@@ -132,10 +142,8 @@ mod tests {
         let problems = resolve(&references, "is not there", |index, _| holders[index]).unwrap_err();
         let text = problems.join("\n");
         assert_eq!(problems.len(), 4, "{text}");
-        assert!(
-            text.contains("spec.source.objectsFrom[0] names ConfigMap/gone, which is not there")
-        );
-        assert!(text.contains("Secret/keys has no key \"c\"; there: a, b"), "{text}");
+        assert!(text.contains("objectsFrom[0] (ConfigMap/gone): ConfigMap/gone is not there"));
+        assert!(text.contains("Secret/keys has no key c in its data (there: a, b)"), "{text}");
         assert!(text.contains("Secret/broken key a: document 1 (line"), "{text}");
         assert!(!text.contains("hunter2"), "{text}");
     }

@@ -2,6 +2,7 @@ use anyhow::{Context, Result};
 use e2e::{
     Namespace, kwok,
     manifests::{Manifest, config_map, job},
+    message,
 };
 use serde_json::{Value, json};
 
@@ -10,6 +11,7 @@ use super::Cli;
 #[tokio::test]
 async fn secrets_stand_apart_and_their_values_are_never_shown() -> Result<()> {
     let namespace = Namespace::new(kwok(), "cli-secrets").await?;
+    let controller = namespace.controller()?;
     let cli = Cli::new(&namespace)?;
     let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "password"},
         "stringData": {"password": "correct horse"}});
@@ -19,6 +21,9 @@ async fn secrets_stand_apart_and_their_values_are_never_shown() -> Result<()> {
     let map = namespace.object("ConfigMap", "shop-source").await?.context("a ConfigMap")?;
     assert!(!map.to_string().contains("correct horse"));
     assert!(namespace.object("Secret", "shop-source").await?.is_some());
+    namespace.wait_ready("shop", &controller).await?;
+    let password = namespace.object("Secret", "password").await?.context("the release's Secret")?;
+    assert_eq!(password["data"]["password"], "Y29ycmVjdCBob3JzZQ==");
     // From the cluster, and offline from what was applied.
     let online = cli.json(&["plan", "shop"])?;
     let text = cli.good(&["create", "shop", "-f", &folder, "--service-account", "deployer"])?;
@@ -33,7 +38,10 @@ async fn secrets_stand_apart_and_their_values_are_never_shown() -> Result<()> {
 
     namespace.kubectl(&["delete", "secret", "shop-source"])?;
     let said = cli.bad(1, &["plan", "shop"])?;
-    assert!(said.contains("spec.source.objectsFrom[1] names Secret/shop-source key"), "{said}");
+    assert!(
+        said.contains("spec.source.objectsFrom[1] (Secret/shop-source key objects.yaml)"),
+        "{said}"
+    );
     assert!(said.contains("does not exist in namespace"), "{said}");
     Ok(())
 }
@@ -87,7 +95,7 @@ async fn a_release_that_is_not_there_is_told_beside_those_that_are() -> Result<(
     Ok(())
 }
 
-/// `plan` says what runs in the order in which it does run.
+/// `plan` says what runs in the order in which it does run, with patches.
 #[tokio::test]
 async fn a_plan_is_what_happens() -> Result<()> {
     let namespace = Namespace::new(kwok(), "cli-plan").await?;
@@ -98,16 +106,46 @@ async fn a_plan_is_what_happens() -> Result<()> {
         config_map("main", "1"),
         job("a2").hook("pre-install").weight("1"),
     ];
+    let first = "metadata: {annotations: {helm.sh/hook-weight: \"-7\"}}";
+    let patches = json!([{"target": {"kind": "Job", "name": "b"}, "patch": first}]);
+    let mut object = json!({
+        "apiVersion": "releaselifecycle.dev/v1alpha1",
+        "kind": "ReleaseLifecycle",
+        "metadata": {"name": "shop", "namespace": namespace.name},
+        "spec": {"serviceAccountName": "deployer", "source": {"objects": objects}, "patches": patches},
+    });
     let cli = Cli::new(&namespace)?;
-    let folder = cli.manifests("shop", &objects)?;
-    let plan = cli.json(&["plan", "-f", &folder, "--event", "install"])?;
+    let file = cli.write("shop.json", &object.to_string())?.to_string_lossy().into_owned();
+    let plan = cli.json(&["plan", "-f", &file, "--event", "install"])?;
     let steps = plan["events"][0]["steps"].as_array().cloned().unwrap_or_default();
     let hooks = steps.iter().filter(|step| step["step"] == "hook");
     let planned: Vec<_> = hooks.map(|step| format!("jobs/{}", text(&step["name"]))).collect();
+    assert_eq!(planned, ["jobs/b", "jobs/c", "jobs/a2", "jobs/a"]);
     let controller = namespace.controller()?;
-    cli.create("shop", &folder, &[])?;
-    namespace.wait_ready("shop", &controller).await?;
+    namespace.kubectl(&["apply", "-f", &file])?;
+    let release = namespace.wait_ready("shop", &controller).await?;
     assert_eq!(namespace.tenant_did("create")?, planned);
+
+    // What the controller refuses is refused here, in the same words.
+    for (patch, problem) in [
+        (json!({"target": {"name": "no-such"}, "patch": first}), "matches no object"),
+        (json!({"patch": "a: ["}), "patch is not readable"),
+    ] {
+        object["spec"]["patches"] = json!([patch]);
+        let file = cli.write("wrong.json", &object.to_string())?.to_string_lossy().into_owned();
+        let said = cli.bad(1, &["plan", "-f", &file])?;
+        assert!(said.contains("spec.patches[0]: ") && said.contains(problem), "{said}");
+        namespace.kubectl(&["apply", "-f", &file])?;
+        let refused = namespace
+            .wait("shop", &controller, "refused", |now| {
+                now.metadata.generation > release.metadata.generation
+                    && message(now).contains("spec.patches[0]: ")
+                    && message(now).contains(problem)
+            })
+            .await?;
+        let problem = said.trim_start_matches("error: ").trim();
+        assert!(message(&refused).contains(problem), "{problem:?}: {:?}", message(&refused));
+    }
     Ok(())
 }
 
