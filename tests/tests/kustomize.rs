@@ -1,5 +1,5 @@
-//! `spec.patches` beside the real kustomize, the one in kubectl: the same objects and patches, and the
-//! results compared object by object. No cluster.
+//! `spec.patches` beside the real kustomize, the one in kubectl: the same objects and patches, and
+//! the results compared object by object. No cluster.
 
 use std::{fs, path::Path, process::Command};
 
@@ -43,7 +43,13 @@ spec:
         ports: [{containerPort: 80, name: http}, {containerPort: 90, name: admin}]
         volumeMounts: [{name: data, mountPath: /data}, {name: conf, mountPath: /conf}]
         resources: {limits: {memory: 1Gi}}
-      - {name: side, image: "side:1"}
+      - name: side
+        image: side:1
+        env: [{name: A, value: "1"}, {name: B, value: "2"}]
+        ports: [{containerPort: 80, name: http}, {containerPort: 90, name: admin}]
+        volumeMounts: [{name: data, mountPath: /data}, {name: conf, mountPath: /conf}]
+        volumeDevices: [{name: a, devicePath: /dev/a}, {name: b, devicePath: /dev/b}]
+      ephemeralContainers: [{name: debug, image: "debug:1"}, {name: trace, image: "trace:1"}]
 ---
 apiVersion: batch/v1
 kind: Job
@@ -61,7 +67,7 @@ metadata: {name: nightly}
 spec:
   schedule: "@daily"
   jobTemplate:
-    spec: {template: {spec: {containers: [{name: n, image: "n:1"}, {name: o, image: "o:1"}]}}}
+    spec: {template: {spec: {containers: [{name: p, image: "p:1"}, {name: o, image: "o:1"}]}}}
 ---
 apiVersion: v1
 kind: Service
@@ -83,7 +89,7 @@ data: {a: "1", b: "2"}
 apiVersion: shop.io/v1
 kind: Shop
 metadata: {name: shop, finalizers: [x.io/a]}
-spec: {containers: [{name: a}, {name: b}], size: {x: 1, y: 2}}
+spec: {containers: [{name: a}, {name: b}], size: {x: 1, w: 2}}
 ---
 apiVersion: v1
 kind: List
@@ -97,14 +103,17 @@ fn own(patch: &str) -> Patch {
     Patch { target: None, patch: patch.to_owned() }
 }
 
-/// A patch with a target as it stands in a spec. A merge patch gets the names that kustomize wants to
-/// see though it ignores them.
+/// A patch with a target as it stands in a spec. A merge patch gets the names that kustomize wants
+/// to see though it ignores them.
 fn on(target: Value, patch: &str) -> Patch {
     let target: Target = serde_json::from_value(target).expect("a target");
-    let names = "{apiVersion: any/v1, kind: Any, metadata: {name: any}, ";
-    let patch = match patch.strip_prefix('{') {
-        Some(fields) => names.to_owned() + fields,
-        None => patch.to_owned(),
+    let names = "{apiVersion: any/v1, kind: Any, metadata: {name: any";
+    let patch = if let Some(metadata) = patch.strip_prefix("{metadata: {") {
+        format!("{names}, {metadata}")
+    } else if let Some(fields) = patch.strip_prefix('{') {
+        format!("{names}}}, {fields}")
+    } else {
+        patch.to_owned()
     };
     Patch { target: Some(target), patch }
 }
@@ -117,10 +126,21 @@ fn pods(spec: &str) -> Patch {
 /// What both do alike.
 fn alike() -> Vec<(String, Vec<Patch>)> {
     let deployment = || json!({"kind": "Deployment"});
-    let mut cases: Vec<(String, Vec<Patch>)> = [
+    let single = [targets(), merges(), list_merges(), operations()].into_iter().flatten();
+    let single = single.map(|(name, patch)| (name.to_owned(), vec![patch]));
+    let in_turn =
+        ["{spec: {replicas: 3}}", "- {op: test, path: /spec/replicas, value: 3}", "{x: z}"];
+    let in_turn = in_turn.map(|patch| on(deployment(), patch)).to_vec();
+    single.chain([("several patches in turn".to_owned(), in_turn)]).chain(lists()).collect()
+}
+
+/// What is patched.
+fn targets() -> Vec<(&'static str, Patch)> {
+    let deployment = || json!({"kind": "Deployment"});
+    vec![
         (
             "own name",
-            own("{apiVersion: v1, kind: ConfigMap, metadata: {name: conf}, data: {a: x, c: y}}"),
+            own("{apiVersion: v1, kind: ConfigMap, metadata: {name: conf}, data: {a: x, c: z}}"),
         ),
         (
             "own name and namespace",
@@ -138,17 +158,17 @@ fn alike() -> Vec<(String, Vec<Patch>)> {
         ),
         ("nothing changed", on(deployment(), "{}")),
         ("everything", on(json!({}), "{metadata: {labels: {all: 'yes'}}}")),
-        ("kinds", on(json!({"kind": "Job|CronJob"}), "{metadata: {labels: {x: y}}}")),
-        ("kind is whole", on(json!({"kind": "(Cron)?Job"}), "{metadata: {labels: {x: y}}}")),
-        ("group", on(json!({"group": "apps"}), "{metadata: {labels: {x: y}}}")),
-        ("empty group", on(json!({"group": ""}), "{metadata: {labels: {x: y}}}")),
-        ("core group", on(json!({"group": "^$"}), "{metadata: {labels: {x: y}}}")),
-        ("version", on(json!({"version": "v1", "name": "web"}), "{metadata: {labels: {x: y}}}")),
-        ("namespace", on(json!({"namespace": "pr.*"}), "{metadata: {labels: {x: y}}}")),
-        ("labels", on(json!({"labelSelector": "app=shop,tier!=web"}), "{x: y}")),
-        ("label sets", on(json!({"labelSelector": "app in (shop, db), !tier"}), "{x: y}")),
-        ("no labels", on(json!({"labelSelector": "app notin (shop)"}), "{x: y}")),
-        ("annotations", on(json!({"annotationSelector": "note"}), "{x: y}")),
+        ("kinds", on(json!({"kind": "Job|CronJob"}), "{metadata: {labels: {x: z}}}")),
+        ("kind is whole", on(json!({"kind": "(Cron)?Job"}), "{metadata: {labels: {x: z}}}")),
+        ("group", on(json!({"group": "apps"}), "{metadata: {labels: {x: z}}}")),
+        ("empty group", on(json!({"group": ""}), "{metadata: {labels: {x: z}}}")),
+        ("core group", on(json!({"group": "^$"}), "{metadata: {labels: {x: z}}}")),
+        ("version", on(json!({"version": "v1", "name": "web"}), "{metadata: {labels: {x: z}}}")),
+        ("namespace", on(json!({"namespace": "pr.*"}), "{metadata: {labels: {x: z}}}")),
+        ("labels", on(json!({"labelSelector": "app=shop,tier!=web"}), "{x: z}")),
+        ("label sets", on(json!({"labelSelector": "app in (shop, db), !tier"}), "{x: z}")),
+        ("no labels", on(json!({"labelSelector": "app notin (shop)"}), "{x: z}")),
+        ("annotations", on(json!({"annotationSelector": "note"}), "{x: z}")),
         (
             "a hook's annotations",
             on(
@@ -156,8 +176,22 @@ fn alike() -> Vec<(String, Vec<Patch>)> {
                 "{metadata: {annotations: {helm.sh/hook-weight: \"-5\"}}}",
             ),
         ),
+    ]
+}
+
+/// Merge patches.
+fn merges() -> Vec<(&'static str, Patch)> {
+    let deployment = || json!({"kind": "Deployment"});
+    vec![
         ("null deletes", on(deployment(), "{spec: {replicas: null, template: {spec: null}}}")),
-        ("null of nothing", on(deployment(), "{spec: {a: null, b: {c: null, d: [null, {e: null}]}}}")),
+        (
+            "null of nothing",
+            on(
+                deployment(),
+                "{spec: {a: null, b: {c: null, d: [null, \
+                {e: null}]}}}",
+            ),
+        ),
         ("a mapping replaced", pods("{nodeSelector: {$patch: replace, a: b}}")),
         ("a mapping deleted", pods("{nodeSelector: {$patch: delete}}")),
         ("strategy", on(deployment(), "{spec: {strategy: {type: Recreate}}}")),
@@ -165,98 +199,158 @@ fn alike() -> Vec<(String, Vec<Patch>)> {
         ("atomic list emptied", pods("{tolerations: []}")),
         ("atomic list removed", pods("{tolerations: null}")),
         ("finalizers", on(deployment(), "{metadata: {finalizers: [x.io/c, x.io/a]}}")),
+    ]
+}
+
+/// Merge patches in lists.
+fn list_merges() -> Vec<(&'static str, Patch)> {
+    let deployment = || json!({"kind": "Deployment"});
+    vec![
         ("args", pods("{containers: [{name: web, args: [a]}]}")),
-        ("nested lists", pods("{containers: [{name: web, env: [{name: B, value: z}, {name: C, value: c}]}]}")),
+        (
+            "nested lists",
+            pods(
+                "{containers: [{name: web, env: [{name: B, value: z}, \
+                {name: C, value: c}]}]}",
+            ),
+        ),
         (
             "a variable from elsewhere",
-            pods("{containers: [{name: web, env: [{name: A, value: null, valueFrom: {fieldRef: {}}}]}]}"),
+            pods(
+                "{containers: [{name: web, env: [{name: A, value: null, valueFrom: \
+                    {fieldRef: {}}}]}]}",
+            ),
         ),
-        ("a new container", pods("{containers: [{name: new, env: [{name: A, value: null}], x: null}]}")),
-        ("all containers deleted", pods("{containers: [{name: web, $patch: delete}, {name: side, $patch: delete}]}")),
-        ("container ports", pods("{containers: [{name: web, ports: [{containerPort: 80, hostPort: 1}]}]}")),
+        (
+            "a new container",
+            pods(
+                "{containers: [{name: new, env: [{name: A, value: \
+                null}], x: null}]}",
+            ),
+        ),
+        (
+            "all containers deleted",
+            pods(
+                "{containers: [{name: web, $patch: delete}, \
+                {name: side, $patch: delete}]}",
+            ),
+        ),
+        (
+            "container ports",
+            pods(
+                "{containers: [{name: web, ports: [{containerPort: 80, \
+                hostPort: 1}]}]}",
+            ),
+        ),
         (
             "service ports",
-            on(json!({"kind": "Service"}), "{spec: {ports: [{port: 80, protocol: TCP, name: http}]}}"),
+            on(
+                json!({"kind": "Service"}),
+                "{spec: {ports: [{port: 80, protocol: TCP, \
+                    name: http}]}}",
+            ),
         ),
         (
             "spread",
-            pods("{topologySpreadConstraints: [{topologyKey: zone, whenUnsatisfiable: DoNotSchedule, maxSkew: 2}]}"),
+            pods(
+                "{topologySpreadConstraints: [{topologyKey: zone, whenUnsatisfiable: \
+                    DoNotSchedule, maxSkew: 2}]}",
+            ),
         ),
         (
             "a Job's Pods in a CronJob",
             on(
                 json!({"kind": "CronJob"}),
-                "{spec: {jobTemplate: {spec: {template: {spec: {containers: [{name: o, image: x}]}}}}}}",
+                "{spec: {jobTemplate: {spec: {template: {spec: {containers: [{name: o, \
+                        image: x}]}}}}}}",
             ),
         ),
         (
             "a ServiceAccount's lists",
-            on(json!({"kind": "ServiceAccount"}), "{secrets: [{name: c}], imagePullSecrets: [{name: c}]}"),
+            on(
+                json!({"kind": "ServiceAccount"}),
+                "{secrets: [{name: c}], \
+                    imagePullSecrets: [{name: c}]}",
+            ),
         ),
         (
             "a custom resource",
             on(
                 json!({"kind": "Shop"}),
-                "{metadata: {finalizers: [b]}, spec: {size: {y: null, z: 3}, containers: [{name: b}]}}",
+                "{metadata: {finalizers: [b]}, spec: {size: {w: null, z: 3}, \
+                        containers: [{name: b}]}}",
             ),
         ),
-        ("numbers and words", on(json!({"kind": "ConfigMap"}), "{data: {a: 0o17, b: 1.5, c: 'on', d: 1e3}}")),
+        (
+            "numbers and words",
+            on(deployment(), "{spec: {replicas: 7, paused: true, x: 1.5, v: 'on', u: 0x10, t: ~}}"),
+        ),
+    ]
+}
+
+/// JSON patches.
+fn operations() -> Vec<(&'static str, Patch)> {
+    let deployment = || json!({"kind": "Deployment"});
+    vec![
         (
             "operations",
             on(
                 deployment(),
-                "- {op: test, path: /spec/replicas, value: 2}\n- {op: replace, path: /spec/replicas, value: 5}\n\
+                "- {op: test, path: /spec/replicas, value: 2}\n\
+                 - {op: replace, path: /spec/replicas, value: 5}\n\
                  - {op: add, path: /metadata/annotations/a.io~1b, value: c}\n\
                  - {op: add, path: /spec/template/spec/containers/0/args/-, value: last}\n\
                  - {op: add, path: /spec/template/spec/containers/0/args/0, value: first}\n\
                  - {op: remove, path: /spec/template/spec/tolerations/0}\n\
                  - {op: copy, from: /metadata/labels, path: /spec/selector}\n\
-                 - {op: move, from: /spec/template/spec/volumes/1, path: /spec/template/spec/volumes/0}\n",
+                 - {op: move, from: /spec/template/spec/volumes/1, path: /spec/volume}\n",
             ),
         ),
-        ("operations as JSON", on(deployment(), "[\n\t{\"op\": \"remove\", \"path\": \"/spec\"}\n]")),
-        ("operations on items", on(json!({"kind": "Secret"}), "[{op: remove, path: /stringData/a}]")),
+        ("operations as JSON", on(deployment(), "[\n\t{\"op\":\"remove\",\"path\":\"/spec\"}\n]")),
+        (
+            "operations on items",
+            on(
+                json!({"kind": "Secret"}),
+                "- {op: remove, path: \
+                /stringData/a}",
+            ),
+        ),
         ("no operations", on(deployment(), "[]")),
     ]
-    .into_iter()
-    .map(|(name, patch)| (name.to_owned(), vec![patch]))
-    .collect();
-    let in_turn =
-        ["{spec: {replicas: 3}}", "[{op: test, path: /spec/replicas, value: 3}]", "{x: y}"];
-    let in_turn = in_turn.map(|patch| on(deployment(), patch)).to_vec();
-    cases.push(("several patches in turn".to_owned(), in_turn));
-    cases.extend(lists());
-    cases
 }
 
-/// Every list of a Pod that has one key, with every way to change it.
+/// Every way to change a list, each on every list of a Pod that has one key.
 fn lists() -> impl Iterator<Item = (String, Vec<Patch>)> {
-    let lists = [
-        ("containers", "name: side", "name: new"),
+    const LISTS: [(&str, &str, &str); 10] = [
+        ("containers", "name: web", "name: new"),
         ("initContainers", "name: wait", "name: new"),
-        ("ephemeralContainers", "name: debug", "name: new"),
+        ("ephemeralContainers", "name: trace", "name: new"),
         ("hostAliases", "ip: 10.0.0.2", "ip: 10.0.0.3"),
         ("imagePullSecrets", "name: two", "name: new"),
         ("volumes", "name: conf", "name: new"),
-        ("containers: [{name: web, env", "name: B", "name: new"),
-        ("containers: [{name: web, ports", "containerPort: 90", "containerPort: 99"),
-        ("containers: [{name: web, volumeMounts", "mountPath: /conf", "mountPath: /new"),
-        ("containers: [{name: web, volumeDevices", "devicePath: /dev/a", "devicePath: /dev/b"),
+        ("containers: [{name: side, env", "name: B", "name: new"),
+        ("containers: [{name: side, ports", "containerPort: 90", "containerPort: 99"),
+        ("containers: [{name: side, volumeMounts", "mountPath: /conf", "mountPath: /new"),
+        ("containers: [{name: side, volumeDevices", "devicePath: /dev/b", "devicePath: /dev/c"),
     ];
-    lists.into_iter().flat_map(|(list, known, new)| {
-        let end = if list.contains('[') { "}]" } else { "" };
-        [
-            format!("[{{{new}, x: y}}, {{{known}, x: y}}]"),
-            format!("[{{{known}, $patch: delete}}]"),
-            format!("[{{{new}, $patch: merge, x: y}}]"),
-            format!("[{{{new}, x: y}}, {{$patch: replace}}]"),
-            "[{$patch: delete}]".to_owned(),
-            "null".to_owned(),
-            "[]".to_owned(),
-        ]
-        .map(|change| {
-            (format!("{list}: {change}"), vec![pods(&format!("{{{list}: {change}{end}}}"))])
-        })
+    let changes = [
+        "[{NEW, x: z}, {KNOWN, x: z}]",
+        "[{KNOWN, $patch: delete}]",
+        "[{NEW, $patch: delete}]",
+        "[{NEW, $patch: merge, x: z}]",
+        "[{NEW, x: z}, {$patch: replace}]",
+        "[{$patch: delete}]",
+        "null",
+        "[]",
+    ];
+    changes.into_iter().map(|change| {
+        // The lists within a container come first: the container may be gone after the others.
+        let patches = LISTS.into_iter().rev().map(|(list, known, new)| {
+            let change = change.replace("KNOWN", known).replace("NEW", new);
+            let end = if list.contains('[') { "}]" } else { "" };
+            pods(&format!("{{{list}: {change}{end}}}"))
+        });
+        (format!("every list: {change}"), patches.collect())
     })
 }
 
@@ -267,7 +361,7 @@ fn different() -> Vec<(&'static str, Patch, Option<&'static str>)> {
     vec![
         (
             "matches nothing: ignored",
-            on(json!({"kind": "Foo"}), "{x: y}"),
+            on(json!({"kind": "Foo"}), "{x: z}"),
             Some("no object of the source is of kind \"Foo\""),
         ),
         (
@@ -297,10 +391,7 @@ fn different() -> Vec<(&'static str, Patch, Option<&'static str>)> {
         ),
         (
             "$deleteFromPrimitiveList: stays in the object",
-            on(
-                deployment(),
-                "{metadata: {name: a, $deleteFromPrimitiveList/finalizers: [x.io/a]}}",
-            ),
+            on(deployment(), "{metadata: {$deleteFromPrimitiveList/finalizers: [x.io/a]}}"),
             Some("has $deleteFromPrimitiveList/finalizers"),
         ),
         (
@@ -318,23 +409,29 @@ fn different() -> Vec<(&'static str, Patch, Option<&'static str>)> {
         ),
         (
             "a new name: given",
-            on(deployment(), "[{op: replace, path: /metadata/name, value: x}]"),
+            on(deployment(), "- {op: replace, path: /metadata/name, value: x}"),
             Some("changes metadata.name"),
         ),
         (
             "replace of nothing: adds",
-            on(deployment(), "[{op: replace, path: /spec/paused, value: true}]"),
+            on(deployment(), "- {op: replace, path: /spec/paused, value: true}"),
             Some("(replace /spec/paused) found nothing there"),
         ),
         (
             "an item counted from the end: found",
-            on(deployment(), "[{op: remove, path: /spec/template/spec/volumes/-1}]"),
+            on(deployment(), "- {op: remove, path: /spec/template/spec/volumes/-1}"),
             Some("(remove /spec/template/spec/volumes/-1) found nothing there"),
         ),
         (
             "a target's namespace default: also what has none",
-            on(json!({"namespace": "default"}), "{x: y}"),
+            on(json!({"namespace": "default"}), "{x: z}"),
             Some("no object of the source is of namespace \"default\""),
+        ),
+        ("a bare yes: a text", on(deployment(), "{spec: {paused: yes}}"), None),
+        (
+            "a directive for a list that is not there: stays in the object",
+            on(json!({"kind": "Job"}), "{spec: {template: {spec: {volumes: [{$patch: delete}]}}}}"),
+            None,
         ),
         (
             "a port without protocol, where it has one: ignored",
@@ -357,15 +454,17 @@ fn different() -> Vec<(&'static str, Patch, Option<&'static str>)> {
 #[test]
 fn patches_do_what_they_do_in_kustomize() -> Result<()> {
     let kubectl = bin("kubectl")?;
+    let mut wrong = Vec::new();
     for (index, (name, patches)) in alike().iter().enumerate() {
         let there = kustomize(&kubectl, &format!("alike-{index}"), patches);
         let there = there.with_context(|| format!("{name}: kustomize fails"))?;
         let here = here(patches).with_context(|| format!("{name}: only kustomize does it"))?;
         ensure!(here.len() == there.len(), "{name}: {} objects, not {}", here.len(), there.len());
-        for (here, there) in here.iter().zip(&there) {
-            ensure!(here == there, "{name}:\nhere      {here}\nkustomize {there}");
+        for (here, there) in here.iter().zip(&there).filter(|(here, there)| here != there) {
+            wrong.push(format!("{name}:\nhere      {here}\nkustomize {there}"));
         }
     }
+    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
     Ok(())
 }
 
@@ -395,17 +494,17 @@ fn what_kustomize_refuses_is_refused() -> Result<()> {
     let cases = [
         own("{apiVersion: v1, kind: ConfigMap, metadata: {name: none}}"),
         own("{apiVersion: batch/v1, kind: Job, metadata: {name: migrate}}"),
-        own("[{op: remove, path: /spec}]"),
+        own("- {op: remove, path: /spec}"),
         own("text"),
         on(deployment(), "{x: 1}\n---\n{apiVersion: v1, kind: A, metadata: {name: a}}"),
         on(deployment(), "{spec: {$patch: none}}"),
         on(deployment(), "{spec: {template: []}}"),
         on(deployment(), "{spec: [a]}"),
-        on(deployment(), "[{op: add, path: /spec/a/b, value: 1}]"),
-        on(deployment(), "[{op: remove, path: /spec/a}]"),
-        on(deployment(), "[{op: test, path: /spec/replicas, value: 1}]"),
-        on(json!({"name": "a("}), "{x: y}"),
-        on(json!({"labelSelector": "a b"}), "{x: y}"),
+        on(deployment(), "- {op: add, path: /spec/a/b, value: 1}"),
+        on(deployment(), "- {op: remove, path: /spec/a}"),
+        on(deployment(), "- {op: test, path: /spec/replicas, value: 1}"),
+        on(json!({"name": "a("}), "{x: z}"),
+        on(json!({"labelSelector": "a b"}), "{x: z}"),
     ];
     for (index, patch) in cases.into_iter().enumerate() {
         let patches = [patch];
@@ -420,7 +519,7 @@ fn what_kustomize_refuses_is_refused() -> Result<()> {
 fn here(patches: &[Patch]) -> Result<Vec<Value>> {
     let objects = patches::apply(patches, Placed::inline(&helm::manifest::parse(OBJECTS)?));
     let objects = objects.map_err(|errors| {
-        anyhow!("{}", errors.iter().map(|it| format!("{it}\n")).collect::<String>())
+        anyhow!("{}", errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
     })?;
     let items = objects.into_iter().flat_map(|Placed { manifest, .. }| match &manifest["items"] {
         Value::Array(items) => items.clone(),

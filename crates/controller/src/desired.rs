@@ -1,17 +1,21 @@
 //! What a release is to consist of: the objects of its source, or those of one of its records.
 
 use helm::manifest;
-use lifecycle::{hooks::HookAnnotations, source::Desired};
+use lifecycle::{hooks::HookAnnotations, patches, source::Desired};
 
 use crate::{error::Error, records::Stored, release::Release};
 
 /// The objects of the source, patched and parsed (client required).
 pub(crate) async fn of_source(release: &Release<'_>) -> Result<Desired, Error> {
     let objects = release.source().await?.map_err(|failure| Error::Blocked(failure.clone()))?;
-    Desired::parse(objects, &release.namespace).map_err(|errors| {
-        let all: Vec<_> = errors.iter().map(ToString::to_string).collect();
-        Error::blocked("InvalidSource", all.join("; "))
-    })
+    let objects = patches::apply(&release.object.spec.patches, objects.to_vec())
+        .map_err(|errors| Error::blocked("InvalidPatch", joined(&errors)))?;
+    Desired::parse(&objects, &release.namespace)
+        .map_err(|errors| Error::blocked("InvalidSource", joined(&errors)))
+}
+
+fn joined(errors: &[impl ToString]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// The objects and the hooks of a record, read from its text as Helm does (no client required).
@@ -33,8 +37,6 @@ pub(crate) fn of_record(release: &Release<'_>, stored: &Stored) -> Result<Desire
             hooks.push((manifest, annotations));
         }
     }
-    Desired::recorded(&objects, hooks, &release.namespace, &place).map_err(|errors| {
-        let all: Vec<_> = errors.iter().map(ToString::to_string).collect();
-        Error::blocked("RecordUnreadable", all.join("; "))
-    })
+    Desired::recorded(&objects, hooks, &release.namespace, &place)
+        .map_err(|errors| Error::blocked("RecordUnreadable", joined(&errors)))
 }

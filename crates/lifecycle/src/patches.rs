@@ -1,8 +1,8 @@
 //! Patches in kustomize's shape, on the objects of a source and on its hooks.
 //!
-//! A list of operations is a JSON patch (RFC 6902), a mapping a strategic merge patch. They mean what
-//! they mean to kustomize, which a test holds against the real one; where kustomize silently does
-//! nothing, or not what was written, here it is an error that says so.
+//! A list of operations is a JSON patch (RFC 6902), a mapping a strategic merge patch. They mean
+//! what they mean to kustomize, which a test holds against the real one; where kustomize silently
+//! does nothing, or not what was written, here it is an error that says so.
 
 mod error;
 mod json;
@@ -29,8 +29,8 @@ use target::{Named, Which};
 /// What one patch may grow to by the aliases of its YAML.
 const MAX_PATCH_BYTES: usize = 1 << 20;
 
-/// What all patches may add to all objects. The spec bounds the patches and the objects, but not one
-/// times the other, nor what copies of copies make.
+/// What all patches may add to all objects. The spec bounds the patches and the objects, but not
+/// one times the other, nor what copies of copies make.
 const MAX_ADDED_BYTES: usize = 8 << 20;
 
 /// Changes objects of the source before anything is planned, in kustomize's shape.
@@ -45,8 +45,8 @@ pub struct Patch {
     pub patch: String,
 }
 
-/// The objects that match in everything that is set; what is empty counts as not set. Group, version,
-/// kind, name and namespace are regular expressions for the whole of it.
+/// The objects that match in everything that is set; what is empty counts as not set. Group,
+/// version, kind, name and namespace are regular expressions for the whole of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Target {

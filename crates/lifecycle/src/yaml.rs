@@ -1,5 +1,6 @@
 //! YAML text to values, by the rules of Helm's and kubectl's reader, `sigs.k8s.io/yaml`: YAML 1.1,
-//! so that `yes` is true and `0777` is 511; the last of equal keys counts, `1.0` is 1, keys are text.
+//! so that `yes` is true and `0777` is 511; the last of equal keys counts, `1.0` is 1, keys are
+//! text.
 
 use std::fmt;
 

@@ -126,8 +126,8 @@ fn reason(op: &str, kind: &PatchErrorKind) -> &'static str {
         (PatchErrorKind::InvalidFromPointer, _) => "found nothing at its from",
         (PatchErrorKind::CannotMoveInsideItself, _) => "would move something into itself",
         (PatchErrorKind::InvalidPointer, "add" | "copy" | "move") => {
-            "found nothing to put it into: all but the last part of the path must be there; items of \
-             lists are counted from 0, and '-' is after the last"
+            "found nothing to put it into: all but the last part of the path must be there; items \
+             of lists are counted from 0, and '-' is after the last"
         }
         (PatchErrorKind::InvalidPointer, "replace") => {
             "found nothing there; add also replaces, items of lists are counted from 0"

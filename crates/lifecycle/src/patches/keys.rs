@@ -1,8 +1,8 @@
 //! By what the items of a list are known when a strategic merge patch is merged into it.
 //!
 //! From the API types of Kubernetes 1.36, where the fields have `patchStrategy:"merge"`: the key is
-//! `patchMergeKey`, or where there are several, `listMapKey`. Lists that are not here are replaced as
-//! a whole, as are all lists of kinds that are not Kubernetes' own.
+//! `patchMergeKey`, or where there are several, `listMapKey`. Lists that are not here are replaced
+//! as a whole, as are all lists of kinds that are not Kubernetes' own.
 
 /// The fields of a type that lead to lists which are merged.
 pub(super) type Fields = &'static [(&'static str, Shape)];
@@ -101,9 +101,7 @@ pub(super) fn of(group: &str, kind: &str) -> Fields {
             const PORTS: &[Key] = &[("port", ""), ("protocol", "TCP")];
             &[METADATA, ("spec", Mapping(&[("ports", Keyed(PORTS, &[]))]))]
         }
-        ("", "ServiceAccount") => {
-            &[METADATA, ("imagePullSecrets", Keyed(NAME, &[])), ("secrets", Keyed(NAME, &[]))]
-        }
+        ("", "ServiceAccount") => &[METADATA, ("secrets", Keyed(NAME, &[]))],
         ("", "Node") => &[METADATA, ("spec", Mapping(&[("podCIDRs", Set)]))],
         (
             "admissionregistration.k8s.io",

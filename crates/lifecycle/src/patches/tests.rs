@@ -44,9 +44,20 @@ fn a_hook_is_patched_like_anything_else() {
     let patched = one(
         job(),
         patch(
-            "apiVersion: batch/v1\nkind: Job\nmetadata:\n  name: migrate\n  annotations:\n    \
-             helm.sh/hook-weight: \"-5\"\nspec:\n  backoffLimit: null\n  template:\n    spec:\n      \
-             containers:\n      - {name: b, image: y:2}\n      - {name: c, image: z:1}\n",
+            r#"
+apiVersion: batch/v1
+kind: Job
+metadata:
+  name: migrate
+  annotations: {helm.sh/hook-weight: "-5"}
+spec:
+  backoffLimit: null
+  template:
+    spec:
+      containers:
+      - {name: b, image: y:2}
+      - {name: c, image: z:1}
+"#,
         ),
     );
     assert_eq!(
@@ -139,8 +150,11 @@ fn of_a_list_the_items_are_patched() {
     other["metadata"]["name"] = "other".into();
     let list = json!({"apiVersion": "v1", "kind": "List", "items": [job(), other]});
     let delete = "{apiVersion: batch/v1, kind: Job, metadata: {name: other}, $patch: delete}";
-    let objects =
-        apply_to(&[list.clone()], &[on("Job", "spec: {backoffLimit: 0}"), patch(delete)]).unwrap();
+    let objects = apply_to(
+        std::slice::from_ref(&list),
+        &[on("Job", "spec: {backoffLimit: 0}"), patch(delete)],
+    )
+    .unwrap();
     assert_eq!(objects[0]["items"].as_array().unwrap().len(), 1);
     assert_eq!(objects[0]["items"][0]["spec"]["backoffLimit"], 0);
     assert_eq!(apply_to(&[list], &[on("Job", "$patch: delete")]), Ok(vec![]));
@@ -314,8 +328,8 @@ fn any_json() -> impl Strategy<Value = Value> {
         "a|b|delete|replace|merge|/spec|/metadata/name|add|copy|test".prop_map(Value::from),
     ];
     leaf.prop_recursive(5, 40, 4, |inner| {
-        let key = "spec|template|containers|env|ports|name|containerPort|metadata|finalizers|\\$patch|\
-                   kind|op|path|from|value|a";
+        let key = "spec|template|containers|env|ports|name|containerPort|metadata|finalizers|\
+                   \\$patch|kind|op|path|from|value|a";
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
             prop::collection::vec((key, inner), 0..4)
@@ -347,7 +361,11 @@ proptest! {
     }
 
     #[test]
-    fn an_operations_patch_never_renames(object in any_json(), path in "(/metadata|/name|/kind|/a){0,3}", value in any_json()) {
+    fn operations_never_rename(
+        object in any_json(),
+        path in "(/metadata|/name|/kind|/a){0,3}",
+        value in any_json(),
+    ) {
         let mut object = json!({"kind": "A", "metadata": {"name": "a"}, "a": object});
         object["apiVersion"] = "v1".into();
         let change = json!([{"op": "add", "path": path, "value": value}]).to_string();

@@ -4,6 +4,7 @@ mod bad;
 mod changes;
 mod dependencies;
 mod history;
+mod patches;
 
 use anyhow::Result;
 use e2e::Namespace;
