@@ -128,7 +128,7 @@ async fn a_plan_is_what_happens() -> Result<()> {
 
     // What the controller refuses is refused here, in the same words.
     for (patch, problem) in [
-        (json!({"target": {"name": "no-such"}, "patch": first}), "matches no object"),
+        (json!({"target": {"name": "no-such"}, "patch": first}), "no object of the source is"),
         (json!({"patch": "a: ["}), "patch is not readable"),
     ] {
         object["spec"]["patches"] = json!([patch]);
