@@ -6,7 +6,10 @@ mod rollback;
 use api::{ReleaseLifecycle, names};
 use jiff::Timestamp;
 use kube::ResourceExt as _;
-use lifecycle::journal::{Operation, Requests};
+use lifecycle::{
+    event::Event,
+    journal::{Operation, Requests},
+};
 use serde_json::{Value, json};
 
 pub(crate) use rollback::rollback;
@@ -49,6 +52,9 @@ pub(crate) async fn cancel(args: &Cancel) -> anyhow::Result<Outcome> {
         return release
             .refuse(&format!("there is nothing to cancel: nothing is running ({words})"));
     };
+    if running.event == Event::Delete {
+        return release.refuse("a deletion cannot be called off; `skip` does without its hooks");
+    }
     let said = format!("asked to cancel the {} of revision {}", running.event, running.revision);
     let asked = release.request(names::CANCEL_AT, |it| &it.cancel, &said).await?;
     let goal = |object: &ReleaseLifecycle, _| Goal::cancelled(object, &running);
@@ -157,7 +163,7 @@ impl<'a> Release<'a> {
         let object = cluster.change(&object.name_any(), &change, how.dry_run).await?;
         let dry = if how.dry_run { " (dry run: nothing was changed)" } else { "" };
         screen::write(&format!("{} {said}{dry}\n", State::new(&object).title()))?;
-        if object.suspended() && change["spec"].is_null() {
+        if object.suspended() && change["spec"]["suspend"].is_null() {
             let hint = "spec.suspend is true: nothing is started before `kubectl lifecycle resume";
             screen::complain(&format!("{hint} {}`\n", object.name_any()))?;
         }

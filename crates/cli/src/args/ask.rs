@@ -54,10 +54,11 @@ pub(crate) struct Retry {
 const CANCEL: &str = "\
 Exit codes:
   0  it was asked for; with --wait: the operation was cancelled
-  1  nothing is running; with --wait: the operation ended in another way first
+  1  nothing is running that can be cancelled; with --wait: it ended in another way first
   2  wrong usage, no such release, no answer from the cluster, --timeout ran out
 
-A running hook is stopped for good. What it has done is not undone, and what was applied stays.";
+A running hook is stopped for good. What it has done is not undone, and what was applied stays.
+A deletion cannot be cancelled.";
 
 /// Stop the running operation, and its hook with it
 #[derive(Args)]

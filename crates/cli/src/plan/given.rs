@@ -35,8 +35,17 @@ pub(super) fn choose(
         }
     };
     let mut object = read(release)?;
-    if object.metadata.namespace.is_none() {
-        object.metadata.namespace = namespace.map(str::to_owned);
+    match (&object.metadata.namespace, namespace) {
+        (Some(written), Some(asked)) if written != asked => {
+            let name = object.name_any();
+            return Err(vec![format!(
+                "{} (ReleaseLifecycle/{name}): metadata.namespace is {written:?}, and --namespace \
+                 {asked:?}; leave one of them out",
+                release.place
+            )]);
+        }
+        (None, asked) => object.metadata.namespace = asked.map(str::to_owned),
+        _ => {}
     }
     if let Some(objects) = &object.spec.source.objects {
         let objects = Placed::inline(objects);
@@ -240,6 +249,13 @@ mod tests {
         assert!(text.contains("spec.serviceAccount: there is no such field"), "{text}");
         assert!(text.contains("spec.deletion.object: there is no such field"), "{text}");
         assert_eq!(text.lines().count(), 2, "{text}");
+        let mut elsewhere = release("a", &json!({"source": {"objects": []}}));
+        elsewhere.manifest["metadata"]["namespace"] = json!("prod");
+        let text = choose(vec![elsewhere], None, Some("test")).map(|_| ()).unwrap_err().join("");
+        assert!(
+            text.contains("metadata.namespace is \"prod\", and --namespace \"test\""),
+            "{text}"
+        );
         let neither = problems(vec![release("a", &json!({"source": {}}))], None);
         assert!(neither.contains("exactly one of objects and objectsFrom"), "{neither}");
     }

@@ -106,6 +106,8 @@ async fn a_deletion_is_helped_past_its_hooks() -> Result<()> {
     namespace
         .wait("shop", &controller, "standing", |release| reason(release) == "HookFailed")
         .await?;
+    let said = cli.bad(1, &["cancel", "shop"])?;
+    assert!(said.contains("a deletion cannot be called off"), "{said}");
     let said = cli.good(&["skip", "shop", "--wait", "--timeout", "90s"])?;
     assert!(said.contains("without the hooks that remain"), "{said}");
     namespace.wait_released("shop", &controller).await?;
