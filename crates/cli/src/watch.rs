@@ -99,7 +99,7 @@ impl Goal {
         }
     }
 
-    fn judge(&self, object: &ReleaseLifecycle) -> Outcome {
+    pub(crate) fn judge(&self, object: &ReleaseLifecycle) -> Outcome {
         let state = State::new(object);
         let good = match &self.wants {
             // Where it is being deleted, it is never Ready again.
