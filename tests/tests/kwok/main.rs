@@ -1,6 +1,7 @@
 //! Behaviour against the real control plane, with simulated nodes.
 
 mod bad_input;
+mod cli;
 mod events;
 mod examples;
 mod generated_names;
