@@ -11,7 +11,10 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use testkit::{cluster, cluster::Cluster, programs};
 
-use crate::markdown::{self, Block};
+use crate::{
+    markdown::{self, Block},
+    root,
+};
 
 /// Why a block may be left out (`sh,ignore=…`). Each is run elsewhere, or cannot be on a cluster that
 /// tests share.
@@ -33,11 +36,6 @@ pub struct Page {
     /// Its text.
     pub text: String,
     blocks: Vec<Block>,
-}
-
-/// The repository.
-pub fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
 /// The pages of `docs/`.
@@ -85,36 +83,8 @@ impl Page {
     /// Where it refuses one.
     pub fn check_yaml(&self, cluster: &Cluster, namespace: &str) -> Result<()> {
         for block in self.blocks.iter().filter(|block| block.language == "yaml") {
-            self.check_block(cluster, namespace, block)
+            check_block(cluster, namespace, block)
                 .with_context(|| format!("{} line {}", self.name, block.line))?;
-        }
-        Ok(())
-    }
-
-    fn check_block(&self, cluster: &Cluster, namespace: &str, block: &Block) -> Result<()> {
-        let documents = helm::manifest::parse(&block.text).context("YAML that cannot be read")?;
-        ensure!(!documents.is_empty(), "it is empty");
-        for mut object in documents {
-            let api = object["apiVersion"].as_str().unwrap_or_default().to_owned();
-            if FOREIGN.iter().any(|group| api.starts_with(group)) {
-                ensure!(
-                    block.attribute("file").is_some() || is_shipped(&block.text)?,
-                    "deploy/ has no such text"
-                );
-                continue;
-            }
-            if api.is_empty() {
-                if is_shipped(&block.text)? {
-                    continue;
-                }
-                object = completed(object)?;
-            }
-            // A page's namespaces are not there.
-            let namespaced = object["metadata"]["namespace"].is_string() || api.is_empty();
-            if namespaced || object["kind"] == "ReleaseLifecycle" {
-                object["metadata"]["namespace"] = json!(namespace);
-            }
-            dry_run(cluster, namespace, &object)?;
         }
         Ok(())
     }
@@ -189,6 +159,34 @@ impl Page {
         }
         Ok(lines.join("\n"))
     }
+}
+
+fn check_block(cluster: &Cluster, namespace: &str, block: &Block) -> Result<()> {
+    let documents = helm::manifest::parse(&block.text).context("YAML that cannot be read")?;
+    ensure!(!documents.is_empty(), "it is empty");
+    for mut object in documents {
+        let api = object["apiVersion"].as_str().unwrap_or_default().to_owned();
+        if FOREIGN.iter().any(|group| api.starts_with(group)) {
+            ensure!(
+                block.attribute("file").is_some() || is_shipped(&block.text)?,
+                "deploy/ has no such text"
+            );
+            continue;
+        }
+        if api.is_empty() {
+            if is_shipped(&block.text)? {
+                continue;
+            }
+            object = completed(object)?;
+        }
+        // A page's namespaces are not there.
+        let namespaced = object["metadata"]["namespace"].is_string() || api.is_empty();
+        if namespaced || object["kind"] == "ReleaseLifecycle" {
+            object["metadata"]["namespace"] = json!(namespace);
+        }
+        dry_run(cluster, namespace, &object)?;
+    }
+    Ok(())
 }
 
 /// The target that a line asks `make` for.

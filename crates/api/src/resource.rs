@@ -299,6 +299,16 @@ pub enum Objects {
     Keep,
 }
 
+impl Test {
+    /// Whether the test hook of this name runs: those that are named, if any is, less those excluded.
+    pub fn selects(&self, name: &str) -> bool {
+        let excluded = |filter: &&TestFilter| filter.exclude.unwrap_or(false);
+        let mut included = self.filters.iter().filter(|filter| !excluded(filter)).peekable();
+        let wanted = included.peek().is_none() || included.any(|filter| filter.name == name);
+        wanted && !self.filters.iter().filter(excluded).any(|filter| filter.name == name)
+    }
+}
+
 impl ReleaseLifecycle {
     /// The name of the release.
     pub fn release_name(&self) -> Cow<'_, str> {
@@ -349,9 +359,9 @@ impl ReleaseLifecycle {
         self.spec.test.as_ref().and_then(|test| test.enable).unwrap_or(false)
     }
 
-    /// Which tests run.
-    pub fn test_filters(&self) -> &[TestFilter] {
-        self.spec.test.as_ref().map_or(&[], |test| &test.filters)
+    /// Whether the test hook of this name runs.
+    pub fn selects_test(&self, name: &str) -> bool {
+        self.spec.test.as_ref().is_none_or(|test| test.selects(name))
     }
 
     /// What failed tests do.
@@ -406,4 +416,25 @@ fn embedded_objects(_: &mut SchemaGenerator) -> Schema {
             "x-kubernetes-preserve-unknown-fields": true,
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tests_are_selected_by_name() {
+        let filter = |name: &str, exclude: bool| TestFilter {
+            name: name.to_owned(),
+            exclude: Some(exclude),
+        };
+        let selected = |filters: &[TestFilter]| {
+            let test = Test { filters: filters.to_vec(), ..Test::default() };
+            ["a", "b", "c"].into_iter().filter(|name| test.selects(name)).collect::<String>()
+        };
+        assert_eq!(selected(&[]), "abc");
+        assert_eq!(selected(&[filter("a", false), filter("c", false)]), "ac");
+        assert_eq!(selected(&[filter("a", true)]), "bc");
+        assert_eq!(selected(&[filter("a", false), filter("a", true)]), "");
+    }
 }

@@ -1,9 +1,28 @@
+//! The command line: one file for each command.
+
+mod ask;
+mod completion;
+mod create;
+mod history;
+mod plan;
+mod status;
+
 use std::{path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-/// Shows what the ReleaseLifecycle operator does to your releases
+pub(crate) use ask::{Cancel, How, Resume, Retry, Rollback, Skip, Suspend, Test, Wait};
+pub(crate) use completion::{Complete, Completion, Shell};
+pub(crate) use create::Create;
+pub(crate) use history::History;
+pub(crate) use plan::Plan;
+pub(crate) use status::{Output, Status};
+
+/// Shows what the ReleaseLifecycle operator does to your releases, and asks it for more
+///
+/// Each command says at the end of its help what its exit codes mean: 0 is good, 1 means that the
+/// operation failed or that the input is wrong, 2 is a usage error or no answer from the cluster.
 #[derive(Parser)]
 #[command(name = "kubectl-lifecycle", bin_name = "kubectl lifecycle", version)]
 pub(crate) struct Cli {
@@ -13,47 +32,20 @@ pub(crate) struct Cli {
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Show how far a release's operation got
+    Create(Create),
+    Plan(Plan),
     Status(Status),
-}
-
-const EXIT_CODES: &str = "\
-Exit codes:
-  0  the status was shown; with --watch: the release is Ready
-  1  with --watch: the operation failed, or nothing goes on until somebody changes something
-  2  wrong usage, no such release, no answer from the cluster, --timeout ran out
-
---watch ends when the controller is done with the release as it was when the watch began: with the
-operation that runs, or, where the spec is newer than what the controller has looked at, with the
-operation that follows. If there is nothing left to do it ends at once. On a terminal the timeline
-is redrawn in place; elsewhere each change is a line of its own. Times are UTC.
-
-Examples:
-  kubectl apply -f shop.yaml && kubectl lifecycle status shop --watch
-  kubectl lifecycle status -A";
-
-/// Show how far a release's operation got: each hook with its outcome, what is being waited for,
-/// and the last lines of a hook that failed
-#[derive(Args)]
-#[command(after_help = EXIT_CODES)]
-pub(crate) struct Status {
-    /// The ReleaseLifecycle; without it: the only one of the namespace, or a table of all
-    pub(crate) name: Option<String>,
-
-    /// Follow the release until its operation has ended
-    #[arg(short, long)]
-    pub(crate) watch: bool,
-
-    /// Give up watching after this time, such as 90s or 10m; default: never
-    #[arg(long, requires = "watch", value_parser = duration)]
-    pub(crate) timeout: Option<Duration>,
-
-    /// What is written; with --watch, json writes an object a line, one for each change
-    #[arg(short, long, value_enum, default_value = "text")]
-    pub(crate) output: Output,
-
-    #[command(flatten)]
-    pub(crate) place: Place,
+    History(History),
+    Retry(Retry),
+    Cancel(Cancel),
+    Test(Test),
+    Rollback(Rollback),
+    Suspend(Suspend),
+    Resume(Resume),
+    Skip(Skip),
+    Completion(Completion),
+    #[command(name = "__complete")]
+    Complete(Complete),
 }
 
 /// Which cluster and namespace, by the names that kubectl gives these flags.
@@ -62,10 +54,6 @@ pub(crate) struct Place {
     /// The namespace; default: that of the kube context
     #[arg(short, long)]
     pub(crate) namespace: Option<String>,
-
-    /// All namespaces
-    #[arg(short = 'A', long, conflicts_with_all = ["namespace", "name"])]
-    pub(crate) all_namespaces: bool,
 
     /// Path of a kubeconfig; default: $KUBECONFIG or ~/.kube/config
     #[arg(long)]
@@ -76,15 +64,30 @@ pub(crate) struct Place {
     pub(crate) context: Option<String>,
 }
 
+/// Where manifests are read from, by the names that kubectl gives these flags.
+#[derive(Args)]
+pub(crate) struct Files {
+    /// A file, a folder (its *.yaml, *.yml and *.json), or - for standard input; may be repeated
+    #[arg(short, long = "filename", value_name = "FILE|FOLDER|-")]
+    pub(crate) files: Vec<PathBuf>,
+
+    /// Look into the folders below, too
+    #[arg(short = 'R', long, requires = "files")]
+    pub(crate) recursive: bool,
+}
+
+/// What is written of a list.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Output {
-    Text,
+pub(crate) enum Format {
+    Table,
+    Yaml,
     Json,
 }
 
 fn duration(text: &str) -> anyhow::Result<Duration> {
     let duration: kube::core::Duration =
         text.parse().context("give a number and a unit, such as 90s or 10m")?;
+    anyhow::ensure!(!duration.is_negative(), "a time that has passed already; leave out the sign");
     Ok(duration.into())
 }
 
@@ -99,5 +102,15 @@ mod tests {
         Cli::command().debug_assert();
         assert_eq!(duration("1m30s").unwrap(), Duration::from_secs(90));
         assert!(duration("soon").is_err());
+        assert!(duration("-1s").is_err());
+    }
+
+    #[test]
+    fn every_command_says_what_its_exit_codes_mean() {
+        for command in Cli::command().get_subcommands() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let speaks = ["Exit codes:\n", "\n  0  ", "\n  2  "].iter().all(|it| help.contains(it));
+            assert!(speaks || command.is_hide_set(), "{}: {help}", command.get_name());
+        }
     }
 }

@@ -1,20 +1,31 @@
 //! The way to the cluster, and what to do where it is closed.
 
-use std::time::Duration;
+use std::{fmt::Debug, time::Duration};
 
 use anyhow::{Context as _, Error, anyhow, bail};
-use api::ReleaseLifecycle;
+use api::{ObjectsFromKind, ReleaseLifecycle};
+use k8s_openapi::{
+    NamespaceResourceScope,
+    api::core::v1::{ConfigMap, Secret},
+};
 use kube::{
-    Api, Client, Config, ResourceExt as _,
-    api::ListParams,
+    Api, Client, Config, Resource, ResourceExt as _,
+    api::{ListParams, Patch, PatchParams},
     config::{KubeConfigOptions, Kubeconfig},
 };
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
 use tokio::time::timeout;
 
 use crate::args::Place;
 
 /// For one question. A watch is not bound by it.
 const DEADLINE: Duration = Duration::from_secs(30);
+/// Not `kubectl-…`: Flux takes the fields of such managers away.
+const FIELD_MANAGER: &str = "releaselifecycle-cli";
+/// What reading takes.
+const READ: &str = "the verbs get, list and watch of releaselifecycles in group \
+                    releaselifecycle.dev";
 
 pub(crate) struct Cluster {
     client: Client,
@@ -28,14 +39,14 @@ impl Cluster {
         let mut config = config(place).await?;
         config.connect_timeout = Some(Duration::from_secs(10));
         let url = config.cluster_url.to_string();
-        let namespace = match (&place.namespace, place.all_namespaces) {
-            (_, true) => None,
-            (Some(namespace), _) => Some(namespace.clone()),
-            (None, _) => Some(config.default_namespace.clone()),
-        };
+        let namespace = place.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
         let client = Client::try_from(config)
             .with_context(|| format!("making a client for the cluster at {url}"))?;
-        Ok(Self { client, url, namespace })
+        Ok(Self { client, url, namespace: Some(namespace) })
+    }
+
+    pub(crate) fn in_all_namespaces(self) -> Self {
+        Self { namespace: None, ..self }
     }
 
     pub(crate) fn has_all_namespaces(&self) -> bool {
@@ -58,24 +69,97 @@ impl Cluster {
 
     pub(crate) async fn get(&self, name: &str) -> anyhow::Result<ReleaseLifecycle> {
         let what = format!("reading ReleaseLifecycle {name} in {}", self.scope());
-        let Ok(answer) = timeout(DEADLINE, self.api().get_opt(name)).await else {
-            bail!("{}", self.silent(&what));
-        };
-        match answer {
-            Ok(Some(object)) => Ok(object),
+        match self.answer(&what, READ, self.api().get_opt(name)).await? {
+            Some(object) => Ok(object),
             // A missing CustomResourceDefinition is a 404 too.
-            Ok(None) => Err(self.missing(name, self.list().await?)),
-            Err(error) => Err(self.explain(error, &what)),
+            None => Err(self.missing(name, self.list().await?)),
         }
     }
 
     /// By namespace and name.
     pub(crate) async fn list(&self) -> anyhow::Result<Vec<ReleaseLifecycle>> {
         let what = format!("listing ReleaseLifecycles in {}", self.scope());
-        let Ok(answer) = timeout(DEADLINE, self.api().list(&ListParams::default())).await else {
-            bail!("{}", self.silent(&what));
+        let params = ListParams::default();
+        Ok(self.answer(&what, READ, self.api().list(&params)).await?.items)
+    }
+
+    /// Changes what `change` has of the object, and answers with how it is then.
+    pub(crate) async fn change(
+        &self,
+        name: &str,
+        change: &Value,
+        dry_run: bool,
+    ) -> anyhow::Result<ReleaseLifecycle> {
+        let what = format!("changing ReleaseLifecycle {name} in {}", self.scope());
+        let needs = "the verbs get and patch of releaselifecycles in group releaselifecycle.dev";
+        let params = PatchParams { dry_run, ..PatchParams::default() };
+        let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..params };
+        self.answer(&what, needs, self.api().patch(name, &params, &Patch::Merge(change))).await
+    }
+
+    /// A `ConfigMap` or a Secret, `None` where there is none of that name.
+    pub(crate) async fn holder(
+        &self,
+        kind: ObjectsFromKind,
+        name: &str,
+    ) -> anyhow::Result<Option<Value>> {
+        match kind {
+            ObjectsFromKind::ConfigMap => self.read::<ConfigMap>(kind, name).await,
+            ObjectsFromKind::Secret => self.read::<Secret>(kind, name).await,
+        }
+    }
+
+    async fn read<K>(&self, kind: ObjectsFromKind, name: &str) -> anyhow::Result<Option<Value>>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + Debug
+            + DeserializeOwned
+            + Serialize,
+    {
+        let what = format!("reading {} {name} in {}", kind.as_str(), self.scope());
+        let needs = format!("the verb get of {}", K::plural(&()));
+        let api = self.namespaced::<K>();
+        let found = self.answer(&what, &needs, api.get_opt(name)).await?;
+        // Not the error's own words, which may quote data.
+        found
+            .map(|it| serde_json::to_value(&it).map_err(|_| anyhow!("{what}: it is no JSON")))
+            .transpose()
+    }
+
+    /// The Secrets of these labels; `None` where the user may not list them.
+    pub(crate) async fn secrets(&self, labels: &str) -> anyhow::Result<Option<Vec<Secret>>> {
+        let what = format!("listing Secrets in {}", self.scope());
+        let api = self.namespaced::<Secret>();
+        let params = ListParams::default().labels(labels);
+        let listing = async {
+            match api.list(&params).await {
+                Err(kube::Error::Api(status)) if status.code == 403 => Ok(None),
+                listed => Ok(Some(listed?.items)),
+            }
         };
-        Ok(answer.map_err(|error| self.explain(error, &what))?.items)
+        self.answer(&what, "the verb list of secrets", listing).await
+    }
+
+    fn namespaced<K>(&self) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        let namespace = self.namespace.as_deref().unwrap_or_default();
+        Api::namespaced(self.client.clone(), namespace)
+    }
+
+    /// The answer to one question, in time. `what` was tried, which `needs` a right.
+    async fn answer<T>(
+        &self,
+        what: &str,
+        needs: &str,
+        question: impl Future<Output = kube::Result<T>>,
+    ) -> anyhow::Result<T> {
+        let Ok(answer) = timeout(DEADLINE, question).await else {
+            bail!("{what}: no answer from {} within {} s", self.url, DEADLINE.as_secs());
+        };
+        answer.map_err(|error| self.explain_with(error, what, needs))
     }
 
     fn missing(&self, name: &str, others: Vec<ReleaseLifecycle>) -> Error {
@@ -96,12 +180,13 @@ impl Cluster {
         )
     }
 
-    fn silent(&self, what: &str) -> String {
-        format!("{what}: no answer from {} within {} s", self.url, DEADLINE.as_secs())
-    }
-
     /// What was tried, what was answered, and what to do about it.
     pub(crate) fn explain(&self, error: kube::Error, what: &str) -> Error {
+        self.explain_with(error, what, READ)
+    }
+
+    fn explain_with(&self, error: kube::Error, what: &str, needs: &str) -> Error {
+        let forbidden = format!("ask for a role with {needs}");
         let remedy = match &error {
             kube::Error::Api(status) => match status.code {
                 404 => {
@@ -110,10 +195,8 @@ impl Cluster {
                      apply --server-side -f crds/`"
                 }
                 401 => "the cluster does not take these credentials: log in again",
-                403 => {
-                    "ask for a role with the verbs get, list and watch of releaselifecycles in \
-                     group releaselifecycle.dev"
-                }
+                403 => &forbidden,
+                400 | 409 | 422 => "correct that and try again",
                 _ => "look at the API server's log",
             },
             kube::Error::SerdeError(_) => {

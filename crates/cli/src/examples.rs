@@ -4,7 +4,13 @@ use api::ReleaseLifecycle;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::{state::State, table, timeline, transitions, words::Look};
+use crate::{
+    Outcome,
+    state::State,
+    table, timeline, transitions,
+    watch::{Goal, Request},
+    words::Look,
+};
 
 fn at(time: &str) -> Timestamp {
     format!("2026-11-22T{time}Z").parse().unwrap()
@@ -350,6 +356,83 @@ fn a_watch_ends_when_the_controller_is_done_with_what_was_asked() {
     assert!(!settled(&unobserved(), 1));
     assert!(!settled(&migrating(""), 2));
     assert!(settled(&succeeded(), 2) && settled(&failed(), 2) && settled(&blocked(), 3));
+    // It goes on by itself once the other is ready.
+    let mut waiting = blocked();
+    let status = waiting.status.as_mut().unwrap();
+    let more = condition("Reconciling", "True", "DependencyNotReady", "db is not ready");
+    status.conditions.push(serde_json::from_value(more).unwrap());
+    assert!(!settled(&waiting, 3));
     // An upgrade that ended before the controller looked at the newer spec is not the one.
     assert!(!settled(&succeeded(), 3));
+}
+
+/// A request that is answered once `lastHandledTestAt` says so.
+fn asked_for_tests() -> Request {
+    Request { value: "now".to_owned(), handled: |it| &it.test }
+}
+
+/// With this much of the status changed.
+fn with(mut object: ReleaseLifecycle, change: impl FnOnce(&mut Value)) -> ReleaseLifecycle {
+    let mut status = serde_json::to_value(&object.status).unwrap();
+    change(&mut status);
+    object.status = serde_json::from_value(status).unwrap();
+    object
+}
+
+#[test]
+fn a_request_is_waited_for_until_it_is_answered_or_refused() {
+    let goal = Goal::tests(&succeeded(), asked_for_tests());
+    assert!(!goal.is_reached(&succeeded()), "nobody has looked at it");
+    let answered = |verdict: &str| {
+        with(succeeded(), |status| {
+            status["lastHandledTestAt"] = json!("now");
+            let verdict = condition("TestSuccess", verdict, "", "");
+            status["conditions"].as_array_mut().unwrap().push(verdict);
+        })
+    };
+    for (verdict, outcome) in [("True", Outcome::Good), ("False", Outcome::Failed)] {
+        let object = answered(verdict);
+        assert!(goal.is_reached(&object));
+        assert_eq!(goal.judge(&object), outcome);
+    }
+    // What cannot be begun is never answered.
+    let stalled = with(succeeded(), |status| {
+        let why = |type_, status| condition(type_, status, "Forbidden", "no rights");
+        status["conditions"] = json!([why("Ready", "False"), why("Stalled", "True")]);
+    });
+    assert!(goal.is_reached(&stalled));
+    assert_eq!(goal.judge(&stalled), Outcome::Failed);
+    let same = Goal::answer(&stalled, asked_for_tests());
+    assert!(!same.is_reached(&stalled), "that was so before it was asked for");
+}
+
+#[test]
+fn a_cancelled_operation_is_told_from_one_that_ended_by_itself() {
+    let running = migrating("");
+    let goal =
+        Goal::cancelled(&running, running.status.as_ref().unwrap().operation.as_ref().unwrap());
+    assert!(!goal.is_reached(&running));
+    let cancelled = with(failed(), |status| {
+        status["operation"]["failure"]["reason"] = json!("Cancelled");
+    });
+    for (object, outcome) in
+        [(cancelled, Outcome::Good), (failed(), Outcome::Failed), (succeeded(), Outcome::Failed)]
+    {
+        assert!(goal.is_reached(&object));
+        assert_eq!(goal.judge(&object), outcome);
+    }
+    // The next one runs already.
+    let next = with(migrating(""), |status| status["operation"]["id"] = json!("op3"));
+    assert!(goal.is_reached(&next));
+}
+
+#[test]
+fn what_has_not_failed_is_not_retried() {
+    let can = |object: &ReleaseLifecycle| State::new(object).can_be_retried();
+    assert!(can(&failed()) && can(&blocked()) && can(&unobserved()));
+    assert!(!can(&succeeded()) && !can(&migrating("")));
+    let standing = with(migrating(""), |status| {
+        status["operation"]["hook"]["step"] = json!("Blocked");
+    });
+    assert!(can(&standing));
 }

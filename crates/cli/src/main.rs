@@ -1,16 +1,27 @@
-//! `kubectl lifecycle`: what the operator does to your releases.
+//! `kubectl lifecycle`: what the operator does to your releases, and what you want of it.
 //!
+//! - `args`: the command line
+//! - `status`, `plan`, `history`, `create`, `ask`: the commands, each with its own parts below it
 //! - `steps`, `timeline`, `table`, `transitions`: pure, an object in, text out
-//! - `cluster`, `screen`: the two ways out of the process
-//! - `watch`: brings them together
+//! - `cluster`, `files`, `screen`: the ways out of the process
+//! - `watch`: follows one release
 
 mod args;
+mod ask;
 mod cluster;
+mod completion;
+mod create;
 #[cfg(test)]
 mod examples;
+mod files;
+mod format;
+mod history;
 mod json;
+mod plan;
+mod records;
 mod screen;
 mod state;
+mod status;
 mod steps;
 mod table;
 mod timeline;
@@ -20,17 +31,12 @@ mod words;
 
 use std::{io, process::ExitCode};
 
-use anyhow::bail;
-use api::ReleaseLifecycle;
 use clap::Parser as _;
-use jiff::Timestamp;
 
-use crate::{
-    args::{Cli, Command, Output, Status},
-    cluster::Cluster,
-};
+use crate::args::{Cli, Command};
 
 /// What the exit code says; all else is an error, exit code 2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
     Good,
     Failed,
@@ -38,8 +44,7 @@ enum Outcome {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let Cli { command: Command::Status(args) } = Cli::parse();
-    match status(&args).await {
+    match run(Cli::parse().command).await {
         Ok(Outcome::Good) => ExitCode::SUCCESS,
         Ok(Outcome::Failed) => ExitCode::FAILURE,
         Err(error) if is_closed_output(&error) => ExitCode::SUCCESS,
@@ -51,43 +56,28 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn status(args: &Status) -> anyhow::Result<Outcome> {
-    let cluster = Cluster::find(&args.place).await?;
-    let mut objects = match &args.name {
-        Some(name) => vec![cluster.get(name).await?],
-        None => cluster.list().await?,
-    };
-    if args.watch {
-        let (Some(object), true) = (objects.pop(), objects.is_empty()) else {
-            bail!("--watch follows one release: name it, and its namespace with -n");
-        };
-        return watch::follow(&cluster, object, args.output, args.timeout).await;
+async fn run(command: Command) -> anyhow::Result<Outcome> {
+    match command {
+        Command::Create(args) => create::create(&args),
+        Command::Plan(args) => plan::plan(&args).await,
+        Command::Status(args) => status::status(&args).await,
+        Command::History(args) => history::history(&args).await,
+        Command::Retry(args) => ask::retry(&args).await,
+        Command::Cancel(args) => ask::cancel(&args).await,
+        Command::Test(args) => ask::test(&args).await,
+        Command::Rollback(args) => ask::rollback(&args).await,
+        Command::Suspend(args) => ask::suspend(&args).await,
+        Command::Resume(args) => ask::resume(&args).await,
+        Command::Skip(args) => ask::skip(&args).await,
+        Command::Completion(args) => completion::script(args.shell),
+        Command::Complete(args) => completion::complete(&args.words).await,
     }
-    let text = match args.output {
-        Output::Json => {
-            let value = match (&args.name, &*objects) {
-                (Some(_), [object]) => json::one(object),
-                _ => json::all(&objects),
-            };
-            format!("{value:#}\n")
-        }
-        Output::Text => text(&cluster, &objects)?,
-    };
-    screen::write(&text)?;
-    Ok(Outcome::Good)
 }
 
-fn text(cluster: &Cluster, objects: &[ReleaseLifecycle]) -> anyhow::Result<String> {
-    let (now, look) = (Timestamp::now(), screen::look());
-    Ok(match objects {
-        [] => {
-            // As kubectl does: an empty answer is no error, and no output either.
-            screen::complain(&format!("There is no ReleaseLifecycle in {}.\n", cluster.scope()))?;
-            String::new()
-        }
-        [object] if !cluster.has_all_namespaces() => timeline::render(object, now, look),
-        _ => table::render(objects, cluster.has_all_namespaces(), now, look),
-    })
+/// Everything that is wrong with what was given, at once.
+fn refuse(problems: &[String]) -> anyhow::Result<Outcome> {
+    screen::complain(&problems.iter().map(|it| format!("error: {it}\n")).collect::<String>())?;
+    Ok(Outcome::Failed)
 }
 
 fn is_closed_output(error: &anyhow::Error) -> bool {

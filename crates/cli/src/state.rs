@@ -5,7 +5,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt as _;
 use lifecycle::{
     conditions,
-    journal::{HookCursor, HookStatus, Journal, Operation},
+    event::Event,
+    journal::{HookCursor, HookStatus, HookStep, Journal, Operation},
 };
 
 #[derive(Clone, Copy)]
@@ -41,6 +42,12 @@ impl<'a> State<'a> {
         self.object.metadata.deletion_timestamp.is_some()
     }
 
+    /// Whether the release is gone, and only the object is still there.
+    pub(crate) fn has_been_deleted(self) -> bool {
+        let last = self.operation().filter(|last| last.event == Event::Delete);
+        last.is_some_and(|last| last.completed_at.is_some() && last.failure.is_none())
+    }
+
     /// The running or the last operation.
     pub(crate) fn operation(self) -> Option<&'a Operation> {
         self.status?.operation.as_ref()
@@ -62,8 +69,31 @@ impl<'a> State<'a> {
         self.running()?.hook.as_ref()
     }
 
+    pub(crate) fn condition(self, type_: &str) -> Option<&'a Condition> {
+        self.status?.conditions.iter().find(|condition| condition.type_ == type_)
+    }
+
     pub(crate) fn ready(self) -> Option<&'a Condition> {
-        self.status?.conditions.iter().find(|condition| condition.type_ == conditions::READY)
+        self.condition(conditions::READY)
+    }
+
+    /// Whether nothing goes on until somebody changes something.
+    pub(crate) fn is_stalled(self) -> bool {
+        self.condition(conditions::STALLED).is_some_and(|stalled| stalled.status == "True")
+    }
+
+    /// Whether one more attempt makes a difference: it failed, stands still, or its newest spec
+    /// was not looked at yet.
+    pub(crate) fn can_be_retried(self) -> bool {
+        if self.running().is_some() {
+            return self.is_stalled() || self.is_standing();
+        }
+        self.ready_status() != "True" || self.observed() < self.generation()
+    }
+
+    /// Whether a person has to say how to go on with the hook at which the operation stands.
+    pub(crate) fn is_standing(self) -> bool {
+        self.cursor().is_some_and(|cursor| cursor.step == HookStep::Blocked)
     }
 
     /// `True`, `False` or `Unknown`.
@@ -84,6 +114,8 @@ impl<'a> State<'a> {
         self.observed() >= generation
             && self.running().is_none()
             && matches!(self.ready_status(), "True" | "False")
+            // What waits for others is not Ready, but goes on by itself.
+            && self.condition(conditions::RECONCILING).is_none()
     }
 
     /// What `Ready` says of a running operation beyond what the journal says: what it waits for,

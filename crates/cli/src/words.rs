@@ -24,6 +24,15 @@ impl Look {
         }
     }
 
+    /// One line, cut at the terminal's edge.
+    pub(crate) fn cut(self, line: &str) -> String {
+        let room = self.width.unwrap_or(usize::MAX);
+        if line.chars().count() <= room {
+            return line.to_owned();
+        }
+        line.chars().take(room.saturating_sub(1)).chain(['…']).collect()
+    }
+
     /// `text` with `indent` before each line, broken between words where it would be too long.
     pub(crate) fn wrap(self, indent: &str, text: &str) -> Vec<String> {
         let room = self

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use api::{HooksFrom, TestFilter};
+use api::HooksFrom;
 use helm::{
     ownership::{self, ResourcePolicy},
     record::Status,
@@ -14,8 +14,8 @@ use lifecycle::{
     hooks::HookEvent,
     journal::Begin,
     plan::{
-        ObjectRef, Owner, Plan, PlannedHook, PlannedObject, config_digest, in_uninstall_order,
-        plan_hooks, prune_set,
+        MOST_HOOKS, ObjectRef, Owner, Plan, PlannedHook, PlannedObject, config_digest,
+        in_uninstall_order, plan_hooks, prune_set,
     },
     source::Desired,
 };
@@ -28,9 +28,6 @@ use crate::{
     release::Release,
     tenant::Tenant,
 };
-
-/// Status stays under 64 KiB with so many.
-const MOST_HOOKS: usize = 100;
 
 /// The plan of an operation that is about to begin (client required).
 pub(crate) async fn plan(
@@ -139,8 +136,7 @@ async fn material(
         Event::Test => {
             let mut desired = of_latest()?;
             desired.objects.clear();
-            let filters = release.object.test_filters();
-            desired.hooks.retain(|hook| is_selected(filters, &hook.object.name));
+            desired.hooks.retain(|hook| release.object.selects_test(&hook.object.name));
             Material { desired, prune: Vec::new(), digest: None }
         }
     })
@@ -174,14 +170,6 @@ fn is_kept(release: &Release<'_>, PlannedObject { object, manifest }: &PlannedOb
             false
         }
     }
-}
-
-/// Whether a test of this name runs: those that are named, if any is, less those excluded.
-fn is_selected(filters: &[TestFilter], name: &str) -> bool {
-    let excluded = |filter: &&TestFilter| filter.exclude.unwrap_or(false);
-    let mut included = filters.iter().filter(|filter| !excluded(filter)).peekable();
-    let wanted = included.peek().is_none() || included.any(|filter| filter.name == name);
-    wanted && !filters.iter().filter(excluded).any(|filter| filter.name == name)
 }
 
 /// The objects of every record since and including the last deployed one. Records of ours only
@@ -387,24 +375,6 @@ async fn check_owners(release: &Release<'_>, desired: &Desired) -> Result<(), Er
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn tests_are_selected_by_name() {
-        let filter = |name: &str, exclude: bool| TestFilter {
-            name: name.to_owned(),
-            exclude: Some(exclude),
-        };
-        let selected = |filters: &[TestFilter]| {
-            ["a", "b", "c"]
-                .into_iter()
-                .filter(|name| is_selected(filters, name))
-                .collect::<String>()
-        };
-        assert_eq!(selected(&[]), "abc");
-        assert_eq!(selected(&[filter("a", false), filter("c", false)]), "ac");
-        assert_eq!(selected(&[filter("a", true)]), "bc");
-        assert_eq!(selected(&[filter("a", false), filter("a", true)]), "");
-    }
 
     #[test]
     fn a_rule_allows_what_it_names_or_stars() {

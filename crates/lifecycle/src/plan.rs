@@ -16,6 +16,8 @@ use crate::{
     source::Desired,
 };
 
+/// So many hooks run at one event: status stays under 64 KiB with them.
+pub const MOST_HOOKS: usize = 100;
 /// The length of the part of a name that is made from the run id.
 const SUFFIX: usize = 8;
 const MOST_GENERATED: usize = 63 - SUFFIX;

@@ -42,7 +42,7 @@ fn with_help(page: &str) -> anyhow::Result<String> {
     while let Some((before, after)) = rest.split_once(BEGIN) {
         let (program, after) = after.split_once(" -->").context("a comment does not end")?;
         let (_, after) = after.split_once(END).with_context(|| format!("{END} is missing"))?;
-        text += &format!("{before}{BEGIN}{program} -->\n\n{}{END}", sections(program)?);
+        text.extend([format!("{before}{BEGIN}{program} -->\n\n{}{END}", sections(program)?)]);
         rest = after;
     }
     Ok(text + rest)
@@ -54,7 +54,7 @@ fn sections(program: &str) -> anyhow::Result<String> {
     let mut text = fenced(&whole);
     for command in commands(&whole) {
         let spoken = program.replacen("kubectl-", "kubectl ", 1);
-        text += &format!("## {spoken} {command}\n\n{}", fenced(&help(program, &[command])?));
+        text.extend([format!("## {spoken} {command}\n\n{}", fenced(&help(program, &[command])?))]);
     }
     Ok(text)
 }

@@ -3,5 +3,6 @@
 
 mod docs;
 mod evidence;
+mod guide;
 mod reasons;
 mod restart;

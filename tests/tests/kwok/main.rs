@@ -1,13 +1,16 @@
 //! Behaviour against the real control plane, with simulated nodes.
 
 mod bad_input;
+mod cli;
 mod docs;
 mod events;
 mod examples;
+mod generated_names;
 mod gitops;
 mod helm;
 mod hooks;
 mod lifecycle;
+mod rbac;
 mod replicas;
 mod sources;
 mod status;

@@ -30,9 +30,9 @@ pub(super) fn text(crd: &impl serde::Serialize) -> anyhow::Result<String> {
 /// A table of the fields of `schema`, and then those of what is in it.
 fn section(page: &mut String, path: &str, schema: &Value, level: usize) {
     let marks = "#".repeat(level.min(4));
-    *page += &format!("\n{marks} {path}\n\n{}\n", described(schema));
+    page.extend([format!("\n{marks} {path}\n\n{}\n", described(schema))]);
     if let Some(default) = schema.get("default") {
-        *page += &format!("\nDefault: `{default}`\n");
+        page.extend([format!("\nDefault: `{default}`\n")]);
     }
     // Fields that have a section of their own say it there.
     let simple = fields(schema).map(|(_, field)| field).filter(|it| it.get("properties").is_none());
@@ -42,7 +42,7 @@ fn section(page: &mut String, path: &str, schema: &Value, level: usize) {
         let required = schema["required"].as_array().is_some_and(|all| all.contains(&name.into()));
         let required = if required { "Required. " } else { "" };
         let (kind, text) = (kind(field), described(field));
-        *page += &format!("| `{name}` | {kind} | {required}{} |\n", text.replace('|', "\\|"));
+        page.extend([format!("| `{name}` | {kind} | {required}{} |\n", text.replace('|', "\\|"))]);
     }
     for (name, field) in fields(schema) {
         let path = format!("{path}.{name}");
@@ -80,7 +80,7 @@ fn rules<'a>(page: &mut String, schemas: impl IntoIterator<Item = &'a Value>) {
     let messages = rules.flatten().filter_map(|rule| rule["message"].as_str());
     let items: String = messages.map(|message| format!("- {message}\n")).collect();
     if !items.is_empty() {
-        *page += &format!("\nWhat the API server refuses otherwise, in its words:\n\n{items}");
+        page.extend([format!("\nWhat the API server refuses otherwise, in its words:\n\n{items}")]);
     }
 }
 

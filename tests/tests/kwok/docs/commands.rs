@@ -1,8 +1,8 @@
 use anyhow::Result;
 use e2e::{
     Controller, Namespace,
-    documentation::{Page, pages, root},
-    kwok,
+    documentation::{Page, pages},
+    kwok, root,
 };
 
 /// Runs a page whose release is in `namespace`, which the page itself makes.
@@ -54,7 +54,7 @@ async fn the_readme_has_commands_that_work() -> Result<()> {
     let mut before = format!("kubectl config set-context --current --namespace={}", namespace.name);
     for block in page.blocks().iter().filter(|block| block.language == "yaml") {
         let text = block.text.replace("namespace: shop", &format!("namespace: {}", namespace.name));
-        before += &format!("\nkubectl apply -f - <<'END-OF-FILE'\n{text}END-OF-FILE\n");
+        before.extend([format!("\nkubectl apply -f - <<'END-OF-FILE'\n{text}END-OF-FILE\n")]);
     }
     let said = page.run_after(kwok(), &before)?;
     assert!(said.contains("releaselifecycle.releaselifecycle.dev/shop annotated"), "{said}");

@@ -10,10 +10,10 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use e2e::{
     Namespace,
-    documentation::{Page, pages, root},
+    documentation::{Page, pages},
     kwok,
     manifests::{Manifest, job},
-    markdown,
+    markdown, root,
 };
 use serde_json::json;
 use testkit::programs;

@@ -7,10 +7,7 @@ use std::{
 };
 
 use anyhow::Result;
-use e2e::{
-    documentation::{Page, root},
-    markdown,
-};
+use e2e::{documentation::Page, markdown, root};
 
 /// Words in the code that look like reasons and are none: kinds, condition types and their values,
 /// phases, and what is only read of other objects.

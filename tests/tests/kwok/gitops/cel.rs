@@ -86,7 +86,7 @@ impl<'a> Evaluator<'a> {
                 }
             }
         };
-        let refused = tokio::time::timeout(std::time::Duration::from_secs(60), attempt)
+        let refused = tokio::time::timeout(std::time::Duration::from_mins(1), attempt)
             .await
             .context("the policy is never heeded")?;
         let verdicts = refused.split_once("verdict:").map(|(_, verdicts)| verdicts.trim());

@@ -1,0 +1,61 @@
+use std::time::Duration;
+
+use clap::Args;
+
+use super::{Files, duration};
+
+const AFTER: &str = "\
+Exit codes:
+  0  the manifests were written
+  1  the objects cannot be a release: everything that is wrong is on standard error
+  2  wrong usage, a file that cannot be read, no manifests
+
+The objects stand inline, in spec.source.objects. Where there are Secrets among them, or so many
+objects that `kubectl apply` would refuse them, they stand in a ConfigMap and the Secrets in a
+Secret, which spec.source.objectsFrom names. The ServiceAccount must be able to read both.
+
+Examples:
+  kubectl lifecycle create shop -n shop -f manifests/ --service-account shop-deployer > shop.yaml
+  kubectl lifecycle plan -f shop.yaml
+  kubectl apply -f shop.yaml
+  kubectl kustomize overlays/prod | kubectl lifecycle create shop -f - | kubectl apply -f -";
+
+/// Write a ReleaseLifecycle from a folder of manifests, Secrets apart, ready for `kubectl apply`;
+/// no cluster is asked
+#[derive(Args)]
+#[command(after_help = AFTER)]
+pub(crate) struct Create {
+    /// The name of the ReleaseLifecycle
+    pub(crate) name: String,
+
+    #[command(flatten)]
+    pub(crate) files: Files,
+
+    /// The namespace that is written into the manifests; default: none
+    #[arg(short, long)]
+    pub(crate) namespace: Option<String>,
+
+    /// The ServiceAccount as which everything is done (spec.serviceAccountName)
+    #[arg(long, value_name = "NAME")]
+    pub(crate) service_account: Option<String>,
+
+    /// The name of the release in `helm list` (spec.releaseName); default: NAME
+    #[arg(long, value_name = "NAME")]
+    pub(crate) release_name: Option<String>,
+
+    /// How long each hook may take, and the wait for readiness (spec.timeout); default: 5m
+    #[arg(long, value_parser = duration)]
+    pub(crate) timeout: Option<Duration>,
+
+    /// Run post hooks right after the objects are applied, ready or not (spec.wait: false)
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+
+    /// Run the test hooks after each install and upgrade (spec.test.enable)
+    #[arg(long)]
+    pub(crate) test: bool,
+
+    /// How what holds the objects apart is called (see below); default: NAME-source
+    #[arg(long, value_name = "NAME")]
+    pub(crate) source_name: Option<String>,
+}

@@ -1,0 +1,189 @@
+//! The commands that ask the operator for something. Each looks at the release first, so that what
+//! makes no sense is said instead of asked for, and then is one patch of the object.
+
+mod rollback;
+
+use api::{ReleaseLifecycle, names};
+use jiff::Timestamp;
+use kube::ResourceExt as _;
+use lifecycle::{
+    event::Event,
+    journal::{Operation, Requests},
+};
+use serde_json::{Value, json};
+
+pub(crate) use rollback::rollback;
+
+use crate::{
+    Outcome,
+    args::{Cancel, How, Output, Resume, Retry, Skip, Suspend, Test, Wait},
+    cluster::Cluster,
+    screen,
+    state::State,
+    watch::{self, Goal, Request},
+};
+
+pub(crate) async fn retry(args: &Retry) -> anyhow::Result<Outcome> {
+    let release = Release::find(&args.how).await?;
+    let state = State::new(&release.object);
+    if args.restart {
+        let said = "asked to begin again: a new revision, every hook";
+        let asked = release.request(names::RESTART_AT, |it| &it.restart, said).await?;
+        return asked.follow(&args.wait, Goal::answer).await;
+    }
+    if !state.can_be_retried() {
+        let what = match state.running() {
+            Some(running) => format!("its {} is running", running.event),
+            None => format!("it has not failed ({})", state.ready_words()),
+        };
+        return release.refuse(&format!(
+            "there is nothing to retry: {what}; --restart begins again, as a new revision"
+        ));
+    }
+    let said = "asked to go on where it failed";
+    let asked = release.request(names::RETRY_AT, |it| &it.retry, said).await?;
+    asked.follow(&args.wait, Goal::answer).await
+}
+
+pub(crate) async fn cancel(args: &Cancel) -> anyhow::Result<Outcome> {
+    let release = Release::find(&args.how).await?;
+    let Some(running) = State::new(&release.object).running().cloned() else {
+        let words = State::new(&release.object).ready_words();
+        return release
+            .refuse(&format!("there is nothing to cancel: nothing is running ({words})"));
+    };
+    if running.event == Event::Delete {
+        return release.refuse("a deletion cannot be called off; `skip` does without its hooks");
+    }
+    let said = format!("asked to cancel the {} of revision {}", running.event, running.revision);
+    let asked = release.request(names::CANCEL_AT, |it| &it.cancel, &said).await?;
+    let goal = |object: &ReleaseLifecycle, _| Goal::cancelled(object, &running);
+    asked.follow(&args.wait, goal).await
+}
+
+pub(crate) async fn test(args: &Test) -> anyhow::Result<Outcome> {
+    let release = Release::find(&args.how).await?;
+    let asked = release.request(names::TEST_AT, |it| &it.test, "asked for its tests").await?;
+    asked.follow(&args.wait, Goal::tests).await
+}
+
+pub(crate) async fn skip(args: &Skip) -> anyhow::Result<Outcome> {
+    let release = Release::find(&args.how).await?;
+    let state = State::new(&release.object);
+    let said = match (state.is_being_deleted(), state.is_standing()) {
+        (true, _) => "asked to be deleted without the hooks that remain",
+        (false, true) => "asked to go on as if the hook had run",
+        (false, false) => {
+            return release.refuse(
+                "there is nothing to skip: it is not being deleted, and no hook waits for \
+                 somebody's word",
+            );
+        }
+    };
+    let asked = release.request(names::SKIP_AT, |it| &it.skip, said).await?;
+    asked.follow(&args.wait, Goal::answer).await
+}
+
+pub(crate) async fn suspend(args: &Suspend) -> anyhow::Result<Outcome> {
+    let release = Release::find(&args.how).await?;
+    if release.object.suspended() {
+        return release.tell("is suspended already");
+    }
+    let running = |running: &Operation| {
+        format!(": the {} of revision {} stops after its hook", running.event, running.revision)
+    };
+    let more = State::new(&release.object).running().map(running).unwrap_or_default();
+    let said = format!("suspended{more}");
+    release.change(&json!({"spec": {"suspend": true}}), &said).await?;
+    Ok(Outcome::Good)
+}
+
+pub(crate) async fn resume(args: &Resume) -> anyhow::Result<Outcome> {
+    let release = Release::find(&args.how).await?;
+    if !release.object.suspended() {
+        return release.tell("is not suspended");
+    }
+    let resumed = release.change(&json!({"spec": {"suspend": null}}), "resumed").await?;
+    resumed.follow(&args.wait, |object, _| Goal::ready(object)).await
+}
+
+/// A release as it was read just now.
+struct Release<'a> {
+    how: &'a How,
+    cluster: Cluster,
+    object: ReleaseLifecycle,
+}
+
+/// A release of which something was asked.
+struct Asked {
+    cluster: Cluster,
+    object: ReleaseLifecycle,
+    request: Option<Request>,
+}
+
+impl<'a> Release<'a> {
+    async fn find(how: &'a How) -> anyhow::Result<Self> {
+        let cluster = Cluster::find(&how.place).await?;
+        let object = cluster.get(&how.name).await?;
+        Ok(Self { how, cluster, object })
+    }
+
+    /// Nothing was asked for, since it would come to nothing.
+    fn refuse(&self, why: &str) -> anyhow::Result<Outcome> {
+        let title = State::new(&self.object).title();
+        screen::complain(&format!("{title}: {why}\n"))?;
+        Ok(Outcome::Failed)
+    }
+
+    /// There is nothing to do: it is as was asked for.
+    fn tell(&self, what: &str) -> anyhow::Result<Outcome> {
+        screen::write(&format!("{} {what}\n", State::new(&self.object).title()))?;
+        Ok(Outcome::Good)
+    }
+
+    /// Asks by an annotation, whose value is the time: another one each time.
+    async fn request(
+        self,
+        annotation: &str,
+        handled: fn(&Requests) -> &Option<String>,
+        said: &str,
+    ) -> anyhow::Result<Asked> {
+        let value = Timestamp::now().to_string();
+        let change = json!({"metadata": {"annotations": {annotation: value}}});
+        let asked = self.change(&change, &format!("{said} ({annotation}={value})")).await?;
+        Ok(Asked { request: Some(Request { value, handled }), ..asked })
+    }
+
+    /// Patches the object, and says what that means.
+    async fn change(self, change: &Value, said: &str) -> anyhow::Result<Asked> {
+        let Self { how, cluster, object } = self;
+        let mut change = change.clone();
+        // What has come in its place since was not looked at.
+        change["metadata"]["uid"] = json!(object.metadata.uid);
+        let object = cluster.change(&object.name_any(), &change, how.dry_run).await?;
+        let dry = if how.dry_run { " (dry run: nothing was changed)" } else { "" };
+        screen::write(&format!("{} {said}{dry}\n", State::new(&object).title()))?;
+        if object.suspended() && change["spec"]["suspend"].is_null() {
+            let hint = "spec.suspend is true: nothing is started before `kubectl lifecycle resume";
+            screen::complain(&format!("{hint} {}`\n", object.name_any()))?;
+        }
+        Ok(Asked { cluster, object, request: None })
+    }
+}
+
+impl Asked {
+    /// With `--wait`, follows the release until `goal` is reached.
+    async fn follow(
+        self,
+        wait: &Wait,
+        goal: impl FnOnce(&ReleaseLifecycle, Request) -> Goal,
+    ) -> anyhow::Result<Outcome> {
+        if !wait.wait {
+            return Ok(Outcome::Good);
+        }
+        // A change of the spec has no annotation to wait for, and its goal looks at none.
+        let none = Request { value: String::new(), handled: |it| &it.retry };
+        let goal = goal(&self.object, self.request.unwrap_or(none));
+        watch::follow(&self.cluster, self.object, goal, Output::Text, wait.timeout).await
+    }
+}

@@ -1,0 +1,110 @@
+//! `create`: a ReleaseLifecycle from manifests.
+
+mod package;
+
+use lifecycle::source::{Desired, Placed};
+use serde_json::Value;
+
+use self::package::{Options, Package, package};
+use crate::{Outcome, args::Create, files, format, refuse, screen};
+
+pub(crate) fn create(args: &Create) -> anyhow::Result<Outcome> {
+    let files::Read { objects, mut problems } = files::read(&args.files)?;
+    problems.extend(names(args));
+    problems.extend(objects.iter().filter_map(|object| itself(object, &args.name)));
+    // As the controller reads them; objects without a namespace are all in one.
+    let desired = Desired::parse(&objects, args.namespace.as_deref().unwrap_or_default());
+    if let Err(errors) = &desired {
+        problems.extend(errors.iter().map(ToString::to_string));
+    }
+    if !problems.is_empty() {
+        return refuse(&problems);
+    }
+    let options = Options {
+        name: &args.name,
+        namespace: args.namespace.as_deref(),
+        source_name: args.source_name.clone().unwrap_or_else(|| format!("{}-source", args.name)),
+        spec: package::spec(args),
+    };
+    match package(&options, &objects) {
+        Ok(Package { documents, notes }) => {
+            screen::complain(&notes.iter().map(|note| format!("{note}\n")).collect::<String>())?;
+            screen::write(&format::stream(&documents))?;
+            Ok(Outcome::Good)
+        }
+        Err(problems) => refuse(&problems),
+    }
+}
+
+/// What the API server would refuse of the names that were given.
+fn names(args: &Create) -> Vec<String> {
+    let mut problems = Vec::new();
+    let mut check = |what: &str, name: &str, most: usize| {
+        if !is_name(name) {
+            problems.push(format!(
+                "{what} {name:?}: use lower-case letters, digits, '-' and '.', and begin and end \
+                 with a letter or a digit"
+            ));
+        } else if name.len() > most {
+            let length = name.len();
+            problems.push(format!("{what} {name:?} has {length} characters, of at most {most}"));
+        }
+    };
+    check("the name", &args.name, 63);
+    match &args.release_name {
+        Some(release) => check("--release-name", release, 53),
+        None if args.name.len() > 53 => problems.push(format!(
+            "the name {:?} has {} characters, and Helm takes release names of at most 53: shorten \
+             it, or give --release-name",
+            args.name,
+            args.name.len()
+        )),
+        None => {}
+    }
+    let mut check = |what: &str, name: &Option<String>, most: usize| {
+        if let Some(name) = name.as_ref().filter(|name| !is_name(name) || name.len() > most) {
+            problems.push(format!("{what} {name:?} is no name of an object"));
+        }
+    };
+    check("--namespace", &args.namespace, 63);
+    check("--service-account", &args.service_account, 253);
+    // A number may follow.
+    check("--source-name", &args.source_name, 250);
+    problems
+}
+
+/// A DNS subdomain.
+fn is_name(name: &str) -> bool {
+    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    name.split('.').all(|part| {
+        !part.is_empty()
+            && part.chars().all(inner)
+            && !part.starts_with('-')
+            && !part.ends_with('-')
+    })
+}
+
+/// The output of an earlier `create` among its input.
+fn itself(object: &Placed, name: &str) -> Option<String> {
+    let text = |path: &str| object.manifest.pointer(path).and_then(Value::as_str);
+    let is_it = text("/kind") == Some("ReleaseLifecycle") && text("/metadata/name") == Some(name);
+    is_it.then(|| {
+        let place = &object.place;
+        format!("{place}: this is ReleaseLifecycle/{name} itself; keep it apart from its objects")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_that_the_api_server_takes() {
+        for name in ["shop", "shop-1", "a.b", "1"] {
+            assert!(is_name(name), "{name}");
+        }
+        for name in ["", "Shop", "-a", "a-", "a..b", "a_b", "ä", "a."] {
+            assert!(!is_name(name), "{name}");
+        }
+    }
+}

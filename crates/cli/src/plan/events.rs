@@ -1,0 +1,375 @@
+//! What happens at each event, step by step. Pure; the shape is part of the command's interface
+//! (`plan --help`), so that fields are added but never renamed.
+
+use std::time::Duration;
+
+use api::{OnDeletionTimeout, OnTestFailure, ReleaseLifecycle};
+use helm::ownership::{self, ResourcePolicy};
+use kube::ResourceExt as _;
+use lifecycle::{
+    event::Event,
+    hooks::{DeletePolicy, HookEvent},
+    plan::{
+        HookKind, MOST_HOOKS, ObjectRef, PlannedHook, PlannedObject, in_uninstall_order, plan_hooks,
+    },
+    source::Desired,
+};
+use serde::Serialize;
+
+use super::{Found, Material, reasons};
+
+/// The plan of a release.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ReleasePlan {
+    api_version: &'static str,
+    kind: &'static str,
+    pub(super) namespace: Option<String>,
+    pub(super) name: String,
+    pub(super) release_name: String,
+    pub(super) service_account_name: Option<String>,
+    pub(super) sources: Vec<String>,
+    pub(super) notes: Vec<String>,
+    pub(super) events: Vec<EventPlan>,
+}
+
+/// What one event does.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct EventPlan {
+    /// The event's word, such as `install`.
+    pub(super) event: String,
+    pub(super) when: String,
+    pub(super) notes: Vec<String>,
+    pub(super) steps: Vec<Step>,
+    pub(super) on_failure: String,
+}
+
+/// In the order in which they are done.
+#[derive(Debug, Serialize)]
+#[serde(tag = "step", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub(super) enum Step {
+    Hook(Box<HookStep>),
+    Apply { reason: String, objects: Vec<Named> },
+    Wait { timeout: String, reason: String },
+    Prune { reason: String },
+    Delete { reason: String, objects: Vec<Named> },
+    Keep { reason: String, objects: Vec<Named> },
+    None { reason: String },
+}
+
+/// One run of one hook.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct HookStep {
+    pub(super) hook_event: HookEvent,
+    #[serde(flatten)]
+    pub(super) object: Named,
+    /// Whether the operator completes the name, for each run another one.
+    pub(super) generate_name: bool,
+    pub(super) weight: i64,
+    pub(super) timeout: String,
+    /// Those that have an effect.
+    pub(super) delete_policies: Vec<DeletePolicy>,
+    /// What it is awaited for.
+    pub(super) ends: String,
+    pub(super) reason: String,
+}
+
+/// Names an object; without a namespace, it is in that of the release.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Named {
+    pub(super) api_version: String,
+    pub(super) kind: String,
+    pub(super) namespace: Option<String>,
+    pub(super) name: String,
+}
+
+/// The plan of these events.
+pub(super) fn plan(material: &Material, desired: &Desired, events: &[Event]) -> Found<ReleasePlan> {
+    let object = &material.object;
+    let planner = Planner { object, desired };
+    let mut problems = Vec::new();
+    let event_plans: Vec<_> = events
+        .iter()
+        .filter_map(|event| planner.event(*event).map_err(|it| problems.push(it)).ok())
+        .collect();
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let mut notes = material.notes.clone();
+    if object.suspended() {
+        notes.push("spec.suspend is true: nothing of this begins until it is false".to_owned());
+    }
+    if let Some(pin) = object.spec.pin_revision {
+        notes.push(format!(
+            "spec.pinRevision is {pin}: the release is held there, and nothing of its source is \
+             installed or upgraded until the field is removed"
+        ));
+    }
+    let depends: Vec<_> = object.spec.depends_on.iter().map(|it| it.name.as_str()).collect();
+    if !depends.is_empty() {
+        notes.push(format!(
+            "installs and upgrades wait until {} is Ready (spec.dependsOn)",
+            depends.join(", ")
+        ));
+    }
+    Ok(ReleasePlan {
+        api_version: "cli.releaselifecycle.dev/v1",
+        kind: "Plan",
+        namespace: object.namespace(),
+        name: object.name_any(),
+        release_name: object.release_name().into_owned(),
+        service_account_name: object.spec.service_account_name.clone(),
+        sources: material.sources.clone(),
+        notes,
+        events: event_plans,
+    })
+}
+
+struct Planner<'a> {
+    object: &'a ReleaseLifecycle,
+    desired: &'a Desired,
+}
+
+impl Planner<'_> {
+    fn event(&self, event: Event) -> Result<EventPlan, String> {
+        let mut notes = Vec::new();
+        let steps = match event {
+            Event::Delete if self.object.keeps_objects() => vec![Step::None {
+                reason: "spec.deletion.objects is Keep: no hook runs, everything stays, and the \
+                         release goes on as Helm's"
+                    .to_owned(),
+            }],
+            _ => self.steps(event, &mut notes)?,
+        };
+        let on_failure = self.on_failure(event);
+        Ok(EventPlan { event: event.to_string(), when: self.when(event), notes, steps, on_failure })
+    }
+
+    fn steps(&self, event: Event, notes: &mut Vec<String>) -> Result<Vec<Step>, String> {
+        let hooks = self.hooks(event, notes);
+        if hooks.len() > MOST_HOOKS {
+            return Err(format!(
+                "{} hooks run at this {event}, more than the {MOST_HOOKS} whose state fits into \
+                 status; split the release",
+                hooks.len()
+            ));
+        }
+        let reasons = reasons::of(&hooks, self.desired);
+        let (before, after): (Vec<_>, Vec<_>) = hooks
+            .iter()
+            .zip(reasons)
+            .map(|(hook, reason)| (hook.event, self.hook(hook, reason)))
+            .partition(|(at, _)| *at == event.pre());
+        let mut steps: Vec<_> = before.into_iter().map(|(_, step)| step).collect();
+        match event {
+            Event::Install | Event::Upgrade | Event::Rollback => self.apply(event, &mut steps),
+            Event::Delete => self.delete(&mut steps),
+            Event::Test => {}
+        }
+        steps.extend(after.into_iter().map(|(_, step)| step));
+        if steps.is_empty() {
+            let reason = format!("there is nothing to do at this {event}");
+            steps.push(Step::None { reason });
+        }
+        match event {
+            Event::Install | Event::Upgrade if self.object.tests_enabled() => {
+                notes.push("then the tests run (spec.test.enable)".to_owned());
+            }
+            Event::Rollback => notes.push(
+                "a rollback takes objects and hooks from the record of the revision that it goes \
+                 back to; this is what it does where that has what the source has now"
+                    .to_owned(),
+            ),
+            _ => {}
+        }
+        Ok(steps)
+    }
+
+    /// The hooks that run, as the controller chooses them.
+    fn hooks(&self, event: Event, notes: &mut Vec<String>) -> Vec<PlannedHook> {
+        if event != Event::Test {
+            return plan_hooks(self.desired, event);
+        }
+        let mut chosen = self.desired.clone();
+        chosen.hooks.retain(|hook| {
+            let is_chosen = self.object.selects_test(&hook.object.name);
+            if hook.events.contains(&HookEvent::Test) && !is_chosen {
+                notes
+                    .push(format!("{} does not run: spec.test.filters leaves it out", hook.object));
+            }
+            is_chosen
+        });
+        plan_hooks(&chosen, event)
+    }
+
+    fn hook(&self, hook: &PlannedHook, reason: String) -> Step {
+        let policies = [
+            DeletePolicy::BeforeHookCreation,
+            DeletePolicy::HookSucceeded,
+            DeletePolicy::HookFailed,
+        ];
+        let ends = match hook.kind() {
+            HookKind::Job => "when the Job is Complete or Failed",
+            HookKind::Pod => "when the Pod has Succeeded or Failed",
+            HookKind::Crd => {
+                "when the CustomResourceDefinition is established; it is never deleted"
+            }
+            HookKind::Other => "as soon as it is created",
+        };
+        Step::Hook(Box::new(HookStep {
+            hook_event: hook.event,
+            object: self.named(&hook.object),
+            generate_name: hook.is_named_by_run(),
+            weight: hook.weight,
+            timeout: span(self.object.timeout()),
+            delete_policies: policies.into_iter().filter(|policy| hook.has(*policy)).collect(),
+            ends: ends.to_owned(),
+            reason,
+        }))
+    }
+
+    fn apply(&self, event: Event, steps: &mut Vec<Step>) {
+        let objects: Vec<_> =
+            self.desired.objects.iter().map(|it| self.named(&it.object)).collect();
+        let any = !objects.is_empty();
+        if any {
+            let reason =
+                "by kind, in Helm's install order; of one kind, in the order of the source";
+            steps.push(Step::Apply { reason: reason.to_owned(), objects });
+        }
+        if event != Event::Install {
+            let reason = "what earlier revisions had and this one lacks is deleted; which that is, \
+                          the records in the cluster say";
+            steps.push(Step::Prune { reason: reason.to_owned() });
+        }
+        if any && self.object.wait() {
+            let reason = "until the objects are ready; spec.wait: false goes on at once";
+            let timeout = span(self.object.timeout());
+            steps.push(Step::Wait { timeout, reason: reason.to_owned() });
+        }
+    }
+
+    fn delete(&self, steps: &mut Vec<Step>) {
+        let stays =
+            |it: &&PlannedObject| ownership::resource_policy(&it.manifest) == ResourcePolicy::Keep;
+        let (kept, gone): (Vec<_>, Vec<_>) = self.desired.objects.iter().partition(stays);
+        let gone = in_uninstall_order(gone.into_iter().map(|it| it.object.clone()));
+        if !gone.is_empty() {
+            let reason = "by kind, in Helm's uninstall order, and waited for until they are gone";
+            let objects = gone.iter().map(|object| self.named(object)).collect();
+            steps.push(Step::Delete { reason: reason.to_owned(), objects });
+        }
+        if !kept.is_empty() {
+            let reason = "they have the annotation helm.sh/resource-policy: keep";
+            let objects = kept.iter().map(|it| self.named(&it.object)).collect();
+            steps.push(Step::Keep { reason: reason.to_owned(), objects });
+        }
+    }
+
+    fn named(&self, object: &ObjectRef) -> Named {
+        let home = self.object.metadata.namespace.as_deref().unwrap_or_default();
+        Named {
+            api_version: object.api_version.clone(),
+            kind: object.kind.clone(),
+            // The release's own is said once. Whether a kind has one at all, the cluster knows.
+            namespace: object.namespace.clone().filter(|namespace| namespace != home),
+            name: object.name.clone(),
+        }
+    }
+
+    fn when(&self, event: Event) -> String {
+        match event {
+            Event::Install => "no revision has been deployed yet",
+            Event::Upgrade => "the source differs from what is deployed",
+            Event::Rollback => "spec.pinRevision names another revision than the deployed one",
+            Event::Delete => "the ReleaseLifecycle is deleted",
+            Event::Test if self.object.tests_enabled() => {
+                "after each install and upgrade, and when asked for (`kubectl lifecycle test`)"
+            }
+            Event::Test => "asked for (`kubectl lifecycle test`)",
+        }
+        .to_owned()
+    }
+
+    fn on_failure(&self, event: Event) -> String {
+        let name = self.object.name_any();
+        let retry = format!("`kubectl lifecycle retry {name}` goes on at the failed hook");
+        match event {
+            Event::Install => format!(
+                "nothing after it runs, and what was applied stays; the next attempt is an install \
+                 again, and {retry}"
+            ),
+            Event::Upgrade => format!(
+                "nothing after it runs, what was applied stays, and the record of the revision \
+                 before stays deployed; {retry}, `kubectl lifecycle rollback {name}` goes back"
+            ),
+            Event::Rollback => {
+                format!("nothing after it runs, and the revision is recorded as failed; {retry}")
+            }
+            Event::Delete if self.object.keeps_objects() => {
+                "nothing runs that could fail".to_owned()
+            }
+            Event::Delete => {
+                let timeout = span(self.object.deletion_timeout());
+                let then = match self.object.on_deletion_timeout() {
+                    OnDeletionTimeout::Block => format!(
+                        "the deletion stands until somebody mends it, or does without the hooks by \
+                         `kubectl lifecycle skip {name}` (spec.deletion.onTimeout: Block)"
+                    ),
+                    OnDeletionTimeout::SkipHooks => "the hooks that have not succeeded are done \
+                        without (spec.deletion.onTimeout: SkipHooks)"
+                        .to_owned(),
+                };
+                format!(
+                    "a failed hook is tried again for {timeout} (spec.deletion.timeout); then {then}"
+                )
+            }
+            Event::Test => match self.object.on_test_failure() {
+                OnTestFailure::Ignore => {
+                    "the condition TestSuccess is False, the release stays Ready \
+                    (spec.test.onFailure: Ignore)"
+                }
+                OnTestFailure::Fail => {
+                    "the conditions TestSuccess and Ready are False \
+                    (spec.test.onFailure: Fail)"
+                }
+            }
+            .to_owned(),
+        }
+    }
+}
+
+/// `90s` as `1m30s`.
+fn span(duration: Duration) -> String {
+    let (seconds, millis) = (duration.as_secs(), duration.subsec_millis());
+    let parts = [
+        (seconds / 3600, "h"),
+        (seconds / 60 % 60, "m"),
+        (seconds % 60, "s"),
+        (millis.into(), "ms"),
+    ];
+    let text: String = parts
+        .iter()
+        .filter(|(number, _)| *number > 0)
+        .map(|(number, unit)| format!("{number}{unit}"))
+        .collect();
+    if text.is_empty() { "0s".to_owned() } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_written_as_they_are_read() {
+        for (millis, text) in [(0, "0s"), (90_000, "1m30s"), (3_600_000, "1h"), (1_500, "1s500ms")]
+        {
+            assert_eq!(span(Duration::from_millis(millis)), text);
+            let read: kube::core::Duration = text.parse().unwrap();
+            assert_eq!(Duration::from(read), Duration::from_millis(millis));
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! Which release the files mean, and what is wrong with how it is written. Pure.
+
+use api::{ReleaseLifecycle, ReleaseLifecycleSpec};
+use kube::{Resource as _, ResourceExt as _};
+use lifecycle::source::Placed;
+use serde_json::{Value, json};
+
+use super::{Found, Material, sources};
+
+/// The release of this name, or the only one there is; where the files hold none, their objects
+/// are a release themselves.
+pub(super) fn choose(
+    objects: Vec<Placed>,
+    name: Option<&str>,
+    namespace: Option<&str>,
+) -> Found<Material> {
+    let (releases, others): (Vec<_>, Vec<_>) = objects.into_iter().partition(is_release);
+    if releases.is_empty() {
+        return plain(others, name, namespace);
+    }
+    let names: Vec<_> = releases.iter().map(|it| name_of(&it.manifest)).collect();
+    let fits = |it: &&Placed| name.is_none_or(|name| name_of(&it.manifest) == name);
+    let chosen: Vec<_> = releases.iter().filter(fits).collect();
+    let release = match (&*chosen, name) {
+        ([release], _) => release,
+        ([], Some(name)) => {
+            let there = names.join(", ");
+            return Err(vec![format!("the files have no ReleaseLifecycle {name}; there: {there}")]);
+        }
+        _ => {
+            let there = names.join(", ");
+            return Err(vec![format!(
+                "the files have several ReleaseLifecycles, name one of them: {there}"
+            )]);
+        }
+    };
+    let mut object = read(release)?;
+    match (&object.metadata.namespace, namespace) {
+        (Some(written), Some(asked)) if written != asked => {
+            let name = object.name_any();
+            return Err(vec![format!(
+                "{} (ReleaseLifecycle/{name}): metadata.namespace is {written:?}, and --namespace \
+                 {asked:?}; leave one of them out",
+                release.place
+            )]);
+        }
+        (None, asked) => object.metadata.namespace = asked.map(str::to_owned),
+        _ => {}
+    }
+    if let Some(objects) = &object.spec.source.objects {
+        let objects = Placed::inline(objects);
+        let sources = vec!["spec.source.objects".to_owned()];
+        return Ok(Material { object, objects, sources, notes: Vec::new() });
+    }
+    let missing = "is not in these files; name its file with one more -f, or plan what is in the \
+                   cluster by leaving out -f";
+    let home = object.namespace().unwrap_or_default();
+    let found = sources::resolve(&object.spec.source.objects_from, missing, |_, reference| {
+        let text = |it: &Value, path: &str| {
+            it.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned()
+        };
+        let is_it = |it: &&Placed| {
+            let namespace = text(&it.manifest, "/metadata/namespace");
+            text(&it.manifest, "/kind") == reference.kind.as_str()
+                && text(&it.manifest, "/apiVersion") == "v1"
+                && name_of(&it.manifest) == reference.name
+                && (namespace.is_empty() || home.is_empty() || namespace == home)
+        };
+        others.iter().find(is_it).map(|it| &it.manifest)
+    })?;
+    let (objects, sources) = found;
+    Ok(Material { object, objects, sources, notes: Vec::new() })
+}
+
+/// A release of these objects, with everything else as it is by default.
+fn plain(objects: Vec<Placed>, name: Option<&str>, namespace: Option<&str>) -> Found<Material> {
+    let object = serde_json::from_value(json!({
+        "metadata": {"name": name.unwrap_or("release"), "namespace": namespace},
+        "spec": {"source": {}},
+    }));
+    let notes = vec![
+        "the files hold no ReleaseLifecycle: this is what one of these objects would do, as \
+         `kubectl lifecycle create` writes it"
+            .to_owned(),
+    ];
+    let sources = vec!["the files themselves".to_owned()];
+    let material = |object| Material { object, objects, sources, notes };
+    object.map(material).map_err(|error| vec![error.to_string()])
+}
+
+fn is_release(object: &Placed) -> bool {
+    let text = |key| object.manifest.get(key).and_then(Value::as_str).unwrap_or_default();
+    let group = text("apiVersion").split('/').next().unwrap_or_default();
+    text("kind") == "ReleaseLifecycle" && group == ReleaseLifecycle::group(&())
+}
+
+fn name_of(manifest: &Value) -> &str {
+    manifest.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default()
+}
+
+/// The object, as the API server would read it; what it would refuse or leave out is an error.
+fn read(placed: &Placed) -> Found<ReleaseLifecycle> {
+    let Placed { place, manifest } = placed;
+    let title = format!("{place} (ReleaseLifecycle/{})", name_of(manifest));
+    let version = ReleaseLifecycle::api_version(&());
+    if manifest["apiVersion"] != *version {
+        let found = &manifest["apiVersion"];
+        return Err(vec![format!(
+            "{title}: apiVersion is {found}; this program knows {version:?}"
+        )]);
+    }
+    let spec = &manifest["spec"];
+    let mut problems: Vec<_> = unreadable(spec);
+    if problems.is_empty() {
+        match serde_json::from_value::<ReleaseLifecycle>(manifest.clone()) {
+            Ok(object) => {
+                let known = serde_json::to_value(&object.spec).unwrap_or_default();
+                unknown("spec", spec, &known, &mut problems);
+                let source = &object.spec.source;
+                if source.objects.is_some() != source.objects_from.is_empty() {
+                    let one = "spec.source takes exactly one of objects and objectsFrom";
+                    problems.push(one.to_owned());
+                }
+                if problems.is_empty() {
+                    return Ok(object);
+                }
+            }
+            Err(error) => problems.push(error.to_string()),
+        }
+    }
+    Err(problems.into_iter().map(|problem| format!("{title}: {problem}")).collect())
+}
+
+/// What is wrong with each field of the spec by itself, since the reader stops at the first and
+/// does not say where.
+fn unreadable(spec: &Value) -> Vec<String> {
+    let Some(fields) = spec.as_object() else {
+        return vec!["spec is missing; it says at least where the objects come from".to_owned()];
+    };
+    let read = |key: &str, value: &Value| {
+        let mut alone = json!({"source": {}});
+        alone[key] = value.clone();
+        serde_json::from_value::<ReleaseLifecycleSpec>(alone).err()
+    };
+    let wrong = |(key, value): (&String, &Value)| {
+        read(key, value).map(|error| format!("spec.{key}: {error}"))
+    };
+    fields.iter().filter_map(wrong).collect()
+}
+
+/// The fields of `given` that no version of the object has: the API server would leave them out.
+fn unknown(path: &str, given: &Value, known: &Value, problems: &mut Vec<String>) {
+    match (given, known) {
+        // The objects of a release are not of this kind.
+        (Value::Object(_) | Value::Array(_), _) if path.ends_with("source.objects") => {}
+        (Value::Object(given), known) => {
+            for (key, value) in given {
+                let path = format!("{path}.{key}");
+                match known.get(key) {
+                    Some(known) => unknown(&path, value, known, problems),
+                    // As if it were not there.
+                    None if is_nothing(value) => {}
+                    None => problems.push(format!(
+                        "{path}: there is no such field; see `kubectl explain rl.spec`"
+                    )),
+                }
+            }
+        }
+        (Value::Array(given), Value::Array(known)) => {
+            for (index, (given, known)) in given.iter().zip(known).enumerate() {
+                unknown(&format!("{path}[{index}]"), given, known, problems);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn is_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.values().all(is_nothing),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn placed(place: &str, manifest: Value) -> Placed {
+        Placed { place: place.to_owned(), manifest }
+    }
+
+    fn release(name: &str, spec: &Value) -> Placed {
+        let manifest = json!({"apiVersion": "releaselifecycle.dev/v1alpha1",
+            "kind": "ReleaseLifecycle", "metadata": {"name": name}, "spec": spec});
+        placed("a.yaml line 1", manifest)
+    }
+
+    fn problems(objects: Vec<Placed>, name: Option<&str>) -> String {
+        choose(objects, name, None).map(|_| ()).unwrap_err().join("\n")
+    }
+
+    #[test]
+    fn a_release_is_chosen_by_name_or_because_it_is_the_only_one() {
+        let inline = json!({"source": {"objects": []}});
+        let two = || vec![release("a", &inline), release("b", &inline)];
+        assert_eq!(
+            choose(two(), Some("b"), None).unwrap_or_else(|_| panic!()).object.name_any(),
+            "b"
+        );
+        assert!(problems(two(), None).ends_with("name one of them: a, b"));
+        assert!(problems(two(), Some("c")).ends_with("no ReleaseLifecycle c; there: a, b"));
+        let map = placed("m line 1", json!({"kind": "ConfigMap", "metadata": {"name": "m"}}));
+        let plain = choose(vec![map], None, Some("prod")).unwrap_or_else(|_| panic!());
+        assert_eq!((plain.objects.len(), plain.notes.len()), (1, 1));
+    }
+
+    #[test]
+    fn what_a_source_refers_to_is_found_beside_it() {
+        let spec = json!({"source": {"objectsFrom": [{"kind": "ConfigMap", "name": "m"}]}});
+        let map = |namespace: &str| {
+            let metadata = json!({"name": "m", "namespace": namespace});
+            placed(
+                "m line 1",
+                json!({"apiVersion": "v1", "kind": "ConfigMap",
+                "metadata": metadata, "data": {"k": "kind: A"}}),
+            )
+        };
+        let found = choose(vec![release("a", &spec), map("prod")], None, Some("prod"));
+        let objects = found.unwrap_or_else(|_| panic!()).objects;
+        assert_eq!(objects[0].place, "ConfigMap/m key k line 1");
+        let elsewhere = choose(vec![release("a", &spec), map("other")], None, Some("prod"));
+        let text = elsewhere.map(|_| ()).unwrap_err().join("\n");
+        assert!(text.contains("(ConfigMap/m): ConfigMap/m is not in these files"), "{text}");
+    }
+
+    #[test]
+    fn every_field_that_is_wrong_is_named() {
+        let spec = json!({"source": {"objects": [{"anything": 1}]}, "timeout": "soon",
+            "onNewSpec": "Never", "deletion": {"objects": "Keep"}});
+        let text = problems(vec![release("a", &spec)], None);
+        assert!(text.contains("a.yaml line 1 (ReleaseLifecycle/a): spec.timeout: "), "{text}");
+        assert!(text.contains("spec.onNewSpec: unknown variant `Never`"), "{text}");
+        let spec = json!({"source": {"objects": [{"anything": 1}], "objectsFrom": []},
+            "serviceAccount": "x", "deletion": {"object": "Keep"}, "suspend": null});
+        let text = problems(vec![release("a", &spec)], None);
+        assert!(text.contains("spec.serviceAccount: there is no such field"), "{text}");
+        assert!(text.contains("spec.deletion.object: there is no such field"), "{text}");
+        assert_eq!(text.lines().count(), 2, "{text}");
+        let mut elsewhere = release("a", &json!({"source": {"objects": []}}));
+        elsewhere.manifest["metadata"]["namespace"] = json!("prod");
+        let text = choose(vec![elsewhere], None, Some("test")).map(|_| ()).unwrap_err().join("");
+        assert!(
+            text.contains("metadata.namespace is \"prod\", and --namespace \"test\""),
+            "{text}"
+        );
+        let neither = problems(vec![release("a", &json!({"source": {}}))], None);
+        assert!(neither.contains("exactly one of objects and objectsFrom"), "{neither}");
+    }
+}

@@ -1,0 +1,120 @@
+//! The records of a release: Helm's Secrets, as the user may read them.
+
+use std::io::Read as _;
+
+use flate2::read::GzDecoder;
+use helm::{
+    record::Status,
+    secret::{self, KEY_PLAN},
+};
+use jiff::Timestamp;
+use kube::ResourceExt as _;
+use lifecycle::{event::Event, plan::Plan};
+
+use crate::cluster::Cluster;
+
+/// As much as a plan may inflate to. A tenant can write its own records.
+const MAX_PLAN_BYTES: u64 = 16 * 1024 * 1024;
+
+/// What is told of one revision.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Record {
+    pub(crate) revision: i32,
+    pub(crate) updated: Option<Timestamp>,
+    pub(crate) status: Status,
+    /// `None` where Helm wrote the record.
+    pub(crate) event: Option<Event>,
+    /// The revision that a rollback went back to.
+    pub(crate) target: Option<i32>,
+    pub(crate) description: String,
+}
+
+/// What was found, by revision, and what of it cannot be read.
+pub(crate) struct Records {
+    pub(crate) records: Vec<Record>,
+    pub(crate) problems: Vec<String>,
+}
+
+/// Reads the records of a release; `None` where the user may not list Secrets.
+pub(crate) async fn read(cluster: &Cluster, release: &str) -> anyhow::Result<Option<Records>> {
+    let Some(secrets) = cluster.secrets(&format!("name={release},owner=helm")).await? else {
+        return Ok(None);
+    };
+    let mut found = Records { records: Vec::new(), problems: Vec::new() };
+    for secret in secrets {
+        let name = secret.name_any();
+        // Not the error's own words, which may quote data.
+        let Ok(value) = serde_json::to_value(&secret) else {
+            found.problems.push(format!("Secret {name} is no JSON"));
+            continue;
+        };
+        match secret::from_secret(&value) {
+            Ok((release, plans)) => {
+                let plan = plans.get(KEY_PLAN).and_then(|bytes| thaw(bytes));
+                found.records.push(Record {
+                    revision: release.version,
+                    updated: release.info.last_deployed,
+                    status: release.info.status,
+                    event: plan.as_ref().map(|plan| plan.event),
+                    target: match release.info.rollback_revision {
+                        0 => plan.and_then(|plan| plan.target),
+                        target => Some(target),
+                    },
+                    description: release.info.description,
+                });
+            }
+            Err(error) => found.problems.push(error.to_string()),
+        }
+    }
+    found.records.sort_by_key(|record| record.revision);
+    Ok(Some(found))
+}
+
+fn thaw(bytes: &[u8]) -> Option<Plan> {
+    let mut inflated = Vec::new();
+    GzDecoder::new(bytes).take(MAX_PLAN_BYTES).read_to_end(&mut inflated).ok()?;
+    Plan::thaw(&inflated).ok().map(|(plan, _)| plan)
+}
+
+/// The revision that `rollback` goes back to by itself: the one that was deployed before the
+/// present one or, where the latest operation failed, the one that is deployed.
+pub(crate) fn previous(records: &[Record]) -> Option<i32> {
+    let was_deployed =
+        |record: &&Record| matches!(record.status, Status::Deployed | Status::Superseded);
+    let latest = records.iter().max_by_key(|record| record.revision)?;
+    let before =
+        |record: &&Record| record.revision < latest.revision || latest.status != Status::Deployed;
+    let good = records.iter().filter(was_deployed).filter(before);
+    good.map(|record| record.revision).max()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn previous_of(statuses: &[Status]) -> Option<i32> {
+        let record = |(index, status): (usize, &Status)| Record {
+            revision: i32::try_from(index).unwrap() + 1,
+            updated: None,
+            status: *status,
+            event: None,
+            target: None,
+            description: String::new(),
+        };
+        previous(&statuses.iter().enumerate().map(record).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn a_rollback_goes_back_to_what_was_good_last() {
+        use Status::{Deployed, Failed, PendingUpgrade, Superseded};
+        assert_eq!(previous_of(&[Superseded, Superseded, Deployed]), Some(2));
+        // What failed in between was never good.
+        assert_eq!(previous_of(&[Superseded, Failed, Deployed]), Some(1));
+        // The deployed one is what a failed upgrade is to be left for.
+        assert_eq!(previous_of(&[Superseded, Deployed, Failed]), Some(2));
+        assert_eq!(previous_of(&[Superseded, Deployed, PendingUpgrade]), Some(2));
+        assert_eq!(previous_of(&[Deployed]), None);
+        assert_eq!(previous_of(&[Failed]), None);
+        assert_eq!(previous_of(&[]), None);
+    }
+}

@@ -1,0 +1,154 @@
+use anyhow::{Context, Result};
+use e2e::{
+    Namespace, kwok,
+    manifests::{Manifest, config_map, job},
+    message,
+};
+use serde_json::{Value, json};
+
+use super::Cli;
+
+#[tokio::test]
+async fn secrets_stand_apart_and_their_values_are_never_shown() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "cli-secrets").await?;
+    let controller = namespace.controller()?;
+    let cli = Cli::new(&namespace)?;
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "password"},
+        "stringData": {"password": "correct horse"}});
+    let objects = [config_map("main", "1"), secret, job("migrate").hook("pre-install")];
+    let folder = cli.manifests("shop", &objects)?;
+    cli.create("shop", &folder, &[])?;
+    let map = namespace.object("ConfigMap", "shop-source").await?.context("a ConfigMap")?;
+    assert!(!map.to_string().contains("correct horse"));
+    assert!(namespace.object("Secret", "shop-source").await?.is_some());
+    namespace.wait_ready("shop", &controller).await?;
+    let password = namespace.object("Secret", "password").await?.context("the release's Secret")?;
+    assert_eq!(password["data"]["password"], "Y29ycmVjdCBob3JzZQ==");
+    // From the cluster, and offline from what was applied.
+    let online = cli.json(&["plan", "shop"])?;
+    let text = cli.good(&["create", "shop", "-f", &folder, "--service-account", "deployer"])?;
+    let file = cli.write("shop.yaml", &text)?;
+    let offline = cli.json(&["plan", "-f", &file.to_string_lossy()])?;
+    assert_eq!(online, offline);
+    assert!(!online.to_string().contains("correct horse"));
+    let steps = &online["events"][0]["steps"];
+    assert_eq!(steps[0]["name"], "migrate");
+    let names = steps[1]["objects"].as_array().into_iter().flatten().map(|it| &it["name"]);
+    assert_eq!(names.collect::<Vec<_>>(), ["password", "main"]);
+
+    namespace.kubectl(&["delete", "secret", "shop-source"])?;
+    let said = cli.bad(1, &["plan", "shop"])?;
+    assert!(
+        said.contains("spec.source.objectsFrom[1] (Secret/shop-source key objects.yaml)"),
+        "{said}"
+    );
+    assert!(said.contains("does not exist in namespace"), "{said}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn wrong_files_are_refused_with_everything_that_is_wrong() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "cli-wrong").await?;
+    let cli = Cli::new(&namespace)?;
+    let notes = cli.write("notes/readme.txt", "no manifest")?;
+    let notes = notes.parent().context("a folder")?.to_string_lossy().into_owned();
+    for command in [&["create", "shop"][..], &["plan"]] {
+        let said = cli.bad(2, &[command, &["-f", &notes]].concat())?;
+        assert!(said.contains("has no *.yaml, *.yml or *.json"), "{said}");
+        let said = cli.bad(2, &[command, &["-f", "/no/such/file"]].concat())?;
+        assert!(said.contains("reading /no/such/file: No such file"), "{said}");
+    }
+    let broken = cli.write("broken.yaml", "kind: ConfigMap\n---\nkind: {\n")?;
+    let broken = broken.to_string_lossy();
+    for command in [&["create", "shop"][..], &["plan"]] {
+        let said = cli.bad(1, &[command, &["-f", &broken]].concat())?;
+        assert!(said.contains("broken.yaml: document 2 (line"), "{said}");
+    }
+    let folder = cli.manifests(
+        "shop",
+        &[job("a").hook("pre-instal"), json!({"kind": "ConfigMap", "metadata": {"name": "b"}})],
+    )?;
+    let said = cli.bad(1, &["create", "Shop_", "-f", &folder])?;
+    for part in
+        ["the name \"Shop_\": use", "(Job/a): annotation helm.sh/hook", "(ConfigMap/b): apiVersion"]
+    {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let said = cli.bad(2, &["plan", "-f", &folder, "--event", "upgrad"])?;
+    assert!(said.contains("possible values: install, upgrade"), "{said}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_release_that_is_not_there_is_told_beside_those_that_are() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "cli-missing").await?;
+    namespace.release("store", &[config_map("main", "1")], json!({})).await?;
+    let cli = Cli::new(&namespace)?;
+    for command in [
+        "status", "plan", "history", "retry", "cancel", "test", "rollback", "suspend", "resume",
+        "skip",
+    ] {
+        let said = cli.bad(2, &[command, "shop"])?;
+        assert!(said.contains("ReleaseLifecycle shop does not exist in namespace"), "{said}");
+        assert!(said.contains("there: store"), "{command}: {said}");
+    }
+    Ok(())
+}
+
+/// `plan` says what runs in the order in which it does run, with patches.
+#[tokio::test]
+async fn a_plan_is_what_happens() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "cli-plan").await?;
+    let objects = [
+        job("b").hook("pre-install").weight("1"),
+        job("c").hook("pre-install").weight("-1"),
+        job("a").hook("post-install"),
+        config_map("main", "1"),
+        job("a2").hook("pre-install").weight("1"),
+    ];
+    let first = "metadata: {annotations: {helm.sh/hook-weight: \"-7\"}}";
+    let patches = json!([{"target": {"kind": "Job", "name": "b"}, "patch": first}]);
+    let mut object = json!({
+        "apiVersion": "releaselifecycle.dev/v1alpha1",
+        "kind": "ReleaseLifecycle",
+        "metadata": {"name": "shop", "namespace": namespace.name},
+        "spec": {"serviceAccountName": "deployer", "source": {"objects": objects}, "patches": patches},
+    });
+    let cli = Cli::new(&namespace)?;
+    let file = cli.write("shop.json", &object.to_string())?.to_string_lossy().into_owned();
+    let plan = cli.json(&["plan", "-f", &file, "--event", "install"])?;
+    let steps = plan["events"][0]["steps"].as_array().cloned().unwrap_or_default();
+    let hooks = steps.iter().filter(|step| step["step"] == "hook");
+    let planned: Vec<_> = hooks.map(|step| format!("jobs/{}", text(&step["name"]))).collect();
+    assert_eq!(planned, ["jobs/b", "jobs/c", "jobs/a2", "jobs/a"]);
+    let controller = namespace.controller()?;
+    namespace.kubectl(&["apply", "-f", &file])?;
+    let release = namespace.wait_ready("shop", &controller).await?;
+    assert_eq!(namespace.tenant_did("create")?, planned);
+
+    // What the controller refuses is refused here, in the same words.
+    for (patch, problem) in [
+        (json!({"target": {"name": "no-such"}, "patch": first}), "no object of the source is"),
+        (json!({"patch": "a: ["}), "patch is not readable"),
+    ] {
+        object["spec"]["patches"] = json!([patch]);
+        let file = cli.write("wrong.json", &object.to_string())?.to_string_lossy().into_owned();
+        let said = cli.bad(1, &["plan", "-f", &file])?;
+        assert!(said.contains("spec.patches[0]: ") && said.contains(problem), "{said}");
+        namespace.kubectl(&["apply", "-f", &file])?;
+        let refused = namespace
+            .wait("shop", &controller, "refused", |now| {
+                now.metadata.generation > release.metadata.generation
+                    && message(now).contains("spec.patches[0]: ")
+                    && message(now).contains(problem)
+            })
+            .await?;
+        let problem = said.trim_start_matches("error: ").trim();
+        assert!(message(&refused).contains(problem), "{problem:?}: {:?}", message(&refused));
+    }
+    Ok(())
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}

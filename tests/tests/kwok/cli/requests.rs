@@ -1,0 +1,115 @@
+use anyhow::{Context, Result};
+use e2e::{
+    Namespace, hook, kwok,
+    manifests::{Manifest, config_map, job},
+    reason,
+};
+use lifecycle::journal::HookPhase;
+use serde_json::json;
+
+use super::Cli;
+
+#[tokio::test]
+async fn what_failed_is_retried_and_begun_again() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "cli-retry").await?;
+    let controller = namespace.controller()?;
+    let picky = job("migrate").set_pod("/spec/nodeSelector", json!({"e2e/picky": namespace.name}));
+    let objects = [config_map("main", "1"), picky.hook("pre-install,pre-upgrade")];
+    let cli = Cli::new(&namespace)?;
+    let folder = cli.manifests("shop", &objects)?;
+    cli.create("shop", &folder, &["--timeout", "2s"])?;
+    let end = cli.run(&["status", "shop", "--watch", "--timeout", "90s"])?;
+    assert_eq!(end.code, Some(1), "{end:?}");
+    assert!(end.out.contains("install of revision 1 failed"), "{end:?}");
+    // It fails again as long as nothing is mended.
+    let end = cli.run(&["retry", "shop", "--wait", "--timeout", "90s"])?;
+    assert_eq!(end.code, Some(1), "{end:?}");
+    assert!(end.out.contains("asked to go on where it failed"), "{end:?}");
+
+    let label = format!("e2e/picky={}", namespace.name);
+    namespace.kubectl(&["label", "nodes", "--all", "--overwrite", &label])?;
+    cli.good(&["retry", "shop", "--wait", "--timeout", "90s"])?;
+    let release = namespace.wait_ready("shop", &controller).await?;
+    let migrate = hook(&release, "migrate").context("it is in status")?;
+    assert_eq!((migrate.attempt, migrate.phase), (3, HookPhase::Succeeded));
+    assert_eq!(release.status.as_ref().and_then(|status| status.revision), Some(1));
+
+    let said = cli.bad(1, &["retry", "shop"])?;
+    assert!(said.contains("there is nothing to retry: it has not failed"), "{said}");
+    let said = cli.good(&["retry", "shop", "--restart", "--wait", "--timeout", "90s"])?;
+    assert!(said.contains("upgrade of revision 2 succeeded"), "{said}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_runs_is_cancelled() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "cli-cancel").await?;
+    let controller = namespace.controller()?;
+    let cli = Cli::new(&namespace)?;
+    namespace.release("shop", &[config_map("main", "1")], json!({})).await?;
+    namespace.wait_ready("shop", &controller).await?;
+    let said = cli.bad(1, &["cancel", "shop"])?;
+    assert!(said.contains("there is nothing to cancel"), "{said}");
+    let objects = [config_map("main", "2"), job("migrate").hook("pre-upgrade").never_ends()];
+    namespace.release("shop", &objects, json!({})).await?;
+    namespace.wait_active("migrate").await?;
+    let said = cli.bad(1, &["retry", "shop"])?;
+    assert!(said.contains("its upgrade is running"), "{said}");
+    let said = cli.bad(1, &["skip", "shop"])?;
+    assert!(said.contains("there is nothing to skip"), "{said}");
+    let said = cli.good(&["cancel", "shop", "--wait", "--timeout", "90s"])?;
+    assert!(said.contains("asked to cancel the upgrade of revision 2"), "{said}");
+    let release = namespace.wait_stalled("shop", &controller).await?;
+    assert_eq!(reason(&release), "Cancelled");
+    // The failed upgrade is left for the revision that is deployed.
+    let said = cli.good(&["rollback", "shop", "--wait", "--timeout", "90s"])?;
+    assert!(said.contains("is rolled back to revision 1"), "{said}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn tests_that_fail_and_a_failed_rollback_are_told_by_the_exit_code() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "cli-failed").await?;
+    let controller = namespace.controller()?;
+    let cli = Cli::new(&namespace)?;
+    let objects = |value| {
+        [
+            config_map("main", value),
+            job("smoke").hook("test").fails(),
+            job("before").hook("pre-rollback").fails(),
+        ]
+    };
+    for value in ["1", "2"] {
+        namespace.release("shop", &objects(value), json!({})).await?;
+        namespace.wait_ready("shop", &controller).await?;
+    }
+    let end = cli.run(&["test", "shop", "--wait", "--timeout", "90s"])?;
+    assert_eq!(end.code, Some(1), "the release is Ready, its tests have failed: {end:?}");
+    assert!(end.out.contains("hook Job/smoke (test) failed"), "{end:?}");
+    let end = cli.run(&["rollback", "shop", "1", "--wait", "--timeout", "90s"])?;
+    assert_eq!(end.code, Some(1), "{end:?}");
+    assert!(end.out.contains("rollback of revision 3 failed"), "{end:?}");
+    let said = cli.bad(1, &["rollback", "shop", "9"])?;
+    assert!(said.contains("there is no record of revision 9; there: 1 (superseded)"), "{said}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_deletion_is_helped_past_its_hooks() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "cli-skip").await?;
+    let controller = namespace.controller()?;
+    let cli = Cli::new(&namespace)?;
+    let objects = [config_map("main", "1"), job("backup").hook("pre-delete").fails()];
+    namespace.release("shop", &objects, json!({"deletion": {"timeout": "0s"}})).await?;
+    namespace.wait_ready("shop", &controller).await?;
+    namespace.kubectl(&["delete", "rl", "shop", "--wait=false"])?;
+    namespace
+        .wait("shop", &controller, "standing", |release| reason(release) == "HookFailed")
+        .await?;
+    let said = cli.bad(1, &["cancel", "shop"])?;
+    assert!(said.contains("a deletion cannot be called off"), "{said}");
+    let said = cli.good(&["skip", "shop", "--wait", "--timeout", "90s"])?;
+    assert!(said.contains("without the hooks that remain"), "{said}");
+    namespace.wait_released("shop", &controller).await?;
+    Ok(())
+}
