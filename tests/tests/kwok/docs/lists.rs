@@ -12,7 +12,7 @@ use e2e::{
     Namespace,
     documentation::{Page, pages},
     kwok,
-    manifests::{Manifest, job},
+    manifests::{Manifest, config_map, job},
     markdown, root,
 };
 use serde_json::json;
@@ -123,8 +123,13 @@ fn served(text: &str) -> BTreeMap<String, BTreeSet<String>> {
 async fn the_metrics_are_those_that_are_served() -> Result<()> {
     let namespace = Namespace::new(kwok(), "metrics").await?;
     let controller = namespace.controller()?;
-    namespace.release("shop", &[job("hook").hook("pre-install")], json!({})).await?;
-    namespace.wait_ready("shop", &controller).await?;
+    // An operation is counted right after its end was written: when the second has ended, the first
+    // has been counted.
+    for value in ["1", "2"] {
+        let objects = [job("hook").hook("pre-install"), config_map("shop", value)];
+        namespace.release("shop", &objects, json!({})).await?;
+        namespace.wait_ready("shop", &controller).await?;
+    }
     let (_, text) = controller.http("/metrics")?;
     let page = Page::of_docs("operations.md")?;
     assert_eq!(documented(&page.text), served(&text), "{text}");
