@@ -1,5 +1,5 @@
 # Every command of the project; CI calls the same targets.
-.PHONY: check lint test demo cluster cluster-down model crash cases counts generate
+.PHONY: check lint test demo cluster cluster-down model crash cases counts image generate
 CARGO ?= cargo
 XTASK = $(CARGO) build --quiet --workspace --bins && target/debug/xtask
 
@@ -37,6 +37,19 @@ cases: ## Helm's behaviour, case by case, beside the real Helm on the same clust
 counts: ## API writes for a hook and for a release; memory of the idle controller
 	$(CARGO) build --release --package controller
 	$(CARGO) test --workspace --test counts -- --nocapture
+
+# Any tool that takes a Containerfile: `BUILDER="docker build"`, `BUILDER="podman build"`.
+BUILDER ?= buildah bud
+IMAGE ?= releaselifecycle-controller:dev
+PROFILE ?= release
+TARGET = $(or $(CARGO_TARGET_DIR),target)
+PROGRAM = $(TARGET)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/releaselifecycle-controller
+
+image: ## the operator's image, on Linux: IMAGE=registry/name:tag, BUILDER="docker build"
+	$(CARGO) rustc --profile $(PROFILE) --package controller --bin releaselifecycle-controller \
+		-- -C target-feature=+crt-static
+	install -D $(PROGRAM) $(TARGET)/image/releaselifecycle-controller
+	$(BUILDER) --file Containerfile --tag $(IMAGE) $(TARGET)/image
 
 generate: ## what is generated from the code: crds/
 	$(XTASK) generate

@@ -182,9 +182,16 @@ impl Controller {
         file.read_to_string(&mut text)?;
         Ok(text)
     }
+}
 
+/// An operator, wherever it runs.
+pub trait Logs: Sync {
     /// The last lines that it logged.
-    pub fn log_tail(&self) -> String {
+    fn log_tail(&self) -> String;
+}
+
+impl Logs for Controller {
+    fn log_tail(&self) -> String {
         let text = fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<_> = text.lines().collect();
         lines[lines.len().saturating_sub(30)..].join("\n")

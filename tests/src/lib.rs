@@ -1,6 +1,7 @@
 //! What the end-to-end tests share: a cluster for each test program, a namespace and a controller
 //! for each test. Nothing here is a mock; faults come from `testkit::proxy`.
 
+mod account;
 mod admission;
 pub mod architecture;
 mod audit_log;
@@ -18,7 +19,7 @@ use testkit::cluster::{Cluster, Node, Options};
 
 pub use admission::Admission;
 pub use audit_log::AuditLog;
-pub use controller::Controller;
+pub use controller::{Controller, Logs};
 pub use namespace::{Namespace, condition, hook, message, reason};
 pub use objects::is_write;
 pub use proxied::Proxied;
@@ -56,17 +57,21 @@ fn start(node: Node) -> anyhow::Result<Cluster> {
     let name = name.rsplit_once('-').map_or(name.as_str(), |(name, _)| name).to_owned();
     let dir = target().join("tmp/clusters").join(format!("{name}-{node:?}"));
     let cluster = Cluster::start(Options::new(dir).node(node))?;
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
-    for folder in ["crds", "deploy"] {
-        let path = root.join(folder);
-        cluster.kubectl(["apply", "--server-side", "-f", &path.to_string_lossy()])?;
+    // What the operator's tests need of what is shipped; the operator they start themselves.
+    for (how, path) in [("-k", "crds"), ("-f", "deploy/base/role-deployer.yaml")] {
+        let path = root().join(path);
+        cluster.kubectl(["apply", "--server-side", how, &path.to_string_lossy()])?;
     }
     cluster.kubectl(["wait", "--for=condition=Established", "crd", "--all", "--timeout=30s"])?;
     Ok(cluster)
 }
 
+/// The workspace's folder.
+pub fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
 /// The workspace's target directory.
 pub fn target() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target"), PathBuf::from)
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }

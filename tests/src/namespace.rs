@@ -16,7 +16,7 @@ use lifecycle::journal::HookStatus;
 use serde_json::{Value, json};
 use testkit::cluster::Cluster;
 
-use crate::Controller;
+use crate::{Controller, controller::Logs};
 
 /// No wait of a test takes longer on a loaded machine, unless something is broken.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
@@ -145,7 +145,7 @@ impl Namespace {
     pub async fn wait(
         &self,
         name: &str,
-        controller: &Controller,
+        controller: &dyn Logs,
         what: &str,
         is: impl Fn(&ReleaseLifecycle) -> bool,
     ) -> Result<ReleaseLifecycle> {
@@ -194,11 +194,7 @@ impl Namespace {
     ///
     /// # Errors
     /// As [`Self::wait`].
-    pub async fn wait_ready(
-        &self,
-        name: &str,
-        controller: &Controller,
-    ) -> Result<ReleaseLifecycle> {
+    pub async fn wait_ready(&self, name: &str, controller: &dyn Logs) -> Result<ReleaseLifecycle> {
         self.wait(name, controller, "Ready", |release| {
             is_observed(release)
                 && condition(release, "Ready").is_some_and(|it| it.status == "True")
@@ -210,7 +206,7 @@ impl Namespace {
     ///
     /// # Errors
     /// With the last status seen and the controller's last lines, where it stays.
-    pub async fn wait_released(&self, name: &str, controller: &Controller) -> Result<()> {
+    pub async fn wait_released(&self, name: &str, controller: &dyn Logs) -> Result<()> {
         let start = std::time::Instant::now();
         loop {
             let Some(release) = self.releases().get_opt(name).await? else { return Ok(()) };
@@ -243,7 +239,7 @@ impl Namespace {
     pub async fn wait_stalled(
         &self,
         name: &str,
-        controller: &Controller,
+        controller: &dyn Logs,
     ) -> Result<ReleaseLifecycle> {
         self.wait(name, controller, "Stalled", |release| {
             is_observed(release) && condition(release, "Stalled").is_some()

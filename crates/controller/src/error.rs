@@ -28,6 +28,17 @@ impl From<ApiError> for Error {
     /// What was refused for good blocks; it is for callers who have begun to decide otherwise.
     fn from(error: ApiError) -> Self {
         match &error.cause {
+            // The operator's own right; no ServiceAccount has a part in it.
+            Cause::Refused { code: 403, message, .. } if message.contains("cannot impersonate") => {
+                Self::blocked(
+                    "Forbidden",
+                    format!(
+                        "{error}; the operator may not act as a ServiceAccount: give it the rights \
+                         of deploy/multi-tenant, or, where it runs with --single-tenant, remove \
+                         spec.serviceAccountName"
+                    ),
+                )
+            }
             Cause::Refused { code: 403, .. } => Self::blocked(
                 "Forbidden",
                 format!(

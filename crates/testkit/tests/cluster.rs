@@ -111,12 +111,32 @@ fn a_real_node_runs_containers() {
     assert_eq!(cluster.kubectl(["logs", "job/succeeds"]).unwrap(), "migrated\n");
     assert_eq!(cluster.kubectl(["logs", "job/fails"]).unwrap(), "broken\n");
     assert_eq!(exit_code(&cluster, "fails"), "3");
+    assert_services_lead_to_ready_pods(&cluster);
 
     let pids = cluster.pids();
     let mounts = || fs::read_to_string("/proc/mounts").unwrap();
     drop(cluster);
     assert_gone(&pids);
     assert!(!mounts().contains(dir("real").to_str().unwrap()), "{}", mounts());
+}
+
+fn assert_services_lead_to_ready_pods(cluster: &Cluster) {
+    let web = r#"{"apiVersion": "v1", "kind": "List", "items": [
+        {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}, "spec": {
+            "selector": {"app": "web"}, "ports": [{"name": "http", "port": 80, "targetPort": 8080}]}},
+        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web", "labels": {"app": "web"}},
+         "spec": {"terminationGracePeriodSeconds": 0, "containers": [{
+            "name": "main", "image": "busybox:1",
+            "command": ["sh", "-c", "echo open > /tmp/index.html; exec httpd -f -p 8080 -h /tmp"]}]}}]}"#;
+    cluster.apply(web).expect("a Service and its Pod are made");
+    let ready = ["wait", "pod/web", "--for=condition=Ready", "--timeout=60s"];
+    cluster.kubectl(ready).expect("the Pod serves");
+    // From a Pod of the same node, which is the harder way.
+    let ask = "until wget -q -O - http://$WEB_SERVICE_HOST; do sleep 0.2; done";
+    cluster.apply(&job("asks", "", ask)).expect("a Job is made");
+    wait_job(cluster, "asks", "Complete");
+    let answer = cluster.kubectl(["logs", "job/asks"]).expect("the Job has a log");
+    assert_eq!(answer, "open\n");
 }
 
 /// The other half of the next test, which runs it in a process of its own.

@@ -2,7 +2,7 @@ use std::{collections::HashMap, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use api::{ReleaseLifecycle, names};
-use e2e::{Controller, Namespace, condition};
+use e2e::{Controller, Logs, Namespace, condition};
 use kube::api::{DeleteParams, Patch, PatchParams};
 use lifecycle::event::Event;
 use serde_json::{Value, json};

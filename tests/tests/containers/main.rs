@@ -2,5 +2,6 @@
 //! were skipped.
 
 mod evidence;
+mod guide;
 mod reasons;
 mod restart;

@@ -32,12 +32,19 @@ pub(super) enum User {
     ControllerManager,
     Scheduler,
     Kubelet,
+    Proxy,
     Kwok,
 }
 
 impl User {
-    const ALL: [Self; 5] =
-        [Self::Admin, Self::ControllerManager, Self::Scheduler, Self::Kubelet, Self::Kwok];
+    const ALL: [Self; 6] = [
+        Self::Admin,
+        Self::ControllerManager,
+        Self::Scheduler,
+        Self::Kubelet,
+        Self::Proxy,
+        Self::Kwok,
+    ];
 
     fn name_and_group(self) -> (&'static str, &'static str) {
         match self {
@@ -45,6 +52,7 @@ impl User {
             Self::ControllerManager => ("system:kube-controller-manager", ""),
             Self::Scheduler => ("system:kube-scheduler", ""),
             Self::Kubelet => ("system:node:node", "system:nodes"),
+            Self::Proxy => ("system:kube-proxy", ""),
             Self::Kwok => ("kwok", "system:masters"),
         }
     }
@@ -55,6 +63,7 @@ impl User {
             Self::ControllerManager => "config/controller-manager.kubeconfig",
             Self::Scheduler => "config/scheduler.kubeconfig",
             Self::Kubelet => "config/kubelet.kubeconfig",
+            Self::Proxy => "config/proxy.kubeconfig",
             Self::Kwok => "config/kwok.kubeconfig",
         }
     }
@@ -215,7 +224,9 @@ impl ControlPlane {
         let local = format!("https://{}", self.api);
         for (user, token) in &self.tokens {
             let server = match (user, outside) {
-                (User::Kubelet, Some(ip)) => format!("https://{ip}:{}", self.api.port()),
+                (User::Kubelet | User::Proxy, Some(ip)) => {
+                    format!("https://{ip}:{}", self.api.port())
+                }
                 _ => local.clone(),
             };
             let path = cluster.dir.join(user.file());

@@ -29,7 +29,7 @@ use anyhow::{Context as _, bail};
 pub use binaries::{bin, ensure};
 use control_plane::ControlPlane;
 pub use options::{Node, Options};
-pub use prerequisites::missing;
+pub use prerequisites::{ensure_buildah, missing};
 use process::{Life, Program};
 use state::State;
 
@@ -210,6 +210,14 @@ impl Cluster {
             self.kubectl(["apply".as_ref(), "--server-side".as_ref(), "-f".as_ref(), path]);
         fs::remove_file(&file).with_context(|| format!("removing {}", file.display()))?;
         applied.map(drop)
+    }
+
+    /// Loads the images of an archive, as `docker save` writes it, into the real node: Pods there find
+    /// them without a registry.
+    pub fn load_images(&self, archive: &Path) -> anyhow::Result<()> {
+        let init = self.state.started.iter().find(|started| node::is_init(started));
+        let init = init.context("only a node that runs containers takes images")?;
+        node::import(init.pid, archive)
     }
 
     /// Stops the cluster, detached or not.

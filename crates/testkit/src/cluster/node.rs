@@ -28,13 +28,28 @@ const INIT: &str = include_str!("../../../../tests/cluster/node-init.sh");
 const CONTAINERD: &str = include_str!("../../../../tests/cluster/containerd.toml");
 const KUBELET: &str = include_str!("../../../../tests/cluster/kubelet.yaml");
 const CNI: &str = include_str!("../../../../tests/cluster/cni.json");
+const SERVICES: &str = include_str!("../../../../tests/cluster/services.sh");
 const SOCKET: &str = "/run/containerd/containerd.sock";
 const DEADLINE: Duration = Duration::from_mins(1);
 const PREFIX: &str = "node-";
+const INIT_NAME: &str = "node-init";
 
 /// Whether a program is a part of the real node.
 pub(super) fn owns(started: &Started) -> bool {
     started.name.starts_with(PREFIX)
+}
+
+/// Whether a program is the node's process 1.
+pub(super) fn is_init(started: &Started) -> bool {
+    started.name == INIT_NAME
+}
+
+/// Loads the images of an archive into the node with this process 1.
+pub(super) fn import(init: u32, archive: &Path) -> anyhow::Result<()> {
+    let import = ["images", "import", "--snapshotter=native", "--digests=false"];
+    run(ctr(init, &import).arg(archive))
+        .with_context(|| format!("loading the images of {}", archive.display()))
+        .map(drop)
 }
 
 pub(super) struct RealNode {
@@ -69,14 +84,14 @@ impl RealNode {
         let images = image::make(&self.dir.join("images"), &busybox)?;
         wait_for("containerd", DEADLINE, || {
             cluster.check_programs()?;
-            Ok(run(&mut self.ctr(&["version"])).map(drop).map_err(|e| format!("{e:#}")))
+            Ok(run(&mut ctr(self.init, &["version"])).map(drop).map_err(|e| format!("{e:#}")))
         })?;
-        let import = ["images", "import", "--snapshotter=native", "--digests=false"];
-        run(self.ctr(&import).arg(&images.archive)).context("loading the node's images")?;
+        import(self.init, &images.archive)?;
         let probe = ["run", "--rm", "--snapshotter=native", "--cgroup"];
         let cgroup = format!("{}/probe", self.cgroup);
         let rest = [&cgroup, image::BUSYBOX[0], "probe", "true"];
-        run(self.ctr(&probe).args(rest)).context("running a container to see whether it works")?;
+        run(ctr(self.init, &probe).args(rest))
+            .context("running a container to see whether it works")?;
         let site = registry::lay_out(&self.dir, &images)?;
         let server = ["httpd", "-f", "-p", registry::ADDRESS, "-h", &site];
         self.launch(cluster, "node-registry", &busybox, server)?;
@@ -107,6 +122,7 @@ impl RealNode {
             "--hostname-override=node".to_owned(),
         ];
         self.launch(cluster, "node-kubelet", &bin("kubelet")?, args)?;
+        self.serve_services(cluster)?;
         wait_for("the kubelet to become ready", DEADLINE, || {
             cluster.check_programs()?;
             let query = "jsonpath={.status.conditions[?(@.type=='Ready')]}";
@@ -117,6 +133,14 @@ impl RealNode {
                 Err(error) => Err(format!("{error:#}")),
             })
         })
+    }
+
+    /// Lets Pods reach Services by their addresses; there is no DNS.
+    fn serve_services(&self, cluster: &mut Cluster) -> anyhow::Result<()> {
+        let script = cluster.dir.join("config/services.sh");
+        certs::write(&script, SERVICES)?;
+        let config = ControlPlane::kubeconfig(cluster, User::Proxy);
+        self.launch(cluster, "node-services", Path::new("sh"), [script, bin("kubectl")?, config])
     }
 
     fn start_containerd(&self, cluster: &mut Cluster) -> anyhow::Result<()> {
@@ -138,23 +162,23 @@ impl RealNode {
         program: &Path,
         args: [S; N],
     ) -> anyhow::Result<()> {
-        let mut all: Vec<OsString> = self.enter().into_iter().map(Into::into).collect();
+        let mut all: Vec<OsString> = enter(self.init).into_iter().map(Into::into).collect();
         all.push(program.into());
         all.extend(args.into_iter().map(Into::into));
         cluster.launch(name, Path::new("nsenter"), all)?;
         Ok(())
     }
+}
 
-    fn enter(&self) -> Vec<String> {
-        let target = self.init.to_string();
-        ["-t", &target, "-m", "-n", "-p", "--wd=/", "--"].map(str::to_owned).to_vec()
-    }
+fn enter(init: u32) -> Vec<String> {
+    let target = init.to_string();
+    ["-t", &target, "-m", "-n", "-p", "--wd=/", "--"].map(str::to_owned).to_vec()
+}
 
-    fn ctr(&self, args: &[&str]) -> Command {
-        let mut command = Command::new("nsenter");
-        command.args(self.enter()).args(["ctr", "-a", SOCKET, "-n", "k8s.io"]).args(args);
-        command
-    }
+fn ctr(init: u32, args: &[&str]) -> Command {
+    let mut command = Command::new("nsenter");
+    command.args(enter(init)).args(["ctr", "-a", SOCKET, "-n", "k8s.io"]).args(args);
+    command
 }
 
 fn start_init(cluster: &mut Cluster, dir: &Path) -> anyhow::Result<u32> {
@@ -174,7 +198,7 @@ fn start_init(cluster: &mut Cluster, dir: &Path) -> anyhow::Result<u32> {
         bail!("the node's namespaces have {} first processes instead of one", init.len())
     };
     // Its end, not that of its parent, is the end of everything inside.
-    cluster.state.started.push(Started::new("node-init", *init));
+    cluster.state.started.push(Started::new(INIT_NAME, *init));
     Ok(*init)
 }
 

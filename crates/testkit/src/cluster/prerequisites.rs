@@ -36,7 +36,7 @@ pub fn missing() -> Vec<(&'static str, &'static str)> {
     missing
 }
 
-/// Installs what is missing where that is possible.
+/// Installs what a real node lacks where that is possible.
 pub(super) fn ensure_node() -> anyhow::Result<()> {
     if !cfg!(target_os = "linux") {
         bail!("a node that runs containers needs Linux");
@@ -44,6 +44,18 @@ pub(super) fn ensure_node() -> anyhow::Result<()> {
     if !rustix::process::geteuid().is_root() {
         bail!("a node that runs containers needs root");
     }
+    ensure(missing)
+}
+
+/// Installs buildah, which builds images without a daemon, where it is missing and that is possible.
+pub fn ensure_buildah() -> anyhow::Result<()> {
+    ensure(|| match find("buildah") {
+        Some(_) => Vec::new(),
+        None => vec![("buildah", "buildah")],
+    })
+}
+
+fn ensure(missing: impl Fn() -> Vec<(&'static str, &'static str)>) -> anyhow::Result<()> {
     let lacking = missing();
     if lacking.is_empty() {
         return Ok(());
@@ -74,7 +86,7 @@ fn apt(packages: &[&str]) -> anyhow::Result<()> {
         .env("DEBIAN_FRONTEND", "noninteractive")
         // As in single-user mode: the packages' services are not started.
         .env("RUNLEVEL", "1"))
-    .context("installing what a real node needs")
+    .with_context(|| format!("installing {}", packages.join(", ")))
     .map(drop)
 }
 

@@ -97,8 +97,12 @@ impl Stage {
             let length = fs::metadata(log).map(|metadata| metadata.len());
             self.audit_offset = length.with_context(|| format!("reading {}", log.display()))?;
         }
-        for path in ["crds", "deploy", "examples/demo/tenant.yaml"] {
-            self.kubectl(&["apply", "--server-side", "--force-conflicts", "-f", path])?;
+        for (how, path) in [
+            ("-k", "crds"),
+            ("-f", "deploy/base/role-deployer.yaml"),
+            ("-f", "examples/demo/tenant.yaml"),
+        ] {
+            self.kubectl(&["apply", "--server-side", "--force-conflicts", how, path])?;
         }
         let crd = "crd/releaselifecycles.releaselifecycle.dev";
         self.kubectl(&["wait", crd, "--for=condition=Established", "--timeout=30s"])?;

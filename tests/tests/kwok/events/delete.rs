@@ -195,6 +195,45 @@ async fn an_identity_that_is_pruned_first_is_named_and_can_be_given_back() -> Re
     Ok(())
 }
 
+/// As a `GitOps` tool does when the folder of an application is removed, and put back.
+#[tokio::test]
+async fn a_release_pruned_with_its_identity_goes_once_that_is_applied_again() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "pruned-at-once").await?;
+    let controller = installed(&namespace, &objects(), json!({})).await?;
+    let kinds = ["serviceaccount/deployer", "rolebinding/deployer"];
+    let identity = namespace.kubectl(&[&["get", "-o", "json"], &kinds[..]].concat())?;
+    namespace.kubectl(&[&["delete", "--wait=false", "rl/shop"], &kinds[..]].concat())?;
+
+    let release = namespace.wait_stalled("shop", &controller).await?;
+    assert_eq!(reason(&release), "IdentityGone");
+    let text = message(&release);
+    for part in ["ServiceAccount or RoleBinding", "apply them again", "spec.deletion.objects"] {
+        assert!(text.contains(part), "{text}");
+    }
+    // Nothing of the release went with its identity.
+    assert!(namespace.object("ConfigMap", "settings").await?.is_some());
+    assert!(namespace.object("Deployment", "web").await?.is_some());
+
+    let mut again: Value = serde_json::from_str(&identity)?;
+    for object in again["items"].as_array_mut().context("a list")? {
+        object["metadata"] = json!({"name": "deployer", "namespace": namespace.name});
+        object.as_object_mut().context("an object")?.remove("secrets");
+    }
+    namespace.cluster().apply(&again.to_string())?;
+    // Nobody touches the release: it is looked at again by itself, within a minute.
+    namespace
+        .wait("shop", &controller, "going on", |release| reason(release) != "IdentityGone")
+        .await?;
+    namespace.wait_released("shop", &controller).await?;
+    assert_eq!(namespace.object("ConfigMap", "settings").await?, None);
+    let created = namespace.tenant_did("create")?;
+    for hook in ["jobs/backup", "jobs/goodbye"] {
+        let ran = created.iter().filter(|name| *name == hook).count();
+        assert_eq!(ran, 1, "{hook}: {created:?}");
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn an_object_is_kept_by_the_newest_revision_that_has_it() -> Result<()> {
     let namespace = Namespace::new(kwok(), "delete-kept").await?;

@@ -1,12 +1,12 @@
 //! As whom things are done, told by the API server's audit log.
 
-use std::{fs, path::PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use e2e::{
     Controller, Namespace, is_write, kwok,
     manifests::{Manifest, config_map, job},
-    reason, target,
+    reason,
 };
 use serde_json::{Value, json};
 use testkit::audit::Event;
@@ -41,23 +41,7 @@ fn operator(namespace: &Namespace) -> Result<PathBuf> {
     let text: Vec<_> = objects.iter().map(Value::to_string).collect();
     namespace.cluster().apply(&text.join("\n---\n"))?;
 
-    let token = namespace.kubectl(&["create", "token", "operator"])?;
-    let ca = target().join("tmp/controllers").join(format!("{name}.ca"));
-    fs::create_dir_all(ca.parent().context("a folder")?)?;
-    fs::write(&ca, namespace.cluster().ca_pem())?;
-    let kubeconfig = ca.with_extension("kubeconfig");
-    fs::write(
-        &kubeconfig,
-        json!({
-            "apiVersion": "v1", "kind": "Config", "current-context": "operator",
-            "clusters": [{"name": "here", "cluster": {
-                "server": namespace.cluster().server(), "certificate-authority": ca}}],
-            "users": [{"name": "operator", "user": {"token": token.trim()}}],
-            "contexts": [{"name": "operator", "context": {"cluster": "here", "user": "operator"}}],
-        })
-        .to_string(),
-    )?;
-    Ok(kubeconfig)
+    namespace.kubeconfig_of("operator")
 }
 
 /// Event objects are not in the audit log.

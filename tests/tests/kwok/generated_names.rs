@@ -1,0 +1,111 @@
+//! What kustomize makes of a ReleaseLifecycle, and of what it names.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, ensure};
+use e2e::{Namespace, kwok, message, root, target};
+use serde_json::{Deserializer, Value, json};
+
+/// What `kubectl kustomize` makes of the folder.
+fn build(folder: &Path) -> Result<Vec<Value>> {
+    let create = ["create", "--dry-run=client", "--output=json", "--kustomize"];
+    let text = kwok().kubectl([&create[..], &[&folder.to_string_lossy()]].concat())?;
+    Ok(Deserializer::from_str(&text).into_iter().collect::<Result<_, _>>()?)
+}
+
+fn find<'a>(objects: &'a [Value], kind: &str, prefix: &str) -> Result<&'a Value> {
+    let is = |object: &&Value| {
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        object["kind"] == kind && name.starts_with(prefix)
+    };
+    objects.iter().find(is).with_context(|| format!("no {kind} {prefix} among {objects:#?}"))
+}
+
+/// A copy of `examples/kustomize` to change, for this namespace.
+fn copy(name: &str, namespace: &str) -> Result<PathBuf> {
+    let folder = target().join("tmp/kustomize").join(name);
+    fs::create_dir_all(&folder)?;
+    for file in fs::read_dir(root().join("examples/kustomize"))? {
+        let file = file?;
+        let text = fs::read_to_string(file.path())?;
+        fs::write(folder.join(file.file_name()), text.replace("storefront", namespace))?;
+    }
+    Ok(folder)
+}
+
+#[test]
+fn the_examples_configuration_is_the_one_that_is_shipped() -> Result<()> {
+    let read = |path: &str| fs::read_to_string(root().join(path));
+    let shipped = read("deploy/kustomize/name-reference.yaml")?;
+    ensure!(read("examples/kustomize/name-reference.yaml")? == shipped, "copy the shipped one");
+    Ok(())
+}
+
+#[test]
+fn names_that_kustomize_makes_reach_the_release() -> Result<()> {
+    let objects = build(&root().join("examples/kustomize"))?;
+    let release = find(&objects, "ReleaseLifecycle", "eu-shop")?;
+    let account = find(&objects, "ServiceAccount", "eu-shop-deployer")?;
+    assert_eq!(release["spec"]["serviceAccountName"], account["metadata"]["name"]);
+    let sources = release["spec"]["source"]["objectsFrom"].as_array().context("objectsFrom")?;
+    assert_eq!(sources.len(), 2);
+    for (source, (kind, prefix)) in
+        sources.iter().zip([("ConfigMap", "eu-shop-objects-"), ("Secret", "eu-shop-secrets-")])
+    {
+        let made = find(&objects, kind, prefix)?;
+        assert_eq!((&source["kind"], &source["name"]), (&json!(kind), &made["metadata"]["name"]));
+    }
+    Ok(())
+}
+
+/// A changed file is another `ConfigMap`, which the release names, which is an upgrade.
+#[tokio::test]
+async fn what_changes_in_a_source_upgrades_the_release() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "generated").await?;
+    let folder = copy("changed", &namespace.name)?;
+    let controller = namespace.controller()?;
+    let apply = ["apply", "--kustomize", &folder.to_string_lossy()];
+    let greeting = async || {
+        let shop = namespace.object("ConfigMap", "shop").await?;
+        anyhow::Ok(shop.map(|shop| shop["data"]["greeting"].clone()))
+    };
+    namespace.kubectl(&apply)?;
+    let release = namespace.wait_ready("eu-shop", &controller).await?;
+    assert_eq!(message(&release), "install of revision 1 succeeded with 1 hook");
+    assert_eq!(greeting().await?, Some(json!("hello")));
+
+    let file = folder.join("shop.yaml");
+    fs::write(&file, fs::read_to_string(&file)?.replace("hello", "good morning"))?;
+    namespace.kubectl(&apply)?;
+    let release = namespace.wait_ready("eu-shop", &controller).await?;
+    assert_eq!(message(&release), "upgrade of revision 2 succeeded with 1 hook");
+    assert_eq!(greeting().await?, Some(json!("good morning")));
+    Ok(())
+}
+
+#[test]
+fn a_release_that_depends_on_another_follows_its_name() -> Result<()> {
+    let folder = copy("depends", "storefront")?;
+    let release = |name: &str, more: Value| {
+        let mut release = json!({
+            "apiVersion": "releaselifecycle.dev/v1alpha1", "kind": "ReleaseLifecycle",
+            "metadata": {"name": name},
+            "spec": {"source": {"objectsFrom": [{"kind": "ConfigMap", "name": "shop-objects"}]}},
+        });
+        release["spec"]["dependsOn"] = more;
+        release.to_string()
+    };
+    let both = [
+        release("shop", json!([{"name": "elsewhere"}, {"name": "database"}])),
+        release("database", json!([])),
+    ];
+    fs::write(folder.join("release.yaml"), both.join("\n---\n"))?;
+    let objects = build(&folder)?;
+    let shop = find(&objects, "ReleaseLifecycle", "eu-shop")?;
+    // What is not of this kustomization keeps its name.
+    assert_eq!(shop["spec"]["dependsOn"], json!([{"name": "elsewhere"}, {"name": "eu-database"}]));
+    Ok(())
+}
