@@ -13,7 +13,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use e2e::{Controller, Namespace, containers, manifests::pod};
+use e2e::{Controller, Logs, Namespace, containers, manifests::pod};
 use serde_json::{Value, json};
 use testkit::cluster::bin;
 
