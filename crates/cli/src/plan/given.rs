@@ -27,10 +27,17 @@ pub(super) fn choose(
             let there = names.join(", ");
             return Err(vec![format!("the files have no ReleaseLifecycle {name}; there: {there}")]);
         }
-        _ => {
+        (several, None) if several.iter().any(|it| name_of(&it.manifest) != names[0]) => {
             let there = names.join(", ");
             return Err(vec![format!(
                 "the files have several ReleaseLifecycles, name one of them: {there}"
+            )]);
+        }
+        (several, _) => {
+            let places: Vec<_> = several.iter().map(|it| it.place.as_str()).collect();
+            return Err(vec![format!(
+                "the files have the same ReleaseLifecycle more than once, leave one of them: {}",
+                places.join(", ")
             )]);
         }
     };
@@ -212,6 +219,10 @@ mod tests {
         );
         assert!(problems(two(), None).ends_with("name one of them: a, b"));
         assert!(problems(two(), Some("c")).ends_with("no ReleaseLifecycle c; there: a, b"));
+        let twins = vec![release("a", &inline), release("a", &inline), release("b", &inline)];
+        assert!(
+            problems(twins, Some("a")).ends_with("leave one of them: a.yaml line 1, a.yaml line 1")
+        );
         let map = placed("m line 1", json!({"kind": "ConfigMap", "metadata": {"name": "m"}}));
         let plain = choose(vec![map], None, Some("prod")).unwrap_or_else(|_| panic!());
         assert_eq!((plain.objects.len(), plain.notes.len()), (1, 1));

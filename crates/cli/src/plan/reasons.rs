@@ -14,7 +14,7 @@ pub(super) fn of(hooks: &[PlannedHook], desired: &Desired) -> Vec<String> {
         let before = index.checked_sub(1).and_then(|index| hooks.get(index).zip(places.get(index)));
         let before = before.filter(|(before, _)| before.event == hook.event);
         reasons.push(match before {
-            None => first(hooks, hook),
+            None => first(hooks, hook, place.as_ref()),
             Some(before) => after((hook, place.as_ref()), (before.0, before.1.as_ref())),
         });
     }
@@ -38,15 +38,16 @@ fn place<'a>(hook: &PlannedHook, desired: &'a Desired) -> Option<Place<'a>> {
     desired.hooks.iter().find_map(of)
 }
 
-fn first(hooks: &[PlannedHook], hook: &PlannedHook) -> String {
-    let others = hooks.iter().filter(|other| other.event == hook.event).count();
-    if others == 1 {
+fn first(hooks: &[PlannedHook], hook: &PlannedHook, place: Option<&Place<'_>>) -> String {
+    let of_event = || hooks.iter().filter(|other| other.event == hook.event);
+    if of_event().count() == 1 {
         return format!("the only {} hook", hook.event);
     }
-    let weights = hooks.iter().filter(|other| other.event == hook.event).map(|it| it.weight);
-    match weights.filter(|weight| *weight == hook.weight).count() {
-        1 => "the lowest weight".to_owned(),
-        _ => "the lowest weight, and of that the first by name".to_owned(),
+    let lightest = of_event().filter(|other| other.weight == hook.weight).count();
+    match place.map(|place| name(place.whole)) {
+        _ if lightest == 1 => "the lowest weight".to_owned(),
+        Some("") => "the lowest weight; without a name yet it comes before others".to_owned(),
+        _ => "the lowest weight, and of these the first".to_owned(),
     }
 }
 
@@ -67,9 +68,11 @@ fn after((hook, place): At<'_>, (before, before_place): At<'_>) -> String {
             format!("its annotation names {} twice", hook.event)
         };
     }
-    let (name, before_name) = (name(whole), name(before_whole));
-    let other = &before_whole.object;
-    if name != before_name {
+    let other = match name(before_whole) {
+        "" => format!("{}/{}…", before_whole.object.kind, before_whole.object.name),
+        _ => before_whole.object.to_string(),
+    };
+    if name(whole) != name(before_whole) {
         return format!("as heavy as {other}, and after it by name");
     }
     if whole.object.kind != before_whole.object.kind {
@@ -130,7 +133,7 @@ mod tests {
         check(
             &[twice],
             &[
-                ("a", "the lowest weight, and of that the first by name"),
+                ("a", "the lowest weight, and of these the first"),
                 ("a", "its annotation names pre-install twice"),
             ],
         );
@@ -145,9 +148,9 @@ mod tests {
         check(
             &[list, hook("Job", "a", 0)],
             &[
-                ("z", "the lowest weight, and of that the first by name"),
+                ("z", "the lowest weight; without a name yet it comes before others"),
                 ("b", "the next item of List"),
-                ("a", "as heavy as List/, and after it by name"),
+                ("a", "as heavy as List/…, and after it by name"),
             ],
         );
     }

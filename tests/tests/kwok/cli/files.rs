@@ -46,6 +46,23 @@ async fn secrets_stand_apart_and_their_values_are_never_shown() -> Result<()> {
     Ok(())
 }
 
+/// More than `kubectl apply` can repeat in the annotation of one object.
+#[tokio::test]
+async fn a_large_source_is_parted_so_that_plain_apply_takes_it() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "cli-large").await?;
+    let controller = namespace.controller()?;
+    let cli = Cli::new(&namespace)?;
+    let text = "some text of a line\n".repeat(5_000);
+    let objects: Vec<_> = (0..6).map(|i| config_map(&format!("large-{i}"), &text)).collect();
+    let folder = cli.manifests("shop", &objects)?;
+    cli.create("shop", &folder, &[])?;
+    let release = namespace.wait_ready("shop", &controller).await?;
+    assert!(release.spec.source.objects_from.len() > 2, "{:?}", release.spec.source.objects_from);
+    let last = namespace.object("ConfigMap", "large-5").await?.context("the last object")?;
+    assert_eq!(last["data"]["value"], text);
+    Ok(())
+}
+
 #[tokio::test]
 async fn wrong_files_are_refused_with_everything_that_is_wrong() -> Result<()> {
     let namespace = Namespace::new(kwok(), "cli-wrong").await?;
