@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use e2e::{Namespace, kwok};
 use serde_json::{Value, json};
 
@@ -52,5 +52,38 @@ async fn the_api_server_takes_the_examples() -> Result<()> {
             &path.path().to_string_lossy(),
         ])?;
     }
+    Ok(())
+}
+
+/// In order of their waves, as Argo CD applies them; it prunes in the reverse order.
+fn in_order_of_waves(mut objects: Vec<Value>) -> Vec<Value> {
+    let wave = |object: &Value| {
+        let wave = object["metadata"]["annotations"]["argocd.argoproj.io/sync-wave"].as_str();
+        wave.and_then(|wave| wave.parse::<i32>().ok())
+    };
+    objects.sort_by_key(wave);
+    objects
+}
+
+#[tokio::test]
+async fn the_waves_of_the_example_keep_its_rights_until_it_is_gone() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "waves").await?;
+    let controller = namespace.controller()?;
+    let text = fs::read_to_string(deploy("argocd/release.yaml"))?;
+    let text = text.replace("namespace: shop\n", &format!("namespace: {}\n", namespace.name));
+    let objects = in_order_of_waves(helm::manifest::parse(&text)?);
+    for object in &objects {
+        namespace.cluster().apply(&object.to_string())?;
+    }
+    namespace.wait_ready("shop", &controller).await?;
+    for object in objects.iter().rev() {
+        let name = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
+        let (kind, name) = (name("/kind"), name("/metadata/name"));
+        let (kind, name) = (kind.context("a kind")?, name.context("a name")?);
+        // It waits until the object is gone, or fails.
+        namespace.kubectl(&["delete", kind, name, "--timeout=60s"])?;
+    }
+    assert_eq!(namespace.object("ConfigMap", "shop").await?, None);
+    assert_eq!(namespace.kubectl(&["get", "secrets", "-o", "name"])?, "");
     Ok(())
 }
