@@ -39,6 +39,11 @@ impl From<ApiError> for Error {
                     ),
                 )
             }
+            // As `read` and `write_status` say what they do; a tenant's own is `ReleaseLifecycle/…`.
+            Cause::Refused { code: 403, .. } if error.what.contains("ReleaseLifecycle ") => {
+                let message = format!("{error}; the operator lacks a right: apply deploy/ again");
+                Self::blocked("Forbidden", message)
+            }
             Cause::Refused { code: 403, .. } => Self::blocked(
                 "Forbidden",
                 format!(

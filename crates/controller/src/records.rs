@@ -40,7 +40,7 @@ pub(crate) struct Records<'a> {
 
 /// A record as it is stored.
 pub(crate) struct Stored {
-    resource_version: Value,
+    metadata: Value,
     pub(crate) release: Release,
     /// Of the operation that made it, with its digest; `None` where Helm wrote the record, or
     /// rewrote it and dropped the plan.
@@ -202,8 +202,8 @@ impl Records<'_> {
 fn read(secret: &Value) -> Result<Stored, SecretError> {
     let (release, plans) = secret::from_secret(secret)?;
     let plan = plans.get(KEY_PLAN).and_then(|bytes| thaw(bytes));
-    let resource_version = secret["metadata"]["resourceVersion"].clone();
-    Ok(Stored { resource_version, release, plan, plans })
+    let metadata = secret["metadata"].clone();
+    Ok(Stored { metadata, release, plan, plans })
 }
 
 fn thaw(bytes: &[u8]) -> Option<(Plan, String)> {

@@ -30,6 +30,29 @@ fn records(namespace: &Namespace) -> Result<String> {
 }
 
 #[tokio::test]
+async fn what_others_have_put_on_a_record_stays() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "record-marks").await?;
+    let controller = namespace.controller()?;
+    namespace.release("shop", &[config_map("a", "1")], json!({})).await?;
+    namespace.wait_ready("shop", &controller).await?;
+    let record = "sh.helm.release.v1.shop.v1";
+    let marks = r#"{"metadata": {"finalizers": ["example.com/backup"],
+                                 "annotations": {"example.com/seen": "yes"}}}"#;
+    namespace.kubectl(&["patch", "secret", record, "--type=merge", "-p", marks])?;
+    // It becomes superseded by a PUT.
+    namespace.release("shop", &[config_map("a", "2")], json!({})).await?;
+    namespace.wait_ready("shop", &controller).await?;
+    assert_eq!(records(&namespace)?, "1=superseded 2=deployed ");
+    let metadata = namespace.object("Secret", record).await?.unwrap_or_default();
+    let metadata = &metadata["metadata"];
+    assert_eq!(metadata["finalizers"], json!(["example.com/backup"]));
+    assert_eq!(metadata["annotations"]["example.com/seen"], "yes");
+    let none = r#"{"metadata": {"finalizers": null}}"#;
+    namespace.kubectl(&["patch", "secret", record, "--type=merge", "-p", none])?;
+    Ok(())
+}
+
+#[tokio::test]
 async fn an_upgrade_after_a_failed_install_is_still_an_install() -> Result<()> {
     let namespace = Namespace::new(kwok(), "again").await?;
     let mut controller = namespace.controller()?;

@@ -188,7 +188,12 @@ impl Records<'_> {
         self.of.confirm().await?;
         let mut body = secret::to_secret(&stored.release, Written::Modified(now()), &stored.plans)
             .map_err(|error| unreadable(&error))?;
-        body["metadata"]["resourceVersion"] = stored.resource_version.clone();
+        // A PUT leaves nothing that it does not name.
+        for kept in ["resourceVersion", "annotations", "finalizers", "ownerReferences"] {
+            if let Some(value) = stored.metadata.get(kept) {
+                body["metadata"][kept] = value.clone();
+            }
+        }
         self.of.tenant.replace(&self.reference(stored.release.version), &body).await?;
         Ok(())
     }
