@@ -171,15 +171,16 @@ async fn every_state_of_a_release_is_shown_as_its_users_expect() -> Result<()> {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     // `kubectl wait` heeds the observed generation, too.
-    let waits_for = |name: &str, condition: &str| {
-        let condition = format!("--for=condition={condition}");
-        namespace.kubectl(&["wait", &format!("rl/{name}"), &condition, "--timeout=1s"])
+    let wait = |name: &str, condition: &str, timeout: &str| {
+        let (name, condition) = (format!("rl/{name}"), format!("--for=condition={condition}"));
+        namespace.kubectl(&["wait", &name, &condition, timeout])
     };
-    waits_for("ready", "Ready")?;
-    waits_for("pinned", "Ready")?;
-    waits_for("failed", "Stalled")?;
+    for (name, condition) in [("ready", "Ready"), ("pinned", "Ready"), ("failed", "Stalled")] {
+        wait(name, condition, "--timeout=60s")?;
+    }
     for name in ["changed", "new", "running", "failed"] {
-        let refused = waits_for(name, "Ready").err().with_context(|| format!("{name} is Ready"))?;
+        let refused = wait(name, "Ready", "--timeout=1s").err();
+        let refused = refused.with_context(|| format!("{name} is Ready"))?;
         assert!(refused.to_string().contains("timed out"), "{name}: {refused}");
     }
     Ok(())
