@@ -2,7 +2,9 @@ use anyhow::Result;
 use e2e::{
     Controller, Namespace,
     documentation::{Page, pages},
-    kwok, root,
+    kwok,
+    manifests::{self, Manifest},
+    root,
 };
 
 /// Runs a page whose release is in `namespace`, which the page itself makes.
@@ -50,14 +52,19 @@ async fn the_other_pages_have_commands_that_work() -> Result<()> {
 #[tokio::test]
 async fn the_readme_has_commands_that_work() -> Result<()> {
     let namespace = Namespace::new(kwok(), "readme").await?;
-    let page = Page::read(&root().join("README.md"))?;
-    let mut before = format!("kubectl config set-context --current --namespace={}", namespace.name);
-    for block in page.blocks().iter().filter(|block| block.language == "yaml") {
-        let text = block.text.replace("namespace: shop", &format!("namespace: {}", namespace.name));
-        before.extend([format!("\nkubectl apply -f - <<'END-OF-FILE'\n{text}END-OF-FILE\n")]);
-    }
-    let said = page.run_after(kwok(), &before)?;
-    assert!(said.contains("releaselifecycle.releaselifecycle.dev/shop annotated"), "{said}");
+    let _controller = namespace.controller()?;
+    let manifest = manifests::job("migration").hook("pre-install").to_string();
+    let before = format!(
+        "kubectl config set-context --current --namespace={name}
+         kubectl create serviceaccount shop-deployer
+         kubectl create rolebinding shop-deployer --clusterrole=releaselifecycle-deployer \\
+             --serviceaccount={name}:shop-deployer
+         mkdir manifests
+         cat > manifests/migration.json <<'END-OF-FILE'\n{manifest}\nEND-OF-FILE\n",
+        name = namespace.name
+    );
+    let said = Page::read(&root().join("README.md"))?.run_after(kwok(), &before)?;
+    assert!(said.contains("install of revision 1 succeeded after"), "{said}");
     Ok(())
 }
 
