@@ -145,6 +145,18 @@ impl Namespace {
         Ok(audit::in_namespace(&events, &self.name))
     }
 
+    /// What this `ServiceAccount` of the namespace asked for as itself, anywhere, in order. Of Event
+    /// objects and leases there is no audit.
+    ///
+    /// # Errors
+    /// As [`Self::audit`].
+    pub fn asked_by(&self, account: &str) -> Result<Vec<Event>> {
+        let (mut events, _) = audit::read_from(self.cluster().audit_log(), self.audit_offset())?;
+        let user = format!("system:serviceaccount:{}:{account}", self.name);
+        events.retain(|event| event.user == user && event.impersonated.is_none());
+        Ok(events)
+    }
+
     /// What was done in this namespace as a tenant, in order: `create jobs/a`.
     ///
     /// # Errors

@@ -1,13 +1,12 @@
 //! The operator as a Deployment.
 
 use std::{
-    fs,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
-use e2e::{Logs, root, target};
+use e2e::{Logs, root};
 use serde_json::json;
 use testkit::cluster::Cluster;
 
@@ -26,17 +25,8 @@ pub(super) fn shipped(flavour: &str) -> PathBuf {
 /// A kustomization over a folder of `deploy/`, in which a user says what the image is called.
 pub(super) fn with_another_image(flavour: &str) -> Result<PathBuf> {
     let (name, tag) = image::OTHER.split_once(':').context("a tag")?;
-    let overlay = target().join("tmp/overlay");
-    fs::create_dir_all(&overlay)?;
-    // kustomize takes folders from elsewhere by a relative path alone.
-    let (from, to) = (overlay.canonicalize()?, shipped(flavour).canonicalize()?);
-    let up: PathBuf = from.components().skip(1).map(|_| "..").collect();
-    let kustomization = json!({
-        "resources": [up.join(to.strip_prefix("/")?)],
-        "images": [{"name": "releaselifecycle-controller", "newName": name, "newTag": tag}],
-    });
-    fs::write(overlay.join("kustomization.yaml"), kustomization.to_string())?;
-    Ok(overlay)
+    let image = json!({"name": "releaselifecycle-controller", "newName": name, "newTag": tag});
+    e2e::overlay("image", &shipped(flavour), &json!({"images": [image]}))
 }
 
 pub(super) struct Operator {

@@ -46,9 +46,14 @@ async fn a_running_hook_is_followed_and_held_to_its_rights_limits_and_time() -> 
     assert_eq!(guide.version().await?, "2");
 
     // Nor does the next upgrade miss what was deleted. Its migration does not end.
-    let hangs = format!("{BEGIN}; exec sleep 600");
-    let deadline = ("activeDeadlineSeconds: 300", "activeDeadlineSeconds: 15");
-    guide.apply("upgrade.yaml", &[(BEGIN, &hangs), deadline])?;
+    let hangs = format!("{BEGIN}; touch /data/hangs; exec sleep 600");
+    guide.apply("upgrade.yaml", &[(BEGIN, &hangs)])?;
+    namespace.wait_object("Job", JOB, "running", runs).await?;
+    guide.shell("until [ -e /data/hangs ]; do sleep 0.1; done")?;
+    // Its time is up only now, however long its start has taken. One second is what the operator
+    // stops a hook by.
+    let deadline = r#"{"spec": {"activeDeadlineSeconds": 2}}"#;
+    namespace.kubectl(&["patch", "job", JOB, "--type=merge", "--patch", deadline])?;
     let release = namespace.wait_stalled("shop", controller).await?;
     let ran = hook(&release, JOB).context("it is in status")?;
     assert_eq!(ran.reason.as_deref(), Some("DeadlineExceeded"), "{ran:#?}");

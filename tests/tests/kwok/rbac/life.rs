@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use api::ReleaseLifecycle;
 use e2e::{
     Controller, Logs, Namespace, condition, kwok,
@@ -179,6 +179,23 @@ impl Operator {
             }
             tokio::time::sleep(PAUSE).await;
         }
+    }
+
+    /// What the operator asked for as itself and was not allowed, whichever right it would need.
+    pub(super) fn refused(&self) -> Result<Vec<String>> {
+        let asked = self.home.asked_by(ACCOUNT)?;
+        ensure!(!asked.is_empty(), "the operator is not in the audit log by its own name");
+        let refused = asked.iter().filter(|event| event.code == 403);
+        let mut refused: Vec<_> =
+            refused.map(|event| format!("{} {}", event.verb, event.uri)).collect();
+        // Of what is not in the audit log the operator's own says it.
+        let user = format!("system:serviceaccount:{}:{ACCOUNT}", self.home.name);
+        for replica in &self.replicas {
+            let log = replica.log()?;
+            let own = log.lines().filter(|line| line.contains(&user) && line.contains(" cannot "));
+            refused.extend(own.map(str::to_owned));
+        }
+        Ok(refused)
     }
 
     async fn until(&self, what: &str, is: impl AsyncFn() -> Result<bool>) -> Result<()> {

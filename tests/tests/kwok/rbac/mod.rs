@@ -3,6 +3,7 @@
 
 mod life;
 mod shipped;
+mod switch;
 
 use std::fs;
 
@@ -47,10 +48,11 @@ async fn the_operator_lives_by_the_rights_that_are_shipped() -> Result<()> {
     let rights = rights("multi-tenant")?;
     let operator = Operator::start(&rights.iter().collect::<Vec<_>>(), &[]).await?;
     operator.live().await?;
-    // No right is asked for that it lacks; where it does, a test below would not notice.
     for right in &rights {
         ensure!(operator.symptom(right).await?.is_none(), "{right} was refused");
     }
+    // Nor does it ask for what nobody thought of giving it.
+    assert_eq!(operator.refused()?, [""; 0]);
     Ok(())
 }
 

@@ -46,13 +46,17 @@ impl fmt::Display for Right {
     }
 }
 
-/// Every right of every role that is bound to the operator's ServiceAccount.
-pub(super) fn rights(flavour: &str) -> Result<Vec<Right>> {
+/// What kustomize makes of a folder of `deploy/`.
+pub(super) fn objects(flavour: &str) -> Result<Vec<Value>> {
     let path = root().join("deploy").join(flavour);
     let create = ["create", "--dry-run=client", "--output=json", "--kustomize"];
     let text = kwok().kubectl([&create[..], &[&path.to_string_lossy()]].concat())?;
-    let objects: Vec<Value> =
-        Deserializer::from_str(&text).into_iter().collect::<Result<_, _>>()?;
+    Ok(Deserializer::from_str(&text).into_iter().collect::<Result<_, _>>()?)
+}
+
+/// Every right of every role that is bound to the operator's ServiceAccount.
+pub(super) fn rights(flavour: &str) -> Result<Vec<Right>> {
+    let objects = objects(flavour)?;
     let mut rights = Vec::new();
     for binding in &objects {
         let is_bound = |subject: &Value| {
