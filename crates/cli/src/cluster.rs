@@ -192,7 +192,7 @@ impl Cluster {
                 404 => {
                     "the cluster does not know ReleaseLifecycles: is it the right one (`kubectl \
                      config current-context`)? Install the operator's definition with `kubectl \
-                     apply --server-side -f crds/`"
+                     apply --server-side -k crds`"
                 }
                 401 => "the cluster does not take these credentials: log in again",
                 403 => &forbidden,
