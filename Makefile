@@ -51,5 +51,5 @@ image: ## the operator's image, on Linux: IMAGE=registry/name:tag, BUILDER="dock
 	install -D $(PROGRAM) $(TARGET)/image/releaselifecycle-controller
 	$(BUILDER) --file Containerfile --tag $(IMAGE) $(TARGET)/image
 
-generate: ## what is generated from the code: crds/
+generate: ## what is generated from the code: crds/ and parts of docs/
 	$(XTASK) generate

@@ -232,6 +232,19 @@ impl Namespace {
         Ok(())
     }
 
+    /// Lets a container of the Job go on that waits for `/tmp/go`.
+    ///
+    /// # Errors
+    /// What kubectl says, but for one: the container may end, and with it what is run in it, before
+    /// that has been reported.
+    pub fn let_go(&self, job: &str, container: &str) -> Result<()> {
+        let job = format!("job/{job}");
+        match self.kubectl(&["exec", &job, "-c", container, "--", "touch", "/tmp/go"]) {
+            Err(error) if !format!("{error:#}").contains("exit code 137") => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// Waits until nothing goes on with the present generation.
     ///
     /// # Errors

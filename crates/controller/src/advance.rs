@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use kube_runtime::controller::Action;
 use lifecycle::{
     decide::{Hold, decide, query},
-    event::{self, Disposal, Event, Next, Situation},
+    event::{self, Disposal, Event, Next, Record, Situation},
     journal::{Begin, Failure, Journal, Phase, Requests},
     plan::Plan,
     rebuild::recall,
@@ -19,7 +19,7 @@ use crate::{
     execute::execute,
     gather::gather,
     lost, prepare,
-    reconcile::{RECHECK, is_settled, key, rest, while_deleting},
+    reconcile::{RECHECK, is_settled, rest, while_deleting},
     records::{self, Stored, now},
     release::Release,
     source,
@@ -43,14 +43,15 @@ pub(crate) async fn advance(release: &mut Release<'_>) -> Result<Action, Error> 
         return resume(release, journal).await;
     }
     let history = release.records().history().await?;
-    if !release.is_being_deleted()
-        && let Err(failure) = release.source().await?
-        // Going back needs no source, and may be the way out.
-        && release.object.spec.pin_revision.is_none()
+    // Going back needs no source, and may be the way out.
+    let is_needed = !release.is_being_deleted() && release.object.spec.pin_revision.is_none();
+    let missing = if is_needed { release.source().await?.err().cloned() } else { None };
+    let next = next(release, &history, missing.is_none());
+    if let Some(failure) = missing
+        && needs_source(&next)
     {
-        return Err(Error::Blocked(failure.clone()));
+        return Err(Error::Blocked(failure));
     }
-    let next = next(release, &history);
     let begins = matches!(next, Next::Begin { .. } | Next::Reopen);
     if release.object.suspended() && begins && !release.namespace_goes {
         release.write_suspended().await?;
@@ -72,6 +73,7 @@ pub(crate) async fn advance(release: &mut Release<'_>) -> Result<Action, Error> 
         Next::InSync { revision } => {
             deletion::hold(release).await?;
             release.write_in_sync(revision).await?;
+            release.ctx.references.settle(&release.object);
             Ok(rest(release))
         }
         Next::GivenUp if release.namespace_goes => {
@@ -80,7 +82,11 @@ pub(crate) async fn advance(release: &mut Release<'_>) -> Result<Action, Error> 
         }
         Next::GivenUp => {
             release.write_given_up().await?;
-            Ok(if is_settled(&release.object) { rest(release) } else { Action::requeue(RECHECK) })
+            if !is_settled(&release.object) {
+                return Ok(Action::requeue(RECHECK));
+            }
+            release.ctx.references.settle(&release.object);
+            Ok(rest(release))
         }
         Next::JournalLost { revision } => {
             let journal = lost::journal(release, &history, revision).await?;
@@ -105,14 +111,30 @@ pub(crate) async fn advance(release: &mut Release<'_>) -> Result<Action, Error> 
     }
 }
 
-fn next(release: &Release<'_>, history: &[Stored]) -> Next {
+/// Whether this cannot be done, or said, of a release whose source cannot be read.
+fn needs_source(next: &Next) -> bool {
+    matches!(
+        next,
+        Next::Begin { event: Event::Install | Event::Upgrade, .. }
+            | Next::InSync { .. }
+            | Next::GivenUp
+    )
+}
+
+/// What is next. Where the source `is_known` to nobody, it is taken not to have changed.
+fn next(release: &Release<'_>, history: &[Stored], is_known: bool) -> Next {
     let inputs = records::config_inputs(release);
-    let records: Vec<_> = history.iter().map(|stored| stored.summary(&inputs)).collect();
+    let summary = |stored: &Stored| {
+        let record = stored.summary(&inputs);
+        Record { matches: record.matches || !is_known, ..record }
+    };
+    let records: Vec<_> = history.iter().map(summary).collect();
     let object = &release.object;
     let status = object.status.as_ref();
     let generation = release.generation();
     let last = status.and_then(|status| status.last_attempt.as_ref());
     let gave_up = last.is_some_and(|last| match prepare::key(history) {
+        _ if !is_known => true,
         Some(key) => last.config_digest == records::wanted(release, &key),
         // Without a record there is no key to compare digests by.
         None => last.generation == generation,
@@ -177,7 +199,11 @@ async fn reopen(release: &mut Release<'_>, history: &[Stored]) -> Result<Action,
     let latest = history.iter().max_by_key(|stored| stored.release.version);
     let plan = latest.and_then(|stored| stored.plan.clone());
     let Some((plan, digest)) = plan else { return Ok(Action::requeue(Duration::ZERO)) };
-    let wanted = records::wanted(release, &plan.config_key);
+    let wanted = match release.object.status.as_ref().and_then(|it| it.last_attempt.as_ref()) {
+        // Of a source that cannot be read nobody can tell whether it has changed.
+        Some(last) if is_blind(release) => last.config_digest.clone(),
+        _ => records::wanted(release, &plan.config_key),
+    };
     let generation = release.generation();
     let handled = answered(release, plan.event);
     let last = release.journal().filter(|journal| journal.operation.id == plan.operation);
@@ -200,6 +226,11 @@ async fn reopen(release: &mut Release<'_>, history: &[Stored]) -> Result<Action,
     journal.operation.leader = release.ctx.lease.epoch();
     release.write_journal(&journal, None).await?;
     resume(release, journal).await
+}
+
+/// Whether the source has a part in what is wanted, and could not be read.
+fn is_blind(release: &Release<'_>) -> bool {
+    release.object.spec.pin_revision.is_none() && release.known_source().is_none()
 }
 
 async fn resume(release: &mut Release<'_>, mut journal: Journal) -> Result<Action, Error> {
@@ -347,10 +378,15 @@ async fn run(
 /// Keeps as many records as are wanted. What could not be removed goes after the next operation.
 async fn forget_old(release: &Release<'_>, journal: &Journal) {
     let Some(most) = release.object.max_history() else { return };
-    if journal.operation.event.makes_revision()
-        && let Err(error) = release.records().prune(most, release.object.spec.pin_revision).await
-    {
-        release.warn("RecordsNotPruned", format!("more than {most} records are left: {error}"));
+    if !journal.operation.event.makes_revision() {
+        return;
+    }
+    match release.records().prune(most, release.object.spec.pin_revision).await {
+        Ok(()) | Err(Error::Outrun) => {}
+        Err(error) => {
+            let text = format!("more than {most} records are left: {error}");
+            release.warn("RecordsNotPruned", text);
+        }
     }
 }
 
@@ -361,7 +397,11 @@ fn until(wake_at: Timestamp, now: Timestamp) -> Duration {
 /// The next event, if there is one already, gets a reconciliation of its own.
 fn ended(release: &Release<'_>) -> Action {
     release.ctx.running.forget(release.uid());
-    // A change was looked into for the operation's sake only.
-    release.ctx.references.look_again(&key(&release.object));
-    if is_settled(&release.object) { rest(release) } else { Action::requeue(Duration::ZERO) }
+    // What its source refers to was looked at when the operation began, if at all.
+    let refers = release.ctx.references.due_in(&release.object).is_some();
+    if is_settled(&release.object) && !refers {
+        Action::await_change()
+    } else {
+        Action::requeue(Duration::ZERO)
+    }
 }

@@ -43,6 +43,11 @@ pub(crate) async fn reconcile(object: Arc<Guarded>, ctx: Arc<Context>) -> Result
         ctx.running.forget(cached.metadata.uid.as_deref().unwrap_or_default());
         return Ok(due_in.map_or_else(Action::await_change, Action::requeue));
     }
+    if !is_at_work(cached)
+        && let Some(quiet) = ctx.references.quiet_for(cached)
+    {
+        return Ok(Action::requeue(quiet));
+    }
     if let Some(left) = ctx.backoff.left(&key, cached.metadata.generation) {
         return Ok(Action::requeue(left));
     }
@@ -78,6 +83,13 @@ pub(crate) fn key(object: &ReleaseLifecycle) -> String {
 pub(crate) fn rest(release: &Release<'_>) -> Action {
     let due_in = release.ctx.references.due_in(&release.object);
     due_in.map_or_else(Action::await_change, Action::requeue)
+}
+
+/// Whether there is an operation that goes on, or a deletion that waits for nothing.
+fn is_at_work(object: &ReleaseLifecycle) -> bool {
+    let running = object.status.as_ref().and_then(|status| status.operation.as_ref());
+    running.is_some_and(|last| last.phase != Phase::Done)
+        || object.metadata.deletion_timestamp.is_some()
 }
 
 /// Whether there is nothing to do, by the object alone; a cached one will do, since whatever
@@ -118,7 +130,10 @@ pub(crate) fn is_settled(object: &ReleaseLifecycle) -> bool {
 async fn look_and_advance(cached: &ReleaseLifecycle, ctx: &Context) -> Result<Action, Error> {
     // Before the journal is read, see `sweep`.
     let held = ctx.held.of(&key(cached));
-    let Some(mut object) = read(ctx, cached).await? else { return Ok(Action::await_change()) };
+    let Some(mut object) = read(ctx, cached).await? else {
+        ctx.references.forget(&key(cached));
+        return Ok(Action::await_change());
+    };
     let tenant = match identity(ctx, &object) {
         Ok(identity) => Tenant::new(ctx, identity)?,
         Err(error) => return blocked(ctx, &mut object, error).await,

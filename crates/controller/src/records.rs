@@ -11,17 +11,21 @@ mod write;
 
 use std::io::Read;
 
+use api::Rollback;
 use flate2::read::GzDecoder;
 use helm::{
     record::{self, Release, Status},
     secret::{self, KEY_DELETE_PLAN, KEY_PLAN, KEY_TEST_PLAN, Plans, SecretError},
 };
 use jiff::Timestamp;
+use kube::core::Duration;
 use lifecycle::{
     event::{Event, Record, RecordState},
+    patches::Patch,
     plan::{ObjectRef, Plan, config_digest},
 };
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 
 use crate::{client::ApiError, error::Error};
 
@@ -50,7 +54,7 @@ pub(crate) struct Stored {
 
 impl Stored {
     /// What the record means for the choice of the event.
-    pub(crate) fn summary(&self, inputs: &Value) -> Record {
+    pub(crate) fn summary(&self, inputs: &Inputs<'_>) -> Record {
         let plan = self.plan.as_ref().map(|(plan, _)| plan);
         let revision = self.release.version;
         let state = match self.release.info.status {
@@ -105,32 +109,48 @@ fn key(event: Event) -> &'static str {
 
 /// What a record's digest is made of: the inputs, never rendered text. Where they come from makes no
 /// difference.
-pub(crate) fn config_inputs(release: &crate::release::Release<'_>) -> Value {
-    let objects = release
-        .known_source()
-        .map(|objects| objects.iter().map(|placed| &placed.manifest).collect::<Vec<_>>());
-    let mut inputs = json!({"releaseName": release.name, "objects": objects});
-    let patches = &release.object.spec.patches;
-    if !patches.is_empty() {
-        inputs["patches"] = json!(patches);
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Inputs<'a> {
+    /// `None` where they are not known.
+    objects: Option<Vec<&'a Value>>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    patches: &'a [Patch],
+    release_name: &'a str,
+}
+
+pub(crate) fn config_inputs<'a>(release: &'a crate::release::Release<'_>) -> Inputs<'a> {
+    let objects = release.known_source();
+    Inputs {
+        objects: objects.map(|objects| objects.iter().map(|placed| &placed.manifest).collect()),
+        patches: &release.object.spec.patches,
+        release_name: &release.name,
     }
-    inputs
 }
 
 /// The digest of all that makes an operation another one: the configuration, where the release is
 /// held, and how and as whom it is done.
 pub(crate) fn wanted(release: &crate::release::Release<'_>, key: &str) -> String {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Wanted<'a> {
+        configuration: Option<Inputs<'a>>,
+        pin_revision: Option<i32>,
+        rollback: &'a Option<Rollback>,
+        service_account_name: &'a Option<String>,
+        timeout: Option<Duration>,
+        wait: Option<bool>,
+    }
     let spec = &release.object.spec;
-    // Where the release is held at a revision, its source has no part in it.
-    let configuration = spec.pin_revision.is_none().then(|| config_inputs(release));
-    let inputs = json!({
-        "configuration": configuration,
-        "pinRevision": spec.pin_revision,
-        "rollback": spec.rollback,
-        "serviceAccountName": spec.service_account_name,
-        "timeout": spec.timeout,
-        "wait": spec.wait,
-    });
+    let inputs = Wanted {
+        // Where the release is held at a revision, its source has no part in it.
+        configuration: spec.pin_revision.is_none().then(|| config_inputs(release)),
+        pin_revision: spec.pin_revision,
+        rollback: &spec.rollback,
+        service_account_name: &spec.service_account_name,
+        timeout: spec.timeout,
+        wait: spec.wait,
+    };
     config_digest(key.as_bytes(), &inputs)
 }
 

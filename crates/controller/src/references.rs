@@ -1,10 +1,15 @@
 //! Notices when what a source refers to changes: by a watch of each object, under the identity of
 //! the tenant, while there are few enough; and of all of them by looking again now and then.
 
+mod pace;
+
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     fmt::Debug,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -23,6 +28,7 @@ use serde::de::DeserializeOwned;
 use tokio::task::JoinHandle;
 
 use crate::{identity::Identity, reconcile::key, release::Release, triggers::Trigger};
+use pace::Pace;
 
 /// An object that a source names, and who may read it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -37,6 +43,8 @@ pub(crate) struct References {
     state: Arc<Mutex<State>>,
     /// So many are watched at once.
     most: usize,
+    /// Whether it was said that there are so many.
+    full: AtomicBool,
 }
 
 #[derive(Default)]
@@ -48,8 +56,7 @@ struct State {
 
 struct Followed {
     references: BTreeSet<Reference>,
-    /// When they are to be looked at again.
-    due: Instant,
+    pace: Pace,
 }
 
 struct Watch {
@@ -65,14 +72,13 @@ impl Drop for Watch {
 
 impl References {
     pub(crate) fn new(most: usize) -> Self {
-        Self { state: Arc::default(), most }
+        Self { state: Arc::default(), most, full: AtomicBool::new(false) }
     }
 
     /// From now on a change of any of `references` brings the release back. To be called before they
     /// are read, so that no change falls between.
     pub(crate) fn follow(&self, release: &Release<'_>, references: BTreeSet<Reference>) {
         let follower = key(&release.object);
-        let due = Instant::now() + jittered(release.object.interval(), &follower);
         let mut state = lock(&self.state);
         state.leave(&follower, &references);
         for reference in &references {
@@ -81,7 +87,13 @@ impl References {
                 continue;
             }
             if state.watches.len() >= self.most {
-                tracing::debug!(?reference, "not watched, there are {} already", self.most);
+                if !self.full.swap(true, Relaxed) {
+                    tracing::warn!(
+                        "{} objects that sources name are watched (--source-watches); further ones \
+                         are looked at once in spec.interval",
+                        self.most
+                    );
+                }
                 continue;
             }
             let Ok(client) = reference.identity.client(&release.ctx.operator) else { continue };
@@ -98,13 +110,29 @@ impl References {
             let followers = HashSet::from([follower.clone()]);
             state.watches.insert(reference.clone(), Watch { task, followers });
         }
-        state.releases.insert(follower, Followed { references, due });
+        let known = state.releases.remove(&follower);
+        let mut pace = known.map_or_else(|| Pace::new(Instant::now()), |known| known.pace);
+        pace.look();
+        state.releases.insert(follower, Followed { references, pace });
     }
 
-    /// What `key` follows is to be looked at again at once.
-    pub(crate) fn look_again(&self, key: &str) {
-        if let Some(followed) = lock(&self.state).releases.get_mut(key) {
-            followed.due = Instant::now();
+    /// What was read of the references has been dealt with.
+    pub(crate) fn settle(&self, object: &ReleaseLifecycle) {
+        let follower = key(object);
+        let interval = jittered(object.interval(), &follower);
+        if let Some(followed) = lock(&self.state).releases.get_mut(&follower) {
+            followed.pace.settle(Instant::now(), interval);
+        }
+    }
+
+    /// The custom resources of these keys are all that there are.
+    pub(crate) fn retain(&self, keys: &HashSet<String>) {
+        let state = lock(&self.state);
+        let gone: Vec<_> =
+            state.releases.keys().filter(|key| !keys.contains(*key)).cloned().collect();
+        drop(state);
+        for key in gone {
+            self.forget(&key);
         }
     }
 
@@ -115,15 +143,24 @@ impl References {
         state.releases.remove(key);
     }
 
-    /// How long until what `object` refers to is to be looked at again; `None` where it refers to
-    /// nothing. After a start nothing has been looked at.
+    /// How long until what `object` refers to is to be looked at again; `None` where it needs
+    /// nothing of it. After a start nothing has been looked at.
     pub(crate) fn due_in(&self, object: &ReleaseLifecycle) -> Option<Duration> {
-        if object.spec.source.objects_from.is_empty() {
+        // What is pinned or deleted needs no source.
+        if object.spec.source.objects_from.is_empty()
+            || object.spec.pin_revision.is_some()
+            || object.metadata.deletion_timestamp.is_some()
+        {
             return None;
         }
         let state = lock(&self.state);
-        let due = state.releases.get(&key(object)).map(|followed| followed.due);
-        Some(due.map_or(Duration::ZERO, |due| due.saturating_duration_since(Instant::now())))
+        let followed = state.releases.get(&key(object));
+        Some(followed.map_or(Duration::ZERO, |it| it.pace.due_in(Instant::now())))
+    }
+
+    /// How long more changes of what `object` refers to are waited for.
+    pub(crate) fn quiet_for(&self, object: &ReleaseLifecycle) -> Option<Duration> {
+        lock(&self.state).releases.get(&key(object))?.pace.quiet_for(Instant::now())
     }
 }
 
@@ -141,14 +178,14 @@ impl State {
         }
     }
 
-    /// Everything that follows `reference` is due; the keys of it.
+    /// Everything that follows `reference` is to be looked at; the keys of it.
     fn touch(&mut self, reference: &Reference) -> Vec<String> {
         let followers = self.watches.get(reference).map(|watch| &watch.followers);
         let followers: Vec<_> = followers.into_iter().flatten().cloned().collect();
         let now = Instant::now();
         for follower in &followers {
             if let Some(followed) = self.releases.get_mut(follower) {
-                followed.due = now;
+                followed.pace.change(now);
             }
         }
         followers
@@ -174,9 +211,24 @@ where
                 }
             }
             Ok(Event::Init | Event::InitApply(_)) => {}
-            // Such as a tenant that may read but not watch: it is looked at now and then.
+            // A tenant that may read but not watch is looked at now and then, and takes no place.
+            Err(error) if is_forbidden(&error) => {
+                tracing::debug!(?reference, "watch: {error}");
+                lock(&state).watches.remove(&reference);
+                return;
+            }
             Err(error) => tracing::debug!(?reference, "watch: {error}"),
         }
+    }
+}
+
+fn is_forbidden(error: &watcher::Error) -> bool {
+    use watcher::Error::{InitialListFailed, WatchError, WatchStartFailed};
+    match error {
+        InitialListFailed(kube::Error::Api(status))
+        | WatchStartFailed(kube::Error::Api(status))
+        | WatchError(status) => status.code == 403,
+        _ => false,
     }
 }
 

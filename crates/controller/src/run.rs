@@ -1,6 +1,7 @@
 //! Wires the operator up: client, watches, health, shutdown.
 
 use std::{
+    collections::HashSet,
     fmt::Debug,
     io::IsTerminal,
     sync::{
@@ -11,13 +12,13 @@ use std::{
 };
 
 use anyhow::Context as _;
-use api::names;
+use api::{ReleaseLifecycle, names};
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
 use kube::{
     Api, Client, Config, Resource, ResourceExt,
     config::{KubeConfigOptions, Kubeconfig},
-    core::{NamespaceResourceScope, PartialObjectMeta},
+    core::{DeserializeGuard, NamespaceResourceScope, PartialObjectMeta},
 };
 use kube_runtime::{
     Controller, WatchStreamExt, controller,
@@ -152,11 +153,11 @@ async fn control(
     shutdown: CancellationToken,
 ) {
     let (store, writer) = reflector::store();
-    let seen = Arc::clone(&ctx);
+    let mut others = Others { ctx: Arc::clone(&ctx), listed: HashSet::new() };
     let releases = watcher(scoped(&client, args.namespace.as_deref()), watcher::Config::default())
         .default_backoff()
         .inspect(move |event| {
-            note_others(&seen, event);
+            others.note(event);
             // Not `Store::wait_until_ready`: of several waiters it wakes the last alone, and the
             // controller is one of them.
             if matches!(event, Ok(watcher::Event::InitDone)) && !ready.swap(true, Relaxed) {
@@ -222,17 +223,36 @@ where
 }
 
 /// What a change of one release means for what others wait for, and for what was kept of it.
-fn note_others(ctx: &Context, event: &Result<watcher::Event<Guarded>, watcher::Error>) {
-    match event {
-        Ok(watcher::Event::Apply(Guarded { 0: Ok(object) })) => {
-            for dependent in ctx.dependents.freed_by(object) {
-                ctx.triggers.trigger().pull(&dependent);
+struct Others {
+    ctx: Arc<Context>,
+    /// The keys that a list under way has shown.
+    listed: HashSet<String>,
+}
+
+impl Others {
+    fn note(&mut self, event: &Result<watcher::Event<Guarded>, watcher::Error>) {
+        let Ok(event) = event else { return };
+        match event {
+            watcher::Event::Init => self.listed.clear(),
+            watcher::Event::InitApply(DeserializeGuard(Ok(object))) => {
+                self.listed.insert(key(object));
+                self.free_dependents(object);
             }
+            watcher::Event::InitDone => {
+                self.ctx.references.retain(&std::mem::take(&mut self.listed));
+            }
+            watcher::Event::Apply(DeserializeGuard(Ok(object))) => self.free_dependents(object),
+            watcher::Event::Delete(DeserializeGuard(Ok(object))) => {
+                self.ctx.references.forget(&key(object));
+            }
+            _ => {}
         }
-        Ok(watcher::Event::Delete(Guarded { 0: Ok(object) })) => {
-            ctx.references.forget(&key(object));
+    }
+
+    fn free_dependents(&self, object: &ReleaseLifecycle) {
+        for dependent in self.ctx.dependents.freed_by(object) {
+            self.ctx.triggers.trigger().pull(&dependent);
         }
-        _ => {}
     }
 }
 

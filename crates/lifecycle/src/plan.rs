@@ -1,6 +1,6 @@
 //! The plan: what an operation does, frozen before its first effect.
 
-use std::fmt;
+use std::{fmt, io};
 
 use hmac::{Hmac, KeyInit, Mac};
 use jiff::Timestamp;
@@ -311,13 +311,26 @@ pub fn prune_set(
 }
 
 /// The digest of a configuration: an HMAC, because the values in it may be secret and the digest
-/// is compared in the open. `inputs` is serialised with sorted keys.
+/// is compared in the open. Of `inputs` the order of the fields counts.
 ///
 /// # Panics
-/// Never: HMAC takes keys of any length.
-pub fn config_digest(key: &[u8], inputs: &Value) -> String {
-    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
-    mac.update(inputs.to_string().as_bytes());
+/// Never: HMAC takes keys of any length, and what is digested has a JSON form.
+pub fn config_digest(key: &[u8], inputs: &impl Serialize) -> String {
+    struct Keyed(Hmac<Sha256>);
+    impl io::Write for Keyed {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.update(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
+    let mut keyed = Keyed(mac);
+    // A configuration may be large: it is not copied into a text first.
+    serde_json::to_writer(&mut keyed, inputs).expect("it has text for keys, and no stream fails");
+    let Keyed(mac) = keyed;
     format!("hmac-sha256:{}", hex(&mac.finalize().into_bytes()))
 }
 

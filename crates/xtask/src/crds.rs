@@ -1,6 +1,6 @@
 use std::{fs, path::PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context as _, ensure};
 
 /// The definition of the custom resource, as it is applied to a cluster.
 pub(crate) fn text() -> anyhow::Result<String> {
@@ -17,13 +17,24 @@ pub(crate) fn write() -> anyhow::Result<()> {
     fs::write(&path, text()?).with_context(|| format!("write {}", path.display()))
 }
 
+/// Fails where the committed definition is not the generated one.
+pub(crate) fn check() -> anyhow::Result<()> {
+    let path = path();
+    let committed = fs::read_to_string(&path).unwrap_or_default();
+    ensure!(
+        committed == text()?,
+        "{} is not what the code says: run `make generate`",
+        path.display()
+    );
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn the_committed_definition_is_the_generated_one() {
-        let committed = fs::read_to_string(path()).unwrap();
-        assert!(committed == text().unwrap(), "run `make generate`");
+        check().unwrap();
     }
 }

@@ -3,6 +3,7 @@
 mod cluster;
 mod crds;
 mod demo;
+mod docs;
 
 use std::process::ExitCode;
 
@@ -17,8 +18,12 @@ enum Xtask {
     ClusterDown(cluster::Down),
     /// Show an install and an upgrade on a real cluster, the controller killed in the middle
     Demo(demo::Demo),
-    /// Write what is generated from the code: crds/
-    Generate,
+    /// Write what is generated from the code: crds/ and parts of docs/
+    Generate {
+        /// Write nothing; fail where something is not as it has to be
+        #[arg(long)]
+        check: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -37,7 +42,14 @@ fn run() -> anyhow::Result<()> {
         Xtask::Cluster(args) => print(&cluster::up(&args)?),
         Xtask::ClusterDown(args) => cluster::down(&args)?,
         Xtask::Demo(args) => demo::run(&args)?,
-        Xtask::Generate => crds::write()?,
+        Xtask::Generate { check: true } => {
+            crds::check()?;
+            docs::check()?;
+        }
+        Xtask::Generate { check: false } => {
+            crds::write()?;
+            docs::write()?;
+        }
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! Behaviour with real containers, on a machine that can run them; elsewhere these say that they
 //! were skipped.
 
+mod docs;
 mod evidence;
 mod guide;
 mod reasons;

@@ -82,7 +82,7 @@ async fn a_sidecar_that_goes_on_is_named() -> Result<()> {
     namespace.release("shop", &[object], json!({"timeout": "1h"})).await?;
     let said = " container main ended with exit code 0, container proxy still runs";
     says(&namespace, &controller, said).await?;
-    namespace.kubectl(&["exec", "job/hook", "-c", "proxy", "--", "touch", "/tmp/go"])?;
+    namespace.let_go("hook", "proxy")?;
     namespace.wait_ready("shop", &controller).await?;
     Ok(())
 }

@@ -38,7 +38,7 @@ async fn a_killed_controller_goes_on_with_the_same_job() -> Result<()> {
     let job = running["metadata"]["uid"].as_str().context("a UID")?.to_owned();
     controller.kill()?;
     // It runs on without anybody, and ends while nobody looks.
-    namespace.kubectl(&["exec", "job/migrate", "--", "touch", "/tmp/go"])?;
+    namespace.let_go("migrate", "main")?;
     namespace.kubectl(&["wait", "job/migrate", "--for=condition=Complete", "--timeout=60s"])?;
 
     let controller = namespace.controller()?;
@@ -73,7 +73,7 @@ async fn a_controller_killed_while_the_job_runs_waits_for_it_again() -> Result<(
     // It has taken over once it serves, and the Job is still at work.
     namespace.release("witness", &[config_map("witness", "")], json!({})).await?;
     namespace.wait_ready("witness", &controller).await?;
-    namespace.kubectl(&["exec", "job/hook", "--", "touch", "/tmp/go"])?;
+    namespace.let_go("hook", "main")?;
     let release = namespace.wait_ready("shop", &controller).await?;
     assert_eq!(hook(&release, "hook").context("it is in status")?.uid, before);
     assert_eq!(namespace.kubectl(&["logs", "job/hook"])?, "done\n");

@@ -59,7 +59,7 @@ async fn live(operator: &Operator, more: Value) -> Result<()> {
     namespace.release("shop", &objects("2"), more.clone()).await?;
     let migrate = running(&namespace, "migrate").await?;
     operator.delete_leader().await?;
-    finish(&namespace, "migrate")?;
+    namespace.let_go("migrate", "main")?;
     let release = namespace.wait_ready("shop", operator).await?;
     assert_eq!(message(&release), "upgrade of revision 2 succeeded with 1 hook");
     let ran = hook(&release, "migrate").context("the migration is in status")?;
@@ -79,7 +79,7 @@ async fn live(operator: &Operator, more: Value) -> Result<()> {
     namespace.release("shop", &objects("2"), pinned).await?;
     let restore = running(&namespace, "restore").await?;
     operator.restart().await?;
-    finish(&namespace, "restore")?;
+    namespace.let_go("restore", "main")?;
     let release = namespace.wait_ready("shop", operator).await?;
     assert_eq!(reason(&release), "RevisionPinned");
     let ran = hook(&release, "restore").context("the restore is in status")?;
@@ -110,10 +110,4 @@ async fn running(namespace: &Namespace, name: &str) -> Result<String> {
     let is = |job: Option<&Value>| job.is_some_and(|job| job["status"]["ready"] == 1);
     let job = namespace.wait_object("Job", name, "running", is).await?.context("it runs")?;
     Ok(job["metadata"]["uid"].as_str().context("a UID")?.to_owned())
-}
-
-fn finish(namespace: &Namespace, name: &str) -> Result<()> {
-    let job = format!("job/{name}");
-    namespace.kubectl(&["exec", &job, "--", "touch", "/tmp/go"])?;
-    Ok(())
 }

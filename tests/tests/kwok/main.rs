@@ -2,9 +2,11 @@
 
 mod bad_input;
 mod cli;
+mod docs;
 mod events;
 mod examples;
 mod generated_names;
+mod gitops;
 mod helm;
 mod hooks;
 mod lifecycle;

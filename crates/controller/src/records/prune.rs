@@ -21,6 +21,8 @@ impl Records<'_> {
         let selector = format!("name={},owner=helm", self.of.name);
         let listed = self.of.tenant.list_metadata(&self.reference(0), &selector).await?;
         for old in superfluous(listed.iter().filter_map(known).collect(), most, pinned) {
+            // Somebody may have pinned it since.
+            self.of.confirm().await?;
             self.of.tenant.delete(&self.reference(old.revision), &old.uid).await?;
         }
         Ok(())

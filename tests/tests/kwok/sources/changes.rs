@@ -177,6 +177,74 @@ async fn a_rollback_and_a_deletion_need_no_source() -> Result<()> {
 }
 
 #[tokio::test]
+async fn sources_that_change_together_make_one_upgrade() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "together").await?;
+    let controller = namespace.controller()?;
+    let names = ["a", "b", "c"];
+    let references = names.map(|name| json!({"kind": "ConfigMap", "name": name}));
+    let hook = job("hook").hook("pre-upgrade");
+    let write = async |version: &str| {
+        for name in names {
+            let mut objects = vec![config_map(&format!("of-{name}"), version)];
+            objects.extend((name == "c").then(|| hook.clone()));
+            put(&namespace, "ConfigMap", name, &[("all", &objects)]).await?;
+        }
+        anyhow::Ok(())
+    };
+    write("1").await?;
+    namespace.release("shop", &[], from(json!(references))).await?;
+    wait_revision(&namespace, &controller, 1).await?;
+    write("2").await?;
+    wait_revision(&namespace, &controller, 2).await?;
+    // The first look that finds anything finds all of it.
+    for name in ["of-a", "of-b", "of-c"] {
+        assert_eq!(value(&namespace, name).await?, "2", "{name}");
+    }
+    assert_eq!(namespace.tenant_did("create")?, ["jobs/hook"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn tests_and_retries_need_no_source() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "retry-blind").await?;
+    let controller = namespace.controller()?;
+    let hook = job("hook").hook("pre-install").fails();
+    let smoke = job("smoke").hook("test");
+    let objects = [config_map("a", "1"), hook, smoke];
+    put(&namespace, "ConfigMap", "all", &[("all", &objects)]).await?;
+    let source = from(json!([{"kind": "ConfigMap", "name": "all"}]));
+    namespace.release("shop", &[], source).await?;
+    namespace.wait_stalled("shop", &controller).await?;
+    namespace.kubectl(&["delete", "configmap", "all"])?;
+    let missing = |release: &api::ReleaseLifecycle| reason(release) == "SourceNotFound";
+    namespace.wait("shop", &controller, "without its source", missing).await?;
+
+    namespace.annotate("shop", "retryAt", "1")?;
+    let again = |release: &api::ReleaseLifecycle| {
+        hook_attempt(release) == Some(2) && reason(release) == "SourceNotFound"
+    };
+    let release = namespace.wait("shop", &controller, "tried again", again).await?;
+    let status = release.status.as_ref().context("a status")?;
+    assert_eq!(status.operation.as_ref().map(|operation| operation.revision), Some(1));
+    // It is the same configuration that failed, when it can be read again.
+    put(&namespace, "ConfigMap", "all", &[("all", &objects)]).await?;
+    let failed = |release: &api::ReleaseLifecycle| reason(release) == "HookFailed";
+    namespace.wait("shop", &controller, "given up", failed).await?;
+    assert_eq!(namespace.tenant_did("create")?, ["jobs/hook", "jobs/hook"]);
+
+    namespace.kubectl(&["delete", "configmap", "all"])?;
+    namespace.wait("shop", &controller, "without its source", missing).await?;
+    namespace.annotate("shop", "testAt", "1")?;
+    let tested = |release: &api::ReleaseLifecycle| e2e::condition(release, "TestSuccess").is_some();
+    namespace.wait("shop", &controller, "tested", tested).await?;
+    Ok(())
+}
+
+fn hook_attempt(release: &api::ReleaseLifecycle) -> Option<i32> {
+    hook(release, "hook").map(|hook| hook.attempt)
+}
+
+#[tokio::test]
 async fn a_changed_source_supersedes_a_running_operation_where_that_is_asked_for() -> Result<()> {
     let namespace = Namespace::new(kwok(), "source-now").await?;
     let controller = namespace.controller()?;

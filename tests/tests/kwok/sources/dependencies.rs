@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use anyhow::Result;
 use e2e::{
     Namespace, condition, kwok,
@@ -5,6 +7,8 @@ use e2e::{
     message, reason,
 };
 use serde_json::json;
+
+use super::{from, put};
 
 #[tokio::test]
 async fn an_install_waits_for_what_it_depends_on() -> Result<()> {
@@ -31,8 +35,38 @@ async fn an_install_waits_for_what_it_depends_on() -> Result<()> {
     assert_eq!(namespace.tenant_did("create")?, ["jobs/of-db"]);
 
     namespace.release("db", &[hook("of-db")], json!({})).await?;
-    namespace.wait_ready("shop", &controller).await?;
+    namespace.wait_ready("db", &controller).await?;
+    // Long before it would be looked at anyway.
+    let soon = Duration::from_secs(30);
+    tokio::time::timeout(soon, namespace.wait_ready("shop", &controller)).await??;
     assert_eq!(namespace.tenant_did("create")?, ["jobs/of-db", "jobs/of-db", "jobs/of-shop"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_failed_before_waits_for_its_dependency_like_all_others() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "failed-before").await?;
+    let controller = namespace.controller()?;
+    let mut spec = from(json!([{"kind": "ConfigMap", "name": "all"}]));
+    spec["dependsOn"] = json!([{"name": "db"}]);
+    let hook = || job("hook").hook("pre-install");
+    namespace.release("db", &[config_map("db", "1")], json!({})).await?;
+    namespace.wait_ready("db", &controller).await?;
+    put(&namespace, "ConfigMap", "all", &[("all", &[hook().fails()])]).await?;
+    namespace.release("shop", &[], spec).await?;
+    namespace.wait_stalled("shop", &controller).await?;
+
+    // The generation stays the same from here on.
+    let upgrade = job("of-db").hook("pre-upgrade").fails();
+    namespace.release("db", &[config_map("db", "1"), upgrade], json!({})).await?;
+    namespace.wait_stalled("db", &controller).await?;
+    put(&namespace, "ConfigMap", "all", &[("all", &[hook()])]).await?;
+    let waiting = |release: &api::ReleaseLifecycle| reason(release) == "DependencyNotReady";
+    namespace.wait("shop", &controller, "waiting", waiting).await?;
+    namespace.release("db", &[config_map("db", "1")], json!({})).await?;
+    namespace.wait_ready("db", &controller).await?;
+    let soon = Duration::from_secs(30);
+    tokio::time::timeout(soon, namespace.wait_ready("shop", &controller)).await??;
     Ok(())
 }
 

@@ -1,0 +1,78 @@
+use anyhow::Result;
+use e2e::{
+    Controller, Namespace,
+    documentation::{Page, pages},
+    kwok,
+    manifests::{self, Manifest},
+    root,
+};
+
+/// Runs a page whose release is in `namespace`, which the page itself makes.
+fn run(page: &str, namespace: &str) -> Result<String> {
+    let args = ["--lease-namespace", "default"];
+    let _controller = Controller::start(kwok().kubeconfig(), namespace, &args)?;
+    Page::of_docs(page)?.run(kwok())
+}
+
+#[tokio::test]
+async fn the_commands_about_sources_do_what_they_say() -> Result<()> {
+    let said = run("sources.md", "sources")?;
+    assert!(said.contains("secret/web") && said.contains("configmap/web"), "{said}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_commands_about_identities_do_what_they_say() -> Result<()> {
+    let said = run("security.md", "team-a")?;
+    assert!(said.contains("bind the ClusterRole releaselifecycle-deployer"), "{said}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_commands_about_gitops_do_what_they_say() -> Result<()> {
+    let said = run("gitops.md", "gitops")?;
+    assert!(said.contains("configmap/argocd-cm serverside-applied"), "{said}");
+    let health = ["-n", "argocd", "get", "configmap", "argocd-cm", "-o", "jsonpath={.data}"];
+    assert!(kwok().kubectl(health)?.contains("Degraded"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_other_pages_have_commands_that_work() -> Result<()> {
+    let elsewhere = ["quickstart.md", "sources.md", "security.md", "gitops.md"];
+    for path in pages()? {
+        let name = path.file_name().unwrap_or_default();
+        if !elsewhere.iter().any(|page| name == *page) {
+            Page::read(&path)?.run(kwok())?;
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_readme_has_commands_that_work() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "readme").await?;
+    let _controller = namespace.controller()?;
+    let manifest = manifests::job("migration").hook("pre-install").to_string();
+    let before = format!(
+        "kubectl config set-context --current --namespace={name}
+         kubectl create serviceaccount shop-deployer
+         kubectl create rolebinding shop-deployer --clusterrole=releaselifecycle-deployer \\
+             --serviceaccount={name}:shop-deployer
+         mkdir manifests
+         cat > manifests/migration.json <<'END-OF-FILE'\n{manifest}\nEND-OF-FILE\n",
+        name = namespace.name
+    );
+    let said = Page::read(&root().join("README.md"))?.run_after(kwok(), &before)?;
+    assert!(said.contains("install of revision 1 succeeded after"), "{said}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_api_server_takes_every_yaml_block() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "pages").await?;
+    for path in pages()?.into_iter().chain([root().join("README.md")]) {
+        Page::read(&path)?.check_yaml(kwok(), &namespace.name)?;
+    }
+    Ok(())
+}

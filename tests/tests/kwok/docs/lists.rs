@@ -1,0 +1,138 @@
+//! What pages list: each other, files, flags, metrics.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+    process::Command,
+};
+
+use anyhow::{Context, Result, ensure};
+use e2e::{
+    Namespace,
+    documentation::{Page, pages},
+    kwok,
+    manifests::{Manifest, config_map, job},
+    markdown, root,
+};
+use serde_json::json;
+use testkit::programs;
+
+fn anchors(page: &str) -> Vec<String> {
+    markdown::headings(page).iter().map(|(_, heading)| markdown::anchor(heading)).collect()
+}
+
+/// What is wrong with a link of the page at `path`.
+fn broken(path: &Path, text: &str, link: &str) -> Result<Option<String>> {
+    if link.starts_with("https://") {
+        return Ok(None);
+    }
+    let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+    let target = path.parent().context("a folder")?.join(file);
+    if !file.is_empty() && !target.exists() {
+        return Ok(Some(format!("{}: {link} leads nowhere", path.display())));
+    }
+    let target = if file.is_empty() { text.to_owned() } else { fs::read_to_string(&target)? };
+    let known = anchor.is_empty() || anchors(&target).iter().any(|it| it == anchor);
+    Ok((!known).then(|| format!("{}: {link} has no such heading", path.display())))
+}
+
+#[test]
+fn every_link_and_path_leads_somewhere() -> Result<()> {
+    let mut wrong = Vec::new();
+    let beside = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "examples/guide/README.md"];
+    let beside = beside.map(|name| root().join(name));
+    for path in pages()?.into_iter().chain(beside) {
+        let text = fs::read_to_string(&path)?;
+        for link in markdown::links(&text) {
+            // Where a folder is named, there is nothing to look for in it.
+            if !path.parent().is_some_and(|folder| folder.join(&link).is_dir()) {
+                wrong.extend(broken(&path, &text, &link)?);
+            }
+        }
+        // A module is often named without its ending.
+        let is_there =
+            |it: &str| [it, &format!("{it}.rs")].iter().any(|it| root().join(it).exists());
+        let missing = markdown::paths(&text).into_iter().filter(|it| !is_there(it));
+        wrong.extend(missing.map(|it| format!("{}: there is no {it}", path.display())));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    Ok(())
+}
+
+#[test]
+fn the_summary_lists_every_page_and_each_block_has_a_language() -> Result<()> {
+    let summary = fs::read_to_string(root().join("docs/src/SUMMARY.md"))?;
+    let listed: BTreeSet<_> = markdown::links(&summary).into_iter().collect();
+    let mut there = BTreeSet::new();
+    for path in pages()? {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let without = |block: &&markdown::Block| block.language.is_empty();
+        if let Some(block) = Page::read(&path)?.blocks().iter().find(without) {
+            panic!("{name} line {}: the block has no language", block.line);
+        }
+        there.insert(name);
+    }
+    there.remove("SUMMARY.md");
+    assert_eq!(listed, there);
+    Ok(())
+}
+
+/// The reference, the flags of the operator, the commands of kubectl-lifecycle.
+#[test]
+fn what_is_generated_is_what_the_code_says() -> Result<()> {
+    let xtask = programs::build("dev")?.join("xtask");
+    let output = Command::new(xtask).args(["generate", "--check"]).output()?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}
+
+/// Names and the names of their labels, as a page's table has them.
+fn documented(page: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let rows = page.lines().filter(|line| line.starts_with("| `releaselifecycle_"));
+    rows.map(|row| {
+        let mut cells = row.split('|').skip(1);
+        let codes = |cell: &str| -> Vec<String> {
+            cell.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+        };
+        let name = codes(cells.next().unwrap_or_default()).concat();
+        (name, codes(cells.next().unwrap_or_default()).into_iter().collect())
+    })
+    .collect()
+}
+
+/// The same, as `/metrics` has them.
+fn served(text: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let mut metrics: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+    for (name, kind) in types {
+        let name = if kind == "counter" { format!("{name}_total") } else { name.to_owned() };
+        metrics.insert(name, BTreeSet::new());
+    }
+    for sample in text.lines().filter(|line| !line.starts_with('#')) {
+        let Some((name, labels)) = sample.split_once('{') else { continue };
+        let labels = labels.split_once('}').map_or("", |(labels, _)| labels);
+        let labels = labels.split(',').filter_map(|label| label.split_once('='));
+        if let Some(known) = metrics.get_mut(name) {
+            known.extend(labels.map(|(label, _)| label.to_owned()));
+        }
+    }
+    metrics
+}
+
+#[tokio::test]
+async fn the_metrics_are_those_that_are_served() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "metrics").await?;
+    let controller = namespace.controller()?;
+    // An operation is counted right after its end was written: when the second has ended, the first
+    // has been counted.
+    for value in ["1", "2"] {
+        let objects = [job("hook").hook("pre-install"), config_map("shop", value)];
+        namespace.release("shop", &objects, json!({})).await?;
+        namespace.wait_ready("shop", &controller).await?;
+    }
+    let (_, text) = controller.http("/metrics")?;
+    let page = Page::of_docs("operations.md")?;
+    assert_eq!(documented(&page.text), served(&text), "{text}");
+    Ok(())
+}
