@@ -18,7 +18,7 @@ Each of these is called NAME-source-HASH, by what it holds. So a change makes ne
 only when the ReleaseLifecycle, which comes last, is applied: one upgrade, never to half of it. The
 old ones stay until they are removed, at any time after that. They have the label
 releaselifecycle.dev/source-of, and this removes those that the file no longer has:
-  kubectl apply -n shop -f shop.yaml --prune -l releaselifecycle.dev/source-of=shop \
+  kubectl apply -n shop -f shop.yaml --prune -l releaselifecycle.dev/source-of=shop \\
     --prune-allowlist core/v1/ConfigMap --prune-allowlist core/v1/Secret
 Where the file no longer has any, `kubectl delete cm,secret` with the same label removes all.
 

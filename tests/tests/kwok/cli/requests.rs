@@ -144,8 +144,7 @@ async fn a_request_that_changes_nothing_is_not_waited_for_forever() -> Result<()
     }
     let objects = format!("--from-literal=a.json={}", config_map("main", "1"));
     namespace.kubectl(&["create", "configmap", "source", &objects])?;
-    let said = cli.good(&["retry", "shop", "--wait", "--timeout", "90s"])?;
-    assert!(said.contains("install of revision 1 succeeded"), "{said}");
+    namespace.wait_ready("shop", &controller).await?;
     Ok(())
 }
 
