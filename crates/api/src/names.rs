@@ -9,6 +9,9 @@ pub const NAME_LABEL: &str = "releaselifecycle.dev/name";
 pub const REVISION_LABEL: &str = "releaselifecycle.dev/revision";
 /// Label: the hook event at which the hook object runs. Helm knows it as an annotation only.
 pub const HOOK_LABEL: &str = "helm.sh/hook";
+/// Label: the name of the custom resource, on the `ConfigMaps` and Secrets that `kubectl lifecycle
+/// create` writes for its `spec.source.objectsFrom`.
+pub const SOURCE_OF_LABEL: &str = "releaselifecycle.dev/source-of";
 /// Annotation: the run id `<operation>/<index in the plan>/<attempt>`.
 pub const RUN_ANNOTATION: &str = "releaselifecycle.dev/run";
 /// Annotation: the custom resource as `<namespace>/<name>`, on hook objects and on their Pods.

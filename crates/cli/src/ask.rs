@@ -3,6 +3,7 @@
 
 mod rollback;
 
+use anyhow::{Context as _, bail};
 use api::{ReleaseLifecycle, names};
 use jiff::Timestamp;
 use kube::ResourceExt as _;
@@ -20,8 +21,11 @@ use crate::{
     cluster::Cluster,
     screen,
     state::State,
-    watch::{self, Goal, Request},
+    watch::{self, Goal, Request, too_late},
 };
+
+/// How often a request is tried that must find the object as it was seen.
+const ATTEMPTS: usize = 10;
 
 pub(crate) async fn retry(args: &Retry) -> anyhow::Result<Outcome> {
     let release = Release::find(&args.how).await?;
@@ -46,19 +50,50 @@ pub(crate) async fn retry(args: &Retry) -> anyhow::Result<Outcome> {
 }
 
 pub(crate) async fn cancel(args: &Cancel) -> anyhow::Result<Outcome> {
-    let release = Release::find(&args.how).await?;
-    let Some(running) = State::new(&release.object).running().cloned() else {
-        let words = State::new(&release.object).ready_words();
-        return release
-            .refuse(&format!("there is nothing to cancel: nothing is running ({words})"));
-    };
-    if running.event == Event::Delete {
-        return release.refuse("a deletion cannot be called off; `skip` does without its hooks");
+    let mut meant: Option<Operation> = None;
+    // Each step of the operation changes the object; it takes a moment to ask between two of them.
+    for _ in 0..ATTEMPTS {
+        let release = Release::find(&args.how).await?;
+        let running = match to_cancel(&release.object, meant.as_ref()) {
+            Ok(running) => running.clone(),
+            Err(why) => return release.refuse(&why),
+        };
+        let said =
+            format!("asked to cancel the {} of revision {}", running.event, running.revision);
+        let asked = release.request_as_seen(names::CANCEL_AT, |it| &it.cancel, &said).await?;
+        if let Some(asked) = asked {
+            let goal = |object: &ReleaseLifecycle, _| Goal::cancelled(object, &running);
+            return asked.follow(&args.wait, goal).await;
+        }
+        meant = Some(running);
     }
-    let said = format!("asked to cancel the {} of revision {}", running.event, running.revision);
-    let asked = release.request(names::CANCEL_AT, |it| &it.cancel, &said).await?;
-    let goal = |object: &ReleaseLifecycle, _| Goal::cancelled(object, &running);
-    asked.follow(&args.wait, goal).await
+    bail!(
+        "ReleaseLifecycle {} changed each of the {ATTEMPTS} times it was to be cancelled; try again",
+        args.how.name
+    )
+}
+
+/// The operation that runs and can be cancelled, or why there is none. A request has no name of an
+/// operation: it would cancel what comes after `meant`, the one that ran at the first look.
+fn to_cancel<'a>(
+    object: &'a ReleaseLifecycle,
+    meant: Option<&Operation>,
+) -> Result<&'a Operation, String> {
+    let state = State::new(object);
+    let running = state.running();
+    if let Some(meant) = meant.filter(|meant| running.is_none_or(|it| it.id != meant.id)) {
+        return Err(too_late(meant));
+    }
+    match running {
+        None => {
+            let words = state.ready_words();
+            Err(format!("there is nothing to cancel: nothing is running ({words})"))
+        }
+        Some(running) if running.event == Event::Delete => {
+            Err("a deletion cannot be called off; `skip` does without its hooks".to_owned())
+        }
+        Some(running) => Ok(running),
+    }
 }
 
 pub(crate) async fn test(args: &Test) -> anyhow::Result<Outcome> {
@@ -101,7 +136,7 @@ pub(crate) async fn suspend(args: &Suspend) -> anyhow::Result<Outcome> {
 pub(crate) async fn resume(args: &Resume) -> anyhow::Result<Outcome> {
     let release = Release::find(&args.how).await?;
     if !release.object.suspended() {
-        return release.tell("is not suspended");
+        return release.follow_as_is("is not suspended", &args.wait).await;
     }
     let resumed = release.change(&json!({"spec": {"suspend": null}}), "resumed").await?;
     resumed.follow(&args.wait, |object, _| Goal::ready(object)).await
@@ -141,6 +176,13 @@ impl<'a> Release<'a> {
         Ok(Outcome::Good)
     }
 
+    /// As [`Self::tell`]; what it was asked for earlier may still be going on, or have failed.
+    async fn follow_as_is(self, what: &str, wait: &Wait) -> anyhow::Result<Outcome> {
+        self.tell(what)?;
+        let asked = Asked { cluster: self.cluster, object: self.object, request: None };
+        asked.follow(wait, |object, _| Goal::ready(object)).await
+    }
+
     /// Asks by an annotation, whose value is the time: another one each time.
     async fn request(
         self,
@@ -154,20 +196,43 @@ impl<'a> Release<'a> {
         Ok(Asked { request: Some(Request { value, handled }), ..asked })
     }
 
+    /// As [`Self::request`]; `None` where the object has changed since it was read.
+    async fn request_as_seen(
+        &self,
+        annotation: &str,
+        handled: fn(&Requests) -> &Option<String>,
+        said: &str,
+    ) -> anyhow::Result<Option<Asked>> {
+        let value = Timestamp::now().to_string();
+        let version = &self.object.metadata.resource_version;
+        let metadata = json!({"annotations": {annotation: value}, "resourceVersion": version});
+        let said = format!("{said} ({annotation}={value})");
+        let asked = self.try_change(&json!({"metadata": metadata}), &said).await?;
+        Ok(asked.map(|asked| Asked { request: Some(Request { value, handled }), ..asked }))
+    }
+
     /// Patches the object, and says what that means.
     async fn change(self, change: &Value, said: &str) -> anyhow::Result<Asked> {
+        let changed = self.try_change(change, said).await?;
+        let title = State::new(&self.object).title();
+        changed.with_context(|| format!("{title} was replaced by another of its name; try again"))
+    }
+
+    /// As [`Self::change`]; `None` where it is no longer what `change` says that it is.
+    async fn try_change(&self, change: &Value, said: &str) -> anyhow::Result<Option<Asked>> {
         let Self { how, cluster, object } = self;
         let mut change = change.clone();
         // What has come in its place since was not looked at.
         change["metadata"]["uid"] = json!(object.metadata.uid);
-        let object = cluster.change(&object.name_any(), &change, how.dry_run).await?;
+        let changed = cluster.change(&object.name_any(), &change, how.dry_run).await?;
+        let Some(object) = changed else { return Ok(None) };
         let dry = if how.dry_run { " (dry run: nothing was changed)" } else { "" };
         screen::write(&format!("{} {said}{dry}\n", State::new(&object).title()))?;
         if object.suspended() && change["spec"]["suspend"].is_null() {
             let hint = "spec.suspend is true: nothing is started before `kubectl lifecycle resume";
             screen::complain(&format!("{hint} {}`\n", object.name_any()))?;
         }
-        Ok(Asked { cluster, object, request: None })
+        Ok(Some(Asked { cluster: cluster.clone(), object, request: None }))
     }
 }
 
@@ -185,5 +250,36 @@ impl Asked {
         let none = Request { value: String::new(), handled: |it| &it.retry };
         let goal = goal(&self.object, self.request.unwrap_or(none));
         watch::follow(&self.cluster, self.object, goal, Output::Text, wait.timeout).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn release(operation: &str, event: &str, completed: Option<&str>) -> ReleaseLifecycle {
+        let operation = json!({"id": operation, "event": event, "revision": 2, "generation": 2,
+            "phase": "PreHooks", "startedAt": "2026-11-22T11:02:09Z", "completedAt": completed});
+        serde_json::from_value(json!({
+            "metadata": {"name": "shop"},
+            "spec": {"source": {"objects": []}},
+            "status": {"operation": operation},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn what_comes_after_an_operation_is_not_cancelled_in_its_place() {
+        let running = release("op2", "Upgrade", None);
+        let meant = to_cancel(&running, None).unwrap();
+        assert_eq!(to_cancel(&running, Some(meant)).unwrap().id, "op2");
+        let ended = release("op2", "Upgrade", Some("2026-11-22T11:03:09Z"));
+        for later in [&ended, &release("op3", "Upgrade", None), &release("op3", "Delete", None)] {
+            let why = to_cancel(later, Some(meant)).unwrap_err();
+            assert_eq!(why, "the upgrade of revision 2 ended before it could be cancelled");
+        }
+        assert!(to_cancel(&ended, None).unwrap_err().starts_with("there is nothing to cancel"));
+        let deletion = release("op3", "Delete", None);
+        assert!(to_cancel(&deletion, None).unwrap_err().starts_with("a deletion cannot"));
     }
 }

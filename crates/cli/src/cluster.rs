@@ -27,6 +27,7 @@ const FIELD_MANAGER: &str = "releaselifecycle-cli";
 const READ: &str = "the verbs get, list and watch of releaselifecycles in group \
                     releaselifecycle.dev";
 
+#[derive(Clone)]
 pub(crate) struct Cluster {
     client: Client,
     url: String,
@@ -83,18 +84,26 @@ impl Cluster {
         Ok(self.answer(&what, READ, self.api().list(&params)).await?.items)
     }
 
-    /// Changes what `change` has of the object, and answers with how it is then.
+    /// Changes what `change` has of the object, and answers with how it is then; `None` where it is
+    /// another one by now, by the `uid` or the `resourceVersion` that `change` has.
     pub(crate) async fn change(
         &self,
         name: &str,
         change: &Value,
         dry_run: bool,
-    ) -> anyhow::Result<ReleaseLifecycle> {
+    ) -> anyhow::Result<Option<ReleaseLifecycle>> {
         let what = format!("changing ReleaseLifecycle {name} in {}", self.scope());
         let needs = "the verbs get and patch of releaselifecycles in group releaselifecycle.dev";
         let params = PatchParams { dry_run, ..PatchParams::default() };
         let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..params };
-        self.answer(&what, needs, self.api().patch(name, &params, &Patch::Merge(change))).await
+        let api = self.api();
+        let changing = async {
+            match api.patch(name, &params, &Patch::Merge(change)).await {
+                Err(kube::Error::Api(status)) if status.code == 409 => Ok(None),
+                changed => changed.map(Some),
+            }
+        };
+        self.answer(&what, needs, changing).await
     }
 
     /// A `ConfigMap` or a Secret, `None` where there is none of that name.
@@ -192,7 +201,7 @@ impl Cluster {
                 404 => {
                     "the cluster does not know ReleaseLifecycles: is it the right one (`kubectl \
                      config current-context`)? Install the operator's definition with `kubectl \
-                     apply --server-side -f crds/`"
+                     apply --server-side -k crds`"
                 }
                 401 => "the cluster does not take these credentials: log in again",
                 403 => &forbidden,

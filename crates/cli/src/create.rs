@@ -2,6 +2,7 @@
 
 mod package;
 
+use api::names::SOURCE_OF_LABEL;
 use lifecycle::source::{Desired, Placed};
 use serde_json::Value;
 
@@ -68,8 +69,8 @@ fn names(args: &Create) -> Vec<String> {
     };
     check("--namespace", &args.namespace, 63);
     check("--service-account", &args.service_account, 253);
-    // A number may follow.
-    check("--source-name", &args.source_name, 250);
+    // A hash follows.
+    check("--source-name", &args.source_name, 242);
     problems
 }
 
@@ -86,17 +87,43 @@ fn is_name(name: &str) -> bool {
 
 /// The output of an earlier `create` among its input.
 fn itself(object: &Placed, name: &str) -> Option<String> {
-    let text = |path: &str| object.manifest.pointer(path).and_then(Value::as_str);
-    let is_it = text("/kind") == Some("ReleaseLifecycle") && text("/metadata/name") == Some(name);
-    is_it.then(|| {
-        let place = &object.place;
-        format!("{place}: this is ReleaseLifecycle/{name} itself; keep it apart from its objects")
+    let Placed { place, manifest } = object;
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let (kind, own) = (text(&manifest["kind"]), text(&manifest["metadata"]["name"]));
+    if kind == "ReleaseLifecycle" && own == name {
+        return Some(format!(
+            "{place}: this is ReleaseLifecycle/{name} itself; keep it apart from its objects"
+        ));
+    }
+    // The release would come to consist of its own source, too.
+    (text(&manifest["metadata"]["labels"][SOURCE_OF_LABEL]) == name).then(|| {
+        format!(
+            "{place}: {kind}/{own} holds the source of ReleaseLifecycle/{name}, by its label \
+             {SOURCE_OF_LABEL}; keep it apart from the objects"
+        )
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn what_create_wrote_is_not_taken_for_an_object_of_the_release() {
+        let placed = |manifest| Placed { place: "a.yaml line 1".to_owned(), manifest };
+        let release = json!({"kind": "ReleaseLifecycle", "metadata": {"name": "shop"}});
+        let labels = json!({SOURCE_OF_LABEL: "shop"});
+        let holder = json!({"kind": "Secret", "metadata": {"name": "s", "labels": labels}});
+        for manifest in [release, holder] {
+            let object = placed(manifest);
+            let problem = itself(&object, "shop").unwrap();
+            assert!(problem.contains("keep it apart from"), "{problem}");
+            assert_eq!(itself(&object, "other"), None);
+        }
+        assert_eq!(itself(&placed(json!({"kind": "Secret"})), "shop"), None);
+    }
 
     #[test]
     fn names_are_those_that_the_api_server_takes() {

@@ -366,6 +366,65 @@ fn a_watch_ends_when_the_controller_is_done_with_what_was_asked() {
     assert!(!settled(&succeeded(), 3));
 }
 
+/// As `object`, but it needs somebody.
+fn stalled(object: ReleaseLifecycle) -> ReleaseLifecycle {
+    with(object, |status| {
+        let why = |type_, status| condition(type_, status, "Forbidden", "no rights");
+        status["conditions"] = json!([why("Ready", "False"), why("Stalled", "True")]);
+    })
+}
+
+/// As `object`, while `spec.suspend` holds something back.
+fn suspended(object: ReleaseLifecycle) -> ReleaseLifecycle {
+    let mut object = with(object, |status| {
+        status["conditions"] = json!([condition("Ready", "Unknown", "Suspended", "held back")]);
+    });
+    object.spec.suspend = Some(true);
+    object
+}
+
+#[test]
+fn a_watch_ends_where_nothing_goes_on_until_somebody_changes_something() {
+    let settled = |object: &ReleaseLifecycle, generation| State::new(object).is_settled(generation);
+    for object in [stalled(migrating("")), suspended(migrating("")), suspended(succeeded())] {
+        assert!(settled(&object, 2));
+        assert_eq!(Goal::ready(&object).judge(&object), Outcome::Failed);
+    }
+    // The operation is of the generation that it began with, before it was suspended.
+    assert!(settled(&suspended(migrating("")), 3));
+    // In the newer spec there may be nothing to hold back, or the right may not be missing.
+    assert!(!settled(&suspended(succeeded()), 3) && !settled(&stalled(migrating("")), 3));
+    // It was resumed, and nobody has looked at it since.
+    let mut resumed = suspended(migrating(""));
+    resumed.spec.suspend = None;
+    assert!(!settled(&resumed, 2));
+}
+
+#[test]
+fn what_stood_still_before_it_was_asked_for_is_not_waited_for_forever() {
+    let retry = || Request { value: "now".to_owned(), handled: |it| &it.retry };
+    for object in [stalled(blocked()), stalled(migrating("")), suspended(migrating(""))] {
+        let goal = Goal::answer(&object, retry());
+        assert!(!goal.is_reached(&object), "nobody has answered");
+        assert!(goal.stands_still(&object));
+        assert!(Goal::tests(&object, asked_for_tests()).stands_still(&object));
+        let answered = with(object, |status| status["lastHandledRetryAt"] = json!("now"));
+        assert!(goal.is_reached(&answered));
+        assert_eq!(goal.judge(&answered), Outcome::Failed);
+    }
+    for object in [migrating(""), unobserved()] {
+        assert!(!Goal::answer(&object, retry()).stands_still(&object), "it goes on");
+    }
+    // Of a newer spec the controller says that it has looked at it, unless an operation runs.
+    let newer = |object: ReleaseLifecycle| {
+        let newer = release(4, serde_json::to_value(&object.status).unwrap());
+        let goal = Goal::ready(&newer);
+        assert!(!goal.is_reached(&newer));
+        goal.stands_still(&newer)
+    };
+    assert!(!newer(stalled(blocked())) && newer(stalled(migrating(""))));
+}
+
 /// A request that is answered once `lastHandledTestAt` says so.
 fn asked_for_tests() -> Request {
     Request { value: "now".to_owned(), handled: |it| &it.test }
@@ -395,11 +454,21 @@ fn a_request_is_waited_for_until_it_is_answered_or_refused() {
         assert!(goal.is_reached(&object));
         assert_eq!(goal.judge(&object), outcome);
     }
-    // What cannot be begun is never answered.
-    let stalled = with(succeeded(), |status| {
-        let why = |type_, status| condition(type_, status, "Forbidden", "no rights");
-        status["conditions"] = json!([why("Ready", "False"), why("Stalled", "True")]);
+    // Those that were asked for now stand still, and earlier ones succeeded.
+    let standing = with(stalled(migrating("")), |status| {
+        status["lastHandledTestAt"] = json!("now");
+        status["conditions"].as_array_mut().unwrap().push(condition("TestSuccess", "True", "", ""));
     });
+    assert!(goal.is_reached(&standing));
+    assert_eq!(goal.judge(&standing), Outcome::Failed);
+    let refused = with(standing, |status| {
+        status["lastHandledTestAt"] = json!("before");
+        status["operation"]["completedAt"] = json!("2026-11-22T11:03:16Z");
+    });
+    assert!(goal.is_reached(&refused));
+    assert_eq!(goal.judge(&refused), Outcome::Failed);
+    // What cannot be begun is never answered.
+    let stalled = stalled(succeeded());
     assert!(goal.is_reached(&stalled));
     assert_eq!(goal.judge(&stalled), Outcome::Failed);
     let same = Goal::answer(&stalled, asked_for_tests());
@@ -421,9 +490,19 @@ fn a_cancelled_operation_is_told_from_one_that_ended_by_itself() {
         assert!(goal.is_reached(&object));
         assert_eq!(goal.judge(&object), outcome);
     }
-    // The next one runs already.
-    let next = with(migrating(""), |status| status["operation"]["id"] = json!("op3"));
+    // The next one runs already; what became of the one before is known where it failed.
+    let next = with(migrating(""), |status| {
+        merge(&mut status["operation"], json!({"id": "op3", "revision": 3}));
+    });
     assert!(goal.is_reached(&next));
+    assert_eq!(goal.judge(&next), Outcome::Failed);
+    let why = "the upgrade of revision 2 ended before it could be cancelled";
+    assert_eq!(goal.missed(&next).as_deref(), Some(why));
+    let next = with(next, |status| {
+        status["lastAttempt"] = json!({"configDigest": "", "generation": 2, "event": "Upgrade",
+            "revision": 2, "failures": 1, "reason": "Cancelled", "message": ""});
+    });
+    assert_eq!((goal.judge(&next), goal.missed(&next)), (Outcome::Good, None));
 }
 
 #[test]

@@ -9,7 +9,10 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use helm::manifest;
-use lifecycle::source::Placed;
+use lifecycle::{
+    hooks,
+    source::{Placed, is_list},
+};
 use serde_json::Value;
 
 use crate::args::Files;
@@ -93,7 +96,7 @@ impl Read {
         match parse(name, &text) {
             Ok(objects) => {
                 self.problems.extend(objects.iter().filter_map(|it| kustomization(name, it)));
-                self.objects.extend(objects);
+                self.objects.extend(objects.into_iter().flat_map(parts));
             }
             Err(problem) => self.problems.push(problem),
         }
@@ -105,6 +108,19 @@ pub(crate) fn parse(name: &str, text: &str) -> Result<Vec<Placed>, String> {
     let objects = manifest::parse_with_lines(text).map_err(|error| format!("{name}: {error}"))?;
     let placed = |(line, manifest)| Placed { place: format!("{name} line {line}"), manifest };
     Ok(objects.into_iter().map(placed).collect())
+}
+
+/// The items of a `List`, as `kubectl get -o yaml` writes what it found; a `List` that is one hook
+/// stays whole.
+fn parts(object: Placed) -> Vec<Placed> {
+    // Wrong annotations of a hook are for whoever reads the objects.
+    if !is_list(&object.manifest) || !matches!(hooks::parse(&object.manifest), Ok(None)) {
+        return vec![object];
+    }
+    let Placed { place, mut manifest } = object;
+    let items = manifest["items"].as_array_mut().map(std::mem::take).unwrap_or_default();
+    let item = |(index, manifest)| Placed { place: format!("{place} items[{index}]"), manifest };
+    items.into_iter().enumerate().map(item).collect()
 }
 
 /// Kustomize's own file is no object of a cluster, and what it says would be lost.
@@ -160,6 +176,26 @@ mod tests {
         };
         assert_eq!(places(false), ["a.json line 1", "b.yml line 1", "b.yml line 4"]);
         assert_eq!(places(true)[3], "below/d.yaml line 1");
+    }
+
+    #[test]
+    fn a_list_is_its_items_unless_it_is_a_hook() {
+        let list = |annotations: &str| {
+            format!(
+                "apiVersion: v1\nkind: List\nmetadata: {{annotations: {annotations}}}\n\
+                 items: [{{kind: A}}, {{kind: B}}]\n"
+            )
+        };
+        let kinds = |annotations: &str| -> Vec<String> {
+            let folder = folder(&[("a.yaml", &list(annotations))]);
+            let objects = read_folder(&folder, false).unwrap().objects;
+            let kind = |it: &Placed| it.manifest["kind"].as_str().unwrap().to_owned();
+            assert!(objects.last().unwrap().place.contains("a.yaml line 1"));
+            objects.iter().map(kind).collect()
+        };
+        assert_eq!(kinds("{}"), ["A", "B"]);
+        assert_eq!(kinds("{helm.sh/hook: pre-install}"), ["List"]);
+        assert_eq!(kinds("{helm.sh/hook: pre-instal}"), ["List"]);
     }
 
     #[test]

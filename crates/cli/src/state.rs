@@ -6,7 +6,7 @@ use kube::ResourceExt as _;
 use lifecycle::{
     conditions,
     event::Event,
-    journal::{HookCursor, HookStatus, HookStep, Journal, Operation},
+    journal::{HookCursor, HookStatus, HookStep, Journal, LastAttempt, Operation},
 };
 
 #[derive(Clone, Copy)]
@@ -46,6 +46,11 @@ impl<'a> State<'a> {
     pub(crate) fn has_been_deleted(self) -> bool {
         let last = self.operation().filter(|last| last.event == Event::Delete);
         last.is_some_and(|last| last.completed_at.is_some() && last.failure.is_none())
+    }
+
+    /// The last install, upgrade or rollback that failed, until one succeeds.
+    pub(crate) fn last_attempt(self) -> Option<&'a LastAttempt> {
+        self.status?.last_attempt.as_ref()
     }
 
     /// The running or the last operation.
@@ -111,11 +116,28 @@ impl<'a> State<'a> {
 
     /// Whether the controller is done with `generation`, so that nothing more happens by itself.
     pub(crate) fn is_settled(self, generation: i64) -> bool {
-        self.observed() >= generation
-            && self.running().is_none()
+        if self.running().is_some() && self.is_suspended() {
+            // Whatever generation: that of the conditions is the operation's, which began before.
+            return true;
+        }
+        let ended = self.running().is_none()
             && matches!(self.ready_status(), "True" | "False")
             // What waits for others is not Ready, but goes on by itself.
-            && self.condition(conditions::RECONCILING).is_none()
+            && self.condition(conditions::RECONCILING).is_none();
+        self.observed() >= generation && (ended || self.needs_somebody())
+    }
+
+    /// Whether nothing goes on until somebody changes something, as far as the controller has
+    /// looked: it is stalled, perhaps in the middle of an operation, or suspended.
+    pub(crate) fn needs_somebody(self) -> bool {
+        self.is_stalled() || self.is_suspended()
+    }
+
+    /// Whether `spec.suspend` holds something back.
+    fn is_suspended(self) -> bool {
+        let held_back = self.ready().is_some_and(|ready| ready.reason == conditions::SUSPENDED);
+        // The condition alone may be from before it was resumed.
+        held_back && self.object.suspended()
     }
 
     /// What `Ready` says of a running operation beyond what the journal says: what it waits for,

@@ -1,4 +1,8 @@
 //! `status --watch` and `--wait`: follows one release until the controller is done with it.
+//!
+//! - `goal`: when that is, and how it is judged
+
+mod goal;
 
 use std::{pin::pin, time::Duration};
 
@@ -8,11 +12,9 @@ use futures::StreamExt as _;
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube_runtime::{WatchStreamExt as _, watcher};
-use lifecycle::{
-    conditions,
-    journal::{Operation, Requests},
-};
-use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
+
+pub(crate) use goal::{Goal, Request, too_late};
 
 use crate::{
     Outcome,
@@ -22,103 +24,15 @@ use crate::{
     screen::{self, Screen},
     state::State,
     timeline, transitions,
+    words::printable,
 };
 
 /// Elapsed time is redrawn so often.
 const TICK: Duration = Duration::from_secs(1);
-
-/// When a watch is over, and how its end is judged.
-pub(crate) struct Goal {
-    /// What the controller must be done with.
-    generation: i64,
-    wants: Wants,
-    /// Whether the object may go.
-    may_go: bool,
-}
-
-enum Wants {
-    /// `Ready` is True.
-    Ready,
-    /// A request is answered, and then `Ready` is True.
-    Answer { request: Request, asked: ReleaseLifecycle },
-    /// As above, but `TestSuccess` counts.
-    Tests { request: Request, asked: ReleaseLifecycle },
-    /// This operation is cancelled.
-    Cancelled { operation: String },
-}
-
-/// One of the annotations by which something is asked for.
-pub(crate) struct Request {
-    /// Its value.
-    pub(crate) value: String,
-    /// Finds it among those that were answered.
-    pub(crate) handled: fn(&Requests) -> &Option<String>,
-}
-
-impl Goal {
-    /// As the object is, it becomes Ready.
-    pub(crate) fn ready(object: &ReleaseLifecycle) -> Self {
-        Self::new(object, Wants::Ready)
-    }
-
-    /// What `asked` asks for is done.
-    pub(crate) fn answer(asked: &ReleaseLifecycle, request: Request) -> Self {
-        let goal = Self::new(asked, Wants::Answer { request, asked: asked.clone() });
-        Self { may_go: State::new(asked).is_being_deleted(), ..goal }
-    }
-
-    /// The tests that `asked` asks for succeed.
-    pub(crate) fn tests(asked: &ReleaseLifecycle, request: Request) -> Self {
-        Self::new(asked, Wants::Tests { request, asked: asked.clone() })
-    }
-
-    /// The operation is cancelled.
-    pub(crate) fn cancelled(asked: &ReleaseLifecycle, running: &Operation) -> Self {
-        Self::new(asked, Wants::Cancelled { operation: running.id.clone() })
-    }
-
-    fn new(object: &ReleaseLifecycle, wants: Wants) -> Self {
-        Self { generation: object.metadata.generation.unwrap_or(0), wants, may_go: false }
-    }
-
-    pub(crate) fn is_reached(&self, object: &ReleaseLifecycle) -> bool {
-        let state = State::new(object);
-        match &self.wants {
-            Wants::Ready => state.is_settled(self.generation),
-            Wants::Answer { request, asked } | Wants::Tests { request, asked } => {
-                let status = object.status.as_ref();
-                let handled = status.map(|status| (request.handled)(&status.handled()).clone());
-                let answered = handled.flatten().is_some_and(|value| value == request.value);
-                // What cannot be begun is not answered; the conditions say why.
-                let refused = object.status != asked.status && state.is_stalled();
-                (answered || refused) && state.is_settled(self.generation)
-            }
-            Wants::Cancelled { operation } => {
-                state.running().is_none_or(|running| running.id != *operation)
-            }
-        }
-    }
-
-    pub(crate) fn judge(&self, object: &ReleaseLifecycle) -> Outcome {
-        let state = State::new(object);
-        let good = match &self.wants {
-            // Where it is being deleted, it is never Ready again.
-            Wants::Answer { .. } if state.has_been_deleted() => true,
-            Wants::Ready | Wants::Answer { .. } => state.ready_status() == "True",
-            Wants::Tests { .. } => {
-                let verdict = state.condition(conditions::TEST_SUCCESS);
-                verdict.is_some_and(|verdict| verdict.status == "True")
-            }
-            Wants::Cancelled { operation } => {
-                let last = state.operation().filter(|last| last.id == *operation);
-                let failure = last.map(|last| last.failure.as_ref());
-                // Where another operation runs already, this one has left no trace in status.
-                failure.is_none_or(|failure| failure.is_some_and(|it| it.reason == "Cancelled"))
-            }
-        };
-        if good { Outcome::Good } else { Outcome::Failed }
-    }
-}
+/// A release that stood still before is given up after this time without a change. The controller
+/// looks at once where something is asked for, but writes nothing where it finds the very same: that
+/// it has looked cannot be seen, only that nothing came of it.
+const ANSWER: Duration = Duration::from_secs(15);
 
 /// Follows the release from `first` on, which was read just now.
 pub(crate) async fn follow(
@@ -131,7 +45,8 @@ pub(crate) async fn follow(
     let title = State::new(&first).title();
     let mut view = View::new(output);
     // Boxed: a watch keeps a lot at hand.
-    let following = Box::pin(watch(cluster, Watched { object: first, goal }, &mut view));
+    let watched = Watched { object: first, goal, unchanged_since: Instant::now() };
+    let following = Box::pin(watch(cluster, watched, &mut view));
     let Some(limit) = limit else { return following.await };
     match tokio::time::timeout(limit, following).await {
         Ok(outcome) => outcome,
@@ -167,27 +82,60 @@ async fn watch(
                 Some(Err(error)) => view.trouble(Some(passing(cluster, error)?))?,
                 None => bail!("the watch of {name} ended by itself; run the command again"),
             },
-            _ = ticks.tick() => view.tick(&watched.object)?,
+            _ = ticks.tick() => {
+                view.tick(&watched.object)?;
+                if watched.is_in_vain() {
+                    view.finish(&watched.object)?;
+                    screen::complain(&in_vain(&watched.object))?;
+                    return Ok(Outcome::Failed);
+                }
+            }
         }
     }
     view.finish(&watched.object)?;
+    if let Some(why) = watched.goal.missed(&watched.object) {
+        let title = State::new(&watched.object).title();
+        screen::complain(&format!("{title}: {why}\n"))?;
+    }
     Ok(watched.goal.judge(&watched.object))
+}
+
+/// Why a release is no longer waited for.
+fn in_vain(object: &ReleaseLifecycle) -> String {
+    let state = State::new(object);
+    let message = state.ready().map(|ready| printable(&ready.message)).unwrap_or_default();
+    format!(
+        "{}: nothing has changed for {} s, and nothing goes on until somebody changes something: \
+         {}: {message}\n",
+        state.title(),
+        ANSWER.as_secs(),
+        state.ready_words(),
+    )
 }
 
 struct Watched {
     object: ReleaseLifecycle,
     goal: Goal,
+    /// Of the status, since the watch began.
+    unchanged_since: Instant,
 }
 
 impl Watched {
     /// The object before, unless `object` is another of its name.
     fn take(&mut self, object: ReleaseLifecycle) -> Option<ReleaseLifecycle> {
         let before = std::mem::replace(&mut self.object, object);
+        if before.status != self.object.status {
+            self.unchanged_since = Instant::now();
+        }
         if before.metadata.uid == self.object.metadata.uid {
             return Some(before);
         }
         self.goal = Goal::ready(&self.object);
         None
+    }
+
+    fn is_in_vain(&self) -> bool {
+        self.unchanged_since.elapsed() >= ANSWER && self.goal.stands_still(&self.object)
     }
 }
 

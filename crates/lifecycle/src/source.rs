@@ -286,7 +286,8 @@ fn parts(manifest: &Value, namespace: &str, hook: bool) -> Result<Vec<PlannedObj
         .collect()
 }
 
-pub(crate) fn is_list(manifest: &Value) -> bool {
+/// Whether it is a list of any kind, such as `kubectl get` writes.
+pub fn is_list(manifest: &Value) -> bool {
     let kind = manifest.pointer("/kind").and_then(Value::as_str);
     kind.is_some_and(|kind| kind.ends_with("List")) && manifest["items"].is_array()
 }

@@ -23,7 +23,8 @@ pub(crate) struct How {
 /// For those whose end can be waited for.
 #[derive(Args)]
 pub(crate) struct Wait {
-    /// Follow the release, as `status --watch` does, until the controller is done with it
+    /// Follow the release, as `status --watch` does, until the controller is done with it; one
+    /// that stood still before is given up, exit code 1, when nothing has changed for 15 s
     #[arg(short, long, conflicts_with = "dry_run")]
     pub(crate) wait: bool,
 
@@ -54,7 +55,8 @@ pub(crate) struct Retry {
 const CANCEL: &str = "\
 Exit codes:
   0  it was asked for; with --wait: the operation was cancelled
-  1  nothing is running that can be cancelled; with --wait: it ended in another way first
+  1  nothing is running that can be cancelled; it ended in another way first; with --wait: also
+     where nothing goes on
   2  wrong usage, no such release, no answer from the cluster, --timeout ran out
 
 A running hook is stopped for good. What it has done is not undone, and what was applied stays.
@@ -73,7 +75,7 @@ pub(crate) struct Cancel {
 const TEST: &str = "\
 Exit codes:
   0  they were asked for; with --wait: they succeeded (condition TestSuccess)
-  1  with --wait: they failed, or cannot be run
+  1  with --wait: they failed, or cannot be run, or nothing goes on
   2  wrong usage, no such release, no answer from the cluster, --timeout ran out";
 
 /// Run the tests of the latest revision, those that spec.test.filters lets through

@@ -14,6 +14,14 @@ The objects stand inline, in spec.source.objects. Where there are Secrets among 
 objects that `kubectl apply` would refuse them, they stand in a ConfigMap and the Secrets in a
 Secret, which spec.source.objectsFrom names. The ServiceAccount must be able to read both.
 
+Each of these is called NAME-source-HASH, by what it holds. So a change makes new ones, and counts
+only when the ReleaseLifecycle, which comes last, is applied: one upgrade, never to half of it. The
+old ones stay until they are removed, at any time after that. They have the label
+releaselifecycle.dev/source-of, and this removes those that the file no longer has:
+  kubectl apply -n shop -f shop.yaml --prune -l releaselifecycle.dev/source-of=shop \\
+    --prune-allowlist core/v1/ConfigMap --prune-allowlist core/v1/Secret
+Where the file no longer has any, `kubectl delete cm,secret` with the same label removes all.
+
 Examples:
   kubectl lifecycle create shop -n shop -f manifests/ --service-account shop-deployer > shop.yaml
   kubectl lifecycle plan -f shop.yaml
@@ -55,7 +63,7 @@ pub(crate) struct Create {
     #[arg(long)]
     pub(crate) test: bool,
 
-    /// How what holds the objects apart is called (see below); default: NAME-source
+    /// How the names of what holds the objects apart begin (see below); default: NAME-source
     #[arg(long, value_name = "NAME")]
     pub(crate) source_name: Option<String>,
 }

@@ -17,7 +17,8 @@ pub(crate) async fn rollback(args: &Rollback) -> anyhow::Result<Outcome> {
     let pin = release.object.spec.pin_revision;
     if args.undo {
         let Some(pin) = pin else {
-            return release.tell("is not held at a revision: spec.pinRevision is not set");
+            let said = "is not held at a revision: spec.pinRevision is not set";
+            return release.follow_as_is(said, &args.wait).await;
         };
         let said = format!("is no longer held at revision {pin}: it goes back to its spec");
         let undone = release.change(&json!({"spec": {"pinRevision": null}}), &said).await?;
@@ -35,7 +36,8 @@ pub(crate) async fn rollback(args: &Rollback) -> anyhow::Result<Outcome> {
     };
     if pin == Some(target) {
         let words = State::new(&release.object).ready_words();
-        return release.tell(&format!("is held at revision {target} already ({words})"));
+        let said = format!("needs no change: spec.pinRevision is {target} already ({words})");
+        return release.follow_as_is(&said, &args.wait).await;
     }
     let name = &args.how.name;
     let said = format!(

@@ -1,8 +1,10 @@
 //! How objects are put into manifests that `kubectl apply` takes as they are. Pure.
 
+use api::names::SOURCE_OF_LABEL;
 use helm::manifest;
 use lifecycle::source::Placed;
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 use crate::args::Create;
 
@@ -18,11 +20,13 @@ const MOST_HELD_BYTES: usize = 1024 * 1024;
 /// Of the custom resource, too.
 const MOST_SOURCES: usize = 32;
 const KEY: &str = "objects.yaml";
+/// Of the hash in a name, as many as kustomize takes.
+const HASH_BYTES: usize = 5;
 
 pub(super) struct Options<'a> {
     pub(super) name: &'a str,
     pub(super) namespace: Option<&'a str>,
-    /// Of the `ConfigMap` and the Secret.
+    /// The names of the `ConfigMaps` and the Secrets begin so.
     pub(super) source_name: String,
     /// All of it but the source.
     pub(super) spec: Value,
@@ -65,22 +69,9 @@ pub(super) fn package(options: &Options<'_>, objects: &[Placed]) -> Result<Packa
     let (mut documents, source) = if secrets.is_empty() && fits {
         (Vec::new(), json!({"objects": manifests}))
     } else {
-        check_names(options, objects)?;
-        let name = &options.source_name;
-        notes.push(if !fits {
-            format!(
-                "note: {} objects of {} KiB are too much to stand in the ReleaseLifecycle itself; \
-                 they are in objects called {name}",
-                objects.len(),
-                bytes / 1024,
-            )
-        } else if others.is_empty() {
-            format!("note: everything is in Secret/{name}")
-        } else {
-            format!("note: Secrets are in Secret/{name}, everything else is in ConfigMap/{name}")
-        });
-        let maps = hold(options, "ConfigMap", &others, &mut notes);
-        let held = hold(options, "Secret", &secrets, &mut notes);
+        let mut remarks = Vec::new();
+        let maps = hold(options, "ConfigMap", &others, &mut remarks);
+        let held = hold(options, "Secret", &secrets, &mut remarks);
         let holders = match (maps, held) {
             (Ok(maps), Ok(held)) => [maps, held].concat(),
             (maps, held) => {
@@ -95,6 +86,20 @@ pub(super) fn package(options: &Options<'_>, objects: &[Placed]) -> Result<Packa
                 holders.len()
             )]);
         }
+        let names = holders.iter().map(title).collect::<Vec<_>>().join(", ");
+        notes.push(if fits {
+            format!(
+                "note: Secrets stand apart from the ReleaseLifecycle; its objects are in {names}"
+            )
+        } else {
+            format!(
+                "note: {} objects of {} KiB are too much to stand in the ReleaseLifecycle itself; \
+                 they are in {names}",
+                objects.len(),
+                bytes / 1024,
+            )
+        });
+        notes.append(&mut remarks);
         let reference =
             |it: &Value| json!({"kind": it["kind"], "name": it["metadata"]["name"], "key": KEY});
         let references: Vec<_> = holders.iter().map(reference).collect();
@@ -118,28 +123,10 @@ fn holds_secret(object: &Placed) -> bool {
     all.any(|it| it["kind"] == "Secret" && it["apiVersion"] == "v1")
 }
 
-/// What holds the source must not be an object of the release, which would overwrite it.
-fn check_names(options: &Options<'_>, objects: &[Placed]) -> Result<(), Vec<String>> {
-    let name = &options.source_name;
-    let is_taken = |it: &&Placed| {
-        let kind = it.manifest["kind"].as_str().unwrap_or_default();
-        let named = it.manifest["metadata"]["name"].as_str().unwrap_or_default();
-        let number =
-            named.strip_prefix(name.as_str()).map(|rest| rest.strip_prefix('-').unwrap_or(rest));
-        let clashes = number.is_some_and(|rest| rest.chars().all(|c| c.is_ascii_digit()));
-        ["ConfigMap", "Secret"].contains(&kind) && clashes
-    };
-    let problem = |it: &Placed| {
-        format!(
-            "{} ({}/{}): what holds the source itself would have this name; choose another with \
-             --source-name",
-            it.place,
-            it.manifest["kind"].as_str().unwrap_or_default(),
-            it.manifest["metadata"]["name"].as_str().unwrap_or_default(),
-        )
-    };
-    let problems: Vec<_> = objects.iter().filter(is_taken).map(problem).collect();
-    if problems.is_empty() { Ok(()) } else { Err(problems) }
+/// `ConfigMap/shop-source-0123456789`.
+fn title(holder: &Value) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    format!("{}/{}", text(&holder["kind"]), text(&holder["metadata"]["name"]))
 }
 
 /// The `ConfigMaps` or the Secrets that hold these objects, each as full as `kubectl apply` bears.
@@ -149,7 +136,7 @@ fn hold(
     objects: &[&Placed],
     notes: &mut Vec<String>,
 ) -> Result<Vec<Value>, Vec<String>> {
-    let mut texts: Vec<String> = Vec::new();
+    let mut parts: Vec<Part<'_>> = Vec::new();
     let mut problems = Vec::new();
     for object in objects {
         let text = manifest::render([&object.manifest], &object.place);
@@ -161,32 +148,53 @@ fn hold(
                 object.place
             ));
         }
-        match texts.last_mut() {
-            Some(last) if applied(last) + applied(&text) <= MOST_APPLIED_BYTES => {
-                last.push_str(&text);
+        match parts.last_mut() {
+            Some(last) if applied(&last.text) + applied(&text) <= MOST_APPLIED_BYTES => {
+                last.text.push_str(&text);
+                last.manifests.push(&object.manifest);
             }
-            _ => texts.push(text),
+            _ => parts.push(Part { text, manifests: vec![&object.manifest] }),
         }
     }
     if !problems.is_empty() {
         return Err(problems);
     }
     let field = if kind == "Secret" { "stringData" } else { "data" };
-    let holder = |(index, text): (usize, &String)| {
-        let name = match index {
-            0 => options.source_name.clone(),
-            index => format!("{}-{}", options.source_name, index + 1),
-        };
-        if applied(text) > MOST_APPLIED_BYTES {
+    let holder = |(index, part): (usize, &Part<'_>)| {
+        let name = format!("{}-{}", options.source_name, part.hash(index));
+        if applied(&part.text) > MOST_APPLIED_BYTES {
             notes.push(format!(
                 "note: {kind}/{name} is too large for plain `kubectl apply`: use `kubectl apply \
                  --server-side -f -`"
             ));
         }
-        json!({"apiVersion": "v1", "kind": kind, "metadata": metadata(options, &name),
-            field: {KEY: text.trim_end()}})
+        let mut metadata = metadata(options, &name);
+        metadata["labels"] = json!({SOURCE_OF_LABEL: options.name});
+        json!({"apiVersion": "v1", "kind": kind, "metadata": metadata,
+            field: {KEY: part.text.trim_end()}})
     };
-    Ok(texts.iter().enumerate().map(holder).collect())
+    Ok(parts.iter().enumerate().map(holder).collect())
+}
+
+/// What one `ConfigMap` or Secret holds.
+struct Part<'a> {
+    text: String,
+    manifests: Vec<&'a Value>,
+}
+
+impl Part<'_> {
+    /// Part of the name, as with kustomize's generators. `kubectl apply` sends one object after the
+    /// other, and the controller looks at each as it comes: were one that a release refers to
+    /// changed in place, an upgrade to a mix of old and new objects could begin. So what is referred
+    /// to never changes, and the `ReleaseLifecycle`, which is applied last, is the only switch.
+    ///
+    /// Over the objects, not the text, whose comments say where they were found: another folder
+    /// changes nothing. The index tells parts apart that hold the same, such as a hook with a
+    /// generated name that is there twice.
+    fn hash(&self, index: usize) -> String {
+        let digest = Sha256::digest(json!([index, self.manifests]).to_string());
+        digest.iter().take(HASH_BYTES).map(|byte| format!("{byte:02x}")).collect()
+    }
 }
 
 /// How long a text is in the annotation of `kubectl apply`.
@@ -243,16 +251,19 @@ mod tests {
     fn secrets_stand_apart_and_come_back_as_they_were() {
         let objects = [placed("Secret", "s", "eA=="), placed("ConfigMap", "a", "1")];
         let package = packed(&objects).unwrap_or_else(|_| panic!());
-        assert_eq!(
-            names(&package),
-            ["ConfigMap/shop-source", "Secret/shop-source", "ReleaseLifecycle/shop"]
-        );
+        let names = names(&package);
+        assert!(names[0].starts_with("ConfigMap/shop-source-"), "{names:?}");
+        assert!(names[1].starts_with("Secret/shop-source-"), "{names:?}");
+        assert_eq!(names[2..], ["ReleaseLifecycle/shop"]);
         let references = package.documents[2]["spec"]["source"]["objectsFrom"].clone();
         let expected = json!([
-            {"kind": "ConfigMap", "name": "shop-source", "key": KEY},
-            {"kind": "Secret", "name": "shop-source", "key": KEY},
+            {"kind": "ConfigMap", "name": package.documents[0]["metadata"]["name"], "key": KEY},
+            {"kind": "Secret", "name": package.documents[1]["metadata"]["name"], "key": KEY},
         ]);
         assert_eq!(references, expected);
+        for holder in &package.documents[..2] {
+            assert_eq!(holder["metadata"]["labels"][SOURCE_OF_LABEL], "shop");
+        }
         let text = package.documents[1]["stringData"][KEY].as_str().unwrap();
         assert!(text.contains("# Source: s.yaml line 1\n"), "{text}");
         assert_eq!(manifest::parse(text).unwrap(), [objects[0].manifest.clone()]);
@@ -266,7 +277,7 @@ mod tests {
         let package = packed(&objects).unwrap_or_else(|_| panic!());
         let (holders, notes) = (&package.documents[..package.documents.len() - 1], package.notes);
         assert_eq!(notes.len(), 1, "{notes:?}");
-        assert!(holders.len() > 1 && holders[1]["metadata"]["name"] == "shop-source-2");
+        assert!(holders.len() > 1);
         for holder in holders {
             assert!(holder.to_string().len() < 256 * 1024);
         }
@@ -277,16 +288,35 @@ mod tests {
         assert!(read.iter().eq(objects.iter().map(|it| &it.manifest)));
     }
 
+    /// What holds a source is never changed in place, and what has not changed keeps its name.
+    #[test]
+    fn a_name_stands_for_what_it_holds() {
+        let large = |i: usize| placed("ConfigMap", &format!("m{i}"), &"x".repeat(100_000));
+        let before: Vec<_> = (1..6).map(large).collect();
+        let documents = |objects: &[Placed]| packed(objects).unwrap_or_else(|_| panic!()).documents;
+        assert_eq!(documents(&before), documents(&before));
+        // One more at the beginning: objects move from one part to the next.
+        let after: Vec<_> = (0..6).map(large).collect();
+        let (before, after) = (documents(&before), documents(&after));
+        for holder in &before[..before.len() - 1] {
+            let same = |it: &&Value| it["metadata"]["name"] == holder["metadata"]["name"];
+            assert!(after.iter().find(same).is_none_or(|it| it == holder));
+        }
+        // Another folder is no change, and what is there twice is not lost.
+        let hook =
+            |place: &str| Placed { place: place.to_owned(), ..placed("Secret", "s", "eA==") };
+        let name = |it: &[Value]| it[0]["metadata"]["name"].clone();
+        assert_eq!(name(&documents(&[hook("a")])), name(&documents(&[hook("b")])));
+        let twice = [0, 0].map(|_| placed("Secret", "s", &"x".repeat(200_000)));
+        let twice = documents(&twice);
+        assert_ne!(twice[0]["metadata"]["name"], twice[1]["metadata"]["name"]);
+    }
+
     #[test]
     fn what_cannot_be_held_is_said() {
         let problems = |objects: &[Placed]| packed(objects).map(|_| ()).unwrap_err().join("\n");
         let large = problems(&[placed("ConfigMap", "large", &"x".repeat(MOST_HELD_BYTES))]);
         assert!(large.starts_with("large.yaml line 1: this object has 10"), "{large}");
-        let taken = problems(&[placed("Secret", "shop-source", "")]);
-        assert!(
-            taken.contains("(Secret/shop-source)") && taken.contains("--source-name"),
-            "{taken}"
-        );
         let many: Vec<_> = (0..MOST_SOURCES + 2)
             .map(|i| placed("ConfigMap", &format!("m{i}"), &"x".repeat(200 * 1024)))
             .collect();

@@ -1,4 +1,5 @@
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use api::{ObjectsFrom, ObjectsFromKind};
 use e2e::{
     Namespace, kwok,
     manifests::{Manifest, config_map, job},
@@ -18,10 +19,11 @@ async fn secrets_stand_apart_and_their_values_are_never_shown() -> Result<()> {
     let objects = [config_map("main", "1"), secret, job("migrate").hook("pre-install")];
     let folder = cli.manifests("shop", &objects)?;
     cli.create("shop", &folder, &[])?;
-    let map = namespace.object("ConfigMap", "shop-source").await?.context("a ConfigMap")?;
+    let release = namespace.wait_ready("shop", &controller).await?;
+    let [map, held] = &*release.spec.source.objects_from else { bail!("a ConfigMap and a Secret") };
+    assert_eq!((map.kind, held.kind), (ObjectsFromKind::ConfigMap, ObjectsFromKind::Secret));
+    let map = namespace.object("ConfigMap", &map.name).await?.context("a ConfigMap")?;
     assert!(!map.to_string().contains("correct horse"));
-    assert!(namespace.object("Secret", "shop-source").await?.is_some());
-    namespace.wait_ready("shop", &controller).await?;
     let password = namespace.object("Secret", "password").await?.context("the release's Secret")?;
     assert_eq!(password["data"]["password"], "Y29ycmVjdCBob3JzZQ==");
     // From the cluster, and offline from what was applied.
@@ -31,17 +33,20 @@ async fn secrets_stand_apart_and_their_values_are_never_shown() -> Result<()> {
     let offline = cli.json(&["plan", "-f", &file.to_string_lossy()])?;
     assert_eq!(online, offline);
     assert!(!online.to_string().contains("correct horse"));
+    // As kubectl hands over what it finds: one List, of which each item counts.
+    let list = namespace.kubectl(&["get", "rl,configmap,secret", "-o", "yaml"])?;
+    let file = cli.write("list.yaml", &list)?;
+    let offline = cli.json(&["plan", "-f", &file.to_string_lossy()])?;
+    assert_eq!(online, offline);
     let steps = &online["events"][0]["steps"];
     assert_eq!(steps[0]["name"], "migrate");
     let names = steps[1]["objects"].as_array().into_iter().flatten().map(|it| &it["name"]);
     assert_eq!(names.collect::<Vec<_>>(), ["password", "main"]);
 
-    namespace.kubectl(&["delete", "secret", "shop-source"])?;
+    namespace.kubectl(&["delete", "secret", &held.name])?;
     let said = cli.bad(1, &["plan", "shop"])?;
-    assert!(
-        said.contains("spec.source.objectsFrom[1] (Secret/shop-source key objects.yaml)"),
-        "{said}"
-    );
+    let reference = format!("spec.source.objectsFrom[1] ({held})");
+    assert!(said.contains(&reference), "{said}");
     assert!(said.contains("does not exist in namespace"), "{said}");
     Ok(())
 }
@@ -60,6 +65,67 @@ async fn a_large_source_is_parted_so_that_plain_apply_takes_it() -> Result<()> {
     assert!(release.spec.source.objects_from.len() > 2, "{:?}", release.spec.source.objects_from);
     let last = namespace.object("ConfigMap", "large-5").await?.context("the last object")?;
     assert_eq!(last["data"]["value"], text);
+    Ok(())
+}
+
+/// What holds the objects is never changed in place: `kubectl apply` sends one after the other, and
+/// the controller would see the new state of one beside the old one of another.
+#[tokio::test]
+async fn objects_that_move_from_one_holder_to_another_make_one_upgrade() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "cli-switch").await?;
+    let controller = namespace.controller()?;
+    let cli = Cli::new(&namespace)?;
+    let text = "some text of a line\n".repeat(5_000);
+    let secret = |value: &str| {
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "password"},
+            "stringData": {"password": value}})
+    };
+    let large = |numbers: std::ops::Range<u8>| {
+        numbers.map(|i| config_map(&format!("large-{i}"), &text)).collect::<Vec<_>>()
+    };
+    let hook = job("migrate").hook("pre-upgrade");
+    let before = [large(1..5), vec![secret("1"), hook.clone()]].concat();
+    let folder = cli.manifests("v1", &before)?;
+    cli.create("shop", &folder, &[])?;
+    let first = namespace.wait_ready("shop", &controller).await?;
+    assert!(first.spec.source.objects_from.len() > 2, "{:?}", first.spec.source.objects_from);
+    // One more at the beginning moves all others.
+    let after = [large(0..5), vec![secret("2"), hook]].concat();
+    let folder = cli.manifests("v2", &after)?;
+    cli.create("shop", &folder, &[])?;
+    let second = namespace.wait_ready("shop", &controller).await?;
+    let holders = &second.spec.source.objects_from;
+    assert!(holders.iter().any(|it| !first.spec.source.objects_from.contains(it)), "{holders:?}");
+    assert_eq!(second.status.as_ref().and_then(|status| status.revision), Some(2));
+    // Once more the same: nothing is left of the first one that could still begin something.
+    cli.create("shop", &folder, &[])?;
+    let again = namespace.wait_ready("shop", &controller).await?;
+    assert_eq!(again.metadata.generation, second.metadata.generation);
+    assert_eq!(cli.json(&["history", "shop"])?.as_array().map(Vec::len), Some(2));
+    assert_eq!(namespace.tenant_did("delete")?, Vec::<String>::new());
+    let hooks = namespace.tenant_did("create")?;
+    assert_eq!(hooks.iter().filter(|it| *it == "jobs/migrate").count(), 1, "{hooks:?}");
+
+    // The help says how to be rid of those of the first one.
+    let label = "releaselifecycle.dev/source-of=shop";
+    let there = || -> Result<Vec<String>> {
+        let listed = ["get", "configmap,secret", "-l", label, "-o", "name"];
+        Ok(namespace.kubectl(&listed)?.lines().map(str::to_owned).collect())
+    };
+    assert!(there()?.len() > holders.len(), "{:?}", there()?);
+    let create = ["create", "shop", "-f", &folder, "--service-account", "deployer"];
+    let file = cli.write("shop.yaml", &cli.good(&create)?)?;
+    let help = cli.good(&["create", "--help"])?;
+    let command = help.split("kubectl apply -n shop -f shop.yaml").nth(1).context("the command")?;
+    let flags = command.split("\nWhere").next().unwrap_or_default().replace('\\', "");
+    let flags: Vec<_> = flags.split_whitespace().collect();
+    namespace.kubectl(&[&["apply", "-f", &file.to_string_lossy()], &*flags].concat())?;
+    let name = |it: &ObjectsFrom| format!("{}/{}", it.kind.as_str().to_lowercase(), it.name);
+    let mut wanted: Vec<_> = holders.iter().map(name).collect();
+    wanted.sort();
+    let mut left = there()?;
+    left.sort();
+    assert_eq!(left, wanted);
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! `kubectl lifecycle`, the program itself, against the real controller.
 
+mod cancel;
 mod files;
 mod requests;
 mod rights;
@@ -8,7 +9,7 @@ mod story;
 use std::{
     io::Write,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     sync::OnceLock,
 };
 
@@ -32,6 +33,17 @@ struct End {
     code: Option<i32>,
     out: String,
     err: String,
+}
+
+impl End {
+    fn of(program: Child) -> Result<Self> {
+        let output = program.wait_with_output()?;
+        Ok(Self {
+            code: output.status.code(),
+            out: String::from_utf8(output.stdout)?,
+            err: String::from_utf8(output.stderr)?,
+        })
+    }
 }
 
 impl<'a> Cli<'a> {
@@ -75,6 +87,10 @@ impl<'a> Cli<'a> {
     }
 
     fn run(&self, args: &[&str]) -> Result<End> {
+        End::of(self.start(args)?)
+    }
+
+    fn start(&self, args: &[&str]) -> Result<Child> {
         static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
         if PROGRAM.get().is_none() {
             let built = programs::build("dev")?.join("kubectl-lifecycle");
@@ -83,18 +99,15 @@ impl<'a> Cli<'a> {
         let place = ["--namespace", &self.namespace.name];
         // kubectl hands on the words that are typed, and nothing else.
         let place = if args.first() == Some(&"__complete") { &[][..] } else { &place[..] };
-        let output = Command::new(PROGRAM.get().context("it was just built")?)
+        Command::new(PROGRAM.get().context("it was just built")?)
             .args(args)
             .args(place)
             .env("KUBECONFIG", &self.kubeconfig)
             .stdin(Stdio::null())
-            .output()
-            .context("start kubectl-lifecycle")?;
-        Ok(End {
-            code: output.status.code(),
-            out: String::from_utf8(output.stdout)?,
-            err: String::from_utf8(output.stderr)?,
-        })
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("start kubectl-lifecycle")
     }
 
     /// What it prints where all is good.

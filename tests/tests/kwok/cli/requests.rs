@@ -90,6 +90,13 @@ async fn tests_that_fail_and_a_failed_rollback_are_told_by_the_exit_code() -> Re
     let end = cli.run(&["rollback", "shop", "1", "--wait", "--timeout", "90s"])?;
     assert_eq!(end.code, Some(1), "{end:?}");
     assert!(end.out.contains("rollback of revision 3 failed"), "{end:?}");
+    // There is nothing to ask for once more, but how it stands is told all the same.
+    let end = cli.run(&["rollback", "shop", "1", "--wait", "--timeout", "90s"])?;
+    assert_eq!(end.code, Some(1), "{end:?}");
+    assert!(end.out.contains("needs no change: spec.pinRevision is 1 already"), "{end:?}");
+    let end = cli.run(&["resume", "shop", "--wait", "--timeout", "90s"])?;
+    assert_eq!(end.code, Some(1), "{end:?}");
+    assert!(end.out.contains("is not suspended"), "{end:?}");
     let said = cli.bad(1, &["rollback", "shop", "9"])?;
     assert!(said.contains("there is no record of revision 9; there: 1 (superseded)"), "{said}");
     Ok(())
@@ -109,8 +116,57 @@ async fn a_deletion_is_helped_past_its_hooks() -> Result<()> {
         .await?;
     let said = cli.bad(1, &["cancel", "shop"])?;
     assert!(said.contains("a deletion cannot be called off"), "{said}");
+    let end = cli.run(&["status", "shop", "--watch", "--timeout", "90s"])?;
+    assert_eq!(end.code, Some(1), "it waits for somebody: {end:?}");
+    let end = cli.run(&["retry", "shop", "--wait", "--timeout", "90s"])?;
+    assert_eq!(end.code, Some(1), "{end:?}");
+    assert!(end.out.contains("hook Job/backup (pre-delete) started, attempt 2"), "{end:?}");
     let said = cli.good(&["skip", "shop", "--wait", "--timeout", "90s"])?;
     assert!(said.contains("without the hooks that remain"), "{said}");
     namespace.wait_released("shop", &controller).await?;
+    Ok(())
+}
+
+/// The controller has nothing new to say of what it is asked for, and says nothing.
+#[tokio::test]
+async fn a_request_that_changes_nothing_is_not_waited_for_forever() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "cli-in-vain").await?;
+    let controller = namespace.controller()?;
+    let cli = Cli::new(&namespace)?;
+    let source = json!({"objectsFrom": [{"kind": "ConfigMap", "name": "source"}]});
+    namespace.release("shop", &[], json!({"source": source})).await?;
+    let blocked = namespace.wait_stalled("shop", &controller).await?;
+    for command in ["retry", "test"] {
+        let said = cli.bad(1, &[command, "shop", "--wait", "--timeout", "90s"])?;
+        assert!(said.contains("nothing has changed for 15 s"), "{said}");
+        assert!(said.contains(reason(&blocked)), "{said}");
+        assert!(said.contains("ConfigMap/source"), "{said}");
+    }
+    let objects = format!("--from-literal=a.json={}", config_map("main", "1"));
+    namespace.kubectl(&["create", "configmap", "source", &objects])?;
+    namespace.wait_ready("shop", &controller).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_operation_whose_rights_are_gone_is_told_and_then_cancelled() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "cli-no-rights").await?;
+    let controller = namespace.controller()?;
+    let cli = Cli::new(&namespace)?;
+    let objects = [config_map("main", "1"), job("migrate").hook("pre-install").never_ends()];
+    namespace.release("shop", &objects, json!({})).await?;
+    namespace.wait_active("migrate").await?;
+    let binding = namespace.kubectl(&["get", "rolebinding", "deployer", "-o", "yaml"])?;
+    let binding = cli.write("binding.yaml", &binding)?.to_string_lossy().into_owned();
+    namespace.kubectl(&["delete", "rolebinding", "deployer"])?;
+    // Nobody may stop the hook.
+    let said = cli.bad(1, &["cancel", "shop", "--wait", "--timeout", "90s"])?;
+    assert!(said.contains("nothing has changed for 15 s"), "{said}");
+    assert!(said.contains("Ready=False Forbidden"), "{said}");
+    namespace.wait_stalled("shop", &controller).await?;
+    let end = cli.run(&["status", "shop", "--watch", "--timeout", "90s"])?;
+    assert_eq!(end.code, Some(1), "the operation runs, and nothing goes on: {end:?}");
+    namespace.kubectl(&["create", "-f", &binding])?;
+    cli.good(&["cancel", "shop", "--wait", "--timeout", "90s"])?;
     Ok(())
 }

@@ -1,5 +1,6 @@
-use anyhow::Result;
+use anyhow::{Context, Result};
 use e2e::{Namespace, kwok, manifests::config_map};
+use kube::config::Kubeconfig;
 use serde_json::json;
 
 use super::Cli;
@@ -44,5 +45,28 @@ async fn who_may_do_nothing_is_told_which_right_is_missing() -> Result<()> {
     let said = reader.bad(2, &["suspend", "shop"])?;
     assert!(said.contains("ask for a role with the verbs get and patch"), "{said}");
     assert!(!said.contains("suspended"), "it was not: {said}");
+    Ok(())
+}
+
+/// An API server answers so for a place that it does not know.
+#[tokio::test]
+async fn where_the_definition_is_missing_the_command_that_is_recommended_works() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "cli-no-crd").await?;
+    let mut cli = Cli::new(&namespace)?;
+    let mut kubeconfig = Kubeconfig::read_from(&cli.kubeconfig)?;
+    for named in &mut kubeconfig.clusters {
+        let cluster = named.cluster.as_mut().context("a cluster")?;
+        let server = cluster.server.as_mut().context("its address")?;
+        server.push_str("/no-such-place");
+    }
+    cli.kubeconfig = cli.write("kubeconfig", &serde_json::to_string(&kubeconfig)?)?;
+    let said = cli.bad(2, &["status", "shop"])?;
+    assert!(said.contains("the cluster does not know ReleaseLifecycles"), "{said}");
+    let command = said.split('`').find_map(|part| part.strip_prefix("kubectl apply "));
+    let folder = e2e::root().join("crds").to_string_lossy().into_owned();
+    let words = command.with_context(|| format!("a command: {said}"))?.split_whitespace();
+    let words: Vec<_> = words.map(|word| if word == "crds" { &*folder } else { word }).collect();
+    assert!(words.contains(&&*folder), "{words:?}");
+    namespace.kubectl(&[&["apply"], &*words].concat())?;
     Ok(())
 }

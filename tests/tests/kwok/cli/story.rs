@@ -55,8 +55,10 @@ async fn a_release_is_made_followed_rolled_back_tested_and_suspended() -> Result
     let rows = cli.json(&["history", "shop"])?;
     assert_eq!((&rows[2]["event"], &rows[2]["target"]), (&json!("rollback"), &json!(1)), "{rows}");
     let again = cli.good(&["rollback", "shop", "1"])?;
-    assert!(again.contains("is held at revision 1 already"), "{again}");
+    assert!(again.contains("spec.pinRevision is 1 already"), "{again}");
     cli.good(&["rollback", "shop", "--undo", "--wait", "--timeout", "90s"])?;
+    let again = cli.good(&["rollback", "shop", "--undo", "--wait", "--timeout", "90s"])?;
+    assert!(again.contains("is not held at a revision"), "{again}");
     let all =
         ["install superseded", "upgrade superseded", "rollback superseded", "upgrade deployed"];
     assert_eq!(history(&cli)?, all);
@@ -71,6 +73,8 @@ async fn a_release_is_made_followed_rolled_back_tested_and_suspended() -> Result
     let folder = cli.manifests("shop", &objects("3"))?;
     // `kubectl apply` has never had the field, and leaves it alone.
     cli.create("shop", &folder, &["--timeout", "1m30s"])?;
+    let end = cli.run(&watch)?;
+    assert_eq!(end.code, Some(1), "nothing begins before it is resumed: {end:?}");
     let said = cli.good(&["resume", "shop", "--wait", "--timeout", "90s"])?;
     assert!(said.contains("upgrade of revision 5 succeeded"), "{said}");
     Ok(())

@@ -1,0 +1,149 @@
+//! When a watch is over, and how its end is judged. Pure.
+
+use api::{ReleaseLifecycle, ReleaseLifecycleStatus};
+use lifecycle::{
+    conditions,
+    journal::{Operation, Requests},
+};
+
+use crate::{Outcome, state::State};
+
+/// When a watch is over, and how its end is judged.
+pub(crate) struct Goal {
+    /// What the controller must be done with.
+    generation: i64,
+    wants: Wants,
+    /// Whether the object may go.
+    pub(super) may_go: bool,
+}
+
+enum Wants {
+    /// `Ready` is True.
+    Ready,
+    /// A request is answered, and then `Ready` is True.
+    Answer { request: Request, asked: ReleaseLifecycle },
+    /// As above, but `TestSuccess` counts.
+    Tests { request: Request, asked: ReleaseLifecycle },
+    /// This operation is cancelled.
+    Cancelled { operation: Operation },
+}
+
+/// One of the annotations by which something is asked for.
+pub(crate) struct Request {
+    /// Its value.
+    pub(crate) value: String,
+    /// Finds it among those that were answered.
+    pub(crate) handled: fn(&Requests) -> &Option<String>,
+}
+
+impl Request {
+    fn is_answered(&self, object: &ReleaseLifecycle) -> bool {
+        let handled = object.status.as_ref().map(ReleaseLifecycleStatus::handled);
+        handled.is_some_and(|handled| (self.handled)(&handled).as_ref() == Some(&self.value))
+    }
+}
+
+impl Goal {
+    /// As the object is, it becomes Ready.
+    pub(crate) fn ready(object: &ReleaseLifecycle) -> Self {
+        Self::new(object, Wants::Ready)
+    }
+
+    /// What `asked` asks for is done.
+    pub(crate) fn answer(asked: &ReleaseLifecycle, request: Request) -> Self {
+        let goal = Self::new(asked, Wants::Answer { request, asked: asked.clone() });
+        Self { may_go: State::new(asked).is_being_deleted(), ..goal }
+    }
+
+    /// The tests that `asked` asks for succeed.
+    pub(crate) fn tests(asked: &ReleaseLifecycle, request: Request) -> Self {
+        Self::new(asked, Wants::Tests { request, asked: asked.clone() })
+    }
+
+    /// The operation is cancelled.
+    pub(crate) fn cancelled(asked: &ReleaseLifecycle, running: &Operation) -> Self {
+        Self::new(asked, Wants::Cancelled { operation: running.clone() })
+    }
+
+    fn new(object: &ReleaseLifecycle, wants: Wants) -> Self {
+        Self { generation: object.metadata.generation.unwrap_or(0), wants, may_go: false }
+    }
+
+    pub(crate) fn is_reached(&self, object: &ReleaseLifecycle) -> bool {
+        let state = State::new(object);
+        match &self.wants {
+            Wants::Ready => state.is_settled(self.generation),
+            Wants::Answer { request, asked } | Wants::Tests { request, asked } => {
+                // What cannot be begun is not answered; the conditions say why. Those of an
+                // operation that stands still may have changed for another reason.
+                let refused = object.status != asked.status
+                    && state.running().is_none()
+                    && state.is_stalled();
+                (request.is_answered(object) || refused) && state.is_settled(self.generation)
+            }
+            Wants::Cancelled { operation } => {
+                state.running().is_none_or(|running| running.id != operation.id)
+            }
+        }
+    }
+
+    /// Whether it is not reached and, unless something changes soon, never will be.
+    pub(crate) fn stands_still(&self, object: &ReleaseLifecycle) -> bool {
+        let state = State::new(object);
+        match &self.wants {
+            // Where nothing runs, the controller says which generation it has looked at, however
+            // long it takes to come to that.
+            Wants::Ready => state.running().is_some() && state.needs_somebody(),
+            Wants::Answer { .. } | Wants::Tests { .. } | Wants::Cancelled { .. } => {
+                state.needs_somebody()
+            }
+        }
+    }
+
+    pub(crate) fn judge(&self, object: &ReleaseLifecycle) -> Outcome {
+        let state = State::new(object);
+        let good = match &self.wants {
+            // Where it is being deleted, it is never Ready again.
+            Wants::Answer { .. } if state.has_been_deleted() => true,
+            Wants::Ready | Wants::Answer { .. } => state.ready_status() == "True",
+            Wants::Tests { request, .. } => {
+                let verdict = state.condition(conditions::TEST_SUCCESS);
+                // Until they have ended, it is that of earlier ones.
+                let have_ended = request.is_answered(object) && state.running().is_none();
+                have_ended && verdict.is_some_and(|verdict| verdict.status == "True")
+            }
+            Wants::Cancelled { operation } => was_cancelled(state, operation),
+        };
+        if good { Outcome::Good } else { Outcome::Failed }
+    }
+
+    /// What neither the timeline nor the conditions say of an end that is not good.
+    pub(crate) fn missed(&self, object: &ReleaseLifecycle) -> Option<String> {
+        match &self.wants {
+            Wants::Cancelled { operation } if self.judge(object) == Outcome::Failed => {
+                Some(too_late(operation))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Whether `operation`, which no longer runs, was cancelled.
+fn was_cancelled(state: State<'_>, operation: &Operation) -> bool {
+    const CANCELLED: &str = "Cancelled";
+    let last = state.operation().filter(|last| last.id == operation.id);
+    if let Some(last) = last {
+        return last.failure.as_ref().is_some_and(|failure| failure.reason == CANCELLED);
+    }
+    // Another operation has taken its place in status; what failed before is kept.
+    state.last_attempt().is_some_and(|attempt| {
+        (attempt.event, attempt.revision) == (operation.event, operation.revision)
+            && attempt.failure.reason == CANCELLED
+    })
+}
+
+/// The answer where an operation ended before a request reached it.
+pub(crate) fn too_late(operation: &Operation) -> String {
+    let Operation { event, revision, .. } = operation;
+    format!("the {event} of revision {revision} ended before it could be cancelled")
+}
