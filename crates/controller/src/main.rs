@@ -5,6 +5,7 @@ mod apply;
 mod args;
 mod backoff;
 mod client;
+mod compute;
 mod context;
 mod deletion;
 mod dependencies;

@@ -4,11 +4,15 @@ use std::collections::BTreeSet;
 
 use api::{ObjectsFrom, ObjectsFromKind};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use helm::manifest;
-use lifecycle::{plan::ObjectRef, source::Placed};
+use helm::manifest::{self, ManifestError};
+use lifecycle::{
+    memory::{MOST_PER_RELEASE, Memory},
+    plan::ObjectRef,
+    source::Placed,
+};
 use serde_json::{Map, Value};
 
-use crate::{error::Error, reconcile::key, references::Reference, release::Release};
+use crate::{compute, error::Error, reconcile::key, references::Reference, release::Release};
 
 /// As much text as the objects of a release may be. What of it fits into a record is for the record
 /// to say.
@@ -21,10 +25,14 @@ pub(crate) async fn read(release: &Release<'_>) -> Result<Vec<Placed>, Error> {
     let source = &release.object.spec.source;
     if let Some(objects) = &source.objects {
         release.ctx.references.forget(&key(&release.object));
+        let mut memory = Memory::of_release();
+        if objects.iter().any(|object| memory.take_value(object).is_err()) {
+            return Err(too_large("spec.source.objects"));
+        }
         return Ok(Placed::inline(objects));
     }
     release.ctx.references.follow(release, references(release));
-    let mut objects = Vec::new();
+    let mut found = Vec::new();
     let mut problems = Vec::new();
     let mut total = 0;
     for (index, from) in source.objects_from.iter().enumerate() {
@@ -45,21 +53,14 @@ pub(crate) async fn read(release: &Release<'_>) -> Result<Vec<Placed>, Error> {
                      split it into several ReleaseLifecycles",
                     MOST_BYTES >> 20
                 );
-                return Err(Error::blocked("SourceTooLarge", message));
+                return Err(Error::blocked(TOO_LARGE, message));
             }
             let origin = format!("{}/{} key {key}", from.kind.as_str(), from.name);
-            match manifest::parse_with_lines(&text) {
-                Ok(parsed) => objects.extend(parsed.into_iter().map(|(line, manifest)| Placed {
-                    place: format!("{origin} line {line}"),
-                    manifest,
-                })),
-                Err(error) => {
-                    let message = format!("spec.source.objectsFrom[{index}]: {origin}: {error}");
-                    return Err(Error::blocked("InvalidSource", message));
-                }
-            }
+            found.push(Found { index, origin, text });
         }
     }
+    // Before what is missing is said: what is there can be wrong, too.
+    let objects = compute::run(move || parse(&found)).await?;
     if problems.is_empty() && objects.is_empty() {
         // Much rather a mistake than the wish to remove all that there is.
         let message = "spec.source.objectsFrom: there is no object in what it names; put the \
@@ -72,6 +73,48 @@ pub(crate) async fn read(release: &Release<'_>) -> Result<Vec<Placed>, Error> {
         Err(Error::blocked(NOT_FOUND, problems.join("; ")))
     }
 }
+
+/// A text of the source that was found.
+struct Found {
+    /// Which of `spec.source.objectsFrom` names it.
+    index: usize,
+    origin: String,
+    text: String,
+}
+
+/// The objects of all texts, which may take as much memory as one release.
+fn parse(found: &[Found]) -> Result<Vec<Placed>, Error> {
+    let mut objects = Vec::new();
+    let mut memory = Memory::of_release();
+    for Found { index, origin, text } in found {
+        let parsed = manifest::parse_within(text, &mut memory).map_err(|error| {
+            let reason = match error {
+                ManifestError::TooLarge { .. } => TOO_LARGE,
+                _ => "InvalidSource",
+            };
+            Error::blocked(reason, format!("spec.source.objectsFrom[{index}]: {origin}: {error}"))
+        })?;
+        objects.extend(
+            parsed.into_iter().map(|(line, manifest)| Placed {
+                place: format!("{origin} line {line}"),
+                manifest,
+            }),
+        );
+    }
+    Ok(objects)
+}
+
+/// The objects up to that at `place` are more than a release may be.
+pub(crate) fn too_large(place: &str) -> Error {
+    let message = format!(
+        "{place}: with it, the objects take more than the {} MiB of memory that those of one \
+         release may; split it into several ReleaseLifecycles",
+        MOST_PER_RELEASE >> 20
+    );
+    Error::blocked(TOO_LARGE, message)
+}
+
+const TOO_LARGE: &str = "SourceTooLarge";
 
 const NOT_FOUND: &str = "SourceNotFound";
 

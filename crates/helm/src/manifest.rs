@@ -9,7 +9,7 @@ mod read;
 use serde_json::Value;
 
 pub use emit::to_yaml;
-pub use read::{MAX_DEPTH, ManifestError, parse, parse_with_lines};
+pub use read::{MAX_DEPTH, ManifestError, parse, parse_with_lines, parse_within};
 
 /// The text of a record's field `manifest`: `---\n# Source: <source>\n<document>\n` per object, in
 /// the order given, which Helm expects to be the install order: `renderResources` in

@@ -10,7 +10,8 @@
 
 mod cases;
 
-use helm::manifest::{MAX_DEPTH, parse, render, to_yaml};
+use helm::manifest::{MAX_DEPTH, ManifestError, parse, parse_within, render, to_yaml};
+use lifecycle::memory::Memory;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, TestRunner};
@@ -121,6 +122,33 @@ fn what_would_exhaust_the_reader_is_refused() {
     for (text, expected) in cases {
         let error = parse(&text).expect_err(expected).to_string();
         assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn texts_together_take_no_more_memory_than_a_release() {
+    // Six bytes of text are some seven hundred of memory.
+    let maps = |count: usize| format!("a: [{}]\n", "{a: 0},".repeat(count));
+    let fits = maps(10_000);
+    assert!(parse(&fits).is_ok());
+    let mut memory = Memory::of_release();
+    let texts: Vec<_> = std::iter::repeat_n(fits, 9).collect();
+    let refused = texts.iter().position(|text| parse_within(text, &mut memory).is_err());
+    assert!(refused.is_some_and(|index| index > 0), "{refused:?}");
+
+    // What is small in one document is not in all of them.
+    let replayed = format!("a: &a [{}]\nb: [{}]\n---\n", "{a: 0},".repeat(100), "*a,".repeat(30));
+    let scalars = format!("a: &a {}\nb: [{}]\n", "x".repeat(60_000), "*a,".repeat(90));
+    for (text, expected) in [
+        (maps(50_000), "document 1 (line 1 of the manifest): with it, the objects take more than"),
+        (replayed.repeat(20), "with it, the objects take more than the 32 MiB of memory"),
+        (replayed.repeat(20) + "a: [", "with it, the objects take"),
+        (format!("{scalars}---\n").repeat(7), "with it, the objects take"),
+        ("a: 0\n---\n".repeat(30_000), "with it, the objects take"),
+    ] {
+        let error = parse(&text).unwrap_err();
+        assert!(matches!(error, ManifestError::TooLarge { .. }), "{error}");
+        assert!(error.to_string().contains(expected), "{error}");
     }
 }
 

@@ -12,6 +12,7 @@ pub mod event;
 pub mod hooks;
 pub mod journal;
 pub mod kstatus;
+pub mod memory;
 pub mod order;
 pub mod patches;
 pub mod plan;

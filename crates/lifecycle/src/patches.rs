@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
+    memory::{Exhausted, Memory},
     source::{Placed, describe, is_list},
     yaml,
 };
@@ -26,12 +27,9 @@ pub use error::{PatchError, PatchProblem};
 use json::Operation;
 use target::{Named, Which};
 
-/// What one patch may grow to by the aliases of its YAML.
-const MAX_PATCH_BYTES: usize = 1 << 20;
-
-/// What all patches may add to all objects. The spec bounds the patches and the objects, but not
-/// one times the other, nor what copies of copies make.
-const MAX_ADDED_BYTES: usize = 8 << 20;
+/// What all patches may add to all objects, and may be themselves. The spec bounds the patches and
+/// the objects, but not one times the other, nor what copies of copies make.
+const MAX_ADDED_BYTES: usize = 16 << 20;
 
 /// Changes objects of the source before anything is planned, in kustomize's shape.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -87,7 +85,7 @@ pub struct Target {
 /// that fails on an object is the last that is tried, since the next ones were to see what it does.
 pub fn apply(patches: &[Patch], mut objects: Vec<Placed>) -> Result<Vec<Placed>, Vec<PatchError>> {
     let mut errors = Vec::new();
-    let mut room = Room(MAX_ADDED_BYTES);
+    let mut room = Memory::new(MAX_ADDED_BYTES);
     let mut read = Vec::with_capacity(patches.len());
     for (index, patch) in patches.iter().enumerate() {
         match Changes::read(patch, &mut room) {
@@ -98,7 +96,7 @@ pub fn apply(patches: &[Patch], mut objects: Vec<Placed>) -> Result<Vec<Placed>,
     if !errors.is_empty() {
         return Err(errors);
     }
-    let mut room = Room(MAX_ADDED_BYTES);
+    let mut room = Memory::new(MAX_ADDED_BYTES);
     for (index, changes) in read {
         if let Err(problem) = changes.apply(&mut objects, &mut room) {
             let was_tried = !matches!(problem, PatchProblem::NoMatch { .. });
@@ -111,6 +109,12 @@ pub fn apply(patches: &[Patch], mut objects: Vec<Placed>) -> Result<Vec<Placed>,
     if errors.is_empty() { Ok(objects) } else { Err(errors) }
 }
 
+impl From<Exhausted> for PatchProblem {
+    fn from(_: Exhausted) -> Self {
+        Self::TooLarge
+    }
+}
+
 /// A patch that was read.
 enum Changes {
     /// Strategic merge patches, each with what it changes.
@@ -120,11 +124,10 @@ enum Changes {
 }
 
 impl Changes {
-    fn read(Patch { target, patch }: &Patch, room: &mut Room) -> Result<Self, PatchProblem> {
-        let mut documents = yaml::read_all(patch, MAX_PATCH_BYTES)?;
-        for document in &documents {
-            room.take(document)?;
-        }
+    fn read(Patch { target, patch }: &Patch, room: &mut Memory) -> Result<Self, PatchProblem> {
+        let mut documents = yaml::read_all(patch, room).map_err(|error| {
+            if room.is_exhausted() { PatchProblem::TooLarge } else { error.into() }
+        })?;
         let matching = target.as_ref().map(Which::matching).transpose()?;
         if documents.len() > 1 && (matching.is_some() || documents.iter().any(Value::is_array)) {
             return Err(PatchProblem::Several { documents: documents.len() });
@@ -149,37 +152,41 @@ impl Changes {
         Ok(Self::Merge(merges))
     }
 
-    fn apply(self, objects: &mut Vec<Placed>, room: &mut Room) -> Result<(), PatchProblem> {
+    fn apply(self, objects: &mut Vec<Placed>, room: &mut Memory) -> Result<(), PatchProblem> {
         match self {
             Self::Merge(merges) => merges.iter().try_for_each(|(which, patch)| {
-                change(objects, which, |object| {
-                    room.take(patch)?;
+                change(objects, which, |object, levels| {
+                    // Each level of a patch is merged into the same level of the object.
+                    if yaml::is_deeper(patch, levels) {
+                        return Err(PatchProblem::TooDeep);
+                    }
+                    room.take_value(patch)?;
                     strategic::apply(object, patch)
                 })
             }),
-            Self::Operations(which, operations) => change(objects, &which, |object| {
-                json::apply(object, &operations, room).map(|()| true)
+            Self::Operations(which, operations) => change(objects, &which, |object, levels| {
+                json::apply(object, &operations, levels, room).map(|()| true)
             }),
         }
     }
 }
 
-/// Has `step` change each object that is meant; one for which it says `false` goes. Of a `List` the
-/// items are meant, as for kustomize.
+/// Has `step` change each object that is meant, which may be nested as deep as it is told; one for
+/// which it says `false` goes. Of a `List` the items are meant, as for kustomize.
 fn change(
     objects: &mut Vec<Placed>,
     which: &Which,
-    mut step: impl FnMut(&mut Value) -> Result<bool, PatchProblem>,
+    mut step: impl FnMut(&mut Value, usize) -> Result<bool, PatchProblem>,
 ) -> Result<(), PatchProblem> {
     let mut matched = false;
     let mut failed = None;
-    let mut keep = |place: &str, object: &mut Value| {
+    let mut keep = |place: &str, object: &mut Value, levels: usize| {
         if failed.is_some() || !which.matches(object) {
             return true;
         }
         matched = true;
         let name = describe(object);
-        step(object).unwrap_or_else(|problem| {
+        step(object, levels).unwrap_or_else(|problem| {
             failed = Some(PatchProblem::Object {
                 object: name,
                 place: place.to_owned(),
@@ -190,39 +197,18 @@ fn change(
     };
     objects.retain_mut(|Placed { place, manifest }| {
         if !is_list(manifest) {
-            return keep(place, manifest);
+            return keep(place, manifest, yaml::MAX_DEPTH);
         }
         let Some(Value::Array(items)) = manifest.get_mut("items") else { return true };
         let had_some = !items.is_empty();
-        items.retain_mut(|item| keep(place, item));
+        // The list is a hook as a whole, with two more levels.
+        items.retain_mut(|item| keep(place, item, yaml::MAX_DEPTH - 2));
         !(had_some && items.is_empty())
     });
     match failed {
         Some(problem) => Err(problem),
         None if matched => Ok(()),
         None => Err(PatchProblem::NoMatch { wanted: which.to_string() }),
-    }
-}
-
-/// How many bytes may still be added.
-struct Room(usize);
-
-impl Room {
-    fn take(&mut self, value: &Value) -> Result<(), PatchProblem> {
-        // Of what is far too large no more is counted than needed.
-        fn charge(left: usize, value: &Value) -> Option<usize> {
-            let left = left.checked_sub(8)?;
-            match value {
-                Value::String(text) => left.checked_sub(text.len()),
-                Value::Array(items) => items.iter().try_fold(left, charge),
-                Value::Object(fields) => fields.iter().try_fold(left, |left, (key, value)| {
-                    charge(left.checked_sub(key.len())?, value)
-                }),
-                _ => Some(left),
-            }
-        }
-        self.0 = charge(self.0, value).ok_or(PatchProblem::TooLarge)?;
-        Ok(())
     }
 }
 

@@ -4,10 +4,14 @@
 
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    self, Deserialize, DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor,
+};
 use serde_json::{Map, Number, Value};
 use serde_saphyr::{Options, budget::BudgetBreach, options::DuplicateKeyPolicy};
 use thiserror::Error;
+
+use crate::memory::{MOST_PER_RELEASE, Memory};
 
 /// How deep a document may be nested, in lists and mappings; deeper ones are errors, though Helm
 /// takes them. The reader recurses, with up to 4 KiB of stack per level when optimized and about
@@ -26,34 +30,49 @@ pub struct YamlError {
     pub problem: String,
 }
 
-/// The one document of `text`.
-pub fn read(text: &str) -> Result<Value, YamlError> {
-    let options = serde_saphyr::options! {
-        legacy_octal_numbers: true,
-        duplicate_keys: DuplicateKeyPolicy::LastWins,
-        budget: serde_saphyr::budget! { max_depth: MAX_DEPTH },
-    };
-    serde_saphyr::from_str_with_options::<Node>(text, options)
-        .map(|node| node.0)
-        .map_err(|error| located(&error))
+/// What aliases (`*name`) may repeat in one text, in nodes. Where it is read, what they repeat is
+/// counted as if it stood there; this bounds what the reader has to keep for it.
+const MAX_ALIASED: usize = 16_384;
+
+/// The one document of `text`, which takes of `memory` while it is read.
+///
+/// # Errors
+/// It cannot be read, or there is not as much memory: `memory` knows.
+pub fn read(text: &str, memory: &mut Memory) -> Result<Value, YamlError> {
+    serde_saphyr::with_deserializer_from_str_with_options(text, options(), |deserializer| {
+        Reader(memory).deserialize(deserializer)
+    })
+    .map_err(|error| located(&error))
 }
 
-/// The documents of a short `text`, those without content left out. It may not grow to more than
-/// `max_bytes` by its aliases.
-pub fn read_all(text: &str, max_bytes: usize) -> Result<Vec<Value>, YamlError> {
-    let options: Options = serde_saphyr::options! {
+/// The documents of a short `text`, those without content left out. They take of `memory` when they
+/// have been read, which is soon enough for a text of some ten KiB.
+///
+/// # Errors
+/// It cannot be read, or there is not as much memory: `memory` knows.
+pub fn read_all(text: &str, memory: &mut Memory) -> Result<Vec<Value>, YamlError> {
+    let documents = serde_saphyr::from_multiple_with_options::<Document>(text, options())
+        .map_err(|error| located(&error))?;
+    let documents: Vec<_> = documents.into_iter().map(|document| document.0).collect();
+    match documents.iter().try_for_each(|document| memory.take_value(document)) {
+        Ok(()) => Ok(documents),
+        Err(exhausted) => Err(YamlError { line: 1, column: 1, problem: exhausted.to_string() }),
+    }
+}
+
+fn options() -> Options {
+    serde_saphyr::options! {
         legacy_octal_numbers: true,
         duplicate_keys: DuplicateKeyPolicy::LastWins,
         budget: serde_saphyr::budget! {
             max_depth: MAX_DEPTH,
-            max_total_scalar_bytes: max_bytes,
+            max_recorded_anchor_events: 4 * MAX_ALIASED,
+            max_recorded_anchor_bytes: MOST_PER_RELEASE / 4,
+            // Aliases count each time.
+            max_total_scalar_bytes: MOST_PER_RELEASE / 4,
         },
-        // What an alias repeats takes memory even where it has no text.
-        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: 16_384 },
-    };
-    serde_saphyr::from_multiple_with_options::<Node>(text, options)
-        .map(|nodes| nodes.into_iter().map(|node| node.0).collect())
-        .map_err(|error| located(&error))
+        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: MAX_ALIASED },
+    }
 }
 
 fn located(error: &serde_saphyr::Error) -> YamlError {
@@ -92,18 +111,51 @@ fn problem(error: &serde_saphyr::Error) -> String {
     }
 }
 
-/// A value as Go makes it of YAML.
-struct Node(Value);
+/// Whether `value` is nested deeper than [`read`] would read it.
+pub fn is_too_deep(value: &Value) -> bool {
+    is_deeper(value, MAX_DEPTH)
+}
 
-impl<'de> Deserialize<'de> for Node {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(NodeVisitor).map(Node)
+/// Whether `value` has more than `levels` lists and mappings in each other. Where it has, no more of
+/// them are looked into.
+pub(crate) fn is_deeper(value: &Value, levels: usize) -> bool {
+    let Some(inner) = levels.checked_sub(1) else {
+        return value.is_array() || value.is_object();
+    };
+    match value {
+        Value::Array(items) => items.iter().any(|item| is_deeper(item, inner)),
+        Value::Object(fields) => fields.values().any(|value| is_deeper(value, inner)),
+        _ => false,
     }
 }
 
-struct NodeVisitor;
+/// A document that is counted by who reads it.
+struct Document(Value);
 
-impl<'de> Visitor<'de> for NodeVisitor {
+impl<'de> Deserialize<'de> for Document {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Reader(&mut Memory::new(usize::MAX)).deserialize(deserializer).map(Self)
+    }
+}
+
+/// Makes a value of YAML as Go does.
+struct Reader<'a>(&'a mut Memory);
+
+impl Reader<'_> {
+    fn inner(&mut self) -> Reader<'_> {
+        Reader(self.0)
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Reader<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Reader<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -130,25 +182,30 @@ impl<'de> Visitor<'de> for NodeVisitor {
         Ok(number(value))
     }
 
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+    fn visit_str<E: de::Error>(self, value: &str) -> Result<Value, E> {
+        self.0.take_text(value).map_err(E::custom)?;
         Ok(value.into())
     }
 
-    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+    fn visit_string<E: de::Error>(self, value: String) -> Result<Value, E> {
+        self.0.take_text(&value).map_err(E::custom)?;
         Ok(value.into())
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut seq: A) -> Result<Value, A::Error> {
+        self.0.take_list().map_err(A::Error::custom)?;
         let mut items = Vec::new();
-        while let Some(Node(item)) = seq.next_element()? {
+        while let Some(item) = seq.next_element_seed(self.inner())? {
+            self.0.take_item().map_err(A::Error::custom)?;
             items.push(item);
         }
         Ok(items.into())
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Value, A::Error> {
+        self.0.take_mapping().map_err(A::Error::custom)?;
         let mut fields = Map::new();
-        while let Some(Node(key)) = map.next_key()? {
+        while let Some(key) = map.next_key_seed(self.inner())? {
             // `convertToJSONableObject` in sigs.k8s.io/yaml.
             let key = match key {
                 Value::String(key) => key,
@@ -160,7 +217,9 @@ impl<'de> Visitor<'de> for NodeVisitor {
                     return Err(A::Error::custom("a key is a list or a mapping, not text"));
                 }
             };
-            fields.insert(key, map.next_value::<Node>()?.0);
+            // The key itself was counted when it was read.
+            self.0.take_entry("").map_err(A::Error::custom)?;
+            fields.insert(key, map.next_value_seed(self.inner())?);
         }
         Ok(fields.into())
     }

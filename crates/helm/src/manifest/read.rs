@@ -1,6 +1,9 @@
 //! Helm's manifest text to objects.
 
-use lifecycle::yaml;
+use lifecycle::{
+    memory::{MOST_PER_RELEASE, Memory},
+    yaml,
+};
 use serde_json::Value;
 
 use super::split;
@@ -35,6 +38,19 @@ pub enum ManifestError {
         /// What it is.
         found: &'static str,
     },
+    /// With what was read before, more than one release may take.
+    #[error(
+        "document {document} (line {line} of the manifest): with it, the objects take more than \
+         the {} MiB of memory that those of one release may; split it into several releases, or \
+         shorten what YAML aliases (*name) repeat",
+        MOST_PER_RELEASE >> 20
+    )]
+    TooLarge {
+        /// The document, from 1; blank documents are not counted.
+        document: usize,
+        /// The line of the whole text that it begins on, from 1.
+        line: usize,
+    },
 }
 
 /// The objects of a manifest, in order, documents without content left out. Documents are taken
@@ -50,10 +66,19 @@ pub fn parse(text: &str) -> Result<Vec<Value>, ManifestError> {
 
 /// As [`parse`], each object with the line of the text, from 1, that its document begins on.
 pub fn parse_with_lines(text: &str) -> Result<Vec<(usize, Value)>, ManifestError> {
+    parse_within(text, &mut Memory::of_release())
+}
+
+/// As [`parse_with_lines`], of a release that has several texts, which have `memory` together.
+pub fn parse_within(text: &str, memory: &mut Memory) -> Result<Vec<(usize, Value)>, ManifestError> {
     let mut objects = Vec::new();
     for (index, (line, content)) in split(text).into_iter().enumerate() {
         let document = index + 1;
-        let found = match yaml::read(content) {
+        let read = yaml::read(content, memory);
+        if memory.is_exhausted() || memory.take_object().is_err() {
+            return Err(ManifestError::TooLarge { document, line });
+        }
+        let found = match read {
             Ok(Value::Object(object)) => {
                 objects.push((line, Value::Object(object)));
                 continue;

@@ -2,12 +2,14 @@
 
 use json_patch::{
     AddOperation, CopyOperation, MoveOperation, PatchErrorKind, PatchOperation, RemoveOperation,
-    ReplaceOperation, TestOperation, jsonptr::PointerBuf, patch_unsafe,
+    ReplaceOperation, TestOperation,
+    jsonptr::{Pointer, PointerBuf},
+    patch_unsafe,
 };
 use serde_json::{Map, Value};
 
-use super::{PatchProblem, Room, kind_of};
-use crate::yaml::MAX_DEPTH;
+use super::{PatchProblem, kind_of};
+use crate::{memory::Memory, yaml::is_deeper};
 
 /// An operation that was read.
 pub(super) struct Operation {
@@ -74,24 +76,29 @@ fn pointer(fields: &mut Map<String, Value>, field: &str) -> Result<PointerBuf, S
     })
 }
 
-/// Does `operations` to `object`.
+/// Does `operations` to `object`, which gets no deeper than `levels`.
 pub(super) fn apply(
     object: &mut Value,
     operations: &[Operation],
-    room: &mut Room,
+    levels: usize,
+    room: &mut Memory,
 ) -> Result<(), PatchProblem> {
     let before = identity(object);
     for (index, Operation { op, change }) in operations.iter().enumerate() {
-        match change {
-            PatchOperation::Add(AddOperation { value, .. })
-            | PatchOperation::Replace(ReplaceOperation { value, .. }) => room.take(value)?,
-            // Thirty copies, each of the whole into itself, would be a billion.
-            PatchOperation::Copy(CopyOperation { from, .. }) => {
-                if let Some(value) = object.pointer(from.as_str()) {
-                    room.take(value)?;
-                }
+        // Before each: of copies into themselves, thirty would be a billion levels, which nothing
+        // that recurses, were it to drop them, survives.
+        if let Some((path, value)) = put(object, change) {
+            let Some(levels) = levels.checked_sub(path.count()) else {
+                return Err(PatchProblem::TooDeep);
+            };
+            if is_deeper(value, levels) {
+                return Err(PatchProblem::TooDeep);
             }
-            _ => {}
+            // What is moved takes no memory, but each time it has to be looked at, which is bounded
+            // in this way.
+            let name = path.as_str().rsplit('/').next().unwrap_or_default();
+            room.take_entry(name)?;
+            room.take_value(value)?;
         }
         patch_unsafe(object, std::slice::from_ref(change)).map_err(|error| {
             PatchProblem::Operation {
@@ -102,15 +109,25 @@ pub(super) fn apply(
             }
         })?;
     }
-    if is_deeper(object, MAX_DEPTH) {
-        return Err(PatchProblem::TooDeep);
-    }
     let fields = ["apiVersion", "kind", "metadata.name", "metadata.namespace"];
     let after = identity(object);
     let mut changed = fields.into_iter().zip(before.iter().zip(&after));
     match changed.find(|(_, (before, after))| before != after) {
         Some((field, _)) => Err(PatchProblem::Identity { field }),
         None => Ok(()),
+    }
+}
+
+/// What `change` puts where, if there is such a value.
+fn put<'a>(object: &'a Value, change: &'a PatchOperation) -> Option<(&'a Pointer, &'a Value)> {
+    match change {
+        PatchOperation::Add(AddOperation { path, value })
+        | PatchOperation::Replace(ReplaceOperation { path, value }) => Some((path, value)),
+        PatchOperation::Copy(CopyOperation { from, path })
+        | PatchOperation::Move(MoveOperation { from, path }) => {
+            object.pointer(from.as_str()).map(|value| (path.as_ref(), value))
+        }
+        PatchOperation::Remove(_) | PatchOperation::Test(_) => None,
     }
 }
 
@@ -133,16 +150,5 @@ fn reason(op: &str, kind: &PatchErrorKind) -> &'static str {
             "found nothing there; add also replaces, items of lists are counted from 0"
         }
         _ => "found nothing there; items of lists are counted from 0",
-    }
-}
-
-fn is_deeper(value: &Value, levels: usize) -> bool {
-    let Some(inner) = levels.checked_sub(1) else {
-        return value.is_array() || value.is_object();
-    };
-    match value {
-        Value::Array(items) => items.iter().any(|item| is_deeper(item, inner)),
-        Value::Object(fields) => fields.values().any(|value| is_deeper(value, inner)),
-        _ => false,
     }
 }

@@ -1,6 +1,6 @@
 //! Strategic merge patches, as kustomize merges them.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value};
 
@@ -154,13 +154,14 @@ impl Path {
             item.as_object().is_some_and(|item| item.len() == 1 && item.contains_key(DIRECTIVE))
         };
         let directive = patch.iter().find(for_list).and_then(|item| item.get(DIRECTIVE));
-        let mut rest = match self.directive(directive)? {
+        let live = match self.directive(directive)? {
             Directive::Delete => return Ok(None),
             Directive::Replace => Vec::new(),
             Directive::Merge => live,
         };
+        let mut live = Live::of(live, keys);
         // Patched items come first, as in kustomize, so that what is new can be seen by the others.
-        let mut merged = Vec::with_capacity(patch.len() + rest.len());
+        let mut merged = Vec::with_capacity(patch.len() + live.items.len());
         let mut seen = HashSet::new();
         for item in patch.iter().filter(|item| !for_list(item)) {
             let (Value::Object(fields_of_item), Some(known)) = (item, known_by(item, keys)) else {
@@ -174,9 +175,8 @@ impl Path {
             if !seen.insert(known.clone()) {
                 return Err(self.problem("stands in the patch more than once; merge them".into()));
             }
-            let is_it = |live: &Value| known_by(live, keys).as_ref() == Some(&known);
             match self.directive(fields_of_item.get(DIRECTIVE))? {
-                Directive::Delete => rest.retain(|live| !is_it(live)),
+                Directive::Delete => live.delete(&known),
                 Directive::Replace => {
                     return Err(self.problem(
                         "has $patch: replace among other fields, which kustomize ignores and \
@@ -186,13 +186,13 @@ impl Path {
                     ));
                 }
                 Directive::Merge => {
-                    let live = rest.iter().position(is_it).map(|index| rest.remove(index));
+                    let live = live.take(&known);
                     merged.extend(self.merge(live, item, Some(&Shape::Mapping(fields)))?);
                 }
             }
             self.0.pop();
         }
-        merged.append(&mut rest);
+        merged.extend(live.items.into_iter().flatten());
         Ok(Some(merged.into()))
     }
 
@@ -267,6 +267,42 @@ impl Path {
         });
         let path = if path.is_empty() { "the object".to_owned() } else { path };
         PatchProblem::Merge { path, reason }
+    }
+}
+
+/// The items of a list in an object, found without looking through them for each item of a patch.
+struct Live {
+    /// Without those that were taken or deleted.
+    items: Vec<Option<Value>>,
+    /// Where those of a name are; the API server refuses a name twice, but objects come from
+    /// anywhere.
+    places: HashMap<Vec<String>, Vec<usize>>,
+}
+
+impl Live {
+    fn of(items: Vec<Value>, keys: &[Key]) -> Self {
+        let mut places: HashMap<_, Vec<_>> = HashMap::new();
+        for (place, item) in items.iter().enumerate() {
+            if let Some(known) = known_by(item, keys) {
+                places.entry(known).or_default().push(place);
+            }
+        }
+        Self { items: items.into_iter().map(Some).collect(), places }
+    }
+
+    /// The first that is known by `known`.
+    fn take(&mut self, known: &[String]) -> Option<Value> {
+        let place = self.places.get(known)?.first()?;
+        self.items.get_mut(*place)?.take()
+    }
+
+    /// All that are known by `known` go.
+    fn delete(&mut self, known: &[String]) {
+        for place in self.places.get(known).into_iter().flatten() {
+            if let Some(item) = self.items.get_mut(*place) {
+                *item = None;
+            }
+        }
     }
 }
 

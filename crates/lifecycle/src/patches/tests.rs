@@ -313,10 +313,114 @@ fn neither_aliases_nor_copies_grow_beyond_bounds() {
     let error = apply_to(&[job()], &[on("Job", &deep)]).unwrap_err();
     assert!(error.contains("nested deeper than 64 levels"), "{error}");
 
-    let many: Vec<_> = std::iter::repeat_with(job).take(200).collect();
+    let many: Vec<_> = std::iter::repeat_with(job).take(300).collect();
     let large = format!("data: {:?}", "x".repeat(60_000));
     let error = apply_to(&many, &[on("Job", &large)]).unwrap_err();
     assert!(error.contains("add too much in all"), "{error}");
+    // Of a name that is added, no more than of a value.
+    let large = format!("[{{op: add, path: /{}, value: 1}}]", "x".repeat(60_000));
+    let error = apply_to(&many, &[on("Job", &large)]).unwrap_err();
+    assert!(error.contains("add too much in all"), "{error}");
+
+    let scalars = format!("a: &a {}\nb: [{}]", "x".repeat(30_000), "*a, ".repeat(5_000));
+    let error = apply_to(&[job()], &[on("Job", &scalars)]).unwrap_err();
+    assert!(error.contains("too large: too many nodes, aliases"), "{error}");
+}
+
+/// Whoever drops a value recurses, so that a depth must not be reached even for a moment.
+#[test]
+fn no_operation_makes_an_object_too_deep() {
+    let doubling = |times: usize| {
+        let copy = |n: u32| format!("- {{op: copy, from: '', path: {}}}\n", "/".repeat(1 << n));
+        let copies: String = (1..).take(times).map(copy).collect();
+        on("Job", &format!("- {{op: add, path: /, value: {{}}}}\n{copies}"))
+    };
+    let deep = |levels: usize| (0..levels).fold(json!(1), |inner, _| json!({ "": inner }));
+    // In two steps, since operations, too, cannot be nested deeper.
+    let chain = |levels: usize, more: &str| {
+        let (half, rest) = (deep(30), deep(levels - 31));
+        let (middle, end) = ("/".repeat(31), "/".repeat(levels));
+        let more = more.replace('P', &end);
+        on(
+            "Job",
+            &format!(
+                "[{{op: add, path: /, value: {half}}}, \
+                 {{op: add, path: {middle}, value: {rest}}}, {more}]"
+            ),
+        )
+    };
+    for patch in [
+        doubling(11),
+        // Sixty-four levels are the most, those of the object included.
+        chain(64, "{op: add, path: P, value: {}}"),
+        chain(64, "{op: replace, path: P, value: []}"),
+        chain(64, "{op: copy, from: /spec, path: P}"),
+        chain(64, "{op: move, from: /spec, path: P}"),
+        chain(65, ""),
+        chain(60, &"{op: copy, from: '', path: P},".repeat(650)),
+    ] {
+        let error = apply_to(&[job()], std::slice::from_ref(&patch)).unwrap_err();
+        assert!(error.contains("the result would be nested deeper than 64"), "{error}");
+    }
+    for patch in [
+        doubling(3),
+        chain(64, "{op: add, path: P, value: 2}"),
+        chain(64, ""),
+        chain(60, &"{op: copy, from: /spec/template/spec/containers/0, path: P},".repeat(650)),
+        on("Job", &deep(64).to_string()),
+    ] {
+        assert!(apply_to(&[job()], std::slice::from_ref(&patch)).is_ok(), "{}", patch.patch);
+    }
+    // A list's items stand two levels down.
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": [job()]});
+    for patch in [on("Job", &deep(63).to_string()), chain(63, "")] {
+        let error = apply_to(std::slice::from_ref(&list), &[patch]).unwrap_err();
+        assert!(error.contains("the result would be nested deeper than 64"), "{error}");
+    }
+}
+
+/// As large as objects and patches can be.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "it is the time that matters")]
+fn long_lists_are_merged_in_no_time() {
+    let mut long = job();
+    let env = (0..38_000).map(|n| json!({"name": format!("n{n}"), "value": "1"}));
+    long["spec"]["template"]["spec"]["containers"][0]["env"] = env.collect::<Vec<_>>().into();
+    let items = (0..4_300).rev().map(|n| match n % 2 {
+        0 => format!("{{name: n{n}}},"),
+        _ => format!("{{name: n{n}, $patch: delete}},"),
+    });
+    let items: String = items.collect();
+    let patch =
+        format!("spec: {{template: {{spec: {{containers: [{{name: a, env: [{items}]}}]}}}}}}");
+    let begun = std::time::Instant::now();
+    let merged = one(long, on("Job", &patch));
+    let took = begun.elapsed();
+    let env = &merged["spec"]["template"]["spec"]["containers"][0]["env"];
+    assert_eq!(env.as_array().map(Vec::len), Some(38_000 - 2_150));
+    assert_eq!(env[0], json!({"name": "n4298", "value": "1"}));
+    // Looking through the list for each item takes minutes.
+    assert!(took.as_secs() < 10, "{took:?}");
+}
+
+#[test]
+fn of_items_with_one_name_the_first_is_merged_and_all_are_deleted() {
+    let env = json!([{"name": "X", "value": "1"}, {"name": "Y"}, {"name": "X", "value": "2"}]);
+    let with = |env: Value| {
+        let mut job = job();
+        job["spec"]["template"]["spec"]["containers"] = json!([{"name": "a", "env": env}]);
+        job
+    };
+    let patch = |item: &str| {
+        let patch =
+            format!("spec: {{template: {{spec: {{containers: [{{name: a, env: [{item}]}}]}}}}}}");
+        on("Job", &patch)
+    };
+    assert_eq!(
+        one(with(env.clone()), patch("{name: X, value: '3'}")),
+        with(json!([{"name": "X", "value": "3"}, {"name": "Y"}, {"name": "X", "value": "2"}])),
+    );
+    assert_eq!(one(with(env), patch("{name: X, $patch: delete}")), with(json!([{"name": "Y"}])),);
 }
 
 /// Any JSON, with the words that mean something to patches among the keys.
