@@ -173,3 +173,61 @@ async fn the_schema_refuses_what_it_can() -> Result<()> {
     }
     Ok(())
 }
+
+/// What is small for its author takes neither a gigabyte nor a stack from everybody else.
+#[tokio::test]
+async fn what_would_exhaust_the_operator_is_refused() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "exhausting").await?;
+    let controller = namespace.controller()?;
+    let maps = |count: usize| format!("a: [{}]\n", "{a: 0},".repeat(count));
+    let aliases = format!("a: &a [{}]\nb: [{}]\n", "{a: 0},".repeat(100), "*a,".repeat(30));
+    for (name, content) in
+        [("aliases", format!("{aliases}---\n").repeat(25)), ("maps", maps(60_000))]
+    {
+        put_text(&namespace, "ConfigMap", name, vec![(name.to_owned(), content)]).await?;
+    }
+    let copies = (0..11)
+        .map(|n| format!("- {{op: copy, from: '', path: {}}}\n", "/".repeat(2_usize.pow(n + 1))));
+    let copies: String =
+        std::iter::once("- {op: add, path: /, value: {}}\n".to_owned()).chain(copies).collect();
+    let deep = (0..70).fold(json!("1"), |inner, _| json!({ "a": inner }));
+    let one = |name: &str| from(json!([{"kind": "ConfigMap", "name": name}]));
+    for (name, objects, spec, expected, part) in [
+        (
+            "aliases",
+            vec![],
+            one("aliases"),
+            "SourceTooLarge",
+            "spec.source.objectsFrom[0]: ConfigMap/aliases key aliases: document ",
+        ),
+        ("maps", vec![], one("maps"), "SourceTooLarge", "more than the 32 MiB of memory"),
+        (
+            "copies",
+            vec![config_map("a", "1")],
+            json!({"patches": [{"target": {"kind": "ConfigMap"}, "patch": copies}]}),
+            "InvalidPatch",
+            "spec.patches[0]: on ConfigMap/a (spec.source.objects[0]): the result would be nested \
+             deeper than 64 levels",
+        ),
+        (
+            "deep",
+            vec![config_map("a", "1").set("/data", deep)],
+            json!({}),
+            "InvalidSource",
+            "spec.source.objects[0]: the object is nested deeper than 64 levels",
+        ),
+    ] {
+        namespace.release(name, &objects, spec).await?;
+        let release = namespace.wait_stalled(name, &controller).await?;
+        assert_eq!(reason(&release), expected, "{}", message(&release));
+        assert!(message(&release).contains(part), "{part:?} is not in {:?}", message(&release));
+    }
+    namespace.release("good", &[config_map("b", "1")], json!({})).await?;
+    namespace.wait_ready("good", &controller).await?;
+    // `deploy/` grants 256 MiB.
+    let status = std::fs::read_to_string(format!("/proc/{}/status", controller.pid()))?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let peak = peak.and_then(|peak| peak.trim().trim_end_matches(" kB").parse::<u64>().ok());
+    assert!(peak.is_some_and(|peak| peak < 256 << 10), "{peak:?} KiB");
+    Ok(())
+}
