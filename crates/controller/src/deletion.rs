@@ -12,6 +12,7 @@ use serde_json::json;
 use crate::{
     client::{Access, call, optional},
     error::Error,
+    guarded::Guarded,
     release::{Release, outrun, read},
 };
 
@@ -45,7 +46,7 @@ pub(crate) async fn let_go(release: &mut Release<'_>) -> Result<(), Error> {
 async fn set(release: &mut Release<'_>, finalizers: &[String]) -> Result<(), Error> {
     let object = &release.object;
     let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
-    let api: Api<ReleaseLifecycle> = Api::namespaced(release.ctx.operator.clone(), &namespace);
+    let api: Api<Guarded> = Api::namespaced(release.ctx.operator.clone(), &namespace);
     let patch = json!({"metadata": {
         "resourceVersion": object.resource_version(),
         "finalizers": finalizers,
@@ -57,8 +58,8 @@ async fn set(release: &mut Release<'_>, finalizers: &[String]) -> Result<(), Err
     let what = format!("write the finalizers of ReleaseLifecycle {namespace}/{name}");
     let patch = Patch::Merge(&patch);
     let write = api.patch(&name, &params, &patch);
-    let written = call(&release.ctx.metrics, Access::Write, what, write).await;
-    release.object = written.map_err(outrun)?;
+    let written = call(&release.ctx.metrics, Access::Write, &*what, write).await;
+    release.object = written.map_err(outrun)?.object(&what)?;
     Ok(())
 }
 

@@ -12,6 +12,7 @@ use lifecycle::conditions;
 use crate::{
     client::{Access, call, optional},
     error::Error,
+    guarded::Guarded,
     reconcile::key,
     release::Release,
 };
@@ -39,19 +40,18 @@ impl Dependents {
 /// What of the dependencies is not Ready, in a sentence; `None` where all are.
 pub(crate) async fn unready(release: &Release<'_>) -> Result<Option<String>, Error> {
     let mut waiting = Vec::new();
-    let api: Api<ReleaseLifecycle> =
-        Api::namespaced(release.ctx.operator.clone(), &release.namespace);
+    let api: Api<Guarded> = Api::namespaced(release.ctx.operator.clone(), &release.namespace);
     for name in release.object.spec.depends_on.iter().map(|dependency| &dependency.name) {
         // Before it is read, so that nothing happens between.
         let dependency = format!("{}/{name}", release.namespace);
         release.ctx.dependents.wait(key(&release.object), dependency.clone());
         let what = format!("get ReleaseLifecycle {dependency}");
-        let get = call(&release.ctx.metrics, Access::Read, what, api.get(name));
-        match optional(get.await)? {
-            None => waiting.push(format!("ReleaseLifecycle/{name} (it does not exist)")),
-            Some(object) => waiting
-                .extend(not_ready(&object).map(|why| format!("ReleaseLifecycle/{name} ({why})"))),
-        }
+        let get = call(&release.ctx.metrics, Access::Read, &*what, api.get(name));
+        let why = match optional(get.await)? {
+            None => Some("it does not exist".to_owned()),
+            Some(found) => not_ready(&found.object(&what)?),
+        };
+        waiting.extend(why.map(|why| format!("ReleaseLifecycle/{name} ({why})")));
     }
     let text = || format!("waiting until Ready: {}", waiting.join(", "));
     Ok((!waiting.is_empty()).then(text))

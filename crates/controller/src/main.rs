@@ -13,6 +13,7 @@ mod desired;
 mod error;
 mod execute;
 mod gather;
+mod guarded;
 mod health;
 mod hook_object;
 mod identity;

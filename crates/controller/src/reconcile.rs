@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use api::{OnTestFailure, ReleaseLifecycle};
-use kube::{ResourceExt, core::DeserializeGuard};
+use kube::ResourceExt;
 use kube_runtime::controller::Action;
 use lifecycle::{
     conditions,
@@ -16,6 +16,7 @@ use crate::{
     context::Context,
     deletion,
     error::Error,
+    guarded::Guarded,
     release::{Release, identity, read, write_blocked, write_trouble},
     sweep,
     tenant::Tenant,
@@ -23,8 +24,6 @@ use crate::{
 
 /// How often what blocks a release is looked at again, where no change of the object mends it.
 pub(crate) const RECHECK: Duration = Duration::from_mins(1);
-
-pub(crate) type Guarded = DeserializeGuard<ReleaseLifecycle>;
 
 pub(crate) async fn reconcile(object: Arc<Guarded>, ctx: Arc<Context>) -> Result<Action, Error> {
     let cached = match &object.0 {

@@ -15,6 +15,7 @@ use crate::{
     client::{Access, ApiError, Cause, call, optional},
     context::{Context, Tenancy},
     error::Error,
+    guarded::Guarded,
     identity::Identity,
     records::{Records, now},
     source,
@@ -247,9 +248,10 @@ pub(crate) async fn read(
 ) -> Result<Option<ReleaseLifecycle>, Error> {
     let namespace = known.metadata.namespace.as_deref().unwrap_or_default();
     let name = known.metadata.name.as_deref().unwrap_or_default();
-    let api: Api<ReleaseLifecycle> = Api::namespaced(ctx.operator.clone(), namespace);
+    let api: Api<Guarded> = Api::namespaced(ctx.operator.clone(), namespace);
     let what = format!("get ReleaseLifecycle {namespace}/{name}");
-    let object = optional(call(&ctx.metrics, Access::Read, what, api.get(name)).await)?;
+    let found = optional(call(&ctx.metrics, Access::Read, &*what, api.get(name)).await)?;
+    let object = found.map(|found| found.object(&what)).transpose()?;
     Ok(object.filter(|object| object.metadata.uid == known.metadata.uid))
 }
 
@@ -329,16 +331,18 @@ async fn write_status(
     let mut next = object.clone();
     next.status = Some(status);
     next.metadata.managed_fields = None;
+    let next = Guarded(Ok(next));
     let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
     let name = object.metadata.name.as_deref().unwrap_or_default();
-    let api: Api<ReleaseLifecycle> = Api::namespaced(ctx.operator.clone(), namespace);
+    let api: Api<Guarded> = Api::namespaced(ctx.operator.clone(), namespace);
     let params = PostParams {
         field_manager: Some(api::names::STATUS_MANAGER.to_owned()),
         ..PostParams::default()
     };
     let what = format!("write the status of ReleaseLifecycle {namespace}/{name}");
     let write = api.replace_status(name, &params, &next);
-    *object = call(&ctx.metrics, Access::Write, what, write).await.map_err(outrun)?;
+    let written = call(&ctx.metrics, Access::Write, &*what, write).await.map_err(outrun)?;
+    *object = written.object(&what)?;
     Ok(())
 }
 

@@ -18,7 +18,7 @@ use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
 use kube::{
     Api, Client, Config, Resource, ResourceExt,
     config::{KubeConfigOptions, Kubeconfig},
-    core::{DeserializeGuard, NamespaceResourceScope, PartialObjectMeta},
+    core::{NamespaceResourceScope, PartialObjectMeta},
 };
 use kube_runtime::{
     Controller, WatchStreamExt, controller,
@@ -37,10 +37,11 @@ use tracing_subscriber::EnvFilter;
 use crate::{
     args::{Args, LogFormat},
     context::{Context, Tenancy},
+    guarded::Guarded,
     health::{self, Health},
     lease::{Candidacy, Election, ElectionError, Lease},
     metrics::Metrics,
-    reconcile::{Guarded, key, on_error, reconcile},
+    reconcile::{key, on_error, reconcile},
     report::Reporter,
     sweep::{HeldObject, sweep_orphans},
 };
@@ -234,15 +235,15 @@ impl Others {
         let Ok(event) = event else { return };
         match event {
             watcher::Event::Init => self.listed.clear(),
-            watcher::Event::InitApply(DeserializeGuard(Ok(object))) => {
+            watcher::Event::InitApply(Guarded(Ok(object))) => {
                 self.listed.insert(key(object));
                 self.free_dependents(object);
             }
             watcher::Event::InitDone => {
                 self.ctx.references.retain(&std::mem::take(&mut self.listed));
             }
-            watcher::Event::Apply(DeserializeGuard(Ok(object))) => self.free_dependents(object),
-            watcher::Event::Delete(DeserializeGuard(Ok(object))) => {
+            watcher::Event::Apply(Guarded(Ok(object))) => self.free_dependents(object),
+            watcher::Event::Delete(Guarded(Ok(object))) => {
                 self.ctx.references.forget(&key(object));
             }
             _ => {}
@@ -318,7 +319,9 @@ async fn config(args: &Args) -> anyhow::Result<Config> {
 
 pub(crate) fn init_log(args: &Args) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&args.log)
-        .with_context(|| format!("read the log filter {:?} (--log)", args.log))?;
+        .with_context(|| format!("read the log filter {:?} (--log)", args.log))?
+        // It writes answers that it cannot read, with all that is in them.
+        .add_directive("kube_client::client=off".parse().context("it is a filter")?);
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())

@@ -7,14 +7,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use api::{ReleaseLifecycle, names};
-use kube::Api;
+use api::names;
+use kube::{Api, Resource as _};
 use lifecycle::plan::ObjectRef;
 use serde_json::Value;
 
 use crate::{
     client::{Access, ApiError, Cause, call, optional},
     context::{Context, Tenancy},
+    guarded::Guarded,
     identity::Identity,
     observe,
     reconcile::key,
@@ -165,10 +166,10 @@ pub(crate) async fn sweep_orphans(ctx: &Context) {
 
 async fn sweep_orphan(ctx: &Context, key: &str, held: &HeldObject) -> Result<Swept, ApiError> {
     let Some((namespace, name)) = key.split_once('/') else { return Ok(Swept::Forget) };
-    let api: Api<ReleaseLifecycle> = Api::namespaced(ctx.operator.clone(), namespace);
+    let api: Api<Guarded> = Api::namespaced(ctx.operator.clone(), namespace);
     let what = format!("get ReleaseLifecycle {key}");
     let owner = optional(call(&ctx.metrics, Access::Read, what, api.get(name)).await)?;
-    if owner.is_some_and(|owner| owner.metadata.uid.as_deref() == Some(&held.owner)) {
+    if owner.is_some_and(|owner| owner.meta().uid.as_deref() == Some(&held.owner)) {
         return Ok(Swept::Keep);
     }
     let identity = match (&held.account, &ctx.tenancy) {

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use futures::{Stream, StreamExt as _, channel::mpsc, stream};
 use kube_runtime::reflector::ObjectRef;
 
-use crate::reconcile::Guarded;
+use crate::guarded::Guarded;
 
 type Release = ObjectRef<Guarded>;
 

@@ -18,8 +18,8 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use jiff::Timestamp;
-use serde::Deserialize;
-use serde_json::Value;
+use serde::{Deserialize, Deserializer};
+use serde_json::{Value, value::RawValue};
 
 pub use self::judge::{Kind, Violation, judge, starts};
 
@@ -140,12 +140,18 @@ struct Line {
     object_ref: ObjectRef,
     #[serde(default)]
     response_status: ResponseStatus,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "body")]
     request_object: Value,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "body")]
     response_object: Value,
     request_received_timestamp: Timestamp,
     stage_timestamp: Timestamp,
+}
+
+/// A body that is nested deeper than the reader goes counts as not logged.
+fn body<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
+    let text = Box::<RawValue>::deserialize(deserializer)?;
+    Ok(serde_json::from_str(text.get()).unwrap_or_default())
 }
 
 #[derive(Deserialize)]

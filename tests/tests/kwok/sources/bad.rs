@@ -231,3 +231,31 @@ async fn what_would_exhaust_the_operator_is_refused() -> Result<()> {
     assert!(peak.is_some_and(|peak| peak < 256 << 10), "{peak:?} KiB");
     Ok(())
 }
+
+/// The API server takes it, but no reader of JSON goes so deep.
+#[tokio::test]
+async fn an_object_that_is_too_deep_to_be_read_holds_up_no_other() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "too-deep").await?;
+    let data = format!("{}1{}", r#"{"a":"#.repeat(140), "}".repeat(140));
+    let deep = format!(
+        r#"{{"apiVersion": "releaselifecycle.dev/v1alpha1", "kind": "ReleaseLifecycle",
+            "metadata": {{"name": "deep"}},
+            "spec": {{"serviceAccountName": "deployer", "source": {{"objects": [
+                {{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {{"name": "a"}},
+                  "data": {data}}}]}}}}}}"#
+    );
+    let file = tempfile::NamedTempFile::new()?;
+    std::fs::write(file.path(), deep)?;
+    let path = file.path().display().to_string();
+    namespace.kubectl(&["create", "-f", &path])?;
+    let controller = namespace.controller()?;
+    namespace.release("shop", &[config_map("b", "1")], json!({})).await?;
+    namespace.wait_ready("shop", &controller).await?;
+    let stalled = ["wait", "rl/deep", "--for=condition=Stalled", "--timeout=60s"];
+    namespace.kubectl(&stalled)?;
+    let says = ["get", "rl", "deep", "-o", "jsonpath={.status.conditions[0].message}"];
+    let says = namespace.kubectl(&says)?;
+    assert_eq!(says, "spec.source.objects[0]: the object is nested deeper than 64 levels");
+    namespace.kubectl(&["delete", "rl", "deep", "--timeout=60s"])?;
+    Ok(())
+}
