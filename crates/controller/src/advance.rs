@@ -74,7 +74,7 @@ pub(crate) async fn advance(release: &mut Release<'_>) -> Result<Action, Error> 
             deletion::hold(release).await?;
             release.write_in_sync(revision).await?;
             release.ctx.references.settle(&release.object);
-            Ok(rest(release))
+            Ok(rest(release.ctx, &release.object))
         }
         Next::GivenUp if release.namespace_goes => {
             deletion::let_go(release).await?;
@@ -86,7 +86,7 @@ pub(crate) async fn advance(release: &mut Release<'_>) -> Result<Action, Error> 
                 return Ok(Action::requeue(RECHECK));
             }
             release.ctx.references.settle(&release.object);
-            Ok(rest(release))
+            Ok(rest(release.ctx, &release.object))
         }
         Next::JournalLost { revision } => {
             let journal = lost::journal(release, &history, revision).await?;
@@ -201,7 +201,7 @@ async fn reopen(release: &mut Release<'_>, history: &[Stored]) -> Result<Action,
     let Some((plan, digest)) = plan else { return Ok(Action::requeue(Duration::ZERO)) };
     let wanted = match release.object.status.as_ref().and_then(|it| it.last_attempt.as_ref()) {
         // Of a source that cannot be read nobody can tell whether it has changed.
-        Some(last) if is_blind(release) => last.config_digest.clone(),
+        Some(last) if release.is_blind() => last.config_digest.clone(),
         _ => records::wanted(release, &plan.config_key),
     };
     let generation = release.generation();
@@ -226,11 +226,6 @@ async fn reopen(release: &mut Release<'_>, history: &[Stored]) -> Result<Action,
     journal.operation.leader = release.ctx.lease.epoch();
     release.write_journal(&journal, None).await?;
     resume(release, journal).await
-}
-
-/// Whether the source has a part in what is wanted, and could not be read.
-fn is_blind(release: &Release<'_>) -> bool {
-    release.object.spec.pin_revision.is_none() && release.known_source().is_none()
 }
 
 async fn resume(release: &mut Release<'_>, mut journal: Journal) -> Result<Action, Error> {

@@ -2,19 +2,17 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Mutex, PoisonError},
+    sync::Mutex,
 };
 
 use api::ReleaseLifecycle;
-use kube::Api;
 use lifecycle::conditions;
 
 use crate::{
-    client::{Access, call, optional},
+    context::lock,
     error::Error,
-    guarded::Guarded,
     reconcile::key,
-    release::Release,
+    release::{Release, find},
 };
 
 /// Who waits for whom, by keys.
@@ -23,7 +21,7 @@ pub(crate) struct Dependents(Mutex<HashMap<String, HashSet<String>>>);
 
 impl Dependents {
     fn wait(&self, dependent: String, dependency: String) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = lock(&self.0);
         all.entry(dependency).or_default().insert(dependent);
     }
 
@@ -32,7 +30,7 @@ impl Dependents {
         if not_ready(dependency).is_some() {
             return HashSet::new();
         }
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = lock(&self.0);
         all.remove(&key(dependency)).unwrap_or_default()
     }
 }
@@ -40,16 +38,13 @@ impl Dependents {
 /// What of the dependencies is not Ready, in a sentence; `None` where all are.
 pub(crate) async fn unready(release: &Release<'_>) -> Result<Option<String>, Error> {
     let mut waiting = Vec::new();
-    let api: Api<Guarded> = Api::namespaced(release.ctx.operator.clone(), &release.namespace);
     for name in release.object.spec.depends_on.iter().map(|dependency| &dependency.name) {
         // Before it is read, so that nothing happens between.
         let dependency = format!("{}/{name}", release.namespace);
-        release.ctx.dependents.wait(key(&release.object), dependency.clone());
-        let what = format!("get ReleaseLifecycle {dependency}");
-        let get = call(&release.ctx.metrics, Access::Read, &*what, api.get(name));
-        let why = match optional(get.await)? {
+        release.ctx.dependents.wait(key(&release.object), dependency);
+        let why = match find(release.ctx, &release.namespace, name).await? {
             None => Some("it does not exist".to_owned()),
-            Some(found) => not_ready(&found.object(&what)?),
+            Some(object) => not_ready(&object),
         };
         waiting.extend(why.map(|why| format!("ReleaseLifecycle/{name} ({why})")));
     }

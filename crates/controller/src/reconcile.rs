@@ -35,12 +35,10 @@ pub(crate) async fn reconcile(object: Arc<Guarded>, ctx: Arc<Context>) -> Result
         }
     };
     let key = key(cached);
-    let due_in = ctx.references.due_in(cached);
-    let is_due = due_in.is_some_and(|left| left.is_zero());
-    if is_settled(cached) && !ctx.held.any(&key) && !is_due {
+    if is_settled(cached) && !ctx.held.any(&key) && !ctx.references.is_due(cached) {
         ctx.backoff.forget(&key);
         ctx.running.forget(cached.metadata.uid.as_deref().unwrap_or_default());
-        return Ok(due_in.map_or_else(Action::await_change, Action::requeue));
+        return Ok(rest(&ctx, cached));
     }
     if !is_at_work(cached)
         && let Some(quiet) = ctx.references.quiet_for(cached)
@@ -79,8 +77,8 @@ pub(crate) fn key(object: &ReleaseLifecycle) -> String {
 }
 
 /// Until what the source refers to is looked at again, or something changes.
-pub(crate) fn rest(release: &Release<'_>) -> Action {
-    let due_in = release.ctx.references.due_in(&release.object);
+pub(crate) fn rest(ctx: &Context, object: &ReleaseLifecycle) -> Action {
+    let due_in = ctx.references.due_in(object);
     due_in.map_or_else(Action::await_change, Action::requeue)
 }
 
@@ -142,9 +140,8 @@ async fn look_and_advance(cached: &ReleaseLifecycle, ctx: &Context) -> Result<Ac
         release.namespace_goes = deletion::namespace_goes(&release).await?;
     }
     sweep::sweep(&release, held).await;
-    let is_due = ctx.references.due_in(&release.object).is_some_and(|left| left.is_zero());
-    if is_settled(&release.object) && !is_due {
-        return Ok(rest(&release));
+    if is_settled(&release.object) && !ctx.references.is_due(&release.object) {
+        return Ok(rest(ctx, &release.object));
     }
     match advance(&mut release).await {
         Ok(action) => Ok(action),

@@ -204,8 +204,12 @@ impl Records<'_> {
     }
 
     async fn list(self, more: &str) -> Result<Vec<Value>, ApiError> {
-        let selector = format!("name={},owner=helm{more}", self.of.name);
-        self.of.tenant.list(&self.reference(0), &selector).await
+        self.of.tenant.list(&self.reference(0), &(self.selector() + more)).await
+    }
+
+    /// What all records of the release are labelled with.
+    fn selector(self) -> String {
+        format!("name={},owner=helm", self.of.name)
     }
 
     /// Names the Secret of a revision.

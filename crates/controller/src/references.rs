@@ -7,7 +7,7 @@ use std::{
     collections::{BTreeSet, HashMap, HashSet},
     fmt::Debug,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::{Duration, Instant},
@@ -27,7 +27,9 @@ use kube_runtime::{
 use serde::de::DeserializeOwned;
 use tokio::task::JoinHandle;
 
-use crate::{identity::Identity, reconcile::key, release::Release, triggers::Trigger};
+use crate::{
+    context::lock, identity::Identity, reconcile::key, release::Release, triggers::Trigger,
+};
 use pace::Pace;
 
 /// An object that a source names, and who may read it.
@@ -158,6 +160,11 @@ impl References {
         Some(followed.map_or(Duration::ZERO, |it| it.pace.due_in(Instant::now())))
     }
 
+    /// Whether what `object` refers to is to be looked at now.
+    pub(crate) fn is_due(&self, object: &ReleaseLifecycle) -> bool {
+        self.due_in(object).is_some_and(|left| left.is_zero())
+    }
+
     /// How long more changes of what `object` refers to are waited for.
     pub(crate) fn quiet_for(&self, object: &ReleaseLifecycle) -> Option<Duration> {
         lock(&self.state).releases.get(&key(object))?.pace.quiet_for(Instant::now())
@@ -237,8 +244,4 @@ fn is_forbidden(error: &watcher::Error) -> bool {
 fn jittered(interval: Duration, key: &str) -> Duration {
     let sum = key.bytes().fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
     interval + interval / 1000 * (sum % 100)
-}
-
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
 }

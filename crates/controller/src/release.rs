@@ -115,6 +115,11 @@ impl<'a> Release<'a> {
         self.source.get()?.as_deref().ok()
     }
 
+    /// Whether the source has a part in what is wanted, and is not known.
+    pub(crate) fn is_blind(&self) -> bool {
+        self.object.spec.pin_revision.is_none() && self.known_source().is_none()
+    }
+
     pub(crate) fn warn(&self, reason: &'static str, text: String) {
         self.ctx.reporter.warn(&self.object, reason, text);
     }
@@ -248,11 +253,20 @@ pub(crate) async fn read(
 ) -> Result<Option<ReleaseLifecycle>, Error> {
     let namespace = known.metadata.namespace.as_deref().unwrap_or_default();
     let name = known.metadata.name.as_deref().unwrap_or_default();
+    let object = find(ctx, namespace, name).await?;
+    Ok(object.filter(|object| object.metadata.uid == known.metadata.uid))
+}
+
+/// The custom resource of this name, as it is now.
+pub(crate) async fn find(
+    ctx: &Context,
+    namespace: &str,
+    name: &str,
+) -> Result<Option<ReleaseLifecycle>, ApiError> {
     let api: Api<Guarded> = Api::namespaced(ctx.operator.clone(), namespace);
     let what = format!("get ReleaseLifecycle {namespace}/{name}");
     let found = optional(call(&ctx.metrics, Access::Read, &*what, api.get(name)).await)?;
-    let object = found.map(|found| found.object(&what)).transpose()?;
-    Ok(object.filter(|object| object.metadata.uid == known.metadata.uid))
+    found.map(|found| found.object(&what)).transpose()
 }
 
 /// Says that nothing can be looked into for now, once for each kind of trouble: what is written

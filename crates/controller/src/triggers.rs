@@ -1,11 +1,11 @@
 //! Brings releases back that nothing of their own has touched.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use futures::{Stream, StreamExt as _, channel::mpsc, stream};
 use kube_runtime::reflector::ObjectRef;
 
-use crate::guarded::Guarded;
+use crate::{context::lock, guarded::Guarded};
 
 type Release = ObjectRef<Guarded>;
 
@@ -31,7 +31,7 @@ impl Triggers {
 
     /// What is brought back, for the one who listens.
     pub(crate) fn listen(&self) -> impl Stream<Item = Release> + Send + use<> {
-        let receiver = self.receiver.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let receiver = lock(&self.receiver).take();
         stream::iter(receiver).flatten()
     }
 }

@@ -43,7 +43,7 @@ fn interrupt(release: &Release<'_>, plan: &Plan, journal: &Journal) -> Option<Ca
         let failure = Failure::new("Deleted", "its ReleaseLifecycle is being deleted");
         return Some(Cancel { now: true, failure });
     }
-    if release.object.spec.pin_revision.is_none() && release.known_source().is_none() {
+    if release.is_blind() {
         // What cannot be read supersedes nothing.
         return None;
     }

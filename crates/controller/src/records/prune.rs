@@ -18,8 +18,7 @@ impl Records<'_> {
     /// Removes the oldest records beyond `most`. What a later operation goes by stays: the last one
     /// deployed, those since, and the pinned one.
     pub(crate) async fn prune(self, most: usize, pinned: Option<i32>) -> Result<(), Error> {
-        let selector = format!("name={},owner=helm", self.of.name);
-        let listed = self.of.tenant.list_metadata(&self.reference(0), &selector).await?;
+        let listed = self.of.tenant.list_metadata(&self.reference(0), &self.selector()).await?;
         for old in superfluous(listed.iter().filter_map(known).collect(), most, pinned) {
             // Somebody may have pinned it since.
             self.of.confirm().await?;
