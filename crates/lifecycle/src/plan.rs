@@ -79,6 +79,9 @@ pub struct PlannedHook {
     pub delete_policies: Vec<DeletePolicy>,
     /// Its object as the source has it.
     pub manifest: Value,
+    /// Whether it stands in the `crds/` of a chart: one that exists is left as it is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub in_crds: bool,
 }
 
 /// One of the release's objects.
@@ -274,10 +277,22 @@ pub fn plan_hooks(desired: &Desired, event: Event) -> Vec<PlannedHook> {
                 weight: hook.weight,
                 delete_policies: hook.delete_policies.clone(),
                 manifest: part.manifest.clone(),
+                in_crds: false,
             })
         })
     };
-    let mut hooks: Vec<_> = of(event.pre()).collect();
+    let mut hooks = Vec::new();
+    if event == Event::Install {
+        hooks.extend(desired.crds.iter().map(|crd| PlannedHook {
+            event: HookEvent::PreInstall,
+            object: crd.object.clone(),
+            weight: 0,
+            delete_policies: Vec::new(),
+            manifest: crd.manifest.clone(),
+            in_crds: true,
+        }));
+    }
+    hooks.extend(of(event.pre()));
     hooks.extend(event.post().into_iter().flat_map(of));
     hooks
 }
