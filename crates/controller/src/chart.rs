@@ -105,9 +105,10 @@ async fn values(release: &Release<'_>) -> Result<(Vec<Values>, Vec<Value>), Erro
             values.push(Values::Target { place, target_path, value: text });
             continue;
         }
-        parsed.push(yaml::read(&text, &mut memory).map_err(|error| {
-            Error::blocked("InvalidValues", format!("{place}: {error}"))
-        })?);
+        parsed.push(
+            yaml::read(&text, &mut memory)
+                .map_err(|error| Error::blocked("InvalidValues", format!("{place}: {error}")))?,
+        );
         values.push(Values::Yaml { place, yaml: text });
     }
     if let Some(object) = &spec.values {

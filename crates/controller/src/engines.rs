@@ -45,10 +45,6 @@ impl Engines {
         Self { settings, turns, warm: Arc::default() }
     }
 
-    pub(crate) fn program(&self) -> &PathBuf {
-        &self.settings.program
-    }
-
     /// Renders for `tenant`. What `lookup` fails with ends it.
     pub(crate) async fn render<E, F>(
         &self,
@@ -68,12 +64,12 @@ impl Engines {
                 Err(error) => return Ok(Err(error)),
             },
         };
-        let rendered = renderer.render(request, lookup).await?;
+        let answer = renderer.render(request, lookup).await?;
         // What broke its bounds, or was cut short, ends here.
-        if matches!(rendered, Ok(_) | Err(EngineError::Failed(_))) {
+        if matches!(answer, Ok(_) | Err(EngineError::Failed(_))) {
             self.keep(tenant, renderer);
         }
-        Ok(rendered)
+        Ok(answer)
     }
 
     fn start(&self) -> Result<Renderer, EngineError> {

@@ -232,12 +232,11 @@ async fn evidence(
         name: culprit.pod.clone(),
     };
     let mut evidence = Evidence { exit_code: culprit.exit_code, ..Evidence::default() };
-    let log = match lines {
-        0 => Ok(String::new()),
-        _ => {
-            let log = release.tenant.log(&pod, &culprit.container, culprit.previous, lines).await;
-            log.map_err(|error| error.to_string())
-        }
+    let log = if lines == 0 {
+        Ok(String::new())
+    } else {
+        let log = release.tenant.log(&pod, &culprit.container, culprit.previous, lines).await;
+        log.map_err(|error| error.to_string())
     };
     evidence.log = match log.and_then(had) {
         Ok(text) => Some(tail(text)).filter(|log| !log.is_empty()),

@@ -192,6 +192,7 @@ mod tests {
                 weight: 0,
                 delete_policies: Vec::new(),
                 manifest,
+                in_crds: false,
             }],
             objects: Vec::new(),
             prune: Vec::new(),

@@ -105,7 +105,7 @@ async fn material(
     };
     Ok(match begin.event {
         Event::Install | Event::Upgrade => {
-            let desired = desired::of_source(release).await?;
+            let desired = desired::of_source(release, begin).await?.desired.clone();
             let prune = prune_set(earlier_objects(history), &desired.objects);
             Material { desired, prune, digest: None }
         }
@@ -237,6 +237,7 @@ impl Defined {
 
 fn defined_kinds(desired: &Desired) -> Vec<Defined> {
     let parts = desired.hooks.iter().flat_map(|hook| &hook.parts);
+    let parts = parts.chain(&desired.crds);
     let crds = parts.filter(|part| part.object.kind == "CustomResourceDefinition");
     crds.map(|part| {
         let text = |path: &str| {
@@ -262,8 +263,10 @@ async fn check_rights(
     let tenant = &release.tenant;
     let record = release.records().reference(1);
     let mut needs: Vec<(&ObjectRef, &[&str])> = vec![(&record, &["get", "create", "update"])];
-    let hooks = hooks.iter().map(|hook| &hook.object);
-    needs.extend(hooks.map(|object| (object, &["get", "create", "patch", "delete"][..])));
+    needs.extend(hooks.iter().map(|hook| {
+        let verbs = &["get", "create", "patch", "delete"][..if hook.in_crds { 2 } else { 4 }];
+        (&hook.object, verbs)
+    }));
     let objects = objects.iter().map(|object| &object.object);
     needs.extend(objects.map(|object| (object, &["get", "create", "patch"][..])));
     needs.extend(prune.iter().map(|object| (object, &["get", "delete"][..])));

@@ -27,12 +27,7 @@ use lifecycle::{
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::{
-    chart,
-    client::ApiError,
-    error::Error,
-    source::Found,
-};
+use crate::{chart, client::ApiError, error::Error, source::Found};
 
 pub(crate) use write::no_target;
 
@@ -134,12 +129,7 @@ pub(crate) fn config_inputs<'a>(release: &'a crate::release::Release<'_>) -> Inp
         Some(Found::Chart(chart)) => (None, Some(chart.inputs())),
         None => (None, None),
     };
-    Inputs {
-        objects,
-        chart,
-        patches: &release.object.spec.patches,
-        release_name: &release.name,
-    }
+    Inputs { objects, chart, patches: &release.object.spec.patches, release_name: &release.name }
 }
 
 /// The digest of all that makes an operation another one: the configuration, where the release is

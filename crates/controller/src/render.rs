@@ -1,11 +1,17 @@
 //! From a chart to what it renders to: what the templates are told of the cluster, what they look
 //! up in it as the tenant, and what is said when they fail.
 
+use std::collections::BTreeSet;
+
 use engine::{
     Answer, Breach, EngineError,
     protocol::{self, Capabilities, Failure, FailureKind, Lookup, Render, Rendered},
 };
-use lifecycle::{journal::Begin, event::Event, plan::ObjectRef};
+use kube::{
+    core::discovery::v2::{APIGroupDiscovery, APISubresourceDiscovery},
+    discovery::Scope,
+};
+use lifecycle::{event::Event, journal::Begin, plan::ObjectRef, source::stands_in_urls};
 use serde_json::Value;
 
 use crate::{
@@ -49,20 +55,44 @@ pub(crate) async fn render(
     Ok(rendered)
 }
 
-/// What is served, as Helm's `GetVersionSet` lists it.
 async fn capabilities(release: &Release<'_>) -> Result<Capabilities, Error> {
-    let served = release.tenant.served().await?;
-    Ok(Capabilities { kube_version: served.version, api_versions: served.api_versions })
+    let (kube_version, groups) = release.tenant.discover().await?;
+    Ok(Capabilities { kube_version, api_versions: api_versions(&groups) })
+}
+
+/// Every version of every group, and every kind of it, as Helm's `GetVersionSet` lists them.
+fn api_versions(groups: &[APIGroupDiscovery]) -> Vec<String> {
+    let mut found = BTreeSet::new();
+    for group in groups {
+        let name = group.metadata.as_ref().and_then(|it| it.name.as_deref()).unwrap_or_default();
+        for version in &group.versions {
+            let number = version.version.as_deref().unwrap_or_default();
+            let api_version = match name {
+                "" => number.to_owned(),
+                name => format!("{name}/{number}"),
+            };
+            let of_subresource = |sub: &APISubresourceDiscovery| sub.response_kind.clone();
+            let kinds = version.resources.iter().flat_map(|resource| {
+                let subresources = resource.subresources.iter().filter_map(of_subresource);
+                resource.response_kind.clone().into_iter().chain(subresources)
+            });
+            let kinds = kinds.filter_map(|kind| kind.kind).filter(|kind| !kind.is_empty());
+            found.extend(kinds.map(|kind| format!("{api_version}/{kind}")));
+            found.insert(api_version);
+        }
+    }
+    found.into_iter().collect()
 }
 
 /// Helm's `lookup`: one object or all of them, as the tenant. What waiting may help is no answer.
 async fn look_up(release: &Release<'_>, asked: Lookup) -> Result<Answer, Error> {
     let Lookup { api_version, kind, namespace, name } = asked;
+    let parts = api_version.split('/').chain([&*kind, &*namespace, &*name]);
+    if let Some(part) = parts.into_iter().find(|part| !stands_in_urls(part)) {
+        return Ok(Answer::Failed(format!("lookup: {part:?} cannot stand in a URL")));
+    }
     let namespace = Some(namespace).filter(|namespace| !namespace.is_empty());
     let object = ObjectRef { api_version, kind, namespace, name };
-    if !object.stands_in_urls() {
-        return Ok(Answer::Failed(format!("lookup of {object}: it cannot stand in a URL")));
-    }
     let Some(kind) = release.tenant.kind(&object).await? else {
         return Ok(Answer::Failed(format!(
             "lookup of {object}: the cluster does not know kind {:?} of apiVersion {:?}",
@@ -71,7 +101,7 @@ async fn look_up(release: &Release<'_>, asked: Lookup) -> Result<Answer, Error> 
     };
     let found = if object.name.is_empty() {
         release.tenant.list_whole(&object).await
-    } else if kind.is_cluster_scoped() || object.namespace.is_some() {
+    } else if kind.scope == Scope::Cluster || object.namespace.is_some() {
         release.tenant.get(&object).await.map(|found| found.unwrap_or(Value::Null))
     } else {
         // As the API server answers where no namespace is named.

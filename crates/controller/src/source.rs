@@ -79,7 +79,7 @@ async fn objects(release: &Release<'_>, source: &Source) -> Result<Vec<Placed>, 
                 return Err(Error::blocked(TOO_LARGE, message));
             }
             let origin = format!("{}/{} key {key}", from.kind.as_str(), from.name);
-            found.push(Found { index, origin, text });
+            found.push(Text { index, origin, yaml: text });
         }
     }
     // Before what is missing is said: what is there can be wrong, too.
@@ -97,25 +97,21 @@ async fn objects(release: &Release<'_>, source: &Source) -> Result<Vec<Placed>, 
     }
 }
 
-/// A text of the source that was found.
-struct Found {
+/// A text of the source.
+struct Text {
     /// Which of `spec.source.objectsFrom` names it.
     index: usize,
     origin: String,
-    text: String,
+    yaml: String,
 }
 
 /// The objects of all texts, which may take as much memory as one release.
-fn parse(found: &[Found]) -> Result<Vec<Placed>, Error> {
+fn parse(found: &[Text]) -> Result<Vec<Placed>, Error> {
     let mut objects = Vec::new();
     let mut memory = Memory::of_release();
-    for Found { index, origin, text } in found {
-        let parsed = manifest::parse_within(text, &mut memory).map_err(|error| {
-            let reason = match error {
-                ManifestError::TooLarge { .. } => TOO_LARGE,
-                _ => "InvalidSource",
-            };
-            Error::blocked(reason, format!("spec.source.objectsFrom[{index}]: {origin}: {error}"))
+    for Text { index, origin, yaml } in found {
+        let parsed = manifest::parse_within(yaml, &mut memory).map_err(|error| {
+            unreadable(&format!("spec.source.objectsFrom[{index}]: {origin}"), error)
         })?;
         objects.extend(
             parsed.into_iter().map(|(line, manifest)| Placed {
@@ -125,6 +121,15 @@ fn parse(found: &[Found]) -> Result<Vec<Placed>, Error> {
         );
     }
     Ok(objects)
+}
+
+/// The text at `place` is no YAML that can be read.
+pub(crate) fn unreadable(place: &str, error: ManifestError) -> Error {
+    let reason = match error {
+        ManifestError::TooLarge { .. } => TOO_LARGE,
+        _ => "InvalidSource",
+    };
+    Error::blocked(reason, format!("{place}: {error}"))
 }
 
 /// The objects up to that at `place` are more than a release may be.
@@ -221,7 +226,12 @@ pub(crate) fn text_of(
     })
 }
 
-pub(crate) fn no_key(object: &ObjectRef, key: &str, data: &Map<String, Value>, place: &str) -> String {
+pub(crate) fn no_key(
+    object: &ObjectRef,
+    key: &str,
+    data: &Map<String, Value>,
+    place: &str,
+) -> String {
     let mut keys: Vec<_> = data.keys().map(String::as_str).collect();
     keys.truncate(10);
     let there = match &*keys {

@@ -159,6 +159,7 @@ mod tests {
             weight: 0,
             delete_policies: Vec::new(),
             manifest: serde_json::json!({"metadata": {"name": name}}),
+            in_crds: false,
         };
         Plan {
             operation: "op".to_owned(),

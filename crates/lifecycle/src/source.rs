@@ -357,7 +357,7 @@ fn parse_object(manifest: &Value, namespace: &str, hook: bool) -> Result<ObjectR
 }
 
 /// Whether `part` is one segment of a path; what names are valid besides, the API server says.
-fn stands_in_urls(part: &str) -> bool {
+pub fn stands_in_urls(part: &str) -> bool {
     let breaks = |c: char| c.is_whitespace() || c.is_control() || ['/', '?', '#', '%'].contains(&c);
     part != "." && part != ".." && !part.contains(breaks)
 }

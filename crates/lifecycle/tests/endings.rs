@@ -34,6 +34,7 @@ fn plan(kind: &str) -> Plan {
             weight: 0,
             delete_policies: Vec::new(),
             manifest: json!({"metadata": {}}),
+            in_crds: false,
         }],
         objects: Vec::new(),
         prune: Vec::new(),
