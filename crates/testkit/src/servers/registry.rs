@@ -99,7 +99,7 @@ http:
     /// Where its log cannot be read.
     pub fn requests(&self) -> anyhow::Result<Vec<String>> {
         let text = read(&self.dir.path().join("registry.log"))?;
-        let answered = text.lines().filter(|line| line.contains("response completed"));
+        let answered = text.lines().filter(|line| line.contains(" HTTP/1.1\" "));
         Ok(answered.map(str::to_owned).collect())
     }
 
