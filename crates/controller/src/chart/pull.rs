@@ -123,18 +123,19 @@ fn problem(wanted: &Wanted, error: EngineError) -> Problem {
             ("SourceRefused", "the operator fetches nothing from there; name another server")
         }
         FailureKind::InvalidChart => ("InvalidChart", "package it with `helm package`"),
-        FailureKind::Unreachable => (UNREACHABLE, "it is tried again"),
+        // Such as a certificate that nobody trusts.
+        FailureKind::Unreachable => {
+            (UNREACHABLE, "correct the URL, or name a Secret with ca.crt by certSecretRef")
+        }
         _ => ("InvalidSource", "correct it"),
     };
-    let message = format!("{place}: {}; {remedy}", failure.message);
-    let said = Failure::new(reason, message);
-    if reason == UNREACHABLE { Problem::Later(said) } else { Problem::Blocked(said) }
+    Problem::Blocked(Failure::new(reason, format!("{place}: {}; {remedy}", failure.message)))
 }
 
 fn credentials_remedy(wanted: &Wanted) -> &'static str {
     match (&wanted.origin, &wanted.credentials) {
         (Origin::Artifact { .. }, _) => "the server of a source's artifacts takes no credentials",
-        (_, Some(_)) => "correct what the Secret of secretRef holds",
-        (_, None) => "name a Secret with a user name and a password by secretRef",
+        (_, Some(login)) if !login.username.is_empty() => "correct the user name and the password",
+        (_, _) => "name a Secret with a user name and a password by secretRef",
     }
 }
