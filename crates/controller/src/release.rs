@@ -294,6 +294,20 @@ pub(crate) async fn write_trouble(
     write_conditions(ctx, object, wanted).await
 }
 
+/// Says what is waited for before anything can be begun, or before an operation goes on.
+pub(crate) async fn write_waiting(
+    ctx: &Context,
+    object: &mut ReleaseLifecycle,
+    failure: &Failure,
+) -> Result<(), Error> {
+    let journal = object.status.as_ref().and_then(ReleaseLifecycleStatus::journal);
+    let wanted = match journal.filter(|journal| !journal.is_done()) {
+        Some(journal) => conditions::of(&journal, Some(&Hold::Waiting(failure.message.clone()))),
+        None => conditions::waiting(failure),
+    };
+    write_conditions(ctx, object, wanted).await
+}
+
 /// Says why nothing can be begun, or why an operation cannot go on.
 pub(crate) async fn write_blocked(
     ctx: &Context,
