@@ -8,6 +8,7 @@ import (
 	"io"
 
 	"releaselifecycle.dev/engine/internal/protocol"
+	"releaselifecycle.dev/engine/internal/pull"
 	"releaselifecycle.dev/engine/internal/render"
 	"releaselifecycle.dev/engine/internal/sandbox"
 )
@@ -51,6 +52,15 @@ func run(args []string, in io.Reader, out, log io.Writer) int {
 			return exitUnconfined
 		}
 		err = mode.serve(conn)
+	case "pull":
+		if flags.Parse(args[1:]) != nil || flags.NArg() > 0 {
+			return exitUsage
+		}
+		if err := sandbox.Harden(); err != nil {
+			fmt.Fprintf(log, "releaselifecycle-engine: not confined, so nothing is fetched: %s\n", err)
+			return exitUnconfined
+		}
+		err = servePull(conn)
 	default:
 		fmt.Fprint(log, usage)
 		return exitUsage
@@ -101,6 +111,22 @@ func (m *renderMode) check(message *protocol.In) *protocol.Error {
 		return protocol.Errorf(protocol.BadRequest, "release: name, namespace and a revision from 1 are needed")
 	}
 	return nil
+}
+
+// servePull answers requests to fetch a chart.
+func servePull(conn *protocol.Conn) error {
+	return serve(conn, func(message *protocol.In) (*protocol.Out, error) {
+		if message.Pull == nil || message.Render != nil || message.Found != nil || message.Failed != nil {
+			problem := protocol.Errorf(protocol.BadRequest, "not a request to pull, and nothing else")
+			problem.Transient = new(bool)
+			return nil, problem
+		}
+		pulled, problem := pull.Pull(message.Pull)
+		if problem != nil {
+			return nil, problem
+		}
+		return &protocol.Out{Pulled: pulled}, nil
+	})
 }
 
 // ask puts a question to the other end in the middle of a request.
