@@ -28,8 +28,8 @@ use crate::{
     release::Release,
 };
 
-/// So many are fetched at once: each may take some 100 MiB of memory for a moment.
-const AT_ONCE: usize = 4;
+/// So many are fetched at once: each may take 200 MiB of memory for a moment, half of it the engine.
+const AT_ONCE: usize = 2;
 /// And so many for one namespace, which may name a server that hangs.
 const AT_ONCE_PER_NAMESPACE: usize = 1;
 /// So long a reconciliation waits for the answer; most servers are faster.
@@ -296,8 +296,12 @@ impl Shared {
         match pulled {
             Ok(Pulled { digest, archive }) => {
                 self.backoff.forget(&fetch.key);
-                tracing::info!(release = fetch.key, digest, "fetched {}", fetch.wanted.place);
-                entry.succeed(fetch.occasion, since, digest, archive)
+                let Fetch { key, wanted, occasion, .. } = fetch;
+                let is_news = entry.succeed(occasion, since, digest.clone(), archive);
+                if is_news {
+                    tracing::info!(release = key, digest, "fetched {}", wanted.place);
+                }
+                is_news
             }
             Err(problem) => {
                 let wait = match &problem {
