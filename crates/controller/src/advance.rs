@@ -70,7 +70,7 @@ pub(crate) async fn advance(release: &mut Release<'_>) -> Result<Action, Error> 
             let generation = release.generation();
             begin(release, &history, Begin { id, event, revision, target, generation }).await
         }
-        Next::Reopen => reopen(release, &history).await,
+        Next::Reopen => Box::pin(reopen(release, &history)).await,
         Next::InSync { revision } => {
             deletion::hold(release).await?;
             release.write_in_sync(revision).await?;

@@ -51,8 +51,13 @@ pub(crate) enum Referent {
 impl Referent {
     fn resource(self) -> ApiResource {
         let (group, version, kind, plural) = match self {
-            Self::Core(ObjectsFromKind::ConfigMap) => ("", "v1", "ConfigMap", "configmaps"),
-            Self::Core(ObjectsFromKind::Secret) => ("", "v1", "Secret", "secrets"),
+            Self::Core(kind) => {
+                let plural = match kind {
+                    ObjectsFromKind::ConfigMap => "configmaps",
+                    ObjectsFromKind::Secret => "secrets",
+                };
+                ("", "v1", kind.as_str(), plural)
+            }
             Self::Flux(kind) => {
                 let plural = match kind {
                     SourceRefKind::OciRepository => "ocirepositories",

@@ -48,7 +48,7 @@ pub(crate) async fn read(release: &Release<'_>) -> Result<Found, Error> {
     }
     release.ctx.references.follow(release, references(release));
     if source.is_chart() {
-        return chart::read(release).await.map(Box::new).map(Found::Chart);
+        return Box::pin(chart::read(release)).await.map(Box::new).map(Found::Chart);
     }
     objects(release, source).await.map(Found::Objects)
 }

@@ -134,16 +134,16 @@ impl Cache {
     fn own(&self) -> io::Result<()> {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
         let folder = fs::symlink_metadata(&self.folder)?;
-        let me = match self.me.get() {
-            Some(me) => *me,
-            None => {
-                let (file, path) = self.part()?;
-                let me = file.metadata()?.uid();
-                fs::remove_file(path)?;
-                *self.me.get_or_init(|| me)
-            }
+        let me = if let Some(me) = self.me.get() {
+            *me
+        } else {
+            let (file, path) = self.part()?;
+            let me = file.metadata()?.uid();
+            fs::remove_file(path)?;
+            *self.me.get_or_init(|| me)
         };
-        if folder.is_dir() && folder.uid() == me && folder.mode() & 0o077 == 0 {
+        let is_private = folder.mode().trailing_zeros() >= 6;
+        if folder.is_dir() && folder.uid() == me && is_private {
             return Ok(());
         }
         Err(io::Error::other(

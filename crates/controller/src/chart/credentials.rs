@@ -84,14 +84,11 @@ impl Held {
                 ))
             });
         }
-        match (self.text("username")?, self.text("password")?) {
-            (Some(username), Some(password)) => Ok((username, password)),
-            _ => {
-                let or =
-                    if registry.is_some() { format!(" or {DOCKER_CONFIG}") } else { String::new() };
-                Err(self.lacks(&format!("username and password{or}")))
-            }
+        if let (Some(username), Some(password)) = (self.text("username")?, self.text("password")?) {
+            return Ok((username, password));
         }
+        let or = if registry.is_some() { format!(" or {DOCKER_CONFIG}") } else { String::new() };
+        Err(self.lacks(&format!("username and password{or}")))
     }
 
     fn certificates(&self, credentials: &mut Credentials) -> Result<(), Error> {

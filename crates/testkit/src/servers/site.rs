@@ -188,7 +188,7 @@ fn empty() -> Body {
 
 /// Chunk by chunk.
 fn zeros(count: usize) -> Body {
-    const CHUNK: usize = 64 << 10;
+    const CHUNK: usize = 8 << 10;
     let chunks = (0..count.div_ceil(CHUNK))
         .map(|_| Ok(Frame::data(Bytes::from_static(&[0; CHUNK]))))
         .collect::<Vec<_>>();
