@@ -1,6 +1,10 @@
 # In the place of migrate, pg_dump, psql and curl. The kubelet tells every container the addresses
 # of Services; where there is a DNS, their names do as well.
-address() { printenv "$(echo "$1" | tr a-z- A-Z_)_SERVICE_HOST" || echo "$1"; }
+address() {
+  name=$(echo "$1" | tr a-z- A-Z_)
+  found=$(env | sed -n "s/^${name}_SERVICE_HOST=//p")
+  echo "${found:-$1}"
+}
 host_of() { host=${1#*://}; host=${host##*@}; echo "${host%%[:/]*}"; }
 curl() {
   data=
