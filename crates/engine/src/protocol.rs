@@ -61,7 +61,7 @@ pub enum Values {
         /// The text.
         yaml: String,
     },
-    /// One value.
+    /// One value, whatever characters it has.
     #[serde(rename_all = "camelCase")]
     Target {
         /// Where it stands.
@@ -70,6 +70,15 @@ pub enum Values {
         target_path: String,
         /// What it is set to.
         value: String,
+    },
+    /// What follows `helm --set`, or `--set-string`.
+    Set {
+        /// Where it stands.
+        place: String,
+        /// Such as `a.b=1,c[0]=x`.
+        set: String,
+        /// Whether all values are strings.
+        string: bool,
     },
 }
 

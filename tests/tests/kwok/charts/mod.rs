@@ -64,10 +64,8 @@ async fn a_chart_is_installed_and_upgraded_and_its_record_is_what_helm_would_wri
     let expected = json!({"name": "shop", "revision": "1", "upgrade": "false", "version": "1.0.0",
                           "who": "world", "jobs": "true", "before": "null"});
     assert_eq!(data(&namespace, "facts").await?, expected);
-    assert_eq!(
-        helm::run(&namespace, "helm", &["get", "notes", "shop"])?,
-        "NOTES:\nHello world 1\n"
-    );
+    let notes = helm::run(&namespace, "helm", &["get", "notes", "shop"])?;
+    assert_eq!(notes.trim_end(), "NOTES:\nHello world 1");
 
     let more = merged(chart.source(), json!({"values": {"who": "moon"}}));
     let folder = chart.folder().to_string_lossy();
@@ -121,6 +119,10 @@ async fn nothing_happens_while_chart_and_values_stay_as_they_are() -> Result<()>
 #[tokio::test]
 async fn what_a_chart_has_in_crds_is_made_before_its_hooks_and_left_alone_after() -> Result<()> {
     let namespace = Namespace::new(kwok(), "chart-crds").await?;
+    // Those of all namespaces: the ClusterRole for tenants has none.
+    let subject = format!("--serviceaccount={}:deployer", namespace.name);
+    let bind = ["create", "clusterrolebinding", &namespace.name, "--clusterrole=cluster-admin"];
+    namespace.kubectl(&[&bind[..], &[&subject]].concat())?;
     let controller = namespace.controller()?;
     let group = format!("{}.example.com", namespace.name);
     let crd = |served: &str| {
@@ -166,5 +168,6 @@ async fn what_a_chart_has_in_crds_is_made_before_its_hooks_and_left_alone_after(
     let name = format!("tables.{group}");
     assert_eq!(namespace.kubectl(&["get", "crd", &name, "-o", path])?, "true");
     namespace.kubectl(&["delete", "crd", &name])?;
+    namespace.kubectl(&["delete", "clusterrolebinding", &namespace.name])?;
     Ok(())
 }
