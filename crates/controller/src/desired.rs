@@ -9,6 +9,7 @@ use lifecycle::{
     journal::Begin,
     memory::{MOST_PER_RELEASE, Memory},
     patches::{self, Patch},
+    plan,
     source::{Desired, Placed},
     yaml,
 };
@@ -27,6 +28,8 @@ use crate::{
 #[derive(Clone)]
 pub(crate) struct Made {
     pub(crate) desired: Desired,
+    /// Which chart it is, if it is one.
+    pub(crate) chart: Option<plan::Chart>,
     /// Where it is a chart, what its record says in the chart's own words.
     pub(crate) texts: Option<Texts>,
 }
@@ -62,7 +65,8 @@ async fn make(release: &Release<'_>, begin: &Begin) -> Result<Made, Error> {
         }
         Found::Chart(chart) => {
             let rendered = render(release, chart, begin).await?;
-            compute::run(move || of_chart(rendered, &patches, &namespace)).await
+            let digest = chart.digest.clone();
+            compute::run(move || of_chart(rendered, digest, &patches, &namespace)).await
         }
     }
 }
@@ -70,10 +74,15 @@ async fn make(release: &Release<'_>, begin: &Begin) -> Result<Made, Error> {
 fn of_objects(objects: Vec<Placed>, patches: &[Patch], namespace: &str) -> Result<Made, Error> {
     let objects = patched(patches, objects)?;
     let desired = parsed(&objects, namespace)?;
-    Ok(Made { desired, texts: None })
+    Ok(Made { desired, chart: None, texts: None })
 }
 
-fn of_chart(rendered: Rendered, patches: &[Patch], namespace: &str) -> Result<Made, Error> {
+fn of_chart(
+    rendered: Rendered,
+    digest: String,
+    patches: &[Patch],
+    namespace: &str,
+) -> Result<Made, Error> {
     let mut memory = Memory::of_release();
     let mut written = Written::default();
     let mut objects = Vec::new();
@@ -92,11 +101,19 @@ fn of_chart(rendered: Rendered, patches: &[Patch], namespace: &str) -> Result<Ma
     let mut desired = parsed(&objects, namespace)?;
     desired.add_crds(&crds, namespace).map_err(|errors| invalid("InvalidChart", &errors))?;
     let (hooks, manifest) = written.texts(&objects);
-    let chart = serde_json::from_value(Value::Object(rendered.chart)).map_err(|error| {
-        Error::blocked("InvalidChart", format!("the chart's Chart.yaml: {error}"))
-    })?;
+    let chart: record::Chart =
+        serde_json::from_value(Value::Object(rendered.chart)).map_err(|error| {
+            Error::blocked("InvalidChart", format!("the chart's Chart.yaml: {error}"))
+        })?;
+    let named = chart.metadata.clone().unwrap_or_default();
+    let named = plan::Chart {
+        name: named.name,
+        version: named.version,
+        app_version: Some(named.app_version).filter(|version| !version.is_empty()),
+        digest,
+    };
     let texts = Texts { chart, config: rendered.config, notes: rendered.notes, manifest, hooks };
-    Ok(Made { desired, texts: Some(texts) })
+    Ok(Made { desired, chart: Some(named), texts: Some(texts) })
 }
 
 /// The documents of a chart by their place, as they were written and as they were read.

@@ -177,6 +177,7 @@ mod tests {
             revision: 2,
             target: None,
             first_deployed: None,
+            chart: None,
             config_digest: String::new(),
             config_key: String::new(),
             timeout_seconds: 300,

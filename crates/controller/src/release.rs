@@ -231,6 +231,7 @@ fn conclude(status: &mut ReleaseLifecycleStatus, operation: &Operation) {
     match &operation.failure {
         None => {
             status.revision = Some(operation.revision);
+            status.chart.clone_from(&operation.chart);
             status.last_attempt = None;
         }
         Some(failure) => {

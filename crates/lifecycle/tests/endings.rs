@@ -19,6 +19,7 @@ fn plan(kind: &str) -> Plan {
         revision: 1,
         target: None,
         first_deployed: None,
+        chart: None,
         config_digest: String::new(),
         config_key: String::new(),
         timeout_seconds: 60,

@@ -203,6 +203,7 @@ fn plan(operation: String, event: Event, hooks: Vec<PlannedHook>) -> Plan {
         revision: 1,
         target: (event == Event::Rollback).then_some(1),
         first_deployed: None,
+        chart: None,
         config_digest: String::new(),
         config_key: String::new(),
         timeout_seconds: TIMEOUT,
