@@ -1,5 +1,5 @@
 # Every command of the project; CI calls the same targets.
-.PHONY: check lint test demo cluster cluster-down model crash cases counts image generate engine engine-test
+.PHONY: check lint test demo demo-chart cluster cluster-down model crash cases counts image generate engine engine-test
 CARGO ?= cargo
 ENGINE = cd engine && CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o
 XTASK = $(CARGO) build --quiet --workspace --bins && target/debug/xtask
@@ -20,6 +20,9 @@ test: engine-test ## everything, on clusters of its own
 
 demo: ## an install and an upgrade on a real cluster, the controller killed in the middle
 	@$(XTASK) demo
+
+demo-chart: ## the same with the guide's chart; its notes, its test, a rollback
+	@$(XTASK) demo-chart
 
 cluster: ## a local cluster; eval "$$(make -s cluster)" points kubectl at it
 	@$(XTASK) cluster
