@@ -1,0 +1,159 @@
+//! The charts of `tests/charts`. Besides its default values a chart has a case for each folder in
+//! its `ci`: the YAML files there are its values, in their order, and each line of `set.txt` is a
+//! flag of Helm's, `--set` or `--set-string`, which is a `targetPath` for the operator.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+
+/// A chart with values.
+#[derive(Clone)]
+pub(crate) struct Case {
+    /// Of the chart, and of the folder with the values.
+    pub(crate) name: String,
+    pub(crate) folder: PathBuf,
+    pub(crate) values: Vec<PathBuf>,
+    pub(crate) sets: Vec<Set>,
+    /// Kinds, `group/version/Kind`, that must be known to the cluster before.
+    pub(crate) kinds: Vec<String>,
+    /// Whether a first install has random values, which an upgrade then looks up.
+    pub(crate) random: bool,
+}
+
+/// A value at a path.
+#[derive(Clone)]
+pub(crate) struct Set {
+    flag: String,
+    path: String,
+    value: String,
+}
+
+impl Case {
+    /// The chart's name.
+    pub(crate) fn chart(&self) -> &str {
+        self.name.split(' ').next().unwrap_or_default()
+    }
+
+    /// Helm's flags for the values.
+    pub(crate) fn flags(&self) -> Vec<String> {
+        let files = self.values.iter().map(|file| format!("--values={}", file.display()));
+        let sets = self.sets.iter().map(|set| format!("{}={}={}", set.flag, set.path, set.value));
+        files.chain(sets).collect()
+    }
+
+    /// The values as the operator has them, of `valuesFrom`.
+    pub(crate) fn as_text(&self) -> Result<Vec<Value>> {
+        let mut values = Vec::new();
+        for file in &self.values {
+            let text = fs::read_to_string(file).with_context(|| file.display().to_string())?;
+            values.push(json!({"place": "spec.valuesFrom[0]", "yaml": text}));
+        }
+        values.extend(self.sets.iter().map(Set::request));
+        Ok(values)
+    }
+
+    /// The same as JSON, as `spec.values` is.
+    pub(crate) fn as_objects(&self) -> Result<Vec<Value>> {
+        let mut values = Vec::new();
+        for file in &self.values {
+            let text = fs::read_to_string(file).with_context(|| file.display().to_string())?;
+            let object: Value =
+                serde_saphyr::from_str(&text).with_context(|| file.display().to_string())?;
+            values.push(json!({"place": "spec.values", "object": object}));
+        }
+        values.extend(self.sets.iter().map(Set::request));
+        Ok(values)
+    }
+}
+
+impl Set {
+    /// As with `--set`.
+    pub(crate) fn new(path: &str, value: &str) -> Self {
+        Self { flag: "--set".into(), path: path.into(), value: value.into() }
+    }
+
+    fn parse(line: &str) -> Result<Self> {
+        let (flag, rest) = line.split_once(' ').context("a flag")?;
+        let (path, value) = rest.split_once('=').context("path=value")?;
+        Ok(Self { flag: flag.into(), path: path.into(), value: value.into() })
+    }
+
+    fn request(&self) -> Value {
+        // What is a string whatever it looks like, Flux quotes.
+        let value = match self.flag.as_str() {
+            "--set-string" => format!("\"{}\"", self.value),
+            _ => self.value.clone(),
+        };
+        json!({"place": "spec.valuesFrom[0]", "targetPath": self.path, "value": value})
+    }
+}
+
+/// `tests/charts`.
+pub(crate) fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("charts")
+}
+
+/// All cases of the charts there.
+pub(crate) fn ours() -> Result<Vec<Case>> {
+    let mut cases = Vec::new();
+    for chart in folders(&folder())? {
+        let name = name_of(&chart);
+        // Its cases are in `refused`.
+        if name != "refused" {
+            cases.extend(of_chart(&name, &chart)?);
+        }
+    }
+    Ok(cases)
+}
+
+/// The case without values, and those of `ci`.
+fn of_chart(name: &str, folder: &Path) -> Result<Vec<Case>> {
+    let plain = Case {
+        name: name.to_owned(),
+        folder: folder.to_owned(),
+        values: Vec::new(),
+        sets: Vec::new(),
+        kinds: Vec::new(),
+        random: false,
+    };
+    let mut cases = vec![plain.clone()];
+    let ci = folder.join("ci");
+    let values = if ci.is_dir() { folders(&ci)? } else { Vec::new() };
+    for values in values {
+        let mut case = Case { name: format!("{name} {}", name_of(&values)), ..plain.clone() };
+        for file in children(&values)? {
+            match file.extension().and_then(|it| it.to_str()) {
+                Some("yaml") => case.values.push(file),
+                Some("txt") => {
+                    let text = fs::read_to_string(&file)?;
+                    case.sets = text.lines().map(Set::parse).collect::<Result<_>>()?;
+                }
+                _ => bail!("{} is no file of values", file.display()),
+            }
+        }
+        cases.push(case);
+    }
+    Ok(cases)
+}
+
+pub(crate) fn name_of(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// What is in a folder, sorted.
+pub(crate) fn children(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(folder).with_context(|| folder.display().to_string())?;
+    let mut paths: Vec<_> =
+        entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>()?;
+    paths.sort();
+    Ok(paths)
+}
+
+/// The folders in a folder, sorted.
+pub(crate) fn folders(folder: &Path) -> Result<Vec<PathBuf>> {
+    Ok(children(folder)?.into_iter().filter(|path| path.is_dir()).collect())
+}

@@ -1,0 +1,47 @@
+//! The real Helm.
+
+use anyhow::{Context, Result};
+use e2e::{Namespace, helm};
+use serde_json::Value;
+
+use crate::{RELEASE, charts::Case, rendered::Rendered};
+
+/// What `helm install` or `helm upgrade` would do.
+pub(crate) fn dry_run(namespace: &Namespace, event: &str, case: &Case) -> Result<Rendered> {
+    let release = with_chart(namespace, &[event, RELEASE], case, &["--dry-run=server", "-o=json"])?;
+    let release: Value = serde_json::from_str(&release).context("read what helm prints")?;
+    Ok(Rendered::from_helm(&release))
+}
+
+/// Installs the chart, without its hooks.
+pub(crate) fn install(namespace: &Namespace, case: &Case) -> Result<()> {
+    with_chart(namespace, &["install", RELEASE], case, &["--no-hooks"]).map(drop)
+}
+
+/// What was installed.
+pub(crate) fn record(namespace: &Namespace) -> Result<Rendered> {
+    Ok(Rendered::from_helm(&helm::json(namespace, "helm", &["status", RELEASE])?))
+}
+
+/// Removes the release, and first what would hold up whatever comes after: webhooks that nobody
+/// serves.
+pub(crate) fn uninstall(namespace: &Namespace) -> Result<()> {
+    let webhooks = "validatingwebhookconfigurations,mutatingwebhookconfigurations";
+    namespace.kubectl(&["delete", webhooks, "--all"])?;
+    helm::run(namespace, "helm", &["uninstall", RELEASE, "--no-hooks"]).map(drop)
+}
+
+/// Runs Helm on the chart with its values; what it prints.
+pub(crate) fn with_chart(
+    namespace: &Namespace,
+    words: &[&str],
+    case: &Case,
+    flags: &[&str],
+) -> Result<String> {
+    let (folder, values) = (case.folder.to_string_lossy(), case.flags());
+    let mut args = words.to_vec();
+    args.push(&folder);
+    args.extend(values.iter().map(String::as_str));
+    args.extend(flags);
+    helm::run(namespace, "helm", &args)
+}

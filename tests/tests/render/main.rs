@@ -1,0 +1,165 @@
+//! What the operator renders of a chart, beside what the real Helm does: `helm install` and
+//! `helm upgrade --dry-run=server` on a real cluster, and the engine, which is given what the
+//! operator gives it. Objects, hooks, notes, CRDs, metadata and values are compared, texts byte for
+//! byte.
+//!
+//! - `charts`: the charts of `tests/charts` and their cases; `real`: those of other projects
+//! - `functions`: which template functions there are, and that a chart calls each
+//! - `helm_side`, `engine`: who renders; `cluster`: what the engine is told of the cluster
+//! - `rendered`: what is compared
+//! - `refused`: charts that Helm refuses
+//! - `bench`: how long it takes, `make bench-render`
+//!
+//! `RENDER_ONLY=hooks,kueue` renders only these.
+
+mod bench;
+mod charts;
+mod cluster;
+mod engine;
+mod functions;
+mod helm_side;
+mod package;
+mod real;
+mod refused;
+mod rendered;
+
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use e2e::{Namespace, kwok};
+use testkit::cluster::bin;
+
+use charts::Case;
+use engine::{Access, Engine};
+use package::Form;
+use rendered::Rendered;
+
+const RELEASE: &str = "shop";
+
+/// What came of the comparisons.
+#[derive(Default)]
+struct Tally {
+    equal: usize,
+    different: Vec<String>,
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_chart_is_rendered_as_by_helm() -> Result<()> {
+    let excluded = functions::check()?;
+    // Before anybody's time runs.
+    bin("helm")?;
+    engine::build()?;
+    let mut cases = charts::ours()?;
+    cases.extend(real::all()?);
+    let only = std::env::var("RENDER_ONLY").unwrap_or_default();
+    if !only.is_empty() {
+        cases.retain(|case| only.split(',').any(|name| name == case.chart()));
+        ensure!(!cases.is_empty(), "no chart is called {only}");
+    }
+    let mut tally = Tally::default();
+    for case in &cases {
+        // A chart that cannot be rendered spoils no other's comparison.
+        if let Err(error) = run(case, &mut tally).await {
+            tally.note(&case.name, "all", vec![format!("{error:#}")]);
+        }
+    }
+    if only.is_empty() {
+        refused::check(&mut tally).await?;
+    }
+    let Tally { equal, different } = tally;
+    println!(
+        "render: equal {equal}, different {} (excluded by name: {})",
+        different.len(),
+        excluded.join(", "),
+    );
+    ensure!(different.is_empty(), "rendered otherwise than by Helm: {}", different.join(", "));
+    Ok(())
+}
+
+impl Tally {
+    /// Prints the line of a comparison, and what differs, if anything does.
+    fn note(&mut self, name: &str, what: &str, differences: Vec<String>) {
+        if differences.is_empty() {
+            self.equal += 1;
+            println!("equal      {name}: {what}");
+        } else {
+            println!("DIFFERENT  {name}: {what}\n  {}", differences.join("\n  "));
+            self.different.push(format!("{name} ({})", what.split(':').next().unwrap_or_default()));
+        }
+    }
+}
+
+/// The life of one release: what an install would be, what it became, what an upgrade would be.
+async fn run(case: &Case, tally: &mut Tally) -> Result<()> {
+    let begun = Instant::now();
+    let namespace = Namespace::new(kwok(), "render").await?;
+    cluster::serve(&namespace, case)?;
+    let forms = package::forms(case)?;
+    if case.random {
+        println!("excluded   {}: install, which is random; its upgrade is not", case.name);
+        helm_side::install(&namespace, case)?;
+    } else {
+        compare(case, &namespace, "install", &forms, tally).await?;
+        // Unlike a dry run, Helm installs the chart's CRDs before it renders.
+        let before = cluster::capabilities(&namespace.client).await?;
+        let found = render(case, &namespace, "install", &forms, true, before).await?;
+        helm_side::install(&namespace, case)?;
+        let installed = helm_side::record(&namespace)?;
+        let differences = found.iter().flat_map(|(form, found)| {
+            installed.differences(found).into_iter().map(move |it| format!("{form}: {it}"))
+        });
+        tally.note(&case.name, &format!("installed: {}", installed.size()), differences.collect());
+    }
+
+    compare(case, &namespace, "upgrade", &forms, tally).await?;
+    helm_side::uninstall(&namespace)?;
+    eprintln!("{} took {:.1?}", case.name, begun.elapsed());
+    Ok(())
+}
+
+/// Holds a dry run of Helm's against the engine, which is given the chart in each form.
+async fn compare(
+    case: &Case,
+    namespace: &Namespace,
+    event: &'static str,
+    forms: &[Form],
+    tally: &mut Tally,
+) -> Result<()> {
+    let capabilities = cluster::capabilities(&namespace.client).await?;
+    let expected = helm_side::dry_run(namespace, event, case)?;
+    let found = render(case, namespace, event, forms, false, capabilities).await?;
+    let mut differences = Vec::new();
+    for (form, found) in found {
+        differences.extend(expected.differences(&found).into_iter().map(|it| format!("{form}: {it}")));
+        differences.extend(found.crds_differ(namespace, case)?.map(|it| format!("{form}: {it}")));
+    }
+    tally.note(&case.name, &format!("{event}: {}", expected.size()), differences);
+    Ok(())
+}
+
+/// What the engine makes of the chart in each of its forms.
+async fn render(
+    case: &Case,
+    namespace: &Namespace,
+    event: &str,
+    forms: &[Form],
+    add_crds: bool,
+    capabilities: serde_json::Value,
+) -> Result<Vec<(&'static str, Rendered)>> {
+    let mut all = Vec::new();
+    for form in forms {
+        let access = if form.is_folder() { Access::Files } else { Access::Nothing };
+        let mut request = form.request(case)?;
+        request["release"] = serde_json::json!({
+            "name": RELEASE, "namespace": namespace.name,
+            "revision": if event == "upgrade" { 2 } else { 1 }, "upgrade": event == "upgrade",
+        });
+        request["capabilities"] = capabilities.clone();
+        request["cluster"] = true.into();
+        request["addCRDs"] = add_crds.into();
+        let answer = Engine::start(access)?.render(request, Some(&namespace.client)).await;
+        let answer = answer.with_context(|| format!("{} as {}", case.name, form.name()))?;
+        all.push((form.name(), Rendered::from_engine(&answer)?));
+    }
+    Ok(all)
+}
