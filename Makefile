@@ -1,5 +1,5 @@
 # Every command of the project; CI calls the same targets.
-.PHONY: check lint test demo cluster cluster-down model crash cases counts image generate
+.PHONY: check lint test demo cluster cluster-down model crash cases counts image generate engine engine-test
 CARGO ?= cargo
 XTASK = $(CARGO) build --quiet --workspace --bins && target/debug/xtask
 
@@ -50,6 +50,13 @@ image: ## the operator's image, on Linux: IMAGE=registry/name:tag, BUILDER="dock
 		-- -C target-feature=+crt-static
 	install -D $(PROGRAM) $(TARGET)/image/releaselifecycle-controller
 	$(BUILDER) --file Containerfile --tag $(IMAGE) $(TARGET)/image
+
+engine: ## the program that renders and fetches charts, with Helm's own code: target/engine
+	cd engine && CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' \
+		-o $(abspath $(TARGET))/engine/releaselifecycle-engine .
+
+engine-test: ## the engine's own tests
+	cd engine && go vet ./... && go test ./...
 
 generate: ## what is generated from the code: crds/ and parts of docs/
 	$(XTASK) generate

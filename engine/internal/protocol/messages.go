@@ -1,0 +1,171 @@
+// Package protocol holds the messages that the operator and the engine exchange,
+// one JSON object a line, and the reading and writing of such lines.
+package protocol
+
+import (
+	"encoding/json"
+)
+
+// Version is what every message carries as "v". Both ends are built from one
+// commit, so there is one version and no negotiation.
+const Version = 1
+
+// In is a message to the engine: exactly one of its fields is set.
+type In struct {
+	V      int     `json:"v"`
+	Render *Render `json:"render,omitempty"`
+	Pull   *Pull   `json:"pull,omitempty"`
+	// Found answers a lookup: an object, a list, or null.
+	Found json.RawMessage `json:"found,omitempty"`
+	// Failed answers a lookup that could not be answered.
+	Failed *string `json:"failed,omitempty"`
+}
+
+// Out is a message of the engine: exactly one of its fields is set.
+type Out struct {
+	V        int       `json:"v"`
+	Lookup   *Lookup   `json:"lookup,omitempty"`
+	Rendered *Rendered `json:"rendered,omitempty"`
+	Pulled   *Pulled   `json:"pulled,omitempty"`
+	Error    *Error    `json:"error,omitempty"`
+}
+
+// Render asks for a chart to be rendered.
+type Render struct {
+	Chart  []byte `json:"chart,omitempty"`
+	Folder string `json:"folder,omitempty"`
+	// Path is the chart's folder inside the archive.
+	Path         string        `json:"path,omitempty"`
+	Values       []Values      `json:"values,omitempty"`
+	Release      Release       `json:"release"`
+	Capabilities *Capabilities `json:"capabilities,omitempty"`
+	// Cluster is whether lookups are asked of the operator.
+	Cluster bool `json:"cluster,omitempty"`
+	// AddCRDs counts what crds/ defines as served.
+	AddCRDs bool `json:"addCRDs,omitempty"`
+}
+
+// Values is one layer of user-supplied values: a text, an object, or one value
+// for a path. Place says where it is from, for messages.
+type Values struct {
+	Place      string          `json:"place"`
+	YAML       *string         `json:"yaml,omitempty"`
+	TargetPath *string         `json:"targetPath,omitempty"`
+	Value      *string         `json:"value,omitempty"`
+	Object     json.RawMessage `json:"object,omitempty"`
+}
+
+// Release is what templates see as .Release.
+type Release struct {
+	Name      string `json:"name"`
+	Namespace string `json:"namespace"`
+	Revision  int    `json:"revision"`
+	Upgrade   bool   `json:"upgrade,omitempty"`
+}
+
+// Capabilities is what templates see as .Capabilities.
+type Capabilities struct {
+	KubeVersion string `json:"kubeVersion"`
+	// Major and Minor are the API server's own words, which some providers
+	// decorate ("33+"); without them they are taken from KubeVersion.
+	Major       string   `json:"major,omitempty"`
+	Minor       string   `json:"minor,omitempty"`
+	APIVersions []string `json:"apiVersions"`
+}
+
+// Lookup is a template's question to the cluster; no name asks for a list.
+type Lookup struct {
+	APIVersion string `json:"apiVersion"`
+	Kind       string `json:"kind"`
+	Namespace  string `json:"namespace"`
+	Name       string `json:"name"`
+}
+
+// Rendered is a rendered chart.
+type Rendered struct {
+	Objects  []Object       `json:"objects"`
+	Hooks    []Hook         `json:"hooks"`
+	CRDs     []Object       `json:"crds"`
+	Notes    string         `json:"notes"`
+	Chart    Chart          `json:"chart"`
+	Config   map[string]any `json:"config"`
+	Warnings []string       `json:"warnings"`
+}
+
+// Object is a manifest and the file that it came from.
+type Object struct {
+	Path     string `json:"path"`
+	Manifest string `json:"manifest"`
+}
+
+// Hook is a hook as Helm keeps it in a release.
+type Hook struct {
+	Path              string   `json:"path"`
+	Manifest          string   `json:"manifest"`
+	Name              string   `json:"name"`
+	Kind              string   `json:"kind"`
+	Events            []string `json:"events"`
+	Weight            int      `json:"weight"`
+	DeletePolicies    []string `json:"deletePolicies"`
+	OutputLogPolicies []string `json:"outputLogPolicies"`
+}
+
+// Chart is what Helm needs of a chart after it was rendered.
+type Chart struct {
+	Metadata any            `json:"metadata"`
+	Values   map[string]any `json:"values"`
+}
+
+// Pull asks for a chart to be fetched from exactly one kind of source.
+type Pull struct {
+	OCI         *OCI         `json:"oci,omitempty"`
+	Repository  *Repository  `json:"repository,omitempty"`
+	Artifact    *Artifact    `json:"artifact,omitempty"`
+	Credentials *Credentials `json:"credentials,omitempty"`
+	// Known is the digest that the caller has.
+	Known string `json:"known,omitempty"`
+	// Refuse lists addresses (ip:port) that are not dialled.
+	Refuse   []string `json:"refuse,omitempty"`
+	Loopback bool     `json:"loopback,omitempty"`
+	MaxBytes int64    `json:"maxBytes,omitempty"`
+	// Seconds is the deadline of the whole pull.
+	Seconds int `json:"seconds,omitempty"`
+}
+
+// OCI is a chart in an OCI registry.
+type OCI struct {
+	URL       string `json:"url"`
+	Version   string `json:"version,omitempty"`
+	Digest    string `json:"digest,omitempty"`
+	PlainHTTP bool   `json:"plainHttp,omitempty"`
+}
+
+// Repository is a chart in an HTTP repository with an index.
+type Repository struct {
+	URL     string `json:"url"`
+	Name    string `json:"name"`
+	Version string `json:"version,omitempty"`
+}
+
+// Artifact is an archive at a URL, as Flux's sources publish them.
+type Artifact struct {
+	URL    string `json:"url"`
+	Digest string `json:"digest"`
+}
+
+// Credentials are sent to the host of the source's URL only.
+type Credentials struct {
+	Username string `json:"username,omitempty"`
+	Password string `json:"password,omitempty"`
+	CA       string `json:"ca,omitempty"`
+	Cert     string `json:"cert,omitempty"`
+	Key      string `json:"key,omitempty"`
+}
+
+// Pulled is a fetched chart; Chart is null if it is the known one.
+type Pulled struct {
+	Name    string `json:"name"`
+	Version string `json:"version"`
+	Digest  string `json:"digest"`
+	Chart   []byte `json:"chart"`
+}

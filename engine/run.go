@@ -1,0 +1,135 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+
+	"releaselifecycle.dev/engine/internal/protocol"
+	"releaselifecycle.dev/engine/internal/render"
+)
+
+// Exit codes. A process that the kernel ends for its limits has none of these.
+const (
+	exitDone       = 0
+	exitConnection = 1
+	exitUsage      = 2
+	exitUnconfined = 3
+)
+
+const usage = `usage: releaselifecycle-engine render [--memory-bytes N] [--cpu-seconds N] [--files]
+       releaselifecycle-engine pull
+Requests are read from standard input; see the README of the engine.
+`
+
+func run(args []string, in io.Reader, out, log io.Writer) int {
+	if len(args) == 0 {
+		fmt.Fprint(log, usage)
+		return exitUsage
+	}
+	flags := flag.NewFlagSet("releaselifecycle-engine", flag.ContinueOnError)
+	flags.SetOutput(log)
+	flags.Usage = func() { fmt.Fprint(log, usage) }
+	conn := protocol.NewConn(in, out)
+	var err error
+	switch args[0] {
+	case "render":
+		var mode renderMode
+		flags.BoolVar(&mode.files, "files", false, "requests may name folders; no sandbox")
+		flags.Uint64Var(&mode.memoryBytes, "memory-bytes", 512<<20, "memory of the process; 0: no limit")
+		flags.Uint64Var(&mode.cpuSeconds, "cpu-seconds", 30, "CPU time of a request; 0: no limit")
+		if flags.Parse(args[1:]) != nil || flags.NArg() > 0 {
+			return exitUsage
+		}
+		err = mode.serve(conn)
+	default:
+		fmt.Fprint(log, usage)
+		return exitUsage
+	}
+	if err != nil {
+		fmt.Fprintf(log, "releaselifecycle-engine: %s\n", err)
+		return exitConnection
+	}
+	return exitDone
+}
+
+// renderMode answers requests to render.
+type renderMode struct {
+	files       bool
+	memoryBytes uint64
+	cpuSeconds  uint64
+}
+
+func (m *renderMode) serve(conn *protocol.Conn) error {
+	return serve(conn, func(message *protocol.In) (*protocol.Out, error) {
+		if problem := m.check(message); problem != nil {
+			return nil, problem
+		}
+		rendered, err := render.Render(message.Render, func(lookup protocol.Lookup) (json.RawMessage, *string, error) {
+			return ask(conn, lookup)
+		})
+		return &protocol.Out{Rendered: rendered}, err
+	})
+}
+
+func (m *renderMode) check(message *protocol.In) *protocol.Error {
+	request := message.Render
+	switch {
+	case request == nil:
+		return protocol.Errorf(protocol.BadRequest, "not a request to render, and no lookup is open")
+	case message.Pull != nil || message.Found != nil || message.Failed != nil:
+		return protocol.Errorf(protocol.BadRequest, "a message says one thing, this one several")
+	case request.Folder != "" && !m.files:
+		return protocol.Errorf(protocol.BadRequest, "folder: this engine reads no files; it was started without --files")
+	case (request.Folder == "") == (len(request.Chart) == 0):
+		return protocol.Errorf(protocol.BadRequest, "exactly one of chart and folder")
+	case request.Folder != "" && request.Path != "":
+		return protocol.Errorf(protocol.BadRequest, "path is for a chart in an archive; name the folder itself")
+	case request.Release.Name == "" || request.Release.Namespace == "" || request.Release.Revision < 1:
+		return protocol.Errorf(protocol.BadRequest, "release: name, namespace and a revision from 1 are needed")
+	}
+	return nil
+}
+
+// ask puts a question to the other end in the middle of a request.
+func ask(conn *protocol.Conn, lookup protocol.Lookup) (json.RawMessage, *string, error) {
+	if err := conn.Write(&protocol.Out{Lookup: &lookup}); err != nil {
+		return nil, nil, err
+	}
+	answer, err := conn.Read()
+	switch {
+	case err != nil:
+		// Whatever follows could be the answer to anything.
+		return nil, nil, fmt.Errorf("the answer to a lookup: %v", err)
+	case answer.Render != nil || answer.Pull != nil || (answer.Found == nil) == (answer.Failed == nil):
+		return nil, nil, errors.New("the answer to a lookup is neither found nor failed")
+	}
+	return answer.Found, answer.Failed, nil
+}
+
+// serve answers requests until there are no more. What is wrong with a request is
+// its answer; what is wrong with the connection ends the process.
+func serve(conn *protocol.Conn, answer func(*protocol.In) (*protocol.Out, error)) error {
+	for {
+		message, err := conn.Read()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		var out *protocol.Out
+		if err == nil {
+			out, err = answer(message)
+		}
+		var problem *protocol.Error
+		if errors.As(err, &problem) {
+			out, err = &protocol.Out{Error: problem}, nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := conn.Write(out); err != nil {
+			return err
+		}
+	}
+}
