@@ -73,7 +73,7 @@ fn template(folder: &Path) -> Result<()> {
 fn request(folder: &Path) -> Result<Value> {
     let dir = target().join("tmp/packages/bench");
     fs::create_dir_all(&dir)?;
-    let archive = package::packaged(folder, &dir)?;
+    let archive = fs::read(package::packaged(folder, &dir)?)?;
     Ok(json!({
         "chart": BASE64_STANDARD.encode(archive), "values": [], "cluster": false, "addCRDs": false,
         "release": {"name": "shop", "namespace": "default", "revision": 1, "upgrade": false},

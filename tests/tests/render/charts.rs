@@ -5,10 +5,13 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+use e2e::target;
 use serde_json::{Value, json};
+use testkit::cluster::bin;
 
 /// A chart with values.
 #[derive(Clone)]
@@ -18,10 +21,21 @@ pub(crate) struct Case {
     pub(crate) folder: PathBuf,
     pub(crate) values: Vec<PathBuf>,
     pub(crate) sets: Vec<Set>,
-    /// Kinds, `group/version/Kind`, that must be known to the cluster before.
-    pub(crate) kinds: Vec<String>,
+    pub(crate) needs: Needs,
     /// Whether a first install has random values, which an upgrade then looks up.
     pub(crate) random: bool,
+    /// Why it cannot be installed.
+    pub(crate) dry_run_only: Option<String>,
+}
+
+/// What the cluster must have before.
+#[derive(Clone, Default)]
+pub(crate) struct Needs {
+    /// As `group/version/Kind`.
+    pub(crate) kinds: Vec<String>,
+    /// Whether the chart's own CRDs.
+    pub(crate) crds: bool,
+    pub(crate) namespaces: Vec<String>,
 }
 
 /// A value at a path.
@@ -107,7 +121,22 @@ pub(crate) fn ours() -> Result<Vec<Case>> {
             cases.extend(of_chart(&name, &chart)?);
         }
     }
+    cases.extend(of_chart("starter", &starter()?)?);
     Ok(cases)
+}
+
+/// The chart that `helm create` makes, which many charts began as.
+fn starter() -> Result<PathBuf> {
+    let dir = target().join("tmp/charts/created");
+    let folder = dir.join("starter");
+    if folder.exists() {
+        fs::remove_dir_all(&folder)?;
+    }
+    fs::create_dir_all(&dir)?;
+    let output = Command::new(bin("helm")?).arg("create").arg(&folder).output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "helm create {}: {said}", folder.display());
+    Ok(folder)
 }
 
 /// The case without values, and those of `ci`.
@@ -117,8 +146,9 @@ fn of_chart(name: &str, folder: &Path) -> Result<Vec<Case>> {
         folder: folder.to_owned(),
         values: Vec::new(),
         sets: Vec::new(),
-        kinds: Vec::new(),
+        needs: Needs::default(),
         random: false,
+        dry_run_only: None,
     };
     let mut cases = vec![plain.clone()];
     let ci = folder.join("ci");

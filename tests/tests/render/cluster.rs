@@ -6,7 +6,7 @@ use http::{Request, header::ACCEPT};
 use kube::Client;
 use serde_json::{Value, json};
 
-use crate::charts::Case;
+use crate::charts::{Case, Needs};
 
 /// Aggregated discovery, which Helm asks for too: what does not answer is left out of it.
 const DISCOVERY: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
@@ -66,33 +66,51 @@ pub(crate) async fn lookup(client: &Client, asked: &Value) -> Result<Value> {
     Ok(get(client, &path, "application/json").await?.unwrap_or_default())
 }
 
-/// Makes kinds known to the cluster that the chart has objects of, but not the definitions: Helm
-/// refuses what it does not know. What the chart has in `crds` it would install first.
-pub(crate) fn serve(namespace: &Namespace, case: &Case) -> Result<()> {
-    for kind in &case.kinds {
-        let mut parts = kind.splitn(3, '/');
-        let mut part = || parts.next().context("kinds are group/version/Kind");
-        let (group, version, kind) = (part()?, part()?, part()?);
-        let singular = kind.to_lowercase();
-        let plural = format!("{singular}s");
-        let open = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
-        let definition = json!({
-            "apiVersion": "apiextensions.k8s.io/v1",
-            "kind": "CustomResourceDefinition",
-            "metadata": {"name": format!("{plural}.{group}")},
-            "spec": {
-                "group": group,
-                "names": {"kind": kind, "plural": plural, "singular": singular},
-                "scope": "Namespaced",
-                "versions": [{"name": version, "served": true, "storage": true,
-                              "schema": {"openAPIV3Schema": open}}],
-            },
-        });
-        namespace.cluster().apply(&definition.to_string())?;
-        let name = format!("crd/{plural}.{group}");
-        namespace.kubectl(&["wait", "--for=condition=Established", &name, "--timeout=60s"])?;
+/// Makes what the chart needs besides itself. Helm refuses objects of kinds that it does not know, and
+/// in a dry run it knows not even what the chart has in `crds`.
+pub(crate) fn prepare(namespace: &Namespace, case: &Case) -> Result<()> {
+    let Needs { kinds, crds, namespaces } = &case.needs;
+    for name in namespaces {
+        let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+        namespace.cluster().apply(&object.to_string())?;
+    }
+    for kind in kinds {
+        namespace.cluster().apply(&definition(kind)?.to_string())?;
+    }
+    if *crds {
+        let folder = case.folder.join("crds");
+        let folder = folder.to_string_lossy();
+        // As Helm itself, or it would be refused what it applies later.
+        let manager = "--field-manager=helm";
+        namespace.kubectl(&["apply", "--server-side", manager, "--filename", &folder])?;
+    }
+    if *crds || !kinds.is_empty() {
+        let all = ["wait", "--for=condition=Established", "crd", "--all", "--timeout=60s"];
+        namespace.kubectl(&all)?;
     }
     Ok(())
+}
+
+/// A CRD of a kind, given as `group/version/Kind`, that allows everything.
+fn definition(kind: &str) -> Result<Value> {
+    let mut parts = kind.splitn(3, '/');
+    let mut part = || parts.next().context("kinds are group/version/Kind");
+    let (group, version, kind) = (part()?, part()?, part()?);
+    let singular = kind.to_lowercase();
+    let plural = format!("{singular}s");
+    let open = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    Ok(json!({
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": format!("{plural}.{group}")},
+        "spec": {
+            "group": group,
+            "names": {"kind": kind, "plural": plural, "singular": singular},
+            "scope": "Namespaced",
+            "versions": [{"name": version, "served": true, "storage": true,
+                          "schema": {"openAPIV3Schema": open}}],
+        },
+    }))
 }
 
 /// What the API server answers; `None` where nothing is there.

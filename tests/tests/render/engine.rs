@@ -77,7 +77,11 @@ impl Engine {
     ///
     /// # Errors
     /// [`Refused`] is among the causes, where it says why not.
-    pub(crate) async fn render(&mut self, request: Value, client: Option<&Client>) -> Result<Value> {
+    pub(crate) async fn render(
+        &mut self,
+        request: Value,
+        client: Option<&Client>,
+    ) -> Result<Value> {
         self.send(&json!({"v": 1, "render": request}))?;
         loop {
             let mut answer = self.receive()?;

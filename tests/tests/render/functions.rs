@@ -90,15 +90,16 @@ fn all() -> Result<BTreeSet<String>> {
     Ok(all)
 }
 
-/// The keys of the map that begins so, each on a line of its own, up to the closing brace.
+/// The keys of the map that begins so, each on a line of its own, up to the brace below its begin.
 fn keys(source: &str, begin: &str) -> BTreeSet<String> {
-    let (_, rest) = source.split_once(begin).unwrap_or_default();
-    let lines = rest.lines().take_while(|line| line.trim() != "}");
+    let mut lines = source.lines().skip_while(|line| !line.contains(begin));
+    let first = lines.next().unwrap_or_default();
+    let end = format!("{}}}", &first[..first.len() - first.trim_start().len()]);
     let key = |line: &str| {
         let (key, _) = line.trim().strip_prefix('"')?.split_once("\":")?;
         Some(key.to_owned())
     };
-    lines.filter_map(key).collect()
+    lines.take_while(|line| *line != end).filter_map(key).collect()
 }
 
 fn go(module: &Path, args: &[&str]) -> Result<String> {

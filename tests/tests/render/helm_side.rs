@@ -1,21 +1,29 @@
 //! The real Helm.
 
+use std::path::Path;
+
 use anyhow::{Context, Result};
 use e2e::{Namespace, helm};
 use serde_json::Value;
 
 use crate::{RELEASE, charts::Case, rendered::Rendered};
 
-/// What `helm install` or `helm upgrade` would do.
-pub(crate) fn dry_run(namespace: &Namespace, event: &str, case: &Case) -> Result<Rendered> {
-    let release = with_chart(namespace, &[event, RELEASE], case, &["--dry-run=server", "-o=json"])?;
+/// What `helm install` or `helm upgrade` would do with the chart in this folder or archive.
+pub(crate) fn dry_run(
+    namespace: &Namespace,
+    event: &str,
+    chart: &Path,
+    case: &Case,
+) -> Result<Rendered> {
+    let flags = ["--dry-run=server", "-o=json"];
+    let release = with_chart(namespace, &[event, RELEASE], chart, case, &flags)?;
     let release: Value = serde_json::from_str(&release).context("read what helm prints")?;
     Ok(Rendered::from_helm(&release))
 }
 
 /// Installs the chart, without its hooks.
 pub(crate) fn install(namespace: &Namespace, case: &Case) -> Result<()> {
-    with_chart(namespace, &["install", RELEASE], case, &["--no-hooks"]).map(drop)
+    with_chart(namespace, &["install", RELEASE], &case.folder, case, &["--no-hooks"]).map(drop)
 }
 
 /// What was installed.
@@ -32,15 +40,16 @@ pub(crate) fn uninstall(namespace: &Namespace) -> Result<()> {
 }
 
 /// Runs Helm on the chart with its values; what it prints.
-pub(crate) fn with_chart(
+fn with_chart(
     namespace: &Namespace,
     words: &[&str],
+    chart: &Path,
     case: &Case,
     flags: &[&str],
 ) -> Result<String> {
-    let (folder, values) = (case.folder.to_string_lossy(), case.flags());
+    let (chart, values) = (chart.to_string_lossy(), case.flags());
     let mut args = words.to_vec();
-    args.push(&folder);
+    args.push(&chart);
     args.extend(values.iter().map(String::as_str));
     args.extend(flags);
     helm::run(namespace, "helm", &args)

@@ -7,7 +7,7 @@
 //! - `functions`: which template functions there are, and that a chart calls each
 //! - `helm_side`, `engine`: who renders; `cluster`: what the engine is told of the cluster
 //! - `rendered`: what is compared
-//! - `refused`: charts that Helm refuses
+//! - `refused`: charts that Helm refuses; `warnings`: what it says in passing
 //! - `bench`: how long it takes, `make bench-render`
 //!
 //! `RENDER_ONLY=hooks,kueue` renders only these.
@@ -22,11 +22,13 @@ mod package;
 mod real;
 mod refused;
 mod rendered;
+mod warnings;
 
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use e2e::{Namespace, kwok};
+use serde_json::{Value, json};
 use testkit::cluster::bin;
 
 use charts::Case;
@@ -39,6 +41,8 @@ const RELEASE: &str = "shop";
 /// What came of the comparisons.
 #[derive(Default)]
 struct Tally {
+    /// What has not been printed yet.
+    lines: Vec<String>,
     equal: usize,
     different: Vec<String>,
 }
@@ -54,7 +58,7 @@ async fn every_chart_is_rendered_as_by_helm() -> Result<()> {
     let only = std::env::var("RENDER_ONLY").unwrap_or_default();
     if !only.is_empty() {
         cases.retain(|case| only.split(',').any(|name| name == case.chart()));
-        ensure!(!cases.is_empty(), "no chart is called {only}");
+        ensure!(only == "refused" || !cases.is_empty(), "no chart is called {only}");
     }
     let mut tally = Tally::default();
     for case in &cases {
@@ -62,11 +66,18 @@ async fn every_chart_is_rendered_as_by_helm() -> Result<()> {
         if let Err(error) = run(case, &mut tally).await {
             tally.note(&case.name, "all", vec![format!("{error:#}")]);
         }
+        // As they come: all of them take minutes.
+        for line in tally.lines.drain(..) {
+            println!("{line}");
+        }
     }
-    if only.is_empty() {
+    if only.is_empty() || only == "refused" {
         refused::check(&mut tally).await?;
     }
-    let Tally { equal, different } = tally;
+    let Tally { lines, equal, different } = tally;
+    for line in lines {
+        println!("{line}");
+    }
     println!(
         "render: equal {equal}, different {} (excluded by name: {})",
         different.len(),
@@ -77,13 +88,18 @@ async fn every_chart_is_rendered_as_by_helm() -> Result<()> {
 }
 
 impl Tally {
-    /// Prints the line of a comparison, and what differs, if anything does.
+    fn exclude(&mut self, name: &str, what: &str) {
+        self.lines.push(format!("excluded   {name}: {what}"));
+    }
+
+    /// Makes the line of a comparison, and what differs, if anything does.
     fn note(&mut self, name: &str, what: &str, differences: Vec<String>) {
         if differences.is_empty() {
             self.equal += 1;
-            println!("equal      {name}: {what}");
+            self.lines.push(format!("equal      {name}: {what}"));
         } else {
-            println!("DIFFERENT  {name}: {what}\n  {}", differences.join("\n  "));
+            let all = differences.join("\n  ");
+            self.lines.push(format!("DIFFERENT  {name}: {what}\n  {all}"));
             self.different.push(format!("{name} ({})", what.split(':').next().unwrap_or_default()));
         }
     }
@@ -93,24 +109,28 @@ impl Tally {
 async fn run(case: &Case, tally: &mut Tally) -> Result<()> {
     let begun = Instant::now();
     let namespace = Namespace::new(kwok(), "render").await?;
-    cluster::serve(&namespace, case)?;
+    cluster::prepare(&namespace, case)?;
     let forms = package::forms(case)?;
     if case.random {
-        println!("excluded   {}: install, which is random; its upgrade is not", case.name);
-        helm_side::install(&namespace, case)?;
+        tally.exclude(&case.name, "install, which is random; its upgrade is not");
     } else {
         compare(case, &namespace, "install", &forms, tally).await?;
-        // Unlike a dry run, Helm installs the chart's CRDs before it renders.
-        let before = cluster::capabilities(&namespace.client).await?;
-        let found = render(case, &namespace, "install", &forms, true, before).await?;
-        helm_side::install(&namespace, case)?;
-        let installed = helm_side::record(&namespace)?;
+    }
+    if let Some(why) = &case.dry_run_only {
+        tally.exclude(&case.name, &format!("upgrade: {why}"));
+        return Ok(());
+    }
+    // Unlike a dry run, Helm installs the chart's CRDs before it renders.
+    let before = cluster::capabilities(&namespace.client).await?;
+    let found = render(case, &namespace, "install", &forms, true, before).await?;
+    helm_side::install(&namespace, case)?;
+    let installed = helm_side::record(&namespace)?;
+    if !case.random {
         let differences = found.iter().flat_map(|(form, found)| {
-            installed.differences(found).into_iter().map(move |it| format!("{form}: {it}"))
+            installed.differences(found).into_iter().map(|it| format!("{}: {it}", form.name()))
         });
         tally.note(&case.name, &format!("installed: {}", installed.size()), differences.collect());
     }
-
     compare(case, &namespace, "upgrade", &forms, tally).await?;
     helm_side::uninstall(&namespace)?;
     eprintln!("{} took {:.1?}", case.name, begun.elapsed());
@@ -126,31 +146,37 @@ async fn compare(
     tally: &mut Tally,
 ) -> Result<()> {
     let capabilities = cluster::capabilities(&namespace.client).await?;
-    let expected = helm_side::dry_run(namespace, event, case)?;
-    let found = render(case, namespace, event, forms, false, capabilities).await?;
+    let expected = helm_side::dry_run(namespace, event, &case.folder, case)?;
     let mut differences = Vec::new();
-    for (form, found) in found {
-        differences.extend(expected.differences(&found).into_iter().map(|it| format!("{form}: {it}")));
-        differences.extend(found.crds_differ(namespace, case)?.map(|it| format!("{form}: {it}")));
+    for (form, found) in render(case, namespace, event, forms, false, capabilities).await? {
+        let mut differ = expected.differences(&found);
+        if let Form::Packaged(archive) = form
+            && !differ.is_empty()
+        {
+            // Packing itself loses something of charts of the old format.
+            differ = helm_side::dry_run(namespace, event, archive, case)?.differences(&found);
+        }
+        differ.extend(found.crds_differ(namespace, case)?);
+        differences.extend(differ.into_iter().map(|it| format!("{}: {it}", form.name())));
     }
     tally.note(&case.name, &format!("{event}: {}", expected.size()), differences);
     Ok(())
 }
 
 /// What the engine makes of the chart in each of its forms.
-async fn render(
+async fn render<'a>(
     case: &Case,
     namespace: &Namespace,
     event: &str,
-    forms: &[Form],
+    forms: &'a [Form],
     add_crds: bool,
-    capabilities: serde_json::Value,
-) -> Result<Vec<(&'static str, Rendered)>> {
+    capabilities: Value,
+) -> Result<Vec<(&'a Form, Rendered)>> {
     let mut all = Vec::new();
     for form in forms {
         let access = if form.is_folder() { Access::Files } else { Access::Nothing };
         let mut request = form.request(case)?;
-        request["release"] = serde_json::json!({
+        request["release"] = json!({
             "name": RELEASE, "namespace": namespace.name,
             "revision": if event == "upgrade" { 2 } else { 1 }, "upgrade": event == "upgrade",
         });
@@ -159,7 +185,7 @@ async fn render(
         request["addCRDs"] = add_crds.into();
         let answer = Engine::start(access)?.render(request, Some(&namespace.client)).await;
         let answer = answer.with_context(|| format!("{} as {}", case.name, form.name()))?;
-        all.push((form.name(), Rendered::from_engine(&answer)?));
+        all.push((form, Rendered::from_engine(&answer)?));
     }
     Ok(all)
 }

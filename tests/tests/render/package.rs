@@ -16,7 +16,7 @@ use crate::charts::{Case, name_of};
 
 pub(crate) enum Form {
     /// An archive as `helm package` makes it, the values as text.
-    Packaged(Vec<u8>),
+    Packaged(PathBuf),
     /// An archive with the chart in a folder, as Flux's artifacts are; the values as objects.
     Within { archive: Vec<u8>, path: String },
     /// A folder on this machine, as the command line has it.
@@ -40,6 +40,7 @@ impl Form {
     pub(crate) fn request(&self, case: &Case) -> Result<Value> {
         Ok(match self {
             Self::Packaged(archive) => {
+                let archive = fs::read(archive).context("read the package")?;
                 json!({"chart": BASE64_STANDARD.encode(archive), "values": case.as_text()?})
             }
             Self::Within { archive, path } => json!({
@@ -61,24 +62,20 @@ pub(crate) fn forms(case: &Case) -> Result<Vec<Form>> {
     fs::create_dir_all(&dir)?;
     Ok(vec![
         Form::Packaged(packaged(&folder, &dir)?),
-        Form::Within {
-            archive: archive(&folder, &dir)?,
-            path: format!("./{}", name_of(&folder)),
-        },
+        Form::Within { archive: archive(&folder, &dir)?, path: format!("./{}", name_of(&folder)) },
         Form::Folder(folder),
     ])
 }
 
 /// What `helm package` makes of the folder.
-pub(crate) fn packaged(folder: &Path, dir: &Path) -> Result<Vec<u8>> {
+pub(crate) fn packaged(folder: &Path, dir: &Path) -> Result<PathBuf> {
     let mut command = Command::new(bin("helm")?);
     command.arg("package").arg(folder).arg("--destination").arg(dir);
     let output = command.output().context("run helm package")?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "helm package {}: {said}", folder.display());
     let said = String::from_utf8_lossy(&output.stdout);
-    let path = said.trim().rsplit_once(": ").context("the package's path")?.1;
-    fs::read(path).context("read the package")
+    Ok(said.trim().rsplit_once(": ").context("the package's path")?.1.into())
 }
 
 pub(crate) fn archive(folder: &Path, dir: &Path) -> Result<Vec<u8>> {

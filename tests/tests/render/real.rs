@@ -11,19 +11,20 @@ use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::charts::{self, Case, Set, name_of};
+use crate::charts::{self, Case, Needs, Set, name_of};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Module {
-    module: String,
+    #[serde(rename = "module")]
+    path: String,
     version: String,
     sum: String,
     charts: Vec<Chart>,
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct Chart {
     path: String,
     #[serde(default)]
@@ -34,6 +35,12 @@ struct Chart {
     set: BTreeMap<String, String>,
     #[serde(default)]
     kinds: Vec<String>,
+    #[serde(default)]
+    crds: bool,
+    #[serde(default)]
+    namespaces: Vec<String>,
+    #[serde(default)]
+    dry_run_only: Option<String>,
 }
 
 /// All of them, fetched.
@@ -62,8 +69,13 @@ fn of_chart(chart: &Chart, folder: &Path) -> Vec<Case> {
         folder: folder.to_owned(),
         values: Vec::new(),
         sets: chart.set.iter().map(|(path, value)| Set::new(path, value)).collect(),
-        kinds: chart.kinds.clone(),
+        needs: Needs {
+            kinds: chart.kinds.clone(),
+            crds: chart.crds,
+            namespaces: chart.namespaces.clone(),
+        },
         random: false,
+        dry_run_only: chart.dry_run_only.clone(),
     };
     let with_values = chart.values.iter().map(|file| {
         let stem = Path::new(file).file_stem().unwrap_or_default().to_string_lossy().into_owned();
@@ -79,7 +91,7 @@ fn of_chart(chart: &Chart, folder: &Path) -> Vec<Case> {
 
 /// The module's folder, in Go's cache of modules.
 fn fetch(module: &Module) -> Result<PathBuf> {
-    let Module { module: name, version, sum, .. } = module;
+    let Module { path: name, version, sum, .. } = module;
     let output = Command::new("go")
         .args(["mod", "download", "-json", &format!("{name}@{version}")])
         // Not in any module's folder: these are nobody's dependencies.
@@ -88,10 +100,9 @@ fn fetch(module: &Module) -> Result<PathBuf> {
         .context("run go mod download")?;
     let answer: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
     let dir = answer["Dir"].as_str().filter(|_| output.status.success());
-    let said = answer["Error"].as_str().map_or_else(
-        || String::from_utf8_lossy(&output.stderr).into_owned(),
-        str::to_owned,
-    );
+    let said = answer["Error"]
+        .as_str()
+        .map_or_else(|| String::from_utf8_lossy(&output.stderr).into_owned(), str::to_owned);
     let dir = dir.with_context(|| {
         format!(
             "tests/charts/real.yaml: the Go module {name}@{version}, which has charts that are \

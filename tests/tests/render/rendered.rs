@@ -46,7 +46,7 @@ impl Rendered {
         let kept = &release["chart"];
         Self {
             manifest: text(&release["manifest"]),
-            hooks: hooks.map(|hook| fields(hook, |name| name.to_owned())).collect(),
+            hooks: hooks.map(|hook| fields(hook, str::to_owned)).collect(),
             notes: text(&release["info"]["notes"]),
             chart: kept.is_object().then(|| Kept {
                 metadata: kept["metadata"].clone(),
@@ -102,7 +102,8 @@ impl Rendered {
             all.push(format!("{} hooks instead of {}", found.hooks.len(), self.hooks.len()));
         }
         for (expected, found) in self.hooks.iter().zip(&found.hooks) {
-            for field in HOOK.into_iter().filter(|field| expected.get(*field) != found.get(*field)) {
+            for field in HOOK.into_iter().filter(|field| expected.get(*field) != found.get(*field))
+            {
                 let name = &expected["name"];
                 let (expected, found) = (&expected[field], &found[field]);
                 all.push(format!("hook {name}: {field} is {found} instead of {expected}"));
@@ -127,7 +128,8 @@ impl Rendered {
     /// Whether the CRDs are not those that `helm show crds` prints.
     pub(crate) fn crds_differ(&self, namespace: &Namespace, case: &Case) -> Result<Option<String>> {
         let Some(found) = &self.crds else { return Ok(None) };
-        let expected = helm::run(namespace, "helm", &["show", "crds", &case.folder.to_string_lossy()])?;
+        let expected =
+            helm::run(namespace, "helm", &["show", "crds", &case.folder.to_string_lossy()])?;
         Ok(first_difference("CRDs", &expected, found))
     }
 }
