@@ -62,7 +62,7 @@ engine: ## the program that renders and fetches charts, with Helm's own code: ta
 		-o $(abspath $(TARGET))/engine/releaselifecycle-engine .
 
 engine-test: ## the engine's own tests
-	cd engine && go vet ./... && go test ./...
+	cd engine && export CGO_ENABLED=0 && go vet ./... && go test ./...
 
 generate: ## what is generated from the code: crds/ and parts of docs/
 	$(XTASK) generate

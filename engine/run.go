@@ -9,14 +9,16 @@ import (
 
 	"releaselifecycle.dev/engine/internal/protocol"
 	"releaselifecycle.dev/engine/internal/render"
+	"releaselifecycle.dev/engine/internal/sandbox"
 )
 
-// Exit codes. A process that the kernel ends for its limits has none of these.
+// Exit codes. With 2 Go's runtime ends a process that is out of memory or stack;
+// one that is out of CPU time dies of SIGXCPU.
 const (
 	exitDone       = 0
 	exitConnection = 1
-	exitUsage      = 2
 	exitUnconfined = 3
+	exitUsage      = 64
 )
 
 const usage = `usage: releaselifecycle-engine render [--memory-bytes N] [--cpu-seconds N] [--files]
@@ -43,6 +45,11 @@ func run(args []string, in io.Reader, out, log io.Writer) int {
 		if flags.Parse(args[1:]) != nil || flags.NArg() > 0 {
 			return exitUsage
 		}
+		limits := sandbox.Limits{MemoryBytes: mode.memoryBytes, CPUSeconds: mode.cpuSeconds, Files: mode.files}
+		if err := sandbox.Enter(limits); err != nil {
+			fmt.Fprintf(log, "releaselifecycle-engine: not confined, so nothing is rendered: %s\n", err)
+			return exitUnconfined
+		}
 		err = mode.serve(conn)
 	default:
 		fmt.Fprint(log, usage)
@@ -66,6 +73,9 @@ func (m *renderMode) serve(conn *protocol.Conn) error {
 	return serve(conn, func(message *protocol.In) (*protocol.Out, error) {
 		if problem := m.check(message); problem != nil {
 			return nil, problem
+		}
+		if err := sandbox.AllowCPU(m.cpuSeconds); err != nil {
+			return nil, err
 		}
 		rendered, err := render.Render(message.Render, func(lookup protocol.Lookup) (json.RawMessage, *string, error) {
 			return ask(conn, lookup)

@@ -1,0 +1,183 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"time"
+	"unsafe"
+
+	"github.com/elastic/go-seccomp-bpf"
+	"golang.org/x/sys/unix"
+)
+
+// Enter confines the process. After an error it may be half confined, and must not
+// serve anybody.
+func Enter(limits Limits) error {
+	if err := Harden(); err != nil {
+		return err
+	}
+	// Two, so that the collector can work beside the templates; and a fixed
+	// number, so that the runtime reads no files to find a better one.
+	runtime.GOMAXPROCS(min(runtime.GOMAXPROCS(0), 2))
+	if limits.MemoryBytes > 0 {
+		if err := limitMemory(limits.MemoryBytes); err != nil {
+			return err
+		}
+	}
+	if limits.CPUSeconds > 0 {
+		if err := dieOfSIGXCPU(); err != nil {
+			return err
+		}
+	}
+	if limits.Files {
+		return nil
+	}
+	if cgo {
+		// The C library starts threads in its own ways, which are not allowed for.
+		return errors.New("this program was built with cgo; build it with CGO_ENABLED=0")
+	}
+	return forbid()
+}
+
+// Harden is for every mode: no core, which would hold a tenant's values, and no
+// way to more rights than the process has.
+func Harden() error {
+	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
+		return fmt.Errorf("forbidding core files: %w", err)
+	}
+	// Of this thread, and with it of those that it starts. The filter sets it on
+	// all threads.
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("setting no_new_privs: %w", err)
+	}
+	return nil
+}
+
+// limitMemory bounds private memory. RLIMIT_AS would count what Go reserves and
+// never touches.
+func limitMemory(bytes uint64) error {
+	limit := unix.Rlimit{Cur: bytes, Max: bytes}
+	if err := unix.Setrlimit(unix.RLIMIT_DATA, &limit); err != nil {
+		return fmt.Errorf("limiting memory to %d bytes: %w", bytes, err)
+	}
+	soft := int64(min(bytes/4*3, math.MaxInt64))
+	// Near this the collector works harder instead of the process dying.
+	debug.SetMemoryLimit(soft)
+	// Recursion that does not end should not take all of it.
+	debug.SetMaxStack(int(min(bytes/4, 256<<20)))
+	return nil
+}
+
+// dieOfSIGXCPU makes the kernel end the process when its CPU time is used up. Go's
+// runtime would ignore the signal.
+func dieOfSIGXCPU() error {
+	// SIG_DFL, no flags, no mask: all zero, larger than the structure of any
+	// architecture.
+	var action [64]byte
+	const sigsetSize = 8
+	_, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(unix.SIGXCPU),
+		uintptr(unsafe.Pointer(&action)), 0, sigsetSize, 0, 0)
+	if errno != 0 {
+		return fmt.Errorf("restoring SIGXCPU: %w", errno)
+	}
+	return nil
+}
+
+// AllowCPU lets the process use that many more seconds of CPU time. The hard limit
+// stays: it could not be raised again for the next request.
+func AllowCPU(seconds uint64) error {
+	if seconds == 0 {
+		return nil
+	}
+	var usage unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &usage); err != nil {
+		return fmt.Errorf("reading the CPU time used: %w", err)
+	}
+	used := time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+	var limit unix.Rlimit
+	if err := unix.Prlimit(0, unix.RLIMIT_CPU, nil, &limit); err != nil {
+		return fmt.Errorf("reading the limit of CPU time: %w", err)
+	}
+	limit.Cur = min(uint64(math.Ceil(used.Seconds()))+seconds, limit.Max)
+	if err := unix.Prlimit(0, unix.RLIMIT_CPU, &limit, nil); err != nil {
+		return fmt.Errorf("limiting CPU time: %w", err)
+	}
+	return nil
+}
+
+// allowed is what Go's runtime needs to compute, and to read and write what is
+// open already. Everything else fails with EPERM: opening files, sockets,
+// programs, other processes, mounts, and whatever a later kernel brings.
+var allowed = []string{
+	"read", "write", "close",
+	"munmap", "madvise", "mincore", "brk",
+	"futex", "sched_yield", "sched_getaffinity", "nanosleep", "clock_nanosleep", "clock_gettime", "restart_syscall",
+	"epoll_create1", "epoll_ctl", "epoll_pwait", "eventfd2",
+	"rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sigaltstack",
+	"setitimer", "timer_create", "timer_settime", "timer_delete",
+	"getpid", "gettid", "getrandom", "getrusage",
+	"exit", "exit_group",
+}
+
+// forbid installs the filter on all threads, and tries it.
+func forbid() error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	pid := uint64(os.Getpid())
+	is := func(argument uint32, value uint64) seccomp.Condition {
+		return seccomp.Condition{Argument: argument, Operation: seccomp.Equal, Value: value}
+	}
+	filter := seccomp.Filter{
+		NoNewPrivs: true,
+		Flag:       seccomp.FilterFlagTSync,
+		Policy: seccomp.Policy{
+			DefaultAction: seccomp.ActionErrno,
+			Syscalls: []seccomp.SyscallGroup{{
+				Action: seccomp.ActionAllow,
+				Names:  allowed,
+				NamesWithCondtions: []seccomp.NameWithConditions{
+					// Memory, but none that code can be put into.
+					{Name: "mmap", Conditions: seccomp.ArgumentConditions{
+						{Argument: 2, Operation: seccomp.BitsNotSet, Value: unix.PROT_EXEC},
+					}},
+					{Name: "mprotect", Conditions: seccomp.ArgumentConditions{
+						{Argument: 2, Operation: seccomp.BitsNotSet, Value: unix.PROT_EXEC},
+					}},
+					// Threads of this process, but no processes.
+					{Name: "clone", Conditions: seccomp.ArgumentConditions{
+						{Argument: 0, Operation: seccomp.BitsSet, Value: unix.CLONE_THREAD},
+					}},
+					// Limits of this process, signals to this process.
+					{Name: "prlimit64", Conditions: seccomp.ArgumentConditions{is(0, 0)}},
+					{Name: "tgkill", Conditions: seccomp.ArgumentConditions{is(0, pid)}},
+					{Name: "kill", Conditions: seccomp.ArgumentConditions{is(0, pid)}},
+				},
+			}},
+		},
+	}
+	if err := seccomp.LoadFilter(filter); err != nil {
+		return fmt.Errorf("installing the seccomp filter: %w", err)
+	}
+	// On another thread than the one that installed it.
+	tried := make(chan error)
+	go func() { tried <- try() }()
+	return <-tried
+}
+
+// try makes sure that the filter holds: an engine that only believes itself
+// confined is worse than none.
+func try() error {
+	if fd, err := unix.Open("/", unix.O_RDONLY|unix.O_CLOEXEC, 0); !errors.Is(err, unix.EPERM) {
+		_ = unix.Close(fd)
+		return fmt.Errorf("the seccomp filter does not refuse to open files, which gave %v", err)
+	}
+	if fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0); !errors.Is(err, unix.EPERM) {
+		_ = unix.Close(fd)
+		return fmt.Errorf("the seccomp filter does not refuse to open sockets, which gave %v", err)
+	}
+	return nil
+}

@@ -1,0 +1,264 @@
+package sandbox
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// The tests run this binary again as a confined child, whose environment names
+// what it tries. It says what came of it on its standard output.
+const trial = "SANDBOX_TRIAL"
+
+func TestMain(m *testing.M) {
+	name := os.Getenv(trial)
+	if name == "" {
+		os.Exit(m.Run())
+	}
+	limits := Limits{MemoryBytes: 256 << 20, CPUSeconds: 1, Files: name == "files" || name == "core"}
+	if err := Enter(limits); err != nil {
+		fmt.Println("not confined:", err)
+		os.Exit(3)
+	}
+	if err := AllowCPU(1); err != nil {
+		fmt.Println("no CPU limit:", err)
+		os.Exit(3)
+	}
+	fmt.Println(trials[name](os.Getenv("SANDBOX_TARGET")))
+}
+
+// trials are what a child tries; the answers are for a person to read.
+var trials = map[string]func(target string) any{
+	"dial": func(target string) any { _, err := net.DialTimeout("tcp", target, time.Second); return err },
+	"resolve": func(string) any {
+		_, err := net.LookupHost("example.com")
+		return err
+	},
+	"listen": func(string) any { _, err := net.Listen("tcp", "127.0.0.1:0"); return err },
+	"unix":   func(target string) any { _, err := net.Dial("unix", target); return err },
+	"read":   func(target string) any { _, err := os.ReadFile(target); return err },
+	"write":  func(target string) any { return os.WriteFile(target+".new", nil, 0o600) },
+	"exec": func(string) any {
+		return exec.Command("/proc/self/exe").Run()
+	},
+	"replace": func(string) any { return syscall.Exec("/bin/true", []string{"true"}, nil) },
+	"fork": func(string) any {
+		_, _, errno := syscall.RawSyscall(unix.SYS_CLONE, uintptr(syscall.SIGCHLD), 0, 0)
+		return errno
+	},
+	"ptrace": func(string) any { return syscall.PtraceAttach(os.Getppid()) },
+	"kill":   func(string) any { return syscall.Kill(os.Getppid(), 0) },
+	"limit": func(string) any {
+		return unix.Prlimit(os.Getppid(), unix.RLIMIT_CORE, nil, new(unix.Rlimit))
+	},
+	"mount": func(target string) any { return syscall.Mount("none", target, "tmpfs", 0, "") },
+	"bpf":   func(string) any { _, _, errno := syscall.Syscall(unix.SYS_BPF, 0, 0, 0); return errno },
+	"iouring": func(string) any {
+		_, _, errno := syscall.Syscall(unix.SYS_IO_URING_SETUP, 1, 0, 0)
+		return errno
+	},
+	"code": func(string) any {
+		_, err := unix.Mmap(-1, 0, 4096, unix.PROT_READ|unix.PROT_EXEC, unix.MAP_ANON|unix.MAP_PRIVATE)
+		return err
+	},
+	"threads": func(target string) any {
+		// Threads that are started later are confined as well.
+		errs := make(chan error)
+		for range 8 {
+			go func() {
+				runtime.LockOSThread()
+				_, err := os.ReadFile(target)
+				errs <- err
+			}()
+		}
+		for range 8 {
+			if err := <-errs; !errors.Is(err, unix.EPERM) {
+				return fmt.Sprintf("a thread read the file: %v", err)
+			}
+		}
+		return unix.EPERM
+	},
+	"files": func(target string) any {
+		data, err := os.ReadFile(target)
+		return fmt.Sprintf("%s %v", data, err)
+	},
+	"core": func(string) any {
+		var core unix.Rlimit
+		err := unix.Getrlimit(unix.RLIMIT_CORE, &core)
+		privileges, _ := unix.PrctlRetInt(unix.PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0)
+		return fmt.Sprintf("core %d no_new_privs %d %v", core.Max, privileges, err)
+	},
+	"memory": func(string) any {
+		var kept [][]byte
+		for range 64 {
+			block := make([]byte, 16<<20)
+			for i := range block {
+				block[i] = 1
+			}
+			kept = append(kept, block)
+		}
+		return len(kept)
+	},
+	"stack": func(string) any {
+		var recurse func(int) int
+		recurse = func(n int) int { return recurse(n+1) + 1 }
+		return recurse(0)
+	},
+	"cpu": func(string) any {
+		n := 0
+		for start := time.Now(); time.Since(start) < time.Minute; {
+			n++
+		}
+		return n
+	},
+	"cpu, signal notified": func(string) any {
+		// Not even a handler of the program would help it.
+		signal.Reset(unix.SIGXCPU)
+		for start := time.Now(); time.Since(start) < time.Minute; {
+			runtime.Gosched()
+		}
+		return nil
+	},
+	"work": func(string) any {
+		// What is allowed: memory, the collector, threads, timers, random numbers.
+		done := make(chan int)
+		for range 4 {
+			go func() {
+				time.Sleep(time.Millisecond)
+				done <- len(bytes.Repeat([]byte("x"), 8<<20))
+			}()
+		}
+		sum := 0
+		for range 4 {
+			sum += <-done
+		}
+		runtime.GC()
+		return sum
+	},
+}
+
+// attempt runs a trial and returns what it printed and how it ended.
+func attempt(t *testing.T, name, target string) (said string, state *os.ProcessState) {
+	t.Helper()
+	command := exec.Command(os.Args[0])
+	command.Env = []string{trial + "=" + name, "SANDBOX_TARGET=" + target}
+	var out, log bytes.Buffer
+	command.Stdout, command.Stderr = &out, &log
+	err := command.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(out.String() + firstLine(&log)), command.ProcessState
+}
+
+func firstLine(r *bytes.Buffer) string {
+	line, err := r.ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return err.Error()
+	}
+	return line
+}
+
+func TestTheSandboxRefuses(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	folder := t.TempDir()
+	secret := filepath.Join(folder, "token")
+	if err := os.WriteFile(secret, []byte("secret"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	socket, err := net.Listen("unix", filepath.Join(folder, "socket"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close()
+	targets := map[string]string{
+		"dial": listener.Addr().String(), "unix": socket.Addr().String(), "mount": folder,
+		"read": secret, "write": secret, "threads": secret,
+	}
+	for _, name := range []string{
+		"dial", "unix", "listen", "resolve", "read", "write", "exec", "replace", "fork", "ptrace", "kill",
+		"limit", "mount", "bpf", "iouring", "code", "threads",
+	} {
+		t.Run(name, func(t *testing.T) {
+			said, state := attempt(t, name, targets[name])
+			if !state.Success() || !strings.Contains(said, "operation not permitted") {
+				t.Errorf("%s: %q, wanted: operation not permitted", state, said)
+			}
+		})
+	}
+	if _, err := os.Stat(secret + ".new"); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a file was written: %v", err)
+	}
+}
+
+func TestTheSandboxAllowsWork(t *testing.T) {
+	if said, state := attempt(t, "work", ""); said != "33554432" || !state.Success() {
+		t.Errorf("%s: %q", state, said)
+	}
+}
+
+func TestFilesAreReadWithFilesOnly(t *testing.T) {
+	secret := filepath.Join(t.TempDir(), "values")
+	if err := os.WriteFile(secret, []byte("mine"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if said, _ := attempt(t, "files", secret); said != "mine <nil>" {
+		t.Errorf("with files: %q", said)
+	}
+	if said, _ := attempt(t, "core", ""); said != "core 0 no_new_privs 1 <nil>" {
+		t.Errorf("with files: %q", said)
+	}
+}
+
+func TestMemoryIsLimited(t *testing.T) {
+	started := time.Now()
+	said, state := attempt(t, "memory", "")
+	// Its words differ with what could not be allocated: mostly "out of memory".
+	if state.ExitCode() != 2 {
+		t.Errorf("%s: %q, wanted: ended by Go's runtime", state, said)
+	}
+	if peak := state.SysUsage().(*syscall.Rusage).Maxrss; peak > 300<<10 {
+		t.Errorf("a limit of 256 MiB, and %d KiB were used", peak)
+	}
+	if took := time.Since(started); took > 20*time.Second {
+		t.Errorf("it took %s", took)
+	}
+}
+
+func TestStacksAreLimited(t *testing.T) {
+	said, state := attempt(t, "stack", "")
+	if state.ExitCode() != 2 || !strings.Contains(said, "stack exceeds") {
+		t.Errorf("%s: %q, wanted: a stack that exceeds its limit", state, said)
+	}
+}
+
+func TestCPUTimeIsLimited(t *testing.T) {
+	for _, name := range []string{"cpu", "cpu, signal notified"} {
+		said, state := attempt(t, name, "")
+		status := state.Sys().(syscall.WaitStatus)
+		if !status.Signaled() || status.Signal() != unix.SIGXCPU || status.CoreDump() {
+			t.Errorf("%s: %s: %q, wanted: ended by SIGXCPU without a core", name, state, said)
+		}
+		if used := state.UserTime() + state.SystemTime(); used > 4*time.Second {
+			t.Errorf("%s: a limit of one second, and %s were used", name, used)
+		}
+	}
+}
