@@ -5,6 +5,7 @@ mod account;
 mod admission;
 pub mod architecture;
 mod audit_log;
+mod chart;
 mod controller;
 pub mod documentation;
 pub mod helm;
@@ -22,6 +23,7 @@ use testkit::cluster::{Cluster, Node, Options};
 
 pub use admission::Admission;
 pub use audit_log::AuditLog;
+pub use chart::{Chart, put_archive, source as chart_source};
 pub use controller::{Controller, Logs};
 pub use kustomize::overlay;
 pub use namespace::{Namespace, condition, hook, message, reason};

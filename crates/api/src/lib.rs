@@ -1,12 +1,18 @@
 //! The custom resource `ReleaseLifecycle`, and every label and annotation that the operator uses.
 
+#[expect(unreachable_pub, reason = "KubeSchema makes a private copy of each struct")]
+mod chart;
 mod crd;
 pub mod names;
-#[expect(unreachable_pub, reason = "KubeSchema makes a private copy of each struct")]
+#[expect(unreachable_pub, reason = "as above")]
 mod resource;
 #[expect(unreachable_pub, reason = "as above")]
 mod status;
 
+pub use chart::{
+    Chart, ChartArchive, OciChart, RepositoryChart, SecretReference, SourceRef, SourceRefKind,
+    Values, ValuesFrom,
+};
 pub use crd::crd;
 pub use resource::{
     Deletion, Dependency, Hooks, HooksFrom, Objects, ObjectsFrom, ObjectsFromKind,

@@ -6,7 +6,11 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{names, status::ReleaseLifecycleStatus};
+use crate::{
+    chart::{Chart, SourceRef, Values, ValuesFrom},
+    names,
+    status::ReleaseLifecycleStatus,
+};
 
 /// What the user wants of a release.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -31,9 +35,20 @@ use crate::{names, status::ReleaseLifecycleStatus};
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("has(self.releaseName) == has(oldSelf.releaseName) && (!has(self.releaseName) || self.releaseName == oldSelf.releaseName)").message("spec.releaseName cannot be changed, set or removed later: delete this object and create another").field_path(".releaseName"))]
+#[x_kube(validation = Rule::new("(!has(self.values) && !has(self.valuesFrom)) || has(self.source.chart) || has(self.source.sourceRef)").message("spec.values and spec.valuesFrom are for charts: remove them, or name a chart by spec.source.chart or spec.source.sourceRef"))]
 pub struct ReleaseLifecycleSpec {
     /// Where the desired objects come from.
     pub source: Source,
+
+    /// Values for the chart; they win over `valuesFrom` and over those of the chart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "crate::chart::values")]
+    pub values: Option<Values>,
+
+    /// `ConfigMaps` and Secrets of this namespace with values for the chart; a later one wins.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub values_from: Vec<ValuesFrom>,
 
     /// Changes to the objects of the source and to its hooks, in kustomize's shape, before anything
     /// is planned.
@@ -118,7 +133,7 @@ pub struct ReleaseLifecycleSpec {
 /// Where the desired objects come from. Hooks are those with the annotation helm.sh/hook.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("has(self.objects) != has(self.objectsFrom)").message("spec.source takes exactly one of objects and objectsFrom"))]
+#[x_kube(validation = Rule::new("(has(self.objects) ? 1 : 0) + (has(self.objectsFrom) ? 1 : 0) + (has(self.chart) ? 1 : 0) + (has(self.sourceRef) ? 1 : 0) == 1").message("spec.source takes exactly one of objects, objectsFrom, chart and sourceRef"))]
 pub struct Source {
     /// The release's objects and its hooks themselves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -129,6 +144,21 @@ pub struct Source {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(min = 1, max = 32))]
     pub objects_from: Vec<ObjectsFrom>,
+
+    /// A chart, from which Helm's own engine makes them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chart: Option<Chart>,
+
+    /// A source of Flux whose artifact is or holds such a chart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_ref: Option<SourceRef>,
+}
+
+impl Source {
+    /// Whether it is a chart, wherever that is.
+    pub fn is_chart(&self) -> bool {
+        self.chart.is_some() || self.source_ref.is_some()
+    }
 }
 
 /// Names a `ConfigMap` or a Secret that holds objects as YAML.

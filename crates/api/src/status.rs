@@ -4,6 +4,7 @@ use kube::KubeSchema;
 use lifecycle::{
     conditions,
     journal::{HookStatus, Journal, LastAttempt, Operation, Requests},
+    plan::Chart,
 };
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +24,10 @@ pub struct ReleaseLifecycleStatus {
     /// The deployed revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<i32>,
+
+    /// The chart of the deployed revision; absent where it is made from objects.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chart: Option<Chart>,
 
     /// The running or the last operation: the journal.
     #[serde(default, skip_serializing_if = "Option::is_none")]

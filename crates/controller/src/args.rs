@@ -1,6 +1,9 @@
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Parser, ValueEnum, builder::NonEmptyStringValueParser};
+use engine::Limits;
+
+use crate::engines::Settings;
 
 /// The ReleaseLifecycle operator: runs Helm's hooks around installs and upgrades, durably.
 ///
@@ -41,6 +44,9 @@ pub(crate) struct Args {
     #[arg(long, env = "RELEASELIFECYCLE_SOURCE_WATCHES", default_value_t = 500)]
     pub(crate) source_watches: usize,
 
+    #[command(flatten)]
+    pub(crate) engine: EngineArgs,
+
     /// Namespace of the lease by which one of several replicas leads; default: in a cluster the
     /// operator's own, else that of --namespace, else `default`
     #[arg(long, env = "RELEASELIFECYCLE_LEASE_NAMESPACE", value_parser = NonEmptyStringValueParser::new())]
@@ -70,6 +76,44 @@ pub(crate) struct Args {
     /// Which log lines are written, such as `info` or `controller=debug,info`
     #[arg(long, env = "RELEASELIFECYCLE_LOG", default_value = "info,kube_client=off")]
     pub(crate) log: String,
+}
+
+/// How charts are rendered. Sources of objects never start an engine.
+#[derive(clap::Args, Debug)]
+pub(crate) struct EngineArgs {
+    /// The program that renders charts; default: `releaselifecycle-engine` beside this one
+    #[arg(long = "engine", value_name = "PATH", env = "RELEASELIFECYCLE_ENGINE")]
+    program: Option<PathBuf>,
+
+    /// How many engines there are at most; each serves one tenant at a time
+    #[arg(long = "engine-processes", env = "RELEASELIFECYCLE_ENGINE_PROCESSES", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    processes: u16,
+
+    /// MiB of memory that an engine may take
+    #[arg(long = "engine-memory-mib", env = "RELEASELIFECYCLE_ENGINE_MEMORY_MIB", default_value_t = 256, value_parser = clap::value_parser!(u32).range(128..=65536))]
+    memory_mib: u32,
+
+    /// Seconds of processor time that a chart may take
+    #[arg(long = "engine-cpu-seconds", env = "RELEASELIFECYCLE_ENGINE_CPU_SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=3600))]
+    cpu_seconds: u16,
+
+    /// Seconds that a chart may take, with what it looks up in the cluster
+    #[arg(long = "engine-seconds", env = "RELEASELIFECYCLE_ENGINE_SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=3600))]
+    seconds: u16,
+}
+
+impl EngineArgs {
+    pub(crate) fn settings(&self) -> Settings {
+        Settings {
+            program: self.program.clone().unwrap_or_else(engine::beside),
+            processes: self.processes.into(),
+            limits: Limits {
+                memory: u64::from(self.memory_mib) << 20,
+                cpu_seconds: self.cpu_seconds.into(),
+                time: Duration::from_secs(self.seconds.into()),
+            },
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -4,9 +4,9 @@ use kube::Client;
 use lifecycle::{decide::Evidence, plan::Plan};
 
 use crate::{
-    backoff::Backoff, dependencies::Dependents, kinds::Kinds, lease::Lease, metrics::Metrics,
-    observe::pods::Culprit, references::References, report::Reporter, sweep::Held,
-    triggers::Triggers,
+    args::Args, backoff::Backoff, dependencies::Dependents, engines::Engines, kinds::Kinds,
+    lease::Lease, metrics::Metrics, observe::pods::Culprit, references::References,
+    report::Reporter, sweep::Held, triggers::Triggers,
 };
 
 /// What every reconciliation shares. Nothing here is lost with the process but back-off counters
@@ -26,6 +26,7 @@ pub(crate) struct Context {
     pub(crate) triggers: Triggers,
     pub(crate) references: References,
     pub(crate) dependents: Dependents,
+    pub(crate) engines: Engines,
 }
 
 impl Context {
@@ -35,8 +36,7 @@ impl Context {
         reporter: Reporter,
         tenancy: Tenancy,
         lease: Arc<Lease>,
-        watched: Option<String>,
-        source_watches: usize,
+        args: &Args,
     ) -> Self {
         Self {
             operator,
@@ -48,10 +48,11 @@ impl Context {
             running: Running::default(),
             held: Held::default(),
             lease,
-            watched,
+            watched: args.namespace.clone(),
             triggers: Triggers::default(),
-            references: References::new(source_watches),
+            references: References::new(args.source_watches),
             dependents: Dependents::default(),
+            engines: Engines::new(args.engine.settings()),
         }
     }
 }

@@ -1,30 +1,183 @@
-//! What a release is to consist of: the objects of its source, or those of one of its records.
+//! What a release is to consist of: what its source makes, or the objects of one of its records.
 
-use helm::manifest;
+use std::collections::HashMap;
+
+use engine::protocol::{Document, Rendered};
+use helm::{manifest, record};
 use lifecycle::{
-    hooks::HookAnnotations,
+    hooks::{self, HookAnnotations},
+    journal::Begin,
     memory::{MOST_PER_RELEASE, Memory},
-    patches,
+    patches::{self, Patch},
+    plan,
     source::{Desired, Placed},
     yaml,
 };
+use serde_json::{Map, Value};
 
-use crate::{compute, error::Error, records::Stored, release::Release, source};
+use crate::{
+    compute,
+    error::Error,
+    records::Stored,
+    release::Release,
+    render::render,
+    source::{self, Found},
+};
 
-/// The objects of the source, patched and parsed (client required).
-pub(crate) async fn of_source(release: &Release<'_>) -> Result<Desired, Error> {
-    let objects = release.source().await?.map_err(|failure| Error::Blocked(failure.clone()))?;
-    let objects = objects.to_vec();
+/// What a source makes.
+#[derive(Clone)]
+pub(crate) struct Made {
+    pub(crate) desired: Desired,
+    /// Which chart it is, if it is one.
+    pub(crate) chart: Option<plan::Chart>,
+    /// Where it is a chart, what its record says in the chart's own words.
+    pub(crate) texts: Option<Texts>,
+}
+
+/// What a record says of a chart.
+#[derive(Clone)]
+pub(crate) struct Texts {
+    pub(crate) chart: record::Chart,
+    pub(crate) config: Map<String, Value>,
+    pub(crate) notes: String,
+    pub(crate) manifest: String,
+    /// As many as there are hooks, in their order.
+    pub(crate) hooks: Vec<Document>,
+}
+
+/// What the source makes for the operation that begins, patched and parsed. It is made once: another
+/// time it may be something else (client required).
+pub(crate) async fn of_source<'a>(
+    release: &'a Release<'_>,
+    begin: &Begin,
+) -> Result<&'a Made, Error> {
+    release.made.get_or_try_init(|| make(release, begin)).await
+}
+
+async fn make(release: &Release<'_>, begin: &Begin) -> Result<Made, Error> {
+    let found = release.source().await?.map_err(|failure| Error::Blocked(failure.clone()))?;
     let patches = release.object.spec.patches.clone();
     let namespace = release.namespace.clone();
-    compute::run(move || {
-        let objects = patches::apply(&patches, objects)
-            .map_err(|errors| Error::blocked("InvalidPatch", joined(&errors)))?;
-        check_bounds(&objects)?;
-        Desired::parse(&objects, &namespace)
-            .map_err(|errors| Error::blocked("InvalidSource", joined(&errors)))
-    })
-    .await
+    match found {
+        Found::Objects(objects) => {
+            let objects = objects.clone();
+            compute::run(move || of_objects(objects, &patches, &namespace)).await
+        }
+        Found::Chart(chart) => {
+            let rendered = render(release, chart, begin).await?;
+            let digest = chart.digest.clone();
+            compute::run(move || of_chart(rendered, digest, &patches, &namespace)).await
+        }
+    }
+}
+
+fn of_objects(objects: Vec<Placed>, patches: &[Patch], namespace: &str) -> Result<Made, Error> {
+    let objects = patched(patches, objects)?;
+    let desired = parsed(&objects, namespace)?;
+    Ok(Made { desired, chart: None, texts: None })
+}
+
+fn of_chart(
+    rendered: Rendered,
+    digest: String,
+    patches: &[Patch],
+    namespace: &str,
+) -> Result<Made, Error> {
+    let mut memory = Memory::of_release();
+    let mut written = Written::default();
+    let mut objects = Vec::new();
+    for hook in rendered.hooks {
+        objects.push(written.read(hook.document, &mut memory)?);
+    }
+    for document in rendered.objects {
+        objects.push(written.read(document, &mut memory)?);
+    }
+    let mut crds = Vec::new();
+    for Document { path, manifest } in rendered.crds {
+        let read = read(&path, &manifest, &mut memory)?;
+        crds.extend(read.into_iter().map(|manifest| Placed { place: path.clone(), manifest }));
+    }
+    let objects = patched(patches, objects)?;
+    let mut desired = parsed(&objects, namespace)?;
+    desired.add_crds(&crds, namespace).map_err(|errors| invalid("InvalidChart", &errors))?;
+    let (hooks, manifest) = written.texts(&objects);
+    let chart: record::Chart =
+        serde_json::from_value(Value::Object(rendered.chart)).map_err(|error| {
+            Error::blocked("InvalidChart", format!("the chart's Chart.yaml: {error}"))
+        })?;
+    let named = chart.metadata.clone().unwrap_or_default();
+    let named = plan::Chart {
+        name: named.name,
+        version: named.version,
+        app_version: Some(named.app_version).filter(|version| !version.is_empty()),
+        digest,
+    };
+    let texts = Texts { chart, config: rendered.config, notes: rendered.notes, manifest, hooks };
+    Ok(Made { desired, chart: Some(named), texts: Some(texts) })
+}
+
+/// The documents of a chart by their place, as they were written and as they were read.
+#[derive(Default)]
+struct Written {
+    documents: HashMap<String, (Document, Value)>,
+}
+
+impl Written {
+    fn read(&mut self, document: Document, memory: &mut Memory) -> Result<Placed, Error> {
+        let mut found = read(&document.path, &document.manifest, memory)?;
+        // Helm parts what it renders into documents.
+        let (Some(manifest), true) = (found.pop(), found.is_empty()) else {
+            let message = format!("{}: it is not one object", document.path);
+            return Err(Error::blocked("TemplateError", message));
+        };
+        let mut place = document.path.clone();
+        let mut number = 1;
+        while self.documents.contains_key(&place) {
+            number += 1;
+            place = format!("{} document {number}", document.path);
+        }
+        self.documents.insert(place.clone(), (document, manifest.clone()));
+        Ok(Placed { place, manifest })
+    }
+
+    /// The texts of the hooks, and that of the other objects: as they were written, but for what
+    /// patches have changed.
+    fn texts(mut self, objects: &[Placed]) -> (Vec<Document>, String) {
+        let (mut found, mut text) = (Vec::new(), String::new());
+        for Placed { place, manifest } in objects {
+            let Some((mut document, before)) = self.documents.remove(place) else {
+                continue;
+            };
+            if before != *manifest {
+                document.manifest = manifest::to_yaml(manifest);
+            }
+            // Patches may make a hook of an object, too.
+            if hooks::parse(manifest).is_ok_and(|hook| hook.is_some()) {
+                found.push(document);
+            } else {
+                let Document { path, manifest } = &document;
+                text.extend(["---\n# Source: ", path, "\n", manifest, "\n"]);
+            }
+        }
+        (found, text)
+    }
+}
+
+fn read(path: &str, text: &str, memory: &mut Memory) -> Result<Vec<Value>, Error> {
+    manifest::parse_within(text, memory)
+        .map(|found| found.into_iter().map(|(_, manifest)| manifest).collect())
+        .map_err(|error| source::unreadable(&format!("{path} as it is rendered"), error))
+}
+
+fn patched(patches: &[Patch], objects: Vec<Placed>) -> Result<Vec<Placed>, Error> {
+    let objects =
+        patches::apply(patches, objects).map_err(|errors| invalid("InvalidPatch", &errors))?;
+    check_bounds(&objects)?;
+    Ok(objects)
+}
+
+fn parsed(objects: &[Placed], namespace: &str) -> Result<Desired, Error> {
+    Desired::parse(objects, namespace).map_err(|errors| invalid("InvalidSource", &errors))
 }
 
 /// Refuses what could be recorded, but not be read from the record.
@@ -46,8 +199,9 @@ fn check_bounds(objects: &[Placed]) -> Result<(), Error> {
     Ok(())
 }
 
-fn joined(errors: &[impl ToString]) -> String {
-    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+fn invalid(reason: &str, errors: &[impl ToString]) -> Error {
+    let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
+    Error::blocked(reason, errors.join("; "))
 }
 
 /// The objects and the hooks of a record, read from its text as Helm does (no client required).
@@ -73,5 +227,5 @@ pub(crate) fn of_record(release: &Release<'_>, stored: &Stored) -> Result<Desire
         }
     }
     Desired::recorded(&objects, hooks, &release.namespace, &place)
-        .map_err(|errors| Error::blocked("RecordUnreadable", joined(&errors)))
+        .map_err(|errors| invalid("RecordUnreadable", &errors))
 }

@@ -7,14 +7,12 @@ use lifecycle::{
     event::Event,
     journal::{Failure, Journal},
     plan::{HookKind, ObjectRef, Plan, PlannedHook},
-    source::Desired,
 };
 use serde_json::Value;
 
 use crate::{
     apply::{self, ApplyError},
     client::{ApiError, Cause},
-    desired,
     error::Error,
     gather::{self, blocked_is_refused},
     hook_object,
@@ -61,12 +59,14 @@ impl Turn<'_> {
             if !self.release.ctx.lease.is_held() {
                 return Err(Error::Outrun);
             }
-            // A rollback copies its target's.
-            let desired = match self.plan.target {
-                None => desired::of_source(self.release).await?,
-                Some(_) => Desired::default(),
-            };
-            records.create(self.plan, &desired).await.map(|()| true)
+            match self.plan.target {
+                None => {
+                    // The plan was made from it, unless it was read from a record that is gone since.
+                    let made = self.release.made.get().ok_or(Error::Outrun)?;
+                    records.create(self.plan, made).await.map(|()| true)
+                }
+                Some(target) => records.copy(self.plan, target).await.map(|()| true),
+            }
         } else {
             records.add_plan(self.plan).await
         };

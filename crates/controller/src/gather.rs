@@ -4,7 +4,7 @@ use helm::record::Status;
 use jiff::{SignedDuration, Timestamp};
 use lifecycle::{
     decide::{Cause, Evidence, Gate, HookObservation, Observation, Query},
-    journal::{HookCursor, HookStep, Journal},
+    journal::{HookCursor, HookStatus, HookStep, Journal},
     kstatus::{self, Readiness},
     plan::{HookKind, ObjectRef, Plan, PlannedHook},
 };
@@ -141,7 +141,8 @@ pub(crate) async fn seen(
     let fades = now >= cursor.deadline || observe::evidence_fades(object, now);
     let culprit = failed.or_else(|| if fades { pods::running_container(&pods) } else { None });
     if let Some(culprit) = culprit {
-        seen.evidence = evidence(release, hook, culprit).await;
+        let known = journal.hooks.get(cursor.index);
+        seen.evidence = evidence(release, hook, culprit, known).await;
     }
     seen.evidence.cause = cause.map(|cause| {
         // A Job outlives its Pods, and has reasons of its own.
@@ -213,7 +214,12 @@ async fn pods_of(
 }
 
 /// The exit code and the last lines of `culprit`. That they cannot be had is no reason to stop.
-async fn evidence(release: &Release<'_>, hook: &PlannedHook, culprit: Culprit) -> Evidence {
+async fn evidence(
+    release: &Release<'_>,
+    hook: &PlannedHook,
+    culprit: Culprit,
+    known: Option<&HookStatus>,
+) -> Evidence {
     let lines = release.object.log_lines();
     // Once for each, or the log of a container that still runs would be written again and again.
     if let Some(known) = release.ctx.running.evidence(release.uid(), &culprit) {
@@ -226,21 +232,36 @@ async fn evidence(release: &Release<'_>, hook: &PlannedHook, culprit: Culprit) -
         name: culprit.pod.clone(),
     };
     let mut evidence = Evidence { exit_code: culprit.exit_code, ..Evidence::default() };
-    let log = match lines {
-        0 => Ok(String::new()),
-        _ => release.tenant.log(&pod, &culprit.container, culprit.previous, lines).await,
+    let log = if lines == 0 {
+        Ok(String::new())
+    } else {
+        let log = release.tenant.log(&pod, &culprit.container, culprit.previous, lines).await;
+        log.map_err(|error| error.to_string())
     };
-    let log = match log {
+    evidence.log = match log.and_then(had) {
         Ok(text) => Some(tail(text)).filter(|log| !log.is_empty()),
-        // Said, and tried again if the hook is looked at again.
-        Err(error) => {
-            evidence.log = Some(format!("(the log is lost: {error})"));
+        // Said, and tried again if the hook is looked at again. What was read while the container
+        // ran is kept.
+        Err(why) => {
+            let earlier = known.is_some_and(|known| {
+                known.log.is_some()
+                    && known.exit_code.is_none_or(|it| Some(it) == culprit.exit_code)
+            });
+            evidence.log = (!earlier).then(|| format!("(the log is lost: {why})"));
             return evidence;
         }
     };
-    evidence.log = log;
     release.ctx.running.keep_evidence(release.uid(), culprit, evidence.clone());
     evidence
+}
+
+/// The log, unless it is what the kubelet answers in its place, as a success, for a container that
+/// is removed: `GetContainerLogs` in `pkg/kubelet/kuberuntime`.
+fn had(text: String) -> Result<String, String> {
+    let removed = text.starts_with("unable to retrieve container logs for ")
+        && text.contains("://")
+        && text.trim_end().lines().count() == 1;
+    if removed { Err(text) } else { Ok(text) }
 }
 
 /// The last bytes of `text`, whole lines if there are any.
@@ -277,6 +298,16 @@ pub(crate) fn not_ready(object: &ObjectRef, live: Option<&Value>) -> Option<Stri
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_log_is_told_from_the_kubelets_word_that_there_is_none() {
+        let removed = "unable to retrieve container logs for containerd://38aeaed3".to_owned();
+        assert_eq!(had(removed.clone()), Err(removed));
+        let quoted = "unable to retrieve container logs for containerd://38aeaed3\ngiving up\n";
+        for log in ["", "migrating\n", quoted] {
+            assert_eq!(had(log.to_owned()), Ok(log.to_owned()));
+        }
+    }
 
     #[test]
     fn the_tail_is_whole_lines_and_never_splits_a_character() {

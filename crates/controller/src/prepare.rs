@@ -14,7 +14,7 @@ use lifecycle::{
     hooks::HookEvent,
     journal::Begin,
     plan::{
-        MOST_HOOKS, ObjectRef, Owner, Plan, PlannedHook, PlannedObject, config_digest,
+        Chart, MOST_HOOKS, ObjectRef, Owner, Plan, PlannedHook, PlannedObject, config_digest,
         in_uninstall_order, plan_hooks, prune_set,
     },
     source::Desired,
@@ -22,7 +22,7 @@ use lifecycle::{
 use serde_json::{Value, json};
 
 use crate::{
-    desired,
+    desired::{self, Made},
     error::Error,
     records::{self, Stored},
     release::Release,
@@ -42,7 +42,7 @@ pub(crate) async fn plan(
         material.desired.hooks.retain(|hook| hook.events.iter().any(runs));
     }
     find_kinds(release, &mut material, begin.event).await?;
-    let Material { desired, prune, digest } = material;
+    let Material { desired, prune, digest, chart } = material;
     let hooks = plan_hooks(&desired, begin.event);
     if hooks.len() > MOST_HOOKS {
         let message = format!(
@@ -62,6 +62,7 @@ pub(crate) async fn plan(
         operation: begin.id.clone(),
         owner: Owner { uid: release.uid().to_owned(), name: release.object_name().to_owned() },
         first_deployed: latest.and_then(|stored| stored.release.info.first_deployed),
+        chart,
         event: begin.event,
         revision: begin.revision,
         target: begin.target,
@@ -90,6 +91,8 @@ struct Material {
     prune: Vec<ObjectRef>,
     /// The digest of the configuration, where it is not that of the spec.
     digest: Option<String>,
+    /// The chart of the revision.
+    chart: Option<Chart>,
 }
 
 async fn material(
@@ -103,11 +106,12 @@ async fn material(
         // Somebody removed it since.
         None => Ok(Desired::default()),
     };
+    let of_latest_plan = || latest?.plan.as_ref()?.0.chart.clone();
     Ok(match begin.event {
         Event::Install | Event::Upgrade => {
-            let desired = desired::of_source(release).await?;
+            let Made { desired, chart, .. } = desired::of_source(release, begin).await?.clone();
             let prune = prune_set(earlier_objects(history), &desired.objects);
-            Material { desired, prune, digest: None }
+            Material { desired, prune, digest: None, chart }
         }
         Event::Rollback => {
             let target = begin.target.unwrap_or_default();
@@ -123,21 +127,24 @@ async fn material(
                 };
             }
             let prune = prune_set(earlier_objects(history), &desired.objects);
-            let digest = stored.plan.map(|(plan, _)| plan.config_digest);
-            Material { desired, prune, digest: Some(digest.unwrap_or_default()) }
+            let (digest, chart) = match stored.plan {
+                Some((plan, _)) => (plan.config_digest, plan.chart),
+                None => (String::new(), None),
+            };
+            Material { desired, prune, digest: Some(digest), chart }
         }
         Event::Delete => {
             let mut desired = of_latest()?;
             let newest = newest(std::mem::take(&mut desired.objects), history);
             let going = newest.into_iter().filter(|object| !is_kept(release, object));
             let prune = in_uninstall_order(going.map(|object| object.object));
-            Material { desired, prune, digest: None }
+            Material { desired, prune, digest: None, chart: of_latest_plan() }
         }
         Event::Test => {
             let mut desired = of_latest()?;
             desired.objects.clear();
             desired.hooks.retain(|hook| release.object.selects_test(&hook.object.name));
-            Material { desired, prune: Vec::new(), digest: None }
+            Material { desired, prune: Vec::new(), digest: None, chart: of_latest_plan() }
         }
     })
 }
@@ -237,6 +244,7 @@ impl Defined {
 
 fn defined_kinds(desired: &Desired) -> Vec<Defined> {
     let parts = desired.hooks.iter().flat_map(|hook| &hook.parts);
+    let parts = parts.chain(&desired.crds);
     let crds = parts.filter(|part| part.object.kind == "CustomResourceDefinition");
     crds.map(|part| {
         let text = |path: &str| {
@@ -262,8 +270,10 @@ async fn check_rights(
     let tenant = &release.tenant;
     let record = release.records().reference(1);
     let mut needs: Vec<(&ObjectRef, &[&str])> = vec![(&record, &["get", "create", "update"])];
-    let hooks = hooks.iter().map(|hook| &hook.object);
-    needs.extend(hooks.map(|object| (object, &["get", "create", "patch", "delete"][..])));
+    needs.extend(hooks.iter().map(|hook| {
+        let verbs = &["get", "create", "patch", "delete"][..if hook.in_crds { 2 } else { 4 }];
+        (&hook.object, verbs)
+    }));
     let objects = objects.iter().map(|object| &object.object);
     needs.extend(objects.map(|object| (object, &["get", "create", "patch"][..])));
     needs.extend(prune.iter().map(|object| (object, &["get", "delete"][..])));

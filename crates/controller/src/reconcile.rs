@@ -143,7 +143,7 @@ async fn look_and_advance(cached: &ReleaseLifecycle, ctx: &Context) -> Result<Ac
     if is_settled(&release.object) && !ctx.references.is_due(&release.object) {
         return Ok(rest(ctx, &release.object));
     }
-    match advance(&mut release).await {
+    match Box::pin(advance(&mut release)).await {
         Ok(action) => Ok(action),
         // With the namespace all goes that is in it, and what is kept needs nobody's right.
         Err(Error::Blocked(failure)) if release.namespace_goes || release.is_kept() => {

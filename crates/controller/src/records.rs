@@ -27,7 +27,7 @@ use lifecycle::{
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::{client::ApiError, error::Error};
+use crate::{chart, client::ApiError, error::Error, source::Found};
 
 pub(crate) use write::no_target;
 
@@ -112,20 +112,24 @@ fn key(event: Event) -> &'static str {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Inputs<'a> {
-    /// `None` where they are not known.
+    /// `None` where they are not known, or come from a chart.
     objects: Option<Vec<&'a Value>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    chart: Option<chart::Inputs<'a>>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     patches: &'a [Patch],
     release_name: &'a str,
 }
 
 pub(crate) fn config_inputs<'a>(release: &'a crate::release::Release<'_>) -> Inputs<'a> {
-    let objects = release.known_source();
-    Inputs {
-        objects: objects.map(|objects| objects.iter().map(|placed| &placed.manifest).collect()),
-        patches: &release.object.spec.patches,
-        release_name: &release.name,
-    }
+    let (objects, chart) = match release.known_source() {
+        Some(Found::Objects(objects)) => {
+            (Some(objects.iter().map(|placed| &placed.manifest).collect()), None)
+        }
+        Some(Found::Chart(chart)) => (None, Some(chart.inputs())),
+        None => (None, None),
+    };
+    Inputs { objects, chart, patches: &release.object.spec.patches, release_name: &release.name }
 }
 
 /// The digest of all that makes an operation another one: the configuration, where the release is

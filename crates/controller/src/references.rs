@@ -149,7 +149,7 @@ impl References {
     /// nothing of it. After a start nothing has been looked at.
     pub(crate) fn due_in(&self, object: &ReleaseLifecycle) -> Option<Duration> {
         // What is pinned or deleted needs no source.
-        if object.spec.source.objects_from.is_empty()
+        if object.spec.source.objects.is_some()
             || object.spec.pin_revision.is_some()
             || object.metadata.deletion_timestamp.is_some()
         {

@@ -7,18 +7,18 @@ use lifecycle::{
     decide::Hold,
     event::Event,
     journal::{Failure, Journal, LastAttempt, Operation},
-    source::Placed,
 };
 use tokio::sync::OnceCell;
 
 use crate::{
     client::{Access, ApiError, Cause, call, optional},
     context::{Context, Tenancy},
+    desired::Made,
     error::Error,
     guarded::Guarded,
     identity::Identity,
     records::{Records, now},
-    source,
+    source::{self, Found},
     tenant::Tenant,
 };
 
@@ -33,7 +33,9 @@ pub(crate) struct Release<'a> {
     /// Whether the namespace is being deleted; only looked into where the object is, too.
     pub(crate) namespace_goes: bool,
     /// What was found where the spec says, or why nothing was; empty until somebody asks.
-    source: OnceCell<Result<Vec<Placed>, Failure>>,
+    source: OnceCell<Result<Found, Failure>>,
+    /// What the source renders to: once, since another time it may be something else.
+    pub(crate) made: OnceCell<Made>,
 }
 
 /// As whom the release of `object` is worked on.
@@ -57,8 +59,8 @@ impl<'a> Release<'a> {
     pub(crate) fn new(ctx: &'a Context, object: ReleaseLifecycle, tenant: Tenant<'a>) -> Self {
         let name = object.release_name().into_owned();
         let namespace = object.metadata.namespace.clone().unwrap_or_default();
-        let source = OnceCell::new();
-        Self { ctx, object, tenant, name, namespace, namespace_goes: false, source }
+        let (source, made) = (OnceCell::new(), OnceCell::new());
+        Self { ctx, object, tenant, name, namespace, namespace_goes: false, source, made }
     }
 
     pub(crate) fn records(&self) -> Records<'_> {
@@ -100,19 +102,19 @@ impl<'a> Release<'a> {
 
     /// What the release is to consist of, read once. What only a change mends is in the answer, since
     /// not everything depends on it.
-    pub(crate) async fn source(&self) -> Result<Result<&[Placed], &Failure>, Error> {
+    pub(crate) async fn source(&self) -> Result<Result<&Found, &Failure>, Error> {
         let read = async || match source::read(self).await {
-            Ok(objects) => Ok(Ok(objects)),
+            Ok(found) => Ok(Ok(found)),
             Err(Error::Blocked(failure)) => Ok(Err(failure)),
             Err(error) => Err(error),
         };
         let found = self.source.get_or_try_init(read).await?;
-        Ok(found.as_deref())
+        Ok(found.as_ref())
     }
 
     /// As [`Self::source`]; `None` where nobody has asked yet, or nothing was found.
-    pub(crate) fn known_source(&self) -> Option<&[Placed]> {
-        self.source.get()?.as_deref().ok()
+    pub(crate) fn known_source(&self) -> Option<&Found> {
+        self.source.get()?.as_ref().ok()
     }
 
     /// Whether the source has a part in what is wanted, and is not known.
@@ -229,6 +231,7 @@ fn conclude(status: &mut ReleaseLifecycleStatus, operation: &Operation) {
     match &operation.failure {
         None => {
             status.revision = Some(operation.revision);
+            status.chart.clone_from(&operation.chart);
             status.last_attempt = None;
         }
         Some(failure) => {

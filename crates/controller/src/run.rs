@@ -67,15 +67,13 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         Election::new(operator.clone(), candidacy, Arc::clone(&metrics), Arc::clone(&lease))
     });
     metrics.leader.set(i64::from(lease.is_held()));
-    let watched = args.namespace.clone();
     let ctx = Context::new(
         operator.clone(),
         Arc::clone(&metrics),
         reporter,
         tenancy(&args),
         lease,
-        watched,
-        args.source_watches,
+        &args,
     );
 
     let ready = Arc::new(AtomicBool::new(false));

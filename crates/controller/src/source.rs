@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use api::{ObjectsFrom, ObjectsFromKind};
+use api::{ObjectsFrom, ObjectsFromKind, Source};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use helm::manifest::{self, ManifestError};
 use lifecycle::{
@@ -12,7 +12,14 @@ use lifecycle::{
 };
 use serde_json::{Map, Value};
 
-use crate::{compute, error::Error, reconcile::key, references::Reference, release::Release};
+use crate::{
+    chart::{self, Chart},
+    compute,
+    error::Error,
+    reconcile::key,
+    references::Reference,
+    release::Release,
+};
 
 /// As much text as the objects of a release may be. What of it fits into a record is for the record
 /// to say.
@@ -20,8 +27,16 @@ const MOST_BYTES: usize = 8 * 1024 * 1024;
 /// What `kubectl apply` can just about repeat in its annotation, which is at most 256 KiB.
 const LARGE_BYTES: usize = 128 * 1024;
 
-/// The objects as they were written. What only a change mends is `Error::Blocked`.
-pub(crate) async fn read(release: &Release<'_>) -> Result<Vec<Placed>, Error> {
+/// What a release is made from.
+pub(crate) enum Found {
+    /// Its objects as they were written.
+    Objects(Vec<Placed>),
+    /// A chart that renders to them.
+    Chart(Box<Chart>),
+}
+
+/// What stands where the spec says. What only a change mends is `Error::Blocked`.
+pub(crate) async fn read(release: &Release<'_>) -> Result<Found, Error> {
     let source = &release.object.spec.source;
     if let Some(objects) = &source.objects {
         release.ctx.references.forget(&key(&release.object));
@@ -29,9 +44,17 @@ pub(crate) async fn read(release: &Release<'_>) -> Result<Vec<Placed>, Error> {
         if objects.iter().any(|object| memory.take_value(object).is_err()) {
             return Err(too_large("spec.source.objects"));
         }
-        return Ok(Placed::inline(objects));
+        return Ok(Found::Objects(Placed::inline(objects)));
     }
     release.ctx.references.follow(release, references(release));
+    if source.is_chart() {
+        return chart::read(release).await.map(Box::new).map(Found::Chart);
+    }
+    objects(release, source).await.map(Found::Objects)
+}
+
+/// The objects that `ConfigMaps` and Secrets hold.
+async fn objects(release: &Release<'_>, source: &Source) -> Result<Vec<Placed>, Error> {
     let mut found = Vec::new();
     let mut problems = Vec::new();
     let mut total = 0;
@@ -56,7 +79,7 @@ pub(crate) async fn read(release: &Release<'_>) -> Result<Vec<Placed>, Error> {
                 return Err(Error::blocked(TOO_LARGE, message));
             }
             let origin = format!("{}/{} key {key}", from.kind.as_str(), from.name);
-            found.push(Found { index, origin, text });
+            found.push(Text { index, origin, yaml: text });
         }
     }
     // Before what is missing is said: what is there can be wrong, too.
@@ -74,25 +97,21 @@ pub(crate) async fn read(release: &Release<'_>) -> Result<Vec<Placed>, Error> {
     }
 }
 
-/// A text of the source that was found.
-struct Found {
+/// A text of the source.
+struct Text {
     /// Which of `spec.source.objectsFrom` names it.
     index: usize,
     origin: String,
-    text: String,
+    yaml: String,
 }
 
 /// The objects of all texts, which may take as much memory as one release.
-fn parse(found: &[Found]) -> Result<Vec<Placed>, Error> {
+fn parse(found: &[Text]) -> Result<Vec<Placed>, Error> {
     let mut objects = Vec::new();
     let mut memory = Memory::of_release();
-    for Found { index, origin, text } in found {
-        let parsed = manifest::parse_within(text, &mut memory).map_err(|error| {
-            let reason = match error {
-                ManifestError::TooLarge { .. } => TOO_LARGE,
-                _ => "InvalidSource",
-            };
-            Error::blocked(reason, format!("spec.source.objectsFrom[{index}]: {origin}: {error}"))
+    for Text { index, origin, yaml } in found {
+        let parsed = manifest::parse_within(yaml, &mut memory).map_err(|error| {
+            unreadable(&format!("spec.source.objectsFrom[{index}]: {origin}"), error)
         })?;
         objects.extend(
             parsed.into_iter().map(|(line, manifest)| Placed {
@@ -102,6 +121,15 @@ fn parse(found: &[Found]) -> Result<Vec<Placed>, Error> {
         );
     }
     Ok(objects)
+}
+
+/// The text at `place` is no YAML that can be read.
+pub(crate) fn unreadable(place: &str, error: ManifestError) -> Error {
+    let reason = match error {
+        ManifestError::TooLarge { .. } => TOO_LARGE,
+        _ => "InvalidSource",
+    };
+    Error::blocked(reason, format!("{place}: {error}"))
 }
 
 /// The objects up to that at `place` are more than a release may be.
@@ -116,17 +144,46 @@ pub(crate) fn too_large(place: &str) -> Error {
 
 const TOO_LARGE: &str = "SourceTooLarge";
 
-const NOT_FOUND: &str = "SourceNotFound";
+/// The reason where something that is named does not exist.
+pub(crate) const NOT_FOUND: &str = "SourceNotFound";
 
-/// What the source refers to.
+/// What the source and the values refer to.
 fn references(release: &Release<'_>) -> BTreeSet<Reference> {
-    let named = |from: &ObjectsFrom| Reference {
+    let spec = &release.object.spec;
+    let archive = spec.source.chart.as_ref().and_then(|chart| chart.archive.as_ref());
+    let objects = spec.source.objects_from.iter().map(|from| (from.kind, &from.name));
+    let values = spec.values_from.iter().map(|from| (from.kind, &from.name));
+    let named = objects.chain(values).chain(archive.map(|from| (from.kind, &from.name)));
+    let reference = |(kind, name): (ObjectsFromKind, &String)| Reference {
         identity: release.tenant.identity.clone(),
-        kind: from.kind,
+        kind,
         namespace: release.namespace.clone(),
-        name: from.name.clone(),
+        name: name.clone(),
     };
-    release.object.spec.source.objects_from.iter().map(named).collect()
+    named.map(reference).collect()
+}
+
+/// The `ConfigMap` or Secret that `place` names.
+pub(crate) async fn holder(
+    release: &Release<'_>,
+    kind: ObjectsFromKind,
+    name: &str,
+    place: &str,
+) -> Result<(ObjectRef, Value), Error> {
+    let object = ObjectRef {
+        api_version: "v1".to_owned(),
+        kind: kind.as_str().to_owned(),
+        namespace: Some(release.namespace.clone()),
+        name: name.to_owned(),
+    };
+    let Some(live) = release.tenant.get(&object).await? else {
+        let message = format!(
+            "{place}: {object} does not exist in namespace {}; create it, or correct the name",
+            release.namespace
+        );
+        return Err(Error::blocked(NOT_FOUND, message));
+    };
+    Ok((object, live))
 }
 
 /// The texts that `from` names, each with its key.
@@ -135,19 +192,7 @@ async fn texts(
     from: &ObjectsFrom,
     place: &str,
 ) -> Result<Vec<(String, String)>, Error> {
-    let object = ObjectRef {
-        api_version: "v1".to_owned(),
-        kind: from.kind.as_str().to_owned(),
-        namespace: Some(release.namespace.clone()),
-        name: from.name.clone(),
-    };
-    let Some(mut live) = release.tenant.get(&object).await? else {
-        let message = format!(
-            "{place}: {object} does not exist in namespace {}; create it, or correct the name",
-            release.namespace
-        );
-        return Err(Error::blocked(NOT_FOUND, message));
-    };
+    let (object, mut live) = holder(release, from.kind, &from.name, place).await?;
     let mut data = match live["data"].take() {
         Value::Object(data) => data,
         _ => Map::new(),
@@ -160,17 +205,33 @@ async fn texts(
         },
     };
     let decode = |(key, value): (String, Value)| {
-        let text = decode(from.kind, &value).ok_or_else(|| {
-            let message =
-                format!("{place}: key {key} of {object} is not text in UTF-8; YAML has to be");
-            Error::blocked("InvalidSource", message)
-        })?;
+        let text = text_of(from.kind, &value, &object, &key, place)?;
         Ok((key, text))
     };
     chosen.into_iter().map(decode).collect()
 }
 
-fn no_key(object: &ObjectRef, key: &str, data: &Map<String, Value>, place: &str) -> String {
+/// The text that stands under `key`.
+pub(crate) fn text_of(
+    kind: ObjectsFromKind,
+    value: &Value,
+    object: &ObjectRef,
+    key: &str,
+    place: &str,
+) -> Result<String, Error> {
+    decode(kind, value).ok_or_else(|| {
+        let message =
+            format!("{place}: key {key} of {object} is not text in UTF-8; YAML has to be");
+        Error::blocked("InvalidSource", message)
+    })
+}
+
+pub(crate) fn no_key(
+    object: &ObjectRef,
+    key: &str,
+    data: &Map<String, Value>,
+    place: &str,
+) -> String {
     let mut keys: Vec<_> = data.keys().map(String::as_str).collect();
     keys.truncate(10);
     let there = match &*keys {

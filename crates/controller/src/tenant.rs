@@ -8,7 +8,7 @@ use kube::{
         DeleteParams, GetParams, ListParams, LogParams, Patch, PatchParams, PostParams,
         Preconditions, PropagationPolicy, ValidationDirective,
     },
-    core::{DynamicObject, Request},
+    core::{DynamicObject, Request, discovery::v2::APIGroupDiscovery},
     discovery::Scope,
 };
 use lifecycle::plan::ObjectRef;
@@ -60,6 +60,25 @@ impl<'a> Tenant<'a> {
         let request = self.request(like).await?.list(&ListParams::default().labels(selector));
         let what = listing(like, selector);
         Ok(items(self.send_what(Access::Read, like, what, request).await?))
+    }
+
+    /// Every object of the kind of `like`, in its namespace if it names one, as the list that the API
+    /// server gives.
+    pub(crate) async fn list_whole(&self, like: &ObjectRef) -> Result<Value, ApiError> {
+        let request = self.request(like).await?.list(&ListParams::default());
+        self.send_what(Access::Read, like, listing(like, "any label"), request).await
+    }
+
+    /// The version of the cluster, and what it serves, group by group.
+    pub(crate) async fn discover(&self) -> Result<(String, Vec<APIGroupDiscovery>), ApiError> {
+        let what = "discover what the cluster serves";
+        call(&self.ctx.metrics, Access::Read, what, async {
+            let version = self.client.apiserver_version().await?.git_version;
+            let mut groups = self.client.list_core_api_versions_aggregated().await?.items;
+            groups.extend(self.client.list_api_groups_aggregated().await?.items);
+            Ok((version, groups))
+        })
+        .await
     }
 
     /// As [`Self::list`], the metadata only.

@@ -327,6 +327,7 @@ impl<'a> Turn<'a> {
                 let mut journal = journal.clone();
                 let operation = &mut journal.operation;
                 operation.plan_digest = Some(plan_digest.clone());
+                operation.chart.clone_from(&self.plan.chart);
                 let phase = match operation.failed_in.take() {
                     Some(Phase::Applying | Phase::Ready) => Phase::Applying,
                     Some(phase) if phase >= Phase::PostHooks => Phase::PostHooks,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     event::Event,
     hooks::HookEvent,
-    plan::{Plan, run_id},
+    plan::{Chart, Plan, run_id},
 };
 
 /// What a failure's message is cut to.
@@ -56,6 +56,9 @@ pub struct Operation {
     /// The revision that a rollback goes back to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<i32>,
+    /// The chart of the revision; absent until the record holds the plan, and where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chart: Option<Chart>,
     /// The leader under which the operation began, by the `leaseTransitions` of the operator's
     /// Lease.
     #[serde(default)]
@@ -300,6 +303,7 @@ impl Journal {
                 revision,
                 generation,
                 target,
+                chart: None,
                 leader: 0,
                 config_digest,
                 plan_digest: None,

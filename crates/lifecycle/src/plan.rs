@@ -4,6 +4,7 @@ use std::{fmt, io};
 
 use hmac::{Hmac, KeyInit, Mac};
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -39,6 +40,9 @@ pub struct Plan {
     pub target: Option<i32>,
     /// When the release was first deployed, as its records say; `None` for the first of them.
     pub first_deployed: Option<Timestamp>,
+    /// The chart that the revision was made from; `None` where it is objects.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chart: Option<Chart>,
     /// The digest of the configuration it was made from, see [`config_digest`].
     pub config_digest: String,
     /// The key of that digest, in hexadecimal.
@@ -54,6 +58,21 @@ pub struct Plan {
     /// The objects that go, in the order of their removal: of a deletion, all of the release; else
     /// those of earlier revisions that this one lacks.
     pub prune: Vec<ObjectRef>,
+}
+
+/// A chart that a revision was made from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Chart {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// The version of what it contains.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app_version: Option<String>,
+    /// The digest of what was fetched: of the manifest from a registry, otherwise of the archive.
+    pub digest: String,
 }
 
 /// The custom resource that an operation serves.
@@ -79,6 +98,9 @@ pub struct PlannedHook {
     pub delete_policies: Vec<DeletePolicy>,
     /// Its object as the source has it.
     pub manifest: Value,
+    /// Whether it stands in the `crds/` of a chart: one that exists is left as it is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub in_crds: bool,
 }
 
 /// One of the release's objects.
@@ -274,10 +296,22 @@ pub fn plan_hooks(desired: &Desired, event: Event) -> Vec<PlannedHook> {
                 weight: hook.weight,
                 delete_policies: hook.delete_policies.clone(),
                 manifest: part.manifest.clone(),
+                in_crds: false,
             })
         })
     };
-    let mut hooks: Vec<_> = of(event.pre()).collect();
+    let mut hooks = Vec::new();
+    if event == Event::Install {
+        hooks.extend(desired.crds.iter().map(|crd| PlannedHook {
+            event: HookEvent::PreInstall,
+            object: crd.object.clone(),
+            weight: 0,
+            delete_policies: Vec::new(),
+            manifest: crd.manifest.clone(),
+            in_crds: true,
+        }));
+    }
+    hooks.extend(of(event.pre()));
     hooks.extend(event.post().into_iter().flat_map(of));
     hooks
 }

@@ -39,6 +39,7 @@ pub fn rebuild(
     let handled = wishes.requests.clone();
     let mut journal = Journal::begin(plan.begin(generation), config_digest, handled, now);
     journal.operation.plan_digest = Some(plan_digest);
+    journal.operation.chart.clone_from(&plan.chart);
     journal.hooks = pending(plan);
     let last = traces.iter().max_by_key(|trace| (trace.index, trace.attempt));
     let last = last.filter(|trace| trace.index < journal.hooks.len());
@@ -109,6 +110,7 @@ pub fn recall(
     }
     let mut journal = Journal::begin(plan.begin(generation), config_digest, handled, now);
     journal.operation.plan_digest = Some(plan_digest);
+    journal.operation.chart.clone_from(&plan.chart);
     journal.hooks = hooks;
     let post = plan.event.post();
     let failed_after = journal
@@ -159,6 +161,7 @@ mod tests {
             weight: 0,
             delete_policies: Vec::new(),
             manifest: serde_json::json!({"metadata": {"name": name}}),
+            in_crds: false,
         };
         Plan {
             operation: "op".to_owned(),
@@ -167,6 +170,7 @@ mod tests {
             revision: 2,
             target: None,
             first_deployed: None,
+            chart: None,
             config_digest: String::new(),
             config_key: String::new(),
             timeout_seconds: 300,

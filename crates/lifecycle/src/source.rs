@@ -12,6 +12,9 @@ use crate::{
 /// The objects of a source, parted into hooks and the release's own.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Desired {
+    /// What a chart has in `crds/`: made before the first hook of an install runs, where it does not
+    /// exist, and left alone ever after (Helm's `installCRDs`).
+    pub crds: Vec<PlannedObject>,
     /// In the order of the source.
     pub hooks: Vec<Hook>,
     /// In Helm's install order.
@@ -208,10 +211,29 @@ impl Desired {
         });
     }
 
+    /// Takes what a chart has in `crds/`.
+    ///
+    /// # Errors
+    /// Every problem of every object.
+    pub fn add_crds(&mut self, crds: &[Placed], namespace: &str) -> Result<(), Vec<SourceError>> {
+        let mut errors = Vec::new();
+        for Placed { place, manifest } in crds {
+            match parts(manifest, namespace, false) {
+                Ok(parts) => self.crds.extend(parts),
+                Err(problem) => {
+                    let (place, object) = (place.clone(), describe(manifest));
+                    errors.push(SourceError { place, object, problem });
+                }
+            }
+        }
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
+    }
+
     /// Every object that is run or applied, hooks first.
     pub fn refs_mut(&mut self) -> impl Iterator<Item = &mut ObjectRef> {
         let hooks = self.hooks.iter_mut().flat_map(|hook| &mut hook.parts);
-        hooks.chain(&mut self.objects).map(|part| &mut part.object)
+        let parts = self.crds.iter_mut().chain(hooks).chain(&mut self.objects);
+        parts.map(|part| &mut part.object)
     }
 }
 
@@ -335,7 +357,7 @@ fn parse_object(manifest: &Value, namespace: &str, hook: bool) -> Result<ObjectR
 }
 
 /// Whether `part` is one segment of a path; what names are valid besides, the API server says.
-fn stands_in_urls(part: &str) -> bool {
+pub fn stands_in_urls(part: &str) -> bool {
     let breaks = |c: char| c.is_whitespace() || c.is_control() || ['/', '?', '#', '%'].contains(&c);
     part != "." && part != ".." && !part.contains(breaks)
 }

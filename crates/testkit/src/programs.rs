@@ -1,4 +1,4 @@
-//! The programs of this workspace, built by cargo.
+//! The programs of this project: those of the workspace, built by cargo, and the engine, by Go.
 
 use std::{
     env,
@@ -8,11 +8,11 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
-/// Builds every program of the workspace and returns the folder that they are in. The whole
+/// Builds every program of the project and returns the folder that they are in. The whole
 /// workspace, since cargo chooses the features of what it shares by what is asked for together.
 ///
 /// # Errors
-/// Where it does not compile; cargo has said why on standard error.
+/// Where one does not compile; cargo or Go has said why on standard error.
 pub fn build(profile: &str) -> Result<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let root = root.canonicalize().unwrap_or(root);
@@ -32,5 +32,20 @@ pub fn build(profile: &str) -> Result<PathBuf> {
         .context("run cargo build")?;
     ensure!(status.success(), "`cargo build --workspace --bins` failed ({status}), see above");
     let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    Ok(target.join(if profile == "dev" { "debug" } else { profile }))
+    let folder = target.join(if profile == "dev" { "debug" } else { profile });
+    engine(&root, &folder)?;
+    Ok(folder)
+}
+
+fn engine(root: &Path, folder: &Path) -> Result<()> {
+    let status = Command::new("go")
+        .args(["build", "-trimpath", "-ldflags=-s -w", "-o"])
+        .arg(folder.join("releaselifecycle-engine"))
+        .arg(".")
+        .env("CGO_ENABLED", "0")
+        .current_dir(root.join("engine"))
+        .status()
+        .context("run go build; Go 1.26 or later is needed")?;
+    ensure!(status.success(), "`go build` in engine/ failed ({status}), see above");
+    Ok(())
 }

@@ -48,11 +48,14 @@ type Render struct {
 // Values is one layer of user-supplied values: a text, an object, or one value
 // for a path. Place says where it is from, for messages.
 type Values struct {
-	Place      string          `json:"place"`
-	YAML       *string         `json:"yaml,omitempty"`
-	TargetPath *string         `json:"targetPath,omitempty"`
-	Value      *string         `json:"value,omitempty"`
-	Object     json.RawMessage `json:"object,omitempty"`
+	Place      string  `json:"place"`
+	YAML       *string `json:"yaml,omitempty"`
+	TargetPath *string `json:"targetPath,omitempty"`
+	// Set is what follows `helm --set` or, with String, `--set-string`.
+	Set    *string         `json:"set,omitempty"`
+	String bool            `json:"string,omitempty"`
+	Value  *string         `json:"value,omitempty"`
+	Object json.RawMessage `json:"object,omitempty"`
 }
 
 // Release is what templates see as .Release.

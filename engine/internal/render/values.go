@@ -26,6 +26,14 @@ func merge(layers []protocol.Values) (map[string]any, *protocol.Error) {
 			if problem := setPath(merged, layer.Place, *layer.TargetPath, *layer.Value); problem != nil {
 				return nil, problem
 			}
+		case layer.Set != nil:
+			set := strvals.ParseInto
+			if layer.String {
+				set = strvals.ParseIntoString
+			}
+			if err := set(*layer.Set, merged); err != nil {
+				return nil, protocol.Errorf(protocol.InvalidValues, "%s: %s", layer.Place, err)
+			}
 		case layer.Object != nil:
 			var values map[string]any
 			if err := json.Unmarshal(layer.Object, &values); err != nil {
@@ -35,21 +43,23 @@ func merge(layers []protocol.Values) (map[string]any, *protocol.Error) {
 			merged = loader.MergeMaps(merged, values)
 		default:
 			return nil, protocol.Errorf(protocol.BadRequest,
-				"values of %q: neither yaml, nor targetPath and value, nor object", layer.Place)
+				"values of %q: neither yaml, nor targetPath and value, nor set, nor object", layer.Place)
 		}
 	}
 	return merged, nil
 }
 
-// setPath sets one value as `helm --set path=value` does, and as Flux documents it
-// for targetPath: a value in quotes stays a string.
+// setPath sets one value as Flux documents it for targetPath: its type is that
+// which `helm --set` would see, and a value in quotes stays a string. Unlike in
+// Flux a comma, a backslash or a brace is no more than that: what stands in a
+// Secret is one value, and a password must not set others.
 func setPath(values map[string]any, place, target, value string) *protocol.Error {
 	set := strvals.ParseInto
 	if quoted(value, `'`) || quoted(value, `"`) {
 		set = strvals.ParseIntoString
-		value = strings.Trim(value, `'"`)
+		value = value[1 : len(value)-1]
 	}
-	if err := set(target+"="+value, values); err == nil {
+	if err := set(target+"="+literal(value), values); err == nil {
 		return nil
 	}
 	// Helm's message may quote the value, which may be a secret. If the path
@@ -59,13 +69,21 @@ func setPath(values map[string]any, place, target, value string) *protocol.Error
 		return protocol.Errorf(protocol.InvalidValues, "%s: targetPath %q: %s", place, target, err)
 	}
 	return protocol.Errorf(protocol.InvalidValues,
-		"%s: the value cannot be set at targetPath %q: it is read as `helm --set` reads it "+
-			"(a comma, a bracket or a backslash in it needs a backslash before it), "+
-			"and what is there already must be of the same shape", place, target)
+		"%s: the value cannot be set at targetPath %q: what is there already must be of the same shape",
+		place, target)
+}
+
+// literal escapes what means something to `helm --set`.
+func literal(value string) string {
+	value = strings.NewReplacer(`\`, `\\`, ",", `\,`).Replace(value)
+	if strings.HasPrefix(value, "{") {
+		return `\` + value
+	}
+	return value
 }
 
 func quoted(value, quote string) bool {
-	return strings.HasPrefix(value, quote) && strings.HasSuffix(value, quote)
+	return len(value) >= 2 && strings.HasPrefix(value, quote) && strings.HasSuffix(value, quote)
 }
 
 // Parts of YAML's and JSON's messages that quote what they read.

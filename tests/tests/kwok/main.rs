@@ -1,6 +1,7 @@
 //! Behaviour against the real control plane, with simulated nodes.
 
 mod bad_input;
+mod charts;
 mod cli;
 mod docs;
 mod events;

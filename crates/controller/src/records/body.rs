@@ -1,5 +1,8 @@
 //! What stands in a record.
 
+use std::borrow::Cow;
+
+use engine::protocol::Document;
 use helm::{
     manifest,
     record::{self, ApplyMethod, Chart, Hook, HookRun, Info, Release, Status},
@@ -14,44 +17,60 @@ use lifecycle::{
 use serde_json::Map;
 
 use super::now;
+use crate::desired::{Made, Texts};
 
-/// The record of an operation that is about to begin.
-pub(super) fn pending(plan: &Plan, desired: &Desired, release: &str, namespace: &str) -> Release {
+/// The record of an operation that is about to begin: in a chart's own words, or in those that a
+/// release without a chart gets.
+pub(super) fn pending(plan: &Plan, made: &Made, release: &str, namespace: &str) -> Release {
+    let texts = match &made.texts {
+        Some(texts) => Cow::Borrowed(texts),
+        None => Cow::Owned(without_chart(plan, &made.desired, release)),
+    };
+    let hooks = made.desired.hooks.iter().zip(&texts.hooks).map(|(hook, document)| Hook {
+        name: hook.object.name.clone(),
+        kind: hook.object.kind.clone(),
+        path: document.path.clone(),
+        manifest: document.manifest.clone(),
+        events: hook.events.iter().map(|event| event.as_str().to_owned()).collect(),
+        last_run: HookRun::default(),
+        weight: hook.weight,
+        delete_policies: hooks::policy_words(&hook.manifest),
+        output_log_policies: Vec::new(),
+        extra: Map::new(),
+    });
+    Release {
+        name: release.to_owned(),
+        namespace: namespace.to_owned(),
+        version: plan.revision,
+        info: Info { notes: texts.notes.clone(), ..info(plan) },
+        chart: texts.chart.clone(),
+        config: texts.config.clone(),
+        manifest: texts.manifest.clone(),
+        hooks: hooks.collect(),
+        apply_method: Some(ApplyMethod::Ssa),
+        labels: std::collections::BTreeMap::new(),
+        extra: Map::new(),
+    }
+}
+
+fn without_chart(plan: &Plan, desired: &Desired, release: &str) -> Texts {
     let path = |object: &ObjectRef| format!("{release}/{}-{}.yaml", object.kind, object.name);
     let manifest = plan
         .objects
         .iter()
         .map(|object| manifest::render([&object.manifest], &path(&object.object)))
         .collect();
-    let hooks = desired
-        .hooks
-        .iter()
-        .map(|hook| Hook {
-            name: hook.object.name.clone(),
-            kind: hook.object.kind.clone(),
-            path: path(&hook.object),
-            manifest: manifest::to_yaml(&hook.manifest),
-            events: hook.events.iter().map(|event| event.as_str().to_owned()).collect(),
-            last_run: HookRun::default(),
-            weight: hook.weight,
-            delete_policies: hooks::policy_words(&hook.manifest),
-            output_log_policies: Vec::new(),
-            extra: Map::new(),
-        })
-        .collect();
-    Release {
-        name: release.to_owned(),
-        namespace: namespace.to_owned(),
-        version: plan.revision,
-        info: info(plan),
+    let document = |hook: &lifecycle::source::Hook| Document {
+        path: path(&hook.object),
+        manifest: manifest::to_yaml(&hook.manifest),
+    };
+    Texts {
         // There is no chart; Helm shows its name and version in its lists.
         chart: Chart::synthetic(release, format!("0.0.{}", plan.revision)),
         config: Map::new(),
+        notes: String::new(),
         manifest,
-        hooks,
-        apply_method: Some(ApplyMethod::Ssa),
-        labels: std::collections::BTreeMap::new(),
-        extra: Map::new(),
+        hooks: desired.hooks.iter().map(document).collect(),
     }
 }
 

@@ -4,34 +4,36 @@ use std::io::Write;
 
 use flate2::{Compression, write::GzEncoder};
 use helm::{
-    record::{self, Status},
+    record::{self, Release, Status},
     secret::{self, Plans, Written},
 };
 use lifecycle::{
     event::Event,
     journal::{Failure, Journal},
     plan::{ObjectRef, Plan},
-    source::Desired,
 };
 use serde_json::Value;
 
 use super::{Records, Stored, body, key, now, read, unreadable};
-use crate::error::Error;
+use crate::{desired::Made, error::Error};
 
 impl Records<'_> {
-    /// POSTs the record of an operation that makes a revision, with its plan. That it exists is for
-    /// the caller to look into.
-    pub(crate) async fn create(self, plan: &Plan, desired: &Desired) -> Result<(), Error> {
-        let record = match plan.target {
-            None => body::pending(plan, desired, &self.of.name, &self.of.namespace),
-            Some(target) => {
-                let found = self.get(target).await?;
-                let found = found.ok_or_else(|| no_target(&self.of.name, target))?;
-                body::copied(plan, &found.release)
-            }
-        };
+    /// POSTs the record of an install or an upgrade, with its plan. That it exists is for the caller
+    /// to look into.
+    pub(crate) async fn create(self, plan: &Plan, made: &Made) -> Result<(), Error> {
+        self.post(plan, &body::pending(plan, made, &self.of.name, &self.of.namespace)).await
+    }
+
+    /// As [`Self::create`], the record of a rollback to `target`.
+    pub(crate) async fn copy(self, plan: &Plan, target: i32) -> Result<(), Error> {
+        let found = self.get(target).await?;
+        let found = found.ok_or_else(|| no_target(&self.of.name, target))?;
+        self.post(plan, &body::copied(plan, &found.release)).await
+    }
+
+    async fn post(self, plan: &Plan, record: &Release) -> Result<(), Error> {
         let plans = Plans::from([(key(plan.event), frozen(plan))]);
-        let body = secret::to_secret(&record, Written::Created(now()), &plans)
+        let body = secret::to_secret(record, Written::Created(now()), &plans)
             .map_err(|error| unreadable(&error))?;
         self.of.confirm().await?;
         self.of.tenant.create(&self.reference(record.version), &body).await?;

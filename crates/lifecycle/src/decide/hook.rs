@@ -191,6 +191,9 @@ impl HookTurn<'_> {
             }
             return self.wait(Some(format!("an older {name} is not gone yet: {what}")), true);
         }
+        if self.hook.in_crds {
+            return self.created(object);
+        }
         if self.hook.kind() == HookKind::Crd {
             let uid = object.uid.clone();
             return self.effect(Effect::ApplyHook { hook: index, attempt, uid });

@@ -163,7 +163,7 @@ fn object(api_version: &str, kind: &str, name: &str) -> ObjectRef {
 fn hook(event: HookEvent, object: ObjectRef, policies: &[DeletePolicy]) -> PlannedHook {
     let delete_policies = policies.to_vec();
     let manifest = json!({"metadata": {"name": object.name}});
-    PlannedHook { event, object, weight: 0, delete_policies, manifest }
+    PlannedHook { event, object, weight: 0, delete_policies, manifest, in_crds: false }
 }
 
 pub(crate) fn job(event: HookEvent, name: &str, policies: &[DeletePolicy]) -> PlannedHook {
@@ -203,6 +203,7 @@ fn plan(operation: String, event: Event, hooks: Vec<PlannedHook>) -> Plan {
         revision: 1,
         target: (event == Event::Rollback).then_some(1),
         first_deployed: None,
+        chart: None,
         config_digest: String::new(),
         config_key: String::new(),
         timeout_seconds: TIMEOUT,

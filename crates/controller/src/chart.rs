@@ -1,0 +1,144 @@
+//! A chart and the values for it, read from where the spec says, as the tenant.
+
+use std::sync::Arc;
+
+use api::{ChartArchive, ObjectsFromKind, ValuesFrom};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use engine::protocol::Values;
+use lifecycle::{memory::Memory, yaml};
+use serde::Serialize;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    error::Error,
+    release::Release,
+    source::{NOT_FOUND, holder, no_key, text_of},
+};
+
+/// As large as an archive may be.
+pub(crate) const MOST_BYTES: usize = 20 << 20;
+
+/// A chart with its values, before it is rendered.
+pub(crate) struct Chart {
+    pub(crate) archive: Arc<[u8]>,
+    /// Of what was fetched: that of a manifest in a registry, or that of the archive.
+    pub(crate) digest: String,
+    /// The folder of the chart within the archive.
+    pub(crate) path: Option<String>,
+    pub(crate) values: Vec<Values>,
+    /// What is told apart by digests: how values are written makes no difference.
+    parsed: Vec<Value>,
+}
+
+/// What a record's digest is made of.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Inputs<'a> {
+    digest: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<&'a str>,
+    values: &'a [Value],
+}
+
+impl Chart {
+    pub(crate) fn inputs(&self) -> Inputs<'_> {
+        Inputs { digest: &self.digest, path: self.path.as_deref(), values: &self.parsed }
+    }
+}
+
+/// The chart that the spec names.
+pub(crate) async fn read(release: &Release<'_>) -> Result<Chart, Error> {
+    let source = &release.object.spec.source;
+    let (values, parsed) = values(release).await?;
+    let chart = source.chart.as_ref();
+    let Some(from) = chart.and_then(|chart| chart.archive.as_ref()) else {
+        return Err(Error::blocked("InvalidSource", "spec.source: nothing that is served yet"));
+    };
+    let archive: Arc<[u8]> = archive(release, from).await?.into();
+    let digest = sha256(&archive);
+    Ok(Chart { archive, digest, path: None, values, parsed })
+}
+
+/// `sha256:…`.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    let digits: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256:{digits}")
+}
+
+async fn archive(release: &Release<'_>, from: &ChartArchive) -> Result<Vec<u8>, Error> {
+    let place = format!("spec.source.chart.archive ({from})");
+    let (object, live) = holder(release, from.kind, &from.name, &place).await?;
+    let data = match from.kind {
+        ObjectsFromKind::ConfigMap => &live["binaryData"],
+        ObjectsFromKind::Secret => &live["data"],
+    };
+    let Some(text) = data[&from.key].as_str() else {
+        if live["data"][&from.key].is_string() {
+            let message = format!(
+                "{place}: key {} of {object} is text, and an archive is not; put it into binaryData, \
+                 as `kubectl create configmap --from-file` does",
+                from.key
+            );
+            return Err(Error::blocked("InvalidChart", message));
+        }
+        let empty = serde_json::Map::new();
+        let message = no_key(&object, &from.key, data.as_object().unwrap_or(&empty), &place);
+        return Err(Error::blocked(NOT_FOUND, message));
+    };
+    STANDARD.decode(text).map_err(|error| {
+        Error::blocked("InvalidChart", format!("{place}: key {}: {error}", from.key))
+    })
+}
+
+/// The values as the engine merges them, and as they are told apart.
+async fn values(release: &Release<'_>) -> Result<(Vec<Values>, Vec<Value>), Error> {
+    let spec = &release.object.spec;
+    let (mut values, mut parsed) = (Vec::new(), Vec::new());
+    let mut memory = Memory::of_release();
+    for (index, from) in spec.values_from.iter().enumerate() {
+        let place = format!("spec.valuesFrom[{index}] ({from})");
+        let Some(text) = value_from(release, from, &place).await? else { continue };
+        if let Some(target) = &from.target_path {
+            parsed.push(json!({"path": target, "value": text}));
+            let target_path = target.clone();
+            values.push(Values::Target { place, target_path, value: text });
+            continue;
+        }
+        parsed.push(
+            yaml::read(&text, &mut memory)
+                .map_err(|error| Error::blocked("InvalidValues", format!("{place}: {error}")))?,
+        );
+        values.push(Values::Yaml { place, yaml: text });
+    }
+    if let Some(object) = &spec.values {
+        parsed.push(Value::Object(object.clone()));
+        values.push(Values::Object { place: "spec.values".to_owned(), object: object.clone() });
+    }
+    Ok((values, parsed))
+}
+
+/// The text that `from` names; `None` where it may be missing and is.
+async fn value_from(
+    release: &Release<'_>,
+    from: &ValuesFrom,
+    place: &str,
+) -> Result<Option<String>, Error> {
+    let missing = |error| match error {
+        Error::Blocked(failure) if failure.reason == NOT_FOUND && from.optional == Some(true) => {
+            Ok(None)
+        }
+        error => Err(error),
+    };
+    let (object, mut live) = match holder(release, from.kind, &from.name, place).await {
+        Ok(found) => found,
+        Err(error) => return missing(error),
+    };
+    let data = live["data"].take();
+    let empty = serde_json::Map::new();
+    let data = data.as_object().unwrap_or(&empty);
+    match data.get(from.key()) {
+        Some(value) => text_of(from.kind, value, &object, from.key(), place).map(Some),
+        None => missing(Error::blocked(NOT_FOUND, no_key(&object, from.key(), data, place))),
+    }
+}

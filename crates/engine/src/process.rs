@@ -1,0 +1,314 @@
+//! The process: started with nothing of ours, spoken with line by line, and ended by force where it
+//! breaks its bounds.
+
+use std::{
+    future::Future,
+    io,
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use serde_json::Value;
+use thiserror::Error;
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    process::{Child, ChildStderr, ChildStdin, ChildStdout, Command},
+    task::JoinHandle,
+};
+
+use crate::protocol::{
+    Failure, FromEngine, Lookup, Pull, Pulled, Render, Rendered, Request, Said, ToEngine, VERSION,
+};
+
+/// No answer is longer. What a release may be is far less; a chart comes as base64.
+const LONGEST_LINE: u64 = 64 << 20;
+/// So much of what the process says on standard error is kept.
+const KEPT_WORDS: usize = 4096;
+
+/// Why there is no answer.
+#[derive(Debug, Error)]
+pub enum EngineError {
+    /// The program is not there, or this system does not let it run.
+    #[error(
+        "start {}: {source}; put the program releaselifecycle-engine beside this one, or name it \
+         by --engine", program.display()
+    )]
+    Start {
+        /// What was started.
+        program: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The engine's own answer.
+    #[error("{}", .0.message)]
+    Failed(Failure),
+    /// It took more than it may.
+    #[error("{0}")]
+    Breach(Breach),
+    /// It ended, or said what nobody understands.
+    #[error("the engine {what}")]
+    Broken {
+        /// What it did, with its last words.
+        what: String,
+    },
+}
+
+/// What a request took too much of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Breach {
+    /// Memory.
+    #[error("it takes more than {} MiB of memory", .0 >> 20)]
+    Memory(u64),
+    /// Processor time.
+    #[error("it takes more than {0} s of processor time")]
+    Cpu(u64),
+    /// Time.
+    #[error("it takes more than {} s", .0.as_secs())]
+    Time(Duration),
+    /// Stack: templates that call themselves.
+    #[error("its templates call themselves without end")]
+    Stack,
+    /// Room for the answer.
+    #[error("what it renders is more than {} MiB", .0 >> 20)]
+    Answer(u64),
+}
+
+/// What one request may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of memory.
+    pub memory: u64,
+    /// Seconds of processor time.
+    pub cpu_seconds: u64,
+    /// Time, lookups included.
+    pub time: Duration,
+}
+
+/// What a lookup found.
+pub enum Answer {
+    /// The object, a list, or null for what does not exist.
+    Found(Value),
+    /// Why the template cannot have it.
+    Failed(String),
+}
+
+/// An engine that renders.
+pub struct Renderer {
+    process: Process,
+    limits: Limits,
+}
+
+impl Renderer {
+    /// Starts one. `files` lets it read charts from folders, and is for a person's own machine.
+    ///
+    /// # Errors
+    /// The program cannot be started.
+    pub fn start(program: &Path, limits: Limits, files: bool) -> Result<Self, EngineError> {
+        let mut arguments = vec![
+            "render".to_owned(),
+            format!("--memory-bytes={}", limits.memory),
+            format!("--cpu-seconds={}", limits.cpu_seconds),
+        ];
+        if files {
+            arguments.push("--files".to_owned());
+        }
+        Ok(Self { process: Process::start(program, &arguments)?, limits })
+    }
+
+    /// Renders. What `lookup` fails with ends it; so does everything but [`EngineError::Failed`],
+    /// after which the process is of no use.
+    ///
+    /// # Errors
+    /// The engine's, or that of `lookup`.
+    pub async fn render<E, F>(
+        &mut self,
+        request: &Render<'_>,
+        mut lookup: impl FnMut(Lookup) -> F,
+    ) -> Result<Result<Rendered, EngineError>, E>
+    where
+        F: Future<Output = Result<Answer, E>>,
+    {
+        let limits = self.limits;
+        let dialogue = async {
+            let mut line = ToEngine::Render(request);
+            loop {
+                match self.process.exchange(&line).await {
+                    Ok(Said::Lookup(asked)) => {
+                        line = match lookup(asked).await? {
+                            Answer::Found(value) => ToEngine::Found(value),
+                            Answer::Failed(why) => ToEngine::Failed(why),
+                        };
+                    }
+                    Ok(Said::Rendered(rendered)) => return Ok(Ok(*rendered)),
+                    Ok(Said::Error(failure)) => return Ok(Err(EngineError::Failed(failure))),
+                    Ok(Said::Pulled(_)) => return Ok(Err(out_of_turn())),
+                    Err(error) => return Ok(Err(error)),
+                }
+            }
+        };
+        match tokio::time::timeout(limits.time, dialogue).await {
+            Ok(Ok(Err(EngineError::Broken { what }))) => Ok(Err(self.explain(what).await)),
+            Ok(done) => done,
+            Err(_) => Ok(Err(EngineError::Breach(Breach::Time(limits.time)))),
+        }
+    }
+
+    /// Tells a breach of its limits from other ends of the process, by its last words.
+    async fn explain(&mut self, what: String) -> EngineError {
+        let words = self.process.last_words().await;
+        let said = |text: &str| words.contains(text);
+        let breach = if said("SIGXCPU") {
+            Breach::Cpu(self.limits.cpu_seconds)
+        } else if said("out of memory") || said("cannot allocate memory") {
+            Breach::Memory(self.limits.memory)
+        } else if said("stack overflow") || said("goroutine stack exceeds") {
+            Breach::Stack
+        } else {
+            return EngineError::Broken { what: with_words(what, &words) };
+        };
+        EngineError::Breach(breach)
+    }
+}
+
+/// An engine that fetches.
+pub struct Puller {
+    process: Process,
+}
+
+impl Puller {
+    /// Starts one.
+    ///
+    /// # Errors
+    /// The program cannot be started.
+    pub fn start(program: &Path) -> Result<Self, EngineError> {
+        Ok(Self { process: Process::start(program, &["pull".to_owned()])? })
+    }
+
+    /// Fetches a chart.
+    ///
+    /// # Errors
+    /// The engine's.
+    pub async fn pull(&mut self, request: &Pull) -> Result<Pulled, EngineError> {
+        // The engine ends in time by itself.
+        let time = Duration::from_secs(request.seconds.saturating_add(5));
+        match tokio::time::timeout(time, self.process.exchange(&ToEngine::Pull(request))).await {
+            Ok(Ok(Said::Pulled(pulled))) => Ok(pulled),
+            Ok(Ok(Said::Error(failure))) => Err(EngineError::Failed(failure)),
+            Ok(Ok(Said::Lookup(_) | Said::Rendered(_))) => Err(out_of_turn()),
+            Ok(Err(EngineError::Broken { what })) => {
+                let words = self.process.last_words().await;
+                Err(EngineError::Broken { what: with_words(what, &words) })
+            }
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(EngineError::Breach(Breach::Time(time))),
+        }
+    }
+}
+
+/// Where the engine is looked for if nothing is said: beside the program that runs.
+pub fn beside() -> PathBuf {
+    let here = std::env::current_exe().ok();
+    let folder = here.as_deref().and_then(Path::parent).unwrap_or(Path::new("."));
+    folder.join("releaselifecycle-engine")
+}
+
+struct Process {
+    child: Child,
+    to: ChildStdin,
+    from: BufReader<ChildStdout>,
+    words: Arc<Mutex<String>>,
+    listener: JoinHandle<()>,
+}
+
+impl Process {
+    fn start(program: &Path, arguments: &[String]) -> Result<Self, EngineError> {
+        let failed = |source| EngineError::Start { program: program.to_owned(), source };
+        let mut child = Command::new(program)
+            .args(arguments)
+            .env_clear()
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(failed)?;
+        let closed = || failed(io::ErrorKind::BrokenPipe.into());
+        let to = child.stdin.take().ok_or_else(closed)?;
+        let from = BufReader::new(child.stdout.take().ok_or_else(closed)?);
+        let words = Arc::<Mutex<String>>::default();
+        let stderr = child.stderr.take().ok_or_else(closed)?;
+        let listener = tokio::spawn(listen(stderr, Arc::clone(&words)));
+        Ok(Self { child, to, from, words, listener })
+    }
+
+    /// Sends a line and waits for one.
+    async fn exchange(&mut self, line: &ToEngine<'_>) -> Result<Said, EngineError> {
+        let broken = |what: String| EngineError::Broken { what };
+        let mut text = serde_json::to_vec(&Request { v: VERSION, body: line })
+            .map_err(|error| broken(format!("cannot be asked: {error}")))?;
+        text.push(b'\n');
+        // It may end before it has read all, and then its end says more.
+        let sent = self.to.write_all(&text).await;
+        drop(text);
+        let mut answer = Vec::new();
+        let mut bounded = (&mut self.from).take(LONGEST_LINE);
+        let read = bounded.read_until(b'\n', &mut answer).await;
+        if let Err(error) = sent.and(read) {
+            return Err(broken(format!("did not answer: {error}")));
+        }
+        if answer.last() != Some(&b'\n') {
+            if answer.len() as u64 >= LONGEST_LINE {
+                return Err(EngineError::Breach(Breach::Answer(LONGEST_LINE)));
+            }
+            return Err(broken("ended without an answer".to_owned()));
+        }
+        let answer: FromEngine = serde_json::from_slice(&answer)
+            .map_err(|error| broken(format!("answered what is not understood: {error}")))?;
+        if answer.v != VERSION {
+            return Err(broken(format!(
+                "speaks version {} of the protocol, and this program version {VERSION}",
+                answer.v
+            )));
+        }
+        Ok(answer.body)
+    }
+
+    /// What it said on standard error, once it has ended.
+    async fn last_words(&mut self) -> String {
+        self.child.start_kill().ok();
+        self.child.wait().await.ok();
+        (&mut self.listener).await.ok();
+        self.words.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Keeps the first words, by which Go says why it ends before it lists all that ran.
+async fn listen(stderr: ChildStderr, words: Arc<Mutex<String>>) {
+    let mut lines = BufReader::new(stderr);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        match (&mut lines).take(KEPT_WORDS as u64).read_until(b'\n', &mut line).await {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {}
+        }
+        let text = String::from_utf8_lossy(&line);
+        tracing::debug!(engine = text.trim_end());
+        let mut words = words.lock().unwrap_or_else(PoisonError::into_inner);
+        if words.len() < KEPT_WORDS {
+            words.push_str(&text);
+        }
+    }
+}
+
+fn with_words(what: String, words: &str) -> String {
+    let first = words.lines().map(str::trim).find(|line| !line.is_empty());
+    first.map_or_else(|| what.clone(), |first| format!("{what}: {first}"))
+}
+
+fn out_of_turn() -> EngineError {
+    EngineError::Broken { what: "answered what was not asked".to_owned() }
+}

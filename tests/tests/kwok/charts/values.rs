@@ -1,0 +1,64 @@
+use anyhow::Result;
+use e2e::{Chart, Namespace, kwok, message};
+use serde_json::{Value, json};
+
+use super::{config_map, data, merged};
+
+async fn put(namespace: &Namespace, kind: &str, name: &str, key: &str, text: &str) -> Result<()> {
+    let field = if kind == "Secret" { "stringData" } else { "data" };
+    let object = json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name},
+                        field: {key: text}});
+    namespace.apply(&object).await
+}
+
+fn echo(namespace: &Namespace) -> Result<Chart> {
+    Chart::new(namespace, "shop")?
+        .file("values.yaml", "a: chart\nb: chart\nc: chart\nd: chart\nlist: [1, 2]\ngone: here\n")?
+        .file("templates/echo.yaml", &config_map("echo", "values: {{ .Values | toJson | quote }}"))
+}
+
+async fn values(namespace: &Namespace) -> Result<Value> {
+    let found = data(namespace, "echo").await?;
+    Ok(serde_json::from_str(found["values"].as_str().unwrap_or("null"))?)
+}
+
+#[tokio::test]
+async fn values_are_merged_in_their_order_and_those_of_the_spec_win() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "values").await?;
+    let controller = namespace.controller()?;
+    let chart = echo(&namespace)?;
+    chart.put(&namespace).await?;
+    put(&namespace, "ConfigMap", "first", "values.yaml", "b: first\nc: first\nd: first\n").await?;
+    put(&namespace, "Secret", "second", "prod.yaml", "c: second\nd: second\nlist: [3]\n").await?;
+    put(&namespace, "Secret", "password", "password", "correct, horse=1").await?;
+    let more = json!({
+        "valuesFrom": [
+            {"kind": "ConfigMap", "name": "first"},
+            {"kind": "Secret", "name": "second", "valuesKey": "prod.yaml"},
+            {"kind": "Secret", "name": "missing", "optional": true},
+            {"kind": "Secret", "name": "password", "valuesKey": "password",
+             "targetPath": "database.password"},
+        ],
+        "values": {"d": "spec", "gone": null},
+    });
+    namespace.release("shop", &[], merged(chart.source(), more)).await?;
+    let release = namespace.wait_ready("shop", &controller).await?;
+    let expected = json!({"a": "chart", "b": "first", "c": "second", "d": "spec", "list": [3],
+                          "database": {"password": "correct, horse=1"}});
+    assert_eq!(values(&namespace).await?, expected);
+    assert!(!serde_json::to_string(&release.status)?.contains("correct"), "{release:#?}");
+
+    // Nobody touches the ReleaseLifecycle.
+    put(&namespace, "ConfigMap", "first", "values.yaml", "b: changed\n").await?;
+    let is = |release: &_| message(release).starts_with("upgrade of revision 2 succeeded");
+    namespace.wait("shop", &controller, "upgraded", is).await?;
+    assert_eq!(values(&namespace).await?["b"], "changed");
+    // Another way to write the same is no change.
+    let same = "# a comment\n\"b\":  'changed'\n";
+    put(&namespace, "ConfigMap", "first", "values.yaml", same).await?;
+    put(&namespace, "Secret", "missing", "values.yaml", "a: appeared\n").await?;
+    let is = |release: &_| message(release).starts_with("upgrade of revision 3 succeeded");
+    namespace.wait("shop", &controller, "upgraded", is).await?;
+    assert_eq!(values(&namespace).await?["a"], "appeared");
+    Ok(())
+}
