@@ -12,11 +12,11 @@ use anyhow::{Result, ensure};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use e2e::target;
 use serde_json::{Value, json};
-use testkit::cluster::bin;
+use testkit::{cluster::bin, programs};
 
 use crate::{
     charts,
-    engine::{self, Access, Engine},
+    engine::{Access, Engine},
     package,
 };
 
@@ -26,7 +26,7 @@ const RUNS: usize = 21;
 #[tokio::test]
 #[ignore = "a benchmark: make bench-render"]
 async fn render_times() -> Result<()> {
-    engine::build()?;
+    programs::build("dev")?;
     let many = generated(100)?;
     let charts = [("hooks", charts::folder().join("hooks")), ("100 templates", many)];
     println!("medians of {RUNS} runs, ms\n| chart | helm template | cold | | warm | |");

@@ -1,6 +1,7 @@
 //! The charts of `tests/charts`. Besides its default values a chart has a case for each folder in
-//! its `ci`: the YAML files there are its values, in their order, and each line of `set.txt` is a
-//! flag of Helm's, `--set` or `--set-string`, which is a `targetPath` for the operator.
+//! its `ci`: the YAML files there are its values, in their order. Each line of `set.txt` is a flag of
+//! Helm's, `--set` or `--set-string`, that says what a `targetPath` does; of `flags.txt`, one that
+//! only the command line has.
 
 use std::{
     fs,
@@ -41,9 +42,12 @@ pub(crate) struct Needs {
 /// A value at a path.
 #[derive(Clone)]
 pub(crate) struct Set {
-    flag: String,
-    path: String,
+    string: bool,
+    pub(crate) path: String,
+    /// As Helm's flag has it.
     value: String,
+    /// Whether it is one value, and stands in a Secret or a `ConfigMap`.
+    one: bool,
 }
 
 impl Case {
@@ -52,10 +56,18 @@ impl Case {
         self.name.split(' ').next().unwrap_or_default()
     }
 
+    /// Whether a `ReleaseLifecycle` can say the same.
+    pub(crate) fn is_for_operator(&self) -> bool {
+        self.sets.iter().all(|set| set.one)
+    }
+
     /// Helm's flags for the values.
     pub(crate) fn flags(&self) -> Vec<String> {
         let files = self.values.iter().map(|file| format!("--values={}", file.display()));
-        let sets = self.sets.iter().map(|set| format!("{}={}={}", set.flag, set.path, set.value));
+        let sets = self.sets.iter().map(|set| {
+            let flag = if set.string { "--set-string" } else { "--set" };
+            format!("{flag}={}", set.text())
+        });
         files.chain(sets).collect()
     }
 
@@ -87,22 +99,38 @@ impl Case {
 impl Set {
     /// As with `--set`.
     pub(crate) fn new(path: &str, value: &str) -> Self {
-        Self { flag: "--set".into(), path: path.into(), value: value.into() }
+        Self { string: false, path: path.into(), value: value.into(), one: true }
     }
 
-    fn parse(line: &str) -> Result<Self> {
+    fn parse(line: &str, one: bool) -> Result<Self> {
         let (flag, rest) = line.split_once(' ').context("a flag")?;
         let (path, value) = rest.split_once('=').context("path=value")?;
-        Ok(Self { flag: flag.into(), path: path.into(), value: value.into() })
+        let string = match flag {
+            "--set" => false,
+            "--set-string" => true,
+            _ => bail!("{flag} is no flag for values"),
+        };
+        Ok(Self { string, path: path.into(), value: value.into(), one })
+    }
+
+    fn text(&self) -> String {
+        format!("{}={}", self.path, self.value)
+    }
+
+    /// The value for a `targetPath`. What is a string whatever it looks like stands in quotes there,
+    /// and a comma is only that.
+    pub(crate) fn as_one_value(&self) -> String {
+        let value = self.value.replace("\\,", ",");
+        if self.string { format!("\"{value}\"") } else { value }
     }
 
     fn request(&self) -> Value {
-        // What is a string whatever it looks like, Flux quotes.
-        let value = match self.flag.as_str() {
-            "--set-string" => format!("\"{}\"", self.value),
-            _ => self.value.clone(),
-        };
-        json!({"place": "spec.valuesFrom[0]", "targetPath": self.path, "value": value})
+        let place = "spec.valuesFrom[0]";
+        if self.one {
+            json!({"place": place, "targetPath": self.path, "value": self.as_one_value()})
+        } else {
+            json!({"place": place, "set": self.text(), "string": self.string})
+        }
     }
 }
 
@@ -159,8 +187,9 @@ fn of_chart(name: &str, folder: &Path) -> Result<Vec<Case>> {
             match file.extension().and_then(|it| it.to_str()) {
                 Some("yaml") => case.values.push(file),
                 Some("txt") => {
-                    let text = fs::read_to_string(&file)?;
-                    case.sets = text.lines().map(Set::parse).collect::<Result<_>>()?;
+                    let (one, text) = (name_of(&file) == "set.txt", fs::read_to_string(&file)?);
+                    let sets = text.lines().map(|line| Set::parse(line, one));
+                    case.sets = sets.collect::<Result<_>>()?;
                 }
                 _ => bail!("{} is no file of values", file.display()),
             }

@@ -70,6 +70,9 @@ pub(crate) async fn lookup(client: &Client, asked: &Value) -> Result<Value> {
 /// in a dry run it knows not even what the chart has in `crds`.
 pub(crate) fn prepare(namespace: &Namespace, case: &Case) -> Result<()> {
     let Needs { kinds, crds, namespaces } = &case.needs;
+    // Charts look into their namespace, and this is made a moment after it.
+    let account = ["wait", "--for=create", "serviceaccount/default", "--timeout=60s"];
+    namespace.kubectl(&account)?;
     for name in namespaces {
         let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
         namespace.cluster().apply(&object.to_string())?;

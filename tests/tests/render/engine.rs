@@ -2,11 +2,11 @@
 
 use std::{
     io::{BufRead, BufReader, Write},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use e2e::target;
 use kube::Client;
 use serde_json::{Value, json};
@@ -38,21 +38,7 @@ pub(crate) struct Refused {
 }
 
 fn program() -> PathBuf {
-    target().join("engine/releaselifecycle-engine")
-}
-
-/// Builds the engine.
-pub(crate) fn build() -> Result<()> {
-    let mut command = Command::new("go");
-    command
-        .args(["build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o"])
-        .arg(target().canonicalize()?.join("engine/releaselifecycle-engine"))
-        .arg(".")
-        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../engine"))
-        .env("CGO_ENABLED", "0");
-    let status = command.status().context("run go build")?;
-    ensure!(status.success(), "`go build` in engine/ failed ({status}), see above");
-    Ok(())
+    target().join("debug/releaselifecycle-engine")
 }
 
 impl Engine {

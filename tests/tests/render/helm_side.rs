@@ -31,12 +31,21 @@ pub(crate) fn record(namespace: &Namespace) -> Result<Rendered> {
     Ok(Rendered::from_helm(&helm::json(namespace, "helm", &["status", RELEASE])?))
 }
 
-/// Removes the release, and first what would hold up whatever comes after: webhooks that nobody
-/// serves.
+/// The chart's CRDs.
+pub(crate) fn crds(namespace: &Namespace, case: &Case) -> Result<String> {
+    helm::run(namespace, "helm", &["show", "crds", &case.folder.to_string_lossy()])
+}
+
+/// Removes the release.
 pub(crate) fn uninstall(namespace: &Namespace) -> Result<()> {
-    let webhooks = "validatingwebhookconfigurations,mutatingwebhookconfigurations";
-    namespace.kubectl(&["delete", webhooks, "--all"])?;
+    remove_webhooks(namespace)?;
     helm::run(namespace, "helm", &["uninstall", RELEASE, "--no-hooks"]).map(drop)
+}
+
+/// Removes what would hold up whatever comes after: webhooks that nobody serves.
+pub(crate) fn remove_webhooks(namespace: &Namespace) -> Result<()> {
+    let webhooks = "validatingwebhookconfigurations,mutatingwebhookconfigurations";
+    namespace.kubectl(&["delete", webhooks, "--all"]).map(drop)
 }
 
 /// Runs Helm on the chart with its values; what it prints.

@@ -1,11 +1,12 @@
 //! What the operator renders of a chart, beside what the real Helm does: `helm install` and
-//! `helm upgrade --dry-run=server` on a real cluster, and the engine, which is given what the
-//! operator gives it. Objects, hooks, notes, CRDs, metadata and values are compared, texts byte for
-//! byte.
+//! `helm upgrade --dry-run=server` on a real cluster; the engine, which is given what the operator
+//! gives it; and the record that the operator writes of a release with the chart, read by Helm.
+//! Objects, hooks, notes, CRDs, metadata and values are compared, texts byte for byte.
 //!
 //! - `charts`: the charts of `tests/charts` and their cases; `real`: those of other projects
 //! - `functions`: which template functions there are, and that a chart calls each
-//! - `helm_side`, `engine`: who renders; `cluster`: what the engine is told of the cluster
+//! - `helm_side`, `engine`, `operator_side`: who renders; `cluster`: what the engine is told of the
+//!   cluster; `package`: in which forms it is given a chart
 //! - `rendered`: what is compared
 //! - `refused`: charts that Helm refuses; `warnings`: what it says in passing
 //! - `bench`: how long it takes, `make bench-render`
@@ -18,6 +19,7 @@ mod cluster;
 mod engine;
 mod functions;
 mod helm_side;
+mod operator_side;
 mod package;
 mod real;
 mod refused;
@@ -29,10 +31,11 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use e2e::{Namespace, kwok};
 use serde_json::{Value, json};
-use testkit::cluster::bin;
+use testkit::{cluster::bin, programs};
 
 use charts::Case;
 use engine::{Access, Engine};
+use operator_side::Operator;
 use package::Form;
 use rendered::Rendered;
 
@@ -52,7 +55,7 @@ async fn every_chart_is_rendered_as_by_helm() -> Result<()> {
     let excluded = functions::check()?;
     // Before anybody's time runs.
     bin("helm")?;
-    engine::build()?;
+    programs::build("dev")?;
     let mut cases = charts::ours()?;
     cases.extend(real::all()?);
     let only = std::env::var("RENDER_ONLY").unwrap_or_default();
@@ -104,36 +107,78 @@ impl Tally {
     }
 }
 
-/// The life of one release: what an install would be, what it became, what an upgrade would be.
+/// The life of one release: what an install would be, what Helm and the operator record of one, and
+/// what an upgrade would be and what the operator records of that.
 async fn run(case: &Case, tally: &mut Tally) -> Result<()> {
     let begun = Instant::now();
     let namespace = Namespace::new(kwok(), "render").await?;
     cluster::prepare(&namespace, case)?;
     let forms = package::forms(case)?;
-    if case.random {
+    let mut install = if case.random {
         tally.exclude(&case.name, "install, which is random; its upgrade is not");
+        None
     } else {
-        compare(case, &namespace, "install", &forms, tally).await?;
-    }
+        Some(compare(case, &namespace, "install", &forms, tally).await?)
+    };
     if let Some(why) = &case.dry_run_only {
         tally.exclude(&case.name, &format!("upgrade: {why}"));
         return Ok(());
     }
-    // Unlike a dry run, Helm installs the chart's CRDs before it renders.
-    let before = cluster::capabilities(&namespace.client).await?;
-    let found = render(case, &namespace, "install", &forms, true, before).await?;
-    helm_side::install(&namespace, case)?;
-    let installed = helm_side::record(&namespace)?;
-    if !case.random {
-        let differences = found.iter().flat_map(|(form, found)| {
-            installed.differences(found).into_iter().map(|it| format!("{}: {it}", form.name()))
-        });
-        tally.note(&case.name, &format!("installed: {}", installed.size()), differences.collect());
+    if install.as_ref().is_some_and(Rendered::has_crds) {
+        install = Some(installed(case, &namespace, &forms, tally).await?);
     }
-    compare(case, &namespace, "upgrade", &forms, tally).await?;
+    if case.is_for_operator() {
+        operated(case, &namespace, &forms, install, tally).await?;
+    } else {
+        helm_side::install(&namespace, case)?;
+        compare(case, &namespace, "upgrade", &forms, tally).await?;
+    }
     helm_side::uninstall(&namespace)?;
     eprintln!("{} took {:.1?}", case.name, begun.elapsed());
     Ok(())
+}
+
+/// Unlike in a dry run Helm installs the chart's CRDs before it renders; the engine counts them as
+/// served where it is told to.
+async fn installed(
+    case: &Case,
+    namespace: &Namespace,
+    forms: &[Form],
+    tally: &mut Tally,
+) -> Result<Rendered> {
+    let before = cluster::capabilities(&namespace.client).await?;
+    let found = render(case, namespace, "install", forms, true, before).await?;
+    helm_side::install(namespace, case)?;
+    let expected = helm_side::record(namespace)?;
+    let differences = found.iter().flat_map(|(form, found)| {
+        expected.differences(found).into_iter().map(|it| format!("{}: {it}", form.name()))
+    });
+    tally.note(&case.name, &format!("installed: {}", expected.size()), differences.collect());
+    helm_side::uninstall(namespace)?;
+    Ok(expected)
+}
+
+/// What the operator writes into the records of a release.
+async fn operated(
+    case: &Case,
+    namespace: &Namespace,
+    forms: &[Form],
+    install: Option<Rendered>,
+    tally: &mut Tally,
+) -> Result<()> {
+    let archive = forms.iter().find_map(Form::package).context("the chart was packaged")?;
+    let operator = Operator::start(namespace, case).await?;
+    let record = operator.install(archive).await?;
+    if let Some(expected) = install {
+        let what = format!("operator, install: {}", expected.size());
+        tally.note(&case.name, &what, expected.differences(&record));
+    }
+    let expected = compare(case, namespace, "upgrade", forms, tally).await?;
+    helm_side::remove_webhooks(namespace)?;
+    let record = operator.upgrade(archive).await?;
+    let what = format!("operator, upgrade: {}", expected.size());
+    tally.note(&case.name, &what, expected.differences(&record));
+    operator.leave()
 }
 
 /// Holds a dry run of Helm's against the engine, which is given the chart in each form.
@@ -143,9 +188,10 @@ async fn compare(
     event: &'static str,
     forms: &[Form],
     tally: &mut Tally,
-) -> Result<()> {
+) -> Result<Rendered> {
     let capabilities = cluster::capabilities(&namespace.client).await?;
-    let expected = helm_side::dry_run(namespace, event, &case.folder, case)?;
+    let mut expected = helm_side::dry_run(namespace, event, &case.folder, case)?;
+    expected.crds = Some(helm_side::crds(namespace, case)?);
     let mut differences = Vec::new();
     for (form, found) in render(case, namespace, event, forms, false, capabilities).await? {
         let mut differ = expected.differences(&found);
@@ -154,12 +200,12 @@ async fn compare(
         {
             // Packing itself loses something of charts of the old format.
             differ = helm_side::dry_run(namespace, event, archive, case)?.differences(&found);
+            differ.extend(expected.crds_differ(&found));
         }
-        differ.extend(found.crds_differ(namespace, case)?);
         differences.extend(differ.into_iter().map(|it| format!("{}: {it}", form.name())));
     }
     tally.note(&case.name, &format!("{event}: {}", expected.size()), differences);
-    Ok(())
+    Ok(expected)
 }
 
 /// What the engine makes of the chart in each of its forms.

@@ -32,6 +32,10 @@ impl Form {
         }
     }
 
+    pub(crate) fn package(&self) -> Option<&Path> {
+        if let Self::Packaged(archive) = self { Some(archive) } else { None }
+    }
+
     pub(crate) fn is_folder(&self) -> bool {
         matches!(self, Self::Folder(_))
     }

@@ -1,10 +1,7 @@
 //! What a chart comes to, from whichever side.
 
 use anyhow::{Context, Result};
-use e2e::{Namespace, helm};
 use serde_json::{Map, Value};
-
-use crate::charts::Case;
 
 /// The fields of a hook that Helm derives from its text, and the text.
 const HOOK: [&str; 8] = [
@@ -26,8 +23,8 @@ pub(crate) struct Rendered {
     notes: String,
     /// What the record keeps of the chart, and the user's values; not told by everyone.
     chart: Option<Kept>,
-    /// Of the engine: the CRDs as `helm show crds` prints them.
-    crds: Option<String>,
+    /// The CRDs as `helm show crds` prints them; not in a record.
+    pub(crate) crds: Option<String>,
     /// Of the engine.
     pub(crate) warnings: Vec<String>,
 }
@@ -122,15 +119,18 @@ impl Rendered {
                 }
             }
         }
+        all.extend(self.crds_differ(found));
         all
     }
 
-    /// Whether the CRDs are not those that `helm show crds` prints.
-    pub(crate) fn crds_differ(&self, namespace: &Namespace, case: &Case) -> Result<Option<String>> {
-        let Some(found) = &self.crds else { return Ok(None) };
-        let expected =
-            helm::run(namespace, "helm", &["show", "crds", &case.folder.to_string_lossy()])?;
-        Ok(first_difference("CRDs", &expected, found))
+    pub(crate) fn has_crds(&self) -> bool {
+        self.crds.as_ref().is_some_and(|crds| !crds.is_empty())
+    }
+
+    /// Where the other's CRDs differ.
+    pub(crate) fn crds_differ(&self, found: &Self) -> Option<String> {
+        let (Some(expected), Some(found)) = (&self.crds, &found.crds) else { return None };
+        first_difference("CRDs", expected, found)
     }
 }
 

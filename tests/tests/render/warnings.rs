@@ -4,17 +4,18 @@ use anyhow::{Context, Result};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use e2e::target;
 use serde_json::json;
+use testkit::programs;
 
 use crate::{
     charts,
-    engine::{self, Access, Engine},
+    engine::{Access, Engine},
     package,
     rendered::Rendered,
 };
 
 #[tokio::test]
 async fn dropped_hooks_and_deprecated_charts_are_named() -> Result<()> {
-    engine::build()?;
+    programs::build("dev")?;
     let hooks = warnings("hooks").await?;
     let expected = [
         ("before-install", "ConfigMap/shop-unknown "),
