@@ -1,5 +1,5 @@
 # Every command of the project; CI calls the same targets.
-.PHONY: check lint test demo cluster cluster-down model crash cases counts image generate engine engine-test
+.PHONY: check lint test demo demo-chart cluster cluster-down model crash cases render bench-render counts image generate engine engine-test
 CARGO ?= cargo
 ENGINE = cd engine && CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o
 XTASK = $(CARGO) build --quiet --workspace --bins && target/debug/xtask
@@ -21,6 +21,9 @@ test: engine-test ## everything, on clusters of its own
 demo: ## an install and an upgrade on a real cluster, the controller killed in the middle
 	@$(XTASK) demo
 
+demo-chart: ## the same with the guide's chart; its notes, its test, a rollback
+	@$(XTASK) demo-chart
+
 cluster: ## a local cluster; eval "$$(make -s cluster)" points kubectl at it
 	@$(XTASK) cluster
 
@@ -35,6 +38,12 @@ crash: ## the controller killed after each of its requests, and other faults
 
 cases: ## Helm's behaviour, case by case, beside the real Helm on the same cluster
 	$(CARGO) test --workspace --test cases -- --nocapture
+
+render: ## what is rendered of charts, beside the real Helm on the same cluster
+	$(CARGO) test --workspace --test render -- --nocapture
+
+bench-render: ## how long rendering takes, beside `helm template`
+	$(CARGO) test --workspace --test render -- --nocapture --ignored
 
 counts: ## API writes for a hook and for a release; memory of the idle controller
 	$(CARGO) build --release --package controller

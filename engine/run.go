@@ -35,6 +35,15 @@ func run(args []string, in io.Reader, out, log io.Writer) int {
 	flags := flag.NewFlagSet("releaselifecycle-engine", flag.ContinueOnError)
 	flags.SetOutput(log)
 	flags.Usage = func() { fmt.Fprint(log, usage) }
+	parsed := func() bool {
+		if err := flags.Parse(args[1:]); err != nil {
+			return false // The package flag has said why.
+		}
+		if flags.NArg() > 0 {
+			flags.Usage()
+		}
+		return flags.NArg() == 0
+	}
 	conn := protocol.NewConn(in, out)
 	var err error
 	switch args[0] {
@@ -43,7 +52,7 @@ func run(args []string, in io.Reader, out, log io.Writer) int {
 		flags.BoolVar(&mode.files, "files", false, "requests may name folders; no sandbox")
 		flags.Uint64Var(&mode.memoryBytes, "memory-bytes", 512<<20, "memory of the process; 0: no limit")
 		flags.Uint64Var(&mode.cpuSeconds, "cpu-seconds", 30, "CPU time of a request; 0: no limit")
-		if flags.Parse(args[1:]) != nil || flags.NArg() > 0 {
+		if !parsed() {
 			return exitUsage
 		}
 		limits := sandbox.Limits{MemoryBytes: mode.memoryBytes, CPUSeconds: mode.cpuSeconds, Files: mode.files}
@@ -53,7 +62,7 @@ func run(args []string, in io.Reader, out, log io.Writer) int {
 		}
 		err = mode.serve(conn)
 	case "pull":
-		if flags.Parse(args[1:]) != nil || flags.NArg() > 0 {
+		if !parsed() {
 			return exitUsage
 		}
 		if err := sandbox.Harden(); err != nil {

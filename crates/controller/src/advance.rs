@@ -368,7 +368,7 @@ async fn run(
         }
         journal = step.journal;
         observation = match (step.effect, step.wake_at) {
-            (Some(effect), _) => execute(release, plan, &journal, &effect, now).await?,
+            (Some(effect), _) => Box::pin(execute(release, plan, &journal, &effect, now)).await?,
             (None, Some(wake_at)) => return Ok(Action::requeue(until(wake_at, now))),
             (None, None) if journal.is_done() => {
                 forget_old(release, &journal).await;

@@ -103,7 +103,7 @@ impl<'a> Release<'a> {
     /// What the release is to consist of, read once. What only a change mends is in the answer, since
     /// not everything depends on it.
     pub(crate) async fn source(&self) -> Result<Result<&Found, &Failure>, Error> {
-        let read = async || match source::read(self).await {
+        let read = async || match Box::pin(source::read(self)).await {
             Ok(found) => Ok(Ok(found)),
             Err(Error::Blocked(failure)) => Ok(Err(failure)),
             Err(error) => Err(error),
