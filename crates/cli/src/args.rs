@@ -16,7 +16,7 @@ pub(crate) use ask::{Cancel, How, Resume, Retry, Rollback, Skip, Suspend, Test, 
 pub(crate) use completion::{Complete, Completion, Shell};
 pub(crate) use create::Create;
 pub(crate) use history::History;
-pub(crate) use plan::Plan;
+pub(crate) use plan::{Plan, Template};
 pub(crate) use status::{Output, Status};
 
 /// Shows what the ReleaseLifecycle operator does to your releases, and asks it for more

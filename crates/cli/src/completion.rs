@@ -81,7 +81,8 @@ fn next(root: &Command, before: &[String], typed: &str) -> Next {
         })
     };
     if let Some(arg) = rest.last().and_then(|last| option(last)) {
-        let wants_file = ["files", "kubeconfig"].contains(&arg.get_id().as_str());
+        let wants_file = ["files", "values", "other_chart", "engine", "kubeconfig"]
+            .contains(&arg.get_id().as_str());
         return Next { candidates: values(arg), wants_file, wants_name: false };
     }
     if typed.starts_with('-') {
@@ -101,7 +102,10 @@ fn next(root: &Command, before: &[String], typed: &str) -> Next {
     let Some(arg) = command.get_positionals().nth(given) else { return Next::default() };
     let is_new = command.get_name() == "create";
     let wants_name = arg.get_id() == "name" && !is_new;
-    Next { candidates: values(arg), wants_name, wants_file: false }
+    // Only a file can have a / in its name.
+    let takes_charts = command.get_positionals().any(|arg| arg.get_id() == "chart");
+    let wants_file = arg.get_id() == "chart" || takes_charts && typed.contains('/');
+    Next { candidates: values(arg), wants_name, wants_file }
 }
 
 /// Those of the namespace that the words before name; none where the cluster does not answer.
@@ -149,6 +153,9 @@ mod tests {
         let events = next_after(&["plan", "--event"], "").candidates;
         assert_eq!(events, ["install", "upgrade", "rollback", "delete", "test"]);
         assert!(next_after(&["plan", "-f"], "").wants_file);
+        assert!(next_after(&["plan", "shop"], "").wants_file, "a chart");
+        assert!(next_after(&["plan"], "./sh").wants_file, "a chart without a name");
+        assert!(!next_after(&["plan"], "sh").wants_file);
     }
 
     #[test]

@@ -59,7 +59,7 @@ async fn main() -> ExitCode {
 async fn run(command: Command) -> anyhow::Result<Outcome> {
     match command {
         Command::Create(args) => create::create(&args),
-        Command::Plan(args) => plan::plan(&args).await,
+        Command::Plan(args) => Box::pin(plan::plan(&args)).await,
         Command::Status(args) => status::status(&args).await,
         Command::History(args) => history::history(&args).await,
         Command::Retry(args) => ask::retry(&args).await,

@@ -1,24 +1,37 @@
 //! `plan`: what would run at each event, decided by the same core as the controller's.
 //!
 //! - this file: brings them together
+//! - `meant`: what the arguments mean
 //! - `given`: which release is meant
-//! - `sources`: where its objects come from
+//! - `sources`, `charts`: where its objects come from
+//! - `chart`: has Helm's engine render them
+//! - `made`: what the release consists of then
 //! - `events`, `reasons`: pure, what happens and why
 //! - `render`: pure, for people
+//! - `show`: pure, what templates render to
 
+mod chart;
+mod charts;
 mod events;
 mod given;
+mod made;
+mod meant;
 mod reasons;
 mod render;
+mod show;
 mod sources;
 
 use api::ReleaseLifecycle;
-use lifecycle::{
-    event::Event,
-    patches,
-    source::{Desired, Placed},
-};
+use engine::protocol::Values;
+use kube::ResourceExt as _;
+use lifecycle::{event::Event, source::Placed};
 
+use self::{
+    chart::{Engine, Whence},
+    given::Wanted,
+    made::{Made, next_revision},
+    meant::{Meant, meant},
+};
 use crate::{
     Outcome,
     args::{Format, Plan},
@@ -27,14 +40,21 @@ use crate::{
 };
 
 pub(crate) async fn plan(args: &Plan) -> anyhow::Result<Outcome> {
-    let found = match &args.name {
-        Some(name) if args.files.files.is_empty() => from_cluster(args, name).await?,
-        _ => from_files(args)?,
+    let found = match meant(args)? {
+        Meant::Release(name) => from_cluster(args, name).await?,
+        Meant::Files(name) => from_files(args, name)?,
+        Meant::Chart { name, chart } => from_chart(args, name, chart)?,
     };
-    let planned = found.and_then(|material| {
-        let desired = parse(&material)?;
-        events::plan(&material, &desired, &events_of(args))
-    });
+    let mut material = match found {
+        Ok(material) => material,
+        Err(problems) => return refuse(&problems),
+    };
+    if !args.template.show_only.is_empty() {
+        return show(args, material).await;
+    }
+    let events = events_of(args);
+    let made = made::make(args, &mut material, &events).await?;
+    let planned = made.and_then(|made| events::plan(&material, &made, &events));
     let plan = match planned {
         Ok(plan) => plan,
         Err(problems) => return refuse(&problems),
@@ -50,10 +70,15 @@ pub(crate) async fn plan(args: &Plan) -> anyhow::Result<Outcome> {
 /// What a plan is made from.
 struct Material {
     object: ReleaseLifecycle,
-    objects: Vec<Placed>,
+    contents: Contents,
     /// Where the objects come from, in words.
     sources: Vec<String>,
     notes: Vec<String>,
+}
+
+enum Contents {
+    Objects(Vec<Placed>),
+    Chart { whence: Whence, values: Vec<Values> },
 }
 
 /// Either that, or everything that is wrong.
@@ -70,40 +95,109 @@ fn events_of(args: &Plan) -> Vec<Event> {
     }
 }
 
-fn from_files(args: &Plan) -> anyhow::Result<Found<Material>> {
-    let files::Read { objects, problems } = files::read(&args.files)?;
+fn from_files(args: &Plan, name: Option<&str>) -> anyhow::Result<Found<Material>> {
+    let other = other_chart(args)?;
+    let files::Read { objects, problems } = files::read(&args.manifests())?;
     if !problems.is_empty() {
         return Ok(Err(problems));
     }
-    Ok(given::choose(objects, args.name.as_deref(), args.place.namespace.as_deref()))
+    Ok(given::choose(objects, Wanted { name, namespace: args.place.namespace.as_deref(), other }))
+}
+
+fn other_chart(args: &Plan) -> anyhow::Result<Option<Whence>> {
+    let other = args.template.other_chart.as_deref();
+    other.map(|chart| Whence::named(chart, &args.template)).transpose()
+}
+
+fn from_chart(args: &Plan, name: Option<&str>, chart: &str) -> anyhow::Result<Found<Material>> {
+    let whence = Whence::named(chart, &args.template)?;
+    let values = chart::values(args)?;
+    // As `helm template` has them.
+    let name = name.unwrap_or("release-name");
+    let namespace = args.place.namespace.as_deref().unwrap_or("default");
+    Ok(values.and_then(|values| {
+        Ok(Material {
+            object: given::bare(name, Some(namespace))?,
+            sources: vec![format!("chart {}", whence.title())],
+            contents: Contents::Chart { whence, values },
+            notes: Vec::new(),
+        })
+    }))
 }
 
 async fn from_cluster(args: &Plan, name: &str) -> anyhow::Result<Found<Material>> {
+    let other = other_chart(args)?;
     let cluster = Cluster::find(&args.place).await?;
     let object = cluster.get(name).await?;
     let source = &object.spec.source;
+    let missing = format!("does not exist in {}; create it, or correct the name", cluster.scope());
+    if other.is_some() || source.is_chart() {
+        let mut held = Vec::new();
+        let archive = source.chart.as_ref().and_then(|chart| chart.archive.as_ref());
+        let archive = archive.filter(|_| other.is_none()).map(|it| (it.kind, &it.name));
+        let values = object.spec.values_from.iter().map(|it| (it.kind, &it.name));
+        for (kind, name) in archive.into_iter().chain(values) {
+            if let Some(holder) = cluster.holder(kind, name).await? {
+                held.push((kind, name, holder));
+            }
+        }
+        let find = |kind, name: &str| {
+            let found = held.iter().find(|(of, it, _)| (*of, it.as_str()) == (kind, name));
+            found.map(|(_, _, holder)| holder)
+        };
+        let given = charts::resolve(&object.spec, &missing, true, other, find);
+        return Ok(given.map(|given| of_chart(object, given)));
+    }
     if let Some(objects) = &source.objects {
-        let objects = Placed::inline(objects);
+        let objects = Contents::Objects(Placed::inline(objects));
         let sources = vec!["spec.source.objects".to_owned()];
-        return Ok(Ok(Material { object, objects, sources, notes: Vec::new() }));
+        return Ok(Ok(Material { object, contents: objects, sources, notes: Vec::new() }));
     }
     let mut holders = Vec::new();
     for reference in &source.objects_from {
         holders.push(cluster.holder(reference.kind, &reference.name).await?);
     }
-    let missing = format!("does not exist in {}; create it, or correct the name", cluster.scope());
     Ok(sources::resolve(&source.objects_from, &missing, |index, _| {
         holders.get(index).and_then(Option::as_ref)
     })
-    .map(|(objects, sources)| Material { object, objects, sources, notes: Vec::new() }))
+    .map(|(objects, sources)| {
+        let contents = Contents::Objects(objects);
+        Material { object, contents, sources, notes: Vec::new() }
+    }))
 }
 
-/// As the controller does it: patches, then the objects.
-fn parse(material: &Material) -> Found<Desired> {
-    let object = &material.object;
-    let objects = patches::apply(&object.spec.patches, material.objects.clone())
-        .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>())?;
-    let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
-    Desired::parse(&objects, namespace)
-        .map_err(|errors| errors.iter().map(ToString::to_string).collect())
+fn of_chart(object: ReleaseLifecycle, given: charts::Given) -> Material {
+    let charts::Given { whence, values, sources, notes } = given;
+    Material { object, contents: Contents::Chart { whence, values }, sources, notes }
+}
+
+/// What templates render to, instead of a plan.
+async fn show(args: &Plan, material: Material) -> anyhow::Result<Outcome> {
+    let Material { object, contents, .. } = material;
+    let Contents::Chart { whence, values } = contents else {
+        return refuse(&["--show-only is for charts; these are objects already".to_owned()]);
+    };
+    let chart = match chart::fetch(&whence, &args.template).await? {
+        Ok(chart) => chart,
+        Err(problems) => return refuse(&problems),
+    };
+    let namespace = object.namespace().unwrap_or_else(|| "default".to_owned());
+    let release = object.release_name();
+    let mut engine = Engine::start(&args.template, &chart, &values, (&release, &namespace))?;
+    let is_upgrade = events_of(args) == [Event::Upgrade];
+    let revision = if is_upgrade { next_revision(&object) } else { 1 };
+    let shown = engine.render(revision, is_upgrade).await?.and_then(|rendered| {
+        let text = show::only(&rendered, &args.template.show_only)?;
+        Ok((text, rendered.warnings))
+    });
+    let (text, mut warnings) = match shown {
+        Ok(shown) => shown,
+        Err(problems) => return refuse(&problems),
+    };
+    if !object.spec.patches.is_empty() {
+        warnings.push("this is what the templates say; spec.patches change it".to_owned());
+    }
+    screen::complain(&warnings.iter().map(|it| format!("warning: {it}\n")).collect::<String>())?;
+    screen::write(&text)?;
+    Ok(Outcome::Good)
 }

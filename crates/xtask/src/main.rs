@@ -18,6 +18,8 @@ enum Xtask {
     ClusterDown(cluster::Down),
     /// Show an install and an upgrade on a real cluster, the controller killed in the middle
     Demo(demo::Demo),
+    /// The same with the guide's chart, then its tests and a rollback
+    DemoChart(demo::Demo),
     /// Write what is generated from the code: crds/ and parts of docs/
     Generate {
         /// Write nothing; fail where something is not as it has to be
@@ -42,6 +44,7 @@ fn run() -> anyhow::Result<()> {
         Xtask::Cluster(args) => print(&cluster::up(&args)?),
         Xtask::ClusterDown(args) => cluster::down(&args)?,
         Xtask::Demo(args) => demo::run(&args)?,
+        Xtask::DemoChart(args) => demo::run_chart(&args)?,
         Xtask::Generate { check: true } => {
             crds::check()?;
             docs::check()?;

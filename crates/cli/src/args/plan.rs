@@ -1,3 +1,5 @@
+use std::path::PathBuf;
+
 use clap::{Args, ValueEnum};
 use lifecycle::event::Event;
 
@@ -7,13 +9,32 @@ const AFTER: &str = "\
 Exit codes:
   0  the plan was shown
   1  the release cannot be run: everything that is wrong is on standard error
-  2  wrong usage, a file that cannot be read, no such release, no answer from the cluster
+  2  wrong usage, a file that cannot be read, no such release, no answer from the cluster or from a
+     registry, no engine
+
+What is planned:
+  plan NAME             the ReleaseLifecycle NAME of the cluster, and what it refers to
+  plan -f FILE [NAME]   a ReleaseLifecycle in files, or objects without one
+  plan [NAME] CHART     a chart, as `helm template [NAME] CHART` takes it
+
+A single argument is a CHART if it has a / in it, begins with oci://, ends with .tgz, or is . or ..;
+else it is a NAME. So the chart in folder shop is ./shop.
 
 With -f no cluster is asked. The files hold a ReleaseLifecycle and the ConfigMaps and Secrets that
-its spec.source.objectsFrom names; or the objects of a release themselves, which are then planned
-as `kubectl lifecycle create` would have them. What only the cluster knows is not checked: kinds,
-rights, owners; `kubectl apply --dry-run=server` checks the ReleaseLifecycle itself. Without -f,
-the ReleaseLifecycle NAME and what it refers to are read from the cluster, with your rights.
+its spec names; or the objects of a release themselves, which are then planned as `kubectl lifecycle
+create` would have them. Where its chart is not among the files, name it with --chart. What only the
+cluster knows is not checked: kinds, rights, owners; `kubectl apply --dry-run=server` checks the
+ReleaseLifecycle itself. Without -f, the ReleaseLifecycle NAME and what it refers to are read from
+the cluster, with your rights.
+
+With a CHART, -f names files of values, as in `helm template`; --set and --set-string come after
+them. The chart is a folder, an archive, or oci://… in a registry that asks for no password. The
+name is release-name where none is given, the namespace `default`.
+
+Charts are rendered by Helm's own code, the program releaselifecycle-engine, and as `helm template`
+does it: `lookup` finds nothing, and .Capabilities are what Helm takes for granted. What an install
+does is rendered as revision 1, and an upgrade as the next one with .Release.IsUpgrade; a chart's
+hooks may differ between the two.
 
 -o json and -o yaml write one object, whose fields stay as they are:
   apiVersion: cli.releaselifecycle.dev/v1
@@ -31,19 +52,36 @@ the ReleaseLifecycle NAME and what it refers to are read from the cluster, with 
 Examples:
   kubectl lifecycle plan -f shop.yaml
   kubectl lifecycle plan -f manifests/ --event upgrade
-  kubectl lifecycle plan shop -n shop -o json";
+  kubectl lifecycle plan shop -n shop -o json
+  kubectl lifecycle plan shop ./shop -f values.yaml --set image.tag=2
+  kubectl lifecycle plan shop ./shop --show-only templates/hooks/
+  kubectl lifecycle plan shop oci://registry.example/charts/shop --version '>=1.4 <2'
+  kubectl lifecycle plan -f release.yaml --chart ./shop --event upgrade";
 
 /// Show what would run at each event, in which order and why: hooks, objects, tests, and what
 /// happens when something fails
 #[derive(Args)]
 #[command(after_help = AFTER)]
 pub(crate) struct Plan {
-    /// The ReleaseLifecycle; with -f only needed where the files hold several
+    /// The ReleaseLifecycle; with -f only needed where the files hold several. Before a CHART: the
+    /// release's name
     #[arg(required_unless_present = "files")]
     pub(crate) name: Option<String>,
 
+    /// A chart: a folder, an archive, or oci://…
+    pub(crate) chart: Option<String>,
+
+    /// Manifests: a file, a folder (its *.yaml, *.yml and *.json), or - for standard input; with a
+    /// CHART: a file of values, or -. May be repeated
+    #[arg(short, long = "filename", value_name = "FILE|FOLDER|-")]
+    files: Vec<PathBuf>,
+
+    /// Look into the folders below, too
+    #[arg(short = 'R', long, requires = "files")]
+    recursive: bool,
+
     #[command(flatten)]
-    pub(crate) files: Files,
+    pub(crate) template: Template,
 
     /// Only this event; may be repeated
     #[arg(short, long = "event", value_enum, value_name = "EVENT", value_delimiter = ',')]
@@ -55,6 +93,63 @@ pub(crate) struct Plan {
 
     #[command(flatten)]
     pub(crate) place: Place,
+}
+
+/// What is for charts, by the names that `helm template` gives these flags.
+#[derive(Args)]
+pub(crate) struct Template {
+    /// Values for a CHART: a file, or - for standard input; what -f is there, too. May be repeated
+    #[arg(long, value_name = "FILE|-", conflicts_with = "files")]
+    pub(crate) values: Vec<PathBuf>,
+
+    /// A value for a CHART, such as image.tag=2; several are parted by commas. May be repeated
+    #[arg(long, value_name = "PATH=VALUE")]
+    pub(crate) set: Vec<String>,
+
+    /// The same, and each value is a string
+    #[arg(long, value_name = "PATH=VALUE")]
+    pub(crate) set_string: Vec<String>,
+
+    /// The version of a chart in a registry, or a range; default: the newest
+    #[arg(long)]
+    pub(crate) version: Option<String>,
+
+    /// Ask the registry over HTTP
+    #[arg(long)]
+    pub(crate) plain_http: bool,
+
+    /// Instead of a plan show what a chart's template renders to: a file of the chart such as
+    /// templates/web.yaml, a pattern with *, or a folder with a / at its end. May be repeated
+    #[arg(short, long, value_name = "TEMPLATE", conflicts_with = "output")]
+    pub(crate) show_only: Vec<String>,
+
+    /// Take this chart for a ReleaseLifecycle, whatever its spec.source says
+    #[arg(long = "chart", value_name = "CHART", id = "other_chart")]
+    pub(crate) other_chart: Option<String>,
+
+    /// The program that renders charts; default: releaselifecycle-engine beside this one, or in PATH
+    #[arg(long, value_name = "PATH")]
+    pub(crate) engine: Option<PathBuf>,
+}
+
+impl Plan {
+    /// Where manifests are read from, unless a CHART is named.
+    pub(crate) fn manifests(&self) -> Files {
+        Files { files: self.files.clone(), recursive: self.recursive }
+    }
+
+    pub(crate) fn has_files(&self) -> bool {
+        !self.files.is_empty()
+    }
+
+    /// Where the values of a CHART are read from.
+    pub(crate) fn value_files(&self) -> &[PathBuf] {
+        if self.files.is_empty() { &self.template.values } else { &self.files }
+    }
+
+    pub(crate) fn is_recursive(&self) -> bool {
+        self.recursive
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]

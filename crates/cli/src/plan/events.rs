@@ -16,7 +16,7 @@ use lifecycle::{
 };
 use serde::Serialize;
 
-use super::{Found, Material, reasons};
+use super::{Found, Made, Material, reasons};
 
 /// The plan of a release.
 #[derive(Debug, Serialize)]
@@ -87,13 +87,15 @@ pub(super) struct Named {
 }
 
 /// The plan of these events.
-pub(super) fn plan(material: &Material, desired: &Desired, events: &[Event]) -> Found<ReleasePlan> {
+pub(super) fn plan(material: &Material, made: &Made, events: &[Event]) -> Found<ReleasePlan> {
     let object = &material.object;
-    let planner = Planner { object, desired };
     let mut problems = Vec::new();
     let event_plans: Vec<_> = events
         .iter()
-        .filter_map(|event| planner.event(*event).map_err(|it| problems.push(it)).ok())
+        .filter_map(|event| {
+            let planner = Planner { object, desired: made.at(*event) };
+            planner.event(*event).map_err(|it| problems.push(it)).ok()
+        })
         .collect();
     if !problems.is_empty() {
         return Err(problems);

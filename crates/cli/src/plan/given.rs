@@ -1,20 +1,31 @@
 //! Which release the files mean, and what is wrong with how it is written. Pure.
 
-use api::{ReleaseLifecycle, ReleaseLifecycleSpec};
+use api::{ObjectsFromKind, ReleaseLifecycle, ReleaseLifecycleSpec};
 use kube::{Resource as _, ResourceExt as _};
 use lifecycle::source::Placed;
 use serde_json::{Value, json};
 
-use super::{Found, Material, sources};
+use super::{Contents, Found, Material, chart::Whence, charts, of_chart, sources};
+
+/// What the command line asks for.
+#[derive(Default)]
+pub(super) struct Wanted<'a> {
+    pub(super) name: Option<&'a str>,
+    pub(super) namespace: Option<&'a str>,
+    /// A chart instead of the release's own source.
+    pub(super) other: Option<Whence>,
+}
 
 /// The release of this name, or the only one there is; where the files hold none, their objects
 /// are a release themselves.
-pub(super) fn choose(
-    objects: Vec<Placed>,
-    name: Option<&str>,
-    namespace: Option<&str>,
-) -> Found<Material> {
+pub(super) fn choose(objects: Vec<Placed>, wanted: Wanted<'_>) -> Found<Material> {
+    let Wanted { name, namespace, other } = wanted;
     let (releases, others): (Vec<_>, Vec<_>) = objects.into_iter().partition(is_release);
+    if releases.is_empty() && other.is_some() {
+        let problem = "--chart is for a ReleaseLifecycle, and the files hold none; without one: \
+                       `kubectl lifecycle plan [NAME] CHART -f VALUES`";
+        return Err(vec![problem.to_owned()]);
+    }
     if releases.is_empty() {
         return plain(others, name, namespace);
     }
@@ -54,45 +65,59 @@ pub(super) fn choose(
         (None, asked) => object.metadata.namespace = asked.map(str::to_owned),
         _ => {}
     }
-    if let Some(objects) = &object.spec.source.objects {
-        let objects = Placed::inline(objects);
-        let sources = vec!["spec.source.objects".to_owned()];
-        return Ok(Material { object, objects, sources, notes: Vec::new() });
-    }
-    let missing = "is not in these files; name its file with one more -f, or plan what is in the \
-                   cluster by leaving out -f";
     let home = object.namespace().unwrap_or_default();
-    let found = sources::resolve(&object.spec.source.objects_from, missing, |_, reference| {
+    let find = |kind: ObjectsFromKind, name: &str| {
         let text = |it: &Value, path: &str| {
             it.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned()
         };
         let is_it = |it: &&Placed| {
             let namespace = text(&it.manifest, "/metadata/namespace");
-            text(&it.manifest, "/kind") == reference.kind.as_str()
+            text(&it.manifest, "/kind") == kind.as_str()
                 && text(&it.manifest, "/apiVersion") == "v1"
-                && name_of(&it.manifest) == reference.name
+                && name_of(&it.manifest) == name
                 && (namespace.is_empty() || home.is_empty() || namespace == home)
         };
         others.iter().find(is_it).map(|it| &it.manifest)
-    })?;
-    let (objects, sources) = found;
-    Ok(Material { object, objects, sources, notes: Vec::new() })
+    };
+    if other.is_some() || object.spec.source.is_chart() {
+        let missing = "is not in these files; name its file with one more -f";
+        let given = charts::resolve(&object.spec, missing, false, other, find)?;
+        return Ok(of_chart(object, given));
+    }
+    if let Some(objects) = &object.spec.source.objects {
+        let contents = Contents::Objects(Placed::inline(objects));
+        let sources = vec!["spec.source.objects".to_owned()];
+        return Ok(Material { object, contents, sources, notes: Vec::new() });
+    }
+    let missing = "is not in these files; name its file with one more -f, or plan what is in the \
+                   cluster by leaving out -f";
+    let (objects, sources) =
+        sources::resolve(&object.spec.source.objects_from, missing, |_, reference| {
+            find(reference.kind, &reference.name)
+        })?;
+    let contents = Contents::Objects(objects);
+    Ok(Material { object, contents, sources, notes: Vec::new() })
 }
 
 /// A release of these objects, with everything else as it is by default.
 fn plain(objects: Vec<Placed>, name: Option<&str>, namespace: Option<&str>) -> Found<Material> {
-    let object = serde_json::from_value(json!({
-        "metadata": {"name": name.unwrap_or("release"), "namespace": namespace},
-        "spec": {"source": {}},
-    }));
+    let object = bare(name.unwrap_or("release"), namespace)?;
     let notes = vec![
         "the files hold no ReleaseLifecycle: this is what one of these objects would do, as \
          `kubectl lifecycle create` writes it"
             .to_owned(),
     ];
     let sources = vec!["the files themselves".to_owned()];
-    let material = |object| Material { object, objects, sources, notes };
-    object.map(material).map_err(|error| vec![error.to_string()])
+    Ok(Material { object, contents: Contents::Objects(objects), sources, notes })
+}
+
+/// A release of which nothing more is known.
+pub(super) fn bare(name: &str, namespace: Option<&str>) -> Found<ReleaseLifecycle> {
+    serde_json::from_value(json!({
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"source": {}},
+    }))
+    .map_err(|error| vec![error.to_string()])
 }
 
 fn is_release(object: &Placed) -> bool {
@@ -123,11 +148,7 @@ fn read(placed: &Placed) -> Found<ReleaseLifecycle> {
             Ok(object) => {
                 let known = serde_json::to_value(&object.spec).unwrap_or_default();
                 unknown("spec", spec, &known, &mut problems);
-                let source = &object.spec.source;
-                if source.objects.is_some() != source.objects_from.is_empty() {
-                    let one = "spec.source takes exactly one of objects and objectsFrom";
-                    problems.push(one.to_owned());
-                }
+                problems.extend(inconsistent(&object.spec));
                 if problems.is_empty() {
                     return Ok(object);
                 }
@@ -136,6 +157,34 @@ fn read(placed: &Placed) -> Found<ReleaseLifecycle> {
         }
     }
     Err(problems.into_iter().map(|problem| format!("{title}: {problem}")).collect())
+}
+
+/// What the API server refuses of fields that are right by themselves.
+fn inconsistent(spec: &ReleaseLifecycleSpec) -> Vec<String> {
+    let source = &spec.source;
+    let mut problems = Vec::new();
+    let given = [
+        source.objects.is_some(),
+        !source.objects_from.is_empty(),
+        source.chart.is_some(),
+        source.source_ref.is_some(),
+    ];
+    if given.iter().filter(|is_given| **is_given).count() != 1 {
+        let one = "spec.source takes exactly one of objects, objectsFrom, chart and sourceRef";
+        problems.push(one.to_owned());
+    }
+    let chart = source.chart.as_ref();
+    let given = chart
+        .map(|it| [it.oci.is_some(), it.repository.is_some(), it.archive.is_some()])
+        .filter(|given| given.iter().filter(|is_given| **is_given).count() != 1);
+    if given.is_some() {
+        let one = "spec.source.chart takes exactly one of oci, repository and archive";
+        problems.push(one.to_owned());
+    }
+    if !source.is_chart() && (spec.values.is_some() || !spec.values_from.is_empty()) {
+        problems.push("spec.values and spec.valuesFrom are for charts: remove them".to_owned());
+    }
+    problems
 }
 
 /// What is wrong with each field of the spec by itself, since the reader stops at the first and
@@ -206,17 +255,23 @@ mod tests {
     }
 
     fn problems(objects: Vec<Placed>, name: Option<&str>) -> String {
-        choose(objects, name, None).map(|_| ()).unwrap_err().join("\n")
+        choose(objects, Wanted { name, ..Wanted::default() }).map(|_| ()).unwrap_err().join("\n")
+    }
+
+    fn found(objects: Vec<Placed>, name: Option<&str>, namespace: Option<&str>) -> Material {
+        choose(objects, Wanted { name, namespace, other: None }).unwrap_or_else(|_| panic!())
+    }
+
+    fn objects(material: &Material) -> &[Placed] {
+        let Contents::Objects(objects) = &material.contents else { panic!("objects") };
+        objects
     }
 
     #[test]
     fn a_release_is_chosen_by_name_or_because_it_is_the_only_one() {
         let inline = json!({"source": {"objects": []}});
         let two = || vec![release("a", &inline), release("b", &inline)];
-        assert_eq!(
-            choose(two(), Some("b"), None).unwrap_or_else(|_| panic!()).object.name_any(),
-            "b"
-        );
+        assert_eq!(found(two(), Some("b"), None).object.name_any(), "b");
         assert!(problems(two(), None).ends_with("name one of them: a, b"));
         assert!(problems(two(), Some("c")).ends_with("no ReleaseLifecycle c; there: a, b"));
         let twins = vec![release("a", &inline), release("a", &inline), release("b", &inline)];
@@ -224,8 +279,8 @@ mod tests {
             problems(twins, Some("a")).ends_with("leave one of them: a.yaml line 1, a.yaml line 1")
         );
         let map = placed("m line 1", json!({"kind": "ConfigMap", "metadata": {"name": "m"}}));
-        let plain = choose(vec![map], None, Some("prod")).unwrap_or_else(|_| panic!());
-        assert_eq!((plain.objects.len(), plain.notes.len()), (1, 1));
+        let plain = found(vec![map], None, Some("prod"));
+        assert_eq!((objects(&plain).len(), plain.notes.len()), (1, 1));
     }
 
     #[test]
@@ -239,10 +294,10 @@ mod tests {
                 "metadata": metadata, "data": {"k": "kind: A"}}),
             )
         };
-        let found = choose(vec![release("a", &spec), map("prod")], None, Some("prod"));
-        let objects = found.unwrap_or_else(|_| panic!()).objects;
-        assert_eq!(objects[0].place, "ConfigMap/m key k line 1");
-        let elsewhere = choose(vec![release("a", &spec), map("other")], None, Some("prod"));
+        let found = found(vec![release("a", &spec), map("prod")], None, Some("prod"));
+        assert_eq!(objects(&found)[0].place, "ConfigMap/m key k line 1");
+        let wanted = Wanted { namespace: Some("prod"), ..Wanted::default() };
+        let elsewhere = choose(vec![release("a", &spec), map("other")], wanted);
         let text = elsewhere.map(|_| ()).unwrap_err().join("\n");
         assert!(text.contains("(ConfigMap/m): ConfigMap/m is not in these files"), "{text}");
     }
@@ -262,12 +317,15 @@ mod tests {
         assert_eq!(text.lines().count(), 2, "{text}");
         let mut elsewhere = release("a", &json!({"source": {"objects": []}}));
         elsewhere.manifest["metadata"]["namespace"] = json!("prod");
-        let text = choose(vec![elsewhere], None, Some("test")).map(|_| ()).unwrap_err().join("");
+        let text = choose(vec![elsewhere], Wanted { namespace: Some("test"), ..Wanted::default() })
+            .map(|_| ())
+            .unwrap_err()
+            .join("");
         assert!(
             text.contains("metadata.namespace is \"prod\", and --namespace \"test\""),
             "{text}"
         );
         let neither = problems(vec![release("a", &json!({"source": {}}))], None);
-        assert!(neither.contains("exactly one of objects and objectsFrom"), "{neither}");
+        assert!(neither.contains("exactly one of objects, objectsFrom, chart"), "{neither}");
     }
 }

@@ -11,8 +11,13 @@ pub(super) fn of(hooks: &[PlannedHook], desired: &Desired) -> Vec<String> {
     let places: Vec<_> = hooks.iter().map(|hook| place(hook, desired)).collect();
     let mut reasons = Vec::new();
     for (index, (hook, place)) in hooks.iter().zip(&places).enumerate() {
+        if hook.in_crds {
+            let reason = "in the chart's crds/, before all hooks; one that exists stays as it is";
+            reasons.push(reason.to_owned());
+            continue;
+        }
         let before = index.checked_sub(1).and_then(|index| hooks.get(index).zip(places.get(index)));
-        let before = before.filter(|(before, _)| before.event == hook.event);
+        let before = before.filter(|(before, _)| before.event == hook.event && !before.in_crds);
         reasons.push(match before {
             None => first(hooks, hook, place.as_ref()),
             Some(before) => after((hook, place.as_ref()), (before.0, before.1.as_ref())),
@@ -39,7 +44,7 @@ fn place<'a>(hook: &PlannedHook, desired: &'a Desired) -> Option<Place<'a>> {
 }
 
 fn first(hooks: &[PlannedHook], hook: &PlannedHook, place: Option<&Place<'_>>) -> String {
-    let of_event = || hooks.iter().filter(|other| other.event == hook.event);
+    let of_event = || hooks.iter().filter(|other| other.event == hook.event && !other.in_crds);
     if of_event().count() == 1 {
         return format!("the only {} hook", hook.event);
     }

@@ -108,7 +108,7 @@ mod tests {
     };
     use serde_json::{Value, json};
 
-    use super::super::{Material, events};
+    use super::super::{Contents, Made, Material, events};
     use super::*;
 
     fn object(kind: &str, name: &str, hook: Option<(&str, &str)>) -> Value {
@@ -144,12 +144,12 @@ mod tests {
         let object: ReleaseLifecycle = serde_json::from_value(object).unwrap();
         let material = Material {
             object,
-            objects: Placed::inline(&objects()),
+            contents: Contents::Objects(Vec::new()),
             sources: vec!["spec.source.objects".to_owned()],
             notes: Vec::new(),
         };
-        let desired = Desired::parse(&material.objects, "prod").unwrap();
-        events::plan(&material, &desired, events).unwrap()
+        let desired = Desired::parse(&Placed::inline(&objects()), "prod").unwrap();
+        events::plan(&material, &Made { desired, upgrade: None }, events).unwrap()
     }
 
     #[track_caller]

@@ -27,7 +27,7 @@ pub(super) struct Controller {
 impl Controller {
     /// The first controller of the story, with a log of its own.
     pub(super) fn start(stage: &Stage) -> anyhow::Result<Self> {
-        let log = stage::log();
+        let log = stage.log();
         let dir = log.parent().context("the log has no folder")?;
         fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
         File::create(&log).with_context(|| format!("creating {}", log.display()))?;
@@ -36,7 +36,7 @@ impl Controller {
 
     /// The log goes on where that of the one before ended.
     pub(super) fn start_again(stage: &Stage) -> anyhow::Result<Self> {
-        let log = stage::log();
+        let log = stage.log();
         let file = File::options().append(true).open(&log);
         let file = file.with_context(|| format!("opening {}", log.display()))?;
         let program = stage::program("releaselifecycle-controller")?;
@@ -128,7 +128,7 @@ pub(super) struct Watch {
 
 impl Watch {
     pub(super) fn start(stage: &Stage) -> anyhow::Result<Self> {
-        let args = ["status", NAME, "-n", NAME, "--watch"];
+        let args = ["status", NAME, "-n", stage.play.namespace, "--watch"];
         say(&format!("$ kubectl lifecycle {}", args.join(" ")));
         let mut child = stage
             .command(&stage::program("kubectl-lifecycle")?)

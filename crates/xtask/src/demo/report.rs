@@ -1,4 +1,4 @@
-//! What the demo measured and proved, for programs: target/demo.json.
+//! What a demo measured and proved, for programs: target/demo.json, target/demo-chart.json.
 
 use std::{fs, time::Duration};
 
@@ -69,20 +69,20 @@ impl Report {
         self.seconds.total = seconds(total);
     }
 
-    pub(super) fn write(&self) -> anyhow::Result<()> {
-        let path = stage::target().join("demo.json");
+    pub(super) fn write(&self, title: &str) -> anyhow::Result<()> {
+        let path = stage::target().join(format!("{title}.json"));
         let mut text = serde_json::to_string_pretty(self).context("writing the report as JSON")?;
         text.push('\n');
         fs::write(&path, text).with_context(|| format!("writing {}", path.display()))
     }
 
     /// The demo's last line.
-    pub(super) fn summary(&self) -> String {
+    pub(super) fn summary(&self, title: &str) -> String {
         let Seconds { tools_build, cluster_start, cargo_build: _, install, upgrade, total } =
             self.seconds;
         let cluster = tools_build + cluster_start;
         format!(
-            "demo: ok in {total:.0} s (cluster {cluster:.0} s, install {install:.0} s, upgrade \
+            "{title}: ok in {total:.0} s (cluster {cluster:.0} s, install {install:.0} s, upgrade \
              {upgrade:.0} s; the migration ran once, Job UID {})",
             self.migration.uid_after
         )

@@ -15,7 +15,7 @@ use serde_json::Value;
 use testkit::cluster::{self as kit, Cluster, Node};
 
 use super::{
-    NAME,
+    Play,
     report::{Report, seconds},
     say,
 };
@@ -40,6 +40,7 @@ const PROGRAMS: [&str; 8] = [
 ];
 
 pub(super) struct Stage {
+    pub(super) play: &'static Play,
     /// `None`: the current kube context's, which was there before and is not ours to look into.
     cluster: Option<Cluster>,
     kubectl: PathBuf,
@@ -49,13 +50,17 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    pub(super) fn set(args: &cluster::Up, report: &mut Report) -> anyhow::Result<Self> {
+    pub(super) fn set(
+        play: &'static Play,
+        args: &cluster::Up,
+        report: &mut Report,
+    ) -> anyhow::Result<Self> {
         let start = Instant::now();
         let stage = if args.is_current() {
             cluster::current()?;
             let (kubectl, helm) = (installed("kubectl")?, installed("helm")?);
             report.seconds.tools_build = seconds(start.elapsed());
-            Self { cluster: None, kubectl, helm, audit_offset: 0 }
+            Self { play, cluster: None, kubectl, helm, audit_offset: 0 }
         } else {
             kit::ensure(&PROGRAMS)?;
             report.seconds.tools_build = seconds(start.elapsed());
@@ -63,7 +68,7 @@ impl Stage {
             let cluster = cluster::start(args, Some(SIMULATED_HOOK))?;
             report.seconds.cluster_start = seconds(start.elapsed());
             let (kubectl, helm) = (kit::bin("kubectl")?, kit::bin("helm")?);
-            Self { cluster: Some(cluster), kubectl, helm, audit_offset: 0 }
+            Self { play, cluster: Some(cluster), kubectl, helm, audit_offset: 0 }
         };
         stage.node_name().clone_into(&mut report.node);
         let version = stage.kubectl(&["version", "--output=json"])?;
@@ -89,50 +94,66 @@ impl Stage {
         Ok(())
     }
 
-    /// Removes what an earlier demo left and applies what the release needs.
+    /// Applies what the release needs, in the place of what an earlier demo left.
     pub(super) fn dress(&mut self) -> anyhow::Result<()> {
+        for (how, path) in [("-k", "crds"), ("-f", "deploy/base/role-deployer.yaml")] {
+            self.apply_quietly(how, path)?;
+        }
+        let crd = "crd/releaselifecycles.releaselifecycle.dev";
+        self.kubectl(&["wait", crd, "--for=condition=Established", "--timeout=30s"])?;
         self.strike()?;
         if let Some(cluster) = &self.cluster {
             let log = cluster.audit_log();
             let length = fs::metadata(log).map(|metadata| metadata.len());
             self.audit_offset = length.with_context(|| format!("reading {}", log.display()))?;
         }
-        for (how, path) in [
-            ("-k", "crds"),
-            ("-f", "deploy/base/role-deployer.yaml"),
-            ("-f", "examples/demo/tenant.yaml"),
-        ] {
-            self.kubectl(&["apply", "--server-side", "--force-conflicts", how, path])?;
-        }
-        let crd = "crd/releaselifecycles.releaselifecycle.dev";
-        self.kubectl(&["wait", crd, "--for=condition=Established", "--timeout=30s"])?;
-        Ok(())
+        self.apply_quietly("-f", &self.play.file("tenant.yaml"))
     }
 
-    /// The namespace holds all there is: the release's object, its records, its hooks.
+    /// Applies what is not part of the story; `how` is kubectl's flag for `path`.
+    pub(super) fn apply_quietly(&self, how: &str, path: &str) -> anyhow::Result<()> {
+        self.kubectl(&["apply", "--server-side", "--force-conflicts", how, path]).map(drop)
+    }
+
+    /// The namespace holds all there is, but for volumes: the release's object, its records, its
+    /// hooks.
     fn strike(&self) -> anyhow::Result<()> {
-        let query = ["get", "namespace", NAME, "--ignore-not-found", "--output=json"];
+        let Play { namespace, folder, .. } = self.play;
+        let query = ["get", "namespace", namespace, "--ignore-not-found", "--output=json"];
         let answer = self.kubectl(&query)?;
-        if answer.trim().is_empty() {
-            return Ok(());
+        if !answer.trim().is_empty() {
+            let found: Value = serde_json::from_str(&answer).context("reading the namespace")?;
+            let labels = found.pointer("/metadata/labels");
+            let mark = labels.and_then(|labels| labels.get(OURS)).and_then(Value::as_str);
+            if mark != Some(folder) {
+                bail!(
+                    "namespace {namespace} exists and is not the demo's: it has no label \
+                     {OURS}={folder}. The demo would delete it; do that yourself, or use a cluster \
+                     without it"
+                );
+            }
+            say(&format!("Removing what an earlier demo left: namespace {namespace}."));
+            // Its controller was stopped, and would have been needed to let the release go.
+            let releases = self.json(&["get", "releaselifecycles"])?;
+            for release in releases["items"].as_array().into_iter().flatten() {
+                let name = release["metadata"]["name"].as_str().unwrap_or_default();
+                let bare = r#"{"metadata": {"finalizers": null}}"#;
+                let patch = ["patch", "releaselifecycle", name, "-n", namespace, "--type=merge"];
+                self.kubectl(&[&patch[..], &["-p", bare]].concat())?;
+            }
+            let timeout = format!("--timeout={REMOVAL}");
+            let delete = ["delete", "namespace", namespace, "--ignore-not-found", "--wait"];
+            self.kubectl(&[&delete[..], &[&timeout]].concat())?;
         }
-        let found: Value = serde_json::from_str(&answer).context("reading the namespace")?;
-        let labels = found.pointer("/metadata/labels");
-        if labels.and_then(|labels| labels.get(OURS)).and_then(Value::as_str) != Some("demo") {
-            bail!(
-                "namespace {NAME} exists and is not the demo's: it has no label {OURS}=demo. The \
-                 demo would delete it; do that yourself, or use a cluster without it"
-            );
-        }
-        say("Removing what an earlier demo left: namespace shop.");
-        let timeout = format!("--timeout={REMOVAL}");
-        self.kubectl(&["delete", "namespace", NAME, "--ignore-not-found", "--wait", &timeout])?;
+        // One whose claim is gone takes no other.
+        let mark = format!("{OURS}={folder}");
+        self.kubectl(&["delete", "persistentvolume", "-l", &mark, "--wait"])?;
         Ok(())
     }
 
     /// Applies one of the demo's releases, as a user would.
     pub(super) fn apply(&self, file: &str) -> anyhow::Result<()> {
-        let path = format!("examples/demo/{file}");
+        let path = self.play.file(file);
         say(&format!("$ kubectl apply --server-side -f {path}"));
         self.kubectl(&["apply", "--server-side", "-f", &path]).map(drop)
     }
@@ -143,7 +164,7 @@ impl Stage {
 
     pub(super) fn json(&self, args: &[&str]) -> anyhow::Result<Value> {
         let mut all = args.to_vec();
-        all.extend(["-n", NAME, "--output=json"]);
+        all.extend(["-n", self.play.namespace, "--output=json"]);
         let text = self.kubectl(&all)?;
         serde_json::from_str(&text).with_context(|| format!("reading kubectl {}", args.join(" ")))
     }
@@ -165,6 +186,7 @@ impl Stage {
     pub(super) fn run_shown(&self, name: &str, args: &[&str]) -> anyhow::Result<()> {
         let (program, shown) = match name {
             "helm" => (self.helm.clone(), "helm"),
+            "kubectl" => (self.kubectl.clone(), "kubectl"),
             _ => (program(name)?, "kubectl lifecycle"),
         };
         say(&format!("$ {shown} {}", args.join(" ")));
@@ -182,6 +204,11 @@ impl Stage {
             command.env("KUBECONFIG", cluster.kubeconfig());
         }
         command
+    }
+
+    /// The controller's log.
+    pub(super) fn log(&self) -> PathBuf {
+        target().join(self.play.title).join("controller.log")
     }
 
     /// The audit log, if it is ours.
@@ -209,11 +236,12 @@ impl Stage {
 
     /// What to do next, and how.
     pub(super) fn hints(&self, name: &str) -> Vec<(&'static str, String)> {
-        let look = "kubectl get rl -A; kubectl get jobs -n shop".to_owned();
+        let namespace = self.play.namespace;
+        let look = format!("kubectl get rl -A; kubectl get jobs -n {namespace}");
         let Some(cluster) = &self.cluster else {
             return vec![
                 ("Look around:", look),
-                ("Remove it:", format!("kubectl delete namespace {NAME}")),
+                ("Remove it:", format!("kubectl delete namespace {namespace}")),
             ];
         };
         let (bin, own) = (self.kubectl.parent().unwrap_or(&self.kubectl), programs());
@@ -252,11 +280,6 @@ fn root() -> PathBuf {
 
 pub(super) fn target() -> PathBuf {
     root().join("target")
-}
-
-/// The controller's log.
-pub(super) fn log() -> PathBuf {
-    target().join("demo/controller.log")
 }
 
 /// `path` as a reader in the workspace's folder would name it.

@@ -1,0 +1,269 @@
+//! A chart: where it is, how it gets here, and what Helm's engine makes of it.
+
+use std::{
+    convert::Infallible,
+    env, fs,
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail};
+use engine::{
+    Answer, EngineError, Limits, Puller, Renderer,
+    protocol::{Chart, Origin, Pull, Release, Render, Rendered, Values},
+};
+use serde_json::Value;
+
+use super::Found;
+use crate::args::{Plan, Template};
+
+const PROGRAM: &str = "releaselifecycle-engine";
+/// As much as a person waits for, and more than any chart needs.
+const LIMITS: Limits = Limits { memory: 1 << 30, cpu_seconds: 60, time: Duration::from_mins(1) };
+/// As large as an archive may be, here and for the operator.
+const MOST_BYTES: u64 = 20 << 20;
+const PULL_SECONDS: u64 = 60;
+
+/// Where a chart is.
+pub(super) enum Whence {
+    Folder {
+        path: PathBuf,
+        /// For people.
+        title: String,
+    },
+    Archive {
+        bytes: Vec<u8>,
+        /// For people.
+        title: String,
+    },
+    Server(Origin),
+}
+
+impl Whence {
+    /// As an argument names it: a folder, an archive, or a chart in a registry.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub(super) fn named(argument: &str, template: &Template) -> anyhow::Result<Self> {
+        if argument.starts_with("oci://") {
+            return Ok(Self::Server(Origin::Oci {
+                url: argument.to_owned(),
+                version: template.version.clone().unwrap_or_default(),
+                digest: None,
+                plain_http: template.plain_http,
+            }));
+        }
+        if argument.contains("://") {
+            bail!(
+                "chart {argument}: charts are fetched from oci://… alone; fetch it with `helm \
+                 pull`, and name the archive"
+            );
+        }
+        if template.version.is_some() || template.plain_http {
+            bail!("--version and --plain-http are for a chart at oci://…, not for {argument}");
+        }
+        let reading = || {
+            format!(
+                "chart {argument}: a folder, an archive (.tgz) or oci://… is wanted; reading it"
+            )
+        };
+        let path = Path::new(argument);
+        if fs::metadata(path).with_context(reading)?.is_dir() {
+            // The engine has its own idea of where it is.
+            let path = fs::canonicalize(path).with_context(reading)?;
+            return Ok(Self::Folder { path, title: argument.to_owned() });
+        }
+        let mut bytes = Vec::new();
+        let file = fs::File::open(path).with_context(reading)?;
+        file.take(MOST_BYTES + 1).read_to_end(&mut bytes).with_context(reading)?;
+        if bytes.len() as u64 > MOST_BYTES {
+            bail!("chart {argument}: an archive may have {} MiB", MOST_BYTES >> 20);
+        }
+        Ok(Self::Archive { bytes, title: argument.to_owned() })
+    }
+
+    /// For people.
+    pub(super) fn title(&self) -> String {
+        let versioned = |name: &str, version: &str| match version {
+            "" => name.to_owned(),
+            version => format!("{name} {version}"),
+        };
+        match self {
+            Self::Folder { title, .. } | Self::Archive { title, .. } => title.clone(),
+            Self::Server(Origin::Oci { url, digest: Some(digest), .. }) => versioned(url, digest),
+            Self::Server(Origin::Oci { url, version, .. }) => versioned(url, version),
+            Self::Server(Origin::Repository { url, name, version }) => {
+                versioned(&format!("{name} in {url}"), version)
+            }
+            Self::Server(Origin::Artifact { url, .. }) => url.clone(),
+        }
+    }
+}
+
+/// The values for a chart on the command line: files, then what is set, as in Helm.
+///
+/// # Errors
+/// Where a file cannot be read.
+pub(super) fn values(args: &Plan) -> anyhow::Result<Found<Vec<Values>>> {
+    let mut values = Vec::new();
+    let mut problems = Vec::new();
+    for path in args.value_files() {
+        let (place, bytes) = if path.as_os_str() == "-" {
+            let mut bytes = Vec::new();
+            io::stdin().lock().read_to_end(&mut bytes).context("reading standard input")?;
+            ("standard input".to_owned(), bytes)
+        } else {
+            let place = path.display().to_string();
+            let bytes = fs::read(path).with_context(|| format!("reading values {place}"))?;
+            (place, bytes)
+        };
+        match String::from_utf8(bytes) {
+            Ok(yaml) if is_release(&yaml) => problems.push(format!(
+                "{place}: this is a ReleaseLifecycle, and after a CHART -f names values; plan it by \
+                 `plan -f {place} --chart CHART`"
+            )),
+            Ok(yaml) => values.push(Values::Yaml { place, yaml }),
+            Err(_) => problems.push(format!("{place}: this is not text in UTF-8")),
+        }
+    }
+    for (flag, texts, string) in
+        [("--set", &args.template.set, false), ("--set-string", &args.template.set_string, true)]
+    {
+        values.extend(texts.iter().map(|set| Values::Set {
+            place: format!("{flag} {set}"),
+            set: set.clone(),
+            string,
+        }));
+    }
+    Ok(if problems.is_empty() { Ok(values) } else { Err(problems) })
+}
+
+fn is_release(yaml: &str) -> bool {
+    yaml.lines().any(|line| line.trim_end() == "kind: ReleaseLifecycle")
+}
+
+/// A chart that is here.
+pub(super) struct Fetched {
+    archive: Vec<u8>,
+    folder: Option<String>,
+    /// What was fetched, where a server was asked.
+    pub(super) note: Option<String>,
+}
+
+/// Fetches what is not here.
+///
+/// # Errors
+/// Where there is no engine, or no answer.
+pub(super) async fn fetch(whence: &Whence, template: &Template) -> anyhow::Result<Found<Fetched>> {
+    let title = whence.title();
+    let origin = match whence {
+        Whence::Archive { bytes, .. } => {
+            return Ok(Ok(Fetched { archive: bytes.clone(), folder: None, note: None }));
+        }
+        Whence::Folder { path, .. } => {
+            let folder = path.to_str().with_context(|| format!("{title}: the path is no text"))?;
+            let folder = Some(folder.to_owned());
+            return Ok(Ok(Fetched { archive: Vec::new(), folder, note: None }));
+        }
+        Whence::Server(origin) => origin,
+    };
+    let request = Pull {
+        from: origin.clone(),
+        credentials: None,
+        known: None,
+        refuse: Vec::new(),
+        // This machine is the person's own.
+        loopback: true,
+        max_bytes: MOST_BYTES,
+        seconds: PULL_SECONDS,
+    };
+    let mut engine = Puller::start(&program(template)).context(NO_ENGINE)?;
+    match engine.pull(&request).await {
+        Ok(pulled) => {
+            let note = format!("fetched {} {}, {}", pulled.name, pulled.version, pulled.digest);
+            let archive = pulled.chart.context("the engine fetched no chart")?;
+            Ok(Ok(Fetched { archive, folder: None, note: Some(note) }))
+        }
+        Err(EngineError::Failed(failure)) if !failure.transient => {
+            Ok(Err(vec![format!("chart {title}: {}", failure.message)]))
+        }
+        Err(error) => Err(error).with_context(|| format!("fetching chart {title}")),
+    }
+}
+
+const NO_ENGINE: &str = "charts are rendered by Helm's own code";
+
+/// Renders charts for one release.
+pub(super) struct Engine<'a> {
+    renderer: Renderer,
+    chart: &'a Fetched,
+    values: &'a [Values],
+    name: &'a str,
+    namespace: &'a str,
+}
+
+impl<'a> Engine<'a> {
+    /// # Errors
+    /// Where there is none.
+    pub(super) fn start(
+        template: &Template,
+        chart: &'a Fetched,
+        values: &'a [Values],
+        (name, namespace): (&'a str, &'a str),
+    ) -> anyhow::Result<Self> {
+        let renderer = Renderer::start(&program(template), LIMITS, true).context(NO_ENGINE)?;
+        Ok(Self { renderer, chart, values, name, namespace })
+    }
+
+    /// What the chart is for an install or an upgrade of this revision.
+    ///
+    /// # Errors
+    /// Where the engine ends without an answer.
+    pub(super) async fn render(
+        &mut self,
+        revision: i32,
+        upgrade: bool,
+    ) -> anyhow::Result<Found<Rendered>> {
+        let Self { renderer, chart, values, name, namespace } = self;
+        let request = Render {
+            chart: match &chart.folder {
+                Some(folder) => Chart::Folder(folder),
+                None => Chart::Archive(&chart.archive),
+            },
+            path: None,
+            values,
+            release: Release { name, namespace, revision, upgrade },
+            capabilities: None,
+            cluster: false,
+            add_crds: !upgrade,
+        };
+        let nothing = |_| async { Ok::<_, Infallible>(Answer::Found(Value::Null)) };
+        match renderer.render(&request, nothing).await {
+            Ok(Ok(rendered)) => Ok(Ok(rendered)),
+            Ok(Err(EngineError::Failed(failure))) => {
+                Ok(Err(vec![format!("the chart cannot be rendered: {}", failure.message)]))
+            }
+            Ok(Err(EngineError::Breach(breach))) => {
+                Ok(Err(vec![format!("the chart cannot be rendered: {breach}")]))
+            }
+            Ok(Err(error)) => Err(error.into()),
+            Err(never) => match never {},
+        }
+    }
+}
+
+/// The engine that was named, or the one beside this program, or the first in PATH.
+fn program(template: &Template) -> PathBuf {
+    if let Some(named) = &template.engine {
+        // It is started elsewhere.
+        return fs::canonicalize(named).unwrap_or_else(|_| named.clone());
+    }
+    let beside = engine::beside();
+    if beside.is_file() {
+        return beside;
+    }
+    let path = env::var_os("PATH").unwrap_or_default();
+    let found = env::split_paths(&path).map(|dir| dir.join(PROGRAM)).find(|it| it.is_file());
+    found.unwrap_or(beside)
+}
