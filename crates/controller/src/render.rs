@@ -56,8 +56,13 @@ pub(crate) async fn render(
 }
 
 async fn capabilities(release: &Release<'_>) -> Result<Capabilities, Error> {
-    let (kube_version, groups) = release.tenant.discover().await?;
-    Ok(Capabilities { kube_version, api_versions: api_versions(&groups) })
+    let (version, groups) = release.tenant.discover().await?;
+    Ok(Capabilities {
+        kube_version: version.git_version,
+        major: version.major,
+        minor: version.minor,
+        api_versions: api_versions(&groups),
+    })
 }
 
 /// Every version of every group, and every kind of it, as Helm's `GetVersionSet` lists them.
