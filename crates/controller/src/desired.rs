@@ -87,10 +87,10 @@ fn of_chart(
     let mut written = Written::default();
     let mut objects = Vec::new();
     for hook in rendered.hooks {
-        objects.push(written.read(hook.document, &mut memory)?);
+        objects.extend(written.read(hook.document, &mut memory)?);
     }
     for document in rendered.objects {
-        objects.push(written.read(document, &mut memory)?);
+        objects.extend(written.read(document, &mut memory)?);
     }
     let mut crds = Vec::new();
     for Document { path, manifest } in rendered.crds {
@@ -120,30 +120,45 @@ fn of_chart(
 #[derive(Default)]
 struct Written {
     documents: HashMap<String, (Document, Value)>,
+    /// Documents of nothing but comments, such as a condition leaves below a licence, by the place of
+    /// what they come after: Helm keeps them in its record.
+    comments: HashMap<String, Vec<Document>>,
+    last: String,
 }
 
 impl Written {
-    fn read(&mut self, document: Document, memory: &mut Memory) -> Result<Placed, Error> {
+    /// The object of a document, if it is one.
+    fn read(&mut self, document: Document, memory: &mut Memory) -> Result<Option<Placed>, Error> {
         let mut found = read(&document.path, &document.manifest, memory)?;
+        let Some(manifest) = found.pop() else {
+            self.comments.entry(self.last.clone()).or_default().push(document);
+            return Ok(None);
+        };
         // Helm parts what it renders into documents.
-        let (Some(manifest), true) = (found.pop(), found.is_empty()) else {
+        if !found.is_empty() {
             let message = format!("{}: it is not one object", document.path);
             return Err(Error::blocked("TemplateError", message));
-        };
+        }
         let mut place = document.path.clone();
         let mut number = 1;
         while self.documents.contains_key(&place) {
             number += 1;
             place = format!("{} document {number}", document.path);
         }
+        self.last.clone_from(&place);
         self.documents.insert(place.clone(), (document, manifest.clone()));
-        Ok(Placed { place, manifest })
+        Ok(Some(Placed { place, manifest }))
     }
 
     /// The texts of the hooks, and that of the other objects: as they were written, but for what
     /// patches have changed.
     fn texts(mut self, objects: &[Placed]) -> (Vec<Document>, String) {
         let (mut found, mut text) = (Vec::new(), String::new());
+        let append = |text: &mut String, Document { path, manifest }: &Document| {
+            text.extend(["---\n# Source: ", path, "\n", manifest, "\n"]);
+        };
+        let first = self.comments.remove("").unwrap_or_default();
+        first.iter().for_each(|document| append(&mut text, document));
         for Placed { place, manifest } in objects {
             let Some((mut document, before)) = self.documents.remove(place) else {
                 continue;
@@ -155,9 +170,10 @@ impl Written {
             if hooks::parse(manifest).is_ok_and(|hook| hook.is_some()) {
                 found.push(document);
             } else {
-                let Document { path, manifest } = &document;
-                text.extend(["---\n# Source: ", path, "\n", manifest, "\n"]);
+                append(&mut text, &document);
             }
+            let comments = self.comments.remove(place).unwrap_or_default();
+            comments.iter().for_each(|document| append(&mut text, document));
         }
         (found, text)
     }
