@@ -88,3 +88,25 @@ async fn a_repository_that_wants_to_see_a_certificate() -> Result<()> {
     assert_eq!(says(&namespace).await?, "1.0.0 hello");
     Ok(())
 }
+
+#[tokio::test]
+async fn without_a_cache_charts_are_fetched_each_time() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "repository-uncached").await?;
+    let nowhere = ["--source-loopback", "--chart-cache", "/dev/null/charts"];
+    let controller = namespace.controller_with(&nowhere)?;
+    let site = Site::plain().await?;
+    publish(&namespace, &site, &["1.0.0"])?;
+    for (revision, greeting) in [(1, "hello"), (2, "goodbye")] {
+        let mut spec = repository(&site.url(), json!({}));
+        spec["values"] = json!({"greeting": greeting});
+        namespace.release("shop", &[], spec).await?;
+        wait_revision(&namespace, &controller, revision).await?;
+        assert_eq!(says(&namespace).await?, format!("1.0.0 {greeting}"));
+    }
+    let fetched = site.asked().iter().filter(|path| *path == "/shop-1.0.0.tgz").count();
+    assert!(fetched >= 2, "{:?}", site.asked());
+    let log = controller.log()?;
+    let said = log.lines().filter(|line| line.contains("WARN") && line.contains("--chart-cache"));
+    assert_eq!(said.count(), 1, "{log}");
+    Ok(())
+}
