@@ -1,6 +1,7 @@
 # Every command of the project; CI calls the same targets.
-.PHONY: check lint test demo demo-chart cluster cluster-down model crash cases counts image generate engine engine-test
+.PHONY: check lint test demo demo-chart cluster cluster-down model crash cases render bench-render counts image generate engine engine-test
 CARGO ?= cargo
+ENGINE = cd engine && CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o
 XTASK = $(CARGO) build --quiet --workspace --bins && target/debug/xtask
 
 check: ## the inner loop, under a minute: format, clippy, unit tests, the model
@@ -11,9 +12,10 @@ check: ## the inner loop, under a minute: format, clippy, unit tests, the model
 lint: ## what CI refuses: format, clippy, documentation, dependencies
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	test -z "$$(gofmt -l engine)" && cd engine && CGO_ENABLED=0 go vet ./...
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items --quiet
 
-test: ## everything, on clusters of its own
+test: engine-test ## everything, on clusters of its own
 	RUST_TEST_THREADS=4 $(CARGO) test --workspace
 
 demo: ## an install and an upgrade on a real cluster, the controller killed in the middle
@@ -37,6 +39,12 @@ crash: ## the controller killed after each of its requests, and other faults
 cases: ## Helm's behaviour, case by case, beside the real Helm on the same cluster
 	$(CARGO) test --workspace --test cases -- --nocapture
 
+render: ## what is rendered of charts, beside the real Helm on the same cluster
+	$(CARGO) test --workspace --test render -- --nocapture
+
+bench-render: ## how long rendering takes, beside `helm template`
+	$(CARGO) test --workspace --test render -- --nocapture --ignored
+
 counts: ## API writes for a hook and for a release; memory of the idle controller
 	$(CARGO) build --release --package controller
 	$(CARGO) test --workspace --test counts -- --nocapture
@@ -52,14 +60,14 @@ image: ## the operator's image, on Linux: IMAGE=registry/name:tag, BUILDER="dock
 	$(CARGO) rustc --profile $(PROFILE) --package controller --bin releaselifecycle-controller \
 		-- -C target-feature=+crt-static
 	install -D $(PROGRAM) $(TARGET)/image/releaselifecycle-controller
+	$(ENGINE) $(abspath $(TARGET))/image/releaselifecycle-engine .
 	$(BUILDER) --file Containerfile --tag $(IMAGE) $(TARGET)/image
 
-engine: ## the program that renders and fetches charts, with Helm's own code: target/engine
-	cd engine && CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' \
-		-o $(abspath $(TARGET))/engine/releaselifecycle-engine .
+engine: ## the program that renders and fetches charts, beside the others in target/debug
+	$(ENGINE) $(abspath $(TARGET))/debug/releaselifecycle-engine .
 
 engine-test: ## the engine's own tests
-	cd engine && export CGO_ENABLED=0 && go vet ./... && go test ./...
+	cd engine && CGO_ENABLED=0 go test ./...
 
 generate: ## what is generated from the code: crds/ and parts of docs/
 	$(XTASK) generate

@@ -8,6 +8,7 @@ import (
 	"io"
 
 	"releaselifecycle.dev/engine/internal/protocol"
+	"releaselifecycle.dev/engine/internal/pull"
 	"releaselifecycle.dev/engine/internal/render"
 	"releaselifecycle.dev/engine/internal/sandbox"
 )
@@ -34,6 +35,15 @@ func run(args []string, in io.Reader, out, log io.Writer) int {
 	flags := flag.NewFlagSet("releaselifecycle-engine", flag.ContinueOnError)
 	flags.SetOutput(log)
 	flags.Usage = func() { fmt.Fprint(log, usage) }
+	parsed := func() bool {
+		if err := flags.Parse(args[1:]); err != nil {
+			return false // The package flag has said why.
+		}
+		if flags.NArg() > 0 {
+			flags.Usage()
+		}
+		return flags.NArg() == 0
+	}
 	conn := protocol.NewConn(in, out)
 	var err error
 	switch args[0] {
@@ -42,7 +52,7 @@ func run(args []string, in io.Reader, out, log io.Writer) int {
 		flags.BoolVar(&mode.files, "files", false, "requests may name folders; no sandbox")
 		flags.Uint64Var(&mode.memoryBytes, "memory-bytes", 512<<20, "memory of the process; 0: no limit")
 		flags.Uint64Var(&mode.cpuSeconds, "cpu-seconds", 30, "CPU time of a request; 0: no limit")
-		if flags.Parse(args[1:]) != nil || flags.NArg() > 0 {
+		if !parsed() {
 			return exitUsage
 		}
 		limits := sandbox.Limits{MemoryBytes: mode.memoryBytes, CPUSeconds: mode.cpuSeconds, Files: mode.files}
@@ -51,6 +61,15 @@ func run(args []string, in io.Reader, out, log io.Writer) int {
 			return exitUnconfined
 		}
 		err = mode.serve(conn)
+	case "pull":
+		if !parsed() {
+			return exitUsage
+		}
+		if err := sandbox.Harden(); err != nil {
+			fmt.Fprintf(log, "releaselifecycle-engine: not confined, so nothing is fetched: %s\n", err)
+			return exitUnconfined
+		}
+		err = servePull(conn)
 	default:
 		fmt.Fprint(log, usage)
 		return exitUsage
@@ -101,6 +120,22 @@ func (m *renderMode) check(message *protocol.In) *protocol.Error {
 		return protocol.Errorf(protocol.BadRequest, "release: name, namespace and a revision from 1 are needed")
 	}
 	return nil
+}
+
+// servePull answers requests to fetch a chart.
+func servePull(conn *protocol.Conn) error {
+	return serve(conn, func(message *protocol.In) (*protocol.Out, error) {
+		if message.Pull == nil || message.Render != nil || message.Found != nil || message.Failed != nil {
+			problem := protocol.Errorf(protocol.BadRequest, "not a request to pull, and nothing else")
+			problem.Transient = new(bool)
+			return nil, problem
+		}
+		pulled, problem := pull.Pull(message.Pull)
+		if problem != nil {
+			return nil, problem
+		}
+		return &protocol.Out{Pulled: pulled}, nil
+	})
 }
 
 // ask puts a question to the other end in the middle of a request.

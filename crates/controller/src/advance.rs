@@ -38,19 +38,20 @@ pub(crate) async fn advance(release: &mut Release<'_>) -> Result<Action, Error> 
     }
     if let Some(journal) = running {
         if release.object.on_new_spec() != OnNewSpec::Wait && !release.is_being_deleted() {
-            release.source().await?.ok();
+            // What it cannot be told supersedes nothing.
+            unknown(release).await?;
         }
         return resume(release, journal).await;
     }
     let history = release.records().history().await?;
     // Going back needs no source, and may be the way out.
     let is_needed = !release.is_being_deleted() && release.object.spec.pin_revision.is_none();
-    let missing = if is_needed { release.source().await?.err().cloned() } else { None };
+    let missing = if is_needed { unknown(release).await? } else { None };
     let next = next(release, &history, missing.is_none());
-    if let Some(failure) = missing
+    if let Some(why) = missing
         && needs_source(&next)
     {
-        return Err(Error::Blocked(failure));
+        return Err(why);
     }
     let begins = matches!(next, Next::Begin { .. } | Next::Reopen);
     if release.object.suspended() && begins && !release.namespace_goes {
@@ -69,7 +70,7 @@ pub(crate) async fn advance(release: &mut Release<'_>) -> Result<Action, Error> 
             let generation = release.generation();
             begin(release, &history, Begin { id, event, revision, target, generation }).await
         }
-        Next::Reopen => reopen(release, &history).await,
+        Next::Reopen => Box::pin(reopen(release, &history)).await,
         Next::InSync { revision } => {
             deletion::hold(release).await?;
             release.write_in_sync(revision).await?;
@@ -108,6 +109,16 @@ pub(crate) async fn advance(release: &mut Release<'_>) -> Result<Action, Error> 
                 name = release.name
             ),
         )),
+    }
+}
+
+/// Why nobody can tell what the source is: until it is changed, or for now.
+async fn unknown(release: &Release<'_>) -> Result<Option<Error>, Error> {
+    match release.source().await {
+        Ok(Ok(_)) => Ok(None),
+        Ok(Err(failure)) => Ok(Some(Error::Blocked(failure.clone()))),
+        Err(later @ Error::Later(..)) => Ok(Some(later)),
+        Err(error) => Err(error),
     }
 }
 
@@ -239,7 +250,7 @@ async fn resume(release: &mut Release<'_>, mut journal: Journal) -> Result<Actio
         }
         Ok(Frozen::Lost) => plan_lost(release, &journal).await,
         // Nothing was recorded, and what was asked for is no longer wanted.
-        Err(Error::Blocked(failure))
+        Err(Error::Blocked(failure) | Error::Later(failure, _))
             if journal.operation.plan_digest.is_none() && is_unwanted(release, &journal) =>
         {
             release.write_journal(&journal.abandon(failure, now()), None).await?;
@@ -357,7 +368,7 @@ async fn run(
         }
         journal = step.journal;
         observation = match (step.effect, step.wake_at) {
-            (Some(effect), _) => execute(release, plan, &journal, &effect, now).await?,
+            (Some(effect), _) => Box::pin(execute(release, plan, &journal, &effect, now)).await?,
             (None, Some(wake_at)) => return Ok(Action::requeue(until(wake_at, now))),
             (None, None) if journal.is_done() => {
                 forget_old(release, &journal).await;

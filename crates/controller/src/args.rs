@@ -3,7 +3,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use clap::{Parser, ValueEnum, builder::NonEmptyStringValueParser};
 use engine::Limits;
 
-use crate::engines::Settings;
+use crate::{chart::Cache, engines::Settings};
 
 /// The ReleaseLifecycle operator: runs Helm's hooks around installs and upgrades, durably.
 ///
@@ -46,6 +46,9 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     pub(crate) engine: EngineArgs,
+
+    #[command(flatten)]
+    pub(crate) charts: ChartArgs,
 
     /// Namespace of the lease by which one of several replicas leads; default: in a cluster the
     /// operator's own, else that of --namespace, else `default`
@@ -113,6 +116,35 @@ impl EngineArgs {
                 time: Duration::from_secs(self.seconds.into()),
             },
         }
+    }
+}
+
+/// How charts are fetched from servers.
+#[derive(clap::Args, Debug)]
+pub(crate) struct ChartArgs {
+    /// Folder of charts that were fetched, the operator's own (mode 0700); it may be lost at any
+    /// time; default: `releaselifecycle-charts` in the folder for temporary files
+    #[arg(long = "chart-cache", value_name = "PATH", env = "RELEASELIFECYCLE_CHART_CACHE")]
+    cache: Option<PathBuf>,
+
+    /// MiB that this folder may take; 0: no chart is kept
+    #[arg(
+        long = "chart-cache-mib",
+        env = "RELEASELIFECYCLE_CHART_CACHE_MIB",
+        default_value_t = 256
+    )]
+    cache_mib: u32,
+
+    /// Fetch charts from this machine itself, too; for trying things out: in a cluster it would let
+    /// tenants reach what listens in the operator's own Pod
+    #[arg(long = "source-loopback", env = "RELEASELIFECYCLE_SOURCE_LOOPBACK")]
+    pub(crate) loopback: bool,
+}
+
+impl ChartArgs {
+    pub(crate) fn cache(&self) -> Cache {
+        let default = || std::env::temp_dir().join("releaselifecycle-charts");
+        Cache::new(self.cache.clone().unwrap_or_else(default), u64::from(self.cache_mib) << 20)
     }
 }
 

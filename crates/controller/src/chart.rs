@@ -1,5 +1,13 @@
 //! A chart and the values for it, read from where the spec says, as the tenant.
 
+mod cache;
+mod charts;
+mod credentials;
+mod entry;
+pub(crate) mod flux;
+mod pull;
+mod wanted;
+
 use std::sync::Arc;
 
 use api::{ChartArchive, ObjectsFromKind, ValuesFrom};
@@ -12,12 +20,18 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     error::Error,
+    reconcile::key,
     release::Release,
     source::{NOT_FOUND, holder, no_key, text_of},
 };
 
+pub(crate) use cache::Cache;
+pub(crate) use charts::Charts;
+pub(crate) use pull::Settings;
+use wanted::Wanted;
+
 /// As large as an archive may be.
-pub(crate) const MOST_BYTES: usize = 20 << 20;
+const MOST_BYTES: usize = 20 << 20;
 
 /// A chart with its values, before it is rendered.
 pub(crate) struct Chart {
@@ -50,14 +64,30 @@ impl Chart {
 /// The chart that the spec names.
 pub(crate) async fn read(release: &Release<'_>) -> Result<Chart, Error> {
     let source = &release.object.spec.source;
+    // Before the chart: to correct them, nothing has to be fetched.
     let (values, parsed) = values(release).await?;
-    let chart = source.chart.as_ref();
-    let Some(from) = chart.and_then(|chart| chart.archive.as_ref()) else {
-        return Err(Error::blocked("InvalidSource", "spec.source: nothing that is served yet"));
+    let fetched = |wanted| release.ctx.charts.get(release, wanted);
+    let chart = source.chart.clone().unwrap_or_default();
+    let (archive, digest) = if let Some(from) = &chart.archive {
+        release.ctx.charts.forget(&key(&release.object));
+        let archive: Arc<[u8]> = archive(release, from).await?.into();
+        let digest = sha256(&archive);
+        (archive, digest)
+    } else {
+        let wanted = if let Some(oci) = &chart.oci {
+            Wanted::oci(release, oci).await?
+        } else if let Some(repository) = &chart.repository {
+            Wanted::repository(release, repository).await?
+        } else if let Some(source) = &source.source_ref {
+            flux::wanted(release, source).await?
+        } else {
+            return Err(Error::blocked("InvalidSource", "spec.source.chart: it names no chart"));
+        };
+        let fetched = fetched(wanted).await?;
+        (fetched.archive, fetched.digest)
     };
-    let archive: Arc<[u8]> = archive(release, from).await?.into();
-    let digest = sha256(&archive);
-    Ok(Chart { archive, digest, path: None, values, parsed })
+    let path = source.source_ref.as_ref().and_then(|source| source.path.clone());
+    Ok(Chart { archive, digest, path, values, parsed })
 }
 
 /// `sha256:…`.

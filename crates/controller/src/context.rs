@@ -4,8 +4,8 @@ use kube::Client;
 use lifecycle::{decide::Evidence, plan::Plan};
 
 use crate::{
-    args::Args, backoff::Backoff, dependencies::Dependents, engines::Engines, kinds::Kinds,
-    lease::Lease, metrics::Metrics, observe::pods::Culprit, references::References,
+    args::Args, backoff::Backoff, chart::Charts, dependencies::Dependents, engines::Engines,
+    kinds::Kinds, lease::Lease, metrics::Metrics, observe::pods::Culprit, references::References,
     report::Reporter, sweep::Held, triggers::Triggers,
 };
 
@@ -27,6 +27,7 @@ pub(crate) struct Context {
     pub(crate) references: References,
     pub(crate) dependents: Dependents,
     pub(crate) engines: Engines,
+    pub(crate) charts: Charts,
 }
 
 impl Context {
@@ -36,6 +37,7 @@ impl Context {
         reporter: Reporter,
         tenancy: Tenancy,
         lease: Arc<Lease>,
+        charts: Charts,
         args: &Args,
     ) -> Self {
         Self {
@@ -53,7 +55,14 @@ impl Context {
             references: References::new(args.source_watches),
             dependents: Dependents::default(),
             engines: Engines::new(args.engine.settings()),
+            charts,
         }
+    }
+
+    /// The custom resource of this key is gone, or refers to nothing.
+    pub(crate) fn forget_source(&self, key: &str) {
+        self.references.forget(key);
+        self.charts.forget(key);
     }
 }
 

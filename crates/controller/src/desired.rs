@@ -51,7 +51,7 @@ pub(crate) async fn of_source<'a>(
     release: &'a Release<'_>,
     begin: &Begin,
 ) -> Result<&'a Made, Error> {
-    release.made.get_or_try_init(|| make(release, begin)).await
+    release.made.get_or_try_init(|| Box::pin(make(release, begin))).await
 }
 
 async fn make(release: &Release<'_>, begin: &Begin) -> Result<Made, Error> {

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use lifecycle::journal::Failure;
 use thiserror::Error;
 
@@ -12,6 +14,10 @@ pub(crate) enum Error {
     /// Only a change helps, of the object or of something it needs. Nothing has been begun.
     #[error("{}: {}", .0.reason, .0.message)]
     Blocked(Failure),
+    /// What the source is cannot be told for now. The release is looked at again after so long, or
+    /// when there is more to say.
+    #[error("{}: {}", .0.reason, .0.message)]
+    Later(Failure, Duration),
     /// The custom resource changed since it was read, or the lease may be another replica's by now:
     /// look again.
     #[error("the object, or the leader, changed while it was worked on")]

@@ -17,7 +17,7 @@ use crate::{
     deletion,
     error::Error,
     guarded::Guarded,
-    release::{Release, identity, read, write_blocked, write_trouble},
+    release::{Release, identity, read, write_blocked, write_trouble, write_waiting},
     sweep,
     tenant::Tenant,
 };
@@ -128,7 +128,7 @@ async fn look_and_advance(cached: &ReleaseLifecycle, ctx: &Context) -> Result<Ac
     // Before the journal is read, see `sweep`.
     let held = ctx.held.of(&key(cached));
     let Some(mut object) = read(ctx, cached).await? else {
-        ctx.references.forget(&key(cached));
+        ctx.forget_source(&key(cached));
         return Ok(Action::await_change());
     };
     let tenant = match identity(ctx, &object) {
@@ -171,6 +171,10 @@ async fn blocked(
             };
             write_blocked(ctx, object, &failure).await?;
             Ok(Action::requeue(RECHECK))
+        }
+        Error::Later(failure, again_in) => {
+            write_waiting(ctx, object, &failure).await?;
+            Ok(Action::requeue(again_in))
         }
         Error::Api(trouble) => {
             write_trouble(ctx, object, &trouble).await?;

@@ -5,7 +5,6 @@ mod pace;
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
-    fmt::Debug,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -13,22 +12,21 @@ use std::{
     time::{Duration, Instant},
 };
 
-use api::{ObjectsFromKind, ReleaseLifecycle};
+use api::{ObjectsFromKind, ReleaseLifecycle, SourceRefKind};
 use futures::StreamExt as _;
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::{
-    Api, Client, Resource,
-    core::{NamespaceResourceScope, PartialObjectMeta},
+    Api, Client,
+    core::{ApiResource, DynamicObject, GroupVersionKind, PartialObjectMeta},
 };
 use kube_runtime::{
     WatchStreamExt as _,
     watcher::{self, Event, watcher},
 };
-use serde::de::DeserializeOwned;
 use tokio::task::JoinHandle;
 
 use crate::{
-    context::lock, identity::Identity, reconcile::key, release::Release, triggers::Trigger,
+    chart::flux, context::lock, identity::Identity, reconcile::key, release::Release,
+    triggers::Trigger,
 };
 use pace::Pace;
 
@@ -36,9 +34,44 @@ use pace::Pace;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Reference {
     pub(crate) identity: Identity,
-    pub(crate) kind: ObjectsFromKind,
+    pub(crate) referent: Referent,
     pub(crate) namespace: String,
     pub(crate) name: String,
+}
+
+/// What a source may name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Referent {
+    /// A `ConfigMap` or a Secret.
+    Core(ObjectsFromKind),
+    /// A source of Flux.
+    Flux(SourceRefKind),
+}
+
+impl Referent {
+    fn resource(self) -> ApiResource {
+        let (group, version, kind, plural) = match self {
+            Self::Core(kind) => {
+                let plural = match kind {
+                    ObjectsFromKind::ConfigMap => "configmaps",
+                    ObjectsFromKind::Secret => "secrets",
+                };
+                ("", "v1", kind.as_str(), plural)
+            }
+            Self::Flux(kind) => {
+                let plural = match kind {
+                    SourceRefKind::OciRepository => "ocirepositories",
+                    SourceRefKind::GitRepository => "gitrepositories",
+                    SourceRefKind::Bucket => "buckets",
+                    SourceRefKind::HelmChart => "helmcharts",
+                    SourceRefKind::ExternalArtifact => "externalartifacts",
+                };
+                (flux::GROUP, flux::VERSION, kind.as_str(), plural)
+            }
+        };
+        let gvk = GroupVersionKind::gvk(group, version, kind);
+        ApiResource::from_gvk_with_plural(&gvk, plural)
+    }
 }
 
 pub(crate) struct References {
@@ -59,6 +92,24 @@ struct State {
 struct Followed {
     references: BTreeSet<Reference>,
     pace: Pace,
+    /// Until when what was found holds, if that is said.
+    until: Option<Instant>,
+}
+
+/// Brings a release back to look at its source once more.
+pub(crate) struct Comeback {
+    state: Arc<Mutex<State>>,
+    trigger: Trigger,
+    key: String,
+}
+
+impl Comeback {
+    pub(crate) fn now(&self) {
+        if let Some(followed) = lock(&self.state).releases.get_mut(&self.key) {
+            followed.pace.change(Instant::now());
+        }
+        self.trigger.pull(&self.key);
+    }
 }
 
 struct Watch {
@@ -101,21 +152,14 @@ impl References {
             let Ok(client) = reference.identity.client(&release.ctx.operator) else { continue };
             let (known, shared) = (reference.clone(), Arc::clone(&self.state));
             let trigger = release.ctx.triggers.trigger().clone();
-            let task = match reference.kind {
-                ObjectsFromKind::ConfigMap => {
-                    tokio::spawn(watch::<ConfigMap>(known, client, shared, trigger))
-                }
-                ObjectsFromKind::Secret => {
-                    tokio::spawn(watch::<Secret>(known, client, shared, trigger))
-                }
-            };
+            let task = tokio::spawn(watch(known, client, shared, trigger));
             let followers = HashSet::from([follower.clone()]);
             state.watches.insert(reference.clone(), Watch { task, followers });
         }
         let known = state.releases.remove(&follower);
         let mut pace = known.map_or_else(|| Pace::new(Instant::now()), |known| known.pace);
         pace.look();
-        state.releases.insert(follower, Followed { references, pace });
+        state.releases.insert(follower, Followed { references, pace, until: None });
     }
 
     /// What was read of the references has been dealt with.
@@ -123,7 +167,26 @@ impl References {
         let follower = key(object);
         let interval = jittered(object.interval(), &follower);
         if let Some(followed) = lock(&self.state).releases.get_mut(&follower) {
-            followed.pace.settle(Instant::now(), interval);
+            let now = Instant::now();
+            let left = followed.until.map(|until| until.saturating_duration_since(now));
+            followed.pace.settle(now, left.unwrap_or(interval).min(interval));
+        }
+    }
+
+    /// What the custom resource of this key was told holds until then: a change of something else
+    /// does not put off the next look.
+    pub(crate) fn valid_until(&self, key: &str, until: Instant) {
+        if let Some(followed) = lock(&self.state).releases.get_mut(key) {
+            followed.until = Some(until);
+        }
+    }
+
+    /// For whoever will know more of the source of `release` later on.
+    pub(crate) fn comeback(&self, release: &Release<'_>) -> Comeback {
+        Comeback {
+            state: Arc::clone(&self.state),
+            trigger: release.ctx.triggers.trigger().clone(),
+            key: key(&release.object),
         }
     }
 
@@ -200,12 +263,10 @@ impl State {
 }
 
 /// Metadata only: what a Secret holds is read when it is needed, and not kept.
-async fn watch<K>(reference: Reference, client: Client, state: Arc<Mutex<State>>, trigger: Trigger)
-where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + Send + 'static,
-    PartialObjectMeta<K>: DeserializeOwned,
-{
-    let api: Api<PartialObjectMeta<K>> = Api::namespaced(client, &reference.namespace);
+async fn watch(reference: Reference, client: Client, state: Arc<Mutex<State>>, trigger: Trigger) {
+    let resource = reference.referent.resource();
+    let api: Api<PartialObjectMeta<DynamicObject>> =
+        Api::namespaced_with(client, &reference.namespace, &resource);
     let this = watcher::Config::default().fields(&format!("metadata.name={}", reference.name));
     let mut events = std::pin::pin!(watcher(api, this).default_backoff());
     while let Some(event) = events.next().await {
@@ -241,7 +302,7 @@ fn is_forbidden(error: &watcher::Error) -> bool {
 
 /// Up to a tenth more, so that releases that were applied together are not looked at together; the
 /// same for a release each time.
-fn jittered(interval: Duration, key: &str) -> Duration {
+pub(crate) fn jittered(interval: Duration, key: &str) -> Duration {
     let sum = key.bytes().fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
     interval + interval / 1000 * (sum % 100)
 }

@@ -103,7 +103,7 @@ impl<'a> Release<'a> {
     /// What the release is to consist of, read once. What only a change mends is in the answer, since
     /// not everything depends on it.
     pub(crate) async fn source(&self) -> Result<Result<&Found, &Failure>, Error> {
-        let read = async || match source::read(self).await {
+        let read = async || match Box::pin(source::read(self)).await {
             Ok(found) => Ok(Ok(found)),
             Err(Error::Blocked(failure)) => Ok(Err(failure)),
             Err(error) => Err(error),
@@ -290,6 +290,20 @@ pub(crate) async fn write_trouble(
     let wanted = match journal.filter(|journal| !journal.is_done()) {
         Some(journal) => conditions::of(&journal, Some(&Hold::Waiting(error.to_string()))),
         None => conditions::retrying(&error.to_string()),
+    };
+    write_conditions(ctx, object, wanted).await
+}
+
+/// Says what is waited for before anything can be begun, or before an operation goes on.
+pub(crate) async fn write_waiting(
+    ctx: &Context,
+    object: &mut ReleaseLifecycle,
+    failure: &Failure,
+) -> Result<(), Error> {
+    let journal = object.status.as_ref().and_then(ReleaseLifecycleStatus::journal);
+    let wanted = match journal.filter(|journal| !journal.is_done()) {
+        Some(journal) => conditions::of(&journal, Some(&Hold::Waiting(failure.message.clone()))),
+        None => conditions::waiting(failure),
     };
     write_conditions(ctx, object, wanted).await
 }

@@ -65,7 +65,9 @@ fn api_versions(groups: &[APIGroupDiscovery]) -> Vec<String> {
     let mut found = BTreeSet::new();
     for group in groups {
         let name = group.metadata.as_ref().and_then(|it| it.name.as_deref()).unwrap_or_default();
-        for version in &group.versions {
+        // Helm leaves out what is announced and not served.
+        let served = group.versions.iter().filter(|it| it.freshness.as_deref() != Some("Stale"));
+        for version in served {
             let number = version.version.as_deref().unwrap_or_default();
             let api_version = match name {
                 "" => number.to_owned(),

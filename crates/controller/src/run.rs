@@ -36,6 +36,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{
     args::{Args, LogFormat},
+    chart::{self, Charts},
     context::{Context, Tenancy},
     guarded::Guarded,
     health::{self, Health},
@@ -58,6 +59,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
 
     let config = config(&args).await?;
     let candidacy = (!args.no_leader_election).then(|| Candidacy::new(&args, &config));
+    let charts = charts(&args, &config);
     let operator = Client::try_from(config).context("make a client")?;
     let metrics = Arc::new(Metrics::new());
     let (reporter, sender) = Reporter::new(operator.clone());
@@ -73,6 +75,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         reporter,
         tenancy(&args),
         lease,
+        charts,
         &args,
     );
 
@@ -238,11 +241,13 @@ impl Others {
                 self.free_dependents(object);
             }
             watcher::Event::InitDone => {
-                self.ctx.references.retain(&std::mem::take(&mut self.listed));
+                let listed = std::mem::take(&mut self.listed);
+                self.ctx.references.retain(&listed);
+                self.ctx.charts.retain(&listed);
             }
             watcher::Event::Apply(Guarded(Ok(object))) => self.free_dependents(object),
             watcher::Event::Delete(Guarded(Ok(object))) => {
-                self.ctx.references.forget(&key(object));
+                self.ctx.forget_source(&key(object));
             }
             _ => {}
         }
@@ -297,6 +302,21 @@ fn tenancy(args: &Args) -> Tenancy {
         None if args.single_tenant => Tenancy::Single,
         None => Tenancy::Named,
     }
+}
+
+/// What fetches charts, from anywhere but the API server.
+fn charts(args: &Args, config: &Config) -> Charts {
+    let url = &config.cluster_url;
+    let port = if url.scheme_str() == Some("http") { 80 } else { 443 };
+    let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
+    let mut api_server = vec![(host.to_owned(), url.port_u16().unwrap_or(port))];
+    let variable = |name| std::env::var(name).ok();
+    if let Some(host) = variable("KUBERNETES_SERVICE_HOST") {
+        let port = variable("KUBERNETES_SERVICE_PORT").and_then(|port| port.parse().ok());
+        api_server.push((host, port.unwrap_or(443)));
+    }
+    let (program, loopback) = (args.engine.settings().program, args.charts.loopback);
+    Charts::new(chart::Settings { program, loopback, api_server }, args.charts.cache())
 }
 
 async fn config(args: &Args) -> anyhow::Result<Config> {

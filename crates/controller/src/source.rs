@@ -17,7 +17,7 @@ use crate::{
     compute,
     error::Error,
     reconcile::key,
-    references::Reference,
+    references::{Reference, Referent},
     release::Release,
 };
 
@@ -39,7 +39,7 @@ pub(crate) enum Found {
 pub(crate) async fn read(release: &Release<'_>) -> Result<Found, Error> {
     let source = &release.object.spec.source;
     if let Some(objects) = &source.objects {
-        release.ctx.references.forget(&key(&release.object));
+        release.ctx.forget_source(&key(&release.object));
         let mut memory = Memory::of_release();
         if objects.iter().any(|object| memory.take_value(object).is_err()) {
             return Err(too_large("spec.source.objects"));
@@ -48,7 +48,7 @@ pub(crate) async fn read(release: &Release<'_>) -> Result<Found, Error> {
     }
     release.ctx.references.follow(release, references(release));
     if source.is_chart() {
-        return chart::read(release).await.map(Box::new).map(Found::Chart);
+        return Box::pin(chart::read(release)).await.map(Box::new).map(Found::Chart);
     }
     objects(release, source).await.map(Found::Objects)
 }
@@ -149,18 +149,37 @@ pub(crate) const NOT_FOUND: &str = "SourceNotFound";
 
 /// What the source and the values refer to.
 fn references(release: &Release<'_>) -> BTreeSet<Reference> {
-    let spec = &release.object.spec;
-    let archive = spec.source.chart.as_ref().and_then(|chart| chart.archive.as_ref());
-    let objects = spec.source.objects_from.iter().map(|from| (from.kind, &from.name));
-    let values = spec.values_from.iter().map(|from| (from.kind, &from.name));
-    let named = objects.chain(values).chain(archive.map(|from| (from.kind, &from.name)));
-    let reference = |(kind, name): (ObjectsFromKind, &String)| Reference {
-        identity: release.tenant.identity.clone(),
-        kind,
-        namespace: release.namespace.clone(),
-        name: name.clone(),
+    let (spec, mut named) = (&release.object.spec, BTreeSet::new());
+    let mut add = |referent, name: &String| {
+        named.insert(Reference {
+            identity: release.tenant.identity.clone(),
+            referent,
+            namespace: release.namespace.clone(),
+            name: name.clone(),
+        });
     };
-    named.map(reference).collect()
+    for from in &spec.source.objects_from {
+        add(Referent::Core(from.kind), &from.name);
+    }
+    for from in &spec.values_from {
+        add(Referent::Core(from.kind), &from.name);
+    }
+    let chart = spec.source.chart.as_ref();
+    if let Some(from) = chart.and_then(|chart| chart.archive.as_ref()) {
+        add(Referent::Core(from.kind), &from.name);
+    }
+    let oci = chart.and_then(|chart| chart.oci.as_ref());
+    let repository = chart.and_then(|chart| chart.repository.as_ref());
+    let secrets = oci.into_iter().flat_map(|it| [&it.secret_ref, &it.cert_secret_ref]);
+    let of_repository = repository.into_iter();
+    let of_repository = of_repository.flat_map(|it| [&it.secret_ref, &it.cert_secret_ref]);
+    for secret in secrets.chain(of_repository).flatten() {
+        add(Referent::Core(ObjectsFromKind::Secret), &secret.name);
+    }
+    if let Some(source) = &spec.source.source_ref {
+        add(Referent::Flux(source.kind), &source.name);
+    }
+    named
 }
 
 /// The `ConfigMap` or Secret that `place` names.

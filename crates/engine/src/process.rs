@@ -4,6 +4,7 @@
 use std::{
     future::Future,
     io,
+    os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
     process::Stdio,
     sync::{Arc, Mutex, PoisonError},
@@ -24,6 +25,8 @@ use crate::protocol::{
 
 /// No answer is longer. What a release may be is far less; a chart comes as base64.
 const LONGEST_LINE: u64 = 64 << 20;
+/// What the kernel sends to who has used up its processor time.
+const SIGXCPU: i32 = 24;
 /// So much of what the process says on standard error is kept.
 const KEPT_WORDS: usize = 4096;
 
@@ -155,11 +158,12 @@ impl Renderer {
         }
     }
 
-    /// Tells a breach of its limits from other ends of the process, by its last words.
+    /// Tells a breach of its limits from other ends of the process: by the signal that the kernel
+    /// sent, and by the words with which Go gives up.
     async fn explain(&mut self, what: String) -> EngineError {
-        let words = self.process.last_words().await;
+        let (signal, words) = self.process.end().await;
         let said = |text: &str| words.contains(text);
-        let breach = if said("SIGXCPU") {
+        let breach = if signal == Some(SIGXCPU) {
             Breach::Cpu(self.limits.cpu_seconds)
         } else if said("out of memory") || said("cannot allocate memory") {
             Breach::Memory(self.limits.memory)
@@ -198,7 +202,7 @@ impl Puller {
             Ok(Ok(Said::Error(failure))) => Err(EngineError::Failed(failure)),
             Ok(Ok(Said::Lookup(_) | Said::Rendered(_))) => Err(out_of_turn()),
             Ok(Err(EngineError::Broken { what })) => {
-                let words = self.process.last_words().await;
+                let (_, words) = self.process.end().await;
                 Err(EngineError::Broken { what: with_words(what, &words) })
             }
             Ok(Err(error)) => Err(error),
@@ -276,12 +280,13 @@ impl Process {
         Ok(answer.body)
     }
 
-    /// What it said on standard error, once it has ended.
-    async fn last_words(&mut self) -> String {
+    /// The signal that ended it, and what it said on standard error. One that goes on is killed.
+    async fn end(&mut self) -> (Option<i32>, String) {
         self.child.start_kill().ok();
-        self.child.wait().await.ok();
+        let status = self.child.wait().await.ok();
         (&mut self.listener).await.ok();
-        self.words.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let words = self.words.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        (status.and_then(|status| status.signal()), words)
     }
 }
 

@@ -51,6 +51,15 @@ pub fn retrying(message: &str) -> Vec<Condition> {
     ]
 }
 
+/// The conditions of a release whose source cannot be told for now; it is looked at again.
+pub fn waiting(failure: &Failure) -> Vec<Condition> {
+    let Failure { reason, message } = failure;
+    vec![
+        condition(READY, "Unknown", reason, message),
+        condition(RECONCILING, "True", reason, message),
+    ]
+}
+
 /// The conditions of a release that waits until others are ready.
 pub fn waiting_for_dependencies(message: &str) -> Vec<Condition> {
     let reason = "DependencyNotReady";

@@ -18,6 +18,7 @@ pub const HOOK: &str = "helm.sh/hook";
 pub const HOOK_WEIGHT: &str = "helm.sh/hook-weight";
 /// The annotation that says when a hook's object is deleted.
 pub const HOOK_DELETE_POLICY: &str = "helm.sh/hook-delete-policy";
+const OUTPUT_LOG_POLICY: &str = "helm.sh/hook-output-log-policy";
 
 /// Every event and its repetition, which Helm runs.
 const MOST_EVENTS: usize = 2 * HookEvent::ALL.len();
@@ -190,6 +191,14 @@ pub fn policy_words(manifest: &Value) -> Vec<String> {
         || vec![DeletePolicy::BeforeHookCreation.as_str().to_owned()],
         |text| words(text).collect(),
     )
+}
+
+/// The words of the annotation `helm.sh/hook-output-log-policy` of `manifest`, as Helm keeps them in
+/// its record.
+pub fn log_policy_words(manifest: &Value) -> Vec<String> {
+    let annotations = manifest.pointer("/metadata/annotations");
+    let text = annotations.and_then(|annotations| annotations.get(OUTPUT_LOG_POLICY)?.as_str());
+    text.map_or_else(Vec::new, |text| words(text).collect())
 }
 
 /// Reads the hook annotations of `object`; `None` where it is not a hook.

@@ -48,15 +48,20 @@ func Errorf(kind Kind, format string, args ...any) *Error {
 // maxMessage bounds a message: it ends up in the status of an object.
 const maxMessage = 4096
 
-// Cut shortens a text to the bound of messages, between two characters.
+// Cut shortens a text to the bound of messages, between characters. The middle goes:
+// a template's error begins with the place and ends with the cause.
 func Cut(text string) string {
-	const more = " …"
+	const gap = " … "
 	if len(text) <= maxMessage {
 		return text
 	}
-	end := maxMessage - len(more)
-	for end > 0 && !utf8.RuneStart(text[end]) {
-		end--
+	head := (maxMessage - len(gap)) / 2
+	tail := len(text) - head
+	for head > 0 && !utf8.RuneStart(text[head]) {
+		head--
 	}
-	return text[:end] + more
+	for tail < len(text) && !utf8.RuneStart(text[tail]) {
+		tail++
+	}
+	return text[:head] + gap + text[tail:]
 }

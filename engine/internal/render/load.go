@@ -108,6 +108,11 @@ func inFolder(packed []byte, folder string) ([]*archive.BufferedFile, *protocol.
 		rules = parsed
 	}
 	rules.AddDefaults()
+	// In the order in which Helm walks a folder, whatever the archive's: CRDs are
+	// installed in it.
+	slices.SortStableFunc(entries, func(a, b entry) int {
+		return slices.Compare(strings.Split(a.name, "/"), strings.Split(b.name, "/"))
+	})
 	files := make([]*archive.BufferedFile, 0, len(entries))
 	for _, file := range entries {
 		name := strings.TrimPrefix(file.name, prefix)

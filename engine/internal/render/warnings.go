@@ -85,7 +85,8 @@ func (w *warnings) dropped(files map[string]string) {
 			if yaml.Unmarshal([]byte(documents[key]), &head) != nil || head.Metadata == nil {
 				continue
 			}
-			if word, known := unknownEvent(head.Metadata.Annotations[release.HookAnnotation]); !known {
+			annotation, is := head.Metadata.Annotations[release.HookAnnotation]
+			if word, unknown := unknownEvent(annotation); is && unknown {
 				w.add(fmt.Sprintf("%s: %s/%s is dropped, as Helm does: its %s names %q, which is no hook event",
 					name, head.Kind, head.Metadata.Name, release.HookAnnotation, word))
 			}
@@ -101,16 +102,13 @@ var hookEvents = []string{
 	string(release.HookTest), "test-success",
 }
 
-// unknownEvent is the first word of the annotation that Helm does not know. No
-// annotation at all is no hook.
-func unknownEvent(annotation string) (word string, known bool) {
-	if annotation == "" {
-		return "", true
-	}
+// unknownEvent is the first word of the annotation that Helm does not know, which
+// may be the empty one.
+func unknownEvent(annotation string) (word string, unknown bool) {
 	for word := range strings.SplitSeq(annotation, ",") {
 		if !slices.Contains(hookEvents, strings.ToLower(strings.TrimSpace(word))) {
-			return strings.TrimSpace(word), false
+			return strings.TrimSpace(word), true
 		}
 	}
-	return "", true
+	return "", false
 }

@@ -24,6 +24,10 @@ import (
 const trial = "SANDBOX_TRIAL"
 
 func TestMain(m *testing.M) {
+	if cgo {
+		fmt.Println("these tests, like the program, are built with CGO_ENABLED=0")
+		os.Exit(1)
+	}
 	name := os.Getenv(trial)
 	if name == "" {
 		os.Exit(m.Run())

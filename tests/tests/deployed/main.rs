@@ -6,7 +6,7 @@ mod operator;
 
 use anyhow::{Context, Result, ensure};
 use e2e::{
-    Namespace, condition, containers, hook,
+    Chart, Namespace, condition, containers, hook,
     manifests::{Manifest, config_map, deployment, job},
     message, reason,
 };
@@ -52,6 +52,7 @@ async fn live(operator: &Operator, more: Value) -> Result<()> {
         let live = namespace.object("ConfigMap", "settings").await?;
         anyhow::Ok(live.map(|live| live["data"]["value"].clone()))
     };
+    rendered(operator, &namespace, &more).await?;
     namespace.release("shop", &objects("1"), more.clone()).await?;
     let release = namespace.wait_ready("shop", operator).await?;
     assert_eq!(message(&release), "install of revision 1 succeeded with 1 hook");
@@ -103,6 +104,24 @@ async fn live(operator: &Operator, more: Value) -> Result<()> {
         "the operator was not {user}, so nothing was judged"
     );
     Ok(())
+}
+
+/// The image has its engine, which renders within the bounds of the Pod.
+async fn rendered(operator: &Operator, namespace: &Namespace, more: &Value) -> Result<()> {
+    let template = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: rendered}\n\
+                    data: {by: {{ .Release.Service }}}\n";
+    let chart = Chart::new(namespace, "rendered")?.file("templates/a.yaml", template)?;
+    chart.put(namespace).await?;
+    let mut spec = chart.source();
+    for (key, value) in more.as_object().into_iter().flatten() {
+        spec[key] = value.clone();
+    }
+    namespace.release("rendered", &[], spec).await?;
+    namespace.wait_ready("rendered", operator).await?;
+    let live = namespace.object("ConfigMap", "rendered").await?.context("it was applied")?;
+    assert_eq!(live["data"]["by"], "Helm");
+    namespace.kubectl(&["delete", "rl", "rendered", "--wait=false"])?;
+    namespace.wait_released("rendered", operator).await
 }
 
 /// Waits until the hook's container runs; the UID of its Job.

@@ -13,5 +13,6 @@ mod hooks;
 mod lifecycle;
 mod rbac;
 mod replicas;
+mod servers;
 mod sources;
 mod status;

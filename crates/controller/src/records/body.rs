@@ -35,7 +35,7 @@ pub(super) fn pending(plan: &Plan, made: &Made, release: &str, namespace: &str) 
         last_run: HookRun::default(),
         weight: hook.weight,
         delete_policies: hooks::policy_words(&hook.manifest),
-        output_log_policies: Vec::new(),
+        output_log_policies: hooks::log_policy_words(&hook.manifest),
         extra: Map::new(),
     });
     Release {

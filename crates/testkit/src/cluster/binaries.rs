@@ -20,10 +20,32 @@ use super::say;
 struct Binary {
     name: &'static str,
     package: &'static str,
+    pins: &'static Pins,
     /// The module whose version is the program's.
     module: &'static str,
     version: &'static [&'static str],
 }
+
+/// A Go module that pins programs.
+struct Pins {
+    /// Below `tests/`.
+    folder: &'static str,
+    go_mod: &'static str,
+    go_sum: &'static str,
+}
+
+static CLUSTER: Pins = Pins {
+    folder: "cluster",
+    go_mod: include_str!("../../../../tests/cluster/go.mod"),
+    go_sum: include_str!("../../../../tests/cluster/go.sum"),
+};
+
+/// By itself, so that its pins make nobody build the cluster again.
+static REGISTRY: Pins = Pins {
+    folder: "registry",
+    go_mod: include_str!("../../../../tests/registry/go.mod"),
+    go_sum: include_str!("../../../../tests/registry/go.sum"),
+};
 
 const KUBERNETES: &str = "k8s.io/kubernetes";
 
@@ -40,12 +62,14 @@ const BINARIES: &[Binary] = &[
     Binary {
         name: "etcd",
         package: "go.etcd.io/etcd/server/v3",
+        pins: &CLUSTER,
         module: "go.etcd.io/etcd/server/v3",
         version: &["--version"],
     },
     Binary {
         name: "kwok",
         package: "sigs.k8s.io/kwok/cmd/kwok",
+        pins: &CLUSTER,
         module: "sigs.k8s.io/kwok",
         version: &["--version"],
     },
@@ -53,14 +77,23 @@ const BINARIES: &[Binary] = &[
     Binary {
         name: "helm3",
         package: "helm.sh/helm/v3/cmd/helm",
+        pins: &CLUSTER,
         module: "helm.sh/helm/v3",
         version: &["version", "--short"],
     },
     Binary {
         name: "helm",
         package: "helm.sh/helm/v4/cmd/helm",
+        pins: &CLUSTER,
         module: "helm.sh/helm/v4",
         version: &["version", "--short"],
+    },
+    Binary {
+        name: "registry",
+        package: "github.com/distribution/distribution/v3/cmd/registry",
+        pins: &REGISTRY,
+        module: "github.com/distribution/distribution/v3",
+        version: &["--version"],
     },
 ];
 
@@ -69,16 +102,13 @@ const fn kubernetes(
     package: &'static str,
     version: &'static [&'static str],
 ) -> Binary {
-    Binary { name, package, module: KUBERNETES, version }
+    Binary { name, package, pins: &CLUSTER, module: KUBERNETES, version }
 }
-
-const GO_MOD: &str = include_str!("../../../../tests/cluster/go.mod");
-const GO_SUM: &str = include_str!("../../../../tests/cluster/go.sum");
 
 /// The path of one of the cluster's programs; it is built first if need be.
 ///
 /// Names: `kube-apiserver`, `kubectl`, `kube-controller-manager`, `kube-scheduler`, `etcd`, `kwok`, `kubelet`,
-/// `helm` (version 4) and `helm3`.
+/// `helm` (version 4) and `helm3`; and `registry`, which has a module of its own.
 pub fn bin(name: &str) -> anyhow::Result<PathBuf> {
     let mut paths = ensure(&[name])?;
     paths.pop().with_context(|| format!("no path for {name}"))
@@ -145,7 +175,8 @@ fn build_missing(
 impl Binary {
     /// The version that `go.mod` pins.
     fn pinned(&self) -> &'static str {
-        GO_MOD
+        self.pins
+            .go_mod
             .lines()
             .filter_map(|line| line.trim().strip_prefix(self.module)?.strip_prefix(' '))
             .find(|rest| rest.starts_with('v'))
@@ -187,7 +218,7 @@ impl Binary {
 
     fn stamp_text(&self) -> String {
         let mut hash = Sha256::new();
-        for part in [GO_MOD, GO_SUM, self.package, &linker_flags()] {
+        for part in [self.pins.go_mod, self.pins.go_sum, self.package, &linker_flags()] {
             hash.update(part);
         }
         hex(&hash.finalize())
@@ -205,8 +236,10 @@ pub(super) fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
-fn module_dir() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/cluster")
+impl Pins {
+    fn dir(&self) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests").join(self.folder)
+    }
 }
 
 /// `target/cluster` of the workspace.
@@ -231,9 +264,9 @@ fn linker_flags() -> String {
 }
 
 fn check_go() -> anyhow::Result<()> {
-    let wanted = GO_MOD.lines().find_map(|l| l.strip_prefix("go ")).unwrap_or("1.26");
+    let wanted = CLUSTER.go_mod.lines().find_map(|l| l.strip_prefix("go ")).unwrap_or("1.26");
     // Asked in the module's folder, where an older Go fetches the one it needs, or says why not.
-    let answer = Command::new("go").args(["env", "GOVERSION"]).current_dir(module_dir()).output();
+    let answer = Command::new("go").args(["env", "GOVERSION"]).current_dir(CLUSTER.dir()).output();
     let found = match answer {
         Ok(output) if output.status.success() => return Ok(()),
         Ok(output) => String::from_utf8_lossy(&output.stderr).trim().to_owned(),
@@ -252,7 +285,7 @@ fn build(binary: &Binary, title: &str) -> anyhow::Result<()> {
         .args(["build", "-v", "-trimpath", "-buildvcs=false", "-ldflags", &linker_flags(), "-o"])
         .arg(build_dir().join(binary.name))
         .arg(binary.package)
-        .current_dir(module_dir())
+        .current_dir(binary.pins.dir())
         .env("CGO_ENABLED", "0")
         .stdin(Stdio::null())
         .stdout(Stdio::null())

@@ -9,13 +9,13 @@ use rcgen::{
 };
 
 /// The cluster's certificate authority.
-pub(super) struct Authority {
+pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     certificate: Certificate,
 }
 
 impl Authority {
-    pub(super) fn new() -> anyhow::Result<Self> {
+    pub(crate) fn new() -> anyhow::Result<Self> {
         let key = KeyPair::generate().context("making the authority's key")?;
         let mut params = named("releaselifecycle-test-ca");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -24,12 +24,12 @@ impl Authority {
         Ok(Self { issuer: Issuer::new(params, key), certificate })
     }
 
-    pub(super) fn pem(&self) -> String {
+    pub(crate) fn pem(&self) -> String {
         self.certificate.pem()
     }
 
     /// Writes `<name>.pem` and `<name>.key` for a server reachable by these names and addresses.
-    pub(super) fn server(
+    pub(crate) fn server(
         &self,
         dir: &Path,
         name: &str,
@@ -47,7 +47,7 @@ impl Authority {
     }
 
     /// Writes `<name>.pem` and `<name>.key` for a client with this user name and group.
-    pub(super) fn client(&self, dir: &Path, name: &str, group: &str) -> anyhow::Result<()> {
+    pub(crate) fn client(&self, dir: &Path, name: &str, group: &str) -> anyhow::Result<()> {
         let mut params = named(name);
         params.distinguished_name.push(DnType::OrganizationName, group);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];

@@ -5,7 +5,7 @@
 //! ends with the process that started it, unless it is detached.
 
 mod binaries;
-mod certs;
+pub(crate) mod certs;
 mod control_plane;
 mod image;
 mod kwok;
@@ -13,7 +13,7 @@ mod network;
 mod node;
 mod options;
 mod prerequisites;
-mod process;
+pub(crate) mod process;
 mod registry;
 mod state;
 

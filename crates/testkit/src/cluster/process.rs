@@ -88,7 +88,7 @@ pub(super) fn children(parent: u32) -> Vec<u32> {
 
 /// Whether a program ends with the process that started it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Life {
+pub(crate) enum Life {
     /// The kernel kills the program when this process ends, however it ends.
     Tied,
     Detached,
@@ -96,14 +96,14 @@ pub(super) enum Life {
 
 /// A program that was started here, with a log file of its own.
 #[derive(Debug)]
-pub(super) struct Program {
+pub(crate) struct Program {
     pub(super) started: Started,
     log: PathBuf,
     child: Child,
 }
 
 impl Program {
-    pub(super) fn spawn<I, S>(
+    pub(crate) fn spawn<I, S>(
         name: &str,
         program: &Path,
         args: I,
@@ -136,14 +136,14 @@ impl Program {
     }
 
     /// An error that shows the end of the log, if the program is no longer running.
-    pub(super) fn check(&mut self) -> anyhow::Result<()> {
+    pub(crate) fn check(&mut self) -> anyhow::Result<()> {
         match self.child.try_wait().context("waiting for a child")? {
             None => Ok(()),
             Some(status) => bail!("{} ended ({status}).\n{}", self.started.name, self.log_tail()),
         }
     }
 
-    pub(super) fn log_tail(&self) -> String {
+    pub(crate) fn log_tail(&self) -> String {
         let text = fs::read(&self.log).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
         let lines: Vec<&str> = text.lines().collect();
@@ -152,7 +152,7 @@ impl Program {
     }
 
     /// Kills and reaps.
-    pub(super) fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         // It may have ended by itself.
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -197,7 +197,7 @@ pub(super) fn run(command: &mut Command) -> anyhow::Result<String> {
 }
 
 /// Asks again and again until the answer is yes. The question's last "not yet" is in the error.
-pub(super) fn wait_for<F>(what: &str, limit: Duration, mut question: F) -> anyhow::Result<()>
+pub(crate) fn wait_for<F>(what: &str, limit: Duration, mut question: F) -> anyhow::Result<()>
 where
     F: FnMut() -> anyhow::Result<Result<(), String>>,
 {

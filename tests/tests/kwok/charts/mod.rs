@@ -1,6 +1,7 @@
 //! Releases that are made from charts.
 
 mod bad;
+mod limits;
 mod values;
 
 use anyhow::{Context, Result};

@@ -1,0 +1,216 @@
+//! What is known of the chart of one release, and whether that is enough. Pure.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use lifecycle::journal::Failure;
+use tokio::sync::watch;
+
+use super::cache::Scope;
+
+/// On what occasion a chart is asked for. On another one the server is asked anew, whatever is known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Occasion {
+    pub(super) generation: i64,
+    pub(super) retry: Option<String>,
+    pub(super) restart: Option<String>,
+}
+
+/// Why there is no chart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Problem {
+    /// Only a change mends it, here or there.
+    Blocked(Failure),
+    /// Waiting may.
+    Later(Failure),
+}
+
+/// Of one release and one request.
+pub(super) struct Entry {
+    /// The server, what is asked of it, and with which credentials.
+    request: Scope,
+    found: Option<Found>,
+    failed: Option<Failed>,
+    pub(super) under_way: Option<UnderWay>,
+}
+
+struct Found {
+    occasion: Occasion,
+    at: Instant,
+    digest: String,
+    /// Until somebody takes it; from then on it is in the cache, or has to be fetched again.
+    archive: Option<Arc<[u8]>>,
+}
+
+struct Failed {
+    occasion: Occasion,
+    /// Nobody is asked again before.
+    until: Instant,
+    problem: Problem,
+}
+
+#[derive(Clone)]
+pub(super) struct UnderWay {
+    pub(super) id: u64,
+    /// Whether others are served first.
+    pub(super) queued: bool,
+    /// Closes at the end.
+    pub(super) done: watch::Receiver<()>,
+}
+
+/// What is to be done.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    Use { digest: String, archive: Option<Arc<[u8]>> },
+    Fail(Problem, Duration),
+    Wait,
+    Ask,
+}
+
+impl Entry {
+    pub(super) fn new(request: Scope) -> Self {
+        Self { request, found: None, failed: None, under_way: None }
+    }
+
+    pub(super) fn is_for(&self, request: &Scope) -> bool {
+        self.request == *request
+    }
+
+    pub(super) fn next(&mut self, occasion: &Occasion, interval: Duration, now: Instant) -> Next {
+        if let Some(found) = &mut self.found
+            && found.occasion == *occasion
+            && now.saturating_duration_since(found.at) < interval
+        {
+            return Next::Use { digest: found.digest.clone(), archive: found.archive.take() };
+        }
+        if self.under_way.is_some() {
+            return Next::Wait;
+        }
+        match &self.failed {
+            Some(Failed { occasion: on, until, problem }) if on == occasion && *until > now => {
+                Next::Fail(problem.clone(), *until - now)
+            }
+            _ => Next::Ask,
+        }
+    }
+
+    /// Until when what was found holds.
+    pub(super) fn until(&self, interval: Duration) -> Option<Instant> {
+        self.found.as_ref().map(|found| found.at + interval)
+    }
+
+    /// What was found last, whenever that was.
+    pub(super) fn digest(&self) -> Option<&str> {
+        self.found.as_ref().map(|found| &*found.digest)
+    }
+
+    /// What will do until the answer is there: at the interval a release goes on as it is.
+    pub(super) fn meanwhile(&self, occasion: &Occasion) -> Result<Option<&str>, &Problem> {
+        match (&self.failed, &self.found) {
+            (Some(failed), _) if failed.occasion == *occasion => Err(&failed.problem),
+            (_, Some(found)) if found.occasion == *occasion => Ok(Some(&found.digest)),
+            _ => Ok(None),
+        }
+    }
+
+    /// What was found is there no longer.
+    pub(super) fn lose(&mut self) {
+        self.found = None;
+    }
+
+    /// The chart was found. Answers whether that is news.
+    pub(super) fn succeed(
+        &mut self,
+        occasion: Occasion,
+        at: Instant,
+        digest: String,
+        archive: Option<Arc<[u8]>>,
+    ) -> bool {
+        self.under_way = None;
+        let had_failed = self.failed.take().is_some();
+        let known = self.found.take().filter(|found| found.occasion == occasion);
+        let is_new = known.is_none_or(|found| found.digest != digest);
+        self.found = Some(Found { occasion, at, digest, archive });
+        had_failed || is_new
+    }
+
+    pub(super) fn fail(&mut self, occasion: Occasion, until: Instant, problem: Problem) {
+        self.under_way = None;
+        self.failed = Some(Failed { occasion, until, problem });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INTERVAL: Duration = Duration::from_mins(10);
+
+    fn entry() -> Entry {
+        Entry::new(Scope::of(&"request"))
+    }
+
+    fn occasion(generation: i64) -> Occasion {
+        Occasion { generation, ..Occasion::default() }
+    }
+
+    fn under_way() -> UnderWay {
+        UnderWay { id: 1, queued: false, done: watch::channel(()).1 }
+    }
+
+    fn used(digest: &str, archive: Option<&[u8]>) -> Next {
+        Next::Use { digest: digest.to_owned(), archive: archive.map(Arc::from) }
+    }
+
+    #[test]
+    fn what_was_found_holds_for_the_interval_and_the_occasion() {
+        let (mut entry, now) = (entry(), Instant::now());
+        let one = occasion(1);
+        assert_eq!(entry.next(&one, INTERVAL, now), Next::Ask);
+        assert!(entry.succeed(one.clone(), now, "a".to_owned(), Some((*b"chart").into())));
+        assert_eq!(entry.next(&one, INTERVAL, now), used("a", Some(b"chart")));
+        let late = now + INTERVAL;
+        let before = late.checked_sub(Duration::from_millis(1)).unwrap();
+        assert_eq!(entry.next(&one, INTERVAL, before), used("a", None));
+        assert_eq!(entry.next(&one, INTERVAL, late), Next::Ask);
+        assert_eq!(entry.next(&occasion(2), INTERVAL, now), Next::Ask);
+        let retry = Occasion { retry: Some("1".to_owned()), ..one.clone() };
+        assert_eq!(entry.next(&retry, INTERVAL, now), Next::Ask);
+        entry.lose();
+        assert_eq!(entry.next(&one, INTERVAL, now), Next::Ask);
+    }
+
+    #[test]
+    fn while_the_server_is_asked_again_what_was_found_will_do_but_not_on_a_new_occasion() {
+        let (mut entry, now) = (entry(), Instant::now());
+        entry.succeed(occasion(1), now, "a".to_owned(), None);
+        entry.under_way = Some(under_way());
+        let late = now + INTERVAL;
+        assert_eq!(entry.next(&occasion(1), INTERVAL, late), Next::Wait);
+        assert_eq!(entry.meanwhile(&occasion(1)), Ok(Some("a")));
+        assert_eq!(entry.meanwhile(&occasion(2)), Ok(None));
+        assert!(!entry.succeed(occasion(1), late, "a".to_owned(), None), "nothing is new");
+        assert!(entry.succeed(occasion(1), late, "b".to_owned(), None));
+        assert!(entry.succeed(occasion(2), late, "b".to_owned(), None));
+    }
+
+    #[test]
+    fn a_failure_keeps_from_asking_for_a_while_and_is_said_while_it_is_asked_again() {
+        let (mut entry, now) = (entry(), Instant::now());
+        let problem = Problem::Later(Failure::new("SourceUnreachable", "no answer"));
+        entry.succeed(occasion(1), now, "a".to_owned(), None);
+        let late = now + INTERVAL;
+        let until = late + Duration::from_secs(5);
+        entry.fail(occasion(1), until, problem.clone());
+        let left = Next::Fail(problem.clone(), Duration::from_secs(5));
+        assert_eq!(entry.next(&occasion(1), INTERVAL, late), left);
+        assert_eq!(entry.next(&occasion(2), INTERVAL, late), Next::Ask);
+        assert_eq!(entry.next(&occasion(1), INTERVAL, until), Next::Ask);
+        entry.under_way = Some(under_way());
+        assert_eq!(entry.meanwhile(&occasion(1)), Err(&problem));
+        assert_eq!(entry.digest(), Some("a"), "so that it is not fetched whole again");
+        assert!(entry.succeed(occasion(1), until, "a".to_owned(), None), "that it is back is news");
+    }
+}

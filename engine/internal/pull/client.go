@@ -1,0 +1,256 @@
+package pull
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	// The operator's image is built from nothing and has no roots.
+	_ "golang.org/x/crypto/x509roots/fallback"
+
+	"releaselifecycle.dev/engine/internal/protocol"
+)
+
+const (
+	maxRedirects   = 5
+	connectTimeout = 10 * time.Second
+	headerTimeout  = 15 * time.Second
+	maxHeaders     = 256 << 10
+	userAgent      = "releaselifecycle"
+)
+
+// origin is a scheme, a host and a port: where credentials are for.
+type origin struct{ scheme, host, port string }
+
+func originOf(at *url.URL) origin {
+	port := at.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[at.Scheme]
+	}
+	return origin{at.Scheme, strings.ToLower(at.Hostname()), port}
+}
+
+// refusal is an address or a redirect that is not followed, and why.
+type refusal struct{ why string }
+
+func (r *refusal) Error() string { return r.why }
+
+// newClient makes a client for one source. It notes the host that it asks in last.
+func newClient(request *protocol.Pull, at origin, last *string) (*http.Client, *protocol.Error) {
+	refused, problem := parseRefuse(request.Refuse)
+	if problem != nil {
+		return nil, problem
+	}
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	own := config
+	if c := request.Credentials; c != nil {
+		if c.CA != "" {
+			config.RootCAs = x509.NewCertPool()
+			if !config.RootCAs.AppendCertsFromPEM([]byte(c.CA)) {
+				return nil, protocol.Errorf(protocol.BadRequest, "credentials.ca holds no certificate in PEM")
+			}
+		}
+		if c.Cert != "" || c.Key != "" {
+			pair, err := tls.X509KeyPair([]byte(c.Cert), []byte(c.Key))
+			if err != nil {
+				// The error may quote the key.
+				return nil, protocol.Errorf(protocol.BadRequest,
+					"credentials.cert and credentials.key are no certificate and its key in PEM")
+			}
+			own = config.Clone()
+			own.Certificates = []tls.Certificate{pair}
+		}
+	}
+	guard := &guard{refused: refused, loopback: request.Loopback}
+	return &http.Client{
+		Transport: &transport{
+			origin: at, own: guard.transport(own), others: guard.transport(config), last: last,
+		},
+		CheckRedirect: func(next *http.Request, via []*http.Request) error { return redirect(next, via, at) },
+	}, nil
+}
+
+// transport presents the client's certificate to the source's host only.
+type transport struct {
+	origin      origin
+	own, others http.RoundTripper
+	last        *string
+}
+
+func (t *transport) RoundTrip(ask *http.Request) (*http.Response, error) {
+	*t.last = ask.URL.Host
+	ask.Header.Set("User-Agent", userAgent)
+	if originOf(ask.URL) == t.origin {
+		return t.own.RoundTrip(ask)
+	}
+	return t.others.RoundTrip(ask)
+}
+
+// redirect decides on a redirect. Go drops credentials too, but not for another
+// port or a subdomain.
+func redirect(next *http.Request, via []*http.Request, at origin) error {
+	switch {
+	case len(via) > maxRedirects:
+		return &refusal{fmt.Sprintf("%s redirects more than %d times", at.host, maxRedirects)}
+	case next.URL.Scheme != "http" && next.URL.Scheme != "https":
+		return &refusal{fmt.Sprintf("%s redirects to a URL of scheme %q", via[len(via)-1].URL.Host, next.URL.Scheme)}
+	case next.URL.Scheme == "http" && via[len(via)-1].URL.Scheme == "https":
+		return &refusal{fmt.Sprintf("%s redirects from https to http at %s", via[len(via)-1].URL.Host, next.URL.Host)}
+	}
+	if originOf(next.URL) != at {
+		next.Header.Del("Authorization")
+		next.Header.Del("Cookie")
+	}
+	return nil
+}
+
+// guard refuses addresses as they are dialled: after names are resolved, so that
+// no name and no redirect leads around it.
+type guard struct {
+	refused  []netip.AddrPort
+	loopback bool
+}
+
+func (g *guard) transport(config *tls.Config) *http.Transport {
+	dialer := &net.Dialer{Timeout: connectTimeout, Control: g.control}
+	return &http.Transport{
+		// No proxy: what an environment sets up would dial for us, unchecked.
+		Proxy:                  nil,
+		DialContext:            dialer.DialContext,
+		TLSClientConfig:        config,
+		TLSHandshakeTimeout:    connectTimeout,
+		ResponseHeaderTimeout:  headerTimeout,
+		MaxResponseHeaderBytes: maxHeaders,
+		ForceAttemptHTTP2:      true,
+		// An archive is compressed already; unpacked on the way it would not have
+		// its digest.
+		DisableCompression: true,
+		// A pull is over after a few requests.
+		IdleConnTimeout: time.Second,
+	}
+}
+
+func (g *guard) control(_, address string, _ syscall.RawConn) error {
+	dialled, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return &refusal{fmt.Sprintf("address %s cannot be checked", address)}
+	}
+	if why := g.why(dialled); why != "" {
+		return &refusal{fmt.Sprintf("address %s is not dialled: %s", address, why)}
+	}
+	return nil
+}
+
+// Metadata services of clouds, which hand out the machine's credentials, at
+// addresses that are not link-local.
+var metadataServices = []netip.Addr{
+	netip.MustParseAddr("fd00:ec2::254"),
+	netip.MustParseAddr("100.100.100.200"),
+}
+
+var (
+	nat64       = netip.MustParsePrefix("64:ff9b::/96")
+	thisNetwork = netip.MustParsePrefix("0.0.0.0/8")
+)
+
+// why says why an address is refused, or nothing.
+func (g *guard) why(dialled netip.AddrPort) string {
+	address := plain(dialled.Addr())
+	switch {
+	case slices.Contains(g.refused, netip.AddrPortFrom(address, dialled.Port())):
+		return "it is the Kubernetes API server's"
+	case address.IsLinkLocalUnicast():
+		return "it is link-local, where machines find their own credentials"
+	case slices.Contains(metadataServices, address):
+		return "it is a cloud's metadata service"
+	case address.IsMulticast():
+		return "it is a multicast address"
+	case address.IsUnspecified() || thisNetwork.Contains(address):
+		return "it is no address of a host"
+	case address.IsLoopback() && !g.loopback:
+		return "it is the operator's own machine"
+	}
+	return ""
+}
+
+// plain is the IPv4 address that an IPv6 address stands for, if it does.
+func plain(address netip.Addr) netip.Addr {
+	address = address.Unmap().WithZone("")
+	if nat64.Contains(address) {
+		bytes := address.As16()
+		return netip.AddrFrom4([4]byte(bytes[12:]))
+	}
+	return address
+}
+
+func parseRefuse(texts []string) ([]netip.AddrPort, *protocol.Error) {
+	refused := make([]netip.AddrPort, 0, len(texts))
+	for _, text := range texts {
+		parsed, err := netip.ParseAddrPort(text)
+		if err != nil {
+			return nil, protocol.Errorf(protocol.BadRequest, "refuse %q: an address of the form ip:port is needed", text)
+		}
+		refused = append(refused, netip.AddrPortFrom(plain(parsed.Addr()), parsed.Port()))
+	}
+	return refused, nil
+}
+
+// failure is what an error of the client means. Its own text is not repeated
+// whole: it holds URLs, which may be signed.
+func (f *fetcher) failure(err error) *protocol.Error {
+	var refused *refusal
+	var certificate *tls.CertificateVerificationError
+	var resolve *net.DNSError
+	var network net.Error
+	switch {
+	case errors.As(err, &refused):
+		return protocol.Errorf(protocol.Refused, "%s: %s", f.last, refused.why)
+	case errors.As(err, &certificate):
+		return protocol.Errorf(protocol.Unreachable,
+			"%s: its certificate is not trusted: %s; a private CA belongs into the Secret that secretRef names, as ca.crt",
+			f.last, certificate.Err)
+	case errors.Is(err, http.ErrSchemeMismatch):
+		return protocol.Errorf(protocol.Unreachable, "%s does not speak TLS but plain HTTP", f.last)
+	case errors.As(err, &resolve):
+		return unreachable("%s: its name does not resolve", f.last)
+	case errors.As(err, &network) && network.Timeout():
+		return unreachable("%s did not answer in time (limits: %s to connect, %s for the first bytes, %s in all)",
+			f.last, connectTimeout, headerTimeout, f.timeout)
+	default:
+		for inner := err; inner != nil; inner = errors.Unwrap(inner) {
+			err = inner
+		}
+		return unreachable("%s: %s", f.last, err)
+	}
+}
+
+func unreachable(format string, args ...any) *protocol.Error {
+	problem := protocol.Errorf(protocol.Unreachable, format, args...)
+	problem.Transient = new(bool)
+	*problem.Transient = true
+	return problem
+}
+
+// status is what an answer other than OK means.
+func (f *fetcher) status(code int, what string) *protocol.Error {
+	switch {
+	case code == http.StatusUnauthorized || code == http.StatusForbidden:
+		return protocol.Errorf(protocol.Unauthorized,
+			"%s: %s is not given to these credentials (HTTP %d); see the Secret that secretRef names", f.last, what, code)
+	case code == http.StatusNotFound || code == http.StatusGone:
+		return protocol.Errorf(protocol.ChartNotFound, "%s: there is no %s (HTTP %d)", f.last, what, code)
+	case code == http.StatusTooManyRequests || code == http.StatusRequestTimeout || code >= 500:
+		return unreachable("%s: %s: HTTP %d %s", f.last, what, code, http.StatusText(code))
+	default:
+		return protocol.Errorf(protocol.Unreachable, "%s: %s: HTTP %d %s", f.last, what, code, http.StatusText(code))
+	}
+}

@@ -1,0 +1,203 @@
+package pull
+
+import (
+	"net/http"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"releaselifecycle.dev/engine/internal/protocol"
+)
+
+func TestAddresses(t *testing.T) {
+	refused, problem := parseRefuse([]string{"10.96.0.1:443", "[fd00::1]:6443"})
+	if problem != nil {
+		t.Fatal(problem)
+	}
+	guarded := &guard{refused: refused}
+	for address, why := range map[string]string{
+		"10.96.0.1:443":               "API server",
+		"[::ffff:10.96.0.1]:443":      "API server",
+		"[64:ff9b::10.96.0.1]:443":    "API server",
+		"[fd00::1]:6443":              "API server",
+		"10.96.0.1:80":                "",
+		"169.254.169.254:80":          "link-local",
+		"[::ffff:169.254.169.254]:80": "link-local",
+		"[64:ff9b::a9fe:a9fe]:80":     "link-local",
+		"[fe80::1]:80":                "link-local",
+		"[fe80::1%eth0]:80":           "link-local",
+		"[fd00:ec2::254]:80":          "metadata",
+		"100.100.100.200:80":          "metadata",
+		"127.0.0.1:80":                "own machine",
+		"127.8.8.8:80":                "own machine",
+		"[::1]:80":                    "own machine",
+		"[::ffff:127.0.0.1]:80":       "own machine",
+		"0.0.0.0:80":                  "no address",
+		"0.1.2.3:80":                  "no address",
+		"[::]:80":                     "no address",
+		"224.0.0.1:80":                "multicast",
+		"[ff02::1]:80":                "multicast",
+		"192.0.2.7:443":               "",
+		"[2001:db8::1]:443":           "",
+		"10.0.0.8:443":                "",
+	} {
+		got := guarded.why(netip.MustParseAddrPort(address))
+		if (why == "") != (got == "") || !strings.Contains(got, why) {
+			t.Errorf("%s: %q, wanted %q", address, got, why)
+		}
+	}
+	if why := (&guard{loopback: true}).why(netip.MustParseAddrPort("127.0.0.1:80")); why != "" {
+		t.Errorf("loopback is allowed, and refused: %s", why)
+	}
+	_, problem = parseRefuse([]string{"kubernetes.default"})
+	wantKind(t, problem, protocol.BadRequest)
+}
+
+func wantKind(t *testing.T, problem *protocol.Error, kind protocol.Kind) {
+	t.Helper()
+	if problem == nil || problem.Kind != kind {
+		t.Errorf("%v, wanted %s", problem, kind)
+	}
+}
+
+func fromURL(at string, of []byte) *protocol.Pull {
+	return &protocol.Pull{
+		Artifact: &protocol.Artifact{URL: at, Digest: digest.FromBytes(of).String()},
+		Loopback: true, MaxBytes: 2000, Seconds: 20,
+	}
+}
+
+func TestArtifact(t *testing.T) {
+	log := new(seen)
+	at := serving(t, chartServer(log, ""))
+	data := archive("a.tgz")
+	request := fromURL(at+"/charts/a.tgz", data)
+	pulled, problem := Pull(request)
+	if problem != nil || string(pulled.Chart) != string(data) || pulled.Digest != request.Artifact.Digest {
+		t.Fatalf("%+v %v", pulled, problem)
+	}
+	asked := log.String()
+	request.Known = request.Artifact.Digest
+	if pulled, problem := Pull(request); problem != nil || pulled.Chart != nil || log.String() != asked {
+		t.Errorf("the known artifact: %+v %v, asked for %s", pulled, problem, log)
+	}
+	_, problem = Pull(fromURL(at+"/charts/b.tgz", data))
+	wantError(t, problem, protocol.DigestMismatch, "/charts/b.tgz")
+	_, problem = Pull(fromURL(at+"/charts/c", data))
+	wantError(t, problem, protocol.ChartNotFound, "/charts/c")
+	_, problem = Pull(fromURL(at+"/charts/shop-9.0.0.tgz", data))
+	wantError(t, problem, protocol.TooLarge)
+}
+
+func TestBadRequests(t *testing.T) {
+	for words, request := range map[string]*protocol.Pull{
+		"exactly one of": {},
+		"exactly one":    {OCI: &protocol.OCI{}, Artifact: &protocol.Artifact{}},
+		"seconds 601":    {OCI: &protocol.OCI{}, Seconds: 601},
+		"negative":       {OCI: &protocol.OCI{}, MaxBytes: -1},
+		"a user":         fromRepository("https://anna:s3cret@charts.example", "shop", ""),
+		"https://":       fromRepository("file:///etc", "shop", ""),
+		"sha256:":        {Artifact: &protocol.Artifact{URL: "http://x/y", Digest: "md5:1"}},
+		"oci://":         {OCI: &protocol.OCI{URL: "https://registry.example/shop"}},
+		"small letters":  {OCI: &protocol.OCI{URL: "oci://registry.example/shop:1.2"}},
+		"secretRef":      {OCI: &protocol.OCI{URL: "oci://anna:s3cret@registry.example/shop"}},
+		"oci.digest":     {OCI: &protocol.OCI{URL: "oci://registry.example/shop", Digest: "sha256:1"}},
+		"nor a tag":      {OCI: &protocol.OCI{URL: "oci://registry.example/shop", Version: "a/b"}},
+	} {
+		_, problem := Pull(request)
+		wantError(t, problem, protocol.BadRequest, words)
+	}
+}
+
+func TestRedirects(t *testing.T) {
+	elsewhere := new(seen)
+	other := serving(t, chartServer(elsewhere, ""))
+	plain := serving(t, chartServer(new(seen), ""))
+	redirects := map[string]string{
+		"/metadata": "http://169.254.169.254/latest/meta-data",
+		"/other":    other + "/charts/a.tgz?signature=s3cret",
+		"/broken":   other + "/broken/index.yaml?signature=s3cret",
+		"/file":     "file:///etc/passwd",
+		"/loop":     "/loop",
+		"/plain":    plain + "/charts/a.tgz",
+		"/api":      other + "/api",
+	}
+	redirecting := func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, redirects[r.URL.Path], http.StatusTemporaryRedirect)
+	}
+	at := serving(t, http.HandlerFunc(redirecting))
+	secure := servingTLS(t, http.HandlerFunc(redirecting), nil)
+	data := archive("a.tgz")
+
+	request := fromURL(at+"/other", data)
+	request.Credentials = &protocol.Credentials{Username: "anna", Password: "s3cret"}
+	if _, problem := Pull(request); problem != nil {
+		t.Fatal(problem)
+	}
+	if elsewhere.String() != "/charts/a.tgz" {
+		t.Errorf("elsewhere: %s", elsewhere)
+	}
+	_, problem := Pull(fromURL(at+"/metadata", data))
+	wantError(t, problem, protocol.Refused, "169.254.169.254:80", "link-local")
+	_, problem = Pull(fromURL(at+"/broken", data))
+	wantError(t, problem, protocol.Unreachable, hostOf(t, other), "502")
+	_, problem = Pull(fromURL(at+"/file", data))
+	wantError(t, problem, protocol.Refused, "file")
+	_, problem = Pull(fromURL(at+"/loop", data))
+	wantError(t, problem, protocol.Refused, "more than 5 times")
+	request = fromURL(secure.URL+"/plain", data)
+	request.Credentials = &protocol.Credentials{CA: caOf(secure)}
+	_, problem = Pull(request)
+	wantError(t, problem, protocol.Refused, "https to http")
+	request = fromURL(at+"/api", data)
+	request.Refuse = []string{hostOf(t, other)}
+	_, problem = Pull(request)
+	wantError(t, problem, protocol.Refused, hostOf(t, other), "API server")
+	request = fromURL(other+"/charts/a.tgz", data)
+	request.Loopback = false
+	_, problem = Pull(request)
+	wantError(t, problem, protocol.Refused, "own machine")
+}
+
+func TestServersThatHang(t *testing.T) {
+	over := make(chan struct{})
+	defer close(over) // Before the servers are closed, which wait for their handlers.
+	silent := func(http.ResponseWriter, *http.Request) { <-over }
+	slow := func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write([]byte("some"))
+		w.(http.Flusher).Flush()
+		<-over
+	}
+	for name, handler := range map[string]http.HandlerFunc{"silent": silent, "slow": slow} {
+		at := serving(t, handler)
+		request := fromURL(at, nil)
+		request.Seconds = 1
+		started := time.Now()
+		_, problem := Pull(request)
+		wantError(t, problem, protocol.Unreachable, hostOf(t, at), "in time")
+		if !*problem.Transient {
+			t.Errorf("%s: waiting may help", name)
+		}
+		if took := time.Since(started); took > 10*time.Second {
+			t.Errorf("%s: it took %s", name, took)
+		}
+	}
+	_, problem := Pull(fromURL("http://127.0.0.1:1/", nil))
+	wantError(t, problem, protocol.Unreachable, "127.0.0.1:1", "refused")
+}
+
+func TestTheEnvironmentsProxyIsNotUsed(t *testing.T) {
+	proxied := new(seen)
+	proxy := serving(t, chartServer(proxied, ""))
+	for _, name := range []string{"HTTP_PROXY", "http_proxy", "ALL_PROXY"} {
+		t.Setenv(name, proxy)
+	}
+	_, problem := Pull(fromRepository("http://charts.invalid", "shop", ""))
+	wantError(t, problem, protocol.Unreachable, "charts.invalid")
+	if proxied.String() != "" {
+		t.Errorf("the proxy was asked for %s", proxied)
+	}
+}

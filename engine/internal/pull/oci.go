@@ -1,0 +1,256 @@
+package pull
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/Masterminds/semver/v3"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"oras.land/oras-go/v2/content"
+	"oras.land/oras-go/v2/errdef"
+	"oras.land/oras-go/v2/registry"
+	"oras.land/oras-go/v2/registry/remote"
+	"oras.land/oras-go/v2/registry/remote/auth"
+	"oras.land/oras-go/v2/registry/remote/errcode"
+
+	"releaselifecycle.dev/engine/internal/protocol"
+)
+
+// Media types of a chart's parts.
+const (
+	configType      = "application/vnd.cncf.helm.config.v1+json"
+	layerType       = "application/vnd.cncf.helm.chart.content.v1.tar+gzip"
+	legacyLayerType = "application/tar+gzip"
+)
+
+const (
+	// maxManifest bounds manifests and configs, which have a few kilobytes.
+	maxManifest = 1 << 20
+	// maxTagPages bounds how long a registry can go on listing tags.
+	maxTagPages = 100
+)
+
+// oci fetches a chart from a registry.
+func (f *fetcher) oci(ctx context.Context, request *protocol.Pull) (*protocol.Pulled, *protocol.Error) {
+	repository, problem := f.open(request)
+	if problem != nil {
+		return nil, problem
+	}
+	reference, problem := f.reference(ctx, repository, request.OCI)
+	if problem != nil {
+		return nil, problem
+	}
+	manifest, err := repository.Resolve(ctx, reference)
+	if errors.Is(err, errdef.ErrNotFound) {
+		return nil, f.notThere(ctx, repository, reference)
+	}
+	if err != nil {
+		return nil, f.registryFailure(err, reference)
+	}
+	config, layer, problem := f.parts(ctx, repository, manifest, reference)
+	if problem != nil {
+		return nil, problem
+	}
+	var metadata struct{ Name, Version string }
+	data, problem := f.blob(ctx, repository, config, maxManifest, "config of "+reference)
+	if problem != nil {
+		return nil, problem
+	}
+	if err := json.Unmarshal(data, &metadata); err != nil {
+		return nil, f.noChart(reference)
+	}
+	pulled := &protocol.Pulled{Name: metadata.Name, Version: metadata.Version, Digest: manifest.Digest.String()}
+	if pulled.Digest == f.known {
+		return pulled, nil
+	}
+	if pulled.Chart, problem = f.blob(ctx, repository, layer, f.maxBytes, "chart "+reference); problem != nil {
+		return nil, problem
+	}
+	return pulled, nil
+}
+
+// open prepares the registry's client.
+func (f *fetcher) open(request *protocol.Pull) (*remote.Repository, *protocol.Error) {
+	at, err := url.Parse(request.OCI.URL)
+	if err != nil || at.Scheme != "oci" || at.Host == "" || at.RawQuery != "" || at.Fragment != "" {
+		return nil, protocol.Errorf(protocol.BadRequest, "oci.url: a URL of the form oci://host/path/chart is needed")
+	}
+	if at.User != nil {
+		return nil, protocol.Errorf(protocol.BadRequest,
+			"oci.url: a user in the URL of %s; credentials belong into the Secret that secretRef names", at.Host)
+	}
+	reference := registry.Reference{Registry: at.Host, Repository: strings.Trim(at.Path, "/")}
+	if reference.ValidateRegistry() != nil || reference.ValidateRepository() != nil {
+		return nil, protocol.Errorf(protocol.BadRequest,
+			"oci.url %q: a registry and a path of small letters are needed; a version goes into version, a digest into digest",
+			request.OCI.URL)
+	}
+	scheme := "https"
+	if request.OCI.PlainHTTP {
+		scheme = "http"
+	}
+	host := reference.Host()
+	if problem := f.connect(request, originOf(&url.URL{Scheme: scheme, Host: host})); problem != nil {
+		return nil, problem
+	}
+	f.last = host
+	client := &auth.Client{Client: f.client, Cache: auth.NewSingleContextCache()}
+	if c := request.Credentials; c != nil && c.Username+c.Password != "" {
+		// To this host, and to the token service that it names over TLS.
+		client.Credential = auth.StaticCredential(host, auth.Credential{Username: c.Username, Password: c.Password})
+	}
+	return &remote.Repository{
+		Client: client, Reference: reference, PlainHTTP: request.OCI.PlainHTTP, TagListMaxPages: maxTagPages,
+	}, nil
+}
+
+// reference is the tag or digest that is asked for.
+func (f *fetcher) reference(
+	ctx context.Context, repository *remote.Repository, wanted *protocol.OCI,
+) (string, *protocol.Error) {
+	if wanted.Digest != "" {
+		parsed, err := parseDigest(wanted.Digest)
+		if err != nil {
+			return "", protocol.Errorf(protocol.BadRequest, "oci.digest: %s", err)
+		}
+		return parsed.String(), nil
+	}
+	if _, err := semver.StrictNewVersion(wanted.Version); err == nil {
+		return tag(wanted.Version), nil
+	}
+	if _, err := semver.NewConstraint(wanted.Version); err != nil && wanted.Version != "" {
+		// Not a version at all: a tag of another kind, if it can be one.
+		if (registry.Reference{Reference: wanted.Version}).ValidateReferenceAsTag() != nil {
+			return "", protocol.Errorf(protocol.BadRequest,
+				"oci.version %q is neither a version nor a range of versions nor a tag", wanted.Version)
+		}
+		return wanted.Version, nil
+	}
+	versions, problem := f.versions(ctx, repository)
+	if problem != nil {
+		return "", problem
+	}
+	version, found, err := choose(versions, wanted.Version)
+	if err != nil || !found {
+		return "", protocol.Errorf(protocol.ChartNotFound, "%s/%s has no version that fits %q; it has %s",
+			repository.Reference.Registry, repository.Reference.Repository, wanted.Version, few(versions))
+	}
+	return tag(version), nil
+}
+
+// tag is a version as a tag, which cannot hold a plus.
+func tag(version string) string { return strings.ReplaceAll(version, "+", "_") }
+
+// versions are the tags that are versions.
+func (f *fetcher) versions(ctx context.Context, repository *remote.Repository) ([]string, *protocol.Error) {
+	var versions []string
+	err := repository.Tags(ctx, "", func(tags []string) error {
+		for _, tag := range tags {
+			version := strings.ReplaceAll(tag, "_", "+")
+			if _, err := semver.StrictNewVersion(version); err == nil {
+				versions = append(versions, version)
+			}
+		}
+		return nil
+	})
+	if errors.Is(err, errdef.ErrNotFound) || isNotFound(err) {
+		return nil, protocol.Errorf(protocol.ChartNotFound, "%s has no repository %s",
+			repository.Reference.Registry, repository.Reference.Repository)
+	}
+	if err != nil {
+		return nil, f.registryFailure(err, "the list of versions")
+	}
+	return versions, nil
+}
+
+func isNotFound(err error) bool {
+	var response *errcode.ErrorResponse
+	return errors.As(err, &response) && response.StatusCode == 404
+}
+
+// notThere names what the repository has instead.
+func (f *fetcher) notThere(ctx context.Context, repository *remote.Repository, reference string) *protocol.Error {
+	there := ""
+	if versions, problem := f.versions(ctx, repository); problem == nil {
+		there = "; it has " + few(versions)
+	}
+	return protocol.Errorf(protocol.ChartNotFound, "%s/%s has no %s%s",
+		repository.Reference.Registry, repository.Reference.Repository, reference, there)
+}
+
+// parts reads the manifest.
+func (f *fetcher) parts(
+	ctx context.Context, repository *remote.Repository, manifest ocispec.Descriptor, reference string,
+) (config, layer ocispec.Descriptor, problem *protocol.Error) {
+	data, problem := f.read(ctx, repository.Manifests(), manifest, maxManifest, "manifest of "+reference)
+	if problem != nil {
+		return config, layer, problem
+	}
+	var parsed ocispec.Manifest
+	if err := json.Unmarshal(data, &parsed); err != nil || parsed.Config.MediaType != configType {
+		return config, layer, f.noChart(reference)
+	}
+	for _, mediaType := range []string{layerType, legacyLayerType} {
+		at := slices.IndexFunc(parsed.Layers, func(d ocispec.Descriptor) bool { return d.MediaType == mediaType })
+		if at >= 0 {
+			return parsed.Config, parsed.Layers[at], nil
+		}
+	}
+	return config, layer, f.noChart(reference)
+}
+
+func (f *fetcher) noChart(reference string) *protocol.Error {
+	return protocol.Errorf(protocol.ChartNotFound,
+		"%s: %s is there, but is no Helm chart; charts are pushed by `helm push`", f.last, reference)
+}
+
+func (f *fetcher) blob(
+	ctx context.Context, repository *remote.Repository, blob ocispec.Descriptor, limit int64, what string,
+) ([]byte, *protocol.Error) {
+	return f.read(ctx, repository.Blobs(), blob, limit, what)
+}
+
+// read fetches what a descriptor names and checks it against it.
+func (f *fetcher) read(
+	ctx context.Context, from content.Fetcher, blob ocispec.Descriptor, limit int64, what string,
+) ([]byte, *protocol.Error) {
+	if blob.Size > limit {
+		return nil, tooLarge(what, limit)
+	}
+	if _, err := digest.Parse(blob.Digest.String()); err != nil || blob.Size < 0 {
+		return nil, protocol.Errorf(protocol.DigestMismatch, "%s: the registry names %s without a digest", f.last, what)
+	}
+	data, err := content.FetchAll(ctx, from, blob)
+	if err != nil {
+		return nil, f.registryFailure(err, what)
+	}
+	return data, nil
+}
+
+// registryFailure is what an error of the registry's client means.
+func (f *fetcher) registryFailure(err error, what string) *protocol.Error {
+	var response *errcode.ErrorResponse
+	switch {
+	case errors.Is(err, auth.ErrBasicCredentialNotFound):
+		return f.status(401, what)
+	case errors.Is(err, content.ErrMismatchedDigest) || errors.Is(err, content.ErrInvalidDescriptorSize) ||
+		errors.Is(err, content.ErrTrailingData) || strings.Contains(err.Error(), "mismatch"):
+		return protocol.Errorf(protocol.DigestMismatch, "%s: what it serves as %s does not have that digest", f.last, what)
+	case errors.Is(err, errdef.ErrNotFound):
+		return protocol.Errorf(protocol.ChartNotFound, "%s: there is no %s", f.last, what)
+	case errors.As(err, &response):
+		return f.status(response.StatusCode, what)
+	case errors.Is(err, errdef.ErrSizeExceedsLimit):
+		return protocol.Errorf(protocol.TooLarge, "%s: %s is too large", f.last, what)
+	case strings.Contains(err.Error(), "bearer realm"):
+		return protocol.Errorf(protocol.Refused, "%s names a token service that credentials are not sent to: "+
+			"without TLS, or at an address in a private network", f.last)
+	default:
+		return f.failure(err)
+	}
+}

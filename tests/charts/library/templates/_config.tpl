@@ -1,0 +1,4 @@
+{{- define "library.config" -}}
+data:
+  own: {{ .Values.common.prefix | quote }}
+{{- end -}}

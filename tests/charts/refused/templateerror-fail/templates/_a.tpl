@@ -1,0 +1,3 @@
+{{- define "check" }}
+{{- if not .Values.secure }}{{ fail "insecure: set secure" }}{{ end }}
+{{- end }}

@@ -1,0 +1,3 @@
+{{- define "database.name" -}}
+{{ .Chart.Name }}-{{ .Chart.Version }}-{{ .Values.port }}
+{{- end -}}
