@@ -158,7 +158,9 @@ impl Written {
             text.extend(["---\n# Source: ", path, "\n", manifest, "\n"]);
         };
         let first = self.comments.remove("").unwrap_or_default();
-        first.iter().for_each(|document| append(&mut text, document));
+        for document in &first {
+            append(&mut text, document);
+        }
         for Placed { place, manifest } in objects {
             let Some((mut document, before)) = self.documents.remove(place) else {
                 continue;
@@ -173,7 +175,9 @@ impl Written {
                 append(&mut text, &document);
             }
             let comments = self.comments.remove(place).unwrap_or_default();
-            comments.iter().for_each(|document| append(&mut text, document));
+            for document in &comments {
+                append(&mut text, document);
+            }
         }
         (found, text)
     }
