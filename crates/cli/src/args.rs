@@ -33,7 +33,7 @@ pub(crate) struct Cli {
 #[derive(Subcommand)]
 pub(crate) enum Command {
     Create(Create),
-    Plan(Plan),
+    Plan(Box<Plan>),
     Status(Status),
     History(History),
     Retry(Retry),

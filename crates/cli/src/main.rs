@@ -44,7 +44,7 @@ enum Outcome {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    match run(Cli::parse().command).await {
+    match Box::pin(run(Cli::parse().command)).await {
         Ok(Outcome::Good) => ExitCode::SUCCESS,
         Ok(Outcome::Failed) => ExitCode::FAILURE,
         Err(error) if is_closed_output(&error) => ExitCode::SUCCESS,
@@ -65,9 +65,9 @@ async fn run(command: Command) -> anyhow::Result<Outcome> {
         Command::Retry(args) => ask::retry(&args).await,
         Command::Cancel(args) => ask::cancel(&args).await,
         Command::Test(args) => ask::test(&args).await,
-        Command::Rollback(args) => ask::rollback(&args).await,
-        Command::Suspend(args) => ask::suspend(&args).await,
-        Command::Resume(args) => ask::resume(&args).await,
+        Command::Rollback(args) => Box::pin(ask::rollback(&args)).await,
+        Command::Suspend(args) => Box::pin(ask::suspend(&args)).await,
+        Command::Resume(args) => Box::pin(ask::resume(&args)).await,
         Command::Skip(args) => ask::skip(&args).await,
         Command::Completion(args) => completion::script(args.shell),
         Command::Complete(args) => completion::complete(&args.words).await,

@@ -15,7 +15,7 @@ use lifecycle::{event::Event, journal::Begin, plan::ObjectRef, source::stands_in
 use serde_json::Value;
 
 use crate::{
-    chart::Chart,
+    chart::{Chart, Secrets},
     client::{ApiError, Cause},
     error::Error,
     release::Release,
@@ -48,16 +48,21 @@ pub(crate) async fn render(
     let identity = &release.tenant.identity;
     let found = |asked: Lookup| look_up(release, asked);
     let rendered = release.ctx.engines.render(identity, &request, found).await?;
-    let rendered = rendered.map_err(refusal)?;
+    let rendered = rendered.map_err(|error| refusal(error, &chart.secrets))?;
     for warning in &rendered.warnings {
-        release.warn("ChartWarning", warning.clone());
+        release.warn("ChartWarning", chart.secrets.hide(warning));
     }
     Ok(rendered)
 }
 
 async fn capabilities(release: &Release<'_>) -> Result<Capabilities, Error> {
-    let (kube_version, groups) = release.tenant.discover().await?;
-    Ok(Capabilities { kube_version, api_versions: api_versions(&groups) })
+    let (version, groups) = release.tenant.discover().await?;
+    Ok(Capabilities {
+        kube_version: version.git_version,
+        major: version.major,
+        minor: version.minor,
+        api_versions: api_versions(&groups),
+    })
 }
 
 /// Every version of every group, and every kind of it, as Helm's `GetVersionSet` lists them.
@@ -129,9 +134,10 @@ async fn look_up(release: &Release<'_>, asked: Lookup) -> Result<Answer, Error> 
 }
 
 /// What only a change mends, of the chart or of its values; the rest is tried again.
-fn refusal(error: EngineError) -> Error {
+fn refusal(error: EngineError, secrets: &Secrets) -> Error {
     match error {
         EngineError::Failed(Failure { kind, message, .. }) => {
+            let message = secrets.hide(&message);
             Error::blocked(reason(kind), format!("the chart cannot be rendered: {message}"))
         }
         EngineError::Breach(breach) => {

@@ -20,9 +20,7 @@ pub(crate) enum Verdict {
     AsHelm4,
     /// On purpose: what Helm does, and what is done here.
     Differs { helm: &'static str, here: &'static str },
-    /// Templates, subcharts or folders of a chart, which are not served yet.
-    NeedsChart(&'static str),
-    /// Something else that is not served yet.
+    /// Something that is not served yet.
     Later(&'static str),
 }
 
@@ -37,10 +35,6 @@ pub(crate) const fn differs(
     script: fn() -> Script,
 ) -> Case {
     Case { number, title, verdict: Verdict::Differs { helm, here }, script: Some(script) }
-}
-
-pub(crate) const fn needs_chart(number: u8, title: &'static str, why: &'static str) -> Case {
-    Case { number, title, verdict: Verdict::NeedsChart(why), script: None }
 }
 
 pub(crate) const fn later(number: u8, title: &'static str, why: &'static str) -> Case {
@@ -69,7 +63,7 @@ impl Verdict {
             Self::AsHelm3 => as_helm(Program::Helm3) && !as_helm(Program::Helm4),
             Self::AsHelm4 => as_helm(Program::Helm4) && !as_helm(Program::Helm3),
             Self::Differs { .. } => helms.iter().any(|helm| !as_helm(*helm)),
-            Self::NeedsChart(_) | Self::Later(_) => false,
+            Self::Later(_) => false,
         }
     }
 
@@ -79,7 +73,6 @@ impl Verdict {
             Self::AsHelm3 => "pass (as Helm 3; Helm 4 is different)".to_owned(),
             Self::AsHelm4 => "pass (as Helm 4; Helm 3 is different)".to_owned(),
             Self::Differs { helm, here } => format!("differs (Helm: {helm}; here: {here})"),
-            Self::NeedsChart(why) => format!("needs a chart ({why})"),
             Self::Later(why) => format!("not yet ({why})"),
         }
     }

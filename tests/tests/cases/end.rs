@@ -26,8 +26,10 @@ const CLUSTER_KINDS: [(&str, &str); 2] =
     [("v1", "Namespace"), ("apiextensions.k8s.io/v1", "CustomResourceDefinition")];
 
 /// What every namespace has.
-const ALWAYS: [&str; 4] = [
+const ALWAYS: [&str; 5] = [
     "configmaps/kube-root-ca.crt",
+    // The beginning of the names of the operator's charts.
+    "secrets/chart-of-step-",
     "serviceaccounts/default",
     "serviceaccounts/deployer",
     "serviceaccounts/limited",

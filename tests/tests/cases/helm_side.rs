@@ -9,6 +9,7 @@ use serde_json::Value;
 use tokio::task::JoinHandle;
 
 use crate::{
+    chart,
     program::Program,
     script::{Action, Script, Step},
     side::Ended,
@@ -116,15 +117,7 @@ impl Running {
 }
 
 fn chart(namespace: &Namespace, release: &str, objects: &[Value]) -> Result<String> {
-    let templates: Vec<_> = objects
-        .iter()
-        .map(|object| match object {
-            Value::String(text) => text.clone(),
-            object => object.to_string(),
-        })
-        .collect();
-    let chart = helm::chart(namespace, release, &templates)?;
-    Ok(chart.to_string_lossy().into_owned())
+    Ok(chart::of(namespace, release, objects)?.folder().to_string_lossy().into_owned())
 }
 
 fn send(signal: &str, pid: u32) -> Result<()> {

@@ -6,6 +6,7 @@
 //!
 //! - `case`: a case and its verdict
 //! - `script`: what is done; `transcript`: what comes of it, kept in `transcripts`
+//! - `chart`: what Helm is given, and the operator where that cannot be said by objects
 //! - `side`, `helm_side`, `operator_side`: who does it
 //! - `log`, `end`: what is seen
 //! - `table`: all cases, by subject
@@ -14,6 +15,7 @@
 //! they are what is right from then on.
 
 mod case;
+mod chart;
 mod end;
 mod helm_side;
 mod log;
@@ -141,9 +143,8 @@ fn sum<'a>(cases: impl Iterator<Item = &'a Case> + Clone, wrong: usize) -> Strin
     let count = |is: fn(&Verdict) -> bool| cases.clone().filter(|case| is(&case.verdict)).count();
     let passed = count(|it| matches!(it, Verdict::Pass | Verdict::AsHelm3 | Verdict::AsHelm4));
     format!(
-        "cases: {passed} pass, {} differ, {} need a chart, {} not yet, {wrong} wrong",
+        "cases: {passed} pass, {} differ, {} not yet, {wrong} wrong",
         count(|it| matches!(it, Verdict::Differs { .. })),
-        count(|it| matches!(it, Verdict::NeedsChart(_))),
         count(|it| matches!(it, Verdict::Later(_))),
     )
 }

@@ -2,18 +2,22 @@ use std::{collections::HashMap, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use api::{ReleaseLifecycle, names};
-use e2e::{Controller, Logs, Namespace, condition};
+use e2e::{Controller, Logs, Namespace, chart_source, condition, put_archive};
 use kube::api::{DeleteParams, Patch, PatchParams};
 use lifecycle::event::Event;
 use serde_json::{Value, json};
 
 use crate::{
+    chart,
     script::{Action, Script, Step},
     side::Ended,
 };
 
 /// Longer than any wait in a case.
 const PATIENCE: Duration = Duration::from_mins(2);
+
+/// How the names of the Secrets begin that hold charts; `end` leaves them out.
+const CHART: &str = "chart-of-step-";
 
 /// The value of a request that is made once.
 const ASKED: &str = "1";
@@ -28,6 +32,7 @@ pub(crate) struct Operator {
     /// What was applied last, by release.
     applied: HashMap<&'static str, (Vec<Value>, Value)>,
     tests: u32,
+    charts: u32,
 }
 
 impl Operator {
@@ -39,6 +44,7 @@ impl Operator {
             refused: None,
             applied: HashMap::new(),
             tests: 0,
+            charts: 0,
         })
     }
 
@@ -117,14 +123,21 @@ impl Operator {
         objects: &[Value],
         more: &Value,
     ) -> Result<()> {
+        let mut spec = json!({"timeout": self.timeout, "serviceAccountName": self.account});
         let mut parsed = Vec::new();
-        for object in objects {
+        if chart::is_needed(objects) {
+            self.charts += 1;
+            let name = format!("{CHART}{}", self.charts);
+            let archive = chart::of(namespace, release, objects)?.archive()?;
+            put_archive(namespace, &name, &std::fs::read(archive)?).await?;
+            spec["source"] = chart_source(&name)["source"].take();
+        }
+        for object in objects.iter().filter(|_| spec["source"].is_null()) {
             match object {
                 Value::String(text) => parsed.extend(helm::manifest::parse(text)?),
                 object => parsed.push(object.clone()),
             }
         }
-        let mut spec = json!({"timeout": self.timeout, "serviceAccountName": self.account});
         for (key, value) in more.as_object().into_iter().flatten() {
             spec[key] = value.clone();
         }

@@ -102,6 +102,11 @@ pub(crate) fn yaml(text: &str) -> Value {
     Value::String(text.to_owned())
 }
 
+/// A file of a chart, for what objects cannot say.
+pub(crate) fn file(path: &str, text: &str) -> Value {
+    json!({"file": path, "text": text})
+}
+
 /// An object whose name the API server makes up.
 pub(crate) fn generated(mut object: Value) -> Value {
     if let Some(metadata) = object["metadata"].as_object_mut() {

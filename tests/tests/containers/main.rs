@@ -4,5 +4,6 @@
 mod docs;
 mod evidence;
 mod guide;
+mod guide_chart;
 mod reasons;
 mod restart;

@@ -1,10 +1,11 @@
 use anyhow::Result;
 use api::ReleaseLifecycle;
 use e2e::{
-    Controller, Namespace, condition,
+    Chart, Controller, Namespace, condition,
     manifests::{Manifest, config_map, deployment, job, pod},
     message,
 };
+use helm::manifest::to_yaml;
 use kube::api::{DeleteParams, PostParams};
 use serde_json::{Value, json};
 
@@ -12,6 +13,8 @@ use serde_json::{Value, json};
 pub(crate) const RELEASE: &str = "shop";
 /// What the hook `migrate` asks for, held back until it has ended.
 pub(crate) const TIME_TO_LIVE: i32 = 3600;
+/// The annotation that tells one rendering from another.
+pub(crate) const RENDERED: &str = "rendered";
 /// Without it the Pods of the hook `fragile` cannot be made.
 const ACCOUNT: &str = "fragile";
 
@@ -32,6 +35,8 @@ pub(crate) enum Scenario {
     Delete,
     /// An upgrade whose second hook has failed goes on there.
     Retry,
+    /// As the install, but from a chart that renders to something else each time.
+    Chart,
 }
 
 impl Scenario {
@@ -43,13 +48,14 @@ impl Scenario {
             Self::Test => "test",
             Self::Delete => "delete",
             Self::Retry => "retry",
+            Self::Chart => "install of a chart",
         }
     }
 
     /// What is reached before it begins, in order.
     fn before(self) -> &'static [Self] {
         match self {
-            Self::Install => &[],
+            Self::Install | Self::Chart => &[],
             Self::Upgrade | Self::Test | Self::Delete | Self::Retry => &[Self::Install],
             Self::Rollback => &[Self::Install, Self::Upgrade],
         }
@@ -58,7 +64,7 @@ impl Scenario {
     /// The reason of the last Event object of the operation.
     fn last_event(self) -> &'static str {
         match self {
-            Self::Install => "InstallSucceeded",
+            Self::Install | Self::Chart => "InstallSucceeded",
             Self::Upgrade | Self::Retry => "UpgradeSucceeded",
             Self::Rollback => "RollbackSucceeded",
             Self::Test => "TestSucceeded",
@@ -69,7 +75,7 @@ impl Scenario {
     /// Every hook that runs to its success from the first revision on, in order.
     pub(crate) fn hooks(self) -> &'static [&'static str] {
         match self {
-            Self::Install => &["migrate", "welcome"],
+            Self::Install | Self::Chart => &["migrate", "welcome"],
             Self::Upgrade => &["migrate", "welcome", "backup", "migrate", "smoke"],
             Self::Rollback => {
                 &["migrate", "welcome", "backup", "migrate", "smoke", "restore", "recheck"]
@@ -86,6 +92,9 @@ impl Scenario {
             earlier.ask(namespace).await?;
             earlier.until_reached(namespace, by).await?;
             namespace.wait_event(earlier.last_event()).await?;
+        }
+        if self == Self::Chart {
+            chart(namespace)?.put(namespace).await?;
         }
         if self == Self::Retry {
             namespace.release(RELEASE, &retried(), json!({"timeout": "6s"})).await?;
@@ -105,6 +114,7 @@ impl Scenario {
     pub(crate) async fn ask(self, namespace: &Namespace) -> Result<()> {
         match self {
             Self::Install => namespace.release(RELEASE, &installed(), json!({})).await,
+            Self::Chart => namespace.release(RELEASE, &[], chart(namespace)?.source()).await,
             Self::Upgrade => namespace.release(RELEASE, &upgraded(), json!({})).await,
             Self::Rollback => {
                 namespace.release(RELEASE, &upgraded(), json!({"pinRevision": 1})).await
@@ -151,7 +161,7 @@ impl Scenario {
 
     fn revision(self) -> i32 {
         match self {
-            Self::Install | Self::Test | Self::Delete => 1,
+            Self::Install | Self::Chart | Self::Test | Self::Delete => 1,
             Self::Upgrade | Self::Retry => 2,
             Self::Rollback => 3,
         }
@@ -183,6 +193,16 @@ fn installed() -> Vec<Value> {
         job("export").hook("pre-delete").policy("hook-failed"),
         pod("goodbye").hook("post-delete"),
     ]
+}
+
+/// What the install has, each object with another annotation whenever it is rendered.
+fn chart(namespace: &Namespace) -> Result<Chart> {
+    let mut chart = Chart::new(namespace, "chart")?;
+    for (index, object) in installed().into_iter().enumerate() {
+        let object = object.annotation(RENDERED, "{{ randAlphaNum 16 }}");
+        chart = chart.file(&format!("templates/{index}.yaml"), &to_yaml(&object))?;
+    }
+    Ok(chart)
 }
 
 fn upgraded() -> Vec<Value> {

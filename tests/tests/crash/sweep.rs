@@ -41,7 +41,7 @@ enum Points {
 }
 
 fn sweeps() -> Vec<Sweep> {
-    use Scenario::{Delete, Install, Retry, Rollback, Test, Upgrade};
+    use Scenario::{Chart, Delete, Install, Retry, Rollback, Test, Upgrade};
     let kill = |prefix, scenario, when, first, step| Sweep {
         title: match when {
             When::Before => "killed before request n",
@@ -93,6 +93,8 @@ fn sweeps() -> Vec<Sweep> {
         kill("delete-after", Delete, When::After, 2, 2),
         kill("retry-before", Retry, When::Before, 1, 4),
         kill("retry-after", Retry, When::After, 3, 4),
+        kill("chart-before", Chart, When::Before, 1, 3),
+        kill("chart-after", Chart, When::After, 2, 3),
         late("late-before", Upgrade, When::Before, 3),
         late("late-after", Upgrade, When::After, 7),
         late("late-delete", Delete, When::Before, 5),

@@ -13,7 +13,7 @@ use kube::{
 use serde_json::{Value, json};
 use testkit::audit::{self, Event};
 
-use crate::scenario::{Scenario, TIME_TO_LIVE};
+use crate::scenario::{RENDERED, Scenario, TIME_TO_LIVE};
 
 /// The kinds of hooks that can be held.
 const HOOKS: [(&str, &str); 2] = [("batch/v1", "Job"), ("v1", "Pod")];
@@ -136,10 +136,17 @@ fn end(objects: &[Value]) -> Result<Value> {
         .map(|map| json!([map["metadata"]["name"], map["data"]["value"]]))
         .filter(|map| own(&map[0]))
         .collect();
+    let migrate = of_kind("Job").find(|job| job["metadata"]["name"] == "migrate");
+    let rendered = migrate.and_then(|job| job["metadata"]["annotations"][RENDERED].as_str());
+    let mut as_recorded = true;
     let mut records = Vec::new();
-    for secret in of_kind("Secret") {
+    for secret in of_kind("Secret").filter(|secret| secret["type"] == helm::record::SECRET_TYPE) {
         let (release, _) = helm::secret::from_secret(secret)?;
         let ran = release.hooks.iter().filter(|hook| hook.last_run.phase.is_some()).count();
+        if let Some(rendered) = rendered {
+            let hook = release.hooks.iter().find(|hook| hook.name == "migrate");
+            as_recorded &= hook.is_some_and(|hook| hook.manifest.contains(rendered));
+        }
         records.push(json!([release.version, release.info.status.as_str(), ran]));
         let label = &secret["metadata"]["labels"]["status"];
         anyhow::ensure!(
@@ -153,8 +160,8 @@ fn end(objects: &[Value]) -> Result<Value> {
     let steps = status["hooks"].as_array().into_iter().flatten();
     let steps: Vec<_> =
         steps.map(|hook| json!([hook["name"], hook["phase"], hook["attempt"]])).collect();
-    let migrate = of_kind("Job").find(|job| job["metadata"]["name"] == "migrate");
     Ok(json!({
+        "as recorded": as_recorded,
         "hook objects": hooks,
         "time to live": migrate.map(|job| &job["spec"]["ttlSecondsAfterFinished"]),
         "Deployments": of_kind("Deployment").count(),
@@ -180,7 +187,7 @@ fn outcome(hook: &Value) -> Value {
 /// How every run has to end, in the order in which objects are listed.
 fn expected(scenario: Scenario) -> Value {
     let common = json!({
-        "time to live": TIME_TO_LIVE, "Deployments": 1, "status.operation.phase": "Done",
+        "as recorded": true, "time to live": TIME_TO_LIVE, "Deployments": 1, "status.operation.phase": "Done",
     });
     let maps = |value: &str| match value {
         "1" => json!([["obsolete", "1"], ["settings", "1"]]),
@@ -194,7 +201,7 @@ fn expected(scenario: Scenario) -> Value {
         json!([["backup", "Succeeded", 1], ["migrate", "Succeeded", 1], ["smoke", "Succeeded", 1]]);
     let with = |own: Vec<Value>, older: &[Value]| [&own[..], older].concat();
     let own = match scenario {
-        Scenario::Install => json!({
+        Scenario::Install | Scenario::Chart => json!({
             "hook objects": [["Job", "migrate", true]],
             "ConfigMaps": maps("1"),
             "records": [[1, "deployed", 2]],

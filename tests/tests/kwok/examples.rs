@@ -59,18 +59,21 @@ async fn the_api_server_takes_every_example() -> Result<()> {
     Ok(())
 }
 
-/// The guide's table names a test for each row.
+/// The guide's tables name a test for each row.
 #[test]
 fn every_test_that_the_guide_names_is_there() -> Result<()> {
-    let text = fs::read_to_string(examples().join("guide/README.md"))?;
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/containers/guide");
-    let mut named = 0;
-    for test in text.split('`').filter_map(|word| word.strip_prefix("guide::")) {
-        let (module, name) = test.split_once("::").context("a module and a test")?;
-        let source = fs::read_to_string(tests.join(format!("{module}.rs")))?;
-        ensure!(source.contains(&format!("async fn {name}()")), "there is no test {test}");
-        named += 1;
+    for (folder, tests) in [("guide", "guide"), ("guide-chart", "guide_chart")] {
+        let text = fs::read_to_string(examples().join(folder).join("README.md"))?;
+        let there = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/containers").join(tests);
+        let prefix = format!("{tests}::");
+        let mut named = 0;
+        for test in text.split('`').filter_map(|word| word.strip_prefix(&prefix)) {
+            let (module, name) = test.split_once("::").context("a module and a test")?;
+            let source = fs::read_to_string(there.join(format!("{module}.rs")))?;
+            ensure!(source.contains(&format!("async fn {name}()")), "there is no test {test}");
+            named += 1;
+        }
+        assert!(named > 0, "{folder}: no test is named");
     }
-    assert!(named > 0, "no test is named");
     Ok(())
 }

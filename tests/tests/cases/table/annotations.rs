@@ -4,8 +4,8 @@ use e2e::manifests::{Manifest, config_map, job, pod};
 
 use super::{rows, service_account};
 use crate::{
-    case::{Case, differs, needs_chart, pass},
-    script::{install, yaml},
+    case::{Case, differs, pass},
+    script::{file, install, yaml},
 };
 
 pub(super) const CASES: &[Case] = &[
@@ -93,5 +93,15 @@ pub(super) const CASES: &[Case] = &[
             service_account("a").hook("pre-install"),
         ])
     }),
-    needs_chart(12, "hooks of parent and subchart have one order", "subcharts"),
+    pass(12, "hooks of parent and subchart have one order", || {
+        let hook = |name: &str, weight| job(name).hook("pre-install").weight(weight);
+        install([
+            hook("c", "1"),
+            hook("z", "-1"),
+            config_map("main", "1"),
+            file("charts/sub/Chart.yaml", "apiVersion: v2\nname: sub\nversion: 1.0.0\n"),
+            file("charts/sub/templates/hook.yaml", &hook("b", "0").to_string()),
+            file("charts/sub/templates/main.yaml", &service_account("sub").to_string()),
+        ])
+    }),
 ];

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use super::{rows, widget, widgets};
 use crate::{
-    case::{Case, differs, later, needs_chart, pass},
-    script::{Act, active, complete, generated, install, script},
+    case::{Case, differs, later, pass},
+    script::{Act, active, complete, file, generated, install, script},
 };
 
 pub(super) const OBJECTS: &[Case] = &[
@@ -35,7 +35,15 @@ pub(super) const OBJECTS: &[Case] = &[
             .says(["no matches for kind \"Widget\"", "does not know kind \"Widget\""])
             .by_admin()
     }),
-    needs_chart(31, "lookup does not see what a pre hook makes", "templates"),
+    pass(31, "lookup does not see what a pre hook makes, but what is there", || {
+        let lookup = r#"lookup "v1" "ConfigMap" .Release.Namespace "made""#;
+        let map = |name: &str| config_map(name, "1").to_string();
+        let (seen, unseen) = (map("seen"), map("unseen"));
+        let text = format!("{{{{ if {lookup} }}}}{seen}{{{{ else }}}}{unseen}{{{{ end }}}}");
+        let objects =
+            || [config_map("made", "1").hook("pre-install"), file("templates/facts.yaml", &text)];
+        install(objects()).upgrade(objects())
+    }),
     pass(32, "a hook in another namespace", || {
         script()
             .kubectl(["create", "namespace", "NAMESPACE-other"])

@@ -22,6 +22,21 @@ async fn the_commands_about_sources_do_what_they_say() -> Result<()> {
 }
 
 #[tokio::test]
+async fn the_commands_about_charts_do_what_they_say() -> Result<()> {
+    let said = run("charts.md", "charts")?;
+    for line in [
+        "1  pre-upgrade  Job/shop-migration",
+        "# Source: shop/templates/shop.yaml",
+        "  greeting: moin\n  revision: \"1\"",
+        "shop says moin, revision 1.",
+        "greeting: servus",
+    ] {
+        assert!(said.contains(line), "{line:?} is not in:\n{said}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn the_commands_about_identities_do_what_they_say() -> Result<()> {
     let said = run("security.md", "team-a")?;
     assert!(said.contains("bind the ClusterRole releaselifecycle-deployer"), "{said}");
@@ -39,7 +54,7 @@ async fn the_commands_about_gitops_do_what_they_say() -> Result<()> {
 
 #[tokio::test]
 async fn the_other_pages_have_commands_that_work() -> Result<()> {
-    let elsewhere = ["quickstart.md", "sources.md", "security.md", "gitops.md"];
+    let elsewhere = ["quickstart.md", "sources.md", "charts.md", "security.md", "gitops.md"];
     for path in pages()? {
         let name = path.file_name().unwrap_or_default();
         if !elsewhere.iter().any(|page| name == *page) {

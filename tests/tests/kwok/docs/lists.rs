@@ -40,7 +40,13 @@ fn broken(path: &Path, text: &str, link: &str) -> Result<Option<String>> {
 #[test]
 fn every_link_and_path_leads_somewhere() -> Result<()> {
     let mut wrong = Vec::new();
-    let beside = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "examples/guide/README.md"];
+    let beside = [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CHANGELOG.md",
+        "examples/guide/README.md",
+        "examples/guide-chart/README.md",
+    ];
     let beside = beside.map(|name| root().join(name));
     for path in pages()?.into_iter().chain(beside) {
         let text = fs::read_to_string(&path)?;
