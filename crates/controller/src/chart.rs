@@ -150,8 +150,8 @@ async fn values(release: &Release<'_>) -> Result<Read, Error> {
             found.values.push(Values::Target { place, target_path, value: text });
             continue;
         }
-        let parsed = yaml::read(&text, &mut memory)
-            .map_err(|error| Error::blocked("InvalidValues", format!("{place}: {error}")))?;
+        // Whether it can be read is for Helm's own reader to say.
+        let parsed = yaml::read(&text, &mut memory).unwrap_or_else(|_| Value::String(text.clone()));
         if is_secret {
             found.secrets.add(&parsed);
         }

@@ -145,3 +145,28 @@ impl Engines {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_took_too_much_rests_until_its_inputs_change() {
+        let limits = Limits { memory: 1, cpu_seconds: 1, time: IDLE };
+        let engines = Engines::new(Settings { program: PathBuf::new(), processes: 1, limits });
+        let failure = Failure::new("RenderLimit", "too much");
+        assert_eq!(engines.breach("a/b", "1"), None);
+        engines.note_breach("a/b", "1", &failure);
+        assert_eq!(engines.breach("a/b", "1"), Some(failure.clone()));
+        assert_eq!((engines.breach("a/b", "2"), engines.breach("a/c", "1")), (None, None));
+        let until = |engines: &Engines| lock(&engines.breaches)["a/b"].until;
+        let first = until(&engines);
+        for _ in 0..3 {
+            engines.note_breach("a/b", "1", &failure);
+        }
+        // Doubled each time.
+        assert!(until(&engines) > first + 4 * SHORTEST_REST);
+        engines.note_breach("a/b", "2", &failure);
+        assert!(until(&engines) < first + SHORTEST_REST);
+    }
+}

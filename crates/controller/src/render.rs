@@ -24,7 +24,7 @@ use crate::{
     chart::{Chart, Secrets},
     client::{ApiError, Cause},
     error::Error,
-    reconcile::key,
+    reconcile::{RECHECK, key},
     release::Release,
 };
 
@@ -32,6 +32,8 @@ use crate::{
 const AGAIN: Duration = Duration::from_secs(2);
 /// As much as a lookup may find, as text.
 const MOST_FOUND: usize = 8 << 20;
+/// So many objects of a list are read at once; each may have 1.5 MiB.
+const PAGE: u32 = 10;
 
 /// Renders the chart for an install or an upgrade.
 pub(crate) async fn render(
@@ -69,6 +71,9 @@ pub(crate) async fn render(
     let rendered = engines.render(turn, identity, &request, found).await?;
     if let Err(EngineError::Breach(breach)) = &rendered {
         let failure = too_much(*breach);
+        if let Breach::Time(_) = breach {
+            return Err(Error::Later(failure, RECHECK.mul_f64(jitter())));
+        }
         engines.note_breach(&who, &inputs, &failure);
         return Err(Error::Blocked(failure));
     }
@@ -136,7 +141,7 @@ async fn look_up(release: &Release<'_>, asked: Lookup) -> Result<Answer, Error> 
         )));
     };
     let found = if object.name.is_empty() {
-        release.tenant.list_whole(&object).await
+        list(release, &object).await
     } else if kind.scope == Scope::Cluster || object.namespace.is_some() {
         release.tenant.get(&object).await.map(|found| found.unwrap_or(Value::Null))
     } else {
@@ -144,10 +149,6 @@ async fn look_up(release: &Release<'_>, asked: Lookup) -> Result<Answer, Error> 
         return Ok(Answer::Found(Value::Null));
     };
     match found {
-        Ok(found) if found.to_string().len() > MOST_FOUND => Ok(Answer::Failed(format!(
-            "lookup of {object}: what is there is more than {} MiB; name one object",
-            MOST_FOUND >> 20
-        ))),
         Ok(found) => Ok(Answer::Found(found)),
         Err(ApiError { cause: Cause::NotFound(_), .. }) => Ok(Answer::Found(Value::Null)),
         Err(error @ ApiError { cause: Cause::Refused { .. }, .. }) => {
@@ -155,6 +156,40 @@ async fn look_up(release: &Release<'_>, asked: Lookup) -> Result<Answer, Error> 
         }
         Err(error) => Err(Error::Api(error)),
     }
+}
+
+/// All objects of a kind, in a namespace if one is named: page by page, so that no more is read than
+/// may be found.
+async fn list(release: &Release<'_>, like: &ObjectRef) -> Result<Value, ApiError> {
+    let (mut whole, mut items, mut size) = (Value::Null, Vec::new(), 0);
+    let mut next = None;
+    loop {
+        let mut page = release.tenant.list_page(like, PAGE, next.as_deref()).await?;
+        if let Value::Array(more) = page["items"].take() {
+            size += more.iter().map(|item| item.to_string().len()).sum::<usize>();
+            items.extend(more);
+        }
+        if size > MOST_FOUND {
+            let message = format!("it is more than {} MiB; name one object", MOST_FOUND >> 20);
+            return Err(ApiError {
+                what: format!("look up all objects of kind {}", like.kind),
+                cause: Cause::Refused { code: 413, message, fields: Vec::new() },
+            });
+        }
+        next = page["metadata"]["continue"].as_str().filter(|it| !it.is_empty()).map(str::to_owned);
+        if whole.is_null() {
+            whole = page;
+        }
+        if next.is_none() {
+            break;
+        }
+    }
+    if let Value::Object(metadata) = &mut whole["metadata"] {
+        metadata.remove("continue");
+        metadata.remove("remainingItemCount");
+    }
+    whole["items"] = Value::Array(items);
+    Ok(whole)
 }
 
 /// What a chart is rendered from, and who asks for it again.
@@ -168,9 +203,14 @@ fn too_much(breach: Breach) -> Failure {
     let remedy = match breach {
         Breach::Answer(_) => "split the chart",
         Breach::Stack => "correct the chart",
-        Breach::Memory(_) | Breach::Cpu(_) | Breach::Time(_) => {
+        Breach::Memory(_) | Breach::Cpu(_) => {
             "correct the chart, or its values; the operator's flags --engine-* say what a chart may \
              take"
+        }
+        // Not of the processor, which has a bound of its own.
+        Breach::Time(_) => {
+            "the operator is too busy, or what the chart looks up in the cluster takes long \
+             (--engine-seconds); it is tried again"
         }
     };
     let message = format!("the chart cannot be rendered: {breach}; {remedy}");
