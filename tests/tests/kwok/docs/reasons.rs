@@ -15,9 +15,9 @@ const NO_REASONS: &str = "
     AlreadyExists Always Complete Completed Created CustomResourceDefinition Delete DisruptionTarget
     ErrImagePull Error Established Event EvictionByEvictionAPI Failed FailedAttachVolume FailedCreate
     FailedCreatePodSandBox FailedMapVolume FailedMount FailedPrepareDynamicResources FailureTarget
-    False Install Job List Namespace Namespaced NetworkNotReady Pending PersistentVolumeClaim Pod
+    False Install Job List Namespace Namespaced NetworkNotReady PATH Pending PersistentVolumeClaim Pod
     PodScheduled Pulled Pulling Ready Reconciling Released Rollback SchedulingGated Secret
-    SelfSubjectAccessReview SelfSubjectRulesReview Stalled Started Succeeded SuccessfulCreate Test
+    SelfSubjectAccessReview SelfSubjectRulesReview Stale Stalled Started Succeeded SuccessfulCreate Test
     TestSuccess True Unknown Upgrade Volume HOSTNAME
 ";
 
