@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -152,6 +153,28 @@ func TestAWarmProcess(t *testing.T) {
 	if state := engine.end(); state.ExitCode() != exitDone || engine.log.Len() > 0 {
 		t.Errorf("%s: %s", state, engine.log.String())
 	}
+}
+
+func TestFolders(t *testing.T) {
+	folder := t.TempDir()
+	for name, text := range testchart.Minimal(testchart.Files{"a.yaml": "a: 1"}) {
+		if err := os.WriteFile(filepath.Join(folder, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	engine := start(t, "render", "--files")
+	asked := asking(nil, false)
+	asked.Render.Chart, asked.Render.Folder = nil, folder
+	engine.send(asked)
+	if answer := engine.receive(); answer.Rendered == nil || len(answer.Rendered.Objects) != 0 {
+		t.Errorf("%+v", answer)
+	}
+	asked.Render.Path = "x"
+	engine.send(asked)
+	if answer := engine.receive(); answer.Error == nil || answer.Error.Kind != protocol.BadRequest {
+		t.Errorf("%+v", answer)
+	}
+	engine.end()
 }
 
 func TestLookupDialoguesAtOnce(t *testing.T) {

@@ -66,7 +66,7 @@ async fn run(command: Command) -> anyhow::Result<Outcome> {
         Command::Cancel(args) => ask::cancel(&args).await,
         Command::Test(args) => ask::test(&args).await,
         Command::Rollback(args) => Box::pin(ask::rollback(&args)).await,
-        Command::Suspend(args) => ask::suspend(&args).await,
+        Command::Suspend(args) => Box::pin(ask::suspend(&args)).await,
         Command::Resume(args) => Box::pin(ask::resume(&args)).await,
         Command::Skip(args) => ask::skip(&args).await,
         Command::Completion(args) => completion::script(args.shell),

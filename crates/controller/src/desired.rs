@@ -87,10 +87,10 @@ fn of_chart(
     let mut written = Written::default();
     let mut objects = Vec::new();
     for hook in rendered.hooks {
-        objects.push(written.read(hook.document, &mut memory)?);
+        objects.extend(written.read(hook.document, &mut memory)?);
     }
     for document in rendered.objects {
-        objects.push(written.read(document, &mut memory)?);
+        objects.extend(written.read(document, &mut memory)?);
     }
     let mut crds = Vec::new();
     for Document { path, manifest } in rendered.crds {
@@ -116,43 +116,53 @@ fn of_chart(
     Ok(Made { desired, chart: Some(named), texts: Some(texts) })
 }
 
-/// The documents of a chart by their place, as they were written and as they were read.
+/// The documents of a chart in their order, as they were written and as they were read.
 #[derive(Default)]
 struct Written {
-    documents: HashMap<String, (Document, Value)>,
+    documents: Vec<(Placed, Document)>,
+    /// How many there are of a template.
+    of_path: HashMap<String, usize>,
 }
 
 impl Written {
-    fn read(&mut self, document: Document, memory: &mut Memory) -> Result<Placed, Error> {
+    /// The object of a document; `None` where it is only comments, which Helm keeps.
+    fn read(&mut self, document: Document, memory: &mut Memory) -> Result<Option<Placed>, Error> {
         let mut found = read(&document.path, &document.manifest, memory)?;
-        // Helm parts what it renders into documents.
-        let (Some(manifest), true) = (found.pop(), found.is_empty()) else {
+        let manifest = found.pop();
+        if !found.is_empty() {
+            // Helm parts what it renders into documents.
             let message = format!("{}: it is not one object", document.path);
             return Err(Error::blocked("TemplateError", message));
-        };
-        let mut place = document.path.clone();
-        let mut number = 1;
-        while self.documents.contains_key(&place) {
-            number += 1;
-            place = format!("{} document {number}", document.path);
         }
-        self.documents.insert(place.clone(), (document, manifest.clone()));
-        Ok(Placed { place, manifest })
+        let number = self.of_path.entry(document.path.clone()).or_default();
+        *number += 1;
+        let place = match number {
+            1 => document.path.clone(),
+            number => format!("{} document {number}", document.path),
+        };
+        let object = manifest.map(|manifest| Placed { place: place.clone(), manifest });
+        let kept = object.clone().unwrap_or(Placed { place, manifest: Value::Null });
+        self.documents.push((kept, document));
+        Ok(object)
     }
 
     /// The texts of the hooks, and that of the other objects: as they were written, but for what
-    /// patches have changed.
-    fn texts(mut self, objects: &[Placed]) -> (Vec<Document>, String) {
+    /// patches have changed or removed.
+    fn texts(self, objects: &[Placed]) -> (Vec<Document>, String) {
+        let patched: HashMap<_, _> =
+            objects.iter().map(|object| (&*object.place, &object.manifest)).collect();
         let (mut found, mut text) = (Vec::new(), String::new());
-        for Placed { place, manifest } in objects {
-            let Some((mut document, before)) = self.documents.remove(place) else {
-                continue;
+        for (before, mut document) in self.documents {
+            let now = match patched.get(&*before.place) {
+                Some(now) => *now,
+                None if before.manifest.is_null() => &before.manifest,
+                None => continue,
             };
-            if before != *manifest {
-                document.manifest = manifest::to_yaml(manifest);
+            if *now != before.manifest {
+                document.manifest = manifest::to_yaml(now);
             }
             // Patches may make a hook of an object, too.
-            if hooks::parse(manifest).is_ok_and(|hook| hook.is_some()) {
+            if hooks::parse(now).is_ok_and(|hook| hook.is_some()) {
                 found.push(document);
             } else {
                 let Document { path, manifest } = &document;

@@ -56,8 +56,13 @@ pub(crate) async fn render(
 }
 
 async fn capabilities(release: &Release<'_>) -> Result<Capabilities, Error> {
-    let (kube_version, groups) = release.tenant.discover().await?;
-    Ok(Capabilities { kube_version, api_versions: api_versions(&groups) })
+    let (version, groups) = release.tenant.discover().await?;
+    Ok(Capabilities {
+        kube_version: version.git_version,
+        major: version.major,
+        minor: version.minor,
+        api_versions: api_versions(&groups),
+    })
 }
 
 /// Every version of every group, and every kind of it, as Helm's `GetVersionSet` lists them.
@@ -96,9 +101,14 @@ async fn look_up(release: &Release<'_>, asked: Lookup) -> Result<Answer, Error> 
     let namespace = Some(namespace).filter(|namespace| !namespace.is_empty());
     let object = ObjectRef { api_version, kind, namespace, name };
     let Some(kind) = release.tenant.kind(&object).await? else {
+        // For Helm such a kind has no objects, and only an unknown apiVersion is an error.
+        let (_, groups) = release.tenant.discover().await?;
+        if api_versions(&groups).contains(&object.api_version) {
+            return Ok(Answer::Found(Value::Null));
+        }
         return Ok(Answer::Failed(format!(
-            "lookup of {object}: the cluster does not know kind {:?} of apiVersion {:?}",
-            object.kind, object.api_version
+            "lookup of {object}: the cluster does not know apiVersion {:?}",
+            object.api_version
         )));
     };
     let found = if object.name.is_empty() {
@@ -106,8 +116,8 @@ async fn look_up(release: &Release<'_>, asked: Lookup) -> Result<Answer, Error> 
     } else if kind.scope == Scope::Cluster || object.namespace.is_some() {
         release.tenant.get(&object).await.map(|found| found.unwrap_or(Value::Null))
     } else {
-        // As the API server answers where no namespace is named.
-        return Ok(Answer::Failed(format!("lookup of {object}: it needs a namespace")));
+        // The API server knows no such object where no namespace is named.
+        return Ok(Answer::Found(Value::Null));
     };
     match found {
         Ok(found) if found.to_string().len() > MOST_FOUND => Ok(Answer::Failed(format!(

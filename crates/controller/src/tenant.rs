@@ -2,6 +2,7 @@
 //! tenant, each call by the rules of [`crate::client`].
 
 use api::names::FIELD_MANAGER;
+use k8s_openapi::apimachinery::pkg::version::Info;
 use kube::{
     Client, Resource,
     api::{
@@ -70,10 +71,10 @@ impl<'a> Tenant<'a> {
     }
 
     /// The version of the cluster, and what it serves, group by group.
-    pub(crate) async fn discover(&self) -> Result<(String, Vec<APIGroupDiscovery>), ApiError> {
+    pub(crate) async fn discover(&self) -> Result<(Info, Vec<APIGroupDiscovery>), ApiError> {
         let what = "discover what the cluster serves";
         call(&self.ctx.metrics, Access::Read, what, async {
-            let version = self.client.apiserver_version().await?.git_version;
+            let version = self.client.apiserver_version().await?;
             let mut groups = self.client.list_core_api_versions_aggregated().await?.items;
             groups.extend(self.client.list_api_groups_aggregated().await?.items);
             Ok((version, groups))

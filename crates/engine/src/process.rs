@@ -6,7 +6,7 @@ use std::{
     io,
     os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
-    process::Stdio,
+    process::{ExitStatus, Stdio},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -158,19 +158,22 @@ impl Renderer {
         }
     }
 
-    /// Tells a breach of its limits from other ends of the process: by the signal that the kernel
-    /// sent, and by the words with which Go gives up.
+    /// Tells a breach of its limits from other ends of the process.
     async fn explain(&mut self, what: String) -> EngineError {
-        let (signal, words) = self.process.end().await;
-        let said = |text: &str| words.contains(text);
-        let breach = if signal == Some(SIGXCPU) {
-            Breach::Cpu(self.limits.cpu_seconds)
-        } else if said("out of memory") || said("cannot allocate memory") {
-            Breach::Memory(self.limits.memory)
-        } else if said("stack overflow") || said("goroutine stack exceeds") {
-            Breach::Stack
-        } else {
-            return EngineError::Broken { what: with_words(what, &words) };
+        let (status, words) = self.process.end().await;
+        let breach = match status {
+            Some(status) if status.signal() == Some(SIGXCPU) => {
+                Breach::Cpu(self.limits.cpu_seconds)
+            }
+            // With which Go's runtime gives up, in words of many kinds.
+            Some(status) if status.code() == Some(2) => {
+                if words.contains("stack") && words.contains("exceeds") {
+                    Breach::Stack
+                } else {
+                    Breach::Memory(self.limits.memory)
+                }
+            }
+            _ => return EngineError::Broken { what: with_words(what, &words) },
         };
         EngineError::Breach(breach)
     }
@@ -232,6 +235,8 @@ impl Process {
         let mut child = Command::new(program)
             .args(arguments)
             .env_clear()
+            // The first words say it all.
+            .env("GOTRACEBACK", "none")
             .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -280,13 +285,13 @@ impl Process {
         Ok(answer.body)
     }
 
-    /// The signal that ended it, and what it said on standard error. One that goes on is killed.
-    async fn end(&mut self) -> (Option<i32>, String) {
+    /// How it ended, and what it said on standard error. One that goes on is killed.
+    async fn end(&mut self) -> (Option<ExitStatus>, String) {
         self.child.start_kill().ok();
         let status = self.child.wait().await.ok();
         (&mut self.listener).await.ok();
         let words = self.words.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        (status.and_then(|status| status.signal()), words)
+        (status, words)
     }
 }
 

@@ -102,6 +102,10 @@ pub struct Release<'a> {
 pub struct Capabilities {
     /// The version, such as `v1.33.1`.
     pub kube_version: String,
+    /// Its parts in the API server's own words, which may be such as `33+`.
+    pub major: String,
+    /// As `major`.
+    pub minor: String,
     /// What is served: `v1`, `apps/v1`, `apps/v1/Deployment`.
     pub api_versions: Vec<String>,
 }

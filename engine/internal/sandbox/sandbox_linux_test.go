@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/elastic/go-seccomp-bpf/arch"
 	"golang.org/x/sys/unix"
 )
 
@@ -210,6 +211,18 @@ func TestTheSandboxRefuses(t *testing.T) {
 	}
 	if _, err := os.Stat(secret + ".new"); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a file was written: %v", err)
+	}
+}
+
+// The filter names system calls; one that another architecture does not have would
+// keep the engine from starting there.
+func TestTheFilterFitsOtherMachines(t *testing.T) {
+	for _, machine := range []*arch.Info{arch.X86_64, arch.AARCH64} {
+		for _, name := range append([]string{"mmap", "mprotect", "clone", "prlimit64", "tgkill", "kill"}, allowed...) {
+			if _, there := machine.SyscallNames[name]; !there {
+				t.Errorf("%s has no %s", machine.Name, name)
+			}
+		}
 	}
 }
 

@@ -1,7 +1,7 @@
 //! What a chart comes to, from whichever side.
 
 use anyhow::{Context, Result};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// The fields of a hook that Helm derives from its text, and the text.
 const HOOK: [&str; 8] = [
@@ -121,6 +121,19 @@ impl Rendered {
         }
         all.extend(self.crds_differ(found));
         all
+    }
+
+    /// As it is once it has been run: Helm fills in the policy that counts where a hook has none, in the
+    /// record as well, but for each hook only when it runs it.
+    #[must_use]
+    pub(crate) fn as_run(mut self) -> Self {
+        for hook in &mut self.hooks {
+            let policies = &mut hook["delete_policies"];
+            if policies.as_array().is_some_and(Vec::is_empty) {
+                *policies = json!(["before-hook-creation"]);
+            }
+        }
+        self
     }
 
     pub(crate) fn has_crds(&self) -> bool {

@@ -145,7 +145,7 @@ impl Charts {
                     tokio::time::timeout(PATIENCE, done.changed()).await.ok();
                     patient = false;
                 }
-                Step::Leave => return shared.meanwhile(&look).await,
+                Step::Leave(meanwhile) => return shared.meanwhile(&look, meanwhile).await,
             }
         }
     }
@@ -159,8 +159,8 @@ enum Step {
     Fail(Problem, Duration),
     /// For the end of what is under way.
     Wait(watch::Receiver<()>),
-    /// The release is brought back.
-    Leave,
+    /// For the release to be brought back; until then, what was found before, or what was wrong.
+    Leave(Result<Option<String>, Problem>),
 }
 
 impl Shared {
@@ -170,6 +170,7 @@ impl Shared {
         let entry = entries.entry(look.key.clone()).or_insert_with(new);
         if !entry.is_for(&look.request) {
             *entry = new();
+            self.backoff.forget(&look.key);
         }
         act(entry)
     }
@@ -194,7 +195,7 @@ impl Shared {
                     if patient && !under_way.queued {
                         Step::Wait(under_way.done.clone())
                     } else {
-                        Step::Leave
+                        Step::Leave(entry.meanwhile(&look.occasion))
                     }
                 }
             }
@@ -222,23 +223,26 @@ impl Shared {
     }
 
     /// What a release lives with while the server is asked.
-    async fn meanwhile(&self, look: &Look<'_>) -> Result<Fetched, Error> {
-        let stale = self.with_entry(look, |entry| match entry.meanwhile(&look.occasion) {
-            Ok(digest) => Ok(digest.map(str::to_owned)),
-            Err(problem) => Err(problem.clone()),
-        });
-        match stale {
+    async fn meanwhile(
+        &self,
+        look: &Look<'_>,
+        found: Result<Option<String>, Problem>,
+    ) -> Result<Fetched, Error> {
+        let mut again_in = RECHECK;
+        match found {
             Ok(Some(digest)) => {
                 if let Some(archive) = self.cache.get(&look.scope, &digest).await {
                     return Ok(Fetched { archive, digest });
                 }
+                // Nobody was told that this release waits, since it seemed to have what it needs.
+                again_in = PATIENCE;
             }
             Ok(None) => {}
             // As it was said before: whether it still holds is what is asked.
             Err(problem) => return Err(problem.error(RECHECK)),
         }
         let message = format!("{}: it is being fetched", look.wanted.place);
-        Err(Error::Later(Failure::new("Fetching", message), RECHECK))
+        Err(Error::Later(Failure::new("Fetching", message), again_in))
     }
 
     /// Asks the server, and brings the release back if it does not wait for the answer.

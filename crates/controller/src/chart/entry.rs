@@ -34,6 +34,8 @@ pub(super) struct Entry {
     found: Option<Found>,
     failed: Option<Failed>,
     pub(super) under_way: Option<UnderWay>,
+    /// Whether the release left without what it needs, and waits for the end of what is under way.
+    left: bool,
 }
 
 struct Found {
@@ -71,7 +73,7 @@ pub(super) enum Next {
 
 impl Entry {
     pub(super) fn new(request: Scope) -> Self {
-        Self { request, found: None, failed: None, under_way: None }
+        Self { request, found: None, failed: None, under_way: None, left: false }
     }
 
     pub(super) fn is_for(&self, request: &Scope) -> bool {
@@ -107,12 +109,14 @@ impl Entry {
     }
 
     /// What will do until the answer is there: at the interval a release goes on as it is.
-    pub(super) fn meanwhile(&self, occasion: &Occasion) -> Result<Option<&str>, &Problem> {
-        match (&self.failed, &self.found) {
-            (Some(failed), _) if failed.occasion == *occasion => Err(&failed.problem),
-            (_, Some(found)) if found.occasion == *occasion => Ok(Some(&found.digest)),
+    pub(super) fn meanwhile(&mut self, occasion: &Occasion) -> Result<Option<String>, Problem> {
+        let known = match (&self.failed, &self.found) {
+            (Some(failed), _) if failed.occasion == *occasion => Err(failed.problem.clone()),
+            (_, Some(found)) if found.occasion == *occasion => Ok(Some(found.digest.clone())),
             _ => Ok(None),
-        }
+        };
+        self.left |= !matches!(known, Ok(Some(_)));
+        known
     }
 
     /// What was found is there no longer.
@@ -120,7 +124,7 @@ impl Entry {
         self.found = None;
     }
 
-    /// The chart was found. Answers whether that is news.
+    /// The chart was found. Answers whether that is news, or somebody waits to hear it.
     pub(super) fn succeed(
         &mut self,
         occasion: Occasion,
@@ -133,11 +137,11 @@ impl Entry {
         let known = self.found.take().filter(|found| found.occasion == occasion);
         let is_new = known.is_none_or(|found| found.digest != digest);
         self.found = Some(Found { occasion, at, digest, archive });
-        had_failed || is_new
+        std::mem::take(&mut self.left) || had_failed || is_new
     }
 
     pub(super) fn fail(&mut self, occasion: Occasion, until: Instant, problem: Problem) {
-        self.under_way = None;
+        (self.under_way, self.left) = (None, false);
         self.failed = Some(Failed { occasion, until, problem });
     }
 }
@@ -189,9 +193,11 @@ mod tests {
         entry.under_way = Some(under_way());
         let late = now + INTERVAL;
         assert_eq!(entry.next(&occasion(1), INTERVAL, late), Next::Wait);
-        assert_eq!(entry.meanwhile(&occasion(1)), Ok(Some("a")));
-        assert_eq!(entry.meanwhile(&occasion(2)), Ok(None));
+        assert_eq!(entry.meanwhile(&occasion(1)), Ok(Some("a".to_owned())));
         assert!(!entry.succeed(occasion(1), late, "a".to_owned(), None), "nothing is new");
+        entry.under_way = Some(under_way());
+        assert_eq!(entry.meanwhile(&occasion(2)), Ok(None));
+        assert!(entry.succeed(occasion(1), late, "a".to_owned(), None), "it was waited for");
         assert!(entry.succeed(occasion(1), late, "b".to_owned(), None));
         assert!(entry.succeed(occasion(2), late, "b".to_owned(), None));
     }
@@ -209,7 +215,7 @@ mod tests {
         assert_eq!(entry.next(&occasion(2), INTERVAL, late), Next::Ask);
         assert_eq!(entry.next(&occasion(1), INTERVAL, until), Next::Ask);
         entry.under_way = Some(under_way());
-        assert_eq!(entry.meanwhile(&occasion(1)), Err(&problem));
+        assert_eq!(entry.meanwhile(&occasion(1)), Err(problem));
         assert_eq!(entry.digest(), Some("a"), "so that it is not fetched whole again");
         assert!(entry.succeed(occasion(1), until, "a".to_owned(), None), "that it is back is news");
     }

@@ -27,7 +27,8 @@ pub(super) fn pending(plan: &Plan, made: &Made, release: &str, namespace: &str) 
         None => Cow::Owned(without_chart(plan, &made.desired, release)),
     };
     let hooks = made.desired.hooks.iter().zip(&texts.hooks).map(|(hook, document)| Hook {
-        name: hook.object.name.clone(),
+        // Empty with `generateName`, as in Helm.
+        name: hook.manifest["metadata"]["name"].as_str().unwrap_or_default().to_owned(),
         kind: hook.object.kind.clone(),
         path: document.path.clone(),
         manifest: document.manifest.clone(),

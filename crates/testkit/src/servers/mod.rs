@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use crate::cluster::certs::Authority;
 
 pub use registry::Registry;
-pub use site::{Answer, Site};
+pub use site::{Answer, Site, Takes};
 
 /// The user of every server that asks for one.
 pub const USERNAME: &str = "tester";

@@ -15,7 +15,11 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
+use rustls::{
+    RootCertStore,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+    server::WebPkiClientVerifier,
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -49,6 +53,17 @@ impl Answer {
     }
 }
 
+/// Of whom a site takes requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Takes {
+    /// Of anybody.
+    Anybody,
+    /// Of [`USERNAME`] with [`PASSWORD`].
+    Login,
+    /// Of who shows a certificate of the authority; over HTTPS only.
+    Certificate,
+}
+
 /// A site on a free port of 127.0.0.1, whose files a test changes as it likes. Dropping it closes
 /// every connection.
 pub struct Site {
@@ -66,28 +81,28 @@ struct Shared {
 }
 
 impl Site {
-    /// Over HTTP, without asking who it is.
+    /// Over HTTP, for anybody.
     ///
     /// # Errors
     /// Where it cannot listen.
     pub async fn plain() -> anyhow::Result<Self> {
-        Self::start(None, false).await
+        Self::start(None, Takes::Anybody).await
     }
 
-    /// Over HTTPS where there are `certificates`; for [`USERNAME`] alone where it asks.
+    /// Over HTTPS where there are `certificates`.
     ///
     /// # Errors
     /// Where it cannot listen, or the certificates cannot be read.
-    pub async fn start(certificates: Option<&Certificates>, asks: bool) -> anyhow::Result<Self> {
+    pub async fn start(certificates: Option<&Certificates>, takes: Takes) -> anyhow::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("listen on loopback")?;
         let address = listener.local_addr().context("read the site's port")?;
-        let tls = certificates.map(acceptor).transpose()?;
+        let tls = certificates.map(|it| acceptor(it, takes)).transpose()?;
         let scheme = if tls.is_some() { "https" } else { "http" };
         let login = || format!("Basic {}", STANDARD.encode(format!("{USERNAME}:{PASSWORD}")));
         let shared = Arc::new(Shared {
             answers: Mutex::default(),
             asked: Mutex::default(),
-            authorization: asks.then(login),
+            authorization: (takes == Takes::Login).then(login),
         });
         let accepting = tokio::spawn(accept(listener, tls, Arc::clone(&shared)));
         Ok(Self { address, scheme, shared, accepting })
@@ -115,14 +130,21 @@ impl Drop for Site {
     }
 }
 
-fn acceptor(certificates: &Certificates) -> anyhow::Result<TlsAcceptor> {
+fn acceptor(certificates: &Certificates, takes: Takes) -> anyhow::Result<TlsAcceptor> {
     let certificate = CertificateDer::from_pem_file(certificates.path("server.pem"))?;
     let key = PrivateKeyDer::from_pem_file(certificates.path("server.key"))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate], key)?;
+    let config = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()?;
+    let config = if takes == Takes::Certificate {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(certificates.path("ca.pem"))?)?;
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+        config.with_client_cert_verifier(verifier.build()?)
+    } else {
+        config.with_no_client_auth()
+    };
+    let config = config.with_single_cert(vec![certificate], key)?;
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 

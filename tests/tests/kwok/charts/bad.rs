@@ -6,127 +6,99 @@ use serde_json::{Value, json};
 
 use super::{config_map, merged};
 
-/// A chart of one template, and what is said of it with these values.
-async fn told(
-    namespace: &Namespace,
-    name: &str,
-    files: &[(&str, &str)],
-    more: Value,
-) -> Result<(String, String)> {
-    let controller = namespace.controller()?;
-    let mut chart = Chart::new(namespace, name)?;
-    for (path, text) in files {
-        chart = chart.file(path, text)?;
-    }
-    chart.put(namespace).await?;
-    namespace.release(name, &[], merged(chart.source(), more)).await?;
-    let release = namespace.wait_stalled(name, &controller).await?;
-    ensure!(release.status.as_ref().is_some_and(|status| status.operation.is_none()));
-    Ok((reason(&release).to_owned(), message(&release).to_owned()))
+/// A chart with one file of its own, and what is said of it.
+struct Case {
+    name: &'static str,
+    file: &'static str,
+    text: String,
+    reason: &'static str,
+    words: [&'static str; 2],
 }
 
-#[tokio::test]
-async fn what_is_wrong_with_a_chart_or_its_values_is_told_by_file_line_and_path() -> Result<()> {
-    let namespace = Namespace::new(kwok(), "bad-charts").await?;
-    let template = |data: &str| config_map("a", data);
-    let syntax = template("a: b\nc: {{ .Values.x | nosuchfunction }}");
-    let required = template("a: {{ required \"who is needed\" .Values.who }}");
-    let fails = template("a: b\nb: {{ fail \"never on Fridays\" }}");
-    let not_yaml = "apiVersion: v1\nkind: [ConfigMap\n";
-    let schema = r#"{"type": "object", "properties": {"port": {"type": "integer"}}}"#;
-    let remote = r#"{"$ref": "http://127.0.0.1:1/schema.json"}"#;
-    let forbidden =
-        template("a: {{ (lookup \"v1\" \"NoSuchKind\" \"x\" \"y\") | toJson | quote }}");
-    let cases: &[(&str, &[(&str, &str)], Value, &str, &[&str])] = &[
-        (
-            "syntax",
-            &[("templates/a.yaml", &syntax)],
-            json!({}),
-            "TemplateError",
-            &["syntax/templates/a.yaml:7", "nosuchfunction"],
-        ),
-        (
-            "required",
-            &[("templates/a.yaml", &required)],
-            json!({}),
-            "TemplateError",
-            &["required/templates/a.yaml:6", "who is needed"],
-        ),
-        (
-            "fails",
-            &[("templates/a.yaml", &fails)],
-            json!({}),
-            "TemplateError",
-            &["fails/templates/a.yaml:7", "never on Fridays"],
-        ),
-        (
-            "not-yaml",
-            &[("templates/a.yaml", not_yaml)],
-            json!({}),
-            "TemplateError",
-            &["not-yaml/templates/a.yaml", "YAML"],
-        ),
-        (
-            "schema",
-            &[("values.schema.json", schema)],
-            json!({"values": {"port": "many"}}),
-            "InvalidValues",
-            &["/port", "integer"],
-        ),
-        (
-            "remote",
-            &[("values.schema.json", remote)],
-            json!({}),
-            "InvalidValues",
-            &["http://127.0.0.1:1/schema.json", "fetched"],
-        ),
-        (
-            "lookup",
-            &[("templates/a.yaml", &forbidden)],
-            json!({}),
-            "TemplateError",
-            &["lookup/templates/a.yaml:6", "NoSuchKind"],
-        ),
-        (
-            "subchart",
-            &[(
-                "Chart.yaml",
-                "apiVersion: v2\nname: subchart\nversion: 1.0.0\n\
-                         dependencies: [{name: db, version: 1.0.0, repository: 'https://x.example'}]\n",
-            )],
-            json!({}),
-            "InvalidChart",
-            &["db"],
-        ),
-        (
-            "kube",
-            &[(
-                "Chart.yaml",
-                "apiVersion: v2\nname: kube\nversion: 1.0.0\n\
-                     kubeVersion: '>=1.99'\n",
-            )],
-            json!({}),
-            "InvalidChart",
-            &["1.99"],
-        ),
-        (
-            "library",
-            &[(
-                "Chart.yaml",
-                "apiVersion: v2\nname: library\nversion: 1.0.0\n\
-                        type: library\n",
-            )],
-            json!({}),
-            "InvalidChart",
-            &["library"],
-        ),
-    ];
-    for (name, files, more, why, words) in cases {
-        let (reason, said) = told(&namespace, name, files, more.clone()).await?;
-        ensure!(reason == *why, "{name}: {reason}: {said}");
-        for word in *words {
+/// The text of a case that stands in a template.
+fn template(name: &'static str, data: &str, words: [&'static str; 2]) -> Case {
+    let text = config_map("a", data);
+    Case { name, file: "templates/a.yaml", text, reason: "TemplateError", words }
+}
+
+fn file(
+    name: &'static str,
+    file: &'static str,
+    text: &str,
+    reason: &'static str,
+    words: [&'static str; 2],
+) -> Case {
+    Case { name, file, text: text.to_owned(), reason, words }
+}
+
+async fn check(prefix: &str, cases: Vec<Case>, more: Value) -> Result<()> {
+    let namespace = Namespace::new(kwok(), prefix).await?;
+    let controller = namespace.controller()?;
+    for Case { name, file, text, reason: why, words } in cases {
+        let chart = Chart::new(&namespace, name)?.file(file, &text)?;
+        chart.put(&namespace).await?;
+        namespace.release(name, &[], merged(chart.source(), more.clone())).await?;
+        let release = namespace.wait_stalled(name, &controller).await?;
+        ensure!(release.status.as_ref().is_some_and(|status| status.operation.is_none()));
+        let (reason, said) = (reason(&release), message(&release));
+        ensure!(reason == why, "{name}: {reason}: {said}");
+        for word in words {
             ensure!(said.contains(word), "{name}: {word:?} is not in {said:?}");
         }
     }
     Ok(())
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_template_is_told_by_file_and_line_in_helms_words() -> Result<()> {
+    let lookup = "a: {{ (lookup \"v1\" \"NoSuchKind\" \"x\" \"y\") | toJson | quote }}";
+    let secrets = "a: {{ (lookup \"v1\" \"Secret\" \"kube-system\" \"\") | toJson | quote }}";
+    let cases = vec![
+        template(
+            "syntax",
+            "a: b\nc: {{ .Values.x | nosuchfunction }}",
+            ["syntax/templates/a.yaml:7", "nosuchfunction"],
+        ),
+        template(
+            "required",
+            "a: {{ required \"who is needed\" .Values.who }}",
+            ["required/templates/a.yaml:6", "who is needed"],
+        ),
+        template(
+            "fails",
+            "a: b\nb: {{ fail \"never on Fridays\" }}",
+            ["fails/templates/a.yaml:7", "never on Fridays"],
+        ),
+        template("lookup", lookup, ["lookup/templates/a.yaml:6", "NoSuchKind"]),
+        // The tenant may not, whatever the operator may.
+        template("secrets", secrets, ["secrets/templates/a.yaml:6", "forbidden"]),
+        file(
+            "not-yaml",
+            "templates/a.yaml",
+            "apiVersion: v1\nkind: [ConfigMap\n",
+            "TemplateError",
+            ["not-yaml/templates/a.yaml", "YAML"],
+        ),
+    ];
+    check("bad-templates", cases, json!({})).await
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_values_and_with_a_chart_itself_is_told() -> Result<()> {
+    let port = r#"{"type": "object", "properties": {"port": {"type": "integer"}}}"#;
+    let remote = r#"{"$ref": "http://127.0.0.1:1/schema.json"}"#;
+    let about =
+        |name: &str, more: &str| format!("apiVersion: v2\nname: {name}\nversion: 1.0.0\n{more}\n");
+    let needs = "dependencies: [{name: db, version: 1.0.0, repository: 'https://x.example'}]";
+    let chart =
+        |name, more, words| file(name, "Chart.yaml", &about(name, more), "InvalidChart", words);
+    let schema = "values.schema.json";
+    let cases = vec![
+        file("schema", schema, port, "InvalidValues", ["/port", "integer"]),
+        file("remote", schema, remote, "InvalidValues", ["127.0.0.1:1/schema.json", "fetched"]),
+        chart("subchart", needs, ["db", "charts/"]),
+        chart("kube", "kubeVersion: '>=1.99'", ["1.99", "v1."]),
+        chart("library", "type: library", ["library", "install"]),
+    ];
+    check("bad-charts", cases, json!({"values": {"port": "many"}})).await
 }

@@ -149,7 +149,7 @@ async fn large_inline_objects_point_to_other_ways() -> Result<()> {
 async fn the_schema_refuses_what_it_can() -> Result<()> {
     let namespace = Namespace::new(kwok(), "source-schema").await?;
     let reference = json!([{"kind": "ConfigMap", "name": "all"}]);
-    let one = "spec.source takes exactly one of objects and objectsFrom";
+    let one = "spec.source takes exactly one of objects, objectsFrom, chart and sourceRef";
     let cases = [
         (json!({"source": {"objects": [], "objectsFrom": reference}}), one),
         (json!({"source": {"objectsFrom": []}}), "should have at least 1 items"),
