@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use e2e::{Chart, Namespace, helm, kwok, root};
 use serde_json::{Value, json};
+use testkit::servers::{PASSWORD, Registry, USERNAME};
 
 use super::Cli;
 
@@ -152,6 +153,43 @@ async fn a_chart_is_planned_wherever_it_is_and_runs_as_planned() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_chart_is_fetched_from_a_registry_as_helm_fetches_it() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "cli-oci").await?;
+    let cli = Cli::new(&namespace)?;
+    let registry = Registry::start(None)?;
+    let chart = chart(&namespace)?;
+    let folder = chart.folder().to_string_lossy();
+    let packages = cli.folder.path().to_string_lossy().into_owned();
+    let login = ["--username", USERNAME, "--password", PASSWORD, "--plain-http"];
+    for version in ["1.0.0", "1.1.0", "2.0.0-rc.1"] {
+        let package = ["package", &folder, "--version", version, "--destination", &packages];
+        helm::run(&namespace, "helm", &package)?;
+        let package = format!("{packages}/shop-{version}.tgz");
+        let to = format!("oci://{}/charts", registry.address());
+        helm::run(&namespace, "helm", &[&["push", &*package, &*to], &login[..]].concat())?;
+    }
+    let url = format!("oci://{}/charts/shop", registry.address());
+    let show = |command: &str, range: &[&str]| -> Vec<String> {
+        let args = [command, "shop", &*url, "--show-only", "templates/map.yaml"];
+        [&args, &login[..], range].concat().into_iter().map(str::to_owned).collect()
+    };
+    for (range, version) in [(&[][..], "1.1.0"), (&["--version", "~1.0"], "1.0.0")] {
+        let plan = [&["plan", "shop", &*url], &login[..], range].concat();
+        let plan = cli.json(&plan)?;
+        let notes = plan["notes"].to_string();
+        assert!(notes.contains(&format!("fetched shop {version}, sha256:")), "{notes}");
+        let [ours, helms] = ["plan", "template"].map(|command| show(command, range));
+        let ours: Vec<_> = ours.iter().map(String::as_str).collect();
+        let helms: Vec<_> = helms.iter().map(String::as_str).collect();
+        let helms = helm::run(&namespace, "helm", &helms)?;
+        assert_eq!(dense(&cli.good(&ours)?), dense(&helms));
+    }
+    let said = cli.bad(1, &["plan", "shop", &url, "--plain-http"])?;
+    assert!(said.contains(&format!("chart {url}: ")) && !said.contains(PASSWORD), "{said}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn what_is_wrong_with_a_chart_is_told_with_the_right_exit_code() -> Result<()> {
     let namespace = Namespace::new(kwok(), "cli-bad-chart").await?;
     let cli = Cli::new(&namespace)?;
@@ -167,7 +205,11 @@ async fn what_is_wrong_with_a_chart_is_told_with_the_right_exit_code() -> Result
         (1, &["-f", &*release, "--show-only", "x"], "--show-only is for charts"),
         (2, &["./no/such/chart"], "chart ./no/such/chart: a folder, an archive (.tgz) or oci://"),
         (2, &["https://charts.example/shop.tgz"], "fetch it with `helm pull`"),
-        (2, &[&*folder, "--version", "1"], "--version and --plain-http are for a chart at oci://"),
+        (
+            2,
+            &[&*folder, "--version", "1"],
+            "--version, --plain-http, --username and --ca-file are for a chart at",
+        ),
         (2, &[&*folder, "-f", "/no/such/file"], "reading values /no/such/file: No such file"),
         (2, &[&*folder, "--engine", "/no/such/engine"], "start /no/such/engine: No such file"),
         (2, &["shop", "--set", "a=1"], "--set is for a chart on the command line"),
