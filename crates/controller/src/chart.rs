@@ -6,6 +6,7 @@ mod credentials;
 mod entry;
 pub(crate) mod flux;
 mod pull;
+mod secrets;
 mod wanted;
 
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use crate::{
 pub(crate) use cache::Cache;
 pub(crate) use charts::Charts;
 pub(crate) use pull::Settings;
+pub(crate) use secrets::Secrets;
 use wanted::Wanted;
 
 /// As large as an archive may be.
@@ -41,6 +43,8 @@ pub(crate) struct Chart {
     /// The folder of the chart within the archive.
     pub(crate) path: Option<String>,
     pub(crate) values: Vec<Values>,
+    /// What of the values is a Secret's, and stands in no message.
+    pub(crate) secrets: Secrets,
     /// What is told apart by digests: how values are written makes no difference.
     parsed: Vec<Value>,
 }
@@ -65,7 +69,7 @@ impl Chart {
 pub(crate) async fn read(release: &Release<'_>) -> Result<Chart, Error> {
     let source = &release.object.spec.source;
     // Before the chart: to correct them, nothing has to be fetched.
-    let (values, parsed) = values(release).await?;
+    let Read { values, parsed, secrets } = values(release).await?;
     let fetched = |wanted| release.ctx.charts.get(release, wanted);
     let chart = source.chart.clone().unwrap_or_default();
     let (archive, digest) = if let Some(from) = &chart.archive {
@@ -87,7 +91,7 @@ pub(crate) async fn read(release: &Release<'_>) -> Result<Chart, Error> {
         (fetched.archive, fetched.digest)
     };
     let path = source.source_ref.as_ref().and_then(|source| source.path.clone());
-    Ok(Chart { archive, digest, path, values, parsed })
+    Ok(Chart { archive, digest, path, values, secrets, parsed })
 }
 
 /// `sha256:…`.
@@ -122,30 +126,44 @@ async fn archive(release: &Release<'_>, from: &ChartArchive) -> Result<Vec<u8>, 
 }
 
 /// The values as the engine merges them, and as they are told apart.
-async fn values(release: &Release<'_>) -> Result<(Vec<Values>, Vec<Value>), Error> {
+#[derive(Default)]
+struct Read {
+    values: Vec<Values>,
+    parsed: Vec<Value>,
+    secrets: Secrets,
+}
+
+async fn values(release: &Release<'_>) -> Result<Read, Error> {
     let spec = &release.object.spec;
-    let (mut values, mut parsed) = (Vec::new(), Vec::new());
+    let mut found = Read::default();
     let mut memory = Memory::of_release();
     for (index, from) in spec.values_from.iter().enumerate() {
         let place = format!("spec.valuesFrom[{index}] ({from})");
         let Some(text) = value_from(release, from, &place).await? else { continue };
+        let is_secret = from.kind == ObjectsFromKind::Secret;
         if let Some(target) = &from.target_path {
-            parsed.push(json!({"path": target, "value": text}));
+            if is_secret {
+                found.secrets.add(&Value::String(text.clone()));
+            }
+            found.parsed.push(json!({"path": target, "value": text}));
             let target_path = target.clone();
-            values.push(Values::Target { place, target_path, value: text });
+            found.values.push(Values::Target { place, target_path, value: text });
             continue;
         }
-        parsed.push(
-            yaml::read(&text, &mut memory)
-                .map_err(|error| Error::blocked("InvalidValues", format!("{place}: {error}")))?,
-        );
-        values.push(Values::Yaml { place, yaml: text });
+        let parsed = yaml::read(&text, &mut memory)
+            .map_err(|error| Error::blocked("InvalidValues", format!("{place}: {error}")))?;
+        if is_secret {
+            found.secrets.add(&parsed);
+        }
+        found.parsed.push(parsed);
+        found.values.push(Values::Yaml { place, yaml: text });
     }
     if let Some(object) = &spec.values {
-        parsed.push(Value::Object(object.clone()));
-        values.push(Values::Object { place: "spec.values".to_owned(), object: object.clone() });
+        found.parsed.push(Value::Object(object.clone()));
+        let place = "spec.values".to_owned();
+        found.values.push(Values::Object { place, object: object.clone() });
     }
-    Ok((values, parsed))
+    Ok(found)
 }
 
 /// The text that `from` names; `None` where it may be missing and is.

@@ -15,7 +15,7 @@ use lifecycle::{event::Event, journal::Begin, plan::ObjectRef, source::stands_in
 use serde_json::Value;
 
 use crate::{
-    chart::Chart,
+    chart::{Chart, Secrets},
     client::{ApiError, Cause},
     error::Error,
     release::Release,
@@ -48,9 +48,9 @@ pub(crate) async fn render(
     let identity = &release.tenant.identity;
     let found = |asked: Lookup| look_up(release, asked);
     let rendered = release.ctx.engines.render(identity, &request, found).await?;
-    let rendered = rendered.map_err(refusal)?;
+    let rendered = rendered.map_err(|error| refusal(error, &chart.secrets))?;
     for warning in &rendered.warnings {
-        release.warn("ChartWarning", warning.clone());
+        release.warn("ChartWarning", chart.secrets.hide(warning));
     }
     Ok(rendered)
 }
@@ -134,9 +134,10 @@ async fn look_up(release: &Release<'_>, asked: Lookup) -> Result<Answer, Error> 
 }
 
 /// What only a change mends, of the chart or of its values; the rest is tried again.
-fn refusal(error: EngineError) -> Error {
+fn refusal(error: EngineError, secrets: &Secrets) -> Error {
     match error {
         EngineError::Failed(Failure { kind, message, .. }) => {
+            let message = secrets.hide(&message);
             Error::blocked(reason(kind), format!("the chart cannot be rendered: {message}"))
         }
         EngineError::Breach(breach) => {

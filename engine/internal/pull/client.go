@@ -216,7 +216,7 @@ func (f *fetcher) failure(err error) *protocol.Error {
 		return protocol.Errorf(protocol.Refused, "%s: %s", f.last, refused.why)
 	case errors.As(err, &certificate):
 		return protocol.Errorf(protocol.Unreachable,
-			"%s: its certificate is not trusted: %s; a private CA belongs into the Secret that secretRef names, as ca.crt",
+			"%s: its certificate is not trusted: %s; a private CA belongs into the Secret that certSecretRef names, as ca.crt",
 			f.last, certificate.Err)
 	case errors.Is(err, http.ErrSchemeMismatch):
 		return protocol.Errorf(protocol.Unreachable, "%s does not speak TLS but plain HTTP", f.last)

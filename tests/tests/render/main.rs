@@ -171,13 +171,13 @@ async fn operated(
     let record = operator.install(archive).await?;
     if let Some(expected) = install {
         let what = format!("operator, install: {}", expected.size());
-        tally.note(&case.name, &what, expected.as_run().differences(&record.as_run()));
+        tally.note(&case.name, &what, expected.once_run().differences(&record.once_run()));
     }
     let expected = compare(case, namespace, "upgrade", forms, tally).await?;
     helm_side::remove_webhooks(namespace)?;
     let record = operator.upgrade(archive).await?;
     let what = format!("operator, upgrade: {}", expected.size());
-    tally.note(&case.name, &what, expected.as_run().differences(&record.as_run()));
+    tally.note(&case.name, &what, expected.once_run().differences(&record.once_run()));
     operator.leave()
 }
 

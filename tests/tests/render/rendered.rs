@@ -126,7 +126,7 @@ impl Rendered {
     /// As it is once it has been run: Helm fills in the policy that counts where a hook has none, in the
     /// record as well, but for each hook only when it runs it.
     #[must_use]
-    pub(crate) fn as_run(mut self) -> Self {
+    pub(crate) fn once_run(mut self) -> Self {
         for hook in &mut self.hooks {
             let policies = &mut hook["delete_policies"];
             if policies.as_array().is_some_and(Vec::is_empty) {

@@ -1,10 +1,12 @@
 //! Servers that are not there for now, or hang: what is deployed stays, others go on.
 
-use std::time::Instant;
-
 use anyhow::Result;
 use api::ReleaseLifecycle;
-use e2e::{Namespace, hook, kwok, manifests::config_map, message, reason};
+use e2e::{
+    Namespace, hook, kwok,
+    manifests::{Manifest, config_map, job},
+    message, reason,
+};
 use lifecycle::journal::HookPhase;
 use serde_json::json;
 use testkit::servers::{Answer, PASSWORD, Registry, Site};
@@ -71,7 +73,7 @@ async fn a_release_without_its_registry_can_be_deleted() -> Result<()> {
 #[tokio::test]
 async fn a_repository_that_hangs_holds_up_nobody_else() -> Result<()> {
     let namespace = Namespace::new(kwok(), "hangs").await?;
-    // One release at a time: whoever waited in its turn would hold up all.
+    // One release at a time: whoever waited in its turn would hold up all, and say nothing.
     let cache = super::scratch(&namespace, "")?.join("cache");
     let args = ["--concurrency", "1", "--source-loopback", "--chart-cache"];
     let controller =
@@ -83,10 +85,8 @@ async fn a_repository_that_hangs_holds_up_nobody_else() -> Result<()> {
     }
     wait_reason(&namespace, &controller, "hangs", "Fetching").await?;
     wait_reason(&namespace, &controller, "hangs-too", "Fetching").await?;
-    let since = Instant::now();
     namespace.release("witness", &[config_map("witness", "1")], json!({})).await?;
     namespace.wait_ready("witness", &controller).await?;
-    assert!(since.elapsed().as_secs() < 30, "it took {:?}", since.elapsed());
 
     // It is given up in the end, and says who did not answer.
     let given_up = |release: &ReleaseLifecycle| reason(release) == "SourceUnreachable";
@@ -103,12 +103,9 @@ async fn a_running_hook_is_seen_to_although_the_server_of_the_next_chart_hangs()
     let controller = controller(&namespace)?;
     let site = Site::plain().await?;
     site.put("/index.yaml", Answer::Hang);
-    let slow = e2e::manifests::Manifest::never_ends(e2e::manifests::Manifest::hook(
-        e2e::manifests::job("slow"),
-        "pre-install",
-    ));
+    let slow = job("slow").hook("pre-install").never_ends();
     let more = json!({"onNewSpec": "CancelNow", "interval": "1s"});
-    namespace.release("shop", &[config_map("a", "1"), slow], more.clone()).await?;
+    namespace.release("shop", &[config_map("a", "1"), slow], more).await?;
     namespace.wait_active("slow").await?;
     let mut spec = repository(&site.url(), json!({}));
     spec["onNewSpec"] = "CancelNow".into();

@@ -1,0 +1,56 @@
+//! What must stand in no message, though a template may put it there: Helm quotes values in some of its
+//! own, and `fail` says whatever a chart wants.
+
+use serde_json::Value;
+
+/// Shorter ones stand in any text.
+const SHORTEST: usize = 4;
+
+/// The texts and numbers of Secrets.
+#[derive(Default)]
+pub(crate) struct Secrets(Vec<String>);
+
+impl Secrets {
+    pub(super) fn add(&mut self, value: &Value) {
+        match value {
+            Value::String(text) => {
+                // A template may print one line of it, or all of it quoted.
+                let lines = text.lines().map(str::trim);
+                self.0.extend(lines.filter(|line| line.len() >= SHORTEST).map(str::to_owned));
+            }
+            Value::Number(number) => {
+                self.0.extend(Some(number.to_string()).filter(|text| text.len() >= SHORTEST));
+            }
+            Value::Array(items) => items.iter().for_each(|item| self.add(item)),
+            Value::Object(entries) => entries.values().for_each(|value| self.add(value)),
+            Value::Null | Value::Bool(_) => {}
+        }
+    }
+
+    /// `message` without any of them.
+    pub(crate) fn hide(&self, message: &str) -> String {
+        let mut secrets: Vec<_> =
+            self.0.iter().filter(|it| message.contains(it.as_str())).collect();
+        // One may be a part of another.
+        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        secrets.into_iter().fold(message.to_owned(), |text, it| text.replace(it.as_str(), "…"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_a_secret_holds_is_hidden_wherever_it_stands() {
+        let mut secrets = Secrets::default();
+        secrets
+            .add(&json!({"db": {"password": "hunter2", "port": 54321, "tls": true}, "on": "no"}));
+        secrets.add(&json!(["hunter2-and-more", "two\nlines of it"]));
+        let message = "a.yaml:7: hunter2-and-more, \"hunter2\", 54321, no, true; lines of it";
+        assert_eq!(secrets.hide(message), "a.yaml:7: …, \"…\", …, no, true; …");
+        assert_eq!(Secrets::default().hide(message), message);
+    }
+}
