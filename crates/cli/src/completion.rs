@@ -81,7 +81,7 @@ fn next(root: &Command, before: &[String], typed: &str) -> Next {
         })
     };
     if let Some(arg) = rest.last().and_then(|last| option(last)) {
-        let wants_file = ["files", "values", "other_chart", "engine", "kubeconfig"]
+        let wants_file = ["files", "values", "other_chart", "ca_file", "engine", "kubeconfig"]
             .contains(&arg.get_id().as_str());
         return Next { candidates: values(arg), wants_file, wants_name: false };
     }

@@ -28,8 +28,8 @@ ReleaseLifecycle itself. Without -f, the ReleaseLifecycle NAME and what it refer
 the cluster, with your rights.
 
 With a CHART, -f names files of values, as in `helm template`; --set and --set-string come after
-them. The chart is a folder, an archive, or oci://… in a registry that asks for no password. The
-name is release-name where none is given, the namespace `default`.
+them. The chart is a folder, an archive, or oci://… in a registry; what `helm registry login` keeps is
+not used. The name is release-name where none is given, the namespace `default`.
 
 Charts are rendered by Helm's own code, the program releaselifecycle-engine, and as `helm template`
 does it: `lookup` finds nothing, and .Capabilities are what Helm takes for granted. What an install
@@ -118,6 +118,18 @@ pub(crate) struct Template {
     #[arg(long)]
     pub(crate) plain_http: bool,
 
+    /// For the registry
+    #[arg(long, requires = "password")]
+    pub(crate) username: Option<String>,
+
+    /// For the registry
+    #[arg(long, requires = "username")]
+    pub(crate) password: Option<String>,
+
+    /// The authorities that the registry's certificate is held against, instead of the usual ones (PEM)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca_file: Option<PathBuf>,
+
     /// Instead of a plan show what a chart's template renders to: a file of the chart such as
     /// templates/web.yaml, a pattern with *, or a folder with a / at its end. May be repeated
     #[arg(short, long, value_name = "TEMPLATE", conflicts_with = "output")]
@@ -130,6 +142,16 @@ pub(crate) struct Template {
     /// The program that renders charts; default: releaselifecycle-engine beside this one, or in PATH
     #[arg(long, value_name = "PATH")]
     pub(crate) engine: Option<PathBuf>,
+}
+
+impl Template {
+    /// Whether anything is said about a registry.
+    pub(crate) fn is_for_registries(&self) -> bool {
+        self.version.is_some()
+            || self.plain_http
+            || self.username.is_some()
+            || self.ca_file.is_some()
+    }
 }
 
 impl Plan {

@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use engine::{
     Answer, EngineError, Limits, Puller, Renderer,
-    protocol::{Chart, Origin, Pull, Release, Render, Rendered, Values},
+    protocol::{Chart, Credentials, Origin, Pull, Release, Render, Rendered, Values},
 };
 use serde_json::Value;
 
@@ -60,8 +60,11 @@ impl Whence {
                  pull`, and name the archive"
             );
         }
-        if template.version.is_some() || template.plain_http {
-            bail!("--version and --plain-http are for a chart at oci://…, not for {argument}");
+        if template.is_for_registries() {
+            bail!(
+                "--version, --plain-http, --username and --ca-file are for a chart at oci://…, not \
+                 for {argument}"
+            );
         }
         let reading = || {
             format!(
@@ -170,7 +173,7 @@ pub(super) async fn fetch(whence: &Whence, template: &Template) -> anyhow::Resul
     };
     let request = Pull {
         from: origin.clone(),
-        credentials: None,
+        credentials: credentials(template)?,
         known: None,
         refuse: Vec::new(),
         // This machine is the person's own.
@@ -190,6 +193,24 @@ pub(super) async fn fetch(whence: &Whence, template: &Template) -> anyhow::Resul
         }
         Err(error) => Err(error).with_context(|| format!("fetching chart {title}")),
     }
+}
+
+/// What a registry wants to see of who asks.
+fn credentials(template: &Template) -> anyhow::Result<Option<Credentials>> {
+    if template.username.is_none() && template.ca_file.is_none() {
+        return Ok(None);
+    }
+    let ca = match &template.ca_file {
+        Some(path) => fs::read_to_string(path)
+            .with_context(|| format!("reading --ca-file {}", path.display()))?,
+        None => String::new(),
+    };
+    Ok(Some(Credentials {
+        username: template.username.clone().unwrap_or_default(),
+        password: template.password.clone().unwrap_or_default(),
+        ca,
+        ..Credentials::default()
+    }))
 }
 
 const NO_ENGINE: &str = "charts are rendered by Helm's own code";

@@ -51,8 +51,11 @@ pub(super) fn meant(args: &Plan) -> anyhow::Result<Meant<'_>> {
             );
         }
     }
-    if template.other_chart.is_none() && (template.version.is_some() || template.plain_http) {
-        bail!("--version and --plain-http are for a chart that CHART or --chart names");
+    if template.other_chart.is_none() && template.is_for_registries() {
+        bail!(
+            "--version, --plain-http, --username and --ca-file are for a chart that CHART or \
+             --chart names"
+        );
     }
     Ok(meant)
 }
@@ -103,7 +106,10 @@ mod tests {
         check("shop --set a=1", Err("--set is for a chart on the command line"));
         check("-f a.yaml --set-string a=1", Err("--set-string is for a chart"));
         check("shop --values a.yaml", Err("--values is for a chart"));
-        check("shop --version 1", Err("--version and --plain-http are for a chart"));
+        check(
+            "shop --version 1",
+            Err("--version, --plain-http, --username and --ca-file are for a chart"),
+        );
         check("./shop -R -f a", Err("-R is for folders of manifests"));
         check("./shop --chart ./other", Err("there is a CHART among the arguments already"));
     }

@@ -1,6 +1,7 @@
 //! `kubectl lifecycle`, the program itself, against the real controller.
 
 mod cancel;
+mod charts;
 mod files;
 mod requests;
 mod rights;

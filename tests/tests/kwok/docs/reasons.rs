@@ -17,7 +17,7 @@ const NO_REASONS: &str = "
     FailedCreatePodSandBox FailedMapVolume FailedMount FailedPrepareDynamicResources FailureTarget
     False Install Job List Namespace Namespaced NetworkNotReady PATH Pending PersistentVolumeClaim Pod
     PodScheduled Pulled Pulling Ready Reconciling Released Rollback SchedulingGated Secret
-    SelfSubjectAccessReview SelfSubjectRulesReview Stalled Started Succeeded SuccessfulCreate Test
+    SelfSubjectAccessReview SelfSubjectRulesReview Stale Stalled Started Succeeded SuccessfulCreate Test
     TestSuccess True Unknown Upgrade Volume HOSTNAME
 ";
 
