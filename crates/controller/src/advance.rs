@@ -73,7 +73,10 @@ pub(crate) async fn advance(release: &mut Release<'_>) -> Result<Action, Error> 
         Next::Reopen => Box::pin(reopen(release, &history)).await,
         Next::InSync { revision } => {
             deletion::hold(release).await?;
-            release.write_in_sync(revision).await?;
+            let of_revision = |stored: &&Stored| stored.release.version == revision;
+            let plan = history.iter().find(of_revision).and_then(|stored| stored.plan.as_ref());
+            let chart = plan.and_then(|(plan, _)| plan.chart.clone());
+            release.write_in_sync(revision, chart).await?;
             release.ctx.references.settle(&release.object);
             Ok(rest(release.ctx, &release.object))
         }

@@ -88,8 +88,9 @@ pub(crate) struct EngineArgs {
     #[arg(long = "engine", value_name = "PATH", env = "RELEASELIFECYCLE_ENGINE")]
     program: Option<PathBuf>,
 
-    /// How many engines there are at most; each serves one tenant at a time
-    #[arg(long = "engine-processes", env = "RELEASELIFECYCLE_ENGINE_PROCESSES", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    /// How many charts are rendered at once, at most one of a namespace; each by a process that
+    /// serves one tenant
+    #[arg(long = "engine-processes", env = "RELEASELIFECYCLE_ENGINE_PROCESSES", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
     processes: u16,
 
     /// MiB of memory that an engine may take

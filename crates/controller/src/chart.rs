@@ -27,7 +27,7 @@ use crate::{
 };
 
 pub(crate) use cache::Cache;
-pub(crate) use charts::Charts;
+pub(crate) use charts::{Charts, FETCHING};
 pub(crate) use pull::Settings;
 pub(crate) use secrets::Secrets;
 use wanted::Wanted;
@@ -145,21 +145,21 @@ async fn values(release: &Release<'_>) -> Result<Read, Error> {
             if is_secret {
                 found.secrets.add(&Value::String(text.clone()));
             }
-            found.parsed.push(json!({"path": target, "value": text}));
+            found.parsed.push(json!({"set": [target, text]}));
             let target_path = target.clone();
             found.values.push(Values::Target { place, target_path, value: text });
             continue;
         }
-        let parsed = yaml::read(&text, &mut memory)
-            .map_err(|error| Error::blocked("InvalidValues", format!("{place}: {error}")))?;
+        // Whether it can be read is for Helm's own reader to say.
+        let parsed = yaml::read(&text, &mut memory).unwrap_or_else(|_| Value::String(text.clone()));
         if is_secret {
             found.secrets.add(&parsed);
         }
-        found.parsed.push(parsed);
+        found.parsed.push(json!({"merge": parsed}));
         found.values.push(Values::Yaml { place, yaml: text });
     }
     if let Some(object) = &spec.values {
-        found.parsed.push(Value::Object(object.clone()));
+        found.parsed.push(json!({"merge": object}));
         let place = "spec.values".to_owned();
         found.values.push(Values::Object { place, object: object.clone() });
     }

@@ -1,6 +1,6 @@
 //! What a release is to consist of: what its source makes, or the objects of one of its records.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use engine::protocol::{Document, Rendered};
 use helm::{manifest, record};
@@ -66,7 +66,13 @@ async fn make(release: &Release<'_>, begin: &Begin) -> Result<Made, Error> {
         Found::Chart(chart) => {
             let rendered = render(release, chart, begin).await?;
             let digest = chart.digest.clone();
-            compute::run(move || of_chart(rendered, digest, &patches, &namespace)).await
+            let made = compute::run(move || of_chart(rendered, digest, &patches, &namespace));
+            made.await.map_err(|error| match error {
+                Error::Blocked(failure) => {
+                    Error::blocked(&failure.reason, chart.secrets.hide(&failure.message))
+                }
+                error => error,
+            })
         }
     }
 }
@@ -120,8 +126,7 @@ fn of_chart(
 #[derive(Default)]
 struct Written {
     documents: Vec<(Placed, Document)>,
-    /// How many there are of a template.
-    of_path: HashMap<String, usize>,
+    places: HashSet<String>,
 }
 
 impl Written {
@@ -134,12 +139,12 @@ impl Written {
             let message = format!("{}: it is not one object", document.path);
             return Err(Error::blocked("TemplateError", message));
         }
-        let number = self.of_path.entry(document.path.clone()).or_default();
-        *number += 1;
-        let place = match number {
-            1 => document.path.clone(),
-            number => format!("{} document {number}", document.path),
-        };
+        let mut place = document.path.clone();
+        let mut number = 1;
+        while !self.places.insert(place.clone()) {
+            number += 1;
+            place = format!("{} document {number}", document.path);
+        }
         let object = manifest.map(|manifest| Placed { place: place.clone(), manifest });
         let kept = object.clone().unwrap_or(Placed { place, manifest: Value::Null });
         self.documents.push((kept, document));

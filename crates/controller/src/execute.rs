@@ -105,8 +105,10 @@ impl Turn<'_> {
         let (tenant, object) = (&self.release.tenant, self.plan.object(index, attempt));
         let made = match hook.kind() {
             // What is applied later on has to be applied from the first: fields have owners.
-            HookKind::Crd => tenant.apply(&object, &body).await,
-            HookKind::Job | HookKind::Pod | HookKind::Other => tenant.create(&object, &body).await,
+            HookKind::Crd if !hook.in_crds => tenant.apply(&object, &body).await,
+            HookKind::Crd | HookKind::Job | HookKind::Pod | HookKind::Other => {
+                tenant.create(&object, &body).await
+            }
         };
         match made {
             Ok(answer) => self.made(hook, &object, &body, &answer).await,

@@ -36,6 +36,7 @@ mod source;
 mod sweep;
 mod tenant;
 mod triggers;
+mod turns;
 mod uninstall;
 mod wishes;
 

@@ -42,17 +42,12 @@ pub(crate) async fn plan(
         material.desired.hooks.retain(|hook| hook.events.iter().any(runs));
     }
     find_kinds(release, &mut material, begin.event).await?;
-    let Material { desired, prune, digest, chart } = material;
-    let hooks = plan_hooks(&desired, begin.event);
-    if hooks.len() > MOST_HOOKS {
-        let message = format!(
-            "{} hooks run at this {}, more than the {MOST_HOOKS} whose state fits into status; \
-             split the release",
-            hooks.len(),
-            begin.event
-        );
-        return Err(Error::blocked("TooManyHooks", message));
+    let Material { mut desired, prune, digest, chart } = material;
+    if begin.event == Event::Install {
+        leave_out_existing(release, &mut desired.crds).await?;
     }
+    let hooks = plan_hooks(&desired, begin.event);
+    check_number(&hooks, begin.event)?;
     check_rights(release, &hooks, &desired.objects, &prune).await?;
     check_owners(release, &desired).await?;
     let latest = history.iter().max_by_key(|stored| stored.release.version);
@@ -75,6 +70,45 @@ pub(crate) async fn plan(
         prune,
         objects: desired.objects,
     })
+}
+
+/// What a chart has in `crds/` and is there is left as it is, and needs no right to be made.
+async fn leave_out_existing(
+    release: &Release<'_>,
+    crds: &mut Vec<PlannedObject>,
+) -> Result<(), Error> {
+    let mut missing = Vec::new();
+    for crd in std::mem::take(crds) {
+        match release.tenant.get(&crd.object).await {
+            Ok(Some(_)) => {}
+            Ok(None) => missing.push(crd),
+            // It is told with the other rights.
+            Err(error) if error.is_forbidden() => missing.push(crd),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    *crds = missing;
+    Ok(())
+}
+
+fn check_number(hooks: &[PlannedHook], event: Event) -> Result<(), Error> {
+    if hooks.len() <= MOST_HOOKS {
+        return Ok(());
+    }
+    let in_crds = hooks.iter().filter(|hook| hook.in_crds).count();
+    let remedy = match in_crds {
+        0 => "split the release".to_owned(),
+        count => format!(
+            "{count} of them make what the chart has in crds/: apply that yourself, and it is left \
+             as it is"
+        ),
+    };
+    let message = format!(
+        "{} hooks run at this {event}, more than the {MOST_HOOKS} whose state fits into status; \
+         {remedy}",
+        hooks.len(),
+    );
+    Err(Error::blocked("TooManyHooks", message))
 }
 
 /// The key of the digests, one for the life of the release, so that they can be compared.
@@ -194,7 +228,8 @@ async fn find_kinds(
     event: Event,
 ) -> Result<(), Error> {
     let tenant = &release.tenant;
-    let defined = defined_kinds(&material.desired);
+    let defined = defined_kinds(&material.desired, event);
+    let has_crds = event == Event::Upgrade && !material.desired.crds.is_empty();
     let mut unknown = Vec::new();
     for object in material.desired.refs_mut() {
         match tenant.kind(object).await? {
@@ -207,8 +242,14 @@ async fn find_kinds(
                 None if event == Event::Delete => {}
                 None => unknown.push(format!(
                     "{object}: the cluster does not know kind {:?} of apiVersion {:?}; correct \
-                     them, or install the CustomResourceDefinition first",
-                    object.kind, object.api_version
+                     them, or install the CustomResourceDefinition first{}",
+                    object.kind,
+                    object.api_version,
+                    if has_crds {
+                        ": an upgrade installs nothing of the chart's crds/"
+                    } else {
+                        ""
+                    }
                 )),
             },
         }
@@ -242,9 +283,12 @@ impl Defined {
     }
 }
 
-fn defined_kinds(desired: &Desired) -> Vec<Defined> {
-    let parts = desired.hooks.iter().flat_map(|hook| &hook.parts);
-    let parts = parts.chain(&desired.crds);
+/// Only what is made before the objects are: a chart's `crds/` by an install alone.
+fn defined_kinds(desired: &Desired, event: Event) -> Vec<Defined> {
+    let runs = |at: &HookEvent| at.operation() == event;
+    let hooks = desired.hooks.iter().filter(|hook| hook.events.iter().any(runs));
+    let in_crds = if event == Event::Install { &desired.crds[..] } else { &[] };
+    let parts = hooks.flat_map(|hook| &hook.parts).chain(in_crds);
     let crds = parts.filter(|part| part.object.kind == "CustomResourceDefinition");
     crds.map(|part| {
         let text = |path: &str| {

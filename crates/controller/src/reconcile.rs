@@ -13,6 +13,7 @@ use lifecycle::{
 
 use crate::{
     advance::advance,
+    chart,
     context::Context,
     deletion,
     error::Error,
@@ -173,7 +174,10 @@ async fn blocked(
             Ok(Action::requeue(RECHECK))
         }
         Error::Later(failure, again_in) => {
-            write_waiting(ctx, object, &failure).await?;
+            // After a start nothing is remembered of servers, and what is deployed is as it was.
+            if failure.reason != chart::FETCHING || !is_ready(object) {
+                write_waiting(ctx, object, &failure).await?;
+            }
             Ok(Action::requeue(again_in))
         }
         Error::Api(trouble) => {
@@ -181,6 +185,18 @@ async fn blocked(
             Err(Error::Api(trouble))
         }
     }
+}
+
+/// Whether that was said of the object as it is, and nothing runs.
+fn is_ready(object: &ReleaseLifecycle) -> bool {
+    let status = object.status.as_ref();
+    let mut conditions = status.into_iter().flat_map(|status| &status.conditions);
+    !is_at_work(object)
+        && conditions.any(|it| {
+            it.type_ == conditions::READY
+                && it.status == "True"
+                && it.observed_generation == object.metadata.generation
+        })
 }
 
 /// A `GitOps` tool that prunes everything of a release at once takes the rights away, too.

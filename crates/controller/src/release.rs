@@ -7,6 +7,7 @@ use lifecycle::{
     decide::Hold,
     event::Event,
     journal::{Failure, Journal, LastAttempt, Operation},
+    plan::Chart,
 };
 use tokio::sync::OnceCell;
 
@@ -164,12 +165,17 @@ impl<'a> Release<'a> {
 
     /// Says that the deployed revision is what is desired. What was asked for besides needs no
     /// answer.
-    pub(crate) async fn write_in_sync(&mut self, revision: i32) -> Result<(), Error> {
+    pub(crate) async fn write_in_sync(
+        &mut self,
+        revision: i32,
+        chart: Option<Chart>,
+    ) -> Result<(), Error> {
         let handled = self.object.requests();
         let pin = self.object.spec.pin_revision;
         let fails = self.object.on_test_failure() == OnTestFailure::Fail;
         let mut status = self.object.status.clone().unwrap_or_default();
         status.revision = Some(revision);
+        status.chart = chart;
         status.last_attempt = None;
         status.set_handled(handled);
         let tests = status.conditions.iter().find(|it| it.type_ == conditions::TEST_SUCCESS);

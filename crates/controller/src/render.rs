@@ -1,28 +1,39 @@
 //! From a chart to what it renders to: what the templates are told of the cluster, what they look
 //! up in it as the tenant, and what is said when they fail.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use engine::{
     Answer, Breach, EngineError,
-    protocol::{self, Capabilities, Failure, FailureKind, Lookup, Render, Rendered},
+    protocol::{self, Capabilities, FailureKind, Lookup, Render, Rendered},
 };
 use kube::{
     core::discovery::v2::{APIGroupDiscovery, APISubresourceDiscovery},
     discovery::Scope,
 };
-use lifecycle::{event::Event, journal::Begin, plan::ObjectRef, source::stands_in_urls};
+use lifecycle::{
+    event::Event,
+    journal::{Begin, Failure},
+    plan::{ObjectRef, config_digest},
+    source::stands_in_urls,
+};
 use serde_json::Value;
 
 use crate::{
+    backoff::jitter,
     chart::{Chart, Secrets},
     client::{ApiError, Cause},
     error::Error,
+    reconcile::{RECHECK, key},
     release::Release,
 };
 
+/// When a chart that waits for its turn is looked at again.
+const AGAIN: Duration = Duration::from_secs(2);
 /// As much as a lookup may find, as text.
 const MOST_FOUND: usize = 8 << 20;
+/// So many objects of a list are read at once; each may have 1.5 MiB.
+const PAGE: u32 = 10;
 
 /// Renders the chart for an install or an upgrade.
 pub(crate) async fn render(
@@ -30,6 +41,16 @@ pub(crate) async fn render(
     chart: &Chart,
     begin: &Begin,
 ) -> Result<Rendered, Error> {
+    let engines = &release.ctx.engines;
+    let (who, inputs) = (key(&release.object), inputs(release, chart));
+    if let Some(failure) = engines.breach(&who, &inputs) {
+        return Err(Error::Blocked(failure));
+    }
+    let Some(turn) = engines.turn(&release.namespace).await else {
+        let message =
+            "the chart waits to be rendered: other charts are before it (--engine-processes)";
+        return Err(Error::Later(Failure::new("Rendering", message), AGAIN.mul_f64(jitter())));
+    };
     let capabilities = capabilities(release).await?;
     let request = Render {
         chart: protocol::Chart::Archive(&chart.archive),
@@ -47,7 +68,15 @@ pub(crate) async fn render(
     };
     let identity = &release.tenant.identity;
     let found = |asked: Lookup| look_up(release, asked);
-    let rendered = release.ctx.engines.render(identity, &request, found).await?;
+    let rendered = engines.render(turn, identity, &request, found).await?;
+    if let Err(EngineError::Breach(breach)) = &rendered {
+        let failure = too_much(*breach);
+        if let Breach::Time(_) = breach {
+            return Err(Error::Later(failure, RECHECK.mul_f64(jitter())));
+        }
+        engines.note_breach(&who, &inputs, &failure);
+        return Err(Error::Blocked(failure));
+    }
     let rendered = rendered.map_err(|error| refusal(error, &chart.secrets))?;
     for warning in &rendered.warnings {
         release.warn("ChartWarning", chart.secrets.hide(warning));
@@ -112,7 +141,7 @@ async fn look_up(release: &Release<'_>, asked: Lookup) -> Result<Answer, Error> 
         )));
     };
     let found = if object.name.is_empty() {
-        release.tenant.list_whole(&object).await
+        list(release, &object).await
     } else if kind.scope == Scope::Cluster || object.namespace.is_some() {
         release.tenant.get(&object).await.map(|found| found.unwrap_or(Value::Null))
     } else {
@@ -120,10 +149,6 @@ async fn look_up(release: &Release<'_>, asked: Lookup) -> Result<Answer, Error> 
         return Ok(Answer::Found(Value::Null));
     };
     match found {
-        Ok(found) if found.to_string().len() > MOST_FOUND => Ok(Answer::Failed(format!(
-            "lookup of {object}: what is there is more than {} MiB; name one object",
-            MOST_FOUND >> 20
-        ))),
         Ok(found) => Ok(Answer::Found(found)),
         Err(ApiError { cause: Cause::NotFound(_), .. }) => Ok(Answer::Found(Value::Null)),
         Err(error @ ApiError { cause: Cause::Refused { .. }, .. }) => {
@@ -133,29 +158,78 @@ async fn look_up(release: &Release<'_>, asked: Lookup) -> Result<Answer, Error> 
     }
 }
 
+/// All objects of a kind, in a namespace if one is named: page by page, so that no more is read than
+/// may be found.
+async fn list(release: &Release<'_>, like: &ObjectRef) -> Result<Value, ApiError> {
+    let (mut whole, mut items, mut size) = (Value::Null, Vec::new(), 0);
+    let mut next = None;
+    loop {
+        let mut page = release.tenant.list_page(like, PAGE, next.as_deref()).await?;
+        if let Value::Array(more) = page["items"].take() {
+            size += more.iter().map(|item| item.to_string().len()).sum::<usize>();
+            items.extend(more);
+        }
+        if size > MOST_FOUND {
+            let message = format!("it is more than {} MiB; name one object", MOST_FOUND >> 20);
+            return Err(ApiError {
+                what: format!("look up all objects of kind {}", like.kind),
+                cause: Cause::Refused { code: 413, message, fields: Vec::new() },
+            });
+        }
+        next = page["metadata"]["continue"].as_str().filter(|it| !it.is_empty()).map(str::to_owned);
+        if whole.is_null() {
+            whole = page;
+        }
+        if next.is_none() {
+            break;
+        }
+    }
+    if let Value::Object(metadata) = &mut whole["metadata"] {
+        metadata.remove("continue");
+        metadata.remove("remainingItemCount");
+    }
+    whole["items"] = Value::Array(items);
+    Ok(whole)
+}
+
+/// What a chart is rendered from, and who asks for it again.
+fn inputs(release: &Release<'_>, chart: &Chart) -> String {
+    let requests = release.object.requests();
+    config_digest(b"", &(chart.inputs(), requests.retry, requests.restart))
+}
+
+/// What is said of a chart that broke a bound.
+fn too_much(breach: Breach) -> Failure {
+    let remedy = match breach {
+        Breach::Answer(_) => "split the chart",
+        Breach::Stack => "correct the chart",
+        Breach::Memory(_) | Breach::Cpu(_) => {
+            "correct the chart, or its values; the operator's flags --engine-* say what a chart may \
+             take"
+        }
+        // Not of the processor, which has a bound of its own.
+        Breach::Time(_) => {
+            "the operator is too busy, or what the chart looks up in the cluster takes long \
+             (--engine-seconds); it is tried again"
+        }
+    };
+    let message = format!("the chart cannot be rendered: {breach}; {remedy}");
+    Failure::new("RenderLimit", message)
+}
+
 /// What only a change mends, of the chart or of its values; the rest is tried again.
 fn refusal(error: EngineError, secrets: &Secrets) -> Error {
     match error {
-        EngineError::Failed(Failure { kind, message, .. }) => {
+        EngineError::Failed(protocol::Failure { kind, message, .. }) => {
             let message = secrets.hide(&message);
             Error::blocked(reason(kind), format!("the chart cannot be rendered: {message}"))
         }
-        EngineError::Breach(breach) => {
-            let remedy = match breach {
-                Breach::Answer(_) => "split the chart",
-                Breach::Stack => "correct the chart",
-                Breach::Memory(_) | Breach::Cpu(_) | Breach::Time(_) => {
-                    "correct the chart, or its values; the operator's flags --engine-* say what a \
-                     chart may take"
-                }
-            };
-            let message = format!("the chart cannot be rendered: {breach}; {remedy}");
-            Error::blocked("RenderLimit", message)
+        EngineError::Start { .. } | EngineError::Broken { .. } | EngineError::Breach(_) => {
+            Error::Api(ApiError {
+                what: "render the chart".to_owned(),
+                cause: Cause::Unavailable(error.to_string()),
+            })
         }
-        EngineError::Start { .. } | EngineError::Broken { .. } => Error::Api(ApiError {
-            what: "render the chart".to_owned(),
-            cause: Cause::Unavailable(error.to_string()),
-        }),
     }
 }
 

@@ -63,10 +63,17 @@ impl<'a> Tenant<'a> {
         Ok(items(self.send_what(Access::Read, like, what, request).await?))
     }
 
-    /// Every object of the kind of `like`, in its namespace if it names one, as the list that the API
-    /// server gives.
-    pub(crate) async fn list_whole(&self, like: &ObjectRef) -> Result<Value, ApiError> {
-        let request = self.request(like).await?.list(&ListParams::default());
+    /// Some objects of the kind of `like`, in its namespace if it names one, as the list that the API
+    /// server gives: the first ones, or those that come after `page`.
+    pub(crate) async fn list_page(
+        &self,
+        like: &ObjectRef,
+        most: u32,
+        page: Option<&str>,
+    ) -> Result<Value, ApiError> {
+        let mut params = ListParams::default().limit(most);
+        params.continue_token = page.map(str::to_owned);
+        let request = self.request(like).await?.list(&params);
         self.send_what(Access::Read, like, listing(like, "any label"), request).await
     }
 

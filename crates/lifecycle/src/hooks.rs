@@ -211,7 +211,9 @@ pub fn parse(object: &Value) -> Result<Option<HookAnnotations>, HookError> {
     let Some(annotations) = annotations else {
         return Ok(None);
     };
-    if let Some((name, value)) = annotations.iter().find(|(_, value)| !value.is_string()) {
+    // Go reads null as an empty text, and templates leave it behind.
+    let is_text = |value: &Value| value.is_string() || value.is_null();
+    if let Some((name, value)) = annotations.iter().find(|(_, value)| !is_text(value)) {
         return Err(HookError::NotAString { name: name.clone(), value: value.to_string() });
     }
     let text = |name: &str| annotations.get(name).and_then(Value::as_str);

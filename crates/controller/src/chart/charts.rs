@@ -4,14 +4,14 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{
-        Arc, Mutex, Weak,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
 
 use lifecycle::journal::Failure;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 
 use super::{
     cache::{Cache, Scope},
@@ -26,16 +26,18 @@ use crate::{
     reconcile::{RECHECK, key},
     references::{Comeback, jittered},
     release::Release,
+    turns::{Turn, Turns},
 };
 
 /// So many are fetched at once: each may take 200 MiB of memory for a moment, half of it the engine.
 const AT_ONCE: usize = 2;
-/// And so many for one namespace, which may name a server that hangs.
-const AT_ONCE_PER_NAMESPACE: usize = 1;
 /// So long a reconciliation waits for the answer; most servers are faster.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// What the server has refused is not asked for again so soon, however often the release is looked at.
 const REST: Duration = Duration::from_secs(10);
+
+/// The reason while a chart is not there yet.
+pub(crate) const FETCHING: &str = "Fetching";
 
 pub(crate) struct Charts {
     shared: Arc<Shared>,
@@ -97,7 +99,7 @@ impl Charts {
                 settings,
                 cache: Arc::new(cache),
                 entries: Mutex::default(),
-                turns: Turns::new(),
+                turns: Turns::new(AT_ONCE),
                 backoff: Backoff::default(),
                 started: AtomicU64::new(0),
             }),
@@ -242,7 +244,7 @@ impl Shared {
             Err(problem) => return Err(problem.error(RECHECK)),
         }
         let message = format!("{}: it is being fetched", look.wanted.place);
-        Err(Error::Later(Failure::new("Fetching", message), again_in))
+        Err(Error::Later(Failure::new(FETCHING, message), again_in))
     }
 
     /// Asks the server, and brings the release back if it does not wait for the answer.
@@ -342,46 +344,4 @@ struct Fetch {
     request: Scope,
     occasion: Occasion,
     known: Option<String>,
-}
-
-/// Who may fetch.
-struct Turns {
-    all: Arc<Semaphore>,
-    namespaces: Mutex<HashMap<String, Weak<Semaphore>>>,
-}
-
-struct Turn {
-    _of_namespace: Option<OwnedSemaphorePermit>,
-    _of_all: Option<OwnedSemaphorePermit>,
-}
-
-impl Turns {
-    fn new() -> Self {
-        Self { all: Arc::new(Semaphore::new(AT_ONCE)), namespaces: Mutex::default() }
-    }
-
-    fn of(&self, namespace: &str) -> Arc<Semaphore> {
-        let mut namespaces = lock(&self.namespaces);
-        namespaces.retain(|_, turns| turns.strong_count() > 0);
-        if let Some(turns) = namespaces.get(namespace).and_then(Weak::upgrade) {
-            return turns;
-        }
-        let turns = Arc::new(Semaphore::new(AT_ONCE_PER_NAMESPACE));
-        namespaces.insert(namespace.to_owned(), Arc::downgrade(&turns));
-        turns
-    }
-
-    fn take_now(&self, namespace: &str) -> Option<Turn> {
-        let of_namespace = self.of(namespace).try_acquire_owned().ok()?;
-        let of_all = Arc::clone(&self.all).try_acquire_owned().ok()?;
-        Some(Turn { _of_namespace: Some(of_namespace), _of_all: Some(of_all) })
-    }
-
-    /// That of the namespace first: who waits for it keeps no turn from others.
-    async fn take(&self, namespace: &str) -> Turn {
-        // They fail only if they are closed, which they never are.
-        let of_namespace = self.of(namespace).acquire_owned().await.ok();
-        let of_all = Arc::clone(&self.all).acquire_owned().await.ok();
-        Turn { _of_namespace: of_namespace, _of_all: of_all }
-    }
 }

@@ -15,8 +15,12 @@ impl Secrets {
         match value {
             Value::String(text) => {
                 // A template may print one line of it, or all of it quoted.
-                let lines = text.lines().map(str::trim);
-                self.0.extend(lines.filter(|line| line.len() >= SHORTEST).map(str::to_owned));
+                for line in text.lines() {
+                    // Without what YAML takes for more than text, as in `*anchor`.
+                    let words = line.trim_matches(|it: char| !it.is_alphanumeric());
+                    let both = [line.trim(), words].into_iter().filter(|it| it.len() >= SHORTEST);
+                    self.0.extend(both.map(str::to_owned));
+                }
             }
             Value::Number(number) => {
                 self.0.extend(Some(number.to_string()).filter(|text| text.len() >= SHORTEST));
@@ -52,5 +56,7 @@ mod tests {
         let message = "a.yaml:7: hunter2-and-more, \"hunter2\", 54321, no, true; lines of it";
         assert_eq!(secrets.hide(message), "a.yaml:7: …, \"…\", …, no, true; …");
         assert_eq!(Secrets::default().hide(message), message);
+        secrets.add(&json!("*s3cret"));
+        assert_eq!(secrets.hide("a.yaml: unknown anchor 's3cret'"), "a.yaml: unknown anchor '…'");
     }
 }

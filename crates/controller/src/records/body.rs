@@ -11,7 +11,7 @@ use lifecycle::{
     event::Event,
     hooks,
     journal::{HookPhase, HookStatus, Journal},
-    plan::{ObjectRef, Plan},
+    plan::{ObjectRef, Plan, plan_hooks},
     source::Desired,
 };
 use serde_json::Map;
@@ -72,6 +72,22 @@ fn without_chart(plan: &Plan, desired: &Desired, release: &str) -> Texts {
         notes: String::new(),
         manifest,
         hooks: desired.hooks.iter().map(document).collect(),
+    }
+}
+
+/// The plan that a deletion or a test of the revision that `plan` makes will have, as large as it can
+/// be told beforehand.
+pub(super) fn later(plan: &Plan, desired: &Desired, event: Event) -> Plan {
+    let objects = match event {
+        Event::Delete => plan.objects.iter().map(|object| object.object.clone()).collect(),
+        _ => Vec::new(),
+    };
+    Plan {
+        event,
+        hooks: plan_hooks(desired, event),
+        objects: Vec::new(),
+        prune: [objects, plan.prune.clone()].concat(),
+        ..plan.clone()
     }
 }
 

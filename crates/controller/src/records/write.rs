@@ -17,11 +17,23 @@ use serde_json::Value;
 use super::{Records, Stored, body, key, now, read, unreadable};
 use crate::{desired::Made, error::Error};
 
+/// For the times, phases and words that a record gets in the course of its life.
+const ROOM: usize = 16 * 1024;
+
 impl Records<'_> {
     /// POSTs the record of an install or an upgrade, with its plan. That it exists is for the caller
     /// to look into.
     pub(crate) async fn create(self, plan: &Plan, made: &Made) -> Result<(), Error> {
-        self.post(plan, &body::pending(plan, made, &self.of.name, &self.of.namespace)).await
+        let record = body::pending(plan, made, &self.of.name, &self.of.namespace);
+        // What a deletion and a test write beside has to fit, too, or neither could begin.
+        let mut plans = Plans::from([(key(plan.event), frozen(plan))]);
+        for event in [Event::Delete, Event::Test] {
+            plans.insert(key(event), frozen(&body::later(plan, &made.desired, event)));
+        }
+        plans.insert("room", vec![0; ROOM]);
+        secret::to_secret(&record, Written::Created(now()), &plans)
+            .map_err(|error| unreadable(&error))?;
+        self.post(plan, &record).await
     }
 
     /// As [`Self::create`], the record of a rollback to `target`.

@@ -3,7 +3,11 @@
 use std::{fs, process::Command};
 
 use anyhow::{Context as _, Result, ensure};
-use e2e::{Chart, Controller, Namespace, kwok, message, reason};
+use e2e::{
+    Chart, Controller, Namespace, kwok,
+    manifests::{Manifest, job},
+    message, reason,
+};
 use serde_json::json;
 
 use super::{config_map, data, merged};
@@ -58,6 +62,36 @@ async fn a_chart_that_takes_too_much_is_stopped_and_told_and_no_other_suffers() 
         ensure!(reason == why && said.contains(words), "{name}: {reason}: {said}");
     }
     assert_eq!(data(&namespace, "witness").await?, json!({"a": "b"}));
+    Ok(())
+}
+
+/// More of them than there are releases worked on at once.
+#[tokio::test]
+async fn charts_that_loop_hold_up_no_release_without_a_chart() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "loops").await?;
+    let controller =
+        namespace.controller_with(&["--engine-cpu-seconds", "1", "--concurrency", "4"])?;
+    let loops = "{{ range until 100000 }}{{ range until 100000 }}{{ end }}{{ end }}";
+    let names: Vec<_> = (0..8).map(|number| format!("loop-{number}")).collect();
+    for name in &names {
+        release(&namespace, name, loops).await?;
+    }
+    let objects = [e2e::manifests::config_map("objects", "1"), job("hook").hook("pre-install")];
+    namespace.release("objects", &objects, json!({})).await?;
+    namespace.wait_ready("objects", &controller).await?;
+    let waits = async |name: &String| {
+        let found = namespace.releases().get(name).await?;
+        anyhow::Ok(reason(&found) != "RenderLimit")
+    };
+    let mut waiting = 0;
+    for name in &names {
+        waiting += usize::from(waits(name).await?);
+    }
+    ensure!(waiting > 1, "all charts were rendered before the objects were applied");
+    for name in &names {
+        let stalled = namespace.wait_stalled(name, &controller).await?;
+        ensure!(reason(&stalled) == "RenderLimit", "{}", message(&stalled));
+    }
     Ok(())
 }
 
