@@ -4,7 +4,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use e2e::{Namespace, kwok};
+use e2e::{Namespace, helm, kwok};
 use serde_json::{Value, json};
 
 fn examples() -> PathBuf {
@@ -56,6 +56,23 @@ async fn the_api_server_takes_every_example() -> Result<()> {
         }
     }
     assert!(releases >= 8, "{releases} releases only");
+    Ok(())
+}
+
+/// With each condition of its templates met, and not.
+#[tokio::test]
+async fn helm_finds_nothing_wrong_with_the_chart() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "examples-lint").await?;
+    let chart = examples().join("guide-chart/shop");
+    for values in [
+        "environment=production",
+        "database.host=,database.port=null",
+        "migration.enabled=false,rollback.enabled=false,standIns.enabled=false,slack.webhook=",
+    ] {
+        let lint = ["lint", "--strict", &chart.to_string_lossy(), "--set", values];
+        let said = helm::run(&namespace, "helm", &lint)?;
+        ensure!(said.contains("0 chart(s) failed"), "{values}: {said}");
+    }
     Ok(())
 }
 
