@@ -51,7 +51,7 @@ async fn check(prefix: &str, cases: Vec<Case>, more: Value) -> Result<()> {
 
 #[tokio::test]
 async fn what_is_wrong_with_a_template_is_told_by_file_and_line_in_helms_words() -> Result<()> {
-    let lookup = "a: {{ (lookup \"v1\" \"NoSuchKind\" \"x\" \"y\") | toJson | quote }}";
+    let lookup = "a: {{ (lookup \"nope.example/v1\" \"Thing\" \"x\" \"y\") | toJson | quote }}";
     let secrets = "a: {{ (lookup \"v1\" \"Secret\" \"kube-system\" \"\") | toJson | quote }}";
     let cases = vec![
         template(
@@ -69,7 +69,7 @@ async fn what_is_wrong_with_a_template_is_told_by_file_and_line_in_helms_words()
             "a: b\nb: {{ fail \"never on Fridays\" }}",
             ["fails/templates/a.yaml:7", "never on Fridays"],
         ),
-        template("lookup", lookup, ["lookup/templates/a.yaml:6", "NoSuchKind"]),
+        template("lookup", lookup, ["lookup/templates/a.yaml:6", "nope.example/v1"]),
         // The tenant may not, whatever the operator may.
         template("secrets", secrets, ["secrets/templates/a.yaml:6", "forbidden"]),
         file(
