@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -44,8 +45,18 @@ type refusal struct{ why string }
 
 func (r *refusal) Error() string { return r.why }
 
-// newClient makes a client for one source. It notes the host that it asks in last.
-func newClient(request *protocol.Pull, at origin, last *string) (*http.Client, *protocol.Error) {
+// asked is what was asked last, for messages, and what came of it.
+type asked struct {
+	// last is the host.
+	last string
+	// status is that of the answer, zero if none came; challenge is how it wants
+	// one to authenticate.
+	status    int
+	challenge string
+}
+
+// newClient makes a client for one source. It notes what it asks.
+func newClient(request *protocol.Pull, at origin, notes *asked) (*http.Client, *protocol.Error) {
 	refused, problem := parseRefuse(request.Refuse)
 	if problem != nil {
 		return nil, problem
@@ -73,7 +84,7 @@ func newClient(request *protocol.Pull, at origin, last *string) (*http.Client, *
 	guard := &guard{refused: refused, loopback: request.Loopback}
 	return &http.Client{
 		Transport: &transport{
-			origin: at, own: guard.transport(own), others: guard.transport(config), last: last,
+			origin: at, own: guard.transport(own), others: guard.transport(config), notes: notes,
 		},
 		CheckRedirect: func(next *http.Request, via []*http.Request) error { return redirect(next, via, at) },
 	}, nil
@@ -83,16 +94,21 @@ func newClient(request *protocol.Pull, at origin, last *string) (*http.Client, *
 type transport struct {
 	origin      origin
 	own, others http.RoundTripper
-	last        *string
+	notes       *asked
 }
 
 func (t *transport) RoundTrip(ask *http.Request) (*http.Response, error) {
-	*t.last = ask.URL.Host
+	*t.notes = asked{last: ask.URL.Host}
 	ask.Header.Set("User-Agent", userAgent)
+	through := t.others
 	if originOf(ask.URL) == t.origin {
-		return t.own.RoundTrip(ask)
+		through = t.own
 	}
-	return t.others.RoundTrip(ask)
+	answer, err := through.RoundTrip(ask)
+	if err == nil {
+		t.notes.status, t.notes.challenge = answer.StatusCode, answer.Header.Get("Www-Authenticate")
+	}
+	return answer, err
 }
 
 // redirect decides on a redirect. Go drops credentials too, but not for another
@@ -102,7 +118,7 @@ func redirect(next *http.Request, via []*http.Request, at origin) error {
 	case len(via) > maxRedirects:
 		return &refusal{fmt.Sprintf("%s redirects more than %d times", at.host, maxRedirects)}
 	case next.URL.Scheme != "http" && next.URL.Scheme != "https":
-		return &refusal{fmt.Sprintf("%s redirects to a URL of scheme %q", via[len(via)-1].URL.Host, next.URL.Scheme)}
+		return &refusal{fmt.Sprintf("%s redirects to a URL that is neither http nor https", via[len(via)-1].URL.Host)}
 	case next.URL.Scheme == "http" && via[len(via)-1].URL.Scheme == "https":
 		return &refusal{fmt.Sprintf("%s redirects from https to http at %s", via[len(via)-1].URL.Host, next.URL.Host)}
 	}
@@ -204,20 +220,23 @@ func parseRefuse(texts []string) ([]netip.AddrPort, *protocol.Error) {
 	return refused, nil
 }
 
-// failure is what an error of the client means. Its own text is not repeated
-// whole: it holds URLs, which may be signed.
+// failure is what an error of the client means. Only the kernel's words and those of
+// TLS alerts, which come from tables, are repeated: other errors hold URLs, which may
+// be signed, or what the server said.
 func (f *fetcher) failure(err error) *protocol.Error {
 	var refused *refusal
 	var certificate *tls.CertificateVerificationError
 	var resolve *net.DNSError
 	var network net.Error
+	var operation *net.OpError
+	var system syscall.Errno
 	switch {
 	case errors.As(err, &refused):
 		return protocol.Errorf(protocol.Refused, "%s: %s", f.last, refused.why)
 	case errors.As(err, &certificate):
 		return protocol.Errorf(protocol.Unreachable,
 			"%s: its certificate is not trusted: %s; a private CA belongs into the Secret that certSecretRef names, as ca.crt",
-			f.last, certificate.Err)
+			f.last, distrust(certificate.Err))
 	case errors.Is(err, http.ErrSchemeMismatch):
 		return protocol.Errorf(protocol.Unreachable, "%s does not speak TLS but plain HTTP", f.last)
 	case errors.As(err, &resolve):
@@ -225,11 +244,31 @@ func (f *fetcher) failure(err error) *protocol.Error {
 	case errors.As(err, &network) && network.Timeout():
 		return unreachable("%s did not answer in time (limits: %s to connect, %s for the first bytes, %s in all)",
 			f.last, connectTimeout, headerTimeout, f.timeout)
+	case errors.As(err, &system):
+		return unreachable("%s: %s", f.last, system)
+	case errors.As(err, &operation):
+		return unreachable("%s: %s", f.last, operation.Err)
+	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
+		return unreachable("%s closed the connection before its answer was complete", f.last)
+	case errors.As(err, new(tls.RecordHeaderError)) || errors.As(err, new(tls.AlertError)):
+		return unreachable("%s does not speak TLS", f.last)
 	default:
-		for inner := err; inner != nil; inner = errors.Unwrap(inner) {
-			err = inner
-		}
-		return unreachable("%s: %s", f.last, err)
+		return unreachable("%s does not speak HTTP", f.last)
+	}
+}
+
+// distrust says why a certificate is not trusted, without the names that stand in it.
+func distrust(err error) string {
+	var invalid x509.CertificateInvalidError
+	switch {
+	case errors.As(err, new(x509.HostnameError)):
+		return "it is for another name"
+	case errors.As(err, new(x509.UnknownAuthorityError)):
+		return "its authority is unknown"
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return "it has expired or is not valid yet"
+	default:
+		return "it is not valid"
 	}
 }
 

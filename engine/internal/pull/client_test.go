@@ -1,6 +1,9 @@
 package pull
 
 import (
+	"crypto/tls"
+	"io"
+	"net"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -145,7 +148,7 @@ func TestRedirects(t *testing.T) {
 	_, problem = Pull(fromURL(at+"/broken", data))
 	wantError(t, problem, protocol.Unreachable, hostOf(t, other), "502")
 	_, problem = Pull(fromURL(at+"/file", data))
-	wantError(t, problem, protocol.Refused, "file")
+	wantError(t, problem, protocol.Refused, "neither http nor https")
 	_, problem = Pull(fromURL(at+"/loop", data))
 	wantError(t, problem, protocol.Refused, "more than 5 times")
 	request = fromURL(secure.URL+"/plain", data)
@@ -187,6 +190,64 @@ func TestServersThatHang(t *testing.T) {
 	}
 	_, problem := Pull(fromURL("http://127.0.0.1:1/", nil))
 	wantError(t, problem, protocol.Unreachable, "127.0.0.1:1", "refused")
+}
+
+// saying answers every connection with some bytes that are no HTTP.
+func saying(t *testing.T, words string) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	go func() {
+		for {
+			connection, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = io.WriteString(connection, words)
+			_, _ = connection.Read(make([]byte, 4096))
+			_ = connection.Close()
+		}
+	}()
+	return listener.Addr().String()
+}
+
+func TestServersOfOtherKinds(t *testing.T) {
+	for _, c := range []struct{ scheme, said, words string }{
+		{"http", "SSH-2.0-s3cret\r\n", "does not speak HTTP"},
+		{"http", "HTTP/1.1 s3cret\r\n\r\n", "does not speak HTTP"},
+		{"http", "HTTP/1.1 200 OK\r\ns3cret\r\n\r\n", "does not speak HTTP"},
+		{"http", "HTTP/1.1 307 s3cret\r\nLocation: ://s3cret\r\n\r\n", "does not speak HTTP"},
+		{"http", "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\ns3cret", "closed the connection"},
+		{"http", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\ns3cret\r\n", "does not speak HTTP"},
+		{"http", "", "closed the connection"},
+		{"https", "SSH-2.0-s3cret\r\n", "does not speak TLS"},
+		{"https", "HTTP/1.1 400 s3cret\r\n\r\n", "plain HTTP"},
+	} {
+		host := saying(t, c.said)
+		_, problem := Pull(fromURL(c.scheme+"://"+host+"/a.tgz", nil))
+		wantError(t, problem, protocol.Unreachable, host, c.words)
+		request := fromOCI(t, "http://"+host, ">=1")
+		request.OCI.PlainHTTP = c.scheme == "http"
+		_, problem = Pull(request)
+		wantKind(t, problem, protocol.Unreachable)
+		if strings.Contains(problem.Message, "s3cret") {
+			t.Errorf("%q: %s", c.said, problem.Message)
+		}
+	}
+}
+
+func TestCertificatesOfOthers(t *testing.T) {
+	certificate, key := selfSigned(t)
+	pair, err := tls.X509KeyPair([]byte(certificate), []byte(key))
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := servingTLS(t, chartServer(new(seen), ""), &tls.Config{Certificates: []tls.Certificate{pair}})
+	_, problem := Pull(fromRepository(server.URL+"/repo", "shop", ""))
+	wantError(t, problem, protocol.Unreachable, "it is for another name")
 }
 
 func TestTheEnvironmentsProxyIsNotUsed(t *testing.T) {

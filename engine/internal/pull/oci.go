@@ -4,6 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
+	"net"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -31,9 +34,13 @@ const (
 const (
 	// maxManifest bounds manifests and configs, which have a few kilobytes.
 	maxManifest = 1 << 20
-	// maxTagPages bounds how long a registry can go on listing tags.
+	// These bound how long a registry can go on listing tags.
 	maxTagPages = 100
+	maxTags     = 20_000
+	maxTagBytes = 4 << 20
 )
+
+var errTooManyTags = errors.New("too many tags")
 
 // oci fetches a chart from a registry.
 func (f *fetcher) oci(ctx context.Context, request *protocol.Pull) (*protocol.Pulled, *protocol.Error) {
@@ -105,7 +112,8 @@ func (f *fetcher) open(request *protocol.Pull) (*remote.Repository, *protocol.Er
 		client.Credential = auth.StaticCredential(host, auth.Credential{Username: c.Username, Password: c.Password})
 	}
 	return &remote.Repository{
-		Client: client, Reference: reference, PlainHTTP: request.OCI.PlainHTTP, TagListMaxPages: maxTagPages,
+		Client: client, Reference: reference, PlainHTTP: request.OCI.PlainHTTP,
+		TagListMaxPages: maxTagPages, MaxMetadataBytes: maxTagBytes,
 	}, nil
 }
 
@@ -120,7 +128,8 @@ func (f *fetcher) reference(
 		}
 		return parsed.String(), nil
 	}
-	if _, err := semver.StrictNewVersion(wanted.Version); err == nil {
+	// Helm takes whatever can be read as a version for a tag: v1.16.1 and 1.2 too.
+	if _, err := semver.NewVersion(wanted.Version); err == nil {
 		return tag(wanted.Version), nil
 	}
 	if _, err := semver.NewConstraint(wanted.Version); err != nil && wanted.Version != "" {
@@ -135,10 +144,10 @@ func (f *fetcher) reference(
 	if problem != nil {
 		return "", problem
 	}
-	version, found, err := choose(versions, wanted.Version)
+	version, found, err := choose(strict(versions), wanted.Version)
 	if err != nil || !found {
-		return "", protocol.Errorf(protocol.ChartNotFound, "%s/%s has no version that fits %q; it has %s",
-			repository.Reference.Registry, repository.Reference.Repository, wanted.Version, few(versions))
+		return "", protocol.Errorf(protocol.ChartNotFound, "%s/%s has no version that fits %q; it has %s%s",
+			repository.Reference.Registry, repository.Reference.Repository, wanted.Version, few(versions), unranged(versions))
 	}
 	return tag(version), nil
 }
@@ -146,26 +155,63 @@ func (f *fetcher) reference(
 // tag is a version as a tag, which cannot hold a plus.
 func tag(version string) string { return strings.ReplaceAll(version, "+", "_") }
 
-// versions are the tags that are versions.
+// strict are the versions that Helm finds for a range: those of three numbers,
+// without a v.
+func strict(versions []string) []string {
+	return slices.DeleteFunc(slices.Clone(versions), func(version string) bool {
+		_, err := semver.StrictNewVersion(version)
+		return err != nil
+	})
+}
+
+// unranged explains why a range does not find what is there.
+func unranged(versions []string) string {
+	if len(strict(versions)) == len(versions) {
+		return ""
+	}
+	return "; as in Helm a range finds only versions of the form 1.2.3, others have to be named in full"
+}
+
+// versions are the tags that can be read as versions.
 func (f *fetcher) versions(ctx context.Context, repository *remote.Repository) ([]string, *protocol.Error) {
 	var versions []string
+	count, size := 0, 0
 	err := repository.Tags(ctx, "", func(tags []string) error {
 		for _, tag := range tags {
+			count++
+			size += len(tag)
+			if count > maxTags || size > maxTagBytes {
+				return errTooManyTags
+			}
 			version := strings.ReplaceAll(tag, "_", "+")
-			if _, err := semver.StrictNewVersion(version); err == nil {
+			if _, err := semver.NewVersion(version); err == nil {
 				versions = append(versions, version)
 			}
 		}
 		return nil
 	})
-	if errors.Is(err, errdef.ErrNotFound) || isNotFound(err) {
+	switch {
+	case err == nil:
+		return versions, nil
+	case errors.Is(err, errdef.ErrNotFound) || isNotFound(err):
 		return nil, protocol.Errorf(protocol.ChartNotFound, "%s has no repository %s",
 			repository.Reference.Registry, repository.Reference.Repository)
+	case errors.Is(err, errTooManyTags) || errors.Is(err, errdef.ErrTooManyPages):
+		return nil, protocol.Errorf(protocol.TooLarge,
+			"%s lists more tags of %s than are read (%d, %d MiB, %d pages); name a version instead of a range, or a digest",
+			repository.Reference.Registry, repository.Reference.Repository, maxTags, maxTagBytes>>20, maxTagPages)
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		// The end of the connection, or of what is read of one answer.
+		return nil, unreachable("%s: the list of tags of %s ends too soon, or has more than %d MiB; "+
+			"name a version instead of a range, or a digest",
+			repository.Reference.Registry, repository.Reference.Repository, maxTagBytes>>20)
 	}
-	if err != nil {
-		return nil, f.registryFailure(err, "the list of versions")
+	problem := f.registryFailure(err, "the list of versions")
+	if problem.Kind == protocol.DigestMismatch {
+		return nil, protocol.Errorf(protocol.Unreachable, "%s does not list the tags of %s as registries do",
+			repository.Reference.Registry, repository.Reference.Repository)
 	}
-	return versions, nil
+	return nil, problem
 }
 
 func isNotFound(err error) bool {
@@ -225,8 +271,18 @@ func (f *fetcher) read(
 	if _, err := digest.Parse(blob.Digest.String()); err != nil || blob.Size < 0 {
 		return nil, protocol.Errorf(protocol.DigestMismatch, "%s: the registry names %s without a digest", f.last, what)
 	}
-	data, err := content.FetchAll(ctx, from, blob)
+	body, err := from.Fetch(ctx, blob)
 	if err != nil {
+		return nil, f.registryFailure(err, what)
+	}
+	defer body.Close()
+	// Exactly as much as is announced: a buffer that grows takes twice that.
+	data := make([]byte, blob.Size)
+	verified := content.NewVerifyReader(body, blob)
+	if _, err := io.ReadFull(verified, data); err != nil {
+		return nil, f.registryFailure(err, what)
+	}
+	if err := verified.Verify(); err != nil {
 		return nil, f.registryFailure(err, what)
 	}
 	return data, nil
@@ -237,20 +293,37 @@ func (f *fetcher) registryFailure(err error, what string) *protocol.Error {
 	var response *errcode.ErrorResponse
 	switch {
 	case errors.Is(err, auth.ErrBasicCredentialNotFound):
-		return f.status(401, what)
-	case errors.Is(err, content.ErrMismatchedDigest) || errors.Is(err, content.ErrInvalidDescriptorSize) ||
-		errors.Is(err, content.ErrTrailingData) || strings.Contains(err.Error(), "mismatch"):
-		return protocol.Errorf(protocol.DigestMismatch, "%s: what it serves as %s does not have that digest", f.last, what)
+		return f.status(http.StatusUnauthorized, what)
 	case errors.Is(err, errdef.ErrNotFound):
 		return protocol.Errorf(protocol.ChartNotFound, "%s: there is no %s", f.last, what)
 	case errors.As(err, &response):
 		return f.status(response.StatusCode, what)
 	case errors.Is(err, errdef.ErrSizeExceedsLimit):
 		return protocol.Errorf(protocol.TooLarge, "%s: %s is too large", f.last, what)
-	case strings.Contains(err.Error(), "bearer realm"):
+	case ofConnection(err):
+		return f.failure(err)
+	// From here on the registry has answered, and its client, whose errors have no
+	// types for it, rejects the answer.
+	case f.asked.status == http.StatusUnauthorized && isBearer(f.challenge):
 		return protocol.Errorf(protocol.Refused, "%s names a token service that credentials are not sent to: "+
 			"without TLS, or at an address in a private network", f.last)
+	case f.asked.status == http.StatusUnauthorized:
+		return f.status(f.asked.status, what)
 	default:
-		return f.failure(err)
+		return protocol.Errorf(protocol.DigestMismatch,
+			"%s: what it serves as %s does not have that digest, size or type", f.last, what)
 	}
+}
+
+// ofConnection is whether an error is about the connection rather than about an
+// answer.
+func ofConnection(err error) bool {
+	var ofURL *url.Error
+	return errors.As(err, new(net.Error)) && !errors.As(err, &ofURL) ||
+		ofURL != nil && ofURL.Op != "parse" || errors.Is(err, io.ErrUnexpectedEOF)
+}
+
+func isBearer(challenge string) bool {
+	scheme, _, _ := strings.Cut(challenge, " ")
+	return strings.EqualFold(scheme, "Bearer")
 }

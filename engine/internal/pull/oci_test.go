@@ -79,13 +79,17 @@ func fromOCI(t *testing.T, at, version string) *protocol.Pull {
 }
 
 func TestVersionsOfARegistry(t *testing.T) {
-	handler, digests := ociServer(t, "1.3.0", "1.4.2", "1.10.0", "2.0.0", "2.1.0-rc.1", "1.5.0_build.7", "latest")
+	handler, digests := ociServer(t, "1.3.0", "1.4.2", "1.10.0", "2.0.0", "2.1.0-rc.1", "1.5.0_build.7", "latest", "v1.16.1", "1.2", "v3")
 	at := serving(t, handler)
 	for wanted, tag := range map[string]string{
 		"":              "2.0.0",
 		"1.4.2":         "1.4.2",
 		">=1.4 <2":      "1.10.0",
-		"1.3":           "1.3.0",
+		"1.5.0_build.7": "1.5.0_build.7",
+		"v1.16.1":       "v1.16.1",
+		"1.2":           "1.2",
+		"v3":            "v3",
+		"1.x":           "1.10.0",
 		"1.5.0+build.7": "1.5.0_build.7",
 		"1.5.x":         "1.5.0_build.7",
 		">2.0.0-0":      "2.1.0-rc.1",
@@ -113,14 +117,16 @@ func TestVersionsOfARegistry(t *testing.T) {
 }
 
 func TestWhatARegistryDoesNotGive(t *testing.T) {
-	handler, _ := ociServer(t, "1.3.0", "1.4.2")
+	handler, _ := ociServer(t, "1.3.0", "1.4.2", "v1.16.1", "latest")
 	at := serving(t, handler)
 	push(t, hostOf(t, at), "1.0.0-image", "application/vnd.oci.image.config.v1+json", []byte("{}"), []byte("x"))
 	push(t, hostOf(t, at), "1.0.0-odd", configType, []byte("[]"), []byte("x"))
 	push(t, hostOf(t, at), "1.0.0-large", configType, []byte("{}"), bytes.Repeat([]byte("x"), 2001))
 	for version, words := range map[string][]string{
-		"7.0.0":       {"7.0.0", "1.4.2, 1.3.0"},
-		">=2":         {">=2", "1.4.2, 1.3.0"},
+		"7.0.0":       {"7.0.0", "it has v1.16.1, 1.4.2, 1.3.0"},
+		"1.3":         {"no 1.3;", "it has v1.16.1, 1.4.2, 1.3.0"},
+		"v1.4.2":      {"no v1.4.2;"},
+		">=2":         {">=2", "it has v1.16.1, 1.4.2, 1.3.0", "named in full"},
 		"stable":      {"stable"},
 		"1.0.0-image": {"no Helm chart"},
 		"1.0.0-odd":   {"no Helm chart"},
@@ -160,6 +166,51 @@ func TestARegistryThatLies(t *testing.T) {
 	wantError(t, problem, protocol.DigestMismatch)
 }
 
+func TestVersionsThatAreNoRangeListNoTags(t *testing.T) {
+	handler, _ := ociServer(t, "v1.16.1", "1.2")
+	log := new(seen)
+	at := serving(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		log.note(r)
+		handler.ServeHTTP(w, r)
+	}))
+	for _, version := range []string{"v1.16.1", "1.2"} {
+		if pulled, problem := Pull(fromOCI(t, at, version)); problem != nil || pulled.Version != version {
+			t.Errorf("%s: %+v %v", version, pulled, problem)
+		}
+		if asked := log.String(); strings.Contains(asked, "tags") || !strings.Contains(asked, "/manifests/"+version) {
+			t.Errorf("%s: asked for %s", version, asked)
+		}
+	}
+}
+
+func TestRegistriesThatListTooMuch(t *testing.T) {
+	long := strings.Repeat("1", 900)
+	for name, c := range map[string]struct {
+		page  func(at int) string
+		kind  protocol.Kind
+		words []string
+	}{
+		"tags": {func(at int) string {
+			return `"` + strings.Repeat(fmt.Sprintf(`1.0.%d","`, at), 1000) + `1.0.0"`
+		}, protocol.TooLarge, []string{"20000", "a digest"}},
+		"bytes":  {func(int) string { return `"` + strings.Repeat(long+`","`, 1000) + `1.0.0"` }, protocol.TooLarge, []string{"4 MiB"}},
+		"pages":  {func(int) string { return `"1.0.0"` }, protocol.TooLarge, []string{"100 pages"}},
+		"a page": {func(int) string { return `"` + strings.Repeat("x", 5<<20) + `"` }, protocol.Unreachable, []string{"4 MiB"}},
+		"none":   {func(int) string { return `<` }, protocol.Unreachable, []string{"as registries do"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			pages := 0
+			at := serving(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				pages++
+				w.Header().Set("Link", fmt.Sprintf(`<%s?last=%d>; rel="next"`, r.URL.Path, pages))
+				_, _ = fmt.Fprintf(w, `{"tags":[%s]}`, c.page(pages))
+			}))
+			_, problem := Pull(fromOCI(t, at, ">=1"))
+			wantError(t, problem, c.kind, c.words...)
+		})
+	}
+}
+
 func TestBasicAuthOfARegistry(t *testing.T) {
 	handler, _ := ociServer(t, "1.4.2")
 	at := serving(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -170,6 +221,9 @@ func TestBasicAuthOfARegistry(t *testing.T) {
 	_, problem := Pull(request)
 	wantError(t, problem, protocol.Unauthorized, "secretRef")
 	request.Credentials = &protocol.Credentials{Username: "anna", Password: "wrong"}
+	_, problem = Pull(request)
+	wantError(t, problem, protocol.Unauthorized)
+	request.Credentials.Password = ""
 	_, problem = Pull(request)
 	wantError(t, problem, protocol.Unauthorized)
 	request.Credentials.Password = "s3cret"

@@ -3,7 +3,9 @@
 //
 // URLs are written by tenants and answered by servers that may mean harm, so every
 // address is checked as it is dialled, sizes and times are bounded, credentials go
-// to the host that they are for, and no message repeats what a server said.
+// to the host that they are for, and no message repeats what a server said: of its
+// words only names of hosts that it leads to, and names and versions of charts, which
+// are checked to be such.
 package pull
 
 import (
@@ -86,13 +88,12 @@ type fetcher struct {
 	maxBytes int64
 	known    string
 	timeout  time.Duration
-	// last is the host that was last asked, for messages.
-	last string
+	asked
 }
 
 // connect prepares the client for a source's host.
 func (f *fetcher) connect(request *protocol.Pull, at origin) *protocol.Error {
-	client, problem := newClient(request, at, &f.last)
+	client, problem := newClient(request, at, &f.asked)
 	f.client, f.origin = client, at
 	return problem
 }

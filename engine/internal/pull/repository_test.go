@@ -120,7 +120,7 @@ func TestPrivateCA(t *testing.T) {
 	server := servingTLS(t, chartServer(new(seen), ""), nil)
 	request := fromRepository(server.URL+"/repo", "shop", "1.4.2")
 	_, problem := Pull(request)
-	wantError(t, problem, protocol.Unreachable, "not trusted", "ca.crt")
+	wantError(t, problem, protocol.Unreachable, "not trusted", "authority is unknown", "ca.crt")
 	if *problem.Transient {
 		t.Error("waiting does not help against an unknown CA")
 	}

@@ -112,13 +112,16 @@ func TestErrorsOfValues(t *testing.T) {
 		"an alias":      {yaml("password: *s3cret\n"), []string{place, "anchor"}},
 		"a tag":         {yaml("a: !!int s3cret\n"), []string{place, "cannot decode"}},
 		"no object":     {protocol.Values{Place: place, Object: json.RawMessage(`"s3cret"`)}, []string{place, "string"}},
-		"a bad value":   {protocol.Values{Place: place, TargetPath: ptr("a"), Value: ptr("x,s3cret")}, []string{place, `"a"`, "comma"}},
+		"a bad value":   {protocol.Values{Place: place, TargetPath: ptr("db.a"), Value: ptr("s3cret")}, []string{place, `"db.a"`, "same shape"}},
 		"a bad path":    {protocol.Values{Place: place, TargetPath: ptr("a[x]"), Value: ptr("s3cret")}, []string{place, `"a[x]"`}},
 		"of a subchart": {yaml("db: s3cret"), []string{"db", "map"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			asked := request(chart)
 			asked.Values = []protocol.Values{c.layer}
+			if name == "a bad value" {
+				asked.Values = []protocol.Values{yaml("db: text"), c.layer}
+			}
 			wantError(t, asked, noLookup, protocol.InvalidValues, c.words...)
 		})
 	}

@@ -30,6 +30,14 @@ func target(path, value string) protocol.Values {
 	return protocol.Values{Place: "spec.valuesFrom[0] (Secret/x)", TargetPath: &path, Value: &value}
 }
 
+func set(text string, asString bool) protocol.Values {
+	place := "--set"
+	if asString {
+		place = "--set-string"
+	}
+	return protocol.Values{Place: place, Set: &text, String: asString}
+}
+
 func rendered(t *testing.T, asked *protocol.Render) *protocol.Rendered {
 	t.Helper()
 	answer, err := Render(asked, noLookup)
@@ -94,8 +102,25 @@ func TestFeatures(t *testing.T) {
 				target("l[1].i", "x"), target("a.set", "{p,q}"), target(`a.dotted\.name`, "y"), target("a.x", "null"),
 			},
 			want: `# shop/templates/a` + "\n" +
-				`a: {"a":{"b":true,"dotted.name":"y","n":5,"q":"5","s":"true","set":["p","q"],"x":null},` +
+				`a: {"a":{"b":true,"dotted.name":"y","n":5,"q":"5","s":"true","set":"{p,q}","x":null},` +
 				`"l":[{"i":1},{"i":"x"}]}` + "\n",
+		},
+		"values of target paths are literal": {
+			files: testchart.Files{"templates/a": "a: {{ toJson .Values }}"},
+			values: []protocol.Values{
+				target("comma", "x,comma=y"), target("slash", `a\,b\`), target("brace", "{"), target("inner", "a{b}"),
+				target("equals", "a=b=c"), target("quoted", `"a,b"`), target("number", "'{1}'"), target("empty", ""),
+			},
+			want: `# shop/templates/a` + "\n" +
+				`a: {"brace":"{","comma":"x,comma=y","empty":"","equals":"a=b=c","inner":"a{b}","number":"{1}",` +
+				`"quoted":"a,b","slash":"a\\,b\\"}` + "\n",
+		},
+		"what follows --set": {
+			files: testchart.Files{"templates/a": "a: {{ toJson .Values }}"},
+			values: []protocol.Values{
+				values("a: {x: 1, z: 2}"), set("a.x=5,b={p,q}", false), set("a.z=5,c=true", true), set(`d=x\,y`, false),
+			},
+			want: "# shop/templates/a\n" + `a: {"a":{"x":5,"z":"5"},"b":["p","q"],"c":"true","d":"x,y"}` + "\n",
 		},
 		"subcharts, globals": {
 			files: testchart.Files{
