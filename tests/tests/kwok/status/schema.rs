@@ -68,7 +68,7 @@ async fn values_out_of_range_are_refused_with_what_to_write_instead() -> Result<
         ("a".to_owned(), json!({"hooks": {"logLines": -1}}), "spec.hooks.logLines"),
         ("a".to_owned(), json!({"serviceAccountName": ""}), "spec.serviceAccountName"),
         ("a".to_owned(), json!({"source": null}), "spec.source"),
-        ("a".to_owned(), json!({"source": {}}), "exactly one of objects and objectsFrom"),
+        ("a".to_owned(), json!({"source": {}}), "exactly one of objects, objectsFrom"),
         (
             "a".to_owned(),
             json!({"suspended": true}),
