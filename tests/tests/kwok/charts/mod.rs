@@ -1,6 +1,7 @@
 //! Releases that are made from charts.
 
 mod bad;
+mod crds;
 mod limits;
 mod values;
 
@@ -114,61 +115,5 @@ async fn nothing_happens_while_chart_and_values_stay_as_they_are() -> Result<()>
     });
     assert_eq!(seen.await?.status.and_then(|status| status.revision), Some(1));
     assert_eq!(data(&namespace, "random").await?, made);
-    Ok(())
-}
-
-#[tokio::test]
-async fn what_a_chart_has_in_crds_is_made_before_its_hooks_and_left_alone_after() -> Result<()> {
-    let namespace = Namespace::new(kwok(), "chart-crds").await?;
-    // Those of all namespaces: the ClusterRole for tenants has none.
-    let subject = format!("--serviceaccount={}:deployer", namespace.name);
-    let bind = ["create", "clusterrolebinding", &namespace.name, "--clusterrole=cluster-admin"];
-    namespace.kubectl(&[&bind[..], &[&subject]].concat())?;
-    let controller = namespace.controller()?;
-    let group = format!("{}.example.com", namespace.name);
-    let crd = |served: &str| {
-        format!(
-            "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\n\
-             metadata:\n  name: tables.{group}\nspec:\n  group: {group}\n  scope: Namespaced\n  \
-             names: {{plural: tables, singular: table, kind: Table}}\n  versions:\n  \
-             - name: v1\n    served: {served}\n    storage: true\n    schema:\n      \
-             openAPIV3Schema: {{type: object, x-kubernetes-preserve-unknown-fields: true}}\n"
-        )
-    };
-    let table = format!(
-        "{{{{ if .Capabilities.APIVersions.Has \"{group}/v1/Table\" }}}}\n\
-                         apiVersion: {group}/v1\nkind: Table\nmetadata:\n  name: orders\n\
-                         {{{{ end }}}}\n"
-    );
-    let hook = format!(
-        "apiVersion: {group}/v1\nkind: Table\nmetadata:\n  name: hooked\n  \
-                        annotations: {{helm.sh/hook: pre-install}}\n"
-    );
-    let chart = Chart::new(&namespace, "shop")?
-        .file("crds/table.yaml", &crd("true"))?
-        .file("templates/table.yaml", &table)?
-        .file("templates/hook.yaml", &hook)?;
-    chart.put(&namespace).await?;
-    namespace.release("shop", &[], chart.source()).await?;
-    let release = namespace.wait_ready("shop", &controller).await?;
-    assert_eq!(message(&release), "install of revision 1 succeeded with 2 hooks");
-    let tables = ["get", &format!("tables.{group}"), "-o", "name"];
-    assert_eq!(namespace.kubectl(&tables)?.lines().count(), 2);
-
-    // Helm never changes one that exists.
-    let chart = chart
-        .file("crds/table.yaml", &crd("false"))?
-        .file("templates/a.yaml", &config_map("a", "a: b"))?;
-    chart.put(&namespace).await?;
-    let release = namespace.wait("shop", &controller, "upgraded", |release| {
-        message(release) == "upgrade of revision 2 succeeded with 0 hooks"
-    });
-    release.await?;
-    namespace.kubectl(&["delete", "rl", "shop"])?;
-    let path = "jsonpath={.spec.versions[0].served}";
-    let name = format!("tables.{group}");
-    assert_eq!(namespace.kubectl(&["get", "crd", &name, "-o", path])?, "true");
-    namespace.kubectl(&["delete", "crd", &name])?;
-    namespace.kubectl(&["delete", "clusterrolebinding", &namespace.name])?;
     Ok(())
 }
