@@ -200,5 +200,5 @@ pub(crate) fn values(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
 }
 
-/// As [`values`] are stored.
+/// A chart's values as they are stored.
 pub type Values = Map<String, Value>;
