@@ -27,6 +27,10 @@ use crate::protocol::{
 const LONGEST_LINE: u64 = 64 << 20;
 /// What the kernel sends to who has used up its processor time.
 const SIGXCPU: i32 = 24;
+/// What it may take to fetch a chart, whatever its server sends. An index of 20 MiB fits, and an archive
+/// as large as one may be.
+const PULL_LIMITS: Limits =
+    Limits { memory: 160 << 20, cpu_seconds: 30, time: Duration::from_mins(1) };
 /// So much of what the process says on standard error is kept.
 const KEPT_WORDS: usize = 4096;
 
@@ -152,30 +156,12 @@ impl Renderer {
             }
         };
         match tokio::time::timeout(limits.time, dialogue).await {
-            Ok(Ok(Err(EngineError::Broken { what }))) => Ok(Err(self.explain(what).await)),
+            Ok(Ok(Err(EngineError::Broken { what }))) => {
+                Ok(Err(self.process.explain(what, limits).await))
+            }
             Ok(done) => done,
             Err(_) => Ok(Err(EngineError::Breach(Breach::Time(limits.time)))),
         }
-    }
-
-    /// Tells a breach of its limits from other ends of the process.
-    async fn explain(&mut self, what: String) -> EngineError {
-        let (status, words) = self.process.end().await;
-        let breach = match status {
-            Some(status) if status.signal() == Some(SIGXCPU) => {
-                Breach::Cpu(self.limits.cpu_seconds)
-            }
-            // With which Go's runtime gives up, in words of many kinds.
-            Some(status) if status.code() == Some(2) => {
-                if words.contains("stack") && words.contains("exceeds") {
-                    Breach::Stack
-                } else {
-                    Breach::Memory(self.limits.memory)
-                }
-            }
-            _ => return EngineError::Broken { what: with_words(what, &words) },
-        };
-        EngineError::Breach(breach)
     }
 }
 
@@ -190,7 +176,12 @@ impl Puller {
     /// # Errors
     /// The program cannot be started.
     pub fn start(program: &Path) -> Result<Self, EngineError> {
-        Ok(Self { process: Process::start(program, &["pull".to_owned()])? })
+        let arguments = [
+            "pull".to_owned(),
+            format!("--memory-bytes={}", PULL_LIMITS.memory),
+            format!("--cpu-seconds={}", PULL_LIMITS.cpu_seconds),
+        ];
+        Ok(Self { process: Process::start(program, &arguments)? })
     }
 
     /// Fetches a chart.
@@ -205,8 +196,7 @@ impl Puller {
             Ok(Ok(Said::Error(failure))) => Err(EngineError::Failed(failure)),
             Ok(Ok(Said::Lookup(_) | Said::Rendered(_))) => Err(out_of_turn()),
             Ok(Err(EngineError::Broken { what })) => {
-                let (_, words) = self.process.end().await;
-                Err(EngineError::Broken { what: with_words(what, &words) })
+                Err(self.process.explain(what, PULL_LIMITS).await)
             }
             Ok(Err(error)) => Err(error),
             Err(_) => Err(EngineError::Breach(Breach::Time(time))),
@@ -283,6 +273,24 @@ impl Process {
             )));
         }
         Ok(answer.body)
+    }
+
+    /// Tells a breach of its limits from other ends of the process.
+    async fn explain(&mut self, what: String, limits: Limits) -> EngineError {
+        let (status, words) = self.end().await;
+        let breach = match status {
+            Some(status) if status.signal() == Some(SIGXCPU) => Breach::Cpu(limits.cpu_seconds),
+            // With which Go's runtime gives up, in words of many kinds.
+            Some(status) if status.code() == Some(2) => {
+                if words.contains("stack") && words.contains("exceeds") {
+                    Breach::Stack
+                } else {
+                    Breach::Memory(limits.memory)
+                }
+            }
+            _ => return EngineError::Broken { what: with_words(what, &words) },
+        };
+        EngineError::Breach(breach)
     }
 
     /// How it ended, and what it said on standard error. One that goes on is killed.

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use engine::{
-    EngineError, Puller,
+    Breach, EngineError, Puller,
     protocol::{self, FailureKind, Origin, Pull},
 };
 use lifecycle::journal::Failure;
@@ -106,6 +106,13 @@ fn problem(wanted: &Wanted, error: EngineError) -> Problem {
     let place = &wanted.place;
     let failure = match error {
         EngineError::Failed(failure) if !failure.transient => failure,
+        EngineError::Breach(breach @ (Breach::Memory(_) | Breach::Cpu(_))) => {
+            let message = format!(
+                "{place}: what the server sends cannot be read: {breach}; publish the chart in a \
+                 registry, or in a repository with a smaller index"
+            );
+            return Problem::Blocked(Failure::new("ChartTooLarge", message));
+        }
         // Such as a program that is not there: whoever installs the operator has to see to it.
         error => return Problem::Later(Failure::new(UNREACHABLE, format!("{place}: {error}"))),
     };
