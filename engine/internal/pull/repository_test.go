@@ -65,7 +65,7 @@ func TestWhatARepositoryDoesNotGive(t *testing.T) {
 		{"/page", "shop", "", protocol.InvalidIndex, []string{"index.yaml"}},
 		{"/broken", "shop", "", protocol.Unreachable, []string{"502"}},
 		{"/repo", "shop", "0.3.0-wrong", protocol.DigestMismatch, []string{"0.3.0-wrong", "sha256:000"}},
-		{"/repo", "shop", "0.3.0-bad", protocol.InvalidIndex, []string{"xyz"}},
+		{"/repo", "shop", "0.3.0-bad", protocol.InvalidIndex, []string{"0.3.0-bad", "digest"}},
 		{"/repo", "shop", "0.3.0-oci", protocol.InvalidIndex, []string{"chart.oci"}},
 		{"/repo", "shop", "0.3.0-large", protocol.TooLarge, []string{"2000 bytes"}},
 		{"/repo?chunked", "shop", "0.3.0-large", protocol.TooLarge, []string{"2000 bytes"}},
