@@ -37,6 +37,7 @@ func TestVersionsOfARepository(t *testing.T) {
 		">=2.1.0-0 <3": "2.1.0-rc.1",
 		"2.1.0-rc.1":   "2.1.0-rc.1",
 		"0.3.0-none":   "0.3.0-none",
+		"0.3.0-sha512": "0.3.0-sha512",
 	} {
 		pulled, problem := Pull(fromRepository(at+"/repo", "shop", wanted))
 		if problem != nil {
