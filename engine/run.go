@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	golog "log"
 
 	"releaselifecycle.dev/engine/internal/protocol"
 	"releaselifecycle.dev/engine/internal/pull"
@@ -23,7 +24,7 @@ const (
 )
 
 const usage = `usage: releaselifecycle-engine render [--memory-bytes N] [--cpu-seconds N] [--files]
-       releaselifecycle-engine pull
+       releaselifecycle-engine pull [--memory-bytes N] [--cpu-seconds N]
 Requests are read from standard input; see the README of the engine.
 `
 
@@ -62,14 +63,21 @@ func run(args []string, in io.Reader, out, log io.Writer) int {
 		}
 		err = mode.serve(conn)
 	case "pull":
+		var mode pullMode
+		flags.Uint64Var(&mode.memoryBytes, "memory-bytes", 160<<20, "memory of the process; 0: no limit")
+		flags.Uint64Var(&mode.cpuSeconds, "cpu-seconds", 30, "CPU time of a request; 0: no limit")
 		if !parsed() {
 			return exitUsage
 		}
-		if err := sandbox.Harden(); err != nil {
+		// It reads the machine's certificates, and dials.
+		limits := sandbox.Limits{MemoryBytes: mode.memoryBytes, CPUSeconds: mode.cpuSeconds, Files: true}
+		if err := sandbox.Enter(limits); err != nil {
 			fmt.Fprintf(log, "releaselifecycle-engine: not confined, so nothing is fetched: %s\n", err)
 			return exitUnconfined
 		}
-		err = servePull(conn)
+		// Go's HTTP client logs what servers say out of turn.
+		golog.SetOutput(io.Discard)
+		err = mode.serve(conn)
 	default:
 		fmt.Fprint(log, usage)
 		return exitUsage
@@ -122,13 +130,21 @@ func (m *renderMode) check(message *protocol.In) *protocol.Error {
 	return nil
 }
 
-// servePull answers requests to fetch a chart.
-func servePull(conn *protocol.Conn) error {
+// pullMode answers requests to fetch a chart.
+type pullMode struct {
+	memoryBytes uint64
+	cpuSeconds  uint64
+}
+
+func (m *pullMode) serve(conn *protocol.Conn) error {
 	return serve(conn, func(message *protocol.In) (*protocol.Out, error) {
 		if message.Pull == nil || message.Render != nil || message.Found != nil || message.Failed != nil {
 			problem := protocol.Errorf(protocol.BadRequest, "not a request to pull, and nothing else")
 			problem.Transient = new(bool)
 			return nil, problem
+		}
+		if err := sandbox.AllowCPU(m.cpuSeconds); err != nil {
+			return nil, err
 		}
 		pulled, problem := pull.Pull(message.Pull)
 		if problem != nil {

@@ -3,6 +3,7 @@ package protocol
 import (
 	"bufio"
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -95,13 +96,46 @@ func (c *Conn) line() ([]byte, error) {
 // Write sends a message.
 func (c *Conn) Write(message *Out) error {
 	message.V = Version
-	encoder := json.NewEncoder(c.out)
-	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(message); err != nil {
+	if err := c.encode(message); err != nil {
 		return fmt.Errorf("writing a message: %w", err)
 	}
 	if err := c.out.Flush(); err != nil {
 		return fmt.Errorf("writing a message: %w", err)
 	}
 	return nil
+}
+
+// encode puts a message into the buffer. A fetched chart is written as it is
+// encoded: the encoder would hold all of it, and a copy while it grows.
+func (c *Conn) encode(message *Out) error {
+	var chart []byte
+	if message.Pulled != nil && message.Pulled.Chart != nil {
+		chart = message.Pulled.Chart
+		without := *message.Pulled
+		without.Chart = nil
+		message = &Out{V: message.V, Pulled: &without}
+	}
+	if chart == nil {
+		encoder := json.NewEncoder(c.out)
+		encoder.SetEscapeHTML(false)
+		return encoder.Encode(message)
+	}
+	text, err := json.Marshal(message)
+	if err != nil {
+		return err
+	}
+	// The chart is the last field of the last object.
+	const none = "null}}"
+	head, ok := bytes.CutSuffix(text, []byte(none))
+	if !ok {
+		return errors.New("a fetched chart does not end its message")
+	}
+	_, _ = c.out.Write(head)
+	_ = c.out.WriteByte('"')
+	encoder := base64.NewEncoder(base64.StdEncoding, c.out)
+	_, _ = encoder.Write(chart)
+	_ = encoder.Close()
+	// What the stream said to any of these it says again.
+	_, err = c.out.WriteString("\"}}\n")
+	return err
 }

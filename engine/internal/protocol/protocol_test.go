@@ -2,8 +2,10 @@ package protocol
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"io"
+	"reflect"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -67,3 +69,26 @@ func TestCut(t *testing.T) {
 		}
 	}
 }
+
+func TestAChartInAMessage(t *testing.T) {
+	for _, chart := range [][]byte{nil, {}, []byte("a"), bytes.Repeat([]byte("chart"), 100_001)} {
+		pulled := &Pulled{Name: "shop<\"", Version: "1", Digest: "sha256:1", Chart: chart}
+		var written bytes.Buffer
+		if err := NewConn(nil, &written).Write(&Out{Pulled: pulled}); err != nil {
+			t.Fatal(err)
+		}
+		var read Out
+		if err := json.Unmarshal(written.Bytes(), &read); err != nil || !reflect.DeepEqual(read.Pulled, pulled) ||
+			read.V != Version || bytes.Count(written.Bytes(), []byte("\n")) != 1 || !bytes.HasSuffix(written.Bytes(), []byte("\n")) {
+			t.Errorf("%d bytes: %+v %v", len(chart), read, err)
+		}
+	}
+	failing := NewConn(nil, failingWriter{})
+	if err := failing.Write(&Out{Pulled: &Pulled{Chart: make([]byte, 1<<20)}}); !errors.Is(err, io.ErrClosedPipe) {
+		t.Errorf("a closed pipe: %v", err)
+	}
+}
+
+type failingWriter struct{}
+
+func (failingWriter) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }

@@ -101,6 +101,7 @@ func TestBadRequests(t *testing.T) {
 		"exactly one":    {OCI: &protocol.OCI{}, Artifact: &protocol.Artifact{}},
 		"seconds 601":    {OCI: &protocol.OCI{}, Seconds: 601},
 		"negative":       {OCI: &protocol.OCI{}, MaxBytes: -1},
+		"at most":        {OCI: &protocol.OCI{}, MaxBytes: 1 << 40},
 		"a user":         fromRepository("https://anna:s3cret@charts.example", "shop", ""),
 		"https://":       fromRepository("file:///etc", "shop", ""),
 		"sha256:":        {Artifact: &protocol.Artifact{URL: "http://x/y", Digest: "md5:1"}},

@@ -59,6 +59,7 @@ func indexYAML(otherHost string) string {
 		add(version, "charts/"+name, digest.FromBytes(archive(name)).Encoded())
 	}
 	add("0.3.0-wrong", "charts/shop-3.0.0.tgz", strings.Repeat("0", 64))
+	add("0.3.0-sha512", "charts/shop-3.0.0.tgz", digest.SHA512.FromBytes(archive("shop-3.0.0.tgz")).String())
 	add("0.3.0-none", "charts/shop-3.0.0.tgz", "")
 	add("0.3.0-bad", "charts/shop-3.0.0.tgz", "xyz")
 	add("0.3.0-other", otherHost+"/charts/shop-3.0.0.tgz", "")

@@ -44,7 +44,7 @@ var errTooManyTags = errors.New("too many tags")
 
 // oci fetches a chart from a registry.
 func (f *fetcher) oci(ctx context.Context, request *protocol.Pull) (*protocol.Pulled, *protocol.Error) {
-	repository, problem := f.open(request)
+	repository, problem := f.registry(request)
 	if problem != nil {
 		return nil, problem
 	}
@@ -81,8 +81,8 @@ func (f *fetcher) oci(ctx context.Context, request *protocol.Pull) (*protocol.Pu
 	return pulled, nil
 }
 
-// open prepares the registry's client.
-func (f *fetcher) open(request *protocol.Pull) (*remote.Repository, *protocol.Error) {
+// registry prepares the registry's client.
+func (f *fetcher) registry(request *protocol.Pull) (*remote.Repository, *protocol.Error) {
 	at, err := url.Parse(request.OCI.URL)
 	if err != nil || at.Scheme != "oci" || at.Host == "" || at.RawQuery != "" || at.Fragment != "" {
 		return nil, protocol.Errorf(protocol.BadRequest, "oci.url: a URL of the form oci://host/path/chart is needed")

@@ -10,6 +10,7 @@ package pull
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -25,8 +26,8 @@ const (
 	defaultMaxBytes = 20 << 20
 	defaultSeconds  = 60
 	maxSeconds      = 600
-	// maxIndex bounds a repository's index; large public ones have about 20 MiB.
-	maxIndex = 64 << 20
+	// maxMaxBytes keeps an announced length from being no length of a buffer.
+	maxMaxBytes = 1 << 30
 )
 
 // Pull fetches one chart.
@@ -77,6 +78,8 @@ func check(request *protocol.Pull) *protocol.Error {
 		return protocol.Errorf(protocol.BadRequest, "seconds %d: from 1 to %d", request.Seconds, maxSeconds)
 	case request.MaxBytes < 0:
 		return protocol.Errorf(protocol.BadRequest, "maxBytes %d is negative", request.MaxBytes)
+	case request.MaxBytes > maxMaxBytes:
+		return protocol.Errorf(protocol.BadRequest, "maxBytes %d: at most %d", request.MaxBytes, maxMaxBytes)
 	}
 	return nil
 }
@@ -98,37 +101,89 @@ func (f *fetcher) connect(request *protocol.Pull, at origin) *protocol.Error {
 	return problem
 }
 
-// get reads what is at a URL, up to a number of bytes. Credentials are added if it
-// is on the source's host.
+// get reads what is at a URL, up to a number of bytes.
 func (f *fetcher) get(
 	ctx context.Context, at *url.URL, credentials *protocol.Credentials, limit int64, what string,
 ) ([]byte, *protocol.Error) {
+	body, length, problem := f.open(ctx, at, credentials, limit, what)
+	if problem != nil {
+		return nil, problem
+	}
+	defer body.Close()
+	if length < 0 {
+		length = limit
+	}
+	// In one piece, of the length that is announced: a buffer that grows takes several
+	// times as much. One byte more sees the end, or that there is none.
+	data := make([]byte, length+1)
+	count := 0
+	for count < len(data) {
+		part, err := body.Read(data[count:])
+		count += part
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, f.readFailure(err, what, limit)
+		}
+	}
+	return data[:count], nil
+}
+
+// open asks for what is at a URL; reading more than a number of bytes fails. The
+// length is -1 if it is not known. Credentials are added if it is on the source's
+// host.
+func (f *fetcher) open(
+	ctx context.Context, at *url.URL, credentials *protocol.Credentials, limit int64, what string,
+) (io.ReadCloser, int64, *protocol.Error) {
 	ask, err := http.NewRequestWithContext(ctx, http.MethodGet, at.String(), http.NoBody)
 	if err != nil {
-		return nil, protocol.Errorf(protocol.BadRequest, "%s: not a URL", what)
+		return nil, 0, protocol.Errorf(protocol.BadRequest, "%s: not a URL", what)
 	}
 	if credentials != nil && credentials.Username+credentials.Password != "" && originOf(at) == f.origin {
 		ask.SetBasicAuth(credentials.Username, credentials.Password)
 	}
 	answer, err := f.client.Do(ask)
 	if err != nil {
-		return nil, f.failure(err)
+		return nil, 0, f.failure(err)
 	}
-	defer answer.Body.Close()
-	if answer.StatusCode != http.StatusOK {
-		return nil, f.status(answer.StatusCode, what)
+	problem := f.status(answer.StatusCode, what)
+	if answer.StatusCode == http.StatusOK {
+		problem = nil
+		if answer.ContentLength > limit {
+			problem = tooLarge(what, limit)
+		}
 	}
-	if answer.ContentLength > limit {
-		return nil, tooLarge(what, limit)
+	if problem != nil {
+		_ = answer.Body.Close()
+		return nil, 0, problem
 	}
-	data, err := io.ReadAll(io.LimitReader(answer.Body, limit+1))
-	if err != nil {
-		return nil, f.failure(err)
+	return &bounded{ReadCloser: answer.Body, left: limit}, answer.ContentLength, nil
+}
+
+var errTooLarge = errors.New("too large")
+
+// bounded fails where io.LimitReader would end: what is cut off is not what was
+// asked for.
+type bounded struct {
+	io.ReadCloser
+	left int64
+}
+
+func (b *bounded) Read(into []byte) (int, error) {
+	count, err := b.ReadCloser.Read(into)
+	if b.left -= int64(count); b.left < 0 {
+		return 0, errTooLarge
 	}
-	if int64(len(data)) > limit {
-		return nil, tooLarge(what, limit)
+	return count, err
+}
+
+// readFailure is what an error of reading an answer means.
+func (f *fetcher) readFailure(err error, what string, limit int64) *protocol.Error {
+	if errors.Is(err, errTooLarge) {
+		return tooLarge(what, limit)
 	}
-	return data, nil
+	return f.failure(err)
 }
 
 func tooLarge(what string, limit int64) *protocol.Error {

@@ -2,30 +2,15 @@ package pull
 
 import (
 	"context"
-	"encoding/json"
-	"maps"
+	"errors"
 	"net/url"
 	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
-	"sigs.k8s.io/yaml"
 
 	"releaselifecycle.dev/engine/internal/protocol"
 )
-
-// index is as much of a repository's index.yaml as a pull needs. Helm's own reader
-// takes files only, and brings a runtime for plugins with it.
-type index struct {
-	APIVersion string                   `json:"apiVersion"`
-	Entries    map[string][]*indexEntry `json:"entries"`
-}
-
-type indexEntry struct {
-	Version string   `json:"version"`
-	URLs    []string `json:"urls"`
-	Digest  string   `json:"digest"`
-}
 
 // repository fetches a chart that a repository's index names.
 func (f *fetcher) repository(ctx context.Context, request *protocol.Pull) (*protocol.Pulled, *protocol.Error) {
@@ -40,23 +25,25 @@ func (f *fetcher) repository(ctx context.Context, request *protocol.Pull) (*prot
 	indexURL := *base
 	indexURL.Path = strings.TrimSuffix(base.Path, "/") + "/index.yaml"
 	indexURL.RawPath = ""
-	data, problem := f.get(ctx, &indexURL, request.Credentials, maxIndex, "index of the repository at "+base.Path+"/")
+	listed, problem := f.index(ctx, &indexURL, request.Credentials, wanted.Name)
 	if problem != nil {
 		return nil, problem
 	}
-	entry, problem := f.find(data, wanted)
+	entry, problem := f.find(listed, wanted)
 	if problem != nil {
 		return nil, problem
 	}
 	pulled := &protocol.Pulled{Name: wanted.Name, Version: entry.Version}
-	var listed digest.Digest
+	var promised digest.Digest
 	if entry.Digest != "" {
 		var err error
-		if listed, err = parseDigest(entry.Digest); err != nil {
-			return nil, protocol.Errorf(protocol.InvalidIndex, "the index of %s: chart %s %s: %s",
-				base.Host, wanted.Name, entry.Version, err)
+		if promised, err = parseDigest(entry.Digest); err != nil {
+			return nil, protocol.Errorf(protocol.InvalidIndex,
+				"the index of %s: chart %s %s: its digest is none of the form sha256:<64 hexadecimal digits>",
+				base.Host, wanted.Name, entry.Version)
 		}
-		if pulled.Digest = listed.String(); pulled.Digest == f.known {
+		if promised.String() == f.known {
+			pulled.Digest = f.known
 			return pulled, nil
 		}
 	}
@@ -69,39 +56,50 @@ func (f *fetcher) repository(ctx context.Context, request *protocol.Pull) (*prot
 	if problem != nil {
 		return nil, problem
 	}
-	if listed == "" {
-		// Old tools wrote none: then the archive is what the server says it is.
-		pulled.Digest = digest.FromBytes(archive).String()
-		if pulled.Digest == f.known {
-			return pulled, nil
+	// Old tools wrote none: then the archive is what the server says it is.
+	if promised != "" {
+		if got := promised.Algorithm().FromBytes(archive); got != promised {
+			return nil, protocol.Errorf(protocol.DigestMismatch,
+				"the %s from %s has digest %s, and the repository's index says %s", what, at.Host, got, promised)
 		}
-	} else if got := listed.Algorithm().FromBytes(archive); got != listed {
-		return nil, protocol.Errorf(protocol.DigestMismatch,
-			"the %s from %s has digest %s, and the repository's index says %s", what, at.Host, got, listed)
 	}
-	pulled.Chart = archive
+	// Always of one kind, whatever the index says: so it can be compared, and pinned.
+	pulled.Digest = digest.FromBytes(archive).String()
+	if pulled.Digest != f.known {
+		pulled.Chart = archive
+	}
 	return pulled, nil
 }
 
+// index reads what the repository's index says of a chart.
+func (f *fetcher) index(
+	ctx context.Context, at *url.URL, credentials *protocol.Credentials, chart string,
+) (*chartIndex, *protocol.Error) {
+	what := "index of the repository at " + strings.TrimSuffix(at.Path, "index.yaml")
+	body, _, problem := f.open(ctx, at, credentials, maxIndex, what)
+	if problem != nil {
+		return nil, problem
+	}
+	defer body.Close()
+	listed, err := readIndex(body, chart)
+	var wrong *badIndex
+	switch {
+	case err == nil:
+		return listed, nil
+	case errors.As(err, &wrong):
+		return nil, protocol.Errorf(protocol.InvalidIndex, "what %s serves as index.yaml cannot be used: %s", f.last, wrong.why)
+	default:
+		return nil, f.readFailure(err, what, maxIndex)
+	}
+}
+
 // find picks the entry that is asked for.
-func (f *fetcher) find(data []byte, wanted *protocol.Repository) (*indexEntry, *protocol.Error) {
-	var listed index
-	var err error
-	if json.Valid(data) {
-		err = json.Unmarshal(data, &listed)
-	} else {
-		err = yaml.Unmarshal(data, &listed)
-	}
-	// The text of the error would repeat the server's.
-	if err != nil || listed.APIVersion == "" {
-		return nil, protocol.Errorf(protocol.InvalidIndex,
-			"what %s serves as index.yaml is no index of charts; the URL is to be that of the folder that holds index.yaml", f.last)
-	}
-	entries, there := listed.Entries[wanted.Name]
-	if !there {
+func (f *fetcher) find(listed *chartIndex, wanted *protocol.Repository) (*indexEntry, *protocol.Error) {
+	if !listed.there {
 		return nil, protocol.Errorf(protocol.ChartNotFound, "the repository at %s has no chart %q; it has %s",
-			f.last, wanted.Name, few(slices.Collect(maps.Keys(listed.Entries))))
+			f.last, wanted.Name, few(listed.names))
 	}
+	entries := listed.entries
 	var versions []string
 	for _, entry := range entries {
 		if entry != nil && len(entry.URLs) > 0 {
@@ -115,7 +113,7 @@ func (f *fetcher) find(data []byte, wanted *protocol.Repository) (*indexEntry, *
 			wanted.Version)
 	case !found:
 		return nil, protocol.Errorf(protocol.ChartNotFound, "the repository at %s has no version of chart %s that fits %q; it has %s",
-			f.last, wanted.Name, wanted.Version, few(versions))
+			f.last, wanted.Name, wanted.Version, few(readable(versions)))
 	}
 	at := slices.IndexFunc(entries, func(entry *indexEntry) bool {
 		return entry != nil && len(entry.URLs) > 0 && entry.Version == version
@@ -142,8 +140,8 @@ func (f *fetcher) archiveURL(base *url.URL, name string, entry *indexEntry) (*ur
 	switch {
 	case at.Scheme != "http" && at.Scheme != "https" || at.User != nil:
 		return nil, protocol.Errorf(protocol.InvalidIndex,
-			"the index of %s: chart %s %s is at a URL of scheme %q; a chart in an OCI registry is named by chart.oci",
-			base.Host, name, entry.Version, at.Scheme)
+			"the index of %s: chart %s %s is at a URL that is neither http nor https, or holds a user; "+
+				"a chart in an OCI registry is named by chart.oci", base.Host, name, entry.Version)
 	case base.Scheme == "https" && at.Scheme == "http" && entry.Digest == "":
 		return nil, protocol.Errorf(protocol.Refused,
 			"the index of %s leads chart %s %s from https to http at %s, without a digest", base.Host, name, entry.Version, at.Host)

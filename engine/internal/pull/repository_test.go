@@ -37,6 +37,7 @@ func TestVersionsOfARepository(t *testing.T) {
 		">=2.1.0-0 <3": "2.1.0-rc.1",
 		"2.1.0-rc.1":   "2.1.0-rc.1",
 		"0.3.0-none":   "0.3.0-none",
+		"0.3.0-sha512": "0.3.0-sha512",
 	} {
 		pulled, problem := Pull(fromRepository(at+"/repo", "shop", wanted))
 		if problem != nil {
@@ -65,7 +66,7 @@ func TestWhatARepositoryDoesNotGive(t *testing.T) {
 		{"/page", "shop", "", protocol.InvalidIndex, []string{"index.yaml"}},
 		{"/broken", "shop", "", protocol.Unreachable, []string{"502"}},
 		{"/repo", "shop", "0.3.0-wrong", protocol.DigestMismatch, []string{"0.3.0-wrong", "sha256:000"}},
-		{"/repo", "shop", "0.3.0-bad", protocol.InvalidIndex, []string{"xyz"}},
+		{"/repo", "shop", "0.3.0-bad", protocol.InvalidIndex, []string{"0.3.0-bad", "digest"}},
 		{"/repo", "shop", "0.3.0-oci", protocol.InvalidIndex, []string{"chart.oci"}},
 		{"/repo", "shop", "0.3.0-large", protocol.TooLarge, []string{"2000 bytes"}},
 		{"/repo?chunked", "shop", "0.3.0-large", protocol.TooLarge, []string{"2000 bytes"}},

@@ -49,6 +49,14 @@ func newestFirst(versions []string) []string {
 	return sorted
 }
 
+// readable are those that can be read as versions; others are a server's own words.
+func readable(versions []string) []string {
+	return slices.DeleteFunc(slices.Clone(versions), func(version string) bool {
+		_, err := semver.NewVersion(version)
+		return err != nil
+	})
+}
+
 // few names the newest of what is there, for a message.
 func few(versions []string) string {
 	const most = 8

@@ -5,11 +5,11 @@
 // nothing of it can be undone. The kernel enforces it on every thread.
 package sandbox
 
-// Limits are what a process that renders may use; zero is no limit.
+// Limits are what a process may use; zero is no limit.
 type Limits struct {
 	MemoryBytes uint64
 	CPUSeconds  uint64
-	// Files leaves files and the network reachable, for charts that a person
-	// renders on a machine of their own.
+	// Files leaves files and the network reachable: to fetch charts, and to render
+	// those of a person on a machine of their own.
 	Files bool
 }

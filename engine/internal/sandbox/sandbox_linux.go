@@ -17,7 +17,7 @@ import (
 // Enter confines the process. After an error it may be half confined, and must not
 // serve anybody.
 func Enter(limits Limits) error {
-	if err := Harden(); err != nil {
+	if err := harden(); err != nil {
 		return err
 	}
 	// Two, so that the collector can work beside the templates; and a fixed
@@ -43,9 +43,9 @@ func Enter(limits Limits) error {
 	return forbid()
 }
 
-// Harden is for every mode: no core, which would hold a tenant's values, and no
+// harden is for every mode: no core, which would hold a tenant's values, and no
 // way to more rights than the process has.
-func Harden() error {
+func harden() error {
 	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
 		return fmt.Errorf("forbidding core files: %w", err)
 	}
