@@ -251,7 +251,11 @@ func TestTemplatesThatTakeTooMuch(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			started := time.Now()
-			engine := start(t, "render", "--memory-bytes", fmt.Sprint(128<<20), "--cpu-seconds", "2")
+			seconds := "60" // A machine under load must not end what is to run out of memory.
+			if name == "time" {
+				seconds = "2"
+			}
+			engine := start(t, "render", "--memory-bytes", fmt.Sprint(128<<20), "--cpu-seconds", seconds)
 			engine.send(asking(testchart.Files{"templates/a": c.template}, false))
 			answer := engine.receive()
 			state := engine.end()
@@ -270,7 +274,7 @@ func TestTemplatesThatTakeTooMuch(t *testing.T) {
 			if peak := state.SysUsage().(*syscall.Rusage).Maxrss; peak > max(256<<10, own.Maxrss) {
 				t.Errorf("%d KiB were used", peak)
 			}
-			if took := time.Since(started); took > 30*time.Second {
+			if took := time.Since(started); took > 2*time.Minute {
 				t.Errorf("it took %s", took)
 			}
 		})
