@@ -67,7 +67,7 @@ pub(crate) async fn render(
         add_crds: begin.event == Event::Install,
     };
     let identity = &release.tenant.identity;
-    let found = |asked: Lookup| look_up(release, asked);
+    let found = |asked: Lookup| look_up(release, &chart.secrets, asked);
     let rendered = engines.render(turn, identity, &request, found).await?;
     if let Err(EngineError::Breach(breach)) = &rendered {
         let failure = too_much(*breach);
@@ -121,7 +121,7 @@ fn api_versions(groups: &[APIGroupDiscovery]) -> Vec<String> {
 }
 
 /// Helm's `lookup`: one object or all of them, as the tenant. What waiting may help is no answer.
-async fn look_up(release: &Release<'_>, asked: Lookup) -> Result<Answer, Error> {
+async fn look_up(release: &Release<'_>, secrets: &Secrets, asked: Lookup) -> Result<Answer, Error> {
     let Lookup { api_version, kind, namespace, name } = asked;
     let parts = api_version.split('/').chain([&*kind, &*namespace, &*name]);
     if let Some(part) = parts.into_iter().find(|part| !stands_in_urls(part)) {
@@ -149,7 +149,12 @@ async fn look_up(release: &Release<'_>, asked: Lookup) -> Result<Answer, Error> 
         return Ok(Answer::Found(Value::Null));
     };
     match found {
-        Ok(found) => Ok(Answer::Found(found)),
+        Ok(found) => {
+            if object.kind == "Secret" {
+                secrets.add_data(&found);
+            }
+            Ok(Answer::Found(found))
+        }
         Err(ApiError { cause: Cause::NotFound(_), .. }) => Ok(Answer::Found(Value::Null)),
         Err(error @ ApiError { cause: Cause::Refused { .. }, .. }) => {
             Ok(Answer::Failed(error.to_string()))

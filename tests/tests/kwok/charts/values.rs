@@ -67,15 +67,18 @@ async fn values_are_merged_in_their_order_and_those_of_the_spec_win() -> Result<
 async fn what_a_secret_holds_stands_in_no_message_that_a_chart_makes() -> Result<()> {
     let namespace = Namespace::new(kwok(), "values-hidden").await?;
     let controller = namespace.controller()?;
-    let chart = Chart::new(&namespace, "shop")?
-        .file("templates/a.yaml", "{{ fail (printf \"the password is %s\" .Values.password) }}")?;
+    let says = "{{ $found := lookup \"v1\" \"Secret\" .Release.Namespace \"found\" }}\
+                {{ fail (printf \"they are %s and %s\" .Values.password \
+                (b64dec $found.data.password)) }}";
+    let chart = Chart::new(&namespace, "shop")?.file("templates/a.yaml", says)?;
     chart.put(&namespace).await?;
+    put(&namespace, "Secret", "found", "password", "hunter3-secret").await?;
     put(&namespace, "Secret", "all", "values.yaml", "password: hunter2-secret\n").await?;
     let from = json!([{"kind": "Secret", "name": "all"}]);
     let more = merged(chart.source(), json!({"valuesFrom": from}));
     namespace.release("shop", &[], more).await?;
     let release = namespace.wait_stalled("shop", &controller).await?;
-    assert!(message(&release).ends_with("the password is …"), "{}", message(&release));
+    assert!(message(&release).ends_with("they are … and …"), "{}", message(&release));
     // It is said of a hook that Helm drops at what it was to run.
     let hook = "apiVersion: v1\nkind: Pod\nmetadata:\n  name: a\n  annotations:\n    \
                 helm.sh/hook: {{ .Values.password }}\n";
