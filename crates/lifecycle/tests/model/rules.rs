@@ -59,7 +59,12 @@ fn record_closed(configuration: &Configuration, cluster: &Cluster, operation: u8
                 let wanted = if failed { RecordState::Failed } else { RecordState::Deployed };
                 // What was closed as a success before the loss stays one.
                 let before_loss = cluster.ghost.lost && record.state == RecordState::Deployed;
-                record.state == wanted || before_loss
+                // Without a journal a failed release is looked at again each minute, and a retry whose
+                // reopening comes late is found then.
+                let retried_late = cluster.ghost.lost
+                    && cluster.status.journal.hooks.is_empty()
+                    && record.state == RecordState::Pending;
+                record.state == wanted || before_loss || (failed && retried_late)
             }
             _ => failed,
         },
