@@ -14,10 +14,9 @@ use std::sync::Arc;
 use api::{ChartArchive, ObjectsFromKind, ValuesFrom};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use engine::protocol::Values;
-use lifecycle::{memory::Memory, yaml};
+use lifecycle::{memory::Memory, plan::digest, yaml};
 use serde::Serialize;
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 
 use crate::{
     error::Error,
@@ -75,7 +74,7 @@ pub(crate) async fn read(release: &Release<'_>) -> Result<Chart, Error> {
     let (archive, digest) = if let Some(from) = &chart.archive {
         release.ctx.charts.forget(&key(&release.object));
         let archive: Arc<[u8]> = archive(release, from).await?.into();
-        let digest = sha256(&archive);
+        let digest = digest(&archive);
         (archive, digest)
     } else {
         let wanted = if let Some(oci) = &chart.oci {
@@ -92,12 +91,6 @@ pub(crate) async fn read(release: &Release<'_>) -> Result<Chart, Error> {
     };
     let path = source.source_ref.as_ref().and_then(|source| source.path.clone());
     Ok(Chart { archive, digest, path, values, secrets, parsed })
-}
-
-/// `sha256:…`.
-pub(crate) fn sha256(bytes: &[u8]) -> String {
-    let digits: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("sha256:{digits}")
 }
 
 async fn archive(release: &Release<'_>, from: &ChartArchive) -> Result<Vec<u8>, Error> {

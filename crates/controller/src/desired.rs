@@ -25,7 +25,6 @@ use crate::{
 };
 
 /// What a source makes.
-#[derive(Clone)]
 pub(crate) struct Made {
     pub(crate) desired: Desired,
     /// Which chart it is, if it is one.

@@ -128,7 +128,7 @@ impl Engines {
             return Some(warm.remove(index).renderer);
         }
         // Those at work hold a turn, as this one does.
-        let at_work = self.turns.taken(self.settings.processes);
+        let at_work = self.turns.taken();
         while warm.len() + at_work > self.settings.processes && !warm.is_empty() {
             warm.remove(0);
         }

@@ -143,7 +143,8 @@ async fn material(
     let of_latest_plan = || latest?.plan.as_ref()?.0.chart.clone();
     Ok(match begin.event {
         Event::Install | Event::Upgrade => {
-            let Made { desired, chart, .. } = desired::of_source(release, begin).await?.clone();
+            let Made { desired, chart, .. } = desired::of_source(release, begin).await?;
+            let (desired, chart) = (desired.clone(), chart.clone());
             let prune = prune_set(earlier_objects(history), &desired.objects);
             Material { desired, prune, digest: None, chart }
         }

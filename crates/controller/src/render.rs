@@ -52,6 +52,7 @@ pub(crate) async fn render(
         return Err(Error::Later(Failure::new("Rendering", message), AGAIN.mul_f64(jitter())));
     };
     let capabilities = capabilities(release).await?;
+    let served = capabilities.api_versions.clone();
     let request = Render {
         chart: protocol::Chart::Archive(&chart.archive),
         path: chart.path.as_deref(),
@@ -67,7 +68,7 @@ pub(crate) async fn render(
         add_crds: begin.event == Event::Install,
     };
     let identity = &release.tenant.identity;
-    let found = |asked: Lookup| look_up(release, &chart.secrets, asked);
+    let found = |asked: Lookup| look_up(release, &chart.secrets, &served, asked);
     let rendered = engines.render(turn, identity, &request, found).await?;
     if let Err(EngineError::Breach(breach)) = &rendered {
         let failure = too_much(*breach);
@@ -121,7 +122,12 @@ fn api_versions(groups: &[APIGroupDiscovery]) -> Vec<String> {
 }
 
 /// Helm's `lookup`: one object or all of them, as the tenant. What waiting may help is no answer.
-async fn look_up(release: &Release<'_>, secrets: &Secrets, asked: Lookup) -> Result<Answer, Error> {
+async fn look_up(
+    release: &Release<'_>,
+    secrets: &Secrets,
+    served: &[String],
+    asked: Lookup,
+) -> Result<Answer, Error> {
     let Lookup { api_version, kind, namespace, name } = asked;
     let parts = api_version.split('/').chain([&*kind, &*namespace, &*name]);
     if let Some(part) = parts.into_iter().find(|part| !stands_in_urls(part)) {
@@ -131,8 +137,7 @@ async fn look_up(release: &Release<'_>, secrets: &Secrets, asked: Lookup) -> Res
     let object = ObjectRef { api_version, kind, namespace, name };
     let Some(kind) = release.tenant.kind(&object).await? else {
         // For Helm such a kind has no objects, and only an unknown apiVersion is an error.
-        let (_, groups) = release.tenant.discover().await?;
-        if api_versions(&groups).contains(&object.api_version) {
+        if served.contains(&object.api_version) {
             return Ok(Answer::Found(Value::Null));
         }
         return Ok(Answer::Failed(format!(

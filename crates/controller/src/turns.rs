@@ -12,6 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::context::lock;
 
 pub(crate) struct Turns {
+    at_once: usize,
     all: Arc<Semaphore>,
     namespaces: Mutex<HashMap<String, Weak<Semaphore>>>,
 }
@@ -25,12 +26,12 @@ pub(crate) struct Turn {
 impl Turns {
     /// So many at once, one for each namespace.
     pub(crate) fn new(at_once: usize) -> Self {
-        Self { all: Arc::new(Semaphore::new(at_once)), namespaces: Mutex::default() }
+        Self { at_once, all: Arc::new(Semaphore::new(at_once)), namespaces: Mutex::default() }
     }
 
     /// How many are taken.
-    pub(crate) fn taken(&self, of: usize) -> usize {
-        of - self.all.available_permits()
+    pub(crate) fn taken(&self) -> usize {
+        self.at_once - self.all.available_permits()
     }
 
     pub(crate) fn take_now(&self, namespace: &str) -> Option<Turn> {

@@ -368,7 +368,8 @@ pub fn config_digest(key: &[u8], inputs: &impl Serialize) -> String {
     format!("hmac-sha256:{}", hex(&mac.finalize().into_bytes()))
 }
 
-fn digest(bytes: &[u8]) -> String {
+/// The digest of `bytes`, `sha256:` and 64 digits.
+pub fn digest(bytes: &[u8]) -> String {
     format!("sha256:{}", hex(&Sha256::digest(bytes)))
 }
 

@@ -13,10 +13,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use sha2::{Digest as _, Sha256};
+use lifecycle::plan::digest;
 use tokio::task::spawn_blocking;
 
-use super::{MOST_BYTES, sha256};
+use super::MOST_BYTES;
 
 /// Before the archive stands its own digest, since that of a registry is not the archive's.
 const HEADER: usize = "sha256:".len() + 64 + 1;
@@ -35,7 +35,7 @@ impl Scope {
     pub(super) fn of(parts: &impl serde::Serialize) -> Self {
         // It cannot fail on strings; of all that could, there would be one scope without a file.
         let text = serde_json::to_vec(parts).unwrap_or_default();
-        Self(hex(&Sha256::digest(text)))
+        Self(digest(&text).trim_start_matches("sha256:").to_owned())
     }
 }
 
@@ -161,7 +161,7 @@ impl Cache {
     fn write(&self, path: &Path, archive: &[u8]) -> io::Result<()> {
         let (mut file, part) = self.part()?;
         let written = (|| {
-            writeln!(file, "{}", sha256(archive))?;
+            writeln!(file, "{}", digest(archive))?;
             file.write_all(archive)?;
             fs::rename(&part, path)
         })();
@@ -212,7 +212,7 @@ fn read(path: &Path) -> io::Result<Arc<[u8]>> {
     let mut bytes = Vec::new();
     (&file).take((HEADER + MOST_BYTES + 1) as u64).read_to_end(&mut bytes)?;
     let archive = bytes.split_off(bytes.len().min(HEADER));
-    if bytes.strip_suffix(b"\n") != Some(sha256(&archive).as_bytes()) {
+    if bytes.strip_suffix(b"\n") != Some(digest(&archive).as_bytes()) {
         return Err(io::ErrorKind::InvalidData.into());
     }
     file.set_modified(SystemTime::now())?;
@@ -227,10 +227,6 @@ fn gone(removed: io::Result<()>) -> io::Result<()> {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
@@ -238,7 +234,7 @@ mod tests {
     use super::*;
 
     fn digest(number: u8) -> String {
-        format!("sha256:{}", hex(&[number; 32]))
+        format!("sha256:{}", format!("{number:02x}").repeat(32))
     }
 
     fn bytes(number: u8) -> Arc<[u8]> {

@@ -6,10 +6,10 @@ use engine::{
     Breach, EngineError, Puller,
     protocol::{self, FailureKind, Origin, Pull},
 };
-use lifecycle::journal::Failure;
+use lifecycle::{journal::Failure, plan};
 use tokio::net::lookup_host;
 
-use super::{MOST_BYTES, entry::Problem, sha256, wanted::Wanted};
+use super::{MOST_BYTES, entry::Problem, wanted::Wanted};
 
 /// As long as fetching may take.
 const TIME: Duration = Duration::from_mins(1);
@@ -90,7 +90,7 @@ fn check(
         return broken("with more than was asked for");
     }
     // In a registry the digest is that of the manifest, which the engine has checked it against.
-    if !matches!(wanted.origin, Origin::Oci { .. }) && sha256(&archive) != digest {
+    if !matches!(wanted.origin, Origin::Oci { .. }) && plan::digest(&archive) != digest {
         return broken("with a chart of another digest");
     }
     if wanted.pinned().is_some_and(|pinned| pinned != digest) {

@@ -26,27 +26,28 @@ impl Records<'_> {
     pub(crate) async fn create(self, plan: &Plan, made: &Made) -> Result<(), Error> {
         let record = body::pending(plan, made, &self.of.name, &self.of.namespace);
         // What a deletion and a test write beside has to fit, too, or neither could begin.
-        let mut plans = Plans::from([(key(plan.event), frozen(plan))]);
-        for event in [Event::Delete, Event::Test] {
-            plans.insert(key(event), frozen(&body::later(plan, &made.desired, event)));
-        }
-        plans.insert("room", vec![0; ROOM]);
-        secret::to_secret(&record, Written::Created(now()), &plans)
-            .map_err(|error| unreadable(&error))?;
-        self.post(plan, &record).await
+        let later = [Event::Delete, Event::Test]
+            .map(|event| (key(event), frozen(&body::later(plan, &made.desired, event))));
+        let room = Plans::from(later).into_iter().chain([("room", vec![0; ROOM])]).collect();
+        self.post(plan, &record, room).await
     }
 
     /// As [`Self::create`], the record of a rollback to `target`.
     pub(crate) async fn copy(self, plan: &Plan, target: i32) -> Result<(), Error> {
         let found = self.get(target).await?;
         let found = found.ok_or_else(|| no_target(&self.of.name, target))?;
-        self.post(plan, &body::copied(plan, &found.release)).await
+        self.post(plan, &body::copied(plan, &found.release), Plans::new()).await
     }
 
-    async fn post(self, plan: &Plan, record: &Release) -> Result<(), Error> {
-        let plans = Plans::from([(key(plan.event), frozen(plan))]);
-        let body = secret::to_secret(record, Written::Created(now()), &plans)
+    /// POSTs it, if `room` would fit into the Secret besides.
+    async fn post(self, plan: &Plan, record: &Release, room: Plans) -> Result<(), Error> {
+        let mut plans = room.clone();
+        plans.insert(key(plan.event), frozen(plan));
+        let mut body = secret::to_secret(record, Written::Created(now()), &plans)
             .map_err(|error| unreadable(&error))?;
+        if let Some(data) = body["data"].as_object_mut() {
+            data.retain(|key, _| !room.contains_key(key.as_str()));
+        }
         self.of.confirm().await?;
         self.of.tenant.create(&self.reference(record.version), &body).await?;
         Ok(())
