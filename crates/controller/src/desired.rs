@@ -3,11 +3,11 @@
 use std::collections::{HashMap, HashSet};
 
 use engine::protocol::{Document, Rendered};
-use helm::{manifest, record};
+use helm::{manifest, record, takeover};
 use lifecycle::{
-    hooks::{self, HookAnnotations},
+    hooks,
     journal::Begin,
-    memory::{MOST_PER_RELEASE, Memory},
+    memory::Memory,
     patches::{self, Patch},
     plan,
     source::{Desired, Placed},
@@ -218,28 +218,8 @@ fn invalid(reason: &str, errors: &[impl ToString]) -> Error {
     Error::blocked(reason, errors.join("; "))
 }
 
-/// The objects and the hooks of a record, read from its text as Helm does (no client required).
+/// The objects and the hooks of a record (no client required).
 pub(crate) fn of_record(release: &Release<'_>, stored: &Stored) -> Result<Desired, Error> {
-    let record = &stored.release;
-    let place = format!("the record of revision {}", record.version);
-    let unreadable = |what: &str, error: manifest::ManifestError| {
-        Error::blocked("RecordUnreadable", format!("{place}: {what}: {error}"))
-    };
-    // More than a source, since what fits is never to be found too large when it is read again.
-    let mut memory = Memory::new(2 * MOST_PER_RELEASE);
-    let objects = manifest::parse_within(&record.manifest, &mut memory)
-        .map_err(|error| unreadable("manifest", error))?;
-    let objects: Vec<_> = objects.into_iter().map(|(_, object)| object).collect();
-    let mut hooks = Vec::new();
-    for hook in &record.hooks {
-        let what = format!("hook {}/{}", hook.kind, hook.name);
-        let manifests = manifest::parse_within(&hook.manifest, &mut memory)
-            .map_err(|error| unreadable(&what, error))?;
-        for (_, manifest) in manifests {
-            let annotations = HookAnnotations::recorded(&manifest, &hook.events, hook.weight);
-            hooks.push((manifest, annotations));
-        }
-    }
-    Desired::recorded(&objects, hooks, &release.namespace, &place)
-        .map_err(|errors| invalid("RecordUnreadable", &errors))
+    takeover::desired(&stored.release, &release.namespace)
+        .map_err(|error| Error::blocked("RecordUnreadable", error.to_string()))
 }

@@ -3,6 +3,7 @@
 //! - [`record`]: the release record, the JSON behind `helm list`, `history`, `rollback`
 //! - [`secret`]: the Kubernetes Secret that holds one record, and the operator's plan beside it
 //! - [`manifest`]: objects to manifest text that Go's YAML reader reads back unchanged, and back
+//! - [`takeover`]: what a record consists of, and whether that is what is wanted
 //! - [`ownership`]: the label and annotations by which Helm knows its objects; `resource-policy`
 //!
 //! Objects are [`serde_json::Value`] throughout, so that no field newer than this program is lost.
@@ -11,3 +12,4 @@ pub mod manifest;
 pub mod ownership;
 pub mod record;
 pub mod secret;
+pub mod takeover;

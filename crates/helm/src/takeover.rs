@@ -1,0 +1,191 @@
+//! A release that another client made: what its record says it consists of, and whether that is what
+//! somebody wants by now. By the second a release is taken over without running anything.
+
+use lifecycle::{
+    hooks::HookAnnotations,
+    memory::{MOST_PER_RELEASE, Memory},
+    plan::PlannedObject,
+    source::{Desired, Hook, SourceError},
+};
+use serde_json::{Map, Value};
+
+use crate::{
+    manifest::{self, ManifestError},
+    record::Release,
+};
+
+/// Why the text of a record makes no objects.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordedError {
+    /// It is no YAML, or too much of it.
+    #[error("the record of revision {revision}: {what}: {error}")]
+    Text {
+        /// The revision.
+        revision: i32,
+        /// `manifest`, or which hook.
+        what: String,
+        /// What is wrong with it.
+        error: ManifestError,
+    },
+    /// What it describes are no objects; at least one problem.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Objects(Vec<SourceError>),
+}
+
+/// The objects and the hooks of a record, read from its text as Helm does at a rollback and at an
+/// uninstall. Events, weights and delete policies of hooks are those that were recorded. Objects that
+/// name no namespace are `namespace`'s, also those of kinds that have none: which those are, only the
+/// cluster knows.
+///
+/// # Errors
+/// Text that is no YAML or describes no objects, or more of it than a release may have.
+pub fn desired(record: &Release, namespace: &str) -> Result<Desired, RecordedError> {
+    let revision = record.version;
+    let unreadable =
+        |what: &str, error| RecordedError::Text { revision, what: what.to_owned(), error };
+    // More than a source, since what fits is never to be found too large when it is read again.
+    let mut memory = Memory::new(2 * MOST_PER_RELEASE);
+    let objects = manifest::parse_within(&record.manifest, &mut memory)
+        .map_err(|error| unreadable("manifest", error))?;
+    let objects: Vec<_> = objects.into_iter().map(|(_, object)| object).collect();
+    let mut hooks = Vec::new();
+    for hook in &record.hooks {
+        let what = format!("hook {}/{}", hook.kind, hook.name);
+        let manifests = manifest::parse_within(&hook.manifest, &mut memory)
+            .map_err(|error| unreadable(&what, error))?;
+        for (_, manifest) in manifests {
+            let annotations = HookAnnotations::recorded(&manifest, &hook.events, hook.weight);
+            hooks.push((manifest, annotations));
+        }
+    }
+    let place = format!("the record of revision {revision}");
+    Desired::recorded(&objects, hooks, namespace, &place).map_err(RecordedError::Objects)
+}
+
+/// Whether the record is of this chart with these values of the user's, merged. What the chart
+/// renders to is not compared: templates may use clocks and random functions.
+pub fn is_of_chart(
+    record: &Release,
+    name: &str,
+    version: &str,
+    values: &Map<String, Value>,
+) -> bool {
+    let metadata = record.chart.metadata.as_ref();
+    metadata.is_some_and(|it| it.name == name && it.version == version)
+        && equal_maps(&record.config, values)
+}
+
+/// Whether both consist of the same objects and the same hooks, in whatever order.
+pub fn is_same(recorded: &Desired, wanted: &Desired) -> bool {
+    let objects = |one: &PlannedObject, other: &PlannedObject| {
+        one.object == other.object && equal_objects(&one.manifest, &other.manifest, &one.object)
+    };
+    let hooks = |one: &Hook, other: &Hook| {
+        one.object == other.object
+            && (&one.events, one.weight, &one.delete_policies)
+                == (&other.events, other.weight, &other.delete_policies)
+            && equal_objects(&one.manifest, &other.manifest, &one.object)
+    };
+    same_sets(&recorded.objects, &wanted.objects, objects)
+        && same_sets(&recorded.hooks, &wanted.hooks, hooks)
+}
+
+fn same_sets<T>(one: &[T], other: &[T], equal: impl Fn(&T, &T) -> bool) -> bool {
+    // Names are unique in a release, so that each finds its only twin.
+    one.len() == other.len() && one.iter().all(|a| other.iter().any(|b| equal(a, b)))
+}
+
+/// An object may name the namespace that it would be given anyway.
+fn equal_objects(one: &Value, other: &Value, object: &lifecycle::plan::ObjectRef) -> bool {
+    let plain = |manifest: &Value| {
+        let mut manifest = manifest.clone();
+        if let Some(Value::Object(metadata)) = manifest.get_mut("metadata")
+            && metadata.get("namespace").and_then(Value::as_str) == object.namespace.as_deref()
+        {
+            metadata.remove("namespace");
+        }
+        manifest
+    };
+    equal(&plain(one), &plain(other))
+}
+
+/// Go writes 1.0 as 1, and reads every number of JSON as the same type.
+fn equal(one: &Value, other: &Value) -> bool {
+    match (one, other) {
+        (Value::Number(one), Value::Number(other)) => {
+            one == other || (one.as_f64() == other.as_f64() && (one.is_f64() || other.is_f64()))
+        }
+        (Value::Array(one), Value::Array(other)) => {
+            one.len() == other.len() && one.iter().zip(other).all(|(one, other)| equal(one, other))
+        }
+        (Value::Object(one), Value::Object(other)) => equal_maps(one, other),
+        (one, other) => one == other,
+    }
+}
+
+fn equal_maps(one: &Map<String, Value>, other: &Map<String, Value>) -> bool {
+    one.len() == other.len()
+        && one.iter().all(|(key, value)| other.get(key).is_some_and(|it| equal(value, it)))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn record(manifest: &str, hooks: &[(&str, &str)]) -> Release {
+        let hooks: Vec<_> = hooks
+            .iter()
+            .map(
+                |(event, manifest)| json!({"kind": "Job", "events": [event], "manifest": manifest}),
+            )
+            .collect();
+        serde_json::from_value(json!({
+            "name": "shop", "namespace": "prod", "version": 3,
+            "info": {"status": "deployed"},
+            "chart": {"metadata": {"name": "shop", "version": "1.4.2"}},
+            "config": {"replicas": 3, "ratio": 1, "db": {"host": "db"}},
+            "manifest": manifest, "hooks": hooks,
+        }))
+        .expect("a record")
+    }
+
+    const CONFIG: &str =
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: config}\ndata: {a: b}\n";
+    const SECOND: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: second}\n";
+    const MIGRATE: &str = "apiVersion: batch/v1\nkind: Job\nmetadata: {name: migrate}\n";
+
+    fn of(documents: &[&str], hooks: &[(&str, &str)]) -> Desired {
+        desired(&record(&documents.join("---\n"), hooks), "prod").expect("it can be read")
+    }
+
+    #[test]
+    fn the_same_objects_in_another_order_and_with_their_namespace_are_the_same() {
+        let hooks = &[("pre-upgrade", MIGRATE)];
+        let before = of(&[CONFIG, SECOND], hooks);
+        let with_namespace = CONFIG.replace("{name: config}", "{name: config, namespace: prod}");
+        assert!(is_same(&before, &of(&[SECOND, &with_namespace], hooks)));
+        assert!(!is_same(&before, &of(&[CONFIG], hooks)));
+        assert!(!is_same(&before, &of(&[CONFIG, &SECOND.replace("second", "third")], hooks)));
+        assert!(!is_same(&before, &of(&[&CONFIG.replace("a: b", "a: c"), SECOND], hooks)));
+        assert!(!is_same(&before, &of(&[CONFIG, SECOND], &[("pre-install", MIGRATE)])));
+        assert!(!is_same(&before, &of(&[CONFIG, SECOND], &[])));
+        let elsewhere = CONFIG.replace("{name: config}", "{name: config, namespace: other}");
+        assert!(!is_same(&of(&[CONFIG], &[]), &of(&[&elsewhere], &[])));
+    }
+
+    #[test]
+    fn a_chart_is_told_by_its_name_its_version_and_the_values() {
+        let record = record("", &[]);
+        let is = |name, version, values: Value| {
+            is_of_chart(&record, name, version, values.as_object().expect("a map"))
+        };
+        let values = json!({"db": {"host": "db"}, "ratio": 1.0, "replicas": 3});
+        assert!(is("shop", "1.4.2", values.clone()));
+        assert!(!is("shop", "1.4.3", values.clone()));
+        assert!(!is("store", "1.4.2", values));
+        assert!(!is("shop", "1.4.2", json!({"db": {"host": "db"}, "ratio": 1})));
+        assert!(!is("shop", "1.4.2", json!({"db": {"host": "b"}, "ratio": 1, "replicas": 3})));
+    }
+}
