@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use kube_runtime::controller::Action;
 use lifecycle::{
     decide::{Hold, decide, query},
-    event::{self, Disposal, Event, Next, Record, Situation},
+    event::{self, Disposal, Event, Next, Situation},
     journal::{Begin, Failure, Journal, Phase, Requests},
     plan::Plan,
     rebuild::recall,
@@ -22,7 +22,7 @@ use crate::{
     reconcile::{RECHECK, is_settled, rest, while_deleting},
     records::{self, Stored, now},
     release::Release,
-    source,
+    source, takeover,
     wishes::wishes,
 };
 
@@ -47,13 +47,17 @@ pub(crate) async fn advance(release: &mut Release<'_>) -> Result<Action, Error> 
     // Going back needs no source, and may be the way out.
     let is_needed = !release.is_being_deleted() && release.object.spec.pin_revision.is_none();
     let missing = if is_needed { unknown(release).await? } else { None };
-    let next = next(release, &history, missing.is_none());
+    let orphaned = takeover::is_orphaned(release, &history).await?;
+    let next = next(release, &history, missing.is_none(), orphaned);
     if let Some(why) = missing
         && needs_source(&next)
     {
         return Err(why);
     }
-    let begins = matches!(next, Next::Begin { .. } | Next::Reopen);
+    let begins = matches!(
+        next,
+        Next::Begin { .. } | Next::Reopen | Next::Adopt { .. } | Next::AwaitHelm { .. }
+    );
     if release.object.suspended() && begins && !release.namespace_goes {
         release.write_suspended().await?;
         return Ok(Action::await_change());
@@ -65,6 +69,9 @@ pub(crate) async fn advance(release: &mut Release<'_>) -> Result<Action, Error> 
             {
                 release.write_waiting(&waiting).await?;
                 return Ok(Action::requeue(RECHECK));
+            }
+            if event == Event::Install {
+                takeover::note_gone(release, &history);
             }
             let id = uuid::Uuid::new_v4().simple().to_string();
             let generation = release.generation();
@@ -103,13 +110,15 @@ pub(crate) async fn advance(release: &mut Release<'_>) -> Result<Action, Error> 
         }
         // It is about to be read again.
         Next::Resume => Ok(Action::requeue(RECHECK)),
+        Next::Adopt { .. } => takeover::adopt(release, &history).await,
+        Next::AwaitHelm { .. } => takeover::await_helm(release, &history).await,
         Next::Foreign { revision } => Err(Error::blocked(
             "ForeignRelease",
             format!(
-                "revision {revision} of release {name} was made by Helm or by another \
-                 ReleaseLifecycle, and taking over is not served yet. Delete this object and create \
-                 one with another spec.releaseName, or remove the release: helm uninstall {name}",
-                name = release.name
+                "revision {revision} of release {} was made by another ReleaseLifecycle, which is \
+                 there: delete this object and create one with another spec.releaseName, or have the \
+                 other one leave its release (spec.deletion.objects: Keep) and delete it",
+                release.name
             ),
         )),
     }
@@ -130,17 +139,22 @@ fn needs_source(next: &Next) -> bool {
     matches!(
         next,
         Next::Begin { event: Event::Install | Event::Upgrade, .. }
+            | Next::Adopt { .. }
             | Next::InSync { .. }
             | Next::GivenUp
     )
 }
 
-/// What is next. Where the source `is_known` to nobody, it is taken not to have changed.
-fn next(release: &Release<'_>, history: &[Stored], is_known: bool) -> Next {
+/// What is next. Where the source `is_known` to nobody, it is taken not to have changed. What is
+/// `orphaned` is nobody's.
+fn next(release: &Release<'_>, history: &[Stored], is_known: bool, orphaned: bool) -> Next {
     let inputs = records::config_inputs(release);
+    let me = release.object_name();
     let summary = |stored: &Stored| {
-        let record = stored.summary(&inputs);
-        Record { matches: record.matches || !is_known, ..record }
+        let mut record = stored.summary(&inputs);
+        record.matches |= !is_known;
+        record.owner.take_if(|owner| orphaned && owner != me);
+        record
     };
     let records: Vec<_> = history.iter().map(summary).collect();
     let object = &release.object;
@@ -158,16 +172,20 @@ fn next(release: &Release<'_>, history: &[Stored], is_known: bool) -> Next {
     let seen = status.filter(|status| status.observed_generation.is_some_and(|seen| seen >= 0));
     let handled = seen.map_or_else(|| object.requests(), api::ReleaseLifecycleStatus::handled);
     let tested = status.and_then(|status| status.tested_revision);
+    let newest = history.iter().max_by_key(|stored| stored.release.version);
     let disposal = if object.keeps_objects() { Disposal::Keep } else { Disposal::Delete };
     event::next(&Situation {
         operation: status.and_then(|status| status.operation.as_ref()),
         gave_up,
         test_due: object.tests_enabled()
-            && tested != records.iter().map(|record| record.revision).max(),
+            && newest.is_some_and(|newest| {
+                !newest.is_adopted() && tested != Some(newest.release.version)
+            }),
         records: &records,
         owner: release.object_name(),
         generation,
         deletion: release.is_being_deleted().then_some(disposal),
+        was_ours: status.is_some_and(|status| status.revision.is_some()),
         pin: object.spec.pin_revision,
         requests: &object.requests(),
         handled: &handled,

@@ -44,6 +44,12 @@ pub(crate) struct Args {
     #[arg(long, env = "RELEASELIFECYCLE_SOURCE_WATCHES", default_value_t = 500)]
     pub(crate) source_watches: usize,
 
+    /// Seconds after which a release that another client has left pending, or half uninstalled, is
+    /// gone on with, if nothing was written and none of its hooks runs: longer than the --timeout that
+    /// your clients of Helm use
+    #[arg(long, env = "RELEASELIFECYCLE_TAKEOVER_SECONDS", default_value_t = 900, value_parser = clap::value_parser!(u32).range(1..=604_800))]
+    pub(crate) takeover_seconds: u32,
+
     #[command(flatten)]
     pub(crate) engine: EngineArgs,
 

@@ -1,4 +1,4 @@
-use std::{collections::HashMap, sync::Arc, sync::Mutex};
+use std::{collections::HashMap, sync::Arc, sync::Mutex, time::Duration};
 
 use kube::Client;
 use lifecycle::{decide::Evidence, plan::Plan};
@@ -28,6 +28,8 @@ pub(crate) struct Context {
     pub(crate) dependents: Dependents,
     pub(crate) engines: Engines,
     pub(crate) charts: Charts,
+    /// How long another client that writes nothing is respected.
+    pub(crate) takeover_after: Duration,
 }
 
 impl Context {
@@ -56,6 +58,7 @@ impl Context {
             dependents: Dependents::default(),
             engines: Engines::new(args.engine.settings()),
             charts,
+            takeover_after: Duration::from_secs(args.takeover_seconds.into()),
         }
     }
 

@@ -34,6 +34,7 @@ mod report;
 mod run;
 mod source;
 mod sweep;
+mod takeover;
 mod tenant;
 mod triggers;
 mod turns;

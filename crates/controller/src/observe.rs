@@ -50,7 +50,7 @@ pub(crate) fn hook(
         run: annotation(names::RUN_ANNOTATION),
         gate,
         foreign: foreign(annotation(names::OWNER_ANNOTATION).as_deref(), &owner)
-            .filter(|_| !of_release),
+            .filter(|_| !of_release && !is_of_helm(hook, object)),
         terminating,
         stopping: object.pointer("/spec/activeDeadlineSeconds").and_then(Value::as_i64) == Some(1),
         verdict,
@@ -76,6 +76,12 @@ pub(crate) fn has_ended(object: &Value) -> bool {
         "Pod" => pod_verdict(object).is_some(),
         _ => false,
     }
+}
+
+/// Helm marks no hooks: by a record of the release it is the release's, unless it has another's mark.
+fn is_of_helm(hook: &PlannedHook, object: &Value) -> bool {
+    let mark = object.pointer("/metadata/annotations").map(|it| &it[names::OWNER_ANNOTATION]);
+    hook.recorded && mark.is_none_or(Value::is_null) && ownership::owner(object).is_none()
 }
 
 fn foreign(found: Option<&str>, owner: &str) -> Option<String> {

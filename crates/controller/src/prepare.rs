@@ -46,7 +46,8 @@ pub(crate) async fn plan(
     if begin.event == Event::Install {
         leave_out_existing(release, &mut desired.crds).await?;
     }
-    let hooks = plan_hooks(&desired, begin.event);
+    let mut hooks = plan_hooks(&desired, begin.event);
+    mark_recorded(release, history, &mut hooks);
     check_number(&hooks, begin.event)?;
     check_rights(release, &hooks, &desired.objects, &prune).await?;
     check_owners(release, &desired).await?;
@@ -63,6 +64,7 @@ pub(crate) async fn plan(
         target: begin.target,
         config_digest: digest
             .unwrap_or_else(|| config_digest(key.as_bytes(), &records::config_inputs(release))),
+        adopted: false,
         config_key: key,
         timeout_seconds: i64::try_from(timeout).unwrap_or(i64::MAX),
         wait: release.object.wait(),
@@ -113,7 +115,8 @@ fn check_number(hooks: &[PlannedHook], event: Event) -> Result<(), Error> {
 
 /// The key of the digests, one for the life of the release, so that they can be compared.
 pub(crate) fn key(history: &[Stored]) -> Option<String> {
-    let latest = history.iter().max_by_key(|stored| stored.release.version)?;
+    let with_key = history.iter().filter(|stored| stored.plan.is_some());
+    let latest = with_key.max_by_key(|stored| stored.release.version)?;
     Some(latest.plan.as_ref()?.0.config_key.clone())
 }
 
@@ -145,7 +148,7 @@ async fn material(
         Event::Install | Event::Upgrade => {
             let Made { desired, chart, .. } = desired::of_source(release, begin).await?;
             let (desired, chart) = (desired.clone(), chart.clone());
-            let prune = prune_set(earlier_objects(history), &desired.objects);
+            let prune = prune_set(earlier_objects(release, history)?, &desired.objects);
             Material { desired, prune, digest: None, chart }
         }
         Event::Rollback => {
@@ -161,7 +164,7 @@ async fn material(
                     None => Vec::new(),
                 };
             }
-            let prune = prune_set(earlier_objects(history), &desired.objects);
+            let prune = prune_set(earlier_objects(release, history)?, &desired.objects);
             let (digest, chart) = match stored.plan {
                 Some((plan, _)) => (plan.config_digest, plan.chart),
                 None => (String::new(), None),
@@ -170,7 +173,7 @@ async fn material(
         }
         Event::Delete => {
             let mut desired = of_latest()?;
-            let newest = newest(std::mem::take(&mut desired.objects), history);
+            let newest = newest(release, std::mem::take(&mut desired.objects), history)?;
             let going = newest.into_iter().filter(|object| !is_kept(release, object));
             let prune = in_uninstall_order(going.map(|object| object.object));
             Material { desired, prune, digest: None, chart: of_latest_plan() }
@@ -186,16 +189,45 @@ async fn material(
 
 /// Every object that may be there, as the newest revision that has it made it: those of the latest,
 /// and what earlier ones have left.
-fn newest(latest: Vec<PlannedObject>, history: &[Stored]) -> Vec<PlannedObject> {
+fn newest(
+    release: &Release<'_>,
+    latest: Vec<PlannedObject>,
+    history: &[Stored],
+) -> Result<Vec<PlannedObject>, Error> {
     let mut newest = latest;
-    let mut earlier: Vec<_> = history.iter().filter_map(|stored| stored.plan.as_ref()).collect();
-    earlier.sort_by_key(|(plan, _)| std::cmp::Reverse(plan.revision));
-    for object in earlier.into_iter().flat_map(|(plan, _)| &plan.objects) {
-        if !newest.iter().any(|other| other.object.is_same_object(&object.object)) {
-            newest.push(object.clone());
+    let mut earlier: Vec<_> = history.iter().collect();
+    earlier.sort_by_key(|stored| std::cmp::Reverse(stored.release.version));
+    for stored in earlier {
+        for object in objects_of(release, stored)? {
+            if !newest.iter().any(|other| other.object.is_same_object(&object.object)) {
+                newest.push(object);
+            }
         }
     }
-    newest
+    Ok(newest)
+}
+
+/// The objects of a revision, whoever made it.
+pub(crate) fn objects_of(
+    release: &Release<'_>,
+    stored: &Stored,
+) -> Result<Vec<PlannedObject>, Error> {
+    match &stored.plan {
+        Some((plan, _)) if !plan.adopted => Ok(plan.objects.clone()),
+        _ => desired::of_record(release, stored).map(|recorded| recorded.objects),
+    }
+}
+
+/// Notes which hooks an earlier record has, too. One that cannot be read claims nothing.
+fn mark_recorded(release: &Release<'_>, history: &[Stored], hooks: &mut [PlannedHook]) {
+    let recorded = history.iter().filter_map(|stored| desired::of_record(release, stored).ok());
+    let recorded: Vec<_> = recorded
+        .flat_map(|desired| desired.hooks.into_iter().flat_map(|hook| hook.parts))
+        .map(|part| part.object)
+        .collect();
+    for hook in hooks {
+        hook.recorded = recorded.iter().any(|object| object.is_same_object(&hook.object));
+    }
 }
 
 /// Whether the object stays when the release is deleted, by what its manifest says.
@@ -214,11 +246,13 @@ fn is_kept(release: &Release<'_>, PlannedObject { object, manifest }: &PlannedOb
     }
 }
 
-/// The objects of every record since and including the last deployed one. Records of ours only
-/// get here.
-fn earlier_objects(history: &[Stored]) -> impl Iterator<Item = ObjectRef> {
-    let plans = history.iter().filter_map(|stored| stored.plan.as_ref());
-    plans.flat_map(|(plan, _)| plan.objects.iter().map(|object| object.object.clone()))
+/// The objects of every record since and including the last deployed one.
+fn earlier_objects(release: &Release<'_>, history: &[Stored]) -> Result<Vec<ObjectRef>, Error> {
+    let mut found = Vec::new();
+    for stored in history {
+        found.extend(objects_of(release, stored)?.into_iter().map(|object| object.object));
+    }
+    Ok(found)
 }
 
 /// Every kind must be served, or be defined by a hook; those without a namespace lose the one they

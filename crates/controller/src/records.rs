@@ -1,10 +1,12 @@
 //! The release's records: Helm's Secrets, one for each revision, with our plans beside.
 //!
 //! - this file: finding and reading them
+//! - `adopt`: those of another client
 //! - `body`: what stands in one
 //! - `prune`: removing the oldest
 //! - `write`: opening and closing one, and removing them all
 
+mod adopt;
 mod body;
 mod prune;
 mod write;
@@ -43,6 +45,7 @@ pub(crate) struct Records<'a> {
 }
 
 /// A record as it is stored.
+#[derive(Clone)]
 pub(crate) struct Stored {
     metadata: Value,
     pub(crate) release: Release,
@@ -60,7 +63,8 @@ impl Stored {
         let state = match self.release.info.status {
             Status::Deployed => RecordState::Deployed,
             Status::Superseded => RecordState::Superseded,
-            Status::Failed | Status::Uninstalled | Status::Unknown => RecordState::Failed,
+            Status::Failed | Status::Unknown => RecordState::Failed,
+            Status::Uninstalled => RecordState::Uninstalled,
             Status::Uninstalling => RecordState::Uninstalling,
             Status::PendingInstall | Status::PendingUpgrade | Status::PendingRollback => {
                 RecordState::Pending
@@ -70,11 +74,12 @@ impl Stored {
             RecordState::Uninstalling => {
                 self.plan_of(Event::Delete).map(|(plan, _)| plan.operation)
             }
-            _ => plan.map(|plan| plan.operation.clone()),
+            // What was taken over had no operation that could be gone on with.
+            _ => plan.filter(|plan| !plan.adopted).map(|plan| plan.operation.clone()),
         };
         Record {
             revision,
-            origin: plan.and_then(|plan| plan.target).unwrap_or(revision),
+            origin: plan.and_then(|plan| plan.target).unwrap_or_else(|| self.origin()),
             state,
             owner: plan.map(|plan| plan.owner.name.clone()),
             matches: plan.is_some_and(|plan| {
@@ -92,9 +97,30 @@ impl Stored {
         }
     }
 
-    /// Whether the custom resource `owner` made it.
+    /// Whether the custom resource `owner` made it, or has taken it over.
     pub(crate) fn is_of(&self, owner: &str) -> bool {
-        self.plan.as_ref().is_some_and(|(plan, _)| plan.owner.name == owner)
+        self.owner() == Some(owner)
+    }
+
+    /// Whether it was taken over as it was.
+    pub(crate) fn is_adopted(&self) -> bool {
+        self.plan.as_ref().is_some_and(|(plan, _)| plan.adopted)
+    }
+
+    /// The custom resource that made it, or has taken it over; `None` where it is Helm's.
+    pub(crate) fn owner(&self) -> Option<&str> {
+        self.plan.as_ref().map(|(plan, _)| &*plan.owner.name)
+    }
+
+    /// The revision that a rollback by Helm copied into it; its own for all others. Helm 3 says it in
+    /// the description alone (`prepareRollback`).
+    pub(crate) fn origin(&self) -> i32 {
+        let info = &self.release.info;
+        let described = info.description.strip_prefix("Rollback to ");
+        match info.rollback_revision {
+            0 => described.and_then(|it| it.parse().ok()).unwrap_or(self.release.version),
+            target => target,
+        }
     }
 }
 

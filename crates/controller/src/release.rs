@@ -123,6 +123,10 @@ impl<'a> Release<'a> {
         self.object.spec.pin_revision.is_none() && self.known_source().is_none()
     }
 
+    pub(crate) fn tell(&self, reason: &'static str, text: String) {
+        self.ctx.reporter.tell(&self.object, reason, text);
+    }
+
     pub(crate) fn warn(&self, reason: &'static str, text: String) {
         self.ctx.reporter.warn(&self.object, reason, text);
     }
@@ -234,6 +238,8 @@ fn conclude(status: &mut ReleaseLifecycleStatus, operation: &Operation) {
     if !operation.event.makes_revision() {
         return;
     }
+    // Where the release was made anew, revisions begin anew, too.
+    status.tested_revision.take_if(|tested| *tested >= operation.revision);
     match &operation.failure {
         None => {
             status.revision = Some(operation.revision);

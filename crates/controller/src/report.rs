@@ -51,7 +51,13 @@ impl Reporter {
         count(metrics, before, after);
     }
 
-    /// Reports something that no journal says.
+    /// Reports something good that no journal says.
+    pub(crate) fn tell(&self, object: &ReleaseLifecycle, reason: &'static str, text: String) {
+        tracing::info!(reason, "{text}");
+        self.send(object, Note { warning: false, reason: reason.to_owned(), text, hook: None });
+    }
+
+    /// Reports something that no journal says and that somebody should look at.
     pub(crate) fn warn(&self, object: &ReleaseLifecycle, reason: &'static str, text: String) {
         tracing::warn!(reason, "{text}");
         self.send(object, Note { warning: true, reason: reason.to_owned(), text, hook: None });

@@ -82,7 +82,8 @@ pub struct Record {
     pub origin: i32,
     /// Its state.
     pub state: RecordState,
-    /// The name of the custom resource whose operation wrote it; `None` where Helm did.
+    /// The name of the custom resource whose operation wrote it, or which has taken it over; `None`
+    /// where Helm wrote it.
     pub owner: Option<String>,
     /// Whether it was made from the configuration that is desired now.
     pub matches: bool,
@@ -101,7 +102,9 @@ pub enum RecordState {
     Superseded,
     /// `uninstalling`: somebody is deleting it, or died at it.
     Uninstalling,
-    /// `failed`, `uninstalled`, `unknown`.
+    /// `uninstalled`: it was deleted, and its history kept.
+    Uninstalled,
+    /// `failed`, `unknown`.
     Failed,
 }
 
@@ -120,6 +123,8 @@ pub struct Situation<'a> {
     pub generation: i64,
     /// Whether it is being deleted, and what is to become of the objects.
     pub deletion: Option<Disposal>,
+    /// Whether the release was the custom resource's at some time.
+    pub was_ours: bool,
     /// The revision that the release is held at.
     pub pin: Option<i32>,
     /// What is asked for.
@@ -167,9 +172,19 @@ pub enum Next {
         /// The pending revision.
         revision: i32,
     },
-    /// The release belongs to somebody else: Helm, or another custom resource.
+    /// The newest revision is Helm's, and nobody is at work on it: take it over.
+    Adopt {
+        /// The newest revision.
+        revision: i32,
+    },
+    /// Helm is at work, or died at it.
+    AwaitHelm {
+        /// The newest revision.
+        revision: i32,
+    },
+    /// The release belongs to another custom resource.
     Foreign {
-        /// The newest revision that is not ours.
+        /// The newest revision.
         revision: i32,
     },
     /// The object is being deleted, and there is nothing to do any more.
@@ -187,10 +202,12 @@ pub fn next(situation: &Situation<'_>) -> Next {
         return delete(situation, latest, disposal);
     }
     let Some(latest) = latest else {
-        return begin(situation, 1);
+        let asked = requests.restart != handled.restart || requests.retry != handled.retry;
+        // What somebody removed while it was worked on is not begun again by itself.
+        return if situation.gave_up && !asked { Next::GivenUp } else { begin(situation, 1) };
     };
-    if latest.owner.as_deref() != Some(situation.owner) {
-        return Next::Foreign { revision: latest.revision };
+    if let Some(next) = not_ours(situation, latest) {
+        return next;
     }
     if latest.state == RecordState::Pending {
         return Next::JournalLost { revision: latest.revision };
@@ -224,7 +241,8 @@ fn begin(situation: &Situation<'_>, revision: i32) -> Next {
     let deployed =
         |record: &Record| matches!(record.state, RecordState::Deployed | RecordState::Superseded);
     let latest = situation.records.iter().max_by_key(|record| record.revision);
-    let was_taken_down = latest.is_some_and(|it| it.state == RecordState::Uninstalling);
+    let was_taken_down = latest
+        .is_some_and(|it| matches!(it.state, RecordState::Uninstalling | RecordState::Uninstalled));
     let event = match situation.pin {
         Some(_) => Event::Rollback,
         None if !was_taken_down && situation.records.iter().any(deployed) => Event::Upgrade,
@@ -233,14 +251,38 @@ fn begin(situation: &Situation<'_>, revision: i32) -> Next {
     Next::Begin { event, revision, target: situation.pin }
 }
 
+/// What comes before anything else where the newest record is not the custom resource's. What has
+/// been uninstalled is nobody's.
+fn not_ours(situation: &Situation<'_>, latest: &Record) -> Option<Next> {
+    let revision = latest.revision;
+    match latest.owner.as_deref() {
+        Some(owner) => (owner != situation.owner).then_some(Next::Foreign { revision }),
+        None => match latest.state {
+            RecordState::Uninstalled => None,
+            RecordState::Pending | RecordState::Uninstalling => Some(Next::AwaitHelm { revision }),
+            RecordState::Deployed | RecordState::Superseded | RecordState::Failed => {
+                Some(Next::Adopt { revision })
+            }
+        },
+    }
+}
+
 fn delete(situation: &Situation<'_>, latest: Option<&Record>, disposal: Disposal) -> Next {
     let last = situation.operation.filter(|last| last.event == Event::Delete);
     let has_ended = last.is_some_and(|last| last.failure.is_none());
-    // What is somebody else's by now is left alone.
-    let ours = latest.filter(|latest| latest.owner.as_deref() == Some(situation.owner));
-    let Some(latest) = ours.filter(|_| disposal == Disposal::Delete && !has_ended) else {
+    let there = latest.filter(|latest| latest.state != RecordState::Uninstalled);
+    let Some(latest) = there.filter(|_| disposal == Disposal::Delete && !has_ended) else {
         return Next::Finish;
     };
+    match not_ours(situation, latest) {
+        None => {}
+        // Somebody used Helm on a release of ours, which goes all the same.
+        Some(next @ (Next::Adopt { .. } | Next::AwaitHelm { .. })) if situation.was_ours => {
+            return next;
+        }
+        // What is somebody else's is left alone.
+        Some(_) => return Next::Finish,
+    }
     let failed = last.is_some_and(|last| last.generation == situation.generation);
     if failed && situation.requests.retry == situation.handled.retry {
         return Next::GivenUp;
@@ -257,7 +299,7 @@ fn delete(situation: &Situation<'_>, latest: Option<&Record>, disposal: Disposal
 mod tests {
     use super::*;
     use crate::journal::{Begin, Failure, Journal};
-    use RecordState::{Deployed, Failed, Pending, Superseded, Uninstalling};
+    use RecordState::{Deployed, Failed, Pending, Superseded, Uninstalled, Uninstalling};
 
     fn record(revision: i32, state: RecordState, matches: bool) -> Record {
         Record {
@@ -303,6 +345,7 @@ mod tests {
             owner: "me",
             generation: 2,
             deletion: None,
+            was_ours: true,
             pin: None,
             requests: &NONE,
             handled: &NONE,
@@ -322,8 +365,41 @@ mod tests {
         let upgraded = [record(1, Superseded, false), record(2, Deployed, false)];
         check(&upgraded, |_| {}, &begin(Event::Upgrade, 3));
         check(&[record(3, Pending, true)], |_| {}, &Next::JournalLost { revision: 3 });
-        let foreign = Record { owner: None, ..record(1, Deployed, true) };
-        check(&[foreign], |_| {}, &Next::Foreign { revision: 1 });
+    }
+
+    fn of(owner: Option<&str>, record: Record) -> Record {
+        Record { owner: owner.map(str::to_owned), ..record }
+    }
+
+    #[test]
+    fn what_helm_made_is_taken_over_once_nobody_is_at_work_on_it() {
+        let adopt = Next::Adopt { revision: 2 };
+        let wait = Next::AwaitHelm { revision: 2 };
+        for (state, expect) in [
+            (Deployed, &adopt),
+            (Failed, &adopt),
+            (Superseded, &adopt),
+            (Pending, &wait),
+            (Uninstalling, &wait),
+            (Uninstalled, &begin(Event::Install, 3)),
+        ] {
+            let records = [record(1, Superseded, true), of(None, record(2, state, false))];
+            check(&records, |_| {}, expect);
+            // It is taken over before it is deleted, if it was ours.
+            let expect = if state == Uninstalled { &Next::Finish } else { expect };
+            let delete = Some(Disposal::Delete);
+            check(&records, |it| it.deletion = delete, expect);
+            check(&records, |it| (it.deletion, it.was_ours) = (delete, false), &Next::Finish);
+        }
+        let another = [of(Some("other"), record(2, Deployed, true))];
+        check(&another, |_| {}, &Next::Foreign { revision: 2 });
+    }
+
+    #[test]
+    fn what_was_removed_while_it_was_worked_on_is_not_begun_again_by_itself() {
+        check(&[], |it| it.gave_up = true, &Next::GivenUp);
+        let retry = Requests { retry: asked(), ..Requests::default() };
+        check(&[], |it| (it.gave_up, it.requests) = (true, &retry), &begin(Event::Install, 1));
     }
 
     #[test]
@@ -410,7 +486,7 @@ mod tests {
         check(&going, |it| (it.deletion, it.operation) = (delete, Some(&ended)), &Next::Finish);
         let deployed = [record(2, Deployed, true)];
         check(&deployed, |it| it.deletion = Some(Disposal::Keep), &Next::Finish);
-        let foreign = [Record { owner: None, ..record(3, Deployed, true) }];
+        let foreign = [of(Some("other"), record(3, Deployed, true))];
         check(&foreign, |it| it.deletion = delete, &Next::Finish);
     }
 }

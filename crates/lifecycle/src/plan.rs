@@ -43,6 +43,10 @@ pub struct Plan {
     /// The chart that the revision was made from; `None` where it is objects.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chart: Option<Chart>,
+    /// Whether nothing was done: Helm made the revision, and the custom resource took it over. Then
+    /// it has neither hooks nor objects; they are in the record.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub adopted: bool,
     /// The digest of the configuration it was made from, see [`config_digest`].
     pub config_digest: String,
     /// The key of that digest, in hexadecimal.
@@ -101,6 +105,10 @@ pub struct PlannedHook {
     /// Whether it stands in the `crds/` of a chart: one that exists is left as it is.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub in_crds: bool,
+    /// Whether an earlier record of the release has a hook of this object: what is left of it is the
+    /// release's own though it has no mark, since Helm marks no hooks.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub recorded: bool,
 }
 
 /// One of the release's objects.
@@ -297,6 +305,7 @@ pub fn plan_hooks(desired: &Desired, event: Event) -> Vec<PlannedHook> {
                 delete_policies: hook.delete_policies.clone(),
                 manifest: part.manifest.clone(),
                 in_crds: false,
+                recorded: false,
             })
         })
     };
@@ -309,6 +318,7 @@ pub fn plan_hooks(desired: &Desired, event: Event) -> Vec<PlannedHook> {
             delete_policies: Vec::new(),
             manifest: crd.manifest.clone(),
             in_crds: true,
+            recorded: false,
         }));
     }
     hooks.extend(of(event.pre()));

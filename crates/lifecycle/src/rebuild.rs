@@ -162,6 +162,7 @@ mod tests {
             delete_policies: Vec::new(),
             manifest: serde_json::json!({"metadata": {"name": name}}),
             in_crds: false,
+            recorded: false,
         };
         Plan {
             operation: "op".to_owned(),
@@ -171,6 +172,7 @@ mod tests {
             target: None,
             first_deployed: None,
             chart: None,
+            adopted: false,
             config_digest: String::new(),
             config_key: String::new(),
             timeout_seconds: 300,

@@ -1,26 +1,18 @@
 //! A release is an ordinary Helm release, to Helm 4 and to Helm 3.
 
-use std::path::PathBuf;
-
 use anyhow::{Context, Result};
 use e2e::{
     Namespace,
     helm::{self, HELMS},
     kwok,
     manifests::{Manifest, config_map, job},
-    message, reason,
+    message,
 };
 use serde_json::{Value, json};
 
 /// Every release; Helm 4 hides none and does not know the flag.
 fn list(namespace: &Namespace, program: &str) -> Result<Value> {
     helm::json(namespace, program, if program == "helm3" { &["list", "--all"] } else { &["list"] })
-}
-
-/// A chart of one `ConfigMap` and one pre-install hook.
-fn chart(namespace: &Namespace, hook: &Value) -> Result<PathBuf> {
-    let templates = [config_map("main", "helm").to_string(), hook.to_string()];
-    helm::chart(namespace, "made-by-helm", &templates)
 }
 
 #[tokio::test]
@@ -94,73 +86,6 @@ async fn helm_uninstalls_our_releases() -> Result<()> {
         let bye = namespace.object("Job", &format!("{program}-bye")).await?;
         assert!(bye.is_some(), "{program} runs the delete hooks of the record");
     }
-    Ok(())
-}
-
-#[tokio::test]
-async fn a_release_that_helm_made_is_left_alone() -> Result<()> {
-    for program in HELMS {
-        let namespace = Namespace::new(kwok(), &format!("by-{program}")).await?;
-        let controller = namespace.controller()?;
-        let chart = chart(&namespace, &job("hook").hook("pre-install"))?;
-        helm::run(&namespace, program, &["install", "shop", &chart.to_string_lossy()])?;
-        let ours = |value: &str| [config_map("ours", value)];
-        namespace.release("shop", &ours("1"), json!({})).await?;
-        let release = namespace.wait_stalled("shop", &controller).await?;
-        assert_eq!(reason(&release), "ForeignRelease");
-        let text = message(&release);
-        assert!(text.contains("revision 1 of release shop was made by Helm"), "{text}");
-        assert!(text.contains("create one with another spec.releaseName"), "{text}");
-        assert!(text.contains("helm uninstall shop"), "{text}");
-        assert_eq!(namespace.tenant_writes()?.iter().filter(|w| w.contains("main")).count(), 0);
-        // As the message says.
-        helm::run(&namespace, program, &["uninstall", "shop"])?;
-        namespace.release("shop", &ours("2"), json!({})).await?;
-        namespace.wait_ready("shop", &controller).await?;
-    }
-    Ok(())
-}
-
-#[tokio::test]
-async fn a_record_that_a_killed_helm_left_pending_is_left_alone() -> Result<()> {
-    let namespace = Namespace::new(kwok(), "helm-pending").await?;
-    let controller = namespace.controller()?;
-    let chart = chart(&namespace, &job("hook").hook("pre-install").never_ends())?;
-    let mut install =
-        helm::command(&namespace, "helm", &["install", "shop", &chart.to_string_lossy()])?
-            .spawn()
-            .context("start helm")?;
-    let running = namespace
-        .wait_object("Job", "hook", "active", |job| {
-            job.is_some_and(|job| job["status"]["active"] == 1)
-        })
-        .await;
-    install.kill()?;
-    install.wait()?;
-    running?;
-    namespace.release("shop", &[config_map("ours", "")], json!({})).await?;
-    let release = namespace.wait_stalled("shop", &controller).await?;
-    assert_eq!(reason(&release), "ForeignRelease", "{}", message(&release));
-    let list = list(&namespace, "helm")?;
-    assert_eq!(list[0]["status"], "pending-install");
-    Ok(())
-}
-
-#[tokio::test]
-async fn after_a_rollback_by_helm_the_release_is_helms() -> Result<()> {
-    let namespace = Namespace::new(kwok(), "helm-rollback").await?;
-    let controller = namespace.controller()?;
-    for value in ["1", "2"] {
-        namespace.release("shop", &[config_map("main", value)], json!({})).await?;
-        namespace.wait_ready("shop", &controller).await?;
-    }
-    helm::run(&namespace, "helm", &["rollback", "shop", "1"])?;
-    let main = namespace.object("ConfigMap", "main").await?.context("main stays")?;
-    assert_eq!(main["data"]["value"], "1", "Helm changes our objects without a conflict");
-    namespace.release("shop", &[config_map("main", "3")], json!({})).await?;
-    let release = namespace.wait_stalled("shop", &controller).await?;
-    assert_eq!(reason(&release), "ForeignRelease");
-    assert!(message(&release).contains("revision 3"), "{}", message(&release));
     Ok(())
 }
 

@@ -16,3 +16,4 @@ mod replicas;
 mod servers;
 mod sources;
 mod status;
+mod takeover;

@@ -199,7 +199,7 @@ impl Records<'_> {
 
     /// Only while the journal is the one that this follows from: by the version alone, a process
     /// that was held up before it read the record would close one that was opened again since.
-    async fn replace(self, stored: &Stored) -> Result<(), Error> {
+    pub(super) async fn replace(self, stored: &Stored) -> Result<(), Error> {
         self.of.confirm().await?;
         let mut body = secret::to_secret(&stored.release, Written::Modified(now()), &stored.plans)
             .map_err(|error| unreadable(&error))?;
@@ -229,7 +229,7 @@ fn is_made_by(stored: &Stored, operation: &str) -> bool {
     stored.plan.as_ref().is_some_and(|(plan, _)| plan.operation == operation)
 }
 
-fn frozen(plan: &Plan) -> Vec<u8> {
+pub(super) fn frozen(plan: &Plan) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
     encoder
         .write_all(&plan.freeze().0)

@@ -163,7 +163,15 @@ fn object(api_version: &str, kind: &str, name: &str) -> ObjectRef {
 fn hook(event: HookEvent, object: ObjectRef, policies: &[DeletePolicy]) -> PlannedHook {
     let delete_policies = policies.to_vec();
     let manifest = json!({"metadata": {"name": object.name}});
-    PlannedHook { event, object, weight: 0, delete_policies, manifest, in_crds: false }
+    PlannedHook {
+        event,
+        object,
+        weight: 0,
+        delete_policies,
+        manifest,
+        in_crds: false,
+        recorded: false,
+    }
 }
 
 pub(crate) fn job(event: HookEvent, name: &str, policies: &[DeletePolicy]) -> PlannedHook {
@@ -204,6 +212,7 @@ fn plan(operation: String, event: Event, hooks: Vec<PlannedHook>) -> Plan {
         target: (event == Event::Rollback).then_some(1),
         first_deployed: None,
         chart: None,
+        adopted: false,
         config_digest: String::new(),
         config_key: String::new(),
         timeout_seconds: TIMEOUT,

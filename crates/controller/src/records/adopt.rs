@@ -1,0 +1,49 @@
+//! Records that another client has written: taking them over, and closing what a dead one left open.
+
+use helm::record::Status;
+use jiff::Timestamp;
+use lifecycle::{event::Event, plan::Plan};
+use serde_json::Value;
+
+use super::{Records, Stored, key, write::frozen};
+use crate::error::Error;
+
+impl Stored {
+    /// When the Secret was written last, by the API server's clock.
+    pub(crate) fn written_at(&self) -> Option<Timestamp> {
+        let time = |value: &Value| value.as_str()?.parse::<Timestamp>().ok();
+        let fields = self.metadata["managedFields"].as_array().into_iter().flatten();
+        let writes = fields.filter_map(|entry| time(&entry["time"]));
+        writes.chain(time(&self.metadata["creationTimestamp"])).max()
+    }
+}
+
+impl Records<'_> {
+    /// Makes the record one of the custom resource that `plan` is of. Nothing of what Helm wrote
+    /// changes.
+    pub(crate) async fn adopt(self, stored: &Stored, plan: &Plan) -> Result<(), Error> {
+        let mut stored = stored.clone();
+        stored.plans.insert(key(plan.event), frozen(plan));
+        for event in [Event::Delete, Event::Test] {
+            stored.plans.remove(key(event));
+        }
+        self.replace(&stored).await
+    }
+
+    /// Closes the record of a client that died.
+    pub(crate) async fn close_for_helm(
+        self,
+        stored: &Stored,
+        status: Status,
+        description: String,
+    ) -> Result<(), Error> {
+        let mut stored = stored.clone();
+        let info = &mut stored.release.info;
+        info.status = status;
+        info.description = description;
+        if status == Status::Deployed {
+            info.deleted = None;
+        }
+        self.replace(&stored).await
+    }
+}

@@ -1,0 +1,210 @@
+//! Taking over a release that Helm made, or has changed behind our back: whoever is at work on it is
+//! waited for, what a dead client left open is closed, and then the newest record becomes ours. Where
+//! it is what is wanted, nothing runs.
+
+use std::time::Duration;
+
+use helm::{
+    record::{Phase, Status},
+    takeover,
+};
+use jiff::{SignedDuration, Timestamp};
+use kube_runtime::controller::Action;
+use lifecycle::{
+    event::Event,
+    journal::{Begin, Failure},
+    plan::{Owner, Plan, config_digest},
+};
+
+use crate::{
+    deletion, desired,
+    error::Error,
+    observe, prepare,
+    reconcile::RECHECK,
+    records::{self, Stored, now},
+    release::{self, Release},
+};
+
+/// Whether the newest record is of a custom resource that is there no more.
+pub(crate) async fn is_orphaned(release: &Release<'_>, history: &[Stored]) -> Result<bool, Error> {
+    let Some(owner) = newest(history).and_then(Stored::owner) else { return Ok(false) };
+    if owner == release.object_name() {
+        return Ok(false);
+    }
+    Ok(release::find(release.ctx, &release.namespace, owner).await?.is_none())
+}
+
+/// Makes the newest record the release's own (client required). What it is recorded to consist of
+/// is compared with what is wanted here, once: from then on digests tell.
+pub(crate) async fn adopt(release: &mut Release<'_>, history: &[Stored]) -> Result<Action, Error> {
+    let Some(stored) = newest(history) else { return Ok(Action::requeue(Duration::ZERO)) };
+    deletion::hold(release).await?;
+    let record = &stored.release;
+    let key = prepare::key(history).unwrap_or_else(|| uuid::Uuid::new_v4().simple().to_string());
+    let is_wanted = record.info.status == Status::Deployed && is_wanted(release, stored).await?;
+    let inputs = records::config_inputs(release);
+    let event = match record.version {
+        _ if stored.origin() != record.version => Event::Rollback,
+        1 => Event::Install,
+        _ => Event::Upgrade,
+    };
+    let plan = Plan {
+        operation: uuid::Uuid::new_v4().simple().to_string(),
+        owner: Owner { uid: release.uid().to_owned(), name: release.object_name().to_owned() },
+        event,
+        revision: record.version,
+        target: (event == Event::Rollback).then(|| stored.origin()),
+        first_deployed: record.info.first_deployed,
+        chart: release.made.get().filter(|_| is_wanted).and_then(|made| made.chart.clone()),
+        adopted: true,
+        config_digest: if is_wanted {
+            config_digest(key.as_bytes(), &inputs)
+        } else {
+            String::new()
+        },
+        config_key: key,
+        timeout_seconds: i64::try_from(release.object.timeout().as_secs()).unwrap_or(i64::MAX),
+        wait: release.object.wait(),
+        hooks: Vec::new(),
+        objects: Vec::new(),
+        prune: Vec::new(),
+    };
+    release.records().adopt(stored, &plan).await?;
+    let text = format!(
+        "revision {} of release {}, made by another client ({}), is taken over{}",
+        record.version,
+        release.name,
+        record.info.description,
+        if is_wanted { "; it is what is wanted, and nothing runs" } else { "" }
+    );
+    release.tell("Adopted", text);
+    Ok(Action::requeue(Duration::ZERO))
+}
+
+/// Whether the record is of what the source makes.
+async fn is_wanted(release: &Release<'_>, stored: &Stored) -> Result<bool, Error> {
+    // What is held at a revision, or deleted, asks for nothing of its source.
+    if release.object.spec.pin_revision.is_some() || release.is_being_deleted() {
+        return Ok(false);
+    }
+    let record = &stored.release;
+    let begin = Begin {
+        id: String::new(),
+        event: Event::Upgrade,
+        revision: record.version.saturating_add(1),
+        target: None,
+        generation: release.generation(),
+    };
+    let made = desired::of_source(release, &begin).await?;
+    Ok(match (&made.chart, &made.texts) {
+        // Patches are not told by the chart.
+        (Some(chart), Some(texts)) if release.object.spec.patches.is_empty() => {
+            takeover::is_of_chart(record, &chart.name, &chart.version, &texts.config)
+        }
+        // What cannot be read any more is not what is wanted.
+        _ => desired::of_record(release, stored)
+            .is_ok_and(|recorded| takeover::is_same(&recorded, &made.desired)),
+    })
+}
+
+/// Waits for whoever is at work on the newest record, and once it can be nobody, closes it.
+pub(crate) async fn await_helm(
+    release: &mut Release<'_>,
+    history: &[Stored],
+) -> Result<Action, Error> {
+    let Some(stored) = newest(history) else { return Ok(Action::requeue(Duration::ZERO)) };
+    let record = &stored.release;
+    let (name, revision, status) = (&release.name, record.version, record.info.status);
+    let since = stored.written_at().unwrap_or(Timestamp::UNIX_EPOCH);
+    let patience = SignedDuration::try_from(release.ctx.takeover_after).unwrap_or_default();
+    let until = since.checked_add(patience).unwrap_or(Timestamp::MAX);
+    let now = now();
+    if now < until {
+        let message = format!(
+            "another client is at work on revision {revision} of release {name} ({status}), and has \
+             last written at {since:.0}; if it has died, it is gone on without it from {until:.0} \
+             (--takeover-seconds)"
+        );
+        let left = Duration::try_from(until.duration_since(now)).unwrap_or(RECHECK);
+        return Err(Error::Later(Failure::new("HelmAtWork", message), left.min(RECHECK)));
+    }
+    if let Some(hook) = running_hook(release, stored).await? {
+        let message = format!(
+            "hook {hook} of revision {revision} of release {name} ({status}) runs, which another \
+             client has started; it is waited for. Delete it if nobody needs it"
+        );
+        return Err(Error::Later(Failure::new("HelmAtWork", message), RECHECK));
+    }
+    // An uninstallation that has deleted nothing yet leaves the release as it was.
+    let closed = match status {
+        Status::Uninstalling if is_whole(release, stored).await? => Status::Deployed,
+        Status::Uninstalling => Status::Uninstalled,
+        _ => Status::Failed,
+    };
+    let description = format!("{status} was given up by its client; closed by the operator");
+    release.records().close_for_helm(stored, closed, description).await?;
+    let text = format!(
+        "revision {revision} of release {name} was {status}, and nobody has been at work on it since \
+         {since:.0}; it is {closed} now"
+    );
+    release.warn("HelmGaveUp", text);
+    Ok(Action::requeue(Duration::ZERO))
+}
+
+/// A hook's object that Helm has started, by the record, and that has not ended.
+async fn running_hook(release: &Release<'_>, stored: &Stored) -> Result<Option<String>, Error> {
+    let Ok(recorded) = desired::of_record(release, stored) else { return Ok(None) };
+    let hooks = &stored.release.hooks;
+    let runs = |kind: &str, name: &str| {
+        hooks.iter().any(|hook| {
+            (&*hook.kind, &*hook.name) == (kind, name)
+                && hook.last_run.phase == Some(Phase::Running)
+        })
+    };
+    for hook in recorded.hooks.iter().filter(|hook| runs(&hook.object.kind, &hook.object.name)) {
+        for part in &hook.parts {
+            let is_awaited = matches!(&*part.object.kind, "Job" | "Pod");
+            if is_awaited
+                && let Some(live) = release.tenant.get(&part.object).await?
+                && !observe::has_ended(&live)
+            {
+                return Ok(Some(part.object.to_string()));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Whether all of the record's objects are there.
+async fn is_whole(release: &Release<'_>, stored: &Stored) -> Result<bool, Error> {
+    for object in desired::of_record(release, stored)?.objects {
+        let live = match release.tenant.get(&object.object).await {
+            Ok(live) => live,
+            Err(error) if error.is_not_found() => None,
+            Err(error) => return Err(error.into()),
+        };
+        if live.is_none_or(|live| !live["metadata"]["deletionTimestamp"].is_null()) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Says that somebody has removed what was deployed, and that it is made anew.
+pub(crate) fn note_gone(release: &Release<'_>, history: &[Stored]) {
+    let status = release.object.status.as_ref();
+    if let Some(revision) = status.and_then(|status| status.revision)
+        && history.iter().all(|stored| stored.release.info.status == Status::Uninstalled)
+    {
+        let text = format!(
+            "revision {revision} of release {} was uninstalled by another client; it is installed \
+             again, since this object is there: delete it if that is not wanted",
+            release.name
+        );
+        release.warn("UninstalledByHelm", text);
+    }
+}
+
+fn newest(history: &[Stored]) -> Option<&Stored> {
+    history.iter().max_by_key(|stored| stored.release.version)
+}
