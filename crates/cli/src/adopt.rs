@@ -50,12 +50,17 @@ pub(crate) async fn adopt(args: &Adopt) -> anyhow::Result<Outcome> {
     let others = others(&cluster, &args.release, &mut remarks).await;
     remarks.extend(notes);
 
-    let template = Template { engine: args.engine.clone(), ..Template::default() };
-    let mut preview = match Preview::of(&documents, newest.release.version, template) {
-        Ok(preview) => preview,
-        Err(problems) => return refuse(&problems),
+    let (comparison, preview) = match unknowable(args) {
+        Some(why) => (Comparison::Unknown(why.to_owned()), Err(why)),
+        None => {
+            let template = Template { engine: args.engine.clone(), ..Template::default() };
+            let mut preview = match Preview::of(&documents, newest.release.version, template) {
+                Ok(preview) => preview,
+                Err(problems) => return refuse(&problems),
+            };
+            (compare(&mut preview, newest, &namespace).await, Ok(preview))
+        }
     };
-    let comparison = compare(args, &mut preview, newest, &namespace).await;
     let verdict = verdict::of(&history, &comparison, &args.release, &others);
     screen::complain(&remarks.iter().map(|remark| format!("{remark}\n")).collect::<String>())?;
     if let Some(verdict) = verdict {
@@ -121,19 +126,16 @@ async fn others(cluster: &Cluster, release: &str, remarks: &mut Vec<String>) -> 
     objects.iter().map(ResourceExt::name_any).collect()
 }
 
-async fn compare(
-    args: &Adopt,
-    preview: &mut Preview,
-    newest: &Stored,
-    namespace: &str,
-) -> Comparison {
-    let source = &args.source;
-    if source.source_ref.is_some() {
-        return Comparison::Unknown("what Flux has fetched is known in the cluster alone".into());
+/// Why nobody but the operator can look at the chart.
+fn unknowable(args: &Adopt) -> Option<&'static str> {
+    if args.source.source_ref.is_some() {
+        return Some("what Flux has fetched is known in the cluster alone");
     }
-    if source.secret_ref.is_some() {
-        return Comparison::Unknown("it is fetched with a Secret, as the operator does".into());
-    }
+    let has_login = args.source.secret_ref.is_some();
+    has_login.then_some("it is fetched with a Secret, which this program does not use")
+}
+
+async fn compare(preview: &mut Preview, newest: &Stored, namespace: &str) -> Comparison {
     match preview.content().await {
         Ok(Ok(content)) => verdict::compare(newest, &content, namespace),
         Ok(Err(problems)) => Comparison::Unknown(problems.join("; ")),
@@ -142,10 +144,14 @@ async fn compare(
 }
 
 /// What would run, and how, where it can be shown; what is written is right all the same.
-async fn say(verdict: Verdict, preview: Preview) -> String {
+async fn say(verdict: Verdict, preview: Result<Preview, &str>) -> String {
     let Verdict { text, event } = verdict;
     let Some(event) = event else { return format!("{text}\n") };
-    match preview.show(event).await {
+    let shown = match preview {
+        Ok(preview) => preview.show(event).await,
+        Err(why) => Ok(Err(vec![why.to_owned()])),
+    };
+    match shown {
         Ok(Ok(plan)) => format!("{text}\n{plan}"),
         Ok(Err(problems)) => format!("{text}\nit cannot be shown: {}\n", problems.join("; ")),
         Err(error) => format!("{text}\nit cannot be shown: {error:#}\n"),

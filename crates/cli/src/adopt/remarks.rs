@@ -50,11 +50,11 @@ fn at_work(newest: &Stored) -> Option<String> {
         return None;
     }
     let who = newest.written.by.as_deref().unwrap_or("another client");
-    let since = newest.written.at.map(|at| format!(", which has last written at {at:.0}"));
+    let since = newest.written.at.map(|at| format!(", which has last written to it at {at:.0},"));
     Some(format!(
-        "warning: revision {} is {}: {who} is at work on it, or has died at it{}. The operator waits \
-         for it (HelmAtWork), and goes on without it --takeover-seconds after it has last written, \
-         once none of its hooks runs",
+        "warning: revision {} is {}: {who}{} is at work on it, or has died at it. The operator waits \
+         (HelmAtWork) until nothing was written to it for as long as its flag --takeover-seconds \
+         says and none of its hooks runs, and then goes on without",
         newest.release.version,
         info.status,
         since.unwrap_or_default()
@@ -140,8 +140,8 @@ mod tests {
             true,
         );
         let parts = [
-            "revision 3 is pending-upgrade: Helm is at work on it, or has died at it, which has last \
-             written at 2026-11-22T11:02:10Z.",
+            "revision 3 is pending-upgrade: Helm, which has last written to it at \
+             2026-11-22T11:02:10Z, is at work on it, or has died at it.",
             "revisions 1, 2 are all recorded as deployed; the highest counts, 2",
             "use Helm without HELM_DRIVER",
             "`flux suspend helmrelease shop -n flux-system`",
