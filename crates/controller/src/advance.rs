@@ -87,7 +87,8 @@ pub(crate) async fn advance(release: &mut Release<'_>) -> Result<Action, Error> 
             release.ctx.references.settle(&release.object);
             Ok(rest(release.ctx, &release.object))
         }
-        Next::GivenUp if release.namespace_goes => {
+        // With the namespace it all goes.
+        Next::GivenUp | Next::Adopt { .. } | Next::AwaitHelm { .. } if release.namespace_goes => {
             deletion::let_go(release).await?;
             Ok(Action::await_change())
         }
