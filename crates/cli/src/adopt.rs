@@ -12,6 +12,7 @@ mod verdict;
 mod written;
 
 use api::ObjectsFromKind;
+use helm::record::Release;
 use kube::ResourceExt;
 use serde_json::Value;
 
@@ -36,6 +37,9 @@ pub(crate) async fn adopt(args: &Adopt) -> anyhow::Result<Outcome> {
     let (Some(deployed), Some(newest)) = (history.deployed(), history.newest()) else {
         return refuse(&[nothing_deployed(&history, &args.release)]);
     };
+    if let Some(problem) = elsewhere(&deployed.release, &namespace) {
+        return refuse(&[problem]);
+    }
     let chart = written::chart(&args.source, &deployed.release)?;
     let is_chart = chart.is_some();
     let Package { documents, notes } =
@@ -50,15 +54,13 @@ pub(crate) async fn adopt(args: &Adopt) -> anyhow::Result<Outcome> {
     let others = others(&cluster, &args.release, &mut remarks).await;
     remarks.extend(notes);
 
-    let (comparison, preview) = match unknowable(args) {
-        Some(why) => (Comparison::Unknown(why.to_owned()), Err(why)),
-        None => {
-            let template = Template { engine: args.engine.clone(), ..Template::default() };
-            let mut preview = match Preview::of(&documents, newest.release.version, template) {
-                Ok(preview) => preview,
-                Err(problems) => return refuse(&problems),
-            };
-            (compare(&mut preview, newest, &namespace).await, Ok(preview))
+    let (comparison, preview) = if let Some(why) = unknowable(args) {
+        (Comparison::Unknown(why.to_owned()), Err(why))
+    } else {
+        let template = Template { engine: args.engine.clone(), ..Template::default() };
+        match Preview::of(&documents, newest.release.version, template) {
+            Ok(mut preview) => (compare(&mut preview, newest, &namespace).await, Ok(preview)),
+            Err(problems) => return refuse(&problems),
         }
     };
     let verdict = verdict::of(&history, &comparison, &args.release, &others);
@@ -82,6 +84,19 @@ fn nothing_deployed(history: &History, release: &str) -> String {
          next revision",
         revisions.join(", ")
     )
+}
+
+/// Flux can keep the records in another namespace than the objects; a `ReleaseLifecycle` has both in
+/// its own.
+fn elsewhere(record: &Release, namespace: &str) -> Option<String> {
+    let Release { name, namespace: home, .. } = record;
+    (!home.is_empty() && home != namespace).then(|| {
+        format!(
+            "the objects of release {name} are in namespace {home}, and its records in {namespace} \
+             (storageNamespace of Flux): a ReleaseLifecycle has both in its own namespace. Copy the \
+             Secrets with the labels owner=helm,name={name} into {home}, and adopt the release there"
+        )
+    })
 }
 
 /// Whether the Secret for the values is one that somebody has for something else.
@@ -155,5 +170,24 @@ async fn say(verdict: Verdict, preview: Result<Preview, &str>) -> String {
         Ok(Ok(plan)) => format!("{text}\n{plan}"),
         Ok(Err(problems)) => format!("{text}\nit cannot be shown: {}\n", problems.join("; ")),
         Err(error) => format!("{text}\nit cannot be shown: {error:#}\n"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn records_and_objects_have_to_be_in_one_namespace() {
+        let record = |namespace: &str| -> Release {
+            let record = json!({"name": "shop", "namespace": namespace, "version": 1, "info": {}});
+            serde_json::from_value(record).unwrap()
+        };
+        assert_eq!(elsewhere(&record("prod"), "prod"), None);
+        assert_eq!(elsewhere(&record(""), "prod"), None);
+        let problem = elsewhere(&record("prod"), "flux-system").unwrap();
+        assert!(problem.contains("owner=helm,name=shop into prod"), "{problem}");
     }
 }

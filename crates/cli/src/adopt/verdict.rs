@@ -69,12 +69,21 @@ pub(super) fn of(
     let (release, revision, status) = (&newest.name, newest.version, newest.info.status);
     let is_same = *comparison == Comparison::Same && status == Status::Deployed;
     let mut records: Vec<_> = history.stored.iter().map(|stored| summary(stored, others)).collect();
-    let latest = records.iter_mut().max_by_key(|record| record.revision)?;
-    if latest.owner.as_deref() == Some(me) {
-        let text = format!(
-            "revision {revision} of {release} is that of ReleaseLifecycle {me} already; what another \
-             spec would do, `kubectl lifecycle plan` shows"
-        );
+    if history.newest()?.owner.as_deref() == Some(me) {
+        // From then on the operator goes by the digest of what it was given.
+        let text = if others.iter().any(|other| other == me) {
+            format!(
+                "revision {revision} of {release} is that of ReleaseLifecycle {me} already; what \
+                 another spec would do, `kubectl lifecycle plan` shows"
+            )
+        } else {
+            format!(
+                "revision {revision} of {release} was that of a ReleaseLifecycle {me} which is gone: \
+                 nothing would run if this has the same source, word for word; otherwise an upgrade \
+                 to revision {} would",
+                revision.saturating_add(1)
+            )
+        };
         return Some(Verdict { text, event: None });
     }
     let mut next = decide(&records, me);
@@ -243,6 +252,8 @@ mod tests {
         check(&[(Deployed, Some("other"))], &same, None, "Stalled (ForeignRelease)");
         check(&[(Deployed, Some("gone"))], &same, None, "revision 1 of shop is what this says");
         check(&[(Deployed, Some("shop"))], &same, None, "is that of ReleaseLifecycle shop already");
+        let left = of(&history(&[(Deployed, Some("shop"))]), &same, "shop", &[]).unwrap();
+        assert!(left.text.contains("which is gone: nothing would run if"), "{}", left.text);
     }
 
     #[test]
