@@ -28,6 +28,7 @@ use crate::{
     format,
     plan::Preview,
     refuse, screen,
+    words::printable,
 };
 
 pub(crate) async fn adopt(args: &Adopt) -> anyhow::Result<Outcome> {
@@ -64,7 +65,9 @@ pub(crate) async fn adopt(args: &Adopt) -> anyhow::Result<Outcome> {
         }
     };
     let verdict = verdict::of(&history, &comparison, &args.release, &others);
-    screen::complain(&remarks.iter().map(|remark| format!("{remark}\n")).collect::<String>())?;
+    // Names and versions are as somebody else has recorded them.
+    let line = |remark: &String| format!("{}\n", printable(remark));
+    screen::complain(&remarks.iter().map(line).collect::<String>())?;
     if let Some(verdict) = verdict {
         screen::complain(&say(verdict, preview).await)?;
     }
@@ -161,6 +164,7 @@ async fn compare(preview: &mut Preview, newest: &Stored, namespace: &str) -> Com
 /// What would run, and how, where it can be shown; what is written is right all the same.
 async fn say(verdict: Verdict, preview: Result<Preview, &str>) -> String {
     let Verdict { text, event } = verdict;
+    let text = printable(&text);
     let Some(event) = event else { return format!("{text}\n") };
     let shown = match preview {
         Ok(preview) => preview.show(event).await,

@@ -12,7 +12,7 @@ use e2e::{
     message, reason,
 };
 use serde_json::{Value, json};
-use testkit::servers::{Answer, Site};
+use testkit::servers::{Answer, PASSWORD, Registry, Site, USERNAME};
 
 use super::{Cli, End};
 
@@ -172,6 +172,42 @@ async fn a_chart_is_taken_over_with_its_values_apart() -> Result<()> {
     assert_eq!(reason(&release), "InSync", "{}", message(&release));
     assert_eq!(done(&namespace)?, Vec::<String>::new());
     assert_eq!(namespace.object("ConfigMap", "main").await?, Some(before));
+    Ok(())
+}
+
+/// What only the operator can fetch is taken over all the same.
+#[tokio::test]
+async fn a_chart_in_a_registry_with_a_login_is_taken_over() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "adopt-oci").await?;
+    let hook = job("hook").hook("pre-upgrade").to_string();
+    let chart = Chart::new(&namespace, "shop")?
+        .file("templates/main.yaml", &config_map("main", "{{ .Values.a }}").to_string())?
+        .file("templates/hook.yaml", &hook)?;
+    let cli = Cli::new(&namespace)?;
+    let registry = Registry::start(None)?;
+    let (folder, to) = (chart.folder().to_string_lossy(), cli.folder.path().to_string_lossy());
+    helm::run(&namespace, "helm", &["package", &folder, "--destination", &to])?;
+    let (package, url) = (format!("{to}/shop-1.0.0.tgz"), format!("oci://{}", registry.address()));
+    let login = ["--username", USERNAME, "--password", PASSWORD, "--plain-http"];
+    helm::run(&namespace, "helm", &[&["push", &*package, &*url], &login[..]].concat())?;
+    helm::run(&namespace, "helm3", &["install", "shop", &folder, "--set", "a=hunter2"])?;
+
+    let chart = format!("{url}/shop");
+    let from = ["--chart", &*chart, "--plain-http", "--secret-ref", "login"];
+    let End { out, err, .. } = adopt(&cli, &from)?;
+    let says = "nothing would run if this is chart shop 1.0.0, which nobody can tell here: it is \
+                fetched with a Secret";
+    assert!(err.starts_with(says) && !err.contains("hunter2"), "{err}");
+    apply(&cli, &out)?;
+    namespace
+        .apply(&json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "login"},
+                       "stringData": {"username": USERNAME, "password": PASSWORD}}))
+        .await?;
+    let cache = cli.folder.path().join("cache");
+    let args = ["--source-loopback", "--chart-cache", &cache.to_string_lossy()];
+    let controller = namespace.controller_with(&args)?;
+    wait_in_sync(&namespace, &controller, 1).await?;
+    assert_eq!(done(&namespace)?, Vec::<String>::new());
     Ok(())
 }
 
