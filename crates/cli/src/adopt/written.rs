@@ -127,9 +127,10 @@ pub(super) fn package(
         return package::package(&options, &objects(namespace, record)?);
     };
     spec["source"] = source;
-    let mut documents = Vec::new();
+    let (mut documents, mut notes) = (Vec::new(), Vec::new());
     if let Some(values) = values(record) {
         let name = values_secret(args);
+        notes.extend(package::remark_on_size(&format!("Secret/{name}"), &values));
         spec["valuesFrom"] = json!([{"kind": "Secret", "name": name}]);
         documents.push(json!({
             "apiVersion": "v1",
@@ -144,7 +145,7 @@ pub(super) fn package(
         "metadata": {"name": args.release, "namespace": namespace},
         "spec": spec,
     }));
-    Ok(Package { documents, notes: Vec::new() })
+    Ok(Package { documents, notes })
 }
 
 fn check_names(args: &Adopt) -> Found<()> {
@@ -244,6 +245,15 @@ mod tests {
             "secretRef": {"name": "login"}})
         );
         assert_eq!(documents[1]["spec"]["valuesFrom"][0]["name"], "v");
+    }
+
+    #[test]
+    fn values_that_plain_apply_does_not_bear_are_remarked_on() {
+        let args = args("--chart oci://r.example/shop");
+        let record = record(&json!({"a": "x".repeat(250 << 10)}));
+        let chart = chart(&args.source, &record).unwrap();
+        let notes = package(&args, "prod", &record, chart).unwrap_or_else(|_| panic!()).notes;
+        assert!(notes[0].contains("Secret/shop-values is too large for plain"), "{notes:?}");
     }
 
     #[test]

@@ -187,12 +187,7 @@ fn hold(
     let field = if kind == "Secret" { "stringData" } else { "data" };
     let holder = |(index, part): (usize, &Part<'_>)| {
         let name = format!("{}-{}", options.source_name, part.hash(index));
-        if applied(&part.text) > MOST_APPLIED_BYTES {
-            notes.push(format!(
-                "note: {kind}/{name} is too large for plain `kubectl apply`: use `kubectl apply \
-                 --server-side -f -`"
-            ));
-        }
+        notes.extend(remark_on_size(&format!("{kind}/{name}"), &part.text));
         let mut metadata = metadata(options, &name);
         metadata["labels"] = json!({SOURCE_OF_LABEL: options.name});
         json!({"apiVersion": "v1", "kind": kind, "metadata": metadata,
@@ -220,6 +215,16 @@ impl Part<'_> {
         let digest = Sha256::digest(json!([index, self.manifests]).to_string());
         digest.iter().take(HASH_BYTES).map(|byte| format!("{byte:02x}")).collect()
     }
+}
+
+/// How somebody gets on where `holder` holds more text than plain `kubectl apply` bears.
+pub(crate) fn remark_on_size(holder: &str, text: &str) -> Option<String> {
+    (applied(text) > MOST_APPLIED_BYTES).then(|| {
+        format!(
+            "note: {holder} is too large for plain `kubectl apply`: use `kubectl apply --server-side \
+             -f -`"
+        )
+    })
 }
 
 /// How long a text is in the annotation of `kubectl apply`.
