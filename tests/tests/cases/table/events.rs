@@ -19,14 +19,10 @@ pub(super) const OBJECTS: &[Case] = &[
                 .upgrade([config_map("moved", "hook").hook("pre-upgrade")])
         },
     ),
-    pass(28, "a hook becomes an object of the release: refused, unless it may take it", || {
-        let objects = || [config_map("moved", "object"), config_map("main", "2")];
+    pass(28, "a hook becomes an object of the release: refused", || {
         install([config_map("moved", "hook").hook("pre-install"), config_map("main", "1")])
-            .upgrade(objects())
+            .upgrade([config_map("moved", "object"), config_map("main", "2")])
             .says(["cannot be imported", "belongs to no release"])
-            .upgrade(objects())
-            .flags(["--take-ownership"])
-            .spec(json!({"upgrade": {"takeOwnership": true}}))
     }),
     differs(29, "generateName", rows::GENERATED, || {
         let hook = || generated(job("")).hook("pre-install");
