@@ -5,7 +5,7 @@
 use lifecycle::{
     event::Event,
     hooks::HookEvent,
-    plan::{Claims, Crds, Owner, Plan, plan_hooks},
+    plan::{Claims, Crds, Owner, Plan, PlannedHook, plan_hooks},
     source::{Desired, Placed},
 };
 use serde_json::{Value, json};
@@ -38,7 +38,7 @@ fn what_stands_in_crds_comes_before_all_hooks_where_it_is_not_skipped() {
             let found: Vec<_> = hooks.iter().map(|hook| hook.object.name.as_str()).collect();
             assert_eq!(found, names, "{event} {crds:?}");
             assert!(hooks.iter().all(|hook| hook.event == at));
-            let found: Vec<_> = hooks.iter().map(|hook| hook.leaves_alone()).collect();
+            let found: Vec<_> = hooks.iter().map(PlannedHook::leaves_alone).collect();
             assert_eq!(found, left_alone, "{event} {crds:?}");
         }
     }

@@ -186,7 +186,16 @@ async fn one_that_is_there_needs_no_right_to_be_made() -> Result<()> {
     let what = "--resource=customresourcedefinitions.apiextensions.k8s.io";
     namespace.kubectl(&[&reader[..], &[what]].concat())?;
     bind(&namespace, &namespace.name)?;
-    namespace.annotate("shop", "retryAt", "1")?;
+    // To be replaced it would.
+    let replaced = super::merged(chart.source(), json!({"install": {"crds": "CreateReplace"}}));
+    namespace.release("shop", &[], replaced).await?;
+    namespace
+        .wait("shop", &controller, "told which rights are missing", |release| {
+            message(release).contains("may not create, patch customresourcedefinitions")
+        })
+        .await?;
+    let created = super::merged(chart.source(), json!({"install": {"crds": "Create"}}));
+    namespace.release("shop", &[], created).await?;
     let release = namespace.wait_ready("shop", &controller).await?;
     assert_eq!(message(&release), "install of revision 1 succeeded with 0 hooks");
     for kind in ["clusterrolebinding", "clusterrole"] {
