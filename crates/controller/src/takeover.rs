@@ -38,7 +38,7 @@ pub(crate) async fn is_orphaned(release: &Release<'_>, history: &[Stored]) -> Re
 /// is compared with what is wanted here, once: from then on digests tell.
 pub(crate) async fn adopt(release: &mut Release<'_>, history: &[Stored]) -> Result<Action, Error> {
     let Some(stored) = newest(history) else { return Ok(Action::requeue(Duration::ZERO)) };
-    check_namespace(release, stored)?;
+    check_namespace(stored)?;
     deletion::hold(release).await?;
     if stored.is_in_config_map() {
         import(release, history).await?;
@@ -89,16 +89,14 @@ pub(crate) async fn adopt(release: &mut Release<'_>, history: &[Stored]) -> Resu
 }
 
 /// What it consists of would be somewhere else, or was.
-fn check_namespace(release: &Release<'_>, stored: &Stored) -> Result<(), Error> {
-    let of = &stored.release.namespace;
-    if of.is_empty() || *of == release.namespace {
-        return Ok(());
-    }
+fn check_namespace(stored: &Stored) -> Result<(), Error> {
+    let Some(of) = &stored.release.elsewhere else { return Ok(()) };
     Err(Error::blocked(
         "ForeignRelease",
         format!(
-            "the record {} says that the release is in namespace {of:?} (as with storageNamespace in \
-             Flux): only what is in the namespace of its records can be taken over",
+            "the record {} says that the release is in namespace {of:?}, as with storageNamespace in \
+             Flux, or after a backup was restored elsewhere: only what is in the namespace of its \
+             records can be taken over",
             stored.release.secret_name()
         ),
     ))
