@@ -3,6 +3,8 @@
 #[expect(unreachable_pub, reason = "KubeSchema makes a private copy of each struct")]
 mod chart;
 mod crd;
+#[expect(unreachable_pub, reason = "as above")]
+mod drift;
 pub mod names;
 #[expect(unreachable_pub, reason = "as above")]
 mod resource;
@@ -14,6 +16,7 @@ pub use chart::{
     Values, ValuesFrom,
 };
 pub use crd::crd;
+pub use drift::{DriftDetection, DriftMode};
 pub use resource::{
     Deletion, Dependency, Hooks, HooksFrom, Objects, ObjectsFrom, ObjectsFromKind,
     OnDeletionTimeout, OnNewSpec, OnTestFailure, ReleaseLifecycle, ReleaseLifecycleSpec, Rollback,

@@ -145,13 +145,32 @@ impl<'a> Tenant<'a> {
 
     /// Server-side apply, as Helm 4 does it: not forced, unknown fields refused.
     pub(crate) async fn apply(&self, object: &ObjectRef, body: &Value) -> Result<Value, ApiError> {
-        let params = PatchParams {
-            field_manager: Some(FIELD_MANAGER.to_owned()),
-            field_validation: Some(ValidationDirective::Strict),
-            ..PatchParams::default()
-        };
-        let request = self.request(object).await?.patch(&object.name, &params, &Patch::Apply(body));
-        self.send(Access::Write, object, "apply", request).await
+        self.apply_with(Access::Write, object, body, &apply_params()).await
+    }
+
+    /// As [`Self::apply`], over what other managers have set.
+    pub(crate) async fn force(&self, object: &ObjectRef, body: &Value) -> Result<Value, ApiError> {
+        self.apply_with(Access::Write, object, body, &apply_params().force()).await
+    }
+
+    /// What [`Self::force`] would answer; it changes nothing.
+    pub(crate) async fn try_apply(
+        &self,
+        object: &ObjectRef,
+        body: &Value,
+    ) -> Result<Value, ApiError> {
+        self.apply_with(Access::Read, object, body, &apply_params().force().dry_run()).await
+    }
+
+    async fn apply_with(
+        &self,
+        access: Access,
+        object: &ObjectRef,
+        body: &Value,
+        params: &PatchParams,
+    ) -> Result<Value, ApiError> {
+        let request = self.request(object).await?.patch(&object.name, params, &Patch::Apply(body));
+        self.send(access, object, "apply", request).await
     }
 
     pub(crate) async fn json_patch(
@@ -271,6 +290,14 @@ impl<'a> Tenant<'a> {
             }
             if object.kind == "Secret" { error.without_data() } else { error }
         })
+    }
+}
+
+fn apply_params() -> PatchParams {
+    PatchParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        field_validation: Some(ValidationDirective::Strict),
+        ..PatchParams::default()
     }
 }
 

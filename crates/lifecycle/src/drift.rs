@@ -32,7 +32,10 @@ const MOST_WORDS: usize = 300;
 pub struct Ignore {
     /// JSON pointers (RFC 6901) to fields of the live object, such as `/spec/replicas`; an empty one
     /// is the whole object, even where it is missing.
-    #[schemars(length(min = 1, max = 100), inner(length(max = 1024), regex(pattern = r"^(/.*)?$")))]
+    #[schemars(
+        length(min = 1, max = 100),
+        inner(length(max = 1024), regex(pattern = r"^(/.*)?$"))
+    )]
     pub paths: Vec<String>,
     /// Of which objects, by what their manifests say; without it, of all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -127,11 +130,16 @@ impl Pointer {
             *place = Value::Object(Map::new());
         }
         match (place, value) {
-            (Value::Object(fields), Some(value)) => drop(fields.insert(last.clone(), value.clone())),
-            (Value::Object(fields), None) => drop(fields.remove(last)),
+            (Value::Object(fields), Some(value)) => {
+                fields.insert(last.clone(), value.clone());
+            }
+            (Value::Object(fields), None) => {
+                fields.remove(last);
+            }
             (Value::Array(items), Some(value)) => {
-                let item = last.parse().ok().and_then(|at: usize| items.get_mut(at));
-                item.into_iter().for_each(|item| *item = value.clone());
+                if let Some(item) = last.parse().ok().and_then(|at: usize| items.get_mut(at)) {
+                    *item = value.clone();
+                }
             }
             _ => {}
         }
@@ -140,7 +148,9 @@ impl Pointer {
 
 fn unescaped(name: &str) -> Option<String> {
     let mut escapes = name.split('~').skip(1);
-    escapes.all(|rest| rest.starts_with(['0', '1'])).then(|| name.replace("~1", "/").replace("~0", "~"))
+    escapes
+        .all(|rest| rest.starts_with(['0', '1']))
+        .then(|| name.replace("~1", "/").replace("~0", "~"))
 }
 
 /// When writes were part of the release's own work: until it was deployed, and while an operation
@@ -162,6 +172,20 @@ impl Work {
         self.deployed_at.is_some_and(until)
             || self.last.is_some_and(|(from, to)| from.as_second() <= second && until(to))
     }
+}
+
+/// From what drift is told, of the deployed revision.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Baseline {
+    /// The deployed revision.
+    pub revision: i32,
+    /// When it was deployed: what was written until then is no drift.
+    pub deployed_at: Timestamp,
+    /// Fields that its hooks have removed, as far as they left no other trace; absent until the
+    /// objects were looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removed: Option<Vec<String>>,
 }
 
 /// An object that is not as it was deployed.
@@ -206,8 +230,10 @@ impl What {
 
 /// Names the first of what was found; the same from look to look as long as the same is found.
 pub fn named(findings: &[Finding]) -> String {
-    let mut texts: Vec<_> =
-        findings.iter().map(|Finding { object, what }| format!("{object}: {}", what.text())).collect();
+    let mut texts: Vec<_> = findings
+        .iter()
+        .map(|Finding { object, what }| format!("{object}: {}", what.text()))
+        .collect();
     texts.sort();
     listed(texts, MOST_OBJECTS, "; ")
 }
@@ -254,7 +280,8 @@ pub fn corrected(revision: i32, done: &[Finding], left: &[Finding], now: Timesta
         return found(revision, left);
     }
     if left.is_empty() {
-        let message = format!("objects of revision {revision} were corrected at {now:.0}: {}", named(done));
+        let message =
+            format!("objects of revision {revision} were corrected at {now:.0}: {}", named(done));
         return drifted("False", "DriftCorrected", message);
     }
     let unknown: Vec<_> = unknown(left).cloned().collect();

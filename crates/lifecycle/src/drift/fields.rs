@@ -65,7 +65,7 @@ pub fn origin(live: &Value, path: &Path, work: &Work, manager: &str) -> Origin {
 }
 
 fn entries(object: &Value) -> impl Iterator<Item = &Value> {
-    object["metadata"]["managedFields"].as_array().into_iter().flatten()
+    object.pointer("/metadata/managedFields").and_then(Value::as_array).into_iter().flatten()
 }
 
 fn merge(into: &mut Value, fields: &Value) {
@@ -113,7 +113,8 @@ impl Found {
                 let before = self.paths.len();
                 for (key, inner) in shape.as_object().into_iter().flatten() {
                     if key.starts_with("k:") {
-                        let item = |items: &[Value]| Some(items.get(position(items, key)?)?.clone());
+                        let item =
+                            |items: &[Value]| Some(items.get(position(items, key)?)?.clone());
                         self.step(key.clone(), item(live).as_ref(), item(wanted).as_ref(), inner);
                     }
                 }
@@ -235,11 +236,9 @@ impl Path {
 }
 
 fn step<'a>(place: &'a Value, key: &str) -> Option<&'a Value> {
-    match key.strip_prefix("f:") {
-        Some(name) => place.get(name),
-        None => {
-            let items = place.as_array()?;
-            items.get(position(items, key)?)
-        }
+    if let Some(name) = key.strip_prefix("f:") {
+        return place.get(name);
     }
+    let items = place.as_array()?;
+    items.get(position(items, key)?)
 }

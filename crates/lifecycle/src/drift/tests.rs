@@ -13,21 +13,21 @@ fn work() -> Work {
 /// An object of two containers and some labels, with these writes besides Helm's.
 fn deployment(writes: &[Value]) -> Value {
     let helm = json!({"manager": "helm", "operation": "Apply", "time": "2026-01-01T09:59:00Z",
-        "fieldsV1": {
-            "f:metadata": {"f:labels": {"f:app": {}}},
-            "f:spec": {
-                "f:replicas": {},
-                "f:selector": {},
-                "f:containers": {
-                    "k:{\"name\":\"main\"}": {
-                        ".": {}, "f:name": {}, "f:image": {}, "f:args": {},
-                        "f:ports": {"k:{\"containerPort\":80,\"protocol\":\"TCP\"}":
-                            {".": {}, "f:containerPort": {}, "f:name": {}}},
-                    },
+    "fieldsV1": {
+        "f:metadata": {"f:labels": {"f:app": {}}},
+        "f:spec": {
+            "f:replicas": {},
+            "f:selector": {},
+            "f:containers": {
+                "k:{\"name\":\"main\"}": {
+                    ".": {}, "f:name": {}, "f:image": {}, "f:args": {},
+                    "f:ports": {"k:{\"containerPort\":80,\"protocol\":\"TCP\"}":
+                        {".": {}, "f:containerPort": {}, "f:name": {}}},
                 },
-                "f:finalizers": {".": {}, "v:\"a\"": {}},
             },
-        }});
+            "f:finalizers": {".": {}, "v:\"a\"": {}},
+        },
+    }});
     let status = json!({"manager": "kube-controller-manager", "operation": "Update",
         "subresource": "status", "time": "2026-01-01T23:00:00Z",
         "fieldsV1": {"f:status": {"f:ready": {}}}});
@@ -210,7 +210,8 @@ fn rules(paths: &[&str], target: Option<Target>) -> Result<Rules, String> {
 #[test]
 fn an_ignored_field_keeps_its_live_value() {
     let live = json!({"data": {"a/b": "live", "list": [1, 2]}, "spec": {"deep": {"er": 1}}});
-    let rules = rules(&["/data/a~1b", "/data/list/1", "/data/gone", "/spec/deep/er"], None).unwrap();
+    let rules =
+        rules(&["/data/a~1b", "/data/list/1", "/data/gone", "/spec/deep/er"], None).unwrap();
     let mut body = json!({"data": {"a/b": "mine", "list": [1, 3, 4], "gone": "x"}});
     for pointer in rules.of(&body.clone()) {
         pointer.keep(&mut body, &live);
@@ -227,7 +228,8 @@ fn an_ignored_field_keeps_its_live_value() {
 
 #[test]
 fn a_rule_is_for_its_target_alone() {
-    let target = Target { kind: Some("ConfigMap".into()), name: Some("a.*".into()), ..Target::default() };
+    let target =
+        Target { kind: Some("ConfigMap".into()), name: Some("a.*".into()), ..Target::default() };
     let rules = rules(&["/data"], Some(target)).unwrap();
     let named = |kind: &str, name: &str| json!({"kind": kind, "metadata": {"name": name}});
     assert_eq!(rules.of(&named("ConfigMap", "ab")).len(), 1);
@@ -238,7 +240,9 @@ fn a_rule_is_for_its_target_alone() {
 #[test]
 fn a_rule_that_cannot_be_read_is_named() {
     let error = |paths: &[&str], target| rules(paths, target).err().unwrap();
-    assert!(error(&["/a", "b"], None).starts_with("spec.driftDetection.ignore[0].paths[1] is \"b\""));
+    assert!(
+        error(&["/a", "b"], None).starts_with("spec.driftDetection.ignore[0].paths[1] is \"b\"")
+    );
     assert!(error(&["/a~2"], None).contains("~1 for /"));
     let target = Target { kind: Some("(".into()), ..Target::default() };
     let text = error(&[], Some(target));
