@@ -249,10 +249,10 @@ impl Look<'_> {
             let applied = match state {
                 State::Same => return Ok(None),
                 State::Beyond(what) => return Ok(Some(what)),
-                State::Differs(_, body) => release.tenant.force(object, &body).await,
+                State::Differs(_, body) => release.tenant.apply(object, &body, true).await,
                 // Nothing but the lease keeps a process that was paused from making it late.
                 State::Missing if !release.ctx.lease.is_held() => return Err(Error::Outrun),
-                State::Missing => release.tenant.apply(object, &self.body(planned)).await,
+                State::Missing => release.tenant.apply(object, &self.body(planned), false).await,
             };
             match applied {
                 Ok(_) => return Ok(None),

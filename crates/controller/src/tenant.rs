@@ -143,34 +143,28 @@ impl<'a> Tenant<'a> {
         self.send(Access::Write, object, "update", request).await
     }
 
-    /// Server-side apply, as Helm 4 does it: not forced, unknown fields refused.
-    pub(crate) async fn apply(&self, object: &ObjectRef, body: &Value) -> Result<Value, ApiError> {
-        self.apply_with(Access::Write, object, body, &apply_params()).await
+    /// Server-side apply, as Helm 4 does it: unknown fields refused, and `forced` only where that is
+    /// asked for.
+    pub(crate) async fn apply(
+        &self,
+        object: &ObjectRef,
+        body: &Value,
+        forced: bool,
+    ) -> Result<Value, ApiError> {
+        let params = PatchParams { force: forced, ..apply_params() };
+        let request = self.request(object).await?.patch(&object.name, &params, &Patch::Apply(body));
+        self.send(Access::Write, object, "apply", request).await
     }
 
-    /// As [`Self::apply`], over what other managers have set.
-    pub(crate) async fn force(&self, object: &ObjectRef, body: &Value) -> Result<Value, ApiError> {
-        self.apply_with(Access::Write, object, body, &apply_params().force()).await
-    }
-
-    /// What [`Self::force`] would answer; it changes nothing.
+    /// What [`Self::apply`] would answer if it were forced; it changes nothing.
     pub(crate) async fn try_apply(
         &self,
         object: &ObjectRef,
         body: &Value,
     ) -> Result<Value, ApiError> {
-        self.apply_with(Access::Read, object, body, &apply_params().force().dry_run()).await
-    }
-
-    async fn apply_with(
-        &self,
-        access: Access,
-        object: &ObjectRef,
-        body: &Value,
-        params: &PatchParams,
-    ) -> Result<Value, ApiError> {
-        let request = self.request(object).await?.patch(&object.name, params, &Patch::Apply(body));
-        self.send(access, object, "apply", request).await
+        let params = apply_params().force().dry_run();
+        let request = self.request(object).await?.patch(&object.name, &params, &Patch::Apply(body));
+        self.send(Access::Read, object, "compare", request).await
     }
 
     pub(crate) async fn json_patch(
@@ -178,8 +172,8 @@ impl<'a> Tenant<'a> {
         object: &ObjectRef,
         patch: Value,
     ) -> Result<Value, ApiError> {
-        let patch = serde_json::from_value(patch)
-            .expect("the patches of hook_object are well-formed JSON patches");
+        let patch =
+            serde_json::from_value(patch).expect("this program makes well-formed JSON patches");
         let params =
             PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         let request =

@@ -12,7 +12,7 @@ use e2e::{documentation::Page, markdown, root};
 /// Words in the code that look like reasons and are none: kinds, condition types and their values,
 /// phases, and what is only read of other objects.
 const NO_REASONS: &str = "
-    AlreadyExists Always Complete Completed Created CustomResourceDefinition Delete DisruptionTarget
+    AlreadyExists Always Complete Completed Created CustomResourceDefinition Delete DisruptionTarget Drifted
     ErrImagePull Error Established Event EvictionByEvictionAPI Failed FailedAttachVolume FailedCreate
     FailedCreatePodSandBox FailedMapVolume FailedMount FailedPrepareDynamicResources FailureTarget
     False Install Job List Namespace Namespaced NetworkNotReady PATH Pending PersistentVolumeClaim Pod
