@@ -5,6 +5,8 @@ mod apply;
 #[expect(unreachable_pub, reason = "as above")]
 mod chart;
 mod crd;
+#[expect(unreachable_pub, reason = "as above")]
+mod drift;
 pub mod names;
 #[expect(unreachable_pub, reason = "as above")]
 mod resource;
@@ -17,6 +19,7 @@ pub use chart::{
     Values, ValuesFrom,
 };
 pub use crd::crd;
+pub use drift::{DriftDetection, DriftMode};
 pub use resource::{
     Deletion, Dependency, Hooks, HooksFrom, Objects, ObjectsFrom, ObjectsFromKind,
     OnDeletionTimeout, OnNewSpec, OnTestFailure, ReleaseLifecycle, ReleaseLifecycleSpec, Rollback,

@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::{
     apply::{Install, Upgrade},
     chart::{Chart, SourceRef, Values, ValuesFrom},
+    drift::DriftDetection,
     names,
     status::ReleaseLifecycleStatus,
 };
@@ -77,7 +78,8 @@ pub struct ReleaseLifecycleSpec {
     #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('8760h')").message("spec.timeout must be between 1s and 8760h, such as 90s or 1h30m"))]
     pub timeout: Option<Duration>,
 
-    /// How often what the source refers to is looked at again, besides being watched. Default: 10m.
+    /// How often what the source refers to is looked at again, besides being watched, and whether the
+    /// release's objects have drifted. Default: 10m.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"), length(max = 32))]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('8760h')").message("spec.interval must be between 1s and 8760h, such as 90s or 1h30m"))]
@@ -138,6 +140,11 @@ pub struct ReleaseLifecycleSpec {
     /// Whether and which tests run after an install or an upgrade, and when they are asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test: Option<Test>,
+
+    /// What is done about objects of the release that somebody has changed: they are looked at once
+    /// in `interval`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drift_detection: Option<DriftDetection>,
 
     /// What becomes of the release when this object is deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]

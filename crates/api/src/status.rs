@@ -3,6 +3,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::KubeSchema;
 use lifecycle::{
     conditions,
+    drift::Baseline,
     journal::{HookStatus, Journal, LastAttempt, Operation, Requests},
     plan::Chart,
 };
@@ -28,6 +29,10 @@ pub struct ReleaseLifecycleStatus {
     /// The chart of the deployed revision; absent where it is made from objects.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chart: Option<Chart>,
+
+    /// From what drift of the deployed revision is told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<Baseline>,
 
     /// The running or the last operation: the journal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -115,7 +120,7 @@ impl ReleaseLifecycleStatus {
 }
 
 /// Replaces the conditions by `wanted`. A transition time moves only where a status does;
-/// `Released` and `TestSuccess` stay as they were where `wanted` does not speak of them.
+/// `Released`, `TestSuccess` and `Drifted` stay as they were where `wanted` does not speak of them.
 pub fn set_conditions(
     current: &mut Vec<Condition>,
     wanted: Vec<conditions::Condition>,
@@ -124,7 +129,7 @@ pub fn set_conditions(
 ) {
     let old = std::mem::take(current);
     let find = |type_: &str| old.iter().find(|condition| condition.type_ == type_);
-    for lasting in [conditions::RELEASED, conditions::TEST_SUCCESS] {
+    for lasting in [conditions::RELEASED, conditions::TEST_SUCCESS, conditions::DRIFTED] {
         if !wanted.iter().any(|condition| condition.type_ == lasting) {
             current.extend(find(lasting).cloned());
         }
@@ -162,6 +167,7 @@ fn rank(type_: &str) -> usize {
         conditions::STALLED,
         conditions::RELEASED,
         conditions::TEST_SUCCESS,
+        conditions::DRIFTED,
     ];
     order.iter().position(|known| *known == type_).unwrap_or(usize::MAX)
 }

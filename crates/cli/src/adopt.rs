@@ -92,8 +92,8 @@ fn nothing_deployed(history: &History, release: &str) -> String {
 /// Flux can keep the records in another namespace than the objects; a `ReleaseLifecycle` has both in
 /// its own.
 fn elsewhere(record: &Release, namespace: &str) -> Option<String> {
-    let Release { name, namespace: home, .. } = record;
-    (!home.is_empty() && home != namespace).then(|| {
+    let name = &record.name;
+    record.elsewhere.as_ref().map(|home| {
         format!(
             "the objects of release {name} are in namespace {home}, and its records in {namespace} \
              (storageNamespace of Flux): a ReleaseLifecycle has both in its own namespace. Copy the \

@@ -65,7 +65,7 @@ async fn run(command: Command) -> anyhow::Result<Outcome> {
         Command::Status(args) => status::status(&args).await,
         Command::History(args) => history::history(&args).await,
         Command::Retry(args) => ask::retry(&args).await,
-        Command::Cancel(args) => ask::cancel(&args).await,
+        Command::Cancel(args) => Box::pin(ask::cancel(&args)).await,
         Command::Test(args) => ask::test(&args).await,
         Command::Rollback(args) => Box::pin(ask::rollback(&args)).await,
         Command::Suspend(args) => Box::pin(ask::suspend(&args)).await,

@@ -82,6 +82,11 @@ impl<'a> State<'a> {
         self.condition(conditions::READY)
     }
 
+    /// That the release's objects are not as they were deployed, or that nobody can tell.
+    pub(crate) fn drift(self) -> Option<&'a Condition> {
+        self.condition(conditions::DRIFTED).filter(|drifted| drifted.status != "False")
+    }
+
     /// Whether nothing goes on until somebody changes something.
     pub(crate) fn is_stalled(self) -> bool {
         self.condition(conditions::STALLED).is_some_and(|stalled| stalled.status == "True")

@@ -55,6 +55,7 @@ fn notes(state: State<'_>) -> Vec<String> {
     } else if let Some(failure) = state.running().and_then(|running| running.failure.as_ref()) {
         notes.push(format!("it failed: {}", failure.message));
     }
+    notes.extend(state.drift().map(|drifted| drifted.message.clone()));
     let (generation, observed) = (state.generation(), state.observed());
     if state.is_being_deleted() {
         notes.push("The object is being deleted.".to_owned());

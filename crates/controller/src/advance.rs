@@ -14,7 +14,7 @@ use lifecycle::{
 };
 
 use crate::{
-    deletion, dependencies,
+    deletion, dependencies, drift,
     error::Error,
     execute::execute,
     gather::gather,
@@ -81,9 +81,14 @@ pub(crate) async fn advance(release: &mut Release<'_>) -> Result<Action, Error> 
         Next::InSync { revision } => {
             deletion::hold(release).await?;
             let of_revision = |stored: &&Stored| stored.release.version == revision;
-            let plan = history.iter().find(of_revision).and_then(|stored| stored.plan.as_ref());
+            let stored = history.iter().find(of_revision);
+            let plan = stored.and_then(|stored| stored.plan.as_ref());
             let chart = plan.and_then(|(plan, _)| plan.chart.clone());
-            release.write_in_sync(revision, chart).await?;
+            let drift = match stored.filter(|_| release.object.looks_for_drift()) {
+                Some(stored) => Some(Box::pin(drift::check(release, stored)).await?),
+                None => None,
+            };
+            release.write_in_sync(revision, chart, drift).await?;
             release.ctx.references.settle(&release.object);
             Ok(rest(release.ctx, &release.object))
         }
@@ -432,6 +437,7 @@ fn until(wake_at: Timestamp, now: Timestamp) -> Duration {
 /// The next event, if there is one already, gets a reconciliation of its own.
 fn ended(release: &Release<'_>) -> Action {
     release.ctx.running.forget(release.uid());
+    release.ctx.references.look_for_drift(&release.object);
     // What its source refers to was looked at when the operation began, if at all.
     let refers = release.ctx.references.due_in(&release.object).is_some();
     if is_settled(&release.object) && !refers {

@@ -13,8 +13,7 @@ use lifecycle::{
 };
 use serde_json::{Value, json};
 
-use self::refusal::is_field_conflict;
-pub(crate) use self::refusal::{Refusal, message};
+pub(crate) use self::refusal::{Refusal, is_field_conflict, message};
 use crate::{
     client::{ApiError, Cause},
     error::Error,

@@ -11,6 +11,7 @@ mod context;
 mod deletion;
 mod dependencies;
 mod desired;
+mod drift;
 mod engines;
 mod error;
 mod execute;

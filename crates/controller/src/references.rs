@@ -1,5 +1,6 @@
 //! Notices when what a source refers to changes: by a watch of each object, under the identity of
-//! the tenant, while there are few enough; and of all of them by looking again now and then.
+//! the tenant, while there are few enough; and of all of them by looking again now and then. So is
+//! drift noticed, which nobody watches for.
 
 mod pace;
 
@@ -166,8 +167,18 @@ impl References {
     pub(crate) fn settle(&self, object: &ReleaseLifecycle) {
         let follower = key(object);
         let interval = jittered(object.interval(), &follower);
-        if let Some(followed) = lock(&self.state).releases.get_mut(&follower) {
-            let now = Instant::now();
+        let now = Instant::now();
+        let mut state = lock(&self.state);
+        if !refers(object) && object.looks_for_drift() {
+            // Nothing was followed that could have changed meanwhile.
+            state
+                .releases
+                .entry(follower.clone())
+                .or_insert_with(|| Followed::new(now))
+                .pace
+                .look();
+        }
+        if let Some(followed) = state.releases.get_mut(&follower) {
             let left = followed.until.map(|until| until.saturating_duration_since(now));
             followed.pace.settle(now, left.unwrap_or(interval).min(interval));
         }
@@ -208,19 +219,32 @@ impl References {
         state.releases.remove(key);
     }
 
-    /// How long until what `object` refers to is to be looked at again; `None` where it needs
-    /// nothing of it. After a start nothing has been looked at.
+    /// Objects have been applied: the next look after drift is due.
+    pub(crate) fn look_for_drift(&self, object: &ReleaseLifecycle) {
+        if object.looks_for_drift() {
+            let now = Instant::now();
+            let mut state = lock(&self.state);
+            let followed = state.releases.entry(key(object)).or_insert_with(|| Followed::new(now));
+            followed.pace.hasten(now);
+        }
+    }
+
+    /// How long until what `object` refers to, or whether it has drifted, is to be looked at again;
+    /// `None` where neither has to be. After a start nothing has been looked at.
     pub(crate) fn due_in(&self, object: &ReleaseLifecycle) -> Option<Duration> {
-        // What is pinned or deleted needs no source.
-        if object.spec.source.objects.is_some()
-            || object.spec.pin_revision.is_some()
-            || object.metadata.deletion_timestamp.is_some()
-        {
+        let refers = refers(object);
+        if !refers && !object.looks_for_drift() {
             return None;
         }
-        let state = lock(&self.state);
-        let followed = state.releases.get(&key(object));
-        Some(followed.map_or(Duration::ZERO, |it| it.pace.due_in(Instant::now())))
+        let (key, now) = (key(object), Instant::now());
+        let mut state = lock(&self.state);
+        if refers {
+            let followed = state.releases.get(&key);
+            return Some(followed.map_or(Duration::ZERO, |it| it.pace.due_in(now)));
+        }
+        // Nobody waits for it, so that not all are looked at right after the start.
+        let first = || Followed::new(now + spread(object.interval(), &key));
+        Some(state.releases.entry(key.clone()).or_insert_with(first).pace.due_in(now))
     }
 
     /// Whether what `object` refers to is to be looked at now.
@@ -231,6 +255,12 @@ impl References {
     /// How long more changes of what `object` refers to are waited for.
     pub(crate) fn quiet_for(&self, object: &ReleaseLifecycle) -> Option<Duration> {
         lock(&self.state).releases.get(&key(object))?.pace.quiet_for(Instant::now())
+    }
+}
+
+impl Followed {
+    fn new(due: Instant) -> Self {
+        Self { references: BTreeSet::new(), pace: Pace::new(due), until: None }
     }
 }
 
@@ -300,9 +330,21 @@ pub(crate) fn is_forbidden(error: &watcher::Error) -> bool {
     }
 }
 
+/// Whether what it refers to matters. What is pinned or deleted needs no source.
+fn refers(object: &ReleaseLifecycle) -> bool {
+    object.spec.source.objects.is_none()
+        && object.spec.pin_revision.is_none()
+        && object.metadata.deletion_timestamp.is_none()
+}
+
 /// Up to a tenth more, so that releases that were applied together are not looked at together; the
 /// same for a release each time.
 pub(crate) fn jittered(interval: Duration, key: &str) -> Duration {
+    interval + spread(interval, key) / 10
+}
+
+/// A part of the interval, the same for a release each time.
+fn spread(interval: Duration, key: &str) -> Duration {
     let sum = key.bytes().fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
-    interval + interval / 1000 * (sum % 100)
+    interval / 100 * (sum % 100)
 }

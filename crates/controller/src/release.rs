@@ -1,12 +1,13 @@
 //! One release during one reconciliation: its object as read last, and its tenant.
 
-use api::{OnTestFailure, ReleaseLifecycle, ReleaseLifecycleStatus, set_conditions};
+use api::{DriftMode, OnTestFailure, ReleaseLifecycle, ReleaseLifecycleStatus, set_conditions};
 use kube::{Api, api::PostParams};
 use lifecycle::{
     conditions::{self, Condition},
     decide::Hold,
+    drift::Baseline,
     event::Event,
-    journal::{Failure, Journal, LastAttempt, Operation},
+    journal::{Failure, Journal, LastAttempt},
     plan::Chart,
 };
 use tokio::sync::OnceCell;
@@ -15,6 +16,7 @@ use crate::{
     client::{self, Access, ApiError, Cause, call, optional},
     context::{Context, Tenancy},
     desired::Made,
+    drift,
     error::Error,
     guarded::Guarded,
     identity::Identity,
@@ -127,7 +129,7 @@ impl<'a> Release<'a> {
         self.ctx.reporter.tell(&self.object, reason, text);
     }
 
-    pub(crate) fn warn(&self, reason: &'static str, text: String) {
+    pub(crate) fn warn(&self, reason: &str, text: String) {
         self.ctx.reporter.warn(&self.object, reason, text);
     }
 
@@ -144,7 +146,7 @@ impl<'a> Release<'a> {
         status.set_journal(journal.clone());
         status.observed_generation = Some(operation.generation);
         if journal.is_done() {
-            conclude(&mut status, operation);
+            conclude(&mut status, journal);
         }
         let wanted = conditions::of(journal, hold);
         self.warn_of_stall(&wanted);
@@ -168,11 +170,12 @@ impl<'a> Release<'a> {
     }
 
     /// Says that the deployed revision is what is desired. What was asked for besides needs no
-    /// answer.
+    /// answer. `drift` is what was seen of the objects, if they were looked at.
     pub(crate) async fn write_in_sync(
         &mut self,
         revision: i32,
         chart: Option<Chart>,
+        drift: Option<drift::Seen>,
     ) -> Result<(), Error> {
         let handled = self.object.requests();
         let pin = self.object.spec.pin_revision;
@@ -185,10 +188,19 @@ impl<'a> Release<'a> {
         let tests = status.conditions.iter().find(|it| it.type_ == conditions::TEST_SUCCESS);
         let failed = tests
             .filter(|it| fails && it.status == "False" && status.tested_revision == Some(revision));
-        let wanted = match failed {
+        let mut wanted = match failed {
             Some(failed) => conditions::tests_failed(&failed.message),
             None => conditions::in_sync(revision, pin),
         };
+        match drift {
+            Some(drift) => {
+                status.baseline = Some(drift.baseline);
+                wanted.extend(drift.condition);
+            }
+            None if self.object.drift_mode() == DriftMode::Disabled => no_drift(&mut status),
+            // While it is suspended, what was seen last stands.
+            None => {}
+        }
         write_status_with(self.ctx, &mut self.object, status, wanted).await
     }
 
@@ -231,7 +243,8 @@ impl<'a> Release<'a> {
 }
 
 /// What remains of an operation that has ended.
-fn conclude(status: &mut ReleaseLifecycleStatus, operation: &Operation) {
+fn conclude(status: &mut ReleaseLifecycleStatus, journal: &Journal) {
+    let operation = &journal.operation;
     if operation.event == Event::Test {
         status.tested_revision = Some(operation.revision);
     }
@@ -245,6 +258,14 @@ fn conclude(status: &mut ReleaseLifecycleStatus, operation: &Operation) {
             status.revision = Some(operation.revision);
             status.chart.clone_from(&operation.chart);
             status.last_attempt = None;
+            // All objects have been applied.
+            no_drift(status);
+            status.baseline = operation.completed_at.map(|deployed_at| Baseline {
+                revision: operation.revision,
+                deployed_at,
+                // Without hooks, nobody but others can have removed anything.
+                removed: journal.hooks.is_empty().then(Vec::new),
+            });
         }
         Some(failure) => {
             let before = status.last_attempt.take();
@@ -259,6 +280,10 @@ fn conclude(status: &mut ReleaseLifecycleStatus, operation: &Operation) {
             });
         }
     }
+}
+
+fn no_drift(status: &mut ReleaseLifecycleStatus) {
+    status.conditions.retain(|condition| condition.type_ != conditions::DRIFTED);
 }
 
 /// The object that `known` is, as it is now; `None` where it is gone. No cache decides an effect.

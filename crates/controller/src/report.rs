@@ -58,7 +58,7 @@ impl Reporter {
     }
 
     /// Reports something that no journal says and that somebody should look at.
-    pub(crate) fn warn(&self, object: &ReleaseLifecycle, reason: &'static str, text: String) {
+    pub(crate) fn warn(&self, object: &ReleaseLifecycle, reason: &str, text: String) {
         tracing::warn!(reason, "{text}");
         self.send(object, Note { warning: true, reason: reason.to_owned(), text, hook: None });
     }

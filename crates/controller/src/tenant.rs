@@ -151,14 +151,20 @@ impl<'a> Tenant<'a> {
         body: &Value,
         forced: bool,
     ) -> Result<Value, ApiError> {
-        let params = PatchParams {
-            field_manager: Some(FIELD_MANAGER.to_owned()),
-            force: forced,
-            field_validation: Some(ValidationDirective::Strict),
-            ..PatchParams::default()
-        };
+        let params = PatchParams { force: forced, ..apply_params() };
         let request = self.request(object).await?.patch(&object.name, &params, &Patch::Apply(body));
         self.send(Access::Write, object, "apply", request).await
+    }
+
+    /// What [`Self::apply`] would answer if it were forced; it changes nothing.
+    pub(crate) async fn try_apply(
+        &self,
+        object: &ObjectRef,
+        body: &Value,
+    ) -> Result<Value, ApiError> {
+        let params = apply_params().force().dry_run();
+        let request = self.request(object).await?.patch(&object.name, &params, &Patch::Apply(body));
+        self.send(Access::Read, object, "compare", request).await
     }
 
     pub(crate) async fn json_patch(
@@ -278,6 +284,14 @@ impl<'a> Tenant<'a> {
             }
             if object.kind == "Secret" { error.without_data() } else { error }
         })
+    }
+}
+
+fn apply_params() -> PatchParams {
+    PatchParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        field_validation: Some(ValidationDirective::Strict),
+        ..PatchParams::default()
     }
 }
 

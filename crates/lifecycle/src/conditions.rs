@@ -17,6 +17,8 @@ pub const STALLED: &str = "Stalled";
 pub const RELEASED: &str = "Released";
 /// Whether the last tests succeeded.
 pub const TEST_SUCCESS: &str = "TestSuccess";
+/// Whether the release's objects are no longer as they were deployed.
+pub const DRIFTED: &str = "Drifted";
 /// The reason while `spec.suspend` holds something back.
 pub const SUSPENDED: &str = "Suspended";
 

@@ -8,6 +8,7 @@
 
 pub mod conditions;
 pub mod decide;
+pub mod drift;
 pub mod event;
 pub mod hooks;
 pub mod journal;

@@ -115,6 +115,24 @@ impl From<Exhausted> for PatchProblem {
     }
 }
 
+/// A [`Target`] that was read.
+pub struct Matcher(Option<Which>);
+
+impl Matcher {
+    /// Without a target, every object is meant.
+    ///
+    /// # Errors
+    /// What is wrong with the target.
+    pub fn read(target: Option<&Target>) -> Result<Self, PatchProblem> {
+        target.map(Which::matching).transpose().map(Self)
+    }
+
+    /// Whether the object of this manifest is meant.
+    pub fn matches(&self, manifest: &Value) -> bool {
+        self.0.as_ref().is_none_or(|which| which.matches(manifest))
+    }
+}
+
 /// A patch that was read.
 enum Changes {
     /// Strategic merge patches, each with what it changes.

@@ -5,6 +5,7 @@ mod bad_input;
 mod charts;
 mod cli;
 mod docs;
+mod drift;
 mod events;
 mod examples;
 mod generated_names;

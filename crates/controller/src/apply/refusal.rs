@@ -46,7 +46,7 @@ impl Refusal {
 }
 
 /// Another field manager owns a field that the release sets to another value.
-pub(super) fn is_field_conflict(error: &ApiError) -> bool {
+pub(crate) fn is_field_conflict(error: &ApiError) -> bool {
     matches!(&error.cause, Cause::Conflict(message) if message.starts_with("Apply failed with"))
 }
 

@@ -19,8 +19,8 @@ pub(super) struct Pace {
 
 impl Pace {
     /// Nothing has been looked at.
-    pub(super) fn new(now: Instant) -> Self {
-        Self { due: now, changed: None, looking: false }
+    pub(super) fn new(due: Instant) -> Self {
+        Self { due, changed: None, looking: false }
     }
 
     /// What changes from here on may not have been seen.
@@ -32,6 +32,11 @@ impl Pace {
     pub(super) fn change(&mut self, now: Instant) {
         let since = *self.changed.get_or_insert(now);
         self.due = (now + QUIET).min(since + RESTLESS);
+    }
+
+    /// Something else is to be looked at, at once.
+    pub(super) fn hasten(&mut self, now: Instant) {
+        self.due = self.due.min(now);
     }
 
     /// All that follows from the look has been done. A look that came to nothing remains due.
