@@ -1,5 +1,5 @@
 # Every command of the project; CI calls the same targets.
-.PHONY: check lint test demo demo-chart cluster cluster-down model crash cases render bench-render counts image generate engine engine-test
+.PHONY: check lint test demo demo-chart cluster cluster-down model crash cases interop render bench-render counts image generate engine engine-test
 CARGO ?= cargo
 ENGINE = cd engine && CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o
 XTASK = $(CARGO) build --quiet --workspace --bins && target/debug/xtask
@@ -38,6 +38,9 @@ crash: ## the controller killed after each of its requests, and other faults
 
 cases: ## Helm's behaviour, case by case, beside the real Helm on the same cluster
 	$(CARGO) test --workspace --test cases -- --nocapture
+
+interop: ## Helm 3 and Helm 4 on the operator's releases, and the operator on theirs
+	$(CARGO) test --workspace --test interop -- --nocapture
 
 render: ## what is rendered of charts, beside the real Helm on the same cluster
 	$(CARGO) test --workspace --test render -- --nocapture

@@ -2,11 +2,6 @@
 
 use anyhow::{Context, Result};
 use e2e::{AuditLog, Namespace, kwok};
-use k8s_openapi::api::core::v1::Pod;
-use kube::{
-    Api,
-    api::{ListParams, Patch, PatchParams},
-};
 use serde_json::{Value, json};
 
 use crate::{
@@ -127,7 +122,7 @@ impl Side<'_> {
             }
             Act::Signal(signal) => {
                 self.signal(signal)?;
-                let_end(&self.namespace, name).await?;
+                self.namespace.let_end(name).await?;
                 return Ok(None);
             }
             Act::Upgrade(objects) => ("upgrade", step.release, self.placed(objects)?),
@@ -136,13 +131,13 @@ impl Side<'_> {
         let ended = match &mut self.actor {
             Actor::Helm(helm) => {
                 let ended = helm.also(&self.namespace, word, release, &objects).await?;
-                let_end(&self.namespace, name).await?;
+                self.namespace.let_end(name).await?;
                 ended
             }
             // It may have to wait for its turn.
             Actor::Operator(operator) => {
                 operator.apply(&self.namespace, release, &objects, &json!({})).await?;
-                let_end(&self.namespace, name).await?;
+                self.namespace.let_end(name).await?;
                 operator.until_settled(&self.namespace, release).await?
             }
         };
@@ -203,23 +198,6 @@ impl Side<'_> {
         lines.extend(end::lines(&self.namespace).await?);
         Ok(lines.iter().map(|line| normal(line, &self.namespace.name)).collect())
     }
-}
-
-/// The Pods of a Job that never ends succeed.
-async fn let_end(namespace: &Namespace, job: &str) -> Result<()> {
-    let pods: Api<Pod> = Api::namespaced(namespace.client.clone(), &namespace.name);
-    let params = ListParams::default().labels(&format!("job-name={job}"));
-    let outcome = json!({"metadata": {"annotations": {"releaselifecycle.dev/test-outcome": null}}});
-    for pod in pods.list(&params).await? {
-        let name = pod.metadata.name.unwrap_or_default();
-        match pods.patch(&name, &PatchParams::default(), &Patch::Merge(&outcome)).await {
-            Err(kube::Error::Api(status)) if status.code != 404 => {
-                return Err(kube::Error::Api(status).into());
-            }
-            _ => {}
-        }
-    }
-    Ok(())
 }
 
 /// `upgrade: failed, says "already exists"`
