@@ -1,6 +1,6 @@
 //! One program that runs a script in a namespace of its own.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use e2e::{AuditLog, Namespace, kwok};
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ use crate::{
     log,
     operator_side::Operator,
     program::Program,
-    script::{Act, Action, Meanwhile, NAMESPACE, RELEASE, Script, Sight, Step},
+    script::{Act, Action, By, Meanwhile, NAMESPACE, RELEASE, Script, Sight, Step},
 };
 
 /// How a command ended.
@@ -33,6 +33,9 @@ enum Actor {
 struct Side<'a> {
     namespace: Namespace,
     actor: Actor,
+    /// Who does the present step, if not the actor.
+    other: Option<Helm>,
+    script: &'a Script,
     log: &'a AuditLog,
     lines: Vec<String>,
     said: Vec<String>,
@@ -62,7 +65,15 @@ pub(crate) async fn run(
         Program::Operator => Actor::Operator(Operator::new(&namespace, &script)?),
         _ => Actor::Helm(Helm::new(program, &script)),
     };
-    let mut side = Side { namespace, actor, log, lines: Vec::new(), said: Vec::new() };
+    let mut side = Side {
+        namespace,
+        actor,
+        other: None,
+        script: &script,
+        log,
+        lines: Vec::new(),
+        said: Vec::new(),
+    };
     for step in &script.steps {
         let place = format!("{} in {}", program.name(), side.namespace.name);
         side.step(step).await.with_context(|| place)?;
@@ -90,6 +101,7 @@ impl Side<'_> {
             Action::Install(objects) | Action::Upgrade(objects) => self.placed(objects)?,
             _ => Vec::new(),
         };
+        self.other = self.other(step.by);
         self.begin(step, &objects).await.with_context(|| format!("begin to {word}"))?;
         let other = match &step.meanwhile {
             Some(meanwhile) => self.meanwhile(step, meanwhile).await?,
@@ -150,17 +162,30 @@ impl Side<'_> {
         Ok(serde_json::from_str(&text)?)
     }
 
+    fn other(&self, by: By) -> Option<Helm> {
+        let program = match (by, &self.actor) {
+            (By::Side, _) | (By::Helm, Actor::Helm(_)) => return None,
+            (By::Helm, Actor::Operator(_)) => Program::Helm4,
+            (By::Helm3, _) => Program::Helm3,
+        };
+        Some(Helm::new(program, self.script))
+    }
+
     async fn begin(&mut self, step: &Step, objects: &[Value]) -> Result<()> {
-        match &mut self.actor {
-            Actor::Helm(helm) => helm.begin(&self.namespace, step, objects),
-            Actor::Operator(operator) => operator.begin(&self.namespace, step, objects).await,
+        match (&mut self.other, &mut self.actor) {
+            (Some(helm), _) | (None, Actor::Helm(helm)) => {
+                helm.begin(&self.namespace, step, objects)
+            }
+            (None, Actor::Operator(operator)) => {
+                operator.begin(&self.namespace, step, objects).await
+            }
         }
     }
 
     async fn ended(&mut self, step: &Step) -> Result<Ended> {
-        match &mut self.actor {
-            Actor::Helm(helm) => helm.ended().await,
-            Actor::Operator(operator) => operator.ended(&self.namespace, step).await,
+        match (&mut self.other, &mut self.actor) {
+            (Some(helm), _) | (None, Actor::Helm(helm)) => helm.ended().await,
+            (None, Actor::Operator(operator)) => operator.ended(&self.namespace, step).await,
         }
     }
 
@@ -171,8 +196,9 @@ impl Side<'_> {
         }
     }
 
-    async fn somebody(&self, action: &Action) -> Result<()> {
-        let name = &self.namespace.name;
+    async fn somebody(&mut self, action: &Action) -> Result<()> {
+        let name = self.namespace.name.clone();
+        let name = &name;
         match action {
             Action::Kubectl(args) => {
                 let args: Vec<_> = args.iter().map(|arg| arg.replace(NAMESPACE, name)).collect();
@@ -184,6 +210,14 @@ impl Side<'_> {
                 self.namespace.cluster().apply(&text)
             }
             Action::Wait(sight) => self.see(*sight).await,
+            Action::TakeOver(objects) => {
+                let objects = self.placed(objects)?;
+                let Actor::Operator(operator) = &mut self.actor else { return Ok(()) };
+                operator.apply(&self.namespace, RELEASE, &objects, &json!({})).await?;
+                let ended = operator.until_settled(&self.namespace, RELEASE).await?;
+                ensure!(matches!(ended, Ended::Ok), "the release is not taken over");
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
@@ -195,7 +229,7 @@ impl Side<'_> {
 
     async fn end(&self) -> Result<Vec<String>> {
         let mut lines = self.lines.clone();
-        lines.extend(end::lines(&self.namespace).await?);
+        lines.extend(end::lines(&self.namespace, self.script.methods).await?);
         Ok(lines.iter().map(|line| normal(line, &self.namespace.name)).collect())
     }
 }
