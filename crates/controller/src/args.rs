@@ -44,6 +44,11 @@ pub(crate) struct Args {
     #[arg(long, env = "RELEASELIFECYCLE_SOURCE_WATCHES", default_value_t = 500)]
     pub(crate) source_watches: usize,
 
+    /// In how many namespaces the records of releases are watched, each for every ServiceAccount; what
+    /// Helm does to other releases is noticed when they are looked at again
+    #[arg(long, env = "RELEASELIFECYCLE_RECORD_WATCHES", default_value_t = 500)]
+    pub(crate) record_watches: usize,
+
     /// Seconds after which a release that another client has left pending, or half uninstalled, is
     /// gone on with, if nothing was written and none of its hooks runs: longer than the --timeout that
     /// your clients of Helm use

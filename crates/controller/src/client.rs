@@ -72,6 +72,22 @@ pub(crate) enum Access {
     Lease,
 }
 
+/// As [`call`], what changes nothing: where no answer came back, it is asked once more at once, so
+/// that a connection which was cut costs a release no back-off.
+pub(crate) async fn read<T, F: Future<Output = kube::Result<T>>>(
+    metrics: &Metrics,
+    what: impl Into<String>,
+    ask: impl Fn() -> F,
+) -> Result<T, ApiError> {
+    let twice = async {
+        match Box::pin(ask()).await {
+            Err(kube::Error::Service(_) | kube::Error::HyperError(_)) => Box::pin(ask()).await,
+            answered => answered,
+        }
+    };
+    call(metrics, Access::Read, what, twice).await
+}
+
 /// Awaits `call` under the deadline. Nothing is repeated here: a request whose answer was lost is
 /// looked for by the next reconciliation.
 pub(crate) async fn call<T>(

@@ -5,8 +5,8 @@ use lifecycle::{decide::Evidence, plan::Plan};
 
 use crate::{
     args::Args, backoff::Backoff, chart::Charts, dependencies::Dependents, engines::Engines,
-    kinds::Kinds, lease::Lease, metrics::Metrics, observe::pods::Culprit, references::References,
-    report::Reporter, sweep::Held, triggers::Triggers,
+    helm_watch::HelmWatch, kinds::Kinds, lease::Lease, metrics::Metrics, observe::pods::Culprit,
+    references::References, report::Reporter, sweep::Held, triggers::Triggers,
 };
 
 /// What every reconciliation shares. Nothing here is lost with the process but back-off counters
@@ -25,6 +25,7 @@ pub(crate) struct Context {
     pub(crate) lease: Arc<Lease>,
     pub(crate) triggers: Triggers,
     pub(crate) references: References,
+    pub(crate) helm_watch: HelmWatch,
     pub(crate) dependents: Dependents,
     pub(crate) engines: Engines,
     pub(crate) charts: Charts,
@@ -55,11 +56,18 @@ impl Context {
             watched: args.namespace.clone(),
             triggers: Triggers::default(),
             references: References::new(args.source_watches),
+            helm_watch: HelmWatch::new(args.record_watches),
             dependents: Dependents::default(),
             engines: Engines::new(args.engine.settings()),
             charts,
             takeover_after: Duration::from_secs(args.takeover_seconds.into()),
         }
+    }
+
+    /// The custom resource of this key is gone.
+    pub(crate) fn forget(&self, key: &str) {
+        self.helm_watch.forget(key);
+        self.forget_source(key);
     }
 
     /// The custom resource of this key is gone, or refers to nothing.

@@ -10,7 +10,7 @@ use kube::{
 use serde_json::json;
 
 use crate::{
-    client::{Access, call, optional},
+    client::{self, Access, call, optional},
     error::Error,
     guarded::Guarded,
     release::{Release, outrun, read},
@@ -68,8 +68,8 @@ async fn set(release: &mut Release<'_>, finalizers: &[String]) -> Result<(), Err
 pub(crate) async fn namespace_goes(release: &Release<'_>) -> Result<bool, Error> {
     let api: Api<Namespace> = Api::all(release.ctx.operator.clone());
     let what = format!("get namespace {}", release.namespace);
-    let get = api.get(&release.namespace);
-    match optional(call(&release.ctx.metrics, Access::Read, what, get).await) {
+    let get = || api.get(&release.namespace);
+    match optional(client::read(&release.ctx.metrics, what, get).await) {
         Ok(namespace) => Ok(namespace.is_none_or(|it| it.metadata.deletion_timestamp.is_some())),
         Err(error) if error.is_forbidden() => Ok(false),
         Err(error) => Err(Error::Api(error)),

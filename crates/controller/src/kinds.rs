@@ -9,7 +9,7 @@ use kube::{
 };
 
 use crate::{
-    client::{Access, ApiError, Cause, call},
+    client::{ApiError, Cause, read},
     metrics::Metrics,
 };
 
@@ -42,14 +42,14 @@ impl Kinds {
         let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
         let gvk = GroupVersionKind::gvk(group, version, kind);
         let what = format!("discover {kind} of {api_version}");
-        let found = call(metrics, Access::Read, what, async {
+        let pinned = || async {
             match discovery::pinned_kind(client, &gvk).await {
                 Ok(found) => Ok(Some(found)),
                 Err(kube::Error::Discovery(_)) => Ok(None),
                 Err(error) => Err(error),
             }
-        })
-        .await;
+        };
+        let found = read(metrics, what, pinned).await;
         let found = match found {
             Err(ApiError { cause: Cause::NotFound(_), .. }) => None,
             other => other?,

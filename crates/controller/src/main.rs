@@ -17,6 +17,7 @@ mod execute;
 mod gather;
 mod guarded;
 mod health;
+mod helm_watch;
 mod hook_object;
 mod identity;
 mod kinds;

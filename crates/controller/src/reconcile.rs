@@ -36,7 +36,9 @@ pub(crate) async fn reconcile(object: Arc<Guarded>, ctx: Arc<Context>) -> Result
         }
     };
     let key = key(cached);
-    if is_settled(cached) && !ctx.held.any(&key) && !ctx.references.is_due(cached) {
+    ctx.helm_watch.follow(&ctx, cached);
+    let is_due = ctx.references.is_due(cached) || ctx.helm_watch.is_due(&key);
+    if is_settled(cached) && !ctx.held.any(&key) && !is_due {
         ctx.backoff.forget(&key);
         ctx.running.forget(cached.metadata.uid.as_deref().unwrap_or_default());
         return Ok(rest(&ctx, cached));
@@ -129,7 +131,7 @@ async fn look_and_advance(cached: &ReleaseLifecycle, ctx: &Context) -> Result<Ac
     // Before the journal is read, see `sweep`.
     let held = ctx.held.of(&key(cached));
     let Some(mut object) = read(ctx, cached).await? else {
-        ctx.forget_source(&key(cached));
+        ctx.forget(&key(cached));
         return Ok(Action::await_change());
     };
     let tenant = match identity(ctx, &object) {
@@ -141,10 +143,16 @@ async fn look_and_advance(cached: &ReleaseLifecycle, ctx: &Context) -> Result<Ac
         release.namespace_goes = deletion::namespace_goes(&release).await?;
     }
     sweep::sweep(&release, held).await;
-    if is_settled(&release.object) && !ctx.references.is_due(&release.object) {
+    // Before its records are read, so that no change falls between.
+    let changed = ctx.helm_watch.take(&key(cached));
+    if is_settled(&release.object) && !changed && !ctx.references.is_due(&release.object) {
         return Ok(rest(ctx, &release.object));
     }
-    match Box::pin(advance(&mut release)).await {
+    let advanced = Box::pin(advance(&mut release)).await;
+    if changed && advanced.is_err() {
+        ctx.helm_watch.put_back(key(cached));
+    }
+    match advanced {
         Ok(action) => Ok(action),
         // With the namespace all goes that is in it, and what is kept needs nobody's right.
         Err(Error::Blocked(failure)) if release.namespace_goes || release.is_kept() => {

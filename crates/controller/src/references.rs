@@ -290,7 +290,7 @@ async fn watch(reference: Reference, client: Client, state: Arc<Mutex<State>>, t
     }
 }
 
-fn is_forbidden(error: &watcher::Error) -> bool {
+pub(crate) fn is_forbidden(error: &watcher::Error) -> bool {
     use watcher::Error::{InitialListFailed, WatchError, WatchStartFailed};
     match error {
         InitialListFailed(kube::Error::Api(status))

@@ -12,7 +12,7 @@ use lifecycle::{
 use tokio::sync::OnceCell;
 
 use crate::{
-    client::{Access, ApiError, Cause, call, optional},
+    client::{self, Access, ApiError, Cause, call, optional},
     context::{Context, Tenancy},
     desired::Made,
     error::Error,
@@ -280,7 +280,7 @@ pub(crate) async fn find(
 ) -> Result<Option<ReleaseLifecycle>, ApiError> {
     let api: Api<Guarded> = Api::namespaced(ctx.operator.clone(), namespace);
     let what = format!("get ReleaseLifecycle {namespace}/{name}");
-    let found = optional(call(&ctx.metrics, Access::Read, &*what, api.get(name)).await)?;
+    let found = optional(client::read(&ctx.metrics, &*what, || api.get(name)).await)?;
     found.map(|found| found.object(&what)).transpose()
 }
 

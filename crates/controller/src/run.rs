@@ -242,12 +242,13 @@ impl Others {
             }
             watcher::Event::InitDone => {
                 let listed = std::mem::take(&mut self.listed);
+                self.ctx.helm_watch.retain(&listed);
                 self.ctx.references.retain(&listed);
                 self.ctx.charts.retain(&listed);
             }
             watcher::Event::Apply(Guarded(Ok(object))) => self.free_dependents(object),
             watcher::Event::Delete(Guarded(Ok(object))) => {
-                self.ctx.forget_source(&key(object));
+                self.ctx.forget(&key(object));
             }
             _ => {}
         }

@@ -13,7 +13,7 @@ use lifecycle::plan::ObjectRef;
 use serde_json::Value;
 
 use crate::{
-    client::{Access, ApiError, Cause, call, optional},
+    client::{self, ApiError, Cause, optional},
     context::{Context, Tenancy},
     guarded::Guarded,
     identity::Identity,
@@ -168,7 +168,7 @@ async fn sweep_orphan(ctx: &Context, key: &str, held: &HeldObject) -> Result<Swe
     let Some((namespace, name)) = key.split_once('/') else { return Ok(Swept::Forget) };
     let api: Api<Guarded> = Api::namespaced(ctx.operator.clone(), namespace);
     let what = format!("get ReleaseLifecycle {key}");
-    let owner = optional(call(&ctx.metrics, Access::Read, what, api.get(name)).await)?;
+    let owner = optional(client::read(&ctx.metrics, what, || api.get(name)).await)?;
     if owner.is_some_and(|owner| owner.meta().uid.as_deref() == Some(&held.owner)) {
         return Ok(Swept::Keep);
     }

@@ -20,7 +20,7 @@ use crate::{
     deletion, desired,
     error::Error,
     observe, prepare,
-    reconcile::RECHECK,
+    reconcile::{RECHECK, key},
     records::{self, Stored, now},
     release::{self, Release},
 };
@@ -40,7 +40,8 @@ pub(crate) async fn adopt(release: &mut Release<'_>, history: &[Stored]) -> Resu
     let Some(stored) = newest(history) else { return Ok(Action::requeue(Duration::ZERO)) };
     deletion::hold(release).await?;
     let record = &stored.release;
-    let key = prepare::key(history).unwrap_or_else(|| uuid::Uuid::new_v4().simple().to_string());
+    let config_key =
+        prepare::key(history).unwrap_or_else(|| uuid::Uuid::new_v4().simple().to_string());
     let is_wanted = record.info.status == Status::Deployed && is_wanted(release, stored).await?;
     let inputs = records::config_inputs(release);
     let event = match record.version {
@@ -58,11 +59,11 @@ pub(crate) async fn adopt(release: &mut Release<'_>, history: &[Stored]) -> Resu
         chart: release.made.get().filter(|_| is_wanted).and_then(|made| made.chart.clone()),
         adopted: true,
         config_digest: if is_wanted {
-            config_digest(key.as_bytes(), &inputs)
+            config_digest(config_key.as_bytes(), &inputs)
         } else {
             String::new()
         },
-        config_key: key,
+        config_key,
         timeout_seconds: i64::try_from(release.object.timeout().as_secs()).unwrap_or(i64::MAX),
         wait: release.object.wait(),
         hooks: Vec::new(),
@@ -78,7 +79,13 @@ pub(crate) async fn adopt(release: &mut Release<'_>, history: &[Stored]) -> Resu
         if is_wanted { "; it is what is wanted, and nothing runs" } else { "" }
     );
     release.tell("Adopted", text);
-    Ok(Action::requeue(Duration::ZERO))
+    Ok(again(release))
+}
+
+/// By the object alone there may be nothing to do.
+fn again(release: &Release<'_>) -> Action {
+    release.ctx.helm_watch.put_back(key(&release.object));
+    Action::requeue(Duration::ZERO)
 }
 
 /// Whether the record is of what the source makes.
@@ -148,7 +155,7 @@ pub(crate) async fn await_helm(
          {since:.0}; it is {closed} now"
     );
     release.warn("HelmGaveUp", text);
-    Ok(Action::requeue(Duration::ZERO))
+    Ok(again(release))
 }
 
 /// A hook's object that Helm has started, by the record, and that has not ended.

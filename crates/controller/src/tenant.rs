@@ -16,7 +16,7 @@ use lifecycle::plan::ObjectRef;
 use serde_json::Value;
 
 use crate::{
-    client::{Access, ApiError, Cause, call, optional},
+    client::{Access, ApiError, Cause, call, optional, read},
     context::Context,
     identity::Identity,
     kinds::Kind,
@@ -80,7 +80,7 @@ impl<'a> Tenant<'a> {
     /// The version of the cluster, and what it serves, group by group.
     pub(crate) async fn discover(&self) -> Result<(Info, Vec<APIGroupDiscovery>), ApiError> {
         let what = "discover what the cluster serves";
-        call(&self.ctx.metrics, Access::Read, what, async {
+        read(&self.ctx.metrics, what, || async {
             let version = self.client.apiserver_version().await?;
             let mut groups = self.client.list_core_api_versions_aggregated().await?.items;
             groups.extend(self.client.list_api_groups_aggregated().await?.items);
@@ -208,8 +208,8 @@ impl<'a> Tenant<'a> {
         };
         let what = format!("read the log of {}", place(pod));
         let request = built(&what, self.request(pod).await?.logs(&pod.name, &params))?;
-        call(&self.ctx.metrics, Access::Read, what, async {
-            match self.client.request_text(request).await {
+        read(&self.ctx.metrics, what, || async {
+            match self.client.request_text(request.clone()).await {
                 // A log is whatever the container wrote.
                 Err(kube::Error::FromUtf8(error)) => {
                     Ok(String::from_utf8_lossy(error.as_bytes()).into_owned())
@@ -226,7 +226,7 @@ impl<'a> Tenant<'a> {
         let request =
             Request::new(path).create(&PostParams::default(), body.to_string().into_bytes());
         let request = built(&what, request)?;
-        call(&self.ctx.metrics, Access::Read, what, self.client.request(request)).await
+        read(&self.ctx.metrics, what, || self.client.request(request.clone())).await
     }
 
     async fn request(&self, object: &ObjectRef) -> Result<Request, ApiError> {
@@ -259,7 +259,11 @@ impl<'a> Tenant<'a> {
         request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
     ) -> Result<Value, ApiError> {
         let request = built(&what, request)?;
-        let answer = call(&self.ctx.metrics, access, what, self.client.request(request)).await;
+        let metrics = &self.ctx.metrics;
+        let answer = match access {
+            Access::Read => read(metrics, what, || self.client.request(request.clone())).await,
+            _ => call(metrics, access, what, self.client.request(request)).await,
+        };
         answer.map_err(|error| {
             if error.is_not_found() {
                 // It may be the kind that is gone.

@@ -80,6 +80,8 @@ async fn helm_uninstalls_our_releases() -> Result<()> {
         let release = namespace.wait_ready("shop", &controller).await?;
         // The second time after Helm had removed it, so nothing is left of the first.
         assert_eq!(message(&release), "install of revision 1 succeeded with 1 hook");
+        // Or it would be installed again.
+        namespace.release("shop", &objects, json!({"suspend": true})).await?;
         helm::run(&namespace, program, &["uninstall", "shop"])?;
         assert_eq!(namespace.object("ConfigMap", "main").await?, None, "{program}");
         assert_eq!(namespace.kubectl(&["get", "secrets", "-l", "owner=helm", "-o", "name"])?, "");

@@ -247,3 +247,62 @@ async fn another_releaselifecycle_keeps_its_release_while_it_is_there() -> Resul
     assert_eq!(done(&namespace)?, before);
     Ok(())
 }
+
+#[tokio::test]
+async fn what_helm_does_behind_our_back_is_noticed_and_answered_once() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "helm-behind").await?;
+    let objects = |value: &str| {
+        [config_map("main", value), job("hook").hook("pre-install,pre-upgrade,pre-rollback")]
+    };
+    let controller = namespace.controller()?;
+    for (value, revision) in [("1", 1), ("2", 2)] {
+        namespace.release("shop", &objects(value), json!({})).await?;
+        wait_deployed(&namespace, &controller, revision).await?;
+    }
+    // Nobody touches the object from now on.
+    helm::run(&namespace, "helm", &["rollback", "shop", "1"])?;
+    wait_deployed(&namespace, &controller, 4).await?;
+    let main = namespace.object("ConfigMap", "main").await?.context("it is there")?;
+    assert_eq!(main["data"]["value"], "2");
+    let told = wait_told(&namespace, "Adopted")?;
+    assert!(told.contains("revision 3 of release shop"), "{told}");
+    assert_eq!(namespace.tenant_did("create")?, ["jobs/hook"; 3], "1, 2, 4");
+    assert_eq!(states(&namespace)?, ["superseded", "superseded", "superseded", "deployed"]);
+
+    // What equals the spec is taken over as it is.
+    helm::run(&namespace, "helm", &["rollback", "shop", "2", "--no-hooks"])?;
+    wait_deployed(&namespace, &controller, 5).await?;
+    assert_eq!(namespace.tenant_did("create")?.len(), 3);
+
+    helm::run(&namespace, "helm", &["uninstall", "shop"])?;
+    wait_deployed(&namespace, &controller, 1).await?;
+    assert_eq!(namespace.tenant_did("create")?.len(), 4);
+    wait_told(&namespace, "UninstalledByHelm")?;
+
+    helm::run(&namespace, "helm", &["uninstall", "shop", "--keep-history"])?;
+    wait_deployed(&namespace, &controller, 2).await?;
+    assert_eq!(states(&namespace)?, ["uninstalled", "deployed"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_helm_did_while_the_operator_was_away_is_noticed_too() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "helm-away").await?;
+    let mut first = namespace.controller()?;
+    for name in ["other", "shop"] {
+        for value in ["1", "2"] {
+            namespace.release(name, &[config_map(name, value)], json!({})).await?;
+            namespace.wait_ready(name, &first).await?;
+        }
+    }
+    first.kill()?;
+    helm::run(&namespace, "helm", &["rollback", "shop", "1"])?;
+    let before = namespace.tenant_writes()?.len();
+    let second = namespace.controller()?;
+    wait_deployed(&namespace, &second, 4).await?;
+    let main = namespace.object("ConfigMap", "shop").await?.context("it is there")?;
+    assert_eq!(main["data"]["value"], "2");
+    let writes = namespace.tenant_writes()?.split_off(before);
+    assert!(!writes.iter().any(|write| write.contains("other")), "{writes:?}");
+    Ok(())
+}

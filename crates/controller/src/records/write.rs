@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use api::names;
 use flate2::{Compression, write::GzEncoder};
 use helm::{
     record::{self, Release, Status},
@@ -48,6 +49,7 @@ impl Records<'_> {
         if let Some(data) = body["data"].as_object_mut() {
             data.retain(|key, _| !room.contains_key(key.as_str()));
         }
+        self.mark(&mut body);
         self.of.confirm().await?;
         self.of.tenant.create(&self.reference(record.version), &body).await?;
         Ok(())
@@ -209,8 +211,15 @@ impl Records<'_> {
                 body["metadata"][kept] = value.clone();
             }
         }
+        self.mark(&mut body);
         self.of.tenant.replace(&self.reference(stored.release.version), &body).await?;
         Ok(())
+    }
+
+    /// By this `helm_watch` knows what this operator has written: Helm keeps no annotation.
+    fn mark(self, record: &mut Value) {
+        let owner = format!("{}/{}", self.of.namespace, self.of.object_name());
+        record["metadata"]["annotations"][names::OWNER_ANNOTATION] = owner.into();
     }
 }
 
