@@ -35,7 +35,6 @@ pub(crate) struct Stage<'a> {
     pub(crate) subject: Subject,
     log: &'a AuditLog,
     lines: &'a mut Vec<String>,
-    nudges: u32,
 }
 
 /// What was done since it was last asked.
@@ -56,7 +55,7 @@ impl<'a> Stage<'a> {
         lines: &'a mut Vec<String>,
     ) -> Result<Self> {
         let namespace = Namespace::new(kwok(), &format!("{prefix}-{}", helm.program)).await?;
-        Ok(Self { namespace, helm, subject, log, lines, nudges: 0 })
+        Ok(Self { namespace, helm, subject, log, lines })
     }
 
     /// One more thing that went well, or why it did not.
@@ -90,12 +89,9 @@ impl<'a> Stage<'a> {
         self.namespace.release(RELEASE, &[], spec).await
     }
 
-    /// Has the operator look again, should it wait for whoever was at work.
-    pub(crate) fn nudge(&mut self) -> Result<()> {
-        self.nudges += 1;
-        let annotation = format!("example.com/nudge={}", self.nudges);
-        self.namespace.kubectl(&["annotate", "--overwrite", "rl", RELEASE, &annotation])?;
-        Ok(())
+    /// Has the operator look again before its time.
+    pub(crate) fn nudge(&self) -> Result<()> {
+        self.namespace.kubectl(&["annotate", "rl", RELEASE, "example.com/nudge=1"]).map(drop)
     }
 
     /// Waits until this revision is deployed, and nothing runs.

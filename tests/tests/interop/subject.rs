@@ -16,7 +16,7 @@ pub(crate) const CHART: (&str, &str, &str) = ("store", "1.0.0", "2.5");
 /// How the operator is told what the release is; Helm is given a chart of the same.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Subject {
-    /// Objects in a `ConfigMap`.
+    /// Objects in `spec`.
     Objects,
     /// A chart with notes, and values.
     Chart,
@@ -59,20 +59,16 @@ impl Subject {
 
     /// `spec`, but for what every release has.
     pub(crate) async fn for_operator(self, namespace: &Namespace, value: &str) -> Result<Value> {
-        let mut spec = match self {
-            Self::Objects => given(namespace, &objects(value)).await?,
+        match self {
+            Self::Objects => Ok(json!({"source": {"objects": objects(value)}})),
             Self::Chart => {
                 let chart = chart(namespace)?;
                 chart.put(namespace).await?;
-                chart.source()
+                let mut spec = chart.source();
+                spec["values"] = json!({"value": value});
+                Ok(spec)
             }
-        };
-        if self == Self::Chart {
-            spec["values"] = json!({"value": value});
         }
-        // How soon it is noticed what Helm does meanwhile.
-        spec["interval"] = json!("1s");
-        Ok(spec)
     }
 }
 
@@ -80,15 +76,6 @@ impl Subject {
 pub(crate) fn folder(namespace: &Namespace, name: &str, objects: &[Value]) -> Result<String> {
     let templates: Vec<_> = objects.iter().map(Value::to_string).collect();
     Ok(helm::chart(namespace, name, &templates)?.to_string_lossy().into_owned())
-}
-
-/// These objects in a `ConfigMap`, and the `spec` that names it.
-pub(crate) async fn given(namespace: &Namespace, objects: &[Value]) -> Result<Value> {
-    let text: Vec<_> = objects.iter().map(to_yaml).collect();
-    let mut source = config_map("source", "");
-    source["data"] = json!({"all.yaml": text.join("---\n")});
-    namespace.apply(&source).await?;
-    Ok(json!({"source": {"objectsFrom": [{"kind": "ConfigMap", "name": "source"}]}}))
 }
 
 fn chart(namespace: &Namespace) -> Result<Chart> {

@@ -51,31 +51,27 @@ async fn change(stage: &Stage<'_>, controller: &Controller) -> Result<()> {
 }
 
 /// Helm writes the record of the deployed revision anew.
-async fn test(stage: &mut Stage<'_>, controller: &Controller) -> Result<()> {
+async fn test(stage: &Stage<'_>, controller: &Controller) -> Result<()> {
     stage.run(&["test", RELEASE])?;
-    stage.nudge()?;
     stage.wait_deployed(controller, 3).await?;
     stage.expect_hands_off(&["helm probe"])
 }
 
-async fn rollback(stage: &mut Stage<'_>, controller: &Controller) -> Result<()> {
+async fn rollback(stage: &Stage<'_>, controller: &Controller) -> Result<()> {
     stage.run(&["rollback", RELEASE, "2"])?;
-    stage.nudge()?;
     stage.wait_deployed(controller, 5).await?;
     stage.expect_hooks(&[["helm restore", "helm recheck"], BY_OPERATOR].concat())?;
     stage.expect_value("3").await
 }
 
-async fn upgrade_to_the_same(stage: &mut Stage<'_>, controller: &Controller) -> Result<()> {
+async fn upgrade_to_the_same(stage: &Stage<'_>, controller: &Controller) -> Result<()> {
     stage.by_helm("upgrade", "3")?;
-    stage.nudge()?;
     stage.wait_deployed(controller, 6).await?;
     stage.expect_hands_off(&BY_HELM)
 }
 
-async fn upgrade(stage: &mut Stage<'_>, controller: &Controller) -> Result<()> {
+async fn upgrade(stage: &Stage<'_>, controller: &Controller) -> Result<()> {
     stage.by_helm("upgrade", "4")?;
-    stage.nudge()?;
     stage.wait_deployed(controller, 8).await?;
     stage.expect_hooks(&[BY_HELM, BY_OPERATOR].concat())?;
     stage.expect_value("3").await
@@ -83,9 +79,8 @@ async fn upgrade(stage: &mut Stage<'_>, controller: &Controller) -> Result<()> {
 
 /// The hooks that were run last are the operator's: of what Helm's own leave behind, no record tells
 /// any more that it is the release's.
-async fn uninstall(stage: &mut Stage<'_>, controller: &Controller) -> Result<()> {
+async fn uninstall(stage: &Stage<'_>, controller: &Controller) -> Result<()> {
     stage.run(&["uninstall", RELEASE])?;
-    stage.nudge()?;
     stage.wait_deployed(controller, 1).await?;
     stage.expect_hooks(&[["helm export", "helm goodbye"], BY_OPERATOR].concat())?;
     stage.expect_value("3").await?;

@@ -76,17 +76,25 @@ pub(super) const INTERRUPTIONS: &[Case] = &[
             .upgrade([&[hook], &others[..]].concat())
             .flags(["--install"])
     }),
-    pass(36, "uninstall --keep-history, then upgrade --install: install hooks", || {
-        let objects =
-            [job("a").hook("pre-install"), job("b").hook("pre-upgrade"), config_map("main", "1")];
-        install(objects.clone())
-            .by_helm()
-            .uninstall()
-            .flags(["--keep-history"])
-            .by_helm()
-            .upgrade(objects)
-            .flags(["--install"])
-    }),
+    differs(
+        36,
+        "uninstall --keep-history, then upgrade --install: install hooks",
+        rows::TAKEN_DOWN,
+        || {
+            let objects = [
+                job("a").hook("pre-install"),
+                job("b").hook("pre-upgrade"),
+                config_map("main", "1"),
+            ];
+            install(objects.clone())
+                .by_helm()
+                .uninstall()
+                .flags(["--keep-history"])
+                .by_helm()
+                .upgrade(objects)
+                .flags(["--install"])
+        },
+    ),
     differs(37, "kill -9 in a pre-install hook", rows::RESUMED, || {
         let objects =
             |value| [job("a").hook("pre-install").never_ends(), config_map("main", value)];
