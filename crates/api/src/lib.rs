@@ -1,6 +1,8 @@
 //! The custom resource `ReleaseLifecycle`, and every label and annotation that the operator uses.
 
 #[expect(unreachable_pub, reason = "KubeSchema makes a private copy of each struct")]
+mod apply;
+#[expect(unreachable_pub, reason = "as above")]
 mod chart;
 mod crd;
 pub mod names;
@@ -9,6 +11,7 @@ mod resource;
 #[expect(unreachable_pub, reason = "as above")]
 mod status;
 
+pub use apply::{Install, Upgrade};
 pub use chart::{
     Chart, ChartArchive, OciChart, RepositoryChart, SecretReference, SourceRef, SourceRefKind,
     Values, ValuesFrom,

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
+    apply::{Install, Upgrade},
     chart::{Chart, SourceRef, Values, ValuesFrom},
     names,
     status::ReleaseLifecycleStatus,
@@ -102,6 +103,19 @@ pub struct ReleaseLifecycleSpec {
     /// How hooks are run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hooks: Option<Hooks>,
+
+    /// How an install is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub install: Option<Install>,
+
+    /// How an upgrade is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upgrade: Option<Upgrade>,
+
+    /// True: fields of the release's objects that another field manager has set are set as the release
+    /// has them; otherwise such an object fails the operation. Default: false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub force_conflicts: Option<bool>,
 
     /// True: a running hook is watched to its end, and nothing new is started. Default: false.
     #[serde(default, skip_serializing_if = "Option::is_none")]

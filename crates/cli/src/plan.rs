@@ -186,7 +186,8 @@ async fn show(args: &Plan, material: Material) -> anyhow::Result<Outcome> {
     let mut engine = Engine::start(&args.template, &chart, &values, (&release, &namespace))?;
     let is_upgrade = events_of(args) == [Event::Upgrade];
     let revision = if is_upgrade { next_revision(&object) } else { 1 };
-    let shown = engine.render(revision, is_upgrade).await?.and_then(|rendered| {
+    let crds = object.crds(if is_upgrade { Event::Upgrade } else { Event::Install });
+    let shown = engine.render(revision, is_upgrade, crds).await?.and_then(|rendered| {
         let text = show::only(&rendered, &args.template.show_only)?;
         Ok((text, rendered.warnings))
     });

@@ -13,7 +13,7 @@ mod write;
 
 use std::io::Read;
 
-use api::Rollback;
+use api::{Install, Rollback, Upgrade};
 use flate2::read::GzDecoder;
 use helm::{
     record::{self, Release, Status},
@@ -170,6 +170,14 @@ pub(crate) fn wanted(release: &crate::release::Release<'_>, key: &str) -> String
         service_account_name: &'a Option<String>,
         timeout: Option<Duration>,
         wait: Option<bool>,
+        // Later fields: absent where they are not given, so that what was given up before the
+        // operator knew them stays given up.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        install: &'a Option<Install>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        upgrade: &'a Option<Upgrade>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        force_conflicts: Option<bool>,
     }
     let spec = &release.object.spec;
     let inputs = Wanted {
@@ -180,6 +188,9 @@ pub(crate) fn wanted(release: &crate::release::Release<'_>, key: &str) -> String
         service_account_name: &spec.service_account_name,
         timeout: spec.timeout,
         wait: spec.wait,
+        install: &spec.install,
+        upgrade: &spec.upgrade,
+        force_conflicts: spec.force_conflicts,
     };
     config_digest(key.as_bytes(), &inputs)
 }

@@ -13,7 +13,7 @@ use kube_runtime::controller::Action;
 use lifecycle::{
     event::Event,
     journal::{Begin, Failure},
-    plan::{Owner, Plan, config_digest},
+    plan::{Claims, Owner, Plan, config_digest},
 };
 
 use crate::{
@@ -66,6 +66,7 @@ pub(crate) async fn adopt(release: &mut Release<'_>, history: &[Stored]) -> Resu
         config_key,
         timeout_seconds: i64::try_from(release.object.timeout().as_secs()).unwrap_or(i64::MAX),
         wait: release.object.wait(),
+        claims: Claims::default(),
         hooks: Vec::new(),
         objects: Vec::new(),
         prune: Vec::new(),

@@ -13,6 +13,7 @@ use engine::{
     Answer, EngineError, Limits, Puller, Renderer,
     protocol::{Chart, Credentials, Origin, Pull, Release, Render, Rendered, Values},
 };
+use lifecycle::plan::Crds;
 use serde_json::Value;
 
 use super::Found;
@@ -245,6 +246,7 @@ impl<'a> Engine<'a> {
         &mut self,
         revision: i32,
         upgrade: bool,
+        crds: Crds,
     ) -> anyhow::Result<Found<Rendered>> {
         let Self { renderer, chart, values, name, namespace } = self;
         let request = Render {
@@ -257,7 +259,7 @@ impl<'a> Engine<'a> {
             release: Release { name, namespace, revision, upgrade },
             capabilities: None,
             cluster: false,
-            add_crds: !upgrade,
+            add_crds: crds != Crds::Skip,
         };
         let nothing = |_| async { Ok::<_, Infallible>(Answer::Found(Value::Null)) };
         match renderer.render(&request, nothing).await {

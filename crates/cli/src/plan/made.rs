@@ -56,13 +56,13 @@ pub(super) async fn make(
     let next = next_revision(object);
     let [mut install, mut upgrade] = [None, None];
     if events.iter().any(|event| *event != Event::Upgrade) {
-        match engine.render(1, false).await? {
+        match engine.render(1, false, object.crds(Event::Install)).await? {
             Ok(rendered) => install = Some(rendered),
             Err(problems) => return Ok(Err(problems)),
         }
     }
     if events.contains(&Event::Upgrade) {
-        match engine.render(next, true).await? {
+        match engine.render(next, true, object.crds(Event::Upgrade)).await? {
             Ok(rendered) => upgrade = Some(rendered),
             Err(problems) => return Ok(Err(problems)),
         }

@@ -11,7 +11,7 @@ use lifecycle::{
     event::Event,
     hooks,
     journal::{HookPhase, HookStatus, Journal},
-    plan::{ObjectRef, Plan, plan_hooks},
+    plan::{Crds, ObjectRef, Plan, plan_hooks},
     source::Desired,
 };
 use serde_json::Map;
@@ -84,7 +84,7 @@ pub(super) fn later(plan: &Plan, desired: &Desired, event: Event) -> Plan {
     };
     Plan {
         event,
-        hooks: plan_hooks(desired, event),
+        hooks: plan_hooks(desired, event, Crds::Skip),
         objects: Vec::new(),
         prune: [objects, plan.prune.clone()].concat(),
         ..plan.clone()
