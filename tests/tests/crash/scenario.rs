@@ -37,7 +37,7 @@ pub(crate) enum Scenario {
     Retry,
     /// As the install, but from a chart that renders to something else each time.
     Chart,
-    /// Of a revision 1 that Helm has made, and the upgrade, which follows.
+    /// Of a revision 1 that Helm 3 has made, and the upgrade, which follows and takes its fields over.
     TakeOver,
     /// Of revision 1 to Helm: the object is deleted, and all else stays.
     HandOver,
@@ -53,7 +53,7 @@ impl Scenario {
             Self::Delete => "delete",
             Self::Retry => "retry",
             Self::Chart => "install of a chart",
-            Self::TakeOver => "take-over of Helm's release, and an upgrade",
+            Self::TakeOver => "take-over of a release of Helm 3, and an upgrade",
             Self::HandOver => "hand-over to Helm",
         }
     }
@@ -105,7 +105,7 @@ impl Scenario {
         if self == Self::TakeOver {
             let templates: Vec<_> = installed().iter().map(Value::to_string).collect();
             let chart = e2e::helm::chart(namespace, RELEASE, &templates)?;
-            e2e::helm::run(namespace, "helm", &["install", RELEASE, &chart.to_string_lossy()])?;
+            e2e::helm::run(namespace, "helm3", &["install", RELEASE, &chart.to_string_lossy()])?;
         }
         if self == Self::HandOver {
             namespace.release(RELEASE, &installed(), kept()).await?;
