@@ -149,10 +149,18 @@ fn is_release(yaml: &str) -> bool {
 
 /// A chart that is here.
 pub(super) struct Fetched {
-    archive: Vec<u8>,
+    pub(super) archive: Vec<u8>,
     folder: Option<String>,
+    /// Its name and its version, where a server was asked.
+    pub(super) named: Option<(String, String)>,
     /// What was fetched, where a server was asked.
     pub(super) note: Option<String>,
+}
+
+impl Fetched {
+    fn here(archive: Vec<u8>, folder: Option<String>) -> Self {
+        Self { archive, folder, named: None, note: None }
+    }
 }
 
 /// Fetches what is not here.
@@ -163,12 +171,12 @@ pub(super) async fn fetch(whence: &Whence, template: &Template) -> anyhow::Resul
     let title = whence.title();
     let origin = match whence {
         Whence::Archive { bytes, .. } => {
-            return Ok(Ok(Fetched { archive: bytes.clone(), folder: None, note: None }));
+            return Ok(Ok(Fetched::here(bytes.clone(), None)));
         }
         Whence::Folder { path, .. } => {
             let folder = path.to_str().with_context(|| format!("{title}: the path is no text"))?;
             let folder = Some(folder.to_owned());
-            return Ok(Ok(Fetched { archive: Vec::new(), folder, note: None }));
+            return Ok(Ok(Fetched::here(Vec::new(), folder)));
         }
         Whence::Server(origin) => origin,
     };
@@ -187,7 +195,8 @@ pub(super) async fn fetch(whence: &Whence, template: &Template) -> anyhow::Resul
         Ok(pulled) => {
             let note = format!("fetched {} {}, {}", pulled.name, pulled.version, pulled.digest);
             let archive = pulled.chart.context("the engine fetched no chart")?;
-            Ok(Ok(Fetched { archive, folder: None, note: Some(note) }))
+            let named = Some((pulled.name, pulled.version));
+            Ok(Ok(Fetched { archive, folder: None, named, note: Some(note) }))
         }
         Err(EngineError::Failed(failure)) if !failure.transient => {
             Ok(Err(vec![format!("chart {title}: {}", failure.message)]))

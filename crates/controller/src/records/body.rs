@@ -91,7 +91,8 @@ pub(super) fn later(plan: &Plan, desired: &Desired, event: Event) -> Plan {
     }
 }
 
-/// The record of a rollback: a copy of its target (Helm's `prepareRollback`).
+/// The record of a rollback: a copy of its target (Helm's `prepareRollback`), but for what nobody
+/// reads of its chart where Helm has made it.
 pub(super) fn copied(plan: &Plan, target: &Release) -> Release {
     Release {
         version: plan.revision,
@@ -100,6 +101,7 @@ pub(super) fn copied(plan: &Plan, target: &Release) -> Release {
             rollback_revision: target.version,
             ..info(plan)
         },
+        chart: target.chart.reduced(),
         ..target.clone()
     }
 }
