@@ -7,11 +7,13 @@
 //! - `subject`: what it consists of, and how each program is given that
 //! - `reads`: what Helm shows of the operator's release
 //! - `ours`: Helm on the operator's releases; `theirs`: the operator on Helm's
+//! - `config_maps`: a Helm that keeps its records there
 //! - `interrupted`: a Helm that is at work, or was killed at it
 //!
 //! A line is printed for each thing that one program does with what the other has made.
 //! `INTEROP_ONLY=killed` runs only the releases with that word in their title.
 
+mod config_maps;
 mod interrupted;
 mod ours;
 mod reads;
@@ -42,6 +44,7 @@ const WORKERS: usize = 6;
 enum Story {
     Ours(Helm, Subject),
     Theirs(Helm, Subject),
+    ConfigMaps(Helm),
     Interrupted(Helm, Command, Fate),
 }
 
@@ -53,6 +56,7 @@ fn stories() -> Vec<Story> {
         stories.extend(Helm::BOTH.map(|helm| Story::Ours(helm, subject)));
     }
     for helm in Helm::BOTH {
+        stories.push(Story::ConfigMaps(helm));
         stories.push(Story::Interrupted(helm, Command::Upgrade, Fate::Lives));
         let killed = Command::ALL.map(|command| Story::Interrupted(helm, command, Fate::Killed));
         stories.extend(killed);
@@ -66,6 +70,9 @@ impl Story {
         match self {
             Self::Ours(helm, subject) => format!("{helm} on the operator's release of {subject}"),
             Self::Theirs(helm, subject) => format!("the operator on {helm}'s release of {subject}"),
+            Self::ConfigMaps(helm) => {
+                format!("the operator on {helm}'s release with records in ConfigMaps")
+            }
             Self::Interrupted(helm, command, fate) => {
                 format!("the operator on a release where {helm} {fate} in its {command}")
             }
@@ -87,12 +94,14 @@ impl Story {
         let (prefix, helm, subject) = match self {
             Self::Ours(helm, subject) => ("ours", helm, subject),
             Self::Theirs(helm, subject) => ("theirs", helm, subject),
+            Self::ConfigMaps(helm) => ("config-maps", helm, Subject::Objects),
             Self::Interrupted(helm, ..) => ("interrupted", helm, Subject::Objects),
         };
         let mut stage = Stage::new(prefix, helm, subject, log, lines).await?;
         match self {
             Self::Ours(..) => ours::play(&mut stage).await,
             Self::Theirs(..) => theirs::play(&mut stage).await,
+            Self::ConfigMaps(_) => config_maps::play(&mut stage).await,
             Self::Interrupted(_, command, fate) => {
                 interrupted::play(&mut stage, command, fate).await
             }
