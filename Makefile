@@ -1,5 +1,5 @@
 # Every command of the project; CI calls the same targets.
-.PHONY: check lint test demo demo-chart cluster cluster-down model crash cases render bench-render counts image generate engine engine-test
+.PHONY: check lint test demo demo-chart cluster cluster-down model crash cases interop render bench-render bench-records counts image generate engine engine-test
 CARGO ?= cargo
 ENGINE = cd engine && CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o
 XTASK = $(CARGO) build --quiet --workspace --bins && target/debug/xtask
@@ -39,11 +39,18 @@ crash: ## the controller killed after each of its requests, and other faults
 cases: ## Helm's behaviour, case by case, beside the real Helm on the same cluster
 	$(CARGO) test --workspace --test cases -- --nocapture
 
+interop: ## Helm 3 and Helm 4 on the operator's releases, and the operator on theirs
+	$(CARGO) test --workspace --test interop -- --nocapture
+
 render: ## what is rendered of charts, beside the real Helm on the same cluster
 	$(CARGO) test --workspace --test render -- --nocapture
 
 bench-render: ## how long rendering takes, beside `helm template`
 	$(CARGO) test --workspace --test render -- --nocapture --ignored
+
+bench-records: ## ten thousand of Helm's records in one namespace: taking over, starting again
+	$(CARGO) build --release --package controller
+	$(CARGO) test --workspace --test records -- --nocapture --ignored
 
 counts: ## API writes for a hook and for a release; memory of the idle controller
 	$(CARGO) build --release --package controller

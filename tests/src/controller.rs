@@ -79,6 +79,28 @@ impl Controller {
         Ok(Self { child, log, offset })
     }
 
+    /// The controller as it is measured, and the profile that it was built with: `release` where
+    /// somebody has built that.
+    pub fn measured() -> (&'static str, PathBuf) {
+        let release = target().join("release/releaselifecycle-controller");
+        let dev = target().join("debug/releaselifecycle-controller");
+        if release.exists() { ("release", release) } else { ("dev", dev) }
+    }
+
+    /// What it keeps in memory, in MiB, by a field of its status in `/proc`: `VmRSS` now, `VmHWM` at
+    /// the most.
+    ///
+    /// # Errors
+    /// Where there is no such field.
+    pub fn memory_mib(&self, field: &str) -> Result<f64> {
+        let path = format!("/proc/{}/status", self.pid());
+        let status = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+        let text = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        let kib: u32 = text.with_context(|| format!("{path} has no {field}"))?.trim().parse()?;
+        Ok(f64::from(kib) / 1024.0)
+    }
+
     /// Its process.
     pub fn pid(&self) -> u32 {
         self.child.id()

@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use futures::{StreamExt, TryStreamExt};
@@ -43,6 +43,14 @@ impl Proxied {
     /// As [`Controller::start`].
     pub fn controller(&self) -> Result<Controller> {
         Controller::start(&self.kubeconfig, &self.namespace, &[])
+    }
+
+    /// As [`Self::controller`], but this very program.
+    ///
+    /// # Errors
+    /// As [`Controller::launch`].
+    pub fn launch(&self, path: &Path) -> Result<Controller> {
+        Controller::launch(path, &self.kubeconfig, &self.namespace, &[])
     }
 
     /// As [`Namespace::replica`], led through it.

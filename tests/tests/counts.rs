@@ -1,13 +1,12 @@
 //! What a release and a hook cost: API writes and Event objects, told by the proxy before the API
 //! server, and the memory of an idle controller.
 
-use std::{fmt::Write, fs, time::Duration};
+use std::{fmt::Write, time::Duration};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use e2e::{
     Controller, Namespace, Proxied, architecture, kwok,
     manifests::{Manifest, config_map, job},
-    target,
 };
 use serde_json::{Value, json};
 
@@ -140,22 +139,12 @@ async fn a_release_and_a_hook_cost_no_more_than_they_should() -> Result<()> {
 
 /// The profile of the controller, and what it keeps in memory after its start, with nothing to do.
 async fn idle_memory() -> Result<(&'static str, f64)> {
-    let release = target().join("release/releaselifecycle-controller");
-    let dev = target().join("debug/releaselifecycle-controller");
-    let (profile, path) = if release.exists() { ("release", release) } else { ("dev", dev) };
+    let (profile, path) = Controller::measured();
     let namespace = Namespace::new(kwok(), "idle").await?;
     let controller =
         Controller::launch(&path, namespace.cluster().kubeconfig(), &namespace.name, &[])?;
     while controller.http("/readyz")?.0 != 200 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    Ok((profile, f64::from(resident_kib(controller.pid())?) / 1024.0))
-}
-
-fn resident_kib(pid: u32) -> Result<u32> {
-    let path = format!("/proc/{pid}/status");
-    let status = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let text = line.and_then(|line| line.trim().strip_suffix(" kB")).context("no VmRSS")?;
-    Ok(text.trim().parse()?)
+    Ok((profile, controller.memory_mib("VmRSS")?))
 }

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use e2e::Namespace;
-use helm::ownership;
+use helm::{ownership, record::ApplyMethod};
 use kube::{
     Api,
     api::{ApiResource, DynamicObject, GroupVersionKind, ListParams},
@@ -35,8 +35,8 @@ const ALWAYS: [&str; 5] = [
     "serviceaccounts/limited",
 ];
 
-/// The last lines of a transcript.
-pub(crate) async fn lines(namespace: &Namespace) -> Result<Vec<String>> {
+/// The last lines of a transcript, `methods` with how each record says that it was applied.
+pub(crate) async fn lines(namespace: &Namespace, methods: bool) -> Result<Vec<String>> {
     let name = &namespace.name;
     let mut lines = Vec::new();
     let mut namespaces = vec![name.clone()];
@@ -72,7 +72,7 @@ pub(crate) async fn lines(namespace: &Namespace) -> Result<Vec<String>> {
     }
     releases.sort_by(|a, b| (&a.name, a.version).cmp(&(&b.name, b.version)));
     for release in &releases {
-        lines.extend(record(release));
+        lines.extend(record(release, methods));
     }
     Ok(lines)
 }
@@ -132,10 +132,16 @@ fn job_state(job: &Value) -> &str {
     ended.find(|type_| ends.contains(type_)).unwrap_or("running")
 }
 
-fn record(release: &helm::record::Release) -> Vec<String> {
+fn record(release: &helm::record::Release, methods: bool) -> Vec<String> {
     let mut hooks: Vec<_> = release.hooks.iter().map(hook).collect();
     hooks.sort();
-    let head = format!("record {}.{} {}", release.name, release.version, release.info.status);
+    let mut head = format!("record {}.{} {}", release.name, release.version, release.info.status);
+    if methods {
+        head.push_str(match release.apply_method {
+            Some(ApplyMethod::Ssa) => ", applied by the server",
+            _ => ", applied by the client",
+        });
+    }
     std::iter::once(head).chain(hooks).collect()
 }
 

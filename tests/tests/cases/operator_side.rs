@@ -80,7 +80,7 @@ impl Operator {
                 let body = json!({"metadata": {"annotations": asked}, "spec": step.spec});
                 patch(namespace, step, body).await
             }
-            Action::Kubectl(_) | Action::Apply(_) | Action::Wait(_) => Ok(()),
+            Action::TakeOver(_) | Action::Kubectl(_) | Action::Apply(_) | Action::Wait(_) => Ok(()),
         };
         self.refused = match asked {
             Ok(()) => None,

@@ -22,12 +22,25 @@ pub(crate) struct Script {
     pub(crate) admin: bool,
     /// Both act as ServiceAccount `limited`, which a step before has made.
     pub(crate) limited: bool,
+    /// The transcript has how each record says that its objects were applied.
+    pub(crate) methods: bool,
+}
+
+/// Who does a step.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum By {
+    /// The side's program.
+    Side,
+    /// The side's Helm; Helm 4 on the operator's.
+    Helm,
+    Helm3,
 }
 
 /// One command of Helm, and what asks the operator for the same.
 pub(crate) struct Step {
     pub(crate) release: &'static str,
     pub(crate) action: Action,
+    pub(crate) by: By,
     /// For Helm alone.
     pub(crate) flags: Vec<&'static str>,
     /// For the operator alone: merged into `spec`.
@@ -47,6 +60,8 @@ pub(crate) enum Action {
     /// After an uninstall that failed.
     UninstallWithoutHooks,
     Test,
+    /// The operator is given what Helm has made; no Helm does anything.
+    TakeOver(Vec<Value>),
     /// Not by the side: somebody runs `kubectl`.
     Kubectl(Vec<&'static str>),
     /// Somebody applies this object.
@@ -122,6 +137,7 @@ pub(crate) fn script() -> Script {
         timeout: 60,
         admin: false,
         limited: false,
+        methods: false,
     }
 }
 
@@ -155,6 +171,10 @@ impl Script {
         self.then(Action::Test)
     }
 
+    pub(crate) fn take_over(self, objects: impl Into<Vec<Value>>) -> Self {
+        self.then(Action::TakeOver(objects.into()))
+    }
+
     pub(crate) fn kubectl(self, args: impl Into<Vec<&'static str>>) -> Self {
         self.then(Action::Kubectl(args.into()))
     }
@@ -170,6 +190,16 @@ impl Script {
     /// The step is for another release than `shop`.
     pub(crate) fn release(self, name: &'static str) -> Self {
         self.last(|step| step.release = name)
+    }
+
+    /// The step is Helm's on the operator's side, too.
+    pub(crate) fn by_helm(self) -> Self {
+        self.last(|step| step.by = By::Helm)
+    }
+
+    /// The step is Helm 3's on all sides.
+    pub(crate) fn by_helm3(self) -> Self {
+        self.last(|step| step.by = By::Helm3)
     }
 
     pub(crate) fn flags(self, flags: impl Into<Vec<&'static str>>) -> Self {
@@ -209,10 +239,15 @@ impl Script {
         Self { limited: true, ..self }
     }
 
+    pub(crate) fn with_methods(self) -> Self {
+        Self { methods: true, ..self }
+    }
+
     fn then(mut self, action: Action) -> Self {
         self.steps.push(Step {
             release: RELEASE,
             action,
+            by: By::Side,
             flags: Vec::new(),
             spec: json!({}),
             says: Vec::new(),
@@ -238,7 +273,7 @@ impl Action {
             Self::Uninstall => Some("uninstall"),
             Self::UninstallWithoutHooks => Some("uninstall without hooks"),
             Self::Test => Some("test"),
-            Self::Kubectl(_) | Self::Apply(_) | Self::Wait(_) => None,
+            Self::TakeOver(_) | Self::Kubectl(_) | Self::Apply(_) | Self::Wait(_) => None,
         }
     }
 }

@@ -1,12 +1,7 @@
 //! One program that runs a script in a namespace of its own.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use e2e::{AuditLog, Namespace, kwok};
-use k8s_openapi::api::core::v1::Pod;
-use kube::{
-    Api,
-    api::{ListParams, Patch, PatchParams},
-};
 use serde_json::{Value, json};
 
 use crate::{
@@ -15,7 +10,7 @@ use crate::{
     log,
     operator_side::Operator,
     program::Program,
-    script::{Act, Action, Meanwhile, NAMESPACE, RELEASE, Script, Sight, Step},
+    script::{Act, Action, By, Meanwhile, NAMESPACE, RELEASE, Script, Sight, Step},
 };
 
 /// How a command ended.
@@ -38,6 +33,9 @@ enum Actor {
 struct Side<'a> {
     namespace: Namespace,
     actor: Actor,
+    /// Who does the present step, if not the actor.
+    other: Option<Helm>,
+    script: &'a Script,
     log: &'a AuditLog,
     lines: Vec<String>,
     said: Vec<String>,
@@ -67,7 +65,15 @@ pub(crate) async fn run(
         Program::Operator => Actor::Operator(Operator::new(&namespace, &script)?),
         _ => Actor::Helm(Helm::new(program, &script)),
     };
-    let mut side = Side { namespace, actor, log, lines: Vec::new(), said: Vec::new() };
+    let mut side = Side {
+        namespace,
+        actor,
+        other: None,
+        script: &script,
+        log,
+        lines: Vec::new(),
+        said: Vec::new(),
+    };
     for step in &script.steps {
         let place = format!("{} in {}", program.name(), side.namespace.name);
         side.step(step).await.with_context(|| place)?;
@@ -95,6 +101,7 @@ impl Side<'_> {
             Action::Install(objects) | Action::Upgrade(objects) => self.placed(objects)?,
             _ => Vec::new(),
         };
+        self.other = self.other(step.by);
         self.begin(step, &objects).await.with_context(|| format!("begin to {word}"))?;
         let other = match &step.meanwhile {
             Some(meanwhile) => self.meanwhile(step, meanwhile).await?,
@@ -127,7 +134,7 @@ impl Side<'_> {
             }
             Act::Signal(signal) => {
                 self.signal(signal)?;
-                let_end(&self.namespace, name).await?;
+                self.namespace.let_end(name).await?;
                 return Ok(None);
             }
             Act::Upgrade(objects) => ("upgrade", step.release, self.placed(objects)?),
@@ -136,13 +143,13 @@ impl Side<'_> {
         let ended = match &mut self.actor {
             Actor::Helm(helm) => {
                 let ended = helm.also(&self.namespace, word, release, &objects).await?;
-                let_end(&self.namespace, name).await?;
+                self.namespace.let_end(name).await?;
                 ended
             }
             // It may have to wait for its turn.
             Actor::Operator(operator) => {
                 operator.apply(&self.namespace, release, &objects, &json!({})).await?;
-                let_end(&self.namespace, name).await?;
+                self.namespace.let_end(name).await?;
                 operator.until_settled(&self.namespace, release).await?
             }
         };
@@ -155,17 +162,30 @@ impl Side<'_> {
         Ok(serde_json::from_str(&text)?)
     }
 
+    fn other(&self, by: By) -> Option<Helm> {
+        let program = match (by, &self.actor) {
+            (By::Side, _) | (By::Helm, Actor::Helm(_)) => return None,
+            (By::Helm, Actor::Operator(_)) => Program::Helm4,
+            (By::Helm3, _) => Program::Helm3,
+        };
+        Some(Helm::new(program, self.script))
+    }
+
     async fn begin(&mut self, step: &Step, objects: &[Value]) -> Result<()> {
-        match &mut self.actor {
-            Actor::Helm(helm) => helm.begin(&self.namespace, step, objects),
-            Actor::Operator(operator) => operator.begin(&self.namespace, step, objects).await,
+        match (&mut self.other, &mut self.actor) {
+            (Some(helm), _) | (None, Actor::Helm(helm)) => {
+                helm.begin(&self.namespace, step, objects)
+            }
+            (None, Actor::Operator(operator)) => {
+                operator.begin(&self.namespace, step, objects).await
+            }
         }
     }
 
     async fn ended(&mut self, step: &Step) -> Result<Ended> {
-        match &mut self.actor {
-            Actor::Helm(helm) => helm.ended().await,
-            Actor::Operator(operator) => operator.ended(&self.namespace, step).await,
+        match (&mut self.other, &mut self.actor) {
+            (Some(helm), _) | (None, Actor::Helm(helm)) => helm.ended().await,
+            (None, Actor::Operator(operator)) => operator.ended(&self.namespace, step).await,
         }
     }
 
@@ -176,8 +196,9 @@ impl Side<'_> {
         }
     }
 
-    async fn somebody(&self, action: &Action) -> Result<()> {
-        let name = &self.namespace.name;
+    async fn somebody(&mut self, action: &Action) -> Result<()> {
+        let name = self.namespace.name.clone();
+        let name = &name;
         match action {
             Action::Kubectl(args) => {
                 let args: Vec<_> = args.iter().map(|arg| arg.replace(NAMESPACE, name)).collect();
@@ -189,6 +210,14 @@ impl Side<'_> {
                 self.namespace.cluster().apply(&text)
             }
             Action::Wait(sight) => self.see(*sight).await,
+            Action::TakeOver(objects) => {
+                let objects = self.placed(objects)?;
+                let Actor::Operator(operator) = &mut self.actor else { return Ok(()) };
+                operator.apply(&self.namespace, RELEASE, &objects, &json!({})).await?;
+                let ended = operator.until_settled(&self.namespace, RELEASE).await?;
+                ensure!(matches!(ended, Ended::Ok), "the release is not taken over");
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
@@ -200,26 +229,9 @@ impl Side<'_> {
 
     async fn end(&self) -> Result<Vec<String>> {
         let mut lines = self.lines.clone();
-        lines.extend(end::lines(&self.namespace).await?);
+        lines.extend(end::lines(&self.namespace, self.script.methods).await?);
         Ok(lines.iter().map(|line| normal(line, &self.namespace.name)).collect())
     }
-}
-
-/// The Pods of a Job that never ends succeed.
-async fn let_end(namespace: &Namespace, job: &str) -> Result<()> {
-    let pods: Api<Pod> = Api::namespaced(namespace.client.clone(), &namespace.name);
-    let params = ListParams::default().labels(&format!("job-name={job}"));
-    let outcome = json!({"metadata": {"annotations": {"releaselifecycle.dev/test-outcome": null}}});
-    for pod in pods.list(&params).await? {
-        let name = pod.metadata.name.unwrap_or_default();
-        match pods.patch(&name, &PatchParams::default(), &Patch::Merge(&outcome)).await {
-            Err(kube::Error::Api(status)) if status.code != 404 => {
-                return Err(kube::Error::Api(status).into());
-            }
-            _ => {}
-        }
-    }
-    Ok(())
 }
 
 /// `upgrade: failed, says "already exists"`

@@ -37,6 +37,10 @@ pub(crate) enum Scenario {
     Retry,
     /// As the install, but from a chart that renders to something else each time.
     Chart,
+    /// Of a revision 1 that Helm 3 has made, and the upgrade, which follows and takes its fields over.
+    TakeOver,
+    /// Of revision 1 to Helm: the object is deleted, and all else stays.
+    HandOver,
 }
 
 impl Scenario {
@@ -49,33 +53,39 @@ impl Scenario {
             Self::Delete => "delete",
             Self::Retry => "retry",
             Self::Chart => "install of a chart",
+            Self::TakeOver => "take-over of a release of Helm 3, and an upgrade",
+            Self::HandOver => "hand-over to Helm",
         }
     }
 
     /// What is reached before it begins, in order.
     fn before(self) -> &'static [Self] {
         match self {
-            Self::Install | Self::Chart => &[],
-            Self::Upgrade | Self::Test | Self::Delete | Self::Retry => &[Self::Install],
+            Self::Install | Self::Chart | Self::TakeOver => &[],
+            Self::Upgrade | Self::Test | Self::Delete | Self::Retry | Self::HandOver => {
+                &[Self::Install]
+            }
             Self::Rollback => &[Self::Install, Self::Upgrade],
         }
     }
 
-    /// The reason of the last Event object of the operation.
-    fn last_event(self) -> &'static str {
-        match self {
+    /// The reason of the last Event object of the operation, if it ends with one.
+    fn last_event(self) -> Option<&'static str> {
+        Some(match self {
             Self::Install | Self::Chart => "InstallSucceeded",
-            Self::Upgrade | Self::Retry => "UpgradeSucceeded",
+            Self::Upgrade | Self::Retry | Self::TakeOver => "UpgradeSucceeded",
             Self::Rollback => "RollbackSucceeded",
             Self::Test => "TestSucceeded",
             Self::Delete => "DeleteSucceeded",
-        }
+            Self::HandOver => return None,
+        })
     }
 
-    /// Every hook that runs to its success from the first revision on, in order.
+    /// Every hook that the operator runs to its success from the first revision on, in order.
     pub(crate) fn hooks(self) -> &'static [&'static str] {
         match self {
-            Self::Install | Self::Chart => &["migrate", "welcome"],
+            Self::Install | Self::Chart | Self::HandOver => &["migrate", "welcome"],
+            Self::TakeOver => &["backup", "migrate", "smoke"],
             Self::Upgrade => &["migrate", "welcome", "backup", "migrate", "smoke"],
             Self::Rollback => {
                 &["migrate", "welcome", "backup", "migrate", "smoke", "restore", "recheck"]
@@ -90,8 +100,16 @@ impl Scenario {
     pub(crate) async fn prepare(self, namespace: &Namespace, by: &Controller) -> Result<()> {
         for earlier in self.before() {
             earlier.ask(namespace).await?;
-            earlier.until_reached(namespace, by).await?;
-            namespace.wait_event(earlier.last_event()).await?;
+            earlier.until_over(namespace, by).await?;
+        }
+        if self == Self::TakeOver {
+            let templates: Vec<_> = installed().iter().map(Value::to_string).collect();
+            let chart = e2e::helm::chart(namespace, RELEASE, &templates)?;
+            e2e::helm::run(namespace, "helm3", &["install", RELEASE, &chart.to_string_lossy()])?;
+        }
+        if self == Self::HandOver {
+            namespace.release(RELEASE, &installed(), kept()).await?;
+            namespace.wait_ready(RELEASE, by).await?;
         }
         if self == Self::Chart {
             chart(namespace)?.put(namespace).await?;
@@ -115,13 +133,15 @@ impl Scenario {
         match self {
             Self::Install => namespace.release(RELEASE, &installed(), json!({})).await,
             Self::Chart => namespace.release(RELEASE, &[], chart(namespace)?.source()).await,
-            Self::Upgrade => namespace.release(RELEASE, &upgraded(), json!({})).await,
+            Self::Upgrade | Self::TakeOver => {
+                namespace.release(RELEASE, &upgraded(), json!({})).await
+            }
             Self::Rollback => {
                 namespace.release(RELEASE, &upgraded(), json!({"pinRevision": 1})).await
             }
             Self::Test => namespace.annotate(RELEASE, "testAt", "1"),
             Self::Retry => namespace.annotate(RELEASE, "retryAt", "1"),
-            Self::Delete => {
+            Self::Delete | Self::HandOver => {
                 namespace.releases().delete(RELEASE, &DeleteParams::default()).await?;
                 Ok(())
             }
@@ -130,7 +150,7 @@ impl Scenario {
 
     /// Waits until the operation has ended, and well.
     pub(crate) async fn until_reached(self, namespace: &Namespace, by: &Controller) -> Result<()> {
-        if self == Self::Delete {
+        if matches!(self, Self::Delete | Self::HandOver) {
             return namespace.wait_released(RELEASE, by).await;
         }
         let is = |release: &ReleaseLifecycle| {
@@ -156,13 +176,16 @@ impl Scenario {
     /// Waits until the operation has sent its last request.
     pub(crate) async fn until_over(self, namespace: &Namespace, by: &Controller) -> Result<()> {
         self.until_reached(namespace, by).await?;
-        namespace.wait_event(self.last_event()).await
+        match self.last_event() {
+            Some(reason) => namespace.wait_event(reason).await,
+            None => Ok(()),
+        }
     }
 
     fn revision(self) -> i32 {
         match self {
-            Self::Install | Self::Chart | Self::Test | Self::Delete => 1,
-            Self::Upgrade | Self::Retry => 2,
+            Self::Install | Self::Chart | Self::Test | Self::Delete | Self::HandOver => 1,
+            Self::Upgrade | Self::Retry | Self::TakeOver => 2,
             Self::Rollback => 3,
         }
     }
@@ -193,6 +216,11 @@ fn installed() -> Vec<Value> {
         job("export").hook("pre-delete").policy("hook-failed"),
         pod("goodbye").hook("post-delete"),
     ]
+}
+
+/// `spec` by which a deletion leaves the release as it is.
+fn kept() -> Value {
+    json!({"deletion": {"objects": "Keep"}})
 }
 
 /// What the install has, each object with another annotation whenever it is rendered.

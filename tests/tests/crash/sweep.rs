@@ -41,7 +41,7 @@ enum Points {
 }
 
 fn sweeps() -> Vec<Sweep> {
-    use Scenario::{Chart, Delete, Install, Retry, Rollback, Test, Upgrade};
+    use Scenario::{Chart, Delete, HandOver, Install, Retry, Rollback, TakeOver, Test, Upgrade};
     let kill = |prefix, scenario, when, first, step| Sweep {
         title: match when {
             When::Before => "killed before request n",
@@ -95,9 +95,14 @@ fn sweeps() -> Vec<Sweep> {
         kill("retry-after", Retry, When::After, 3, 4),
         kill("chart-before", Chart, When::Before, 1, 3),
         kill("chart-after", Chart, When::After, 2, 3),
+        kill("take-over-before", TakeOver, When::Before, 1, 8),
+        kill("take-over-after", TakeOver, When::After, 5, 8),
+        kill("hand-over-before", HandOver, When::Before, 1, 1),
+        kill("hand-over-after", HandOver, When::After, 1, 1),
         late("late-before", Upgrade, When::Before, 3),
         late("late-after", Upgrade, When::After, 7),
         late("late-delete", Delete, When::Before, 5),
+        late("late-take-over", TakeOver, When::Before, 4),
         deposed("deposed-before", Upgrade, When::Before, 4),
         deposed("deposed-after", Upgrade, When::After, 10),
         deposed("deposed-delete", Delete, When::Before, 8),

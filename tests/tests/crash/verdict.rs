@@ -208,6 +208,22 @@ fn expected(scenario: Scenario) -> Value {
             "status.revision": 1,
             "status.hooks": of_install,
         }),
+        Scenario::HandOver => json!({
+            "hook objects": [["Job", "migrate", true]],
+            "ConfigMaps": maps("1"),
+            "records": [[1, "deployed", 2]],
+            "status.operation.phase": null,
+            "status.revision": null,
+            "status.hooks": [],
+        }),
+        // What Helm has run stands in its record alone.
+        Scenario::TakeOver => json!({
+            "hook objects": [["Job", "migrate", true], ["Pod", "smoke", true]],
+            "ConfigMaps": maps("2"),
+            "records": [[1, "superseded", 2], [2, "deployed", 3]],
+            "status.revision": 2,
+            "status.hooks": of_upgrade,
+        }),
         Scenario::Upgrade => json!({
             "hook objects": [["Job", "migrate", true], ["Pod", "smoke", true]],
             "ConfigMaps": maps("2"),

@@ -59,11 +59,16 @@ pub(super) const OBJECTS: &[Case] = &[
 ];
 
 pub(super) const INTERRUPTIONS: &[Case] = &[
-    later(
-        34,
-        "install --no-hooks, then uninstall: delete hooks run",
-        "no counterpart of --no-hooks",
-    ),
+    pass(34, "install --no-hooks, then uninstall: delete hooks run", || {
+        let policy = "before-hook-creation,hook-succeeded";
+        let objects = [
+            job("a").hook("pre-install"),
+            job("b").hook("pre-delete").policy(policy),
+            job("c").hook("post-delete").policy(policy),
+            config_map("main", "1"),
+        ];
+        install(objects.clone()).flags(["--no-hooks"]).by_helm().take_over(objects).uninstall()
+    }),
     differs(35, "an upgrade after a failed first install", rows::INSTALL_AGAIN, || {
         let others = [job("b").hook("pre-upgrade"), config_map("main", "1")];
         let hook = job("a").hook("pre-install");
@@ -71,10 +76,24 @@ pub(super) const INTERRUPTIONS: &[Case] = &[
             .upgrade([&[hook], &others[..]].concat())
             .flags(["--install"])
     }),
-    later(
+    differs(
         36,
         "uninstall --keep-history, then upgrade --install: install hooks",
-        "no counterpart of --keep-history",
+        rows::TAKEN_DOWN,
+        || {
+            let objects = [
+                job("a").hook("pre-install"),
+                job("b").hook("pre-upgrade"),
+                config_map("main", "1"),
+            ];
+            install(objects.clone())
+                .by_helm()
+                .uninstall()
+                .flags(["--keep-history"])
+                .by_helm()
+                .upgrade(objects)
+                .flags(["--install"])
+        },
     ),
     differs(37, "kill -9 in a pre-install hook", rows::RESUMED, || {
         let objects =

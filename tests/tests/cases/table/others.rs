@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use super::{lasts, rows, service_account};
 use crate::{
     case::{Case, Verdict, differs, later, pass},
-    script::{Act, active, install, script},
+    program::Program,
+    script::{Act, Sight, active, install, script},
 };
 
 pub(super) const CASES: &[Case] = &[
@@ -52,7 +53,17 @@ pub(super) const CASES: &[Case] = &[
             .says(["spec.timeout must be between"])
             .timeout(0)
     }),
-    later(56, "a release of Helm 3 is upgraded by Helm 4", "releases of Helm are not taken over"),
+    differs(56, "a release of Helm 3 is upgraded by Helm 4", rows::MIGRATED, || {
+        let hook = job("a").hook("pre-upgrade");
+        let is = |main: Option<&Value>| main.is_some_and(|it| it["data"] == json!({"value": "2"}));
+        let before = [config_map("main", "1").set("/data/old", "1"), config_map("obsolete", "")];
+        install(before)
+            .by_helm3()
+            .upgrade([hook, config_map("main", "2")])
+            .wait(Sight { kind: "ConfigMap", name: "main", what: "rid of its old key", is })
+            .with(&[Program::Helm4])
+            .with_methods()
+    }),
     differs(58, "a List as hook", rows::LIST, || {
         let list = |items: [Value; 3]| {
             json!({"apiVersion": "v1", "kind": "List", "metadata": {}, "items": items})

@@ -52,3 +52,7 @@ pub(super) const BECOMES_HOOK: Row =
     ("deletes what the hook has just made", "it stays: it is the hook's by now");
 pub(super) const BROUGHT_KIND: Row =
     ("a kind that a hook brings along is unknown: nothing runs", "it is taken from the hook");
+pub(super) const MIGRATED: Row =
+    ("the client goes on merging", "the server applies, and the fields are migrated");
+pub(super) const TAKEN_DOWN: Row =
+    ("what was uninstalled is superseded in the history", "it stays uninstalled");
