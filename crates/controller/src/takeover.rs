@@ -45,8 +45,10 @@ pub(crate) async fn adopt(release: &mut Release<'_>, history: &[Stored]) -> Resu
         return Ok(again(release));
     }
     let record = &stored.release;
-    let config_key =
-        prepare::key(history).unwrap_or_else(|| uuid::Uuid::new_v4().simple().to_string());
+    let config_key = match prepare::key(history) {
+        Some(key) => key,
+        None => former_key(release).await?,
+    };
     let is_wanted = record.info.status == Status::Deployed && is_wanted(release, stored).await?;
     let inputs = records::config_inputs(release);
     let event = match record.version {
@@ -86,6 +88,24 @@ pub(crate) async fn adopt(release: &mut Release<'_>, history: &[Stored]) -> Resu
     );
     release.tell("Adopted", text);
     Ok(again(release))
+}
+
+/// The key of the digests that status holds: by another one, what was given up would be begun again.
+async fn former_key(release: &Release<'_>) -> Result<String, Error> {
+    let status = release.object.status.as_ref();
+    let operation = status.and_then(|status| status.operation.as_ref());
+    let attempted = operation.map(|operation| operation.revision);
+    for revision in attempted.into_iter().chain(status.and_then(|status| status.revision)) {
+        let stored = match release.records().get(revision).await {
+            // What cannot be read has no key.
+            Err(Error::Blocked(_)) => None,
+            stored => stored?,
+        };
+        if let Some((plan, _)) = stored.and_then(|stored| stored.plan) {
+            return Ok(plan.config_key);
+        }
+    }
+    Ok(uuid::Uuid::new_v4().simple().to_string())
 }
 
 /// What it consists of would be somewhere else, or was.
