@@ -15,8 +15,8 @@ pub use chart::{
 };
 pub use crd::crd;
 pub use resource::{
-    Deletion, Dependency, Hooks, HooksFrom, Objects, ObjectsFrom, ObjectsFromKind,
-    OnDeletionTimeout, OnNewSpec, OnTestFailure, ReleaseLifecycle, ReleaseLifecycleSpec, Rollback,
-    Source, Test, TestFilter,
+    Deletion, Dependency, Hooks, HooksFrom, Install, Objects, ObjectsFrom, ObjectsFromKind,
+    OnDeletionTimeout, OnInstallFailure, OnNewSpec, OnTestFailure, OnUpgradeFailure,
+    ReleaseLifecycle, ReleaseLifecycleSpec, Rollback, Source, Test, TestFilter, Upgrade,
 };
 pub use status::{ReleaseLifecycleStatus, set_conditions};

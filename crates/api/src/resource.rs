@@ -1,7 +1,11 @@
 use std::{borrow::Cow, fmt, time};
 
 use kube::{CustomResource, KubeSchema, core::Duration};
-use lifecycle::{journal::Requests, patches::Patch};
+use lifecycle::{
+    event::{Event, Remedy},
+    journal::Requests,
+    patches::Patch,
+};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -110,6 +114,14 @@ pub struct ReleaseLifecycleSpec {
     /// What a newer spec does to a running operation. Default: Wait.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_new_spec: Option<OnNewSpec>,
+
+    /// How an install is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub install: Option<Install>,
+
+    /// How an upgrade is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upgrade: Option<Upgrade>,
 
     /// Holds the release at this revision: a rollback. Without it, the release goes back to the
     /// spec.
@@ -233,6 +245,45 @@ pub enum OnNewSpec {
     CancelAfterHook,
     /// The hook that runs is stopped, and the operation ends.
     CancelNow,
+}
+
+/// How an install is done.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Install {
+    /// What happens once it has failed: Stop waits for somebody, Uninstall deletes the release, with
+    /// its delete hooks and its history, as `helm install --rollback-on-failure` does. Default: Stop.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_failure: Option<OnInstallFailure>,
+}
+
+/// What a failed install does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[allow(missing_docs)]
+pub enum OnInstallFailure {
+    #[default]
+    Stop,
+    Uninstall,
+}
+
+/// How an upgrade is done.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Upgrade {
+    /// What happens once it has failed: Stop waits for somebody, Rollback goes back to the last
+    /// revision that was deployed, with its rollback hooks, as `helm upgrade --rollback-on-failure`
+    /// does. Default: Stop.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_failure: Option<OnUpgradeFailure>,
+}
+
+/// What a failed upgrade does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[allow(missing_docs)]
+pub enum OnUpgradeFailure {
+    #[default]
+    Stop,
+    Rollback,
 }
 
 /// How a rollback is done.
@@ -377,6 +428,19 @@ impl ReleaseLifecycle {
     /// What a newer spec does to a running operation.
     pub fn on_new_spec(&self) -> OnNewSpec {
         self.spec.on_new_spec.unwrap_or_default()
+    }
+
+    /// What makes up for a failed operation of this event.
+    pub fn remedy(&self, event: Event) -> Option<Remedy> {
+        let install = self.spec.install.as_ref().and_then(|install| install.on_failure);
+        let upgrade = self.spec.upgrade.as_ref().and_then(|upgrade| upgrade.on_failure);
+        match event {
+            Event::Install => (install.unwrap_or_default() == OnInstallFailure::Uninstall)
+                .then_some(Remedy::Uninstall),
+            Event::Upgrade => (upgrade.unwrap_or_default() == OnUpgradeFailure::Rollback)
+                .then_some(Remedy::Rollback),
+            Event::Rollback | Event::Delete | Event::Test => None,
+        }
     }
 
     /// Whose rollback hooks run.

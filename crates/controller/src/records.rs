@@ -70,22 +70,30 @@ impl Stored {
                 RecordState::Pending
             }
         };
-        let operation = match state {
-            RecordState::Uninstalling => {
-                self.plan_of(Event::Delete).map(|(plan, _)| plan.operation)
+        let is_wanted =
+            |digest: &str, plan: &Plan| digest == config_digest(plan.config_key.as_bytes(), inputs);
+        let (operation, remedial) = match (state, plan) {
+            (RecordState::Uninstalling, _) => {
+                let plan = self.plan_of(Event::Delete).map(|(plan, _)| plan);
+                let remedial = plan.as_ref().is_some_and(|plan| plan.remedies.is_some());
+                (plan.map(|plan| plan.operation), remedial)
             }
             // What was taken over had no operation that could be gone on with.
-            _ => plan.filter(|plan| !plan.adopted).map(|plan| plan.operation.clone()),
+            (_, Some(plan)) if !plan.adopted => {
+                let failed = plan.remedies.as_ref();
+                let remedial = failed.is_some_and(|it| is_wanted(&it.config_digest, plan));
+                (Some(plan.operation.clone()), remedial)
+            }
+            _ => (None, false),
         };
         Record {
             revision,
             origin: plan.and_then(|plan| plan.target).unwrap_or_else(|| self.origin()),
             state,
             owner: plan.map(|plan| plan.owner.name.clone()),
-            matches: plan.is_some_and(|plan| {
-                plan.config_digest == config_digest(plan.config_key.as_bytes(), inputs)
-            }),
+            matches: plan.is_some_and(|plan| is_wanted(&plan.config_digest, plan)),
             operation,
+            remedial,
         }
     }
 

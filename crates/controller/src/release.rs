@@ -143,10 +143,21 @@ impl<'a> Release<'a> {
         let mut status = self.object.status.clone().unwrap_or_default();
         status.set_journal(journal.clone());
         status.observed_generation = Some(operation.generation);
+        let mut wanted = conditions::of(journal, hold);
         if journal.is_done() {
             conclude(&mut status, operation);
+            let remedy = self.object.remedy(operation.event);
+            let remedy = remedy.filter(|_| operation.has_failed_at_work());
+            match (&status.last_attempt, remedy) {
+                (Some(attempt), Some(remedy)) => {
+                    wanted = conditions::to_be_remedied(attempt, remedy);
+                }
+                (Some(attempt), None) if operation.remedies.is_some() => {
+                    wanted = conditions::given_up(attempt, Some(operation));
+                }
+                _ => {}
+            }
         }
-        let wanted = conditions::of(journal, hold);
         self.warn_of_stall(&wanted);
         set_conditions(&mut status.conditions, wanted, operation.generation, now());
         write_status(self.ctx, &mut self.object, status).await?;
@@ -180,7 +191,7 @@ impl<'a> Release<'a> {
         let mut status = self.object.status.clone().unwrap_or_default();
         status.revision = Some(revision);
         status.chart = chart;
-        status.last_attempt = None;
+        forgive(&mut status);
         status.set_handled(handled);
         let tests = status.conditions.iter().find(|it| it.type_ == conditions::TEST_SUCCESS);
         let failed = tests
@@ -194,7 +205,9 @@ impl<'a> Release<'a> {
 
     /// Says again why the configuration was given up.
     pub(crate) async fn write_given_up(&mut self) -> Result<(), Error> {
-        let deletion = self.journal().filter(|last| last.operation.event == Event::Delete);
+        let deletion = self.journal().filter(|last| {
+            last.operation.event == Event::Delete && last.operation.remedies.is_none()
+        });
         if let Some(failure) = deletion.and_then(|last| last.operation.failure) {
             return write_conditions(self.ctx, &mut self.object, conditions::blocked(&failure))
                 .await;
@@ -206,7 +219,7 @@ impl<'a> Release<'a> {
             Some(attempt) => {
                 // What changed since has nothing to do with it.
                 attempt.generation = generation;
-                conditions::given_up(attempt)
+                conditions::given_up(attempt, status.operation.as_ref())
             }
             None => conditions::blocked(&Failure::new(
                 "GivenUp",
@@ -235,6 +248,9 @@ fn conclude(status: &mut ReleaseLifecycleStatus, operation: &Operation) {
     if operation.event == Event::Test {
         status.tested_revision = Some(operation.revision);
     }
+    if let Some(failed) = operation.remedies {
+        return remedied(status, operation, failed);
+    }
     if !operation.event.makes_revision() {
         return;
     }
@@ -244,7 +260,7 @@ fn conclude(status: &mut ReleaseLifecycleStatus, operation: &Operation) {
         None => {
             status.revision = Some(operation.revision);
             status.chart.clone_from(&operation.chart);
-            status.last_attempt = None;
+            forgive(status);
         }
         Some(failure) => {
             let before = status.last_attempt.take();
@@ -259,6 +275,35 @@ fn conclude(status: &mut ReleaseLifecycleStatus, operation: &Operation) {
             });
         }
     }
+}
+
+/// What remains of an operation that makes up for the failure of revision `failed`: that stands,
+/// or it would be tried again for ever.
+fn remedied(status: &mut ReleaseLifecycleStatus, operation: &Operation, failed: i32) {
+    let is_deletion = operation.event == Event::Delete;
+    if operation.failure.is_none() {
+        status.revision = (!is_deletion).then_some(operation.revision);
+        status.chart = operation.chart.clone().filter(|_| !is_deletion);
+    }
+    let message = "with what is not known any more, since the object's status was lost; \
+                   see `helm history`";
+    let attempt = status.last_attempt.get_or_insert_with(|| LastAttempt {
+        config_digest: operation.config_digest.clone(),
+        generation: operation.generation,
+        event: if is_deletion { Event::Install } else { Event::Upgrade },
+        revision: failed,
+        failures: 1,
+        failure: Failure::new("GivenUp", message),
+    });
+    // What changed before it began had nothing to do with it; of what was uninstalled there is
+    // nothing else to tell that by.
+    attempt.generation = operation.generation;
+}
+
+/// What was wanted is deployed: what failed before is over.
+fn forgive(status: &mut ReleaseLifecycleStatus) {
+    status.last_attempt = None;
+    status.conditions.retain(|condition| condition.type_ != conditions::REMEDIATED);
 }
 
 /// The object that `known` is, as it is now; `None` where it is gone. No cache decides an effect.

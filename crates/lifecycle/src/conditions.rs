@@ -3,8 +3,8 @@
 
 use crate::{
     decide::Hold,
-    event::Event,
-    journal::{Failure, HookStep, Journal, LastAttempt, Phase},
+    event::{Event, Remedy},
+    journal::{Failure, HookStep, Journal, LastAttempt, Operation, Phase},
 };
 
 /// The release is what its object asks for.
@@ -17,6 +17,8 @@ pub const STALLED: &str = "Stalled";
 pub const RELEASED: &str = "Released";
 /// Whether the last tests succeeded.
 pub const TEST_SUCCESS: &str = "TestSuccess";
+/// Whether what made up for a failed install or upgrade succeeded, until one of those succeeds.
+pub const REMEDIATED: &str = "Remediated";
 /// The reason while `spec.suspend` holds something back.
 pub const SUSPENDED: &str = "Suspended";
 
@@ -92,15 +94,59 @@ pub fn suspended() -> Vec<Condition> {
     vec![condition(READY, "Unknown", SUSPENDED, message)]
 }
 
-/// The conditions of a release whose configuration was given up.
-pub fn given_up(attempt: &LastAttempt) -> Vec<Condition> {
-    failed(attempt.event, attempt.revision, &attempt.failure)
+/// The conditions of a release whose configuration was given up; `last` is its last operation.
+pub fn given_up(attempt: &LastAttempt, last: Option<&Operation>) -> Vec<Condition> {
+    let LastAttempt { event, revision, failure, .. } = attempt;
+    match last.filter(|last| last.remedies == Some(*revision)) {
+        Some(remedy) => remedied(attempt, remedy),
+        None => failed(*event, *revision, failure, "go on where it failed"),
+    }
 }
 
-fn failed(event: Event, revision: i32, failure: &Failure) -> Vec<Condition> {
+/// The conditions of a release whose last install or upgrade has failed, before that is made up for.
+pub fn to_be_remedied(attempt: &LastAttempt, remedy: Remedy) -> Vec<Condition> {
+    let LastAttempt { event, revision, failure, .. } = attempt;
+    let what = match remedy {
+        Remedy::Rollback => "it is rolled back, as spec.upgrade.onFailure says",
+        Remedy::Uninstall => "it is uninstalled, as spec.install.onFailure says",
+    };
+    let message = format!("{event} of revision {revision} failed: {}; {what}", failure.message);
+    vec![
+        condition(READY, "Unknown", "Progressing", &message),
+        condition(RECONCILING, "True", "Progressing", &message),
+        condition(RELEASED, "False", &format!("{}Failed", event.as_str()), &message),
+    ]
+}
+
+/// The conditions of a release whose install or upgrade failed and was made up for by `remedy`, or
+/// was not.
+fn remedied(attempt: &LastAttempt, remedy: &Operation) -> Vec<Condition> {
+    let what = match remedy.target {
+        Some(target) => format!("rollback to revision {target}"),
+        None => format!("uninstallation of revision {}", remedy.revision),
+    };
+    let word = if remedy.event == Event::Delete { "Uninstall" } else { "Rollback" };
+    let (status, end, said, retry) = match &remedy.failure {
+        None => ("True", "Succeeded", format!("{what} succeeded"), "try it again"),
+        Some(failure) => {
+            let said = format!("{what} failed: {}", failure.message);
+            ("False", "Failed", said, "go on where that failed")
+        }
+    };
+    let failure = Failure {
+        reason: attempt.failure.reason.clone(),
+        message: format!("{}; {said}", attempt.failure.message),
+    };
+    let mut conditions = failed(attempt.event, attempt.revision, &failure, retry);
+    conditions.push(condition(REMEDIATED, status, &format!("{word}{end}"), &said));
+    conditions
+}
+
+/// `retry` says what happens where it is asked for.
+fn failed(event: Event, revision: i32, failure: &Failure, retry: &str) -> Vec<Condition> {
     let message = format!(
         "{event} of revision {revision} failed: {}. Change the spec, or annotate the object with \
-         releaselifecycle.dev/retryAt to go on where it failed",
+         releaselifecycle.dev/retryAt to {retry}",
         failure.message
     );
     vec![
@@ -125,7 +171,7 @@ pub fn of(journal: &Journal, hold: Option<&Hold>) -> Vec<Condition> {
             let message = format!("release of revision {revision} is deleted");
             vec![condition(READY, "False", "Deleted", &message)]
         }
-        (Some(failure), _) => failed(event, revision, failure),
+        (Some(failure), _) => failed(event, revision, failure, "go on where it failed"),
         (None, _) => {
             let hooks = count(journal.hooks.len(), "hook");
             let message = format!("{event} of revision {revision} succeeded with {hooks}");
