@@ -1,6 +1,8 @@
 //! The custom resource `ReleaseLifecycle`, and every label and annotation that the operator uses.
 
 #[expect(unreachable_pub, reason = "KubeSchema makes a private copy of each struct")]
+mod apply;
+#[expect(unreachable_pub, reason = "as above")]
 mod chart;
 mod crd;
 pub mod names;
@@ -9,14 +11,15 @@ mod resource;
 #[expect(unreachable_pub, reason = "as above")]
 mod status;
 
+pub use apply::{Install, OnInstallFailure, OnUpgradeFailure, Upgrade};
 pub use chart::{
     Chart, ChartArchive, OciChart, RepositoryChart, SecretReference, SourceRef, SourceRefKind,
     Values, ValuesFrom,
 };
 pub use crd::crd;
 pub use resource::{
-    Deletion, Dependency, Hooks, HooksFrom, Install, Objects, ObjectsFrom, ObjectsFromKind,
-    OnDeletionTimeout, OnInstallFailure, OnNewSpec, OnTestFailure, OnUpgradeFailure,
-    ReleaseLifecycle, ReleaseLifecycleSpec, Rollback, Source, Test, TestFilter, Upgrade,
+    Deletion, Dependency, Hooks, HooksFrom, Objects, ObjectsFrom, ObjectsFromKind,
+    OnDeletionTimeout, OnNewSpec, OnTestFailure, ReleaseLifecycle, ReleaseLifecycleSpec, Rollback,
+    Source, Test, TestFilter,
 };
 pub use status::{ReleaseLifecycleStatus, set_conditions};

@@ -28,6 +28,10 @@ pub const OPEN: &str = "open";
 /// The scheduling gate that holds a hook Pod back.
 pub const SCHEDULING_GATE: &str = "releaselifecycle.dev/held";
 
+/// Annotation of a record that was copied out of a `ConfigMap`: the newest revision that was to be
+/// copied. Until that is there, the copy is not complete.
+pub const IMPORTED_THROUGH_ANNOTATION: &str = "releaselifecycle.dev/imported-through";
+
 /// Who writes a release's objects. Helm's own name, so that `helm upgrade` goes on without
 /// conflicts where the operator left off.
 pub const FIELD_MANAGER: &str = "helm";

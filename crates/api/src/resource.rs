@@ -1,16 +1,13 @@
 use std::{borrow::Cow, fmt, time};
 
 use kube::{CustomResource, KubeSchema, core::Duration};
-use lifecycle::{
-    event::{Event, Remedy},
-    journal::Requests,
-    patches::Patch,
-};
+use lifecycle::{journal::Requests, patches::Patch};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
+    apply::{Install, Upgrade},
     chart::{Chart, SourceRef, Values, ValuesFrom},
     names,
     status::ReleaseLifecycleStatus,
@@ -107,14 +104,6 @@ pub struct ReleaseLifecycleSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hooks: Option<Hooks>,
 
-    /// True: a running hook is watched to its end, and nothing new is started. Default: false.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub suspend: Option<bool>,
-
-    /// What a newer spec does to a running operation. Default: Wait.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub on_new_spec: Option<OnNewSpec>,
-
     /// How an install is done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub install: Option<Install>,
@@ -122,6 +111,19 @@ pub struct ReleaseLifecycleSpec {
     /// How an upgrade is done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upgrade: Option<Upgrade>,
+
+    /// True: fields of the release's objects that another field manager has set are set as the release
+    /// has them; otherwise such an object fails the operation. Default: false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub force_conflicts: Option<bool>,
+
+    /// True: a running hook is watched to its end, and nothing new is started. Default: false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspend: Option<bool>,
+
+    /// What a newer spec does to a running operation. Default: Wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_new_spec: Option<OnNewSpec>,
 
     /// Holds the release at this revision: a rollback. Without it, the release goes back to the
     /// spec.
@@ -245,45 +247,6 @@ pub enum OnNewSpec {
     CancelAfterHook,
     /// The hook that runs is stopped, and the operation ends.
     CancelNow,
-}
-
-/// How an install is done.
-#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Install {
-    /// What happens once it has failed: Stop waits for somebody, Uninstall deletes the release, with
-    /// its delete hooks and its history, as `helm install --rollback-on-failure` does. Default: Stop.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub on_failure: Option<OnInstallFailure>,
-}
-
-/// What a failed install does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[allow(missing_docs)]
-pub enum OnInstallFailure {
-    #[default]
-    Stop,
-    Uninstall,
-}
-
-/// How an upgrade is done.
-#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Upgrade {
-    /// What happens once it has failed: Stop waits for somebody, Rollback goes back to the last
-    /// revision that was deployed, with its rollback hooks, as `helm upgrade --rollback-on-failure`
-    /// does. Default: Stop.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub on_failure: Option<OnUpgradeFailure>,
-}
-
-/// What a failed upgrade does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[allow(missing_docs)]
-pub enum OnUpgradeFailure {
-    #[default]
-    Stop,
-    Rollback,
 }
 
 /// How a rollback is done.
@@ -428,19 +391,6 @@ impl ReleaseLifecycle {
     /// What a newer spec does to a running operation.
     pub fn on_new_spec(&self) -> OnNewSpec {
         self.spec.on_new_spec.unwrap_or_default()
-    }
-
-    /// What makes up for a failed operation of this event.
-    pub fn remedy(&self, event: Event) -> Option<Remedy> {
-        let install = self.spec.install.as_ref().and_then(|install| install.on_failure);
-        let upgrade = self.spec.upgrade.as_ref().and_then(|upgrade| upgrade.on_failure);
-        match event {
-            Event::Install => (install.unwrap_or_default() == OnInstallFailure::Uninstall)
-                .then_some(Remedy::Uninstall),
-            Event::Upgrade => (upgrade.unwrap_or_default() == OnUpgradeFailure::Rollback)
-                .then_some(Remedy::Rollback),
-            Event::Rollback | Event::Delete | Event::Test => None,
-        }
     }
 
     /// Whose rollback hooks run.

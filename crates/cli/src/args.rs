@@ -1,5 +1,6 @@
 //! The command line: one file for each command.
 
+mod adopt;
 mod ask;
 mod completion;
 mod create;
@@ -12,6 +13,7 @@ use std::{path::PathBuf, time::Duration};
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use adopt::{Adopt, AdoptedSource};
 pub(crate) use ask::{Cancel, How, Resume, Retry, Rollback, Skip, Suspend, Test, Wait};
 pub(crate) use completion::{Complete, Completion, Shell};
 pub(crate) use create::Create;
@@ -33,6 +35,7 @@ pub(crate) struct Cli {
 #[derive(Subcommand)]
 pub(crate) enum Command {
     Create(Create),
+    Adopt(Box<Adopt>),
     Plan(Box<Plan>),
     Status(Status),
     History(History),

@@ -1,6 +1,6 @@
 //! The way to the cluster, and what to do where it is closed.
 
-use std::{fmt::Debug, time::Duration};
+use std::{collections::BTreeSet, fmt::Debug, time::Duration};
 
 use anyhow::{Context as _, Error, anyhow, bail};
 use api::{ObjectsFromKind, ReleaseLifecycle};
@@ -12,6 +12,7 @@ use kube::{
     Api, Client, Config, Resource, ResourceExt as _,
     api::{ListParams, Patch, PatchParams},
     config::{KubeConfigOptions, Kubeconfig},
+    core::PartialObjectMeta,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -52,6 +53,11 @@ impl Cluster {
 
     pub(crate) fn has_all_namespaces(&self) -> bool {
         self.namespace.is_none()
+    }
+
+    /// The namespace; none where it is all of them.
+    pub(crate) fn namespace(&self) -> &str {
+        self.namespace.as_deref().unwrap_or_default()
     }
 
     /// `namespace shop`, or `any namespace`.
@@ -138,8 +144,24 @@ impl Cluster {
 
     /// The Secrets of these labels; `None` where the user may not list them.
     pub(crate) async fn secrets(&self, labels: &str) -> anyhow::Result<Option<Vec<Secret>>> {
-        let what = format!("listing Secrets in {}", self.scope());
-        let api = self.namespaced::<Secret>();
+        self.labelled(labels).await
+    }
+
+    /// The `ConfigMap`s of these labels; `None` where the user may not list them.
+    pub(crate) async fn config_maps(&self, labels: &str) -> anyhow::Result<Option<Vec<ConfigMap>>> {
+        self.labelled(labels).await
+    }
+
+    async fn labelled<K>(&self, labels: &str) -> anyhow::Result<Option<Vec<K>>>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + Debug
+            + DeserializeOwned,
+    {
+        let what = format!("listing {}s in {}", K::kind(&()), self.scope());
+        let needs = format!("the verb list of {}", K::plural(&()));
+        let api = self.namespaced::<K>();
         let params = ListParams::default().labels(labels);
         let listing = async {
             match api.list(&params).await {
@@ -147,7 +169,18 @@ impl Cluster {
                 listed => Ok(Some(listed?.items)),
             }
         };
-        self.answer(&what, "the verb list of secrets", listing).await
+        self.answer(&what, &needs, listing).await
+    }
+
+    /// The names of Helm's releases, as far as their Secrets may be listed; no data are asked for.
+    pub(crate) async fn helm_releases(&self) -> anyhow::Result<BTreeSet<String>> {
+        let what = format!("listing Secrets in {}", self.scope());
+        let api = self.namespaced::<Secret>();
+        let params = ListParams::default().labels("owner=helm");
+        let listed =
+            self.answer(&what, "the verb list of secrets", api.list_metadata(&params)).await?;
+        let name = |it: PartialObjectMeta<Secret>| it.metadata.labels?.remove("name");
+        Ok(listed.items.into_iter().filter_map(name).collect())
     }
 
     fn namespaced<K>(&self) -> Api<K>

@@ -46,6 +46,9 @@ pub(crate) async fn complete(words: &[String]) -> anyhow::Result<Outcome> {
     if next.wants_name {
         next.candidates = names(before).await;
     }
+    if next.wants_release {
+        next.candidates = releases(before).await;
+    }
     next.candidates.retain(|candidate| candidate.starts_with(typed));
     let mut text: String = next.candidates.iter().map(|it| format!("{it}\n")).collect();
     text.push_str(if next.wants_file { FILES } else { NO_FILES });
@@ -59,6 +62,8 @@ struct Next {
     candidates: Vec<String>,
     /// The name of a ReleaseLifecycle.
     wants_name: bool,
+    /// The name of a release of Helm's.
+    wants_release: bool,
     wants_file: bool,
 }
 
@@ -83,7 +88,7 @@ fn next(root: &Command, before: &[String], typed: &str) -> Next {
     if let Some(arg) = rest.last().and_then(|last| option(last)) {
         let wants_file = ["files", "values", "other_chart", "ca_file", "engine", "kubeconfig"]
             .contains(&arg.get_id().as_str());
-        return Next { candidates: values(arg), wants_file, wants_name: false };
+        return Next { candidates: values(arg), wants_file, ..Next::default() };
     }
     if typed.starts_with('-') {
         let longs = command.get_arguments().filter_map(|arg| arg.get_long());
@@ -105,7 +110,8 @@ fn next(root: &Command, before: &[String], typed: &str) -> Next {
     // Only a file can have a / in its name.
     let takes_charts = command.get_positionals().any(|arg| arg.get_id() == "chart");
     let wants_file = arg.get_id() == "chart" || takes_charts && typed.contains('/');
-    Next { candidates: values(arg), wants_name, wants_file }
+    let wants_release = arg.get_id() == "release";
+    Next { candidates: values(arg), wants_name, wants_release, wants_file }
 }
 
 /// Those of the namespace that the words before name; none where the cluster does not answer.
@@ -114,6 +120,14 @@ async fn names(before: &[String]) -> Vec<String> {
     let asking = async { Cluster::find(&place).await?.list().await };
     let Ok(Ok(objects)) = tokio::time::timeout(PATIENCE, asking).await else { return Vec::new() };
     objects.iter().map(ResourceExt::name_any).collect()
+}
+
+/// Those that Helm has recorded there.
+async fn releases(before: &[String]) -> Vec<String> {
+    let place = place(before);
+    let asking = async { Cluster::find(&place).await?.helm_releases().await };
+    let Ok(Ok(names)) = tokio::time::timeout(PATIENCE, asking).await else { return Vec::new() };
+    names.into_iter().collect()
 }
 
 /// What the flags say, in a line that is not complete and so cannot be parsed as one.
@@ -166,6 +180,8 @@ mod tests {
         for before in [&["create"][..], &["status", "shop"], &["rollback", "shop"]] {
             assert!(!next_after(before, "").wants_name, "{before:?}");
         }
+        let adopt = next_after(&["adopt", "--chart", "oci://r/shop"], "");
+        assert!(adopt.wants_release && !adopt.wants_name, "{adopt:?}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `create`: a ReleaseLifecycle from manifests.
 
-mod package;
+pub(crate) mod package;
 
 use api::names::SOURCE_OF_LABEL;
 use lifecycle::source::{Desired, Placed};
@@ -26,6 +26,7 @@ pub(crate) fn create(args: &Create) -> anyhow::Result<Outcome> {
         namespace: args.namespace.as_deref(),
         source_name: args.source_name.clone().unwrap_or_else(|| format!("{}-source", args.name)),
         spec: package::spec(args),
+        exact: false,
     };
     match package(&options, &objects) {
         Ok(Package { documents, notes }) => {
@@ -75,7 +76,7 @@ fn names(args: &Create) -> Vec<String> {
 }
 
 /// A DNS subdomain.
-fn is_name(name: &str) -> bool {
+pub(crate) fn is_name(name: &str) -> bool {
     let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     name.split('.').all(|part| {
         !part.is_empty()

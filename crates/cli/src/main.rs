@@ -1,11 +1,12 @@
 //! `kubectl lifecycle`: what the operator does to your releases, and what you want of it.
 //!
 //! - `args`: the command line
-//! - `status`, `plan`, `history`, `create`, `ask`: the commands, each with its own parts below it
+//! - `status`, `plan`, `history`, `create`, `adopt`, `ask`: the commands, each with its own parts below it
 //! - `steps`, `timeline`, `table`, `transitions`: pure, an object in, text out
 //! - `cluster`, `files`, `screen`: the ways out of the process
 //! - `watch`: follows one release
 
+mod adopt;
 mod args;
 mod ask;
 mod cluster;
@@ -59,6 +60,7 @@ async fn main() -> ExitCode {
 async fn run(command: Command) -> anyhow::Result<Outcome> {
     match command {
         Command::Create(args) => create::create(&args),
+        Command::Adopt(args) => Box::pin(adopt::adopt(&args)).await,
         Command::Plan(args) => Box::pin(plan::plan(&args)).await,
         Command::Status(args) => status::status(&args).await,
         Command::History(args) => history::history(&args).await,

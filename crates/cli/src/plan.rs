@@ -9,6 +9,7 @@
 //! - `events`, `reasons`: pure, what happens and why
 //! - `render`: pure, for people
 //! - `show`: pure, what templates render to
+//! - `preview`: the same of a release that is about to be written
 
 mod chart;
 mod charts;
@@ -16,6 +17,7 @@ mod events;
 mod given;
 mod made;
 mod meant;
+mod preview;
 mod reasons;
 mod render;
 mod show;
@@ -26,6 +28,7 @@ use engine::protocol::Values;
 use kube::ResourceExt as _;
 use lifecycle::{event::Event, source::Placed};
 
+pub(crate) use self::preview::{Content, Preview};
 use self::{
     chart::{Engine, Whence},
     given::Wanted,
@@ -53,7 +56,7 @@ pub(crate) async fn plan(args: &Plan) -> anyhow::Result<Outcome> {
         return show(args, material).await;
     }
     let events = events_of(args);
-    let made = made::make(args, &mut material, &events).await?;
+    let made = made::make(&args.template, &mut material, &events).await?;
     let planned = made.and_then(|made| events::plan(&material, &made, &events));
     let plan = match planned {
         Ok(plan) => plan,
@@ -82,7 +85,7 @@ enum Contents {
 }
 
 /// Either that, or everything that is wrong.
-type Found<T> = Result<T, Vec<String>>;
+pub(crate) type Found<T> = Result<T, Vec<String>>;
 
 fn events_of(args: &Plan) -> Vec<Event> {
     let all = [Event::Install, Event::Upgrade, Event::Rollback, Event::Delete, Event::Test];
@@ -101,7 +104,8 @@ fn from_files(args: &Plan, name: Option<&str>) -> anyhow::Result<Found<Material>
     if !problems.is_empty() {
         return Ok(Err(problems));
     }
-    Ok(given::choose(objects, Wanted { name, namespace: args.place.namespace.as_deref(), other }))
+    let namespace = args.place.namespace.as_deref();
+    Ok(given::choose(objects, Wanted { name, namespace, other, ..Wanted::default() }))
 }
 
 fn other_chart(args: &Plan) -> anyhow::Result<Option<Whence>> {
@@ -186,7 +190,8 @@ async fn show(args: &Plan, material: Material) -> anyhow::Result<Outcome> {
     let mut engine = Engine::start(&args.template, &chart, &values, (&release, &namespace))?;
     let is_upgrade = events_of(args) == [Event::Upgrade];
     let revision = if is_upgrade { next_revision(&object) } else { 1 };
-    let shown = engine.render(revision, is_upgrade).await?.and_then(|rendered| {
+    let crds = object.crds(if is_upgrade { Event::Upgrade } else { Event::Install });
+    let shown = engine.render(revision, is_upgrade, crds).await?.and_then(|rendered| {
         let text = show::only(&rendered, &args.template.show_only)?;
         Ok((text, rendered.warnings))
     });

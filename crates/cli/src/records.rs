@@ -35,9 +35,14 @@ pub(crate) struct Records {
     pub(crate) problems: Vec<String>,
 }
 
+/// The labels of the records of a release.
+pub(crate) fn selector(release: &str) -> String {
+    format!("name={release},owner=helm")
+}
+
 /// Reads the records of a release; `None` where the user may not list Secrets.
 pub(crate) async fn read(cluster: &Cluster, release: &str) -> anyhow::Result<Option<Records>> {
-    let Some(secrets) = cluster.secrets(&format!("name={release},owner=helm")).await? else {
+    let Some(secrets) = cluster.secrets(&selector(release)).await? else {
         return Ok(None);
     };
     let mut found = Records { records: Vec::new(), problems: Vec::new() };
@@ -70,7 +75,8 @@ pub(crate) async fn read(cluster: &Cluster, release: &str) -> anyhow::Result<Opt
     Ok(Some(found))
 }
 
-fn thaw(bytes: &[u8]) -> Option<Plan> {
+/// The plan beside a record, where it can be read.
+pub(crate) fn thaw(bytes: &[u8]) -> Option<Plan> {
     let mut inflated = Vec::new();
     GzDecoder::new(bytes).take(MAX_PLAN_BYTES).read_to_end(&mut inflated).ok()?;
     Plan::thaw(&inflated).ok().map(|(plan, _)| plan)

@@ -13,7 +13,7 @@ pub(crate) struct Look {
 }
 
 impl Look {
-    #[cfg(test)]
+    /// For what is no terminal, or may be none.
     pub(crate) const PLAIN: Self = Self { colour: false, width: None };
 
     pub(crate) fn paint(self, colour: Colour, text: &str) -> Cow<'_, str> {

@@ -88,7 +88,8 @@ pub(crate) async fn advance(release: &mut Release<'_>) -> Result<Action, Error> 
             release.ctx.references.settle(&release.object);
             Ok(rest(release.ctx, &release.object))
         }
-        Next::GivenUp if release.namespace_goes => {
+        // With the namespace it all goes.
+        Next::GivenUp | Next::Adopt { .. } | Next::AwaitHelm { .. } if release.namespace_goes => {
             deletion::let_go(release).await?;
             Ok(Action::await_change())
         }
@@ -111,11 +112,6 @@ pub(crate) async fn advance(release: &mut Release<'_>) -> Result<Action, Error> 
         }
         // It is about to be read again.
         Next::Resume => Ok(Action::requeue(RECHECK)),
-        // With the namespace it all goes.
-        Next::Adopt { .. } | Next::AwaitHelm { .. } if release.namespace_goes => {
-            deletion::let_go(release).await?;
-            Ok(Action::await_change())
-        }
         Next::Adopt { .. } => takeover::adopt(release, &history).await,
         Next::AwaitHelm { .. } => takeover::await_helm(release, &history).await,
         Next::Foreign { revision } => Err(Error::blocked(

@@ -1,9 +1,20 @@
 //! Applies the release's objects as Helm 4 does, in install order, and prunes what the plan lacks.
 
-use helm::ownership;
-use lifecycle::plan::{ObjectRef, Plan};
+mod refusal;
+
+use api::names::FIELD_MANAGER;
+use helm::{
+    managed,
+    ownership::{self, OwnershipError},
+};
+use lifecycle::{
+    event::Event,
+    plan::{Claims, ObjectRef, Plan, PlannedObject},
+};
 use serde_json::{Value, json};
 
+use self::refusal::is_field_conflict;
+pub(crate) use self::refusal::{Refusal, message};
 use crate::{
     client::{ApiError, Cause},
     error::Error,
@@ -24,38 +35,54 @@ pub(crate) enum ApplyError {
     Refused(String),
 }
 
-/// Applies every object, then prunes. Answers with what is not ready yet.
+impl From<Error> for ApplyError {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+/// Applies every object, then prunes. Answers with what is not ready yet. `kinds_come`: a kind that
+/// the cluster does not serve may be one that a hook has just brought.
 ///
 /// Everything is looked at first, then the journal is confirmed to be the one that this follows
 /// from, and only then is anything written, with the versions that were seen. So a process that
 /// comes late with an older plan changes nothing that a newer one has applied since.
-pub(crate) async fn apply(release: &Release<'_>, plan: &Plan) -> Result<Vec<String>, ApplyError> {
-    let mut refused = Vec::new();
+pub(crate) async fn apply(
+    release: &Release<'_>,
+    plan: &Plan,
+    kinds_come: bool,
+) -> Result<Vec<String>, ApplyError> {
     let mut applied = Vec::new();
     for object in &plan.objects {
-        applied.push((object, look(release, &object.object).await?));
+        let seen = look(release, &object.object).await?;
+        applied.push((object, seen.map(|live| Seen::of(release, plan.claims, &live))));
     }
-    let mut pruned = Vec::new();
-    for object in &plan.prune {
-        pruned.push((object, look(release, object).await?));
-    }
-    if let Some(message) =
-        release.records().newer(plan.revision).await.map_err(ApplyError::Error)?
-    {
+    let pruned = look_at_pruned(release, plan).await?;
+    if let Some(message) = release.records().newer(plan.revision).await? {
         return Err(ApplyError::Refused(message));
     }
-    release.confirm().await.map_err(ApplyError::Error)?;
+    release.confirm().await?;
 
+    let mut refused = Vec::new();
     let mut waiting = Vec::new();
     for (object, seen) in applied {
-        match apply_one(release, &object.object, &object.manifest, seen).await {
+        match apply_one(release, plan.claims, object, seen).await {
             Ok(live) => waiting.extend(gather::not_ready(&object.object, Some(&live))),
-            Err(ApplyError::Refused(message)) => refused.push(message),
-            Err(error @ ApplyError::Error(_)) => return Err(error),
+            Err(Failed::Refused(refusal)) => refused.push(refusal),
+            Err(Failed::Unknown(what, message)) if kinds_come => {
+                return Err(
+                    Error::Api(ApiError { what, cause: Cause::Unavailable(message) }).into()
+                );
+            }
+            Err(Failed::Unknown(what, message)) => {
+                refused.push(Refusal::Other(format!("{what}: {message}")));
+            }
+            Err(Failed::Error(error)) => return Err(error.into()),
         }
     }
     if !refused.is_empty() {
-        return Err(ApplyError::Refused(refused.join("; ")));
+        let text = message(&refused, plan.event, &release.name, &release.namespace);
+        return Err(ApplyError::Refused(text));
     }
     for (object, seen) in pruned {
         prune_one(release, object, seen).await?;
@@ -66,105 +93,259 @@ pub(crate) async fn apply(release: &Release<'_>, plan: &Plan) -> Result<Vec<Stri
 /// Prunes once more: a leader that was deposed while the operation ran may have created late what
 /// it was about to, of an older plan. That gap is between two leaders only, see [`crate::lease`].
 pub(crate) async fn prune_again(release: &Release<'_>, plan: &Plan) -> Result<(), ApplyError> {
-    let mut pruned = Vec::new();
-    for object in &plan.prune {
-        pruned.push((object, look(release, object).await?));
-    }
-    release.confirm().await.map_err(ApplyError::Error)?;
+    let pruned = look_at_pruned(release, plan).await?;
+    release.confirm().await?;
     for (object, seen) in pruned {
         prune_one(release, object, seen).await?;
     }
     Ok(())
 }
 
-/// An object as it was when it was looked at.
+/// An object as it is; `None` where it, or its kind, is not there.
+async fn look(release: &Release<'_>, object: &ObjectRef) -> Result<Option<Value>, ApplyError> {
+    match release.tenant.get(object).await {
+        Ok(live) => Ok(live),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(classify(error)),
+    }
+}
+
+/// An object that is to be applied, as it was when it was looked at.
 struct Seen {
     uid: Value,
     resource_version: Value,
-    /// Why it is not the release's; `None` where it is.
-    foreign: Option<String>,
-    /// Whether it stays when the release no longer has it.
-    kept: bool,
+    /// Whose it is; `None` where it is the release's.
+    foreign: Option<OwnershipError>,
+    /// Its managed fields, where they have to be others before it is applied.
+    handed_on: Option<Vec<Value>>,
 }
 
-async fn look(release: &Release<'_>, object: &ObjectRef) -> Result<Option<Seen>, ApplyError> {
-    let live = match release.tenant.get(object).await {
-        Ok(live) => live,
-        Err(error) if error.is_not_found() => None,
-        Err(error) => return Err(classify(error)),
-    };
-    Ok(live.map(|live| Seen {
-        uid: live["metadata"]["uid"].clone(),
-        resource_version: live["metadata"]["resourceVersion"].clone(),
-        foreign: ownership::check(&live, &release.name, &release.namespace)
-            .err()
-            .map(|error| error.to_string()),
-        kept: ownership::kept_when_removed(&live),
-    }))
+impl Seen {
+    fn of(release: &Release<'_>, claims: Claims, live: &Value) -> Self {
+        let foreign = ownership::check(live, &release.name, &release.namespace).err();
+        // What is not taken is not touched.
+        let is_applied = foreign.is_none() || claims.take_ownership;
+        Self {
+            uid: live["metadata"]["uid"].clone(),
+            resource_version: live["metadata"]["resourceVersion"].clone(),
+            handed_on: is_applied
+                .then(|| managed::handed_on(live, FIELD_MANAGER, foreign.is_some()))
+                .flatten(),
+            foreign,
+        }
+    }
+}
+
+/// Why one object was not applied.
+enum Failed {
+    Refused(Refusal),
+    /// The cluster does not serve the kind: what was tried, and its words.
+    Unknown(String, String),
+    Error(Error),
 }
 
 async fn apply_one(
     release: &Release<'_>,
-    object: &ObjectRef,
-    manifest: &Value,
+    claims: Claims,
+    object: &PlannedObject,
     mut seen: Option<Seen>,
-) -> Result<Value, ApplyError> {
+) -> Result<Value, Failed> {
+    let PlannedObject { object, manifest } = object;
     for _ in 0..TRIES {
         let mut body = manifest.clone();
         ownership::mark(&mut body, &release.name, &release.namespace);
         if let Some(namespace) = &object.namespace {
             body["metadata"]["namespace"] = json!(namespace);
         }
-        if let Some(seen) = seen {
-            if let Some(foreign) = seen.foreign {
-                return Err(ApplyError::Refused(foreign));
-            }
-            // Both: with the resourceVersion alone, an object that was removed comes back to life.
-            body["metadata"]["uid"] = seen.uid;
-            body["metadata"]["resourceVersion"] = seen.resource_version;
-        } else if !release.ctx.lease.is_held() {
+        let tried = match seen {
+            Some(seen) => apply_over(release, claims, object, body, seen).await?,
             // Nothing but the lease keeps a process that was paused from making it late.
-            return Err(ApplyError::Error(Error::Outrun));
+            None if !release.ctx.lease.is_held() => return Err(Failed::Error(Error::Outrun)),
+            None => outcome(object, release.tenant.apply(object, &body, false).await)?,
+        };
+        if let Some(applied) = tried {
+            return Ok(applied);
         }
-        match release.tenant.apply(object, &body).await {
-            Ok(applied) => return Ok(applied),
-            Err(error @ ApiError { cause: Cause::Conflict(_), .. })
-                if !is_field_conflict(&error) => {}
-            Err(error) => return Err(classify(error)),
-        }
-        seen = look(release, object).await?;
-        release.confirm().await.map_err(ApplyError::Error)?;
+        let live = look(release, object).await.map_err(Failed::from)?;
+        seen = live.map(|live| Seen::of(release, claims, &live));
+        release.confirm().await.map_err(Failed::Error)?;
     }
-    Err(ApplyError::Error(Error::Api(ApiError {
+    Err(Failed::Error(Error::Api(ApiError {
         what: format!("apply {object}"),
         cause: Cause::Unavailable("somebody else keeps changing it".to_owned()),
     })))
 }
 
-/// Another field manager owns a field that the release sets to another value.
-pub(crate) fn is_field_conflict(error: &ApiError) -> bool {
-    matches!(&error.cause, Cause::Conflict(message) if message.starts_with("Apply failed with"))
+/// Over one of the release's objects that exists; `None` where it has changed since it was seen.
+async fn apply_over(
+    release: &Release<'_>,
+    claims: Claims,
+    object: &ObjectRef,
+    body: Value,
+    mut seen: Seen,
+) -> Result<Option<Value>, Failed> {
+    let former = seen.foreign.take();
+    if let Some(foreign) = former {
+        if !claims.take_ownership {
+            return Err(Failed::Refused(Refusal::NotOwned(foreign)));
+        }
+        let applied = over(release, object, body, seen, claims.force_conflicts).await?;
+        if applied.is_some() {
+            tell_of_taken(release, object, &foreign);
+        }
+        return Ok(applied);
+    }
+    over(release, object, body, seen, claims.force_conflicts).await
+}
+
+fn tell_of_taken(release: &Release<'_>, object: &ObjectRef, former: &OwnershipError) {
+    let text = format!("{object} is the release's now; it belonged to {}", former.whose());
+    match former.holder {
+        // Whoever looks after that release has to know.
+        Some(_) => release.warn("OwnershipTaken", text),
+        None => release.tell("OwnershipTaken", text),
+    }
+}
+
+/// The object of a hook over `live`, after the journal was confirmed; `None` where it has changed.
+pub(crate) async fn apply_hook(
+    release: &Release<'_>,
+    event: Event,
+    object: &ObjectRef,
+    body: Value,
+    live: &Value,
+    forced: bool,
+) -> Result<Option<Value>, ApplyError> {
+    let seen = Seen {
+        // Helm marks no hooks.
+        foreign: None,
+        ..Seen::of(release, Claims { take_ownership: true, ..Claims::default() }, live)
+    };
+    over(release, object, body, seen, forced).await.map_err(|failed| match failed {
+        Failed::Refused(refusal) => {
+            ApplyError::Refused(message(&[refusal], event, &release.name, &release.namespace))
+        }
+        Failed::Unknown(what, message) => ApplyError::Refused(format!("{what}: {message}")),
+        Failed::Error(error) => ApplyError::Error(error),
+    })
+}
+
+/// Over an object that is as it was seen; `None` where it no longer is.
+async fn over(
+    release: &Release<'_>,
+    object: &ObjectRef,
+    mut body: Value,
+    mut seen: Seen,
+    forced: bool,
+) -> Result<Option<Value>, Failed> {
+    if let Some(fields) = seen.handed_on.take() {
+        let patched = hand_on(release, object, &seen, fields).await?;
+        let Some(mut live) = patched else { return Ok(None) };
+        seen.resource_version = live["metadata"]["resourceVersion"].take();
+    }
+    // Both: with the resourceVersion alone, an object that was removed comes back to life.
+    body["metadata"]["uid"] = seen.uid;
+    body["metadata"]["resourceVersion"] = seen.resource_version;
+    outcome(object, release.tenant.apply(object, &body, forced).await)
+}
+
+/// Writes the managed fields of an object that is as it was seen; `None` where it no longer is.
+async fn hand_on(
+    release: &Release<'_>,
+    object: &ObjectRef,
+    seen: &Seen,
+    fields: Vec<Value>,
+) -> Result<Option<Value>, Failed> {
+    // With the version that was seen it is this very object, and a conflict where it is not: a `test`
+    // would be refused as if the patch were wrong.
+    let patch = json!([
+        {"op": "replace", "path": "/metadata/managedFields", "value": fields},
+        {"op": "replace", "path": "/metadata/resourceVersion", "value": seen.resource_version},
+    ]);
+    match release.tenant.json_patch(object, patch).await {
+        Err(ApiError { cause: Cause::NotFound(_), .. }) => Ok(None),
+        patched => outcome(object, patched),
+    }
+}
+
+/// What was written; `None` where the object has changed since it was seen.
+fn outcome(object: &ObjectRef, written: Result<Value, ApiError>) -> Result<Option<Value>, Failed> {
+    match written {
+        Ok(written) => Ok(Some(written)),
+        Err(error @ ApiError { cause: Cause::Conflict(_), .. }) if !is_field_conflict(&error) => {
+            Ok(None)
+        }
+        Err(ApiError { what, cause: Cause::NotFound(message) }) => {
+            Err(Failed::Unknown(what, message))
+        }
+        Err(error) => Err(match Refusal::of(object, error) {
+            Ok(refusal) => Failed::Refused(refusal),
+            Err(error) => Failed::Error(Error::Api(error)),
+        }),
+    }
+}
+
+impl From<ApplyError> for Failed {
+    fn from(error: ApplyError) -> Self {
+        match error {
+            ApplyError::Error(error) => Self::Error(error),
+            ApplyError::Refused(text) => Self::Refused(Refusal::Other(text)),
+        }
+    }
+}
+
+/// An object that is to go, as it was when it was looked at.
+struct Going {
+    uid: String,
+    /// Whose it is; `None` where it is the release's.
+    foreign: Option<OwnershipError>,
+    /// Whether it stays when the release no longer has it.
+    kept: bool,
+}
+
+async fn look_at_pruned<'a>(
+    release: &Release<'_>,
+    plan: &'a Plan,
+) -> Result<Vec<(&'a ObjectRef, Going)>, ApplyError> {
+    let mut pruned = Vec::new();
+    for object in &plan.prune {
+        let Some(live) = look(release, object).await? else { continue };
+        pruned.push((
+            object,
+            Going {
+                uid: live["metadata"]["uid"].as_str().unwrap_or_default().to_owned(),
+                foreign: ownership::check(&live, &release.name, &release.namespace).err(),
+                kept: ownership::kept_when_removed(&live),
+            },
+        ));
+    }
+    Ok(pruned)
 }
 
 async fn prune_one(
     release: &Release<'_>,
     object: &ObjectRef,
-    seen: Option<Seen>,
+    going: Going,
 ) -> Result<(), ApplyError> {
-    let Some(seen) = seen.filter(|seen| !seen.kept) else { return Ok(()) };
-    if let Some(foreign) = seen.foreign {
+    if let Some(foreign) = going.foreign {
         let text = format!("{object} is no longer in the release but is left alone: {foreign}");
         release.warn("PruneSkipped", text);
         return Ok(());
     }
-    let uid = seen.uid.as_str().unwrap_or_default();
-    release.tenant.delete(object, uid).await.map_err(classify)
+    if going.kept {
+        let text = format!(
+            "{object} is no longer in the release and stays, as its annotation \
+             helm.sh/resource-policy says"
+        );
+        release.tell("ObjectKept", text);
+        return Ok(());
+    }
+    release.tenant.delete(object, &going.uid).await.map_err(classify)
 }
 
 fn classify(error: ApiError) -> ApplyError {
     match &error.cause {
         Cause::Refused { .. } | Cause::NotFound(_) => ApplyError::Refused(error.to_string()),
-        Cause::Conflict(_) if is_field_conflict(&error) => ApplyError::Refused(error.to_string()),
         _ => ApplyError::Error(Error::Api(error)),
     }
 }

@@ -32,10 +32,28 @@ pub(crate) enum Cause {
     Conflict(String),
     /// Nothing but a change by a user helps.
     #[error("{message}")]
-    Refused { code: u16, message: String, fields: Vec<String> },
+    Refused { code: u16, message: String, fields: Vec<Field> },
     /// Waiting may help.
     #[error("{0}")]
     Unavailable(String),
+}
+
+/// A field that is not as the API server will have it.
+#[derive(Debug)]
+pub(crate) struct Field {
+    pub(crate) path: String,
+    /// Whether it would have to be as it was when the object was made.
+    pub(crate) immutable: bool,
+}
+
+impl Field {
+    fn new(path: String, message: &str) -> Self {
+        /// There is no code for it. What the API server's own validations say, and what rules of
+        /// `CustomResourceDefinitions` say by custom.
+        const WORDS: [&str; 5] =
+            ["immutable", "may not change", "may not be changed", "cannot change", "updates to "];
+        Self { path, immutable: WORDS.iter().any(|words| message.contains(words)) }
+    }
 }
 
 impl ApiError {
@@ -49,7 +67,8 @@ impl ApiError {
         const WITHHELD: &str = "(the API server's words are withheld, they may quote the Secret)";
         let cause = match self.cause {
             Cause::Refused { code, message, fields } if !message.contains("is forbidden: User") => {
-                let message = format!("refused with {code} for {} {WITHHELD}", fields.join(", "));
+                let paths: Vec<_> = fields.iter().map(|field| field.path.as_str()).collect();
+                let message = format!("refused with {code} for {} {WITHHELD}", paths.join(", "));
                 Cause::Refused { code, message, fields }
             }
             Cause::Unavailable(_) => Cause::Unavailable(format!("it failed {WITHHELD}")),
@@ -123,7 +142,7 @@ pub(crate) fn cause(error: kube::Error) -> Cause {
     };
     let Status { code, reason, message, details, .. } = *status;
     let causes = details.map(|details| details.causes).unwrap_or_default();
-    let fields = causes.into_iter().map(|cause| cause.field).collect();
+    let fields = causes.into_iter().map(|cause| Field::new(cause.field, &cause.message)).collect();
     match (code, reason.as_str()) {
         (404, _) => Cause::NotFound(message),
         (409, "AlreadyExists") => Cause::AlreadyExists,

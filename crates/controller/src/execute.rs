@@ -1,7 +1,7 @@
 //! Executes one effect, after the journal that it follows from was written, and answers with what
 //! is seen then.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use lifecycle::{
     decide::{CleanUp, CleanUpAction, Effect, Gate, Observation, query},
     event::Event,
@@ -105,7 +105,7 @@ impl Turn<'_> {
         let (tenant, object) = (&self.release.tenant, self.plan.object(index, attempt));
         let made = match hook.kind() {
             // What is applied later on has to be applied from the first: fields have owners.
-            HookKind::Crd if !hook.in_crds => tenant.apply(&object, &body).await,
+            HookKind::Crd if !hook.leaves_alone() => tenant.apply(&object, &body, false).await,
             HookKind::Crd | HookKind::Job | HookKind::Pod | HookKind::Other => {
                 tenant.create(&object, &body).await
             }
@@ -184,18 +184,17 @@ impl Turn<'_> {
             return self.look().await;
         };
         self.release.confirm().await?;
-        let mut body = self.body(index, attempt);
-        body["metadata"]["uid"] = live["metadata"]["uid"].clone();
-        body["metadata"]["resourceVersion"] = live["metadata"]["resourceVersion"].clone();
-        match self.release.tenant.apply(&object, &body).await {
-            Ok(answer) => self.made(hook, &object, &body, &answer).await,
-            Err(error @ ApiError { cause: Cause::Conflict(_), .. })
-                if apply::is_field_conflict(&error) =>
-            {
-                Ok(Observation::Refused(Failure::new("ApplyRefused", error.to_string())))
+        let body = self.body(index, attempt);
+        // What is replaced is the chart's, whoever wrote it before.
+        let forced = hook.replaces || self.plan.claims.force_conflicts;
+        let event = self.plan.event;
+        match apply::apply_hook(self.release, event, &object, body.clone(), &live, forced).await {
+            Ok(Some(answer)) => self.made(hook, &object, &body, &answer).await,
+            Ok(None) => self.look().await,
+            Err(ApplyError::Error(error)) => Err(error),
+            Err(ApplyError::Refused(message)) => {
+                Ok(Observation::Refused(Failure::new("ApplyRefused", message)))
             }
-            Err(ApiError { cause: Cause::Conflict(_), .. }) => self.look().await,
-            Err(error) => refused("ApplyRefused", error),
         }
     }
 
@@ -279,13 +278,23 @@ impl Turn<'_> {
     }
 
     async fn apply(&self) -> Result<Observation, Error> {
-        match apply::apply(self.release, self.plan).await {
+        match apply::apply(self.release, self.plan, self.kinds_come()).await {
             Ok(waiting) => Ok(Observation::Readiness { waiting }),
             Err(ApplyError::Refused(message)) => {
                 Ok(Observation::Refused(Failure::new("ApplyFailed", message)))
             }
             Err(ApplyError::Error(error)) => Err(error),
         }
+    }
+
+    /// Whether a kind, or a version of one, that a hook has brought may not be served yet: a
+    /// `CustomResourceDefinition` that was there is established all the while.
+    fn kinds_come(&self) -> bool {
+        let span = SignedDuration::from_secs(self.plan.timeout_seconds);
+        let crds = self.plan.hooks.iter().enumerate();
+        let crds = crds.filter(|(_, hook)| hook.kind() == HookKind::Crd);
+        let ends = crds.filter_map(|(index, _)| self.journal.hooks.get(index)?.completed_at);
+        ends.max().is_some_and(|end| self.now.duration_since(end) < span)
     }
 
     async fn close(&self) -> Result<Observation, Error> {

@@ -72,9 +72,12 @@ async fn record(release: &Release<'_>, journal: &Journal) -> Result<Observation,
         // Not written yet, or that of an operation before.
         _ if !makes_revision && stored.is_of(release.object_name()) => Observation::NoRecord,
         _ => foreign(format!(
-            "another client made revision {} of release {} at the same time; look at it with \
-             `helm history {}`",
-            operation.revision, release.name, release.name
+            "another client made revision {} of release {} at the same time (Secret {}); look at it \
+             with `helm history {}`",
+            operation.revision,
+            release.name,
+            stored.release.secret_name(),
+            release.name
         )),
     })
 }

@@ -165,7 +165,7 @@ mod tests {
     use lifecycle::{
         event::Event,
         hooks::HookEvent,
-        plan::{ObjectRef, Owner},
+        plan::{Claims, ObjectRef, Owner},
     };
 
     fn plan(manifest: Value) -> Plan {
@@ -184,6 +184,7 @@ mod tests {
             config_key: String::new(),
             timeout_seconds: 300,
             wait: true,
+            claims: Claims::default(),
             hooks: vec![PlannedHook {
                 event: HookEvent::PreUpgrade,
                 object: ObjectRef {
@@ -196,6 +197,7 @@ mod tests {
                 delete_policies: Vec::new(),
                 manifest,
                 in_crds: false,
+                replaces: false,
                 recorded: false,
             }],
             objects: Vec::new(),

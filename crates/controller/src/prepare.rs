@@ -1,5 +1,12 @@
 //! From the desired objects to a plan: parse, look the kinds up, check rights and owners. Nothing
 //! is changed here, so everything that is wrong is said at once and can be mended at leisure.
+//!
+//! - this file: what a plan is made of, and the tenant's rights
+//! - `crds`: what a chart has in `crds/`, and the kinds that hooks bring along
+//! - `owners`: whose the objects are that exist
+
+mod crds;
+mod owners;
 
 use std::collections::BTreeMap;
 
@@ -14,7 +21,7 @@ use lifecycle::{
     hooks::HookEvent,
     journal::Begin,
     plan::{
-        Chart, MOST_HOOKS, ObjectRef, Owner, Plan, PlannedHook, PlannedObject, Remedied,
+        Chart, Crds, MOST_HOOKS, ObjectRef, Owner, Plan, PlannedHook, PlannedObject, Remedied,
         config_digest, in_uninstall_order, plan_hooks, prune_set,
     },
     source::Desired,
@@ -41,16 +48,20 @@ pub(crate) async fn plan(
         let runs = |event: &HookEvent| event.operation() == begin.event;
         material.desired.hooks.retain(|hook| hook.events.iter().any(runs));
     }
-    find_kinds(release, &mut material, begin.event).await?;
+    let crds = release.object.crds(begin.event);
+    find_kinds(release, &mut material, begin.event, crds).await?;
     let Material { mut desired, prune, digest, chart } = material;
-    if begin.event == Event::Install {
-        leave_out_existing(release, &mut desired.crds).await?;
+    if crds == Crds::Create {
+        crds::leave_out_existing(release, &mut desired.crds).await?;
     }
-    let mut hooks = plan_hooks(&desired, begin.event);
+    let claims = release.object.claims(begin.event);
+    let mut hooks = plan_hooks(&desired, begin.event, crds);
     mark_recorded(release, history, &mut hooks);
     check_number(&hooks, begin.event)?;
     check_rights(release, &hooks, &desired.objects, &prune).await?;
-    check_owners(release, &desired).await?;
+    if !claims.take_ownership {
+        owners::check(release, begin.event, &desired.objects).await?;
+    }
     let latest = history.iter().max_by_key(|stored| stored.release.version);
     let key = key(history).unwrap_or_else(|| uuid::Uuid::new_v4().simple().to_string());
     let timeout = release.object.timeout().as_secs();
@@ -69,6 +80,7 @@ pub(crate) async fn plan(
         config_key: key,
         timeout_seconds: i64::try_from(timeout).unwrap_or(i64::MAX),
         wait: release.object.wait(),
+        claims,
         hooks,
         prune,
         objects: desired.objects,
@@ -83,25 +95,6 @@ fn remedied(history: &[Stored], revision: i32) -> Remedied {
     Remedied { revision, config_digest }
 }
 
-/// What a chart has in `crds/` and is there is left as it is, and needs no right to be made.
-async fn leave_out_existing(
-    release: &Release<'_>,
-    crds: &mut Vec<PlannedObject>,
-) -> Result<(), Error> {
-    let mut missing = Vec::new();
-    for crd in std::mem::take(crds) {
-        match release.tenant.get(&crd.object).await {
-            Ok(Some(_)) => {}
-            Ok(None) => missing.push(crd),
-            // It is told with the other rights.
-            Err(error) if error.is_forbidden() => missing.push(crd),
-            Err(error) => return Err(error.into()),
-        }
-    }
-    *crds = missing;
-    Ok(())
-}
-
 fn check_number(hooks: &[PlannedHook], event: Event) -> Result<(), Error> {
     if hooks.len() <= MOST_HOOKS {
         return Ok(());
@@ -110,8 +103,8 @@ fn check_number(hooks: &[PlannedHook], event: Event) -> Result<(), Error> {
     let remedy = match in_crds {
         0 => "split the release".to_owned(),
         count => format!(
-            "{count} of them make what the chart has in crds/: apply that yourself, and it is left \
-             as it is"
+            "{count} of them are of the chart's crds/: apply these yourself, and set \
+             spec.{event}.crds to Skip"
         ),
     };
     let message = format!(
@@ -243,7 +236,12 @@ fn mark_recorded(release: &Release<'_>, history: &[Stored], hooks: &mut [Planned
 fn is_kept(release: &Release<'_>, PlannedObject { object, manifest }: &PlannedObject) -> bool {
     match ownership::resource_policy(manifest) {
         ResourcePolicy::Absent => false,
-        ResourcePolicy::Keep => true,
+        ResourcePolicy::Keep => {
+            let text =
+                format!("{object} stays, as its annotation helm.sh/resource-policy says: keep");
+            release.tell("ObjectKept", text);
+            true
+        }
         ResourcePolicy::Unknown(word) => {
             let text = format!(
                 "{object} is deleted: its annotation helm.sh/resource-policy is {word:?}, which \
@@ -270,10 +268,15 @@ async fn find_kinds(
     release: &Release<'_>,
     material: &mut Material,
     event: Event,
+    crds: Crds,
 ) -> Result<(), Error> {
     let tenant = &release.tenant;
-    let defined = defined_kinds(&material.desired, event);
-    let has_crds = event == Event::Upgrade && !material.desired.crds.is_empty();
+    let defined = crds::defined_kinds(&material.desired, event, crds);
+    let remark = if crds == Crds::Skip && !material.desired.crds.is_empty() {
+        format!("; of the chart's crds/ nothing is installed, since spec.{event}.crds is Skip")
+    } else {
+        String::new()
+    };
     let mut unknown = Vec::new();
     for object in material.desired.refs_mut() {
         match tenant.kind(object).await? {
@@ -286,14 +289,8 @@ async fn find_kinds(
                 None if event == Event::Delete => {}
                 None => unknown.push(format!(
                     "{object}: the cluster does not know kind {:?} of apiVersion {:?}; correct \
-                     them, or install the CustomResourceDefinition first{}",
-                    object.kind,
-                    object.api_version,
-                    if has_crds {
-                        ": an upgrade installs nothing of the chart's crds/"
-                    } else {
-                        ""
-                    }
+                     them, or install the CustomResourceDefinition first{remark}",
+                    object.kind, object.api_version,
                 )),
             },
         }
@@ -314,39 +311,6 @@ async fn find_kinds(
     Ok(())
 }
 
-/// A kind that a `CustomResourceDefinition` among the hooks brings along.
-struct Defined {
-    group: String,
-    kind: String,
-    namespaced: bool,
-}
-
-impl Defined {
-    fn is_of(&self, object: &ObjectRef) -> bool {
-        self.group == object.group() && self.kind == object.kind
-    }
-}
-
-/// Only what is made before the objects are: a chart's `crds/` by an install alone.
-fn defined_kinds(desired: &Desired, event: Event) -> Vec<Defined> {
-    let runs = |at: &HookEvent| at.operation() == event;
-    let hooks = desired.hooks.iter().filter(|hook| hook.events.iter().any(runs));
-    let in_crds = if event == Event::Install { &desired.crds[..] } else { &[] };
-    let parts = hooks.flat_map(|hook| &hook.parts).chain(in_crds);
-    let crds = parts.filter(|part| part.object.kind == "CustomResourceDefinition");
-    crds.map(|part| {
-        let text = |path: &str| {
-            part.manifest.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned()
-        };
-        Defined {
-            group: text("/spec/group"),
-            kind: text("/spec/names/kind"),
-            namespaced: text("/spec/scope") == "Namespaced",
-        }
-    })
-    .collect()
-}
-
 /// Asks what the tenant may do, so that no hook has run when the apply is refused: once for each
 /// namespace, and for each kind without one. What the answers leave open is left to the API server.
 async fn check_rights(
@@ -359,7 +323,11 @@ async fn check_rights(
     let record = release.records().reference(1);
     let mut needs: Vec<(&ObjectRef, &[&str])> = vec![(&record, &["get", "create", "update"])];
     needs.extend(hooks.iter().map(|hook| {
-        let verbs = &["get", "create", "patch", "delete"][..if hook.in_crds { 2 } else { 4 }];
+        let verbs: &[&str] = match hook.in_crds {
+            true if hook.replaces => &["get", "create", "patch"],
+            true => &["get", "create"],
+            false => &["get", "create", "patch", "delete"],
+        };
         (&hook.object, verbs)
     }));
     let objects = objects.iter().map(|object| &object.object);
@@ -448,26 +416,6 @@ fn allows(rule: &Value, group: &str, plural: &str, verb: &str) -> bool {
         values.filter_map(Value::as_str).any(|value| value == "*" || value == wanted)
     };
     has("verbs", verb) && has("apiGroups", group) && has("resources", plural)
-}
-
-/// No object may be another release's. Hooks carry no owner in Helm, but they do here.
-async fn check_owners(release: &Release<'_>, desired: &Desired) -> Result<(), Error> {
-    let mut taken = Vec::new();
-    for object in &desired.objects {
-        let live = match release.tenant.get(&object.object).await {
-            Ok(live) => live,
-            Err(error) if error.is_not_found() => None,
-            Err(error) => return Err(error.into()),
-        };
-        let Some(live) = live else { continue };
-        if let Err(error) = ownership::check(&live, &release.name, &release.namespace) {
-            taken.push(error.to_string());
-        }
-    }
-    if taken.is_empty() {
-        return Ok(());
-    }
-    Err(Error::blocked("NotOwned", taken.join("; ")))
 }
 
 #[cfg(test)]

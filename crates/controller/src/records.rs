@@ -1,23 +1,24 @@
 //! The release's records: Helm's Secrets, one for each revision, with our plans beside.
 //!
-//! - this file: finding and reading them
+//! - this file: what one means
 //! - `adopt`: those of another client
 //! - `body`: what stands in one
+//! - `import`: copying those that are `ConfigMaps`
 //! - `prune`: removing the oldest
+//! - `read`: finding and reading them
 //! - `write`: opening and closing one, and removing them all
 
 mod adopt;
 mod body;
+mod import;
 mod prune;
+mod read;
 mod write;
 
-use std::io::Read;
-
-use api::Rollback;
-use flate2::read::GzDecoder;
+use api::{Install, Rollback, Upgrade};
 use helm::{
     record::{self, Release, Status},
-    secret::{self, KEY_DELETE_PLAN, KEY_PLAN, KEY_TEST_PLAN, Plans, SecretError},
+    secret::{KEY_DELETE_PLAN, KEY_PLAN, KEY_TEST_PLAN, Plans},
 };
 use jiff::Timestamp;
 use kube::core::Duration;
@@ -29,14 +30,9 @@ use lifecycle::{
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::{chart, client::ApiError, error::Error, source::Found};
+use crate::{chart, error::Error, source::Found};
 
 pub(crate) use write::no_target;
-
-/// As much as a plan may inflate to; the object it is made from is at most 1.5 MiB.
-const MAX_PLAN_BYTES: u64 = 16 * 1024 * 1024;
-/// Records since the last deployed one that are looked into, however many attempts have failed.
-const MOST_RECORDS: usize = 64;
 
 /// The records of one release, as its tenant may see and change them.
 #[derive(Clone, Copy)]
@@ -44,9 +40,17 @@ pub(crate) struct Records<'a> {
     of: &'a crate::release::Release<'a>,
 }
 
+/// What Helm keeps records in, by its drivers `secret` and `configmap`. The operator writes Secrets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Holder {
+    Secret,
+    ConfigMap,
+}
+
 /// A record as it is stored.
 #[derive(Clone)]
 pub(crate) struct Stored {
+    holder: Holder,
     metadata: Value,
     pub(crate) release: Release,
     /// Of the operation that made it, with its digest; `None` where Helm wrote the record, or
@@ -101,13 +105,23 @@ impl Stored {
     pub(crate) fn plan_of(&self, event: Event) -> Option<(Plan, String)> {
         match key(event) {
             KEY_PLAN => self.plan.clone(),
-            key => thaw(self.plans.get(key)?),
+            key => read::thaw(self.plans.get(key)?),
         }
     }
 
     /// Whether the custom resource `owner` made it, or has taken it over.
     pub(crate) fn is_of(&self, owner: &str) -> bool {
         self.owner() == Some(owner)
+    }
+
+    /// Whether it is, or was, in the cluster.
+    fn was_deployed(&self) -> bool {
+        matches!(self.release.info.status, Status::Deployed | Status::Superseded)
+    }
+
+    /// Whether it has to be copied before anything of ours can be written to it.
+    pub(crate) fn is_in_config_map(&self) -> bool {
+        self.holder == Holder::ConfigMap
     }
 
     /// Whether it was taken over as it was.
@@ -178,8 +192,19 @@ pub(crate) fn wanted(release: &crate::release::Release<'_>, key: &str) -> String
         service_account_name: &'a Option<String>,
         timeout: Option<Duration>,
         wait: Option<bool>,
+        // Later fields: absent where they are not given, so that what was given up before the
+        // operator knew them stays given up.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        install: Option<Install>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        upgrade: Option<Upgrade>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        force_conflicts: Option<bool>,
     }
     let spec = &release.object.spec;
+    // What is done once it has failed is another operation's.
+    let install = spec.install.clone().map(|it| Install { on_failure: None, ..it });
+    let upgrade = spec.upgrade.clone().map(|it| Upgrade { on_failure: None, ..it });
     let inputs = Wanted {
         // Where the release is held at a revision, its source has no part in it.
         configuration: spec.pin_revision.is_none().then(|| config_inputs(release)),
@@ -188,6 +213,9 @@ pub(crate) fn wanted(release: &crate::release::Release<'_>, key: &str) -> String
         service_account_name: &spec.service_account_name,
         timeout: spec.timeout,
         wait: spec.wait,
+        install: install.filter(|it| *it != Install::default()),
+        upgrade: upgrade.filter(|it| *it != Upgrade::default()),
+        force_conflicts: spec.force_conflicts,
     };
     config_digest(key.as_bytes(), &inputs)
 }
@@ -199,35 +227,6 @@ impl<'a> Records<'a> {
 }
 
 impl Records<'_> {
-    /// Those since and including the last deployed one, newest first. Like Helm, it passes over
-    /// what cannot be read; the labels say which are looked into at all, since a tenant can write
-    /// as many as it likes.
-    pub(crate) async fn history(self) -> Result<Vec<Stored>, ApiError> {
-        let secrets = self.list("").await?;
-        let label = |secret: &Value, name: &str| {
-            secret["metadata"]["labels"][name].as_str().unwrap_or_default().to_owned()
-        };
-        let mut secrets: Vec<_> = secrets
-            .iter()
-            .map(|secret| (label(secret, "version").parse().unwrap_or(0), secret))
-            .collect();
-        secrets.sort_by_key(|(version, _): &(i32, _)| std::cmp::Reverse(*version));
-        let mut history = Vec::new();
-        for (_, secret) in secrets.into_iter().take(MOST_RECORDS) {
-            history.extend(read(secret));
-            if ["deployed", "superseded"].contains(&label(secret, "status").as_str()) {
-                break;
-            }
-        }
-        Ok(history)
-    }
-
-    /// The record of one revision.
-    pub(crate) async fn get(self, revision: i32) -> Result<Option<Stored>, Error> {
-        let secret = self.of.tenant.get(&self.reference(revision)).await?;
-        secret.as_ref().map(read).transpose().map_err(|error| unreadable(&error))
-    }
-
     /// The revision after `revision`, if another client has made it meanwhile, in a sentence.
     pub(crate) async fn newer(self, revision: i32) -> Result<Option<String>, Error> {
         let next = revision.saturating_add(1);
@@ -241,10 +240,6 @@ impl Records<'_> {
         }))
     }
 
-    async fn list(self, more: &str) -> Result<Vec<Value>, ApiError> {
-        self.of.tenant.list(&self.reference(0), &(self.selector() + more)).await
-    }
-
     /// What all records of the release are labelled with.
     fn selector(self) -> String {
         format!("name={},owner=helm", self.of.name)
@@ -252,34 +247,21 @@ impl Records<'_> {
 
     /// Names the Secret of a revision.
     pub(crate) fn reference(self, revision: i32) -> ObjectRef {
+        self.held_by(Holder::Secret, revision)
+    }
+
+    fn held_by(self, holder: Holder, revision: i32) -> ObjectRef {
+        let kind = match holder {
+            Holder::Secret => "Secret",
+            Holder::ConfigMap => "ConfigMap",
+        };
         ObjectRef {
             api_version: "v1".to_owned(),
-            kind: "Secret".to_owned(),
+            kind: kind.to_owned(),
             namespace: Some(self.of.namespace.clone()),
             name: record::secret_name(&self.of.name, revision),
         }
     }
-}
-
-fn read(secret: &Value) -> Result<Stored, SecretError> {
-    let (release, plans) = secret::from_secret(secret)?;
-    let plan = plans.get(KEY_PLAN).and_then(|bytes| thaw(bytes));
-    let metadata = secret["metadata"].clone();
-    Ok(Stored { metadata, release, plan, plans })
-}
-
-fn thaw(bytes: &[u8]) -> Option<(Plan, String)> {
-    let mut inflated = Vec::new();
-    GzDecoder::new(bytes).take(MAX_PLAN_BYTES).read_to_end(&mut inflated).ok()?;
-    Plan::thaw(&inflated).ok()
-}
-
-fn unreadable(error: &SecretError) -> Error {
-    let reason = match error {
-        SecretError::TooLarge { .. } => "RecordTooLarge",
-        _ => "RecordUnreadable",
-    };
-    Error::blocked(reason, error.to_string())
 }
 
 /// Status keeps milliseconds.

@@ -14,7 +14,7 @@ use kube::{
 use lifecycle::{
     event::Event,
     journal::{Begin, Failure},
-    plan::{ObjectRef, config_digest},
+    plan::{Crds, ObjectRef, config_digest},
     source::stands_in_urls,
 };
 use serde_json::Value;
@@ -65,7 +65,7 @@ pub(crate) async fn render(
         },
         capabilities: Some(capabilities),
         cluster: true,
-        add_crds: begin.event == Event::Install,
+        add_crds: release.object.crds(begin.event) != Crds::Skip,
     };
     let identity = &release.tenant.identity;
     let found = |asked: Lookup| look_up(release, &chart.secrets, &served, asked);

@@ -13,7 +13,7 @@ use kube_runtime::controller::Action;
 use lifecycle::{
     event::Event,
     journal::{Begin, Failure},
-    plan::{Owner, Plan, config_digest},
+    plan::{Claims, Owner, Plan, config_digest},
 };
 
 use crate::{
@@ -39,6 +39,10 @@ pub(crate) async fn is_orphaned(release: &Release<'_>, history: &[Stored]) -> Re
 pub(crate) async fn adopt(release: &mut Release<'_>, history: &[Stored]) -> Result<Action, Error> {
     let Some(stored) = newest(history) else { return Ok(Action::requeue(Duration::ZERO)) };
     deletion::hold(release).await?;
+    if stored.is_in_config_map() {
+        import(release, history).await?;
+        return Ok(again(release));
+    }
     let record = &stored.release;
     let config_key =
         prepare::key(history).unwrap_or_else(|| uuid::Uuid::new_v4().simple().to_string());
@@ -67,6 +71,7 @@ pub(crate) async fn adopt(release: &mut Release<'_>, history: &[Stored]) -> Resu
         config_key,
         timeout_seconds: i64::try_from(release.object.timeout().as_secs()).unwrap_or(i64::MAX),
         wait: release.object.wait(),
+        claims: Claims::default(),
         hooks: Vec::new(),
         objects: Vec::new(),
         prune: Vec::new(),
@@ -151,13 +156,34 @@ pub(crate) async fn await_helm(
         _ => Status::Failed,
     };
     let description = format!("{status} was given up by its client; closed by the operator");
-    release.records().close_for_helm(stored, closed, description).await?;
+    if stored.is_in_config_map() {
+        let earlier = history.iter().filter(|it| it.release.version != revision).cloned();
+        let history: Vec<_> = earlier.chain([stored.closed(closed, description)]).collect();
+        import(release, &history).await?;
+    } else {
+        release.records().close_for_helm(stored, closed, description).await?;
+    }
     let text = format!(
         "revision {revision} of release {name} was {status}, and nobody has been at work on it since \
          {since:.0}; it is {closed} now"
     );
     release.warn("HelmGaveUp", text);
     Ok(again(release))
+}
+
+/// Copies records that are `ConfigMaps` into Secrets, which count from then on.
+async fn import(release: &Release<'_>, history: &[Stored]) -> Result<(), Error> {
+    release.records().import(history).await?;
+    let namespace = &release.namespace;
+    let name = &release.name;
+    let text = format!(
+        "the records of release {name} since the last deployed one are copied from ConfigMaps into \
+         Secrets, which count from now on: use Helm without HELM_DRIVER=configmap. The ConfigMaps \
+         are left as they are; once nobody needs them: kubectl delete configmap -n {namespace} -l \
+         owner=helm,name={name}"
+    );
+    release.tell("RecordsCopied", text);
+    Ok(())
 }
 
 /// A hook's object that Helm has started, by the record, and that has not ended.

@@ -143,10 +143,17 @@ impl<'a> Tenant<'a> {
         self.send(Access::Write, object, "update", request).await
     }
 
-    /// Server-side apply, as Helm 4 does it: not forced, unknown fields refused.
-    pub(crate) async fn apply(&self, object: &ObjectRef, body: &Value) -> Result<Value, ApiError> {
+    /// Server-side apply, as Helm 4 does it: unknown fields refused, and `forced` only where that is
+    /// asked for.
+    pub(crate) async fn apply(
+        &self,
+        object: &ObjectRef,
+        body: &Value,
+        forced: bool,
+    ) -> Result<Value, ApiError> {
         let params = PatchParams {
             field_manager: Some(FIELD_MANAGER.to_owned()),
+            force: forced,
             field_validation: Some(ValidationDirective::Strict),
             ..PatchParams::default()
         };
@@ -159,8 +166,8 @@ impl<'a> Tenant<'a> {
         object: &ObjectRef,
         patch: Value,
     ) -> Result<Value, ApiError> {
-        let patch = serde_json::from_value(patch)
-            .expect("the patches of hook_object are well-formed JSON patches");
+        let patch =
+            serde_json::from_value(patch).expect("this program makes well-formed JSON patches");
         let params =
             PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         let request =

@@ -4,10 +4,12 @@
 //! - [`secret`]: the Kubernetes Secret that holds one record, and the operator's plan beside it
 //! - [`manifest`]: objects to manifest text that Go's YAML reader reads back unchanged, and back
 //! - [`takeover`]: what a record consists of, and whether that is what is wanted
+//! - [`managed`]: whose an object's fields are before it is applied
 //! - [`ownership`]: the label and annotations by which Helm knows its objects; `resource-policy`
 //!
 //! Objects are [`serde_json::Value`] throughout, so that no field newer than this program is lost.
 
+pub mod managed;
 pub mod manifest;
 pub mod ownership;
 pub mod record;

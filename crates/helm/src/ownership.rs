@@ -60,11 +60,15 @@ pub fn check(live: &Value, release: &str, namespace: &str) -> Result<(), Ownersh
         return Ok(());
     }
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let (kind, name) = (text(&live["kind"]), text(&live["metadata"]["name"]));
+    let object = match live["metadata"]["namespace"].as_str() {
+        Some(namespace) => format!("{kind} {namespace}/{name}"),
+        None => format!("{kind} {name}"),
+    };
     Err(OwnershipError {
-        kind: text(&live["kind"]),
-        namespace: text(&live["metadata"]["namespace"]),
-        name: text(&live["metadata"]["name"]),
-        release: format!("{namespace}/{release}"),
+        object,
+        holder: owner(live)
+            .map(|(name, of)| Holder { name: name.to_owned(), namespace: of.to_owned() }),
         problems,
     })
 }
@@ -110,16 +114,21 @@ pub fn kept_when_removed(live: &Value) -> bool {
 /// A live object that the release may not touch.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct OwnershipError {
-    /// The object's kind.
-    pub kind: String,
-    /// Its namespace; empty if it has none.
-    pub namespace: String,
-    /// Its name.
-    pub name: String,
-    /// The release that wanted it, `namespace/name`.
-    pub release: String,
+    /// The object: `ConfigMap prod/web`.
+    pub object: String,
+    /// The release that it belongs to, if to any.
+    pub holder: Option<Holder>,
     /// Each mark that is missing or another's; at least one.
     pub problems: Vec<Problem>,
+}
+
+/// A release that an object belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// Its name.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
 }
 
 /// One mark that is not as it should be.
@@ -134,21 +143,36 @@ pub struct Problem {
     pub expected: String,
 }
 
+impl OwnershipError {
+    /// To whom it belongs: `release other in namespace prod`, or `no release`.
+    pub fn whose(&self) -> String {
+        match &self.holder {
+            Some(Holder { name, namespace }) => format!("release {name} in namespace {namespace}"),
+            None => "no release".to_owned(),
+        }
+    }
+}
+
 impl fmt::Display for OwnershipError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { kind, namespace, name, release, problems } = self;
-        let at = if namespace.is_empty() { name } else { &format!("{namespace}/{name}") };
-        write!(f, "{kind} {at} exists and does not belong to release {release}: ")?;
-        for (index, Problem { mark, key, found, expected }) in problems.iter().enumerate() {
-            let separator = if index == 0 { "" } else { "; " };
-            write!(f, "{separator}{mark} {key} ")?;
-            match found {
-                Some(found) => write!(f, "is {found:?}, must be {expected:?}")?,
-                None => write!(f, "is missing, must be {expected:?}")?,
-            }
+        let Self { object, holder, problems } = self;
+        write!(f, "{object} belongs to {}", self.whose())?;
+        // It may be all but the release's own: then one has to see what is different.
+        let present = problems.iter().filter(|problem| problem.found.is_some());
+        for Problem { mark, key, found, expected } in present.filter(|_| holder.is_none()) {
+            let found = found.as_deref().unwrap_or_default();
+            write!(f, ", {mark} {key} is {found:?} and not {expected:?}")?;
         }
-        f.write_str(". To hand it to the release, set these; else remove or rename the object")
+        Ok(())
     }
+}
+
+/// The marks of a release, for somebody to set.
+pub fn marks(release: &str, namespace: &str) -> String {
+    format!(
+        "label {MANAGED_BY_LABEL}={MANAGED_BY} and annotations {RELEASE_NAME_ANNOTATION}={release}, \
+         {RELEASE_NAMESPACE_ANNOTATION}={namespace}"
+    )
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -19,6 +19,7 @@ use serde_json::{Map, Value};
 use lenient::{empty_if_none, is_zero, is_zero_weight, or_default, or_none, or_unknown, zero_time};
 
 pub use codec::{MAX_INFLATED_BYTES, RecordError, decode, encode};
+pub(crate) use codec::{pack, to_json};
 pub use name::{
     LABEL_CREATED_AT, LABEL_MODIFIED_AT, LABEL_NAME, LABEL_OWNER, LABEL_STATUS, LABEL_VERSION,
     OWNER, SECRET_TYPE, SYSTEM_LABELS, labels, parse_secret_name, secret_name,
@@ -30,7 +31,7 @@ pub struct Release {
     /// The release's name, at most 53 characters.
     pub name: String,
     /// Where the record lives, and where objects without a namespace go.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub namespace: String,
     /// The revision, from 1.
     pub version: i32,
@@ -43,7 +44,7 @@ pub struct Release {
     #[serde(default, deserialize_with = "or_default", skip_serializing_if = "Map::is_empty")]
     pub config: Map<String, Value>,
     /// The objects as text, in install order and without hooks; see [`crate::manifest::render`].
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default, deserialize_with = "or_default", skip_serializing_if = "String::is_empty")]
     pub manifest: String,
     /// Every hook, of all events.
     #[serde(default, deserialize_with = "or_default", skip_serializing_if = "Vec::is_empty")]
@@ -73,16 +74,16 @@ pub struct Info {
     #[serde(default, with = "zero_time", skip_serializing_if = "Option::is_none")]
     pub deleted: Option<Timestamp>,
     /// One line for people, e.g. `Upgrade complete`.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default, deserialize_with = "or_default", skip_serializing_if = "String::is_empty")]
     pub description: String,
     /// The status. The Secret's label `status` must say the same; see [`labels`].
     #[serde(default, deserialize_with = "or_unknown")]
     pub status: Status,
     /// The rendered `NOTES.txt`.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default, deserialize_with = "or_default", skip_serializing_if = "String::is_empty")]
     pub notes: String,
     /// The revision this one is a copy of, if it came from a rollback by Helm 4; else 0.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, deserialize_with = "or_default", skip_serializing_if = "is_zero")]
     pub rollback_revision: i32,
     /// Fields of other clients.
     #[serde(flatten)]
@@ -115,9 +116,26 @@ pub enum Status {
 }
 
 impl Status {
+    const ALL: [Self; 9] = [
+        Self::Unknown,
+        Self::Deployed,
+        Self::Uninstalled,
+        Self::Superseded,
+        Self::Failed,
+        Self::Uninstalling,
+        Self::PendingInstall,
+        Self::PendingUpgrade,
+        Self::PendingRollback,
+    ];
+
     /// Whether Helm refuses to upgrade because of it: `Status.IsPending`. Not `uninstalling`.
     pub fn is_pending(self) -> bool {
         matches!(self, Self::PendingInstall | Self::PendingUpgrade | Self::PendingRollback)
+    }
+
+    /// The status of this text.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == text)
     }
 
     /// The text in the record and in the label `status`.
@@ -156,16 +174,16 @@ pub enum ApplyMethod {
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct Hook {
     /// `metadata.name`; empty with `generateName`.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default, deserialize_with = "or_default", skip_serializing_if = "String::is_empty")]
     pub name: String,
     /// The object's kind.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default, deserialize_with = "or_default", skip_serializing_if = "String::is_empty")]
     pub kind: String,
     /// The template it came from, e.g. `shop/templates/migrate.yaml`.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default, deserialize_with = "or_default", skip_serializing_if = "String::is_empty")]
     pub path: String,
     /// The object as one YAML document.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default, deserialize_with = "or_default", skip_serializing_if = "String::is_empty")]
     pub manifest: String,
     /// The hook events it runs at, e.g. `pre-install`; duplicates are kept, as Helm does.
     #[serde(default, deserialize_with = "or_default", skip_serializing_if = "Vec::is_empty")]
@@ -174,7 +192,7 @@ pub struct Hook {
     #[serde(default, deserialize_with = "or_default")]
     pub last_run: HookRun,
     /// Lower runs first.
-    #[serde(default, skip_serializing_if = "is_zero_weight")]
+    #[serde(default, deserialize_with = "or_default", skip_serializing_if = "is_zero_weight")]
     pub weight: i64,
     /// When the object is deleted. Unknown words are kept and mean nothing.
     #[serde(default, deserialize_with = "or_default", skip_serializing_if = "Vec::is_empty")]
@@ -233,16 +251,16 @@ pub struct Chart {
 #[serde(rename_all = "camelCase")]
 pub struct ChartMetadata {
     /// `v1` or `v2`.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default, deserialize_with = "or_default", skip_serializing_if = "String::is_empty")]
     pub api_version: String,
     /// The chart's name.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default, deserialize_with = "or_default", skip_serializing_if = "String::is_empty")]
     pub name: String,
     /// Its semantic version.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default, deserialize_with = "or_default", skip_serializing_if = "String::is_empty")]
     pub version: String,
     /// The version of what it contains.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default, deserialize_with = "or_default", skip_serializing_if = "String::is_empty")]
     pub app_version: String,
     /// Fields that Helm does not print.
     #[serde(flatten)]
@@ -268,6 +286,14 @@ impl Chart {
             ..ChartMetadata::default()
         };
         Self { metadata: Some(metadata), ..Self::default() }
+    }
+
+    /// The chart without its templates, files, schema and lock: no command of Helm's reads them from
+    /// a record, and they are most of it.
+    #[must_use]
+    pub fn reduced(&self) -> Self {
+        let Self { metadata, values, .. } = self.clone();
+        Self { metadata, values, extra: Map::new() }
     }
 }
 

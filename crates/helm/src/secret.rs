@@ -1,4 +1,7 @@
-//! The Secret that holds one release record: `pkg/storage/driver/secrets.go`.
+//! What holds a release record: a Secret (`pkg/storage/driver/secrets.go`), or the `ConfigMap` of
+//! Helm's other driver, which is only read.
+
+mod parts;
 
 use std::collections::BTreeMap;
 
@@ -7,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::record::{self, RecordError, Release};
+use crate::record::{self, RecordError, Release, Status};
 
 /// What the values of a Secret may weigh together, in bytes before the Secret's own base64:
 /// `MaxSecretSize` in `k8s.io/kubernetes/pkg/apis/core`.
@@ -34,63 +37,89 @@ pub enum Written {
     Modified(Timestamp),
 }
 
-/// Why a record's Secret cannot be read or made. Never quotes the Secret's data.
+/// Why a record cannot be read from what holds it, or not be put there. Never quotes its data.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum SecretError {
+pub enum StorageError {
     /// There is no record in it.
-    #[error("Secret {secret} has no data key `{KEY_RELEASE}`, so it is not a release record")]
+    #[error("{object} has no data key `{KEY_RELEASE}`, so it is not a release record")]
     NoRecord {
-        /// `namespace/name`.
-        secret: String,
+        /// Kind, namespace and name, such as `Secret prod/sh.helm.release.v1.shop.v1`.
+        object: String,
     },
     /// A value of its data is not what the API server writes.
-    #[error("Secret {secret}: the value of data key `{key}` is not base64")]
+    #[error("{object}: the value of data key `{key}` is not base64")]
     Value {
-        /// `namespace/name`.
-        secret: String,
+        /// As in [`Self::NoRecord`].
+        object: String,
         /// The data key.
         key: &'static str,
     },
-    /// The record in it cannot be read.
-    #[error("Secret {secret}: {error}")]
+    /// The record in it cannot be read, or could not be read again.
+    #[error("{object}: {error}")]
     Record {
-        /// `namespace/name`.
-        secret: String,
+        /// As in [`Self::NoRecord`].
+        object: String,
         /// What is wrong with it.
         error: RecordError,
     },
+    /// It was copied from another one, or edited.
+    #[error(
+        "{object}: the release record in it is of {}revision {revision}, which its name does not \
+         say: it was copied or edited by hand",
+        if *.same_release { "" } else { "another release, " }
+    )]
+    OfAnother {
+        /// As in [`Self::NoRecord`].
+        object: String,
+        /// Whether the release is the one of its name.
+        same_release: bool,
+        /// The revision in the record.
+        revision: i32,
+    },
     /// Kubernetes would refuse it.
     #[error(
-        "Secret {secret} would hold {total} bytes, and Kubernetes allows {MAX_SECRET_BYTES}: the \
-         release takes {release} (chart, values, manifest and hooks, compressed), the plans {plans}. \
-         Make the chart smaller (leave large files out with .helmignore) or split the release"
+        "{object} would hold {total} bytes, and Kubernetes allows {MAX_SECRET_BYTES}. Compressed, \
+         as it is stored: {}. Make what is largest smaller, or split the release",
+        parts::listed(.parts)
     )]
     TooLarge {
-        /// `namespace/name`.
-        secret: String,
-        /// Both together.
+        /// As in [`Self::NoRecord`].
+        object: String,
+        /// All values of its data together.
         total: usize,
-        /// Bytes under [`KEY_RELEASE`].
-        release: usize,
-        /// Bytes of the plans.
-        plans: usize,
+        /// What fills it, the largest first: a name, and its bytes if it stood alone.
+        parts: Vec<(&'static str, usize)>,
     },
 }
 
 /// The Secret of `release`, ready for a POST: `newSecretsObject`. The user's labels
 /// ([`Release::labels`]) go beside Helm's own, which win. The caller adds annotations, and a
-/// `resourceVersion` for an update. Fails with [`SecretError::TooLarge`] only.
-pub fn to_secret(release: &Release, written: Written, plans: &Plans) -> Result<Value, SecretError> {
+/// `resourceVersion` for an update. Where it does not fit, it goes without what Helm has no use for
+/// ([`record::Chart::reduced`]).
+///
+/// # Errors
+/// [`StorageError::TooLarge`], or [`RecordError::TooLarge`].
+pub fn to_secret(
+    release: &Release,
+    written: Written,
+    plans: &Plans,
+) -> Result<Value, StorageError> {
     let name = release.secret_name();
-    let encoded = record::encode(release);
-    let plan_size: usize = plans.values().map(Vec::len).sum();
-    let total = encoded.len() + plan_size;
+    let object = || format!("Secret {}/{name}", release.namespace);
+    let encode = |release: &Release| {
+        record::encode(release).map_err(|error| StorageError::Record { object: object(), error })
+    };
+    let beside: usize = plans.values().map(Vec::len).sum();
+    let mut encoded = encode(release)?;
+    if encoded.len() + beside > MAX_SECRET_BYTES && !release.chart.extra.is_empty() {
+        encoded = encode(&Release { chart: release.chart.reduced(), ..release.clone() })?;
+    }
+    let total = encoded.len() + beside;
     if total > MAX_SECRET_BYTES {
-        return Err(SecretError::TooLarge {
-            secret: format!("{}/{name}", release.namespace),
+        return Err(StorageError::TooLarge {
+            object: object(),
             total,
-            release: encoded.len(),
-            plans: plan_size,
+            parts: parts::of(release, plans),
         });
     }
 
@@ -113,39 +142,84 @@ pub fn to_secret(release: &Release, written: Written, plans: &Plans) -> Result<V
     }))
 }
 
-/// The record in a Secret as the API server returns it, and the plans beside it. Like Helm, it
-/// looks neither at the Secret's type nor at whether name and labels agree with the record.
-pub fn from_secret(secret: &Value) -> Result<(Release, Plans), SecretError> {
-    let metadata = &secret["metadata"];
-    let field = |key: &str| metadata[key].as_str().unwrap_or_default();
-    let id = || format!("{}/{}", field("namespace"), field("name"));
-
-    let encoded =
-        value(secret, KEY_RELEASE, &id)?.ok_or_else(|| SecretError::NoRecord { secret: id() })?;
-    let mut release =
-        record::decode(&encoded).map_err(|error| SecretError::Record { secret: id(), error })?;
-    let labels = metadata["labels"].as_object().into_iter().flatten();
-    release.labels =
-        user_labels(labels.filter_map(|(key, v)| Some((key.clone(), v.as_str()?.to_owned()))));
+/// The record in a Secret as the API server returns it, and the plans beside it. Like Helm, it does
+/// not look at the Secret's type.
+///
+/// # Errors
+/// What is no record, and one that is not of the Secret's name.
+pub fn from_secret(secret: &Value) -> Result<(Release, Plans), StorageError> {
+    let object = || place("Secret", secret);
+    let encoded = value(secret, KEY_RELEASE, &object)?
+        .ok_or_else(|| StorageError::NoRecord { object: object() })?;
+    let release = read(&encoded, secret, &object)?;
     let mut plans = Plans::new();
     for key in [KEY_PLAN, KEY_DELETE_PLAN, KEY_TEST_PLAN] {
-        if let Some(plan) = value(secret, key, &id)? {
+        if let Some(plan) = value(secret, key, &object)? {
             plans.insert(key, plan);
         }
     }
     Ok((release, plans))
 }
 
+/// The record in a `ConfigMap`, where Helm keeps it with `HELM_DRIVER=configmap`: the same text under
+/// the same name, without the base64 that a Secret's values get (`pkg/storage/driver/cfgmaps.go`).
+///
+/// # Errors
+/// As [`from_secret`].
+pub fn from_config_map(config_map: &Value) -> Result<Release, StorageError> {
+    let object = || place("ConfigMap", config_map);
+    let encoded = config_map["data"][KEY_RELEASE].as_str();
+    let encoded = encoded.ok_or_else(|| StorageError::NoRecord { object: object() })?;
+    read(encoded.as_bytes(), config_map, &object)
+}
+
+/// The record, and what only its holder says: the namespace, the user's labels, and the status, for
+/// which Helm asks the label.
+fn read(
+    encoded: &[u8],
+    holder: &Value,
+    object: &impl Fn() -> String,
+) -> Result<Release, StorageError> {
+    let mut release = record::decode(encoded)
+        .map_err(|error| StorageError::Record { object: object(), error })?;
+    let metadata = &holder["metadata"];
+    if metadata["name"] != release.secret_name().as_str() {
+        let named = metadata["name"].as_str().and_then(record::parse_secret_name);
+        return Err(StorageError::OfAnother {
+            object: object(),
+            same_release: named.is_some_and(|(name, _)| name == release.name),
+            revision: release.version,
+        });
+    }
+    if let Some(namespace) = metadata["namespace"].as_str() {
+        // Restored from a backup, it may name the one that it came from.
+        namespace.clone_into(&mut release.namespace);
+    }
+    let label = &metadata["labels"][record::LABEL_STATUS];
+    if let Some(status) = label.as_str().and_then(Status::parse) {
+        release.info.status = status;
+    }
+    let labels = metadata["labels"].as_object().into_iter().flatten();
+    release.labels =
+        user_labels(labels.filter_map(|(key, v)| Some((key.clone(), v.as_str()?.to_owned()))));
+    Ok(release)
+}
+
+fn place(kind: &str, holder: &Value) -> String {
+    let field = |key: &str| holder["metadata"][key].as_str().unwrap_or_default();
+    format!("{kind} {}/{}", field("namespace"), field("name"))
+}
+
 fn value(
     secret: &Value,
     key: &'static str,
-    id: &impl Fn() -> String,
-) -> Result<Option<Vec<u8>>, SecretError> {
+    object: &impl Fn() -> String,
+) -> Result<Option<Vec<u8>>, StorageError> {
     let value = match &secret["data"][key] {
         Value::Null => return Ok(None),
         value => value.as_str().and_then(|text| STANDARD.decode(text).ok()),
     };
-    value.map(Some).ok_or_else(|| SecretError::Value { secret: id(), key })
+    value.map(Some).ok_or_else(|| StorageError::Value { object: object(), key })
 }
 
 /// `filterSystemLabels`.

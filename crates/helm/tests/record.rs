@@ -13,7 +13,8 @@ use helm::record::{
     encode, labels, parse_secret_name, secret_name,
 };
 use helm::secret::{
-    KEY_PLAN, KEY_TEST_PLAN, MAX_SECRET_BYTES, Plans, SecretError, Written, from_secret, to_secret,
+    KEY_PLAN, KEY_TEST_PLAN, MAX_SECRET_BYTES, Plans, StorageError, Written, from_config_map,
+    from_secret, to_secret,
 };
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -140,7 +141,7 @@ fn foreign_fields_and_long_floats_survive() {
         "info": {"later": {"a": 1}}, "chart": {"metadata": {"kubeVersion": ">1"}, "values": null, "files": []},
         "hooks": [{"last_run": {"phase": "Running"}, "later": null}],
     });
-    let written = json_of(&decode(&encode(&release(&fields).unwrap())).unwrap());
+    let written = json_of(&decode(&encode(&release(&fields).unwrap()).unwrap()).unwrap());
     for (key, value) in fields.as_object().unwrap() {
         if key == "info" {
             assert_eq!(written["info"]["later"], value["later"]);
@@ -253,7 +254,7 @@ fn a_damaged_record_is_an_error_that_tells_no_secret() {
 fn base64_may_be_wrapped_and_json_plain() {
     let mut release = release(&json!({"manifest": "x".repeat(500)})).unwrap();
     release.config = Map::from_iter([("a".to_owned(), json!(1))]);
-    let encoded = encode(&release);
+    let encoded = encode(&release).unwrap();
     let wrapped: Vec<u8> = encoded.chunks(20).flat_map(|line| [line, b"\n"].concat()).collect();
     assert_eq!(decode(&wrapped), Ok(release.clone()));
     let plain = STANDARD.encode(serde_json::to_vec(&release).unwrap());
@@ -285,35 +286,214 @@ fn a_secret_holds_the_plans_and_the_users_labels() {
     assert_eq!(from_secret(&secret), Ok((release, plans)));
 }
 
+/// What holds a record of revision 1 of release shop.
+fn holder(data: Value) -> Value {
+    let mut holder =
+        json!({"metadata": {"namespace": "prod", "name": "sh.helm.release.v1.shop.v1"}});
+    holder["data"] = data;
+    holder
+}
+
 #[test]
-fn a_secret_that_is_none_and_one_that_is_too_large() {
-    let id = "prod/a";
-    let secret =
-        |data: Value| json!({"metadata": {"namespace": "prod", "name": "a"}, "data": data});
-    let error = |data| from_secret(&secret(data)).unwrap_err();
-    let none = SecretError::NoRecord { secret: id.to_owned() };
+fn a_secret_that_is_none() {
+    let object = "Secret prod/sh.helm.release.v1.shop.v1".to_owned();
+    let error = |data| from_secret(&holder(data)).unwrap_err();
+    let none = StorageError::NoRecord { object: object.clone() };
     assert_eq!(error(json!({})), none);
     assert_eq!(error(json!(null)), none);
-    let value = |key| SecretError::Value { secret: id.to_owned(), key };
+    let value = |key| StorageError::Value { object: object.clone(), key };
     assert_eq!(error(json!({"release": "*"})), value("release"));
     assert_eq!(error(json!({"release": 1})), value("release"));
-    let good = STANDARD.encode(encode(&release(&json!({})).unwrap()));
+    let good = STANDARD.encode(encode(&release(&json!({})).unwrap()).unwrap());
     assert_eq!(error(json!({"release": good, "plan": "*"})), value("plan"));
+}
 
-    let release = release(&json!({})).unwrap();
-    let size = encode(&release).len();
+#[test]
+fn a_record_under_another_name_was_copied_by_hand() {
+    let secret = |fields: Value| {
+        let record = encode(&release(&fields).unwrap()).unwrap();
+        from_secret(&holder(json!({"release": STANDARD.encode(record)})))
+    };
+    secret(json!({})).unwrap();
+    for (fields, same_release, revision) in
+        [(json!({"version": 2}), true, 2), (json!({"name": "store"}), false, 1)]
+    {
+        let object = "Secret prod/sh.helm.release.v1.shop.v1".to_owned();
+        let expected = StorageError::OfAnother { object, same_release, revision };
+        assert_eq!(secret(fields).unwrap_err(), expected);
+    }
+}
+
+#[test]
+fn the_label_says_what_the_status_is_and_the_holder_where() {
+    let record = release(&json!({"info": {"status": "deployed"}, "namespace": "before"})).unwrap();
+    let mut secret = holder(json!({"release": STANDARD.encode(encode(&record).unwrap())}));
+    for (label, status) in [
+        (json!("superseded"), Status::Superseded),
+        (json!("pending-upgrade"), Status::PendingUpgrade),
+        (json!("hunter2"), Status::Deployed),
+        (json!(null), Status::Deployed),
+    ] {
+        secret["metadata"]["labels"]["status"] = label;
+        let (read, _) = from_secret(&secret).unwrap();
+        assert_eq!(read.info.status, status);
+        assert_eq!(read.namespace, "prod");
+        let written = Written::Modified(Timestamp::UNIX_EPOCH);
+        let again = to_secret(&read, written, &Plans::new()).unwrap();
+        assert_eq!(again["metadata"]["labels"]["status"], status.as_str());
+        let rewritten = again["data"]["release"].as_str().unwrap();
+        let rewritten = decode(&STANDARD.decode(rewritten).unwrap()).unwrap();
+        assert_eq!(rewritten.info.status, status, "both say the same again");
+    }
+}
+
+/// What Helm writes with `HELM_DRIVER=configmap` is the same text, encoded once.
+#[test]
+fn a_config_map_holds_the_same_record() {
+    for (name, _) in GOLDEN {
+        let (secret, _) = golden(name);
+        let mut config_map = secret.clone();
+        let encoded = STANDARD.decode(secret["data"]["release"].as_str().unwrap()).unwrap();
+        config_map["data"] = json!({"release": String::from_utf8(encoded).unwrap()});
+        let (expected, _) = from_secret(&secret).unwrap();
+        assert_eq!(from_config_map(&config_map), Ok(expected), "{name}");
+    }
+    let object = "ConfigMap prod/sh.helm.release.v1.shop.v1".to_owned();
+    let none = StorageError::NoRecord { object: object.clone() };
+    assert_eq!(from_config_map(&holder(json!({}))), Err(none));
+    let error = RecordError::Base64 { at: 0 };
+    let expected = StorageError::Record { object, error };
+    assert_eq!(from_config_map(&holder(json!({"release": "*"}))), Err(expected));
+}
+
+/// Text that no compression makes smaller.
+fn noise(bytes: usize) -> String {
+    let mut state = 1_u64;
+    let mut next = || {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        char::from(b'!' + u8::try_from((state >> 40) % 90).unwrap())
+    };
+    (0..bytes).map(|_| next()).filter(|c| *c != '"' && *c != '\\').collect()
+}
+
+#[test]
+fn what_does_not_fit_is_told_part_by_part() {
+    let record = release(&json!({})).unwrap();
+    let size = encode(&record).unwrap().len();
     let written = Written::Created(Timestamp::UNIX_EPOCH);
     let fits = vec![0; MAX_SECRET_BYTES - size];
     let beside = |plan: Vec<u8>| Plans::from([(KEY_PLAN, plan)]);
-    to_secret(&release, written, &beside(fits.clone())).unwrap();
-    let error = to_secret(&release, written, &beside([fits, vec![0]].concat())).unwrap_err();
-    let expected = SecretError::TooLarge {
-        secret: "prod/sh.helm.release.v1.shop.v1".to_owned(),
+    to_secret(&record, written, &beside(fits.clone())).unwrap();
+    let error = to_secret(&record, written, &beside([fits, vec![0]].concat())).unwrap_err();
+    let expected = StorageError::TooLarge {
+        object: "Secret prod/sh.helm.release.v1.shop.v1".to_owned(),
         total: MAX_SECRET_BYTES + 1,
-        release: size,
-        plans: MAX_SECRET_BYTES + 1 - size,
+        parts: vec![("plan", MAX_SECRET_BYTES + 1 - size)],
     };
     assert_eq!(error, expected);
+
+    let fields = json!({
+        "manifest": noise(900_000), "config": {"a": noise(300_000)},
+        "chart": {"values": {"b": noise(100_000)}}, "info": {"notes": noise(20_000)},
+    });
+    let error =
+        to_secret(&release(&fields).unwrap(), written, &beside(vec![0; 200_000])).unwrap_err();
+    let StorageError::TooLarge { total, parts, .. } = &error else { panic!("{error}") };
+    let names: Vec<_> = parts.iter().map(|(name, _)| *name).collect();
+    assert_eq!(names, ["manifest", "user values", "plan", "chart values", "notes"]);
+    let sum: usize = parts.iter().map(|(_, bytes)| bytes).sum();
+    assert!(sum.abs_diff(*total) < total / 50, "{sum} is not about {total}");
+    let text = error.to_string();
+    assert!(text.contains(&format!("would hold {total} bytes")), "{text}");
+    assert!(text.contains(&format!("manifest {}, user values ", parts[0].1)), "{text}");
+}
+
+/// A record of Helm's that leaves no room for a plan gives up what nobody reads.
+#[test]
+fn templates_make_room_where_there_is_none() {
+    let metadata = json!({"name": "shop", "version": "1.0.0", "dependencies": [{"name": "db"}]});
+    let values = json!({"a": 1});
+    let chart = |bytes: usize| {
+        json!({"chart": {
+            "metadata": metadata, "values": values, "schema": null, "lock": {"digest": "x"},
+            "templates": [{"name": "templates/a.yaml", "data": noise(bytes)}], "files": [],
+        }})
+    };
+    let written = Written::Modified(Timestamp::UNIX_EPOCH);
+    let plans = Plans::from([(KEY_PLAN, vec![0; 1000])]);
+    let chart_after = |bytes| {
+        let record = release(&chart(bytes)).unwrap();
+        let secret = to_secret(&record, written, &plans).unwrap();
+        json_of(&from_secret(&secret).unwrap().0)["chart"].take()
+    };
+    assert_eq!(chart_after(1000), chart(1000)["chart"]);
+    assert_eq!(chart_after(MAX_SECRET_BYTES), json!({"metadata": metadata, "values": values}));
+}
+
+/// The paths of all fields in `value`, also of those in lists.
+fn fields(value: &Value, at: &str, found: &mut Vec<String>) {
+    match value {
+        Value::Object(object) => {
+            for (key, value) in object {
+                let path = format!("{at}/{}", key.replace('~', "~0").replace('/', "~1"));
+                fields(value, &path, found);
+                found.push(path);
+            }
+        }
+        Value::Array(items) => {
+            let items = items.iter().enumerate();
+            items.for_each(|(index, item)| fields(item, &format!("{at}/{index}"), found));
+        }
+        _ => {}
+    }
+}
+
+/// Go reads null, and what is missing, as nothing. What must be there is named.
+#[test]
+fn no_field_of_a_real_record_is_needed_but_three() {
+    let read = |record: &Value| decode(STANDARD.encode(record.to_string()).as_bytes());
+    for (name, _) in GOLDEN {
+        let (_, record) = golden(name);
+        let mut paths = Vec::new();
+        fields(&record, "", &mut paths);
+        assert!(paths.len() > 50, "{name} has {} fields", paths.len());
+        for path in paths {
+            let mut without = record.clone();
+            *without.pointer_mut(&path).unwrap() = Value::Null;
+            let null = read(&without);
+            let (parent, key) = path.rsplit_once('/').unwrap();
+            without.pointer_mut(parent).unwrap().as_object_mut().unwrap().remove(key).unwrap();
+            for (what, result) in [("null", null), ("missing", read(&without))] {
+                if ["/name", "/version", "/info"].contains(&&*path) {
+                    assert_eq!(result, Err(RecordError::Field(key.to_owned())), "{name} {what}");
+                } else {
+                    result.unwrap_or_else(|error| panic!("{name}{path} {what}: {error}"));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn values_that_would_fill_the_memory_are_refused_before_they_are_read() {
+    let crowd = |item: &str, count: usize| {
+        let list = vec![item; count].join(",");
+        let json = format!(r#"{{"name":"a","version":1,"info":{{}},"config":{{"a":[{list}]}}}}"#);
+        decode(STANDARD.encode(json).as_bytes())
+    };
+    crowd("{}", 1000).unwrap();
+    assert_eq!(crowd("{}", 1_000_000), Err(RecordError::TooLarge));
+    assert_eq!(crowd("0", 3_000_000), Err(RecordError::TooLarge));
+    // Text is not counted as if it were structure.
+    let text = format!("\"{}\"", "{[,:\\\"".repeat(1000));
+    crowd(&text, 1000).unwrap();
+    // Nor is written what could not be read.
+    let crowded = release(&json!({"config": {"a": vec![0; 3_000_000]}}));
+    let Err(RecordError::TooLarge) = crowded else { panic!("it is read") };
+    let mut record = release(&json!({})).unwrap();
+    record.config = Map::from_iter([("a".to_owned(), json!(vec![0; 3_000_000]))]);
+    assert_eq!(encode(&record), Err(RecordError::TooLarge));
 }
 
 /// The least record that every command of both Helms takes; `helm-hooks.md` has the list.

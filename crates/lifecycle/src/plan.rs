@@ -58,6 +58,9 @@ pub struct Plan {
     pub timeout_seconds: i64,
     /// Whether post hooks wait for the objects to be ready.
     pub wait: bool,
+    /// What of others it takes.
+    #[serde(default, skip_serializing_if = "Claims::is_none")]
+    pub claims: Claims,
     /// The hooks of the event, pre hooks first, each in the order in which it runs.
     pub hooks: Vec<PlannedHook>,
     /// The objects that are applied, in install order; of a deletion or a test, none.
@@ -76,6 +79,37 @@ pub struct Remedied {
     /// The digest of the configuration it was made from: so the record itself says that this was
     /// given up, whatever becomes of the custom resource's status.
     pub config_digest: String,
+}
+
+/// What an apply takes that is not the release's own. Frozen with the plan, so that what is taken
+/// does not depend on when a step is repeated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Claims {
+    /// Objects that exist and are another release's, or nobody's (`helm --take-ownership`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub take_ownership: bool,
+    /// Fields of its objects that another field manager owns (`helm --force-conflicts`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub force_conflicts: bool,
+}
+
+impl Claims {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+    fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What is done about what a chart has in `crds/`: nothing, what is missing is made, or what exists is
+/// applied besides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+// Words on each of them would take the place of the field's own in the schema.
+#[allow(missing_docs)]
+pub enum Crds {
+    Skip,
+    Create,
+    CreateReplace,
 }
 
 /// A chart that a revision was made from.
@@ -116,9 +150,12 @@ pub struct PlannedHook {
     pub delete_policies: Vec<DeletePolicy>,
     /// Its object as the source has it.
     pub manifest: Value,
-    /// Whether it stands in the `crds/` of a chart: one that exists is left as it is.
+    /// Whether it stands in the `crds/` of a chart.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub in_crds: bool,
+    /// Whether one in `crds/` that exists is applied; otherwise it is left as it is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub replaces: bool,
     /// Whether an earlier record of the release has a hook of this object: what is left of it is the
     /// release's own though it has no mark, since Helm marks no hooks.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -192,6 +229,11 @@ impl PlannedHook {
             ("apiextensions.k8s.io", "CustomResourceDefinition") => HookKind::Crd,
             _ => HookKind::Other,
         }
+    }
+
+    /// Whether an object that exists counts as the hook's, as it is.
+    pub fn leaves_alone(&self) -> bool {
+        self.in_crds && !self.replaces
     }
 
     /// Whether `policy` applies to it. CRDs are never deleted (Helm's `deleteHookByPolicy`).
@@ -300,8 +342,9 @@ pub fn parse_run_id(run: &str, operation: &str) -> Option<(usize, i32)> {
     Some((index.parse().ok()?, attempt.parse().ok()?))
 }
 
-/// The hooks of `event` in `desired`, expanded to one entry per object and event, in running order.
-pub fn plan_hooks(desired: &Desired, event: Event) -> Vec<PlannedHook> {
+/// The hooks of `event` in `desired`, expanded to one entry per object and event, in running order;
+/// before them, as `crds` says, what a chart has in `crds/`.
+pub fn plan_hooks(desired: &Desired, event: Event, crds: Crds) -> Vec<PlannedHook> {
     let of = |hook_event: HookEvent| {
         let mut hooks: Vec<_> = desired
             .hooks
@@ -320,19 +363,21 @@ pub fn plan_hooks(desired: &Desired, event: Event) -> Vec<PlannedHook> {
                 delete_policies: hook.delete_policies.clone(),
                 manifest: part.manifest.clone(),
                 in_crds: false,
+                replaces: false,
                 recorded: false,
             })
         })
     };
     let mut hooks = Vec::new();
-    if event == Event::Install {
+    if crds != Crds::Skip {
         hooks.extend(desired.crds.iter().map(|crd| PlannedHook {
-            event: HookEvent::PreInstall,
+            event: event.pre(),
             object: crd.object.clone(),
             weight: 0,
             delete_policies: Vec::new(),
             manifest: crd.manifest.clone(),
             in_crds: true,
+            replaces: crds == Crds::CreateReplace,
             recorded: false,
         }));
     }

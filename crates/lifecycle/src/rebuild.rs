@@ -144,7 +144,7 @@ mod tests {
     use crate::{
         decide::{Evidence, Verdict},
         event::Event,
-        plan::{ObjectRef, Owner, PlannedHook},
+        plan::{Claims, ObjectRef, Owner, PlannedHook},
     };
     use Gate::{Held, Open};
     use HookPhase::{Pending, Running, Succeeded, Unknown};
@@ -162,6 +162,7 @@ mod tests {
             delete_policies: Vec::new(),
             manifest: serde_json::json!({"metadata": {"name": name}}),
             in_crds: false,
+            replaces: false,
             recorded: false,
         };
         Plan {
@@ -178,6 +179,7 @@ mod tests {
             config_key: String::new(),
             timeout_seconds: 300,
             wait: true,
+            claims: Claims::default(),
             hooks: vec![
                 hook(HookEvent::PreUpgrade, "a"),
                 hook(HookEvent::PreUpgrade, "b"),

@@ -12,8 +12,7 @@ use crate::{
 /// The objects of a source, parted into hooks and the release's own.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Desired {
-    /// What a chart has in `crds/`: made before the first hook of an install runs, where it does not
-    /// exist, and left alone ever after (Helm's `installCRDs`).
+    /// What a chart has in `crds/`: made before the first hook runs, as [`crate::plan::Crds`] says.
     pub crds: Vec<PlannedObject>,
     /// In the order of the source.
     pub hooks: Vec<Hook>,

@@ -6,7 +6,7 @@ use lifecycle::{
     event::Event,
     hooks::HookEvent,
     journal::{Begin, HookPhase, HookStatus, Journal, Requests},
-    plan::{ObjectRef, Owner, Plan, PlannedHook},
+    plan::{Claims, ObjectRef, Owner, Plan, PlannedHook},
 };
 use serde_json::json;
 
@@ -26,6 +26,7 @@ fn plan(kind: &str) -> Plan {
         config_key: String::new(),
         timeout_seconds: 60,
         wait: true,
+        claims: Claims::default(),
         hooks: vec![PlannedHook {
             event: HookEvent::PreInstall,
             object: ObjectRef {
@@ -38,6 +39,7 @@ fn plan(kind: &str) -> Plan {
             delete_policies: Vec::new(),
             manifest: json!({"metadata": {}}),
             in_crds: false,
+            replaces: false,
             recorded: false,
         }],
         objects: Vec::new(),

@@ -41,7 +41,9 @@ enum Points {
 }
 
 fn sweeps() -> Vec<Sweep> {
-    use Scenario::{Chart, Delete, Install, Retry, Rollback, Test, Upgrade};
+    use Scenario::{
+        Chart, Delete, Install, Retry, Rollback, RolledBack, Test, Uninstalled, Upgrade,
+    };
     let kill = |prefix, scenario, when, first, step| Sweep {
         title: match when {
             When::Before => "killed before request n",
@@ -95,6 +97,10 @@ fn sweeps() -> Vec<Sweep> {
         kill("retry-after", Retry, When::After, 3, 4),
         kill("chart-before", Chart, When::Before, 1, 3),
         kill("chart-after", Chart, When::After, 2, 3),
+        kill("rolled-back-before", RolledBack, When::Before, 1, 3),
+        kill("rolled-back-after", RolledBack, When::After, 2, 3),
+        kill("uninstalled-before", Uninstalled, When::Before, 1, 3),
+        kill("uninstalled-after", Uninstalled, When::After, 2, 3),
         late("late-before", Upgrade, When::Before, 3),
         late("late-after", Upgrade, When::After, 7),
         late("late-delete", Delete, When::Before, 5),

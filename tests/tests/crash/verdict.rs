@@ -245,6 +245,32 @@ fn expected(scenario: Scenario) -> Value {
                 &of_install,
             ),
         }),
+        Scenario::RolledBack => json!({
+            "hook objects": [["Job", "migrate", true], ["Pod", "recheck", true]],
+            "ConfigMaps": maps("1"),
+            "records": [[1, "superseded", 2], [2, "failed", 2], [3, "deployed", 4]],
+            "status.revision": 3,
+            "status.hooks": with(
+                ran([("restore", 1), ("recheck", 1)]),
+                &with(
+                    vec![json!(["backup", "Succeeded", 1]), json!(["migrate", "Succeeded", 1]),
+                         json!(["smoke", "Pending", 0])],
+                    &of_install,
+                ),
+            ),
+        }),
+        Scenario::Uninstalled => json!({
+            "time to live": null,
+            "Deployments": 0,
+            "hook objects": [],
+            "ConfigMaps": [],
+            "records": [],
+            "status.revision": null,
+            "status.hooks": with(
+                ran([("export", 1), ("goodbye", 1)]),
+                &[json!(["migrate", "Succeeded", 1]), json!(["welcome", "Pending", 0])],
+            ),
+        }),
         Scenario::Delete => json!({
             "time to live": null,
             "Deployments": 0,

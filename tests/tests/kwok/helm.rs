@@ -1,5 +1,7 @@
 //! A release is an ordinary Helm release, to Helm 4 and to Helm 3.
 
+mod records;
+
 use anyhow::{Context, Result};
 use e2e::{
     Namespace,

@@ -96,7 +96,7 @@ pub(crate) struct Plan {
 }
 
 /// What is for charts, by the names that `helm template` gives these flags.
-#[derive(Args)]
+#[derive(Args, Default)]
 pub(crate) struct Template {
     /// Values for a CHART: a file, or - for standard input; what -f is there, too. May be repeated
     #[arg(long, value_name = "FILE|-", conflicts_with = "files")]

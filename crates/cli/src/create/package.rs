@@ -23,19 +23,22 @@ const KEY: &str = "objects.yaml";
 /// Of the hash in a name, as many as kustomize takes.
 const HASH_BYTES: usize = 5;
 
-pub(super) struct Options<'a> {
-    pub(super) name: &'a str,
-    pub(super) namespace: Option<&'a str>,
+pub(crate) struct Options<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) namespace: Option<&'a str>,
     /// The names of the `ConfigMaps` and the Secrets begin so.
-    pub(super) source_name: String,
+    pub(crate) source_name: String,
     /// All of it but the source.
-    pub(super) spec: Value,
+    pub(crate) spec: Value,
+    /// Whether each object is to be read from it exactly as it is here. What is inline the API server
+    /// tidies up: it removes `creationTimestamp: null` and `labels: {}`.
+    pub(crate) exact: bool,
 }
 
-pub(super) struct Package {
-    pub(super) documents: Vec<Value>,
+pub(crate) struct Package {
+    pub(crate) documents: Vec<Value>,
     /// What a reader should know.
-    pub(super) notes: Vec<String>,
+    pub(crate) notes: Vec<String>,
 }
 
 /// The fields of the spec that the command line sets.
@@ -60,13 +63,14 @@ pub(super) fn spec(args: &Create) -> Value {
 }
 
 /// The manifests of a release of these objects, or everything that speaks against them.
-pub(super) fn package(options: &Options<'_>, objects: &[Placed]) -> Result<Package, Vec<String>> {
+pub(crate) fn package(options: &Options<'_>, objects: &[Placed]) -> Result<Package, Vec<String>> {
     let (secrets, others): (Vec<_>, Vec<_>) = objects.iter().partition(|it| holds_secret(it));
     let manifests: Vec<_> = objects.iter().map(|object| &object.manifest).collect();
     let bytes = manifests.iter().map(|it| it.to_string().len()).sum::<usize>();
     let fits = bytes <= MOST_INLINE_BYTES && objects.len() <= MOST_INLINE;
+    let tidied = options.exact && !manifests.iter().all(|it| is_tidy(it));
     let mut notes = Vec::new();
-    let (mut documents, source) = if secrets.is_empty() && fits {
+    let (mut documents, source) = if secrets.is_empty() && fits && !tidied {
         (Vec::new(), json!({"objects": manifests}))
     } else {
         let mut remarks = Vec::new();
@@ -87,9 +91,14 @@ pub(super) fn package(options: &Options<'_>, objects: &[Placed]) -> Result<Packa
             )]);
         }
         let names = holders.iter().map(title).collect::<Vec<_>>().join(", ");
-        notes.push(if fits {
+        notes.push(if fits && !secrets.is_empty() {
             format!(
                 "note: Secrets stand apart from the ReleaseLifecycle; its objects are in {names}"
+            )
+        } else if fits {
+            format!(
+                "note: the objects are in {names}: the API server would tidy up the metadata of \
+                 those that stand in the ReleaseLifecycle itself, and that would be a change"
             )
         } else {
             format!(
@@ -114,6 +123,22 @@ pub(super) fn package(options: &Options<'_>, objects: &[Placed]) -> Result<Packa
         "spec": spec,
     }));
     Ok(Package { documents, notes })
+}
+
+/// Whether the API server keeps its metadata as they are where it is embedded.
+fn is_tidy(manifest: &Value) -> bool {
+    let text = |value: &Value| value.as_str().is_some_and(|text| !text.is_empty());
+    let texts = |value: &Value| {
+        let entries = value.as_object().filter(|entries| !entries.is_empty());
+        entries.is_some_and(|entries| entries.values().all(Value::is_string))
+    };
+    manifest["metadata"].as_object().is_some_and(|metadata| {
+        metadata.iter().all(|(key, value)| match key.as_str() {
+            "name" | "generateName" | "namespace" => text(value),
+            "labels" | "annotations" => texts(value),
+            _ => false,
+        })
+    })
 }
 
 /// A `List` with a Secret among its items is one hook, or one document, and stays together.
@@ -162,12 +187,7 @@ fn hold(
     let field = if kind == "Secret" { "stringData" } else { "data" };
     let holder = |(index, part): (usize, &Part<'_>)| {
         let name = format!("{}-{}", options.source_name, part.hash(index));
-        if applied(&part.text) > MOST_APPLIED_BYTES {
-            notes.push(format!(
-                "note: {kind}/{name} is too large for plain `kubectl apply`: use `kubectl apply \
-                 --server-side -f -`"
-            ));
-        }
+        notes.extend(remark_on_size(&format!("{kind}/{name}"), &part.text));
         let mut metadata = metadata(options, &name);
         metadata["labels"] = json!({SOURCE_OF_LABEL: options.name});
         json!({"apiVersion": "v1", "kind": kind, "metadata": metadata,
@@ -195,6 +215,16 @@ impl Part<'_> {
         let digest = Sha256::digest(json!([index, self.manifests]).to_string());
         digest.iter().take(HASH_BYTES).map(|byte| format!("{byte:02x}")).collect()
     }
+}
+
+/// How somebody gets on where `holder` holds more text than plain `kubectl apply` bears.
+pub(crate) fn remark_on_size(holder: &str, text: &str) -> Option<String> {
+    (applied(text) > MOST_APPLIED_BYTES).then(|| {
+        format!(
+            "note: {holder} is too large for plain `kubectl apply`: use `kubectl apply --server-side \
+             -f -`"
+        )
+    })
 }
 
 /// How long a text is in the annotation of `kubectl apply`.
@@ -226,6 +256,7 @@ mod tests {
             namespace: Some("prod"),
             source_name: "shop-source".to_owned(),
             spec: json!({"serviceAccountName": "deployer"}),
+            exact: false,
         };
         package(&options, objects)
     }
@@ -245,6 +276,37 @@ mod tests {
         assert_eq!(spec["source"]["objects"][0]["metadata"]["name"], "a");
         assert_eq!(spec["serviceAccountName"], "deployer");
         assert_eq!(package.documents[0]["metadata"]["namespace"], "prod");
+    }
+
+    #[test]
+    fn what_the_api_server_would_tidy_up_stands_apart_where_it_has_to_be_exact() {
+        let packed = |metadata: Value| {
+            let manifest = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata});
+            let objects = [Placed { place: "a".to_owned(), manifest }];
+            let options = Options {
+                name: "shop",
+                namespace: None,
+                source_name: "shop-source".to_owned(),
+                spec: json!({}),
+                exact: true,
+            };
+            package(&options, &objects).unwrap_or_else(|_| panic!())
+        };
+        let labels = json!({"a": "b", "c": ""});
+        assert_eq!(packed(json!({"name": "a", "labels": labels})).documents.len(), 1);
+        for more in [
+            json!({"creationTimestamp": null}),
+            json!({"labels": {}}),
+            json!({"annotations": null}),
+            json!({"annotations": {"a": null}}),
+            json!({"namespace": ""}),
+        ] {
+            let mut metadata = more.clone();
+            metadata["name"] = json!("a");
+            let package = packed(metadata);
+            assert_eq!(package.documents.len(), 2, "{more}");
+            assert!(package.notes[0].contains("tidy up"), "{:?}", package.notes);
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ use engine::{
     Answer, EngineError, Limits, Puller, Renderer,
     protocol::{Chart, Credentials, Origin, Pull, Release, Render, Rendered, Values},
 };
+use lifecycle::plan::Crds;
 use serde_json::Value;
 
 use super::Found;
@@ -148,10 +149,18 @@ fn is_release(yaml: &str) -> bool {
 
 /// A chart that is here.
 pub(super) struct Fetched {
-    archive: Vec<u8>,
+    pub(super) archive: Vec<u8>,
     folder: Option<String>,
+    /// Its name and its version, where a server was asked.
+    pub(super) named: Option<(String, String)>,
     /// What was fetched, where a server was asked.
     pub(super) note: Option<String>,
+}
+
+impl Fetched {
+    fn here(archive: Vec<u8>, folder: Option<String>) -> Self {
+        Self { archive, folder, named: None, note: None }
+    }
 }
 
 /// Fetches what is not here.
@@ -162,12 +171,12 @@ pub(super) async fn fetch(whence: &Whence, template: &Template) -> anyhow::Resul
     let title = whence.title();
     let origin = match whence {
         Whence::Archive { bytes, .. } => {
-            return Ok(Ok(Fetched { archive: bytes.clone(), folder: None, note: None }));
+            return Ok(Ok(Fetched::here(bytes.clone(), None)));
         }
         Whence::Folder { path, .. } => {
             let folder = path.to_str().with_context(|| format!("{title}: the path is no text"))?;
             let folder = Some(folder.to_owned());
-            return Ok(Ok(Fetched { archive: Vec::new(), folder, note: None }));
+            return Ok(Ok(Fetched::here(Vec::new(), folder)));
         }
         Whence::Server(origin) => origin,
     };
@@ -186,7 +195,8 @@ pub(super) async fn fetch(whence: &Whence, template: &Template) -> anyhow::Resul
         Ok(pulled) => {
             let note = format!("fetched {} {}, {}", pulled.name, pulled.version, pulled.digest);
             let archive = pulled.chart.context("the engine fetched no chart")?;
-            Ok(Ok(Fetched { archive, folder: None, note: Some(note) }))
+            let named = Some((pulled.name, pulled.version));
+            Ok(Ok(Fetched { archive, folder: None, named, note: Some(note) }))
         }
         Err(EngineError::Failed(failure)) if !failure.transient => {
             Ok(Err(vec![format!("chart {title}: {}", failure.message)]))
@@ -245,6 +255,7 @@ impl<'a> Engine<'a> {
         &mut self,
         revision: i32,
         upgrade: bool,
+        crds: Crds,
     ) -> anyhow::Result<Found<Rendered>> {
         let Self { renderer, chart, values, name, namespace } = self;
         let request = Render {
@@ -257,7 +268,7 @@ impl<'a> Engine<'a> {
             release: Release { name, namespace, revision, upgrade },
             capabilities: None,
             cluster: false,
-            add_crds: !upgrade,
+            add_crds: crds != Crds::Skip,
         };
         let nothing = |_| async { Ok::<_, Infallible>(Answer::Found(Value::Null)) };
         match renderer.render(&request, nothing).await {

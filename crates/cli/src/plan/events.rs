@@ -10,7 +10,8 @@ use lifecycle::{
     event::Event,
     hooks::{DeletePolicy, HookEvent},
     plan::{
-        HookKind, MOST_HOOKS, ObjectRef, PlannedHook, PlannedObject, in_uninstall_order, plan_hooks,
+        Crds, HookKind, MOST_HOOKS, ObjectRef, PlannedHook, PlannedObject, in_uninstall_order,
+        plan_hooks,
     },
     source::Desired,
 };
@@ -193,7 +194,7 @@ impl Planner<'_> {
     /// The hooks that run, as the controller chooses them.
     fn hooks(&self, event: Event, notes: &mut Vec<String>) -> Vec<PlannedHook> {
         if event != Event::Test {
-            return plan_hooks(self.desired, event);
+            return plan_hooks(self.desired, event, self.object.crds(event));
         }
         let mut chosen = self.desired.clone();
         chosen.hooks.retain(|hook| {
@@ -204,7 +205,7 @@ impl Planner<'_> {
             }
             is_chosen
         });
-        plan_hooks(&chosen, event)
+        plan_hooks(&chosen, event, Crds::Skip)
     }
 
     fn hook(&self, hook: &PlannedHook, reason: String) -> Step {

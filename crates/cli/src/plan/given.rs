@@ -14,12 +14,14 @@ pub(super) struct Wanted<'a> {
     pub(super) namespace: Option<&'a str>,
     /// A chart instead of the release's own source.
     pub(super) other: Option<Whence>,
+    /// Whether a server may be asked for the release's own chart.
+    pub(super) fetches: bool,
 }
 
 /// The release of this name, or the only one there is; where the files hold none, their objects
 /// are a release themselves.
 pub(super) fn choose(objects: Vec<Placed>, wanted: Wanted<'_>) -> Found<Material> {
-    let Wanted { name, namespace, other } = wanted;
+    let Wanted { name, namespace, other, fetches } = wanted;
     let (releases, others): (Vec<_>, Vec<_>) = objects.into_iter().partition(is_release);
     if releases.is_empty() && other.is_some() {
         let problem = "--chart is for a ReleaseLifecycle, and the files hold none; without one: \
@@ -81,7 +83,7 @@ pub(super) fn choose(objects: Vec<Placed>, wanted: Wanted<'_>) -> Found<Material
     };
     if other.is_some() || object.spec.source.is_chart() {
         let missing = "is not in these files; name its file with one more -f";
-        let given = charts::resolve(&object.spec, missing, false, other, find)?;
+        let given = charts::resolve(&object.spec, missing, fetches, other, find)?;
         return Ok(of_chart(object, given));
     }
     if let Some(objects) = &object.spec.source.objects {
@@ -259,7 +261,8 @@ mod tests {
     }
 
     fn found(objects: Vec<Placed>, name: Option<&str>, namespace: Option<&str>) -> Material {
-        choose(objects, Wanted { name, namespace, other: None }).unwrap_or_else(|_| panic!())
+        choose(objects, Wanted { name, namespace, ..Wanted::default() })
+            .unwrap_or_else(|_| panic!())
     }
 
     fn objects(material: &Material) -> &[Placed] {

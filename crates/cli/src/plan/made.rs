@@ -13,7 +13,7 @@ use super::{
     Contents, Found, Material,
     chart::{self, Engine},
 };
-use crate::{args::Plan, files};
+use crate::{args::Template, files};
 
 /// What the release consists of.
 pub(super) struct Made {
@@ -33,7 +33,7 @@ impl Made {
 
 /// As the controller does it: from the source to the objects.
 pub(super) async fn make(
-    args: &Plan,
+    template: &Template,
     material: &mut Material,
     events: &[Event],
 ) -> anyhow::Result<Found<Made>> {
@@ -45,24 +45,24 @@ pub(super) async fn make(
         }
         Contents::Chart { whence, values } => (whence, values),
     };
-    let chart = match chart::fetch(whence, &args.template).await? {
+    let chart = match chart::fetch(whence, template).await? {
         Ok(chart) => chart,
         Err(problems) => return Ok(Err(problems)),
     };
     notes.extend(chart.note.clone());
     let release = (object.release_name(), object.namespace().unwrap_or_else(|| "default".into()));
     let release = (&*release.0, &*release.1);
-    let mut engine = Engine::start(&args.template, &chart, values, release)?;
+    let mut engine = Engine::start(template, &chart, values, release)?;
     let next = next_revision(object);
     let [mut install, mut upgrade] = [None, None];
     if events.iter().any(|event| *event != Event::Upgrade) {
-        match engine.render(1, false).await? {
+        match engine.render(1, false, object.crds(Event::Install)).await? {
             Ok(rendered) => install = Some(rendered),
             Err(problems) => return Ok(Err(problems)),
         }
     }
     if events.contains(&Event::Upgrade) {
-        match engine.render(next, true).await? {
+        match engine.render(next, true, object.crds(Event::Upgrade)).await? {
             Ok(rendered) => upgrade = Some(rendered),
             Err(problems) => return Ok(Err(problems)),
         }
@@ -117,7 +117,11 @@ fn objects_of(object: &ReleaseLifecycle, rendered: &Rendered) -> Found<Desired> 
 }
 
 /// As the controller does it: patches, then the objects, and what stands in `crds/`.
-fn parse(object: &ReleaseLifecycle, objects: Vec<Placed>, crds: &[Placed]) -> Found<Desired> {
+pub(super) fn parse(
+    object: &ReleaseLifecycle,
+    objects: Vec<Placed>,
+    crds: &[Placed],
+) -> Found<Desired> {
     fn texts(errors: Vec<impl ToString>) -> Vec<String> {
         errors.iter().map(ToString::to_string).collect()
     }

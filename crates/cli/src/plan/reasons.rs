@@ -12,8 +12,8 @@ pub(super) fn of(hooks: &[PlannedHook], desired: &Desired) -> Vec<String> {
     let mut reasons = Vec::new();
     for (index, (hook, place)) in hooks.iter().zip(&places).enumerate() {
         if hook.in_crds {
-            let reason = "in the chart's crds/, before all hooks; one that exists stays as it is";
-            reasons.push(reason.to_owned());
+            let then = if hook.replaces { "is applied" } else { "stays as it is" };
+            reasons.push(format!("in the chart's crds/, before all hooks; one that exists {then}"));
             continue;
         }
         let before = index.checked_sub(1).and_then(|index| hooks.get(index).zip(places.get(index)));
@@ -93,7 +93,11 @@ fn name(hook: &Hook) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use lifecycle::{event::Event, plan::plan_hooks, source::Placed};
+    use lifecycle::{
+        event::Event,
+        plan::{Crds, plan_hooks},
+        source::Placed,
+    };
     use serde_json::json;
 
     use super::*;
@@ -106,7 +110,7 @@ mod tests {
     #[track_caller]
     fn check(objects: &[Value], expected: &[(&str, &str)]) {
         let desired = Desired::parse(&Placed::inline(objects), "shop").unwrap();
-        let hooks = plan_hooks(&desired, Event::Install);
+        let hooks = plan_hooks(&desired, Event::Install, Crds::Create);
         let reasons = of(&hooks, &desired);
         let found: Vec<_> = hooks
             .iter()

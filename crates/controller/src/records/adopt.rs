@@ -16,6 +16,18 @@ impl Stored {
         let writes = fields.filter_map(|entry| time(&entry["time"]));
         writes.chain(time(&self.metadata["creationTimestamp"])).max()
     }
+
+    /// As it is to be once its client was given up.
+    pub(crate) fn closed(&self, status: Status, description: String) -> Self {
+        let mut closed = self.clone();
+        let info = &mut closed.release.info;
+        info.status = status;
+        info.description = description;
+        if status == Status::Deployed {
+            info.deleted = None;
+        }
+        closed
+    }
 }
 
 impl Records<'_> {
@@ -37,13 +49,6 @@ impl Records<'_> {
         status: Status,
         description: String,
     ) -> Result<(), Error> {
-        let mut stored = stored.clone();
-        let info = &mut stored.release.info;
-        info.status = status;
-        info.description = description;
-        if status == Status::Deployed {
-            info.deleted = None;
-        }
-        self.replace(&stored).await
+        self.replace(&stored.closed(status, description)).await
     }
 }

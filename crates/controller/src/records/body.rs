@@ -11,7 +11,7 @@ use lifecycle::{
     event::Event,
     hooks,
     journal::{HookPhase, HookStatus, Journal},
-    plan::{ObjectRef, Plan, Remedied, plan_hooks},
+    plan::{Crds, ObjectRef, Plan, Remedied, plan_hooks},
     source::Desired,
 };
 use serde_json::Map;
@@ -84,7 +84,7 @@ pub(super) fn later(plan: &Plan, desired: &Desired, event: Event) -> Plan {
     };
     Plan {
         event,
-        hooks: plan_hooks(desired, event),
+        hooks: plan_hooks(desired, event, Crds::Skip),
         objects: Vec::new(),
         prune: [objects, plan.prune.clone()].concat(),
         remedies: Some(Remedied {
@@ -95,7 +95,8 @@ pub(super) fn later(plan: &Plan, desired: &Desired, event: Event) -> Plan {
     }
 }
 
-/// The record of a rollback: a copy of its target (Helm's `prepareRollback`).
+/// The record of a rollback: a copy of its target (Helm's `prepareRollback`), but for what nobody
+/// reads of its chart where Helm has made it.
 pub(super) fn copied(plan: &Plan, target: &Release) -> Release {
     Release {
         version: plan.revision,
@@ -104,6 +105,7 @@ pub(super) fn copied(plan: &Plan, target: &Release) -> Release {
             rollback_revision: target.version,
             ..info(plan)
         },
+        chart: target.chart.reduced(),
         ..target.clone()
     }
 }

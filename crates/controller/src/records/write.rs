@@ -6,20 +6,22 @@ use api::names;
 use flate2::{Compression, write::GzEncoder};
 use helm::{
     record::{self, Release, Status},
-    secret::{self, Plans, Written},
+    secret::{self, Plans, StorageError, Written},
 };
 use lifecycle::{
     event::Event,
     journal::{Failure, Journal},
-    plan::{ObjectRef, Plan},
+    plan::Plan,
 };
 use serde_json::Value;
 
-use super::{Records, Stored, body, key, now, read, unreadable};
+use super::{Holder, Records, Stored, body, key, now};
 use crate::{desired::Made, error::Error};
 
 /// For the times, phases and words that a record gets in the course of its life.
 const ROOM: usize = 16 * 1024;
+/// What it is called where the record is too large.
+const ROOM_KEY: &str = "room for later";
 
 impl Records<'_> {
     /// POSTs the record of an install or an upgrade, with its plan. That it exists is for the caller
@@ -29,7 +31,7 @@ impl Records<'_> {
         // What a deletion and a test write beside has to fit, too, or neither could begin.
         let later = [Event::Delete, Event::Test]
             .map(|event| (key(event), frozen(&body::later(plan, &made.desired, event))));
-        let room = Plans::from(later).into_iter().chain([("room", vec![0; ROOM])]).collect();
+        let room = Plans::from(later).into_iter().chain([(ROOM_KEY, vec![0; ROOM])]).collect();
         self.post(plan, &record, room).await
     }
 
@@ -45,7 +47,7 @@ impl Records<'_> {
         let mut plans = room.clone();
         plans.insert(key(plan.event), frozen(plan));
         let mut body = secret::to_secret(record, Written::Created(now()), &plans)
-            .map_err(|error| unreadable(&error))?;
+            .map_err(|error| too_large(&error))?;
         if let Some(data) = body["data"].as_object_mut() {
             data.retain(|key, _| !room.contains_key(key.as_str()));
         }
@@ -141,11 +143,17 @@ impl Records<'_> {
     }
 
     async fn supersede(self, deployed: i32) -> Result<(), Error> {
-        for secret in self.list(",status=deployed").await? {
-            let Ok(mut older) = read(&secret) else {
+        for listed in self.listed(Holder::Secret, ",status=deployed").await? {
+            if listed.revision >= deployed {
                 continue;
+            }
+            let older = match self.get(listed.revision).await {
+                // Helm passes over it, too.
+                Err(Error::Blocked(failure)) if failure.reason == "RecordUnreadable" => None,
+                other => other?,
             };
-            if older.release.version < deployed {
+            let still = |older: &Stored| older.release.info.status == Status::Deployed;
+            if let Some(mut older) = older.filter(still) {
                 older.release.info.status = Status::Superseded;
                 self.replace(&older).await?;
             }
@@ -167,34 +175,16 @@ impl Records<'_> {
         self.replace(&stored).await
     }
 
-    /// Every record of the release that can be read, in no order.
-    pub(crate) async fn all(self) -> Result<Vec<Stored>, Error> {
-        let secrets = self.list("").await?;
-        Ok(secrets.iter().filter_map(|secret| read(secret).ok()).collect())
-    }
-
     /// Removes every record up to that of `revision`, which has the plan by which this is done.
     pub(crate) async fn purge(self, revision: i32) -> Result<(), Error> {
-        let secrets = self.list("").await?;
-        let text = |secret: &Value, path: &str| {
-            secret.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned()
-        };
-        let mut secrets: Vec<_> = secrets
-            .iter()
-            .filter_map(|secret| {
-                let name = text(secret, "/metadata/name");
-                let version = record::parse_secret_name(&name)?.1;
-                Some((version, name, text(secret, "/metadata/uid")))
-            })
-            .collect();
+        let mut oldest_first = self.listed(Holder::Secret, "").await?;
+        oldest_first.reverse();
         // What another client has made since is its own.
-        secrets.retain(|(version, ..)| *version <= revision);
-        secrets.sort_unstable();
+        oldest_first.retain(|listed| listed.revision <= revision);
         // A process that was held up would remove those of a release that was made anew.
         self.of.confirm().await?;
-        for (_, name, uid) in secrets {
-            let object = ObjectRef { name, ..self.reference(revision) };
-            self.of.tenant.delete(&object, &uid).await?;
+        for listed in oldest_first {
+            self.of.tenant.delete(&self.reference(listed.revision), &listed.uid).await?;
         }
         Ok(())
     }
@@ -204,7 +194,7 @@ impl Records<'_> {
     pub(super) async fn replace(self, stored: &Stored) -> Result<(), Error> {
         self.of.confirm().await?;
         let mut body = secret::to_secret(&stored.release, Written::Modified(now()), &stored.plans)
-            .map_err(|error| unreadable(&error))?;
+            .map_err(|error| too_large(&error))?;
         // A PUT leaves nothing that it does not name.
         for kept in ["resourceVersion", "annotations", "finalizers", "ownerReferences"] {
             if let Some(value) = stored.metadata.get(kept) {
@@ -217,10 +207,15 @@ impl Records<'_> {
     }
 
     /// By this `helm_watch` knows what this operator has written: Helm keeps no annotation.
-    fn mark(self, record: &mut Value) {
+    pub(super) fn mark(self, record: &mut Value) {
         let owner = format!("{}/{}", self.of.namespace, self.of.object_name());
         record["metadata"]["annotations"][names::OWNER_ANNOTATION] = owner.into();
     }
+}
+
+/// Why a record cannot be written.
+pub(super) fn too_large(error: &StorageError) -> Error {
+    Error::blocked("RecordTooLarge", error.to_string())
 }
 
 /// Why a rollback has nothing to go back to.

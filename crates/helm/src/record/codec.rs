@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use flate2::Compression;
 use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::error::Category;
 use serde_json::{Map, Value, json};
 
@@ -15,6 +15,8 @@ use super::{Hook, Info, Release};
 
 /// How large a record's JSON may be, in bytes. A Secret's 1 MiB can inflate to a gigabyte.
 pub const MAX_INFLATED_BYTES: u64 = 64 * 1024 * 1024;
+/// What a record may take in memory once it is read: `[0,0]` is 5 bytes of text and 200 of memory.
+const MAX_MEMORY: usize = 128 * 1024 * 1024;
 
 const GZIP_MAGIC: [u8; 3] = [0x1f, 0x8b, 0x08];
 
@@ -23,30 +25,24 @@ const GZIP_MAGIC: [u8; 3] = [0x1f, 0x8b, 0x08];
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum RecordError {
     /// Not base64.
-    #[error(
-        "the release record is not base64 (from byte {at} on): it was damaged or edited; \
-         restore the Secret or roll back to another revision"
-    )]
+    #[error("the release record is not base64 (from byte {at} on): it was damaged or edited")]
     Base64 {
         /// The first bad byte, from 0, white space not counted.
         at: usize,
     },
     /// Not the gzip data that it begins as.
-    #[error(
-        "the release record is damaged gzip data ({0}): restore the Secret or roll back to \
-         another revision"
-    )]
+    #[error("the release record is damaged gzip data ({0})")]
     Gzip(std::io::ErrorKind),
-    /// Inflates beyond [`MAX_INFLATED_BYTES`].
+    /// Inflates beyond [`MAX_INFLATED_BYTES`], or beyond what it may take in memory.
     #[error(
-        "the release record inflates to more than {MAX_INFLATED_BYTES} bytes, which no record \
-         of Helm's does; delete the Secret if it is not yours"
+        "the release record inflates to more than {MAX_INFLATED_BYTES} bytes, or to more values \
+         than can be held: no release is that large"
     )]
     TooLarge,
     /// Not JSON.
     #[error(
         "the release record is not JSON (line {line}, column {column}): it was damaged or \
-         written by something other than Helm; restore the Secret or roll back to another revision"
+         written by something other than Helm"
     )]
     Json {
         /// Counted from 1.
@@ -64,16 +60,24 @@ pub enum RecordError {
 
 /// The bytes of a record as they go under the Secret's key `release`, before the base64 that every
 /// Secret value gets: `encodeRelease` in `pkg/storage/driver/util.go`.
-#[expect(clippy::missing_panics_doc, reason = "see below: it cannot")]
-pub fn encode(release: &Release) -> Vec<u8> {
+///
+/// # Errors
+/// [`RecordError::TooLarge`]: it could not be read again.
+pub fn encode(release: &Release) -> Result<Vec<u8>, RecordError> {
+    let json = to_json(release);
+    check_size(&json)?;
+    Ok(pack(&json))
+}
+
+pub(crate) fn to_json(part: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(part).expect("it fails on keys that are no strings, and there are none")
+}
+
+/// Base64 of gzip.
+pub(crate) fn pack(json: &[u8]) -> Vec<u8> {
     let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
-    let compressed = serde_json::to_vec(release)
-        .map_err(std::io::Error::from)
-        .and_then(|json| gzip.write_all(&json))
-        .and_then(|()| gzip.finish());
-    // JSON fails on keys that are no strings, gzip when its writer does; here neither can be.
-    let bytes = compressed.expect("a release is written to memory");
-    STANDARD.encode(bytes).into_bytes()
+    let compressed = gzip.write_all(json).and_then(|()| gzip.finish());
+    STANDARD.encode(compressed.expect("a Vec takes all that is written")).into_bytes()
 }
 
 /// Reads what Helm 3, Helm 4 and [`encode`] write: `decodeRelease` in `pkg/storage/driver/util.go`.
@@ -91,6 +95,7 @@ pub fn decode(bytes: &[u8]) -> Result<Release, RecordError> {
         },
     })?;
     let json = if decoded.starts_with(&GZIP_MAGIC) { inflate(&decoded)? } else { decoded };
+    check_size(&json)?;
     serde_json::from_slice(&json).map_err(|error| match error.classify() {
         Category::Data => RecordError::Field(misfit(&json)),
         Category::Io | Category::Syntax | Category::Eof => {
@@ -101,14 +106,36 @@ pub fn decode(bytes: &[u8]) -> Result<Release, RecordError> {
 
 fn inflate(gzip: &[u8]) -> Result<Vec<u8>, RecordError> {
     let mut json = Vec::new();
-    let length = MultiGzDecoder::new(gzip)
+    MultiGzDecoder::new(gzip)
         .take(MAX_INFLATED_BYTES + 1)
         .read_to_end(&mut json)
         .map_err(|error| RecordError::Gzip(error.kind()))?;
-    if length as u64 > MAX_INFLATED_BYTES {
+    Ok(json)
+}
+
+/// Counts what the text takes in memory once it is read, before it is.
+fn check_size(json: &[u8]) -> Result<(), RecordError> {
+    // As `lifecycle::memory` counts them: a mapping, its entries, the items of a list.
+    const MAPPING: usize = 512;
+    const ENTRY: usize = 160;
+    const ITEM: usize = 64;
+    if json.len() as u64 > MAX_INFLATED_BYTES {
         return Err(RecordError::TooLarge);
     }
-    Ok(json)
+    let (mut memory, mut in_text, mut escaped) = (json.len(), false, false);
+    for byte in json {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_text => escaped = true,
+            b'"' => in_text = !in_text,
+            _ if in_text => {}
+            b'{' => memory = memory.saturating_add(MAPPING),
+            b':' => memory = memory.saturating_add(ENTRY),
+            b'[' | b',' => memory = memory.saturating_add(ITEM),
+            _ => {}
+        }
+    }
+    if memory > MAX_MEMORY { Err(RecordError::TooLarge) } else { Ok(()) }
 }
 
 /// The path of the field because of which JSON is no release. Found by trying the fields one by

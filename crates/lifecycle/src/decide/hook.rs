@@ -191,7 +191,7 @@ impl HookTurn<'_> {
             }
             return self.wait(Some(format!("an older {name} is not gone yet: {what}")), true);
         }
-        if self.hook.in_crds {
+        if self.hook.leaves_alone() {
             return self.created(object);
         }
         if self.hook.kind() == HookKind::Crd {

@@ -4,7 +4,7 @@ use lifecycle::{
     decide::OnTimeout,
     event::Event,
     hooks::{DeletePolicy, HookEvent},
-    plan::{HookKind, ObjectRef, Owner, Plan, PlannedHook, PlannedObject},
+    plan::{Claims, HookKind, ObjectRef, Owner, Plan, PlannedHook, PlannedObject},
 };
 use serde_json::json;
 
@@ -170,6 +170,7 @@ fn hook(event: HookEvent, object: ObjectRef, policies: &[DeletePolicy]) -> Plann
         delete_policies,
         manifest,
         in_crds: false,
+        replaces: false,
         recorded: false,
     }
 }
@@ -218,6 +219,7 @@ fn plan(operation: String, event: Event, hooks: Vec<PlannedHook>) -> Plan {
         config_key: String::new(),
         timeout_seconds: TIMEOUT,
         wait: true,
+        claims: Claims::default(),
         hooks,
         objects: objects.into_iter().collect(),
         prune: prune.into_iter().collect(),

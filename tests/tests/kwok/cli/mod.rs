@@ -1,5 +1,6 @@
 //! `kubectl lifecycle`, the program itself, against the real controller.
 
+mod adopt;
 mod cancel;
 mod charts;
 mod files;

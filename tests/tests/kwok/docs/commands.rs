@@ -53,8 +53,28 @@ async fn the_commands_about_gitops_do_what_they_say() -> Result<()> {
 }
 
 #[tokio::test]
+async fn the_commands_about_helm_do_what_they_say() -> Result<()> {
+    let said = run("helm.md", "from-helm")?;
+    for line in [
+        "nothing would run: revision 1 of shop is what this says",
+        "greeting: hello",
+        "greeting: servus",
+    ] {
+        assert!(said.contains(line), "{line:?} is not in:\n{said}");
+    }
+    // Helm's own, those of the operator, and Helm's again.
+    let history = said.split("greeting: servus").next().unwrap_or_default();
+    let last = history.rsplit("REVISION").next().unwrap_or_default();
+    let states: Vec<_> = last.lines().skip(1).filter(|line| !line.is_empty()).collect();
+    assert_eq!(states.len(), 4, "{said}");
+    assert!(states[3].contains("deployed"), "{said}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn the_other_pages_have_commands_that_work() -> Result<()> {
-    let elsewhere = ["quickstart.md", "sources.md", "charts.md", "security.md", "gitops.md"];
+    let elsewhere =
+        ["quickstart.md", "sources.md", "charts.md", "security.md", "gitops.md", "helm.md"];
     for path in pages()? {
         let name = path.file_name().unwrap_or_default();
         if !elsewhere.iter().any(|page| name == *page) {

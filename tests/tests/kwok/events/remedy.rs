@@ -241,6 +241,45 @@ async fn what_was_called_off_is_not_rolled_back() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test]
+async fn that_it_is_to_be_rolled_back_may_be_said_after_it_has_failed() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "remedy-late").await?;
+    let controller = namespace.controller()?;
+    namespace.release("shop", &objects("1", &[]), json!({})).await?;
+    namespace.wait_ready("shop", &controller).await?;
+    let bad = objects("2", &[job("bad").hook("post-upgrade").fails()]);
+    namespace.release("shop", &bad, json!({})).await?;
+    let release = namespace.wait_stalled("shop", &controller).await?;
+    assert!(condition(&release, "Remediated").is_none(), "nothing makes up for it");
+    assert_eq!(value(&namespace).await?, "2");
+    // Nothing else is wanted than before, so that the upgrade is not tried again.
+    namespace.release("shop", &bad, rolls_back()).await?;
+    remedied(&namespace, &controller, "True").await?;
+    assert_eq!(value(&namespace).await?, "1");
+    assert_eq!(states(&namespace)?, ["superseded", "failed", "deployed"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_release_of_helm_goes_back_to_what_helm_has_made() -> Result<()> {
+    for program in helm::HELMS {
+        let namespace = Namespace::new(kwok(), &format!("remedy-of-{program}")).await?;
+        let templates: Vec<_> = objects("1", &[]).iter().map(Value::to_string).collect();
+        let chart = helm::chart(&namespace, "shop", &templates)?;
+        helm::run(&namespace, program, &["install", "shop", &chart.to_string_lossy()])?;
+        let controller = namespace.controller()?;
+        let bad = objects("2", &[job("bad").hook("post-upgrade").fails()]);
+        namespace.release("shop", &bad, rolls_back()).await?;
+        remedied(&namespace, &controller, "True").await?;
+        assert_eq!(value(&namespace).await?, "1", "{program}");
+        let hooks = ["jobs/bad", "jobs/before-1", "jobs/after-1"];
+        assert_eq!(namespace.tenant_did("create")?, hooks, "{program}");
+        assert_eq!(states(&namespace)?, ["superseded", "failed", "deployed"], "{program}");
+        namespace.wait_gone("ConfigMap", "only-2").await?;
+    }
+    Ok(())
+}
+
 fn lose_status(namespace: &Namespace) -> Result<()> {
     let patch = r#"[{"op": "replace", "path": "/status", "value": {}}]"#;
     let patch = ["patch", "rl", "shop", "--subresource=status", "--type=json", "-p", patch];

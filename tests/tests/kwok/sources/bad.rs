@@ -126,6 +126,10 @@ async fn a_release_too_large_for_its_record_is_refused_before_anything_runs() ->
     namespace.release("shop", &[], from(json!(references))).await?;
     let release = namespace.wait_stalled("shop", &controller).await?;
     assert_eq!(reason(&release), "RecordTooLarge", "{}", message(&release));
+    let secret = format!("Secret {}/sh.helm.release.v1.shop.v1", namespace.name);
+    for part in [&*secret, "Kubernetes allows 1048576", "manifest ", "plan ", "split the release"] {
+        assert!(message(&release).contains(part), "{part:?} is not in {}", message(&release));
+    }
     assert_eq!(namespace.tenant_did("create")?, [""; 0], "no hook ran");
     assert_eq!(namespace.object("ConfigMap", "part-one").await?, None);
     Ok(())

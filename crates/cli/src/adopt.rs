@@ -1,0 +1,197 @@
+//! `adopt`: a `ReleaseLifecycle` for a release that Helm has installed.
+//!
+//! - this file: brings them together
+//! - `history`: reads what Helm has recorded
+//! - `written`: pure, the manifests
+//! - `verdict`: pure, what would run once they are applied
+//! - `remarks`: pure, what is in the way
+
+mod history;
+mod remarks;
+mod verdict;
+mod written;
+
+use api::ObjectsFromKind;
+use helm::record::Release;
+use kube::ResourceExt;
+use serde_json::Value;
+
+use self::{
+    history::{History, Stored},
+    verdict::{Comparison, Verdict},
+};
+use crate::{
+    Outcome,
+    args::{Adopt, Template},
+    cluster::Cluster,
+    create::package::Package,
+    format,
+    plan::Preview,
+    refuse, screen,
+    words::printable,
+};
+
+pub(crate) async fn adopt(args: &Adopt) -> anyhow::Result<Outcome> {
+    let cluster = Cluster::find(&args.place).await?;
+    let namespace = cluster.namespace().to_owned();
+    let history = history::read(&cluster, &args.release).await?;
+    let (Some(deployed), Some(newest)) = (history.deployed(), history.newest()) else {
+        return refuse(&[nothing_deployed(&history, &args.release)]);
+    };
+    if let Some(problem) = elsewhere(&deployed.release, &namespace) {
+        return refuse(&[problem]);
+    }
+    let chart = written::chart(&args.source, &deployed.release)?;
+    let is_chart = chart.is_some();
+    let Package { documents, notes } =
+        match written::package(args, &namespace, &deployed.release, chart) {
+            Ok(package) => package,
+            Err(problems) => return refuse(&problems),
+        };
+    if is_chart && let Some(problem) = taken(args, &cluster, deployed).await? {
+        return refuse(&[problem]);
+    }
+    let mut remarks = remarks::of(&history, &namespace);
+    let others = others(&cluster, &args.release, &mut remarks).await;
+    remarks.extend(notes);
+
+    let (comparison, preview) = if let Some(why) = unknowable(args) {
+        (Comparison::Unknown(why.to_owned()), Err(why))
+    } else {
+        let template = Template { engine: args.engine.clone(), ..Template::default() };
+        match Preview::of(&documents, newest.release.version, template) {
+            Ok(mut preview) => (compare(&mut preview, newest, &namespace).await, Ok(preview)),
+            Err(problems) => return refuse(&problems),
+        }
+    };
+    let verdict = verdict::of(&history, &comparison, &args.release, &others);
+    // Names and versions are as somebody else has recorded them.
+    let line = |remark: &String| format!("{}\n", printable(remark));
+    screen::complain(&remarks.iter().map(line).collect::<String>())?;
+    if let Some(verdict) = verdict {
+        screen::complain(&say(verdict, preview).await)?;
+    }
+    screen::write(&format::stream(&documents))?;
+    Ok(Outcome::Good)
+}
+
+fn nothing_deployed(history: &History, release: &str) -> String {
+    let revisions: Vec<_> = history
+        .stored
+        .iter()
+        .map(|stored| format!("{} {}", stored.release.version, stored.release.info.status))
+        .collect();
+    format!(
+        "no revision of release {release} is deployed ({}), so there is nothing to take over: mend it \
+         with Helm first, or write a ReleaseLifecycle as for a new release, which is installed as the \
+         next revision",
+        revisions.join(", ")
+    )
+}
+
+/// Flux can keep the records in another namespace than the objects; a `ReleaseLifecycle` has both in
+/// its own.
+fn elsewhere(record: &Release, namespace: &str) -> Option<String> {
+    let Release { name, namespace: home, .. } = record;
+    (!home.is_empty() && home != namespace).then(|| {
+        format!(
+            "the objects of release {name} are in namespace {home}, and its records in {namespace} \
+             (storageNamespace of Flux): a ReleaseLifecycle has both in its own namespace. Copy the \
+             Secrets with the labels owner=helm,name={name} into {home}, and adopt the release there"
+        )
+    })
+}
+
+/// Whether the Secret for the values is one that somebody has for something else.
+async fn taken(
+    args: &Adopt,
+    cluster: &Cluster,
+    deployed: &Stored,
+) -> anyhow::Result<Option<String>> {
+    let Some(values) = written::values(&deployed.release) else { return Ok(None) };
+    let name = written::values_secret(args);
+    let there = cluster.holder(ObjectsFromKind::Secret, &name).await?;
+    Ok(there.filter(|it: &Value| !written::holds(it, &values)).map(|_| {
+        format!(
+            "Secret {name} is in {} already, and holds something else than the values of revision \
+             {}: name another one with --values-secret",
+            cluster.scope(),
+            deployed.release.version
+        )
+    }))
+}
+
+/// The names of the `ReleaseLifecycle`s that are there; those of this release are remarked on.
+async fn others(cluster: &Cluster, release: &str, remarks: &mut Vec<String>) -> Vec<String> {
+    let objects = match cluster.list().await {
+        Ok(objects) => objects,
+        Err(error) => {
+            remarks.push(format!(
+                "warning: nobody can tell whether a ReleaseLifecycle has this release already: \
+                 {error:#}"
+            ));
+            return Vec::new();
+        }
+    };
+    for object in objects.iter().filter(|object| object.release_name() == release) {
+        let name = object.name_any();
+        remarks.push(if name == release {
+            format!("warning: ReleaseLifecycle {name} is there already; applying this changes it")
+        } else {
+            format!("warning: ReleaseLifecycle {name} has release {release} already")
+        });
+    }
+    objects.iter().map(ResourceExt::name_any).collect()
+}
+
+/// Why nobody but the operator can look at the chart.
+fn unknowable(args: &Adopt) -> Option<&'static str> {
+    if args.source.source_ref.is_some() {
+        return Some("what Flux has fetched is known in the cluster alone");
+    }
+    let has_login = args.source.secret_ref.is_some();
+    has_login.then_some("it is fetched with a Secret, which this program does not use")
+}
+
+async fn compare(preview: &mut Preview, newest: &Stored, namespace: &str) -> Comparison {
+    match preview.content().await {
+        Ok(Ok(content)) => verdict::compare(newest, &content, namespace),
+        Ok(Err(problems)) => Comparison::Unknown(problems.join("; ")),
+        Err(error) => Comparison::Unknown(format!("{error:#}")),
+    }
+}
+
+/// What would run, and how, where it can be shown; what is written is right all the same.
+async fn say(verdict: Verdict, preview: Result<Preview, &str>) -> String {
+    let Verdict { text, event } = verdict;
+    let text = printable(&text);
+    let Some(event) = event else { return format!("{text}\n") };
+    let shown = match preview {
+        Ok(preview) => preview.show(event).await,
+        Err(why) => Ok(Err(vec![why.to_owned()])),
+    };
+    match shown {
+        Ok(Ok(plan)) => format!("{text}\n{plan}"),
+        Ok(Err(problems)) => format!("{text}\nit cannot be shown: {}\n", problems.join("; ")),
+        Err(error) => format!("{text}\nit cannot be shown: {error:#}\n"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn records_and_objects_have_to_be_in_one_namespace() {
+        let record = |namespace: &str| -> Release {
+            let record = json!({"name": "shop", "namespace": namespace, "version": 1, "info": {}});
+            serde_json::from_value(record).unwrap()
+        };
+        assert_eq!(elsewhere(&record("prod"), "prod"), None);
+        assert_eq!(elsewhere(&record(""), "prod"), None);
+        let problem = elsewhere(&record("prod"), "flux-system").unwrap();
+        assert!(problem.contains("owner=helm,name=shop into prod"), "{problem}");
+    }
+}

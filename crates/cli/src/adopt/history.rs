@@ -1,0 +1,125 @@
+//! The records of a release that another client made, whole. Helm keeps them in Secrets or, if it is
+//! told to, in `ConfigMap`s.
+
+use anyhow::bail;
+use helm::{
+    record::{self, Release, Status},
+    secret::{self, KEY_PLAN},
+};
+use jiff::Timestamp;
+use k8s_openapi::{
+    api::core::v1::ConfigMap, apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry,
+};
+use kube::ResourceExt as _;
+
+use crate::{cluster::Cluster, records};
+
+/// One revision.
+pub(super) struct Stored {
+    pub(super) release: Release,
+    /// The `ReleaseLifecycle` that made it or has taken it over.
+    pub(super) owner: Option<String>,
+    pub(super) written: Written,
+}
+
+/// Who has written to a record last, and when.
+#[derive(Default)]
+pub(super) struct Written {
+    pub(super) by: Option<String>,
+    pub(super) at: Option<Timestamp>,
+}
+
+/// All that is recorded of a release.
+pub(super) struct History {
+    /// By revision; at least one.
+    pub(super) stored: Vec<Stored>,
+    pub(super) in_config_maps: bool,
+    /// What cannot be read.
+    pub(super) problems: Vec<String>,
+}
+
+/// # Errors
+/// Where there is none, or it may not be read.
+pub(super) async fn read(cluster: &Cluster, release: &str) -> anyhow::Result<History> {
+    let selector = records::selector(release);
+    let Some(secrets) = cluster.secrets(&selector).await? else {
+        bail!(
+            "you may not list Secrets in {}, and what Helm has recorded of release {release} is in \
+             such: ask for a role with the verb list of secrets",
+            cluster.scope()
+        );
+    };
+    let mut history = History { stored: Vec::new(), in_config_maps: false, problems: Vec::new() };
+    for secret in secrets {
+        let written = Written::of(secret.metadata.managed_fields.as_deref().unwrap_or_default());
+        // Not the error's own words, which may quote data.
+        let Ok(value) = serde_json::to_value(&secret) else {
+            history.problems.push(format!("Secret {} is no JSON", secret.name_any()));
+            continue;
+        };
+        match secret::from_secret(&value) {
+            Ok((release, plans)) => {
+                let plan = plans.get(KEY_PLAN).and_then(|bytes| records::thaw(bytes));
+                let owner = plan.map(|plan| plan.owner.name);
+                history.stored.push(Stored { release, owner, written });
+            }
+            Err(error) => history.problems.push(error.to_string()),
+        }
+    }
+    if history.stored.is_empty() && history.problems.is_empty() {
+        for map in cluster.config_maps(&selector).await?.unwrap_or_default() {
+            history.in_config_maps = true;
+            match of_config_map(&map) {
+                Ok(stored) => history.stored.push(stored),
+                Err(problem) => history.problems.push(problem),
+            }
+        }
+    }
+    history.stored.sort_by_key(|stored| stored.release.version);
+    match (&*history.stored, &*history.problems) {
+        ([], []) => bail!("{}", missing(cluster, release).await?),
+        ([], problems) => bail!("no record can be read: {}", problems.join("; ")),
+        _ => Ok(history),
+    }
+}
+
+fn of_config_map(map: &ConfigMap) -> Result<Stored, String> {
+    let problem = |why: &dyn std::fmt::Display| format!("ConfigMap {}: {why}", map.name_any());
+    let text = map.data.as_ref().and_then(|data| data.get(secret::KEY_RELEASE));
+    let text = text.ok_or_else(|| problem(&"it has no data key `release`"))?;
+    let release = record::decode(text.as_bytes()).map_err(|error| problem(&error))?;
+    let written = Written::of(map.metadata.managed_fields.as_deref().unwrap_or_default());
+    Ok(Stored { release, owner: None, written })
+}
+
+async fn missing(cluster: &Cluster, release: &str) -> anyhow::Result<String> {
+    let others: Vec<_> = cluster.helm_releases().await?.into_iter().take(10).collect();
+    let there = match &*others {
+        [] => "nor any other; `helm list -A` lists those of all namespaces".to_owned(),
+        others => format!("there: {}", others.join(", ")),
+    };
+    Ok(format!("Helm has recorded no release {release} in {}; {there}", cluster.scope()))
+}
+
+impl Written {
+    fn of(fields: &[ManagedFieldsEntry]) -> Self {
+        let time = |entry: &ManagedFieldsEntry| entry.time.as_ref().map(|time| time.0);
+        let last = fields.iter().max_by_key(|entry| time(entry));
+        Self { by: last.and_then(|it| it.manager.clone()), at: last.and_then(time) }
+    }
+}
+
+impl History {
+    /// What counts: the highest of those that are deployed.
+    pub(super) fn deployed(&self) -> Option<&Stored> {
+        self.all_deployed().next_back()
+    }
+
+    pub(super) fn all_deployed(&self) -> impl DoubleEndedIterator<Item = &Stored> {
+        self.stored.iter().filter(|stored| stored.release.info.status == Status::Deployed)
+    }
+
+    pub(super) fn newest(&self) -> Option<&Stored> {
+        self.stored.last()
+    }
+}

@@ -1,0 +1,101 @@
+//! What a release would be that is about to be written, and what it would do.
+
+use api::ReleaseLifecycleStatus;
+use engine::protocol::Values;
+use helm::manifest;
+use lifecycle::{
+    event::Event,
+    source::{Desired, Placed},
+};
+use serde_json::{Map, Value};
+
+use super::{
+    Contents, Found, Material,
+    chart::{self, Whence},
+    events,
+    given::{self, Wanted},
+    made, render,
+};
+use crate::{args::Template, words::Look};
+
+/// A release in manifests that nobody has applied yet.
+pub(crate) struct Preview {
+    material: Material,
+    template: Template,
+}
+
+/// What a release consists of.
+pub(crate) enum Content {
+    Objects(Desired),
+    Chart { name: String, version: String, values: Map<String, Value> },
+}
+
+impl Preview {
+    /// The one release of `documents`, whose newest revision is `revision`.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub(crate) fn of(documents: &[Value], revision: i32, template: Template) -> Found<Self> {
+        let placed = |(index, manifest): (usize, &Value)| Placed {
+            place: format!("document {}", index + 1),
+            manifest: manifest.clone(),
+        };
+        let documents = documents.iter().enumerate().map(placed).collect();
+        let mut material = given::choose(documents, Wanted { fetches: true, ..Wanted::default() })?;
+        let status = ReleaseLifecycleStatus { revision: Some(revision), ..Default::default() };
+        material.object.status = Some(status);
+        Ok(Self { material, template })
+    }
+
+    /// What it consists of. A chart is fetched, and from then on at hand.
+    ///
+    /// # Errors
+    /// Where there is no engine to fetch it, or no answer.
+    pub(crate) async fn content(&mut self) -> anyhow::Result<Found<Content>> {
+        let Material { object, contents, .. } = &mut self.material;
+        let (whence, values) = match contents {
+            Contents::Objects(objects) => {
+                let desired = made::parse(object, objects.clone(), &[]);
+                return Ok(desired.map(Content::Objects));
+            }
+            Contents::Chart { whence, values } => (whence, values),
+        };
+        let values = match merged(values) {
+            Ok(values) => values,
+            Err(problem) => return Ok(Err(vec![problem])),
+        };
+        let fetched = match chart::fetch(whence, &self.template).await? {
+            Ok(fetched) => fetched,
+            Err(problems) => return Ok(Err(problems)),
+        };
+        let (name, version) = fetched.named.unwrap_or_default();
+        *whence = Whence::Archive { bytes: fetched.archive, title: whence.title() };
+        Ok(Ok(Content::Chart { name, version, values }))
+    }
+
+    /// What it would do at `event`, for people.
+    ///
+    /// # Errors
+    /// Where there is no engine to render it.
+    pub(crate) async fn show(mut self, event: Event) -> anyhow::Result<Found<String>> {
+        let made = made::make(&self.template, &mut self.material, &[event]).await?;
+        let plan = made.and_then(|made| events::plan(&self.material, &made, &[event]));
+        Ok(plan.map(|plan| render::render(&plan, Look::PLAIN)))
+    }
+}
+
+/// The values of the one text that `adopt` writes; no others are met here.
+fn merged(values: &[Values]) -> Result<Map<String, Value>, String> {
+    match values {
+        [] => Ok(Map::new()),
+        [Values::Yaml { place, yaml }] => {
+            let unreadable = |why: &dyn std::fmt::Display| format!("{place}: {why}");
+            let mut read = manifest::parse(yaml).map_err(|error| unreadable(&error))?;
+            match (read.pop(), read.is_empty()) {
+                (Some(Value::Object(values)), true) => Ok(values),
+                _ => Err(unreadable(&"it is not one mapping")),
+            }
+        }
+        _ => Err("values come from more than one text".to_owned()),
+    }
+}

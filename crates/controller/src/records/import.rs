@@ -1,0 +1,37 @@
+//! Records that Helm keeps in `ConfigMaps` (`HELM_DRIVER=configmap`) become Secrets, where the
+//! operator's plans can stand beside them.
+
+use api::names::IMPORTED_THROUGH_ANNOTATION;
+use helm::secret::{self, Plans, Written};
+
+use super::{Records, Stored, now, write::too_large};
+use crate::{
+    client::{ApiError, Cause},
+    error::Error,
+};
+
+impl Records<'_> {
+    /// Copies `history`, those since the last deployed one, into Secrets; the `ConfigMaps` stay as
+    /// they are. The oldest comes first, and each says which the newest is: until that is there,
+    /// [`Self::history`] reads the `ConfigMaps`, so that a copy that was broken off is completed.
+    pub(crate) async fn import(self, history: &[Stored]) -> Result<(), Error> {
+        let mut oldest_first: Vec<_> = history.iter().map(|stored| &stored.release).collect();
+        oldest_first.sort_by_key(|release| release.version);
+        let Some(through) = oldest_first.last().map(|release| release.version.to_string()) else {
+            return Ok(());
+        };
+        for release in oldest_first {
+            let mut body = secret::to_secret(release, Written::Created(now()), &Plans::new())
+                .map_err(|error| too_large(&error))?;
+            body["metadata"]["annotations"][IMPORTED_THROUGH_ANNOTATION] = through.as_str().into();
+            self.mark(&mut body);
+            self.of.confirm().await?;
+            match self.of.tenant.create(&self.reference(release.version), &body).await {
+                // By a copy that was broken off.
+                Ok(_) | Err(ApiError { cause: Cause::AlreadyExists, .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+}

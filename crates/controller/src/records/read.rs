@@ -1,0 +1,205 @@
+//! Finding and reading records. What is not looked into is not fetched: a record may weigh a
+//! megabyte, and a release keep many.
+
+use std::{cmp::Reverse, io::Read};
+
+use api::names::IMPORTED_THROUGH_ANNOTATION;
+use flate2::read::GzDecoder;
+use helm::{
+    record,
+    secret::{self, KEY_PLAN, Plans, StorageError},
+};
+use lifecycle::plan::{ObjectRef, Plan};
+use serde_json::Value;
+
+use super::{Holder, Records, Stored};
+use crate::{client::ApiError, error::Error};
+
+/// As much as a plan may inflate to; the object it is made from is at most 1.5 MiB.
+const MAX_PLAN_BYTES: u64 = 16 * 1024 * 1024;
+/// Records since the last deployed one that are looked into, however many attempts have failed.
+const MOST_RECORDS: usize = 64;
+
+/// A record, as the metadata of what holds it tells of it.
+pub(super) struct Listed {
+    pub(super) revision: i32,
+    /// `deployed` or `superseded`.
+    pub(super) was_deployed: bool,
+    pub(super) uid: String,
+    /// Where it was copied out of a `ConfigMap`: the newest one that was to be copied.
+    imported_through: Option<i32>,
+}
+
+impl Listed {
+    /// `None` where the name is not that of a record of `release`, whatever the labels say.
+    fn of(holder: &Value, release: &str) -> Option<Self> {
+        let metadata = &holder["metadata"];
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let name = text(&metadata["name"]);
+        let (_, revision) = record::parse_secret_name(&name).filter(|(of, _)| *of == release)?;
+        let status = text(&metadata["labels"][record::LABEL_STATUS]);
+        let through = &metadata["annotations"][IMPORTED_THROUGH_ANNOTATION];
+        Some(Self {
+            revision,
+            was_deployed: ["deployed", "superseded"].contains(&&*status),
+            uid: text(&metadata["uid"]),
+            imported_through: through.as_str().and_then(|through| through.parse().ok()),
+        })
+    }
+
+    #[cfg(test)]
+    pub(super) fn for_test(revision: i32, was_deployed: bool) -> Self {
+        Self { revision, was_deployed, uid: String::new(), imported_through: None }
+    }
+}
+
+impl Records<'_> {
+    /// Those since and including the last deployed one, newest first. Like Helm, it passes over
+    /// older ones that cannot be read; on the newest all depends.
+    pub(crate) async fn history(self) -> Result<Vec<Stored>, Error> {
+        let (holder, listed) = self.newest_first().await?;
+        let mut history: Vec<Stored> = Vec::new();
+        let mut newest = true;
+        for Listed { revision, .. } in listed.into_iter().take(MOST_RECORDS) {
+            let object = self.held_by(holder, revision);
+            // It may be gone since.
+            let Some(found) = self.of.tenant.get(&object).await? else { continue };
+            match read(holder, &found) {
+                Ok(stored) => {
+                    let was_deployed = stored.was_deployed();
+                    history.push(stored);
+                    if was_deployed {
+                        break;
+                    }
+                }
+                Err(error) if newest => return Err(unreadable(&error, &object)),
+                Err(error) => tracing::debug!("passed over: {error}"),
+            }
+            newest = false;
+        }
+        Ok(history)
+    }
+
+    /// The records, and what holds them: Secrets, or `ConfigMaps` where no Secret does.
+    async fn newest_first(self) -> Result<(Holder, Vec<Listed>), ApiError> {
+        let secrets = self.listed(Holder::Secret, "").await?;
+        if !is_incomplete(&secrets) {
+            return Ok((Holder::Secret, secrets));
+        }
+        let config_maps = match self.listed(Holder::ConfigMap, "").await {
+            Ok(found) => found,
+            Err(error) if error.is_forbidden() => {
+                tracing::debug!("taken for none: {error}");
+                Vec::new()
+            }
+            Err(error) => return Err(error),
+        };
+        if config_maps.is_empty() {
+            return Ok((Holder::Secret, secrets));
+        }
+        Ok((Holder::ConfigMap, config_maps))
+    }
+
+    /// The metadata of the release's records, newest first; `more` is added to the selector.
+    pub(super) async fn listed(self, holder: Holder, more: &str) -> Result<Vec<Listed>, ApiError> {
+        let like = self.held_by(holder, 0);
+        let found = self.of.tenant.list_metadata(&like, &(self.selector() + more)).await?;
+        let mut listed: Vec<_> =
+            found.iter().filter_map(|holder| Listed::of(holder, &self.of.name)).collect();
+        listed.sort_by_key(|listed| Reverse(listed.revision));
+        Ok(listed)
+    }
+
+    /// The record of one revision.
+    pub(crate) async fn get(self, revision: i32) -> Result<Option<Stored>, Error> {
+        let object = self.reference(revision);
+        let secret = self.of.tenant.get(&object).await?;
+        let stored = secret.as_ref().map(|secret| read(Holder::Secret, secret)).transpose();
+        stored.map_err(|error| unreadable(&error, &object))
+    }
+
+    /// Every record of the release that can be read, in no order.
+    pub(crate) async fn all(self) -> Result<Vec<Stored>, Error> {
+        let secrets = self.of.tenant.list(&self.reference(0), &self.selector()).await?;
+        Ok(secrets.iter().filter_map(|secret| read(Holder::Secret, secret).ok()).collect())
+    }
+}
+
+/// Whether there are no Secrets, or not all that were to be copied.
+fn is_incomplete(newest_first: &[Listed]) -> bool {
+    let through = |newest: &Listed| newest.imported_through.unwrap_or(0);
+    newest_first.first().is_none_or(|newest| newest.revision < through(newest))
+}
+
+fn read(holder: Holder, found: &Value) -> Result<Stored, StorageError> {
+    let (release, plans) = match holder {
+        Holder::Secret => secret::from_secret(found)?,
+        Holder::ConfigMap => (secret::from_config_map(found)?, Plans::new()),
+    };
+    let plan = plans.get(KEY_PLAN).and_then(|bytes| thaw(bytes));
+    let metadata = found["metadata"].clone();
+    Ok(Stored { holder, metadata, release, plan, plans })
+}
+
+pub(super) fn thaw(bytes: &[u8]) -> Option<(Plan, String)> {
+    let mut inflated = Vec::new();
+    GzDecoder::new(bytes).take(MAX_PLAN_BYTES).read_to_end(&mut inflated).ok()?;
+    Plan::thaw(&inflated).ok()
+}
+
+fn unreadable(error: &StorageError, object: &ObjectRef) -> Error {
+    let namespace = object.namespace.as_deref().unwrap_or_default();
+    Error::blocked(
+        "RecordUnreadable",
+        format!(
+            "{error}. Restore it from a backup or, if nobody needs it, remove it: kubectl delete \
+             {} -n {namespace} {}",
+            object.kind.to_lowercase(),
+            object.name
+        ),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn listed(name: &str, metadata: Value) -> Option<Listed> {
+        let mut holder = json!({ "metadata": metadata });
+        holder["metadata"]["name"] = name.into();
+        Listed::of(&holder, "shop")
+    }
+
+    #[test]
+    fn the_name_says_which_revision_it_is_and_the_label_what_became_of_it() {
+        let labels =
+            |status: &str| json!({"labels": {"version": "9", "name": "shop", "status": status}});
+        let deployed = |status| {
+            let listed = listed("sh.helm.release.v1.shop.v12", labels(status));
+            listed.map(|listed| (listed.revision, listed.was_deployed))
+        };
+        assert_eq!(deployed("deployed"), Some((12, true)));
+        assert_eq!(deployed("superseded"), Some((12, true)));
+        assert_eq!(deployed("pending-upgrade"), Some((12, false)));
+        for name in ["sh.helm.release.v1.store.v1", "sh.helm.release.v1.shop.v1.bak", "backup"] {
+            assert!(listed(name, labels("deployed")).is_none(), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_was_copied_in_part_is_copied_on() {
+        let copied = |revision: i32, through: &str| {
+            let annotations = json!({"annotations": {IMPORTED_THROUGH_ANNOTATION: through}});
+            listed(&record::secret_name("shop", revision), annotations)
+        };
+        let of = |found: Vec<Option<Listed>>| {
+            is_incomplete(&found.into_iter().flatten().collect::<Vec<_>>())
+        };
+        assert!(of(vec![]));
+        assert!(of(vec![copied(3, "4")]));
+        assert!(!of(vec![copied(4, "4"), copied(3, "4")]));
+        assert!(!of(vec![copied(5, "x"), copied(4, "4")]));
+    }
+}
