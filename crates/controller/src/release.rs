@@ -3,7 +3,7 @@
 use api::{OnTestFailure, ReleaseLifecycle, ReleaseLifecycleStatus, set_conditions};
 use kube::{Api, api::PostParams};
 use lifecycle::{
-    conditions::{self, Condition},
+    conditions::{self, Condition, Remedied},
     decide::Hold,
     event::Event,
     journal::{Failure, Journal, LastAttempt, Operation},
@@ -153,7 +153,7 @@ impl<'a> Release<'a> {
                     wanted = conditions::to_be_remedied(attempt, remedy);
                 }
                 (Some(attempt), None) if operation.remedies.is_some() => {
-                    wanted = conditions::given_up(attempt, Some(operation));
+                    wanted = conditions::remedied(attempt, operation);
                 }
                 _ => {}
             }
@@ -215,11 +215,15 @@ impl<'a> Release<'a> {
         let (handled, generation) = (self.object.requests(), self.generation());
         let mut status = self.object.status.clone().unwrap_or_default();
         status.set_handled(handled);
+        let mut conditions = status.conditions.iter();
+        let remedied = conditions.find(|it| it.type_ == conditions::REMEDIATED);
+        let remedied =
+            remedied.map(|it| Remedied { succeeded: it.status == "True", said: &it.message });
         let wanted = match &mut status.last_attempt {
             Some(attempt) => {
                 // What changed since has nothing to do with it.
                 attempt.generation = generation;
-                conditions::given_up(attempt, status.operation.as_ref())
+                conditions::given_up(attempt, remedied)
             }
             None => conditions::blocked(&Failure::new(
                 "GivenUp",
@@ -263,6 +267,7 @@ fn conclude(status: &mut ReleaseLifecycleStatus, operation: &Operation) {
             forgive(status);
         }
         Some(failure) => {
+            forget_remedy(status);
             let before = status.last_attempt.take();
             let again = before.filter(|last| last.config_digest == operation.config_digest);
             status.last_attempt = Some(LastAttempt {
@@ -303,6 +308,11 @@ fn remedied(status: &mut ReleaseLifecycleStatus, operation: &Operation, failed: 
 /// What was wanted is deployed: what failed before is over.
 fn forgive(status: &mut ReleaseLifecycleStatus) {
     status.last_attempt = None;
+    forget_remedy(status);
+}
+
+/// What made up for an earlier failure says nothing of a later one.
+fn forget_remedy(status: &mut ReleaseLifecycleStatus) {
     status.conditions.retain(|condition| condition.type_ != conditions::REMEDIATED);
 }
 

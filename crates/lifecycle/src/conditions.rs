@@ -17,7 +17,7 @@ pub const STALLED: &str = "Stalled";
 pub const RELEASED: &str = "Released";
 /// Whether the last tests succeeded.
 pub const TEST_SUCCESS: &str = "TestSuccess";
-/// Whether what made up for a failed install or upgrade succeeded, until one of those succeeds.
+/// Whether what made up for the last install or upgrade, which has failed, succeeded.
 pub const REMEDIATED: &str = "Remediated";
 /// The reason while `spec.suspend` holds something back.
 pub const SUSPENDED: &str = "Suspended";
@@ -94,13 +94,26 @@ pub fn suspended() -> Vec<Condition> {
     vec![condition(READY, "Unknown", SUSPENDED, message)]
 }
 
-/// The conditions of a release whose configuration was given up; `last` is its last operation.
-pub fn given_up(attempt: &LastAttempt, last: Option<&Operation>) -> Vec<Condition> {
+/// How what makes up for a failed install or upgrade has ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Remedied<'a> {
+    /// Whether it succeeded.
+    pub succeeded: bool,
+    /// What it was and how it ended, in words.
+    pub said: &'a str,
+}
+
+/// The conditions of a release whose configuration was given up; `remedied` is what was done about
+/// that, which [`REMEDIATED`] goes on saying.
+pub fn given_up(attempt: &LastAttempt, remedied: Option<Remedied<'_>>) -> Vec<Condition> {
     let LastAttempt { event, revision, failure, .. } = attempt;
-    match last.filter(|last| last.remedies == Some(*revision)) {
-        Some(remedy) => remedied(attempt, remedy),
-        None => failed(*event, *revision, failure, "go on where it failed"),
-    }
+    let Some(Remedied { succeeded, said }) = remedied else {
+        return failed(*event, *revision, failure, "go on where it failed");
+    };
+    let retry = if succeeded { "try it again" } else { "go on where that failed" };
+    let failure =
+        Failure { reason: failure.reason.clone(), message: format!("{}; {said}", failure.message) };
+    failed(*event, *revision, &failure, retry)
 }
 
 /// The conditions of a release whose last install or upgrade has failed, before that is made up for.
@@ -120,24 +133,17 @@ pub fn to_be_remedied(attempt: &LastAttempt, remedy: Remedy) -> Vec<Condition> {
 
 /// The conditions of a release whose install or upgrade failed and was made up for by `remedy`, or
 /// was not.
-fn remedied(attempt: &LastAttempt, remedy: &Operation) -> Vec<Condition> {
-    let what = match remedy.target {
-        Some(target) => format!("rollback to revision {target}"),
-        None => format!("uninstallation of revision {}", remedy.revision),
+pub fn remedied(attempt: &LastAttempt, remedy: &Operation) -> Vec<Condition> {
+    let (word, what) = match remedy.target {
+        Some(target) => ("Rollback", format!("rollback to revision {target}")),
+        None => ("Uninstall", format!("uninstallation of revision {}", remedy.revision)),
     };
-    let word = if remedy.event == Event::Delete { "Uninstall" } else { "Rollback" };
-    let (status, end, said, retry) = match &remedy.failure {
-        None => ("True", "Succeeded", format!("{what} succeeded"), "try it again"),
-        Some(failure) => {
-            let said = format!("{what} failed: {}", failure.message);
-            ("False", "Failed", said, "go on where that failed")
-        }
+    let (status, end, said) = match &remedy.failure {
+        None => ("True", "Succeeded", format!("{what} succeeded")),
+        Some(failure) => ("False", "Failed", format!("{what} failed: {}", failure.message)),
     };
-    let failure = Failure {
-        reason: attempt.failure.reason.clone(),
-        message: format!("{}; {said}", attempt.failure.message),
-    };
-    let mut conditions = failed(attempt.event, attempt.revision, &failure, retry);
+    let remedied = Remedied { succeeded: remedy.failure.is_none(), said: &said };
+    let mut conditions = given_up(attempt, Some(remedied));
     conditions.push(condition(REMEDIATED, status, &format!("{word}{end}"), &said));
     conditions
 }

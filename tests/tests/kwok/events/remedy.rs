@@ -256,7 +256,17 @@ async fn that_it_is_to_be_rolled_back_may_be_said_after_it_has_failed() -> Resul
     namespace.release("shop", &bad, rolls_back()).await?;
     remedied(&namespace, &controller, "True").await?;
     assert_eq!(value(&namespace).await?, "1");
-    assert_eq!(states(&namespace)?, ["superseded", "failed", "deployed"]);
+    let history = ["superseded", "failed", "deployed"];
+    assert_eq!(states(&namespace)?, history);
+    // Nor by anything else that is asked for, after which the same is said again.
+    namespace.annotate("shop", "testAt", "1")?;
+    let tested = |release: &ReleaseLifecycle| {
+        condition(release, "TestSuccess").is_some() && condition(release, "Stalled").is_some()
+    };
+    let release = namespace.wait("shop", &controller, "tested", tested).await?;
+    let said = "; rollback to revision 1 succeeded. Change the spec, or ";
+    assert!(message(&release).contains(said), "{}", message(&release));
+    assert_eq!(states(&namespace)?, history);
     Ok(())
 }
 
