@@ -3,7 +3,10 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::Event;
-use kube::{Api, api::WatchParams};
+use kube::{
+    Api,
+    api::{WatchEvent, WatchParams},
+};
 use testkit::proxy::{Proxy, Upstream};
 
 use crate::{Controller, Namespace, namespace::PATIENCE};
@@ -57,18 +60,30 @@ impl Namespace {
     /// # Errors
     /// Where there never is one.
     pub async fn wait_event(&self, reason: &str) -> Result<()> {
+        self.wait_told(reason, "").await
+    }
+
+    /// Waits for an Event object with this reason that says `what`.
+    ///
+    /// # Errors
+    /// Where there never is one.
+    pub async fn wait_told(&self, reason: &str, what: &str) -> Result<()> {
         let events: Api<Event> = Api::namespaced(self.client.clone(), &self.name);
         let params = WatchParams::default().fields(&format!("reason={reason}"));
         let seen = async {
             loop {
                 let mut seen = events.watch(&params, "0").await?.boxed();
-                if seen.try_next().await?.is_some() {
-                    return Ok::<_, kube::Error>(());
+                while let Some(seen) = seen.try_next().await? {
+                    if let WatchEvent::Added(event) | WatchEvent::Modified(event) = seen
+                        && event.message.is_some_and(|said| said.contains(what))
+                    {
+                        return Ok::<_, kube::Error>(());
+                    }
                 }
             }
         };
         let seen = tokio::time::timeout(PATIENCE, seen).await;
-        seen.with_context(|| format!("no Event object with reason {reason}"))??;
+        seen.with_context(|| format!("no Event object with reason {reason} says {what:?}"))??;
         Ok(())
     }
 }

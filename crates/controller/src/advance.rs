@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use kube_runtime::controller::Action;
 use lifecycle::{
     decide::{Hold, decide, query},
-    event::{self, Disposal, Event, Next, Situation},
+    event::{self, Disposal, Event, Next, RecordState, Situation},
     journal::{Begin, Failure, Journal, Phase, Requests},
     plan::Plan,
     rebuild::recall,
@@ -156,6 +156,13 @@ fn next(release: &Release<'_>, history: &[Stored], is_known: bool, orphaned: boo
         let mut record = stored.summary(&inputs);
         record.matches |= !is_known;
         record.owner.take_if(|owner| orphaned && owner != me);
+        // Where the object was made anew, what it says may be the same in other words.
+        let of_former = stored.owner_uid().is_some_and(|uid| uid != release.uid());
+        let is_open = of_former
+            && !record.matches
+            && record.state == RecordState::Deployed
+            && !release.is_being_deleted();
+        record.owner.take_if(|_| is_open);
         record
     };
     let records: Vec<_> = history.iter().map(summary).collect();

@@ -129,6 +129,11 @@ impl Stored {
         self.plan.as_ref().is_some_and(|(plan, _)| plan.adopted)
     }
 
+    /// The UID of its owner, who may be another object of that name.
+    pub(crate) fn owner_uid(&self) -> Option<&str> {
+        self.plan.as_ref().map(|(plan, _)| &*plan.owner.uid)
+    }
+
     /// The custom resource that made it, or has taken it over; `None` where it is Helm's.
     pub(crate) fn owner(&self) -> Option<&str> {
         self.plan.as_ref().map(|(plan, _)| &*plan.owner.name)

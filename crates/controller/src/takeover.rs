@@ -13,7 +13,7 @@ use kube_runtime::controller::Action;
 use lifecycle::{
     event::Event,
     journal::{Begin, Failure},
-    plan::{Claims, Owner, Plan, config_digest},
+    plan::{Chart, Claims, Owner, Plan, config_digest},
 };
 
 use crate::{
@@ -38,6 +38,7 @@ pub(crate) async fn is_orphaned(release: &Release<'_>, history: &[Stored]) -> Re
 /// is compared with what is wanted here, once: from then on digests tell.
 pub(crate) async fn adopt(release: &mut Release<'_>, history: &[Stored]) -> Result<Action, Error> {
     let Some(stored) = newest(history) else { return Ok(Action::requeue(Duration::ZERO)) };
+    check_namespace(stored)?;
     deletion::hold(release).await?;
     if stored.is_in_config_map() {
         import(release, history).await?;
@@ -88,6 +89,20 @@ pub(crate) async fn adopt(release: &mut Release<'_>, history: &[Stored]) -> Resu
     Ok(again(release))
 }
 
+/// What it consists of would be somewhere else, or was.
+fn check_namespace(stored: &Stored) -> Result<(), Error> {
+    let Some(of) = &stored.release.elsewhere else { return Ok(()) };
+    Err(Error::blocked(
+        "ForeignRelease",
+        format!(
+            "the record {} says that the release is in namespace {of:?}, as with storageNamespace in \
+             Flux, or after a backup was restored elsewhere: only what is in the namespace of its \
+             records can be taken over",
+            stored.release.secret_name()
+        ),
+    ))
+}
+
 /// By the object alone there may be nothing to do.
 fn again(release: &Release<'_>) -> Action {
     release.ctx.helm_watch.put_back(key(&release.object));
@@ -111,13 +126,24 @@ async fn is_wanted(release: &Release<'_>, stored: &Stored) -> Result<bool, Error
     };
     let made = desired::of_source(release, &begin).await?;
     Ok(match (&made.chart, &made.texts) {
-        // Patches are not told by the chart.
-        (Some(chart), Some(texts)) if release.object.spec.patches.is_empty() => {
+        // Patches are not told by the chart, unless nothing was changed since ours were applied.
+        (Some(chart), Some(texts))
+            if release.object.spec.patches.is_empty() || is_as_before(release, stored, chart) =>
+        {
             takeover::is_of_chart(record, &chart.name, &chart.version, &texts.config)
         }
         // What cannot be read any more is not what is wanted.
         _ => desired::of_record(release, stored)
             .is_ok_and(|recorded| takeover::is_same(&recorded, &made.desired)),
+    })
+}
+
+/// Whether it is a record of ours that Helm has rewritten, as `helm test` does, for this very object.
+fn is_as_before(release: &Release<'_>, stored: &Stored, chart: &Chart) -> bool {
+    release.object.status.as_ref().is_some_and(|status| {
+        status.revision == Some(stored.release.version)
+            && status.observed_generation == Some(release.generation())
+            && status.chart.as_ref() == Some(chart)
     })
 }
 

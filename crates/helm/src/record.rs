@@ -52,6 +52,10 @@ pub struct Release {
     /// How the objects are written; Helm 4's upgrade and rollback go on with it.
     #[serde(default, deserialize_with = "or_none", skip_serializing_if = "Option::is_none")]
     pub apply_method: Option<ApplyMethod>,
+    /// The namespace that the record states, where that is not the one that it is kept in, which
+    /// [`crate::secret`] puts into [`Self::namespace`].
+    #[serde(skip)]
+    pub elsewhere: Option<String>,
     /// The user's labels (`helm install --labels`). They are labels of the Secret, not part of the
     /// JSON; [`crate::secret`] reads and writes them.
     #[serde(skip)]

@@ -192,8 +192,9 @@ fn read(
         });
     }
     if let Some(namespace) = metadata["namespace"].as_str() {
-        // Restored from a backup, it may name the one that it came from.
-        namespace.clone_into(&mut release.namespace);
+        // Flux may keep records elsewhere, and a backup may be restored elsewhere.
+        let stated = std::mem::replace(&mut release.namespace, namespace.to_owned());
+        release.elsewhere = Some(stated).filter(|it| !it.is_empty() && it != namespace);
     }
     let label = &metadata["labels"][record::LABEL_STATUS];
     if let Some(status) = label.as_str().and_then(Status::parse) {

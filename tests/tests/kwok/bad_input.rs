@@ -167,18 +167,16 @@ fn out_of_reach() -> Vec<Case> {
             config_map("witness", ""),
             &[
                 "ConfigMap bad-",
-                "/witness exists and does not belong to release bad-",
-                "annotation meta.helm.sh/release-name is \"witness\", must be \"taken\"",
-                "remove or rename the object",
+                "/witness belongs to release witness in namespace bad-",
+                "Remove or rename what is not of release taken",
             ],
         ),
         case(
             "unowned",
             config_map("nobodys", ""),
             &[
-                "/nobodys exists and does not belong to release bad-",
-                "label app.kubernetes.io/managed-by is missing, must be \"Helm\"",
-                "To hand it to the release, set these",
+                "/nobodys belongs to no release. Remove or rename what is not of release unowned",
+                "or hand it over: by spec.install.takeOwnership: true, or by label",
             ],
         ),
         Case {

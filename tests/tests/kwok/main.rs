@@ -1,5 +1,6 @@
 //! Behaviour against the real control plane, with simulated nodes.
 
+mod apply;
 mod bad_input;
 mod charts;
 mod cli;

@@ -245,6 +245,12 @@ async fn another_releaselifecycle_keeps_its_release_while_it_is_there() -> Resul
     namespace.kubectl(&["annotate", "rl", "second", "test/look=now"])?;
     namespace.wait_ready("second", &controller).await?;
     assert_eq!(done(&namespace)?, before);
+    // Made anew, it says the same in other words.
+    namespace.kubectl(&["delete", "rl", "second"])?;
+    let [main, hook] = objects;
+    namespace.release("second", &[hook, main], json!({"releaseName": "store"})).await?;
+    namespace.wait_ready("second", &controller).await?;
+    assert_eq!(done(&namespace)?, before);
     Ok(())
 }
 

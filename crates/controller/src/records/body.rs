@@ -49,6 +49,7 @@ pub(super) fn pending(plan: &Plan, made: &Made, release: &str, namespace: &str) 
         manifest: texts.manifest.clone(),
         hooks: hooks.collect(),
         apply_method: Some(ApplyMethod::Ssa),
+        elsewhere: None,
         labels: std::collections::BTreeMap::new(),
         extra: Map::new(),
     }

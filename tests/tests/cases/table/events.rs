@@ -22,7 +22,7 @@ pub(super) const OBJECTS: &[Case] = &[
     pass(28, "a hook becomes an object of the release: refused", || {
         install([config_map("moved", "hook").hook("pre-install"), config_map("main", "1")])
             .upgrade([config_map("moved", "object"), config_map("main", "2")])
-            .says(["cannot be imported", "is not owned"])
+            .says(["cannot be imported", "belongs to no release"])
     }),
     differs(29, "generateName", rows::GENERATED, || {
         let hook = || generated(job("")).hook("pre-install");

@@ -1,7 +1,8 @@
 //! What a chart has in `crds/`.
 
 use anyhow::{Result, ensure};
-use e2e::{Chart, Namespace, kwok, message, reason};
+use e2e::{Chart, Namespace, chart_source, kwok, message, reason};
+use serde_json::json;
 
 use super::config_map;
 
@@ -89,8 +90,80 @@ async fn an_upgrade_makes_none_and_runs_no_hook_for_what_must_fail() -> Result<(
     chart.put(&namespace).await?;
     let stalled = namespace.wait_stalled("shop", &controller).await?;
     assert_eq!(reason(&stalled), "UnknownKind");
-    ensure!(message(&stalled).contains("crds/"), "{}", message(&stalled));
+    ensure!(message(&stalled).contains("spec.upgrade.crds is Skip"), "{}", message(&stalled));
     assert_eq!(namespace.uid("Job", "shop-hook-2").await?, None);
+    namespace.kubectl(&["delete", "clusterrolebinding", &namespace.name])?;
+    Ok(())
+}
+
+/// One of these versions, the first of which is stored, with a column of this name.
+fn versions(group: &str, names: &[&str], column: &str) -> String {
+    let version = |name: &&str| {
+        format!(
+            "  - name: {name}\n    served: true\n    storage: {}\n    additionalPrinterColumns: \
+             [{{name: {column}, type: string, jsonPath: .x}}]\n    schema:\n      openAPIV3Schema: \
+             {{type: object, x-kubernetes-preserve-unknown-fields: true}}\n",
+            names.first() == Some(name),
+        )
+    };
+    let versions: String = names.iter().map(version).collect();
+    format!(
+        "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata:\n  \
+         name: tables.{group}\nspec:\n  group: {group}\n  scope: Namespaced\n  names: {{plural: \
+         tables, singular: table, kind: Table}}\n  versions:\n{versions}"
+    )
+}
+
+#[tokio::test]
+async fn an_upgrade_makes_and_replaces_them_where_it_is_told_to() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "crds-replace").await?;
+    bind(&namespace, "cluster-admin")?;
+    let controller = namespace.controller()?;
+    let group = format!("{}.example.com", namespace.name);
+    let chart = Chart::new(&namespace, "shop")?
+        .file("crds/table.yaml", &versions(&group, &["v1"], "one"))?
+        .file("templates/a.yaml", &config_map("a", "a: b"))?;
+    chart.put(&namespace).await?;
+    let spec = |install: &str, upgrade: &str| {
+        let crds = json!({"install": {"crds": install}, "upgrade": {"crds": upgrade}});
+        super::merged(chart_source("shop"), crds)
+    };
+    namespace.release("shop", &[], spec("Skip", "Skip")).await?;
+    let release = namespace.wait_ready("shop", &controller).await?;
+    assert_eq!(message(&release), "install of revision 1 succeeded with 0 hooks");
+
+    // By a POST, so that its fields are not those of who applies.
+    let table = |version: &str| {
+        format!("apiVersion: {group}/{version}\nkind: Table\nmetadata: {{name: orders}}\n")
+    };
+    let chart = chart.file("templates/table.yaml", &table("v1"))?;
+    namespace.release("shop", &[], spec("Skip", "Create")).await?;
+    chart.put(&namespace).await?;
+    namespace
+        .wait("shop", &controller, "upgraded", |release| {
+            message(release) == "upgrade of revision 2 succeeded with 1 hook"
+        })
+        .await?;
+    let name = format!("tables.{group}");
+    // Somebody else's hand in it is no obstacle to a replacement.
+    let patch = r#"[{"op": "replace", "path": "/spec/versions/0/additionalPrinterColumns/0/name", "value": "theirs"}]"#;
+    namespace.kubectl(&["patch", "crd", &name, "--type=json", "-p", patch])?;
+
+    let chart = chart
+        .file("crds/table.yaml", &versions(&group, &["v1", "v2"], "two"))?
+        .file("templates/table.yaml", &table("v2"))?;
+    namespace.release("shop", &[], spec("Skip", "CreateReplace")).await?;
+    chart.put(&namespace).await?;
+    namespace
+        .wait("shop", &controller, "upgraded", |release| {
+            message(release) == "upgrade of revision 3 succeeded with 1 hook"
+        })
+        .await?;
+    let columns = "jsonpath={.spec.versions[*].additionalPrinterColumns[*].name}";
+    assert_eq!(namespace.kubectl(&["get", "crd", &name, "-o", columns])?, "two two");
+    namespace.kubectl(&["delete", "rl", "shop"])?;
+    assert_eq!(namespace.kubectl(&["get", "crd", &name, "-o", columns])?, "two two", "it stays");
+    namespace.kubectl(&["delete", "crd", &name])?;
     namespace.kubectl(&["delete", "clusterrolebinding", &namespace.name])?;
     Ok(())
 }
@@ -113,7 +186,16 @@ async fn one_that_is_there_needs_no_right_to_be_made() -> Result<()> {
     let what = "--resource=customresourcedefinitions.apiextensions.k8s.io";
     namespace.kubectl(&[&reader[..], &[what]].concat())?;
     bind(&namespace, &namespace.name)?;
-    namespace.annotate("shop", "retryAt", "1")?;
+    // To be replaced it would.
+    let replaced = super::merged(chart.source(), json!({"install": {"crds": "CreateReplace"}}));
+    namespace.release("shop", &[], replaced).await?;
+    namespace
+        .wait("shop", &controller, "told which rights are missing", |release| {
+            message(release).contains("may not create, patch customresourcedefinitions")
+        })
+        .await?;
+    let created = super::merged(chart.source(), json!({"install": {"crds": "Create"}}));
+    namespace.release("shop", &[], created).await?;
     let release = namespace.wait_ready("shop", &controller).await?;
     assert_eq!(message(&release), "install of revision 1 succeeded with 0 hooks");
     for kind in ["clusterrolebinding", "clusterrole"] {

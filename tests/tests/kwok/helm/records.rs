@@ -358,6 +358,25 @@ async fn a_copy_that_was_broken_off_is_completed_and_nothing_runs() -> Result<()
     Ok(())
 }
 
+#[tokio::test]
+async fn what_a_dead_client_left_open_in_a_config_map_is_closed_in_the_copy() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "maps-pending").await?;
+    let objects = [config_map("main", ""), job("hook").hook("pre-upgrade")];
+    let folder = helm::chart(&namespace, "shop", &objects.clone().map(|it| it.to_string()))?;
+    with_config_maps(&namespace, "helm", &["install", "shop", &folder.to_string_lossy()])?;
+    let name = record::secret_name("shop", 1);
+    namespace.kubectl(&["label", "configmap", "--overwrite", &name, "status=pending-install"])?;
+    let controller = namespace.controller_with(&["--takeover-seconds", "1"])?;
+    namespace.release("shop", &objects, json!({})).await?;
+    let release = namespace.wait_ready("shop", &controller).await?;
+    // Of an install that failed nothing was deployed.
+    assert_eq!(message(&release), "install of revision 2 succeeded with 0 hooks");
+    assert_eq!(statuses(&namespace, 1).await?, ("failed".to_owned(), "failed".to_owned()));
+    let map = namespace.object("ConfigMap", &name).await?.context("it is left")?;
+    assert_eq!(map["metadata"]["labels"]["status"], "pending-install");
+    Ok(())
+}
+
 /// Who may not list `ConfigMaps` has none of Helm's there.
 #[tokio::test]
 async fn a_release_needs_no_right_to_list_config_maps() -> Result<()> {
