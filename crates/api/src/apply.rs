@@ -1,11 +1,12 @@
-//! What installs and upgrades may take that is not the release's own, and what becomes of a chart's
-//! `crds/`.
+//! How installs and upgrades are done: what they may take that is not the release's own, what becomes
+//! of a chart's `crds/`, and what makes up for one that has failed.
 
 use kube::KubeSchema;
 use lifecycle::{
-    event::Event,
+    event::{Event, Remedy},
     plan::{Claims, Crds},
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ReleaseLifecycle;
@@ -22,6 +23,19 @@ pub struct Install {
     /// (Create), or what exists is applied besides (`CreateReplace`). Default: Create.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crds: Option<Crds>,
+    /// What happens once it has failed: Stop waits for somebody, Uninstall deletes the release, with
+    /// its delete hooks and its history, as `helm install --rollback-on-failure` does. Default: Stop.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_failure: Option<OnInstallFailure>,
+}
+
+/// What a failed install does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[allow(missing_docs)]
+pub enum OnInstallFailure {
+    #[default]
+    Stop,
+    Uninstall,
 }
 
 /// How an upgrade is done.
@@ -36,6 +50,20 @@ pub struct Upgrade {
     /// (Create), or what exists is applied besides (`CreateReplace`). Default: Skip.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crds: Option<Crds>,
+    /// What happens once it has failed: Stop waits for somebody, Rollback goes back to the last
+    /// revision that was deployed, with its rollback hooks, as `helm upgrade --rollback-on-failure`
+    /// does. Default: Stop.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_failure: Option<OnUpgradeFailure>,
+}
+
+/// What a failed upgrade does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[allow(missing_docs)]
+pub enum OnUpgradeFailure {
+    #[default]
+    Stop,
+    Rollback,
 }
 
 impl ReleaseLifecycle {
@@ -52,6 +80,19 @@ impl ReleaseLifecycle {
         Claims {
             take_ownership: take_ownership.unwrap_or(false),
             force_conflicts: spec.force_conflicts.unwrap_or(false),
+        }
+    }
+
+    /// What makes up for a failed operation of `event`.
+    pub fn remedy(&self, event: Event) -> Option<Remedy> {
+        let install = self.spec.install.as_ref().and_then(|it| it.on_failure);
+        let upgrade = self.spec.upgrade.as_ref().and_then(|it| it.on_failure);
+        match event {
+            Event::Install => (install.unwrap_or_default() == OnInstallFailure::Uninstall)
+                .then_some(Remedy::Uninstall),
+            Event::Upgrade => (upgrade.unwrap_or_default() == OnUpgradeFailure::Rollback)
+                .then_some(Remedy::Rollback),
+            Event::Rollback | Event::Delete | Event::Test => None,
         }
     }
 

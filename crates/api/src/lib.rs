@@ -13,7 +13,7 @@ mod resource;
 #[expect(unreachable_pub, reason = "as above")]
 mod status;
 
-pub use apply::{Install, Upgrade};
+pub use apply::{Install, OnInstallFailure, OnUpgradeFailure, Upgrade};
 pub use chart::{
     Chart, ChartArchive, OciChart, RepositoryChart, SecretReference, SourceRef, SourceRefKind,
     Values, ValuesFrom,

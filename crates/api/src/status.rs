@@ -38,7 +38,8 @@ pub struct ReleaseLifecycleStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operation: Option<Operation>,
 
-    /// The last install, upgrade or rollback that failed, until one succeeds.
+    /// The last install, upgrade or rollback that failed, until one succeeds; what makes up for it
+    /// does not count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_attempt: Option<LastAttempt>,
 
@@ -120,7 +121,8 @@ impl ReleaseLifecycleStatus {
 }
 
 /// Replaces the conditions by `wanted`. A transition time moves only where a status does;
-/// `Released`, `TestSuccess` and `Drifted` stay as they were where `wanted` does not speak of them.
+/// `Released`, `TestSuccess`, `Remediated` and `Drifted` stay as they were where `wanted` does not
+/// speak of them.
 pub fn set_conditions(
     current: &mut Vec<Condition>,
     wanted: Vec<conditions::Condition>,
@@ -129,7 +131,13 @@ pub fn set_conditions(
 ) {
     let old = std::mem::take(current);
     let find = |type_: &str| old.iter().find(|condition| condition.type_ == type_);
-    for lasting in [conditions::RELEASED, conditions::TEST_SUCCESS, conditions::DRIFTED] {
+    let lasting = [
+        conditions::RELEASED,
+        conditions::TEST_SUCCESS,
+        conditions::REMEDIATED,
+        conditions::DRIFTED,
+    ];
+    for lasting in lasting {
         if !wanted.iter().any(|condition| condition.type_ == lasting) {
             current.extend(find(lasting).cloned());
         }
@@ -167,6 +175,7 @@ fn rank(type_: &str) -> usize {
         conditions::STALLED,
         conditions::RELEASED,
         conditions::TEST_SUCCESS,
+        conditions::REMEDIATED,
         conditions::DRIFTED,
     ];
     order.iter().position(|known| *known == type_).unwrap_or(usize::MAX)

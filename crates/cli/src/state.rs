@@ -44,7 +44,10 @@ impl<'a> State<'a> {
 
     /// Whether the release is gone, and only the object is still there.
     pub(crate) fn has_been_deleted(self) -> bool {
-        let last = self.operation().filter(|last| last.event == Event::Delete);
+        // What makes up for a failed install is no answer to anything.
+        let of_deletion =
+            |last: &&Operation| last.event == Event::Delete && last.remedies.is_none();
+        let last = self.operation().filter(of_deletion);
         last.is_some_and(|last| last.completed_at.is_some() && last.failure.is_none())
     }
 

@@ -63,7 +63,7 @@ pub(crate) async fn advance(release: &mut Release<'_>) -> Result<Action, Error> 
         return Ok(Action::await_change());
     }
     match next {
-        Next::Begin { event, revision, target } => {
+        Next::Begin { event, revision, target, remedies } => {
             if matches!(event, Event::Install | Event::Upgrade)
                 && let Some(waiting) = dependencies::unready(release).await?
             {
@@ -75,7 +75,8 @@ pub(crate) async fn advance(release: &mut Release<'_>) -> Result<Action, Error> 
             }
             let id = uuid::Uuid::new_v4().simple().to_string();
             let generation = release.generation();
-            begin(release, &history, Begin { id, event, revision, target, generation }).await
+            let begin = Begin { id, event, revision, target, remedies, generation };
+            start(release, &history, begin).await
         }
         Next::Reopen => Box::pin(reopen(release, &history)).await,
         Next::InSync { revision } => {
@@ -187,9 +188,11 @@ fn next(release: &Release<'_>, history: &[Stored], is_known: bool, orphaned: boo
     let tested = status.and_then(|status| status.tested_revision);
     let newest = history.iter().max_by_key(|stored| stored.release.version);
     let disposal = if object.keeps_objects() { Disposal::Keep } else { Disposal::Delete };
+    let operation = status.and_then(|status| status.operation.as_ref());
     event::next(&Situation {
-        operation: status.and_then(|status| status.operation.as_ref()),
+        operation,
         gave_up,
+        remedy: operation.and_then(|last| object.remedy(last.event)),
         test_due: object.tests_enabled()
             && newest.is_some_and(|newest| {
                 !newest.is_adopted() && tested != Some(newest.release.version)
@@ -205,7 +208,7 @@ fn next(release: &Release<'_>, history: &[Stored], is_known: bool, orphaned: boo
     })
 }
 
-async fn begin(
+async fn start(
     release: &mut Release<'_>,
     history: &[Stored],
     begin: Begin,
@@ -215,7 +218,12 @@ async fn begin(
     if let Some(remark) = source::remark(release) {
         release.warn("LargeSource", remark);
     }
-    let wanted = records::wanted(release, &plan.config_key);
+    let last = release.object.status.as_ref().and_then(|status| status.last_attempt.as_ref());
+    let wanted = match last.filter(|last| begin.remedies == Some(last.revision)) {
+        // A source that cannot be read now is not changed once it can be read again.
+        Some(failed) => failed.config_digest.clone(),
+        None => records::wanted(release, &plan.config_key),
+    };
     let handled = answered(release, begin.event);
     let mut journal = Journal::begin(begin, wanted, handled, now());
     journal.operation.leader = release.ctx.lease.epoch();
@@ -277,6 +285,10 @@ async fn resume(release: &mut Release<'_>, mut journal: Journal) -> Result<Actio
     match frozen_plan(release, &journal).await {
         Ok(Frozen::Recorded(plan)) => run(release, &plan, journal).await,
         Ok(Frozen::Anew(plan)) => {
+            if journal.operation.remedies.is_some() {
+                // Of what has failed, whatever the spec is now.
+                return run(release, &plan, journal).await;
+            }
             // Of the spec as it is now, and with a key of its own.
             journal.operation.config_digest = records::wanted(release, &plan.config_key);
             journal.operation.generation = release.generation();
@@ -356,6 +368,7 @@ async fn frozen_plan(release: &Release<'_>, journal: &Journal) -> Result<Frozen,
                 event: operation.event,
                 revision: operation.revision,
                 target: operation.target,
+                remedies: operation.remedies,
                 generation: operation.generation,
             };
             Ok(Frozen::Anew(Arc::new(prepare::plan(release, &history, &begin).await?)))

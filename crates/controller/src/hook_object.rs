@@ -176,6 +176,7 @@ mod tests {
             event: Event::Upgrade,
             revision: 2,
             target: None,
+            remedies: None,
             first_deployed: None,
             chart: None,
             adopted: false,

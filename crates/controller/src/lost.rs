@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use api::names;
+use helm::record::Status;
 use lifecycle::{
     event::Event,
     journal::Journal,
-    plan::{ObjectRef, Plan, parse_run_id},
+    plan::{ObjectRef, Plan, config_digest, parse_run_id},
     rebuild::{Trace, rebuild},
 };
 
@@ -25,8 +26,10 @@ pub(crate) async fn journal(
     revision: i32,
 ) -> Result<Journal, Error> {
     let stored = history.iter().find(|stored| stored.release.version == revision);
-    let event = if release.is_being_deleted() { Event::Delete } else { Event::Install };
-    let found = stored.and_then(|stored| stored.plan_of(event));
+    let found = stored.and_then(|stored| match stored.release.info.status {
+        Status::Uninstalling => stored.plan_of(Event::Delete),
+        _ => stored.plan.clone(),
+    });
     let Some((plan, digest)) = found else {
         return Err(Error::blocked(
             "JournalLost",
@@ -40,7 +43,13 @@ pub(crate) async fn journal(
         ));
     };
     let traces = traces(release, &plan).await?;
-    let wanted = records::wanted(release, &plan.config_key);
+    let inputs = records::config_inputs(release);
+    let digest_now = config_digest(plan.config_key.as_bytes(), &inputs);
+    let wanted = match &plan.remedies {
+        // What it makes up for is not what is wanted now.
+        Some(failed) if failed.config_digest != digest_now => String::new(),
+        _ => records::wanted(release, &plan.config_key),
+    };
     release.warn(
         "JournalRebuilt",
         format!(

@@ -21,8 +21,8 @@ use lifecycle::{
     hooks::HookEvent,
     journal::Begin,
     plan::{
-        Chart, Crds, MOST_HOOKS, ObjectRef, Owner, Plan, PlannedHook, PlannedObject, config_digest,
-        in_uninstall_order, plan_hooks, prune_set,
+        Chart, Crds, MOST_HOOKS, ObjectRef, Owner, Plan, PlannedHook, PlannedObject, Remedied,
+        config_digest, in_uninstall_order, plan_hooks, prune_set,
     },
     source::Desired,
 };
@@ -73,6 +73,7 @@ pub(crate) async fn plan(
         event: begin.event,
         revision: begin.revision,
         target: begin.target,
+        remedies: begin.remedies.map(|revision| remedied(history, revision)),
         config_digest: digest
             .unwrap_or_else(|| config_digest(key.as_bytes(), &records::config_inputs(release))),
         adopted: false,
@@ -84,6 +85,14 @@ pub(crate) async fn plan(
         prune,
         objects: desired.objects,
     })
+}
+
+/// What the operation makes up for.
+fn remedied(history: &[Stored], revision: i32) -> Remedied {
+    let failed = history.iter().find(|stored| stored.release.version == revision);
+    let plan = failed.and_then(|stored| stored.plan.as_ref());
+    let config_digest = plan.map(|(plan, _)| plan.config_digest.clone()).unwrap_or_default();
+    Remedied { revision, config_digest }
 }
 
 fn check_number(hooks: &[PlannedHook], event: Event) -> Result<(), Error> {

@@ -114,17 +114,28 @@ pub(crate) fn is_settled(object: &ReleaseLifecycle) -> bool {
         conditions::SUSPENDED => object.suspended(),
         _ => false,
     });
-    let gave_up = status
+    let last_attempt = status
         .last_attempt
         .as_ref()
-        .is_some_and(|last| Some(last.generation) == object.metadata.generation)
-        && ready.is_some_and(|ready| ready.status == "False");
+        .filter(|last| Some(last.generation) == object.metadata.generation);
+    let gave_up = last_attempt.zip(ready).is_some_and(|(last, ready)| {
+        // What is to make up for it, and cannot begin, has said why.
+        let says_so = ready.reason == last.failure.reason;
+        ready.status == "False" && (says_so || !remedy_is_due(object))
+    });
     let (requests, handled) = (object.requests(), status.handled());
     let asked = requests.retry != handled.retry
         || requests.restart != handled.restart
         || requests.test != handled.test;
     let observed = status.observed_generation == object.metadata.generation;
     !running && !asked && observed && (at_rest || gave_up)
+}
+
+/// Whether something makes up for the last operation, as far as the object tells.
+fn remedy_is_due(object: &ReleaseLifecycle) -> bool {
+    let last = object.status.as_ref().and_then(|status| status.operation.as_ref());
+    let failed = last.filter(|last| last.has_failed_at_work());
+    failed.is_some_and(|failed| object.remedy(failed.event).is_some())
 }
 
 async fn look_and_advance(cached: &ReleaseLifecycle, ctx: &Context) -> Result<Action, Error> {

@@ -74,22 +74,30 @@ impl Stored {
                 RecordState::Pending
             }
         };
-        let operation = match state {
-            RecordState::Uninstalling => {
-                self.plan_of(Event::Delete).map(|(plan, _)| plan.operation)
+        let is_wanted =
+            |digest: &str, plan: &Plan| digest == config_digest(plan.config_key.as_bytes(), inputs);
+        let (operation, remedial) = match (state, plan) {
+            (RecordState::Uninstalling, _) => {
+                let plan = self.plan_of(Event::Delete).map(|(plan, _)| plan);
+                let remedial = plan.as_ref().is_some_and(|plan| plan.remedies.is_some());
+                (plan.map(|plan| plan.operation), remedial)
             }
             // What was taken over had no operation that could be gone on with.
-            _ => plan.filter(|plan| !plan.adopted).map(|plan| plan.operation.clone()),
+            (_, Some(plan)) if !plan.adopted => {
+                let failed = plan.remedies.as_ref();
+                let remedial = failed.is_some_and(|it| is_wanted(&it.config_digest, plan));
+                (Some(plan.operation.clone()), remedial)
+            }
+            _ => (None, false),
         };
         Record {
             revision,
             origin: plan.and_then(|plan| plan.target).unwrap_or_else(|| self.origin()),
             state,
             owner: plan.map(|plan| plan.owner.name.clone()),
-            matches: plan.is_some_and(|plan| {
-                plan.config_digest == config_digest(plan.config_key.as_bytes(), inputs)
-            }),
+            matches: plan.is_some_and(|plan| is_wanted(&plan.config_digest, plan)),
             operation,
+            remedial,
         }
     }
 
@@ -192,13 +200,16 @@ pub(crate) fn wanted(release: &crate::release::Release<'_>, key: &str) -> String
         // Later fields: absent where they are not given, so that what was given up before the
         // operator knew them stays given up.
         #[serde(skip_serializing_if = "Option::is_none")]
-        install: &'a Option<Install>,
+        install: Option<Install>,
         #[serde(skip_serializing_if = "Option::is_none")]
-        upgrade: &'a Option<Upgrade>,
+        upgrade: Option<Upgrade>,
         #[serde(skip_serializing_if = "Option::is_none")]
         force_conflicts: Option<bool>,
     }
     let spec = &release.object.spec;
+    // What is done once it has failed is another operation's.
+    let install = spec.install.clone().map(|it| Install { on_failure: None, ..it });
+    let upgrade = spec.upgrade.clone().map(|it| Upgrade { on_failure: None, ..it });
     let inputs = Wanted {
         // Where the release is held at a revision, its source has no part in it.
         configuration: spec.pin_revision.is_none().then(|| config_inputs(release)),
@@ -207,8 +218,8 @@ pub(crate) fn wanted(release: &crate::release::Release<'_>, key: &str) -> String
         service_account_name: &spec.service_account_name,
         timeout: spec.timeout,
         wait: spec.wait,
-        install: &spec.install,
-        upgrade: &spec.upgrade,
+        install: install.filter(|it| *it != Install::default()),
+        upgrade: upgrade.filter(|it| *it != Upgrade::default()),
         force_conflicts: spec.force_conflicts,
     };
     config_digest(key.as_bytes(), &inputs)

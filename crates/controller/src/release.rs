@@ -3,7 +3,7 @@
 use api::{DriftMode, OnTestFailure, ReleaseLifecycle, ReleaseLifecycleStatus, set_conditions};
 use kube::{Api, api::PostParams};
 use lifecycle::{
-    conditions::{self, Condition},
+    conditions::{self, Condition, Remedied},
     decide::Hold,
     drift::Baseline,
     event::Event,
@@ -145,10 +145,21 @@ impl<'a> Release<'a> {
         let mut status = self.object.status.clone().unwrap_or_default();
         status.set_journal(journal.clone());
         status.observed_generation = Some(operation.generation);
+        let mut wanted = conditions::of(journal, hold);
         if journal.is_done() {
             conclude(&mut status, journal);
+            let remedy = self.object.remedy(operation.event);
+            let remedy = remedy.filter(|_| operation.has_failed_at_work());
+            match (&status.last_attempt, remedy) {
+                (Some(attempt), Some(remedy)) => {
+                    wanted = conditions::to_be_remedied(attempt, remedy);
+                }
+                (Some(attempt), None) if operation.remedies.is_some() => {
+                    wanted = conditions::remedied(attempt, operation);
+                }
+                _ => {}
+            }
         }
-        let wanted = conditions::of(journal, hold);
         self.warn_of_stall(&wanted);
         set_conditions(&mut status.conditions, wanted, operation.generation, now());
         write_status(self.ctx, &mut self.object, status).await?;
@@ -183,7 +194,7 @@ impl<'a> Release<'a> {
         let mut status = self.object.status.clone().unwrap_or_default();
         status.revision = Some(revision);
         status.chart = chart;
-        status.last_attempt = None;
+        forgive(&mut status);
         status.set_handled(handled);
         let tests = status.conditions.iter().find(|it| it.type_ == conditions::TEST_SUCCESS);
         let failed = tests
@@ -206,7 +217,9 @@ impl<'a> Release<'a> {
 
     /// Says again why the configuration was given up.
     pub(crate) async fn write_given_up(&mut self) -> Result<(), Error> {
-        let deletion = self.journal().filter(|last| last.operation.event == Event::Delete);
+        let deletion = self.journal().filter(|last| {
+            last.operation.event == Event::Delete && last.operation.remedies.is_none()
+        });
         if let Some(failure) = deletion.and_then(|last| last.operation.failure) {
             return write_conditions(self.ctx, &mut self.object, conditions::blocked(&failure))
                 .await;
@@ -214,11 +227,15 @@ impl<'a> Release<'a> {
         let (handled, generation) = (self.object.requests(), self.generation());
         let mut status = self.object.status.clone().unwrap_or_default();
         status.set_handled(handled);
+        let mut conditions = status.conditions.iter();
+        let remedied = conditions.find(|it| it.type_ == conditions::REMEDIATED);
+        let remedied =
+            remedied.map(|it| Remedied { succeeded: it.status == "True", said: &it.message });
         let wanted = match &mut status.last_attempt {
             Some(attempt) => {
                 // What changed since has nothing to do with it.
                 attempt.generation = generation;
-                conditions::given_up(attempt)
+                conditions::given_up(attempt, remedied)
             }
             None => conditions::blocked(&Failure::new(
                 "GivenUp",
@@ -248,6 +265,9 @@ fn conclude(status: &mut ReleaseLifecycleStatus, journal: &Journal) {
     if operation.event == Event::Test {
         status.tested_revision = Some(operation.revision);
     }
+    if let Some(failed) = operation.remedies {
+        return remedied(status, journal, failed);
+    }
     if !operation.event.makes_revision() {
         return;
     }
@@ -257,17 +277,11 @@ fn conclude(status: &mut ReleaseLifecycleStatus, journal: &Journal) {
         None => {
             status.revision = Some(operation.revision);
             status.chart.clone_from(&operation.chart);
-            status.last_attempt = None;
-            // All objects have been applied.
-            no_drift(status);
-            status.baseline = operation.completed_at.map(|deployed_at| Baseline {
-                revision: operation.revision,
-                deployed_at,
-                // Without hooks, nobody but others can have removed anything.
-                removed: journal.hooks.is_empty().then(Vec::new),
-            });
+            forgive(status);
+            was_applied(status, journal);
         }
         Some(failure) => {
+            forget_remedy(status);
             let before = status.last_attempt.take();
             let again = before.filter(|last| last.config_digest == operation.config_digest);
             status.last_attempt = Some(LastAttempt {
@@ -282,8 +296,61 @@ fn conclude(status: &mut ReleaseLifecycleStatus, journal: &Journal) {
     }
 }
 
+/// All objects have been applied.
+fn was_applied(status: &mut ReleaseLifecycleStatus, journal: &Journal) {
+    let operation = &journal.operation;
+    no_drift(status);
+    status.baseline = operation.completed_at.map(|deployed_at| Baseline {
+        revision: operation.revision,
+        deployed_at,
+        // Without hooks, nobody but others can have removed anything.
+        removed: journal.hooks.is_empty().then(Vec::new),
+    });
+}
+
 fn no_drift(status: &mut ReleaseLifecycleStatus) {
     status.conditions.retain(|condition| condition.type_ != conditions::DRIFTED);
+}
+
+/// What remains of an operation that makes up for the failure of revision `failed`: that stands,
+/// or it would be tried again for ever.
+fn remedied(status: &mut ReleaseLifecycleStatus, journal: &Journal, failed: i32) {
+    let operation = &journal.operation;
+    let is_deletion = operation.event == Event::Delete;
+    if operation.failure.is_none() {
+        status.revision = (!is_deletion).then_some(operation.revision);
+        status.chart = operation.chart.clone().filter(|_| !is_deletion);
+        if is_deletion {
+            no_drift(status);
+            status.baseline = None;
+        } else {
+            was_applied(status, journal);
+        }
+    }
+    let message = "with what is not known any more, since the object's status was lost; \
+                   see `helm history`";
+    let attempt = status.last_attempt.get_or_insert_with(|| LastAttempt {
+        config_digest: operation.config_digest.clone(),
+        generation: operation.generation,
+        event: if is_deletion { Event::Install } else { Event::Upgrade },
+        revision: failed,
+        failures: 1,
+        failure: Failure::new("GivenUp", message),
+    });
+    // What changed before it began had nothing to do with it; of what was uninstalled there is
+    // nothing else to tell that by.
+    attempt.generation = operation.generation;
+}
+
+/// What was wanted is deployed: what failed before is over.
+fn forgive(status: &mut ReleaseLifecycleStatus) {
+    status.last_attempt = None;
+    forget_remedy(status);
+}
+
+/// What made up for an earlier failure says nothing of a later one.
+fn forget_remedy(status: &mut ReleaseLifecycleStatus) {
+    status.conditions.retain(|condition| condition.type_ != conditions::REMEDIATED);
 }
 
 /// The object that `known` is, as it is now; `None` where it is gone. No cache decides an effect.

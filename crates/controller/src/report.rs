@@ -92,10 +92,13 @@ fn notes(before: Option<&Journal>, after: &Journal) -> Vec<Note> {
     let (event, revision) = (operation.event, operation.revision);
     let name = capitalised(&event.to_string());
     if before.is_none() {
+        let why = operation.remedies.map_or(String::new(), |failed| {
+            format!(", to make up for revision {failed}, which has failed")
+        });
         notes.push(whole(
             false,
             format!("{name}Started"),
-            format!("{event} of revision {revision}"),
+            format!("{event} of revision {revision}{why}"),
         ));
     }
     for (was, hook) in transitions(before, after) {

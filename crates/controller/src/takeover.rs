@@ -62,6 +62,7 @@ pub(crate) async fn adopt(release: &mut Release<'_>, history: &[Stored]) -> Resu
         event,
         revision: record.version,
         target: (event == Event::Rollback).then(|| stored.origin()),
+        remedies: None,
         first_deployed: record.info.first_deployed,
         chart: release.made.get().filter(|_| is_wanted).and_then(|made| made.chart.clone()),
         adopted: true,
@@ -140,6 +141,7 @@ async fn is_wanted(release: &Release<'_>, stored: &Stored) -> Result<bool, Error
         event: Event::Upgrade,
         revision: record.version.saturating_add(1),
         target: None,
+        remedies: None,
         generation: release.generation(),
     };
     let made = desired::of_source(release, &begin).await?;

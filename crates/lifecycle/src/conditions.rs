@@ -3,8 +3,8 @@
 
 use crate::{
     decide::Hold,
-    event::Event,
-    journal::{Failure, HookStep, Journal, LastAttempt, Phase},
+    event::{Event, Remedy},
+    journal::{Failure, HookStep, Journal, LastAttempt, Operation, Phase},
 };
 
 /// The release is what its object asks for.
@@ -19,6 +19,8 @@ pub const RELEASED: &str = "Released";
 pub const TEST_SUCCESS: &str = "TestSuccess";
 /// Whether the release's objects are no longer as they were deployed.
 pub const DRIFTED: &str = "Drifted";
+/// Whether what made up for the last install or upgrade, which has failed, succeeded.
+pub const REMEDIATED: &str = "Remediated";
 /// The reason while `spec.suspend` holds something back.
 pub const SUSPENDED: &str = "Suspended";
 
@@ -94,15 +96,65 @@ pub fn suspended() -> Vec<Condition> {
     vec![condition(READY, "Unknown", SUSPENDED, message)]
 }
 
-/// The conditions of a release whose configuration was given up.
-pub fn given_up(attempt: &LastAttempt) -> Vec<Condition> {
-    failed(attempt.event, attempt.revision, &attempt.failure)
+/// How what makes up for a failed install or upgrade has ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Remedied<'a> {
+    /// Whether it succeeded.
+    pub succeeded: bool,
+    /// What it was and how it ended, in words.
+    pub said: &'a str,
 }
 
-fn failed(event: Event, revision: i32, failure: &Failure) -> Vec<Condition> {
+/// The conditions of a release whose configuration was given up; `remedied` is what was done about
+/// that, which [`REMEDIATED`] goes on saying.
+pub fn given_up(attempt: &LastAttempt, remedied: Option<Remedied<'_>>) -> Vec<Condition> {
+    let LastAttempt { event, revision, failure, .. } = attempt;
+    let Some(Remedied { succeeded, said }) = remedied else {
+        return failed(*event, *revision, failure, "go on where it failed");
+    };
+    let retry = if succeeded { "try it again" } else { "go on where that failed" };
+    let failure =
+        Failure { reason: failure.reason.clone(), message: format!("{}; {said}", failure.message) };
+    failed(*event, *revision, &failure, retry)
+}
+
+/// The conditions of a release whose last install or upgrade has failed, before that is made up for.
+pub fn to_be_remedied(attempt: &LastAttempt, remedy: Remedy) -> Vec<Condition> {
+    let LastAttempt { event, revision, failure, .. } = attempt;
+    let what = match remedy {
+        Remedy::Rollback => "it is rolled back, as spec.upgrade.onFailure says",
+        Remedy::Uninstall => "it is uninstalled, as spec.install.onFailure says",
+    };
+    let message = format!("{event} of revision {revision} failed: {}; {what}", failure.message);
+    vec![
+        condition(READY, "Unknown", "Progressing", &message),
+        condition(RECONCILING, "True", "Progressing", &message),
+        condition(RELEASED, "False", &format!("{}Failed", event.as_str()), &message),
+    ]
+}
+
+/// The conditions of a release whose install or upgrade failed and was made up for by `remedy`, or
+/// was not.
+pub fn remedied(attempt: &LastAttempt, remedy: &Operation) -> Vec<Condition> {
+    let (word, what) = match remedy.target {
+        Some(target) => ("Rollback", format!("rollback to revision {target}")),
+        None => ("Uninstall", format!("uninstallation of revision {}", remedy.revision)),
+    };
+    let (status, end, said) = match &remedy.failure {
+        None => ("True", "Succeeded", format!("{what} succeeded")),
+        Some(failure) => ("False", "Failed", format!("{what} failed: {}", failure.message)),
+    };
+    let remedied = Remedied { succeeded: remedy.failure.is_none(), said: &said };
+    let mut conditions = given_up(attempt, Some(remedied));
+    conditions.push(condition(REMEDIATED, status, &format!("{word}{end}"), &said));
+    conditions
+}
+
+/// `retry` says what happens where it is asked for.
+fn failed(event: Event, revision: i32, failure: &Failure, retry: &str) -> Vec<Condition> {
     let message = format!(
         "{event} of revision {revision} failed: {}. Change the spec, or annotate the object with \
-         releaselifecycle.dev/retryAt to go on where it failed",
+         releaselifecycle.dev/retryAt to {retry}",
         failure.message
     );
     vec![
@@ -127,7 +179,7 @@ pub fn of(journal: &Journal, hold: Option<&Hold>) -> Vec<Condition> {
             let message = format!("release of revision {revision} is deleted");
             vec![condition(READY, "False", "Deleted", &message)]
         }
-        (Some(failure), _) => failed(event, revision, failure),
+        (Some(failure), _) => failed(event, revision, failure, "go on where it failed"),
         (None, _) => {
             let hooks = count(journal.hooks.len(), "hook");
             let message = format!("{event} of revision {revision} succeeded with {hooks}");

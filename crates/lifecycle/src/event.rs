@@ -1,5 +1,7 @@
 //! Which event it is: a pure function of the records, the desired configuration and the journal.
 
+mod remedy;
+
 use std::fmt;
 
 use schemars::JsonSchema;
@@ -9,6 +11,8 @@ use crate::{
     hooks::HookEvent,
     journal::{Operation, Requests},
 };
+
+pub use remedy::Remedy;
 
 /// What an operation does to a release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -89,6 +93,9 @@ pub struct Record {
     pub matches: bool,
     /// The id of the operation that is to end its state, where one of ours is at work.
     pub operation: Option<String>,
+    /// Whether its operation makes up for a failed one: a rollback, for that of the configuration
+    /// that is desired now; an uninstallation, for any, since it has to end before all else.
+    pub remedial: bool,
 }
 
 /// Helm's release statuses, as far as the choice of the event tells them apart.
@@ -115,6 +122,8 @@ pub struct Situation<'a> {
     pub operation: Option<&'a Operation>,
     /// Whether the last attempt failed for this very generation and configuration.
     pub gave_up: bool,
+    /// What is to be done where the last operation has failed.
+    pub remedy: Option<Remedy>,
     /// The records of the release since and including the last deployed one, in any order.
     pub records: &'a [Record],
     /// The name of the custom resource.
@@ -157,6 +166,8 @@ pub enum Next {
         revision: i32,
         /// The revision that a rollback goes back to.
         target: Option<i32>,
+        /// The revision whose failure it makes up for.
+        remedies: Option<i32>,
     },
     /// Go on with the operation of the newest record, which failed.
     Reopen,
@@ -209,7 +220,11 @@ pub fn next(situation: &Situation<'_>) -> Next {
     if let Some(next) = not_ours(situation, latest) {
         return next;
     }
-    if latest.state == RecordState::Pending {
+    // What was being uninstalled is else begun anew; this goes on, since it was not asked for.
+    let is_undone = latest.state == RecordState::Uninstalling
+        && latest.remedial
+        && operation.is_none_or(|last| latest.operation.as_ref() != Some(&last.id));
+    if latest.state == RecordState::Pending || is_undone {
         return Next::JournalLost { revision: latest.revision };
     }
     let revision = latest.revision.saturating_add(1);
@@ -219,7 +234,9 @@ pub fn next(situation: &Situation<'_>) -> Next {
     };
     let in_sync = latest.state == RecordState::Deployed && is_wanted;
     // Without a status nobody knows whether it was given up; what failed is not run again silently.
-    let failed_before = operation.is_none() && latest.state == RecordState::Failed && is_wanted;
+    let failed_before = operation.is_none()
+        && ((latest.remedial && situation.pin.is_none())
+            || (latest.state == RecordState::Failed && is_wanted));
     let gave_up = !in_sync && (situation.gave_up || failed_before);
     if requests.restart != handled.restart || !(in_sync || gave_up) {
         return begin(situation, revision);
@@ -229,8 +246,11 @@ pub fn next(situation: &Situation<'_>) -> Next {
         let is_there = latest.state == RecordState::Failed && latest.operation.is_some();
         return if is_there { Next::Reopen } else { begin(situation, revision) };
     }
+    if gave_up && let Some(next) = remedy::of(situation, latest) {
+        return next;
+    }
     if requests.test != handled.test || (in_sync && situation.test_due) {
-        return Next::Begin { event: Event::Test, revision: latest.revision, target: None };
+        return ask(Event::Test, latest.revision);
     }
     if in_sync { Next::InSync { revision: latest.revision } } else { Next::GivenUp }
 }
@@ -238,17 +258,24 @@ pub fn next(situation: &Situation<'_>) -> Next {
 /// The operation that leads to what is desired. A first install that failed is tried again as an
 /// install, and so is what was being uninstalled.
 fn begin(situation: &Situation<'_>, revision: i32) -> Next {
-    let deployed =
-        |record: &Record| matches!(record.state, RecordState::Deployed | RecordState::Superseded);
     let latest = situation.records.iter().max_by_key(|record| record.revision);
     let was_taken_down = latest
         .is_some_and(|it| matches!(it.state, RecordState::Uninstalling | RecordState::Uninstalled));
     let event = match situation.pin {
         Some(_) => Event::Rollback,
-        None if !was_taken_down && situation.records.iter().any(deployed) => Event::Upgrade,
+        None if !was_taken_down && situation.records.iter().any(was_deployed) => Event::Upgrade,
         None => Event::Install,
     };
-    Next::Begin { event, revision, target: situation.pin }
+    Next::Begin { event, revision, target: situation.pin, remedies: None }
+}
+
+/// An operation on a revision that is there, which somebody asked for.
+fn ask(event: Event, revision: i32) -> Next {
+    Next::Begin { event, revision, target: None, remedies: None }
+}
+
+fn was_deployed(record: &Record) -> bool {
+    matches!(record.state, RecordState::Deployed | RecordState::Superseded)
 }
 
 /// What comes before anything else where the newest record is not the custom resource's. What has
@@ -268,7 +295,9 @@ fn not_ours(situation: &Situation<'_>, latest: &Record) -> Option<Next> {
 }
 
 fn delete(situation: &Situation<'_>, latest: Option<&Record>, disposal: Disposal) -> Next {
-    let last = situation.operation.filter(|last| last.event == Event::Delete);
+    // One that made up for a failed install has not deleted what came after it.
+    let of_deletion = |last: &&Operation| last.event == Event::Delete && last.remedies.is_none();
+    let last = situation.operation.filter(of_deletion);
     let has_ended = last.is_some_and(|last| last.failure.is_none());
     let there = latest.filter(|latest| latest.state != RecordState::Uninstalled);
     let Some(latest) = there.filter(|_| disposal == Disposal::Delete && !has_ended) else {
@@ -292,7 +321,7 @@ fn delete(situation: &Situation<'_>, latest: Option<&Record>, disposal: Disposal
     {
         return Next::JournalLost { revision: latest.revision };
     }
-    Next::Begin { event: Event::Delete, revision: latest.revision, target: None }
+    ask(Event::Delete, latest.revision)
 }
 
 #[cfg(test)]
@@ -301,7 +330,7 @@ mod tests {
     use crate::journal::{Begin, Failure, Journal};
     use RecordState::{Deployed, Failed, Pending, Superseded, Uninstalled, Uninstalling};
 
-    fn record(revision: i32, state: RecordState, matches: bool) -> Record {
+    pub(super) fn record(revision: i32, state: RecordState, matches: bool) -> Record {
         Record {
             revision,
             origin: revision,
@@ -309,38 +338,45 @@ mod tests {
             owner: Some("me".to_owned()),
             matches,
             operation: Some(format!("op-{revision}")),
+            remedial: false,
         }
     }
 
     /// The operation that made `revision`.
-    fn operation(event: Event, revision: i32, done: bool, failed: bool) -> Operation {
+    pub(super) fn operation(event: Event, revision: i32, done: bool, failed: bool) -> Operation {
         let now = jiff::Timestamp::UNIX_EPOCH;
         let id = format!("op-{revision}");
-        let begin = Begin { id, event, revision, target: None, generation: 2 };
+        let begin = Begin { id, event, revision, target: None, remedies: None, generation: 2 };
         let journal = Journal::begin(begin, String::new(), Requests::default(), now);
         let mut operation = journal.operation;
         operation.completed_at = done.then_some(now);
+        operation.plan_digest = Some("digest".to_owned());
         operation.failure = failed.then(|| Failure::new("HookFailed", "it failed"));
         operation
     }
 
-    fn begin(event: Event, revision: i32) -> Next {
-        Next::Begin { event, revision, target: None }
+    pub(super) fn begin(event: Event, revision: i32) -> Next {
+        ask(event, revision)
     }
 
-    static NONE: Requests =
+    pub(super) static NONE: Requests =
         Requests { retry: None, restart: None, test: None, cancel: None, skip: None };
 
     #[allow(clippy::unnecessary_wraps)]
-    fn asked() -> Option<String> {
+    pub(super) fn asked() -> Option<String> {
         Some("now".to_owned())
     }
 
     /// What is next, from a situation that `change` has changed.
-    fn check<'a>(records: &'a [Record], change: impl FnOnce(&mut Situation<'a>), expect: &Next) {
+    pub(super) fn check<'a>(
+        records: &'a [Record],
+        change: impl FnOnce(&mut Situation<'a>),
+        expect: &Next,
+    ) {
         let mut situation = Situation {
             operation: None,
             gave_up: false,
+            remedy: None,
             records,
             owner: "me",
             generation: 2,
@@ -445,7 +481,8 @@ mod tests {
 
     #[test]
     fn a_pin_is_a_rollback_until_its_revision_is_deployed() {
-        let rollback = Next::Begin { event: Event::Rollback, revision: 4, target: Some(1) };
+        let target = Some(1);
+        let rollback = Next::Begin { event: Event::Rollback, revision: 4, target, remedies: None };
         check(&[record(3, Deployed, true)], |it| it.pin = Some(1), &rollback);
         let copy = Record { origin: 1, ..record(4, Deployed, false) };
         let copies = [copy];

@@ -56,6 +56,10 @@ pub struct Operation {
     /// The revision that a rollback goes back to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<i32>,
+    /// The revision whose failure the operation makes up for, as `spec.install.onFailure` or
+    /// `spec.upgrade.onFailure` says; absent where it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remedies: Option<i32>,
     /// The chart of the revision; absent until the record holds the plan, and where there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chart: Option<Chart>,
@@ -287,15 +291,28 @@ pub struct Begin {
     pub revision: i32,
     /// The revision that a rollback goes back to.
     pub target: Option<i32>,
+    /// The revision whose failure it makes up for.
+    pub remedies: Option<i32>,
     /// The generation that it serves.
     pub generation: i64,
+}
+
+impl Operation {
+    /// Whether it failed by itself, having done something: neither did anybody call it off, nor is
+    /// it without a record.
+    pub fn has_failed_at_work(&self) -> bool {
+        self.completed_at.is_some()
+            && self.failure.is_some()
+            && self.cancel.is_none()
+            && self.plan_digest.is_some()
+    }
 }
 
 impl Journal {
     /// The journal of an operation that was just decided on. `handled` are the requests that it
     /// answers, or leaves without an object.
     pub fn begin(begin: Begin, config_digest: String, handled: Requests, now: Timestamp) -> Self {
-        let Begin { id, event, revision, target, generation } = begin;
+        let Begin { id, event, revision, target, remedies, generation } = begin;
         Self {
             operation: Operation {
                 id,
@@ -303,6 +320,7 @@ impl Journal {
                 revision,
                 generation,
                 target,
+                remedies,
                 chart: None,
                 leader: 0,
                 config_digest,

@@ -38,6 +38,9 @@ pub struct Plan {
     /// The revision that a rollback copies.
     #[serde(default)]
     pub target: Option<i32>,
+    /// What it makes up for; `None` where it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remedies: Option<Remedied>,
     /// When the release was first deployed, as its records say; `None` for the first of them.
     pub first_deployed: Option<Timestamp>,
     /// The chart that the revision was made from; `None` where it is objects.
@@ -65,6 +68,17 @@ pub struct Plan {
     /// The objects that go, in the order of their removal: of a deletion, all of the release; else
     /// those of earlier revisions that this one lacks.
     pub prune: Vec<ObjectRef>,
+}
+
+/// A revision whose operation failed and is made up for by another one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Remedied {
+    /// The revision.
+    pub revision: i32,
+    /// The digest of the configuration it was made from: so the record itself says that this was
+    /// given up, whatever becomes of the custom resource's status.
+    pub config_digest: String,
 }
 
 /// What an apply takes that is not the release's own. Frozen with the plan, so that what is taken
@@ -272,6 +286,7 @@ impl Plan {
             event: self.event,
             revision: self.revision,
             target: self.target,
+            remedies: self.remedies.as_ref().map(|failed| failed.revision),
             generation,
         }
     }

@@ -171,6 +171,7 @@ mod tests {
             event: Event::Upgrade,
             revision: 2,
             target: None,
+            remedies: None,
             first_deployed: None,
             chart: None,
             adopted: false,

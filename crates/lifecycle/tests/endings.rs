@@ -18,6 +18,7 @@ fn plan(kind: &str) -> Plan {
         event: Event::Install,
         revision: 1,
         target: None,
+        remedies: None,
         first_deployed: None,
         chart: None,
         adopted: false,
@@ -83,6 +84,7 @@ impl Hook {
             event: plan.event,
             revision: 1,
             target: None,
+            remedies: None,
             generation: 1,
         };
         let journal = Journal::begin(begin, String::new(), Requests::default(), now);

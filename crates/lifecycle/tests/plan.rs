@@ -52,6 +52,7 @@ fn a_plan_from_before_there_were_claims_has_none_and_keeps_its_digest() {
         event: Event::Install,
         revision: 1,
         target: None,
+        remedies: None,
         first_deployed: None,
         chart: None,
         adopted: false,

@@ -41,6 +41,12 @@ pub(crate) enum Scenario {
     TakeOver,
     /// Of revision 1 to Helm: the object is deleted, and all else stays.
     HandOver,
+    /// An upgrade of which an object is refused, once its hooks before have run, is rolled back to
+    /// revision 1, with its hooks.
+    RolledBack,
+    /// An install of which an object is refused is uninstalled: a Job before the apply, a Job before
+    /// the deletion, a Pod after it.
+    Uninstalled,
 }
 
 impl Scenario {
@@ -55,16 +61,21 @@ impl Scenario {
             Self::Chart => "install of a chart",
             Self::TakeOver => "take-over of a release of Helm 3, and an upgrade",
             Self::HandOver => "hand-over to Helm",
+            Self::RolledBack => "failed upgrade, rolled back",
+            Self::Uninstalled => "failed install, uninstalled",
         }
     }
 
     /// What is reached before it begins, in order.
     fn before(self) -> &'static [Self] {
         match self {
-            Self::Install | Self::Chart | Self::TakeOver => &[],
-            Self::Upgrade | Self::Test | Self::Delete | Self::Retry | Self::HandOver => {
-                &[Self::Install]
-            }
+            Self::Install | Self::Chart | Self::TakeOver | Self::Uninstalled => &[],
+            Self::Upgrade
+            | Self::Test
+            | Self::Delete
+            | Self::Retry
+            | Self::HandOver
+            | Self::RolledBack => &[Self::Install],
             Self::Rollback => &[Self::Install, Self::Upgrade],
         }
     }
@@ -74,9 +85,9 @@ impl Scenario {
         Some(match self {
             Self::Install | Self::Chart => "InstallSucceeded",
             Self::Upgrade | Self::Retry | Self::TakeOver => "UpgradeSucceeded",
-            Self::Rollback => "RollbackSucceeded",
+            Self::Rollback | Self::RolledBack => "RollbackSucceeded",
             Self::Test => "TestSucceeded",
-            Self::Delete => "DeleteSucceeded",
+            Self::Delete | Self::Uninstalled => "DeleteSucceeded",
             Self::HandOver => return None,
         })
     }
@@ -93,6 +104,8 @@ impl Scenario {
             Self::Test => &["migrate", "welcome", "ping", "probe"],
             Self::Delete => &["migrate", "welcome", "export", "goodbye"],
             Self::Retry => &["migrate", "welcome", "backup", "fragile", "smoke"],
+            Self::RolledBack => &["migrate", "welcome", "backup", "migrate", "restore", "recheck"],
+            Self::Uninstalled => &["migrate", "export", "goodbye"],
         }
     }
 
@@ -141,6 +154,14 @@ impl Scenario {
             }
             Self::Test => namespace.annotate(RELEASE, "testAt", "1"),
             Self::Retry => namespace.annotate(RELEASE, "retryAt", "1"),
+            Self::RolledBack => {
+                let spec = json!({"upgrade": {"onFailure": "Rollback"}});
+                namespace.release(RELEASE, &refused(upgraded()), spec).await
+            }
+            Self::Uninstalled => {
+                let spec = json!({"install": {"onFailure": "Uninstall"}});
+                namespace.release(RELEASE, &refused(installed()), spec).await
+            }
             Self::Delete | Self::HandOver => {
                 namespace.releases().delete(RELEASE, &DeleteParams::default()).await?;
                 Ok(())
@@ -160,7 +181,9 @@ impl Scenario {
                 || status.is_some_and(|it| it.last_handled_test_at.as_deref() == Some("1"));
             let retried = self != Self::Retry
                 || status.is_some_and(|it| it.last_handled_retry_at.as_deref() == Some("1"));
-            ready && tested && retried && status.and_then(|it| it.revision) == Some(self.revision())
+            let ended = if self.makes_up() { is_remedied(release) } else { ready };
+            let revision = (self != Self::Uninstalled).then(|| self.revision());
+            ended && tested && retried && status.and_then(|it| it.revision) == revision
         };
         // The retry begins with a release that is stalled.
         let failed = |release: &ReleaseLifecycle| {
@@ -184,11 +207,25 @@ impl Scenario {
 
     fn revision(self) -> i32 {
         match self {
-            Self::Install | Self::Chart | Self::Test | Self::Delete | Self::HandOver => 1,
+            Self::Install
+            | Self::Chart
+            | Self::Test
+            | Self::Delete
+            | Self::HandOver
+            | Self::Uninstalled => 1,
             Self::Upgrade | Self::Retry | Self::TakeOver => 2,
-            Self::Rollback => 3,
+            Self::Rollback | Self::RolledBack => 3,
         }
     }
+
+    /// Whether it fails, and another operation makes up for that.
+    fn makes_up(self) -> bool {
+        matches!(self, Self::RolledBack | Self::Uninstalled)
+    }
+}
+
+fn is_remedied(release: &ReleaseLifecycle) -> bool {
+    condition(release, "Remediated").is_some_and(|it| it.status == "True")
 }
 
 /// The install leaves it behind, and the upgrade replaces it.
@@ -241,6 +278,13 @@ fn upgraded() -> Vec<Value> {
         deployment("web"),
         pod("smoke").hook("post-upgrade"),
     ]
+}
+
+/// With an object that the API server refuses, after another one.
+fn refused(mut objects: Vec<Value>) -> Vec<Value> {
+    objects.push(config_map("added", "2"));
+    objects.push(config_map("refused", "2").set("/data/not a key", "2"));
+    objects
 }
 
 /// Revision 2, whose second hook fails at its first attempt and is removed then.

@@ -41,7 +41,10 @@ enum Points {
 }
 
 fn sweeps() -> Vec<Sweep> {
-    use Scenario::{Chart, Delete, HandOver, Install, Retry, Rollback, TakeOver, Test, Upgrade};
+    use Scenario::{
+        Chart, Delete, HandOver, Install, Retry, Rollback, RolledBack, TakeOver, Test, Uninstalled,
+        Upgrade,
+    };
     let kill = |prefix, scenario, when, first, step| Sweep {
         title: match when {
             When::Before => "killed before request n",
@@ -99,6 +102,10 @@ fn sweeps() -> Vec<Sweep> {
         kill("take-over-after", TakeOver, When::After, 5, 8),
         kill("hand-over-before", HandOver, When::Before, 1, 1),
         kill("hand-over-after", HandOver, When::After, 1, 1),
+        kill("rolled-back-before", RolledBack, When::Before, 1, 7),
+        kill("rolled-back-after", RolledBack, When::After, 4, 7),
+        kill("uninstalled-before", Uninstalled, When::Before, 1, 7),
+        kill("uninstalled-after", Uninstalled, When::After, 4, 7),
         late("late-before", Upgrade, When::Before, 3),
         late("late-after", Upgrade, When::After, 7),
         late("late-delete", Delete, When::Before, 5),

@@ -184,6 +184,20 @@ fn outcome(hook: &Value) -> Value {
     }
 }
 
+/// Nothing is left of the release; `phase` and `hooks` are in the status of its object, if that stays.
+fn gone(phase: Value, hooks: Vec<Value>) -> Value {
+    json!({
+        "time to live": null,
+        "Deployments": 0,
+        "status.operation.phase": phase,
+        "hook objects": [],
+        "ConfigMaps": [],
+        "records": [],
+        "status.revision": null,
+        "status.hooks": hooks,
+    })
+}
+
 /// How every run has to end, in the order in which objects are listed.
 fn expected(scenario: Scenario) -> Value {
     let common = json!({
@@ -261,16 +275,28 @@ fn expected(scenario: Scenario) -> Value {
                 &of_install,
             ),
         }),
-        Scenario::Delete => json!({
-            "time to live": null,
-            "Deployments": 0,
-            "status.operation.phase": null,
-            "hook objects": [],
-            "ConfigMaps": [],
-            "records": [],
-            "status.revision": null,
-            "status.hooks": [],
+        Scenario::RolledBack => json!({
+            "hook objects": [["Job", "migrate", true], ["Pod", "recheck", true]],
+            "ConfigMaps": maps("1"),
+            "records": [[1, "superseded", 2], [2, "failed", 2], [3, "deployed", 4]],
+            "status.revision": 3,
+            "status.hooks": with(
+                ran([("restore", 1), ("recheck", 1)]),
+                &with(
+                    vec![json!(["backup", "Succeeded", 1]), json!(["migrate", "Succeeded", 1]),
+                         json!(["smoke", "Pending", 0])],
+                    &of_install,
+                ),
+            ),
         }),
+        Scenario::Uninstalled => gone(
+            "Done".into(),
+            with(
+                ran([("export", 1), ("goodbye", 1)]),
+                &[json!(["migrate", "Succeeded", 1]), json!(["welcome", "Pending", 0])],
+            ),
+        ),
+        Scenario::Delete => gone(Value::Null, Vec::new()),
     };
     let both = [common, own];
     both.iter()

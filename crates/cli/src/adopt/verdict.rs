@@ -153,6 +153,7 @@ fn decide(records: &[Record], me: &str) -> Next {
     event::next(&Situation {
         operation: None,
         gave_up: false,
+        remedy: None,
         records,
         owner: me,
         generation: 1,
@@ -185,6 +186,7 @@ fn summary(stored: &Stored, others: &[String]) -> Record {
         owner: stored.owner.clone().filter(|owner| others.contains(owner)),
         matches: false,
         operation: None,
+        remedial: false,
     }
 }
 

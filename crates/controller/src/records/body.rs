@@ -11,7 +11,7 @@ use lifecycle::{
     event::Event,
     hooks,
     journal::{HookPhase, HookStatus, Journal},
-    plan::{Crds, ObjectRef, Plan, plan_hooks},
+    plan::{Crds, ObjectRef, Plan, Remedied, plan_hooks},
     source::Desired,
 };
 use serde_json::Map;
@@ -88,6 +88,10 @@ pub(super) fn later(plan: &Plan, desired: &Desired, event: Event) -> Plan {
         hooks: plan_hooks(desired, event, Crds::Skip),
         objects: Vec::new(),
         prune: [objects, plan.prune.clone()].concat(),
+        remedies: Some(Remedied {
+            revision: plan.revision,
+            config_digest: plan.config_digest.clone(),
+        }),
         ..plan.clone()
     }
 }

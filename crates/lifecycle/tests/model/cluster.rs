@@ -434,6 +434,7 @@ pub(crate) fn begin(
         event: plan.event,
         revision: plan.revision,
         target: plan.target,
+        remedies: None,
         generation: 1,
     };
     Journal::begin(begin, String::new(), asked.requests(), timestamp(now))

@@ -211,6 +211,7 @@ fn plan(operation: String, event: Event, hooks: Vec<PlannedHook>) -> Plan {
         event,
         revision: 1,
         target: (event == Event::Rollback).then_some(1),
+        remedies: None,
         first_deployed: None,
         chart: None,
         adopted: false,

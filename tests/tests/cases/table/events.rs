@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{rows, widget, widgets};
 use crate::{
-    case::{Case, differs, later, pass},
+    case::{Case, differs, pass},
     script::{Act, active, complete, file, generated, install, script},
 };
 
@@ -112,8 +112,36 @@ pub(super) const INTERRUPTIONS: &[Case] = &[
             .says(["context canceled"])
             .wait(complete("a"))
     }),
-    later(44, "install --rollback-on-failure: delete hooks run", "no automatic uninstall"),
-    later(45, "upgrade --rollback-on-failure: rollback hooks run", "no automatic rollback"),
+    pass(44, "install --rollback-on-failure: delete hooks run", || {
+        let policy = "before-hook-creation,hook-succeeded,hook-failed";
+        install([
+            job("a").hook("pre-install").policy(policy).fails(),
+            job("b").hook("pre-delete").policy(policy),
+            job("c").hook("post-delete").policy(policy),
+            config_map("main", "1"),
+        ])
+        .flags(["--atomic"])
+        .spec(json!({"install": {"onFailure": "Uninstall"}}))
+    }),
+    pass(45, "upgrade --rollback-on-failure: rollback hooks run", || {
+        let policy = "before-hook-creation,hook-succeeded,hook-failed";
+        let objects = |value: &str, more: &[Value]| {
+            let hook =
+                |name: &str, event: &str| job(&format!("{name}{value}")).hook(event).policy(policy);
+            let own = [
+                hook("before", "pre-rollback"),
+                hook("after", "post-rollback"),
+                config_map("main", value),
+                config_map(&format!("only{value}"), value),
+            ];
+            [&own, more].concat()
+        };
+        let failing = [job("a").hook("post-upgrade").policy(policy).fails()];
+        install(objects("1", &[]))
+            .upgrade(objects("2", &failing))
+            .flags(["--atomic"])
+            .spec(json!({"upgrade": {"onFailure": "Rollback"}}))
+    }),
     differs(
         46,
         "an upgrade after a failed one: what only the failed one had",

@@ -16,9 +16,9 @@ const NO_REASONS: &str = "
     DisruptionTarget Drifted ErrImagePull Error Established Event EvictionByEvictionAPI Failed FailedAttachVolume FailedCreate
     FailedCreatePodSandBox FailedMapVolume FailedMount FailedPrepareDynamicResources FailureTarget
     False Install Job List Namespace Namespaced NetworkNotReady PATH Pending PersistentVolumeClaim Pod
-    PodScheduled Pulled Pulling Ready Reconciling Released Rollback SchedulingGated Secret
+    PodScheduled Pulled Pulling Ready Reconciling Released Remediated Rollback SchedulingGated Secret
     SelfSubjectAccessReview SelfSubjectRulesReview Stale Stalled Started Succeeded SuccessfulCreate Test
-    TestSuccess True Unknown Upgrade Volume HOSTNAME
+    TestSuccess True Uninstall Unknown Upgrade Volume HOSTNAME
 ";
 
 /// What the operator passes on of a Job's own condition, and readers meet.
@@ -69,7 +69,7 @@ fn words() -> Result<BTreeSet<String>> {
 
 /// Those that are put together of an event and what became of it.
 fn composed() -> impl Iterator<Item = String> {
-    let conditions = ["Install", "Upgrade", "Rollback"].into_iter();
+    let conditions = ["Install", "Upgrade", "Rollback", "Uninstall"].into_iter();
     let conditions =
         conditions.flat_map(|event| ["Succeeded", "Failed"].map(|end| format!("{event}{end}")));
     let event_objects = ["Install", "Upgrade", "Rollback", "Delete", "Test"].into_iter();

@@ -2,6 +2,7 @@
 
 mod delete;
 mod lost;
+mod remedy;
 mod requests;
 mod rollback;
 mod test_hooks;
