@@ -332,7 +332,9 @@ pub(crate) fn is_forbidden(error: &watcher::Error) -> bool {
 
 /// Whether what it refers to matters. What is pinned or deleted needs no source.
 fn refers(object: &ReleaseLifecycle) -> bool {
-    object.spec.source.objects.is_none()
+    let source = &object.spec.source;
+    // Not whether it has objects, which the cache forgets.
+    (source.is_chart() || !source.objects_from.is_empty())
         && object.spec.pin_revision.is_none()
         && object.metadata.deletion_timestamp.is_none()
 }
