@@ -215,11 +215,11 @@ pub(crate) async fn apply_hook(
     live: &Value,
     forced: bool,
 ) -> Result<Option<Value>, ApplyError> {
-    let seen = Seen {
-        // Helm marks no hooks.
-        foreign: None,
-        ..Seen::of(release, Claims { take_ownership: true, ..Claims::default() }, live)
-    };
+    let mut seen = Seen::of(release, Claims { take_ownership: true, ..Claims::default() }, live);
+    // Helm marks no hooks. What another release has written stays its own.
+    if seen.foreign.take().is_some_and(|foreign| foreign.holder.is_some()) {
+        seen.handed_on = None;
+    }
     over(release, object, body, seen, forced).await.map_err(|failed| match failed {
         Failed::Refused(refusal) => {
             ApplyError::Refused(message(&[refusal], event, &release.name, &release.namespace))
@@ -337,6 +337,12 @@ async fn prune_one(
              helm.sh/resource-policy says"
         );
         release.tell("ObjectKept", text);
+        return Ok(());
+    }
+    // While the objects were applied, another release may have taken it.
+    let live = look(release, object).await?;
+    let is_ours = |live: &Value| ownership::check(live, &release.name, &release.namespace).is_ok();
+    if live.is_none_or(|live| live["metadata"]["uid"] != going.uid || !is_ours(&live)) {
         return Ok(());
     }
     release.tenant.delete(object, &going.uid).await.map_err(classify)

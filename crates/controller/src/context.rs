@@ -67,12 +67,13 @@ impl Context {
     /// The custom resource of this key is gone.
     pub(crate) fn forget(&self, key: &str) {
         self.helm_watch.forget(key);
-        self.forget_source(key);
+        self.references.forget(key);
+        self.charts.forget(key);
     }
 
-    /// The custom resource of this key is gone, or refers to nothing.
+    /// The custom resource of this key refers to nothing.
     pub(crate) fn forget_source(&self, key: &str) {
-        self.references.forget(key);
+        self.references.follow_none(key);
         self.charts.forget(key);
     }
 }

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use api::{DriftMode, names::FIELD_MANAGER};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use helm::ownership;
 use kube::discovery::Scope;
 use lifecycle::{
@@ -17,7 +18,7 @@ use serde_json::{Value, json};
 use crate::{
     apply::is_field_conflict,
     client::{ApiError, Cause},
-    desired,
+    compute, desired,
     error::Error,
     records::{Stored, now},
     release::Release,
@@ -63,6 +64,7 @@ pub(crate) async fn check(release: &Release<'_>, stored: &Stored) -> Result<Seen
         work: work(release, &baseline),
         baseline,
         removed: Vec::new(),
+        complete: true,
     };
     let mut findings = Vec::new();
     let mut to_correct = Vec::new();
@@ -77,11 +79,13 @@ pub(crate) async fn check(release: &Release<'_>, stored: &Stored) -> Result<Seen
             }
             state => state.unwrap_or_else(|error| State::Beyond(told(error))),
         };
+        look.complete &= !matches!(state, State::Beyond(What::Unknown(_)));
         if let Some(what) = state.what() {
             findings.push(Finding { object: look.name(&planned.object), what });
             to_correct.push((planned, state));
         }
         if unanswered >= MOST_UNANSWERED {
+            look.complete = false;
             break;
         }
     }
@@ -101,7 +105,9 @@ pub(crate) async fn check(release: &Release<'_>, stored: &Stored) -> Result<Seen
         drift::found(revision, &findings)
     };
     let mut baseline = look.baseline;
-    baseline.removed.get_or_insert_with(|| remembered(look.removed));
+    if baseline.removed.is_none() && look.complete {
+        baseline.removed = remembered(look.removed);
+    }
     Ok(seen(release, condition, baseline))
 }
 
@@ -159,6 +165,8 @@ struct Look<'a> {
     baseline: Baseline,
     /// Fields without an owner at the first look.
     removed: Vec<String>,
+    /// Whether every object was compared.
+    complete: bool,
 }
 
 impl Look<'_> {
@@ -194,7 +202,10 @@ impl Look<'_> {
         }
         let wanted = match release.tenant.try_apply(object, &body).await {
             // It has changed since; the next look tells.
-            Err(ApiError { cause: Cause::Conflict(_), .. }) => return Ok(State::Same),
+            Err(ApiError { cause: Cause::Conflict(_), .. }) => {
+                self.complete = false;
+                return Ok(State::Same);
+            }
             // The API server would not make it what it was.
             Err(ApiError { cause: Cause::Refused { code: 422, message, .. }, .. }) => {
                 return Ok(State::Beyond(What::Beyond(message)));
@@ -202,8 +213,18 @@ impl Look<'_> {
             wanted => wanted?,
         };
         let mut fields = Vec::new();
-        for path in drift::differences(&live, &wanted) {
-            let pointer = path.pointer(&live, &wanted);
+        // Large objects take long to compare.
+        let compared = compute::run(move || {
+            let paths = drift::differences(&live, &wanted);
+            let found = paths.into_iter().map(|path| {
+                let pointer = path.pointer(&live, &wanted);
+                (path, pointer)
+            });
+            Ok((found.collect::<Vec<_>>(), live))
+        });
+        // Only where the process ends.
+        let Ok((paths, live)) = compared.await else { return Ok(State::Same) };
+        for (path, pointer) in paths {
             if ignored.iter().any(|ignored| ignored.covers(&pointer))
                 || self.is_own_work(object, &live, &path, &pointer)
             {
@@ -270,6 +291,7 @@ impl Look<'_> {
     fn body(&self, PlannedObject { object, manifest }: &PlannedObject) -> Value {
         let release = self.release;
         let mut body = manifest.clone();
+        fold_string_data(&mut body);
         ownership::mark(&mut body, &release.name, &release.namespace);
         if let Some(namespace) = &object.namespace {
             body["metadata"]["namespace"] = json!(namespace);
@@ -297,15 +319,30 @@ impl Look<'_> {
     }
 }
 
-/// As many as there is room for in status.
-fn remembered(mut removed: Vec<String>) -> Vec<String> {
+/// What a Secret says as text is what its data says, and would win over it.
+fn fold_string_data(body: &mut Value) {
+    if body["kind"] != "Secret" || body["apiVersion"] != "v1" {
+        return;
+    }
+    let Some(Value::Object(texts)) = body.as_object_mut().and_then(|it| it.remove("stringData"))
+    else {
+        return;
+    };
+    for (key, text) in texts {
+        if let Some(text) = text.as_str() {
+            body["data"][key] = STANDARD.encode(text).into();
+        }
+    }
+}
+
+/// `None` where there is no room for them in status: then none of them is ever drift.
+fn remembered(mut removed: Vec<String>) -> Option<Vec<String>> {
     const MOST: usize = 20;
     const MOST_BYTES: usize = 512;
-    removed.retain(|field| field.len() <= MOST_BYTES);
     removed.sort();
     removed.dedup();
-    removed.truncate(MOST);
-    removed
+    let fits = removed.len() <= MOST && removed.iter().all(|field| field.len() <= MOST_BYTES);
+    fits.then_some(removed)
 }
 
 fn told(error: ApiError) -> What {
@@ -348,4 +385,18 @@ fn seen(release: &Release<'_>, condition: Condition, baseline: Baseline) -> Seen
     let is_new = condition.reason != "NoDrift"
         || before.is_none_or(|before| before.status != condition.status);
     Seen { condition: is_new.then_some(condition), baseline }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_of_a_secret_is_folded_into_its_data() {
+        let mut secret = json!({"apiVersion": "v1", "kind": "Secret", "data": {"a": "eA=="},
+                                "stringData": {"a": "new", "b": "y"}});
+        fold_string_data(&mut secret);
+        let data = json!({"a": "bmV3", "b": "eQ=="});
+        assert_eq!(secret, json!({"apiVersion": "v1", "kind": "Secret", "data": data}));
+    }
 }

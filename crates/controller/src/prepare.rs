@@ -59,9 +59,8 @@ pub(crate) async fn plan(
     mark_recorded(release, history, &mut hooks);
     check_number(&hooks, begin.event)?;
     check_rights(release, &hooks, &desired.objects, &prune).await?;
-    if !claims.take_ownership {
-        owners::check(release, begin.event, &desired.objects).await?;
-    }
+    let mut taken = owners::check(release, begin.event, &desired.objects, claims).await?;
+    taken.extend(history.iter().flat_map(spared).cloned());
     let latest = history.iter().max_by_key(|stored| stored.release.version);
     let key = key(history).unwrap_or_else(|| uuid::Uuid::new_v4().simple().to_string());
     let timeout = release.object.timeout().as_secs();
@@ -77,6 +76,7 @@ pub(crate) async fn plan(
         config_digest: digest
             .unwrap_or_else(|| config_digest(key.as_bytes(), &records::config_inputs(release))),
         adopted: false,
+        taken,
         config_key: key,
         timeout_seconds: i64::try_from(timeout).unwrap_or(i64::MAX),
         wait: release.object.wait(),
@@ -175,6 +175,9 @@ async fn material(
         }
         Event::Delete => {
             let mut desired = of_latest()?;
+            if let Some(latest) = latest {
+                spare(&mut desired.objects, latest);
+            }
             let newest = newest(release, std::mem::take(&mut desired.objects), history)?;
             let going = newest.into_iter().filter(|object| !is_kept(release, object));
             let prune = in_uninstall_order(going.map(|object| object.object));
@@ -214,9 +217,24 @@ pub(crate) fn objects_of(
     release: &Release<'_>,
     stored: &Stored,
 ) -> Result<Vec<PlannedObject>, Error> {
+    let mut objects = match &stored.plan {
+        Some((plan, _)) if !plan.adopted => plan.objects.clone(),
+        _ => desired::of_record(release, stored)?.objects,
+    };
+    spare(&mut objects, stored);
+    Ok(objects)
+}
+
+/// Leaves out what a revision that was never deployed has taken of others.
+fn spare(objects: &mut Vec<PlannedObject>, stored: &Stored) {
+    let spared = spared(stored);
+    objects.retain(|object| !spared.iter().any(|it| it.is_same_object(&object.object)));
+}
+
+fn spared(stored: &Stored) -> &[ObjectRef] {
     match &stored.plan {
-        Some((plan, _)) if !plan.adopted => Ok(plan.objects.clone()),
-        _ => desired::of_record(release, stored).map(|recorded| recorded.objects),
+        Some((plan, _)) if !stored.was_deployed() => &plan.taken,
+        _ => &[],
     }
 }
 
@@ -228,7 +246,12 @@ fn mark_recorded(release: &Release<'_>, history: &[Stored], hooks: &mut [Planned
         .map(|part| part.object)
         .collect();
     for hook in hooks {
-        hook.recorded = recorded.iter().any(|object| object.is_same_object(&hook.object));
+        // A record gives a namespace to what has none.
+        let is_hook = |recorded: &ObjectRef| match &hook.object.namespace {
+            Some(_) => recorded.is_same_object(&hook.object),
+            None => ObjectRef { namespace: None, ..recorded.clone() }.is_same_object(&hook.object),
+        };
+        hook.recorded = recorded.iter().any(is_hook);
     }
 }
 
@@ -307,6 +330,9 @@ async fn find_kinds(
             prune.push(object);
         }
     }
+    // Only now those without a namespace can be told to be the same.
+    let objects = &material.desired.objects;
+    prune.retain(|old| !objects.iter().any(|object| object.object.is_same_object(old)));
     material.prune = prune;
     Ok(())
 }

@@ -115,7 +115,7 @@ impl Stored {
     }
 
     /// Whether it is, or was, in the cluster.
-    fn was_deployed(&self) -> bool {
+    pub(crate) fn was_deployed(&self) -> bool {
         matches!(self.release.info.status, Status::Deployed | Status::Superseded)
     }
 

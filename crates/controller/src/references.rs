@@ -219,6 +219,16 @@ impl References {
         state.releases.remove(key);
     }
 
+    /// It refers to nothing any more; when it is looked at for drift does not change.
+    pub(crate) fn follow_none(&self, key: &str) {
+        let mut state = lock(&self.state);
+        state.leave(key, &BTreeSet::new());
+        if let Some(followed) = state.releases.get_mut(key) {
+            followed.references.clear();
+            followed.until = None;
+        }
+    }
+
     /// Objects have been applied: the next look after drift is due.
     pub(crate) fn look_for_drift(&self, object: &ReleaseLifecycle) {
         if object.looks_for_drift() {

@@ -41,7 +41,15 @@ pub(crate) async fn adopt(release: &mut Release<'_>, history: &[Stored]) -> Resu
     check_namespace(stored)?;
     deletion::hold(release).await?;
     if stored.is_in_config_map() {
-        import(release, history).await?;
+        let is_deployed = stored.release.info.status == Status::Deployed;
+        if is_deployed && presence(release, stored).await? == Presence::Gone {
+            // It was uninstalled since it was copied before, and these are what is left.
+            let description = "its objects are gone; closed by the operator".to_owned();
+            let closed = with_newest(history, stored.closed(Status::Uninstalled, description));
+            import(release, &closed).await?;
+        } else {
+            import(release, history).await?;
+        }
         return Ok(again(release));
     }
     let record = &stored.release;
@@ -66,6 +74,7 @@ pub(crate) async fn adopt(release: &mut Release<'_>, history: &[Stored]) -> Resu
         first_deployed: record.info.first_deployed,
         chart: release.made.get().filter(|_| is_wanted).and_then(|made| made.chart.clone()),
         adopted: true,
+        taken: Vec::new(),
         config_digest: if is_wanted {
             config_digest(config_key.as_bytes(), &inputs)
         } else {
@@ -81,10 +90,10 @@ pub(crate) async fn adopt(release: &mut Release<'_>, history: &[Stored]) -> Resu
     };
     release.records().adopt(stored, &plan).await?;
     let text = format!(
-        "revision {} of release {}, made by another client ({}), is taken over{}",
+        "revision {} of release {}, made by another client and {}, is taken over{}",
         record.version,
         release.name,
-        record.info.description,
+        record.info.status,
         if is_wanted { "; it is what is wanted, and nothing runs" } else { "" }
     );
     release.tell("Adopted", text);
@@ -146,10 +155,7 @@ async fn is_wanted(release: &Release<'_>, stored: &Stored) -> Result<bool, Error
     };
     let made = desired::of_source(release, &begin).await?;
     Ok(match (&made.chart, &made.texts) {
-        // Patches are not told by the chart, unless nothing was changed since ours were applied.
-        (Some(chart), Some(texts))
-            if release.object.spec.patches.is_empty() || is_as_before(release, stored, chart) =>
-        {
+        (Some(chart), Some(texts)) if is_told_by_chart(release, stored, chart) => {
             takeover::is_of_chart(record, &chart.name, &chart.version, &texts.config)
         }
         // What cannot be read any more is not what is wanted.
@@ -158,13 +164,15 @@ async fn is_wanted(release: &Release<'_>, stored: &Stored) -> Result<bool, Error
     })
 }
 
-/// Whether it is a record of ours that Helm has rewritten, as `helm test` does, for this very object.
-fn is_as_before(release: &Release<'_>, stored: &Stored, chart: &Chart) -> bool {
-    release.object.status.as_ref().is_some_and(|status| {
-        status.revision == Some(stored.release.version)
-            && status.observed_generation == Some(release.generation())
-            && status.chart.as_ref() == Some(chart)
-    })
+/// Whether name, version and values of the chart tell it all. Of a record of ours that Helm has
+/// rewritten, as `helm test` does, more is known; of Helm's own, patches are not.
+fn is_told_by_chart(release: &Release<'_>, stored: &Stored, chart: &Chart) -> bool {
+    let status = release.object.status.as_ref();
+    let ours = status.filter(|it| it.revision == Some(stored.release.version));
+    match ours.and_then(|status| status.chart.as_ref().zip(status.observed_generation)) {
+        Some((known, generation)) => known == chart && generation == release.generation(),
+        None => release.object.spec.patches.is_empty(),
+    }
 }
 
 /// Waits for whoever is at work on the newest record, and once it can be nobody, closes it.
@@ -173,6 +181,7 @@ pub(crate) async fn await_helm(
     history: &[Stored],
 ) -> Result<Action, Error> {
     let Some(stored) = newest(history) else { return Ok(Action::requeue(Duration::ZERO)) };
+    check_namespace(stored)?;
     let record = &stored.release;
     let (name, revision, status) = (&release.name, record.version, record.info.status);
     let since = stored.written_at().unwrap_or(Timestamp::UNIX_EPOCH);
@@ -195,17 +204,18 @@ pub(crate) async fn await_helm(
         );
         return Err(Error::Later(Failure::new("HelmAtWork", message), RECHECK));
     }
-    // An uninstallation that has deleted nothing yet leaves the release as it was.
     let closed = match status {
-        Status::Uninstalling if is_whole(release, stored).await? => Status::Deployed,
-        Status::Uninstalling => Status::Uninstalled,
+        Status::Uninstalling => match presence(release, stored).await? {
+            // An uninstallation that has deleted nothing yet leaves the release as it was.
+            Presence::Whole if was_good(release, history, revision) => Status::Deployed,
+            Presence::Whole | Presence::Part => Status::Failed,
+            Presence::Gone => Status::Uninstalled,
+        },
         _ => Status::Failed,
     };
     let description = format!("{status} was given up by its client; closed by the operator");
     if stored.is_in_config_map() {
-        let earlier = history.iter().filter(|it| it.release.version != revision).cloned();
-        let history: Vec<_> = earlier.chain([stored.closed(closed, description)]).collect();
-        import(release, &history).await?;
+        import(release, &with_newest(history, stored.closed(closed, description))).await?;
     } else {
         release.records().close_for_helm(stored, closed, description).await?;
     }
@@ -256,19 +266,48 @@ async fn running_hook(release: &Release<'_>, stored: &Stored) -> Result<Option<S
     Ok(None)
 }
 
-/// Whether all of the record's objects are there.
-async fn is_whole(release: &Release<'_>, stored: &Stored) -> Result<bool, Error> {
+/// What of a record's objects is there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Presence {
+    /// All of them, also where there are none.
+    Whole,
+    Part,
+    Gone,
+}
+
+async fn presence(release: &Release<'_>, stored: &Stored) -> Result<Presence, Error> {
+    let (mut there, mut gone) = (0, 0);
     for object in desired::of_record(release, stored)?.objects {
         let live = match release.tenant.get(&object.object).await {
             Ok(live) => live,
             Err(error) if error.is_not_found() => None,
             Err(error) => return Err(error.into()),
         };
-        if live.is_none_or(|live| !live["metadata"]["deletionTimestamp"].is_null()) {
-            return Ok(false);
-        }
+        let stays = live.is_some_and(|live| live["metadata"]["deletionTimestamp"].is_null());
+        *(if stays { &mut there } else { &mut gone }) += 1;
     }
-    Ok(true)
+    Ok(match (there, gone) {
+        (_, 0) => Presence::Whole,
+        (0, _) => Presence::Gone,
+        _ => Presence::Part,
+    })
+}
+
+/// Whether the revision was deployed, as far as can be told, before it was to be uninstalled. One that
+/// failed has left an older one deployed, or is known to have failed.
+fn was_good(release: &Release<'_>, history: &[Stored], revision: i32) -> bool {
+    let status = release.object.status.as_ref();
+    let failed = status.and_then(|status| status.last_attempt.as_ref());
+    let is_older = |stored: &&Stored| stored.release.version < revision;
+    failed.is_none_or(|failed| failed.revision != revision)
+        && !history.iter().filter(is_older).any(|it| it.release.info.status == Status::Deployed)
+}
+
+/// `history` with another newest record.
+fn with_newest(history: &[Stored], newest: Stored) -> Vec<Stored> {
+    let revision = newest.release.version;
+    let earlier = history.iter().filter(|it| it.release.version != revision).cloned();
+    earlier.chain([newest]).collect()
 }
 
 /// Says that somebody has removed what was deployed, and that it is made anew.

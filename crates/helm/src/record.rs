@@ -272,6 +272,11 @@ pub struct ChartMetadata {
 }
 
 impl Release {
+    /// How much text describes its objects and hooks, in bytes.
+    pub fn text_size(&self) -> usize {
+        self.manifest.len() + self.hooks.iter().map(|hook| hook.manifest.len()).sum::<usize>()
+    }
+
     /// The name of this revision's Secret.
     pub fn secret_name(&self) -> String {
         secret_name(&self.name, self.version)

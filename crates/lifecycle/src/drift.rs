@@ -120,7 +120,12 @@ impl Pointer {
                     }
                     fields.get_mut(name)
                 }
-                Value::Array(items) => name.parse().ok().and_then(|at: usize| items.get_mut(at)),
+                // Items that are objects may be in another order there; what differs of them is told
+                // by their keys.
+                Value::Array(items) => {
+                    let item = name.parse().ok().and_then(|at: usize| items.get_mut(at));
+                    item.filter(|item| !item.is_object())
+                }
                 _ => None,
             };
             let Some(next) = next else { return };
@@ -137,7 +142,9 @@ impl Pointer {
                 fields.remove(last);
             }
             (Value::Array(items), Some(value)) => {
-                if let Some(item) = last.parse().ok().and_then(|at: usize| items.get_mut(at)) {
+                if let Some(item) = last.parse().ok().and_then(|at: usize| items.get_mut(at))
+                    && !item.is_object()
+                {
                     *item = value.clone();
                 }
             }

@@ -61,6 +61,10 @@ pub struct Plan {
     /// What of others it takes.
     #[serde(default, skip_serializing_if = "Claims::is_none")]
     pub claims: Claims,
+    /// The objects that were there before as another's, or nobody's. Where the operation fails they are
+    /// not removed as if it had made them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub taken: Vec<ObjectRef>,
     /// The hooks of the event, pre hooks first, each in the order in which it runs.
     pub hooks: Vec<PlannedHook>,
     /// The objects that are applied, in install order; of a deletion or a test, none.

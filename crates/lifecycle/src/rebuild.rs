@@ -175,6 +175,7 @@ mod tests {
             first_deployed: None,
             chart: None,
             adopted: false,
+            taken: Vec::new(),
             config_digest: String::new(),
             config_key: String::new(),
             timeout_seconds: 300,

@@ -22,6 +22,7 @@ fn plan(kind: &str) -> Plan {
         first_deployed: None,
         chart: None,
         adopted: false,
+        taken: Vec::new(),
         config_digest: String::new(),
         config_key: String::new(),
         timeout_seconds: 60,

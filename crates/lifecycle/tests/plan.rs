@@ -56,6 +56,7 @@ fn a_plan_from_before_there_were_claims_has_none_and_keeps_its_digest() {
         first_deployed: None,
         chart: None,
         adopted: false,
+        taken: Vec::new(),
         config_digest: String::new(),
         config_key: String::new(),
         timeout_seconds: 300,

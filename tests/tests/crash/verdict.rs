@@ -238,7 +238,7 @@ fn expected(scenario: Scenario) -> Value {
             "status.hooks": match scenario {
                 // What Helm has run stands in its record alone.
                 Scenario::TakeOver => of_upgrade,
-                _ => with(of_upgrade.as_array().cloned().unwrap_or_default(), &of_install),
+                _ => with(of_upgrade.as_array().cloned().unwrap_or_default(), &of_install).into(),
             },
         }),
         Scenario::Rollback => json!({

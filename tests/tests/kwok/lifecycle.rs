@@ -21,6 +21,42 @@ async fn an_install_and_an_upgrade_without_hooks() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test]
+async fn an_object_outside_of_namespaces_stays_through_upgrades_and_rollbacks() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "outside").await?;
+    let name = &namespace.name;
+    let account = format!("--serviceaccount={name}:deployer");
+    namespace.kubectl(&[
+        "create",
+        "clusterrolebinding",
+        name,
+        "--clusterrole=cluster-admin",
+        &account,
+    ])?;
+    let controller = namespace.controller()?;
+    let class = |value: i32| {
+        json!({"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass",
+               "metadata": {"name": name}, "value": 7, "description": value.to_string()})
+    };
+    let uid =
+        || namespace.kubectl(&["get", "priorityclass", name, "-o", "jsonpath={.metadata.uid}"]);
+    namespace.release("shop", &[class(1), config_map("a", "1")], json!({})).await?;
+    namespace.wait_ready("shop", &controller).await?;
+    let made = uid()?;
+    namespace.release("shop", &[class(2), config_map("a", "2")], json!({})).await?;
+    namespace.wait_ready("shop", &controller).await?;
+    assert_eq!(uid()?, made);
+    let pin = json!({"pinRevision": 1});
+    namespace.release("shop", &[class(2), config_map("a", "2")], pin).await?;
+    namespace.wait_ready("shop", &controller).await?;
+    assert_eq!(uid()?, made);
+    namespace.release("shop", &[config_map("a", "3")], json!({})).await?;
+    namespace.wait_ready("shop", &controller).await?;
+    assert!(uid().is_err(), "it was to be pruned");
+    namespace.kubectl(&["delete", "clusterrolebinding", name])?;
+    Ok(())
+}
+
 /// The status of each record, as Helm writes it, by revision.
 fn records(namespace: &Namespace) -> Result<String> {
     let path =

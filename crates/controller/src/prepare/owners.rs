@@ -1,7 +1,10 @@
 //! Whose the objects are that exist already, asked before any hook runs.
 
 use helm::ownership;
-use lifecycle::{event::Event, plan::PlannedObject};
+use lifecycle::{
+    event::Event,
+    plan::{Claims, ObjectRef, PlannedObject},
+};
 
 use crate::{
     apply::{self, Refusal},
@@ -9,13 +12,15 @@ use crate::{
     release::Release,
 };
 
-/// No object may be another release's, or nobody's. Hooks carry no owner in Helm, but they do here.
+/// No object may be another release's, or nobody's, unless they are taken: those are the answer. Hooks
+/// carry no owner in Helm, but they do here.
 pub(super) async fn check(
     release: &Release<'_>,
     event: Event,
     objects: &[PlannedObject],
-) -> Result<(), Error> {
-    let mut taken = Vec::new();
+    claims: Claims,
+) -> Result<Vec<ObjectRef>, Error> {
+    let (mut taken, mut refused) = (Vec::new(), Vec::new());
     for object in objects {
         let live = match release.tenant.get(&object.object).await {
             Ok(live) => live,
@@ -24,12 +29,13 @@ pub(super) async fn check(
         };
         let Some(live) = live else { continue };
         if let Err(error) = ownership::check(&live, &release.name, &release.namespace) {
-            taken.push(Refusal::NotOwned(error));
+            taken.push(object.object.clone());
+            refused.push(Refusal::NotOwned(error));
         }
     }
-    if taken.is_empty() {
-        return Ok(());
+    if taken.is_empty() || claims.take_ownership {
+        return Ok(taken);
     }
-    let message = apply::message(&taken, event, &release.name, &release.namespace);
+    let message = apply::message(&refused, event, &release.name, &release.namespace);
     Err(Error::blocked("NotOwned", message))
 }

@@ -4,7 +4,7 @@
 use api::names::IMPORTED_THROUGH_ANNOTATION;
 use helm::secret::{self, Plans, Written};
 
-use super::{Records, Stored, now, write::too_large};
+use super::{Holder, Records, Stored, now, write::too_large};
 use crate::{
     client::{ApiError, Cause},
     error::Error,
@@ -26,11 +26,25 @@ impl Records<'_> {
             body["metadata"]["annotations"][IMPORTED_THROUGH_ANNOTATION] = through.as_str().into();
             self.mark(&mut body);
             self.of.confirm().await?;
+            // It must not come late, after the records of the release were purged.
+            if !self.of.ctx.lease.is_held() {
+                return Err(Error::Outrun);
+            }
             match self.of.tenant.create(&self.reference(release.version), &body).await {
                 // By a copy that was broken off.
                 Ok(_) | Err(ApiError { cause: Cause::AlreadyExists, .. }) => {}
                 Err(error) => return Err(error.into()),
             }
+        }
+        // Else it would be copied for ever.
+        if self.newest_first().await?.0 == Holder::ConfigMap {
+            let message = format!(
+                "the records of release {} are in ConfigMaps and cannot be copied: there are Secrets of \
+                 their names ({}) that are no records; remove those",
+                self.of.name,
+                self.reference(history.iter().map(|it| it.release.version).max().unwrap_or(0)).name
+            );
+            return Err(Error::blocked("ForeignRelease", message));
         }
         Ok(())
     }

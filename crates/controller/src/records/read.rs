@@ -20,6 +20,9 @@ const MAX_PLAN_BYTES: u64 = 16 * 1024 * 1024;
 /// Records since the last deployed one that are looked into, however many attempts have failed.
 const MOST_RECORDS: usize = 64;
 
+/// As much text as those may have together: a tenant writes what it likes.
+const MOST_TEXT: usize = 64 << 20;
+
 /// A record, as the metadata of what holds it tells of it.
 pub(super) struct Listed {
     pub(super) revision: i32,
@@ -59,7 +62,7 @@ impl Records<'_> {
     pub(crate) async fn history(self) -> Result<Vec<Stored>, Error> {
         let (holder, listed) = self.newest_first().await?;
         let mut history: Vec<Stored> = Vec::new();
-        let mut newest = true;
+        let (mut newest, mut size) = (true, 0);
         for Listed { revision, .. } in listed.into_iter().take(MOST_RECORDS) {
             let object = self.held_by(holder, revision);
             // It may be gone since.
@@ -67,6 +70,10 @@ impl Records<'_> {
             match read(holder, &found) {
                 Ok(stored) => {
                     let was_deployed = stored.was_deployed();
+                    size += stored.release.text_size();
+                    if size > MOST_TEXT {
+                        return Err(too_much(&object));
+                    }
                     history.push(stored);
                     if was_deployed {
                         break;
@@ -81,7 +88,7 @@ impl Records<'_> {
     }
 
     /// The records, and what holds them: Secrets, or `ConfigMaps` where no Secret does.
-    async fn newest_first(self) -> Result<(Holder, Vec<Listed>), ApiError> {
+    pub(super) async fn newest_first(self) -> Result<(Holder, Vec<Listed>), ApiError> {
         let secrets = self.listed(Holder::Secret, "").await?;
         if !is_incomplete(&secrets) {
             return Ok((Holder::Secret, secrets));
@@ -94,7 +101,8 @@ impl Records<'_> {
             }
             Err(error) => return Err(error),
         };
-        if config_maps.is_empty() {
+        let newest = |listed: &[Listed]| listed.first().map(|newest| newest.revision);
+        if newest(&config_maps) <= newest(&secrets) {
             return Ok((Holder::Secret, secrets));
         }
         Ok((Holder::ConfigMap, config_maps))
@@ -145,6 +153,18 @@ pub(super) fn thaw(bytes: &[u8]) -> Option<(Plan, String)> {
     let mut inflated = Vec::new();
     GzDecoder::new(bytes).take(MAX_PLAN_BYTES).read_to_end(&mut inflated).ok()?;
     Plan::thaw(&inflated).ok()
+}
+
+fn too_much(object: &ObjectRef) -> Error {
+    Error::blocked(
+        "RecordTooLarge",
+        format!(
+            "the records of the release since the last deployed one have more than {} MiB of manifests, \
+             with {}: remove those of failed revisions that nobody needs",
+            MOST_TEXT >> 20,
+            object.name
+        ),
+    )
 }
 
 fn unreadable(error: &StorageError, object: &ObjectRef) -> Error {

@@ -215,6 +215,7 @@ fn plan(operation: String, event: Event, hooks: Vec<PlannedHook>) -> Plan {
         first_deployed: None,
         chart: None,
         adopted: false,
+        taken: Vec::new(),
         config_digest: String::new(),
         config_key: String::new(),
         timeout_seconds: TIMEOUT,

@@ -12,8 +12,9 @@ use e2e::{documentation::Page, markdown, root};
 /// Words in the code that look like reasons and are none: kinds, condition types and their values,
 /// phases, and what is only read of other objects.
 const NO_REASONS: &str = "
-    AlreadyExists Always Complete Completed ConfigMap Created CustomResourceDefinition Delete
-    DisruptionTarget Drifted ErrImagePull Error Established Event EvictionByEvictionAPI Failed FailedAttachVolume FailedCreate
+    AlreadyExists Always Apply Complete Completed ConfigMap Created CustomResourceDefinition Delete
+    DisruptionTarget Drifted ErrImagePull Error Established Event EvictionByEvictionAPI Failed
+    FailedAttachVolume FailedCreate
     FailedCreatePodSandBox FailedMapVolume FailedMount FailedPrepareDynamicResources FailureTarget
     False Install Job List Namespace Namespaced NetworkNotReady PATH Pending PersistentVolumeClaim Pod
     PodScheduled Pulled Pulling Ready Reconciling Released Remediated Rollback SchedulingGated Secret

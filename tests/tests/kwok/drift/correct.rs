@@ -57,7 +57,7 @@ async fn what_is_somebody_elses_or_cannot_be_changed_is_told_and_left() -> Resul
     let theirs = json!({"metadata": {"annotations": {"meta.helm.sh/release-name": "another"}},
                         "data": {"value": "theirs"}});
     edit(&namespace, "configmap/main", &theirs)?;
-    let parts = ["ConfigMap/main: ", "meta.helm.sh/release-name is \"another\""];
+    let parts = ["ConfigMap/main: ", "belongs to release another"];
     wait_drifted(&namespace, &controller, "DriftNotCorrected", &parts).await?;
 
     // Another Deployment of that name, with our marks and another selector, which is immutable.
