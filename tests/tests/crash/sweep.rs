@@ -17,7 +17,7 @@ use crate::{
 const WORKERS: usize = 8;
 
 /// The distances of lost answers.
-const LOST: &[usize] = &[11, 13, 17, 23];
+const LOST: &[usize] = &[13, 17, 19, 23];
 /// The distances of requests that are not carried out. The longest row of them that has to go well,
 /// from the end of one back-off to the next journal, is that of an apply, and shorter.
 const FAILED: &[usize] = &[17, 19, 23, 29];
