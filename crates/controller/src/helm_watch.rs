@@ -7,7 +7,6 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
-    time::Duration,
 };
 
 use api::{ReleaseLifecycle, names};
@@ -19,7 +18,7 @@ use kube_runtime::{
     WatchStreamExt as _,
     watcher::{self, Event, watcher},
 };
-use tokio::{task::JoinHandle, time::sleep};
+use tokio::task::JoinHandle;
 
 use crate::{
     context::{Context, lock},
@@ -29,9 +28,6 @@ use crate::{
     release::identity,
     triggers::Trigger,
 };
-
-/// After so long a tenant that may not watch is asked again.
-const FORBIDDEN: Duration = Duration::from_mins(10);
 
 /// Whose records are watched, and where.
 type Place = (String, Identity);
@@ -158,11 +154,14 @@ impl HelmWatch {
         for key in gone {
             state.leave(&key);
         }
+        state.due.retain(|key| keys.contains(key));
     }
 
     /// The custom resource is gone.
     pub(crate) fn forget(&self, key: &str) {
-        lock(&self.state).leave(key);
+        let mut state = lock(&self.state);
+        state.leave(key);
+        state.due.remove(key);
     }
 }
 
@@ -221,7 +220,6 @@ impl State {
 
     /// Ends the watch that only this one had.
     fn leave(&mut self, key: &str) {
-        self.due.remove(key);
         let Some((place, release)) = self.followers.remove(key) else { return };
         let Some(watch) = self.watches.get_mut(&place) else { return };
         if let Some(followers) = watch.followers.get_mut(&release) {
@@ -233,6 +231,12 @@ impl State {
         if watch.followers.is_empty() {
             self.watches.remove(&place);
         }
+    }
+
+    /// Ends a watch that comes to nothing.
+    fn end(&mut self, place: &Place) {
+        self.watches.remove(place);
+        self.followers.retain(|_, (followed, _)| followed != place);
     }
 
     /// Notes what a watch has seen; the keys of what is to be looked at.
@@ -272,8 +276,11 @@ async fn watch(place: Place, client: Client, state: Arc<Mutex<State>>, trigger: 
             }
             Err(error) => {
                 tracing::debug!(?place, "watch of records: {error}");
+                // A tenant that may not watch takes no place, and is asked again when one of its
+                // releases is looked at.
                 if is_forbidden(&error) {
-                    sleep(FORBIDDEN).await;
+                    lock(&state).end(&place);
+                    return;
                 }
                 continue;
             }
