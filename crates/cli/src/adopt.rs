@@ -185,13 +185,14 @@ mod tests {
 
     #[test]
     fn records_and_objects_have_to_be_in_one_namespace() {
-        let record = |namespace: &str| -> Release {
-            let record = json!({"name": "shop", "namespace": namespace, "version": 1, "info": {}});
-            serde_json::from_value(record).unwrap()
+        let record = |elsewhere: Option<&str>| {
+            let record =
+                json!({"name": "shop", "namespace": "flux-system", "version": 1, "info": {}});
+            let record: Release = serde_json::from_value(record).unwrap();
+            Release { elsewhere: elsewhere.map(str::to_owned), ..record }
         };
-        assert_eq!(elsewhere(&record("prod"), "prod"), None);
-        assert_eq!(elsewhere(&record(""), "prod"), None);
-        let problem = elsewhere(&record("prod"), "flux-system").unwrap();
+        assert_eq!(elsewhere(&record(None), "flux-system"), None);
+        let problem = elsewhere(&record(Some("prod")), "flux-system").unwrap();
         assert!(problem.contains("owner=helm,name=shop into prod"), "{problem}");
     }
 }

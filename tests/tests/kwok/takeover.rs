@@ -312,3 +312,48 @@ async fn what_helm_did_while_the_operator_was_away_is_noticed_too() -> Result<()
     assert!(!writes.iter().any(|write| write.contains("other")), "{writes:?}");
     Ok(())
 }
+
+#[tokio::test]
+async fn records_in_config_maps_bring_nothing_back_that_is_gone() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "helm-maps").await?;
+    let objects = [config_map("main", "1"), job("hook").hook("pre-install")];
+    let folder = folder(&namespace, &objects)?;
+    let install = ["install", "shop", &folder.to_string_lossy()];
+    let helm =
+        helm::command(&namespace, "helm", &install)?.env("HELM_DRIVER", "configmap").status()?;
+    ensure!(helm.success(), "helm install with HELM_DRIVER=configmap");
+    let controller = namespace.controller()?;
+    namespace.release("shop", &objects, json!({})).await?;
+    wait_deployed(&namespace, &controller, 1).await?;
+    assert_eq!(done(&namespace)?, Vec::<String>::new());
+    namespace.kubectl(&["delete", "rl", "shop"])?;
+    assert_eq!(namespace.object("ConfigMap", "main").await?, None);
+    // The ConfigMaps still say that it is deployed.
+    namespace.release("shop", &objects, json!({})).await?;
+    wait_deployed(&namespace, &controller, 2).await?;
+    namespace.object("ConfigMap", "main").await?.context("it is installed again")?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_a_failed_install_had_taken_stays() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "taken").await?;
+    namespace.apply(&config_map("precious", "theirs")).await?;
+    let uid = namespace.uid("ConfigMap", "precious").await?;
+    let controller = namespace.controller()?;
+    let objects = [
+        config_map("precious", "ours"),
+        config_map("own", ""),
+        job("no").hook("post-install").fails(),
+    ];
+    let install = json!({"takeOwnership": true, "onFailure": "Uninstall"});
+    let spec = json!({"install": install, "forceConflicts": true});
+    namespace.release("shop", &objects, spec).await?;
+    let is_remedied = |release: &ReleaseLifecycle| {
+        e2e::condition(release, "Remediated").is_some_and(|it| it.status == "True")
+    };
+    namespace.wait("shop", &controller, "uninstalled", is_remedied).await?;
+    assert_eq!(namespace.object("ConfigMap", "own").await?, None);
+    assert_eq!(namespace.uid("ConfigMap", "precious").await?, uid);
+    Ok(())
+}
