@@ -3,7 +3,7 @@
 use e2e::manifests::{Manifest, config_map, job};
 use serde_json::{Value, json};
 
-use super::{rows, widget, widgets};
+use super::{rows, service_account, widget, widgets};
 use crate::{
     case::{Case, differs, pass},
     script::{Act, active, complete, file, generated, install, script},
@@ -131,8 +131,9 @@ pub(super) const INTERRUPTIONS: &[Case] = &[
             let own = [
                 hook("before", "pre-rollback"),
                 hook("after", "post-rollback"),
+                // Helm makes what is of one kind side by side, in no order.
+                service_account(&format!("only{value}")),
                 config_map("main", value),
-                config_map(&format!("only{value}"), value),
             ];
             [&own, more].concat()
         };

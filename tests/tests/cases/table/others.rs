@@ -56,7 +56,7 @@ pub(super) const CASES: &[Case] = &[
     differs(56, "a release of Helm 3 is upgraded by Helm 4", rows::MIGRATED, || {
         let hook = job("a").hook("pre-upgrade");
         let is = |main: Option<&Value>| main.is_some_and(|it| it["data"] == json!({"value": "2"}));
-        let before = [config_map("main", "1").set("/data/old", "1"), config_map("obsolete", "")];
+        let before = [config_map("main", "1").set("/data/old", "1"), service_account("obsolete")];
         install(before)
             .by_helm3()
             .upgrade([hook, config_map("main", "2")])
