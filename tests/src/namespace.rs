@@ -1,4 +1,9 @@
-use std::time::Duration;
+use std::{
+    fs::File,
+    io::{Read, Seek, SeekFrom},
+    path::Path,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail};
 use api::ReleaseLifecycle;
@@ -20,6 +25,18 @@ use crate::{Controller, controller::Logs};
 
 /// No wait of a test takes longer on a loaded machine, unless something is broken.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Where the last whole line of a file ends that somebody is writing to.
+fn end_of_lines(path: &Path) -> Result<u64> {
+    const LONGEST: u64 = 1 << 20;
+    let mut file = File::open(path)?;
+    let start = file.metadata()?.len().saturating_sub(LONGEST);
+    file.seek(SeekFrom::Start(start))?;
+    let mut end = Vec::new();
+    file.read_to_end(&mut end)?;
+    let lines = end.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
+    Ok(start + u64::try_from(lines)?)
+}
 
 /// A namespace of one test, with a ServiceAccount `deployer` that may do what releases need.
 pub struct Namespace {
@@ -44,7 +61,7 @@ impl Namespace {
         let client = Client::try_from(config)?;
         let unique = uuid::Uuid::new_v4().simple().to_string();
         let name = format!("{prefix}-{}", &unique[..8]);
-        let audit_offset = std::fs::metadata(cluster.audit_log())?.len();
+        let audit_offset = end_of_lines(cluster.audit_log())?;
         let namespace = Self { name, client, cluster, audit_offset };
         namespace.set_up().await.with_context(|| format!("make namespace {}", namespace.name))?;
         Ok(namespace)

@@ -2,7 +2,7 @@
 //! identity of a tenant, metadata only. What this operator writes carries its mark, which Helm drops.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -55,8 +55,9 @@ struct Watch {
     listed: bool,
     /// The newest record of each release.
     newest: HashMap<String, Seen>,
-    /// The keys of the custom resources of each release; there should be one.
-    followers: HashMap<String, BTreeSet<String>>,
+    /// The custom resources of each release, of which there should be one, by their key, and the newest
+    /// revision that each knows of.
+    followers: HashMap<String, BTreeMap<String, i32>>,
 }
 
 impl Drop for Watch {
@@ -92,13 +93,11 @@ impl HelmWatch {
         let namespace = object.metadata.namespace.clone().unwrap_or_default();
         let release = object.release_name().into_owned();
         let place = (namespace, identity);
-        let known = revision(object);
         let follower = (place, release);
         let mut state = lock(&self.state);
         if state.followers.get(&key) == Some(&follower) {
-            // Taken over, and not gone on with since.
-            if state.newest(&follower).is_some_and(|newest| newest > known) {
-                state.due.insert(key);
+            if let Some(watch) = state.watches.get_mut(&follower.0) {
+                watch.follow(follower.1, key, revision(object));
             }
             return;
         }
@@ -122,13 +121,20 @@ impl HelmWatch {
             state.watches.insert(place.clone(), Watch::new(task));
         }
         if let Some(watch) = state.watches.get_mut(&place) {
-            watch.followers.entry(release.clone()).or_default().insert(key.clone());
-            let newest = watch.newest.get(&release).map_or(0, |newest| newest.revision);
-            if watch.is_changed(&release, &key) || newest > known {
+            watch.follow(release.clone(), key.clone(), revision(object));
+            if watch.is_changed(&release, &key) {
                 state.due.insert(key.clone());
             }
         }
         state.followers.insert(key, (place, release));
+    }
+
+    /// Whether there is a newer revision than `object` knows of, as after one was taken over and before
+    /// it was gone on with.
+    pub(crate) fn is_ahead(&self, object: &ReleaseLifecycle) -> bool {
+        let state = lock(&self.state);
+        let newest = state.followers.get(&key(object)).and_then(|follower| state.newest(follower));
+        newest.is_some_and(|newest| newest > revision(object))
     }
 
     /// Whether another client has changed the release of this key since it was looked at.
@@ -170,14 +176,24 @@ impl Watch {
         Self { task, listed: false, newest: HashMap::new(), followers: HashMap::new() }
     }
 
-    /// Whether the newest record of `release` is another's than that of `key`.
+    fn follow(&mut self, release: String, key: String, known: i32) {
+        self.followers.entry(release).or_default().insert(key, known);
+    }
+
+    /// Whether the newest record of `release` is another's than that of `key`, or there is none of what
+    /// there was one of.
     fn is_changed(&self, release: &str, key: &str) -> bool {
-        self.listed && self.newest.get(release).is_none_or(|newest| !newest.is_of(key))
+        let known = || self.followers.get(release).and_then(|them| them.get(key)).copied();
+        self.listed
+            && match self.newest.get(release) {
+                Some(newest) => !newest.is_of(key),
+                None => known().is_some_and(|known| known > 0),
+            }
     }
 
     /// The custom resources that are to be looked at since the newest record of `release` has changed.
     fn changed(&self, release: &str) -> Vec<String> {
-        let followers = self.followers.get(release).into_iter().flatten();
+        let followers = self.followers.get(release).into_iter().flat_map(BTreeMap::keys);
         followers.filter(|key| self.is_changed(release, key)).cloned().collect()
     }
 
@@ -314,7 +330,7 @@ mod tests {
     #[tokio::test]
     async fn what_another_client_does_to_the_newest_record_brings_the_release_back() {
         let mut watch = Watch::new(tokio::spawn(async {}));
-        watch.followers.insert("shop".to_owned(), BTreeSet::from(["ns/shop".to_owned()]));
+        watch.followers.insert("shop".to_owned(), BTreeMap::from([("ns/shop".to_owned(), 2)]));
         let ours = Some("ns/shop");
         let none: [&str; 0] = [];
         assert_eq!(watch.saw(seen(1, None)), none, "before everything was listed");
@@ -327,6 +343,8 @@ mod tests {
         assert_eq!(watch.lost(&seen(3, None)), none, "an old one was pruned");
         assert_eq!(watch.lost(&seen(4, ours)), ["ns/shop"]);
         assert_eq!(watch.relisted(listed([])), ["ns/shop"]);
+        watch.follow("shop".to_owned(), "ns/shop".to_owned(), 0);
+        assert_eq!(watch.relisted(listed([])), none, "never deployed");
         assert_eq!(watch.relisted(listed([seen(5, None)])), ["ns/shop"]);
         assert_eq!(watch.saw(Seen { release: "other".to_owned(), ..seen(9, None) }), none);
     }
