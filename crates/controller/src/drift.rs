@@ -79,7 +79,7 @@ pub(crate) async fn check(release: &Release<'_>, stored: &Stored) -> Result<Seen
             }
             state => state.unwrap_or_else(|error| State::Beyond(told(error))),
         };
-        look.complete &= !matches!(state, State::Beyond(What::Unknown(_)));
+        look.complete &= !matches!(state, State::Changing | State::Beyond(What::Unknown(_)));
         if let Some(what) = state.what() {
             findings.push(Finding { object: look.name(&planned.object), what });
             to_correct.push((planned, state));
@@ -140,6 +140,8 @@ async fn correct(
 enum State {
     /// As it was deployed, or on its way out.
     Same,
+    /// It changed while it was looked at.
+    Changing,
     Missing,
     /// These fields differ; what is to be applied to correct that.
     Differs(Vec<String>, Value),
@@ -150,7 +152,7 @@ enum State {
 impl State {
     fn what(&self) -> Option<What> {
         match self {
-            Self::Same => None,
+            Self::Same | Self::Changing => None,
             Self::Missing => Some(What::Missing),
             Self::Differs(fields, _) => Some(What::Differs(fields.clone())),
             Self::Beyond(what) => Some(what.clone()),
@@ -203,8 +205,7 @@ impl Look<'_> {
         let wanted = match release.tenant.try_apply(object, &body).await {
             // It has changed since; the next look tells.
             Err(ApiError { cause: Cause::Conflict(_), .. }) => {
-                self.complete = false;
-                return Ok(State::Same);
+                return Ok(State::Changing);
             }
             // The API server would not make it what it was.
             Err(ApiError { cause: Cause::Refused { code: 422, message, .. }, .. }) => {
@@ -269,14 +270,20 @@ impl Look<'_> {
         for _ in 0..TRIES {
             let applied = match state {
                 State::Same => return Ok(None),
+                State::Changing => Ok(None),
                 State::Beyond(what) => return Ok(Some(what)),
-                State::Differs(_, body) => release.tenant.apply(object, &body, true).await,
+                State::Differs(_, body) => {
+                    release.tenant.apply(object, &body, true).await.map(Some)
+                }
                 // Nothing but the lease keeps a process that was paused from making it late.
                 State::Missing if !release.ctx.lease.is_held() => return Err(Error::Outrun),
-                State::Missing => release.tenant.apply(object, &self.body(planned), false).await,
+                State::Missing => {
+                    release.tenant.apply(object, &self.body(planned), false).await.map(Some)
+                }
             };
             match applied {
-                Ok(_) => return Ok(None),
+                Ok(Some(_)) => return Ok(None),
+                Ok(None) => {}
                 Err(error @ ApiError { cause: Cause::Conflict(_), .. })
                     if !is_field_conflict(&error) => {}
                 Err(error) => return Ok(Some(What::Beyond(error.cause.to_string()))),
