@@ -249,6 +249,30 @@ impl Namespace {
         Ok(())
     }
 
+    /// Asks for a retry of the release, and waits until that is heeded.
+    ///
+    /// # Errors
+    /// Where it never is.
+    pub async fn retry(&self, name: &str, value: &str, controller: &dyn Logs) -> Result<()> {
+        self.annotate(name, "retryAt", value)?;
+        self.wait(name, controller, "done with the retry", |release| {
+            let status = release.status.as_ref();
+            status.and_then(|status| status.last_handled_retry_at.as_deref()) == Some(value)
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// Takes the release's status away, as somebody who restores a backup does.
+    ///
+    /// # Errors
+    /// Where the API server refuses it.
+    pub fn lose_status(&self, name: &str) -> Result<()> {
+        let patch = r#"[{"op": "replace", "path": "/status", "value": {}}]"#;
+        self.kubectl(&["patch", "rl", name, "--subresource=status", "--type=json", "-p", patch])?;
+        Ok(())
+    }
+
     /// Lets a container of the Job go on that waits for `/tmp/go`.
     ///
     /// # Errors

@@ -186,7 +186,7 @@ fn next(release: &Release<'_>, history: &[Stored], is_known: bool, orphaned: boo
     let seen = status.filter(|status| status.observed_generation.is_some_and(|seen| seen >= 0));
     let handled = seen.map_or_else(|| object.requests(), api::ReleaseLifecycleStatus::handled);
     let tested = status.and_then(|status| status.tested_revision);
-    let newest = history.iter().max_by_key(|stored| stored.release.version);
+    let newest = records::newest(history);
     let disposal = if object.keeps_objects() { Disposal::Keep } else { Disposal::Delete };
     let operation = status.and_then(|status| status.operation.as_ref());
     event::next(&Situation {
@@ -249,7 +249,7 @@ fn answered(release: &Release<'_>, event: Event) -> Requests {
 /// Goes on with the operation whose record is the newest and failed. Where another one came after
 /// it, its journal is in the record and in the state of its hooks.
 async fn reopen(release: &mut Release<'_>, history: &[Stored]) -> Result<Action, Error> {
-    let latest = history.iter().max_by_key(|stored| stored.release.version);
+    let latest = records::newest(history);
     let plan = latest.and_then(|stored| stored.plan.clone());
     let Some((plan, digest)) = plan else { return Ok(Action::requeue(Duration::ZERO)) };
     let wanted = match release.object.status.as_ref().and_then(|it| it.last_attempt.as_ref()) {

@@ -143,19 +143,25 @@ enum Failed {
     Error(Error),
 }
 
+/// What is applied, but for the version that was seen.
+pub(crate) fn body(release: &Release<'_>, planned: &PlannedObject) -> Value {
+    let mut body = planned.manifest.clone();
+    ownership::mark(&mut body, &release.name, &release.namespace);
+    if let Some(namespace) = &planned.object.namespace {
+        body["metadata"]["namespace"] = json!(namespace);
+    }
+    body
+}
+
 async fn apply_one(
     release: &Release<'_>,
     claims: Claims,
-    object: &PlannedObject,
+    planned: &PlannedObject,
     mut seen: Option<Seen>,
 ) -> Result<Value, Failed> {
-    let PlannedObject { object, manifest } = object;
+    let object = &planned.object;
     for _ in 0..TRIES {
-        let mut body = manifest.clone();
-        ownership::mark(&mut body, &release.name, &release.namespace);
-        if let Some(namespace) = &object.namespace {
-            body["metadata"]["namespace"] = json!(namespace);
-        }
+        let body = body(release, planned);
         let tried = match seen {
             Some(seen) => apply_over(release, claims, object, body, seen).await?,
             // Nothing but the lease keeps a process that was paused from making it late.

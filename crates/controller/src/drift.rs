@@ -16,10 +16,11 @@ use lifecycle::{
 use serde_json::{Value, json};
 
 use crate::{
-    apply::is_field_conflict,
+    apply::{self, is_field_conflict},
     client::{ApiError, Cause},
-    compute, desired,
+    compute,
     error::Error,
+    prepare,
     records::{Stored, now},
     release::Release,
 };
@@ -46,17 +47,13 @@ pub(crate) async fn check(release: &Release<'_>, stored: &Stored) -> Result<Seen
         Ok(rules) => rules,
         Err(message) => return Ok(seen(release, drift::invalid(message), baseline)),
     };
-    let objects = match &stored.plan {
-        Some((plan, _)) if !plan.adopted => plan.objects.clone(),
-        // What Helm deployed stands in its record alone.
-        _ => match desired::of_record(release, stored) {
-            Ok(desired) => desired.objects,
-            Err(error) => {
-                let object = format!("the record of revision {revision}");
-                let unread = Finding { object, what: What::Unknown(error.to_string()) };
-                return Ok(seen(release, drift::found(revision, &[unread]), baseline));
-            }
-        },
+    let objects = match prepare::objects_of(release, stored) {
+        Ok(objects) => objects,
+        Err(error) => {
+            let object = format!("the record of revision {revision}");
+            let unread = Finding { object, what: What::Unknown(error.to_string()) };
+            return Ok(seen(release, drift::found(revision, &[unread]), baseline));
+        }
     };
     let mut look = Look {
         release,
@@ -204,9 +201,7 @@ impl Look<'_> {
         }
         let wanted = match release.tenant.try_apply(object, &body).await {
             // It has changed since; the next look tells.
-            Err(ApiError { cause: Cause::Conflict(_), .. }) => {
-                return Ok(State::Changing);
-            }
+            Err(ApiError { cause: Cause::Conflict(_), .. }) => return Ok(State::Changing),
             // The API server would not make it what it was.
             Err(ApiError { cause: Cause::Refused { code: 422, message, .. }, .. }) => {
                 return Ok(State::Beyond(What::Beyond(message)));
@@ -295,14 +290,9 @@ impl Look<'_> {
     }
 
     /// What is applied.
-    fn body(&self, PlannedObject { object, manifest }: &PlannedObject) -> Value {
-        let release = self.release;
-        let mut body = manifest.clone();
+    fn body(&self, planned: &PlannedObject) -> Value {
+        let mut body = apply::body(self.release, planned);
         fold_string_data(&mut body);
-        ownership::mark(&mut body, &release.name, &release.namespace);
-        if let Some(namespace) = &object.namespace {
-            body["metadata"]["namespace"] = json!(namespace);
-        }
         body
     }
 

@@ -90,18 +90,16 @@ impl HelmWatch {
     pub(crate) fn follow(&self, ctx: &Context, object: &ReleaseLifecycle) {
         let Ok(identity) = identity(ctx, object) else { return };
         let key = key(object);
-        let namespace = object.metadata.namespace.clone().unwrap_or_default();
+        let place = (object.metadata.namespace.clone().unwrap_or_default(), identity);
         let release = object.release_name().into_owned();
-        let place = (namespace, identity);
-        let follower = (place, release);
         let mut state = lock(&self.state);
-        if state.followers.get(&key) == Some(&follower) {
-            if let Some(watch) = state.watches.get_mut(&follower.0) {
-                watch.follow(follower.1, key, revision(object));
+        let is_known = |(at, of): &(Place, String)| (at, of) == (&place, &release);
+        if state.followers.get(&key).is_some_and(is_known) {
+            if let Some(watch) = state.watches.get_mut(&place) {
+                watch.follow(release, key, revision(object));
             }
             return;
         }
-        let (place, release) = follower;
         state.leave(&key);
         if !state.watches.contains_key(&place) {
             if state.watches.len() >= self.most {
@@ -129,22 +127,16 @@ impl HelmWatch {
         state.followers.insert(key, (place, release));
     }
 
-    /// Whether there is a newer revision than `object` knows of, as after one was taken over and before
-    /// it was gone on with.
-    pub(crate) fn is_ahead(&self, object: &ReleaseLifecycle) -> bool {
+    /// Whether another client has changed the release of `object` since it was looked at.
+    pub(crate) fn is_due(&self, object: &ReleaseLifecycle) -> bool {
         let state = lock(&self.state);
-        let newest = state.followers.get(&key(object)).and_then(|follower| state.newest(follower));
-        newest.is_some_and(|newest| newest > revision(object))
-    }
-
-    /// Whether another client has changed the release of this key since it was looked at.
-    pub(crate) fn is_due(&self, key: &str) -> bool {
-        lock(&self.state).due.contains(key)
+        state.due.contains(&key(object)) || state.is_ahead(object)
     }
 
     /// The release is looked at; whether it was due.
-    pub(crate) fn take(&self, key: &str) -> bool {
-        lock(&self.state).due.remove(key)
+    pub(crate) fn take(&self, object: &ReleaseLifecycle) -> bool {
+        let mut state = lock(&self.state);
+        state.due.remove(&key(object)) || state.is_ahead(object)
     }
 
     /// The look came to nothing.
@@ -230,8 +222,14 @@ fn revision(object: &ReleaseLifecycle) -> i32 {
 }
 
 impl State {
-    fn newest(&self, (place, release): &(Place, String)) -> Option<i32> {
-        Some(self.watches.get(place)?.newest.get(release)?.revision)
+    /// Whether there is a newer revision than `object` knows of, as after one was taken over and before
+    /// it was gone on with.
+    fn is_ahead(&self, object: &ReleaseLifecycle) -> bool {
+        let newest = || {
+            let (place, release) = self.followers.get(&key(object))?;
+            Some(self.watches.get(place)?.newest.get(release)?.revision)
+        };
+        newest().is_some_and(|newest| newest > revision(object))
     }
 
     /// Ends the watch that only this one had.

@@ -170,22 +170,8 @@ mod tests {
 
     fn plan(manifest: Value) -> Plan {
         let text = |pointer: &str| manifest.pointer(pointer).unwrap().as_str().unwrap().to_owned();
+        let owner = Owner { uid: "uid-1".to_owned(), name: "shop".to_owned() };
         Plan {
-            operation: "op".to_owned(),
-            owner: Owner { uid: "uid-1".to_owned(), name: "shop".to_owned() },
-            event: Event::Upgrade,
-            revision: 2,
-            target: None,
-            remedies: None,
-            first_deployed: None,
-            chart: None,
-            adopted: false,
-            taken: Vec::new(),
-            config_digest: String::new(),
-            config_key: String::new(),
-            timeout_seconds: 300,
-            wait: true,
-            claims: Claims::default(),
             hooks: vec![PlannedHook {
                 event: HookEvent::PreUpgrade,
                 object: ObjectRef {
@@ -201,8 +187,7 @@ mod tests {
                 replaces: false,
                 recorded: false,
             }],
-            objects: Vec::new(),
-            prune: Vec::new(),
+            ..Plan::new("op".to_owned(), owner, Event::Upgrade, 2)
         }
     }
 

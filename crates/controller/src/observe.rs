@@ -45,12 +45,15 @@ pub(crate) fn hook(
     let owner = format!("{namespace}/{}", plan.owner.name);
     // An object of the release that became a hook has the marks of Helm alone.
     let of_release = ownership::check(object, release, namespace).is_ok();
+    let mark = annotation(names::OWNER_ANNOTATION);
+    // Helm marks no hooks: by a record of the release it is the release's, unless it has another's
+    // mark.
+    let of_helm = hook.recorded && mark.is_none() && ownership::owner(object).is_none();
     HookObservation {
         uid: text(object, "/metadata/uid").to_owned(),
         run: annotation(names::RUN_ANNOTATION),
         gate,
-        foreign: foreign(annotation(names::OWNER_ANNOTATION).as_deref(), &owner)
-            .filter(|_| !of_release && !is_of_helm(hook, object)),
+        foreign: foreign(mark.as_deref(), &owner).filter(|_| !of_release && !of_helm),
         terminating,
         stopping: object.pointer("/spec/activeDeadlineSeconds").and_then(Value::as_i64) == Some(1),
         verdict,
@@ -76,12 +79,6 @@ pub(crate) fn has_ended(object: &Value) -> bool {
         "Pod" => pod_verdict(object).is_some(),
         _ => false,
     }
-}
-
-/// Helm marks no hooks: by a record of the release it is the release's, unless it has another's mark.
-fn is_of_helm(hook: &PlannedHook, object: &Value) -> bool {
-    let mark = object.pointer("/metadata/annotations").map(|it| &it[names::OWNER_ANNOTATION]);
-    hook.recorded && mark.is_none_or(Value::is_null) && ownership::owner(object).is_none()
 }
 
 fn foreign(found: Option<&str>, owner: &str) -> Option<String> {

@@ -61,12 +61,12 @@ pub(crate) async fn plan(
     check_rights(release, &hooks, &desired.objects, &prune).await?;
     let mut taken = owners::check(release, begin.event, &desired.objects, claims).await?;
     taken.extend(history.iter().flat_map(spared).cloned());
-    let latest = history.iter().max_by_key(|stored| stored.release.version);
+    let latest = records::newest(history);
     let key = key(history).unwrap_or_else(|| uuid::Uuid::new_v4().simple().to_string());
     let timeout = release.object.timeout().as_secs();
     Ok(Plan {
         operation: begin.id.clone(),
-        owner: Owner { uid: release.uid().to_owned(), name: release.object_name().to_owned() },
+        owner: release.owner(),
         first_deployed: latest.and_then(|stored| stored.release.info.first_deployed),
         chart,
         event: begin.event,
@@ -139,7 +139,7 @@ async fn material(
     history: &[Stored],
     begin: &Begin,
 ) -> Result<Material, Error> {
-    let latest = history.iter().max_by_key(|stored| stored.release.version);
+    let latest = records::newest(history);
     let of_latest = || match latest {
         Some(stored) => desired::of_record(release, stored),
         // Somebody removed it since.

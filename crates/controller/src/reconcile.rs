@@ -37,9 +37,7 @@ pub(crate) async fn reconcile(object: Arc<Guarded>, ctx: Arc<Context>) -> Result
     };
     let key = key(cached);
     ctx.helm_watch.follow(&ctx, cached);
-    let is_due = ctx.references.is_due(cached)
-        || ctx.helm_watch.is_due(&key)
-        || ctx.helm_watch.is_ahead(cached);
+    let is_due = ctx.references.is_due(cached) || ctx.helm_watch.is_due(cached);
     if is_settled(cached) && !ctx.held.any(&key) && !is_due {
         ctx.backoff.forget(&key);
         ctx.running.forget(cached.metadata.uid.as_deref().unwrap_or_default());
@@ -157,7 +155,7 @@ async fn look_and_advance(cached: &ReleaseLifecycle, ctx: &Context) -> Result<Ac
     }
     sweep::sweep(&release, held).await;
     // Before its records are read, so that no change falls between.
-    let changed = ctx.helm_watch.take(&key(cached)) || ctx.helm_watch.is_ahead(&release.object);
+    let changed = ctx.helm_watch.take(&release.object);
     if is_settled(&release.object) && !changed && !ctx.references.is_due(&release.object) {
         return Ok(rest(ctx, &release.object));
     }

@@ -225,6 +225,11 @@ pub(crate) fn wanted(release: &crate::release::Release<'_>, key: &str) -> String
     config_digest(key.as_bytes(), &inputs)
 }
 
+/// The newest of `history`.
+pub(crate) fn newest(history: &[Stored]) -> Option<&Stored> {
+    history.iter().max_by_key(|stored| stored.release.version)
+}
+
 impl<'a> Records<'a> {
     pub(crate) fn of(release: &'a crate::release::Release<'a>) -> Self {
         Self { of: release }

@@ -91,6 +91,11 @@ impl<'a> Release<'a> {
         self.object.metadata.uid.as_deref().unwrap_or_default()
     }
 
+    /// The custom resource, as plans name it.
+    pub(crate) fn owner(&self) -> Owner {
+        Owner { uid: self.uid().to_owned(), name: self.object_name().to_owned() }
+    }
+
     pub(crate) fn object_name(&self) -> &str {
         self.object.metadata.name.as_deref().unwrap_or_default()
     }

@@ -21,7 +21,7 @@ use crate::{
     error::Error,
     observe, prepare,
     reconcile::{RECHECK, key},
-    records::{self, Stored, now},
+    records::{self, Stored, newest, now},
     release::{self, Release},
 };
 
@@ -64,29 +64,19 @@ pub(crate) async fn adopt(release: &mut Release<'_>, history: &[Stored]) -> Resu
         1 => Event::Install,
         _ => Event::Upgrade,
     };
+    let id = uuid::Uuid::new_v4().simple().to_string();
     let plan = Plan {
-        operation: uuid::Uuid::new_v4().simple().to_string(),
-        owner: Owner { uid: release.uid().to_owned(), name: release.object_name().to_owned() },
-        event,
-        revision: record.version,
         target: (event == Event::Rollback).then(|| stored.origin()),
-        remedies: None,
         first_deployed: record.info.first_deployed,
         chart: release.made.get().filter(|_| is_wanted).and_then(|made| made.chart.clone()),
         adopted: true,
-        taken: Vec::new(),
         config_digest: if is_wanted {
             config_digest(config_key.as_bytes(), &inputs)
         } else {
             String::new()
         },
         config_key,
-        timeout_seconds: i64::try_from(release.object.timeout().as_secs()).unwrap_or(i64::MAX),
-        wait: release.object.wait(),
-        claims: Claims::default(),
-        hooks: Vec::new(),
-        objects: Vec::new(),
-        prune: Vec::new(),
+        ..Plan::new(id, release.owner(), event, record.version)
     };
     release.records().adopt(stored, &plan).await?;
     let text = format!(
@@ -323,8 +313,4 @@ pub(crate) fn note_gone(release: &Release<'_>, history: &[Stored]) {
         );
         release.warn("UninstalledByHelm", text);
     }
-}
-
-fn newest(history: &[Stored]) -> Option<&Stored> {
-    history.iter().max_by_key(|stored| stored.release.version)
 }

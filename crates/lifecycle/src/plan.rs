@@ -274,6 +274,30 @@ impl PlannedHook {
 }
 
 impl Plan {
+    /// A plan that does nothing yet, with Helm's own timeout.
+    pub fn new(operation: String, owner: Owner, event: Event, revision: i32) -> Self {
+        Self {
+            operation,
+            owner,
+            event,
+            revision,
+            target: None,
+            remedies: None,
+            first_deployed: None,
+            chart: None,
+            adopted: false,
+            taken: Vec::new(),
+            config_digest: String::new(),
+            config_key: String::new(),
+            timeout_seconds: 300,
+            wait: true,
+            claims: Claims::default(),
+            hooks: Vec::new(),
+            objects: Vec::new(),
+            prune: Vec::new(),
+        }
+    }
+
     /// The object that `attempt` of the hook at `index` makes.
     ///
     /// # Panics

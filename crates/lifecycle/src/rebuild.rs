@@ -165,29 +165,14 @@ mod tests {
             replaces: false,
             recorded: false,
         };
+        let owner = Owner { uid: "uid".to_owned(), name: "shop".to_owned() };
         Plan {
-            operation: "op".to_owned(),
-            owner: Owner { uid: "uid".to_owned(), name: "shop".to_owned() },
-            event: Event::Upgrade,
-            revision: 2,
-            target: None,
-            remedies: None,
-            first_deployed: None,
-            chart: None,
-            adopted: false,
-            taken: Vec::new(),
-            config_digest: String::new(),
-            config_key: String::new(),
-            timeout_seconds: 300,
-            wait: true,
-            claims: Claims::default(),
             hooks: vec![
                 hook(HookEvent::PreUpgrade, "a"),
                 hook(HookEvent::PreUpgrade, "b"),
                 hook(HookEvent::PostUpgrade, "c"),
             ],
-            objects: Vec::new(),
-            prune: Vec::new(),
+            ..Plan::new("op".to_owned(), owner, Event::Upgrade, 2)
         }
     }
 

@@ -12,22 +12,9 @@ use serde_json::json;
 
 fn plan(kind: &str) -> Plan {
     let api_version = if kind == "Job" { "batch/v1" } else { "v1" }.to_owned();
+    let owner = Owner { uid: "uid-1".to_owned(), name: "shop".to_owned() };
     Plan {
-        operation: "op".to_owned(),
-        owner: Owner { uid: "uid-1".to_owned(), name: "shop".to_owned() },
-        event: Event::Install,
-        revision: 1,
-        target: None,
-        remedies: None,
-        first_deployed: None,
-        chart: None,
-        adopted: false,
-        taken: Vec::new(),
-        config_digest: String::new(),
-        config_key: String::new(),
         timeout_seconds: 60,
-        wait: true,
-        claims: Claims::default(),
         hooks: vec![PlannedHook {
             event: HookEvent::PreInstall,
             object: ObjectRef {
@@ -43,8 +30,7 @@ fn plan(kind: &str) -> Plan {
             replaces: false,
             recorded: false,
         }],
-        objects: Vec::new(),
-        prune: Vec::new(),
+        ..Plan::new("op".to_owned(), owner, Event::Install, 1)
     }
 }
 

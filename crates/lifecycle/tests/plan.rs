@@ -46,25 +46,10 @@ fn what_stands_in_crds_comes_before_all_hooks_where_it_is_not_skipped() {
 
 #[test]
 fn a_plan_from_before_there_were_claims_has_none_and_keeps_its_digest() {
+    let owner = Owner { uid: "uid".to_owned(), name: "shop".to_owned() };
     let plan = Plan {
-        operation: "op".to_owned(),
-        owner: Owner { uid: "uid".to_owned(), name: "shop".to_owned() },
-        event: Event::Install,
-        revision: 1,
-        target: None,
-        remedies: None,
-        first_deployed: None,
-        chart: None,
-        adopted: false,
-        taken: Vec::new(),
-        config_digest: String::new(),
-        config_key: String::new(),
-        timeout_seconds: 300,
-        wait: true,
-        claims: Claims::default(),
         hooks: plan_hooks(&desired(), Event::Install, Crds::Create),
-        objects: Vec::new(),
-        prune: Vec::new(),
+        ..Plan::new("op".to_owned(), owner, Event::Install, 1)
     };
     let (bytes, digest) = plan.freeze();
     let text = String::from_utf8(bytes.clone()).unwrap();

@@ -205,25 +205,14 @@ fn plan(operation: String, event: Event, hooks: Vec<PlannedHook>) -> Plan {
     let manifest = json!({});
     let objects = applies.then(|| PlannedObject { object: web.clone(), manifest });
     let prune = (event == Event::Delete).then_some(web);
+    let owner = Owner { uid: "owner".to_owned(), name: "shop".to_owned() };
     Plan {
-        operation,
-        owner: Owner { uid: "owner".to_owned(), name: "shop".to_owned() },
-        event,
-        revision: 1,
         target: (event == Event::Rollback).then_some(1),
-        remedies: None,
-        first_deployed: None,
-        chart: None,
-        adopted: false,
-        taken: Vec::new(),
-        config_digest: String::new(),
-        config_key: String::new(),
         timeout_seconds: TIMEOUT,
-        wait: true,
-        claims: Claims::default(),
         hooks,
         objects: objects.into_iter().collect(),
         prune: prune.into_iter().collect(),
+        ..Plan::new(operation, owner, event, 1)
     }
 }
 

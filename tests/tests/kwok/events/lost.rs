@@ -10,13 +10,6 @@ use serde_json::json;
 
 const DELAY: &str = "/metadata/annotations/releaselifecycle.dev~1test-delay";
 
-fn lose_status(namespace: &Namespace) -> Result<()> {
-    let patch = r#"[{"op": "replace", "path": "/status", "value": {}}]"#;
-    let patch = ["patch", "rl", "shop", "--subresource=status", "--type=json", "-p", patch];
-    namespace.kubectl(&patch)?;
-    Ok(())
-}
-
 #[tokio::test]
 async fn a_lost_status_is_made_anew_and_the_running_hook_goes_on() -> Result<()> {
     let namespace = Namespace::new(kwok(), "lost").await?;
@@ -31,7 +24,7 @@ async fn a_lost_status_is_made_anew_and_the_running_hook_goes_on() -> Result<()>
     namespace.wait_active("second").await?;
     let uid = namespace.uid("Job", "second").await?;
     controller.kill()?;
-    lose_status(&namespace)?;
+    namespace.lose_status("shop")?;
     let controller = namespace.controller()?;
     namespace.wait_ready("shop", &controller).await?;
     namespace.wait_event("JournalRebuilt").await?;
@@ -54,7 +47,7 @@ async fn a_hook_of_which_nothing_is_left_waits_for_a_persons_word() -> Result<()
         namespace.release("shop", &objects, json!({"timeout": "2s"})).await?;
         namespace.wait_active("first").await?;
         controller.kill()?;
-        lose_status(&namespace)?;
+        namespace.lose_status("shop")?;
         // A policy or a person may have deleted it.
         namespace.kubectl(&["delete", "job", "first"])?;
         let controller = namespace.controller()?;
@@ -124,7 +117,7 @@ async fn a_status_lost_after_the_end_changes_nothing() -> Result<()> {
         })
         .await?;
     // An old request is not answered again either.
-    lose_status(&namespace)?;
+    namespace.lose_status("shop")?;
     let release = namespace
         .wait("shop", &controller, "in sync", |release| reason(release) == "InSync")
         .await?;
@@ -133,7 +126,7 @@ async fn a_status_lost_after_the_end_changes_nothing() -> Result<()> {
     let failing = [config_map("main", "2"), job("second").hook("pre-upgrade").fails()];
     namespace.release("shop", &failing, json!({})).await?;
     namespace.wait_stalled("shop", &controller).await?;
-    lose_status(&namespace)?;
+    namespace.lose_status("shop")?;
     let release = namespace.wait_stalled("shop", &controller).await?;
     assert_eq!(reason(&release), "GivenUp");
     let created = namespace.tenant_did("create")?;

@@ -290,13 +290,6 @@ async fn a_release_of_helm_goes_back_to_what_helm_has_made() -> Result<()> {
     Ok(())
 }
 
-fn lose_status(namespace: &Namespace) -> Result<()> {
-    let patch = r#"[{"op": "replace", "path": "/status", "value": {}}]"#;
-    let patch = ["patch", "rl", "shop", "--subresource=status", "--type=json", "-p", patch];
-    namespace.kubectl(&patch)?;
-    Ok(())
-}
-
 #[tokio::test]
 async fn what_was_rolled_back_is_not_tried_again_though_the_status_was_lost() -> Result<()> {
     let namespace = Namespace::new(kwok(), "remedy-lost").await?;
@@ -307,13 +300,13 @@ async fn what_was_rolled_back_is_not_tried_again_though_the_status_was_lost() ->
     namespace.wait_active("slow").await?;
     // While it is rolled back, and then after that.
     controller.kill()?;
-    lose_status(&namespace)?;
+    namespace.lose_status("shop")?;
     let mut controller = namespace.controller()?;
     let_end(&namespace, "slow")?;
     let release = remedied(&namespace, &controller, "True").await?;
     assert_eq!(reason(&release), "GivenUp");
     controller.kill()?;
-    lose_status(&namespace)?;
+    namespace.lose_status("shop")?;
     let controller = namespace.controller()?;
     let release = namespace.wait_stalled("shop", &controller).await?;
     assert_eq!(reason(&release), "GivenUp");
@@ -380,7 +373,7 @@ async fn an_uninstallation_that_was_not_asked_for_goes_on_though_the_status_is_l
     for status_is_lost in [false, true] {
         controller.kill()?;
         if status_is_lost {
-            lose_status(&namespace)?;
+            namespace.lose_status("shop")?;
         }
         controller = namespace.controller()?;
         let waits = |release: &ReleaseLifecycle| {

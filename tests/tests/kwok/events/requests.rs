@@ -113,13 +113,7 @@ async fn a_restart_is_a_new_revision_with_every_hook() -> Result<()> {
     assert_eq!(handled.as_deref(), Some("1"));
     assert_eq!(namespace.tenant_did("create")?, ["jobs/before", "jobs/before"]);
     // What has no object is heeded, too, and not kept for later.
-    namespace.annotate("shop", "retryAt", "1")?;
-    namespace
-        .wait("shop", &controller, "done with the retry", |release| {
-            let status = release.status.as_ref();
-            status.and_then(|status| status.last_handled_retry_at.as_deref()) == Some("1")
-        })
-        .await?;
+    namespace.retry("shop", "1", &controller).await?;
     assert_eq!(namespace.tenant_did("create")?, ["jobs/before", "jobs/before"]);
     Ok(())
 }

@@ -451,13 +451,7 @@ async fn a_look_fetches_the_newest_record_alone() -> Result<()> {
         namespace.wait_ready("shop", &controller).await?;
     }
     let before = namespace.audit()?.len();
-    namespace.annotate("shop", "retryAt", "1")?;
-    namespace
-        .wait("shop", &controller, "done with the retry", |release| {
-            let status = release.status.as_ref();
-            status.and_then(|status| status.last_handled_retry_at.as_deref()) == Some("1")
-        })
-        .await?;
+    namespace.retry("shop", "1", &controller).await?;
     let audit = namespace.audit()?;
     let reads = audit[before..].iter().filter(|event| event.impersonated.is_some());
     let reads = reads.filter(|event| ["secrets", "configmaps"].contains(&&*event.resource));
