@@ -165,7 +165,7 @@ mod tests {
     use lifecycle::{
         event::Event,
         hooks::HookEvent,
-        plan::{Claims, ObjectRef, Owner},
+        plan::{ObjectRef, Owner},
     };
 
     fn plan(manifest: Value) -> Plan {

@@ -21,7 +21,7 @@ use lifecycle::{
     hooks::HookEvent,
     journal::Begin,
     plan::{
-        Chart, Crds, MOST_HOOKS, ObjectRef, Owner, Plan, PlannedHook, PlannedObject, Remedied,
+        Chart, Crds, MOST_HOOKS, ObjectRef, Plan, PlannedHook, PlannedObject, Remedied,
         config_digest, in_uninstall_order, plan_hooks, prune_set,
     },
     source::Desired,

@@ -8,7 +8,7 @@ use lifecycle::{
     drift::Baseline,
     event::Event,
     journal::{Failure, Journal, LastAttempt},
-    plan::Chart,
+    plan::{Chart, Owner},
 };
 use tokio::sync::OnceCell;
 

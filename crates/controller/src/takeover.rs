@@ -13,7 +13,7 @@ use kube_runtime::controller::Action;
 use lifecycle::{
     event::Event,
     journal::{Begin, Failure},
-    plan::{Chart, Claims, Owner, Plan, config_digest},
+    plan::{Chart, Plan, config_digest},
 };
 
 use crate::{

@@ -144,7 +144,7 @@ mod tests {
     use crate::{
         decide::{Evidence, Verdict},
         event::Event,
-        plan::{Claims, ObjectRef, Owner, PlannedHook},
+        plan::{ObjectRef, Owner, PlannedHook},
     };
     use Gate::{Held, Open};
     use HookPhase::{Pending, Running, Succeeded, Unknown};

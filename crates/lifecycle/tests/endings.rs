@@ -6,7 +6,7 @@ use lifecycle::{
     event::Event,
     hooks::HookEvent,
     journal::{Begin, HookPhase, HookStatus, Journal, Requests},
-    plan::{Claims, ObjectRef, Owner, Plan, PlannedHook},
+    plan::{ObjectRef, Owner, Plan, PlannedHook},
 };
 use serde_json::json;
 

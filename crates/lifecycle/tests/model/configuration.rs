@@ -4,7 +4,7 @@ use lifecycle::{
     decide::OnTimeout,
     event::Event,
     hooks::{DeletePolicy, HookEvent},
-    plan::{Claims, HookKind, ObjectRef, Owner, Plan, PlannedHook, PlannedObject},
+    plan::{HookKind, ObjectRef, Owner, Plan, PlannedHook, PlannedObject},
 };
 use serde_json::json;
 
