@@ -437,15 +437,23 @@ impl ReleaseLifecycle {
         objects.unwrap_or_default() == Objects::Keep
     }
 
-    /// What is asked for by annotation.
+    /// The requests of the annotations. An annotation that is absent or empty asks for nothing: in
+    /// its place stands the request that was handled last.
     pub fn requests(&self) -> Requests {
-        let value = |name| self.metadata.annotations.as_ref()?.get(name).cloned();
-        Requests {
+        let value = |name| {
+            let value = self.metadata.annotations.as_ref()?.get(name)?;
+            (!value.is_empty()).then(|| value.clone())
+        };
+        let requests = Requests {
             retry: value(names::RETRY_AT),
             restart: value(names::RESTART_AT),
             test: value(names::TEST_AT),
             cancel: value(names::CANCEL_AT),
             skip: value(names::SKIP_AT),
+        };
+        match &self.status {
+            Some(status) => requests.or_handled(status.handled()),
+            None => requests,
         }
     }
 
@@ -472,6 +480,28 @@ fn embedded_objects(_: &mut SchemaGenerator) -> Schema {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_annotation_that_is_not_there_asks_for_nothing() {
+        let spec = serde_json::json!({"source": {"objects": []}});
+        let mut object =
+            ReleaseLifecycle::new("shop", serde_json::from_value(spec).expect("it is a spec"));
+        let asked = |object: &ReleaseLifecycle| object.requests().restart;
+        assert_eq!(asked(&object), None);
+        let handled = crate::ReleaseLifecycleStatus {
+            last_handled_restart_at: Some("1".to_owned()),
+            ..Default::default()
+        };
+        object.status = Some(handled);
+        for (annotation, expect) in
+            [(None, "1"), (Some(""), "1"), (Some("1"), "1"), (Some("2"), "2")]
+        {
+            let annotations =
+                annotation.map(|value| (names::RESTART_AT.to_owned(), value.to_owned()));
+            object.metadata.annotations = Some(annotations.into_iter().collect());
+            assert_eq!(asked(&object).as_deref(), Some(expect), "{annotation:?}");
+        }
+    }
 
     #[test]
     fn tests_are_selected_by_name() {

@@ -13,7 +13,7 @@ use lifecycle::{
     drift::{self, Baseline, Finding, Origin, Path, Rules, What, Work},
     plan::{ObjectRef, PlannedObject},
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::{
     apply::{self, is_field_conflict},

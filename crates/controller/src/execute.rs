@@ -17,6 +17,7 @@ use crate::{
     gather::{self, blocked_is_refused},
     hook_object,
     identity::Identity,
+    observe,
     release::Release,
     uninstall,
 };
@@ -224,17 +225,17 @@ impl Turn<'_> {
         let hook = self.hook(index);
         let object = self.object(index);
         let tenant = &self.release.tenant;
-        let suspended = match (hook.kind(), tenant.get(&object).await?) {
-            (HookKind::Job, Some(job)) => {
-                job.pointer("/spec/suspend").and_then(Value::as_bool) == Some(true)
+        let Some(live) = tenant.get(&object).await? else { return self.look().await };
+        let suspended = live.pointer("/spec/suspend").and_then(Value::as_bool) == Some(true);
+        let stopped = match hook.kind() {
+            HookKind::Job if !suspended => {
+                tenant.json_patch(&object, hook_object::stop_patch(uid)).await.map(|_| ())
             }
-            _ => false,
-        };
-        // A suspended Job has no clock that could end it.
-        let stopped = if hook.kind() == HookKind::Job && !suspended {
-            tenant.json_patch(&object, hook_object::stop_patch(uid)).await.map(|_| ())
-        } else {
-            tenant.delete(&object, uid).await
+            // What has ended is not stopped any more, nor what ends in this moment.
+            HookKind::Pod if observe::has_ended(&live) => return self.seen(hook, &live).await,
+            HookKind::Pod => tenant.delete_as_seen(&object, uid, &live).await,
+            // A suspended Job has no clock that could end it.
+            _ => tenant.delete(&object, uid).await,
         };
         match stopped {
             // Or it is gone already.

@@ -3,7 +3,7 @@
 use helm::record::Status;
 use jiff::{SignedDuration, Timestamp};
 use lifecycle::{
-    decide::{Cause, Evidence, Gate, HookObservation, Observation, Query},
+    decide::{Cause, Evidence, Gate, HookObservation, Observation, Query, Verdict},
     journal::{HookCursor, HookStatus, HookStep, Journal},
     kstatus::{self, Readiness},
     plan::{HookKind, ObjectRef, Plan, PlannedHook},
@@ -15,6 +15,7 @@ use crate::{
     observe::{
         self, event_objects, forms,
         pods::{self, Culprit},
+        stopped,
     },
     release::Release,
     uninstall,
@@ -125,8 +126,15 @@ pub(crate) async fn seen(
         HookKind::Pod => vec![object.clone()],
         HookKind::Crd | HookKind::Other => return Ok(seen),
     };
+    let is_job = hook.kind() == HookKind::Job;
+    if is_job && seen.verdict == Some(Verdict::Succeeded) {
+        let known = journal.hooks.get(cursor.index);
+        seen.verdict = stopped::job_verdict(object, &pods, known).or(seen.verdict);
+    }
+    let stopped = stopped::pod_of_job(object, &pods).filter(|_| is_job && !seen.stopping);
     let failed = pods::failed_container(&pods);
-    let cause = pods::cause(&pods, failed.as_ref());
+    let was_stopped = stopped.is_some();
+    let cause = stopped.or_else(|| pods::cause(&pods, failed.as_ref()));
     if seen.verdict.is_none() {
         let known = pods::stuck(&pods)
             .or_else(|| befallen(hook, &seen, cause.as_ref()))
@@ -148,8 +156,9 @@ pub(crate) async fn seen(
         seen.evidence = evidence(release, hook, culprit, known).await;
     }
     seen.evidence.cause = cause.map(|cause| {
-        // A Job outlives its Pods, and has reasons of its own.
-        let reason = cause.reason.filter(|_| hook.kind() == HookKind::Pod);
+        // A Job outlives its Pods, and has reasons of its own; but that one was stopped is needed
+        // for its verdict.
+        let reason = cause.reason.filter(|_| !is_job || was_stopped);
         Box::new(Cause { reason, ..cause })
     });
     Ok(seen)

@@ -4,6 +4,7 @@
 pub(crate) mod event_objects;
 pub(crate) mod forms;
 pub(crate) mod pods;
+pub(crate) mod stopped;
 
 use api::names;
 use helm::ownership;
@@ -100,16 +101,21 @@ fn job_verdict(job: &Value) -> Option<Verdict> {
     condition(job, "Complete", "True").map(|_| Verdict::Succeeded)
 }
 
-/// Helm's `podConditions`.
+/// Helm's `podConditions`; but what was told to stop has failed.
 fn pod_verdict(pod: &Value) -> Option<Verdict> {
-    match text(pod, "/status/phase") {
-        "Succeeded" => Some(Verdict::Succeeded),
-        "Failed" => {
+    let succeeded = match text(pod, "/status/phase") {
+        "Succeeded" => true,
+        "Failed" => false,
+        _ => return None,
+    };
+    Some(match stopped::stop_of(pod) {
+        Some((reason, message)) => Verdict::Failed { reason, message },
+        None if succeeded => Verdict::Succeeded,
+        None => {
             let (reason, message) = pods::failure(pod);
-            Some(Verdict::Failed { reason, message })
+            Verdict::Failed { reason, message }
         }
-        _ => None,
-    }
+    })
 }
 
 fn own_deadline(object: &Value) -> Option<Timestamp> {

@@ -183,12 +183,29 @@ impl<'a> Tenant<'a> {
 
     /// DELETE by UID. That the object is gone, or another of its name is there, is success.
     pub(crate) async fn delete(&self, object: &ObjectRef, uid: &str) -> Result<(), ApiError> {
+        self.delete_if(object, uid, None).await
+    }
+
+    /// As [`Self::delete`], unless the object has changed since it was read as `live`.
+    pub(crate) async fn delete_as_seen(
+        &self,
+        object: &ObjectRef,
+        uid: &str,
+        live: &Value,
+    ) -> Result<(), ApiError> {
+        let version = live.pointer("/metadata/resourceVersion").and_then(Value::as_str);
+        self.delete_if(object, uid, version.map(str::to_owned)).await
+    }
+
+    async fn delete_if(
+        &self,
+        object: &ObjectRef,
+        uid: &str,
+        resource_version: Option<String>,
+    ) -> Result<(), ApiError> {
         let params = DeleteParams {
             propagation_policy: Some(PropagationPolicy::Background),
-            preconditions: Some(Preconditions {
-                uid: Some(uid.to_owned()),
-                resource_version: None,
-            }),
+            preconditions: Some(Preconditions { uid: Some(uid.to_owned()), resource_version }),
             ..DeleteParams::default()
         };
         let request = self.request(object).await?.delete(&object.name, &params);

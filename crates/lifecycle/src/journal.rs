@@ -41,6 +41,21 @@ pub struct Requests {
     pub skip: Option<String>,
 }
 
+impl Requests {
+    /// These requests; where one is absent, the one that was `handled` last, so that it asks for
+    /// nothing. GitOps tools take away what `kubectl annotate` wrote.
+    #[must_use]
+    pub fn or_handled(self, handled: Self) -> Self {
+        Self {
+            retry: self.retry.or(handled.retry),
+            restart: self.restart.or(handled.restart),
+            test: self.test.or(handled.test),
+            cancel: self.cancel.or(handled.cancel),
+            skip: self.skip.or(handled.skip),
+        }
+    }
+}
+
 /// One run of an event.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

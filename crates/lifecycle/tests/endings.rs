@@ -155,13 +155,13 @@ fn a_pod_that_was_evicted_has_not_just_vanished() {
     let evidence = failing(Some("Evicted"), "pod hook Evicted: Eviction API: evicting");
     hook.sees(HookObservation { terminating: true, evidence, ..seen() });
     hook.step(&Observation::Hook(None));
-    let said = "Pod/hook was deleted before it had ended; last seen: pod hook Evicted: Eviction \
+    let said = "Pod/hook was deleted before its end was seen; last seen: pod hook Evicted: Eviction \
                 API: evicting";
     assert_eq!(hook.failure(), ("Evicted", said));
 
     let mut hook = Hook::running("Pod");
     hook.step(&Observation::Hook(None));
-    assert_eq!(hook.failure(), ("Vanished", "Pod/hook was deleted before it had ended"));
+    assert_eq!(hook.failure(), ("Vanished", "Pod/hook was deleted before its end was seen"));
 }
 
 #[test]

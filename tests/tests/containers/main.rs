@@ -7,3 +7,4 @@ mod guide;
 mod guide_chart;
 mod reasons;
 mod restart;
+mod stopped;

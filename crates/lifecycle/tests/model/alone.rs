@@ -3,6 +3,7 @@
 use lifecycle::{decide::Hold, journal::HookStep};
 
 use crate::{
+    asked::Asked,
     cluster::{Cluster, Life, Release},
     process::{self, Process},
     shared::hash,
@@ -112,7 +113,7 @@ fn help(cluster: &mut Cluster) -> bool {
         cluster.ask(|asked| asked.suspend = false, false);
     } else if blocked {
         cluster.ghost.excused = true;
-        cluster.ask(|asked| asked.skip = asked.skip.saturating_add(1), false);
+        cluster.ask(Asked::ask_skip, false);
     } else if cluster.refusing {
         cluster.refusing = false;
     } else {

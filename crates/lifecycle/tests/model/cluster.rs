@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use lifecycle::{
     decide::{Evidence, Gate, HookObservation, Verdict},
     event::Event,
-    journal::{Begin, Failure, HookPhase, Journal},
+    journal::{Begin, Failure, HookPhase, Journal, Requests},
     rebuild::Trace,
 };
 
@@ -13,6 +13,7 @@ use crate::{
     asked::Asked,
     configuration::{Configuration, DELETION, First},
     ghost::{Entry, Ghost, Removal},
+    process::Mutation,
     request::Request,
     shared::Shared,
 };
@@ -44,6 +45,8 @@ pub(crate) enum Life {
     Running,
     Succeeded,
     Failed,
+    /// Its Pod was told to stop, and then ended with exit code 0.
+    Halted,
 }
 
 /// A hook's object. At most one has a name.
@@ -127,8 +130,9 @@ pub(crate) struct Cluster {
 impl Cluster {
     pub(crate) fn new(configuration: &Configuration) -> Self {
         let before = configuration.world.before;
-        let asked = Asked::default();
-        let journal = Shared::new(begin(configuration, before, asked, 0));
+        let old = u8::from(configuration.world.asked_before);
+        let asked = Asked { retry: old, cancel: old, skip: old, ..Asked::default() };
+        let journal = Shared::new(begin(configuration, before, asked.annotations(), 0));
         let mut cluster = Self {
             now: 0,
             status: Status { journal, lost: false, asked, version: 1 },
@@ -278,7 +282,8 @@ impl Cluster {
             return false;
         }
         let asked = Asked { superseded: None, ..self.status.asked };
-        let mut journal = begin(configuration, next, asked, self.now);
+        let handled = asked.requests(&self.status.journal.handled);
+        let mut journal = begin(configuration, next, handled, self.now);
         // Where there is nothing to delete, or to test, nothing begins.
         if self.record_of(configuration, next) == next && !journal.operation.event.makes_revision()
         {
@@ -292,9 +297,10 @@ impl Cluster {
     /// Somebody asks to go on with the operation that failed.
     pub(crate) fn reopen(&mut self, attempts_back: bool, keep_previous: bool) {
         let mut asked = Asked { superseded: None, ..self.status.asked };
-        asked.retry += 1;
+        asked.ask_retry();
         let journal = &self.status.journal;
-        let mut journal = journal.reopened(1, String::new(), asked.requests());
+        let handled = asked.requests(&journal.handled);
+        let mut journal = journal.reopened(1, String::new(), handled);
         self.ghost.reopens();
         if attempts_back {
             for hook in &mut journal.hooks {
@@ -308,7 +314,8 @@ impl Cluster {
     pub(crate) fn lose(&mut self, configuration: &Configuration, keep_previous: bool) {
         let operation = self.operation(configuration);
         let asked = self.status.asked;
-        let journal = Shared::new(begin(configuration, operation, asked, self.now));
+        let handled = asked.annotations();
+        let journal = Shared::new(begin(configuration, operation, handled, self.now));
         self.ghost.loses();
         self.replace(journal, true, asked, keep_previous);
     }
@@ -350,7 +357,14 @@ impl Cluster {
 
     pub(crate) fn ends(&mut self, uid: u16, succeeded: bool) {
         let object = self.object_mut(uid).unwrap();
-        object.life = if succeeded { Life::Succeeded } else { Life::Failed };
+        // A Job that is being stopped is judged by its controller.
+        let halted = object.pod && object.terminating;
+        object.life = match succeeded {
+            true if halted => Life::Halted,
+            true => Life::Succeeded,
+            false => Life::Failed,
+        };
+        let succeeded = succeeded && !halted;
         self.ghost.ends(uid, succeeded);
         self.ghost.cause |= !succeeded;
     }
@@ -368,6 +382,12 @@ impl Cluster {
             verdict: match object.life {
                 Life::Unstarted | Life::Running => None,
                 Life::Succeeded => Some(Verdict::Succeeded),
+                Life::Halted if configuration.mutation == Some(Mutation::StoppedSucceeds) => {
+                    Some(Verdict::Succeeded)
+                }
+                Life::Halted => {
+                    Some(Verdict::Failed { reason: "Vanished".to_owned(), message: String::new() })
+                }
                 Life::Failed => Some(Verdict::Failed {
                     reason: "BackoffLimitExceeded".to_owned(),
                     message: String::new(),
@@ -425,7 +445,7 @@ impl Cluster {
 pub(crate) fn begin(
     configuration: &Configuration,
     operation: u8,
-    asked: Asked,
+    handled: Requests,
     now: u16,
 ) -> Journal {
     let plan = configuration.plan(operation);
@@ -437,7 +457,7 @@ pub(crate) fn begin(
         remedies: None,
         generation: 1,
     };
-    Journal::begin(begin, String::new(), asked.requests(), timestamp(now))
+    Journal::begin(begin, String::new(), handled, timestamp(now))
 }
 
 pub(crate) fn timestamp(seconds: u16) -> Timestamp {

@@ -50,6 +50,8 @@ pub(crate) struct World {
     pub(crate) skips_hooks: bool,
     /// A newer spec ends the operation at once, not after the hook.
     pub(crate) cancels_now: bool,
+    /// Annotations of earlier requests, which were handled, are on the custom resource.
+    pub(crate) asked_before: bool,
 }
 
 impl World {
@@ -104,6 +106,8 @@ pub(crate) struct Budget {
     pub(crate) losses: u8,
     /// The namespace begins to go.
     pub(crate) namespaces: u8,
+    /// The annotations of all requests are taken away.
+    pub(crate) withdrawals: u8,
 }
 
 impl Configuration {
@@ -351,6 +355,11 @@ impl Configuration {
 
     pub(crate) fn losses(self, times: u8) -> Self {
         self.faults(|budget| budget.losses = times)
+    }
+
+    /// Annotations of earlier requests may be taken away.
+    pub(crate) fn withdraws(self, times: u8) -> Self {
+        self.world(|world| world.asked_before = true).faults(|budget| budget.withdrawals = times)
     }
 
     /// More of the faults that cost nothing to say.

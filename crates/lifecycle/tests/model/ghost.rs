@@ -54,6 +54,9 @@ rules! {
     SuspendHolds: "while suspended nothing is created, started, applied or deleted",
     CancelHeeded: "once cancelled nothing new starts, and a hook is stopped only where asked for now",
     LossNeedsWord: "after a loss no hook that may have run is started without a person's word",
+    AskedByAnnotation: "what is cancelled or skipped was asked for by an annotation that is there",
+    StoppedFails: "a hook that ended because it was told to never counts as succeeded",
+    EndedIsLeft: "what has ended is not stopped any more",
     BlockedByWord: "a hook at which somebody has to speak is left only by a person's word",
     SkippedByWord: "a hook is done without only by a word or, in a deletion, by timeout or namespace",
     DeleteAfterPreHooks: "nothing is deleted before all pre-delete hooks ended well",
@@ -299,6 +302,10 @@ impl Ghost {
         if why != Removal::Stopped && awaits {
             self.broke(Rule::EvidenceFirst);
         }
+        let ended = self.ledger[usize::from(object.uid)].succeeded.is_some();
+        if why == Removal::Stopped && awaits && ended {
+            self.broke(Rule::EndedIsLeft);
+        }
         let earlier_attempt = (run.operation, run.hook) == (requester.operation, requester.hook)
             && run.attempt < requester.attempt;
         if why == Removal::Replaced && object.gate != Gate::Held && !earlier_attempt {
@@ -351,7 +358,7 @@ impl Ghost {
         let decided = journal.operation.cancel.as_ref();
         if (wished || decided.is_some()) && configuration.plan(operation).event != Event::Delete {
             let at_once = status.asked.superseded == Some(true)
-                || status.asked.requests().cancel != journal.handled.cancel
+                || status.asked.asks_to_cancel(&journal.handled)
                 || decided.is_some_and(|cancel| cancel.now);
             let in_time = cursor.is_some_and(|cursor| {
                 cursor.step == HookStep::Run && timestamp(now) < cursor.deadline
@@ -399,6 +406,12 @@ impl Ghost {
                 self.broke(Rule::JournalForward);
             }
             self.words_are_heard(configuration, cluster, operation, to);
+            self.words_are_there(configuration, cluster, to);
+        }
+        let failed = |uid: &String| self.ledger[usize::from(uid_of(uid))].succeeded == Some(false);
+        let mut succeeded = to.hooks.iter().filter(|hook| hook.phase == HookPhase::Succeeded);
+        if succeeded.any(|hook| hook.uid.as_ref().is_some_and(failed)) {
+            self.broke(Rule::StoppedFails);
         }
         for hook in &to.hooks {
             if let Some(uid) = &hook.uid {
@@ -407,6 +420,21 @@ impl Ghost {
                 entry.recorded |= hook.phase == HookPhase::Succeeded;
                 entry.concluded |= matches!(hook.phase, HookPhase::Succeeded | HookPhase::Failed);
             }
+        }
+    }
+
+    fn words_are_there(&mut self, configuration: &Configuration, cluster: &Cluster, to: &Journal) {
+        let Status { journal: from, asked, .. } = &cluster.status;
+        let (there, handled) = (asked.annotations(), &from.handled);
+        let is_asked =
+            |there: &Option<String>, handled: &Option<String>| there.is_some() && there != handled;
+        let cancelled = to.operation.cancel.is_some() && from.operation.cancel.is_none();
+        let skipped = to.operation.skip.is_some() && from.operation.skip.is_none();
+        let excused = asked.namespace_goes || cluster.has_outlived(configuration, self.began_at);
+        let wrong = (cancelled && !asked.cancels(handled))
+            || (skipped && !excused && !is_asked(&there.skip, &handled.skip));
+        if wrong {
+            self.broke(Rule::AskedByAnnotation);
         }
     }
 
@@ -420,8 +448,9 @@ impl Ghost {
         let from = &cluster.status.journal;
         let deletes = configuration.plan(operation).event == Event::Delete;
         let excused = deletes && cluster_excused(self, configuration, cluster);
-        let retried = to.handled.retry != from.handled.retry;
-        let skips = to.handled.skip != from.handled.skip;
+        let heard = |to: &Option<String>, from: &Option<String>| to.is_some() && to != from;
+        let retried = heard(&to.handled.retry, &from.handled.retry);
+        let skips = heard(&to.handled.skip, &from.handled.skip);
         if retried {
             self.words += 1;
         }

@@ -108,6 +108,23 @@ fn deletions() -> Vec<Configuration> {
         .late(1)
         .skips(1),
         installed(
+            "a deletion whose backup ends well when it is stopped",
+            Event::Delete,
+            vec![core(PreDelete, "Pod", BEFORE)],
+        )
+        .ticks(1)
+        .deletions(1)
+        .or("stands: HookFailed")
+        .or("stands: DeletionTimeout"),
+        installed(
+            "a deletion, old requests withdrawn",
+            Event::Delete,
+            vec![job(PreDelete, "backup", &[])],
+        )
+        .crashes(1)
+        .skips(1)
+        .withdraws(1),
+        installed(
             "a deletion with the namespace",
             Event::Delete,
             vec![backup(PreDelete), backup(PostDelete)],
@@ -187,6 +204,22 @@ fn people() -> Vec<Configuration> {
         .cancels(1)
         .or("Superseded")
         .or("Cancelled"),
+        installed(
+            "a Pod that ends well when it is stopped",
+            Event::Upgrade,
+            vec![core(PreUpgrade, "Pod", &[HookSucceeded])],
+        )
+        .without_waiting()
+        .deletions(1)
+        .cancels(1)
+        .retries(1)
+        .or("Vanished")
+        .or("Cancelled"),
+        installed("old requests withdrawn", Event::Upgrade, vec![migrate(PreUpgrade)])
+            .late(1)
+            .cancels(1)
+            .withdraws(1)
+            .or("Cancelled"),
         installed("suspended at any moment", Event::Upgrade, vec![migrate(PreUpgrade)])
             .late(1)
             .deletions(1)

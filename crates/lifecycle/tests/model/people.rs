@@ -1,8 +1,12 @@
 //! What people do to the release while an operation runs, or after it has failed.
 
-use lifecycle::{event::Event, journal::HookStep};
+use lifecycle::{
+    event::Event,
+    journal::{HookStep, Requests},
+};
 
 use crate::{
+    asked::Asked,
     cluster::{Cluster, Status},
     configuration::{Budget, Configuration},
     process::Mutation,
@@ -26,6 +30,9 @@ pub(crate) fn actions(
     let event = configuration.plan(operation).event;
     if asked.suspend {
         actions.push(Action::Unsuspend);
+    }
+    if budget.withdrawals > 0 && !lost && asked.annotations() != Requests::default() {
+        actions.push(Action::Withdraw);
     }
     if journal.is_done() && !lost {
         let failed = journal.operation.failure.is_some() && event.makes_revision();
@@ -85,17 +92,17 @@ pub(crate) fn act(
         }
         Action::AskRetry => {
             spend(&mut budget.retries);
-            cluster.ask(|asked| asked.retry += 1, keep);
+            cluster.ask(Asked::ask_retry, keep);
         }
         Action::AskSkip => {
             spend(&mut budget.skips);
             cluster.ghost.excused = true;
-            cluster.ask(|asked| asked.skip += 1, keep);
+            cluster.ask(Asked::ask_skip, keep);
         }
         Action::Cancel => {
             spend(&mut budget.cancels);
             cluster.ghost.cause = true;
-            cluster.ask(|asked| asked.cancel += 1, keep);
+            cluster.ask(Asked::ask_cancel, keep);
         }
         Action::Supersede(now) => {
             spend(&mut budget.supersedes);
@@ -110,6 +117,10 @@ pub(crate) fn act(
         Action::Lose => {
             spend(&mut budget.losses);
             cluster.lose(configuration, keep);
+        }
+        Action::Withdraw => {
+            spend(&mut budget.withdrawals);
+            cluster.ask(Asked::withdraw, keep);
         }
         Action::NamespaceGoes => {
             spend(&mut budget.namespaces);

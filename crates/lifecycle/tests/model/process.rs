@@ -4,7 +4,7 @@
 use lifecycle::{
     decide::{self, CleanUpAction, Effect, Observation, Query, Step, decide},
     event::Event,
-    journal::{Failure, HookPhase, HookStep, Journal, Phase},
+    journal::{Failure, HookPhase, HookStep, Journal, Phase, Requests},
     rebuild::{Trace, rebuild},
 };
 
@@ -61,6 +61,12 @@ pub(crate) enum Mutation {
     BlockedGoesOn,
     /// A test closes the record.
     TestCloses,
+    /// What ends with exit code 0 once it was told to stop counts as succeeded.
+    StoppedSucceeds,
+    /// A Pod is stopped though it has ended.
+    StopsWhatEnded,
+    /// An annotation that was taken away is another request.
+    RemovalAsks,
 }
 
 /// What was seen.
@@ -315,7 +321,7 @@ pub(crate) fn step(
         _ => cluster.timestamp(),
     };
     let plan = configuration.plan(operation);
-    let mut wishes = status.asked.wishes(configuration);
+    let mut wishes = status.asked.wishes(configuration, &status.journal.handled);
     let mut journal = (*status.journal).clone();
     let at = journal.operation.hook.as_ref().map(|cursor| cursor.step);
     match mutation {
@@ -376,7 +382,7 @@ fn rebuilt(
     let operation = configuration.operation(&status.journal.operation.id);
     let plan = configuration.plan(operation);
     let deletes = plan.event == Event::Delete;
-    let begun = || begin(configuration, operation, status.asked, cluster.now);
+    let begun = || begin(configuration, operation, status.asked.annotations(), cluster.now);
     match record {
         Some(RecordState::Pending) if !deletes => {}
         Some(RecordState::Uninstalling) if deletes => {}
@@ -389,7 +395,7 @@ fn rebuilt(
         }
         Some(_) | None => return begun().concluded(cluster.timestamp()),
     }
-    let wishes = status.asked.wishes(configuration);
+    let wishes = status.asked.wishes(configuration, &Requests::default());
     let now = cluster.timestamp();
     let mut journal = rebuild(plan, "sha256:0".to_owned(), String::new(), 1, traces, &wishes, now);
     if configuration.mutation == Some(Mutation::UnknownIsPending) {

@@ -137,7 +137,7 @@ fn words(before: &State, action: Action, after: &State) -> String {
         }
         Action::Deliver(index) => format!("late arrives {:?}", before.in_flight[index]),
         Action::Tick(now) => format!("the time is {now}"),
-        Action::Ends(uid, true) => format!("u{uid} succeeds"),
+        Action::Ends(uid, true) => format!("u{uid} ends well"),
         Action::Ends(uid, false) => format!("u{uid} fails"),
         Action::Gone(uid) => format!("u{uid} is gone"),
         Action::TimeToLive(uid) => format!("u{uid} is deleted by its time to live"),
@@ -155,6 +155,7 @@ fn words(before: &State, action: Action, after: &State) -> String {
         Action::Suspend => "spec.suspend is set".to_owned(),
         Action::Unsuspend => "spec.suspend is cleared".to_owned(),
         Action::Lose => "the status is lost".to_owned(),
+        Action::Withdraw => "the annotations of all requests are taken away".to_owned(),
         Action::NamespaceGoes => "the namespace begins to go".to_owned(),
     }
 }

@@ -371,6 +371,13 @@ impl Cluster {
                 object.stopping = true;
                 true
             }
+            // Its resourceVersion is a precondition: what ended is looked at again.
+            Some(object)
+                if matches!(object.life, Life::Succeeded | Life::Failed | Life::Halted)
+                    && configuration.mutation != Some(Mutation::StopsWhatEnded) =>
+            {
+                false
+            }
             Some(_) => self.delete(configuration, uid, run, Removal::Stopped),
         }
     }

@@ -88,6 +88,7 @@ pub(crate) enum Action {
     Unsuspend,
     Lose,
     NamespaceGoes,
+    Withdraw,
 }
 
 /// What must have happened somewhere, or the model does not reach what it is for.
@@ -300,7 +301,7 @@ fn object_actions(cluster: &Cluster, budget: &Budget, actions: &mut Vec<Action>)
         } else if budget.deletions > 0 {
             actions.push(Action::UserDeletes(uid));
         }
-        let ended = matches!(object.life, Life::Succeeded | Life::Failed);
+        let ended = matches!(object.life, Life::Succeeded | Life::Failed | Life::Halted);
         if object.ttl && ended && !object.terminating {
             actions.push(Action::TimeToLive(uid));
         }

@@ -133,6 +133,7 @@ fn configuration(random: &mut Random, mutation: Option<Mutation>) -> Configurati
         world.finalizers = random.one_in(8);
         world.skips_hooks = random.one_in(2);
         world.cancels_now = random.one_in(2);
+        world.asked_before = random.one_in(2);
     };
     let mut configuration = configuration.world(world);
     configuration.mutation = mutation;
@@ -154,6 +155,7 @@ fn configuration(random: &mut Random, mutation: Option<Mutation>) -> Configurati
         losses: times(2),
         // A namespace that is gone has no more operations.
         namespaces: u8::from(before == Delete && times(2) == 0),
+        withdrawals: times(3),
     };
     configuration
 }

@@ -236,3 +236,73 @@ async fn a_suspended_release_ends_its_hook_and_starts_nothing() -> Result<()> {
     assert_eq!(release.status.and_then(|status| status.revision), Some(4));
     Ok(())
 }
+
+/// A GitOps tool takes away what somebody wrote beside it.
+#[tokio::test]
+async fn an_annotation_that_is_taken_away_asks_for_nothing() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "withdrawn").await?;
+    let controller = namespace.controller()?;
+    let objects = |value: &str, migrate: Value| {
+        [
+            config_map("main", value),
+            migrate.hook("pre-install,pre-upgrade"),
+            job("smoke").hook("test"),
+        ]
+    };
+    namespace.release("shop", &objects("1", job("migrate")), json!({})).await?;
+    namespace.wait_ready("shop", &controller).await?;
+    let take_away = || {
+        let all = ["retryAt-", "restartAt-", "testAt-", "cancelAt-", "skipAt-"];
+        let all = all.map(|name| format!("releaselifecycle.dev/{name}"));
+        let all = all.iter().map(String::as_str);
+        let args: Vec<_> = ["annotate", "rl", "shop"].into_iter().chain(all).collect();
+        namespace.kubectl(&args)
+    };
+    for request in ["retryAt", "cancelAt", "skipAt", "restartAt"] {
+        namespace.annotate("shop", request, "1")?;
+    }
+    let restarted = |release: &api::ReleaseLifecycle| {
+        let revision = release.status.as_ref().and_then(|status| status.revision);
+        revision == Some(2) && reason(release) == "UpgradeSucceeded"
+    };
+    namespace.wait("shop", &controller, "at revision 2", restarted).await?;
+    namespace.annotate("shop", "testAt", "1")?;
+    let tested = |release: &api::ReleaseLifecycle| condition(release, "TestSuccess").is_some();
+    namespace.wait("shop", &controller, "tested", tested).await?;
+    take_away()?;
+    // While a hook runs, too: it goes on, and nobody runs anything again after it.
+    let slow = job("migrate").set_pod(DELAY, "3s");
+    for request in ["cancelAt", "skipAt"] {
+        namespace.annotate("shop", request, "1")?;
+    }
+    namespace.release("shop", &objects("2", slow), json!({})).await?;
+    namespace.wait_active("migrate").await?;
+    take_away()?;
+    let release = namespace.wait_ready("shop", &controller).await?;
+    let status = release.status.as_ref().context("a status")?;
+    assert_eq!(status.revision, Some(3));
+    let handled = status.handled();
+    let all = [handled.retry, handled.restart, handled.test, handled.cancel, handled.skip];
+    assert_eq!(all, [(); 5].map(|()| Some("1".to_owned())), "what was handled stays so");
+    let created = namespace.tenant_did("create")?;
+    assert_eq!(created, ["jobs/migrate", "jobs/migrate", "jobs/smoke", "jobs/migrate"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_old_skip_that_is_taken_away_does_without_no_backup() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "skip-withdrawn").await?;
+    let controller = namespace.controller()?;
+    let objects = [config_map("main", "1"), job("backup").hook("pre-delete").never_ends()];
+    namespace.release("shop", &objects, json!({})).await?;
+    namespace.annotate("shop", "skipAt", "earlier")?;
+    namespace.wait_ready("shop", &controller).await?;
+    namespace.kubectl(&["delete", "rl", "shop", "--wait=false"])?;
+    namespace.wait_active("backup").await?;
+    namespace.kubectl(&["annotate", "rl", "shop", "releaselifecycle.dev/skipAt-"])?;
+    namespace.let_end("backup").await?;
+    namespace.wait_released("shop", &controller).await?;
+    assert_eq!(namespace.tenant_did("create")?, ["jobs/backup"]);
+    namespace.wait_event("DeleteSucceeded").await?;
+    Ok(())
+}

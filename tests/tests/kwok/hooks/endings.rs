@@ -58,7 +58,7 @@ async fn a_hook_that_is_deleted_while_it_runs_has_vanished() -> Result<()> {
     let release = namespace.wait_stalled("shop", &controller).await?;
     let text = message(&release);
     assert!(
-        text.contains("Job/hook failed: Vanished: Job/hook was deleted before it had ended"),
+        text.contains("Job/hook failed: Vanished: Job/hook was deleted before its end was seen"),
         "{text}"
     );
     assert_eq!(namespace.object("ConfigMap", "main").await?, None, "no success is assumed");

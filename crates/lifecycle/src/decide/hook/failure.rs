@@ -20,7 +20,7 @@ impl HookTurn<'_> {
     pub(super) fn vanished(&self) -> Failure {
         let reason = self.status().and_then(|status| status.reason.as_deref());
         let message =
-            format!("{} was deleted before it had ended{}", self.object(), self.and_seen());
+            format!("{} was deleted before its end was seen{}", self.object(), self.and_seen());
         Failure::new(reason.unwrap_or("Vanished"), message)
     }
 
