@@ -6,10 +6,10 @@ use api::OnNewSpec;
 use jiff::Timestamp;
 use kube_runtime::controller::Action;
 use lifecycle::{
-    decide::{Hold, decide, query},
+    decide::{Hold, Observation, decide, query},
     event::{self, Disposal, Event, Next, RecordState, Situation},
-    journal::{Begin, Failure, Journal, Phase, Requests},
-    plan::Plan,
+    journal::{Begin, Cancel, Failure, Journal, Phase, Requests},
+    plan::{Plan, config_digest},
     rebuild::recall,
 };
 
@@ -17,13 +17,13 @@ use crate::{
     deletion, dependencies, drift,
     error::Error,
     execute::execute,
-    gather::gather,
+    gather::{gather, is_of_another_plan},
     lost, prepare,
     reconcile::{RECHECK, is_settled, rest, while_deleting},
     records::{self, Stored, now},
     release::Release,
     source, takeover,
-    wishes::wishes,
+    wishes::{superseded, wishes},
 };
 
 /// More steps than this in one reconciliation are a fault; others get their turn.
@@ -114,6 +114,14 @@ pub(crate) async fn advance(release: &mut Release<'_>) -> Result<Action, Error> 
         Next::Finish => {
             deletion::let_go(release).await?;
             Ok(Action::await_change())
+        }
+        Next::CloseLate { .. } => {
+            if let Some(journal) = release.journal()
+                && let Err(failure) = release.records().close(&journal).await?
+            {
+                return Err(Error::Blocked(failure));
+            }
+            Ok(Action::requeue(Duration::ZERO))
         }
         // It is about to be read again.
         Next::Resume => Ok(Action::requeue(RECHECK)),
@@ -228,7 +236,7 @@ async fn start(
     let mut journal = Journal::begin(begin, wanted, handled, now());
     journal.operation.leader = release.ctx.lease.epoch();
     release.write_journal(&journal, None).await?;
-    run(release, &plan, journal).await
+    run(release, &plan, Made::Anew, journal).await
 }
 
 /// The requests that an operation of `event` answers, or leaves without an object. Tests that were
@@ -283,16 +291,15 @@ async fn reopen(release: &mut Release<'_>, history: &[Stored]) -> Result<Action,
 
 async fn resume(release: &mut Release<'_>, mut journal: Journal) -> Result<Action, Error> {
     match frozen_plan(release, &journal).await {
-        Ok(Frozen::Recorded(plan)) => run(release, &plan, journal).await,
-        Ok(Frozen::Anew(plan)) => {
-            if journal.operation.remedies.is_some() {
-                // Of what has failed, whatever the spec is now.
-                return run(release, &plan, journal).await;
+        Ok(Frozen::Recorded(plan)) => {
+            if journal.operation.plan_digest.is_none() {
+                serve_recorded(release, &plan, &mut journal).await?;
             }
-            // Of the spec as it is now, and with a key of its own.
-            journal.operation.config_digest = records::wanted(release, &plan.config_key);
-            journal.operation.generation = release.generation();
-            run(release, &plan, journal).await
+            run(release, &plan, Made::Before, journal).await
+        }
+        Ok(Frozen::Anew { plan, is_keyed }) => {
+            serve_anew(release, &plan, is_keyed, &mut journal);
+            run(release, &plan, Made::Anew, journal).await
         }
         Ok(Frozen::Lost) => plan_lost(release, &journal).await,
         // Nothing was recorded, and what was asked for is no longer wanted.
@@ -304,6 +311,49 @@ async fn resume(release: &mut Release<'_>, mut journal: Journal) -> Result<Actio
         }
         Err(error) => Err(error),
     }
+}
+
+/// The journal of an operation whose record was not found, and whose plan was made again. Where the
+/// spec asks for something else by now, nothing of the operation has been done, and it ends with its
+/// record: a request for one may be under way. `is_keyed`: whether its digest can be compared.
+fn serve_anew(release: &Release<'_>, plan: &Plan, is_keyed: bool, journal: &mut Journal) {
+    let operation = &mut journal.operation;
+    // Of what has failed, or is deployed, or goes, whatever the spec is now.
+    let serves_the_spec = operation.event.makes_revision() && operation.remedies.is_none();
+    if !serves_the_spec {
+        return;
+    }
+    let wanted = records::wanted(release, &plan.config_key);
+    let is_newer = match is_keyed {
+        true => operation.config_digest != wanted,
+        false => operation.generation != release.generation(),
+    };
+    if is_newer {
+        let failure = superseded(release, operation);
+        operation.cancel.get_or_insert(Cancel { now: true, failure });
+    } else {
+        operation.config_digest = wanted;
+        operation.generation = release.generation();
+    }
+}
+
+/// The journal of an operation whose record was found though it knows of none. A first install has a
+/// key of its own each time its plan is made, so that its digest may be by another one.
+async fn serve_recorded(
+    release: &Release<'_>,
+    plan: &Plan,
+    journal: &mut Journal,
+) -> Result<(), Error> {
+    let is_first =
+        plan.event == Event::Install && release.generation() == journal.operation.generation;
+    if !is_first || release.is_being_deleted() || unknown(release).await?.is_some() {
+        return Ok(());
+    }
+    let inputs = records::config_inputs(release);
+    if plan.config_digest == config_digest(plan.config_key.as_bytes(), &inputs) {
+        journal.operation.config_digest = records::wanted(release, &plan.config_key);
+    }
+    Ok(())
 }
 
 fn is_unwanted(release: &Release<'_>, journal: &Journal) -> bool {
@@ -335,8 +385,8 @@ async fn keep(release: &mut Release<'_>, running: Option<Journal>) -> Result<Act
 enum Frozen {
     /// As its record has it.
     Recorded(Arc<Plan>),
-    /// Made again, since nothing was recorded yet.
-    Anew(Arc<Plan>),
+    /// Made again, since nothing was recorded yet; whether with the key of the one before.
+    Anew { plan: Arc<Plan>, is_keyed: bool },
     /// Its record no longer has it.
     Lost,
 }
@@ -371,7 +421,9 @@ async fn frozen_plan(release: &Release<'_>, journal: &Journal) -> Result<Frozen,
                 remedies: operation.remedies,
                 generation: operation.generation,
             };
-            Ok(Frozen::Anew(Arc::new(prepare::plan(release, &history, &begin).await?)))
+            let is_keyed = prepare::key(&history).is_some();
+            let plan = Arc::new(prepare::plan(release, &history, &begin).await?);
+            Ok(Frozen::Anew { plan, is_keyed })
         }
     }
 }
@@ -394,13 +446,26 @@ async fn plan_lost(release: &mut Release<'_>, journal: &Journal) -> Result<Actio
     Ok(ended(release))
 }
 
+/// Where the plan in hand comes from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Made {
+    /// From the record.
+    Before,
+    /// It was made in this reconciliation, and is in no record that was read.
+    Anew,
+}
+
 /// Takes steps until there is something to wait for.
 async fn run(
     release: &mut Release<'_>,
     plan: &Plan,
+    made: Made,
     mut journal: Journal,
 ) -> Result<Action, Error> {
     let mut observation = gather(release, plan, &journal, query(&journal), now()).await?;
+    if made == Made::Anew && is_of_another_plan(&observation, plan) {
+        return Ok(Action::requeue(Duration::ZERO));
+    }
     for _ in 0..STEPS {
         let now = now();
         let mut step = decide(plan, &journal, &observation, &wishes(release, plan, &journal), now);

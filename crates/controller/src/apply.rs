@@ -313,16 +313,19 @@ async fn look_at_pruned<'a>(
     plan: &'a Plan,
 ) -> Result<Vec<(&'a ObjectRef, Going)>, ApplyError> {
     let mut pruned = Vec::new();
-    for object in &plan.prune {
+    for object in plan.prune.iter().chain(&plan.pruned_before) {
         let Some(live) = look(release, object).await? else { continue };
-        pruned.push((
-            object,
-            Going {
-                uid: live["metadata"]["uid"].as_str().unwrap_or_default().to_owned(),
-                foreign: ownership::check(&live, &release.name, &release.namespace).err(),
-                kept: ownership::kept_when_removed(&live),
-            },
-        ));
+        let going = Going {
+            uid: live["metadata"]["uid"].as_str().unwrap_or_default().to_owned(),
+            foreign: ownership::check(&live, &release.name, &release.namespace).err(),
+            kept: ownership::kept_when_removed(&live),
+        };
+        let stays = going.foreign.is_some() || going.kept;
+        // The revision before has said so.
+        if stays && plan.pruned_before.contains(object) {
+            continue;
+        }
+        pruned.push((object, going));
     }
     Ok(pruned)
 }

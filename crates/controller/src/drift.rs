@@ -387,6 +387,7 @@ fn seen(release: &Release<'_>, condition: Condition, baseline: Baseline) -> Seen
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn the_text_of_a_secret_is_folded_into_its_data() {

@@ -14,7 +14,7 @@ use crate::{
     apply::{self, ApplyError},
     client::{ApiError, Cause},
     error::Error,
-    gather::{self, blocked_is_refused},
+    gather::{self, blocked_is_refused, is_of_another_plan},
     hook_object,
     identity::Identity,
     observe,
@@ -78,7 +78,8 @@ impl Turn<'_> {
             }
             // Ours, made by a request whose answer was lost, or somebody else's: look.
             Ok(false) | Err(Error::Api(ApiError { cause: Cause::AlreadyExists, .. })) => {
-                self.look().await
+                let seen = self.look().await?;
+                if is_of_another_plan(&seen, self.plan) { Err(Error::Outrun) } else { Ok(seen) }
             }
             Err(error) => blocked_is_refused(Err(error)),
         }

@@ -83,6 +83,14 @@ async fn record(release: &Release<'_>, journal: &Journal) -> Result<Observation,
     })
 }
 
+/// Whether an earlier request has made the record, of the plan as it was then: that one is frozen.
+pub(crate) fn is_of_another_plan(observation: &Observation, plan: &Plan) -> bool {
+    match observation {
+        Observation::Recorded { plan_digest, .. } => plan.freeze().1 != *plan_digest,
+        _ => false,
+    }
+}
+
 async fn hook(
     release: &Release<'_>,
     plan: &Plan,

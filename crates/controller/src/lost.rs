@@ -6,7 +6,7 @@ use api::names;
 use helm::record::Status;
 use lifecycle::{
     event::Event,
-    journal::Journal,
+    journal::{Cancel, Failure, Journal},
     plan::{ObjectRef, Plan, config_digest, parse_run_id},
     rebuild::{Trace, rebuild},
 };
@@ -45,21 +45,36 @@ pub(crate) async fn journal(
     let traces = traces(release, &plan).await?;
     let inputs = records::config_inputs(release);
     let digest_now = config_digest(plan.config_key.as_bytes(), &inputs);
+    // The operation of a custom resource that is gone ends here: what this one asks for begins anew.
+    let is_of_former = plan.owner.uid != release.uid() && plan.event != Event::Delete;
     let wanted = match &plan.remedies {
+        _ if is_of_former => String::new(),
         // What it makes up for is not what is wanted now.
         Some(failed) if failed.config_digest != digest_now => String::new(),
         _ => records::wanted(release, &plan.config_key),
     };
-    release.warn(
-        "JournalRebuilt",
+    let text = if is_of_former {
+        format!(
+            "the {} of revision {revision} was begun by a ReleaseLifecycle of this name that is gone; \
+             its record is closed",
+            plan.event
+        )
+    } else {
         format!(
             "status.operation was lost while the {} of revision {revision} ran; it goes on where its \
              hooks' objects prove it was",
             plan.event
-        ),
-    );
-    let wishes = wishes::standing(release);
-    Ok(rebuild(&plan, digest, wanted, release.generation(), &traces, &wishes, now()))
+        )
+    };
+    release.warn("JournalRebuilt", text);
+    let mut wishes = wishes::standing(release);
+    wishes.interrupt = is_of_former.then(|| Cancel {
+        now: true,
+        failure: Failure::new("Deleted", "the ReleaseLifecycle that began it is gone"),
+    });
+    let mut journal = rebuild(&plan, digest, wanted, release.generation(), &traces, &wishes, now());
+    journal.operation.cancel = journal.operation.cancel.or(wishes.interrupt);
+    Ok(journal)
 }
 
 /// What the hooks of the operation left behind, by the run ids of their objects.

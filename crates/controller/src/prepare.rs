@@ -50,7 +50,7 @@ pub(crate) async fn plan(
     }
     let crds = release.object.crds(begin.event);
     find_kinds(release, &mut material, begin.event, crds).await?;
-    let Material { mut desired, prune, digest, chart } = material;
+    let Material { mut desired, prune, pruned_before, digest, chart } = material;
     if crds == Crds::Create {
         crds::leave_out_existing(release, &mut desired.crds).await?;
     }
@@ -83,6 +83,7 @@ pub(crate) async fn plan(
         claims,
         hooks,
         prune,
+        pruned_before,
         objects: desired.objects,
     })
 }
@@ -128,6 +129,8 @@ struct Material {
     desired: Desired,
     /// The objects that go.
     prune: Vec<ObjectRef>,
+    /// The objects that have gone with the revision before.
+    pruned_before: Vec<ObjectRef>,
     /// The digest of the configuration, where it is not that of the spec.
     digest: Option<String>,
     /// The chart of the revision.
@@ -146,12 +149,16 @@ async fn material(
         None => Ok(Desired::default()),
     };
     let of_latest_plan = || latest?.plan.as_ref()?.0.chart.clone();
+    let pruned_before = match latest.and_then(|stored| stored.plan.as_ref()) {
+        Some((plan, _)) if begin.event.makes_revision() => plan.prune.clone(),
+        _ => Vec::new(),
+    };
     Ok(match begin.event {
         Event::Install | Event::Upgrade => {
             let Made { desired, chart, .. } = desired::of_source(release, begin).await?;
             let (desired, chart) = (desired.clone(), chart.clone());
             let prune = prune_set(earlier_objects(release, history)?, &desired.objects);
-            Material { desired, prune, digest: None, chart }
+            Material { desired, prune, pruned_before, digest: None, chart }
         }
         Event::Rollback => {
             let target = begin.target.unwrap_or_default();
@@ -171,7 +178,7 @@ async fn material(
                 Some((plan, _)) => (plan.config_digest, plan.chart),
                 None => (String::new(), None),
             };
-            Material { desired, prune, digest: Some(digest), chart }
+            Material { desired, prune, pruned_before, digest: Some(digest), chart }
         }
         Event::Delete => {
             let mut desired = of_latest()?;
@@ -181,13 +188,14 @@ async fn material(
             let newest = newest(release, std::mem::take(&mut desired.objects), history)?;
             let going = newest.into_iter().filter(|object| !is_kept(release, object));
             let prune = in_uninstall_order(going.map(|object| object.object));
-            Material { desired, prune, digest: None, chart: of_latest_plan() }
+            Material { desired, prune, pruned_before, digest: None, chart: of_latest_plan() }
         }
         Event::Test => {
             let mut desired = of_latest()?;
             desired.objects.clear();
             desired.hooks.retain(|hook| release.object.selects_test(&hook.object.name));
-            Material { desired, prune: Vec::new(), digest: None, chart: of_latest_plan() }
+            let chart = of_latest_plan();
+            Material { desired, prune: Vec::new(), pruned_before, digest: None, chart }
         }
     })
 }
@@ -321,19 +329,23 @@ async fn find_kinds(
     if !unknown.is_empty() {
         return Err(Error::blocked("UnknownKind", unknown.join("; ")));
     }
-    let mut prune = Vec::new();
-    for mut object in std::mem::take(&mut material.prune) {
-        if let Some(kind) = tenant.kind(&object).await? {
-            if kind.scope == Scope::Cluster {
-                object.namespace = None;
-            }
-            prune.push(object);
-        }
-    }
-    // Only now those without a namespace can be told to be the same.
+    // Only with their scope known can those without a namespace be told to be the same.
     let objects = &material.desired.objects;
-    prune.retain(|old| !objects.iter().any(|object| object.object.is_same_object(old)));
-    material.prune = prune;
+    for list in [&mut material.prune, &mut material.pruned_before] {
+        let mut served = Vec::new();
+        for mut object in std::mem::take(list) {
+            if let Some(kind) = tenant.kind(&object).await? {
+                if kind.scope == Scope::Cluster {
+                    object.namespace = None;
+                }
+                served.push(object);
+            }
+        }
+        served.retain(|old| !objects.iter().any(|object| object.object.is_same_object(old)));
+        *list = served;
+    }
+    let prune = &material.prune;
+    material.pruned_before.retain(|old| !prune.iter().any(|it| it.is_same_object(old)));
     Ok(())
 }
 

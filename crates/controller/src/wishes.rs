@@ -5,7 +5,7 @@ use jiff::SignedDuration;
 use lifecycle::{
     decide::{Deletion, OnTimeout, Wishes},
     event::Event,
-    journal::{Cancel, Failure, Journal},
+    journal::{Cancel, Failure, Journal, Operation},
     plan::Plan,
 };
 
@@ -53,13 +53,17 @@ fn interrupt(release: &Release<'_>, plan: &Plan, journal: &Journal) -> Option<Ca
         OnNewSpec::CancelNow => true,
     };
     let wanted = records::wanted(release, &plan.config_key);
-    (journal.operation.config_digest != wanted).then(|| {
-        let generation = release.generation();
-        let message = if journal.operation.generation == generation {
-            "what its source refers to has changed since".to_owned()
-        } else {
-            format!("generation {generation} of the spec supersedes it")
-        };
-        Cancel { now, failure: Failure::new("Superseded", message) }
-    })
+    let is_newer = journal.operation.config_digest != wanted;
+    is_newer.then(|| Cancel { now, failure: superseded(release, &journal.operation) })
+}
+
+/// Why an operation is no longer what is asked for.
+pub(crate) fn superseded(release: &Release<'_>, operation: &Operation) -> Failure {
+    let generation = release.generation();
+    let message = if operation.generation == generation {
+        "what its source refers to has changed since".to_owned()
+    } else {
+        format!("generation {generation} of the spec supersedes it")
+    };
+    Failure::new("Superseded", message)
 }

@@ -178,6 +178,12 @@ pub enum Next {
     },
     /// The last operation failed for this very configuration: wait for a change, or a request.
     GivenUp,
+    /// The request for the record of the last operation came late, after that had ended: the record
+    /// is closed as the operation ended.
+    CloseLate {
+        /// The pending revision.
+        revision: i32,
+    },
     /// A record of ours is pending, but the journal knows nothing of it.
     JournalLost {
         /// The pending revision.
@@ -224,6 +230,11 @@ pub fn next(situation: &Situation<'_>) -> Next {
     let is_undone = latest.state == RecordState::Uninstalling
         && latest.remedial
         && operation.is_none_or(|last| latest.operation.as_ref() != Some(&last.id));
+    let is_of_the_last = operation
+        .is_some_and(|last| latest.operation.as_ref() == Some(&last.id) && last.failure.is_some());
+    if latest.state == RecordState::Pending && is_of_the_last {
+        return Next::CloseLate { revision: latest.revision };
+    }
     if latest.state == RecordState::Pending || is_undone {
         return Next::JournalLost { revision: latest.revision };
     }
@@ -394,6 +405,7 @@ mod tests {
     #[test]
     fn the_first_that_holds_is_chosen() {
         let running = operation(Event::Install, 1, false, false);
+        let superseded = operation(Event::Upgrade, 3, true, true);
         check(&[], |_| {}, &begin(Event::Install, 1));
         check(&[], |it| it.operation = Some(&running), &Next::Resume);
         check(&[record(1, Deployed, true)], |_| {}, &Next::InSync { revision: 1 });
@@ -401,6 +413,11 @@ mod tests {
         let upgraded = [record(1, Superseded, false), record(2, Deployed, false)];
         check(&upgraded, |_| {}, &begin(Event::Upgrade, 3));
         check(&[record(3, Pending, true)], |_| {}, &Next::JournalLost { revision: 3 });
+        check(
+            &[record(3, Pending, true)],
+            |it| it.operation = Some(&superseded),
+            &Next::CloseLate { revision: 3 },
+        );
     }
 
     fn of(owner: Option<&str>, record: Record) -> Record {

@@ -72,6 +72,10 @@ pub struct Plan {
     /// The objects that go, in the order of their removal: of a deletion, all of the release; else
     /// those of earlier revisions that this one lacks.
     pub prune: Vec<ObjectRef>,
+    /// The objects that the revision before pruned: a request that was under way may have brought one
+    /// back since.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pruned_before: Vec<ObjectRef>,
 }
 
 /// A revision whose operation failed and is made up for by another one.
@@ -295,6 +299,7 @@ impl Plan {
             hooks: Vec::new(),
             objects: Vec::new(),
             prune: Vec::new(),
+            pruned_before: Vec::new(),
         }
     }
 
