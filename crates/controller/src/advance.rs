@@ -6,7 +6,7 @@ use api::OnNewSpec;
 use jiff::Timestamp;
 use kube_runtime::controller::Action;
 use lifecycle::{
-    decide::{Hold, Observation, decide, query},
+    decide::{Hold, decide, query},
     event::{self, Disposal, Event, Next, RecordState, Situation},
     journal::{Begin, Cancel, Failure, Journal, Phase, Requests},
     plan::{Plan, config_digest},

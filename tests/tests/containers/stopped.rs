@@ -122,13 +122,20 @@ async fn a_job_is_not_complete_by_a_pod_that_was_evicted() -> Result<()> {
     let Some(cluster) = containers() else { return Ok(()) };
     let namespace = Namespace::new(cluster, "drained").await?;
     let controller = namespace.controller()?;
-    let hook = obeys(job("drained"), "pre-install").set("/spec/podReplacementPolicy", "Failed");
+    let waits = "trap 'while [ ! -e /tmp/go ]; do sleep 0.1; done; exit 0' TERM; \
+                 while true; do sleep 0.1; done";
+    let hook = obeys(job("drained"), "pre-install")
+        .set("/spec/podReplacementPolicy", "Failed")
+        .runs(waits);
     release(&namespace, "drained", hook, "5m").await?;
     let running = |job: Option<&Value>| job.is_some_and(|job| job["status"]["ready"] == 1);
     namespace.wait_object("Job", "drained", "ready", running).await?;
     let name =
         ["get", "pods", "-l", "job-name=drained", "-o", "jsonpath={.items[0].metadata.name}"];
     evict(&namespace, &namespace.kubectl(&name)?).await?;
+    let known = |release: &_| message(release).contains(" Evicted: Eviction API: evicting");
+    namespace.wait("drained", &controller, "its eviction is named", known).await?;
+    namespace.let_go("drained", "main")?;
     fails(&namespace, "drained", &controller, "Evicted").await?;
     let job = namespace.object("Job", "drained").await?.context("the Job is there")?;
     assert_eq!(job["status"]["succeeded"], 1, "its controller counts it");

@@ -5,4 +5,5 @@ mod lost;
 mod remedy;
 mod requests;
 mod rollback;
+mod superseded;
 mod test_hooks;
