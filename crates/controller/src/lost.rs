@@ -72,7 +72,9 @@ pub(crate) async fn journal(
         now: true,
         failure: Failure::new("Deleted", "the ReleaseLifecycle that began it is gone"),
     });
-    let mut journal = rebuild(&plan, digest, wanted, release.generation(), &traces, &wishes, now());
+    // No generation of this one is served by it, and none is given up with it.
+    let generation = if is_of_former { 0 } else { release.generation() };
+    let mut journal = rebuild(&plan, digest, wanted, generation, &traces, &wishes, now());
     journal.operation.cancel = journal.operation.cancel.or(wishes.interrupt);
     Ok(journal)
 }

@@ -213,6 +213,7 @@ fn people() -> Vec<Configuration> {
         .deletions(1)
         .cancels(1)
         .retries(1)
+        .or(FAILED)
         .or("Vanished")
         .or("Cancelled"),
         installed("old requests withdrawn", Event::Upgrade, vec![migrate(PreUpgrade)])

@@ -8,6 +8,7 @@ use e2e::{
     Controller, Namespace, Proxied, condition, helm, kwok,
     manifests::{Manifest, config_map, job},
 };
+use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 use testkit::proxy::{Counted, Fault, When};
 
@@ -133,8 +134,9 @@ async fn a_record_that_came_late_for_an_object_that_is_gone_stands_in_nobodys_wa
     namespace.wait_leader("next").await?;
     namespace.kubectl(&["delete", "rl", "shop", "--wait=false"])?;
     namespace.wait_released("shop", &controller).await?;
-    late.kill()?;
+    // It is sent at last, and its sender learns that another one leads.
     proxied.proxy.resume();
+    late.end().await?;
     let is_there = |record: Option<&Value>| record.is_some();
     namespace.wait_object("Secret", "sh.helm.release.v1.shop.v1", "there", is_there).await?;
     namespace.release("shop", &objects, json!({})).await?;
@@ -183,7 +185,13 @@ async fn what_a_late_apply_has_overwritten_is_drift() -> Result<()> {
     namespace.wait_ready("shop", &controller).await?;
     let mut main = namespace.object("ConfigMap", "main").await?.context("main")?;
     let seen = |release: &_| condition(release, "Drifted").is_some_and(|it| it.status == "False");
-    namespace.wait("shop", &controller, "looked at", seen).await?;
+    let release = namespace.wait("shop", &controller, "looked at", seen).await?;
+    // Field managers have times of whole seconds: what is written within that of the deployment
+    // cannot be told from it.
+    let baseline = release.status.and_then(|status| status.baseline).context("a baseline")?;
+    while Timestamp::now().as_second() <= baseline.deployed_at.as_second() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     main["data"]["value"] = json!("0");
     apply_late(&namespace, main)?;
     let drifted = |release: &_| {
