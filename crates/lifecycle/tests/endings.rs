@@ -173,7 +173,7 @@ fn a_timeout_says_what_was_waited_for_last() {
     let waiting = Some("no Pod can be made: quota".to_owned());
     hook.sees(HookObservation { waiting, ..seen() });
     hook.sees(limit_exceeded());
-    let said = "Job/hook did not end within 60 s and was stopped; last seen: no Pod can be made: \
+    let said = "Job/hook did not end within 60 s (spec.timeout) and was stopped; last seen: no Pod can be made: \
                 quota";
     assert_eq!(hook.failure(), ("Timeout", said));
 }

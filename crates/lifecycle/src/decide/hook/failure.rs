@@ -35,7 +35,8 @@ impl HookTurn<'_> {
         }
         let limit = self.turn.plan.timeout_seconds;
         let link = if how.starts_with("was") { " and" } else { ", and" };
-        let message = format!("{name} did not end within {limit} s{link} {how}{seen}");
+        let message =
+            format!("{name} did not end within {limit} s (spec.timeout){link} {how}{seen}");
         Failure::new("Timeout", message)
     }
 
