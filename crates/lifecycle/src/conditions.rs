@@ -20,6 +20,8 @@ pub const STALLED: &str = "Stalled";
 pub const RELEASED: &str = "Released";
 /// Whether the last tests succeeded.
 pub const TEST_SUCCESS: &str = "TestSuccess";
+/// The reason of [`TEST_SUCCESS`] where nothing was tested.
+pub const NO_TESTS: &str = "NoTests";
 /// Whether the release's objects are no longer as they were deployed.
 pub const DRIFTED: &str = "Drifted";
 /// Whether what made up for the last install or upgrade, which has failed, succeeded.
@@ -232,6 +234,10 @@ fn tested(journal: &Journal) -> Vec<Condition> {
     let operation = &journal.operation;
     let revision = operation.revision;
     let verdict = match &operation.failure {
+        None if journal.hooks.is_empty() => {
+            let message = format!("revision {revision} has no tests");
+            condition(TEST_SUCCESS, "True", NO_TESTS, &message)
+        }
         None => {
             let tests = count(journal.hooks.len(), "test");
             let message = format!("{tests} of revision {revision} succeeded");

@@ -7,3 +7,5 @@ mod guide;
 mod guide_chart;
 mod reasons;
 mod restart;
+mod tries;
+mod unready;

@@ -326,6 +326,81 @@ mod tests {
     }
 
     #[test]
+    fn why_a_stateful_set_makes_no_pod_is_said_as_of_a_job() {
+        let web = Subject::Maker { name: "web".to_owned(), uid: "u".to_owned() };
+        let cause =
+            "error looking up service account prod/absent: serviceaccount \"absent\" not found";
+        for message in [
+            format!(
+                "create Pod web-0 in StatefulSet web failed error: pods \"web-0\" is forbidden: {cause}"
+            ),
+            format!("Error creating: pods \"web-x7k2p\" is forbidden: {cause}"),
+        ] {
+            let said = hindrance(&web, &[event("FailedCreate", 1, &message)]).unwrap();
+            assert_eq!(said, format!("no Pod can be made: {cause}"));
+        }
+    }
+
+    #[test]
+    fn a_probe_that_fails_is_that_of_the_container_as_it_runs_now() {
+        let of = |second: u32, container: &str, message: &str| {
+            let mut event = event("Unhealthy", second, message);
+            event["involvedObject"] =
+                json!({"fieldPath": format!("spec.containers{{{container}}}")});
+            event
+        };
+        let events = [
+            of(5, "web", "Readiness probe failed: \u{1b}[31mcannot\u{1b}[0m connect\n"),
+            of(9, "proxy", "Startup probe failed: x"),
+        ];
+        let at = |second: i8| {
+            jiff::civil::date(2026, 1, 1)
+                .at(0, 0, second, 0)
+                .to_zoned(jiff::tz::TimeZone::UTC)
+                .unwrap()
+                .timestamp()
+        };
+        let said = unhealthy(&events, "web", Some(at(3))).unwrap();
+        assert_eq!(said, "Readiness probe failed: cannot connect");
+        assert_eq!(unhealthy(&events, "web", Some(at(6))), None, "that was another run");
+        assert_eq!(unhealthy(&events, "other", None), None);
+    }
+
+    #[test]
+    fn what_fails_of_a_claim_comes_before_what_is_waited_for() {
+        let wait = event("WaitForFirstConsumer", 9, "waiting for first consumer to be created");
+        let failure = event("ProvisioningFailed", 5, "storageclass \"none\" not found");
+        let waits = unbound(std::slice::from_ref(&wait)).unwrap();
+        assert!(waits.starts_with("WaitForFirstConsumer: waiting") && !is_failure(&waits));
+        let fails = unbound(&[wait, failure]).unwrap();
+        assert_eq!(fails, "ProvisioningFailed: storageclass \"none\" not found");
+        assert!(is_failure(&fails));
+        assert_eq!(unbound(&[event("ProvisioningSucceeded", 9, "done")]), None);
+    }
+
+    #[test]
+    fn a_pod_that_nobody_saw_end_is_named_by_what_made_it() {
+        let job = |reason: &str, policy: &str| {
+            json!({"spec": {"template": {"spec": {"restartPolicy": policy}}},
+                   "status": {"conditions": [
+                       {"type": "Failed", "status": "True", "reason": reason}]}})
+        };
+        let events = [
+            event("SuccessfulCreate", 1, "Created pod: hook-a"),
+            event("SuccessfulCreate", 5, "Created pod: hook-b"),
+        ];
+        let said = |job: &Value| vanished_pod(job, &events).map(|cause| cause.message);
+        let backoff = "BackoffLimitExceeded";
+        assert_eq!(
+            said(&job(backoff, "Never")).unwrap(),
+            "pod hook-b was deleted before its end was seen"
+        );
+        assert_eq!(said(&job(backoff, "OnFailure")), None, "the Job itself deletes it");
+        assert_eq!(said(&job("DeadlineExceeded", "Never")), None);
+        assert_eq!(vanished_pod(&job(backoff, "Never"), &[]), None);
+    }
+
+    #[test]
     fn volumes_that_take_turns_make_one_steady_message() {
         let mounts = |first: u32, second: u32| {
             hindrance(

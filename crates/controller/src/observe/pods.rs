@@ -139,7 +139,11 @@ pub(crate) fn tries(object: &Value, pods: &[Value], cause: Option<&Cause>) -> Op
     let most = object.pointer("/spec/backoffLimit").and_then(Value::as_i64);
     // An index has tries of its own.
     let most = most.filter(|_| object.pointer("/spec/backoffLimitPerIndex").is_none());
-    let tries = failed_tries(failed, most.map(|most| most.saturating_add(1)));
+    let most = most.map(|most| most.saturating_add(1));
+    if most.is_some_and(|most| failed >= most) {
+        return None;
+    }
+    let tries = failed_tries(failed, most);
     let last = match (failed_container(pods), cause) {
         (_, Some(Cause { reason: Some(_), message })) => message.clone(),
         (Some(culprit), _) => {
@@ -552,6 +556,107 @@ mod tests {
             one.unwrap(),
             "pod p container a CrashLoopBackOff: restarting failed container=a"
         );
+    }
+
+    fn crashing(state: &Value, code: i32, restarts: i64) -> Value {
+        json!({"metadata": {"name": "p"}, "spec": {"restartPolicy": "Always",
+               "containers": [{"name": "a"}]},
+               "status": {"phase": "Running", "containerStatuses": [
+            {"name": "a", "restartCount": restarts, "state": state,
+             "lastState": {"terminated": {"exitCode": code, "reason": "Error",
+                                          "finishedAt": "2026-01-01T00:00:01Z"}}}]}})
+    }
+
+    #[test]
+    fn the_last_end_of_a_container_stays_while_it_runs_again() {
+        let waiting = json!({"waiting": {"reason": "CrashLoopBackOff",
+                                         "message": "back-off 20s restarting failed container=a"}});
+        let running = json!({"running": {"startedAt": "2026-01-01T00:00:09Z"}});
+        let said = |state: &Value, restarts| {
+            let pods = [crashing(state, 3, restarts)];
+            assert_eq!(stuck(&pods), None, "it is said once");
+            restarting(&pods).unwrap().1
+        };
+        let text = "pod p container a CrashLoopBackOff: 3 tries failed, last: exit code 3";
+        assert_eq!(said(&waiting, 2), text);
+        assert_eq!(said(&running, 3), text, "nothing has ended since");
+        assert_eq!(said(&running, 1), "pod p container a: 1 try failed, last: exit code 3");
+        // One that ends well is never to end either, but for its first time.
+        let well = restarting(&[crashing(&waiting, 0, 2)]).unwrap().1;
+        assert_eq!(well, "pod p container a CrashLoopBackOff: 3 tries failed, last: exit code 0");
+        assert_eq!(restarting(&[crashing(&running, 0, 1)]), None);
+    }
+
+    #[test]
+    fn the_tries_of_a_job_are_counted_while_the_next_one_runs() {
+        let job = |limit: Value, failed: i64| json!({"spec": {"backoffLimit": limit}, "status": {"failed": failed}});
+        let next = json!({"metadata": {"name": "q"}, "status": {"phase": "Running",
+            "containerStatuses": [{"name": "main", "state": {"running": {}}}]}});
+        let pods = [failed("p", &json!([ended("main", 1, 20)])), next.clone()];
+        assert_eq!(
+            tries(&job(json!(6), 2), &pods, None).unwrap(),
+            "2 of 7 tries failed, last: exit code 1 in pod p container main"
+        );
+        // Its Pod is gone, and what was noted of it stays.
+        let noted = |reason: Option<&str>, message: &str| Cause {
+            reason: reason.map(str::to_owned),
+            message: message.to_owned(),
+        };
+        let before = noted(None, "pod p container main ended with exit code 1");
+        assert_eq!(
+            tries(&job(json!(6), 2), std::slice::from_ref(&next), Some(&before)).unwrap(),
+            "2 of 7 tries failed, last: pod p container main ended with exit code 1"
+        );
+        let evicted = noted(Some("Evicted"), "pod p Evicted: memory");
+        assert_eq!(
+            tries(&job(Value::Null, 1), &pods, Some(&evicted)).unwrap(),
+            "1 try failed, last: pod p Evicted: memory"
+        );
+        assert_eq!(tries(&job(json!(6), 1), &[next], None).unwrap(), "1 of 7 tries failed");
+        assert_eq!(tries(&job(json!(0), 1), &pods, None), None, "no other comes after it");
+        assert_eq!(tries(&job(json!(i64::MAX), 0), &pods, None), None);
+        assert_eq!(tries(&json!({}), &[], None), None);
+    }
+
+    #[test]
+    fn a_pod_of_a_job_that_somebody_deleted_is_named() {
+        let job = |conditions: Value| json!({"status": {"conditions": conditions}});
+        let target = |reason: &str| {
+            job(json!([{"type": "FailureTarget", "status": "True", "reason": reason}]))
+        };
+        let mut pod = json!({"metadata": {"name": "p", "deletionTimestamp": "2026-01-01T00:00:39Z"},
+                             "status": {"phase": "Running"}});
+        let said = "pod p was deleted before it had ended";
+        let found = |job: &Value, pod: &Value| {
+            deleted(job, std::slice::from_ref(pod)).map(|cause| cause.message)
+        };
+        assert_eq!(found(&job(json!([])), &pod).unwrap(), said);
+        assert_eq!(found(&target("BackoffLimitExceeded"), &pod).unwrap(), said);
+        for reason in ["DeadlineExceeded", "PodFailurePolicy", "SuccessPolicy"] {
+            assert_eq!(found(&target(reason), &pod), None, "the Job's controller did it: {reason}");
+        }
+        // Killed once it was deleted.
+        pod["status"]["containerStatuses"] = json!([ended("main", 137, 50)]);
+        assert_eq!(found(&target("BackoffLimitExceeded"), &pod).unwrap(), said);
+        pod["status"]["conditions"] = json!([
+            {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}]);
+        assert_eq!(found(&job(json!([])), &pod), None, "that is named otherwise");
+        // Another one has failed, and this one is only cleared away.
+        let pods = [crashing(&json!({"running": {}}), 3, 1), pod];
+        assert_eq!(deleted(&target("BackoffLimitExceeded"), &pods), None);
+        assert_eq!(deleted(&json!({"spec": {"suspend": true}}), &pods[1..]), None);
+    }
+
+    #[test]
+    fn a_pod_that_outlived_its_job_is_named() {
+        let pod = |owners: Value, phase: &str| {
+            [json!({"metadata": {"name": "p", "namespace": "prod", "ownerReferences": owners},
+                    "status": {"phase": phase}})]
+        };
+        let said = orphan(&pod(Value::Null, "Running")).unwrap();
+        assert!(said.ends_with("remove it with kubectl delete pod p -n prod"), "{said}");
+        assert_eq!(orphan(&pod(json!([{"uid": "u"}]), "Running")), None, "it is being removed");
+        assert_eq!(orphan(&pod(json!([]), "Succeeded")), None);
     }
 
     #[test]

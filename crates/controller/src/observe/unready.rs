@@ -259,3 +259,264 @@ pub(crate) fn shorten(said: &str) -> String {
     let end = said.split_at(said.ceil_char_boundary(said.len() - END)).1;
     format!("{} {end}", clip(said.to_owned(), SENTENCE_BYTES - END))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn pod(name: &str, status: &Value) -> Value {
+        json!({"apiVersion": "v1", "kind": "Pod",
+               "metadata": {"name": name, "uid": format!("uid-{name}"),
+                            "ownerReferences": [{"uid": "set"}]},
+               "spec": {"restartPolicy": "Always", "nodeName": "node",
+                        "containers": [{"name": "web"}]},
+               "status": status})
+    }
+
+    fn waiting(reason: &str, message: &str) -> Value {
+        json!({"phase": "Pending", "containerStatuses": [
+            {"name": "web", "state": {"waiting": {"reason": reason, "message": message}}}]})
+    }
+
+    fn said(pods: &[Value]) -> String {
+        match finding(pods).expect("something is known") {
+            Finding::Said(said)
+            | Finding::Container(_, said)
+            | Finding::Unscheduled { said, .. }
+            | Finding::Events { otherwise: Some(said), .. } => said,
+            Finding::Events { uid, .. } => format!("events of {uid}"),
+        }
+    }
+
+    #[test]
+    fn each_reason_of_a_pod_is_named() {
+        let running = json!({"startedAt": "2026-01-01T00:00:09Z"});
+        for (status, expected) in [
+            (
+                waiting("ErrImagePull", "failed to pull: busybox:nope: not found"),
+                "pod p container web ImagePullBackOff: failed to pull: busybox:nope: not found",
+            ),
+            (
+                waiting("CreateContainerConfigError", "configmap \"settings\" not found"),
+                "pod p container web CreateContainerConfigError: configmap \"settings\" not found",
+            ),
+            (
+                json!({"phase": "Running", "containerStatuses": [
+                    {"name": "web", "restartCount": 4, "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+                     "lastState": {"terminated": {"exitCode": 3, "finishedAt": "t"}}}]}),
+                "pod p container web CrashLoopBackOff: 5 tries failed, last: exit code 3",
+            ),
+            (
+                json!({"phase": "Pending", "conditions": [
+                    {"type": "PodScheduled", "status": "False", "reason": "Unschedulable",
+                     "message": "0/1 nodes are available: 1 Insufficient cpu."}]}),
+                "pod p Unschedulable: 0/1 nodes are available: 1 Insufficient cpu.",
+            ),
+            (
+                json!({"phase": "Pending",
+                       "initContainerStatuses": [{"name": "wait-db", "state": {"running": running}}],
+                       "containerStatuses": [{"name": "web", "state": {"waiting": {"reason": "PodInitializing"}}}]}),
+                "pod p waits for its init container wait-db",
+            ),
+            (
+                json!({"phase": "Pending",
+                       "initContainerStatuses": [{"name": "wait-db", "restartCount": 1,
+                           "state": {"running": running},
+                           "lastState": {"terminated": {"exitCode": 1, "finishedAt": "t"}}}],
+                       "containerStatuses": [{"name": "web", "state": {"waiting": {"reason": "PodInitializing"}}}]}),
+                "pod p container wait-db: 1 try failed, last: exit code 1",
+            ),
+            (
+                json!({"phase": "Failed", "reason": "Evicted", "message": "low on memory"}),
+                "pod p Evicted: low on memory",
+            ),
+            (
+                json!({"phase": "Running", "containerStatuses": [
+                    {"name": "web", "ready": false, "state": {"running": running}}]}),
+                "pod p container web runs but is not ready",
+            ),
+            (
+                json!({"phase": "Pending", "containerStatuses": [
+                    {"name": "web", "state": {"waiting": {"reason": "ContainerCreating"}}}]}),
+                "events of uid-p",
+            ),
+        ] {
+            assert_eq!(said(&[pod("p", &status)]), expected, "{status}");
+        }
+        assert_eq!(finding(&[]), None);
+        let mut gated = pod(
+            "p",
+            &json!({"phase": "Running", "containerStatuses": [
+            {"name": "web", "ready": true, "state": {"running": running}}]}),
+        );
+        gated["spec"]["readinessGates"] = json!([{"conditionType": "example.com/registered"}]);
+        assert_eq!(said(&[gated]), "pod p waits for its readiness gate example.com/registered");
+    }
+
+    #[test]
+    fn the_claims_of_a_pod_without_a_node_may_say_more() {
+        let mut pod = pod(
+            "p",
+            &json!({"phase": "Pending", "conditions": [
+            {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "m"}]}),
+        );
+        let claims =
+            (0..9).map(|n| json!({"persistentVolumeClaim": {"claimName": format!("c{n}")}}));
+        pod["spec"]["volumes"] = claims.collect();
+        let Some(Finding::Unscheduled { claims, .. }) = finding(&[pod]) else { panic!() };
+        assert_eq!(claims, ["c0", "c1", "c2"], "a few of them");
+    }
+
+    #[test]
+    fn the_object_says_itself_why_it_makes_no_pods() {
+        let refused = "pods \"web-5d-\" is forbidden: exceeded quota: counts, requested: pods=1";
+        let deployment = json!({"apiVersion": "apps/v1", "kind": "Deployment",
+            "metadata": {"name": "web"},
+            "status": {"conditions": [{"type": "ReplicaFailure", "status": "True",
+                                       "reason": "FailedCreate", "message": refused}]}});
+        assert_eq!(
+            own_words(&deployment).unwrap(),
+            "no Pod can be made: exceeded quota: counts, requested: pods=1"
+        );
+        let other = json!({"apiVersion": "example.com/v1", "kind": "Database",
+            "metadata": {"name": "web"},
+            "status": {"conditions": [{"type": "Ready", "status": "False", "reason": "NoDisk",
+                                       "message": "no disk of 10Gi\nis left"}]}});
+        assert_eq!(own_words(&other).unwrap(), "no disk of 10Gi is left");
+        let late = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"},
+            "status": {"conditions": [{"type": "Progressing", "status": "False",
+                                       "reason": "ProgressDeadlineExceeded", "message": "m"}]}});
+        assert_eq!(own_words(&late), None, "that is what kstatus says already");
+    }
+
+    #[test]
+    fn pods_of_an_older_replica_set_say_nothing() {
+        let set = |name: &str, owner: &str, revision: &str| {
+            json!({"metadata": {"name": name, "uid": name, "ownerReferences": [{"uid": owner}],
+                "annotations": {"deployment.kubernetes.io/revision": revision}}})
+        };
+        let deployment = |revision: &str| {
+            json!({"metadata": {"uid": "deployment",
+                                "annotations": {"deployment.kubernetes.io/revision": revision}}})
+        };
+        let sets = [
+            set("old", "deployment", "9"),
+            set("new", "deployment", "10"),
+            set("other", "another", "11"),
+        ];
+        let name = |revision: &str| {
+            current(&deployment(revision), &sets).map(|it| text(it, "/metadata/name"))
+        };
+        assert_eq!(name("10"), Some("new"));
+        assert_eq!(name("9"), Some("old"), "what it says counts");
+        assert_eq!(name(""), Some("new"));
+        assert_eq!(current(&deployment("1"), &[]), None);
+
+        let maker = json!({"metadata": {"uid": "set"}, "status": {"updateRevision": "b"}});
+        let mut foreign = pod("a", &json!({}));
+        foreign["metadata"]["ownerReferences"] = json!([{"uid": "old"}]);
+        let mut going = pod("b", &json!({}));
+        going["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        let ready = pod("c", &json!({"conditions": [{"type": "Ready", "status": "True"}]}));
+        let mut new = pod("e", &json!({}));
+        new["metadata"]["labels"] = json!({"controller-revision-hash": "b"});
+        let pods = unready(&maker, vec![foreign, going, ready, pod("d", &json!({})), new]);
+        let names: Vec<_> = pods.iter().map(|pod| text(pod, "/metadata/name")).collect();
+        assert_eq!(names, ["e", "d"], "the newest first");
+        let nobody = json!({"metadata": {}});
+        assert_eq!(
+            unready(&nobody, vec![json!({"metadata": {"ownerReferences": [{}]}})]),
+            [Value::Null; 0]
+        );
+    }
+
+    #[test]
+    fn selectors_are_written_as_queries() {
+        let of = |kind: &str, selector: Value| {
+            let version = if kind == "ReplicationController" { "v1" } else { "apps/v1" };
+            selector_of(
+                &json!({"apiVersion": version, "kind": kind, "spec": {"selector": selector}}),
+            )
+        };
+        fn selector_of(object: &Value) -> Option<String> {
+            selector(object)
+        }
+        let expressions = json!({"matchLabels": {"app": "web"}, "matchExpressions": [
+            {"key": "tier", "operator": "In", "values": ["a", "b"]},
+            {"key": "old", "operator": "DoesNotExist"}]});
+        assert_eq!(of("Deployment", expressions).unwrap(), "app=web,tier in (a,b),!old");
+        assert_eq!(of("ReplicationController", json!({"app": "web"})).unwrap(), "app=web");
+        assert_eq!(of("Deployment", json!({})), None, "never all Pods of a namespace");
+    }
+
+    #[test]
+    fn what_is_shortened_keeps_its_end() {
+        let chain = format!("pod p: {}: not found", "x".repeat(2000));
+        let short = shorten(&chain);
+        assert!(short.starts_with("pod p: ") && short.ends_with(": not found"), "{short}");
+        assert!(short.len() < SENTENCE_BYTES + 10);
+        assert!(shorten(&"é".repeat(900)).len() < SENTENCE_BYTES + 10);
+    }
+
+    fn any_json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            "[a-zA-Z]{0,9}".prop_map(Value::from)
+        ];
+        leaf.prop_recursive(4, 64, 6, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::hash_map(
+                    prop::sample::select(vec![
+                        "metadata",
+                        "name",
+                        "uid",
+                        "status",
+                        "spec",
+                        "state",
+                        "waiting",
+                        "reason",
+                        "terminated",
+                        "lastState",
+                        "exitCode",
+                        "restartCount",
+                        "containerStatuses",
+                        "conditions",
+                        "type",
+                        "volumes",
+                        "selector",
+                        "matchLabels",
+                        "ownerReferences",
+                        "running",
+                        "failed",
+                        "backoffLimit"
+                    ]),
+                    inner,
+                    0..5
+                )
+                .prop_map(|map| map
+                    .into_iter()
+                    .map(|(key, value)| (key.to_owned(), value))
+                    .collect()),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn no_shape_of_an_object_is_a_fault(objects in prop::collection::vec(any_json(), 1..4)) {
+            for object in &objects {
+                let _ = (own_words(object), selector(object), is_observed(object));
+                let _ = (current(object, &objects), unready(object, objects.clone()));
+                let _ = (pods::tries(object, &objects, None), pods::deleted(object, &objects));
+            }
+            let _ = (finding(&objects), pods::orphan(&objects));
+            let _ = (event_objects::unbound(&objects), event_objects::unhealthy(&objects, "a", None));
+        }
+    }
+}
