@@ -153,12 +153,19 @@ impl<'a> State<'a> {
     pub(crate) fn waiting(self) -> Option<String> {
         self.running()?;
         let message = conditions::flat(&self.ready()?.message);
-        let journal: Journal = self.status?.journal()?;
+        let mut journal: Journal = self.status?.journal()?;
+        let of_hooks: Vec<_> =
+            journal.hooks.iter_mut().filter_map(|hook| hook.message.take()).collect();
         let known = conditions::of(&journal, None).into_iter().next();
         let known = known.map(|known| conditions::flat(&known.message)).unwrap_or_default();
         match message.strip_prefix(&known) {
             Some("") => None,
-            Some(more) => Some(more.strip_prefix(": ").unwrap_or(more).to_owned()),
+            Some(more) => {
+                let more = more.strip_prefix(": ").unwrap_or(more);
+                // The hook's own line says it.
+                let said = of_hooks.iter().any(|message| conditions::flat(message) == more);
+                (!said).then(|| more.to_owned())
+            }
             // A controller of another version words it in its own way.
             None => Some(message),
         }

@@ -270,3 +270,44 @@ fn like(api_version: &str, kind: &str, place: &Value) -> ObjectRef {
 fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
     value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn it_is_asked_with_back_off_and_soon_after_a_change() {
+        let mut explanation = Explanation::new(at(0));
+        let mut asked = Vec::new();
+        for second in 0..300 {
+            if explanation.is_due("1", at(second)) {
+                asked.push(second);
+                "1".clone_into(&mut explanation.version);
+                explanation.next = event_objects::again(at(0), at(second), false).unwrap();
+            }
+        }
+        assert_eq!(asked[..6], [2, 4, 6, 9, 14, 21]);
+        assert!(asked.len() < 20, "{asked:?}");
+        assert!(!explanation.is_due("1", at(300)));
+        assert!(explanation.is_due("2", at(300)), "something has happened to it");
+        let fresh = Explanation::new(at(0));
+        assert!(!fresh.is_due("1", at(1)), "it may be about to be ready");
+    }
+
+    #[test]
+    fn a_pod_is_named_once() {
+        let object = |kind: &str| like("v1", kind, &json!({"metadata": {"namespace": "prod"}}));
+        let pod = ObjectRef { name: "web".to_owned(), ..object("Pod") };
+        let said =
+            sentence(&pod, "Pod/web: the pod runs but is not ready", "pod web container a x");
+        assert_eq!(said, "Pod/web: container a x");
+        let claim = ObjectRef { name: "web".to_owned(), ..object("PersistentVolumeClaim") };
+        let own_words = "PersistentVolumeClaim/web: the claim's phase is Pending, not Bound";
+        assert_eq!(sentence(&claim, own_words, "why"), format!("{own_words}: why"));
+    }
+}

@@ -144,8 +144,10 @@ pub(crate) async fn seen(
             None => hindrance(release, hook, object, &pods, cursor, now, &mut seen).await,
         };
         // Pods that are gone are remembered.
-        let before =
-            known.and_then(|known| Some(Cause { reason: None, message: known.message.clone()? }));
+        let noted = known.and_then(|known| known.message.clone());
+        let before = noted
+            .filter(|message| message.starts_with("pod "))
+            .map(|message| Cause { reason: None, message });
         let tries = pods::tries(object, &pods, cause.as_ref().or(before.as_ref())).or_else(|| {
             let idle = cause.as_ref().filter(|_| pods::none_active(&pods));
             idle.map(|cause| cause.message.clone()).filter(|_| named.is_none())

@@ -59,16 +59,13 @@ fn led(message: &str) -> String {
     let after = |part: &str| room.rfind(part).map(|at| at + part.len());
     let parts = [". ", "; ", ": "].into_iter().filter_map(after).max();
     // The last character of each is the blank.
-    match parts.or_else(|| after(", ")).or_else(|| after(" ")) {
-        Some(end) => {
-            let (first, rest) = message.split_at(end);
-            format!("{}\n{rest}", first.strip_suffix(' ').unwrap_or(first))
-        }
+    if let Some(end) = parts.or_else(|| after(", ")).or_else(|| after(" ")) {
+        let (first, rest) = message.split_at(end);
+        format!("{}\n{rest}", first.strip_suffix(' ').unwrap_or(first))
+    } else {
         // No sentence of ours has so long a word.
-        None => {
-            let first: String = room.chars().take(LEAD_CHARS - 1).collect();
-            format!("{first}…\n{}", message.split_at(first.len()).1)
-        }
+        let first: String = room.chars().take(LEAD_CHARS - 1).collect();
+        format!("{first}…\n{}", message.split_at(first.len()).1)
     }
 }
 
@@ -273,11 +270,21 @@ fn running(journal: &Journal, hold: Option<&Hold>) -> Vec<Condition> {
                 condition(RECONCILING, "True", "Progressing", &message),
             ]
         }
-        None => vec![
-            condition(READY, "Unknown", "Progressing", &message),
-            condition(RECONCILING, "True", "Progressing", &message),
-        ],
+        None => {
+            let known = known(journal).map_or(String::new(), |known| format!(": {known}"));
+            let message = format!("{message}{known}");
+            vec![
+                condition(READY, "Unknown", "Progressing", &message),
+                condition(RECONCILING, "True", "Progressing", &message),
+            ]
+        }
     }
+}
+
+/// What is known of the tries of a hook that have failed, while the next one runs.
+fn known(journal: &Journal) -> Option<&str> {
+    let cursor = journal.operation.hook.as_ref().filter(|cursor| cursor.step == HookStep::Run)?;
+    journal.hooks.get(cursor.index)?.message.as_deref()
 }
 
 fn count(number: usize, what: &str) -> String {

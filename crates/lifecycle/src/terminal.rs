@@ -128,13 +128,8 @@ impl<'a> Visible<'a> {
     /// it does not go beyond its line.
     fn string(&mut self) {
         self.skip(|char| !matches!(char, '\n' | BEL | ESC | ST));
-        match self.peek() {
-            Some(BEL | ST) => {
-                self.rest.next();
-            }
-            // The ESC of `ESC \`, or of another sequence.
-            _ => {}
-        }
+        // The ESC of `ESC \`, or of another sequence, is seen to by itself.
+        self.skip_one(|char| matches!(char, BEL | ST));
     }
 }
 

@@ -52,9 +52,12 @@ async fn pods_that_somebody_deleted_or_left_behind_are_named() -> Result<()> {
     let Some(cluster) = containers() else { return Ok(()) };
     let namespace = Namespace::new(cluster, "left").await?;
     let controller = namespace.controller()?;
-    let endless = "trap 'exit 0' TERM; while true; do sleep 0.1; done";
+    let endless = "trap 'exit 1' TERM; while true; do sleep 0.1; done";
     for name in ["deleted", "orphaned"] {
-        let object = job(name).hook("pre-install").runs(endless);
+        let object = job(name)
+            .hook("pre-install")
+            .set_pod("/spec/terminationGracePeriodSeconds", 5)
+            .runs(endless);
         namespace.release(name, &[object], json!({"timeout": "1h"})).await?;
         namespace
             .wait_object("Job", name, "running", |job| {

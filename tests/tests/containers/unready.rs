@@ -25,7 +25,10 @@ async fn says(
 }
 
 fn crashing(name: &str) -> Value {
-    deployment(name).runs("echo starting; echo cannot bind; exit 3")
+    // On a busy node it may be seen to run for a moment.
+    deployment(name)
+        .set("/spec/minReadySeconds", 60)
+        .runs("echo starting; echo cannot bind; exit 3")
 }
 
 #[tokio::test]

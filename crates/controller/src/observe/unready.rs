@@ -17,7 +17,7 @@ const REVISION: &str = "/metadata/annotations/deployment.kubernetes.io~1revision
 /// How the objects of a kind come to be ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Makes ReplicaSets, which make Pods.
+    /// Makes `ReplicaSets`, which make Pods.
     Deployment,
     /// Makes Pods.
     Maker,
@@ -103,7 +103,7 @@ pub(crate) fn selector(object: &Value) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join(","))
 }
 
-/// The ReplicaSet of what `deployment` asks for now, among those that its selector finds.
+/// The `ReplicaSet` of what `deployment` asks for now, among those that its selector finds.
 pub(crate) fn current<'a>(deployment: &Value, sets: &'a [Value]) -> Option<&'a Value> {
     let own = sets.iter().filter(|set| is_made_by(set, deployment));
     let revision = text(deployment, REVISION);
@@ -435,15 +435,10 @@ mod tests {
 
     #[test]
     fn selectors_are_written_as_queries() {
-        let of = |kind: &str, selector: Value| {
+        let of = |kind: &str, by: Value| {
             let version = if kind == "ReplicationController" { "v1" } else { "apps/v1" };
-            selector_of(
-                &json!({"apiVersion": version, "kind": kind, "spec": {"selector": selector}}),
-            )
+            selector(&json!({"apiVersion": version, "kind": kind, "spec": {"selector": by}}))
         };
-        fn selector_of(object: &Value) -> Option<String> {
-            selector(object)
-        }
         let expressions = json!({"matchLabels": {"app": "web"}, "matchExpressions": [
             {"key": "tier", "operator": "In", "values": ["a", "b"]},
             {"key": "old", "operator": "DoesNotExist"}]});

@@ -251,7 +251,7 @@ impl HookTurn<'_> {
                 completed_at: None,
                 exit_code: None,
                 reason: None,
-                message: None,
+                message: self.attempt_before(),
                 log: None,
                 ..status.clone()
             };
