@@ -17,7 +17,7 @@ use kube::{
     api::{ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams},
     config::{KubeConfigOptions, Kubeconfig},
 };
-use lifecycle::journal::HookStatus;
+use lifecycle::{conditions, journal::HookStatus};
 use serde_json::{Value, json};
 use testkit::cluster::Cluster;
 
@@ -317,9 +317,10 @@ pub fn reason(release: &ReleaseLifecycle) -> &str {
     condition(release, "Ready").map_or("", |condition| &condition.reason)
 }
 
-/// The message of `Ready`.
-pub fn message(release: &ReleaseLifecycle) -> &str {
-    condition(release, "Ready").map_or("", |condition| &condition.message)
+/// The message of `Ready`, on one line.
+pub fn message(release: &ReleaseLifecycle) -> String {
+    condition(release, "Ready")
+        .map_or(String::new(), |condition| conditions::flat(&condition.message))
 }
 
 /// The state of the first hook of this name.

@@ -40,3 +40,21 @@ fn drop_unsigned_formats(schema: &mut JSONSchemaProps) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `kubectl get rl -A` fits a terminal: no column but those of `-o wide` holds a sentence.
+    #[test]
+    fn the_columns_that_are_shown_first_are_narrow() {
+        let crd = crd();
+        let columns = crd.spec.versions[0].additional_printer_columns.iter().flatten();
+        let (wide, narrow): (Vec<_>, Vec<_>) =
+            columns.partition(|column| column.priority.unwrap_or_default() > 0);
+        assert!(wide.iter().any(|column| column.json_path.ends_with(".message")));
+        assert!(narrow.iter().all(|column| !column.json_path.ends_with(".message")));
+        let names: Vec<_> = narrow.iter().map(|column| column.name.as_str()).collect();
+        assert_eq!(names, ["Ready", "Event", "Revision", "Reason", "Age"]);
+    }
+}

@@ -98,7 +98,7 @@ fn failed() -> ReleaseLifecycle {
             json!({"phase": "Failed", "attempt": 1, "uid": "b", "exitCode": 3,
                 "reason": "BackoffLimitExceeded",
                 "message": "Job has reached the specified backoff limit",
-                "log": "migrating table 1 of 8\nno such column\u{1b}[31m: price\n",
+                "log": "migrating table 1 of 8\nno such column\u{1b}: price\n",
                 "startedAt": "2026-11-22T11:02:14Z", "completedAt": "2026-11-22T11:02:19Z"}),
         );
         merge(
@@ -196,7 +196,7 @@ shop/shop  upgrade of revision 2  Ready=False HookFailed  took 11s, ended 11:02:
   ✖ pre-upgrade   Job/shop-migration  weight -5   attempt 1  5.0s  11:02:14Z
       exit code 3, BackoffLimitExceeded: Job has reached the specified backoff limit
       │ migrating table 1 of 8
-      │ no such column[31m: price
+      │ no such column: price
   - apply the objects: not reached
   - wait until they are ready: not reached
   - post-upgrade  Job/shop-verify     weight 0                     not reached
@@ -303,7 +303,7 @@ fn each_change_is_a_line() {
             "11:02:19Z shop/shop hook Job/shop-migration (pre-upgrade) failed after 5.0s: exit \
              code 3, BackoffLimitExceeded: Job has reached the specified backoff limit",
             "11:02:19Z shop/shop Job/shop-migration | migrating table 1 of 8",
-            "11:02:19Z shop/shop Job/shop-migration | no such column[31m: price",
+            "11:02:19Z shop/shop Job/shop-migration | no such column: price",
             "11:02:20Z shop/shop upgrade of revision 2 failed after 11s, Ready=False HookFailed: \
              pre-upgrade hook Job/shop-migration failed",
         ],
@@ -514,4 +514,36 @@ fn what_has_not_failed_is_not_retried() {
         status["operation"]["hook"]["step"] = json!("Blocked");
     });
     assert!(can(&standing));
+}
+
+#[test]
+fn tests_end_with_their_own_result() {
+    let tested = |status: &str, reason: &str, message: &str| {
+        with(succeeded(), |it| {
+            merge(&mut it["operation"], json!({"id": "op3", "event": "Test"}));
+            it["hooks"] = json!([]);
+            let conditions = [
+                condition("Ready", "Unknown", "Progressing", "the tests of revision 2 have ended"),
+                condition("TestSuccess", status, reason, message),
+            ];
+            it["conditions"] = json!(conditions);
+        })
+    };
+    for (status, reason, message) in [
+        ("True", "TestSucceeded", "1 test of revision 2 succeeded"),
+        ("False", "TestFailed", "test of revision 2 failed: no"),
+        ("True", "NoTests", "revision 2 has no tests"),
+    ] {
+        let lines = transitions::lines(
+            Some(&succeeded()),
+            &tested(status, reason, message),
+            at("11:03:20"),
+        );
+        let last = lines.last().unwrap();
+        assert!(
+            last.ends_with(&format!(", TestSuccess={status} {reason}: {message}")),
+            "{lines:?}"
+        );
+        assert!(!last.contains("Ready="), "{last}");
+    }
 }

@@ -150,16 +150,34 @@ impl<'a> State<'a> {
 
     /// What `Ready` says of a running operation beyond what the journal says: what it waits for,
     /// or what went wrong and is tried again.
-    pub(crate) fn waiting(self) -> Option<&'a str> {
+    pub(crate) fn waiting(self) -> Option<String> {
         self.running()?;
-        let message = &*self.ready()?.message;
-        let journal: Journal = self.status?.journal()?;
-        let [known, ..] = &*conditions::of(&journal, None) else { return Some(message) };
-        match message.strip_prefix(&*known.message) {
+        let message = conditions::flat(&self.ready()?.message);
+        let mut journal: Journal = self.status?.journal()?;
+        let of_hooks: Vec<_> =
+            journal.hooks.iter_mut().filter_map(|hook| hook.message.take()).collect();
+        let known = conditions::of(&journal, None).into_iter().next();
+        let known = known.map(|known| conditions::flat(&known.message)).unwrap_or_default();
+        match message.strip_prefix(&known) {
             Some("") => None,
-            Some(more) => Some(more.strip_prefix(": ").unwrap_or(more)),
+            Some(more) => {
+                let more = more.strip_prefix(": ").unwrap_or(more);
+                // The hook's own line says it.
+                let said = of_hooks.iter().any(|message| conditions::flat(message) == more);
+                (!said).then(|| more.to_owned())
+            }
             // A controller of another version words it in its own way.
             None => Some(message),
         }
+    }
+
+    /// How the last operation ended, where that is not what `Ready` says:
+    /// `TestSuccess=True TestSucceeded`, and its message.
+    pub(crate) fn verdict_of_tests(self) -> Option<(String, &'a str)> {
+        let last = self.operation()?;
+        let ended = last.event == Event::Test && last.completed_at.is_some();
+        let verdict = self.condition(conditions::TEST_SUCCESS).filter(|_| ended)?;
+        let words = format!("{}={} {}", verdict.type_, verdict.status, verdict.reason);
+        Some((words, &verdict.message))
     }
 }

@@ -2,7 +2,10 @@
 
 use api::ReleaseLifecycle;
 use jiff::Timestamp;
-use lifecycle::journal::{HookPhase, HookStatus, HookStep, Operation};
+use lifecycle::{
+    conditions,
+    journal::{HookPhase, HookStatus, HookStep, Operation},
+};
 
 use crate::{
     state::State,
@@ -34,6 +37,7 @@ fn header(state: State<'_>, now: Timestamp, look: Look) -> String {
     }
     let colour = Colour::of_ready(state.ready_status());
     parts.push(look.paint(colour, &state.ready_words()).into_owned());
+    parts.extend(state.verdict_of_tests().map(|(words, _)| words));
     parts.extend(state.operation().map(|operation| when(operation, now)));
     parts.join("  ")
 }
@@ -51,7 +55,7 @@ fn notes(state: State<'_>) -> Vec<String> {
     let mut notes = Vec::new();
     // While an operation runs, its steps say what `Ready` says.
     if let Some(ready) = state.ready().filter(|_| state.running().is_none()) {
-        notes.push(ready.message.clone());
+        notes.push(conditions::flat(&ready.message));
     } else if let Some(failure) = state.running().and_then(|running| running.failure.as_ref()) {
         notes.push(format!("it failed: {}", failure.message));
     }
@@ -99,7 +103,7 @@ fn body(state: State<'_>, operation: &Operation, now: Timestamp, look: Look) -> 
         if (mark == Mark::Active || stands(state, step))
             && let Some(waiting) = state.waiting()
         {
-            lines.extend(look.wrap("      ", waiting));
+            lines.extend(look.wrap("      ", &waiting));
         }
         if let Step::Hook(_, hook) = step {
             lines.extend(outcome(hook).iter().flat_map(|line| look.wrap("      ", line)));

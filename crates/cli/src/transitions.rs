@@ -2,7 +2,10 @@
 
 use api::ReleaseLifecycle;
 use jiff::Timestamp;
-use lifecycle::journal::{HookPhase, HookStatus, HookStep, Operation, Phase};
+use lifecycle::{
+    conditions,
+    journal::{HookPhase, HookStatus, HookStep, Operation, Phase},
+};
 
 use crate::{
     state::State,
@@ -80,7 +83,9 @@ fn progress(before: Option<State<'_>>, after: State<'_>, operation: &Operation, 
         phase_line(operation, lines);
     }
     let waiting = after.waiting();
-    if let Some(waiting) = waiting.filter(|_| before.and_then(State::waiting) != waiting) {
+    if let Some(waiting) = &waiting
+        && before.and_then(State::waiting).as_ref() != Some(waiting)
+    {
         lines.push(lines.now, waiting);
     }
     let had_ended = before.and_then(State::operation).is_some_and(|old| old.completed_at.is_some());
@@ -157,6 +162,10 @@ fn ended(state: State<'_>, operation: &Operation, lines: &mut Lines) {
     };
     let what = format!("{} of revision {} {how}", operation.event, operation.revision);
     let took = took(operation.started_at, at);
+    if let Some((words, message)) = state.verdict_of_tests() {
+        let what = format!("{} of revision {} ended", operation.event, operation.revision);
+        return lines.push(at, &format!("{what} after {took}, {words}: {message}"));
+    }
     lines.push(at, &format!("{what} after {took}, {}{why}", state.ready_words()));
 }
 
@@ -169,6 +178,7 @@ fn condition(before: Option<State<'_>>, after: State<'_>, lines: &mut Lines) {
     };
     let news = before.is_none_or(|before| key(before) != key(after));
     if news && !explained && after.observed() >= after.generation() {
-        lines.push(lines.now, &format!("{}: {}", after.ready_words(), ready.message));
+        let message = conditions::flat(&ready.message);
+        lines.push(lines.now, &format!("{}: {message}", after.ready_words()));
     }
 }

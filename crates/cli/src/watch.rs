@@ -12,6 +12,7 @@ use futures::StreamExt as _;
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube_runtime::{WatchStreamExt as _, watcher};
+use lifecycle::conditions;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
 pub(crate) use goal::{Goal, Request, too_late};
@@ -103,7 +104,8 @@ async fn watch(
 /// Why a release is no longer waited for.
 fn in_vain(object: &ReleaseLifecycle) -> String {
     let state = State::new(object);
-    let message = state.ready().map(|ready| printable(&ready.message)).unwrap_or_default();
+    let message = state.ready().map(|ready| printable(&conditions::flat(&ready.message)));
+    let message = message.unwrap_or_default();
     format!(
         "{}: nothing has changed for {} s, and nothing goes on until somebody changes something: \
          {}: {message}\n",

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use jiff::Timestamp;
+use lifecycle::terminal;
 
 /// What the text is written for.
 #[derive(Clone, Copy, Debug)]
@@ -90,7 +91,7 @@ impl Colour {
 
 /// A hook may print anything, but not move the cursor of whoever reads it here.
 pub(crate) fn printable(line: &str) -> String {
-    line.replace(char::is_control, "")
+    terminal::printable(line)
 }
 
 /// The time of day, with the date where it is not that of `now`.

@@ -5,8 +5,9 @@ use lifecycle::{decide::Evidence, plan::Plan};
 
 use crate::{
     args::Args, backoff::Backoff, chart::Charts, dependencies::Dependents, engines::Engines,
-    helm_watch::HelmWatch, kinds::Kinds, lease::Lease, metrics::Metrics, observe::pods::Culprit,
-    references::References, report::Reporter, sweep::Held, triggers::Triggers,
+    explain::Explanations, helm_watch::HelmWatch, kinds::Kinds, lease::Lease, metrics::Metrics,
+    observe::pods::Culprit, references::References, report::Reporter, sweep::Held,
+    triggers::Triggers,
 };
 
 /// What every reconciliation shares. Nothing here is lost with the process but back-off counters
@@ -96,6 +97,8 @@ pub(crate) struct Running {
     plans: Mutex<HashMap<String, (String, Arc<Plan>)>>,
     /// The evidence that was taken last, and of what.
     evidence: Mutex<HashMap<String, (Culprit, Evidence)>>,
+    /// Why objects are not ready.
+    explanations: Mutex<HashMap<String, Explanations>>,
 }
 
 impl Running {
@@ -117,10 +120,20 @@ impl Running {
         lock(&self.evidence).insert(uid.to_owned(), (culprit, evidence));
     }
 
+    /// One reconciliation of an object runs at a time: until they are kept again, nobody misses them.
+    pub(crate) fn take_explanations(&self, uid: &str) -> Explanations {
+        lock(&self.explanations).remove(uid).unwrap_or_default()
+    }
+
+    pub(crate) fn keep_explanations(&self, uid: &str, explanations: Explanations) {
+        lock(&self.explanations).insert(uid.to_owned(), explanations);
+    }
+
     /// The operation has ended.
     pub(crate) fn forget(&self, uid: &str) {
         lock(&self.plans).remove(uid);
         lock(&self.evidence).remove(uid);
+        lock(&self.explanations).remove(uid);
     }
 }
 

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::{
     error::Error,
+    explain::{self, Unready},
     observe::{
         self, event_objects, forms,
         pods::{self, Culprit},
@@ -37,7 +38,7 @@ pub(crate) async fn gather(
         Query::Nothing => Ok(Observation::Nothing),
         Query::Record => record(release, journal).await,
         Query::Hook(index) => hook(release, plan, journal, index, now).await,
-        Query::Readiness => readiness(release, plan).await,
+        Query::Readiness => readiness(release, plan, journal, now).await,
         Query::Remaining => blocked_is_refused(uninstall::remaining(release, plan).await),
     }
 }
@@ -129,46 +130,57 @@ pub(crate) async fn seen(
     let Some(cursor) = started.filter(|_| seen.gate != Gate::Held) else {
         return Ok(seen);
     };
-    let pods = match hook.kind() {
-        HookKind::Job => pods_of(release, hook, &seen.uid).await?,
-        HookKind::Pod => vec![object.clone()],
+    let (pods, others) = match hook.kind() {
+        HookKind::Job => pods_of(release, object, &seen.uid).await?,
+        HookKind::Pod => (vec![object.clone()], Vec::new()),
         HookKind::Crd | HookKind::Other => return Ok(seen),
     };
+    let known = journal.hooks.get(cursor.index);
     let is_job = hook.kind() == HookKind::Job;
     if is_job && seen.verdict == Some(Verdict::Succeeded) {
-        let known = journal.hooks.get(cursor.index);
         seen.verdict = stopped::job_verdict(object, &pods, known).or(seen.verdict);
     }
-    let stopped = stopped::pod_of_job(object, &pods).filter(|_| is_job && !seen.stopping);
     let failed = pods::failed_container(&pods);
-    let was_stopped = stopped.is_some();
-    let cause = stopped.or_else(|| pods::cause(&pods, failed.as_ref()));
+    // A Job outlives its Pods, and has reasons of its own; but that one was stopped is needed for its
+    // verdict.
+    let mut cause = pods::cause(&pods, failed.as_ref());
+    if let Some(cause) = cause.as_mut().filter(|_| is_job) {
+        cause.reason = None;
+    }
+    if is_job && !seen.stopping {
+        let noted = known.is_some_and(|known| known.message.is_some());
+        let deleted = deleted_pod(release, plan, cursor, object, &pods, noted).await;
+        cause = deleted.or(cause);
+    }
     if seen.verdict.is_none() {
-        let known = pods::stuck(&pods)
+        let named = pods::stuck(&pods)
             .or_else(|| befallen(hook, &seen, cause.as_ref()))
             .or(seen.waiting.take())
             .or_else(|| pods::lingering(&pods));
-        seen.waiting = match known {
-            Some(known) => Some(known),
+        let named = match named {
+            Some(named) => Some(named),
             None => hindrance(release, hook, object, &pods, cursor, now, &mut seen).await,
         };
-        let idle = cause.as_ref().filter(|_| pods::none_active(&pods));
-        seen.waiting = (seen.waiting.take())
-            .or_else(|| idle.map(|cause| cause.message.clone()))
+        // Pods that are gone are remembered.
+        let noted = known.and_then(|known| known.message.clone());
+        let before = noted
+            .filter(|message| message.starts_with("pod "))
+            .map(|message| Cause { reason: None, message });
+        let tries = pods::tries(object, &pods, cause.as_ref().or(before.as_ref())).or_else(|| {
+            let idle = cause.as_ref().filter(|_| pods::none_active(&pods));
+            idle.map(|cause| cause.message.clone()).filter(|_| named.is_none())
+        });
+        let said: Vec<_> = [named, tries, pods::orphan(&others)].into_iter().flatten().collect();
+        seen.waiting = Some(said.join("; "))
+            .filter(|said| !said.is_empty())
             .or_else(|| forms::remark(object, seen.gate));
     }
     let fades = now >= cursor.deadline || observe::evidence_fades(object, now);
     let culprit = failed.or_else(|| if fades { pods::running_container(&pods) } else { None });
     if let Some(culprit) = culprit {
-        let known = journal.hooks.get(cursor.index);
         seen.evidence = evidence(release, hook, culprit, known).await;
     }
-    seen.evidence.cause = cause.map(|cause| {
-        // A Job outlives its Pods, and has reasons of its own; but that one was stopped is needed
-        // for its verdict.
-        let reason = cause.reason.filter(|_| !is_job || was_stopped);
-        Box::new(Cause { reason, ..cause })
-    });
+    seen.evidence.cause = cause.map(Box::new);
     Ok(seen)
 }
 
@@ -213,24 +225,58 @@ async fn hindrance(
     known
 }
 
+/// The Pods of the Job of this UID, and those of others of its name.
 async fn pods_of(
     release: &Release<'_>,
-    hook: &PlannedHook,
+    job: &Value,
     uid: &str,
-) -> Result<Vec<Value>, Error> {
+) -> Result<(Vec<Value>, Vec<Value>), Error> {
+    let text = |path: &str| job.pointer(path).and_then(Value::as_str).unwrap_or_default();
     let like = ObjectRef {
         api_version: "v1".to_owned(),
         kind: "Pod".to_owned(),
-        namespace: hook.object.namespace.clone(),
+        namespace: Some(text("/metadata/namespace").to_owned()),
         name: String::new(),
     };
-    let selector = format!("batch.kubernetes.io/controller-uid={uid}");
+    let selector = format!("batch.kubernetes.io/job-name={}", text("/metadata/name"));
     match release.tenant.list(&like, &selector).await {
-        Ok(pods) => Ok(pods),
+        Ok(pods) => {
+            let of = "/metadata/labels/batch.kubernetes.io~1controller-uid";
+            Ok(pods
+                .into_iter()
+                .partition(|pod| pod.pointer(of).and_then(Value::as_str) == Some(uid)))
+        }
         // A tenant that may not look at Pods gets its verdict all the same.
-        Err(error) if error.is_forbidden() => Ok(Vec::new()),
+        Err(error) if error.is_forbidden() => Ok((Vec::new(), Vec::new())),
         Err(error) => Err(error.into()),
     }
+}
+
+/// A Pod of a Job that somebody deleted; `noted`: whether something is known of the Job's Pods
+/// already.
+async fn deleted_pod(
+    release: &Release<'_>,
+    plan: &Plan,
+    cursor: &HookCursor,
+    job: &Value,
+    pods: &[Value],
+    noted: bool,
+) -> Option<Cause> {
+    let seen = |job: &Value| stopped::pod_of_job(job, pods).or_else(|| pods::deleted(job, pods));
+    if seen(job).is_some() {
+        // The Job was read before its Pods: its controller may have deleted them in between.
+        let name = plan.object(cursor.index, cursor.attempt);
+        let again = release.tenant.get(&name).await.ok().flatten();
+        return seen(again.as_ref().unwrap_or(job));
+    }
+    if noted || !pods.is_empty() || !observe::has_ended(job) {
+        return None;
+    }
+    // What it made is no longer there to be read.
+    let uid = job.pointer("/metadata/uid")?.as_str()?;
+    let namespace = job.pointer("/metadata/namespace").and_then(Value::as_str);
+    let events = release.tenant.events(namespace, uid).await.ok()?;
+    event_objects::vanished_pod(job, &events)
 }
 
 /// The exit code and the last lines of `culprit`. That they cannot be had is no reason to stop.
@@ -294,12 +340,20 @@ fn tail(text: String) -> String {
     tail.split_once('\n').map_or(tail, |(_, lines)| lines).to_owned()
 }
 
-async fn readiness(release: &Release<'_>, plan: &Plan) -> Result<Observation, Error> {
+async fn readiness(
+    release: &Release<'_>,
+    plan: &Plan,
+    journal: &Journal,
+    now: Timestamp,
+) -> Result<Observation, Error> {
     let mut waiting = Vec::new();
     for object in &plan.objects {
         let live = release.tenant.get(&object.object).await?;
-        waiting.extend(not_ready(&object.object, live.as_ref()));
+        let Some(own_words) = not_ready(&object.object, live.as_ref()) else { continue };
+        waiting.push(Unready { object: &object.object, live, own_words });
     }
+    let overdue = journal.operation.deadline.is_some_and(|deadline| now >= deadline);
+    let waiting = explain::explain(release, waiting, now, overdue).await;
     Ok(Observation::Readiness { waiting })
 }
 

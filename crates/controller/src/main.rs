@@ -15,6 +15,7 @@ mod drift;
 mod engines;
 mod error;
 mod execute;
+mod explain;
 mod gather;
 mod guarded;
 mod health;

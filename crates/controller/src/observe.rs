@@ -5,6 +5,7 @@ pub(crate) mod event_objects;
 pub(crate) mod forms;
 pub(crate) mod pods;
 pub(crate) mod stopped;
+pub(crate) mod unready;
 
 use api::names;
 use helm::ownership;

@@ -390,7 +390,8 @@ pub(crate) async fn write_trouble(
 ) -> Result<(), Error> {
     let status = object.status.as_ref();
     let known = status.into_iter().flat_map(|status| &status.conditions).any(|condition| {
-        condition.type_ == conditions::READY && condition.message.contains(&error.what)
+        condition.type_ == conditions::READY
+            && conditions::flat(&condition.message).contains(&error.what)
     });
     if known {
         return Ok(());

@@ -8,7 +8,11 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{Client, Resource};
 use kube_runtime::events::{self, EventType, Recorder};
-use lifecycle::journal::{HookPhase, HookStatus, Journal};
+use lifecycle::{
+    conditions::NO_TESTS,
+    event::Event,
+    journal::{HookPhase, HookStatus, Journal},
+};
 use tokio::sync::mpsc;
 
 use crate::metrics::Metrics;
@@ -135,6 +139,9 @@ fn notes(before: Option<&Journal>, after: &Journal) -> Vec<Note> {
     let ended_before = before.is_some_and(Journal::is_done);
     if after.is_done() && !ended_before {
         notes.push(match &operation.failure {
+            None if event == Event::Test && after.hooks.is_empty() => {
+                whole(false, NO_TESTS.to_owned(), format!("revision {revision} has no tests"))
+            }
             None => whole(
                 false,
                 format!("{name}Succeeded"),

@@ -12,7 +12,7 @@ use kube::{
     core::{DynamicObject, Request, discovery::v2::APIGroupDiscovery},
     discovery::Scope,
 };
-use lifecycle::plan::ObjectRef;
+use lifecycle::{plan::ObjectRef, terminal};
 use serde_json::Value;
 
 use crate::{
@@ -59,6 +59,19 @@ impl<'a> Tenant<'a> {
         selector: &str,
     ) -> Result<Vec<Value>, ApiError> {
         let request = self.request(like).await?.list(&ListParams::default().labels(selector));
+        let what = listing(like, selector);
+        Ok(items(self.send_what(Access::Read, like, what, request).await?))
+    }
+
+    /// As [`Self::list`], of many only the first ones.
+    pub(crate) async fn list_some(
+        &self,
+        like: &ObjectRef,
+        selector: &str,
+        most: u32,
+    ) -> Result<Vec<Value>, ApiError> {
+        let params = ListParams::default().labels(selector).limit(most);
+        let request = self.request(like).await?.list(&params);
         let what = listing(like, selector);
         Ok(items(self.send_what(Access::Read, like, what, request).await?))
     }
@@ -221,7 +234,7 @@ impl<'a> Tenant<'a> {
         }
     }
 
-    /// The last lines of a container.
+    /// The last lines of a container, as a terminal shows them.
     pub(crate) async fn log(
         &self,
         pod: &ObjectRef,
@@ -241,10 +254,8 @@ impl<'a> Tenant<'a> {
         read(&self.ctx.metrics, what, || async {
             match self.client.request_text(request.clone()).await {
                 // A log is whatever the container wrote.
-                Err(kube::Error::FromUtf8(error)) => {
-                    Ok(String::from_utf8_lossy(error.as_bytes()).into_owned())
-                }
-                other => other,
+                Err(kube::Error::FromUtf8(error)) => Ok(terminal::log(error.as_bytes())),
+                other => Ok(terminal::log(other?.as_bytes())),
             }
         })
         .await

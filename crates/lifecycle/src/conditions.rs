@@ -7,6 +7,9 @@ use crate::{
     journal::{Failure, HookStep, Journal, LastAttempt, Operation, Phase},
 };
 
+/// The first line of what [`READY`] says is at most so long; what is left stands below it.
+pub const LEAD_CHARS: usize = 200;
+
 /// The release is what its object asks for.
 pub const READY: &str = "Ready";
 /// The operator is at work.
@@ -17,6 +20,8 @@ pub const STALLED: &str = "Stalled";
 pub const RELEASED: &str = "Released";
 /// Whether the last tests succeeded.
 pub const TEST_SUCCESS: &str = "TestSuccess";
+/// The reason of [`TEST_SUCCESS`] where nothing was tested.
+pub const NO_TESTS: &str = "NoTests";
 /// Whether the release's objects are no longer as they were deployed.
 pub const DRIFTED: &str = "Drifted";
 /// Whether what made up for the last install or upgrade, which has failed, succeeded.
@@ -38,7 +43,35 @@ pub struct Condition {
 }
 
 fn condition(type_: &'static str, status: &'static str, reason: &str, message: &str) -> Condition {
-    Condition { type_, status, reason: reason.to_owned(), message: message.to_owned() }
+    let message = match type_ {
+        READY | RECONCILING | STALLED => led(message),
+        _ => message.to_owned(),
+    };
+    Condition { type_, status, reason: reason.to_owned(), message }
+}
+
+/// The message with a first line that a table has room for: the line breaks in place of a blank,
+/// after the last part of the sentence that fits. [`flat`] takes it back.
+fn led(message: &str) -> String {
+    let message = flat(message);
+    let Some((end, _)) = message.char_indices().nth(LEAD_CHARS) else { return message };
+    let room = message.get(..end).unwrap_or_default();
+    let after = |part: &str| room.rfind(part).map(|at| at + part.len());
+    let parts = [". ", "; ", ": "].into_iter().filter_map(after).max();
+    // The last character of each is the blank.
+    if let Some(end) = parts.or_else(|| after(", ")).or_else(|| after(" ")) {
+        let (first, rest) = message.split_at(end);
+        format!("{}\n{rest}", first.strip_suffix(' ').unwrap_or(first))
+    } else {
+        // No sentence of ours has so long a word.
+        let first: String = room.chars().take(LEAD_CHARS - 1).collect();
+        format!("{first}…\n{}", message.split_at(first.len()).1)
+    }
+}
+
+/// The message of a condition on one line.
+pub fn flat(message: &str) -> String {
+    message.replace('\n', " ")
 }
 
 /// The conditions of a release that nothing can be begun for.
@@ -198,6 +231,10 @@ fn tested(journal: &Journal) -> Vec<Condition> {
     let operation = &journal.operation;
     let revision = operation.revision;
     let verdict = match &operation.failure {
+        None if journal.hooks.is_empty() => {
+            let message = format!("revision {revision} has no tests");
+            condition(TEST_SUCCESS, "True", NO_TESTS, &message)
+        }
         None => {
             let tests = count(journal.hooks.len(), "test");
             let message = format!("{tests} of revision {revision} succeeded");
@@ -233,11 +270,21 @@ fn running(journal: &Journal, hold: Option<&Hold>) -> Vec<Condition> {
                 condition(RECONCILING, "True", "Progressing", &message),
             ]
         }
-        None => vec![
-            condition(READY, "Unknown", "Progressing", &message),
-            condition(RECONCILING, "True", "Progressing", &message),
-        ],
+        None => {
+            let known = known(journal).map_or(String::new(), |known| format!(": {known}"));
+            let message = format!("{message}{known}");
+            vec![
+                condition(READY, "Unknown", "Progressing", &message),
+                condition(RECONCILING, "True", "Progressing", &message),
+            ]
+        }
     }
+}
+
+/// What is known of the tries of a hook that have failed, while the next one runs.
+fn known(journal: &Journal) -> Option<&str> {
+    let cursor = journal.operation.hook.as_ref().filter(|cursor| cursor.step == HookStep::Run)?;
+    journal.hooks.get(cursor.index)?.message.as_deref()
 }
 
 fn count(number: usize, what: &str) -> String {
@@ -292,5 +339,91 @@ fn hook_progress(journal: &Journal) -> String {
         HookStep::Run => format!("waiting for {what} since {since:.0}, until {until:.0}"),
         HookStep::Stop => format!("stopping {what} since {since:.0}, until {until:.0}"),
         HookStep::Blocked => format!("standing at {what} since {since:.0}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn first_line(message: &str) -> &str {
+        message.lines().next().unwrap_or_default()
+    }
+
+    #[test]
+    fn a_short_message_is_one_line() {
+        let message = "install of revision 1 succeeded with 2 hooks";
+        assert_eq!(led(message), message);
+        assert_eq!(led(&"é".repeat(LEAD_CHARS)), "é".repeat(LEAD_CHARS));
+    }
+
+    #[test]
+    fn a_long_message_begins_with_a_whole_part_of_its_sentence() {
+        let failure = Failure::new(
+            "HookFailed",
+            format!(
+                "pre-install hook Job/migrate failed: BackoffLimitExceeded: Job has reached the \
+                 specified backoff limit; pod migrate-x container main ended with exit code 3: {}",
+                "no such table ".repeat(20)
+            ),
+        );
+        let conditions = failed(Event::Install, 1, &failure, "go on where it failed");
+        let message = &conditions[0].message;
+        let first = first_line(message);
+        assert!(first.ends_with("container main ended with exit code 3:"), "{first}");
+        assert!(message.ends_with("retryAt to go on where it failed"), "{message}");
+        assert!(!flat(message).contains('\n'));
+    }
+
+    #[test]
+    fn the_worst_of_names_and_words_leave_a_first_line_that_fits() {
+        let long = "n".repeat(253);
+        let words = [
+            format!("Deployment/{long}: 0 of 1 updated replicas available: pod {long} container"),
+            format!("{long}{long}{long}"),
+            format!("{long}; {long}: {long}. {long}"),
+            "word ".repeat(300),
+            "日本".repeat(300),
+            "a: ".repeat(300),
+        ];
+        for words in &words {
+            let failure = Failure::new("HookFailed", words);
+            let attempt = LastAttempt {
+                config_digest: String::new(),
+                generation: 1,
+                event: Event::Upgrade,
+                revision: i32::MAX,
+                failures: 1,
+                failure: failure.clone(),
+            };
+            let remedied = Remedied { succeeded: false, said: words };
+            let all = [
+                blocked(&failure),
+                retrying(words),
+                waiting(&failure),
+                waiting_for_dependencies(words),
+                tests_failed(words),
+                given_up(&attempt, Some(remedied)),
+                to_be_remedied(&attempt, Remedy::Rollback),
+                failed(Event::Rollback, i32::MAX, &failure, "go on where it failed"),
+            ];
+            for condition in all.iter().flatten().filter(|it| it.type_ == READY) {
+                let first = first_line(&condition.message);
+                assert!(first.chars().count() <= LEAD_CHARS, "{first}");
+                assert!(first.chars().count() >= 3, "{:?}", condition.message);
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_said_the_first_line_fits_and_nothing_is_lost(message in "([a-zé日]{0,90}[:;.,]? ?\n?){0,20}") {
+            let led = led(&message);
+            prop_assert!(first_line(&led).chars().count() <= LEAD_CHARS);
+            prop_assert!(led.matches('\n').count() <= 1);
+            prop_assert_eq!(flat(&led).replace("… ", ""), flat(&message));
+        }
     }
 }

@@ -8,6 +8,8 @@ mod deletion;
 mod hook;
 mod wishes;
 
+use std::collections::BTreeSet;
+
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
@@ -363,7 +365,7 @@ impl<'a> Turn<'a> {
             }
             Observation::Readiness { waiting } if self.now >= deadline => {
                 let message = format!(
-                    "the release's objects were not ready within {} s: {}",
+                    "the release's objects were not ready within {} s (spec.timeout): {}",
                     self.plan.timeout_seconds,
                     several(waiting)
                 );
@@ -501,10 +503,12 @@ fn close(journal: Journal) -> Step {
     Step::go(journal, Some(Effect::Close { deployed }))
 }
 
-/// The first few, since status is small.
+/// The first few, since status is small, and each once.
 fn several(waiting: &[String]) -> String {
     const SHOWN: usize = 5;
-    let shown: Vec<_> = waiting.iter().take(SHOWN).map(String::as_str).collect();
+    let mut said = BTreeSet::new();
+    let waiting: Vec<_> = waiting.iter().filter(|it| said.insert(it.as_str())).collect();
+    let shown: Vec<_> = waiting.iter().take(SHOWN).map(|it| it.as_str()).collect();
     let more = waiting.len().saturating_sub(SHOWN);
     let rest = if more == 0 { String::new() } else { format!("; and {more} more") };
     format!("{}{rest}", shown.join("; "))

@@ -2,11 +2,14 @@
 
 use jiff::{SignedDuration, Timestamp};
 use lifecycle::{
-    decide::{Cause, Evidence, Gate, HookObservation, Observation, Step, Verdict, Wishes, decide},
+    conditions,
+    decide::{
+        Cause, Evidence, Gate, Hold, HookObservation, Observation, Step, Verdict, Wishes, decide,
+    },
     event::Event,
     hooks::HookEvent,
     journal::{Begin, HookPhase, HookStatus, Journal, Requests},
-    plan::{ObjectRef, Owner, Plan, PlannedHook},
+    plan::{ObjectRef, Owner, Plan, PlannedHook, PlannedObject},
 };
 use serde_json::json;
 
@@ -64,7 +67,18 @@ struct Hook {
 
 impl Hook {
     fn running(kind: &str) -> Self {
-        let plan = plan(kind);
+        Self::of(plan(kind))
+    }
+
+    /// A backup before a deletion, which is tried again where it fails.
+    fn backup() -> Self {
+        let mut plan = plan("Job");
+        plan.event = Event::Delete;
+        plan.hooks[0].event = HookEvent::PreDelete;
+        Self::of(plan)
+    }
+
+    fn of(plan: Plan) -> Self {
         let now = Timestamp::UNIX_EPOCH;
         let begin = Begin {
             id: plan.operation.clone(),
@@ -173,7 +187,7 @@ fn a_timeout_says_what_was_waited_for_last() {
     let waiting = Some("no Pod can be made: quota".to_owned());
     hook.sees(HookObservation { waiting, ..seen() });
     hook.sees(limit_exceeded());
-    let said = "Job/hook did not end within 60 s and was stopped; last seen: no Pod can be made: \
+    let said = "Job/hook did not end within 60 s (spec.timeout) and was stopped; last seen: no Pod can be made: \
                 quota";
     assert_eq!(hook.failure(), ("Timeout", said));
 }
@@ -184,4 +198,55 @@ fn it_is_looked_again_where_no_watch_reports() {
     let soon = hook.now.checked_add(SignedDuration::from_secs(2)).unwrap();
     let step = hook.sees(HookObservation { look_again_at: Some(soon), ..seen() });
     assert_eq!(step.wake_at, Some(soon));
+}
+
+#[test]
+fn how_the_attempt_before_has_failed_is_said_while_the_next_one_runs() {
+    let mut hook = Hook::backup();
+    for attempt in 1..4 {
+        let evidence = failing(None, "pod p container main ended with exit code 3");
+        hook.sees(HookObservation { evidence, ..limit_exceeded() });
+        assert_eq!(hook.failure().1.matches("exit code 3").count(), 1, "{}", hook.failure().1);
+        hook.now += SignedDuration::from_secs(60);
+        // The leftover goes, and the next one is made.
+        hook.step(&Observation::Hook(None));
+        let run = Some(format!("op/0/{}", attempt + 1));
+        let step = hook.sees(HookObservation { run, ..seen() });
+        assert_eq!((step.hold, hook.status().attempt), (None, attempt + 1));
+        let ready = conditions::of(&hook.journal, None).remove(0).message;
+        let said = format!(
+            "attempt {attempt} failed: BackoffLimitExceeded: Job has reached the specified backoff \
+             limit; pod p container main ended with exit code 3"
+        );
+        assert!(conditions::flat(&ready).ends_with(&said), "{ready}");
+    }
+    hook.sees(HookObservation { verdict: Some(Verdict::Succeeded), ..seen() });
+    assert_eq!(hook.status().message, None);
+}
+
+#[test]
+fn what_is_said_of_several_objects_is_said_once() {
+    let mut plan = plan("Job");
+    plan.wait = true;
+    plan.hooks.clear();
+    plan.objects = vec![PlannedObject {
+        object: ObjectRef {
+            api_version: "v1".to_owned(),
+            kind: "ConfigMap".to_owned(),
+            namespace: None,
+            name: "c".to_owned(),
+        },
+        manifest: json!({}),
+    }];
+    let mut hook = Hook::of(plan);
+    let twice = "Namespace/x: it is still there".to_owned();
+    let waiting = vec![twice.clone(), "ConfigMap/c: it is still there".to_owned(), twice];
+    let step = hook.step(&Observation::Readiness { waiting: waiting.clone() });
+    let said = "Namespace/x: it is still there; ConfigMap/c: it is still there";
+    assert_eq!(step.hold, Some(Hold::Waiting(said.to_owned())));
+    hook.now += SignedDuration::from_secs(61);
+    hook.step(&Observation::Readiness { waiting });
+    let failure = hook.journal.operation.failure.as_ref().unwrap();
+    let text = format!("the release's objects were not ready within 60 s (spec.timeout): {said}");
+    assert_eq!((failure.reason.as_str(), failure.message.as_str()), ("ReadyTimeout", &*text));
 }

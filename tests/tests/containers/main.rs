@@ -8,3 +8,5 @@ mod guide_chart;
 mod reasons;
 mod restart;
 mod stopped;
+mod tries;
+mod unready;

@@ -74,7 +74,7 @@ pub(crate) struct Cancel {
 
 const TEST: &str = "\
 Exit codes:
-  0  they were asked for; with --wait: they succeeded (condition TestSuccess)
+  0  they were asked for; with --wait: they succeeded, or there are none (condition TestSuccess)
   1  with --wait: they failed, or cannot be run, or nothing goes on
   2  wrong usage, no such release, no answer from the cluster, --timeout ran out";
 

@@ -1,6 +1,7 @@
 //! What only Event objects say: why a Job has no Pod, and why a Pod on its node does not begin.
 
 use jiff::{SignedDuration, Timestamp};
+use lifecycle::{decide::Cause, terminal};
 use serde_json::Value;
 
 use super::{clip, pods, text};
@@ -27,11 +28,11 @@ const POD_HINDRANCES: [&str; 6] = [
 ];
 const POD_PROGRESS: [&str; 4] = ["Pulling", "Pulled", "Created", "Started"];
 
-/// Whose Event objects tell why a hook does not go on.
+/// Whose Event objects tell why something does not go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Subject {
-    /// A Job without Pods.
-    Job { name: String, uid: String },
+    /// A Job, or another object that makes Pods, without Pods.
+    Maker { name: String, uid: String },
     /// A Pod on its node none of whose containers runs.
     Pod { name: String, uid: String },
 }
@@ -39,7 +40,7 @@ pub(crate) enum Subject {
 impl Subject {
     pub(crate) fn uid(&self) -> &str {
         match self {
-            Self::Job { uid, .. } | Self::Pod { uid, .. } => uid,
+            Self::Maker { uid, .. } | Self::Pod { uid, .. } => uid,
         }
     }
 }
@@ -52,7 +53,7 @@ pub(crate) fn subject(object: &Value, pods: &[Value]) -> Option<Subject> {
     };
     if text(object, "/kind") == "Job" && pods::none_active(pods) {
         let (name, uid) = of(object);
-        return Some(Subject::Job { name, uid });
+        return Some(Subject::Maker { name, uid });
     }
     let (name, uid) = of(pods::unstarted(pods)?);
     Some(Subject::Pod { name, uid })
@@ -79,13 +80,63 @@ pub(crate) fn again(since: Timestamp, now: Timestamp, known: bool) -> Option<Tim
     now.checked_add(waited.clamp(least, SELDOM)).ok()
 }
 
+/// A Pod of `job`, which has failed for its tries, that is gone without a trace but for `events`.
+pub(crate) fn vanished_pod(job: &Value, events: &[Value]) -> Option<Cause> {
+    let failed = super::condition(job, "Failed", "True")?;
+    // A Job whose containers are started again deletes its Pod itself.
+    let never = text(job, "/spec/template/spec/restartPolicy") == "Never";
+    if text(failed, "/reason") != "BackoffLimitExceeded" || !never {
+        return None;
+    }
+    let made = current(events, &["SuccessfulCreate"], &[]);
+    let pod = text(made.first()?.1, "/message").strip_prefix("Created pod: ")?.trim();
+    let message = format!("pod {} was deleted before its end was seen", clip(pod.to_owned(), 253));
+    Some(Cause { reason: None, message })
+}
+
+/// What the kubelet says of a container's probe that fails, newest first. What it said of a run
+/// before, which began at another time, is over.
+pub(crate) fn unhealthy(
+    events: &[Value],
+    container: &str,
+    since: Option<Timestamp>,
+) -> Option<String> {
+    let place = format!("{{{container}}}");
+    let current = current(events, &["Unhealthy"], &[]);
+    let (_, event) = current.into_iter().find(|(at, event)| {
+        text(event, "/involvedObject/fieldPath").ends_with(&place)
+            && since.is_none_or(|since| *at >= since)
+    })?;
+    let said = terminal::sentence(text(event, "/message"));
+    Some(clip(pods::steady_ids(&said), 300))
+}
+
+/// What `events` say of a claim that is not bound: a failure first.
+pub(crate) fn unbound(events: &[Value]) -> Option<String> {
+    const FAILURES: [&str; 4] =
+        ["ProvisioningFailed", "FailedBinding", "VolumeMismatch", "ClaimMisbound"];
+    const WAITS: [&str; 4] =
+        ["WaitForFirstConsumer", "WaitForPodScheduled", "ExternalProvisioning", "Provisioning"];
+    let failures = current(events, &FAILURES, &["ProvisioningSucceeded"]);
+    let waits = || current(events, &WAITS, &["ProvisioningSucceeded"]);
+    let (_, event) = failures.into_iter().next().or_else(|| waits().into_iter().next())?;
+    let said = terminal::sentence(text(event, "/message"));
+    Some(clip(format!("{}: {}", text(event, "/reason"), pods::steady_ids(&said)), 500))
+}
+
+/// Whether `said`, of [`unbound`], is that something has failed.
+pub(crate) fn is_failure(said: &str) -> bool {
+    let waits = said.starts_with("WaitFor") || said.starts_with("ExternalProvisioning");
+    !waits && !said.starts_with("Provisioning:")
+}
+
 /// What `events`, those of `subject`, say holds it up.
 pub(crate) fn hindrance(subject: &Subject, events: &[Value]) -> Option<String> {
     match subject {
-        Subject::Job { name, .. } => {
+        Subject::Maker { name, .. } => {
             let newest = current(events, &["FailedCreate"], &["SuccessfulCreate"]);
             let (_, event) = newest.into_iter().next()?;
-            Some(format!("no Pod can be made: {}", refusal(name, text(event, "/message"))))
+            Some(no_pod(name, text(event, "/message")))
         }
         Subject::Pod { name, .. } => {
             let current = current(events, &POD_HINDRANCES, &POD_PROGRESS);
@@ -148,10 +199,20 @@ fn told_at(event: &Value) -> Option<Timestamp> {
     places.into_iter().find_map(|place| text(event, place).parse().ok())
 }
 
+/// Why `maker` cannot make a Pod.
+pub(super) fn no_pod(maker: &str, message: &str) -> String {
+    format!("no Pod can be made: {}", refusal(maker, message))
+}
+
 /// Why a Pod of Job `job` was refused, without the words and the name that are new at each try.
 fn refusal(job: &str, message: &str) -> String {
     let message = message.strip_prefix("(combined from similar events): ").unwrap_or(message);
     let message = message.strip_prefix("Error creating: ").unwrap_or(message);
+    // A StatefulSet: `create Pod web-0 in StatefulSet web failed error: `.
+    let message = message
+        .split_once(" failed error: ")
+        .filter(|(what, _)| what.starts_with("create Pod "))
+        .map_or(message, |(_, cause)| cause);
     let message = without_pod_names(job, message);
     let cause = message
         .split_once(" is forbidden: ")
@@ -209,7 +270,7 @@ mod tests {
     }
 
     fn job() -> Subject {
-        Subject::Job { name: "migrate".to_owned(), uid: "u".to_owned() }
+        Subject::Maker { name: "migrate".to_owned(), uid: "u".to_owned() }
     }
 
     fn pod() -> Subject {
@@ -262,6 +323,81 @@ mod tests {
         let events = [events[1].clone(), event("Pulling", 5, "pulling")];
         assert_eq!(hindrance(&pod(), &events), None);
         assert_eq!(hindrance(&pod(), &[]), None);
+    }
+
+    #[test]
+    fn why_a_stateful_set_makes_no_pod_is_said_as_of_a_job() {
+        let web = Subject::Maker { name: "web".to_owned(), uid: "u".to_owned() };
+        let cause =
+            "error looking up service account prod/absent: serviceaccount \"absent\" not found";
+        for message in [
+            format!(
+                "create Pod web-0 in StatefulSet web failed error: pods \"web-0\" is forbidden: {cause}"
+            ),
+            format!("Error creating: pods \"web-x7k2p\" is forbidden: {cause}"),
+        ] {
+            let said = hindrance(&web, &[event("FailedCreate", 1, &message)]).unwrap();
+            assert_eq!(said, format!("no Pod can be made: {cause}"));
+        }
+    }
+
+    #[test]
+    fn a_probe_that_fails_is_that_of_the_container_as_it_runs_now() {
+        let of = |second: u32, container: &str, message: &str| {
+            let mut event = event("Unhealthy", second, message);
+            event["involvedObject"] =
+                json!({"fieldPath": format!("spec.containers{{{container}}}")});
+            event
+        };
+        let events = [
+            of(5, "web", "Readiness probe failed: \u{1b}[31mcannot\u{1b}[0m connect\n"),
+            of(9, "proxy", "Startup probe failed: x"),
+        ];
+        let at = |second: i8| {
+            jiff::civil::date(2026, 1, 1)
+                .at(0, 0, second, 0)
+                .to_zoned(jiff::tz::TimeZone::UTC)
+                .unwrap()
+                .timestamp()
+        };
+        let said = unhealthy(&events, "web", Some(at(3))).unwrap();
+        assert_eq!(said, "Readiness probe failed: cannot connect");
+        assert_eq!(unhealthy(&events, "web", Some(at(6))), None, "that was another run");
+        assert_eq!(unhealthy(&events, "other", None), None);
+    }
+
+    #[test]
+    fn what_fails_of_a_claim_comes_before_what_is_waited_for() {
+        let wait = event("WaitForFirstConsumer", 9, "waiting for first consumer to be created");
+        let failure = event("ProvisioningFailed", 5, "storageclass \"none\" not found");
+        let waits = unbound(std::slice::from_ref(&wait)).unwrap();
+        assert!(waits.starts_with("WaitForFirstConsumer: waiting") && !is_failure(&waits));
+        let fails = unbound(&[wait, failure]).unwrap();
+        assert_eq!(fails, "ProvisioningFailed: storageclass \"none\" not found");
+        assert!(is_failure(&fails));
+        assert_eq!(unbound(&[event("ProvisioningSucceeded", 9, "done")]), None);
+    }
+
+    #[test]
+    fn a_pod_that_nobody_saw_end_is_named_by_what_made_it() {
+        let job = |reason: &str, policy: &str| {
+            json!({"spec": {"template": {"spec": {"restartPolicy": policy}}},
+                   "status": {"conditions": [
+                       {"type": "Failed", "status": "True", "reason": reason}]}})
+        };
+        let events = [
+            event("SuccessfulCreate", 1, "Created pod: hook-a"),
+            event("SuccessfulCreate", 5, "Created pod: hook-b"),
+        ];
+        let said = |job: &Value| vanished_pod(job, &events).map(|cause| cause.message);
+        let backoff = "BackoffLimitExceeded";
+        assert_eq!(
+            said(&job(backoff, "Never")).unwrap(),
+            "pod hook-b was deleted before its end was seen"
+        );
+        assert_eq!(said(&job(backoff, "OnFailure")), None, "the Job itself deletes it");
+        assert_eq!(said(&job("DeadlineExceeded", "Never")), None);
+        assert_eq!(vanished_pod(&job(backoff, "Never"), &[]), None);
     }
 
     #[test]

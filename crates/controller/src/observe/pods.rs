@@ -2,7 +2,7 @@
 
 use api::names;
 use jiff::Timestamp;
-use lifecycle::decide::Cause;
+use lifecycle::{decide::Cause, terminal};
 use serde_json::Value;
 
 use super::{clip, condition, is_terminating, text};
@@ -38,16 +38,23 @@ pub(crate) struct Culprit {
 impl Culprit {
     /// `container main ended with exit code 137 (OOMKilled)`.
     fn ending(&self) -> String {
+        format!("container {} ended with {}{}", self.container, self.code(), self.said())
+    }
+
+    /// `exit code 137 (OOMKilled)`.
+    fn code(&self) -> String {
         let code = self.exit_code.unwrap_or_default();
-        let reason = match self.reason.as_str() {
+        match self.reason.as_str() {
             // What the code says already.
-            "" | "Error" | "Completed" => String::new(),
-            reason => format!(" ({reason})"),
-        };
-        let said = self.message.trim();
+            "" | "Error" | "Completed" => format!("exit code {code}"),
+            reason => format!("exit code {code} ({reason})"),
+        }
+    }
+
+    fn said(&self) -> String {
+        let said = terminal::sentence(&self.message);
         let colon = if said.is_empty() { "" } else { ": " };
-        let said = clip(steady_ids(said), 300);
-        format!("container {} ended with exit code {code}{reason}{colon}{said}", self.container)
+        format!("{colon}{}", clip(steady_ids(&said), 300))
     }
 }
 
@@ -61,21 +68,126 @@ pub(crate) fn failed_container(pods: &[Value]) -> Option<Culprit> {
             )
         })
         .filter_map(|(pod, status, terminated, previous)| {
-            let exit_code = i32::try_from(terminated.get("exitCode")?.as_i64()?).ok()?;
-            let culprit = Culprit {
-                pod: text(pod, "/metadata/name").to_owned(),
-                container: text(status, "/name").to_owned(),
-                exit_code: Some(exit_code),
-                reason: text(terminated, "/reason").to_owned(),
-                message: text(terminated, "/message").to_owned(),
-                previous,
-                finished_at: text(terminated, "/finishedAt").to_owned(),
-            };
+            let culprit = ended(pod, status, terminated, previous)?;
             let by_itself = !is_terminating(pod) && !is_sidecar(pod, &culprit.container);
-            (exit_code != 0).then_some((by_itself, culprit))
+            (culprit.exit_code != Some(0)).then_some((by_itself, culprit))
         })
         .max_by(|(a, one), (b, other)| (a, &one.finished_at).cmp(&(b, &other.finished_at)))
         .map(|(_, culprit)| culprit)
+}
+
+fn ended(pod: &Value, status: &Value, terminated: &Value, previous: bool) -> Option<Culprit> {
+    Some(Culprit {
+        pod: text(pod, "/metadata/name").to_owned(),
+        container: text(status, "/name").to_owned(),
+        exit_code: Some(i32::try_from(terminated.get("exitCode")?.as_i64()?).ok()?),
+        reason: text(terminated, "/reason").to_owned(),
+        message: text(terminated, "/message").to_owned(),
+        previous,
+        finished_at: text(terminated, "/finishedAt").to_owned(),
+    })
+}
+
+/// The container that is started again each time it ends, and how often it did: the last of them in
+/// any of `pods`. That it runs just now, or waits for its next start, makes no difference.
+pub(crate) fn restarting(pods: &[Value]) -> Option<(Culprit, String)> {
+    containers(pods)
+        .filter_map(|(pod, status)| {
+            let running = runs(status);
+            let (terminated, previous) = match status.pointer("/state/terminated") {
+                Some(terminated) => (terminated, false),
+                None => (status.pointer("/lastState/terminated")?, true),
+            };
+            let culprit = ended(pod, status, terminated, previous)?;
+            let restarts = status.get("restartCount").and_then(Value::as_i64).unwrap_or_default();
+            let tries = restarts.saturating_add(i64::from(!running)).max(1);
+            let good = culprit.exit_code == Some(0);
+            let again = previous || (good && is_always_restarted(pod, &culprit.container));
+            // One that has ended well is started again where it never is to end.
+            (again && (!good || tries > 1)).then_some((tries, culprit))
+        })
+        .max_by(|(_, one), (_, other)| one.finished_at.cmp(&other.finished_at))
+        .map(|(tries, culprit)| {
+            let looping = if tries > 1 { " CrashLoopBackOff" } else { "" };
+            let (code, said) = (culprit.code(), culprit.said());
+            let text = format!(
+                "pod {} container {}{looping}: {}, last: {code}{said}",
+                culprit.pod,
+                culprit.container,
+                failed_tries(tries, None)
+            );
+            (culprit, text)
+        })
+}
+
+/// `2 of 7 tries failed`.
+fn failed_tries(failed: i64, of: Option<i64>) -> String {
+    match of {
+        Some(most) => format!("{failed} of {most} tries failed"),
+        None if failed == 1 => "1 try failed".to_owned(),
+        None => format!("{failed} tries failed"),
+    }
+}
+
+/// How many tries of a hook have failed, and how the last one did, while another one is under way.
+/// `cause` is that of the last one, as it is seen now or was before.
+pub(crate) fn tries(object: &Value, pods: &[Value], cause: Option<&Cause>) -> Option<String> {
+    if let Some((_, text)) = restarting(pods) {
+        return Some(text);
+    }
+    let failed = object.pointer("/status/failed").and_then(Value::as_i64).filter(|it| *it > 0)?;
+    let most = object.pointer("/spec/backoffLimit").and_then(Value::as_i64);
+    // An index has tries of its own.
+    let most = most.filter(|_| object.pointer("/spec/backoffLimitPerIndex").is_none());
+    let most = most.map(|most| most.saturating_add(1));
+    if most.is_some_and(|most| failed >= most) {
+        return None;
+    }
+    let tries = failed_tries(failed, most);
+    let last = match (failed_container(pods), cause) {
+        (_, Some(Cause { reason: Some(_), message })) => message.clone(),
+        (Some(culprit), _) => {
+            let Culprit { pod, container, .. } = &culprit;
+            format!("{} in pod {pod} container {container}{}", culprit.code(), culprit.said())
+        }
+        (None, Some(cause)) => cause.message.clone(),
+        (None, None) => return Some(tries),
+    };
+    Some(clip(format!("{tries}, last: {last}"), 700))
+}
+
+/// A Pod of a Job that somebody deletes, which counts as a failure of the Job. The Job's controller
+/// deletes Pods itself, but of one that failed for its tries only those that run beside.
+pub(crate) fn deleted(job: &Value, pods: &[Value]) -> Option<Cause> {
+    let ending = ["FailureTarget", "Failed", "SuccessCriteriaMet", "Complete"];
+    let ended = ending.iter().find_map(|type_| condition(job, type_, "True"));
+    let by_tries = ended.is_none_or(|ended| text(ended, "/reason") == "BackoffLimitExceeded");
+    let suspended = job.pointer("/spec/suspend") == Some(&Value::Bool(true));
+    if !by_tries || suspended || pods.iter().any(has_failed_by_itself) {
+        return None;
+    }
+    let pod = pods.iter().find(|pod| is_terminating(pod) && befell(pod).is_none())?;
+    let message = format!("pod {} was deleted before it had ended", text(pod, "/metadata/name"));
+    Some(Cause { reason: None, message })
+}
+
+fn has_failed_by_itself(pod: &Value) -> bool {
+    let failed = failed_container(std::slice::from_ref(pod));
+    // It may have failed before, and be started again.
+    failed.is_some_and(|failed| failed.previous || !is_terminating(pod))
+}
+
+/// A Pod of an earlier Job of the same name, which was deleted without it (`--cascade=orphan`).
+pub(crate) fn orphan(pods: &[Value]) -> Option<String> {
+    let pod = pods.iter().find(|pod| {
+        let owners = pod.pointer("/metadata/ownerReferences").and_then(Value::as_array);
+        owners.is_none_or(Vec::is_empty) && !none_active(std::slice::from_ref(*pod))
+    })?;
+    let (name, namespace) = (text(pod, "/metadata/name"), text(pod, "/metadata/namespace"));
+    Some(format!(
+        "pod {name} of an earlier Job of this name still runs beside it; remove it with kubectl \
+         delete pod {name} -n {namespace}"
+    ))
 }
 
 /// A container that runs, for a hook whose time is running out.
@@ -171,7 +283,10 @@ pub(crate) fn stuck(pods: &[Value]) -> Option<String> {
     let container = containers(pods).find_map(|(pod, status)| {
         let waiting = status.pointer("/state/waiting")?;
         let reason = text(waiting, "/reason");
-        STUCK.contains(&reason).then(|| {
+        // How it ended says more, see [`restarting`].
+        let told =
+            reason == "CrashLoopBackOff" && status.pointer("/lastState/terminated").is_some();
+        (STUCK.contains(&reason) && !told).then(|| {
             let reason = if reason == "ErrImagePull" { "ImagePullBackOff" } else { reason };
             format!(
                 "pod {} container {} {}",
@@ -236,7 +351,7 @@ pub(super) fn last_ended(pods: &[Value]) -> Option<Timestamp> {
 }
 
 /// A Pod that is on its node, and none of whose containers has ever run.
-pub(super) fn unstarted(pods: &[Value]) -> Option<&Value> {
+pub(crate) fn unstarted(pods: &[Value]) -> Option<&Value> {
     let started = containers(pods).any(|(_, status)| {
         ["/state/running", "/state/terminated", "/lastState/terminated"]
             .into_iter()
@@ -263,7 +378,7 @@ fn steady(message: &str) -> String {
 
 /// Without the ids that a container runtime makes anew at each try: runs of hexadecimal digits as
 /// long as no word is.
-pub(super) fn steady_ids(message: &str) -> String {
+pub(crate) fn steady_ids(message: &str) -> String {
     const ID: usize = 32;
     let mut steady = String::with_capacity(message.len());
     let mut rest = message;
@@ -279,17 +394,27 @@ pub(super) fn steady_ids(message: &str) -> String {
     steady
 }
 
+/// A container that is started again however it ends.
+fn is_always_restarted(pod: &Value, container: &str) -> bool {
+    let own = |path: &str| {
+        let list = pod.pointer(path).and_then(Value::as_array);
+        list.into_iter().flatten().any(|it| text(it, "/name") == container)
+    };
+    is_sidecar(pod, container)
+        || (text(pod, "/spec/restartPolicy") == "Always" && own("/spec/containers"))
+}
+
 fn joined(reason: &str, message: &str) -> String {
     let colon = if message.is_empty() { "" } else { ": " };
     format!("{reason}{colon}{message}")
 }
 
-fn runs(status: &Value) -> bool {
+pub(super) fn runs(status: &Value) -> bool {
     status.pointer("/state/running").is_some()
 }
 
 /// An init container that runs beside the others, and is ended after them.
-fn is_sidecar(pod: &Value, container: &str) -> bool {
+pub(super) fn is_sidecar(pod: &Value, container: &str) -> bool {
     let containers = pod.pointer("/spec/initContainers").and_then(Value::as_array);
     containers
         .into_iter()
@@ -431,6 +556,107 @@ mod tests {
             one.unwrap(),
             "pod p container a CrashLoopBackOff: restarting failed container=a"
         );
+    }
+
+    fn crashing(state: &Value, code: i32, restarts: i64) -> Value {
+        json!({"metadata": {"name": "p"}, "spec": {"restartPolicy": "Always",
+               "containers": [{"name": "a"}]},
+               "status": {"phase": "Running", "containerStatuses": [
+            {"name": "a", "restartCount": restarts, "state": state,
+             "lastState": {"terminated": {"exitCode": code, "reason": "Error",
+                                          "finishedAt": "2026-01-01T00:00:01Z"}}}]}})
+    }
+
+    #[test]
+    fn the_last_end_of_a_container_stays_while_it_runs_again() {
+        let waiting = json!({"waiting": {"reason": "CrashLoopBackOff",
+                                         "message": "back-off 20s restarting failed container=a"}});
+        let running = json!({"running": {"startedAt": "2026-01-01T00:00:09Z"}});
+        let said = |state: &Value, restarts| {
+            let pods = [crashing(state, 3, restarts)];
+            assert_eq!(stuck(&pods), None, "it is said once");
+            restarting(&pods).unwrap().1
+        };
+        let text = "pod p container a CrashLoopBackOff: 3 tries failed, last: exit code 3";
+        assert_eq!(said(&waiting, 2), text);
+        assert_eq!(said(&running, 3), text, "nothing has ended since");
+        assert_eq!(said(&running, 1), "pod p container a: 1 try failed, last: exit code 3");
+        // One that ends well is never to end either, but for its first time.
+        let well = restarting(&[crashing(&waiting, 0, 2)]).unwrap().1;
+        assert_eq!(well, "pod p container a CrashLoopBackOff: 3 tries failed, last: exit code 0");
+        assert_eq!(restarting(&[crashing(&running, 0, 1)]), None);
+    }
+
+    #[test]
+    fn the_tries_of_a_job_are_counted_while_the_next_one_runs() {
+        let job = |limit: Value, failed: i64| json!({"spec": {"backoffLimit": limit}, "status": {"failed": failed}});
+        let next = json!({"metadata": {"name": "q"}, "status": {"phase": "Running",
+            "containerStatuses": [{"name": "main", "state": {"running": {}}}]}});
+        let pods = [failed("p", &json!([ended("main", 1, 20)])), next.clone()];
+        assert_eq!(
+            tries(&job(json!(6), 2), &pods, None).unwrap(),
+            "2 of 7 tries failed, last: exit code 1 in pod p container main"
+        );
+        // Its Pod is gone, and what was noted of it stays.
+        let noted = |reason: Option<&str>, message: &str| Cause {
+            reason: reason.map(str::to_owned),
+            message: message.to_owned(),
+        };
+        let before = noted(None, "pod p container main ended with exit code 1");
+        assert_eq!(
+            tries(&job(json!(6), 2), std::slice::from_ref(&next), Some(&before)).unwrap(),
+            "2 of 7 tries failed, last: pod p container main ended with exit code 1"
+        );
+        let evicted = noted(Some("Evicted"), "pod p Evicted: memory");
+        assert_eq!(
+            tries(&job(Value::Null, 1), &pods, Some(&evicted)).unwrap(),
+            "1 try failed, last: pod p Evicted: memory"
+        );
+        assert_eq!(tries(&job(json!(6), 1), &[next], None).unwrap(), "1 of 7 tries failed");
+        assert_eq!(tries(&job(json!(0), 1), &pods, None), None, "no other comes after it");
+        assert_eq!(tries(&job(json!(i64::MAX), 0), &pods, None), None);
+        assert_eq!(tries(&json!({}), &[], None), None);
+    }
+
+    #[test]
+    fn a_pod_of_a_job_that_somebody_deleted_is_named() {
+        let job = |conditions: Value| json!({"status": {"conditions": conditions}});
+        let target = |reason: &str| {
+            job(json!([{"type": "FailureTarget", "status": "True", "reason": reason}]))
+        };
+        let mut pod = json!({"metadata": {"name": "p", "deletionTimestamp": "2026-01-01T00:00:39Z"},
+                             "status": {"phase": "Running"}});
+        let said = "pod p was deleted before it had ended";
+        let found = |job: &Value, pod: &Value| {
+            deleted(job, std::slice::from_ref(pod)).map(|cause| cause.message)
+        };
+        assert_eq!(found(&job(json!([])), &pod).unwrap(), said);
+        assert_eq!(found(&target("BackoffLimitExceeded"), &pod).unwrap(), said);
+        for reason in ["DeadlineExceeded", "PodFailurePolicy", "SuccessPolicy"] {
+            assert_eq!(found(&target(reason), &pod), None, "the Job's controller did it: {reason}");
+        }
+        // Killed once it was deleted.
+        pod["status"]["containerStatuses"] = json!([ended("main", 137, 50)]);
+        assert_eq!(found(&target("BackoffLimitExceeded"), &pod).unwrap(), said);
+        pod["status"]["conditions"] = json!([
+            {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}]);
+        assert_eq!(found(&job(json!([])), &pod), None, "that is named otherwise");
+        // Another one has failed, and this one is only cleared away.
+        let pods = [crashing(&json!({"running": {}}), 3, 1), pod];
+        assert_eq!(deleted(&target("BackoffLimitExceeded"), &pods), None);
+        assert_eq!(deleted(&json!({"spec": {"suspend": true}}), &pods[1..]), None);
+    }
+
+    #[test]
+    fn a_pod_that_outlived_its_job_is_named() {
+        let pod = |owners: Value, phase: &str| {
+            [json!({"metadata": {"name": "p", "namespace": "prod", "ownerReferences": owners},
+                    "status": {"phase": phase}})]
+        };
+        let said = orphan(&pod(Value::Null, "Running")).unwrap();
+        assert!(said.ends_with("remove it with kubectl delete pod p -n prod"), "{said}");
+        assert_eq!(orphan(&pod(json!([{"uid": "u"}]), "Running")), None, "it is being removed");
+        assert_eq!(orphan(&pod(json!([]), "Succeeded")), None);
     }
 
     #[test]

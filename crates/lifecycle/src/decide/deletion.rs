@@ -27,7 +27,7 @@ impl Turn<'_> {
             }
             Observation::Remaining { waiting, .. } if self.now >= deadline => {
                 let text = format!(
-                    "the release's objects are not gone within {} s: {}",
+                    "the release's objects are not gone within {} s (spec.deletion.timeout): {}",
                     self.wishes.deletion.timeout.as_secs(),
                     several(waiting)
                 );

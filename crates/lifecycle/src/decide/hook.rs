@@ -184,7 +184,7 @@ impl HookTurn<'_> {
             let what = object.waiting.as_deref().unwrap_or("it is being deleted");
             if self.now() >= self.cursor.deadline {
                 let message = format!(
-                    "an older {name} was not gone within {} s: {what}",
+                    "an older {name} was not gone within {} s (spec.timeout): {what}",
                     self.turn.plan.timeout_seconds
                 );
                 return self.give_up(Failure::new("LeftoverNotGone", message));
@@ -251,7 +251,7 @@ impl HookTurn<'_> {
                 completed_at: None,
                 exit_code: None,
                 reason: None,
-                message: None,
+                message: self.attempt_before(),
                 log: None,
                 ..status.clone()
             };

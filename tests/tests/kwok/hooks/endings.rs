@@ -128,7 +128,10 @@ async fn what_keeps_a_hook_from_running_is_named_at_once() -> Result<()> {
     namespace.release("late", &[hook], json!({"timeout": "2s"})).await?;
     let release = namespace.wait_stalled("late", &controller).await?;
     let text = message(&release);
-    assert!(text.contains("Job/late did not end within 2 s and was stopped"), "{text}");
+    assert!(
+        text.contains("Job/late did not end within 2 s (spec.timeout) and was stopped"),
+        "{text}"
+    );
     assert!(text.contains("; last seen: pod late-"), "{text}");
     Ok(())
 }

@@ -161,7 +161,9 @@ async fn a_pod_that_never_ends_by_itself_ends_by_its_timeout() -> Result<()> {
     let text = ran.message.context("a message")?;
     assert_eq!(
         text,
-        format!("Pod/short did not end within 3 s and was stopped; last seen: {said}")
+        format!(
+            "Pod/short did not end within 3 s (spec.timeout) and was stopped; last seen: {said}"
+        )
     );
     namespace.wait_gone("Pod", "short").await?;
     Ok(())

@@ -92,7 +92,9 @@ async fn a_leftover_that_a_finalizer_holds_is_waited_for_and_named() -> Result<(
     let release = namespace.wait_stalled("hasty", &controller).await?;
     let text = message(&release);
     assert!(
-        text.contains("LeftoverNotGone: an older Job/hasty-hook was not gone within 2 s"),
+        text.contains(
+            "LeftoverNotGone: an older Job/hasty-hook was not gone within 2 s (spec.timeout)"
+        ),
         "{text}"
     );
     assert!(text.contains(held), "{text}");

@@ -110,7 +110,7 @@ async fn post_hooks_wait_for_the_objects_unless_told_not_to() -> Result<()> {
     let release = namespace.wait_stalled("slow", &controller).await?;
     assert_eq!(reason(&release), "ReadyTimeout");
     let text = message(&release);
-    assert!(text.contains("were not ready within 2 s: Deployment/slow: "), "{text}");
+    assert!(text.contains("were not ready within 2 s (spec.timeout): Deployment/slow: "), "{text}");
     assert_eq!(namespace.tenant_did("create")?, ["jobs/fast-after"]);
     // What cannot be ready in time is not taken back, as in Helm.
     assert!(namespace.object("Deployment", "slow").await?.is_some());

@@ -66,7 +66,10 @@ async fn a_quota_that_is_used_up_is_named_and_waited_for() -> Result<()> {
     namespace.release("late", &[late], json!({"timeout": "4s"})).await?;
     let release = namespace.wait_stalled("late", &controller).await?;
     let text = message(&release);
-    assert!(text.contains("Timeout: Job/late did not end within 4 s and was stopped"), "{text}");
+    assert!(
+        text.contains("Timeout: Job/late did not end within 4 s (spec.timeout) and was stopped"),
+        "{text}"
+    );
     assert!(text.contains("; last seen: no Pod can be made: exceeded quota: none"), "{text}");
     namespace.kubectl(&["delete", "quota", "none"])?;
     namespace.wait_ready("shop", &controller).await?;
@@ -92,7 +95,10 @@ async fn a_tenant_that_may_not_see_event_objects_learns_of_its_timeout() -> Resu
     namespace.release("shop", &[object], more).await?;
     let release = namespace.wait_stalled("shop", &controller).await?;
     let text = message(&release);
-    assert!(text.contains("Timeout: Job/hook did not end within 4 s and was stopped."), "{text}");
+    assert!(
+        text.contains("Timeout: Job/hook did not end within 4 s (spec.timeout) and was stopped."),
+        "{text}"
+    );
     let told = ["get", "events", "--field-selector=reason=FailedCreate", "-o", "name"];
     assert!(!namespace.kubectl(&told)?.is_empty(), "there was something to see");
     Ok(())

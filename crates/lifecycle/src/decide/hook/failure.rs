@@ -2,9 +2,12 @@
 
 use super::{Evidence, HookTurn};
 use crate::{
-    journal::{Failure, Journal},
+    journal::{Failure, HookPhase, HookStatus, Journal},
     plan::HookKind,
 };
+
+/// Begins what is said of another attempt than the present one.
+const BEFORE: &str = "attempt ";
 
 impl HookTurn<'_> {
     /// By its own verdict. A Job knows little of its Pods; what a Pod says of itself is in its
@@ -35,7 +38,8 @@ impl HookTurn<'_> {
         }
         let limit = self.turn.plan.timeout_seconds;
         let link = if how.starts_with("was") { " and" } else { ", and" };
-        let message = format!("{name} did not end within {limit} s{link} {how}{seen}");
+        let message =
+            format!("{name} did not end within {limit} s (spec.timeout){link} {how}{seen}");
         Failure::new("Timeout", message)
     }
 
@@ -43,9 +47,17 @@ impl HookTurn<'_> {
         self.last_seen().map_or(String::new(), |seen| format!("; last seen: {seen}"))
     }
 
-    /// What the journal says of the hook so far.
+    /// How the attempt before has failed; that is known while the next one runs.
+    pub(super) fn attempt_before(&self) -> Option<String> {
+        let HookStatus { attempt, phase, reason, message, .. } = self.status()?;
+        let (reason, message) = (reason.as_deref()?, message.as_deref()?);
+        let failed = *phase == HookPhase::Failed && *attempt < self.cursor.attempt;
+        failed.then(|| format!("{BEFORE}{attempt} failed: {reason}: {message}"))
+    }
+
+    /// What the journal says of this attempt so far.
     fn last_seen(&self) -> Option<&str> {
-        self.status()?.message.as_deref()
+        self.status()?.message.as_deref().filter(|message| !message.starts_with(BEFORE))
     }
 }
 
