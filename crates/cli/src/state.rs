@@ -152,9 +152,15 @@ impl<'a> State<'a> {
     /// or what went wrong and is tried again.
     pub(crate) fn waiting(self) -> Option<&'a str> {
         self.running()?;
+        let commands = self.object.commands();
         let message = &*self.ready()?.message;
+        // That is said of the release, not of a step.
+        let newer = conditions::newer_spec(self.generation(), &commands);
+        let message = message.strip_suffix(&*newer).unwrap_or(message);
         let journal: Journal = self.status?.journal()?;
-        let [known, ..] = &*conditions::of(&journal, None) else { return Some(message) };
+        let [known, ..] = &*conditions::of(&journal, None, &commands) else {
+            return Some(message);
+        };
         match message.strip_prefix(&*known.message) {
             Some("") => None,
             Some(more) => Some(more.strip_prefix(": ").unwrap_or(more)),

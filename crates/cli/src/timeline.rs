@@ -64,10 +64,16 @@ fn notes(state: State<'_>) -> Vec<String> {
             "No controller has looked at it: is one running, and does it serve namespace {}?",
             state.namespace()
         ));
-    } else if observed < generation && state.running().is_some() {
+    } else if observed < generation
+        && let Some(running) = state.running()
+    {
+        let way_out = match running.cancel {
+            None => format!("; to end this one now: {}", state.object.commands().cancel()),
+            Some(_) => String::new(),
+        };
         notes.push(format!(
             "This operation serves generation {observed} of the object; generation {generation} \
-             comes after it."
+             comes after it{way_out}."
         ));
     } else if observed < generation {
         notes.push(format!(

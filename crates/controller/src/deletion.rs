@@ -13,6 +13,7 @@ use crate::{
     client::{self, Access, call, optional},
     error::Error,
     guarded::Guarded,
+    outside,
     release::{Release, outrun, read},
 };
 
@@ -31,8 +32,16 @@ pub(crate) async fn hold(release: &mut Release<'_>) -> Result<(), Error> {
     set(release, &finalizers).await
 }
 
-/// Lets the object go.
+/// Lets the object go. With a namespace that goes, nobody looks after what is outside of it any more:
+/// that is deleted first, or said to stay.
 pub(crate) async fn let_go(release: &mut Release<'_>) -> Result<(), Error> {
+    if release.namespace_goes
+        && !release.is_kept()
+        && is_held(&release.object)
+        && let Some(left) = outside::remove(release).await?
+    {
+        release.write_left(left).await?;
+    }
     let mut finalizers = release.object.finalizers().to_vec();
     finalizers.retain(|name| name != names::FINALIZER);
     match set(release, &finalizers).await {

@@ -168,7 +168,11 @@ async fn look_and_advance(cached: &ReleaseLifecycle, ctx: &Context) -> Result<Ac
         // With the namespace all goes that is in it, and what is kept needs nobody's right.
         Err(Error::Blocked(failure)) if release.namespace_goes || release.is_kept() => {
             let text = format!("the release is left as it is: {}", failure.message);
-            release.warn("ReleaseLeft", text);
+            if release.is_kept() {
+                release.warn("ReleaseLeft", text);
+            } else {
+                tracing::warn!("{text}");
+            }
             deletion::let_go(&mut release).await?;
             Ok(Action::await_change())
         }
