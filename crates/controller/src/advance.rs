@@ -54,10 +54,7 @@ pub(crate) async fn advance(release: &mut Release<'_>) -> Result<Action, Error> 
         Next::Begin { .. } | Next::Reopen | Next::Adopt { .. } | Next::AwaitHelm { .. }
     );
     if begins && !release.is_being_deleted() && deletion::namespace_goes(release).await? {
-        let namespace = &release.namespace;
-        let text =
-            format!("namespace {namespace} is being deleted: nothing is begun in it any more");
-        return Err(Error::Later(Failure::new("NamespaceTerminating", text), RECHECK));
+        return Err(deletion::nothing_begins(&release.namespace));
     }
     if let Some(why) = missing
         && needs_source(&next)

@@ -7,6 +7,7 @@ use kube::{
     Api, ResourceExt,
     api::{Patch, PatchParams},
 };
+use lifecycle::journal::Failure;
 use serde_json::json;
 
 use crate::{
@@ -14,6 +15,7 @@ use crate::{
     error::Error,
     guarded::Guarded,
     outside,
+    reconcile::RECHECK,
     release::{Release, outrun, read},
 };
 
@@ -70,6 +72,12 @@ async fn set(release: &mut Release<'_>, finalizers: &[String]) -> Result<(), Err
     let written = call(&release.ctx.metrics, Access::Write, &*what, write).await;
     release.object = written.map_err(outrun)?.object(&what)?;
     Ok(())
+}
+
+/// Why nothing is begun in a namespace that is being deleted.
+pub(crate) fn nothing_begins(namespace: &str) -> Error {
+    let text = format!("namespace {namespace} is being deleted: nothing is begun in it any more");
+    Error::Later(Failure::new("NamespaceTerminating", text), RECHECK)
 }
 
 /// Whether the release's namespace is being deleted. Where the operator may not look, it is taken

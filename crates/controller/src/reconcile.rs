@@ -176,6 +176,12 @@ async fn look_and_advance(cached: &ReleaseLifecycle, ctx: &Context) -> Result<Ac
             deletion::let_go(&mut release).await?;
             Ok(Action::await_change())
         }
+        // What is refused there, or lacking, is on its way to be gone, and so is the release.
+        Err(Error::Blocked(_))
+            if !release.is_being_deleted() && deletion::namespace_goes(&release).await? =>
+        {
+            blocked(ctx, &mut release.object, deletion::nothing_begins(&release.namespace)).await
+        }
         Err(error) => blocked(ctx, &mut release.object, error).await,
     }
 }

@@ -7,14 +7,22 @@ use e2e::{
     message, reason,
 };
 use serde_json::{Value, json};
-use uuid::Uuid;
 
-/// A release `shop` that is deployed.
-async fn installed(namespace: &Namespace, objects: &[Value], more: Value) -> Result<Controller> {
-    let controller = namespace.controller()?;
+/// A release `shop` that is deployed, by a controller with these arguments.
+async fn installed_with(
+    namespace: &Namespace,
+    args: &[&str],
+    objects: &[Value],
+    more: Value,
+) -> Result<Controller> {
+    let controller = namespace.controller_with(args)?;
     namespace.release("shop", objects, more).await?;
     namespace.wait_ready("shop", &controller).await?;
     Ok(controller)
+}
+
+async fn installed(namespace: &Namespace, objects: &[Value], more: Value) -> Result<Controller> {
+    installed_with(namespace, &[], objects, more).await
 }
 
 fn delete(namespace: &Namespace) -> Result<String> {
@@ -199,6 +207,15 @@ impl Outside {
         Ok(Self { namespace, other, role })
     }
 
+    /// Where the controller keeps its lease, since the namespace goes.
+    fn args(&self) -> [&str; 2] {
+        ["--lease-namespace", &self.other.name]
+    }
+
+    async fn installed(&self, objects: &[Value], more: Value) -> Result<Controller> {
+        installed_with(&self.namespace, &self.args(), objects, more).await
+    }
+
     fn objects(&self, hook: Value) -> Vec<Value> {
         let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
                           "metadata": {"name": self.role}, "rules": []});
@@ -237,9 +254,9 @@ async fn what_is_outside_goes_with_the_namespace_though_the_records_are_gone() -
     let outside = Outside::new("ends-outside").await?;
     let Outside { namespace, other, .. } = &outside;
     let hook = job("drain").hook("pre-delete");
-    drop(installed(namespace, &outside.objects(hook), json!({})).await?);
+    drop(outside.installed(&outside.objects(hook), json!({})).await?);
     outside.lose_records().await?;
-    let _controller = namespace.controller()?;
+    let _controller = namespace.controller_with(&outside.args())?;
     outside.wait_namespace_gone()?;
     assert!(!outside.role_is_there()?);
     assert_eq!(other.object("ConfigMap", "leak").await?, None);
@@ -251,7 +268,7 @@ async fn what_is_outside_goes_with_the_namespace_though_a_hook_runs() -> Result<
     let outside = Outside::new("ends-running").await?;
     let Outside { namespace, other, .. } = &outside;
     let hook = job("drain").hook("pre-delete").never_ends();
-    let _controller = installed(namespace, &outside.objects(hook), json!({})).await?;
+    let _controller = outside.installed(&outside.objects(hook), json!({})).await?;
     delete(namespace)?;
     namespace.wait_active("drain").await?;
     kwok().kubectl(["delete", "namespace", &namespace.name, "--wait=false"])?;
@@ -266,10 +283,10 @@ async fn what_is_outside_and_may_not_be_deleted_is_said_to_stay() -> Result<()> 
     let outside = Outside::new("ends-stays").await?;
     let Outside { namespace, other, role } = &outside;
     let hook = job("drain").hook("pre-delete");
-    drop(installed(namespace, &outside.objects(hook), json!({})).await?);
+    drop(outside.installed(&outside.objects(hook), json!({})).await?);
     kwok().kubectl(["delete", "clusterrolebinding", &format!("{}-rights", namespace.name)])?;
     outside.lose_records().await?;
-    let controller = namespace.controller()?;
+    let controller = namespace.controller_with(&outside.args())?;
     outside.wait_namespace_gone()?;
     assert!(outside.role_is_there()?);
     assert_eq!(other.object("ConfigMap", "leak").await?, None, "it could be deleted");
@@ -287,12 +304,18 @@ async fn what_is_outside_and_may_not_be_deleted_is_said_to_stay() -> Result<()> 
     Ok(())
 }
 
-#[tokio::test]
-async fn nothing_begins_in_a_namespace_that_goes() -> Result<()> {
-    let namespace = Namespace::new(kwok(), "ends-nothing").await?;
-    let controller = installed(&namespace, &[config_map("main", "1")], json!({})).await?;
+/// Whether the release's ServiceAccount has its rights from the namespace that goes, or from without.
+async fn nothing_begins(from_without: bool) -> Result<()> {
+    let outside = Outside::new("ends-nothing").await?;
+    let namespace = &outside.namespace;
+    let controller = outside.installed(&[config_map("main", "1")], json!({})).await?;
+    if from_without {
+        let account = format!("--serviceaccount={}:deployer", namespace.name);
+        let role = "--clusterrole=releaselifecycle-deployer";
+        let name = format!("{}-all", namespace.name);
+        kwok().kubectl(["create", "clusterrolebinding", &name, role, &account])?;
+    }
     // So that the release stays for longer than all else in there.
-    let policy = format!("{}-{}", namespace.name, &Uuid::new_v4().simple().to_string()[..8]);
     let selector = json!({"matchLabels": {"kubernetes.io/metadata.name": namespace.name}});
     let spec = json!({
         "matchConstraints": {"resourceRules": [{
@@ -300,21 +323,19 @@ async fn nothing_begins_in_a_namespace_that_goes() -> Result<()> {
             "operations": ["DELETE"], "resources": ["releaselifecycles"]}]},
         "validations": [{"expression": "false", "message": "not yet"}],
     });
-    let binding = json!({"policyName": policy, "validationActions": ["Deny"],
+    let binding = json!({"policyName": namespace.name, "validationActions": ["Deny"],
                          "matchResources": {"namespaceSelector": selector}});
     let object = |kind: &str, spec: &Value| {
         json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": kind,
-               "metadata": {"name": policy}, "spec": spec})
+               "metadata": {"name": namespace.name}, "spec": spec})
         .to_string()
     };
-    let (policy_, binding) = (
-        object("ValidatingAdmissionPolicy", &spec),
-        object("ValidatingAdmissionPolicyBinding", &binding),
-    );
-    kwok().apply(&format!("{policy_}\n---\n{binding}"))?;
+    let policy = object("ValidatingAdmissionPolicy", &spec);
+    let binding = object("ValidatingAdmissionPolicyBinding", &binding);
+    kwok().apply(&format!("{policy}\n---\n{binding}"))?;
     let start = std::time::Instant::now();
     while namespace.kubectl(&["delete", "rl", "shop", "--dry-run=server"]).is_ok() {
-        ensure!(start.elapsed().as_secs() < 30, "the policy does not work");
+        ensure!(start.elapsed().as_secs() < 60, "the policy does not work");
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
     kwok().kubectl(["delete", "namespace", &namespace.name, "--wait=false"])?;
@@ -322,14 +343,25 @@ async fn nothing_begins_in_a_namespace_that_goes() -> Result<()> {
         .wait("shop", &controller, "left alone", |it| reason(it) == "NamespaceTerminating")
         .await?;
     assert!(message(&release).contains(&namespace.name), "{}", message(&release));
-    let installs = controller.log_tail();
-    assert!(!installs.contains("UninstalledByHelm"), "{installs}");
+    let log = controller.log_tail();
+    assert!(!log.contains("UninstalledByHelm"), "{log}");
     let operation = release.status.as_ref().and_then(|status| status.operation.as_ref());
     let operation = operation.context("the install")?;
     assert!(operation.revision == 1 && operation.completed_at.is_some(), "{operation:?}");
-    kwok().kubectl(["delete", "validatingadmissionpolicybinding", &policy])?;
-    kwok().kubectl(["delete", "validatingadmissionpolicy", &policy])?;
+    for kind in ["validatingadmissionpolicybinding", "validatingadmissionpolicy"] {
+        kwok().kubectl(["delete", kind, &namespace.name])?;
+    }
     Ok(())
+}
+
+#[tokio::test]
+async fn nothing_begins_in_a_namespace_that_goes() -> Result<()> {
+    nothing_begins(true).await
+}
+
+#[tokio::test]
+async fn nobody_is_told_to_give_rights_in_a_namespace_that_goes() -> Result<()> {
+    nothing_begins(false).await
 }
 
 #[tokio::test]
@@ -340,7 +372,7 @@ async fn a_release_that_holds_its_own_namespace_goes_with_it_after_its_hooks() -
                      "metadata": {"name": namespace.name}});
     let objects = [own, config_map("in-own", "1"), job("bye").hook("post-delete")];
     let take = json!({"install": {"takeOwnership": true}});
-    let _controller = installed(namespace, &objects, take).await?;
+    let _controller = outside.installed(&objects, take).await?;
     delete(namespace)?;
     outside.wait_namespace_gone()?;
     let writes = namespace.tenant_writes()?;
