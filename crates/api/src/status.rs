@@ -226,6 +226,26 @@ mod tests {
     }
 
     #[test]
+    fn what_is_outside_is_kept_until_an_operation_has_succeeded_without_it() {
+        let object = |name: String| ObjectRef {
+            api_version: "v1".to_owned(),
+            kind: "Namespace".to_owned(),
+            namespace: None,
+            name,
+        };
+        let [a, b] = ["a", "b"].map(|name| object(name.to_owned()));
+        let mut status = ReleaseLifecycleStatus::default();
+        status.set_outside(std::slice::from_ref(&a), true);
+        status.set_outside(std::slice::from_ref(&b), false);
+        assert_eq!(status.outside, Some(vec![b.clone(), a]));
+        status.set_outside(std::slice::from_ref(&b), true);
+        assert_eq!(status.outside, Some(vec![b]));
+        let many: Vec<_> = (0..500).map(|number| object(number.to_string())).collect();
+        status.set_outside(&many, false);
+        assert_eq!(status.outside.unwrap().len(), MOST_OUTSIDE);
+    }
+
+    #[test]
     fn released_stays_until_it_is_spoken_of() {
         let mut current = Vec::new();
         let now = Timestamp::UNIX_EPOCH;

@@ -92,10 +92,7 @@ pub(crate) async fn advance(release: &mut Release<'_>) -> Result<Action, Error> 
                 Some(stored) => Some(Box::pin(drift::check(release, stored)).await?),
                 None => None,
             };
-            let is_known = release.object.status.as_ref().is_some_and(|it| it.outside.is_some());
-            if let Some(stored) = stored.filter(|_| !is_known) {
-                release.outside = Some(prepare::outside(release, stored).await?);
-            }
+            note_outside(release, stored).await?;
             release.write_in_sync(revision, chart, drift).await?;
             release.ctx.references.settle(&release.object);
             Ok(rest(release.ctx, &release.object))
@@ -136,6 +133,16 @@ pub(crate) async fn advance(release: &mut Release<'_>) -> Result<Action, Error> 
             ),
         )),
     }
+}
+
+/// Learns what the deployed revision has outside of the namespace, where no operation of this operator
+/// has told.
+async fn note_outside(release: &mut Release<'_>, stored: Option<&Stored>) -> Result<(), Error> {
+    let is_known = release.object.status.as_ref().is_some_and(|it| it.outside.is_some());
+    if let Some(stored) = stored.filter(|_| !is_known) {
+        release.outside = Some(prepare::outside(release, stored).await?);
+    }
+    Ok(())
 }
 
 /// Why nobody can tell what the source is: until it is changed, or for now.

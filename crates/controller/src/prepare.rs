@@ -85,9 +85,10 @@ pub(crate) async fn plan(
         timeout_seconds: i64::try_from(timeout).unwrap_or(i64::MAX),
         wait: release.object.wait(),
         claims,
-        hook_kinds: match begin.event.makes_revision() {
-            true => hook_kinds(history, &recorded),
-            false => Vec::new(),
+        hook_kinds: if begin.event.makes_revision() {
+            hook_kinds(history, &recorded)
+        } else {
+            Vec::new()
         },
         hooks,
         prune,
