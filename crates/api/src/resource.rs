@@ -1,7 +1,7 @@
 use std::{borrow::Cow, fmt, time};
 
 use kube::{CustomResource, KubeSchema, core::Duration};
-use lifecycle::{journal::Requests, patches::Patch};
+use lifecycle::{commands::Commands, journal::Requests, patches::Patch};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -436,6 +436,13 @@ impl ReleaseLifecycle {
     pub fn keeps_objects(&self) -> bool {
         let objects = self.spec.deletion.as_ref().and_then(|deletion| deletion.objects);
         objects.unwrap_or_default() == Objects::Keep
+    }
+
+    /// The commands by which people ask for something.
+    pub fn commands(&self) -> Commands {
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        let (namespace, name) = (&self.metadata.namespace, &self.metadata.name);
+        Commands { namespace: text(namespace), name: text(name) }
     }
 
     /// The requests of the annotations. An annotation that is absent or empty asks for nothing: in

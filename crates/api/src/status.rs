@@ -5,7 +5,7 @@ use lifecycle::{
     conditions,
     drift::Baseline,
     journal::{HookStatus, Journal, LastAttempt, Operation, Requests},
-    plan::Chart,
+    plan::{Chart, ObjectRef},
 };
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +33,11 @@ pub struct ReleaseLifecycleStatus {
     /// From what drift of the deployed revision is told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub baseline: Option<Baseline>,
+
+    /// What the release has made outside of its namespace, at most 100 objects: it does not go with
+    /// the namespace. Absent where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outside: Option<Vec<ObjectRef>>,
 
     /// The running or the last operation: the journal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -76,7 +81,21 @@ pub struct ReleaseLifecycleStatus {
 /// So many hooks of earlier operations are kept beside those of the last one.
 const MOST_OLDER_HOOKS: usize = 50;
 
+/// So many objects outside of the release's namespace are kept in status.
+pub const MOST_OUTSIDE: usize = 100;
+
 impl ReleaseLifecycleStatus {
+    /// Keeps what an operation makes outside of the release's namespace; as long as it has not
+    /// succeeded, besides what was there before.
+    pub fn set_outside(&mut self, made: &[ObjectRef], succeeded: bool) {
+        let before = self.outside.take().filter(|_| !succeeded).unwrap_or_default();
+        let mut outside = made.to_vec();
+        let is_new = |object: &ObjectRef| !made.iter().any(|made| made.is_same_object(object));
+        outside.extend(before.into_iter().filter(is_new));
+        outside.truncate(MOST_OUTSIDE);
+        self.outside = Some(outside);
+    }
+
     /// The journal, if there ever was an operation.
     pub fn journal(&self) -> Option<Journal> {
         let operation = self.operation.clone()?;
@@ -204,6 +223,26 @@ mod tests {
         assert_eq!(current[0].observed_generation, Some(2));
         set_conditions(&mut current, vec![wanted("Ready", "True")], 2, at(3));
         assert_eq!(current[0].last_transition_time, Time(at(3)));
+    }
+
+    #[test]
+    fn what_is_outside_is_kept_until_an_operation_has_succeeded_without_it() {
+        let object = |name: String| ObjectRef {
+            api_version: "v1".to_owned(),
+            kind: "Namespace".to_owned(),
+            namespace: None,
+            name,
+        };
+        let [a, b] = ["a", "b"].map(|name| object(name.to_owned()));
+        let mut status = ReleaseLifecycleStatus::default();
+        status.set_outside(std::slice::from_ref(&a), true);
+        status.set_outside(std::slice::from_ref(&b), false);
+        assert_eq!(status.outside, Some(vec![b.clone(), a]));
+        status.set_outside(std::slice::from_ref(&b), true);
+        assert_eq!(status.outside, Some(vec![b]));
+        let many: Vec<_> = (0..500).map(|number| object(number.to_string())).collect();
+        status.set_outside(&many, false);
+        assert_eq!(status.outside.unwrap().len(), MOST_OUTSIDE);
     }
 
     #[test]

@@ -152,11 +152,15 @@ impl<'a> State<'a> {
     /// or what went wrong and is tried again.
     pub(crate) fn waiting(self) -> Option<String> {
         self.running()?;
+        let commands = self.object.commands();
         let message = conditions::flat(&self.ready()?.message);
+        // That is said of the release, not of a step.
+        let newer = conditions::flat(&conditions::newer_spec(self.generation(), &commands));
+        let message = message.strip_suffix(&*newer).unwrap_or(&message);
         let mut journal: Journal = self.status?.journal()?;
         let of_hooks: Vec<_> =
             journal.hooks.iter_mut().filter_map(|hook| hook.message.take()).collect();
-        let known = conditions::of(&journal, None).into_iter().next();
+        let known = conditions::of(&journal, None, &commands).into_iter().next();
         let known = known.map(|known| conditions::flat(&known.message)).unwrap_or_default();
         match message.strip_prefix(&known) {
             Some("") => None,
@@ -167,7 +171,7 @@ impl<'a> State<'a> {
                 (!said).then(|| more.to_owned())
             }
             // A controller of another version words it in its own way.
-            None => Some(message),
+            None => Some(message.to_owned()),
         }
     }
 

@@ -68,10 +68,16 @@ fn notes(state: State<'_>) -> Vec<String> {
             "No controller has looked at it: is one running, and does it serve namespace {}?",
             state.namespace()
         ));
-    } else if observed < generation && state.running().is_some() {
+    } else if observed < generation
+        && let Some(running) = state.running()
+    {
+        let way_out = match running.cancel {
+            None => format!("; to end this one now: {}", state.object.commands().cancel()),
+            Some(_) => String::new(),
+        };
         notes.push(format!(
             "This operation serves generation {observed} of the object; generation {generation} \
-             comes after it."
+             comes after it{way_out}."
         ));
     } else if observed < generation {
         notes.push(format!(
@@ -203,4 +209,42 @@ pub(crate) fn outcome(hook: &HookStatus) -> Option<String> {
         return (hook.phase == HookPhase::Failed).then(|| "no reason is known".to_owned());
     }
     Some(parts.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_waits_behind_an_operation_is_told_how_to_end_it_once() {
+        let mut object = json!({
+            "apiVersion": "releaselifecycle.dev/v1alpha1", "kind": "ReleaseLifecycle",
+            "metadata": {"name": "shop", "namespace": "prod", "generation": 2},
+            "spec": {"source": {"objects": []}},
+            "status": {
+                "observedGeneration": 1,
+                "operation": {"id": "op", "event": "Install", "revision": 1, "generation": 1,
+                              "phase": "Applying", "startedAt": "2026-11-22T11:02:09Z"},
+            },
+        });
+        let read = |object: &serde_json::Value| -> ReleaseLifecycle {
+            serde_json::from_value(object.clone()).unwrap()
+        };
+        let journal = read(&object).status.unwrap().journal().unwrap();
+        let commands = read(&object).commands();
+        let known = lifecycle::conditions::of(&journal, None, &commands).remove(0).message;
+        let newer = lifecycle::conditions::newer_spec(2, &commands);
+        object["status"]["conditions"] = json!([{
+            "type": "Ready", "status": "Unknown", "reason": "Progressing",
+            "message": format!("{known}: ConfigMap/main: busy{newer}"),
+            "lastTransitionTime": "2026-11-22T11:02:09Z"}]);
+        let text = render(&read(&object), "2026-11-22T11:03:09Z".parse().unwrap(), Look::PLAIN);
+        let note = "This operation serves generation 1 of the object; generation 2 comes after it; to \
+                    end this one now: `kubectl lifecycle cancel shop -n prod`.";
+        assert!(text.contains(note), "{text}");
+        assert_eq!(text.matches("kubectl lifecycle cancel").count(), 1, "{text}");
+        assert!(text.contains("      ConfigMap/main: busy\n"), "{text}");
+    }
 }

@@ -49,15 +49,18 @@ pub(crate) async fn advance(release: &mut Release<'_>) -> Result<Action, Error> 
     let missing = if is_needed { unknown(release).await? } else { None };
     let orphaned = takeover::is_orphaned(release, &history).await?;
     let next = next(release, &history, missing.is_none(), orphaned);
+    let begins = matches!(
+        next,
+        Next::Begin { .. } | Next::Reopen | Next::Adopt { .. } | Next::AwaitHelm { .. }
+    );
+    if begins && !release.is_being_deleted() && deletion::namespace_goes(release).await? {
+        return Err(deletion::nothing_begins(&release.namespace));
+    }
     if let Some(why) = missing
         && needs_source(&next)
     {
         return Err(why);
     }
-    let begins = matches!(
-        next,
-        Next::Begin { .. } | Next::Reopen | Next::Adopt { .. } | Next::AwaitHelm { .. }
-    );
     if release.object.suspended() && begins && !release.namespace_goes {
         release.write_suspended().await?;
         return Ok(Action::await_change());
@@ -89,6 +92,7 @@ pub(crate) async fn advance(release: &mut Release<'_>) -> Result<Action, Error> 
                 Some(stored) => Some(Box::pin(drift::check(release, stored)).await?),
                 None => None,
             };
+            note_outside(release, stored).await?;
             release.write_in_sync(revision, chart, drift).await?;
             release.ctx.references.settle(&release.object);
             Ok(rest(release.ctx, &release.object))
@@ -137,6 +141,16 @@ pub(crate) async fn advance(release: &mut Release<'_>) -> Result<Action, Error> 
             ),
         )),
     }
+}
+
+/// Learns what the deployed revision has outside of the namespace, where no operation of this operator
+/// has told.
+async fn note_outside(release: &mut Release<'_>, stored: Option<&Stored>) -> Result<(), Error> {
+    let is_known = release.object.status.as_ref().is_some_and(|it| it.outside.is_some());
+    if let Some(stored) = stored.filter(|_| !is_known) {
+        release.outside = Some(prepare::outside(release, stored).await?);
+    }
+    Ok(())
 }
 
 /// Why nobody can tell what the source is: until it is changed, or for now.
@@ -189,10 +203,7 @@ fn next(release: &Release<'_>, history: &[Stored], is_known: bool, orphaned: boo
         // Without a record there is no key to compare digests by.
         None => last.generation == generation,
     });
-    // Where nothing was seen before, or that is forgotten, nobody can tell an old request from a new
-    // one; old ones are not answered again.
-    let seen = status.filter(|status| status.observed_generation.is_some_and(|seen| seen >= 0));
-    let handled = seen.map_or_else(|| object.requests(), api::ReleaseLifecycleStatus::handled);
+    let handled = handled(release);
     let tested = status.and_then(|status| status.tested_revision);
     let newest = records::newest(history);
     let disposal = if object.keeps_objects() { Disposal::Keep } else { Disposal::Delete };
@@ -214,6 +225,14 @@ fn next(release: &Release<'_>, history: &[Stored], is_known: bool, orphaned: boo
         requests: &object.requests(),
         handled: &handled,
     })
+}
+
+/// The requests that were answered. Where nothing was seen before, or that is forgotten, nobody can
+/// tell an old request from a new one; old ones are not answered again.
+pub(crate) fn handled(release: &Release<'_>) -> Requests {
+    let status = release.object.status.as_ref();
+    let seen = status.filter(|status| status.observed_generation.is_some_and(|seen| seen >= 0));
+    seen.map_or_else(|| release.object.requests(), api::ReleaseLifecycleStatus::handled)
 }
 
 async fn start(
@@ -277,10 +296,10 @@ async fn reopen(release: &mut Release<'_>, history: &[Stored]) -> Result<Action,
         return Err(Error::blocked(
             "RetryImpossible",
             format!(
-                "how far revision {} got is no longer known, so that it cannot be gone on with; \
-                 annotate the object with releaselifecycle.dev/restartAt to begin anew, with every \
-                 hook",
-                plan.revision
+                "how far revision {} got is no longer known, so that it cannot be gone on with. To \
+                 begin anew, with every hook: {}",
+                plan.revision,
+                release.commands().restart()
             ),
         ));
     };
@@ -462,6 +481,7 @@ async fn run(
     made: Made,
     mut journal: Journal,
 ) -> Result<Action, Error> {
+    release.outside = Some(plan.outside(&release.namespace));
     let mut observation = gather(release, plan, &journal, query(&journal), now()).await?;
     if made == Made::Anew && is_of_another_plan(&observation, plan) {
         return Ok(Action::requeue(Duration::ZERO));

@@ -340,6 +340,12 @@ async fn prune_one(
         release.warn("PruneSkipped", text);
         return Ok(());
     }
+    if object.is_namespace(&release.namespace) {
+        let text =
+            format!("{object} is no longer in the release but stays: the release itself is in it");
+        release.warn("PruneSkipped", text);
+        return Ok(());
+    }
     if going.kept {
         let text = format!(
             "{object} is no longer in the release and stays, as its annotation \

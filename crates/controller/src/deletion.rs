@@ -7,12 +7,15 @@ use kube::{
     Api, ResourceExt,
     api::{Patch, PatchParams},
 };
+use lifecycle::journal::Failure;
 use serde_json::json;
 
 use crate::{
     client::{self, Access, call, optional},
     error::Error,
     guarded::Guarded,
+    outside,
+    reconcile::RECHECK,
     release::{Release, outrun, read},
 };
 
@@ -31,8 +34,16 @@ pub(crate) async fn hold(release: &mut Release<'_>) -> Result<(), Error> {
     set(release, &finalizers).await
 }
 
-/// Lets the object go.
+/// Lets the object go. With a namespace that goes, nobody looks after what is outside of it any more:
+/// that is deleted first, or said to stay.
 pub(crate) async fn let_go(release: &mut Release<'_>) -> Result<(), Error> {
+    if release.namespace_goes
+        && !release.is_kept()
+        && is_held(&release.object)
+        && let Some(left) = outside::remove(release).await?
+    {
+        release.write_left(left).await?;
+    }
     let mut finalizers = release.object.finalizers().to_vec();
     finalizers.retain(|name| name != names::FINALIZER);
     match set(release, &finalizers).await {
@@ -61,6 +72,12 @@ async fn set(release: &mut Release<'_>, finalizers: &[String]) -> Result<(), Err
     let written = call(&release.ctx.metrics, Access::Write, &*what, write).await;
     release.object = written.map_err(outrun)?.object(&what)?;
     Ok(())
+}
+
+/// Why nothing is begun in a namespace that is being deleted.
+pub(crate) fn nothing_begins(namespace: &str) -> Error {
+    let text = format!("namespace {namespace} is being deleted: nothing is begun in it any more");
+    Error::Later(Failure::new("NamespaceTerminating", text), RECHECK)
 }
 
 /// Whether the release's namespace is being deleted. Where the operator may not look, it is taken

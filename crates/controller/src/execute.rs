@@ -89,8 +89,11 @@ impl Turn<'_> {
         match self.release.records().reopen(self.plan).await {
             Ok(true) => self.look().await,
             Ok(false) => {
-                let message = "its record is no longer there, or no longer says that it failed; \
-                               annotate the object with releaselifecycle.dev/restartAt to begin anew";
+                let message = format!(
+                    "its record is no longer there, or no longer says that it failed. To begin anew: \
+                     {}",
+                    self.release.commands().restart()
+                );
                 Ok(Observation::Refused(Failure::new("RecordLost", message)))
             }
             Err(error) => blocked_is_refused(Err(error)),
@@ -328,8 +331,12 @@ impl Turn<'_> {
 
     async fn purge(&self) -> Result<Observation, Error> {
         uninstall::remove_leftovers(self.release).await?;
-        self.release.records().purge(self.plan.revision).await?;
-        Ok(Observation::Executed)
+        let ends_all = uninstall::delete_own_namespace(self.release, self.plan).await?;
+        match self.release.records().purge(self.plan.revision).await {
+            // They go with the namespace, and so may the right to remove them.
+            Err(Error::Blocked(_)) if ends_all => Ok(Observation::Executed),
+            other => other.map(|()| Observation::Executed),
+        }
     }
 
     /// The object of the present attempt, or of the last one, at a hook.

@@ -27,6 +27,7 @@ mod lease;
 mod lost;
 mod metrics;
 mod observe;
+mod outside;
 mod prepare;
 mod reconcile;
 mod records;

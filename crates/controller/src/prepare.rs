@@ -8,7 +8,7 @@
 mod crds;
 mod owners;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use api::HooksFrom;
 use helm::{
@@ -36,6 +36,9 @@ use crate::{
     tenant::Tenant,
 };
 
+/// So many kinds and namespaces of earlier hooks are remembered.
+const MOST_HOOK_KINDS: usize = 100;
+
 /// The plan of an operation that is about to begin (client required).
 pub(crate) async fn plan(
     release: &Release<'_>,
@@ -56,7 +59,8 @@ pub(crate) async fn plan(
     }
     let claims = release.object.claims(begin.event);
     let mut hooks = plan_hooks(&desired, begin.event, crds);
-    mark_recorded(release, history, &mut hooks);
+    let recorded = recorded_hooks(release, history);
+    mark_recorded(&recorded, &mut hooks);
     check_number(&hooks, begin.event)?;
     check_rights(release, &hooks, &desired.objects, &prune).await?;
     let mut taken = owners::check(release, begin.event, &desired.objects, claims).await?;
@@ -81,6 +85,11 @@ pub(crate) async fn plan(
         timeout_seconds: i64::try_from(timeout).unwrap_or(i64::MAX),
         wait: release.object.wait(),
         claims,
+        hook_kinds: if begin.event.makes_revision() {
+            hook_kinds(history, &recorded)
+        } else {
+            Vec::new()
+        },
         hooks,
         prune,
         pruned_before,
@@ -246,13 +255,50 @@ fn spared(stored: &Stored) -> &[ObjectRef] {
     }
 }
 
-/// Notes which hooks an earlier record has, too. One that cannot be read claims nothing.
-fn mark_recorded(release: &Release<'_>, history: &[Stored], hooks: &mut [PlannedHook]) {
+/// What of a revision is outside of the release's namespace.
+pub(crate) async fn outside(
+    release: &Release<'_>,
+    stored: &Stored,
+) -> Result<Vec<ObjectRef>, Error> {
+    let mut plan = match &stored.plan {
+        Some((plan, _)) if !plan.adopted => plan.clone(),
+        _ => {
+            let mut desired = desired::of_record(release, stored)?;
+            for object in desired.refs_mut() {
+                if release.tenant.kind(object).await?.is_some_and(|it| it.scope == Scope::Cluster) {
+                    object.namespace = None;
+                }
+            }
+            // Of the hooks that Helm made nothing is known.
+            let plan = Plan::new(String::new(), release.owner(), Event::Upgrade, 0);
+            Plan { objects: desired.objects, ..plan }
+        }
+    };
+    spare(&mut plan.objects, stored);
+    Ok(plan.outside(&release.namespace))
+}
+
+/// The objects of hooks in the records of `history`. One that cannot be read has none.
+fn recorded_hooks(release: &Release<'_>, history: &[Stored]) -> Vec<ObjectRef> {
     let recorded = history.iter().filter_map(|stored| desired::of_record(release, stored).ok());
-    let recorded: Vec<_> = recorded
+    recorded
         .flat_map(|desired| desired.hooks.into_iter().flat_map(|hook| hook.parts))
         .map(|part| part.object)
-        .collect();
+        .collect()
+}
+
+/// Of which kinds, and where, hooks of earlier revisions are, as far as the records tell: those may
+/// be removed before the release is.
+fn hook_kinds(history: &[Stored], recorded: &[ObjectRef]) -> Vec<ObjectRef> {
+    let plans = history.iter().filter_map(|stored| stored.plan.as_ref());
+    let known = plans.flat_map(|(plan, _)| &plan.hook_kinds).chain(recorded).cloned();
+    let kinds: BTreeSet<_> =
+        known.map(|object| ObjectRef { name: String::new(), ..object }).collect();
+    kinds.into_iter().take(MOST_HOOK_KINDS).collect()
+}
+
+/// Notes which hooks an earlier record has, too.
+fn mark_recorded(recorded: &[ObjectRef], hooks: &mut [PlannedHook]) {
     for hook in hooks {
         // A record gives a namespace to what has none.
         let is_hook = |recorded: &ObjectRef| match &hook.object.namespace {

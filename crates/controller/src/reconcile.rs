@@ -168,9 +168,19 @@ async fn look_and_advance(cached: &ReleaseLifecycle, ctx: &Context) -> Result<Ac
         // With the namespace all goes that is in it, and what is kept needs nobody's right.
         Err(Error::Blocked(failure)) if release.namespace_goes || release.is_kept() => {
             let text = format!("the release is left as it is: {}", failure.message);
-            release.warn("ReleaseLeft", text);
+            if release.is_kept() {
+                release.warn("ReleaseLeft", text);
+            } else {
+                tracing::warn!("{text}");
+            }
             deletion::let_go(&mut release).await?;
             Ok(Action::await_change())
+        }
+        // What is refused there, or lacking, is on its way to be gone, and so is the release.
+        Err(Error::Blocked(_))
+            if !release.is_being_deleted() && deletion::namespace_goes(&release).await? =>
+        {
+            blocked(ctx, &mut release.object, deletion::nothing_begins(&release.namespace)).await
         }
         Err(error) => blocked(ctx, &mut release.object, error).await,
     }

@@ -3,12 +3,13 @@
 use api::{DriftMode, OnTestFailure, ReleaseLifecycle, ReleaseLifecycleStatus, set_conditions};
 use kube::{Api, api::PostParams};
 use lifecycle::{
+    commands::Commands,
     conditions::{self, Condition, Remedied},
     decide::Hold,
     drift::Baseline,
     event::Event,
     journal::{Failure, Journal, LastAttempt},
-    plan::{Chart, Owner},
+    plan::{Chart, ObjectRef, Owner},
 };
 use tokio::sync::OnceCell;
 
@@ -37,6 +38,9 @@ pub(crate) struct Release<'a> {
     pub(crate) namespace_goes: bool,
     /// What was found where the spec says, or why nothing was; empty until somebody asks.
     source: OnceCell<Result<Found, Failure>>,
+    /// What the operation in hand, or the revision that is deployed, makes outside of the namespace;
+    /// `None` until that is known.
+    pub(crate) outside: Option<Vec<ObjectRef>>,
     /// What the source renders to: once, since another time it may be something else.
     pub(crate) made: OnceCell<Made>,
 }
@@ -63,7 +67,8 @@ impl<'a> Release<'a> {
         let name = object.release_name().into_owned();
         let namespace = object.metadata.namespace.clone().unwrap_or_default();
         let (source, made) = (OnceCell::new(), OnceCell::new());
-        Self { ctx, object, tenant, name, namespace, namespace_goes: false, source, made }
+        let (namespace_goes, outside) = (false, None);
+        Self { ctx, object, tenant, name, namespace, namespace_goes, source, outside, made }
     }
 
     pub(crate) fn records(&self) -> Records<'_> {
@@ -98,6 +103,10 @@ impl<'a> Release<'a> {
 
     pub(crate) fn object_name(&self) -> &str {
         self.object.metadata.name.as_deref().unwrap_or_default()
+    }
+
+    pub(crate) fn commands(&self) -> Commands {
+        self.object.commands()
     }
 
     pub(crate) fn generation(&self) -> i64 {
@@ -150,7 +159,11 @@ impl<'a> Release<'a> {
         let mut status = self.object.status.clone().unwrap_or_default();
         status.set_journal(journal.clone());
         status.observed_generation = Some(operation.generation);
-        let mut wanted = conditions::of(journal, hold);
+        if let Some(outside) = self.outside.as_ref().filter(|_| operation.event.makes_revision()) {
+            let succeeded = journal.is_done() && operation.failure.is_none();
+            status.set_outside(outside, succeeded);
+        }
+        let mut wanted = running(&self.object, journal, hold);
         if journal.is_done() {
             conclude(&mut status, journal);
             let remedy = self.object.remedy(operation.event);
@@ -160,12 +173,12 @@ impl<'a> Release<'a> {
                     wanted = conditions::to_be_remedied(attempt, remedy);
                 }
                 (Some(attempt), None) if operation.remedies.is_some() => {
-                    wanted = conditions::remedied(attempt, operation);
+                    wanted = conditions::remedied(attempt, operation, &self.commands());
                 }
                 _ => {}
             }
         }
-        self.warn_of_stall(&wanted);
+        self.warn_of_stall(&wanted, journal.is_done());
         set_conditions(&mut status.conditions, wanted, operation.generation, now());
         write_status(self.ctx, &mut self.object, status).await?;
         self.ctx.reporter.journal(&self.ctx.metrics, &self.object, before.as_ref(), journal);
@@ -173,14 +186,14 @@ impl<'a> Release<'a> {
     }
 
     /// An Event object for what only a person can end, once.
-    fn warn_of_stall(&self, wanted: &[Condition]) {
+    fn warn_of_stall(&self, wanted: &[Condition], is_done: bool) {
         let is_stall = |type_: &str| type_ == conditions::STALLED;
         let Some(stalled) = wanted.iter().find(|it| is_stall(it.type_)) else { return };
         let status = self.object.status.iter().flat_map(|status| &status.conditions);
         let known = status.filter(|it| is_stall(&it.type_)).any(|it| it.message == stalled.message);
         let running = self.journal().is_some_and(|journal| !journal.is_done());
         // That an operation failed has an Event object of its own.
-        if !known && running && stalled.reason != "HookFailed" {
+        if !known && running && !(is_done && stalled.reason == "HookFailed") {
             self.warn("Blocked", format!("{}: {}", stalled.reason, stalled.message));
         }
     }
@@ -199,6 +212,7 @@ impl<'a> Release<'a> {
         let mut status = self.object.status.clone().unwrap_or_default();
         status.revision = Some(revision);
         status.chart = chart;
+        status.outside = status.outside.or_else(|| self.outside.clone());
         forgive(&mut status);
         status.set_handled(handled);
         let tests = status.conditions.iter().find(|it| it.type_ == conditions::TEST_SUCCESS);
@@ -230,6 +244,7 @@ impl<'a> Release<'a> {
                 .await;
         }
         let (handled, generation) = (self.object.requests(), self.generation());
+        let commands = self.commands();
         let mut status = self.object.status.clone().unwrap_or_default();
         status.set_handled(handled);
         let mut conditions = status.conditions.iter();
@@ -240,13 +255,15 @@ impl<'a> Release<'a> {
             Some(attempt) => {
                 // What changed since has nothing to do with it.
                 attempt.generation = generation;
-                conditions::given_up(attempt, remedied)
+                conditions::given_up(attempt, remedied, &commands)
             }
             None => conditions::blocked(&Failure::new(
                 "GivenUp",
-                "the newest revision failed with this very configuration; see `helm history`. \
-                 Change the spec, or annotate the object with releaselifecycle.dev/restartAt to \
-                 begin anew, with every hook",
+                format!(
+                    "the newest revision failed with this very configuration; see `helm history`. \
+                     Change the spec, or begin anew, with every hook: {}",
+                    commands.restart()
+                ),
             )),
         };
         write_status_with(self.ctx, &mut self.object, status, wanted).await
@@ -256,6 +273,14 @@ impl<'a> Release<'a> {
     pub(crate) async fn write_waiting(&mut self, message: &str) -> Result<(), Error> {
         let wanted = conditions::waiting_for_dependencies(message);
         write_conditions(self.ctx, &mut self.object, wanted).await
+    }
+
+    /// Says what stays of a release whose namespace goes. No Event object can be made in there.
+    pub(crate) async fn write_left(&mut self, text: String) -> Result<(), Error> {
+        let wanted = conditions::blocked(&Failure::new("ReleaseLeft", text.as_str()));
+        write_conditions(self.ctx, &mut self.object, wanted).await?;
+        self.ctx.reporter.warn_of_namespace(&self.object, "ReleaseLeft", text);
+        Ok(())
     }
 
     /// Says that nothing is begun for now.
@@ -398,10 +423,30 @@ pub(crate) async fn write_trouble(
     }
     let journal = status.and_then(ReleaseLifecycleStatus::journal);
     let wanted = match journal.filter(|journal| !journal.is_done()) {
-        Some(journal) => conditions::of(&journal, Some(&Hold::Waiting(error.to_string()))),
+        Some(journal) => running(object, &journal, Some(&Hold::Waiting(error.to_string()))),
         None => conditions::retrying(&error.to_string()),
     };
     write_conditions(ctx, object, wanted).await
+}
+
+/// The conditions of `object`, whose operation is `journal`'s. What is asked for meanwhile waits.
+fn running(object: &ReleaseLifecycle, journal: &Journal, hold: Option<&Hold>) -> Vec<Condition> {
+    let commands = object.commands();
+    let mut wanted = conditions::of(journal, hold, &commands);
+    let operation = &journal.operation;
+    let newer = object.metadata.generation.filter(|newest| *newest > operation.generation);
+    let can_be_cancelled = !journal.is_done()
+        && operation.event != Event::Delete
+        && operation.cancel.is_none()
+        && operation.failure.is_none()
+        && object.metadata.deletion_timestamp.is_none()
+        && hold != Some(&Hold::Suspended);
+    if let Some(generation) = newer.filter(|_| can_be_cancelled) {
+        for condition in &mut wanted {
+            condition.message.push_str(&conditions::newer_spec(generation, &commands));
+        }
+    }
+    wanted
 }
 
 /// Says what is waited for before anything can be begun, or before an operation goes on.
@@ -412,7 +457,7 @@ pub(crate) async fn write_waiting(
 ) -> Result<(), Error> {
     let journal = object.status.as_ref().and_then(ReleaseLifecycleStatus::journal);
     let wanted = match journal.filter(|journal| !journal.is_done()) {
-        Some(journal) => conditions::of(&journal, Some(&Hold::Waiting(failure.message.clone()))),
+        Some(journal) => running(object, &journal, Some(&Hold::Waiting(failure.message.clone()))),
         None => conditions::waiting(failure),
     };
     write_conditions(ctx, object, wanted).await
@@ -440,7 +485,11 @@ async fn write_conditions(
     object: &mut ReleaseLifecycle,
     wanted: Vec<Condition>,
 ) -> Result<(), Error> {
-    let status = object.status.clone().unwrap_or_default();
+    let mut status = object.status.clone().unwrap_or_default();
+    if status.observed_generation.is_none_or(|seen| seen < 0) {
+        // What stood on it before it was seen asks for nothing, nor will it once this is written.
+        status.last_handled_retry_at = object.requests().retry;
+    }
     write_status_with(ctx, object, status, wanted).await
 }
 

@@ -11,7 +11,7 @@ use kube_runtime::events::{self, EventType, Recorder};
 use lifecycle::{
     conditions::NO_TESTS,
     event::Event,
-    journal::{HookPhase, HookStatus, Journal},
+    journal::{HookPhase, HookStatus, Journal, first_of},
 };
 use tokio::sync::mpsc;
 
@@ -67,7 +67,26 @@ impl Reporter {
         self.send(object, Note { warning: true, reason: reason.to_owned(), text, hook: None });
     }
 
+    /// As [`Self::warn`], of an object whose namespace goes, where no Event object can be made: it
+    /// is about the namespace, and stands where those are that belong to none.
+    pub(crate) fn warn_of_namespace(&self, object: &ReleaseLifecycle, reason: &str, text: String) {
+        tracing::warn!(reason, "{text}");
+        let about = ObjectReference {
+            api_version: Some("v1".to_owned()),
+            kind: Some("Namespace".to_owned()),
+            name: object.metadata.namespace.clone(),
+            ..ObjectReference::default()
+        };
+        let name = object.metadata.name.as_deref().unwrap_or_default();
+        let text = format!("ReleaseLifecycle {name}: {text}");
+        self.send_about(about, Note { warning: true, reason: reason.to_owned(), text, hook: None });
+    }
+
     fn send(&self, object: &ReleaseLifecycle, note: Note) {
+        self.send_about(object.object_ref(&()), note);
+    }
+
+    fn send_about(&self, about: ObjectReference, note: Note) {
         let event = events::Event {
             type_: if note.warning { EventType::Warning } else { EventType::Normal },
             // Within minutes the recorder sends the old text again for the same action and reason.
@@ -77,7 +96,7 @@ impl Reporter {
             secondary: note.hook,
         };
         // A full queue loses it, see QUEUE.
-        let _ = self.queue.try_send((event, object.object_ref(&())));
+        let _ = self.queue.try_send((event, about));
     }
 }
 
@@ -110,13 +129,6 @@ fn notes(before: Option<&Journal>, after: &Journal) -> Vec<Note> {
             continue;
         }
         let text = format!("hook {}/{} ({})", hook.kind, hook.name, hook.event);
-        let reference = Some(ObjectReference {
-            kind: Some(hook.kind.clone()),
-            name: Some(hook.name.clone()),
-            namespace: hook.namespace.clone(),
-            uid: hook.uid.clone(),
-            ..ObjectReference::default()
-        });
         let (warning, reason, text) = match hook.phase {
             HookPhase::Pending | HookPhase::Unknown => continue,
             HookPhase::Skipped => {
@@ -134,7 +146,17 @@ fn notes(before: Option<&Journal>, after: &Journal) -> Vec<Note> {
                 (true, "HookFailed", format!("{text}: {reason}: {why}{code}"))
             }
         };
-        notes.push(Note { warning, reason: reason.to_owned(), text, hook: reference });
+        let hook = Some(reference(hook));
+        notes.push(Note { warning, reason: reason.to_owned(), text, hook });
+    }
+    notes.extend(skipped(before, after));
+    if !operation.left.is_empty() && before.is_none_or(|before| before.operation.left.is_empty()) {
+        let text = format!(
+            "{event} of revision {revision} goes on without waiting for what is still there: {}. \
+             Nobody looks after it any more: remove what holds it by hand",
+            first_of(&operation.left)
+        );
+        notes.push(whole(true, "ReleaseLeft".to_owned(), text));
     }
     let ended_before = before.is_some_and(Journal::is_done);
     if after.is_done() && !ended_before {
@@ -145,7 +167,7 @@ fn notes(before: Option<&Journal>, after: &Journal) -> Vec<Note> {
             None => whole(
                 false,
                 format!("{name}Succeeded"),
-                format!("{event} of revision {revision} succeeded"),
+                format!("{event} of revision {revision} succeeded{}", after.without()),
             ),
             Some(failure) => whole(
                 true,
@@ -155,6 +177,32 @@ fn notes(before: Option<&Journal>, after: &Journal) -> Vec<Note> {
         });
     }
     notes
+}
+
+/// The hook that has failed and is not tried again, since the operation goes on without it.
+fn skipped(before: Option<&Journal>, after: &Journal) -> Option<Note> {
+    let operation = &after.operation;
+    let (before, why) = (before?, operation.skip.as_ref()?);
+    let stood = before.operation.hook.as_ref().filter(|_| operation.hook.is_none())?;
+    let hook = after.hooks.get(stood.index).filter(|hook| hook.phase == HookPhase::Failed)?;
+    let name = format!("hook {}/{} ({})", hook.kind, hook.name, hook.event);
+    let text = format!("{name}, which has failed: {}", why.message);
+    Some(Note {
+        warning: true,
+        reason: "HookSkipped".to_owned(),
+        text,
+        hook: Some(reference(hook)),
+    })
+}
+
+fn reference(hook: &HookStatus) -> ObjectReference {
+    ObjectReference {
+        kind: Some(hook.kind.clone()),
+        name: Some(hook.name.clone()),
+        namespace: hook.namespace.clone(),
+        uid: hook.uid.clone(),
+        ..ObjectReference::default()
+    }
 }
 
 /// Every hook with its phase before.
@@ -208,8 +256,104 @@ fn fingerprint(text: &str) -> u64 {
     hasher.finish()
 }
 
-/// Event objects take 1 KiB.
-fn clip(mut text: String) -> String {
-    text.truncate(text.floor_char_boundary(1000));
-    text
+/// Event objects take 1 KiB. What is cut is the middle: the end says what to do.
+fn clip(text: String) -> String {
+    const BYTES: usize = 1000;
+    const END: usize = 350;
+    if text.len() <= BYTES {
+        return text;
+    }
+    let head = text.floor_char_boundary(BYTES - END - '…'.len_utf8());
+    let end = text.ceil_char_boundary(text.len().saturating_sub(END));
+    format!("{}…{}", &text[..head], &text[end..])
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use lifecycle::{
+        event::Event,
+        journal::{Begin, Failure, HookCursor, HookStep, Phase, Requests},
+    };
+    use serde_json::json;
+
+    use super::*;
+
+    /// A deletion that stands at its failed hook.
+    fn blocked() -> Journal {
+        let begin = Begin {
+            id: "op".to_owned(),
+            event: Event::Delete,
+            revision: 1,
+            target: None,
+            remedies: None,
+            generation: 1,
+        };
+        let now = Timestamp::UNIX_EPOCH;
+        let mut journal = Journal::begin(begin, String::new(), Requests::default(), now);
+        let hook = json!({"index": 0, "event": "pre-delete", "kind": "Job", "name": "backup",
+                          "weight": 0, "phase": "Failed", "attempt": 1});
+        journal.hooks = vec![serde_json::from_value(hook).unwrap()];
+        journal.operation.phase = Phase::PreHooks;
+        journal.operation.hook = Some(HookCursor {
+            index: 0,
+            attempt: 1,
+            step: HookStep::Blocked,
+            uid: None,
+            leftover: None,
+            started_at: now,
+            deadline: now,
+            not_before: None,
+        });
+        journal
+    }
+
+    fn said(before: &Journal, after: &Journal) -> Vec<(String, String)> {
+        notes(Some(before), after).into_iter().map(|note| (note.reason, note.text)).collect()
+    }
+
+    fn pair(reason: &str, text: &str) -> (String, String) {
+        (reason.to_owned(), text.to_owned())
+    }
+
+    #[test]
+    fn a_hook_that_failed_and_is_gone_on_without_is_said_to_be_skipped() {
+        let before = blocked();
+        let mut after = before.clone();
+        after.operation.skip = Some(Failure::new("SkipRequested", "it was skipped by request"));
+        assert_eq!(said(&before, &after), [], "it still stands there");
+        after.operation.hook = None;
+        after.operation.phase = Phase::Deleting;
+        let text = "hook Job/backup (pre-delete), which has failed: it was skipped by request";
+        assert_eq!(said(&before, &after), [pair("HookSkipped", text)]);
+        assert_eq!(said(&after, &after), [], "once");
+    }
+
+    #[test]
+    fn what_is_left_behind_is_said_when_it_is_left_and_at_the_end() {
+        let mut before = blocked();
+        before.operation.hook = None;
+        before.operation.skip = Some(Failure::new("SkipRequested", "it was skipped by request"));
+        before.operation.phase = Phase::Gone;
+        let mut after = before.clone();
+        after.operation.phase = Phase::Closing;
+        after.operation.left = vec!["ConfigMap/a: held by finalizer f".to_owned()];
+        let text = "delete of revision 1 goes on without waiting for what is still there: \
+                    ConfigMap/a: held by finalizer f. Nobody looks after it any more: remove what \
+                    holds it by hand";
+        assert_eq!(said(&before, &after), [pair("ReleaseLeft", text)]);
+        let mut done = after.clone();
+        done.operation.phase = Phase::Done;
+        let text = "delete of revision 1 succeeded; skipped: hook Job/backup (pre-delete); left \
+                    behind: ConfigMap/a: held by finalizer f";
+        assert_eq!(said(&after, &done), [pair("DeleteSucceeded", text)]);
+    }
+
+    #[test]
+    fn the_end_of_a_long_text_is_kept() {
+        let text = format!("{}: {}", "é".repeat(2000), "run this");
+        let clipped = clip(text);
+        assert!(clipped.len() <= 1000 && clipped.ends_with("run this"), "{clipped}");
+        assert_eq!(clip("short".to_owned()), "short");
+    }
 }

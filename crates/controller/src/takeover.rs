@@ -17,6 +17,7 @@ use lifecycle::{
 };
 
 use crate::{
+    advance::handled,
     deletion, desired,
     error::Error,
     observe, prepare,
@@ -178,11 +179,12 @@ pub(crate) async fn await_helm(
     let patience = SignedDuration::try_from(release.ctx.takeover_after).unwrap_or_default();
     let until = since.checked_add(patience).unwrap_or(Timestamp::MAX);
     let now = now();
-    if now < until {
+    if now < until && !is_retried(release) {
         let message = format!(
             "another client is at work on revision {revision} of release {name} ({status}), and has \
-             last written at {since:.0}; if it has died, it is gone on without it from {until:.0} \
-             (--takeover-seconds)"
+             last written at {since:.0}. It is gone on without it from {until:.0} \
+             (--takeover-seconds); if it has failed or died, at once: {}",
+            release.commands().retry()
         );
         let left = Duration::try_from(until.duration_since(now)).unwrap_or(RECHECK);
         return Err(Error::Later(Failure::new("HelmAtWork", message), left.min(RECHECK)));
@@ -210,11 +212,17 @@ pub(crate) async fn await_helm(
         release.records().close_for_helm(stored, closed, description).await?;
     }
     let text = format!(
-        "revision {revision} of release {name} was {status}, and nobody has been at work on it since \
+        "revision {revision} of release {name} was {status}, and nobody has written to it since \
          {since:.0}; it is {closed} now"
     );
     release.warn("HelmGaveUp", text);
     Ok(again(release))
+}
+
+/// Whether somebody knows that the other client is no longer at work.
+fn is_retried(release: &Release<'_>) -> bool {
+    let asked = release.object.requests().retry;
+    asked.is_some() && asked != handled(release).retry
 }
 
 /// Copies records that are `ConfigMaps` into Secrets, which count from then on.

@@ -355,7 +355,8 @@ fn listing(like: &ObjectRef, selector: &str) -> String {
     format!("list objects of kind {} with {selector} in namespace {namespace}", like.kind)
 }
 
-fn place(object: &ObjectRef) -> String {
+/// Names an object, with its namespace if it has one.
+pub(crate) fn place(object: &ObjectRef) -> String {
     match &object.namespace {
         Some(namespace) => format!("{object} in namespace {namespace}"),
         None => object.to_string(),

@@ -32,6 +32,7 @@ pub(crate) fn standing(release: &Release<'_>) -> Wishes {
             },
             namespace_goes: release.namespace_goes,
         },
+        commands: release.commands(),
     }
 }
 

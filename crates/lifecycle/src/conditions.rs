@@ -2,6 +2,7 @@
 //! understands them. `Ready` sums up; `Reconciling` and `Stalled` are there only while true.
 
 use crate::{
+    commands::Commands,
     decide::Hold,
     event::{Event, Remedy},
     journal::{Failure, HookStep, Journal, LastAttempt, Operation, Phase},
@@ -140,15 +141,19 @@ pub struct Remedied<'a> {
 
 /// The conditions of a release whose configuration was given up; `remedied` is what was done about
 /// that, which [`REMEDIATED`] goes on saying.
-pub fn given_up(attempt: &LastAttempt, remedied: Option<Remedied<'_>>) -> Vec<Condition> {
+pub fn given_up(
+    attempt: &LastAttempt,
+    remedied: Option<Remedied<'_>>,
+    commands: &Commands,
+) -> Vec<Condition> {
     let LastAttempt { event, revision, failure, .. } = attempt;
     let Some(Remedied { succeeded, said }) = remedied else {
-        return failed(*event, *revision, failure, "go on where it failed");
+        return failed(*event, *revision, failure, "go on where it failed", commands);
     };
     let retry = if succeeded { "try it again" } else { "go on where that failed" };
     let failure =
         Failure { reason: failure.reason.clone(), message: format!("{}; {said}", failure.message) };
-    failed(*event, *revision, &failure, retry)
+    failed(*event, *revision, &failure, retry, commands)
 }
 
 /// The conditions of a release whose last install or upgrade has failed, before that is made up for.
@@ -168,7 +173,7 @@ pub fn to_be_remedied(attempt: &LastAttempt, remedy: Remedy) -> Vec<Condition> {
 
 /// The conditions of a release whose install or upgrade failed and was made up for by `remedy`, or
 /// was not.
-pub fn remedied(attempt: &LastAttempt, remedy: &Operation) -> Vec<Condition> {
+pub fn remedied(attempt: &LastAttempt, remedy: &Operation, commands: &Commands) -> Vec<Condition> {
     let (word, what) = match remedy.target {
         Some(target) => ("Rollback", format!("rollback to revision {target}")),
         None => ("Uninstall", format!("uninstallation of revision {}", remedy.revision)),
@@ -178,17 +183,23 @@ pub fn remedied(attempt: &LastAttempt, remedy: &Operation) -> Vec<Condition> {
         Some(failure) => ("False", "Failed", format!("{what} failed: {}", failure.message)),
     };
     let remedied = Remedied { succeeded: remedy.failure.is_none(), said: &said };
-    let mut conditions = given_up(attempt, Some(remedied));
+    let mut conditions = given_up(attempt, Some(remedied), commands);
     conditions.push(condition(REMEDIATED, status, &format!("{word}{end}"), &said));
     conditions
 }
 
 /// `retry` says what happens where it is asked for.
-fn failed(event: Event, revision: i32, failure: &Failure, retry: &str) -> Vec<Condition> {
+fn failed(
+    event: Event,
+    revision: i32,
+    failure: &Failure,
+    retry: &str,
+    commands: &Commands,
+) -> Vec<Condition> {
     let message = format!(
-        "{event} of revision {revision} failed: {}. Change the spec, or annotate the object with \
-         releaselifecycle.dev/retryAt to {retry}",
-        failure.message
+        "{event} of revision {revision} failed: {}. Change the spec, or {retry}: {}",
+        failure.message,
+        commands.retry()
     );
     vec![
         condition(READY, "False", &failure.reason, &message),
@@ -199,7 +210,7 @@ fn failed(event: Event, revision: i32, failure: &Failure, retry: &str) -> Vec<Co
 
 /// The conditions of a release whose operation is `journal`'s. `hold` is what keeps it from going
 /// on, beyond what the journal says.
-pub fn of(journal: &Journal, hold: Option<&Hold>) -> Vec<Condition> {
+pub fn of(journal: &Journal, hold: Option<&Hold>, commands: &Commands) -> Vec<Condition> {
     let operation = &journal.operation;
     let (event, revision) = (operation.event, operation.revision);
     if !journal.is_done() {
@@ -209,10 +220,11 @@ pub fn of(journal: &Journal, hold: Option<&Hold>) -> Vec<Condition> {
         (_, Event::Test) => tested(journal),
         (Some(failure), Event::Delete) => blocked(failure),
         (None, Event::Delete) => {
-            let message = format!("release of revision {revision} is deleted");
+            let without = journal.without();
+            let message = format!("release of revision {revision} is deleted{without}");
             vec![condition(READY, "False", "Deleted", &message)]
         }
-        (Some(failure), _) => failed(event, revision, failure, "go on where it failed"),
+        (Some(failure), _) => failed(event, revision, failure, "go on where it failed", commands),
         (None, _) => {
             let hooks = count(journal.hooks.len(), "hook");
             let message = format!("{event} of revision {revision} succeeded with {hooks}");
@@ -253,11 +265,22 @@ fn tested(journal: &Journal) -> Vec<Condition> {
     ]
 }
 
+/// What is said besides of an operation that runs while the object, by now of `generation`, may ask
+/// for something else.
+pub fn newer_spec(generation: i64, commands: &Commands) -> String {
+    format!(
+        ". What generation {generation} of the object asks for comes after this; to end this now: {}",
+        commands.cancel()
+    )
+}
+
 fn running(journal: &Journal, hold: Option<&Hold>) -> Vec<Condition> {
     let message = progress(journal);
     match hold {
         Some(Hold::Stalled(failure)) => {
-            blocked(&Failure::new(&failure.reason, format!("{message}: {}", failure.message)))
+            // Both are short, and the way out stands at the end.
+            let message = format!("{message}: {}", failure.message);
+            blocked(&Failure { reason: failure.reason.clone(), message })
         }
         Some(Hold::Suspended) => {
             let message = format!("spec.suspend is true: nothing new is started. {message}");
@@ -359,6 +382,10 @@ mod tests {
         assert_eq!(led(&"é".repeat(LEAD_CHARS)), "é".repeat(LEAD_CHARS));
     }
 
+    fn commands() -> Commands {
+        Commands { namespace: "prod".to_owned(), name: "shop".to_owned() }
+    }
+
     #[test]
     fn a_long_message_begins_with_a_whole_part_of_its_sentence() {
         let failure = Failure::new(
@@ -369,11 +396,14 @@ mod tests {
                 "no such table ".repeat(20)
             ),
         );
-        let conditions = failed(Event::Install, 1, &failure, "go on where it failed");
+        let conditions = failed(Event::Install, 1, &failure, "go on where it failed", &commands());
         let message = &conditions[0].message;
         let first = first_line(message);
         assert!(first.ends_with("container main ended with exit code 3:"), "{first}");
-        assert!(message.ends_with("retryAt to go on where it failed"), "{message}");
+        assert!(
+            message.ends_with("go on where it failed: `kubectl lifecycle retry shop -n prod`"),
+            "{message}"
+        );
         assert!(!flat(message).contains('\n'));
     }
 
@@ -405,9 +435,9 @@ mod tests {
                 waiting(&failure),
                 waiting_for_dependencies(words),
                 tests_failed(words),
-                given_up(&attempt, Some(remedied)),
+                given_up(&attempt, Some(remedied), &commands()),
                 to_be_remedied(&attempt, Remedy::Rollback),
-                failed(Event::Rollback, i32::MAX, &failure, "go on where it failed"),
+                failed(Event::Rollback, i32::MAX, &failure, "go on where it failed", &commands()),
             ];
             for condition in all.iter().flatten().filter(|it| it.type_ == READY) {
                 let first = first_line(&condition.message);

@@ -108,6 +108,10 @@ pub struct Operation {
     /// Why its hooks that have not ended are done without; only in a deletion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skip: Option<Failure>,
+    /// What a deletion went on without, although it was still there: objects, each with what holds
+    /// it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<String>,
     /// Why the operation failed; set as soon as that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
@@ -208,11 +212,16 @@ pub struct Failure {
 impl Failure {
     /// The message is cut to 1 KiB: status and the record are small.
     pub fn new(reason: &str, message: impl Into<String>) -> Self {
-        let mut message = message.into();
-        if message.len() > MESSAGE_BYTES {
-            message.truncate(message.floor_char_boundary(MESSAGE_BYTES));
-            message.push('…');
-        }
+        Self::with_way_out(reason, &message.into(), "")
+    }
+
+    /// As [`Self::new`], of `what` and then `way_out`, which is never cut.
+    pub fn with_way_out(reason: &str, what: &str, way_out: &str) -> Self {
+        let most = MESSAGE_BYTES.saturating_sub(way_out.len());
+        let message = match what.split_at_checked(what.floor_char_boundary(most)) {
+            Some((head, cut)) if !cut.is_empty() => format!("{head}…{way_out}"),
+            _ => format!("{what}{way_out}"),
+        };
         Self { reason: reason.to_owned(), message }
     }
 }
@@ -347,6 +356,7 @@ impl Journal {
                 hook: None,
                 cancel: None,
                 skip: None,
+                left: Vec::new(),
                 failure: None,
                 failed_in: None,
             },
@@ -416,10 +426,43 @@ impl Journal {
         })
     }
 
+    /// What the operation has done without, to be read after its name: hooks that did not end well,
+    /// and objects that are still there. Empty where there is nothing of the kind.
+    pub fn without(&self) -> String {
+        let Operation { event, skip, left, .. } = &self.operation;
+        let mut parts = Vec::new();
+        if *event == Event::Delete && skip.is_some() {
+            let hooks = self.hooks.iter().filter(|hook| hook.phase != HookPhase::Succeeded);
+            let hooks: Vec<_> =
+                hooks.map(|hook| format!("{}/{} ({})", hook.kind, hook.name, hook.event)).collect();
+            if !hooks.is_empty() {
+                parts.push(format!("skipped: hook {}", first_of(&hooks)));
+            }
+        }
+        if !left.is_empty() {
+            parts.push(format!("left behind: {}", first_of(left)));
+        }
+        parts.iter().map(|part| format!("; {part}")).collect()
+    }
+
     /// Whether the operation has ended.
     pub fn is_done(&self) -> bool {
         self.operation.phase == Phase::Done
     }
+}
+
+/// As many of `things` as a sentence takes.
+pub fn first_of(things: &[String]) -> String {
+    const BYTES: usize = 700;
+    let mut text = String::new();
+    for (index, thing) in things.iter().enumerate() {
+        if index > 0 && text.len().saturating_add(thing.len()) > BYTES {
+            return format!("{text}; and {} more", things.len().saturating_sub(index));
+        }
+        let link = if index == 0 { "" } else { "; " };
+        text = format!("{text}{link}{thing}");
+    }
+    text
 }
 
 /// Every hook of `plan`, none of them run.

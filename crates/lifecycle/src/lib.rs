@@ -6,6 +6,7 @@
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
+pub mod commands;
 pub mod conditions;
 pub mod decide;
 pub mod drift;

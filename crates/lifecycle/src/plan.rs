@@ -65,6 +65,10 @@ pub struct Plan {
     /// not removed as if it had made them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub taken: Vec<ObjectRef>,
+    /// Kinds and namespaces, without names, of which hooks of earlier revisions are: what those have
+    /// left behind is found by it, whatever records are kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hook_kinds: Vec<ObjectRef>,
     /// The hooks of the event, pre hooks first, each in the order in which it runs.
     pub hooks: Vec<PlannedHook>,
     /// The objects that are applied, in install order; of a deletion or a test, none.
@@ -181,7 +185,9 @@ pub struct PlannedObject {
 }
 
 /// Names an object of the cluster.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "camelCase")]
 pub struct ObjectRef {
     /// Group and version, such as `batch/v1`.
@@ -199,6 +205,11 @@ impl ObjectRef {
     /// The API group; empty for the core group.
     pub fn group(&self) -> &str {
         self.api_version.split_once('/').map_or("", |(group, _)| group)
+    }
+
+    /// Whether it is the Namespace of this name.
+    pub fn is_namespace(&self, name: &str) -> bool {
+        self.group().is_empty() && self.kind == "Namespace" && self.name == name
     }
 
     /// Whether both name one object, whatever the version (Helm's `objectKey` in `Client.update`).
@@ -291,6 +302,7 @@ impl Plan {
             chart: None,
             adopted: false,
             taken: Vec::new(),
+            hook_kinds: Vec::new(),
             config_digest: String::new(),
             config_key: String::new(),
             timeout_seconds: 300,
@@ -322,6 +334,19 @@ impl Plan {
             remedies: self.remedies.as_ref().map(|failed| failed.revision),
             generation,
         }
+    }
+
+    /// What it makes elsewhere than in `namespace`, and what does not go with that: objects and
+    /// hooks, but for `CustomResourceDefinitions` of hooks, which nobody deletes.
+    pub fn outside(&self, namespace: &str) -> Vec<ObjectRef> {
+        let is_named =
+            |hook: &&PlannedHook| hook.kind() != HookKind::Crd && !hook.is_named_by_run();
+        let hooks = self.hooks.iter().filter(is_named).map(|hook| &hook.object);
+        let objects = self.objects.iter().map(|object| &object.object).chain(hooks);
+        let is_outside = |object: &&ObjectRef| {
+            object.namespace.as_deref() != Some(namespace) && !object.is_namespace(namespace)
+        };
+        in_uninstall_order(objects.filter(is_outside).cloned())
     }
 
     /// The run id of `attempt` of the hook at `index`.

@@ -213,7 +213,9 @@ fn how_the_attempt_before_has_failed_is_said_while_the_next_one_runs() {
         let run = Some(format!("op/0/{}", attempt + 1));
         let step = hook.sees(HookObservation { run, ..seen() });
         assert_eq!((step.hold, hook.status().attempt), (None, attempt + 1));
-        let ready = conditions::of(&hook.journal, None).remove(0).message;
+        let ready = conditions::of(&hook.journal, None, &lifecycle::commands::Commands::default())
+            .remove(0)
+            .message;
         let said = format!(
             "attempt {attempt} failed: BackoffLimitExceeded: Job has reached the specified backoff \
              limit; pod p container main ended with exit code 3"

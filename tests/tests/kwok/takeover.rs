@@ -229,6 +229,41 @@ async fn an_uninstallation_that_died_before_it_deleted_anything_is_called_off() 
 }
 
 #[tokio::test]
+async fn a_failed_uninstallation_is_waited_for_until_a_retry_says_that_it_is_over() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "helm-retried").await?;
+    let objects = [config_map("main", ""), job("bye").hook("pre-delete").fails()];
+    by_helm(&namespace, "helm", &["install"], &objects)?;
+    // With a request of long ago, which asks for nothing.
+    let old = json!({"apiVersion": "releaselifecycle.dev/v1alpha1", "kind": "ReleaseLifecycle",
+                     "metadata": {"name": "shop", "namespace": namespace.name,
+                                  "annotations": {"releaselifecycle.dev/retryAt": "old"}},
+                     "spec": {"serviceAccountName": "deployer", "source": {"objects": objects}}});
+    ensure!(helm::run(&namespace, "helm", &["uninstall", "shop"]).is_err(), "its hook fails");
+    let controller = namespace.controller()?;
+    namespace.cluster().apply(&old.to_string())?;
+    let release =
+        namespace.wait("shop", &controller, "waiting", |it| reason(it) == "HelmAtWork").await?;
+    let command = format!("`kubectl lifecycle retry shop -n {}`", namespace.name);
+    assert!(message(&release).ends_with(&command), "{}", message(&release));
+    // It is looked at again, and goes on waiting.
+    let looks = || -> Result<usize> {
+        Ok(namespace.audit()?.iter().filter(|it| it.impersonated.is_some()).count())
+    };
+    let before = looks()?;
+    namespace.kubectl(&["annotate", "rl", "shop", "example.com/look=again"])?;
+    let start = std::time::Instant::now();
+    while looks()? == before {
+        ensure!(start.elapsed().as_secs() < 60, "it is not looked at again");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert_eq!(states(&namespace)?, ["uninstalling"]);
+    namespace.annotate("shop", "retryAt", "now")?;
+    wait_deployed(&namespace, &controller, 1).await?;
+    assert!(wait_told(&namespace, "HelmGaveUp")?.contains("uninstalling"));
+    Ok(())
+}
+
+#[tokio::test]
 async fn another_releaselifecycle_keeps_its_release_while_it_is_there() -> Result<()> {
     let namespace = Namespace::new(kwok(), "two-owners").await?;
     let controller = namespace.controller()?;

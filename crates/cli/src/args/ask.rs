@@ -162,7 +162,9 @@ Exit codes:
   2  wrong usage, no such release, no answer from the cluster, --timeout ran out
 
 In a deletion all hooks that remain are done without, the one that runs is stopped. Look first at
-what they do: a pre-delete hook may be the last backup.";
+what they do: a pre-delete hook may be the last backup. Where the release's objects are not gone when
+spec.deletion.timeout has passed, they are left behind as they are, and with them whatever holds
+them: Event objects (HookSkipped, ReleaseLeft) list what was skipped and what is left.";
 
 /// Do without the hooks that hold up a deletion, or without the hook of which nobody can tell
 /// whether it ran

@@ -186,6 +186,7 @@ impl Planner<'_> {
                  back to; this is what it does where that has what the source has now"
                     .to_owned(),
             ),
+            Event::Delete => notes.extend(self.own_namespace()),
             _ => {}
         }
         Ok(steps)
@@ -270,6 +271,20 @@ impl Planner<'_> {
             let objects = kept.iter().map(|it| self.named(&it.object)).collect();
             steps.push(Step::Keep { reason: reason.to_owned(), objects });
         }
+    }
+
+    /// What comes of it where the release's own namespace is one of its objects.
+    fn own_namespace(&self) -> Option<String> {
+        let home = self.object.metadata.namespace.as_deref()?;
+        let own = self.desired.objects.iter().find(|it| it.object.is_namespace(home))?;
+        let stays = ownership::resource_policy(&own.manifest) == ResourcePolicy::Keep;
+        (!stays).then(|| {
+            format!(
+                "warning: {} is the namespace of the release itself: it is deleted after all else, \
+                 with whatever is left in it, and not waited for",
+                own.object
+            )
+        })
     }
 
     fn named(&self, object: &ObjectRef) -> Named {

@@ -34,11 +34,16 @@ impl Turn<'_> {
                 let skips = self.wishes.deletion.on_timeout == OnTimeout::SkipHooks;
                 if skips || journal.operation.skip.is_some() {
                     let mut journal = journal;
+                    journal.operation.left = left(waiting);
                     let why = Failure::new("DeletionTimeout", text);
                     journal.operation.skip.get_or_insert(why);
                     return self.with(&journal).enter(Phase::PostHooks);
                 }
-                let failure = Failure::new("DeletionTimeout", text);
+                let way_out = format!(
+                    ". Remove what holds them, or leave them behind: {}",
+                    self.wishes.commands.skip()
+                );
+                let failure = Failure::with_way_out("DeletionTimeout", &text, &way_out);
                 // No watch reports what goes in the end.
                 let wake_at = Some(after(self.now, POLL_STALLED));
                 Step { wake_at, ..Step::stall(journal, self.now, failure) }
@@ -71,4 +76,12 @@ impl Turn<'_> {
     pub(super) fn deletion_deadline(self) -> Timestamp {
         after(self.journal.operation.started_at, self.wishes.deletion.timeout)
     }
+}
+
+/// What is left behind, as much of it as status takes.
+fn left(waiting: &[String]) -> Vec<String> {
+    const MOST: usize = 50;
+    let more = waiting.len().saturating_sub(MOST);
+    let named = waiting.iter().take(MOST).map(|object| Failure::new("", object.as_str()).message);
+    named.chain((more > 0).then(|| format!("and {more} more"))).collect()
 }

@@ -4,6 +4,7 @@
 use jiff::SignedDuration;
 
 use crate::{
+    commands::Commands,
     event::Event,
     journal::{Cancel, Failure, Journal, Phase, Requests},
     plan::Plan,
@@ -20,6 +21,8 @@ pub struct Wishes {
     pub interrupt: Option<Cancel>,
     /// How a deletion deals with what holds it up.
     pub deletion: Deletion,
+    /// How people say what else they want.
+    pub commands: Commands,
 }
 
 /// How a deletion deals with what holds it up.

@@ -3,6 +3,7 @@
 
 use jiff::SignedDuration;
 use lifecycle::{
+    commands::Commands,
     decide::{Deletion, Wishes},
     journal::{Cancel, Failure, Requests},
 };
@@ -88,6 +89,7 @@ impl Asked {
                 on_timeout: configuration.world.on_timeout(),
                 namespace_goes: self.namespace_goes,
             },
+            commands: Commands::default(),
         }
     }
 

@@ -79,7 +79,7 @@ async fn a_failed_pre_delete_hook_blocks_until_it_is_skipped() -> Result<()> {
         text.contains("Job/backup (pre-delete, 1 of 1") && text.contains("BackoffLimitExceeded"),
         "{text}"
     );
-    assert!(text.contains("releaselifecycle.dev/skipAt"), "{text}");
+    assert!(text.contains("`kubectl lifecycle skip shop -n "), "{text}");
     assert!(namespace.object("ConfigMap", "settings").await?.is_some(), "nothing is deleted");
     // One more attempt, by request.
     namespace.annotate("shop", "retryAt", "1")?;

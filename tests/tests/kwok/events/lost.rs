@@ -55,7 +55,7 @@ async fn a_hook_of_which_nothing_is_left_waits_for_a_persons_word() -> Result<()
         assert_eq!(reason(&release), "JournalLost");
         let text = message(&release);
         assert!(
-            text.contains("Job/first") && text.contains("releaselifecycle.dev/skipAt"),
+            text.contains("Job/first") && text.contains("`kubectl lifecycle skip shop -n "),
             "{text}"
         );
         assert_eq!(namespace.tenant_did("create")?, ["jobs/first"], "nothing is run again");

@@ -1,6 +1,7 @@
 //! The events besides install and upgrade, and what people ask for while one runs.
 
 mod delete;
+mod ends;
 mod lost;
 mod remedy;
 mod requests;

@@ -40,7 +40,11 @@ async fn a_retry_goes_on_at_the_failed_hook_of_the_same_revision() -> Result<()>
     ];
     namespace.release("shop", &objects, json!({"timeout": "2s"})).await?;
     let release = namespace.wait_stalled("shop", &controller).await?;
-    assert!(message(&release).contains("releaselifecycle.dev/retryAt"), "{}", message(&release));
+    assert!(
+        message(&release).contains("`kubectl lifecycle retry shop -n "),
+        "{}",
+        message(&release)
+    );
     // The revision is given up: nothing happens by itself.
     namespace.kubectl(&["annotate", "rl", "shop", "example.com/look=again"])?;
     satisfy(&namespace)?;

@@ -59,9 +59,12 @@ async fn after_a_failure_hook_failed_deletes_it_and_hook_succeeded_the_earlier_o
     let begin = "install of revision 1 failed: pre-install hook Job/d failed: BackoffLimitExceeded: \
                  Job has reached the specified backoff limit; pod d-";
     assert!(text.starts_with(begin), "{text}");
-    let end = " container main ended with exit code 1. Change the spec, or annotate the object with \
-               releaselifecycle.dev/retryAt to go on where it failed";
-    assert!(text.ends_with(end), "{text}");
+    let end = format!(
+        " container main ended with exit code 1. Change the spec, or go on where it failed: `kubectl \
+         lifecycle retry shop -n {}`",
+        namespace.name
+    );
+    assert!(text.ends_with(&end), "{text}");
     assert_eq!(namespace.tenant_did("create")?, ["jobs/a", "jobs/b", "jobs/c", "jobs/d"]);
     assert_eq!(namespace.tenant_did("delete")?, ["jobs/d", "jobs/a", "jobs/c"]);
     assert!(namespace.object("Job", "b").await?.is_some());

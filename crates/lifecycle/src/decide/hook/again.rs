@@ -53,11 +53,11 @@ impl HookTurn<'_> {
                 "to do without the hooks that remain",
             ),
         };
-        let message = format!(
-            "{what}. Annotate the object with releaselifecycle.dev/retryAt to run the hook again, or \
-             with releaselifecycle.dev/skipAt {skip}; any new value will do"
-        );
-        let stalled = Step::stall(journal, self.now(), Failure::new(reason, message));
+        let commands = &self.turn.wishes.commands;
+        let way_out =
+            format!(". To run the hook again: {}; {skip}: {}", commands.retry(), commands.skip());
+        let failure = Failure::with_way_out(reason, &what, &way_out);
+        let stalled = Step::stall(journal, self.now(), failure);
         let wake_at = [stalled.wake_at, outlived].into_iter().flatten().min();
         Step { wake_at, ..stalled }
     }
