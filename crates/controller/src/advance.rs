@@ -177,7 +177,7 @@ fn next(release: &Release<'_>, history: &[Stored], is_known: bool, orphaned: boo
     let last = status.and_then(|status| status.last_attempt.as_ref());
     let gave_up = last.is_some_and(|last| match prepare::key(history) {
         _ if !is_known => true,
-        Some(key) => last.config_digest == records::wanted(release, &key),
+        Some(key) => records::is_wanted(release, &last.config_digest, &key),
         // Without a record there is no key to compare digests by.
         None => last.generation == generation,
     });

@@ -11,7 +11,7 @@ use lifecycle::{
     patches::{self, Patch},
     plan,
     source::{Desired, Placed},
-    yaml,
+    tidy, yaml,
 };
 use serde_json::{Map, Value};
 
@@ -77,7 +77,9 @@ async fn make(release: &Release<'_>, begin: &Begin) -> Result<Made, Error> {
 }
 
 fn of_objects(objects: Vec<Placed>, patches: &[Patch], namespace: &str) -> Result<Made, Error> {
-    let objects = patched(patches, objects)?;
+    let mut objects = patched(patches, objects)?;
+    // By digests a null is as if it were not there; in a ConfigMap's data it would be an empty text.
+    objects.iter_mut().for_each(|object| tidy::remove_nulls(&mut object.manifest));
     let desired = parsed(&objects, namespace)?;
     Ok(Made { desired, chart: None, texts: None })
 }

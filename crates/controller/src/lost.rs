@@ -7,7 +7,7 @@ use helm::record::Status;
 use lifecycle::{
     event::Event,
     journal::Journal,
-    plan::{ObjectRef, Plan, config_digest, parse_run_id},
+    plan::{ObjectRef, Plan, parse_run_id},
     rebuild::{Trace, rebuild},
 };
 
@@ -44,10 +44,9 @@ pub(crate) async fn journal(
     };
     let traces = traces(release, &plan).await?;
     let inputs = records::config_inputs(release);
-    let digest_now = config_digest(plan.config_key.as_bytes(), &inputs);
     let wanted = match &plan.remedies {
         // What it makes up for is not what is wanted now.
-        Some(failed) if failed.config_digest != digest_now => String::new(),
+        Some(failed) if !inputs.have(&failed.config_digest, &plan.config_key) => String::new(),
         _ => records::wanted(release, &plan.config_key),
     };
     release.warn(

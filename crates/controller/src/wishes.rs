@@ -52,8 +52,8 @@ fn interrupt(release: &Release<'_>, plan: &Plan, journal: &Journal) -> Option<Ca
         OnNewSpec::CancelAfterHook => false,
         OnNewSpec::CancelNow => true,
     };
-    let wanted = records::wanted(release, &plan.config_key);
-    (journal.operation.config_digest != wanted).then(|| {
+    let digest = &journal.operation.config_digest;
+    (!records::is_wanted(release, digest, &plan.config_key)).then(|| {
         let generation = release.generation();
         let message = if journal.operation.generation == generation {
             "what its source refers to has changed since".to_owned()

@@ -6,6 +6,7 @@ use lifecycle::{
     memory::{MOST_PER_RELEASE, Memory},
     plan::PlannedObject,
     source::{Desired, Hook, SourceError},
+    tidy::Tidy,
 };
 use serde_json::{Map, Value};
 
@@ -95,10 +96,11 @@ fn same_sets<T>(one: &[T], other: &[T], equal: impl Fn(&T, &T) -> bool) -> bool 
     one.len() == other.len() && one.iter().all(|a| other.iter().any(|b| equal(a, b)))
 }
 
-/// An object may name the namespace that it would be given anyway.
+/// An object may name the namespace that it would be given anyway, and have what is as if it were not
+/// there.
 fn equal_objects(one: &Value, other: &Value, object: &lifecycle::plan::ObjectRef) -> bool {
     let plain = |manifest: &Value| {
-        let mut manifest = manifest.clone();
+        let mut manifest = Tidy(manifest).to_value();
         if let Some(Value::Object(metadata)) = manifest.get_mut("metadata")
             && metadata.get("namespace").and_then(Value::as_str) == object.namespace.as_deref()
         {

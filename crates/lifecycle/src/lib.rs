@@ -19,4 +19,5 @@ pub mod patches;
 pub mod plan;
 pub mod rebuild;
 pub mod source;
+pub mod tidy;
 pub mod yaml;
