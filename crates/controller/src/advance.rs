@@ -14,7 +14,7 @@ use lifecycle::{
 };
 
 use crate::{
-    deletion, dependencies, drift,
+    besides, deletion, dependencies, drift,
     error::Error,
     execute::execute,
     gather::gather,
@@ -87,6 +87,10 @@ pub(crate) async fn advance(release: &mut Release<'_>) -> Result<Action, Error> 
             let chart = plan.and_then(|(plan, _)| plan.chart.clone());
             let drift = match stored.filter(|_| release.object.looks_for_drift()) {
                 Some(stored) => Some(Box::pin(drift::check(release, stored)).await?),
+                None => None,
+            };
+            release.besides = match stored {
+                Some(stored) => Box::pin(besides::of_revision(release, stored)).await,
                 None => None,
             };
             release.write_in_sync(revision, chart, drift).await?;
@@ -408,6 +412,9 @@ async fn run(
             && release.is_being_deleted()
         {
             *failure = while_deleting(failure.clone());
+        }
+        if step.journal.is_done() && step.journal.operation.failure.is_none() {
+            release.besides = Box::pin(besides::of_rollback(release, plan)).await;
         }
         let changed = step.journal != journal;
         if changed || step.effect.is_none() {

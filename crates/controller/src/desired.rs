@@ -53,7 +53,8 @@ pub(crate) async fn of_source<'a>(
     release.made.get_or_try_init(|| Box::pin(make(release, begin))).await
 }
 
-async fn make(release: &Release<'_>, begin: &Begin) -> Result<Made, Error> {
+/// The same, whatever was made of it before.
+pub(crate) async fn make(release: &Release<'_>, begin: &Begin) -> Result<Made, Error> {
     let found = release.source().await?.map_err(|failure| Error::Blocked(failure.clone()))?;
     let patches = release.object.spec.patches.clone();
     let namespace = release.namespace.clone();

@@ -39,6 +39,8 @@ pub(crate) struct Release<'a> {
     source: OnceCell<Result<Found, Failure>>,
     /// What the source renders to: once, since another time it may be something else.
     pub(crate) made: OnceCell<Made>,
+    /// What there is to say of it besides where it is ready, see `besides`.
+    pub(crate) besides: Option<String>,
 }
 
 /// As whom the release of `object` is worked on.
@@ -63,7 +65,8 @@ impl<'a> Release<'a> {
         let name = object.release_name().into_owned();
         let namespace = object.metadata.namespace.clone().unwrap_or_default();
         let (source, made) = (OnceCell::new(), OnceCell::new());
-        Self { ctx, object, tenant, name, namespace, namespace_goes: false, source, made }
+        let (namespace_goes, besides) = (false, None);
+        Self { ctx, object, tenant, name, namespace, namespace_goes, source, made, besides }
     }
 
     pub(crate) fn records(&self) -> Records<'_> {
@@ -164,6 +167,9 @@ impl<'a> Release<'a> {
                 }
                 _ => {}
             }
+            if let Some(besides) = &self.besides {
+                conditions::say_besides(&mut wanted, besides);
+            }
         }
         self.warn_of_stall(&wanted);
         set_conditions(&mut status.conditions, wanted, operation.generation, now());
@@ -208,6 +214,9 @@ impl<'a> Release<'a> {
             Some(failed) => conditions::tests_failed(&failed.message),
             None => conditions::in_sync(revision, pin),
         };
+        if let Some(besides) = &self.besides {
+            conditions::say_besides(&mut wanted, besides);
+        }
         match drift {
             Some(drift) => {
                 status.baseline = Some(drift.baseline);

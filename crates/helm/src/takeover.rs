@@ -1,6 +1,8 @@
 //! A release that another client made: what its record says it consists of, and whether that is what
 //! somebody wants by now. By the second a release is taken over without running anything.
 
+mod differences;
+
 use lifecycle::{
     hooks::HookAnnotations,
     memory::{MOST_PER_RELEASE, Memory},
@@ -14,6 +16,8 @@ use crate::{
     manifest::{self, ManifestError},
     record::Release,
 };
+
+pub use differences::{Difference, describe, differences};
 
 /// Why the text of a record makes no objects.
 #[derive(Debug, thiserror::Error)]

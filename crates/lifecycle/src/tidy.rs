@@ -231,7 +231,15 @@ mod tests {
             "[a-c]{0,2}".prop_map(Value::from),
         ];
         let key = prop::sample::select(vec![
-            "metadata", "labels", "annotations", "spec", "status", "items", "kind", "apiVersion", "a",
+            "metadata",
+            "labels",
+            "annotations",
+            "spec",
+            "status",
+            "items",
+            "kind",
+            "apiVersion",
+            "a",
         ]);
         leaf.prop_recursive(5, 40, 4, move |inner| {
             prop_oneof![
