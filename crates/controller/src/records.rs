@@ -318,3 +318,50 @@ pub(crate) fn now() -> Timestamp {
     let now = Timestamp::now();
     Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn inputs<'a>(objects: &'a [Value]) -> Inputs<'a> {
+        let objects = objects.iter().map(Tidy).collect();
+        Inputs {
+            objects: Some(Objects::Tidy(objects)),
+            chart: None,
+            patches: &[],
+            release_name: "shop",
+        }
+    }
+
+    /// As versions before made it: of the objects as they were written.
+    fn former(objects: &[Value]) -> String {
+        config_digest(b"key", &json!({"objects": objects, "releaseName": "shop"}))
+    }
+
+    fn map(metadata: Value, data: Value) -> Value {
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data})
+    }
+
+    #[test]
+    fn a_digest_of_an_earlier_version_is_known_and_a_change_is_one() {
+        let plain = [map(json!({"name": "a"}), json!({"v": "1"}))];
+        let written = [map(
+            json!({"name": "a", "creationTimestamp": null, "labels": {}}),
+            json!({"v": "1", "w": null}),
+        )];
+        let changed = [map(json!({"name": "a"}), json!({"v": "2"}))];
+        let digest = |objects: &[Value]| config_digest(b"key", &inputs(objects));
+        assert_eq!(digest(&plain), former(&plain), "what is tidy has the digest that it had");
+        assert_ne!(digest(&written), former(&written));
+        assert_eq!(digest(&written), digest(&plain));
+        for objects in [&plain, &written] {
+            assert!(inputs(objects).have(&former(objects), "key"));
+            assert!(inputs(objects).have(&digest(&plain), "key"));
+            assert!(!inputs(objects).have(&former(&changed), "key"));
+            assert!(!inputs(objects).have(&former(objects), "another key"));
+            assert!(!inputs(objects).have("", "key"));
+        }
+    }
+}
