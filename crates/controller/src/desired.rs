@@ -80,7 +80,9 @@ pub(crate) async fn make(release: &Release<'_>, begin: &Begin) -> Result<Made, E
 fn of_objects(objects: Vec<Placed>, patches: &[Patch], namespace: &str) -> Result<Made, Error> {
     let mut objects = patched(patches, objects)?;
     // By digests a null is as if it were not there; in a ConfigMap's data it would be an empty text.
-    objects.iter_mut().for_each(|object| tidy::remove_nulls(&mut object.manifest));
+    for object in &mut objects {
+        tidy::remove_nulls(&mut object.manifest);
+    }
     let desired = parsed(&objects, namespace)?;
     Ok(Made { desired, chart: None, texts: None })
 }

@@ -325,7 +325,7 @@ mod tests {
 
     use super::*;
 
-    fn inputs<'a>(objects: &'a [Value]) -> Inputs<'a> {
+    fn inputs(objects: &[Value]) -> Inputs<'_> {
         let objects = objects.iter().map(Tidy).collect();
         Inputs {
             objects: Some(Objects::Tidy(objects)),

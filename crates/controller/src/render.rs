@@ -133,9 +133,10 @@ async fn look_up(
     let object = ObjectRef { api_version, kind, namespace, name };
     let is_version = is_api_version(&object.api_version);
     // The kind is not in the URL by which it is looked for, nor is one of no name.
-    let kind = match is_version && !object.kind.is_empty() {
-        true => release.tenant.kind(&object).await?,
-        false => None,
+    let kind = if is_version && !object.kind.is_empty() {
+        release.tenant.kind(&object).await?
+    } else {
+        None
     };
     let Some(kind) = kind else {
         // For Helm such a kind has no objects, and only an unknown apiVersion is an error.

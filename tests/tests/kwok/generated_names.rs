@@ -110,7 +110,7 @@ fn a_release_that_depends_on_another_follows_its_name() -> Result<()> {
     Ok(())
 }
 
-/// A Pod that names a ConfigMap, a Secret, an account and a claim at every place where it can.
+/// A Pod that names a `ConfigMap`, a Secret, an account and a claim at every place where it can.
 fn pod(secret_volumes: &[(&str, &str)]) -> Value {
     let container = || {
         json!({"name": "a", "image": "busybox:1",
@@ -140,7 +140,7 @@ fn names<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
         Value::String(text) => {
             let kinds = ["map", "secret", "account", "claim"];
             let is_name = |kind: &&str| text == *kind || text.starts_with(&format!("eu-{kind}"));
-            found.extend(kinds.iter().any(|kind| is_name(&kind)).then_some(text.as_str()));
+            found.extend(kinds.iter().any(is_name).then_some(text.as_str()));
         }
         Value::Array(items) => items.iter().for_each(|item| names(item, found)),
         Value::Object(fields) => fields.values().for_each(|value| names(value, found)),

@@ -1,5 +1,7 @@
 //! `lookup` does what it does in Helm, whatever name a chart asks for.
 
+use std::fmt::Write as _;
+
 use anyhow::Result;
 use e2e::{Chart, Namespace, helm, kwok, message, reason};
 use serde_json::json;
@@ -19,7 +21,7 @@ async fn what_no_object_can_be_called_is_not_found() -> Result<()> {
     let names = ["{{ no name }}", "no name", "A", "a?x=y", "a#b", "ä", "a&b", "...", "a\\b", "\n"];
     let mut text = format!("there: {{{{ {} | len | quote }}}}\n", named("a"));
     for (index, name) in names.iter().enumerate() {
-        text += &format!("n{index}: {{{{ {} | len | quote }}}}\n", named(name));
+        writeln!(text, "n{index}: {{{{ {} | len | quote }}}}", named(name))?;
     }
     // A kind of which there is no object, and a namespace that does not exist.
     text += "kind: {{ (lookup \"v1\" \"No Such/Kind\" \"x\" \"y\") | len | quote }}\n";

@@ -38,8 +38,7 @@ fn written() -> [Value; 3] {
         let hollow = object
             .set("/metadata/creationTimestamp", Value::Null)
             .set("/metadata/labels", json!({}));
-        let is = |kind: &str| hollow["kind"] == kind;
-        if is("ConfigMap") {
+        if hollow["kind"] == "ConfigMap" {
             return hollow.set("/data/none", Value::Null).set("/binaryData", json!({}));
         }
         let hollow = hollow
@@ -47,12 +46,12 @@ fn written() -> [Value; 3] {
             .set("/spec/template/metadata/creationTimestamp", Value::Null)
             .set("/spec/template/metadata/annotations", json!({}))
             .set("/spec/template/spec/containers/0/workingDir", Value::Null);
-        match hollow["kind"] == "Deployment" {
-            true => hollow
-                .set("/metadata/annotations", json!({}))
-                .set("/spec/template/spec/containers/0/env/0/value", Value::Null),
-            false => hollow,
+        if hollow["kind"] != "Deployment" {
+            return hollow;
         }
+        hollow
+            .set("/metadata/annotations", json!({}))
+            .set("/spec/template/spec/containers/0/env/0/value", Value::Null)
     })
 }
 
