@@ -12,8 +12,9 @@ mod verdict;
 mod written;
 
 use api::ObjectsFromKind;
-use helm::record::Release;
+use helm::{record::Release, takeover};
 use kube::ResourceExt;
+use lifecycle::event::Event;
 use serde_json::Value;
 
 use self::{
@@ -64,6 +65,11 @@ pub(crate) async fn adopt(args: &Adopt) -> anyhow::Result<Outcome> {
             Err(problems) => return refuse(&problems),
         }
     };
+    if comparison == Comparison::Same
+        && let Ok(preview) = &preview
+    {
+        remarks.extend(renders_otherwise(preview, newest, &namespace).await);
+    }
     let verdict = verdict::of(&history, &comparison, &args.release, &others);
     // Names and versions are as somebody else has recorded them.
     let line = |remark: &String| format!("{}\n", printable(remark));
@@ -159,6 +165,31 @@ async fn compare(preview: &mut Preview, newest: &Stored, namespace: &str) -> Com
         Ok(Err(problems)) => Comparison::Unknown(problems.join("; ")),
         Err(error) => Comparison::Unknown(format!("{error:#}")),
     }
+}
+
+/// What the chart makes otherwise than Helm has recorded, though name, version and values are the same:
+/// Helm 4 renders some charts in another way than Helm 3. What differs by chance, or because it is made
+/// for another revision, does so with Helm, too.
+async fn renders_otherwise(preview: &Preview, newest: &Stored, namespace: &str) -> Option<String> {
+    let record = &newest.release;
+    let recorded = takeover::desired(record, namespace).ok()?;
+    let event = if record.version > 1 { Event::Upgrade } else { Event::Install };
+    let made = preview.rendered(event, record.version).await?;
+    let mut found = takeover::differences(&recorded, &made);
+    if !found.is_empty() {
+        let again = preview.rendered(Event::Upgrade, record.version.saturating_add(1)).await?;
+        let by_itself = takeover::differences(&made, &again);
+        found.retain(|it| by_itself.binary_search(it).is_err());
+    }
+    (!found.is_empty()).then(|| {
+        format!(
+            "warning: the chart renders to something else than what Helm has recorded, which the next \
+             upgrade would apply (here lookup finds nothing; the operator asks the cluster): {}. See \
+             `helm get manifest {} -n {namespace}`",
+            takeover::describe(&found),
+            record.name
+        )
+    })
 }
 
 /// What would run, and how, where it can be shown; what is written is right all the same.

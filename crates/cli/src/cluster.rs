@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, fmt::Debug, time::Duration};
 
 use anyhow::{Context as _, Error, anyhow, bail};
 use api::{ObjectsFromKind, ReleaseLifecycle};
+use http::{HeaderValue, header::USER_AGENT};
 use k8s_openapi::{
     NamespaceResourceScope,
     api::core::v1::{ConfigMap, Secret},
@@ -22,6 +23,8 @@ use crate::args::Place;
 
 /// For one question. A watch is not bound by it.
 const DEADLINE: Duration = Duration::from_secs(30);
+/// By which servers tell this program's requests.
+pub(crate) const AGENT: &str = concat!("kubectl-lifecycle/", env!("CARGO_PKG_VERSION"));
 /// Not `kubectl-…`: Flux takes the fields of such managers away.
 const FIELD_MANAGER: &str = "releaselifecycle-cli";
 /// What reading takes.
@@ -40,6 +43,7 @@ impl Cluster {
     pub(crate) async fn find(place: &Place) -> anyhow::Result<Self> {
         let mut config = config(place).await?;
         config.connect_timeout = Some(Duration::from_secs(10));
+        config.headers.push((USER_AGENT, HeaderValue::from_static(AGENT)));
         let url = config.cluster_url.to_string();
         let namespace = place.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
         let client = Client::try_from(config)

@@ -9,12 +9,12 @@ use lifecycle::{
     decide::{Hold, decide, query},
     event::{self, Disposal, Event, Next, RecordState, Situation},
     journal::{Begin, Cancel, Failure, Journal, Phase, Requests},
-    plan::{Plan, config_digest},
+    plan::Plan,
     rebuild::recall,
 };
 
 use crate::{
-    deletion, dependencies, drift,
+    besides, deletion, dependencies, drift,
     error::Error,
     execute::execute,
     gather::{gather, is_of_another_plan},
@@ -93,6 +93,10 @@ pub(crate) async fn advance(release: &mut Release<'_>) -> Result<Action, Error> 
                 None => None,
             };
             note_outside(release, stored).await?;
+            release.besides = match stored {
+                Some(stored) => Box::pin(besides::of_revision(release, stored)).await,
+                None => None,
+            };
             release.write_in_sync(revision, chart, drift).await?;
             release.ctx.references.settle(&release.object);
             Ok(rest(release.ctx, &release.object))
@@ -199,7 +203,7 @@ fn next(release: &Release<'_>, history: &[Stored], is_known: bool, orphaned: boo
     let last = status.and_then(|status| status.last_attempt.as_ref());
     let gave_up = last.is_some_and(|last| match prepare::key(history) {
         _ if !is_known => true,
-        Some(key) => last.config_digest == records::wanted(release, &key),
+        Some(key) => records::is_wanted(release, &last.config_digest, &key),
         // Without a record there is no key to compare digests by.
         None => last.generation == generation,
     });
@@ -342,16 +346,15 @@ fn serve_anew(release: &Release<'_>, plan: &Plan, is_keyed: bool, journal: &mut 
     if !serves_the_spec {
         return;
     }
-    let wanted = records::wanted(release, &plan.config_key);
     let is_newer = match is_keyed {
-        true => operation.config_digest != wanted,
+        true => !records::is_wanted(release, &operation.config_digest, &plan.config_key),
         false => operation.generation != release.generation(),
     };
     if is_newer {
         let failure = superseded(release, operation);
         operation.cancel.get_or_insert(Cancel { now: true, failure });
     } else {
-        operation.config_digest = wanted;
+        operation.config_digest = records::wanted(release, &plan.config_key);
         operation.generation = release.generation();
     }
 }
@@ -369,7 +372,7 @@ async fn serve_recorded(
         return Ok(());
     }
     let inputs = records::config_inputs(release);
-    if plan.config_digest == config_digest(plan.config_key.as_bytes(), &inputs) {
+    if inputs.have(&plan.config_digest, &plan.config_key) {
         journal.operation.config_digest = records::wanted(release, &plan.config_key);
     }
     Ok(())
@@ -493,6 +496,9 @@ async fn run(
             && release.is_being_deleted()
         {
             *failure = while_deleting(failure.clone());
+        }
+        if step.journal.is_done() && step.journal.operation.failure.is_none() {
+            release.besides = Box::pin(besides::of_rollback(release, plan)).await;
         }
         let changed = step.journal != journal;
         if changed || step.effect.is_none() {

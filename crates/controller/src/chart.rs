@@ -48,8 +48,8 @@ pub(crate) struct Chart {
     parsed: Vec<Value>,
 }
 
-/// What a record's digest is made of.
-#[derive(Serialize)]
+/// What a record's digest is made of. A null in values counts: it takes away what the chart has there.
+#[derive(Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Inputs<'a> {
     digest: &'a str,

@@ -11,7 +11,7 @@ use lifecycle::{
     patches::{self, Patch},
     plan,
     source::{Desired, Placed},
-    yaml,
+    tidy, yaml,
 };
 use serde_json::{Map, Value};
 
@@ -53,7 +53,8 @@ pub(crate) async fn of_source<'a>(
     release.made.get_or_try_init(|| Box::pin(make(release, begin))).await
 }
 
-async fn make(release: &Release<'_>, begin: &Begin) -> Result<Made, Error> {
+/// The same, whatever was made of it before.
+pub(crate) async fn make(release: &Release<'_>, begin: &Begin) -> Result<Made, Error> {
     let found = release.source().await?.map_err(|failure| Error::Blocked(failure.clone()))?;
     let patches = release.object.spec.patches.clone();
     let namespace = release.namespace.clone();
@@ -77,7 +78,11 @@ async fn make(release: &Release<'_>, begin: &Begin) -> Result<Made, Error> {
 }
 
 fn of_objects(objects: Vec<Placed>, patches: &[Patch], namespace: &str) -> Result<Made, Error> {
-    let objects = patched(patches, objects)?;
+    let mut objects = patched(patches, objects)?;
+    // By digests a null is as if it were not there; in a ConfigMap's data it would be an empty text.
+    for object in &mut objects {
+        tidy::remove_nulls(&mut object.manifest);
+    }
     let desired = parsed(&objects, namespace)?;
     Ok(Made { desired, chart: None, texts: None })
 }

@@ -7,7 +7,7 @@ use helm::record::Status;
 use lifecycle::{
     event::Event,
     journal::{Cancel, Failure, Journal},
-    plan::{ObjectRef, Plan, config_digest, parse_run_id},
+    plan::{ObjectRef, Plan, parse_run_id},
     rebuild::{Trace, rebuild},
 };
 
@@ -44,13 +44,12 @@ pub(crate) async fn journal(
     };
     let traces = traces(release, &plan).await?;
     let inputs = records::config_inputs(release);
-    let digest_now = config_digest(plan.config_key.as_bytes(), &inputs);
     // The operation of a custom resource that is gone ends here: what this one asks for begins anew.
     let is_of_former = plan.owner.uid != release.uid() && plan.event != Event::Delete;
     let wanted = match &plan.remedies {
         _ if is_of_former => String::new(),
         // What it makes up for is not what is wanted now.
-        Some(failed) if failed.config_digest != digest_now => String::new(),
+        Some(failed) if !inputs.have(&failed.config_digest, &plan.config_key) => String::new(),
         _ => records::wanted(release, &plan.config_key),
     };
     let text = if is_of_former {

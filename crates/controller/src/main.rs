@@ -4,6 +4,7 @@ mod advance;
 mod apply;
 mod args;
 mod backoff;
+mod besides;
 mod chart;
 mod client;
 mod compute;

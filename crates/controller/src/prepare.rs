@@ -80,6 +80,7 @@ pub(crate) async fn plan(
         config_digest: digest
             .unwrap_or_else(|| config_digest(key.as_bytes(), &records::config_inputs(release))),
         adopted: false,
+        renders_otherwise: None,
         taken,
         config_key: key,
         timeout_seconds: i64::try_from(timeout).unwrap_or(i64::MAX),

@@ -26,6 +26,7 @@ use lifecycle::{
     event::{Event, Record, RecordState},
     patches::Patch,
     plan::{ObjectRef, Plan, config_digest},
+    tidy::Tidy,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -74,8 +75,7 @@ impl Stored {
                 RecordState::Pending
             }
         };
-        let is_wanted =
-            |digest: &str, plan: &Plan| digest == config_digest(plan.config_key.as_bytes(), inputs);
+        let is_wanted = |digest: &str, plan: &Plan| inputs.have(digest, &plan.config_key);
         let (operation, remedial) = match (state, plan) {
             (RecordState::Uninstalling, _) => {
                 let plan = self.plan_of(Event::Delete).map(|(plan, _)| plan);
@@ -162,11 +162,11 @@ fn key(event: Event) -> &'static str {
 
 /// What a record's digest is made of: the inputs, never rendered text. Where they come from makes no
 /// difference.
-#[derive(Serialize)]
+#[derive(Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Inputs<'a> {
     /// `None` where they are not known, or come from a chart.
-    objects: Option<Vec<&'a Value>>,
+    objects: Option<Objects<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     chart: Option<chart::Inputs<'a>>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
@@ -174,10 +174,37 @@ pub(crate) struct Inputs<'a> {
     release_name: &'a str,
 }
 
+/// The objects of a source in a digest.
+#[derive(Clone, Serialize)]
+#[serde(untagged)]
+enum Objects<'a> {
+    Tidy(Vec<Tidy<'a>>),
+    /// As digests were made once, so that nothing is upgraded because the operator is. Both are the
+    /// same where there are neither nulls nor empty maps.
+    AsWritten(Vec<&'a Value>),
+}
+
+impl Inputs<'_> {
+    /// Whether `digest` is of this configuration.
+    pub(crate) fn have(&self, digest: &str, key: &str) -> bool {
+        digest == config_digest(key.as_bytes(), self)
+            || self.as_written().is_some_and(|it| digest == config_digest(key.as_bytes(), &it))
+    }
+
+    /// The same for a digest that an earlier version of the operator has made, where that may be
+    /// another one.
+    fn as_written(&self) -> Option<Self> {
+        let Some(Objects::Tidy(objects)) = &self.objects else { return None };
+        let objects = objects.iter().map(|Tidy(object)| *object).collect();
+        Some(Self { objects: Some(Objects::AsWritten(objects)), ..self.clone() })
+    }
+}
+
 pub(crate) fn config_inputs<'a>(release: &'a crate::release::Release<'_>) -> Inputs<'a> {
     let (objects, chart) = match release.known_source() {
         Some(Found::Objects(objects)) => {
-            (Some(objects.iter().map(|placed| &placed.manifest).collect()), None)
+            let objects = objects.iter().map(|placed| Tidy(&placed.manifest)).collect();
+            (Some(Objects::Tidy(objects)), None)
         }
         Some(Found::Chart(chart)) => (None, Some(chart.inputs())),
         None => (None, None),
@@ -188,6 +215,18 @@ pub(crate) fn config_inputs<'a>(release: &'a crate::release::Release<'_>) -> Inp
 /// The digest of all that makes an operation another one: the configuration, where the release is
 /// held, and how and as whom it is done.
 pub(crate) fn wanted(release: &crate::release::Release<'_>, key: &str) -> String {
+    digest_of(release, config_inputs(release), key)
+}
+
+/// Whether `digest` is that of [`wanted`].
+pub(crate) fn is_wanted(release: &crate::release::Release<'_>, digest: &str, key: &str) -> bool {
+    let inputs = config_inputs(release);
+    let as_written = inputs.as_written();
+    digest == digest_of(release, inputs, key)
+        || as_written.is_some_and(|inputs| digest == digest_of(release, inputs, key))
+}
+
+fn digest_of(release: &crate::release::Release<'_>, inputs: Inputs<'_>, key: &str) -> String {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
     struct Wanted<'a> {
@@ -210,9 +249,9 @@ pub(crate) fn wanted(release: &crate::release::Release<'_>, key: &str) -> String
     // What is done once it has failed is another operation's.
     let install = spec.install.clone().map(|it| Install { on_failure: None, ..it });
     let upgrade = spec.upgrade.clone().map(|it| Upgrade { on_failure: None, ..it });
-    let inputs = Wanted {
+    let wanted = Wanted {
         // Where the release is held at a revision, its source has no part in it.
-        configuration: spec.pin_revision.is_none().then(|| config_inputs(release)),
+        configuration: spec.pin_revision.is_none().then_some(inputs),
         pin_revision: spec.pin_revision,
         rollback: &spec.rollback,
         service_account_name: &spec.service_account_name,
@@ -222,7 +261,7 @@ pub(crate) fn wanted(release: &crate::release::Release<'_>, key: &str) -> String
         upgrade: upgrade.filter(|it| *it != Upgrade::default()),
         force_conflicts: spec.force_conflicts,
     };
-    config_digest(key.as_bytes(), &inputs)
+    config_digest(key.as_bytes(), &wanted)
 }
 
 /// The newest of `history`.
@@ -278,4 +317,51 @@ impl Records<'_> {
 pub(crate) fn now() -> Timestamp {
     let now = Timestamp::now();
     Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn inputs(objects: &[Value]) -> Inputs<'_> {
+        let objects = objects.iter().map(Tidy).collect();
+        Inputs {
+            objects: Some(Objects::Tidy(objects)),
+            chart: None,
+            patches: &[],
+            release_name: "shop",
+        }
+    }
+
+    /// As versions before made it: of the objects as they were written.
+    fn former(objects: &[Value]) -> String {
+        config_digest(b"key", &json!({"objects": objects, "releaseName": "shop"}))
+    }
+
+    fn map(metadata: Value, data: Value) -> Value {
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data})
+    }
+
+    #[test]
+    fn a_digest_of_an_earlier_version_is_known_and_a_change_is_one() {
+        let plain = [map(json!({"name": "a"}), json!({"v": "1"}))];
+        let written = [map(
+            json!({"name": "a", "creationTimestamp": null, "labels": {}}),
+            json!({"v": "1", "w": null}),
+        )];
+        let changed = [map(json!({"name": "a"}), json!({"v": "2"}))];
+        let digest = |objects: &[Value]| config_digest(b"key", &inputs(objects));
+        assert_eq!(digest(&plain), former(&plain), "what is tidy has the digest that it had");
+        assert_ne!(digest(&written), former(&written));
+        assert_eq!(digest(&written), digest(&plain));
+        for objects in [&plain, &written] {
+            assert!(inputs(objects).have(&former(objects), "key"));
+            assert!(inputs(objects).have(&digest(&plain), "key"));
+            assert!(!inputs(objects).have(&former(&changed), "key"));
+            assert!(!inputs(objects).have(&former(objects), "another key"));
+            assert!(!inputs(objects).have("", "key"));
+        }
+    }
 }

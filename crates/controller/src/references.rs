@@ -169,8 +169,9 @@ impl References {
         let interval = jittered(object.interval(), &follower);
         let now = Instant::now();
         let mut state = lock(&self.state);
-        if !refers(object) && object.looks_for_drift() {
-            // Nothing was followed that could have changed meanwhile.
+        let is_held = object.spec.pin_revision.is_some() && refers(object);
+        if is_held || (!refers(object) && object.looks_for_drift()) {
+            // Nothing was followed that could have changed meanwhile, or nothing depends on it.
             state
                 .releases
                 .entry(follower.clone())
@@ -343,9 +344,9 @@ pub(crate) fn is_forbidden(error: &watcher::Error) -> bool {
 /// Whether what it refers to matters. What is pinned or deleted needs no source.
 fn refers(object: &ReleaseLifecycle) -> bool {
     let source = &object.spec.source;
-    // Not whether it has objects, which the cache forgets.
+    // Not whether it has objects, which the cache forgets. One that is held at a revision is told of,
+    // though it needs none of it.
     (source.is_chart() || !source.objects_from.is_empty())
-        && object.spec.pin_revision.is_none()
         && object.metadata.deletion_timestamp.is_none()
 }
 

@@ -43,6 +43,8 @@ pub(crate) struct Release<'a> {
     pub(crate) outside: Option<Vec<ObjectRef>>,
     /// What the source renders to: once, since another time it may be something else.
     pub(crate) made: OnceCell<Made>,
+    /// What there is to say of it besides where it is ready, see `besides`.
+    pub(crate) besides: Option<String>,
 }
 
 /// As whom the release of `object` is worked on.
@@ -67,8 +69,19 @@ impl<'a> Release<'a> {
         let name = object.release_name().into_owned();
         let namespace = object.metadata.namespace.clone().unwrap_or_default();
         let (source, made) = (OnceCell::new(), OnceCell::new());
-        let (namespace_goes, outside) = (false, None);
-        Self { ctx, object, tenant, name, namespace, namespace_goes, source, outside, made }
+        let (namespace_goes, outside, besides) = (false, None, None);
+        Self {
+            ctx,
+            object,
+            tenant,
+            name,
+            namespace,
+            namespace_goes,
+            source,
+            outside,
+            made,
+            besides,
+        }
     }
 
     pub(crate) fn records(&self) -> Records<'_> {
@@ -177,6 +190,9 @@ impl<'a> Release<'a> {
                 }
                 _ => {}
             }
+            if let Some(besides) = &self.besides {
+                conditions::say_besides(&mut wanted, besides);
+            }
         }
         self.warn_of_stall(&wanted, journal.is_done());
         set_conditions(&mut status.conditions, wanted, operation.generation, now());
@@ -222,6 +238,9 @@ impl<'a> Release<'a> {
             Some(failed) => conditions::tests_failed(&failed.message),
             None => conditions::in_sync(revision, pin),
         };
+        if let Some(besides) = &self.besides {
+            conditions::say_besides(&mut wanted, besides);
+        }
         match drift {
             Some(drift) => {
                 status.baseline = Some(drift.baseline);

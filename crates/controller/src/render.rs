@@ -129,15 +129,18 @@ async fn look_up(
     asked: Lookup,
 ) -> Result<Answer, Error> {
     let Lookup { api_version, kind, namespace, name } = asked;
-    let parts = api_version.split('/').chain([&*kind, &*namespace, &*name]);
-    if let Some(part) = parts.into_iter().find(|part| !stands_in_urls(part)) {
-        return Ok(Answer::Failed(format!("lookup: {part:?} cannot stand in a URL")));
-    }
     let namespace = Some(namespace).filter(|namespace| !namespace.is_empty());
     let object = ObjectRef { api_version, kind, namespace, name };
-    let Some(kind) = release.tenant.kind(&object).await? else {
+    let is_version = is_api_version(&object.api_version);
+    // The kind is not in the URL by which it is looked for, nor is one of no name.
+    let kind = if is_version && !object.kind.is_empty() {
+        release.tenant.kind(&object).await?
+    } else {
+        None
+    };
+    let Some(kind) = kind else {
         // For Helm such a kind has no objects, and only an unknown apiVersion is an error.
-        if served.contains(&object.api_version) {
+        if is_version && served.contains(&object.api_version) {
             return Ok(Answer::Found(Value::Null));
         }
         return Ok(Answer::Failed(format!(
@@ -145,6 +148,9 @@ async fn look_up(
             object.api_version
         )));
     };
+    if let Some(why) = misleads(&object, kind.scope == Scope::Namespaced) {
+        return Ok(Answer::Failed(format!("lookup of {}: {why}", object.kind)));
+    }
     let found = if object.name.is_empty() {
         list(release, &object).await
     } else if kind.scope == Scope::Cluster || object.namespace.is_some() {
@@ -166,6 +172,30 @@ async fn look_up(
         }
         Err(error) => Err(Error::Api(error)),
     }
+}
+
+/// Whether it is a version, or a group and one of its versions, that can be asked for.
+fn is_api_version(api_version: &str) -> bool {
+    !api_version.is_empty()
+        && api_version.split('/').count() <= 2
+        && api_version.split('/').all(|part| !part.is_empty() && stands_in_urls(part))
+}
+
+/// Why the namespace or the name would lead to another place of the API, however it is encoded: the
+/// same names are an error of Helm's client (`IsValidPathSegmentName`). Of all others the API server
+/// says that there is no such object.
+fn misleads(object: &ObjectRef, is_namespaced: bool) -> Option<String> {
+    let namespace = object.namespace.as_deref().filter(|_| is_namespaced);
+    let parts = [("namespace", namespace), ("resource name", Some(&*object.name))];
+    parts.into_iter().find_map(|(what, part)| {
+        let part = part?;
+        let why = if part == "." || part == ".." {
+            format!("may not be '{part}'")
+        } else {
+            format!("may not contain '{}'", part.chars().find(|c| ['/', '%'].contains(c))?)
+        };
+        Some(format!("invalid {what} {part:?}: {why}"))
+    })
 }
 
 /// All objects of a kind, in a namespace if one is named: page by page, so that no more is read than
@@ -248,5 +278,47 @@ fn reason(kind: FailureKind) -> &'static str {
         FailureKind::InvalidValues | FailureKind::SchemaViolation => "InvalidValues",
         FailureKind::TemplateError | FailureKind::NotYaml | FailureKind::Lookup => "TemplateError",
         _ => "InvalidChart",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_leads_elsewhere_in_the_api_is_refused_and_nothing_else() {
+        let object = |namespace: &str, name: &str| ObjectRef {
+            api_version: "v1".to_owned(),
+            kind: "ConfigMap".to_owned(),
+            namespace: Some(namespace.to_owned()),
+            name: name.to_owned(),
+        };
+        let good = ["{{ no name }}", "", "A", "a?dryRun=All", "a#b", "ä", "...", "a\nb", "a\\b"];
+        for name in good {
+            assert_eq!(misleads(&object("prod", name), true), None, "{name}");
+            assert_eq!(misleads(&object(name, "a"), true), None, "{name}");
+        }
+        for (name, why) in [
+            ("..", "invalid resource name \"..\": may not be '..'"),
+            (".", "invalid resource name \".\": may not be '.'"),
+            ("a/b", "invalid resource name \"a/b\": may not contain '/'"),
+            ("../secrets/b", "invalid resource name \"../secrets/b\": may not contain '/'"),
+            ("a%2Fb", "invalid resource name \"a%2Fb\": may not contain '%'"),
+        ] {
+            assert_eq!(misleads(&object("prod", name), true).as_deref(), Some(why));
+            let why = why.replace("resource name", "namespace");
+            assert_eq!(misleads(&object(name, "a"), true), Some(why));
+            assert_eq!(misleads(&object(name, "a"), false), None, "it has no namespace");
+        }
+    }
+
+    #[test]
+    fn an_api_version_has_at_most_a_group() {
+        for version in ["v1", "apps/v1", "a.example.com/v1beta1"] {
+            assert!(is_api_version(version), "{version}");
+        }
+        for version in ["", "/", "/v1", "v1/", "apps/v1/Deployment", "../v1", "v1?x=y", "a/.."] {
+            assert!(!is_api_version(version), "{version}");
+        }
     }
 }

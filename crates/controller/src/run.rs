@@ -14,6 +14,7 @@ use std::{
 use anyhow::Context as _;
 use api::{ReleaseLifecycle, names};
 use futures::{Stream, StreamExt};
+use http::{HeaderValue, header::USER_AGENT};
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
 use kube::{
     Api, Client, Config, Resource, ResourceExt,
@@ -47,6 +48,8 @@ use crate::{
     sweep::{HeldObject, sweep_orphans},
 };
 
+/// By which servers tell this program's requests.
+pub(crate) const AGENT: &str = concat!("releaselifecycle-controller/", env!("CARGO_PKG_VERSION"));
 /// A watch that died silently is noticed after this many seconds.
 const WATCH_TIMEOUT: u32 = 60;
 /// How long SIGTERM waits for the reconciliations under way; less than the kubelet's 30 s, since a
@@ -333,6 +336,7 @@ async fn config(args: &Args) -> anyhow::Result<Config> {
     };
     // A POST that is repeated by the client could make a second object, see ARCHITECTURE.md.
     config.default_retry = false;
+    config.headers.push((USER_AGENT, HeaderValue::from_static(AGENT)));
     Ok(config)
 }
 

@@ -18,7 +18,8 @@ use lifecycle::{
 
 use crate::{
     advance::handled,
-    deletion, desired,
+    besides, deletion,
+    desired::{self, Made},
     error::Error,
     observe, prepare,
     reconcile::{RECHECK, key},
@@ -65,8 +66,13 @@ pub(crate) async fn adopt(release: &mut Release<'_>, history: &[Stored]) -> Resu
         1 => Event::Install,
         _ => Event::Upgrade,
     };
+    let otherwise = match release.made.get().filter(|_| is_wanted) {
+        Some(made) => renders_otherwise(release, stored, made).await,
+        None => None,
+    };
     let id = uuid::Uuid::new_v4().simple().to_string();
     let plan = Plan {
+        renders_otherwise: otherwise.clone(),
         target: (event == Event::Rollback).then(|| stored.origin()),
         first_deployed: record.info.first_deployed,
         chart: release.made.get().filter(|_| is_wanted).and_then(|made| made.chart.clone()),
@@ -88,7 +94,34 @@ pub(crate) async fn adopt(release: &mut Release<'_>, history: &[Stored]) -> Resu
         if is_wanted { "; it is what is wanted, and nothing runs" } else { "" }
     );
     release.tell("Adopted", text);
+    if let Some(what) = otherwise {
+        release.warn("RendersOtherwise", besides::renders_otherwise(&what));
+    }
     Ok(again(release))
+}
+
+/// What the chart makes otherwise than Helm did, in words: as Helm 4 treats nulls among a chart's
+/// values in another way than Helm 3. What differs because it is made for another revision, or by
+/// chance, is left out: it does so with Helm, too.
+async fn renders_otherwise(release: &Release<'_>, stored: &Stored, made: &Made) -> Option<String> {
+    made.chart.as_ref()?;
+    let recorded = desired::of_record(release, stored).ok()?;
+    let mut found = takeover::differences(&recorded, &made.desired);
+    if found.is_empty() {
+        return None;
+    }
+    let revision = stored.release.version;
+    let event = if revision > 1 { Event::Upgrade } else { Event::Install };
+    let again = desired::make(release, &begin(release, event, revision)).await.ok()?;
+    let by_itself = takeover::differences(&made.desired, &again.desired);
+    found.retain(|it| by_itself.binary_search(it).is_err());
+    (!found.is_empty()).then(|| takeover::describe(&found))
+}
+
+/// An operation that renders the chart and begins nothing.
+fn begin(release: &Release<'_>, event: Event, revision: i32) -> Begin {
+    let (id, generation) = (String::new(), release.generation());
+    Begin { id, event, revision, target: None, remedies: None, generation }
 }
 
 /// The key of the digests that status holds: by another one, what was given up would be begun again.
@@ -136,14 +169,7 @@ async fn is_wanted(release: &Release<'_>, stored: &Stored) -> Result<bool, Error
         return Ok(false);
     }
     let record = &stored.release;
-    let begin = Begin {
-        id: String::new(),
-        event: Event::Upgrade,
-        revision: record.version.saturating_add(1),
-        target: None,
-        remedies: None,
-        generation: release.generation(),
-    };
+    let begin = begin(release, Event::Upgrade, record.version.saturating_add(1));
     let made = desired::of_source(release, &begin).await?;
     Ok(match (&made.chart, &made.texts) {
         (Some(chart), Some(texts)) if is_told_by_chart(release, stored, chart) => {

@@ -1,6 +1,8 @@
 //! A tenant's way to its objects: plain JSON in and out, so that no field is lost, acting as the
 //! tenant, each call by the rules of [`crate::client`].
 
+use std::{borrow::Cow, fmt::Write as _};
+
 use api::names::FIELD_MANAGER;
 use k8s_openapi::apimachinery::pkg::version::Info;
 use kube::{
@@ -48,7 +50,8 @@ impl<'a> Tenant<'a> {
     }
 
     pub(crate) async fn get(&self, object: &ObjectRef) -> Result<Option<Value>, ApiError> {
-        let request = self.request(object).await?.get(&object.name, &GetParams::default());
+        let request = self.request(object).await?;
+        let request = request.get(&segment(&object.name), &GetParams::default());
         optional(self.send(Access::Read, object, "get", request).await)
     }
 
@@ -276,10 +279,10 @@ impl<'a> Tenant<'a> {
             cause: Cause::NotFound(format!("the cluster does not know {}", object.kind)),
         })?;
         let namespace = match kind.scope {
-            Scope::Namespaced => object.namespace.as_deref(),
+            Scope::Namespaced => object.namespace.as_deref().map(segment),
             Scope::Cluster => None,
         };
-        Ok(Request::new(DynamicObject::url_path(&kind.resource, namespace)))
+        Ok(Request::new(DynamicObject::url_path(&kind.resource, namespace.as_deref())))
     }
 
     async fn send(
@@ -313,6 +316,25 @@ impl<'a> Tenant<'a> {
             if object.kind == "Secret" { error.without_data() } else { error }
         })
     }
+}
+
+/// As it stands in the path of a URL, whatever a chart looks up. What an object can be called comes
+/// out as it is; `/`, `.` and `..` are for the caller to refuse.
+fn segment(name: &str) -> Cow<'_, str> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte);
+    if name.bytes().all(is_plain) {
+        return Cow::Borrowed(name);
+    }
+    let mut encoded = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        if is_plain(byte) {
+            encoded.push(char::from(byte));
+        } else {
+            // A `String` takes all that is written to it.
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    Cow::Owned(encoded)
 }
 
 fn apply_params() -> PatchParams {
@@ -360,5 +382,20 @@ pub(crate) fn place(object: &ObjectRef) -> String {
     match &object.namespace {
         Some(namespace) => format!("{object} in namespace {namespace}"),
         None => object.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_stands_in_a_url_as_one_segment_of_its_path() {
+        for name in ["shop", "system:reader.x", "a-b_c~1"] {
+            assert_eq!(segment(name), name);
+        }
+        assert_eq!(segment("{{ no name }}"), "%7B%7B%20no%20name%20%7D%7D");
+        assert_eq!(segment("a?b#c%d/e\n"), "a%3Fb%23c%25d%2Fe%0A");
+        assert_eq!(segment("ä"), "%C3%A4");
     }
 }

@@ -53,8 +53,7 @@ fn interrupt(release: &Release<'_>, plan: &Plan, journal: &Journal) -> Option<Ca
         OnNewSpec::CancelAfterHook => false,
         OnNewSpec::CancelNow => true,
     };
-    let wanted = records::wanted(release, &plan.config_key);
-    let is_newer = journal.operation.config_digest != wanted;
+    let is_newer = !records::is_wanted(release, &journal.operation.config_digest, &plan.config_key);
     is_newer.then(|| Cancel { now, failure: superseded(release, &journal.operation) })
 }
 

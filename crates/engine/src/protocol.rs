@@ -210,6 +210,8 @@ pub struct Pull {
     pub max_bytes: u64,
     /// As long as it may take.
     pub seconds: u64,
+    /// What servers are told of who asks.
+    pub user_agent: &'static str,
 }
 
 /// Where a chart comes from.

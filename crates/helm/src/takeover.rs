@@ -1,11 +1,14 @@
 //! A release that another client made: what its record says it consists of, and whether that is what
 //! somebody wants by now. By the second a release is taken over without running anything.
 
+mod differences;
+
 use lifecycle::{
     hooks::HookAnnotations,
     memory::{MOST_PER_RELEASE, Memory},
     plan::PlannedObject,
     source::{Desired, Hook, SourceError},
+    tidy::Tidy,
 };
 use serde_json::{Map, Value};
 
@@ -13,6 +16,8 @@ use crate::{
     manifest::{self, ManifestError},
     record::Release,
 };
+
+pub use differences::{Difference, describe, differences};
 
 /// Why the text of a record makes no objects.
 #[derive(Debug, thiserror::Error)]
@@ -95,10 +100,11 @@ fn same_sets<T>(one: &[T], other: &[T], equal: impl Fn(&T, &T) -> bool) -> bool 
     one.len() == other.len() && one.iter().all(|a| other.iter().any(|b| equal(a, b)))
 }
 
-/// An object may name the namespace that it would be given anyway.
+/// An object may name the namespace that it would be given anyway, and have what is as if it were not
+/// there.
 fn equal_objects(one: &Value, other: &Value, object: &lifecycle::plan::ObjectRef) -> bool {
     let plain = |manifest: &Value| {
-        let mut manifest = manifest.clone();
+        let mut manifest = Tidy(manifest).to_value();
         if let Some(Value::Object(metadata)) = manifest.get_mut("metadata")
             && metadata.get("namespace").and_then(Value::as_str) == object.namespace.as_deref()
         {

@@ -119,6 +119,14 @@ pub fn in_sync(revision: i32, pin: Option<i32>) -> Vec<Condition> {
     }]
 }
 
+/// Says more of a release that is ready: `besides` goes on with the sentence.
+pub fn say_besides(conditions: &mut [Condition], besides: &str) {
+    let is_ready = |it: &&mut Condition| it.type_ == READY && it.status == "True";
+    if let Some(ready) = conditions.iter_mut().find(is_ready) {
+        ready.message.push_str(besides);
+    }
+}
+
 /// The conditions of a release that is in sync, but whose tests have failed and count.
 pub fn tests_failed(message: &str) -> Vec<Condition> {
     vec![condition(READY, "False", "TestFailed", message)]

@@ -21,4 +21,5 @@ pub mod plan;
 pub mod rebuild;
 pub mod source;
 pub mod terminal;
+pub mod tidy;
 pub mod yaml;

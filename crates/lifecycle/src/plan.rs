@@ -50,6 +50,9 @@ pub struct Plan {
     /// it has neither hooks nor objects; they are in the record.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub adopted: bool,
+    /// Of a revision that was taken over: what of it its chart renders to otherwise by now, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renders_otherwise: Option<String>,
     /// The digest of the configuration it was made from, see [`config_digest`].
     pub config_digest: String,
     /// The key of that digest, in hexadecimal.
@@ -301,6 +304,7 @@ impl Plan {
             first_deployed: None,
             chart: None,
             adopted: false,
+            renders_otherwise: None,
             taken: Vec::new(),
             hook_kinds: Vec::new(),
             config_digest: String::new(),

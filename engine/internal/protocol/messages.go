@@ -133,6 +133,8 @@ type Pull struct {
 	MaxBytes int64    `json:"maxBytes,omitempty"`
 	// Seconds is the deadline of the whole pull.
 	Seconds int `json:"seconds,omitempty"`
+	// UserAgent is what servers are told of who asks.
+	UserAgent string `json:"userAgent,omitempty"`
 }
 
 // OCI is a chart in an OCI registry.

@@ -1,6 +1,7 @@
 package pull
 
 import (
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -26,7 +27,7 @@ const (
 	connectTimeout = 10 * time.Second
 	headerTimeout  = 15 * time.Second
 	maxHeaders     = 256 << 10
-	userAgent      = "releaselifecycle"
+	userAgent      = "releaselifecycle-engine"
 )
 
 // origin is a scheme, a host and a port: where credentials are for.
@@ -85,6 +86,7 @@ func newClient(request *protocol.Pull, at origin, notes *asked) (*http.Client, *
 	return &http.Client{
 		Transport: &transport{
 			origin: at, own: guard.transport(own), others: guard.transport(config), notes: notes,
+			agent: cmp.Or(request.UserAgent, userAgent),
 		},
 		CheckRedirect: func(next *http.Request, via []*http.Request) error { return redirect(next, via, at) },
 	}, nil
@@ -95,11 +97,12 @@ type transport struct {
 	origin      origin
 	own, others http.RoundTripper
 	notes       *asked
+	agent       string
 }
 
 func (t *transport) RoundTrip(ask *http.Request) (*http.Response, error) {
 	*t.notes = asked{last: ask.URL.Host}
-	ask.Header.Set("User-Agent", userAgent)
+	ask.Header.Set("User-Agent", t.agent)
 	through := t.others
 	if originOf(ask.URL) == t.origin {
 		through = t.own

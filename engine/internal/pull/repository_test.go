@@ -51,6 +51,31 @@ func TestVersionsOfARepository(t *testing.T) {
 	}
 }
 
+func TestServersAreToldWhoAsks(t *testing.T) {
+	var agents []string
+	charts := chartServer(new(seen), "http://other.invalid")
+	at := serving(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		agents = append(agents, r.UserAgent())
+		charts.ServeHTTP(w, r)
+	}))
+	for asked, told := range map[string]string{"": "releaselifecycle-engine", "shop/1.2": "shop/1.2"} {
+		agents = nil
+		request := fromRepository(at+"/repo", "shop", "1.4.2")
+		request.UserAgent = asked
+		if _, problem := Pull(request); problem != nil {
+			t.Fatal(problem)
+		}
+		if len(agents) < 2 {
+			t.Errorf("%d requests, wanted those of the index and of the archive", len(agents))
+		}
+		for _, agent := range agents {
+			if agent != told {
+				t.Errorf("%q, wanted %q", agent, told)
+			}
+		}
+	}
+}
+
 func TestWhatARepositoryDoesNotGive(t *testing.T) {
 	at := serving(t, chartServer(new(seen), "http://other.invalid"))
 	for _, c := range []struct {

@@ -392,3 +392,50 @@ async fn what_a_failed_install_had_taken_stays() -> Result<()> {
     assert_eq!(namespace.uid("ConfigMap", "precious").await?, uid);
     Ok(())
 }
+
+/// A chart whose parent sets values of its subchart to null: Helm 3 leaves them out, Helm 4 goes by the
+/// subchart's own.
+fn chart_with_nulls(namespace: &Namespace) -> Result<Chart> {
+    let parent = "apiVersion: v2\nname: shop\nversion: 1.0.0\ndependencies:\n\
+                  - {name: sub, version: 0.1.0}\n";
+    let text = "apiVersion: v1\nkind: Secret\nmetadata: {name: sub}\nstringData:\n  \
+                values: {{ omit .Values \"global\" | toJson | quote }}\n  \
+                revision: \"{{ .Release.Revision }}\"\n  random: {{ randAlphaNum 8 }}\n";
+    Chart::new(namespace, "shop")?
+        .file("Chart.yaml", parent)?
+        .file("values.yaml", "sub: {strategy: null, replicas: null}\n")?
+        .file("templates/main.yaml", &config_map("main", "1").to_string())?
+        .file("charts/sub/Chart.yaml", "apiVersion: v2\nname: sub\nversion: 0.1.0\n")?
+        .file("charts/sub/values.yaml", "replicas: 3\nstrategy: {type: hunter2}\n")?
+        .file("charts/sub/templates/secret.yaml", text)
+}
+
+#[tokio::test]
+async fn what_helm_3_has_rendered_otherwise_is_listed_when_it_is_taken_over() -> Result<()> {
+    for (program, differs) in [("helm3", true), ("helm", false)] {
+        let namespace = Namespace::new(kwok(), &format!("nulls-{program}")).await?;
+        let chart = chart_with_nulls(&namespace)?;
+        let folder = chart.folder().to_string_lossy();
+        helm::run(&namespace, program, &["install", "shop", &folder])?;
+        let controller = namespace.controller()?;
+        chart.put(&namespace).await?;
+        namespace.release("shop", &[], chart.source()).await?;
+        let release = wait_deployed(&namespace, &controller, 1).await?;
+        assert_eq!(done(&namespace)?, Vec::<String>::new(), "nothing runs");
+        if !differs {
+            assert_eq!(message(&release), "revision 1 is deployed", "{program}");
+            continue;
+        }
+        // What differs each time, by chance or by the revision, is not what Helm 4 does otherwise.
+        let what = "The chart renders to something else than what Helm has recorded, which the next \
+                    upgrade applies: Secret/sub (stringData.values)";
+        assert_eq!(message(&release), format!("revision 1 is deployed. {what}"));
+        assert_eq!(wait_told(&namespace, "RendersOtherwise")?, what);
+        // It is no more once something was rendered here.
+        let more = json!({"values": {"a": "b"}, "source": chart.source()["source"]});
+        namespace.release("shop", &[], more).await?;
+        let release = wait_deployed(&namespace, &controller, 2).await?;
+        assert!(!message(&release).contains("something else"), "{}", message(&release));
+    }
+    Ok(())
+}

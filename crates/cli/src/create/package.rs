@@ -2,7 +2,10 @@
 
 use api::names::SOURCE_OF_LABEL;
 use helm::manifest;
-use lifecycle::source::Placed;
+use lifecycle::{
+    source::{Placed, is_list},
+    tidy::Tidy,
+};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -30,8 +33,8 @@ pub(crate) struct Options<'a> {
     pub(crate) source_name: String,
     /// All of it but the source.
     pub(crate) spec: Value,
-    /// Whether each object is to be read from it exactly as it is here. What is inline the API server
-    /// tidies up: it removes `creationTimestamp: null` and `labels: {}`.
+    /// Whether each object is to be read from it as it is here, but for what is as if it were not there.
+    /// Of what is inline the API server tidies up more: it removes `namespace: ""`.
     pub(crate) exact: bool,
 }
 
@@ -64,6 +67,8 @@ pub(super) fn spec(args: &Create) -> Value {
 
 /// The manifests of a release of these objects, or everything that speaks against them.
 pub(crate) fn package(options: &Options<'_>, objects: &[Placed]) -> Result<Package, Vec<String>> {
+    let tidied: Vec<_> = objects.iter().map(|object| tidied(object, options.exact)).collect();
+    let objects = &*tidied;
     let (secrets, others): (Vec<_>, Vec<_>) = objects.iter().partition(|it| holds_secret(it));
     let manifests: Vec<_> = objects.iter().map(|object| &object.manifest).collect();
     let bytes = manifests.iter().map(|it| it.to_string().len()).sum::<usize>();
@@ -123,6 +128,27 @@ pub(crate) fn package(options: &Options<'_>, objects: &[Placed]) -> Result<Packa
         "spec": spec,
     }));
     Ok(Package { documents, notes })
+}
+
+/// Without what `kubectl create --dry-run` writes and nobody means: nulls, empty maps of metadata, and
+/// a status, which is never applied. It would keep Argo CD from ever finding the release in sync.
+fn tidied(object: &Placed, exact: bool) -> Placed {
+    let mut manifest = Tidy(&object.manifest).to_value();
+    if !exact {
+        without_status(&mut manifest);
+    }
+    Placed { place: object.place.clone(), manifest }
+}
+
+fn without_status(manifest: &mut Value) {
+    if let Value::Object(fields) = manifest {
+        fields.remove("status");
+    }
+    if is_list(manifest)
+        && let Some(Value::Array(items)) = manifest.get_mut("items")
+    {
+        items.iter_mut().for_each(without_status);
+    }
 }
 
 /// Whether the API server keeps its metadata as they are where it is embedded.
@@ -299,14 +325,56 @@ mod tests {
             json!({"labels": {}}),
             json!({"annotations": null}),
             json!({"annotations": {"a": null}}),
-            json!({"namespace": ""}),
         ] {
+            let mut metadata = more.clone();
+            metadata["name"] = json!("a");
+            let package = packed(metadata);
+            let object = &package.documents[0]["spec"]["source"]["objects"][0];
+            assert_eq!(object["metadata"], json!({"name": "a"}), "{more}");
+        }
+        for more in [json!({"annotations": {"a": 1}}), json!({"namespace": ""})] {
             let mut metadata = more.clone();
             metadata["name"] = json!("a");
             let package = packed(metadata);
             assert_eq!(package.documents.len(), 2, "{more}");
             assert!(package.notes[0].contains("tidy up"), "{:?}", package.notes);
         }
+    }
+
+    /// As `kubectl create --dry-run=client` writes them.
+    #[test]
+    fn nothing_is_written_that_nobody_means() {
+        let manifest = json!({"apiVersion": "apps/v1", "kind": "Deployment",
+            "metadata": {"name": "a", "creationTimestamp": null, "labels": {}, "annotations": {}},
+            "spec": {"strategy": {}, "template": {"metadata": {"creationTimestamp": null},
+                "spec": {"volumes": [{"name": "v", "emptyDir": {}}],
+                    "containers": [{"name": "a", "env": [{"name": "A", "value": null}]}]}}},
+            "status": {"replicas": 1}});
+        let tidy = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "a"},
+            "spec": {"strategy": {}, "template": {
+                "spec": {"volumes": [{"name": "v", "emptyDir": {}}],
+                    "containers": [{"name": "a", "env": [{"name": "A"}]}]}}}});
+        let list = |item: &Value| {
+            let annotations = json!({"helm.sh/hook": "pre-install"});
+            json!({"apiVersion": "v1", "kind": "List", "metadata": {"annotations": annotations},
+                "items": [item]})
+        };
+        let place = |manifest: &Value| {
+            [Placed { place: "a line 1".to_owned(), manifest: manifest.clone() }]
+        };
+        let written = |manifest: &Value| {
+            let package = packed(&place(manifest)).unwrap_or_else(|_| panic!());
+            package.documents[0]["spec"]["source"]["objects"][0].clone()
+        };
+        assert_eq!(written(&manifest), tidy);
+        assert_eq!(written(&list(&manifest)), list(&tidy));
+        let mut secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"},
+            "data": {"a": "eA=="}});
+        let expected = secret.clone();
+        secret["metadata"]["creationTimestamp"] = Value::Null;
+        let package = packed(&place(&secret)).unwrap_or_else(|_| panic!());
+        let text = package.documents[0]["stringData"][KEY].as_str().unwrap();
+        assert_eq!(manifest::parse(text).unwrap(), [expected]);
     }
 
     #[test]

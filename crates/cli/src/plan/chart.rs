@@ -17,7 +17,10 @@ use lifecycle::plan::Crds;
 use serde_json::Value;
 
 use super::Found;
-use crate::args::{Plan, Template};
+use crate::{
+    args::{Plan, Template},
+    cluster::AGENT,
+};
 
 const PROGRAM: &str = "releaselifecycle-engine";
 /// As much as a person waits for, and more than any chart needs.
@@ -189,6 +192,7 @@ pub(super) async fn fetch(whence: &Whence, template: &Template) -> anyhow::Resul
         loopback: true,
         max_bytes: MOST_BYTES,
         seconds: PULL_SECONDS,
+        user_agent: AGENT,
     };
     let mut engine = Puller::start(&program(template)).context(NO_ENGINE)?;
     match engine.pull(&request).await {

@@ -98,7 +98,8 @@ pub(super) fn next_revision(object: &ReleaseLifecycle) -> i32 {
     deployed.unwrap_or(1).saturating_add(1)
 }
 
-fn objects_of(object: &ReleaseLifecycle, rendered: &Rendered) -> Found<Desired> {
+/// What a chart makes of the release.
+pub(super) fn objects_of(object: &ReleaseLifecycle, rendered: &Rendered) -> Found<Desired> {
     let hooks = rendered.hooks.iter().map(|hook| &hook.document);
     let read = |document: &Document| {
         let objects = files::parse(&document.path, &document.manifest).map_err(|it| vec![it])?;

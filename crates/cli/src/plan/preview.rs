@@ -3,6 +3,7 @@
 use api::ReleaseLifecycleStatus;
 use engine::protocol::Values;
 use helm::manifest;
+use kube::ResourceExt as _;
 use lifecycle::{
     event::Event,
     source::{Desired, Placed},
@@ -11,7 +12,7 @@ use serde_json::{Map, Value};
 
 use super::{
     Contents, Found, Material,
-    chart::{self, Whence},
+    chart::{self, Engine, Whence},
     events,
     given::{self, Wanted},
     made, render,
@@ -71,6 +72,20 @@ impl Preview {
         let (name, version) = fetched.named.unwrap_or_default();
         *whence = Whence::Archive { bytes: fetched.archive, title: whence.title() };
         Ok(Ok(Content::Chart { name, version, values }))
+    }
+
+    /// What its chart makes for an install or an upgrade of `revision`; `None` where it is no chart, or
+    /// cannot be rendered here.
+    pub(crate) async fn rendered(&self, event: Event, revision: i32) -> Option<Desired> {
+        let Material { object, contents, .. } = &self.material;
+        let Contents::Chart { whence, values } = contents else { return None };
+        let fetched = chart::fetch(whence, &self.template).await.ok()?.ok()?;
+        let namespace = object.namespace().unwrap_or_default();
+        let release = (&*object.release_name(), &*namespace);
+        let mut engine = Engine::start(&self.template, &fetched, values, release).ok()?;
+        let upgrade = event == Event::Upgrade;
+        let rendered = engine.render(revision, upgrade, object.crds(event)).await.ok()?.ok()?;
+        made::objects_of(object, &rendered).ok()
     }
 
     /// What it would do at `event`, for people.

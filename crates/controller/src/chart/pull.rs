@@ -10,6 +10,7 @@ use lifecycle::{journal::Failure, plan};
 use tokio::net::lookup_host;
 
 use super::{MOST_BYTES, entry::Problem, wanted::Wanted};
+use crate::run::AGENT;
 
 /// As long as fetching may take.
 const TIME: Duration = Duration::from_mins(1);
@@ -44,6 +45,7 @@ pub(super) async fn pull(
         loopback: settings.loopback,
         max_bytes: MOST_BYTES as u64,
         seconds: TIME.as_secs(),
+        user_agent: AGENT,
     };
     let pulled = match Puller::start(&settings.program) {
         Ok(mut puller) => puller.pull(&request).await,

@@ -3,6 +3,7 @@
 mod bad;
 mod crds;
 mod limits;
+mod lookup;
 mod values;
 
 use anyhow::{Context, Result};

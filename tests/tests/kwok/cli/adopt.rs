@@ -175,6 +175,31 @@ async fn a_chart_is_taken_over_with_its_values_apart() -> Result<()> {
     Ok(())
 }
 
+// As above.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_helm_3_has_rendered_otherwise_is_listed() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "adopt-nulls").await?;
+    let parent = "apiVersion: v2\nname: shop\nversion: 1.0.0\ndependencies:\n\
+                  - {name: sub, version: 0.1.0}\n";
+    let object = config_map("sub", "{{ .Values.login | toJson | b64enc }}").to_string();
+    let chart = Chart::new(&namespace, "shop")?
+        .file("Chart.yaml", parent)?
+        .file("values.yaml", "sub: {login: null}\n")?
+        .file("charts/sub/Chart.yaml", "apiVersion: v2\nname: sub\nversion: 0.1.0\n")?
+        .file("charts/sub/values.yaml", "login: {password: hunter2}\n")?
+        .file("charts/sub/templates/main.yaml", &object)?;
+    let site = repository(&namespace, chart.folder(), &["1.0.0"]).await?;
+    helm::run(&namespace, "helm3", &["install", "shop", &chart.folder().to_string_lossy()])?;
+    let said = adopt(&Cli::new(&namespace)?, &["--repo", &site.url()])?.err;
+    let what = "warning: the chart renders to something else than what Helm has recorded, which the \
+                next upgrade would apply (here lookup finds nothing; the operator asks the cluster): \
+                ConfigMap/sub (data.value). See `helm get manifest shop -n ";
+    assert!(said.starts_with(what), "{said}");
+    assert!(said.ends_with("nothing would run: revision 1 of shop is what this says\n"), "{said}");
+    assert!(!said.contains("hunter2") && !said.contains("aHVudGVyMg"), "{said}");
+    Ok(())
+}
+
 /// What only the operator can fetch is taken over all the same.
 #[tokio::test]
 async fn a_chart_in_a_registry_with_a_login_is_taken_over() -> Result<()> {

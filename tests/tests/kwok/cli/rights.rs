@@ -70,3 +70,39 @@ async fn where_the_definition_is_missing_the_command_that_is_recommended_works()
     namespace.kubectl(&[&["apply"], &*words].concat())?;
     Ok(())
 }
+
+/// By its user agent the API server's audit log tells each program's requests.
+#[tokio::test]
+async fn each_program_says_who_it_is_with_every_request() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "agents").await?;
+    let controller = namespace.controller()?;
+    namespace.release("shop", &[config_map("main", "1")], json!({})).await?;
+    namespace.wait_ready("shop", &controller).await?;
+    let user = format!("{}-anna", namespace.name);
+    let cli = Cli::of_user(&namespace, &user, "get,list,watch,patch")?;
+    for args in [&["status", "shop"][..], &["test", "shop"]] {
+        let end = cli.run(args)?;
+        assert_eq!(end.code, Some(0), "{end:?}");
+    }
+    let version = env!("CARGO_PKG_VERSION");
+    let mut counts = [0, 0];
+    for event in namespace.audit()? {
+        let Some(who) = &event.impersonated else {
+            // The controller's own writes.
+            if event.subresource.as_deref() == Some("status") && event.verb == "update" {
+                let agent = format!("releaselifecycle-controller/{version}");
+                assert_eq!(event.user_agent, Some(agent), "{event:?}");
+            }
+            continue;
+        };
+        let (program, count) = if *who == user {
+            ("kubectl-lifecycle", &mut counts[0])
+        } else {
+            ("releaselifecycle-controller", &mut counts[1])
+        };
+        assert_eq!(event.user_agent, Some(format!("{program}/{version}")), "{event:?}");
+        *count += 1;
+    }
+    assert!(counts.iter().all(|count| *count > 1), "{counts:?}");
+    Ok(())
+}

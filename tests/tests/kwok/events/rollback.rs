@@ -39,7 +39,14 @@ async fn a_pin_rolls_back_with_the_targets_hooks_until_it_is_cleared() -> Result
     namespace.release("shop", &objects("2"), json!({"pinRevision": 1})).await?;
     let release = namespace.wait_ready("shop", &controller).await?;
     assert_eq!(reason(&release), "RevisionPinned");
-    assert_eq!(message(&release), "revision 3 is deployed: spec.pinRevision is 1");
+    let other = |revision: i32| {
+        format!(
+            "revision {revision} is deployed: spec.pinRevision is 1, and the spec asks for something \
+             else: kubectl lifecycle rollback shop -n {} --undo",
+            namespace.name
+        )
+    };
+    assert_eq!(message(&release), other(3));
     let created = namespace.tenant_did("create")?.split_off(before);
     assert_eq!(created, ["jobs/before-1", "jobs/after-1"]);
     assert_eq!(value(&namespace).await?, "1");
@@ -53,8 +60,14 @@ async fn a_pin_rolls_back_with_the_targets_hooks_until_it_is_cleared() -> Result
     }
     // A change of the spec does nothing as long as the pin holds.
     namespace.release("shop", &objects("3"), json!({"pinRevision": 1})).await?;
+    let release = namespace.wait_ready("shop", &controller).await?;
+    assert_eq!((message(&release), value(&namespace).await?), (other(3), json!("1")));
+    // Nothing else is asked for by a spec that is what is pinned.
+    namespace.release("shop", &objects("1"), json!({"pinRevision": 1})).await?;
+    let release = namespace.wait_ready("shop", &controller).await?;
+    assert_eq!(message(&release), "revision 3 is deployed: spec.pinRevision is 1");
+    namespace.release("shop", &objects("3"), json!({"pinRevision": 1})).await?;
     namespace.wait_ready("shop", &controller).await?;
-    assert_eq!(value(&namespace).await?, "1");
     // Without the pin, the release goes back to the spec.
     namespace.release("shop", &objects("3"), json!({})).await?;
     let release = namespace.wait_ready("shop", &controller).await?;
@@ -115,5 +128,45 @@ async fn a_pin_to_no_revision_names_it() -> Result<()> {
     assert!(message(&release).contains("spec.pinRevision is 7"), "{}", message(&release));
     namespace.release("shop", &objects("2"), json!({})).await?;
     namespace.wait_ready("shop", &controller).await?;
+    Ok(())
+}
+
+/// What a release is held against is looked at though it is not needed.
+#[tokio::test]
+async fn what_a_source_asks_for_besides_the_pin_is_told_once_it_can_be_read() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "rollback-source").await?;
+    let controller = namespace.controller()?;
+    let put = async |value: &str| {
+        let text = config_map("main", value).to_string();
+        namespace
+            .apply(&json!({"apiVersion": "v1", "kind": "ConfigMap",
+                "metadata": {"name": "source"}, "data": {"all": text}}))
+            .await
+    };
+    let from = |pin: Value| {
+        json!({"source": {"objectsFrom": [{"kind": "ConfigMap", "name": "source"}]},
+            "pinRevision": pin})
+    };
+    put("1").await?;
+    namespace.release("shop", &[], from(Value::Null)).await?;
+    namespace.wait_ready("shop", &controller).await?;
+    namespace.release("shop", &[], from(json!(1))).await?;
+    let says = |text: &'static str, is: bool| {
+        move |release: &api::ReleaseLifecycle| {
+            reason(release) == "RevisionPinned" && message(release).contains(text) == is
+        }
+    };
+    let text = "asks for something else";
+    namespace.wait("shop", &controller, "pinned", says(text, false)).await?;
+    put("2").await?;
+    namespace.wait("shop", &controller, "told", says(text, true)).await?;
+    assert_eq!(value(&namespace).await?, "1");
+    put("1").await?;
+    namespace.wait("shop", &controller, "no more told", says(text, false)).await?;
+    // What cannot be read holds up nothing, and nothing is said of it.
+    namespace.kubectl(&["delete", "configmap", "source"])?;
+    put("2").await?;
+    namespace.wait("shop", &controller, "told again", says(text, true)).await?;
+    assert_eq!(namespace.tenant_did("patch")?.len(), 1, "nothing but the install");
     Ok(())
 }

@@ -4,4 +4,5 @@
 mod cel;
 mod health;
 mod lua;
+mod nulls;
 mod shipped;

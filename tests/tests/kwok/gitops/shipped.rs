@@ -87,3 +87,23 @@ async fn the_waves_of_the_example_keep_its_rights_until_it_is_gone() -> Result<(
     assert_eq!(namespace.kubectl(&["get", "secrets", "-o", "name"])?, "");
     Ok(())
 }
+
+/// By what was tried with the real Argo CD: each of these is needed.
+#[test]
+fn the_application_of_argo_cd_stays_in_sync_and_takes_a_fix_at_once() -> Result<()> {
+    let application =
+        helm::manifest::parse(&fs::read_to_string(deploy("argocd/application.yaml"))?)?;
+    let [application] = &*application else { anyhow::bail!("one Application") };
+    let annotations = &application["metadata"]["annotations"];
+    assert_eq!(annotations["argocd.argoproj.io/compare-options"], "ServerSideDiff=true");
+    let policy = &application["spec"]["syncPolicy"];
+    assert_eq!(policy["syncOptions"], json!(["ServerSideApply=true"]));
+    assert_eq!(policy["retry"]["refresh"], true);
+    let finalizers = json!(["resources-finalizer.argocd.argoproj.io"]);
+    assert_eq!(application["metadata"]["finalizers"], finalizers);
+    let objects = helm::manifest::parse(&fs::read_to_string(deploy("argocd/release.yaml"))?)?;
+    let release = objects.iter().find(|object| object["kind"] == "ReleaseLifecycle");
+    let annotations = &release.context("a release")?["metadata"]["annotations"];
+    assert_eq!(annotations["argocd.argoproj.io/sync-options"], "ServerSideApply=true");
+    Ok(())
+}
