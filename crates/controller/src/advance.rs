@@ -18,7 +18,9 @@ use crate::{
     error::Error,
     execute::execute,
     gather::gather,
-    lost, prepare,
+    lost,
+    preflight::Warnings,
+    prepare::{self, Prepared},
     reconcile::{RECHECK, is_settled, rest, while_deleting},
     records::{self, Stored, now},
     release::Release,
@@ -214,7 +216,8 @@ async fn start(
     begin: Begin,
 ) -> Result<Action, Error> {
     deletion::hold(release).await?;
-    let plan = prepare::plan(release, history, &begin).await?;
+    let Prepared { plan, remarks } = prepare::plan(release, history, &begin).await?;
+    let warnings = Warnings::of(release, &plan, &remarks).await?;
     if let Some(remark) = source::remark(release) {
         release.warn("LargeSource", remark);
     }
@@ -227,7 +230,9 @@ async fn start(
     let handled = answered(release, begin.event);
     let mut journal = Journal::begin(begin, wanted, handled, now());
     journal.operation.leader = release.ctx.lease.epoch();
+    warnings.note(release);
     release.write_journal(&journal, None).await?;
+    warnings.tell(release);
     run(release, &plan, journal).await
 }
 
@@ -371,7 +376,8 @@ async fn frozen_plan(release: &Release<'_>, journal: &Journal) -> Result<Frozen,
                 remedies: operation.remedies,
                 generation: operation.generation,
             };
-            Ok(Frozen::Anew(Arc::new(prepare::plan(release, &history, &begin).await?)))
+            let prepared = prepare::plan(release, &history, &begin).await?;
+            Ok(Frozen::Anew(Arc::new(prepared.plan)))
         }
     }
 }

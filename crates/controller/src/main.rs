@@ -26,6 +26,7 @@ mod lease;
 mod lost;
 mod metrics;
 mod observe;
+mod preflight;
 mod prepare;
 mod reconcile;
 mod records;

@@ -39,6 +39,8 @@ pub(crate) struct Release<'a> {
     source: OnceCell<Result<Found, Failure>>,
     /// What the source renders to: once, since another time it may be something else.
     pub(crate) made: OnceCell<Made>,
+    /// What the condition `Warned` is to say from the next journal on, if anything was looked at.
+    pub(crate) warned: Option<Option<Condition>>,
 }
 
 /// As whom the release of `object` is worked on.
@@ -63,7 +65,17 @@ impl<'a> Release<'a> {
         let name = object.release_name().into_owned();
         let namespace = object.metadata.namespace.clone().unwrap_or_default();
         let (source, made) = (OnceCell::new(), OnceCell::new());
-        Self { ctx, object, tenant, name, namespace, namespace_goes: false, source, made }
+        Self {
+            ctx,
+            object,
+            tenant,
+            name,
+            namespace,
+            namespace_goes: false,
+            source,
+            made,
+            warned: None,
+        }
     }
 
     pub(crate) fn records(&self) -> Records<'_> {
@@ -166,6 +178,11 @@ impl<'a> Release<'a> {
             }
         }
         self.warn_of_stall(&wanted);
+        match self.warned.take() {
+            Some(Some(warned)) => wanted.push(warned),
+            Some(None) => status.conditions.retain(|it| it.type_ != conditions::WARNED),
+            None => {}
+        }
         set_conditions(&mut status.conditions, wanted, operation.generation, now());
         write_status(self.ctx, &mut self.object, status).await?;
         self.ctx.reporter.journal(&self.ctx.metrics, &self.object, before.as_ref(), journal);

@@ -197,6 +197,15 @@ impl ObjectRef {
         self.api_version.split_once('/').map_or("", |(group, _)| group)
     }
 
+    /// The command that deletes it.
+    pub fn delete_command(&self) -> String {
+        let kind = self.kind.to_lowercase();
+        let group = self.group();
+        let dot = if group.is_empty() { "" } else { "." };
+        let place = self.namespace.as_ref().map_or(String::new(), |it| format!(" -n {it}"));
+        format!("kubectl delete {kind}{dot}{group} {}{place}", self.name)
+    }
+
     /// Whether both name one object, whatever the version (Helm's `objectKey` in `Client.update`).
     pub fn is_same_object(&self, other: &Self) -> bool {
         self.group() == other.group()

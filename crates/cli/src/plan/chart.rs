@@ -87,6 +87,17 @@ impl Whence {
         Ok(Self::Archive { bytes, title: argument.to_owned() })
     }
 
+    /// As a command line names it, where one can.
+    pub(super) fn argument(&self) -> Option<&str> {
+        match self {
+            Self::Folder { title, .. } => Some(title),
+            // One in the cluster has a title, and is no file.
+            Self::Archive { title, .. } if is_file(title) => Some(title),
+            Self::Server(Origin::Oci { url, .. }) => Some(url),
+            Self::Archive { .. } | Self::Server(_) => None,
+        }
+    }
+
     /// For people.
     pub(super) fn title(&self) -> String {
         let versioned = |name: &str, version: &str| match version {
@@ -103,6 +114,10 @@ impl Whence {
             Self::Server(Origin::Artifact { url, .. }) => url.clone(),
         }
     }
+}
+
+fn is_file(title: &str) -> bool {
+    title.ends_with(".tgz") && !title.contains(' ')
 }
 
 /// The values for a chart on the command line: files, then what is set, as in Helm.

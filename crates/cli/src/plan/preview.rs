@@ -55,7 +55,7 @@ impl Preview {
         let Material { object, contents, .. } = &mut self.material;
         let (whence, values) = match contents {
             Contents::Objects(objects) => {
-                let desired = made::parse(object, objects.clone(), &[]);
+                let desired = made::of_objects(object, objects.clone());
                 return Ok(desired.map(Content::Objects));
             }
             Contents::Chart { whence, values } => (whence, values),

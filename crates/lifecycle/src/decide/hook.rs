@@ -200,8 +200,9 @@ impl HookTurn<'_> {
         }
         if let Some(whose) = &object.foreign {
             let message = format!(
-                "{name} exists and is not of this release ({whose}); rename the hook or remove \
-                 the object"
+                "{name} exists and is not of this release ({whose}); delete the object where nobody \
+                 needs it (`{}`), or rename the hook",
+                name.delete_command()
             );
             return self.give_up(Failure::new("HookNameTaken", message));
         }
