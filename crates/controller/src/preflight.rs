@@ -5,7 +5,7 @@ use lifecycle::{
     event::Event,
     plan::{ObjectRef, Plan},
     preflight::{self, Holds},
-    source::SourceError,
+    source::{Problem, SourceError},
 };
 
 use crate::{error::Error, release::Release, source::Found};
@@ -48,11 +48,7 @@ impl Warnings {
                 fails.push(warning.message);
             }
         }
-        let hide = |text: String| match release.known_source() {
-            Some(Found::Chart(chart)) => chart.secrets.hide(&text),
-            Some(Found::Objects(_)) | None => text,
-        };
-        let meaningless = remarks.iter().map(|remark| hide(remark.to_string())).collect();
+        let meaningless = remarks.iter().map(|remark| told(release, remark)).collect();
         Ok(Self { event: plan.event, fails, meaningless })
     }
 
@@ -73,6 +69,17 @@ impl Warnings {
             }
         }
     }
+}
+
+/// In words, without what a chart's Secrets hold.
+fn told(release: &Release<'_>, remark: &SourceError) -> String {
+    let Some(Found::Chart(chart)) = release.known_source() else { return remark.to_string() };
+    let hide = |text: &str| chart.secrets.hide(text);
+    let mut remark = remark.clone();
+    if let Problem::Meaningless(word) = remark.problem {
+        remark.problem = word.hidden(hide).into();
+    }
+    hide(&remark.to_string())
 }
 
 /// Whether the tenant sees that there is no such object. What it may not see may be there.

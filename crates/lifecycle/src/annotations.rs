@@ -30,8 +30,9 @@ const QUOTED: usize = 60;
 pub enum Meaningless {
     /// A policy that Helm does not know.
     #[error(
-        "annotation {key}: unknown policy {word:?} in {annotation:?}; use {known}, or remove the \
-         annotation"
+        "annotation {key}: unknown policy {:?} in {:?}; use {known}, or remove the annotation",
+        clip(word),
+        clip(annotation)
     )]
     Policy {
         /// The annotation's key.
@@ -45,15 +46,16 @@ pub enum Meaningless {
     },
     /// A weight that Go's `strconv.Atoi` does not read; Helm takes it for zero.
     #[error(
-        "annotation {HOOK_WEIGHT}: {value:?} is no whole number, and Helm takes it for 0; use one \
-         such as \"-5\" or \"10\""
+        "annotation {HOOK_WEIGHT}: {:?} is no whole number, and Helm takes it for 0; use one such as \
+         \"-5\" or \"10\"",
+        clip(value)
     )]
     Weight {
         /// The value.
         value: String,
     },
     /// A key that Helm does not read.
-    #[error("annotation {key}: there is no such key; {}", suggestion(*meant))]
+    #[error("annotation {}: there is no such key; {}", clip(key), suggestion(*meant))]
     Key {
         /// The key.
         key: String,
@@ -68,8 +70,8 @@ pub enum Meaningless {
     },
     /// An annotation that was written as a label.
     #[error(
-        "label {key}: as a label it does nothing; put the annotation {meant} into \
-         metadata.annotations"
+        "label {}: as a label it does nothing; put the annotation {meant} into metadata.annotations",
+        clip(key)
     )]
     Label {
         /// The key.
@@ -79,8 +81,9 @@ pub enum Meaningless {
     },
     /// An annotation that stands below the object's own metadata.
     #[error(
-        "{key} in {path}: {place} it does nothing; put the annotation {meant} into \
-         metadata.annotations of the {kind} itself"
+        "{} in {path}: {place} it does nothing; put the annotation {meant} into \
+         metadata.annotations of the {kind} itself",
+        clip(key)
     )]
     Below {
         /// The path of the annotations or labels.
@@ -118,6 +121,28 @@ impl Meaningless {
     }
 }
 
+impl Meaningless {
+    /// The same without what `hide` takes out of texts.
+    #[must_use]
+    pub fn hidden(self, hide: impl Fn(&str) -> String) -> Self {
+        match self {
+            Self::Policy { key, word, annotation, known } => {
+                let hidden = hide(&annotation);
+                // A part of what is hidden is not found by itself.
+                let word = if hidden == annotation { word } else { hidden.clone() };
+                Self::Policy { key, word, annotation: hidden, known }
+            }
+            Self::Weight { value } => Self::Weight { value: hide(&value) },
+            Self::Key { key, meant } => Self::Key { key: hide(&key), meant },
+            Self::WithoutHook { key } => Self::WithoutHook { key },
+            Self::Label { key, meant } => Self::Label { key: hide(&key), meant },
+            Self::Below { path, key, place, meant, kind } => {
+                Self::Below { path: hide(&path), key: hide(&key), place, meant, kind: hide(&kind) }
+            }
+        }
+    }
+}
+
 /// All that means nothing in the metadata of `manifest`, and below it.
 pub fn meaningless(manifest: &Value) -> Vec<Meaningless> {
     let mut found = Vec::new();
@@ -125,8 +150,12 @@ pub fn meaningless(manifest: &Value) -> Vec<Meaningless> {
     if let Some(annotations) = map(manifest, "/metadata/annotations") {
         own(annotations, &mut found);
     }
+    // A hook that was made has a label beside its annotation.
+    let has = |key| map(manifest, "/metadata/annotations").is_some_and(|it| it.contains_key(key));
     for key in map(manifest, "/metadata/labels").into_iter().flat_map(Map::keys) {
-        if let Key::Known(meant) | Key::Near(meant) = Key::of(key) {
+        if let Key::Known(meant) | Key::Near(meant) = Key::of(key)
+            && !has(meant)
+        {
             found.push(Meaningless::Label { key: key.clone(), meant });
         }
     }
@@ -147,7 +176,7 @@ fn own(annotations: &Map<String, Value>, found: &mut Vec<Meaningless>) {
             Key::Known(HOOK) | Key::Other => {}
             Key::Known(key) if !is_hook => found.push(Meaningless::WithoutHook { key }),
             Key::Known(HOOK_WEIGHT) if hooks::weight(value).is_none() => {
-                found.push(Meaningless::Weight { value: clip(value) });
+                found.push(Meaningless::Weight { value: value.to_owned() });
             }
             Key::Known(HOOK_DELETE_POLICY) => {
                 found.extend(policy(HOOK_DELETE_POLICY, value, &POLICIES));
@@ -157,9 +186,9 @@ fn own(annotations: &Map<String, Value>, found: &mut Vec<Meaningless>) {
             }
             Key::Known(_) => {}
             Key::Near(meant) => {
-                found.push(Meaningless::Key { key: clip(key), meant: Some(meant) });
+                found.push(Meaningless::Key { key: key.clone(), meant: Some(meant) });
             }
-            Key::Unknown => found.push(Meaningless::Key { key: clip(key), meant: None }),
+            Key::Unknown => found.push(Meaningless::Key { key: key.clone(), meant: None }),
         }
     }
 }
@@ -171,12 +200,13 @@ fn policy(key: &'static str, annotation: &str, known: &[&str]) -> Option<Meaning
         [word] => (*word).to_owned(),
         words => format!("one of {}", words.join(", ")),
     };
-    let unknown = hooks::words(annotation)
-        .find(|word| !word.is_empty() && !known.contains(&word.as_str()))?;
+    let mut words = annotation.split(',').map(str::trim);
+    let unknown = words
+        .find(|word| !word.is_empty() && !known.iter().any(|it| word.to_lowercase() == **it))?;
     Some(Meaningless::Policy {
         key,
-        word: clip(&unknown),
-        annotation: clip(annotation),
+        word: unknown.to_owned(),
+        annotation: annotation.to_owned(),
         known: exist,
     })
 }
@@ -315,7 +345,7 @@ impl<'a> Walk<'a> {
                 if let Key::Known(meant) | Key::Near(meant) = Key::of(key) {
                     let path = format!("{}.metadata.{part}", self.path());
                     let place = self.place(value);
-                    let (key, kind) = (clip(key), self.kind.to_owned());
+                    let (key, kind) = (key.clone(), self.kind.to_owned());
                     self.found.push(Meaningless::Below { path, key, place, meant, kind });
                 }
             }
@@ -419,6 +449,16 @@ mod tests {
     }
 
     #[test]
+    fn no_part_of_what_is_hidden_is_quoted() {
+        let secret = format!("Hunter2,{}", "x".repeat(100));
+        let words = json!({HOOK: "test", HOOK_WEIGHT: secret, HOOK_DELETE_POLICY: secret});
+        for word in meaningless(&annotated(&words)) {
+            let text = word.hidden(|text| text.replace(&secret, "…")).to_string().to_lowercase();
+            assert!(text.contains("\"…\"") && !text.contains("hunter2"), "{text}");
+        }
+    }
+
+    #[test]
     fn near_misses_are_told_what_was_meant() {
         let near = |key: &str| match Key::of(key) {
             Key::Near(meant) => meant,
@@ -468,6 +508,8 @@ mod tests {
 
     #[test]
     fn a_label_is_no_annotation() {
+        let both = json!({"labels": {HOOK: "test"}, "annotations": {HOOK: "test"}});
+        check(&json!({"kind": "Job", "metadata": both}), &[]);
         check(
             &json!({"kind": "Job", "metadata": {"labels": {HOOK: "pre-install", "helm.sh/x": ""}}}),
             &[

@@ -12,7 +12,7 @@ use std::{
 
 use serde_json::Value;
 
-use self::needs::pod_specs;
+use self::{needs::pod_specs, words::HookWords};
 use crate::{
     event::Event,
     hooks::DeletePolicy,
@@ -50,7 +50,12 @@ impl fmt::Display for Warning {
 
 /// What of `plan`, for a release whose object is in the namespace `home`, can only fail.
 pub fn warnings(plan: &Plan, home: &str) -> Vec<Warning> {
-    let check = Check { plan, home, timeline: Timeline::of(plan) };
+    let is_awaited = |hook: &&PlannedHook| {
+        Some(hook.event) == plan.event.post()
+            && matches!(hook.kind(), HookKind::Job | HookKind::Pod)
+    };
+    let awaited = HookWords::of(plan.hooks.iter().filter(is_awaited));
+    let check = Check { plan, home, timeline: Timeline::of(plan), awaited };
     let mut found: Vec<Warning> = Vec::new();
     found.extend(check.own_namespace());
     for (index, hook) in plan.hooks.iter().enumerate() {
@@ -115,6 +120,8 @@ struct Check<'a> {
     plan: &'a Plan,
     home: &'a str,
     timeline: Timeline<'a>,
+    /// Of the post hooks that are awaited.
+    awaited: HookWords<'a>,
 }
 
 impl Check<'_> {
@@ -272,14 +279,9 @@ impl Check<'_> {
 
     /// An init container that seems to wait for what a post hook does.
     fn waits_for_hook(&self, object: &ObjectRef, manifest: &Value) -> Option<Warning> {
-        let post = self.plan.event.post()?;
-        let hooks = self.plan.hooks.iter().filter(|hook| {
-            hook.event == post && matches!(hook.kind(), HookKind::Job | HookKind::Pod)
-        });
         let common = [&*object.name, &*self.plan.owner.name];
-        let (hook, container) = hooks
-            .flat_map(|hook| pod_specs(manifest).into_iter().map(move |spec| (hook, spec)))
-            .find_map(|(hook, spec)| Some((hook, words::waits_for(spec, hook, &common)?)))?;
+        let mut specs = pod_specs(manifest).into_iter();
+        let (container, hook) = specs.find_map(|spec| self.awaited.waited_for(spec, &common))?;
         let message = format!(
             "{object} is waited for before {} runs, and its init container {container} seems to wait \
              for that hook: then neither ends; make it a {} hook, or set spec.wait: false",

@@ -1,5 +1,7 @@
 //! Whether an init container waits for what a hook does: by the words of both.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde_json::Value;
 
 use super::needs::items;
@@ -7,44 +9,83 @@ use crate::plan::PlannedHook;
 
 /// Words of fewer letters are found everywhere.
 const STEM: usize = 4;
-/// As much of a command is read.
+/// As much of what a container runs is read.
 const MOST_TEXT: usize = 4096;
+/// So many of the words that begin alike are told apart.
+const MOST_ALIKE: usize = 8;
 
-/// The name of the init container of `spec` that says it waits, and names what `hook` is called by.
-/// Words in `common` are in every name of the release.
-pub(super) fn waits_for(spec: &Value, hook: &PlannedHook, common: &[&str]) -> Option<String> {
-    let common: Vec<_> = common.iter().flat_map(|text| words(text)).collect();
-    let is_telling =
-        |word: &String| word.len() >= STEM && !word.starts_with("wait") && !common.contains(word);
-    let named: Vec<_> = words(&hook.object.name).into_iter().filter(is_telling).collect();
-    let waits = |container: &&Value| {
-        let found: Vec<_> = text(container).iter().flat_map(|text| words(text)).collect();
-        let names = |word: &String| named.iter().any(|name| is_one_word(name, word));
-        found.iter().any(|word| word.starts_with("wait"))
-            && found.iter().any(|word| is_telling(word) && names(word))
-    };
-    let container = items(spec, "initContainers").find(waits)?;
-    container.get("name").and_then(Value::as_str).map(str::to_owned)
+/// The words that hooks are called by, with the hook of each, by their first letters.
+#[derive(Default)]
+pub(super) struct HookWords<'a>(BTreeMap<String, Vec<(String, &'a PlannedHook)>>);
+
+impl<'a> HookWords<'a> {
+    pub(super) fn of(hooks: impl Iterator<Item = &'a PlannedHook>) -> Self {
+        let mut found = Self::default();
+        for hook in hooks {
+            for word in telling(&hook.object.name) {
+                let alike = found.0.entry(cut(&word, STEM).to_owned()).or_default();
+                if alike.len() < MOST_ALIKE && !alike.iter().any(|(known, _)| *known == word) {
+                    alike.push((word, hook));
+                }
+            }
+        }
+        found
+    }
+
+    /// The first init container of `spec` that says it waits and names what a hook is called by, and that
+    /// hook. Words in `common` are in every name of the release.
+    pub(super) fn waited_for<'b>(
+        &self,
+        spec: &'b Value,
+        common: &[&str],
+    ) -> Option<(&'b str, &'a PlannedHook)> {
+        let common: BTreeSet<_> = common.iter().flat_map(|text| words(text)).collect();
+        items(spec, "initContainers").find_map(|container| {
+            let text = text(container);
+            if !words(&text).any(|word| word.starts_with("wait")) {
+                return None;
+            }
+            let hook = telling(&text).filter(|word| !common.contains(word)).find_map(|word| {
+                let alike = self.0.get(cut(&word, STEM))?;
+                let is_it =
+                    |(name, _): &&(String, _)| !common.contains(name) && is_form(name, &word);
+                alike.iter().find(is_it).map(|(_, hook)| *hook)
+            })?;
+            Some((container.get("name")?.as_str()?, hook))
+        })
+    }
 }
 
 /// Whether both are forms of one word, as `migrate`, `migrated` and `migrations` are.
-fn is_one_word(a: &str, b: &str) -> bool {
+fn is_form(a: &str, b: &str) -> bool {
     a.starts_with(cut(b, STEM + 1)) || b.starts_with(cut(a, STEM + 1))
+}
+
+/// The name of a container, its command and its arguments.
+fn text(container: &Value) -> String {
+    let name = container.get("name").into_iter();
+    let rest = ["command", "args"].into_iter().flat_map(|key| items(container, key));
+    let mut text = String::new();
+    for part in name.chain(rest).filter_map(Value::as_str) {
+        let room = MOST_TEXT.saturating_sub(text.len());
+        text.extend([cut(part, room), " "]);
+        if room == 0 {
+            break;
+        }
+    }
+    text
+}
+
+/// Those that say what is waited for.
+fn telling(text: &str) -> impl Iterator<Item = String> {
+    words(text).filter(|word| word.len() >= STEM && !word.starts_with("wait"))
+}
+
+fn words(text: &str) -> impl Iterator<Item = String> {
+    let parts = text.split(|c: char| !c.is_ascii_alphabetic());
+    parts.filter(|part| !part.is_empty()).map(str::to_lowercase)
 }
 
 fn cut(text: &str, most: usize) -> &str {
     text.get(..text.floor_char_boundary(most)).unwrap_or_default()
-}
-
-/// The name, the command and its arguments.
-fn text(container: &Value) -> Vec<&str> {
-    let name = container.get("name").into_iter();
-    let rest = ["command", "args"].into_iter().flat_map(|key| items(container, key));
-    let texts = name.chain(rest).filter_map(Value::as_str);
-    texts.map(|text| cut(text, MOST_TEXT)).collect()
-}
-
-fn words(text: &str) -> Vec<String> {
-    let parts = text.split(|c: char| !c.is_ascii_alphabetic());
-    parts.filter(|part| !part.is_empty()).map(str::to_lowercase).collect()
 }

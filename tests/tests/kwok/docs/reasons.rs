@@ -19,7 +19,7 @@ const NO_REASONS: &str = "
     False Install Job List Namespace Namespaced NetworkNotReady PATH Pending PersistentVolumeClaim Pod
     PodScheduled Pulled Pulling Ready Reconciling Released Remediated Rollback SchedulingGated Secret
     SelfSubjectAccessReview SelfSubjectRulesReview Stale Stalled Started Succeeded SuccessfulCreate Test
-    TestSuccess True Uninstall Unknown Upgrade Volume HOSTNAME
+    TestSuccess True Uninstall Unknown Upgrade Volume Warned HOSTNAME
 ";
 
 /// What the operator passes on of a Job's own condition, and readers meet.
