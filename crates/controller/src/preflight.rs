@@ -56,7 +56,8 @@ impl Warnings {
     /// that it tests.
     pub(crate) fn note(&self, release: &mut Release<'_>) {
         if self.event != Event::Test {
-            release.warned = Some(conditions::warned(&self.fails, &self.meaningless));
+            let warned = conditions::warned(&self.fails, &self.meaningless);
+            release.warned = Some(warned.into_iter().collect());
         }
     }
 

@@ -40,7 +40,7 @@ pub(crate) struct Release<'a> {
     /// What the source renders to: once, since another time it may be something else.
     pub(crate) made: OnceCell<Made>,
     /// What the condition `Warned` is to say from the next journal on, if anything was looked at.
-    pub(crate) warned: Option<Option<Condition>>,
+    pub(crate) warned: Option<Vec<Condition>>,
 }
 
 /// As whom the release of `object` is worked on.
@@ -178,10 +178,11 @@ impl<'a> Release<'a> {
             }
         }
         self.warn_of_stall(&wanted);
-        match self.warned.take() {
-            Some(Some(warned)) => wanted.push(warned),
-            Some(None) => status.conditions.retain(|it| it.type_ != conditions::WARNED),
-            None => {}
+        if let Some(warned) = self.warned.take() {
+            if warned.is_empty() {
+                status.conditions.retain(|it| it.type_ != conditions::WARNED);
+            }
+            wanted.extend(warned);
         }
         set_conditions(&mut status.conditions, wanted, operation.generation, now());
         write_status(self.ctx, &mut self.object, status).await?;

@@ -356,8 +356,7 @@ impl<'a> Walk<'a> {
         match self.path.last() {
             _ if self.is_item() => "on an item of a List",
             Some(Step::Field("jobTemplate")) => "on a Job template",
-            _ if value.pointer("/spec/containers").is_some() => "on a Pod template",
-            Some(Step::Field("template")) => "on a template",
+            Some(Step::Field("template")) if value.get("spec").is_some() => "on a Pod template",
             _ => "there",
         }
     }
@@ -366,7 +365,7 @@ impl<'a> Walk<'a> {
         let mut text = String::new();
         for step in &self.path {
             match step {
-                Step::Item(index) => text.push_str(&format!("[{index}]")),
+                Step::Item(index) => text.extend(["[", &index.to_string(), "]"]),
                 Step::Field(name) if text.is_empty() => text.push_str(&clip(name)),
                 Step::Field(name) => text.extend([".", &clip(name)]),
             }

@@ -38,7 +38,8 @@ fn account(name: &str) -> Value {
 
 /// A plan as the controller makes it.
 fn plan(event: Event, objects: &[Value]) -> Plan {
-    let desired = Desired::parse(&Placed::inline(objects), "prod", Author::User).unwrap();
+    let desired = Desired::parse(&Placed::inline(objects), "prod", Author::User)
+        .expect("objects that can be read");
     let owner = Owner { uid: "u".to_owned(), name: "shop".to_owned() };
     let mut plan = Plan::new("op".to_owned(), owner, event, 1);
     plan.hooks = plan_hooks(&desired, event, Crds::Create);

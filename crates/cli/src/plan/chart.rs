@@ -117,7 +117,7 @@ impl Whence {
 }
 
 fn is_file(title: &str) -> bool {
-    title.ends_with(".tgz") && !title.contains(' ')
+    Path::new(title).extension().is_some_and(|it| it == "tgz") && !title.contains(' ')
 }
 
 /// The values for a chart on the command line: files, then what is set, as in Helm.

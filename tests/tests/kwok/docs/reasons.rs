@@ -26,7 +26,7 @@ const NO_REASONS: &str = "
 const OF_JOBS: [&str; 2] = ["BackoffLimitExceeded", "DeadlineExceeded"];
 
 /// Files that hold nothing but the names of kinds, or the rules of kstatus.
-const NO_REASONS_IN: [&str; 4] = ["kstatus", "order.rs", "keys.rs", "tests.rs"];
+const NO_REASONS_IN: [&str; 5] = ["kstatus", "order.rs", "keys.rs", "preflight", "tests.rs"];
 
 fn sources(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     for entry in fs::read_dir(folder)? {
