@@ -277,14 +277,14 @@ impl Check<'_> {
         }
     }
 
-    /// An init container that seems to wait for what a post hook does.
+    /// What seems to wait for what a post hook does.
     fn waits_for_hook(&self, object: &ObjectRef, manifest: &Value) -> Option<Warning> {
         let common = [&*object.name, &*self.plan.owner.name];
         let mut specs = pod_specs(manifest).into_iter();
-        let (container, hook) = specs.find_map(|spec| self.awaited.waited_for(spec, &common))?;
+        let (waiting, hook) = specs.find_map(|spec| self.awaited.waited_for(spec, &common))?;
         let message = format!(
-            "{object} is waited for before {} runs, and its init container {container} seems to wait \
-             for that hook: then neither ends; make it a {} hook, or set spec.wait: false",
+            "{object} is waited for before {} runs, and its {waiting} seems to wait for that \
+             hook: then neither ends; make it a {} hook, or set spec.wait: false",
             title(hook),
             self.plan.event.pre()
         );

@@ -252,6 +252,17 @@ fn an_init_container_that_waits_for_a_post_hook_is_seen_by_its_words() {
     let of_release = hook(job("shop-web-seed", json!({})), "post-install");
     assert!(!sees(waiting("wait-for-shop-redis", "ping shop-web"), &of_release));
     assert!(sees(waiting("wait-until-seeded", ""), &of_release));
+    let probed = |probe: Value| {
+        let container = json!({"name": "w", "readinessProbe": probe});
+        deployment("web", json!({"containers": [container]}))
+    };
+    let seed = hook(job("seed", json!({})), "post-install");
+    let exec = probed(json!({"exec": {"command": ["sh", "-c", "test -e /seeded"]}}));
+    let found = warnings(&plan(Event::Install, &[seed.clone(), exec]), "prod");
+    assert!(found[0].message.contains("its readinessProbe of container w seems to"), "{found:?}");
+    assert!(!sees(probed(json!({"httpGet": {"path": "/seeds"}})), &seed));
+    let test = hook(job("test-it", json!({})), "post-install");
+    assert!(!sees(probed(json!({"exec": {"command": ["test", "-e", "/ready"]}})), &test));
 }
 
 #[test]
