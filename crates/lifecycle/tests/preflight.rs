@@ -256,11 +256,11 @@ fn an_init_container_that_waits_for_a_post_hook_is_seen_by_its_words() {
         let container = json!({"name": "w", "readinessProbe": probe});
         deployment("web", json!({"containers": [container]}))
     };
-    let seed = hook(job("seed", json!({})), "post-install");
+    let seeding = hook(job("seed", json!({})), "post-install");
     let exec = probed(json!({"exec": {"command": ["sh", "-c", "test -e /seeded"]}}));
-    let found = warnings(&plan(Event::Install, &[seed.clone(), exec]), "prod");
+    let found = warnings(&plan(Event::Install, &[seeding.clone(), exec]), "prod");
     assert!(found[0].message.contains("its readinessProbe of container w seems to"), "{found:?}");
-    assert!(!sees(probed(json!({"httpGet": {"path": "/seeds"}})), &seed));
+    assert!(!sees(probed(json!({"httpGet": {"path": "/seeds"}})), &seeding));
     let test = hook(job("test-it", json!({})), "post-install");
     assert!(!sees(probed(json!({"exec": {"command": ["test", "-e", "/ready"]}})), &test));
 }
