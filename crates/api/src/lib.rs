@@ -7,6 +7,7 @@ mod chart;
 mod crd;
 #[expect(unreachable_pub, reason = "as above")]
 mod drift;
+mod durations;
 pub mod names;
 #[expect(unreachable_pub, reason = "as above")]
 mod resource;
@@ -20,6 +21,7 @@ pub use chart::{
 };
 pub use crd::crd;
 pub use drift::{DriftDetection, DriftMode};
+pub use durations::{DURATIONS, DurationField};
 pub use resource::{
     Deletion, Dependency, Hooks, HooksFrom, Objects, ObjectsFrom, ObjectsFromKind,
     OnDeletionTimeout, OnNewSpec, OnTestFailure, ReleaseLifecycle, ReleaseLifecycleSpec, Rollback,

@@ -140,8 +140,8 @@ impl ReleaseLifecycleStatus {
 }
 
 /// Replaces the conditions by `wanted`. A transition time moves only where a status does;
-/// `Released`, `TestSuccess`, `Remediated` and `Drifted` stay as they were where `wanted` does not
-/// speak of them.
+/// `Released`, `TestSuccess`, `Remediated`, `Drifted` and `Warned` stay as they were where `wanted` does
+/// not speak of them.
 pub fn set_conditions(
     current: &mut Vec<Condition>,
     wanted: Vec<conditions::Condition>,
@@ -155,6 +155,7 @@ pub fn set_conditions(
         conditions::TEST_SUCCESS,
         conditions::REMEDIATED,
         conditions::DRIFTED,
+        conditions::WARNED,
     ];
     for lasting in lasting {
         if !wanted.iter().any(|condition| condition.type_ == lasting) {
@@ -196,6 +197,7 @@ fn rank(type_: &str) -> usize {
         conditions::TEST_SUCCESS,
         conditions::REMEDIATED,
         conditions::DRIFTED,
+        conditions::WARNED,
     ];
     order.iter().position(|known| *known == type_).unwrap_or(usize::MAX)
 }

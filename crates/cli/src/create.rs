@@ -3,7 +3,7 @@
 pub(crate) mod package;
 
 use api::names::SOURCE_OF_LABEL;
-use lifecycle::source::{Desired, Placed};
+use lifecycle::source::{Author, Desired, Placed};
 use serde_json::Value;
 
 use self::package::{Options, Package, package};
@@ -14,9 +14,11 @@ pub(crate) fn create(args: &Create) -> anyhow::Result<Outcome> {
     problems.extend(names(args));
     problems.extend(objects.iter().filter_map(|object| itself(object, &args.name)));
     // As the controller reads them; objects without a namespace are all in one.
-    let desired = Desired::parse(&objects, args.namespace.as_deref().unwrap_or_default());
-    if let Err(errors) = &desired {
-        problems.extend(errors.iter().map(ToString::to_string));
+    let namespace = args.namespace.as_deref().unwrap_or_default();
+    let mut remarks = Vec::new();
+    match Desired::parse(&objects, namespace, Author::User) {
+        Ok(desired) => remarks.extend(desired.remarks.iter().map(|it| format!("warning: {it}"))),
+        Err(errors) => problems.extend(errors.iter().map(ToString::to_string)),
     }
     if !problems.is_empty() {
         return refuse(&problems);
@@ -30,7 +32,8 @@ pub(crate) fn create(args: &Create) -> anyhow::Result<Outcome> {
     };
     match package(&options, &objects) {
         Ok(Package { documents, notes }) => {
-            screen::complain(&notes.iter().map(|note| format!("{note}\n")).collect::<String>())?;
+            let notes = remarks.iter().chain(&notes);
+            screen::complain(&notes.map(|note| format!("{note}\n")).collect::<String>())?;
             screen::write(&format::stream(&documents))?;
             Ok(Outcome::Good)
         }

@@ -67,7 +67,7 @@ pub(crate) async fn plan(args: &Plan) -> anyhow::Result<Outcome> {
         Format::Yaml => format::yaml(&serde_json::to_value(&plan)?),
         Format::Table => render::render(&plan, screen::look()),
     })?;
-    Ok(Outcome::Good)
+    Ok(if plan.is_useful() { Outcome::Good } else { Outcome::Failed })
 }
 
 /// What a plan is made from.
@@ -82,6 +82,17 @@ struct Material {
 enum Contents {
     Objects(Vec<Placed>),
     Chart { whence: Whence, values: Vec<Values> },
+}
+
+impl Material {
+    /// The chart as `helm` takes it, as far as there is one that it takes.
+    fn chart(&self) -> &str {
+        match &self.contents {
+            Contents::Chart { whence, .. } => whence.argument(),
+            Contents::Objects(_) => None,
+        }
+        .unwrap_or("CHART")
+    }
 }
 
 /// Either that, or everything that is wrong.

@@ -90,6 +90,11 @@ impl<'a> State<'a> {
         self.condition(conditions::DRIFTED).filter(|drifted| drifted.status != "False")
     }
 
+    /// What was seen of the last operation before it began.
+    pub(crate) fn warning(self) -> Option<&'a Condition> {
+        self.condition(conditions::WARNED)
+    }
+
     /// Whether nothing goes on until somebody changes something.
     pub(crate) fn is_stalled(self) -> bool {
         self.condition(conditions::STALLED).is_some_and(|stalled| stalled.status == "True")

@@ -60,6 +60,7 @@ fn notes(state: State<'_>) -> Vec<String> {
         notes.push(format!("it failed: {}", failure.message));
     }
     notes.extend(state.drift().map(|drifted| drifted.message.clone()));
+    notes.extend(state.warning().map(|warned| format!("warning: {}", warned.message)));
     let (generation, observed) = (state.generation(), state.observed());
     if state.is_being_deleted() {
         notes.push("The object is being deleted.".to_owned());

@@ -18,7 +18,9 @@ use crate::{
     error::Error,
     execute::execute,
     gather::{gather, is_of_another_plan},
-    lost, prepare,
+    lost,
+    preflight::Warnings,
+    prepare::{self, Prepared},
     reconcile::{RECHECK, is_settled, rest, while_deleting},
     records::{self, Stored, now},
     release::Release,
@@ -245,7 +247,8 @@ async fn start(
     begin: Begin,
 ) -> Result<Action, Error> {
     deletion::hold(release).await?;
-    let plan = prepare::plan(release, history, &begin).await?;
+    let Prepared { plan, remarks } = prepare::plan(release, history, &begin).await?;
+    let warnings = Warnings::of(release, &plan, &remarks).await?;
     if let Some(remark) = source::remark(release) {
         release.warn("LargeSource", remark);
     }
@@ -258,7 +261,9 @@ async fn start(
     let handled = answered(release, begin.event);
     let mut journal = Journal::begin(begin, wanted, handled, now());
     journal.operation.leader = release.ctx.lease.epoch();
+    warnings.note(release);
     release.write_journal(&journal, None).await?;
+    warnings.tell(release);
     run(release, &plan, Made::Anew, journal).await
 }
 
@@ -444,8 +449,8 @@ async fn frozen_plan(release: &Release<'_>, journal: &Journal) -> Result<Frozen,
                 generation: operation.generation,
             };
             let is_keyed = prepare::key(&history).is_some();
-            let plan = Arc::new(prepare::plan(release, &history, &begin).await?);
-            Ok(Frozen::Anew { plan, is_keyed })
+            let prepared = prepare::plan(release, &history, &begin).await?;
+            Ok(Frozen::Anew { plan: Arc::new(prepared.plan), is_keyed })
         }
     }
 }

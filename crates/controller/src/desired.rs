@@ -10,7 +10,7 @@ use lifecycle::{
     memory::Memory,
     patches::{self, Patch},
     plan,
-    source::{Desired, Placed},
+    source::{Author, Desired, Placed},
     tidy, yaml,
 };
 use serde_json::{Map, Value};
@@ -83,7 +83,11 @@ fn of_objects(objects: Vec<Placed>, patches: &[Patch], namespace: &str) -> Resul
     for object in &mut objects {
         tidy::remove_nulls(&mut object.manifest);
     }
-    let desired = parsed(&objects, namespace)?;
+    let desired = parsed(&objects, namespace, Author::User)?;
+    // An empty List, or patches that remove every object.
+    if desired.is_empty() {
+        return Err(source::empty("spec.source", "it"));
+    }
     Ok(Made { desired, chart: None, texts: None })
 }
 
@@ -108,7 +112,7 @@ fn of_chart(
         crds.extend(read.into_iter().map(|manifest| Placed { place: path.clone(), manifest }));
     }
     let objects = patched(patches, objects)?;
-    let mut desired = parsed(&objects, namespace)?;
+    let mut desired = parsed(&objects, namespace, Author::Chart)?;
     desired.add_crds(&crds, namespace).map_err(|errors| invalid("InvalidChart", &errors))?;
     let (hooks, manifest) = written.texts(&objects);
     let chart: record::Chart =
@@ -195,8 +199,8 @@ fn patched(patches: &[Patch], objects: Vec<Placed>) -> Result<Vec<Placed>, Error
     Ok(objects)
 }
 
-fn parsed(objects: &[Placed], namespace: &str) -> Result<Desired, Error> {
-    Desired::parse(objects, namespace).map_err(|errors| invalid("InvalidSource", &errors))
+fn parsed(objects: &[Placed], namespace: &str, author: Author) -> Result<Desired, Error> {
+    Desired::parse(objects, namespace, author).map_err(|errors| invalid("InvalidSource", &errors))
 }
 
 /// Refuses what could be recorded, but not be read from the record.

@@ -29,6 +29,7 @@ mod lost;
 mod metrics;
 mod observe;
 mod outside;
+mod preflight;
 mod prepare;
 mod reconcile;
 mod records;

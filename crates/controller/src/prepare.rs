@@ -24,7 +24,7 @@ use lifecycle::{
         Chart, Crds, MOST_HOOKS, ObjectRef, Plan, PlannedHook, PlannedObject, Remedied,
         config_digest, in_uninstall_order, plan_hooks, prune_set,
     },
-    source::Desired,
+    source::{Desired, SourceError},
 };
 use serde_json::{Value, json};
 
@@ -39,12 +39,18 @@ use crate::{
 /// So many kinds and namespaces of earlier hooks are remembered.
 const MOST_HOOK_KINDS: usize = 100;
 
+/// A plan, and what is to be said of the objects that it was made from.
+pub(crate) struct Prepared {
+    pub(crate) plan: Plan,
+    pub(crate) remarks: Vec<SourceError>,
+}
+
 /// The plan of an operation that is about to begin (client required).
 pub(crate) async fn plan(
     release: &Release<'_>,
     history: &[Stored],
     begin: &Begin,
-) -> Result<Plan, Error> {
+) -> Result<Prepared, Error> {
     let mut material = material(release, history, begin).await?;
     if !matches!(begin.event, Event::Install | Event::Upgrade) {
         // What does not run now is no reason not to begin: nobody can correct a record.
@@ -68,7 +74,7 @@ pub(crate) async fn plan(
     let latest = records::newest(history);
     let key = key(history).unwrap_or_else(|| uuid::Uuid::new_v4().simple().to_string());
     let timeout = release.object.timeout().as_secs();
-    Ok(Plan {
+    let plan = Plan {
         operation: begin.id.clone(),
         owner: release.owner(),
         first_deployed: latest.and_then(|stored| stored.release.info.first_deployed),
@@ -95,7 +101,8 @@ pub(crate) async fn plan(
         prune,
         pruned_before,
         objects: desired.objects,
-    })
+    };
+    Ok(Prepared { plan, remarks: desired.remarks })
 }
 
 /// What the operation makes up for.

@@ -45,6 +45,8 @@ pub(crate) struct Release<'a> {
     pub(crate) made: OnceCell<Made>,
     /// What there is to say of it besides where it is ready, see `besides`.
     pub(crate) besides: Option<String>,
+    /// What the condition `Warned` is to say from the next journal on, if anything was looked at.
+    pub(crate) warned: Option<Vec<Condition>>,
 }
 
 /// As whom the release of `object` is worked on.
@@ -69,7 +71,7 @@ impl<'a> Release<'a> {
         let name = object.release_name().into_owned();
         let namespace = object.metadata.namespace.clone().unwrap_or_default();
         let (source, made) = (OnceCell::new(), OnceCell::new());
-        let (namespace_goes, outside, besides) = (false, None, None);
+        let (namespace_goes, outside, besides, warned) = (false, None, None, None);
         Self {
             ctx,
             object,
@@ -81,6 +83,7 @@ impl<'a> Release<'a> {
             outside,
             made,
             besides,
+            warned,
         }
     }
 
@@ -195,6 +198,12 @@ impl<'a> Release<'a> {
             }
         }
         self.warn_of_stall(&wanted, journal.is_done());
+        if let Some(warned) = self.warned.take() {
+            if warned.is_empty() {
+                status.conditions.retain(|it| it.type_ != conditions::WARNED);
+            }
+            wanted.extend(warned);
+        }
         set_conditions(&mut status.conditions, wanted, operation.generation, now());
         write_status(self.ctx, &mut self.object, status).await?;
         self.ctx.reporter.journal(&self.ctx.metrics, &self.object, before.as_ref(), journal);

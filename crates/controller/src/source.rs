@@ -44,6 +44,9 @@ pub(crate) async fn read(release: &Release<'_>) -> Result<Found, Error> {
         if objects.iter().any(|object| memory.take_value(object).is_err()) {
             return Err(too_large("spec.source.objects"));
         }
+        if objects.is_empty() {
+            return Err(empty("spec.source.objects", "it"));
+        }
         return Ok(Found::Objects(Placed::inline(objects)));
     }
     release.ctx.references.follow(release, references(release));
@@ -85,10 +88,7 @@ async fn objects(release: &Release<'_>, source: &Source) -> Result<Vec<Placed>, 
     // Before what is missing is said: what is there can be wrong, too.
     let objects = compute::run(move || parse(&found)).await?;
     if problems.is_empty() && objects.is_empty() {
-        // Much rather a mistake than the wish to remove all that there is.
-        let message = "spec.source.objectsFrom: there is no object in what it names; put the \
-                       objects there, or delete this ReleaseLifecycle to remove the release";
-        return Err(Error::blocked("InvalidSource", message));
+        return Err(empty("spec.source.objectsFrom", "what it names"));
     }
     if problems.is_empty() {
         Ok(objects)
@@ -121,6 +121,16 @@ fn parse(found: &[Text]) -> Result<Vec<Placed>, Error> {
         );
     }
     Ok(objects)
+}
+
+/// What stands at `place` holds no object: much rather a mistake than the wish to remove all that there
+/// is.
+pub(crate) fn empty(place: &str, what: &str) -> Error {
+    let message = format!(
+        "{place}: there is no object in {what}; put the objects there, or delete this \
+         ReleaseLifecycle to remove the release"
+    );
+    Error::blocked("InvalidSource", message)
 }
 
 /// The text at `place` is no YAML that can be read.

@@ -14,7 +14,7 @@ pub const RELEASE_NAME_ANNOTATION: &str = "meta.helm.sh/release-name";
 /// The annotation with the release's namespace.
 pub const RELEASE_NAMESPACE_ANNOTATION: &str = "meta.helm.sh/release-namespace";
 /// The annotation that keeps an object when its release goes.
-pub const RESOURCE_POLICY_ANNOTATION: &str = "helm.sh/resource-policy";
+pub const RESOURCE_POLICY_ANNOTATION: &str = lifecycle::annotations::RESOURCE_POLICY;
 
 const KEEP: &str = "keep";
 

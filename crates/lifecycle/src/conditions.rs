@@ -27,6 +27,12 @@ pub const NO_TESTS: &str = "NoTests";
 pub const DRIFTED: &str = "Drifted";
 /// Whether what made up for the last install or upgrade, which has failed, succeeded.
 pub const REMEDIATED: &str = "Remediated";
+/// What was seen of the last operation before it began: what can only fail, or means nothing.
+pub const WARNED: &str = "Warned";
+/// The reason where something in the objects means nothing.
+pub const MEANINGLESS: &str = "MeaninglessAnnotation";
+/// The reason where something of the operation can only fail.
+pub const PREFLIGHT: &str = "PreflightWarning";
 /// The reason while `spec.suspend` holds something back.
 pub const SUSPENDED: &str = "Suspended";
 
@@ -130,6 +136,29 @@ pub fn say_besides(conditions: &mut [Condition], besides: &str) {
 /// The conditions of a release that is in sync, but whose tests have failed and count.
 pub fn tests_failed(message: &str) -> Vec<Condition> {
     vec![condition(READY, "False", "TestFailed", message)]
+}
+
+/// The condition of a release with what can only fail, and what means nothing in its objects; `None`
+/// where there is neither.
+pub fn warned(fails: &[String], meaningless: &[String]) -> Option<Condition> {
+    let reason = if fails.is_empty() { MEANINGLESS } else { PREFLIGHT };
+    let all: Vec<_> = fails.iter().chain(meaningless).map(String::as_str).collect();
+    let message = listed(&all)?;
+    Some(condition(WARNED, "True", reason, &message))
+}
+
+/// As many as fit into a message, and how many more there are.
+pub fn listed(texts: &[&str]) -> Option<String> {
+    const MOST: usize = 900;
+    let (first, rest) = texts.split_first()?;
+    let mut text = first.get(..first.floor_char_boundary(MOST)).unwrap_or_default().to_owned();
+    for (index, next) in rest.iter().enumerate() {
+        if text.len() + next.len() > MOST {
+            return Some(format!("{text}; and {} more", rest.len() - index));
+        }
+        text = format!("{text}; {next}");
+    }
+    Some(text)
 }
 
 /// The conditions of a release for which nothing is begun while `spec.suspend` is true.

@@ -365,9 +365,10 @@ impl<'a> Turn<'a> {
             }
             Observation::Readiness { waiting } if self.now >= deadline => {
                 let message = format!(
-                    "the release's objects were not ready within {} s (spec.timeout): {}",
+                    "the release's objects were not ready within {} s (spec.timeout): {}{}",
                     self.plan.timeout_seconds,
-                    several(waiting)
+                    several(waiting),
+                    self.and_post_hooks()
                 );
                 self.fail(Failure::new("ReadyTimeout", message))
             }
@@ -377,6 +378,22 @@ impl<'a> Turn<'a> {
             }
             _ => Step::wait(self.journal.clone(), self.now, None),
         }
+    }
+
+    /// The hooks that come after the objects are ready: for which these may have waited.
+    fn and_post_hooks(&self) -> String {
+        let event = self.plan.event;
+        let post = event.post().into_iter().flat_map(|post| self.plan.hooks_of(post)).next();
+        let Some(hook) = post.and_then(|index| self.plan.hooks.get(index)) else {
+            return String::new();
+        };
+        format!(
+            "; hook {} ({}) runs only after that: if they wait for it, make it a {} hook, or set \
+             spec.wait: false",
+            hook.object,
+            hook.event,
+            event.pre()
+        )
     }
 
     /// Enters `phase`, or the first one after it in which there is something to do.

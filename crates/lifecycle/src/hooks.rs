@@ -18,7 +18,11 @@ pub const HOOK: &str = "helm.sh/hook";
 pub const HOOK_WEIGHT: &str = "helm.sh/hook-weight";
 /// The annotation that says when a hook's object is deleted.
 pub const HOOK_DELETE_POLICY: &str = "helm.sh/hook-delete-policy";
-const OUTPUT_LOG_POLICY: &str = "helm.sh/hook-output-log-policy";
+pub(crate) const OUTPUT_LOG_POLICY: &str = "helm.sh/hook-output-log-policy";
+/// The words of [`HOOK_DELETE_POLICY`].
+pub(crate) const POLICIES: [&str; 3] = ["before-hook-creation", "hook-succeeded", "hook-failed"];
+/// The words of [`OUTPUT_LOG_POLICY`].
+pub(crate) const LOG_POLICIES: [&str; 2] = ["hook-succeeded", "hook-failed"];
 
 /// Every event and its repetition, which Helm runs.
 const MOST_EVENTS: usize = 2 * HookEvent::ALL.len();
@@ -234,7 +238,7 @@ pub fn parse(object: &Value) -> Result<Option<HookAnnotations>, HookError> {
         .collect::<Result<_, _>>()?;
     Ok(Some(HookAnnotations {
         events,
-        weight: text(HOOK_WEIGHT).map_or(0, weight),
+        weight: text(HOOK_WEIGHT).and_then(weight).unwrap_or(0),
         delete_policies: policy_words(object)
             .iter()
             .filter_map(|word| DeletePolicy::parse(word))
@@ -242,16 +246,16 @@ pub fn parse(object: &Value) -> Result<Option<HookAnnotations>, HookError> {
     }))
 }
 
-/// Go's `strconv.Atoi` with every error read as zero.
-fn weight(text: &str) -> i64 {
+/// Go's `strconv.Atoi`; Helm reads every error as zero.
+pub(crate) fn weight(text: &str) -> Option<i64> {
     let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return 0;
+        return None;
     }
-    text.parse().unwrap_or(0)
+    text.parse().ok()
 }
 
-fn words(text: &str) -> impl Iterator<Item = String> {
+pub(crate) fn words(text: &str) -> impl Iterator<Item = String> {
     text.split(',').map(|word| word.trim().to_lowercase())
 }
 
@@ -305,18 +309,18 @@ mod tests {
     #[test]
     fn weights_are_read_as_go_reads_them() {
         for (text, expect) in [
-            ("-5", -5),
-            ("+5", 5),
-            ("010", 10),
-            (" 5", 0),
-            ("5.0", 0),
-            ("0x10", 0),
-            ("abc", 0),
-            ("", 0),
-            ("-", 0),
-            ("+-5", 0),
-            ("9223372036854775807", i64::MAX),
-            ("9223372036854775808", 0),
+            ("-5", Some(-5)),
+            ("+5", Some(5)),
+            ("010", Some(10)),
+            (" 5", None),
+            ("5.0", None),
+            ("0x10", None),
+            ("abc", None),
+            ("", None),
+            ("-", None),
+            ("+-5", None),
+            ("9223372036854775807", Some(i64::MAX)),
+            ("9223372036854775808", None),
         ] {
             assert_eq!(weight(text), expect, "{text:?}");
         }

@@ -6,6 +6,7 @@
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
+pub mod annotations;
 pub mod commands;
 pub mod conditions;
 pub mod decide;
@@ -18,6 +19,7 @@ pub mod memory;
 pub mod order;
 pub mod patches;
 pub mod plan;
+pub mod preflight;
 pub mod rebuild;
 pub mod source;
 pub mod terminal;

@@ -4,6 +4,7 @@ use serde_json::Value;
 use thiserror::Error;
 
 use crate::{
+    annotations::{Meaningless, meaningless},
     hooks::{self, DeletePolicy, HookAnnotations, HookError, HookEvent},
     order,
     plan::{ObjectRef, PlannedObject},
@@ -18,7 +19,21 @@ pub struct Desired {
     pub hooks: Vec<Hook>,
     /// In Helm's install order.
     pub objects: Vec<PlannedObject>,
+    /// What in the objects means nothing, though they can be run and applied.
+    pub remarks: Vec<SourceError>,
 }
+
+/// Who wrote objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Author {
+    /// The user: what means nothing in hooks is refused.
+    User,
+    /// The author of a chart, which has to do as in Helm: what means nothing is remarked.
+    Chart,
+}
+
+/// So many remarks are kept.
+const MOST_REMARKS: usize = 50;
 
 /// A hook as its source describes it.
 #[derive(Clone, Debug, PartialEq)]
@@ -124,20 +139,35 @@ pub enum Problem {
     /// Its hook annotations cannot be understood.
     #[error(transparent)]
     Hook(#[from] HookError),
+    /// An annotation, or a word in one, that means nothing.
+    #[error(transparent)]
+    Meaningless(#[from] Meaningless),
 }
 
 impl Desired {
-    /// Parses `objects`. The namespace of an object that names none is `namespace`; whether its
+    /// Parses the objects that `author` wrote. The namespace of an object that names none is `namespace`; whether its
     /// kind has one at all is for the caller to correct, who can ask the cluster. The items of a
     /// `List` are taken one by one, as Helm does.
     ///
     /// # Errors
     /// Every problem of every object.
-    pub fn parse(objects: &[Placed], namespace: &str) -> Result<Self, Vec<SourceError>> {
+    pub fn parse(
+        objects: &[Placed],
+        namespace: &str,
+        author: Author,
+    ) -> Result<Self, Vec<SourceError>> {
         let mut desired = Self::default();
         let mut errors = Vec::new();
         let mut seen = Seen::default();
         for Placed { place, manifest } in objects {
+            for word in meaningless(manifest) {
+                let is_wrong = author == Author::User && word.is_refused();
+                let found = if is_wrong { &mut errors } else { &mut desired.remarks };
+                if is_wrong || found.len() < MOST_REMARKS {
+                    let (place, object) = (place.clone(), describe(manifest));
+                    found.push(SourceError { place, object, problem: word.into() });
+                }
+            }
             let parsed = hooks::parse(manifest).map_err(Problem::from).and_then(|hook| {
                 let parts = parts(manifest, namespace, hook.is_some())?;
                 let events = hook.as_ref().map_or(&[][..], |hook| &hook.events);
@@ -226,6 +256,11 @@ impl Desired {
             }
         }
         if errors.is_empty() { Ok(()) } else { Err(errors) }
+    }
+
+    /// Whether there is nothing to run or to apply.
+    pub fn is_empty(&self) -> bool {
+        self.objects.is_empty() && self.hooks.iter().all(|hook| hook.parts.is_empty())
     }
 
     /// Every object that is run or applied, hooks first.
@@ -376,7 +411,7 @@ mod tests {
     use serde_json::json;
 
     fn parse(objects: &[Value], namespace: &str) -> Result<Desired, Vec<SourceError>> {
-        Desired::parse(&Placed::inline(objects), namespace)
+        Desired::parse(&Placed::inline(objects), namespace, Author::User)
     }
 
     fn object(kind: &str, name: &str, hook: Option<&str>) -> Value {
@@ -471,6 +506,29 @@ mod tests {
             "spec.source.objects[0] (Role/a?dryRun=All): metadata.name is \"a?dryRun=All\", which \
              cannot stand in a URL; use letters, digits, '-' and '.'"
         );
+    }
+
+    #[test]
+    fn meaningless_words_are_refused_of_users_and_remarked_of_charts() {
+        let mut hook = object("Job", "hook", Some("pre-install"));
+        hook["metadata"]["annotations"]["helm.sh/hook-weight"] = json!("high");
+        let mut near = object("Job", "near", None);
+        near["metadata"]["annotations"] = json!({"helm.sh/hooks": "pre-install"});
+        let objects = Placed::inline(&[hook, near]);
+        let of_chart = Desired::parse(&objects, "prod", Author::Chart).unwrap();
+        assert_eq!(of_chart.hooks[0].weight, 0);
+        let remarks: Vec<_> = of_chart.remarks.iter().map(ToString::to_string).collect();
+        let expected = [
+            "spec.source.objects[0] (Job/hook): annotation helm.sh/hook-weight: \"high\" is no whole \
+             number, and Helm takes it for 0; use one such as \"-5\" or \"10\"",
+            "spec.source.objects[1] (Job/near): annotation helm.sh/hooks: there is no such key; did \
+             you mean helm.sh/hook?",
+        ];
+        assert_eq!(remarks, expected);
+        let errors = Desired::parse(&objects, "prod", Author::User).unwrap_err();
+        assert_eq!(errors.iter().map(ToString::to_string).collect::<Vec<_>>(), expected[..1]);
+        let of_user = Desired::parse(&objects[1..], "prod", Author::User).unwrap();
+        assert_eq!(of_user.remarks.len(), 1);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use lifecycle::{
     event::Event,
     hooks::HookEvent,
     plan::{Claims, Crds, Owner, Plan, PlannedHook, plan_hooks},
-    source::{Desired, Placed},
+    source::{Author, Desired, Placed},
 };
 use serde_json::{Value, json};
 
@@ -19,7 +19,7 @@ fn desired() -> Desired {
     let mut hook = crd("hook");
     hook["metadata"]["annotations"] =
         json!({"helm.sh/hook": "pre-install,pre-upgrade", "helm.sh/hook-weight": "-5"});
-    let mut desired = Desired::parse(&Placed::inline(&[hook]), "prod").unwrap();
+    let mut desired = Desired::parse(&Placed::inline(&[hook]), "prod", Author::User).unwrap();
     desired.add_crds(&Placed::inline(&[crd("a"), crd("b")]), "prod").unwrap();
     desired
 }

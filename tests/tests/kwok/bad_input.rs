@@ -108,6 +108,23 @@ fn unreadable() -> Vec<Case> {
             ],
         ),
         case(
+            "policy",
+            job("a").hook("pre-install").policy("hook-failed,hook-success"),
+            &[
+                "spec.source.objects[1] (Job/a): annotation helm.sh/hook-delete-policy: unknown policy \
+                 \"hook-success\" in \"hook-failed,hook-success\"; use one of before-hook-creation, \
+                 hook-succeeded, hook-failed",
+            ],
+        ),
+        case(
+            "no-number",
+            job("a").hook("pre-install").weight("high"),
+            &[
+                "spec.source.objects[1] (Job/a): annotation helm.sh/hook-weight: \"high\" is no whole \
+                 number, and Helm takes it for 0",
+            ],
+        ),
+        case(
             "no-event",
             job("a").hook(""),
             &[

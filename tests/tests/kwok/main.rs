@@ -19,3 +19,4 @@ mod servers;
 mod sources;
 mod status;
 mod takeover;
+mod warnings;

@@ -4,7 +4,7 @@
 use anyhow::{Context as _, bail};
 use api::SourceRefKind;
 use helm::{manifest, record::Release, takeover};
-use lifecycle::source::{Desired, Placed};
+use lifecycle::source::{Author, Desired, Placed};
 use serde_json::{Value, json};
 
 use crate::{
@@ -175,7 +175,7 @@ fn objects(namespace: &str, record: &Release) -> Found<Vec<Placed>> {
     let objects: Vec<_> =
         hooks.enumerate().map(placed).chain(objects.enumerate().map(placed)).collect();
     // What Helm does with them, no ReleaseLifecycle may say.
-    Desired::parse(&objects, namespace).map_err(|errors| {
+    Desired::parse(&objects, namespace, Author::User).map_err(|errors| {
         let remedy = "change the release with Helm first, or take it over with its chart where that \
                       has it right by now (--chart, --repo, --source-ref)";
         let errors = errors.iter().map(|error| format!("{error}; {remedy}"));

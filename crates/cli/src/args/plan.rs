@@ -7,8 +7,9 @@ use super::{Files, Format, Place};
 
 const AFTER: &str = "\
 Exit codes:
-  0  the plan was shown
-  1  the release cannot be run: everything that is wrong is on standard error
+  0  the plan was shown; a chart's upgrade may be left out of it, where only a cluster can render it
+  1  the release cannot be run: everything that is wrong is on standard error. Or its chart can only be
+     upgraded: what cannot be planned is said in its place
   2  wrong usage, a file that cannot be read, no such release, no answer from the cluster or from a
      registry, no engine
 
@@ -34,7 +35,12 @@ not used. The name is release-name where none is given, the namespace `default`.
 Charts are rendered by Helm's own code, the program releaselifecycle-engine, and as `helm template`
 does it: `lookup` finds nothing, and .Capabilities are what Helm takes for granted. What an install
 does is rendered as revision 1, and an upgrade as the next one with .Release.IsUpgrade; a chart's
-hooks may differ between the two.
+hooks may differ between the two. Where one of them fails so, as charts do whose upgrade looks for a
+Secret, Helm's message stands in its place, with the command that asks the cluster.
+
+Notes that begin with \"warning: \" ask for a change: words and keys of Helm's that mean nothing, and what
+can only fail, such as a hook that needs what the same release makes after it. What an earlier revision
+may have made is taken to be there; the operator looks, before it begins.
 
 -o json and -o yaml write one object, whose fields stay as they are:
   apiVersion: cli.releaselifecycle.dev/v1
@@ -42,7 +48,8 @@ hooks may differ between the two.
   namespace, name, releaseName, serviceAccountName: of the release; null where not given
   sources: [where the objects come from]
   notes: [what a reader should know besides]
-  events: [{event, when, notes, onFailure, steps}], the steps in the order in which they run:
+  events: [{event, when, notes, onFailure, steps, problem}], problem only where the event cannot be
+    planned; the steps in the order in which they run:
     {step: hook, hookEvent, apiVersion, kind, namespace, name, generateName, weight, timeout,
      deletePolicies, ends, reason}
     {step: apply | delete | keep, reason, objects: [{apiVersion, kind, namespace, name}]}

@@ -90,6 +90,17 @@ impl Whence {
         Ok(Self::Archive { bytes, title: argument.to_owned() })
     }
 
+    /// As a command line names it, where one can.
+    pub(super) fn argument(&self) -> Option<&str> {
+        match self {
+            Self::Folder { title, .. } => Some(title),
+            // One in the cluster has a title, and is no file.
+            Self::Archive { title, .. } if is_file(title) => Some(title),
+            Self::Server(Origin::Oci { url, .. }) => Some(url),
+            Self::Archive { .. } | Self::Server(_) => None,
+        }
+    }
+
     /// For people.
     pub(super) fn title(&self) -> String {
         let versioned = |name: &str, version: &str| match version {
@@ -106,6 +117,10 @@ impl Whence {
             Self::Server(Origin::Artifact { url, .. }) => url.clone(),
         }
     }
+}
+
+fn is_file(title: &str) -> bool {
+    Path::new(title).extension().is_some_and(|it| it == "tgz") && !title.contains(' ')
 }
 
 /// The values for a chart on the command line: files, then what is set, as in Helm.

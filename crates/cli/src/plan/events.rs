@@ -1,7 +1,7 @@
 //! What happens at each event, step by step. Pure; the shape is part of the command's interface
 //! (`plan --help`), so that fields are added but never renamed.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use api::{OnDeletionTimeout, OnTestFailure, ReleaseLifecycle};
 use helm::ownership::{self, ResourcePolicy};
@@ -10,14 +10,18 @@ use lifecycle::{
     event::Event,
     hooks::{DeletePolicy, HookEvent},
     plan::{
-        Crds, HookKind, MOST_HOOKS, ObjectRef, PlannedHook, PlannedObject, in_uninstall_order,
-        plan_hooks,
+        Crds, HookKind, MOST_HOOKS, ObjectRef, Owner, Plan, PlannedHook, PlannedObject,
+        in_uninstall_order, plan_hooks,
     },
+    preflight::{self, Holds},
     source::Desired,
 };
 use serde::Serialize;
 
 use super::{Found, Made, Material, reasons};
+
+/// How a note begins that asks for a change.
+const WARNING: &str = "warning: ";
 
 /// The plan of a release.
 #[derive(Debug, Serialize)]
@@ -34,6 +38,14 @@ pub(super) struct ReleasePlan {
     pub(super) events: Vec<EventPlan>,
 }
 
+impl ReleasePlan {
+    /// Whether everything is planned, but perhaps the upgrade, which may need a cluster.
+    pub(super) fn is_useful(&self) -> bool {
+        let upgrade = Event::Upgrade.to_string();
+        self.events.iter().all(|it| it.problem.is_none() || it.event == upgrade)
+    }
+}
+
 /// What one event does.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -44,6 +56,9 @@ pub(super) struct EventPlan {
     pub(super) notes: Vec<String>,
     pub(super) steps: Vec<Step>,
     pub(super) on_failure: String,
+    /// Why it cannot be planned; then there are no steps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) problem: Option<String>,
 }
 
 /// In the order in which they are done.
@@ -91,17 +106,22 @@ pub(super) struct Named {
 pub(super) fn plan(material: &Material, made: &Made, events: &[Event]) -> Found<ReleasePlan> {
     let object = &material.object;
     let mut problems = Vec::new();
-    let event_plans: Vec<_> = events
+    let mut event_plans: Vec<_> = events
         .iter()
         .filter_map(|event| {
-            let planner = Planner { object, desired: made.at(*event) };
-            planner.event(*event).map_err(|it| problems.push(it)).ok()
+            let planned = match made.at(*event) {
+                Ok(desired) => Planner { object, desired }.event(*event),
+                Err(problems) => Ok(unplanned(material, *event, problems)),
+            };
+            planned.map_err(|it| problems.push(it)).ok()
         })
         .collect();
+    say_once(&mut event_plans);
     if !problems.is_empty() {
         return Err(problems);
     }
     let mut notes = material.notes.clone();
+    notes.extend(made.remarks());
     if object.suspended() {
         notes.push("spec.suspend is true: nothing of this begins until it is false".to_owned());
     }
@@ -131,6 +151,39 @@ pub(super) fn plan(material: &Material, made: &Made, events: &[Event]) -> Found<
     })
 }
 
+/// What stands in the place of an event that nobody can plan without a cluster.
+fn unplanned(material: &Material, event: Event, problems: &[String]) -> EventPlan {
+    let object = &material.object;
+    let planner = Planner { object, desired: &Desired::default() };
+    let flags = match event {
+        Event::Upgrade => "upgrade",
+        _ => "install",
+    };
+    let (release, chart) = (object.release_name(), material.chart());
+    let place = object.namespace().map_or(String::new(), |it| format!(" -n {it}"));
+    let problem = format!(
+        "it cannot be planned here: {}. Where the chart looks into the cluster, ask it, with the same \
+         values: `helm {flags} {release} {chart}{place} --dry-run=server`",
+        problems.join("; ")
+    );
+    EventPlan {
+        event: event.to_string(),
+        when: planner.when(event),
+        notes: Vec::new(),
+        steps: Vec::new(),
+        on_failure: planner.on_failure(event),
+        problem: Some(problem),
+    }
+}
+
+/// Leaves a note with the first event that has it.
+fn say_once(events: &mut [EventPlan]) {
+    let mut said = HashSet::new();
+    for event in events {
+        event.notes.retain(|note| !note.starts_with(WARNING) || said.insert(note.clone()));
+    }
+}
+
 struct Planner<'a> {
     object: &'a ReleaseLifecycle,
     desired: &'a Desired,
@@ -148,7 +201,14 @@ impl Planner<'_> {
             _ => self.steps(event, &mut notes)?,
         };
         let on_failure = self.on_failure(event);
-        Ok(EventPlan { event: event.to_string(), when: self.when(event), notes, steps, on_failure })
+        Ok(EventPlan {
+            event: event.to_string(),
+            when: self.when(event),
+            notes,
+            steps,
+            on_failure,
+            problem: None,
+        })
     }
 
     fn steps(&self, event: Event, notes: &mut Vec<String>) -> Result<Vec<Step>, String> {
@@ -161,6 +221,7 @@ impl Planner<'_> {
             ));
         }
         let reasons = reasons::of(&hooks, self.desired);
+        notes.extend(self.warnings(event, &hooks));
         let (before, after): (Vec<_>, Vec<_>) = hooks
             .iter()
             .zip(reasons)
@@ -186,10 +247,32 @@ impl Planner<'_> {
                  back to; this is what it does where that has what the source has now"
                     .to_owned(),
             ),
-            Event::Delete => notes.extend(self.own_namespace()),
             _ => {}
         }
         Ok(steps)
+    }
+
+    /// What can only fail, as far as that is known without a cluster.
+    fn warnings(&self, event: Event, hooks: &[PlannedHook]) -> Vec<String> {
+        let owner = Owner { uid: String::new(), name: self.object.name_any() };
+        let mut plan = Plan::new(String::new(), owner, event, 1);
+        plan.timeout_seconds = i64::try_from(self.object.timeout().as_secs()).unwrap_or(i64::MAX);
+        plan.wait = self.object.wait();
+        plan.hooks = hooks.to_vec();
+        match event {
+            Event::Delete => plan.prune = self.going().map(|it| it.object.clone()).collect(),
+            Event::Test => {}
+            _ => plan.objects.clone_from(&self.desired.objects),
+        }
+        let home = self.object.metadata.namespace.as_deref().unwrap_or_default();
+        let warnings = preflight::warnings(&plan, home).into_iter();
+        let known = warnings.filter(|warning| !matches!(warning.holds, Holds::IfMissing(_)));
+        known.map(|warning| format!("{WARNING}{warning}")).collect()
+    }
+
+    /// The objects that a deletion deletes.
+    fn going(&self) -> impl Iterator<Item = &PlannedObject> {
+        self.desired.objects.iter().filter(|it| !is_kept(it))
     }
 
     /// The hooks that run, as the controller chooses them.
@@ -257,10 +340,8 @@ impl Planner<'_> {
     }
 
     fn delete(&self, steps: &mut Vec<Step>) {
-        let stays =
-            |it: &&PlannedObject| ownership::resource_policy(&it.manifest) == ResourcePolicy::Keep;
-        let (kept, gone): (Vec<_>, Vec<_>) = self.desired.objects.iter().partition(stays);
-        let gone = in_uninstall_order(gone.into_iter().map(|it| it.object.clone()));
+        let kept: Vec<_> = self.desired.objects.iter().filter(|it| is_kept(it)).collect();
+        let gone = in_uninstall_order(self.going().map(|it| it.object.clone()));
         if !gone.is_empty() {
             let reason = "by kind, in Helm's uninstall order, and waited for until they are gone";
             let objects = gone.iter().map(|object| self.named(object)).collect();
@@ -271,20 +352,6 @@ impl Planner<'_> {
             let objects = kept.iter().map(|it| self.named(&it.object)).collect();
             steps.push(Step::Keep { reason: reason.to_owned(), objects });
         }
-    }
-
-    /// What comes of it where the release's own namespace is one of its objects.
-    fn own_namespace(&self) -> Option<String> {
-        let home = self.object.metadata.namespace.as_deref()?;
-        let own = self.desired.objects.iter().find(|it| it.object.is_namespace(home))?;
-        let stays = ownership::resource_policy(&own.manifest) == ResourcePolicy::Keep;
-        (!stays).then(|| {
-            format!(
-                "warning: {} is the namespace of the release itself: it is deleted after all else, \
-                 with whatever is left in it, and not waited for",
-                own.object
-            )
-        })
     }
 
     fn named(&self, object: &ObjectRef) -> Named {
@@ -368,6 +435,10 @@ impl Planner<'_> {
             .to_owned(),
         }
     }
+}
+
+fn is_kept(planned: &PlannedObject) -> bool {
+    ownership::resource_policy(&planned.manifest) == ResourcePolicy::Keep
 }
 
 /// `90s` as `1m30s`.

@@ -1,6 +1,6 @@
 //! Which release the files mean, and what is wrong with how it is written. Pure.
 
-use api::{ObjectsFromKind, ReleaseLifecycle, ReleaseLifecycleSpec};
+use api::{DURATIONS, ObjectsFromKind, ReleaseLifecycle, ReleaseLifecycleSpec};
 use kube::{Resource as _, ResourceExt as _};
 use lifecycle::source::Placed;
 use serde_json::{Value, json};
@@ -192,9 +192,17 @@ fn inconsistent(spec: &ReleaseLifecycleSpec) -> Vec<String> {
 /// What is wrong with each field of the spec by itself, since the reader stops at the first and
 /// does not say where.
 fn unreadable(spec: &Value) -> Vec<String> {
-    let Some(fields) = spec.as_object() else {
+    if !spec.is_object() {
         return vec!["spec is missing; it says at least where the objects come from".to_owned()];
-    };
+    }
+    // What the reader says of durations helps nobody.
+    let (mut readable, mut problems) = (spec.clone(), Vec::new());
+    for field in DURATIONS {
+        if let Some(problem) = field.problem(spec) {
+            problems.push(problem);
+            readable.pointer_mut(field.pointer).map(Value::take);
+        }
+    }
     let read = |key: &str, value: &Value| {
         let mut alone = json!({"source": {}});
         alone[key] = value.clone();
@@ -203,7 +211,8 @@ fn unreadable(spec: &Value) -> Vec<String> {
     let wrong = |(key, value): (&String, &Value)| {
         read(key, value).map(|error| format!("spec.{key}: {error}"))
     };
-    fields.iter().filter_map(wrong).collect()
+    problems.extend(readable.as_object().into_iter().flatten().filter_map(wrong));
+    problems
 }
 
 /// The fields of `given` that no version of the object has: the API server would leave them out.
@@ -310,8 +319,21 @@ mod tests {
         let spec = json!({"source": {"objects": [{"anything": 1}]}, "timeout": "soon",
             "onNewSpec": "Never", "deletion": {"objects": "Keep"}});
         let text = problems(vec![release("a", &spec)], None);
-        assert!(text.contains("a.yaml line 1 (ReleaseLifecycle/a): spec.timeout: "), "{text}");
+        let timeout = "a.yaml line 1 (ReleaseLifecycle/a): spec.timeout must be a duration such as 90s \
+                       or 1h30m, and is \"soon\"";
+        assert!(text.contains(timeout), "{text}");
         assert!(text.contains("spec.onNewSpec: unknown variant `Never`"), "{text}");
+        let spec = json!({"source": {"objects": []}, "interval": 30,
+            "deletion": {"timeout": "2 minutes", "objects": "Maybe"}});
+        let text = problems(vec![release("a", &spec)], None);
+        for expected in [
+            "spec.interval must be a duration such as 90s or 1h30m, and is 30",
+            "spec.deletion.timeout must be a duration such as 90s or 1h30m, and is \"2 minutes\"",
+            "spec.deletion: unknown variant `Maybe`",
+        ] {
+            assert!(text.contains(expected), "{text}");
+        }
+        assert!(!text.contains("Go"), "{text}");
         let spec = json!({"source": {"objects": [{"anything": 1}], "objectsFrom": []},
             "serviceAccount": "x", "deletion": {"object": "Keep"}, "suspend": null});
         let text = problems(vec![release("a", &spec)], None);

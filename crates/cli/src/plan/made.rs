@@ -6,7 +6,7 @@ use kube::ResourceExt as _;
 use lifecycle::{
     event::Event,
     patches,
-    source::{Desired, Placed},
+    source::{Author, Desired, Placed},
 };
 
 use super::{
@@ -15,19 +15,46 @@ use super::{
 };
 use crate::{args::Template, files};
 
-/// What the release consists of.
+/// What the release consists of, or why nobody can tell.
 pub(super) struct Made {
-    pub(super) desired: Desired,
+    pub(super) desired: Found<Desired>,
     /// Where it is another one for an upgrade.
-    pub(super) upgrade: Option<Desired>,
+    pub(super) upgrade: Option<Found<Desired>>,
 }
 
 impl Made {
-    pub(super) fn at(&self, event: Event) -> &Desired {
-        match event {
+    pub(super) fn at(&self, event: Event) -> Result<&Desired, &[String]> {
+        let found = match event {
             Event::Upgrade => self.upgrade.as_ref().unwrap_or(&self.desired),
             _ => &self.desired,
+        };
+        found.as_ref().map_err(Vec::as_slice)
+    }
+
+    /// Itself, unless nothing of it is known: then why that is, each said once.
+    fn if_any(self) -> Found<Self> {
+        match self {
+            Self { desired: Err(problems), upgrade: None } => Err(problems),
+            Self { desired: Err(mut problems), upgrade: Some(Err(more)) } => {
+                let more: Vec<_> = more.into_iter().filter(|it| !problems.contains(it)).collect();
+                problems.extend(more);
+                Err(problems)
+            }
+            made => Ok(made),
         }
+    }
+
+    /// What in the objects means nothing, each said once.
+    pub(super) fn remarks(&self) -> Vec<String> {
+        let both = [Some(&self.desired), self.upgrade.as_ref()];
+        let mut remarks: Vec<String> = Vec::new();
+        for remark in both.into_iter().flatten().flatten().flat_map(|desired| &desired.remarks) {
+            let text = format!("warning: {remark}");
+            if !remarks.contains(&text) {
+                remarks.push(text);
+            }
+        }
+        remarks
     }
 }
 
@@ -40,8 +67,8 @@ pub(super) async fn make(
     let Material { object, contents, notes, .. } = material;
     let (whence, values) = match contents {
         Contents::Objects(objects) => {
-            let desired = parse(object, std::mem::take(objects), &[]);
-            return Ok(desired.map(|desired| Made { desired, upgrade: None }));
+            let desired = of_objects(object, std::mem::take(objects));
+            return Ok(desired.map(|desired| Made { desired: Ok(desired), upgrade: None }));
         }
         Contents::Chart { whence, values } => (whence, values),
     };
@@ -56,23 +83,17 @@ pub(super) async fn make(
     let next = next_revision(object);
     let [mut install, mut upgrade] = [None, None];
     if events.iter().any(|event| *event != Event::Upgrade) {
-        match engine.render(1, false, object.crds(Event::Install)).await? {
-            Ok(rendered) => install = Some(rendered),
-            Err(problems) => return Ok(Err(problems)),
-        }
+        install = Some(engine.render(1, false, object.crds(Event::Install)).await?);
     }
     if events.contains(&Event::Upgrade) {
-        match engine.render(next, true, object.crds(Event::Upgrade)).await? {
-            Ok(rendered) => upgrade = Some(rendered),
-            Err(problems) => return Ok(Err(problems)),
-        }
+        upgrade = Some(engine.render(next, true, object.crds(Event::Upgrade)).await?);
     }
     notes.push(format!(
         "the chart is rendered as `helm template` does it: lookup finds nothing, .Capabilities are \
          what Helm takes for granted; an upgrade is that of revision {next}, all else that of an \
          install, revision 1"
     ));
-    for rendered in install.iter().chain(&upgrade) {
+    for rendered in install.iter().chain(&upgrade).flatten() {
         for warning in &rendered.warnings {
             let warning = format!("warning: {warning}");
             if !notes.contains(&warning) {
@@ -80,16 +101,14 @@ pub(super) async fn make(
             }
         }
     }
-    let objects_of = |rendered: Option<Rendered>| {
-        rendered.map(|rendered| objects_of(object, &rendered)).transpose()
+    let objects_of = |rendered: Found<Rendered>| rendered.and_then(|it| of_chart(object, &it));
+    let made = match (install.map(objects_of), upgrade.map(objects_of)) {
+        (Some(desired), upgrade) => Made { desired, upgrade },
+        (None, upgrade) => {
+            Made { desired: upgrade.unwrap_or_else(|| Ok(Desired::default())), upgrade: None }
+        }
     };
-    Ok(objects_of(install).and_then(|install| {
-        let upgrade = objects_of(upgrade)?;
-        Ok(match (install, upgrade) {
-            (Some(desired), upgrade) => Made { desired, upgrade },
-            (None, upgrade) => Made { desired: upgrade.unwrap_or_default(), upgrade: None },
-        })
-    }))
+    Ok(made.if_any())
 }
 
 /// That of an upgrade, as far as is known here.
@@ -99,7 +118,7 @@ pub(super) fn next_revision(object: &ReleaseLifecycle) -> i32 {
 }
 
 /// What a chart makes of the release.
-pub(super) fn objects_of(object: &ReleaseLifecycle, rendered: &Rendered) -> Found<Desired> {
+pub(super) fn of_chart(object: &ReleaseLifecycle, rendered: &Rendered) -> Found<Desired> {
     let hooks = rendered.hooks.iter().map(|hook| &hook.document);
     let read = |document: &Document| {
         let objects = files::parse(&document.path, &document.manifest).map_err(|it| vec![it])?;
@@ -114,21 +133,34 @@ pub(super) fn objects_of(object: &ReleaseLifecycle, rendered: &Rendered) -> Foun
     for document in &rendered.crds {
         crds.extend(read(document)?);
     }
-    parse(object, objects, &crds)
+    parse(object, objects, &crds, Author::Chart)
+}
+
+/// The release of objects that a user wrote.
+pub(super) fn of_objects(object: &ReleaseLifecycle, objects: Vec<Placed>) -> Found<Desired> {
+    let desired = parse(object, objects, &[], Author::User)?;
+    if desired.is_empty() {
+        let inline = object.spec.source.objects.as_ref().map_or("", |_| ".objects");
+        return Err(vec![format!(
+            "spec.source{inline}: there is no object in it; put the objects there"
+        )]);
+    }
+    Ok(desired)
 }
 
 /// As the controller does it: patches, then the objects, and what stands in `crds/`.
-pub(super) fn parse(
+fn parse(
     object: &ReleaseLifecycle,
     objects: Vec<Placed>,
     crds: &[Placed],
+    author: Author,
 ) -> Found<Desired> {
     fn texts(errors: Vec<impl ToString>) -> Vec<String> {
         errors.iter().map(ToString::to_string).collect()
     }
     let objects = patches::apply(&object.spec.patches, objects).map_err(texts)?;
     let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
-    let mut desired = Desired::parse(&objects, namespace).map_err(texts)?;
+    let mut desired = Desired::parse(&objects, namespace, author).map_err(texts)?;
     desired.add_crds(crds, namespace).map_err(texts)?;
     Ok(desired)
 }

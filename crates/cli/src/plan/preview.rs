@@ -56,7 +56,7 @@ impl Preview {
         let Material { object, contents, .. } = &mut self.material;
         let (whence, values) = match contents {
             Contents::Objects(objects) => {
-                let desired = made::parse(object, objects.clone(), &[]);
+                let desired = made::of_objects(object, objects.clone());
                 return Ok(desired.map(Content::Objects));
             }
             Contents::Chart { whence, values } => (whence, values),
@@ -85,7 +85,7 @@ impl Preview {
         let mut engine = Engine::start(&self.template, &fetched, values, release).ok()?;
         let upgrade = event == Event::Upgrade;
         let rendered = engine.render(revision, upgrade, object.crds(event)).await.ok()?.ok()?;
-        made::objects_of(object, &rendered).ok()
+        made::of_chart(object, &rendered).ok()
     }
 
     /// What it would do at `event`, for people.

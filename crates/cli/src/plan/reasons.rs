@@ -96,7 +96,7 @@ mod tests {
     use lifecycle::{
         event::Event,
         plan::{Crds, plan_hooks},
-        source::Placed,
+        source::{Author, Placed},
     };
     use serde_json::json;
 
@@ -109,7 +109,7 @@ mod tests {
 
     #[track_caller]
     fn check(objects: &[Value], expected: &[(&str, &str)]) {
-        let desired = Desired::parse(&Placed::inline(objects), "shop").unwrap();
+        let desired = Desired::parse(&Placed::inline(objects), "shop", Author::User).unwrap();
         let hooks = plan_hooks(&desired, Event::Install, Crds::Create);
         let reasons = of(&hooks, &desired);
         let found: Vec<_> = hooks

@@ -46,6 +46,10 @@ fn event_lines(event: &EventPlan, look: Look) -> Vec<String> {
     let cut = |row: Vec<String>| look.cut(&format!("  {}", row.concat().trim_end()));
     lines.extend(rows.into_iter().map(cut));
     lines.extend(event.notes.iter().flat_map(|note| look.wrap("  ", note)));
+    if let Some(problem) = &event.problem {
+        lines.extend(look.wrap("  ", problem));
+        return lines;
+    }
     lines.extend(look.wrap("  ", &format!("if it fails: {}", event.on_failure)));
     lines
 }
@@ -104,7 +108,7 @@ mod tests {
     use api::ReleaseLifecycle;
     use lifecycle::{
         event::Event,
-        source::{Desired, Placed},
+        source::{Author, Desired, Placed},
     };
     use serde_json::{Value, json};
 
@@ -148,8 +152,8 @@ mod tests {
             sources: vec!["spec.source.objects".to_owned()],
             notes: Vec::new(),
         };
-        let desired = Desired::parse(&Placed::inline(&objects()), "prod").unwrap();
-        events::plan(&material, &Made { desired, upgrade: None }, events).unwrap()
+        let desired = Desired::parse(&Placed::inline(&objects()), "prod", Author::User).unwrap();
+        events::plan(&material, &Made { desired: Ok(desired), upgrade: None }, events).unwrap()
     }
 
     #[track_caller]

@@ -169,13 +169,13 @@ fn brief(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use lifecycle::source::Placed;
+    use lifecycle::source::{Author, Placed};
     use serde_json::json;
 
     use super::*;
 
     fn desired(objects: &[Value]) -> Desired {
-        Desired::parse(&Placed::inline(objects), "prod").unwrap()
+        Desired::parse(&Placed::inline(objects), "prod", Author::User).unwrap()
     }
 
     fn map(name: &str, data: Value) -> Value {

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use self::failure::note;
 use super::{Effect, Observation, POLL, POLL_WATCHED, Step, Turn, after, timeout, why_cancelled};
 use crate::{
+    commands,
     event::Event,
     hooks::DeletePolicy,
     journal::{Failure, HookCursor, HookPhase, HookStatus, HookStep, Journal, Operation, Phase},
@@ -200,8 +201,9 @@ impl HookTurn<'_> {
         }
         if let Some(whose) = &object.foreign {
             let message = format!(
-                "{name} exists and is not of this release ({whose}); rename the hook or remove \
-                 the object"
+                "{name} exists and is not of this release ({whose}); delete the object where nobody \
+                 needs it ({}), or rename the hook",
+                commands::delete(std::slice::from_ref(&name))
             );
             return self.give_up(Failure::new("HookNameTaken", message));
         }

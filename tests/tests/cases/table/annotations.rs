@@ -45,7 +45,9 @@ pub(super) const CASES: &[Case] = &[
     }),
     pass(6, "weights are read as Go's Atoi reads them, or are 0", || {
         let hook = |name, weight| job(name).hook("pre-install").weight(weight);
+        // Of a chart: what a user writes is refused.
         install([
+            file("README.md", ""),
             hook("a", "+5"),
             hook("b", " 5"),
             hook("c", "5.0"),
@@ -72,7 +74,9 @@ pub(super) const CASES: &[Case] = &[
     differs(9, "an empty or unknown delete policy deletes nothing", rows::REUSED, || {
         let hook = |name| job(name).hook("pre-install,pre-upgrade");
         let empty = |value| [hook("a").policy(""), config_map("main", value)];
-        let never = |value| [hook("b").policy("never"), config_map("other", value)];
+        // Of a chart: what a user writes is refused.
+        let never =
+            |value| [file("README.md", ""), hook("b").policy("never"), config_map("other", value)];
         install(empty("1"))
             .upgrade(empty("2"))
             .says(["already exists", "HookExists"])

@@ -7,6 +7,7 @@ mod files;
 mod requests;
 mod rights;
 mod story;
+mod warnings;
 
 use std::{
     io::Write,

@@ -21,14 +21,14 @@ const NO_REASONS: &str = "
     False Install Job List Namespace Namespaced NetworkNotReady PATH Pending PersistentVolumeClaim Pod
     PodScheduled Pulled Pulling Ready Reconciling Released Remediated Rollback SchedulingGated Secret
     SelfSubjectAccessReview SelfSubjectRulesReview Stale Stalled Started Succeeded SuccessfulCreate Test
-    TestSuccess True Uninstall Unknown Upgrade Volume HOSTNAME
+    TestSuccess True Uninstall Unknown Upgrade Volume Warned HOSTNAME
 ";
 
 /// What the operator passes on of a Job's own condition, and readers meet.
 const OF_JOBS: [&str; 2] = ["BackoffLimitExceeded", "DeadlineExceeded"];
 
 /// Files that hold nothing but the names of kinds, or the rules of kstatus.
-const NO_REASONS_IN: [&str; 4] = ["kstatus", "order.rs", "keys.rs", "tests.rs"];
+const NO_REASONS_IN: [&str; 5] = ["kstatus", "order.rs", "keys.rs", "preflight", "tests.rs"];
 
 fn sources(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     for entry in fs::read_dir(folder)? {

@@ -19,7 +19,7 @@ async fn after_success_hook_succeeded_deletes_in_reverse_and_nothing_else() -> R
         pod("c").hook("pre-install").policy("hook-succeeded,hook-failed"),
         job("d").hook("pre-install"),
         job("e").hook("pre-install").policy("hook-failed"),
-        job("f").hook("pre-install").policy("never"),
+        job("f").hook("pre-install").policy(""),
         job("g").hook("post-install").policy("hook-succeeded"),
         config_map("main", ""),
     ];

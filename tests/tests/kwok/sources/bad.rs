@@ -19,6 +19,7 @@ async fn what_is_wrong_with_a_source_is_said_with_its_place() -> Result<()> {
     let twins = text(&[config_map("a", "1"), config_map("a", "1")]);
     let unknown = text(&[job("hook").hook("pre-instal")]);
     let all = |key: &str| json!([{"kind": "Secret", "name": "all", "key": key}]);
+    let nothing = "apiVersion: v1\nkind: List\nitems: []\n";
     for (key, content) in [
         ("good", &*good),
         ("broken", &format!("{good}---\n{secret}")),
@@ -26,11 +27,12 @@ async fn what_is_wrong_with_a_source_is_said_with_its_place() -> Result<()> {
         ("unknown", &unknown),
         ("empty", "# nothing yet\n"),
         ("list", "- a\n- b\n"),
+        ("nothing", nothing),
     ] {
         put_text(&namespace, "Secret", key, vec![(key.to_owned(), content.to_owned())]).await?;
     }
     let one = |name: &str| json!([{"kind": "Secret", "name": name}]);
-    let cases: [(Value, &str, &[&str]); 7] = [
+    let cases: [(Value, &str, &[&str]); 8] = [
         (
             all("a"),
             "SourceNotFound",
@@ -63,6 +65,7 @@ async fn what_is_wrong_with_a_source_is_said_with_its_place() -> Result<()> {
             ],
         ),
         (one("empty"), "InvalidSource", &["there is no object in what it names"]),
+        (one("nothing"), "InvalidSource", &["spec.source: there is no object in it"]),
         (one("list"), "InvalidSource", &["Secret/list key list: document 1 (line 1 ", "is a list"]),
     ];
     for (index, (references, expected, parts)) in cases.into_iter().enumerate() {
@@ -77,6 +80,36 @@ async fn what_is_wrong_with_a_source_is_said_with_its_place() -> Result<()> {
     }
     assert_eq!(namespace.tenant_did("create")?, [""; 0], "no hook ran");
     assert!(!controller.log()?.contains("hunter2"));
+    Ok(())
+}
+
+/// An empty source would remove all that the release has.
+#[tokio::test]
+async fn an_empty_source_is_refused_and_removes_nothing() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "empty-source").await?;
+    let controller = namespace.controller()?;
+    let refused = async |name: &str| -> Result<()> {
+        let is = |release: &_| reason(release) == "InvalidSource";
+        let release = namespace.wait(name, &controller, "refused", is).await?;
+        let text = "spec.source.objects: there is no object in it; put the objects there, or delete \
+                    this ReleaseLifecycle to remove the release";
+        assert_eq!(message(&release), text);
+        Ok(())
+    };
+    namespace.release("new", &[], json!({})).await?;
+    refused("new").await?;
+    namespace.release("shop", &[config_map("a", "1")], json!({})).await?;
+    namespace.wait_ready("shop", &controller).await?;
+    namespace.release("shop", &[], json!({})).await?;
+    refused("shop").await?;
+    let patch =
+        json!([{"target": {"name": "a"}, "patch": "$patch: delete\nmetadata: {name: a}\n"}]);
+    namespace.release("shop", &[config_map("a", "1")], json!({"patches": patch})).await?;
+    let is = |release: &_| message(release).starts_with("spec.source: there is no object in it");
+    namespace.wait("shop", &controller, "refused", is).await?;
+    assert!(namespace.object("ConfigMap", "a").await?.is_some());
+    namespace.release("shop", &[config_map("a", "2")], json!({})).await?;
+    namespace.wait_ready("shop", &controller).await?;
     Ok(())
 }
 

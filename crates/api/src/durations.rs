@@ -1,0 +1,127 @@
+//! The fields that hold a duration, and what is wrong with a value of theirs, in words: the API server
+//! says it by a pattern.
+
+use serde_json::Value;
+
+/// The longest that the API server takes.
+const MOST_HOURS: f64 = 8760.0;
+const MOST_CHARACTERS: usize = 32;
+
+/// A field of the spec that holds a duration.
+#[derive(Clone, Copy, Debug)]
+pub struct DurationField {
+    /// Its path, as messages name it.
+    pub path: &'static str,
+    /// Its JSON pointer in the spec.
+    pub pointer: &'static str,
+    /// The least that the API server takes, in seconds.
+    least: u8,
+}
+
+/// All of them.
+pub const DURATIONS: [DurationField; 3] = [
+    DurationField { path: "spec.timeout", pointer: "/timeout", least: 1 },
+    DurationField { path: "spec.interval", pointer: "/interval", least: 1 },
+    DurationField { path: "spec.deletion.timeout", pointer: "/deletion/timeout", least: 0 },
+];
+
+impl DurationField {
+    /// What is wrong with its value in `spec`, if anything is.
+    pub fn problem(&self, spec: &Value) -> Option<String> {
+        let Self { path, pointer, least } = self;
+        let value = spec.pointer(pointer).filter(|value| !value.is_null())?;
+        let seconds = value.as_str().filter(|text| text.len() <= MOST_CHARACTERS).and_then(seconds);
+        match seconds {
+            Some(seconds) if seconds >= f64::from(*least) && seconds <= MOST_HOURS * 3600.0 => None,
+            Some(_) => Some(self.range()),
+            None => {
+                let mut found = value.to_string();
+                found.truncate(found.floor_char_boundary(60));
+                Some(format!("{path} must be a duration such as 90s or 1h30m, and is {found}"))
+            }
+        }
+    }
+
+    /// As the API server says it.
+    fn range(&self) -> String {
+        let Self { path, least, .. } = self;
+        format!("{path} must be between {least}s and {MOST_HOURS}h, such as 90s or 1h30m")
+    }
+}
+
+/// As the pattern of the fields has it: numbers with units, without a sign.
+fn seconds(text: &str) -> Option<f64> {
+    let (mut rest, mut total) = (text, 0.0);
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let (number, unit) = rest.split_at_checked(digits)?;
+        let parts: Vec<_> = number.split('.').collect();
+        if parts.len() > 2 || parts.iter().any(|part| part.is_empty()) {
+            return None;
+        }
+        let units = [("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3600.0)];
+        let (unit, factor) = units.into_iter().find(|(name, _)| unit.starts_with(name))?;
+        total += number.parse::<f64>().ok()? * factor;
+        rest = rest.get(digits + unit.len()..)?;
+    }
+    (!text.is_empty()).then_some(total)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// The paths of the fields whose pattern is a duration's, with the message of their range.
+    fn of_schema(path: &str, schema: &Value, found: &mut Vec<(String, String)>) {
+        let pattern = schema["pattern"].as_str().unwrap_or_default();
+        if pattern.contains("(ms|s|m|h)") {
+            let rules = schema["x-kubernetes-validations"].as_array().unwrap();
+            found.push((path.to_owned(), rules[0]["message"].as_str().unwrap().to_owned()));
+        }
+        for (name, field) in schema["properties"].as_object().into_iter().flatten() {
+            of_schema(&format!("{path}.{name}"), field, found);
+        }
+        if schema["items"].is_object() {
+            of_schema(&format!("{path}[]"), &schema["items"], found);
+        }
+    }
+
+    #[test]
+    fn the_fields_and_their_ranges_are_those_of_the_schema() {
+        let crd = serde_json::to_value(crate::crd()).unwrap();
+        let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+        let mut found = Vec::new();
+        of_schema("spec", &schema["properties"]["spec"], &mut found);
+        let mut known: Vec<_> =
+            DURATIONS.iter().map(|field| (field.path.to_owned(), field.range())).collect();
+        found.sort();
+        known.sort();
+        assert_eq!(found, known);
+    }
+
+    #[test]
+    fn what_is_no_duration_is_told_what_one_is() {
+        let problem = |value: Value| DURATIONS[0].problem(&json!({"timeout": value}));
+        for good in ["90s", "1h30m", "1.5s", "1000ms", "8760h", "1s"] {
+            assert_eq!(problem(json!(good)), None, "{good}");
+        }
+        assert_eq!(DURATIONS[0].problem(&json!({"timeout": null})), None);
+        assert_eq!(DURATIONS[2].problem(&json!({"deletion": {"timeout": "0s"}})), None);
+        for bad in
+            ["", "2 minutes", "soon", "-5m", "5", "1d", "1.s", ".5s", "1..5s", "5ü", "s", "5m "]
+        {
+            let text = problem(json!(bad)).unwrap();
+            let expected =
+                format!("spec.timeout must be a duration such as 90s or 1h30m, and is {bad:?}");
+            assert_eq!(text, expected);
+        }
+        let number = problem(json!(30)).unwrap();
+        assert_eq!(number, "spec.timeout must be a duration such as 90s or 1h30m, and is 30");
+        for bad in ["999ms", "0s", "8761h", "99999999999999999999999999h"] {
+            let text = problem(json!(bad)).unwrap();
+            assert_eq!(text, "spec.timeout must be between 1s and 8760h, such as 90s or 1h30m");
+        }
+    }
+}

@@ -1,0 +1,361 @@
+//! What can only fail is seen before anything runs.
+
+use lifecycle::{
+    event::Event,
+    plan::{Crds, ObjectRef, Owner, Plan, plan_hooks},
+    preflight::{Holds, warnings},
+    source::{Author, Desired, Placed},
+};
+use serde_json::{Value, json};
+
+fn hook(mut object: Value, events: &str) -> Value {
+    object["metadata"]["annotations"]["helm.sh/hook"] = json!(events);
+    object
+}
+
+fn annotated(mut object: Value, key: &str, value: &str) -> Value {
+    object["metadata"]["annotations"][key] = json!(value);
+    object
+}
+
+fn plain(kind: &str, name: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name}})
+}
+
+fn job(name: &str, pod: Value) -> Value {
+    json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name},
+        "spec": {"template": {"spec": pod}}})
+}
+
+fn deployment(name: &str, pod: Value) -> Value {
+    json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name},
+        "spec": {"template": {"spec": pod}}})
+}
+
+fn account(name: &str) -> Value {
+    json!({"serviceAccountName": name, "containers": []})
+}
+
+/// A plan as the controller makes it.
+fn plan(event: Event, objects: &[Value]) -> Plan {
+    let desired = Desired::parse(&Placed::inline(objects), "prod", Author::User)
+        .expect("objects that can be read");
+    let owner = Owner { uid: "u".to_owned(), name: "shop".to_owned() };
+    let mut plan = Plan::new("op".to_owned(), owner, event, 1);
+    plan.hooks = plan_hooks(&desired, event, Crds::Create);
+    if event == Event::Delete {
+        plan.prune = desired.objects.into_iter().map(|it| it.object).collect();
+    } else if event.makes_revision() {
+        plan.objects = desired.objects;
+    }
+    plan
+}
+
+fn core(kind: &str, name: &str) -> ObjectRef {
+    ObjectRef {
+        api_version: "v1".to_owned(),
+        kind: kind.to_owned(),
+        namespace: Some("prod".to_owned()),
+        name: name.to_owned(),
+    }
+}
+
+#[track_caller]
+fn check(plan: &Plan, expected: &[(&str, Holds)]) {
+    let found = warnings(plan, "prod");
+    let found: Vec<_> = found.iter().map(|it| (&*it.message, it.holds.clone())).collect();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn a_hook_that_needs_a_later_one_is_told_which() {
+    let hooks = |events: &str| {
+        [
+            hook(job("a-job", account("z-sa")), events),
+            hook(plain("ServiceAccount", "z-sa"), events),
+            plain("ConfigMap", "app"),
+        ]
+    };
+    let message = "hook Job/a-job (pre-install) cannot run: ServiceAccount/z-sa is hook 2 of this \
+                   release and comes after this one: give it a lower weight";
+    let without = Holds::Without(core("ServiceAccount", "z-sa"));
+    check(&plan(Event::Install, &hooks("pre-install")), &[(message, without.clone())]);
+    for (event, name) in [
+        (Event::Install, "post-install"),
+        (Event::Upgrade, "pre-upgrade"),
+        (Event::Rollback, "post-rollback"),
+        (Event::Delete, "pre-delete"),
+        (Event::Test, "test"),
+    ] {
+        let message = message.replace("pre-install", name);
+        check(&plan(event, &hooks(name)), &[(&message, without.clone())]);
+    }
+    let [job, account, _] = hooks("pre-install");
+    let lighter = annotated(account, "helm.sh/hook-weight", "-1");
+    check(&plan(Event::Install, &[job, lighter]), &[]);
+}
+
+#[test]
+fn everything_that_a_pod_cannot_be_without_is_seen() {
+    let needs = |pod: Value| {
+        let objects = [
+            hook(job("a", pod), "pre-install"),
+            plain("ConfigMap", "it"),
+            plain("Secret", "it"),
+            plain("PersistentVolumeClaim", "it"),
+            plain("ServiceAccount", "it"),
+        ];
+        let found = warnings(&plan(Event::Install, &objects), "prod");
+        let kinds = found.iter().map(|warning| match &warning.holds {
+            Holds::Without(object) => object.kind.clone(),
+            other => panic!("{other:?}"),
+        });
+        kinds.collect::<Vec<_>>()
+    };
+    let name = json!({"name": "it"});
+    let key = |kind: &str| json!([{"name": "X", "valueFrom": {kind: {"name": "it", "key": "k"}}}]);
+    let optional = json!({"name": "it", "optional": true});
+    for (pod, expected) in [
+        (json!({"serviceAccountName": "it"}), &["ServiceAccount"][..]),
+        (json!({"serviceAccount": "it"}), &["ServiceAccount"]),
+        (json!({"volumes": [{"configMap": name}]}), &["ConfigMap"]),
+        (json!({"volumes": [{"secret": {"secretName": "it"}}]}), &["Secret"]),
+        (
+            json!({"volumes": [{"persistentVolumeClaim": {"claimName": "it"}}]}),
+            &["PersistentVolumeClaim"],
+        ),
+        (
+            json!({"volumes": [{"projected": {"sources": [{"configMap": name}, {"secret": name}]}}]}),
+            &["ConfigMap", "Secret"],
+        ),
+        (json!({"containers": [{"envFrom": [{"configMapRef": name}]}]}), &["ConfigMap"]),
+        (json!({"containers": [{"envFrom": [{"secretRef": name}]}]}), &["Secret"]),
+        (json!({"initContainers": [{"env": key("configMapKeyRef")}]}), &["ConfigMap"]),
+        (json!({"containers": [{"env": key("secretKeyRef")}]}), &["Secret"]),
+        (
+            json!({"volumes": [{"configMap": name}], "containers": [{"env": key("configMapKeyRef")}]}),
+            &["ConfigMap"],
+        ),
+        (json!({"volumes": [{"configMap": optional}]}), &[]),
+        (json!({"volumes": [{"secret": {"secretName": "it", "optional": true}}]}), &[]),
+        (json!({"containers": [{"envFrom": [{"secretRef": optional}]}]}), &[]),
+        (json!({"imagePullSecrets": [name]}), &[]),
+        (json!({"serviceAccountName": "default", "volumes": "none", "containers": [7]}), &[]),
+    ] {
+        assert_eq!(needs(pod.clone()), expected, "{pod}");
+    }
+}
+
+#[test]
+fn what_is_applied_after_the_hook_is_not_there_at_an_install() {
+    let objects = |events: &str| {
+        let pod =
+            json!({"serviceAccountName": "web", "volumes": [{"configMap": {"name": "other"}}]});
+        [hook(job("migrate", pod), events), plain("ServiceAccount", "web")]
+    };
+    check(
+        &plan(Event::Install, &objects("pre-install")),
+        &[(
+            "hook Job/migrate (pre-install) cannot run: ServiceAccount/web is an object of this \
+             release and is applied after the hook: make it a pre-install hook of a lower weight, or \
+             the hook a post-install hook",
+            Holds::Without(core("ServiceAccount", "web")),
+        )],
+    );
+    // The revision before has it, as a rule.
+    check(
+        &plan(Event::Upgrade, &objects("pre-upgrade")),
+        &[(
+            "hook Job/migrate (pre-upgrade) cannot run: ServiceAccount/web does not exist, and this \
+             release applies it after the hook: make it a pre-upgrade hook of a lower weight, or \
+             create it",
+            Holds::IfMissing(core("ServiceAccount", "web")),
+        )],
+    );
+    check(&plan(Event::Install, &objects("post-install")), &[]);
+    check(&plan(Event::Test, &objects("test")), &[]);
+    let mut elsewhere = plain("ServiceAccount", "web");
+    elsewhere["metadata"]["namespace"] = json!("other");
+    let [job, _] = objects("pre-install");
+    check(&plan(Event::Install, &[job, elsewhere]), &[]);
+}
+
+#[test]
+fn what_a_policy_has_deleted_by_then_is_not_there() {
+    let config = hook(plain("ConfigMap", "config"), "pre-install");
+    let config = annotated(config, "helm.sh/hook-delete-policy", "hook-succeeded");
+    let pod = json!({"volumes": [{"configMap": {"name": "config"}}]});
+    let text = "ConfigMap/config is hook 1 of this release and is deleted by then, as its delete \
+                policy hook-succeeded says: remove that policy";
+    check(
+        &plan(
+            Event::Install,
+            &[
+                config.clone(),
+                hook(job("seed", pod.clone()), "post-install"),
+                deployment("web", pod.clone()),
+            ],
+        ),
+        &[
+            (&format!("hook Job/seed (post-install) cannot run: {text}"), Holds::Always),
+            (&format!("Deployment/web cannot become ready: {text}"), Holds::Always),
+        ],
+    );
+    // Within one event, policies are heeded at its end.
+    check(&plan(Event::Install, &[config, hook(job("seed", pod), "pre-install")]), &[]);
+}
+
+#[test]
+fn what_is_waited_for_cannot_need_what_a_post_hook_makes() {
+    let pod = json!({"volumes": [{"secret": {"secretName": "key"}}]});
+    let objects =
+        |event: &str| [hook(plain("Secret", "key"), event), deployment("web", pod.clone())];
+    let message = "Deployment/web cannot become ready: Secret/key is hook 1 of this release and comes \
+                   after the objects are ready: make it a pre-install hook, or an object of the release";
+    let install = plan(Event::Install, &objects("post-install"));
+    check(&install, &[(message, Holds::Without(core("Secret", "key")))]);
+    check(&Plan { wait: false, ..install }, &[]);
+    let upgrade = plan(Event::Upgrade, &objects("post-upgrade"));
+    let message = message.replace("pre-install", "pre-upgrade");
+    check(&upgrade, &[(&message, Holds::IfMissing(core("Secret", "key")))]);
+    let mut idle = objects("post-install");
+    idle[1]["spec"]["replicas"] = json!(0);
+    check(&plan(Event::Install, &idle), &[]);
+}
+
+#[test]
+fn an_init_container_that_waits_for_a_post_hook_is_seen_by_its_words() {
+    let waiting = |name: &str, command: &str| {
+        deployment(
+            "web",
+            json!({"containers": [], "initContainers": [
+            {"name": name, "command": ["sh", "-c", command]}]}),
+        )
+    };
+    let migrate = hook(job("migrate-db", json!({})), "post-install,post-upgrade");
+    let sees = |deployment: Value, hook: &Value| {
+        !warnings(&plan(Event::Install, &[hook.clone(), deployment]), "prod").is_empty()
+    };
+    let waits = waiting("wait-for-migrations", "sleep 3600");
+    check(
+        &plan(Event::Install, &[migrate.clone(), waits]),
+        &[(
+            "Deployment/web is waited for before hook Job/migrate-db (post-install) runs, and its init \
+             container wait-for-migrations seems to wait for that hook: then neither ends; make it a \
+             pre-install hook, or set spec.wait: false",
+            Holds::Always,
+        )],
+    );
+    assert!(sees(waiting("init", "echo waiting until it is migrated; sleep 9"), &migrate));
+    assert!(!sees(waiting("wait-for-database", "nc -z db 5432"), &migrate));
+    assert!(!sees(waiting("migrate", "alembic upgrade head"), &migrate));
+    let of_release = hook(job("shop-web-seed", json!({})), "post-install");
+    assert!(!sees(waiting("wait-for-shop-redis", "ping shop-web"), &of_release));
+    assert!(sees(waiting("wait-until-seeded", ""), &of_release));
+    let probed = |probe: Value| {
+        let container = json!({"name": "w", "readinessProbe": probe});
+        deployment("web", json!({"containers": [container]}))
+    };
+    let seeding = hook(job("seed", json!({})), "post-install");
+    let exec = probed(json!({"exec": {"command": ["sh", "-c", "test -e /seeded"]}}));
+    let found = warnings(&plan(Event::Install, &[seeding.clone(), exec]), "prod");
+    assert!(found[0].message.contains("its readinessProbe of container w seems to"), "{found:?}");
+    assert!(!sees(probed(json!({"httpGet": {"path": "/seeds"}})), &seeding));
+    let test = hook(job("test-it", json!({})), "post-install");
+    assert!(!sees(probed(json!({"exec": {"command": ["test", "-e", "/ready"]}})), &test));
+}
+
+#[test]
+fn a_deletion_is_told_what_its_hooks_will_not_find() {
+    let objects = |event: &str| {
+        [
+            hook(job("cleanup", account("cleanup")), event),
+            plain("ServiceAccount", "cleanup"),
+            plain("ConfigMap", "consul"),
+        ]
+    };
+    check(
+        &plan(Event::Delete, &objects("pre-delete")),
+        &[(
+            "hook Job/cleanup (pre-delete) cannot run: ServiceAccount/cleanup is an object of this \
+             release and does not exist: create it, or go on without the hooks by `kubectl lifecycle \
+             skip shop -n prod`",
+            Holds::IfMissing(core("ServiceAccount", "cleanup")),
+        )],
+    );
+    check(
+        &plan(Event::Delete, &objects("post-delete")),
+        &[(
+            "hook Job/cleanup (post-delete) cannot run: ServiceAccount/cleanup is an object of this \
+             release and is deleted before the hook: make the hook a pre-delete hook, or \
+             ServiceAccount/cleanup a post-delete hook of a lower weight",
+            Holds::Always,
+        )],
+    );
+    let mut keeps = objects("post-delete");
+    keeps[1] = hook(plain("ServiceAccount", "cleanup"), "post-delete");
+    keeps[1] = annotated(keeps[1].take(), "helm.sh/hook-weight", "-1");
+    check(&plan(Event::Delete, &keeps), &[]);
+    let [job, ..] = objects("pre-delete");
+    let found = warnings(&plan(Event::Delete, &[job]), "prod");
+    assert_eq!(found[0].holds, Holds::IfMissing(core("ServiceAccount", "cleanup")));
+}
+
+#[test]
+fn what_an_upgrade_prunes_is_gone_when_its_post_hooks_run() {
+    let mut upgrade = plan(
+        Event::Upgrade,
+        &[hook(job("a", account("old")), "post-upgrade"), plain("Secret", "s")],
+    );
+    upgrade.prune = vec![core("ServiceAccount", "old")];
+    check(
+        &upgrade,
+        &[(
+            "hook Job/a (post-upgrade) cannot run: ServiceAccount/old is no longer an object of this \
+             release and is deleted: keep it in the release",
+            Holds::Always,
+        )],
+    );
+}
+
+#[test]
+fn a_deadline_of_its_own_beyond_the_timeout_is_never_reached() {
+    let with = |pointer: &str, seconds: i64| {
+        let mut job = hook(job("a", json!({})), "pre-install");
+        job["spec"][pointer] = json!(seconds);
+        plan(Event::Install, &[job])
+    };
+    check(
+        &with("activeDeadlineSeconds", 3600),
+        &[(
+            "hook Job/a (pre-install) has activeDeadlineSeconds: 3600, and spec.timeout stops it after \
+             300 s: raise spec.timeout",
+            Holds::Always,
+        )],
+    );
+    check(&with("activeDeadlineSeconds", 300), &[]);
+    let mut pod = hook(plain("Pod", "p"), "test");
+    pod["spec"] = json!({"activeDeadlineSeconds": 301});
+    assert_eq!(warnings(&plan(Event::Test, &[pod]), "prod").len(), 1);
+}
+
+#[test]
+fn a_release_does_not_hold_the_namespace_that_it_is_in() {
+    let objects = [plain("Namespace", "prod"), plain("ConfigMap", "a")];
+    for event in [Event::Install, Event::Delete] {
+        let found = warnings(&plan(event, &objects), "prod");
+        assert!(
+            found[0].message.starts_with("Namespace/prod is the namespace that this"),
+            "{found:?}"
+        );
+        assert_eq!(warnings(&plan(event, &objects), "other"), []);
+    }
+}
+
+#[test]
+fn what_is_looked_at_and_said_is_bounded() {
+    let mut objects = vec![hook(plain("Secret", "key"), "post-install")];
+    let pod = json!({"volumes": [{"secret": {"secretName": "key"}}]});
+    objects.extend((0..300).map(|index| deployment(&format!("d{index}"), pod.clone())));
+    assert_eq!(warnings(&plan(Event::Install, &objects), "prod").len(), 100);
+}

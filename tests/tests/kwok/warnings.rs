@@ -1,0 +1,242 @@
+//! What means nothing and what can only fail is said before anything runs: in the condition `Warned` and
+//! in one Event object.
+
+use anyhow::{Context, Result};
+use api::ReleaseLifecycle;
+use e2e::{
+    Chart, Namespace, condition, hook, kwok,
+    manifests::{Manifest, config_map, deployment, job},
+    message, reason,
+};
+use lifecycle::journal::HookPhase;
+use serde_json::{Value, json};
+
+fn warned(release: &ReleaseLifecycle) -> (&str, &str) {
+    condition(release, "Warned").map_or(("", ""), |it| (&it.reason, &it.message))
+}
+
+fn account(name: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}})
+}
+
+/// The messages of the Event objects of this reason.
+fn told(namespace: &Namespace, reason: &str) -> Result<Vec<String>> {
+    let selector = format!("reason={reason}");
+    let found =
+        namespace.kubectl(&["get", "events", "-o", "json", "--field-selector", &selector])?;
+    let found: Value = serde_json::from_str(&found)?;
+    let items = found["items"].as_array().context("items")?;
+    Ok(items.iter().map(|it| it["message"].as_str().unwrap_or_default().to_owned()).collect())
+}
+
+#[tokio::test]
+async fn annotations_that_nobody_reads_are_told_once() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "words").await?;
+    let controller = namespace.controller()?;
+    let objects = [
+        job("near").annotation("helm.sh/hooks", "pre-install"),
+        job("label").set("/metadata/labels", json!({"helm.sh/hook": "pre-install"})),
+        job("keys")
+            .hook("pre-install")
+            .annotation("helm.sh/hook-wieght", "5")
+            .annotation("helm.sh/hook-delete-policies", "hook-succeeded"),
+        job("template").set_pod("/metadata/annotations", json!({"helm.sh/hook": "pre-install"})),
+        config_map("main", "1"),
+    ];
+    let expected = [
+        "spec.source.objects[0] (Job/near): annotation helm.sh/hooks: there is no such key; did you \
+         mean helm.sh/hook?",
+        "spec.source.objects[1] (Job/label): label helm.sh/hook: as a label it does nothing",
+        "(Job/keys): annotation helm.sh/hook-delete-policies: there is no such key; did you mean \
+         helm.sh/hook-delete-policy?",
+        "(Job/keys): annotation helm.sh/hook-wieght: there is no such key; did you mean \
+         helm.sh/hook-weight?",
+        "(Job/template): helm.sh/hook in spec.template.metadata.annotations: on a Pod template it does \
+         nothing",
+    ];
+    namespace.release("shop", &objects, json!({})).await?;
+    let release = namespace.wait_ready("shop", &controller).await?;
+    let (reason, text) = warned(&release);
+    assert_eq!(reason, "MeaninglessAnnotation");
+    for part in expected {
+        assert!(text.contains(part), "{part:?} is not in {text:?}");
+    }
+    // A look that finds nothing to do says it no second time.
+    namespace.annotate("shop", "testAt", "1")?;
+    let is = |release: &ReleaseLifecycle| {
+        release.status.as_ref().is_some_and(|it| it.last_handled_test_at.is_some())
+            && reason_is_ready(release)
+    };
+    let release = namespace.wait("shop", &controller, "looked at", is).await?;
+    assert_eq!(warned(&release).0, "MeaninglessAnnotation");
+    namespace.wait_event("MeaninglessAnnotation").await?;
+    assert_eq!(told(&namespace, "MeaninglessAnnotation")?.len(), 1);
+
+    namespace.release("shop", &[config_map("main", "2")], json!({})).await?;
+    let release = namespace.wait_ready("shop", &controller).await?;
+    assert_eq!(warned(&release), ("", ""));
+    Ok(())
+}
+
+fn reason_is_ready(release: &ReleaseLifecycle) -> bool {
+    condition(release, "Ready").is_some_and(|ready| ready.status == "True")
+}
+
+#[tokio::test]
+async fn a_chart_with_words_that_helm_does_not_know_does_as_in_helm() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "words-chart").await?;
+    let controller = namespace.controller()?;
+    let hook_of = |name: &str| job(name).hook("pre-install");
+    let chart = Chart::new(&namespace, "shop")?
+        .file("templates/a.yaml", &hook_of("a").weight("high").to_string())?
+        .file("templates/b.yaml", &hook_of("b").weight("-1").policy("hook-success").to_string())?;
+    chart.put(&namespace).await?;
+    namespace.release("shop", &[], chart.source()).await?;
+    let release = namespace.wait_ready("shop", &controller).await?;
+    assert_eq!(namespace.tenant_did("create")?, ["jobs/b", "jobs/a"]);
+    let (reason, text) = warned(&release);
+    assert_eq!(reason, "MeaninglessAnnotation");
+    for part in [
+        "shop/templates/a.yaml (Job/a): annotation helm.sh/hook-weight: \"high\" is no whole number",
+        "shop/templates/b.yaml (Job/b): annotation helm.sh/hook-delete-policy: unknown policy \
+         \"hook-success\"",
+    ] {
+        assert!(text.contains(part), "{part:?} is not in {text:?}");
+    }
+    Ok(())
+}
+
+/// What is mended by hand has a way on, too.
+#[tokio::test]
+async fn a_hook_that_needs_a_later_one_is_told_before_it_runs() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "later-hook").await?;
+    let controller = namespace.controller()?;
+    let objects = [
+        job("a-job").hook("pre-install").set_pod("/spec/serviceAccountName", "z-sa"),
+        account("z-sa").hook("pre-install"),
+        config_map("app", "1"),
+    ];
+    namespace.release("sa", &objects, json!({})).await?;
+    let is = |release: &ReleaseLifecycle| {
+        hook(release, "a-job").is_some_and(|hook| hook.phase == HookPhase::Running)
+    };
+    let release = namespace.wait("sa", &controller, "running", is).await?;
+    let text = "hook Job/a-job (pre-install) cannot run: ServiceAccount/z-sa is hook 2 of this \
+                release and comes after this one: give it a lower weight";
+    assert_eq!(warned(&release), ("PreflightWarning", text));
+    namespace.wait_event("PreflightWarning").await?;
+    assert_eq!(told(&namespace, "PreflightWarning")?, [text]);
+
+    namespace.kubectl(&["create", "serviceaccount", "z-sa"])?;
+    let release = namespace.wait_stalled("sa", &controller).await?;
+    let text = message(&release);
+    assert!(text.contains("HookNameTaken"), "{text}");
+    let command = format!("kubectl delete serviceaccount/z-sa -n {}", namespace.name);
+    assert!(
+        text.contains(&format!("delete the object where nobody needs it (`{command}`)")),
+        "{text}"
+    );
+    let words: Vec<_> = command.split(' ').skip(1).collect();
+    namespace.kubectl(&words)?;
+    namespace.retry("sa", "1", &controller).await?;
+    namespace.wait_ready("sa", &controller).await?;
+
+    // What is there before the release is no deadlock.
+    let again = [
+        job("b-job").hook("pre-install").set_pod("/spec/serviceAccountName", "deployer"),
+        account("deployer"),
+    ];
+    namespace.release("other", &again, json!({"install": {"takeOwnership": true}})).await?;
+    let release = namespace.wait_ready("other", &controller).await?;
+    assert_eq!(warned(&release), ("", ""));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_hook_that_needs_the_objects_of_its_release_is_told_and_can_be_helped() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "own-objects").await?;
+    let controller = namespace.controller()?;
+    let objects = [
+        job("migrate").hook("pre-install").set_pod("/spec/serviceAccountName", "web"),
+        account("web"),
+    ];
+    namespace.release("pre", &objects, json!({})).await?;
+    let is = |release: &ReleaseLifecycle| {
+        hook(release, "migrate").is_some_and(|hook| hook.phase == HookPhase::Running)
+    };
+    let release = namespace.wait("pre", &controller, "running", is).await?;
+    let text = "hook Job/migrate (pre-install) cannot run: ServiceAccount/web is an object of this \
+                release and is applied after the hook: make it a pre-install hook of a lower weight, or \
+                the hook a post-install hook";
+    assert_eq!(warned(&release), ("PreflightWarning", text));
+
+    namespace.kubectl(&["create", "serviceaccount", "web"])?;
+    let release = namespace.wait_stalled("pre", &controller).await?;
+    assert_eq!(reason(&release), "ApplyFailed");
+    let text = message(&release);
+    for part in ["/web belongs to no release", "spec.install.takeOwnership: true"] {
+        assert!(text.contains(part), "{part:?} is not in {text:?}");
+    }
+    namespace.release("pre", &objects, json!({"install": {"takeOwnership": true}})).await?;
+    namespace.wait_ready("pre", &controller).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn objects_that_wait_for_a_post_hook_are_told_so() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "post-hook").await?;
+    let controller = namespace.controller()?;
+    let volume = json!([{"name": "v", "configMap": {"name": "config"}}]);
+    let objects = [
+        config_map("config", "1").hook("post-install"),
+        job("migrate-db").hook("post-install"),
+        deployment("web").unschedulable().set_pod("/spec/volumes", volume).set_pod(
+            "/spec/initContainers",
+            json!([{"name": "wait-for-migrations", "image": "busybox:1", "command": ["true"]}]),
+        ),
+    ];
+    namespace.release("shop", &objects, json!({"timeout": "2s"})).await?;
+    let release = namespace.wait_stalled("shop", &controller).await?;
+    assert_eq!(reason(&release), "ReadyTimeout");
+    assert!(
+        message(&release).contains(
+            "; hook ConfigMap/config (post-install) runs only after that: if they wait for it, make it a \
+             pre-install hook, or set spec.wait: false"
+        ),
+        "{}",
+        message(&release)
+    );
+    let text = "Deployment/web cannot become ready: ConfigMap/config is hook 1 of this release and \
+                comes after the objects are ready: make it a pre-install hook, or an object of the \
+                release; Deployment/web is waited for before hook Job/migrate-db (post-install) runs, \
+                and its init container wait-for-migrations seems to wait for that hook: then neither \
+                ends; make it a pre-install hook, or set spec.wait: false";
+    assert_eq!(warned(&release), ("PreflightWarning", text));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_deletion_whose_hook_needs_what_was_never_made_is_told_so() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "delete-needs").await?;
+    let controller = namespace.controller()?;
+    let objects = [
+        job("init").hook("pre-install").set("/spec/backoffLimit", 0).fails(),
+        job("cleanup").hook("pre-delete").set_pod("/spec/serviceAccountName", "cleanup"),
+        account("cleanup"),
+        config_map("consul", "b"),
+    ];
+    namespace.release("consul", &objects, json!({})).await?;
+    namespace.wait_stalled("consul", &controller).await?;
+    namespace.kubectl(&["delete", "rl", "consul", "--wait=false"])?;
+    let text = format!(
+        "hook Job/cleanup (pre-delete) cannot run: ServiceAccount/cleanup is an object of this release \
+         and does not exist: create it, or go on without the hooks by `kubectl lifecycle skip consul \
+         -n {}`",
+        namespace.name
+    );
+    let is = |release: &ReleaseLifecycle| warned(release) == ("PreflightWarning", &text);
+    namespace.wait("consul", &controller, "warned", is).await?;
+    namespace.wait_event("PreflightWarning").await?;
+    namespace.kubectl(&["create", "serviceaccount", "cleanup"])?;
+    namespace.wait_released("consul", &controller).await
+}
