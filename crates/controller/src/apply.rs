@@ -9,6 +9,7 @@ use helm::{
 };
 use lifecycle::{
     event::Event,
+    json,
     plan::{Claims, ObjectRef, Plan, PlannedObject},
 };
 use serde_json::{Value, json};
@@ -148,7 +149,7 @@ pub(crate) fn body(release: &Release<'_>, planned: &PlannedObject) -> Value {
     let mut body = planned.manifest.clone();
     ownership::mark(&mut body, &release.name, &release.namespace);
     if let Some(namespace) = &planned.object.namespace {
-        body["metadata"]["namespace"] = json!(namespace);
+        json::set(&mut body, &["metadata", "namespace"], &**namespace);
     }
     body
 }
@@ -245,12 +246,12 @@ async fn over(
 ) -> Result<Option<Value>, Failed> {
     if let Some(fields) = seen.handed_on.take() {
         let patched = hand_on(release, object, &seen, fields).await?;
-        let Some(mut live) = patched else { return Ok(None) };
-        seen.resource_version = live["metadata"]["resourceVersion"].take();
+        let Some(live) = patched else { return Ok(None) };
+        seen.resource_version = live["metadata"]["resourceVersion"].clone();
     }
     // Both: with the resourceVersion alone, an object that was removed comes back to life.
-    body["metadata"]["uid"] = seen.uid;
-    body["metadata"]["resourceVersion"] = seen.resource_version;
+    json::set(&mut body, &["metadata", "uid"], seen.uid);
+    json::set(&mut body, &["metadata", "resourceVersion"], seen.resource_version);
     outcome(object, release.tenant.apply(object, &body, forced).await)
 }
 

@@ -36,6 +36,9 @@ pub(crate) enum Cause {
     /// Waiting may help.
     #[error("{0}")]
     Unavailable(String),
+    /// The API server itself was not reached, or is not there for now.
+    #[error("{0}")]
+    Outage(String),
 }
 
 /// A field that is not as the API server will have it.
@@ -75,6 +78,11 @@ impl ApiError {
             other => other,
         };
         Self { what: self.what, cause }
+    }
+
+    /// Whether waiting may help.
+    pub(crate) fn may_pass(&self) -> bool {
+        matches!(self.cause, Cause::Unavailable(_) | Cause::Outage(_))
     }
 
     pub(crate) fn is_forbidden(&self) -> bool {
@@ -119,7 +127,7 @@ pub(crate) async fn call<T>(
     let result = match answer {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(cause(error)),
-        Err(_) => Err(Cause::Unavailable(format!("no answer within {} s", DEADLINE.as_secs()))),
+        Err(_) => Err(Cause::Outage(format!("no answer within {} s", DEADLINE.as_secs()))),
     };
     if access == Access::Write {
         metrics.api_write(result.as_ref().err());
@@ -138,7 +146,7 @@ pub(crate) fn optional<T>(result: Result<T, ApiError>) -> Result<Option<T>, ApiE
 
 pub(crate) fn cause(error: kube::Error) -> Cause {
     let kube::Error::Api(status) = error else {
-        return Cause::Unavailable(chain(&error));
+        return Cause::Outage(chain(&error));
     };
     let Status { code, reason, message, details, .. } = *status;
     let causes = details.map(|details| details.causes).unwrap_or_default();

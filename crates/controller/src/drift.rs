@@ -11,9 +11,10 @@ use kube::discovery::Scope;
 use lifecycle::{
     conditions::{Condition, DRIFTED},
     drift::{self, Baseline, Finding, Origin, Path, Rules, What, Work},
+    json,
     plan::{ObjectRef, PlannedObject},
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::{
     apply::{self, is_field_conflict},
@@ -70,7 +71,7 @@ pub(crate) async fn check(release: &Release<'_>, stored: &Stored) -> Result<Seen
         let object = look.placed(planned.object).await?;
         let planned = PlannedObject { object, ..planned };
         let state = match look.at(&planned).await {
-            Err(ApiError { cause: Cause::Unavailable(words), .. }) => {
+            Err(ApiError { cause: Cause::Unavailable(words) | Cause::Outage(words), .. }) => {
                 unanswered += 1;
                 State::Beyond(What::Unknown(words))
             }
@@ -197,7 +198,7 @@ impl Look<'_> {
         }
         // Both: with the resourceVersion alone, an object that was removed comes back to life.
         for field in ["uid", "resourceVersion"] {
-            body["metadata"][field] = live["metadata"][field].clone();
+            json::set(&mut body, &["metadata", field], live["metadata"][field].clone());
         }
         let wanted = match release.tenant.try_apply(object, &body).await {
             // It has changed since; the next look tells.
@@ -327,7 +328,7 @@ fn fold_string_data(body: &mut Value) {
     };
     for (key, text) in texts {
         if let Some(text) = text.as_str() {
-            body["data"][key] = STANDARD.encode(text).into();
+            json::set(body, &["data", &key], STANDARD.encode(text));
         }
     }
 }
@@ -387,6 +388,7 @@ fn seen(release: &Release<'_>, condition: Condition, baseline: Baseline) -> Seen
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn the_text_of_a_secret_is_folded_into_its_data() {
@@ -395,5 +397,15 @@ mod tests {
         fold_string_data(&mut secret);
         let data = json!({"a": "bmV3", "b": "eQ=="});
         assert_eq!(secret, json!({"apiVersion": "v1", "kind": "Secret", "data": data}));
+    }
+
+    #[test]
+    fn data_that_is_no_object_is_no_reason_to_panic() {
+        for odd in [json!("not a map"), json!([1]), json!(7), json!(null)] {
+            let mut secret = json!({"apiVersion": "v1", "kind": "Secret", "data": odd,
+                                    "stringData": {"a": "b"}});
+            fold_string_data(&mut secret);
+            assert_eq!(secret["data"], json!({"a": "Yg=="}));
+        }
     }
 }

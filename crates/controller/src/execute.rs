@@ -118,7 +118,7 @@ impl Turn<'_> {
                 Err(Error::Api(ApiError { what, cause: Cause::Unavailable(message) }))
             }
             // Such as a webhook whose own Pods are gone: it may have been made, and never starts.
-            Err(error @ ApiError { cause: Cause::Unavailable(_), .. }) if !self.in_time() => {
+            Err(error) if error.may_pass() && !self.in_time() => {
                 Ok(Observation::Refused(Failure::new("CreateFailed", error.to_string())))
             }
             Err(error) => refused("CreateRefused", error),
@@ -338,6 +338,7 @@ impl Turn<'_> {
         self.plan.object(index, present.or(last).unwrap_or(1))
     }
 
+    #[expect(clippy::expect_used, reason = "`decide` names only hooks of the plan")]
     fn hook(&self, index: usize) -> &PlannedHook {
         self.plan.hooks.get(index).expect("decide names only hooks of the plan")
     }

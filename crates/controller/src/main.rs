@@ -26,6 +26,7 @@ mod lease;
 mod lost;
 mod metrics;
 mod observe;
+mod panics;
 mod prepare;
 mod reconcile;
 mod records;
@@ -51,6 +52,7 @@ use clap::Parser;
 async fn main() -> anyhow::Result<ExitCode> {
     let args = args::Args::parse();
     run::init_log(&args)?;
+    panics::install();
     Ok(match Box::pin(run::run(args)).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

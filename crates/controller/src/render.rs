@@ -14,6 +14,7 @@ use kube::{
 use lifecycle::{
     event::Event,
     journal::{Begin, Failure},
+    json,
     plan::{Crds, ObjectRef, config_digest},
     source::stands_in_urls,
 };
@@ -175,7 +176,7 @@ async fn list(release: &Release<'_>, like: &ObjectRef) -> Result<Value, ApiError
     let mut next = None;
     loop {
         let mut page = release.tenant.list_page(like, PAGE, next.as_deref()).await?;
-        if let Value::Array(more) = page["items"].take() {
+        if let Value::Array(more) = json::take(&mut page, "items") {
             size += more.iter().map(|item| item.to_string().len()).sum::<usize>();
             items.extend(more);
         }
@@ -194,11 +195,11 @@ async fn list(release: &Release<'_>, like: &ObjectRef) -> Result<Value, ApiError
             break;
         }
     }
-    if let Value::Object(metadata) = &mut whole["metadata"] {
+    if let Some(Value::Object(metadata)) = whole.get_mut("metadata") {
         metadata.remove("continue");
         metadata.remove("remainingItemCount");
     }
-    whole["items"] = Value::Array(items);
+    json::set(&mut whole, &["items"], items);
     Ok(whole)
 }
 

@@ -12,7 +12,7 @@ use kube::{
     core::{DynamicObject, Request, discovery::v2::APIGroupDiscovery},
     discovery::Scope,
 };
-use lifecycle::plan::ObjectRef;
+use lifecycle::{json, plan::ObjectRef};
 use serde_json::Value;
 
 use crate::{
@@ -172,8 +172,11 @@ impl<'a> Tenant<'a> {
         object: &ObjectRef,
         patch: Value,
     ) -> Result<Value, ApiError> {
-        let patch =
-            serde_json::from_value(patch).expect("this program makes well-formed JSON patches");
+        let what = || format!("patch {}", place(object));
+        let patch = serde_json::from_value(patch).map_err(|error| ApiError {
+            what: what(),
+            cause: Cause::Unavailable(format!("the patch is not well-formed: {error}")),
+        })?;
         let params =
             PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         let request =
@@ -296,7 +299,7 @@ fn apply_params() -> PatchParams {
 }
 
 fn items(mut list: Value) -> Vec<Value> {
-    match list["items"].take() {
+    match json::take(&mut list, "items") {
         Value::Array(items) => items,
         _ => Vec::new(),
     }
