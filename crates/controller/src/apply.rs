@@ -14,7 +14,7 @@ use lifecycle::{
 };
 use serde_json::{Value, json};
 
-pub(crate) use self::refusal::{Refusal, is_field_conflict, message};
+pub(crate) use self::refusal::{Refusal, is_field_conflict, listed, message};
 use crate::{
     client::{ApiError, Cause},
     error::Error,
@@ -357,7 +357,7 @@ async fn prune_one(
 
 fn classify(error: ApiError) -> ApplyError {
     match &error.cause {
-        Cause::Refused { .. } | Cause::NotFound(_) => ApplyError::Refused(error.to_string()),
+        Cause::Refused(_) | Cause::NotFound(_) => ApplyError::Refused(error.told()),
         _ => ApplyError::Error(Error::Api(error)),
     }
 }

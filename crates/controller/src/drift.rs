@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use crate::{
     apply::{self, is_field_conflict},
-    client::{ApiError, Cause},
+    client::{ApiError, Cause, Refused},
     compute,
     error::Error,
     prepare,
@@ -204,7 +204,7 @@ impl Look<'_> {
             // It has changed since; the next look tells.
             Err(ApiError { cause: Cause::Conflict(_), .. }) => return Ok(State::Changing),
             // The API server would not make it what it was.
-            Err(ApiError { cause: Cause::Refused { code: 422, message, .. }, .. }) => {
+            Err(ApiError { cause: Cause::Refused(Refused { code: 422, message, .. }), .. }) => {
                 return Ok(State::Beyond(What::Beyond(message)));
             }
             wanted => wanted?,

@@ -34,6 +34,7 @@ mod references;
 mod release;
 mod render;
 mod report;
+mod rights;
 mod run;
 mod source;
 mod sweep;

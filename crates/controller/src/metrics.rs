@@ -106,7 +106,7 @@ impl Metrics {
             None => "ok",
             Some(Cause::NotFound(_)) => "not_found",
             Some(Cause::AlreadyExists | Cause::Conflict(_)) => "conflict",
-            Some(Cause::Refused { .. }) => "refused",
+            Some(Cause::Refused(_)) => "refused",
             Some(Cause::Unavailable(_) | Cause::Outage(_)) => "unavailable",
         };
         self.api_writes.get_or_create(&[("outcome", outcome)]).inc();

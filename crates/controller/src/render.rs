@@ -23,7 +23,7 @@ use serde_json::Value;
 use crate::{
     backoff::jitter,
     chart::{Chart, Secrets},
-    client::{ApiError, Cause},
+    client::{ApiError, Cause, Refused},
     error::Error,
     reconcile::{RECHECK, key},
     release::Release,
@@ -162,7 +162,7 @@ async fn look_up(
             Ok(Answer::Found(found))
         }
         Err(ApiError { cause: Cause::NotFound(_), .. }) => Ok(Answer::Found(Value::Null)),
-        Err(error @ ApiError { cause: Cause::Refused { .. }, .. }) => {
+        Err(error @ ApiError { cause: Cause::Refused(_), .. }) => {
             Ok(Answer::Failed(error.to_string()))
         }
         Err(error) => Err(Error::Api(error)),
@@ -184,7 +184,7 @@ async fn list(release: &Release<'_>, like: &ObjectRef) -> Result<Value, ApiError
             let message = format!("it is more than {} MiB; name one object", MOST_FOUND >> 20);
             return Err(ApiError {
                 what: format!("look up all objects of kind {}", like.kind),
-                cause: Cause::Refused { code: 413, message, fields: Vec::new() },
+                cause: Cause::Refused(Refused::own(413, message)),
             });
         }
         next = page["metadata"]["continue"].as_str().filter(|it| !it.is_empty()).map(str::to_owned);
