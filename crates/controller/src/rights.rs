@@ -121,20 +121,21 @@ pub(crate) fn ungrantable(message: &str) -> Option<Lack> {
 /// The rights of `{APIGroups:["apps"], Resources:["deployments"], Verbs:["get" "list"]}`.
 fn rule(line: &str) -> Vec<Right> {
     let list = |key: &str| -> Vec<&str> {
-        let rest = line.split_once(&format!("{key}:[")).map(|(_, rest)| rest);
+        let rest = line.split_once(key).map(|(_, rest)| rest);
         let list = rest.and_then(|rest| rest.split_once(']')).map(|(list, _)| list);
         // What stands between the quotes is every second part.
         list.into_iter().flat_map(|list| list.split('"').skip(1).step_by(2)).collect()
     };
-    let (verbs, names) = (list("Verbs"), list("ResourceNames"));
+    let (verbs, names) = (list("Verbs:["), list("ResourceNames:["));
     let mut rights = Vec::new();
-    for group in list("APIGroups") {
-        for resource in list("Resources") {
+    for group in list("APIGroups:[") {
+        for resource in list("Resources:[") {
             let names = names.iter().map(|&name| name.to_owned()).collect();
             rights.push(Right { names, ..Right::new(&verbs, group, resource, None) });
         }
     }
-    rights.extend(list("NonResourceURLs").into_iter().map(|url| Right::new(&verbs, "", url, None)));
+    rights
+        .extend(list("NonResourceURLs:[").into_iter().map(|url| Right::new(&verbs, "", url, None)));
     rights
 }
 

@@ -378,7 +378,7 @@ const SHORTEST: usize = 4;
 /// What is looked for in all.
 const MOST_VALUES: usize = 10_000;
 
-/// The values of an object that are not its kind or its name.
+/// The values of an object that are not its kind or a name.
 fn scalars(value: &Value, into: &mut Vec<String>, is_top: bool) {
     if into.len() >= MOST_VALUES {
         return;
@@ -398,6 +398,8 @@ fn scalars(value: &Value, into: &mut Vec<String>, is_top: bool) {
             for (key, value) in fields {
                 match (&**key, value) {
                     ("kind" | "apiVersion", _) if is_top => {}
+                    // Of a container or a variable: without it, nobody knows which is meant.
+                    ("name", Value::String(_)) => {}
                     ("metadata", Value::Object(metadata)) if is_top => {
                         let own = metadata.iter();
                         let own = own.filter(|(key, _)| !matches!(&***key, "name" | "namespace"));
