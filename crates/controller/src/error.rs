@@ -40,10 +40,14 @@ impl From<ApiError> for Error {
     /// What was refused for good blocks; it is for callers who have begun to decide otherwise.
     fn from(error: ApiError) -> Self {
         let Cause::Refused(refused) = &error.cause else { return Self::Api(error) };
-        let verb = |lack: &Lack| lack.rights.first().and_then(|right| right.verbs.first()).cloned();
+        // Where impersonation is constrained, the verb goes on: `impersonate-on:serviceaccount:list`.
+        let is_impersonation = |lack: &Lack| {
+            let mut verbs = lack.rights.iter().flat_map(|right| &right.verbs);
+            verbs.any(|verb| verb.starts_with("impersonate"))
+        };
         match &refused.why {
             // The operator's own right; no ServiceAccount has a part in it.
-            Why::Rights(lack) if verb(lack).as_deref() == Some("impersonate") => Self::blocked(
+            Why::Rights(lack) if is_impersonation(lack) => Self::blocked(
                 FORBIDDEN,
                 format!(
                     "{error}; the operator may not act as a ServiceAccount: give it the rights of \
