@@ -1,6 +1,8 @@
 //! What the end-to-end tests share: a cluster for each test program, a namespace and a controller
 //! for each test. Nothing here is a mock; faults come from `testkit::proxy`.
 
+#![expect(clippy::expect_used, reason = "a test may end where it stands")]
+
 mod account;
 mod admission;
 pub mod architecture;

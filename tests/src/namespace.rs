@@ -60,7 +60,7 @@ impl Namespace {
         let config = Config::from_custom_kubeconfig(kubeconfig, &options).await?;
         let client = Client::try_from(config)?;
         let unique = uuid::Uuid::new_v4().simple().to_string();
-        let name = format!("{prefix}-{}", &unique[..8]);
+        let name = format!("{prefix}-{}", unique.get(..8).unwrap_or(&unique));
         let audit_offset = end_of_lines(cluster.audit_log())?;
         let namespace = Self { name, client, cluster, audit_offset };
         namespace.set_up().await.with_context(|| format!("make namespace {}", namespace.name))?;

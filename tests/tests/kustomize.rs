@@ -1,6 +1,8 @@
 //! `spec.patches` beside the real kustomize, the one in kubectl: the same objects and patches, and
 //! the results compared object by object. No cluster.
 
+#![expect(clippy::expect_used, reason = "a test may end where it stands")]
+
 use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};

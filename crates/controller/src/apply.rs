@@ -9,11 +9,12 @@ use helm::{
 };
 use lifecycle::{
     event::Event,
+    json,
     plan::{Claims, ObjectRef, Plan, PlannedObject},
 };
 use serde_json::{Value, json};
 
-pub(crate) use self::refusal::{Refusal, is_field_conflict, message};
+pub(crate) use self::refusal::{Refusal, is_field_conflict, listed, message};
 use crate::{
     client::{ApiError, Cause},
     error::Error,
@@ -148,7 +149,7 @@ pub(crate) fn body(release: &Release<'_>, planned: &PlannedObject) -> Value {
     let mut body = planned.manifest.clone();
     ownership::mark(&mut body, &release.name, &release.namespace);
     if let Some(namespace) = &planned.object.namespace {
-        body["metadata"]["namespace"] = json!(namespace);
+        json::set(&mut body, &["metadata", "namespace"], &**namespace);
     }
     body
 }
@@ -245,12 +246,12 @@ async fn over(
 ) -> Result<Option<Value>, Failed> {
     if let Some(fields) = seen.handed_on.take() {
         let patched = hand_on(release, object, &seen, fields).await?;
-        let Some(mut live) = patched else { return Ok(None) };
-        seen.resource_version = live["metadata"]["resourceVersion"].take();
+        let Some(live) = patched else { return Ok(None) };
+        seen.resource_version = live["metadata"]["resourceVersion"].clone();
     }
     // Both: with the resourceVersion alone, an object that was removed comes back to life.
-    body["metadata"]["uid"] = seen.uid;
-    body["metadata"]["resourceVersion"] = seen.resource_version;
+    json::set(&mut body, &["metadata", "uid"], seen.uid);
+    json::set(&mut body, &["metadata", "resourceVersion"], seen.resource_version);
     outcome(object, release.tenant.apply(object, &body, forced).await)
 }
 
@@ -365,7 +366,7 @@ async fn prune_one(
 
 fn classify(error: ApiError) -> ApplyError {
     match &error.cause {
-        Cause::Refused { .. } | Cause::NotFound(_) => ApplyError::Refused(error.to_string()),
+        Cause::Refused(_) | Cause::NotFound(_) => ApplyError::Refused(error.told()),
         _ => ApplyError::Error(Error::Api(error)),
     }
 }

@@ -6,12 +6,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-const FIRST: Duration = Duration::from_millis(500);
-const LONGEST: Duration = Duration::from_mins(1);
+/// The API server itself is asked again so soon: a release is to go on when it is back.
+const OUTAGE: Duration = Duration::from_secs(10);
 
-#[derive(Default)]
 pub(crate) struct Backoff {
+    first: Duration,
+    longest: Duration,
     failures: Mutex<HashMap<String, Failures>>,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self::between(Duration::from_millis(500), Duration::from_mins(1))
+    }
 }
 
 struct Failures {
@@ -21,12 +28,32 @@ struct Failures {
 }
 
 impl Backoff {
+    fn between(first: Duration, longest: Duration) -> Self {
+        Self { first, longest, failures: Mutex::default() }
+    }
+
+    /// For what is a fault of this program, which only a change may keep from happening again.
+    pub(crate) fn after_panics() -> Self {
+        Self::between(Duration::from_mins(5), Duration::from_hours(1))
+    }
+
     /// How long to wait after one more failure of `key`.
     pub(crate) fn next(&self, key: &str, generation: Option<i64>) -> Duration {
+        self.next_within(key, generation, self.longest)
+    }
+
+    /// As [`Self::next`], where it was the API server that was not there.
+    pub(crate) fn next_in_outage(&self, key: &str, generation: Option<i64>) -> Duration {
+        self.next_within(key, generation, OUTAGE)
+    }
+
+    fn next_within(&self, key: &str, generation: Option<i64>, longest: Duration) -> Duration {
         let mut all = self.lock();
-        let count = all.get(key).map_or(1, |failures| failures.count.saturating_add(1));
-        // 2^7 × FIRST is beyond LONGEST.
-        let wait = FIRST.saturating_mul(1 << (count - 1).min(7)).min(LONGEST).mul_f64(jitter());
+        let count = all.get(key).map_or(0, |failures| failures.count);
+        let grown = self.first.saturating_mul(1 << count.min(20));
+        // What is at its longest does not grow on: what comes after an outage is another trouble.
+        let count = if grown < longest { count.saturating_add(1) } else { count };
+        let wait = grown.min(longest).mul_f64(jitter());
         let until = Instant::now() + wait;
         all.insert(key.to_owned(), Failures { count, generation, until });
         wait
@@ -57,6 +84,29 @@ pub(crate) fn jitter() -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const FIRST: Duration = Duration::from_millis(500);
+    const LONGEST: Duration = Duration::from_mins(1);
+
+    #[test]
+    fn an_outage_however_long_costs_no_more_than_seconds_after_it() {
+        let backoff = Backoff::default();
+        let waits: Vec<_> = (0..50).map(|_| backoff.next_in_outage("a", Some(1))).collect();
+        assert!(waits[0] <= FIRST.mul_f64(1.25) && waits[3] > waits[0]);
+        assert!(waits.iter().all(|wait| *wait <= OUTAGE.mul_f64(1.25)), "{waits:?}");
+        assert!(waits[49] >= OUTAGE.mul_f64(0.75));
+        // The API server is there again, and not quite itself.
+        assert!(backoff.next("a", Some(1)) <= 2 * OUTAGE.mul_f64(1.25));
+    }
+
+    #[test]
+    fn a_fault_of_this_program_is_tried_again_after_minutes() {
+        let backoff = Backoff::after_panics();
+        let waits: Vec<_> = (0..8).map(|_| backoff.next("a", Some(1))).collect();
+        assert!(waits[0] >= Duration::from_mins(3) && waits[7] >= Duration::from_mins(45));
+        assert!(waits[7] <= Duration::from_mins(75));
+        assert!(backoff.left("a", Some(1)).is_some() && backoff.left("b", Some(1)).is_none());
+    }
 
     #[test]
     fn waits_double_up_to_a_minute_and_start_again_after_a_success() {

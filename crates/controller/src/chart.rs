@@ -14,7 +14,7 @@ use std::sync::Arc;
 use api::{ChartArchive, ObjectsFromKind, ValuesFrom};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use engine::protocol::Values;
-use lifecycle::{memory::Memory, plan::digest, yaml};
+use lifecycle::{json, memory::Memory, plan::digest, yaml};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -175,7 +175,7 @@ async fn value_from(
         Ok(found) => found,
         Err(error) => return missing(error),
     };
-    let data = live["data"].take();
+    let data = json::take(&mut live, "data");
     let empty = serde_json::Map::new();
     let data = data.as_object().unwrap_or(&empty);
     match data.get(from.key()) {

@@ -2,13 +2,14 @@
 
 use tokio::{sync::Semaphore, task};
 
-use crate::error::Error;
+use crate::{error::Error, panics};
 
 /// What a tenant can make take seconds and tens of MiB is done twice at once, however many releases
 /// there are.
 static TURNS: Semaphore = Semaphore::const_new(2);
 
-/// Does `work` on a thread of its own: the others keep the lease and watch hooks.
+/// Does `work` on a thread of its own: the others keep the lease and watch hooks. A panic goes on
+/// with whoever waits.
 pub(crate) async fn run<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
@@ -16,13 +17,13 @@ pub(crate) async fn run<T: Send + 'static>(
     // any more.
     let turn = TURNS.acquire().await.ok();
     let done = task::spawn_blocking(move || {
-        let done = work();
+        let done = panics::caught_now(work);
         drop(turn);
         done
     });
     match done.await {
-        Ok(done) => done,
-        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Ok(Ok(done)) => done,
+        Ok(Err(panicked)) => panicked.resume(),
         // The process ends.
         Err(_) => Err(Error::Outrun),
     }

@@ -18,6 +18,8 @@ pub(crate) struct Context {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) reporter: Reporter,
     pub(crate) backoff: Backoff,
+    /// Of what this program could not work on, by a fault of its own.
+    pub(crate) faults: Backoff,
     pub(crate) tenancy: Tenancy,
     pub(crate) running: Running,
     pub(crate) held: Held,
@@ -50,6 +52,7 @@ impl Context {
             metrics,
             reporter,
             backoff: Backoff::default(),
+            faults: Backoff::after_panics(),
             tenancy,
             running: Running::default(),
             held: Held::default(),
@@ -70,6 +73,8 @@ impl Context {
         self.helm_watch.forget(key);
         self.references.forget(key);
         self.charts.forget(key);
+        self.backoff.forget(key);
+        self.faults.forget(key);
     }
 
     /// The custom resource of this key refers to nothing.

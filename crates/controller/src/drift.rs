@@ -11,13 +11,14 @@ use kube::discovery::Scope;
 use lifecycle::{
     conditions::{Condition, DRIFTED},
     drift::{self, Baseline, Finding, Origin, Path, Rules, What, Work},
+    json,
     plan::{ObjectRef, PlannedObject},
 };
 use serde_json::Value;
 
 use crate::{
     apply::{self, is_field_conflict},
-    client::{ApiError, Cause},
+    client::{ApiError, Cause, Refused},
     compute,
     error::Error,
     prepare,
@@ -70,7 +71,7 @@ pub(crate) async fn check(release: &Release<'_>, stored: &Stored) -> Result<Seen
         let object = look.placed(planned.object).await?;
         let planned = PlannedObject { object, ..planned };
         let state = match look.at(&planned).await {
-            Err(ApiError { cause: Cause::Unavailable(words), .. }) => {
+            Err(ApiError { cause: Cause::Unavailable(words) | Cause::Outage(words), .. }) => {
                 unanswered += 1;
                 State::Beyond(What::Unknown(words))
             }
@@ -197,13 +198,13 @@ impl Look<'_> {
         }
         // Both: with the resourceVersion alone, an object that was removed comes back to life.
         for field in ["uid", "resourceVersion"] {
-            body["metadata"][field] = live["metadata"][field].clone();
+            json::set(&mut body, &["metadata", field], live["metadata"][field].clone());
         }
         let wanted = match release.tenant.try_apply(object, &body).await {
             // It has changed since; the next look tells.
             Err(ApiError { cause: Cause::Conflict(_), .. }) => return Ok(State::Changing),
             // The API server would not make it what it was.
-            Err(ApiError { cause: Cause::Refused { code: 422, message, .. }, .. }) => {
+            Err(ApiError { cause: Cause::Refused(Refused { code: 422, message, .. }), .. }) => {
                 return Ok(State::Beyond(What::Beyond(message)));
             }
             wanted => wanted?,
@@ -327,7 +328,7 @@ fn fold_string_data(body: &mut Value) {
     };
     for (key, text) in texts {
         if let Some(text) = text.as_str() {
-            body["data"][key] = STANDARD.encode(text).into();
+            json::set(body, &["data", &key], STANDARD.encode(text));
         }
     }
 }
@@ -396,5 +397,15 @@ mod tests {
         fold_string_data(&mut secret);
         let data = json!({"a": "bmV3", "b": "eQ=="});
         assert_eq!(secret, json!({"apiVersion": "v1", "kind": "Secret", "data": data}));
+    }
+
+    #[test]
+    fn data_that_is_no_object_is_no_reason_to_panic() {
+        for odd in [json!("not a map"), json!([1]), json!(7), json!(null)] {
+            let mut secret = json!({"apiVersion": "v1", "kind": "Secret", "data": odd,
+                                    "stringData": {"a": "b"}});
+            fold_string_data(&mut secret);
+            assert_eq!(secret["data"], json!({"a": "Yg=="}));
+        }
     }
 }

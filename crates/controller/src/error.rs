@@ -3,7 +3,13 @@ use std::time::Duration;
 use lifecycle::journal::Failure;
 use thiserror::Error;
 
-use crate::client::{ApiError, Cause};
+use crate::{
+    client::{ApiError, Cause, Why},
+    rights::Lack,
+};
+
+/// The reason where a right is missing.
+pub(crate) const FORBIDDEN: &str = "Forbidden";
 
 /// Why a reconciliation ended early.
 #[derive(Debug, Error)]
@@ -33,32 +39,31 @@ impl Error {
 impl From<ApiError> for Error {
     /// What was refused for good blocks; it is for callers who have begun to decide otherwise.
     fn from(error: ApiError) -> Self {
-        match &error.cause {
+        let Cause::Refused(refused) = &error.cause else { return Self::Api(error) };
+        // Where impersonation is constrained, the verb goes on: `impersonate-on:serviceaccount:list`.
+        let is_impersonation = |lack: &Lack| {
+            let mut verbs = lack.rights.iter().flat_map(|right| &right.verbs);
+            verbs.any(|verb| verb.starts_with("impersonate"))
+        };
+        match &refused.why {
             // The operator's own right; no ServiceAccount has a part in it.
-            Cause::Refused { code: 403, message, .. } if message.contains("cannot impersonate") => {
-                Self::blocked(
-                    "Forbidden",
-                    format!(
-                        "{error}; the operator may not act as a ServiceAccount: give it the rights \
-                         of deploy/multi-tenant, or, where it runs with --single-tenant, remove \
-                         spec.serviceAccountName"
-                    ),
-                )
-            }
-            // As `read` and `write_status` say what they do; a tenant's own is `ReleaseLifecycle/…`.
-            Cause::Refused { code: 403, .. } if error.what.contains("ReleaseLifecycle ") => {
-                let message = format!("{error}; the operator lacks a right: apply deploy/ again");
-                Self::blocked("Forbidden", message)
-            }
-            Cause::Refused { code: 403, .. } => Self::blocked(
-                "Forbidden",
+            Why::Rights(lack) if is_impersonation(lack) => Self::blocked(
+                FORBIDDEN,
                 format!(
-                    "{error}; bind the ClusterRole releaselifecycle-deployer, or a role with that \
-                     right, to the ServiceAccount"
+                    "{error}; the operator may not act as a ServiceAccount: give it the rights of \
+                     deploy/multi-tenant, or, where it runs with --single-tenant, remove \
+                     spec.serviceAccountName"
                 ),
             ),
-            Cause::Refused { .. } => Self::blocked("Refused", error.to_string()),
-            _ => Self::Api(error),
+            // As `read` and `write_status` say what they do; a tenant's own is `ReleaseLifecycle/…`.
+            Why::Rights(_) if error.what.contains("ReleaseLifecycle ") => {
+                let message = format!("{error}; the operator lacks a right: apply deploy/ again");
+                Self::blocked(FORBIDDEN, message)
+            }
+            Why::Rights(_) | Why::Grant(_) | Why::NoAccount(_) => {
+                Self::blocked(FORBIDDEN, error.told())
+            }
+            _ => Self::blocked("Refused", error.told()),
         }
     }
 }

@@ -22,6 +22,9 @@ use crate::{
     uninstall,
 };
 
+/// So long a right that was there when the operation began may be missing at a hook.
+const ROLES_LOAD: SignedDuration = SignedDuration::from_secs(10);
+
 pub(crate) async fn execute(
     release: &Release<'_>,
     plan: &Plan,
@@ -123,9 +126,10 @@ impl Turn<'_> {
                 Err(Error::Api(ApiError { what, cause: Cause::Unavailable(message) }))
             }
             // Such as a webhook whose own Pods are gone: it may have been made, and never starts.
-            Err(error @ ApiError { cause: Cause::Unavailable(_), .. }) if !self.in_time() => {
+            Err(error) if error.may_pass() && !self.in_time() => {
                 Ok(Observation::Refused(Failure::new("CreateFailed", error.to_string())))
             }
+            Err(error) if self.may_be_allowed_soon(&error) => Err(later(error)),
             Err(error) => refused("CreateRefused", error),
         }
     }
@@ -167,6 +171,16 @@ impl Turn<'_> {
 
     fn brings_kinds(&self) -> bool {
         self.plan.hooks.iter().any(|hook| hook.kind() == HookKind::Crd) && self.in_time()
+    }
+
+    /// An API server that has just started knows no roles for a moment, and the rights were looked into
+    /// before the operation began.
+    fn may_be_allowed_soon(&self, error: &ApiError) -> bool {
+        let cursor = self.journal.operation.hook.as_ref();
+        let begun =
+            cursor.map(|it| it.not_before.map_or(it.started_at, |at| at.max(it.started_at)));
+        error.lacks_right()
+            && begun.is_some_and(|begun| self.now.duration_since(begun) < ROLES_LOAD)
     }
 
     fn in_time(&self) -> bool {
@@ -221,6 +235,7 @@ impl Turn<'_> {
         let patch = hook_object::start_patch(hook.kind(), uid, Some(&live));
         match tenant.json_patch(&object, patch).await {
             Ok(started) => self.seen(hook, &started).await,
+            Err(error) if self.may_be_allowed_soon(&error) => Err(later(error)),
             Err(error) => refused("StartRefused", error),
         }
     }
@@ -272,7 +287,7 @@ impl Turn<'_> {
             };
             match done {
                 Ok(()) => {}
-                Err(error @ ApiError { cause: Cause::Refused { .. }, .. }) => {
+                Err(error @ ApiError { cause: Cause::Refused(_), .. }) => {
                     let text = format!("hook {object} stays: {error}");
                     self.release.warn("CleanUpRefused", text);
                 }
@@ -347,6 +362,7 @@ impl Turn<'_> {
         self.plan.object(index, present.or(last).unwrap_or(1))
     }
 
+    #[expect(clippy::expect_used, reason = "`decide` names only hooks of the plan")]
     fn hook(&self, index: usize) -> &PlannedHook {
         self.plan.hooks.get(index).expect("decide names only hooks of the plan")
     }
@@ -363,12 +379,18 @@ impl Turn<'_> {
     }
 }
 
+/// Waiting may help.
+fn later(error: ApiError) -> Error {
+    let cause = Cause::Unavailable(error.cause.to_string());
+    Error::Api(ApiError { what: error.what, cause })
+}
+
 /// What was refused for good is the hook's failure; waiting may help with the rest.
 fn refused(reason: &str, error: ApiError) -> Result<Observation, Error> {
     match error.cause {
         // POST answers 404 where the namespace is missing.
-        Cause::Refused { .. } | Cause::NotFound(_) => {
-            Ok(Observation::Refused(Failure::new(reason, error.to_string())))
+        Cause::Refused(_) | Cause::NotFound(_) => {
+            Ok(Observation::Refused(Failure::new(reason, error.told())))
         }
         _ => Err(Error::Api(error)),
     }

@@ -336,7 +336,7 @@ fn tail(text: String) -> String {
         return text;
     }
     let start = text.ceil_char_boundary(text.len() - LOG_BYTES);
-    let tail = &text[start..];
+    let tail = text.get(start..).unwrap_or_default();
     tail.split_once('\n').map_or(tail, |(_, lines)| lines).to_owned()
 }
 

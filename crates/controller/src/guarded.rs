@@ -14,7 +14,10 @@ use serde::{
 };
 use serde_json::{Map, Value};
 
-use crate::client::{ApiError, Cause};
+use crate::{
+    client::{ApiError, Cause},
+    panics,
+};
 
 /// What is nested deeper is read as null. The API server takes any depth in `source.objects`, and the
 /// reader gives up at 128 levels, with everything else that it was about to read. A release may have
@@ -81,8 +84,14 @@ impl<'de> Deserialize<'de> for Guarded {
         let value = Cut(MOST_LEVELS).deserialize(deserializer)?;
         let metadata =
             Box::new(ObjectMeta::deserialize(&value["metadata"]).map_err(D::Error::custom)?);
-        let object = ReleaseLifecycle::deserialize(value);
-        Ok(Self(object.map_err(|error| Invalid { error: error.to_string(), metadata })))
+        // What one of them does to the reader is not for the list of all.
+        let object = panics::caught_now(|| ReleaseLifecycle::deserialize(value));
+        let object = match object {
+            Ok(Ok(object)) => Ok(object),
+            Ok(Err(error)) => Err(Invalid { error: error.to_string(), metadata }),
+            Err(panicked) => Err(Invalid { error: panicked.to_string(), metadata }),
+        };
+        Ok(Self(object))
     }
 }
 

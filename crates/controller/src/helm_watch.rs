@@ -23,6 +23,7 @@ use tokio::task::JoinHandle;
 use crate::{
     context::{Context, lock},
     identity::Identity,
+    panics,
     reconcile::key,
     references::is_forbidden,
     release::identity,
@@ -115,7 +116,12 @@ impl HelmWatch {
             }
             let Ok(client) = place.1.client(&ctx.operator) else { return };
             let (shared, trigger) = (Arc::clone(&self.state), ctx.triggers.trigger().clone());
-            let task = tokio::spawn(watch(place.clone(), client, shared, trigger));
+            let at = place.clone();
+            let task = tokio::spawn(async move {
+                let watch =
+                    || watch(at.clone(), client.clone(), Arc::clone(&shared), trigger.clone());
+                panics::kept("the watch of records", watch).await;
+            });
             state.watches.insert(place.clone(), Watch::new(task));
         }
         if let Some(watch) = state.watches.get_mut(&place) {

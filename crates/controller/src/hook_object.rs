@@ -2,7 +2,10 @@
 
 use api::names;
 use helm::ownership::{MANAGED_BY, MANAGED_BY_LABEL};
-use lifecycle::plan::{HookKind, Plan, PlannedHook};
+use lifecycle::{
+    json,
+    plan::{HookKind, Plan, PlannedHook},
+};
 use serde_json::{Map, Value, json};
 
 use crate::observe::forms;
@@ -144,19 +147,11 @@ pub(crate) fn ttl_patch(uid: &str, seconds: i64) -> Value {
 
 /// The object under `key`, made where it is missing.
 fn map<'a>(object: &'a mut Value, key: &str) -> &'a mut Map<String, Value> {
-    if !object.is_object() {
-        *object = json!({});
-    }
-    let object = object.as_object_mut().expect("it was just made an object");
-    map_in(object, key)
+    map_in(json::object(object), key)
 }
 
 fn map_in<'a>(object: &'a mut Map<String, Value>, key: &str) -> &'a mut Map<String, Value> {
-    let value = object.entry(key).or_insert(json!({}));
-    if !value.is_object() {
-        *value = json!({});
-    }
-    value.as_object_mut().expect("it was just made an object")
+    json::object(object.entry(key).or_insert(Value::Null))
 }
 
 #[cfg(test)]

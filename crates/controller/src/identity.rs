@@ -25,10 +25,20 @@ impl Identity {
         }
     }
 
+    /// As the API server calls it; `None`: as whoever has started the operator.
+    pub(crate) fn user(&self) -> Option<String> {
+        match self {
+            Self::Operator => None,
+            Self::ServiceAccount { namespace, name } => {
+                Some(format!("system:serviceaccount:{namespace}:{name}"))
+            }
+        }
+    }
+
     /// The client that acts as this one, over the connections of `operator`.
     pub(crate) fn client(&self, operator: &Client) -> Result<Client, InvalidHeaderValue> {
-        let Self::ServiceAccount { namespace, name } = self else { return Ok(operator.clone()) };
-        let user = HeaderValue::try_from(format!("system:serviceaccount:{namespace}:{name}"))?;
+        let Some(user) = self.user() else { return Ok(operator.clone()) };
+        let user = HeaderValue::try_from(user)?;
         let shared = operator.clone();
         let acting = service_fn(move |mut request: Request<Body>| {
             request.headers_mut().insert(IMPERSONATE_USER, user.clone());

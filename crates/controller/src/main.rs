@@ -29,6 +29,7 @@ mod lost;
 mod metrics;
 mod observe;
 mod outside;
+mod panics;
 mod preflight;
 mod prepare;
 mod reconcile;
@@ -37,6 +38,7 @@ mod references;
 mod release;
 mod render;
 mod report;
+mod rights;
 mod run;
 mod source;
 mod sweep;
@@ -55,6 +57,7 @@ use clap::Parser;
 async fn main() -> anyhow::Result<ExitCode> {
     let args = args::Args::parse();
     run::init_log(&args)?;
+    panics::install();
     Ok(match Box::pin(run::run(args)).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -6,7 +6,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::client::Cause;
+use crate::{client::Cause, panics};
 
 type Labels = [(&'static str, &'static str); 1];
 
@@ -75,6 +75,11 @@ impl Metrics {
             metrics.reconciling.clone(),
         );
         registry.register(
+            "panics",
+            "Faults of the operator that were caught, see its log",
+            panics::count(),
+        );
+        registry.register(
             "leader",
             "1 for the replica that acts, 0 for one that stands by",
             metrics.leader.clone(),
@@ -101,8 +106,8 @@ impl Metrics {
             None => "ok",
             Some(Cause::NotFound(_)) => "not_found",
             Some(Cause::AlreadyExists | Cause::Conflict(_)) => "conflict",
-            Some(Cause::Refused { .. }) => "refused",
-            Some(Cause::Unavailable(_)) => "unavailable",
+            Some(Cause::Refused(_)) => "refused",
+            Some(Cause::Unavailable(_) | Cause::Outage(_)) => "unavailable",
         };
         self.api_writes.get_or_create(&[("outcome", outcome)]).inc();
     }

@@ -29,12 +29,17 @@ use lifecycle::{
 use serde_json::{Value, json};
 
 use crate::{
+    apply::listed,
     desired::{self, Made},
-    error::Error,
+    error::{Error, FORBIDDEN},
     records::{self, Stored},
     release::Release,
+    rights::{self, Right},
     tenant::Tenant,
 };
+
+/// Of the kilobyte that a message may take, what is left for what is missing beside the remedy.
+const MOST_NAMED: usize = 560;
 
 /// So many kinds and namespaces of earlier hooks are remembered.
 const MOST_HOOK_KINDS: usize = 100;
@@ -427,7 +432,7 @@ async fn check_rights(
     needs.extend(prune.iter().map(|object| (object, &["get", "delete"][..])));
 
     let mut rules: BTreeMap<&str, Option<Vec<Value>>> = BTreeMap::new();
-    let mut missing = Vec::new();
+    let (mut missing, mut lacking) = (Vec::new(), Vec::new());
     for (object, verbs) in needs {
         let Some(kind) = tenant.kind(object).await? else { continue };
         let resource = &kind.resource;
@@ -451,6 +456,8 @@ async fn check_rights(
         }
         if !denied.is_empty() {
             let place = object.namespace.as_ref();
+            let of = (&*resource.group, &*resource.plural);
+            lacking.push(Right::new(&denied, of.0, of.1, place.map(String::as_str)));
             missing.push(format!(
                 "{} may not {} {}{}, which {object} needs",
                 tenant.identity.describe(),
@@ -463,11 +470,12 @@ async fn check_rights(
     if missing.is_empty() {
         return Ok(());
     }
-    let message = format!(
-        "{}; bind the ClusterRole releaselifecycle-deployer, or a role with these rights, to it",
-        missing.join("; ")
-    );
-    Err(Error::blocked("Forbidden", message))
+    let remedy = match tenant.identity.user() {
+        Some(user) => rights::remedy(&user, &lacking),
+        None => "give its ServiceAccount a role with these rights".to_owned(),
+    };
+    let message = format!("{}; {remedy}", listed(&missing, MOST_NAMED));
+    Err(Error::blocked(FORBIDDEN, message))
 }
 
 /// The rules for the tenant in `namespace`; `None` where the authorizer cannot list them all.

@@ -14,10 +14,12 @@ use lifecycle::{
 use crate::{
     advance::advance,
     chart,
+    client::{ApiError, Cause},
     context::Context,
     deletion,
     error::Error,
     guarded::Guarded,
+    panics::{self, INTERNAL_ERROR, Panicked},
     release::{Release, identity, read, write_blocked, write_trouble, write_waiting},
     sweep,
     tenant::Tenant,
@@ -26,7 +28,37 @@ use crate::{
 /// How often what blocks a release is looked at again, where no change of the object mends it.
 pub(crate) const RECHECK: Duration = Duration::from_mins(1);
 
+/// One reconciliation, which never panics: whoever awaits it would.
 pub(crate) async fn reconcile(object: Arc<Guarded>, ctx: Arc<Context>) -> Result<Action, Error> {
+    if let Ok(cached) = &object.0
+        && let Some(left) = ctx.faults.left(&key(cached), cached.metadata.generation)
+    {
+        return Ok(Action::requeue(left));
+    }
+    match panics::caught(reconcile_one(&object, &ctx)).await {
+        Ok(result) => result,
+        Err(panicked) => Ok(Box::pin(fault(&object, &ctx, &panicked)).await),
+    }
+}
+
+/// Says of the object that this program has a fault, and leaves it alone for long.
+async fn fault(object: &Guarded, ctx: &Context, panicked: &Panicked) -> Action {
+    let Ok(cached) = &object.0 else { return Action::await_change() };
+    let key = key(cached);
+    let wait = ctx.faults.next(&key, cached.metadata.generation);
+    tracing::error!(object = key, retry_in = ?wait, "{INTERNAL_ERROR}: {panicked}");
+    let say = async {
+        let Some(mut object) = read(ctx, cached).await? else { return Ok(()) };
+        write_blocked(ctx, &mut object, &panicked.failure()).await
+    };
+    // Not even that may be possible.
+    if let Ok(Err(error)) = panics::caught(Box::pin(say)).await {
+        tracing::warn!(object = key, "it is not said in its status: {error}");
+    }
+    Action::requeue(wait)
+}
+
+async fn reconcile_one(object: &Guarded, ctx: &Arc<Context>) -> Result<Action, Error> {
     let cached = match &object.0 {
         Ok(cached) => cached,
         Err(invalid) => {
@@ -36,12 +68,12 @@ pub(crate) async fn reconcile(object: Arc<Guarded>, ctx: Arc<Context>) -> Result
         }
     };
     let key = key(cached);
-    ctx.helm_watch.follow(&ctx, cached);
+    ctx.helm_watch.follow(ctx, cached);
     let is_due = ctx.references.is_due(cached) || ctx.helm_watch.is_due(cached);
     if is_settled(cached) && !ctx.held.any(&key) && !is_due {
         ctx.backoff.forget(&key);
         ctx.running.forget(cached.metadata.uid.as_deref().unwrap_or_default());
-        return Ok(rest(&ctx, cached));
+        return Ok(rest(ctx, cached));
     }
     if !is_at_work(cached)
         && let Some(quiet) = ctx.references.quiet_for(cached)
@@ -52,10 +84,12 @@ pub(crate) async fn reconcile(object: Arc<Guarded>, ctx: Arc<Context>) -> Result
         return Ok(Action::requeue(left));
     }
     ctx.metrics.reconciling.inc();
-    let result = Box::pin(look_and_advance(cached, &ctx)).await;
+    let result = panics::caught(Box::pin(look_and_advance(cached, ctx))).await;
     ctx.metrics.reconciling.dec();
+    let result = result.unwrap_or_else(|panicked| panicked.resume());
     if result.is_ok() {
         ctx.backoff.forget(&key);
+        ctx.faults.forget(&key);
     }
     result
 }
@@ -70,7 +104,13 @@ pub(crate) fn on_error(object: Arc<Guarded>, error: &Error, ctx: Arc<Context>) -
         tracing::debug!("{error}");
         return Action::requeue(Duration::from_millis(20));
     }
-    let wait = ctx.backoff.next(&key(cached), cached.metadata.generation);
+    let (key, generation) = (key(cached), cached.metadata.generation);
+    let wait = match error {
+        Error::Api(ApiError { cause: Cause::Outage(_), .. }) => {
+            ctx.backoff.next_in_outage(&key, generation)
+        }
+        _ => ctx.backoff.next(&key, generation),
+    };
     tracing::warn!(retry_in = ?wait, "{error}");
     Action::requeue(wait)
 }
@@ -121,7 +161,8 @@ pub(crate) fn is_settled(object: &ReleaseLifecycle) -> bool {
     let gave_up = last_attempt.zip(ready).is_some_and(|(last, ready)| {
         // What is to make up for it, and cannot begin, has said why.
         let says_so = ready.reason == last.failure.reason;
-        ready.status == "False" && (says_so || !remedy_is_due(object))
+        let is_at_rest = says_so || !remedy_is_due(object);
+        ready.status == "False" && ready.reason != INTERNAL_ERROR && is_at_rest
     });
     let (requests, handled) = (object.requests(), status.handled());
     let asked = requests.retry != handled.retry

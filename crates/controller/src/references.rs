@@ -26,7 +26,7 @@ use kube_runtime::{
 use tokio::task::JoinHandle;
 
 use crate::{
-    chart::flux, context::lock, identity::Identity, reconcile::key, release::Release,
+    chart::flux, context::lock, identity::Identity, panics, reconcile::key, release::Release,
     triggers::Trigger,
 };
 use pace::Pace;
@@ -153,7 +153,11 @@ impl References {
             let Ok(client) = reference.identity.client(&release.ctx.operator) else { continue };
             let (known, shared) = (reference.clone(), Arc::clone(&self.state));
             let trigger = release.ctx.triggers.trigger().clone();
-            let task = tokio::spawn(watch(known, client, shared, trigger));
+            let task = tokio::spawn(async move {
+                let watch =
+                    || watch(known.clone(), client.clone(), Arc::clone(&shared), trigger.clone());
+                panics::kept("the watch of what a source names", watch).await;
+            });
             let followers = HashSet::from([follower.clone()]);
             state.watches.insert(reference.clone(), Watch { task, followers });
         }

@@ -14,6 +14,7 @@ use kube::{
 use lifecycle::{
     event::Event,
     journal::{Begin, Failure},
+    json,
     plan::{Crds, ObjectRef, config_digest},
     source::stands_in_urls,
 };
@@ -22,7 +23,7 @@ use serde_json::Value;
 use crate::{
     backoff::jitter,
     chart::{Chart, Secrets},
-    client::{ApiError, Cause},
+    client::{ApiError, Cause, Refused},
     error::Error,
     reconcile::{RECHECK, key},
     release::Release,
@@ -167,7 +168,7 @@ async fn look_up(
             Ok(Answer::Found(found))
         }
         Err(ApiError { cause: Cause::NotFound(_), .. }) => Ok(Answer::Found(Value::Null)),
-        Err(error @ ApiError { cause: Cause::Refused { .. }, .. }) => {
+        Err(error @ ApiError { cause: Cause::Refused(_), .. }) => {
             Ok(Answer::Failed(error.to_string()))
         }
         Err(error) => Err(Error::Api(error)),
@@ -205,7 +206,7 @@ async fn list(release: &Release<'_>, like: &ObjectRef) -> Result<Value, ApiError
     let mut next = None;
     loop {
         let mut page = release.tenant.list_page(like, PAGE, next.as_deref()).await?;
-        if let Value::Array(more) = page["items"].take() {
+        if let Value::Array(more) = json::take(&mut page, "items") {
             size += more.iter().map(|item| item.to_string().len()).sum::<usize>();
             items.extend(more);
         }
@@ -213,7 +214,7 @@ async fn list(release: &Release<'_>, like: &ObjectRef) -> Result<Value, ApiError
             let message = format!("it is more than {} MiB; name one object", MOST_FOUND >> 20);
             return Err(ApiError {
                 what: format!("look up all objects of kind {}", like.kind),
-                cause: Cause::Refused { code: 413, message, fields: Vec::new() },
+                cause: Cause::Refused(Refused::own(413, message)),
             });
         }
         next = page["metadata"]["continue"].as_str().filter(|it| !it.is_empty()).map(str::to_owned);
@@ -224,11 +225,11 @@ async fn list(release: &Release<'_>, like: &ObjectRef) -> Result<Value, ApiError
             break;
         }
     }
-    if let Value::Object(metadata) = &mut whole["metadata"] {
+    if let Some(Value::Object(metadata)) = whole.get_mut("metadata") {
         metadata.remove("continue");
         metadata.remove("remainingItemCount");
     }
-    whole["items"] = Value::Array(items);
+    json::set(&mut whole, &["items"], items);
     Ok(whole)
 }
 

@@ -15,7 +15,7 @@ use lifecycle::{
 };
 use tokio::sync::mpsc;
 
-use crate::metrics::Metrics;
+use crate::{metrics::Metrics, panics};
 
 /// More than this many unsent Event objects are dropped: they are a courtesy, status is the truth.
 const QUEUE: usize = 1024;
@@ -32,7 +32,8 @@ impl Reporter {
         let recorder = Recorder::new(client, STATUS_MANAGER.into());
         let task = async move {
             while let Some((event, object)) = waiting.recv().await {
-                if let Err(error) = recorder.publish(&event, &object).await {
+                // A panic was logged, and the next one is sent.
+                if let Ok(Err(error)) = panics::caught(recorder.publish(&event, &object)).await {
                     tracing::debug!(%error, reason = event.reason, "an Event object was not sent");
                 }
             }

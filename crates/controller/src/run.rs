@@ -43,6 +43,7 @@ use crate::{
     health::{self, Health},
     lease::{Candidacy, Election, ElectionError, Lease},
     metrics::Metrics,
+    panics,
     reconcile::{key, on_error, reconcile},
     report::Reporter,
     sweep::{HeldObject, sweep_orphans},
@@ -58,7 +59,10 @@ const GRACE: Duration = Duration::from_secs(10);
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let shutdown = CancellationToken::new();
-    tokio::spawn(cancel_on_signal(shutdown.clone()));
+    let signalled = shutdown.clone();
+    tokio::spawn(async move {
+        panics::kept("what waits for signals", || cancel_on_signal(signalled.clone())).await;
+    });
 
     let config = config(&args).await?;
     let candidacy = (!args.no_leader_election).then(|| Candidacy::new(&args, &config));
@@ -88,12 +92,12 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         .with_context(|| format!("listen on {} (--listen)", args.listen))?;
     tracing::info!(address = %listener.local_addr()?, "serving /livez, /readyz and /metrics");
     let health = Health { metrics, ready: Arc::clone(&ready) };
-    let stop = shutdown.clone();
-    tokio::spawn(health::serve(listener, health, async move {
-        stop.cancelled().await;
-    }));
+    tokio::spawn(serve(listener, health, shutdown.clone()));
 
-    let led = lead(&args, operator, Arc::new(ctx), &ready, &shutdown, election.as_mut()).await;
+    let led = lead(&args, operator, Arc::new(ctx), &ready, &shutdown, election.as_mut());
+    // Of what happens to one object or watch, the process goes on; of the rest it ends in order, and
+    // the lease expires.
+    let led = panics::caught(Box::pin(led)).await.context("the operator cannot go on")?;
     // After the reconciliations have ended.
     if led.is_ok()
         && let Some(election) = &mut election
@@ -103,6 +107,21 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     led?;
     tracing::info!("stopped; running hooks go on and will be found again");
     Ok(())
+}
+
+/// Serves until the process ends. A process that nobody can ask how it is ends, too.
+async fn serve(listener: TcpListener, health: Health, shutdown: CancellationToken) {
+    let stop = shutdown.clone();
+    let served = health::serve(listener, health, async move { stop.cancelled().await });
+    let end = match panics::caught(served).await {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(error.to_string()),
+        Err(panicked) => Some(panicked.to_string()),
+    };
+    if let Some(error) = end {
+        tracing::error!("/livez, /readyz and /metrics are no longer served: {error}");
+        shutdown.cancel();
+    }
 }
 
 /// Stands by until this process leads, and then leads until it is told to end or has lost the lease,
@@ -159,10 +178,12 @@ async fn control(
 ) {
     let (store, writer) = reflector::store();
     let mut others = Others { ctx: Arc::clone(&ctx), listed: HashSet::new() };
-    let releases = watcher(scoped(&client, args.namespace.as_deref()), watcher::Config::default())
-        .default_backoff()
+    let all = scoped(&client, args.namespace.as_deref());
+    let watch = move || watcher(all.clone(), watcher::Config::default()).default_backoff();
+    let releases = panics::kept_stream("the watch of ReleaseLifecycles", watch)
         .inspect(move |event| {
-            others.note(event);
+            // A panic was logged; what it is to be told of is also looked at now and then.
+            let _ = panics::caught_now(|| others.note(event));
             // Not `Store::wait_until_ready`: of several waiters it wakes the last alone, and the
             // controller is one of them.
             if matches!(event, Ok(watcher::Event::InitDone)) && !ready.swap(true, Relaxed) {
@@ -179,8 +200,8 @@ async fn control(
     let (on_job, on_pod) = (Arc::clone(&ctx), Arc::clone(&ctx));
     controller
         .with_config(controller::Config::default().concurrency(args.concurrency))
-        .watches_stream(jobs, move |job| note(&on_job, &job))
-        .watches_stream(pods, move |pod| note(&on_pod, &pod))
+        .watches_stream(jobs, move |job| panics::caught_now(|| note(&on_job, &job)).ok().flatten())
+        .watches_stream(pods, move |pod| panics::caught_now(|| note(&on_pod, &pod)).ok().flatten())
         .reconcile_on(ctx.triggers.listen())
         .graceful_shutdown_on(async move { shutdown.cancelled().await })
         .run(reconcile, on_error, ctx)
@@ -205,16 +226,17 @@ where
     PartialObjectMeta<K>: DeserializeOwned,
 {
     let config = watcher::Config::default().labels(names::UID_LABEL).timeout(WATCH_TIMEOUT);
-    watcher(scoped::<PartialObjectMeta<K>>(client, namespace), config)
-        .default_backoff()
-        .touched_objects()
-        .filter_map(async |touched| match touched {
+    let all = scoped::<PartialObjectMeta<K>>(client, namespace);
+    let watch = move || watcher(all.clone(), config.clone()).default_backoff().touched_objects();
+    Box::pin(panics::kept_stream("the watch of hooks", watch)).filter_map(async |touched| {
+        match touched {
             Ok(object) => Some(Ok(object)),
             Err(error) => {
                 tracing::warn!("watch of {}s: {error}", K::kind(&()));
                 None
             }
-        })
+        }
+    })
 }
 
 fn scoped<K>(client: &Client, namespace: Option<&str>) -> Api<K>

@@ -6,6 +6,7 @@ use api::{ObjectsFrom, ObjectsFromKind, Source};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use helm::manifest::{self, ManifestError};
 use lifecycle::{
+    json,
     memory::{MOST_PER_RELEASE, Memory},
     plan::ObjectRef,
     source::Placed,
@@ -222,7 +223,7 @@ async fn texts(
     place: &str,
 ) -> Result<Vec<(String, String)>, Error> {
     let (object, mut live) = holder(release, from.kind, &from.name, place).await?;
-    let mut data = match live["data"].take() {
+    let mut data = match json::take(&mut live, "data") {
         Value::Object(data) => data,
         _ => Map::new(),
     };

@@ -13,11 +13,11 @@ use lifecycle::plan::ObjectRef;
 use serde_json::Value;
 
 use crate::{
-    client::{self, ApiError, Cause, optional},
+    client::{self, ApiError, optional},
     context::{Context, Tenancy},
     guarded::Guarded,
     identity::Identity,
-    observe,
+    observe, panics,
     reconcile::key,
     release::Release,
     tenant::Tenant,
@@ -132,7 +132,7 @@ async fn sweep_one(release: &Release<'_>, held: &HeldObject) -> Result<Swept, Ap
 /// What is refused is refused again; the rest is tried again.
 fn give_up(ctx: &Context, key: &str, held: &HeldObject, error: &ApiError) {
     tracing::warn!(object = key, "{} is held, and stays: {error}", held.object);
-    if !matches!(error.cause, Cause::Unavailable(_)) {
+    if !error.may_pass() {
         ctx.held.forget(key, &held.uid);
     }
 }
@@ -155,10 +155,11 @@ pub(crate) async fn sweep_orphans(ctx: &Context) {
     loop {
         tokio::time::sleep(ORPHANS).await;
         for (key, held) in ctx.held.older_than(ORPHANS) {
-            match sweep_orphan(ctx, &key, &held).await {
-                Ok(Swept::Keep) => {}
-                Ok(Swept::Forget) => ctx.held.forget(&key, &held.uid),
-                Err(error) => give_up(ctx, &key, &held, &error),
+            match panics::caught(sweep_orphan(ctx, &key, &held)).await {
+                Ok(Ok(Swept::Keep)) => {}
+                // A fault would only happen again.
+                Ok(Ok(Swept::Forget)) | Err(_) => ctx.held.forget(&key, &held.uid),
+                Ok(Err(error)) => give_up(ctx, &key, &held, &error),
             }
         }
     }

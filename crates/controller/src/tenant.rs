@@ -4,9 +4,9 @@
 use std::{borrow::Cow, fmt::Write as _};
 
 use api::names::FIELD_MANAGER;
-use k8s_openapi::apimachinery::pkg::version::Info;
+use k8s_openapi::{api::core::v1::ServiceAccount, apimachinery::pkg::version::Info};
 use kube::{
-    Client, Resource,
+    Api, Client, Resource,
     api::{
         DeleteParams, GetParams, ListParams, LogParams, Patch, PatchParams, PostParams,
         Preconditions, PropagationPolicy, ValidationDirective,
@@ -14,11 +14,12 @@ use kube::{
     core::{DynamicObject, Request, discovery::v2::APIGroupDiscovery},
     discovery::Scope,
 };
-use lifecycle::{plan::ObjectRef, terminal};
+use lifecycle::{json, plan::ObjectRef, terminal};
 use serde_json::Value;
+use tokio::sync::OnceCell;
 
 use crate::{
-    client::{Access, ApiError, Cause, call, optional, read},
+    client::{Access, ApiError, Cause, Refused, Why, call, optional, read},
     context::Context,
     identity::Identity,
     kinds::Kind,
@@ -31,6 +32,8 @@ pub(crate) struct Tenant<'a> {
     pub(crate) ctx: &'a Context,
     pub(crate) identity: Identity,
     client: Client,
+    /// Whether there is no such ServiceAccount; looked into once something is refused.
+    is_missing: OnceCell<bool>,
 }
 
 impl<'a> Tenant<'a> {
@@ -40,7 +43,7 @@ impl<'a> Tenant<'a> {
             what: format!("act as {}", identity.describe()),
             cause: Cause::Unavailable(error.to_string()),
         })?;
-        Ok(Self { ctx, identity, client })
+        Ok(Self { ctx, identity, client, is_missing: OnceCell::new() })
     }
 
     /// The kind of `object` as the cluster serves it; `None` where it does not.
@@ -52,7 +55,7 @@ impl<'a> Tenant<'a> {
     pub(crate) async fn get(&self, object: &ObjectRef) -> Result<Option<Value>, ApiError> {
         let request = self.request(object).await?;
         let request = request.get(&segment(&object.name), &GetParams::default());
-        optional(self.send(Access::Read, object, "get", request).await)
+        optional(self.send(Access::Read, object, "get", request, None).await)
     }
 
     /// The objects of the kind and namespace of `like` with these labels.
@@ -63,7 +66,7 @@ impl<'a> Tenant<'a> {
     ) -> Result<Vec<Value>, ApiError> {
         let request = self.request(like).await?.list(&ListParams::default().labels(selector));
         let what = listing(like, selector);
-        Ok(items(self.send_what(Access::Read, like, what, request).await?))
+        Ok(items(self.send_what(Access::Read, like, what, request, None).await?))
     }
 
     /// As [`Self::list`], of many only the first ones.
@@ -76,7 +79,7 @@ impl<'a> Tenant<'a> {
         let params = ListParams::default().labels(selector).limit(most);
         let request = self.request(like).await?.list(&params);
         let what = listing(like, selector);
-        Ok(items(self.send_what(Access::Read, like, what, request).await?))
+        Ok(items(self.send_what(Access::Read, like, what, request, None).await?))
     }
 
     /// Some objects of the kind of `like`, in its namespace if it names one, as the list that the API
@@ -90,7 +93,7 @@ impl<'a> Tenant<'a> {
         let mut params = ListParams::default().limit(most);
         params.continue_token = page.map(str::to_owned);
         let request = self.request(like).await?.list(&params);
-        self.send_what(Access::Read, like, listing(like, "any label"), request).await
+        self.send_what(Access::Read, like, listing(like, "any label"), request, None).await
     }
 
     /// The version of the cluster, and what it serves, group by group.
@@ -114,7 +117,7 @@ impl<'a> Tenant<'a> {
         let params = ListParams::default().labels(selector);
         let request = self.request(like).await?.list_metadata(&params);
         let what = listing(like, selector);
-        Ok(items(self.send_what(Access::Read, like, what, request).await?))
+        Ok(items(self.send_what(Access::Read, like, what, request, None).await?))
     }
 
     /// The Event objects about the object of this UID.
@@ -135,7 +138,7 @@ impl<'a> Tenant<'a> {
         let params = ListParams::default().fields(&about).limit(LIMIT);
         let request = self.request(&like).await?.list(&params);
         let what = listing(&like, &about);
-        Ok(items(self.send_what(Access::Read, &like, what, request).await?))
+        Ok(items(self.send_what(Access::Read, &like, what, request, None).await?))
     }
 
     /// POST; unknown fields are refused, as Helm does and as [`Self::apply`].
@@ -143,7 +146,7 @@ impl<'a> Tenant<'a> {
         let params =
             PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
         let request = self.request(object).await?.create(&params, body.to_string().into_bytes());
-        self.send(Access::Write, object, "create", request.map(strictly)).await
+        self.send(Access::Write, object, "create", request.map(strictly), Some(body)).await
     }
 
     /// PUT; `body` carries the resourceVersion that was read.
@@ -154,9 +157,9 @@ impl<'a> Tenant<'a> {
     ) -> Result<Value, ApiError> {
         let params =
             PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
-        let body = body.to_string().into_bytes();
-        let request = self.request(object).await?.replace(&object.name, &params, body);
-        self.send(Access::Write, object, "update", request).await
+        let bytes = body.to_string().into_bytes();
+        let request = self.request(object).await?.replace(&object.name, &params, bytes);
+        self.send(Access::Write, object, "update", request, Some(body)).await
     }
 
     /// Server-side apply, as Helm 4 does it: unknown fields refused, and `forced` only where that is
@@ -169,7 +172,7 @@ impl<'a> Tenant<'a> {
     ) -> Result<Value, ApiError> {
         let params = PatchParams { force: forced, ..apply_params() };
         let request = self.request(object).await?.patch(&object.name, &params, &Patch::Apply(body));
-        self.send(Access::Write, object, "apply", request).await
+        self.send(Access::Write, object, "apply", request, Some(body)).await
     }
 
     /// What [`Self::apply`] would answer if it were forced; it changes nothing.
@@ -180,7 +183,7 @@ impl<'a> Tenant<'a> {
     ) -> Result<Value, ApiError> {
         let params = apply_params().force().dry_run();
         let request = self.request(object).await?.patch(&object.name, &params, &Patch::Apply(body));
-        self.send(Access::Read, object, "compare", request).await
+        self.send(Access::Read, object, "compare", request, Some(body)).await
     }
 
     pub(crate) async fn json_patch(
@@ -188,13 +191,16 @@ impl<'a> Tenant<'a> {
         object: &ObjectRef,
         patch: Value,
     ) -> Result<Value, ApiError> {
-        let patch =
-            serde_json::from_value(patch).expect("this program makes well-formed JSON patches");
+        let what = || format!("patch {}", place(object));
+        let patch = serde_json::from_value(patch).map_err(|error| ApiError {
+            what: what(),
+            cause: Cause::Unavailable(format!("the patch is not well-formed: {error}")),
+        })?;
         let params =
             PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         let request =
             self.request(object).await?.patch(&object.name, &params, &Patch::<Value>::Json(patch));
-        self.send(Access::Write, object, "patch", request).await
+        self.send(Access::Write, object, "patch", request, None).await
     }
 
     /// DELETE by UID. That the object is gone, or another of its name is there, is success.
@@ -225,7 +231,7 @@ impl<'a> Tenant<'a> {
             ..DeleteParams::default()
         };
         let request = self.request(object).await?.delete(&object.name, &params);
-        match self.send(Access::Write, object, "delete", request).await {
+        match self.send(Access::Write, object, "delete", request, None).await {
             Ok(_) | Err(ApiError { cause: Cause::NotFound(_), .. }) => Ok(()),
             // A webhook may answer with a conflict, too.
             Err(ApiError { cause: Cause::Conflict(message), .. })
@@ -291,16 +297,19 @@ impl<'a> Tenant<'a> {
         object: &ObjectRef,
         verb: &str,
         request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
+        sent: Option<&Value>,
     ) -> Result<Value, ApiError> {
-        self.send_what(access, object, format!("{verb} {}", place(object)), request).await
+        self.send_what(access, object, format!("{verb} {}", place(object)), request, sent).await
     }
 
+    /// `sent` is the object that the request has, if it has one whole.
     async fn send_what(
         &self,
         access: Access,
         object: &ObjectRef,
         what: String,
         request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
+        sent: Option<&Value>,
     ) -> Result<Value, ApiError> {
         let request = built(&what, request)?;
         let metrics = &self.ctx.metrics;
@@ -308,13 +317,45 @@ impl<'a> Tenant<'a> {
             Access::Read => read(metrics, what, || self.client.request(request.clone())).await,
             _ => call(metrics, access, what, self.client.request(request)).await,
         };
-        answer.map_err(|error| {
-            if error.is_not_found() {
-                // It may be the kind that is gone.
-                self.ctx.kinds.forget(&object.api_version, &object.kind);
+        let mut error = match answer {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error.without_values_of(sent),
+        };
+        if error.is_not_found() {
+            // It may be the kind that is gone.
+            self.ctx.kinds.forget(&object.api_version, &object.kind);
+        }
+        if let Cause::Refused(refused) = &mut error.cause {
+            refused.within(object.namespace.as_deref());
+            if let (Identity::ServiceAccount { namespace, name }, Why::Rights(lack)) =
+                (&self.identity, &refused.why)
+                && Some(&lack.user) == self.identity.user().as_ref()
+                && self.is_missing(namespace, name).await
+            {
+                refused.without_account(namespace, name);
             }
-            if object.kind == "Secret" { error.without_data() } else { error }
-        })
+        }
+        Err(if object.kind == "Secret" { error.without_data() } else { error })
+    }
+
+    /// Whether the ServiceAccount that is acted as is not there: the API server lets the operator act
+    /// as whom it likes, and says only that nobody gave them a right.
+    async fn is_missing(&self, namespace: &str, name: &str) -> bool {
+        let look = async || {
+            let client = self.ctx.operator.clone();
+            let accounts = Api::<ServiceAccount>::namespaced(client, namespace);
+            let what = format!("get ServiceAccount {namespace}/{name}");
+            match read(&self.ctx.metrics, what, || accounts.get_metadata(name)).await {
+                Ok(_) => false,
+                Err(error) if error.is_not_found() => true,
+                // Then it is only the right that is named.
+                Err(error) => {
+                    tracing::warn!("{error}");
+                    false
+                }
+            }
+        };
+        *self.is_missing.get_or_init(look).await
     }
 }
 
@@ -346,7 +387,7 @@ fn apply_params() -> PatchParams {
 }
 
 fn items(mut list: Value) -> Vec<Value> {
-    match list["items"].take() {
+    match json::take(&mut list, "items") {
         Value::Array(items) => items,
         _ => Vec::new(),
     }
@@ -368,7 +409,7 @@ fn built(
     // Such as a name that cannot stand in a path.
     request.map_err(|error| ApiError {
         what: what.to_owned(),
-        cause: Cause::Refused { code: 400, message: error.to_string(), fields: Vec::new() },
+        cause: Cause::Refused(Refused::own(400, error.to_string())),
     })
 }
 

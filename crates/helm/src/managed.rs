@@ -51,10 +51,8 @@ pub fn handed_on(live: &Value, manager: &str, takes_marks: bool) -> Option<Vec<V
     if takes_marks {
         for entry in entries.iter_mut().filter(|entry| !is_own(entry)) {
             for (field, key) in MARKS {
-                remove(
-                    &mut entry["fieldsV1"],
-                    &["f:metadata", &format!("f:{field}"), &format!("f:{key}")],
-                );
+                let Some(fields) = entry.get_mut("fieldsV1") else { continue };
+                remove(fields, &["f:metadata", &format!("f:{field}"), &format!("f:{key}")]);
             }
         }
         entries

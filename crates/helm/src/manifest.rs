@@ -32,7 +32,7 @@ fn split(text: &str) -> Vec<(usize, &str)> {
     let mut start = text.len() - text.trim_start().len();
     let mut offset = start;
     let mut bounds = Vec::new();
-    for line in text[start..].split_inclusive('\n') {
+    for line in text.trim_start().split_inclusive('\n') {
         if let Some(rest) = line.strip_prefix("---") {
             bounds.push(start..offset);
             start = offset + line.len() - rest.trim_start_matches([' ', '\t']).len();
@@ -44,9 +44,10 @@ fn split(text: &str) -> Vec<(usize, &str)> {
     let mut line = 1;
     let mut counted = 0;
     let documents = bounds.into_iter().filter_map(|bound| {
-        let document = text[bound.clone()].trim_start();
+        // At line breaks and dashes, which are characters of one byte.
+        let document = text.get(bound.clone())?.trim_start();
         let begin = bound.end - document.len();
-        line += text[counted..begin].matches('\n').count();
+        line += text.get(counted..begin)?.matches('\n').count();
         counted = begin;
         (!document.is_empty()).then_some((line, document))
     });

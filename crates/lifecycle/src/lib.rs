@@ -4,7 +4,7 @@
 //! Nothing here knows a client, a clock or a runtime; every decision is a function of its
 //! arguments. That is what makes it possible to check the machine by a model (`tests/model`).
 
-#![cfg_attr(not(test), deny(clippy::indexing_slicing))]
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
 pub mod annotations;
 pub mod commands;
@@ -14,6 +14,7 @@ pub mod drift;
 pub mod event;
 pub mod hooks;
 pub mod journal;
+pub mod json;
 pub mod kstatus;
 pub mod memory;
 pub mod order;

@@ -284,8 +284,9 @@ impl PlannedHook {
         let mut object = self.object.clone();
         if self.is_named_by_run() {
             // As long as Kubernetes' own (`maxGeneratedNameLength` in `names/generate.go`).
-            let prefix = &object.name[..object.name.floor_char_boundary(MOST_GENERATED)];
-            object.name = format!("{prefix}{}", &hex(&Sha256::digest(run))[..SUFFIX]);
+            object.name.truncate(object.name.floor_char_boundary(MOST_GENERATED));
+            let suffix = hex(&Sha256::digest(run)).chars().take(SUFFIX).collect::<String>();
+            object.name.push_str(&suffix);
         }
         object
     }
@@ -323,6 +324,7 @@ impl Plan {
     ///
     /// # Panics
     /// Where the plan has no such hook.
+    #[expect(clippy::expect_used, reason = "a journal is checked against its plan by `decide`")]
     pub fn object(&self, index: usize, attempt: i32) -> ObjectRef {
         let hook = self.hooks.get(index).expect("only hooks of the plan are asked for");
         hook.named(&self.run_id(index, attempt))
@@ -371,6 +373,7 @@ impl Plan {
     ///
     /// # Panics
     /// Never: every part of a plan has a JSON form.
+    #[expect(clippy::expect_used, reason = "every part of a plan has a JSON form")]
     pub fn freeze(&self) -> (Vec<u8>, String) {
         let bytes = serde_json::to_vec(self).expect("a plan holds only JSON values");
         let digest = digest(&bytes);
@@ -481,6 +484,7 @@ pub fn prune_set(
 ///
 /// # Panics
 /// Never: HMAC takes keys of any length, and what is digested has a JSON form.
+#[expect(clippy::expect_used, reason = "neither the key's length nor a stream can fail")]
 pub fn config_digest(key: &[u8], inputs: &impl Serialize) -> String {
     struct Keyed(Hmac<Sha256>);
     impl io::Write for Keyed {

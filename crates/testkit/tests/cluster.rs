@@ -1,5 +1,7 @@
 //! The local cluster: what it runs, that two do not meet, and that nothing of it stays behind.
 
+#![expect(clippy::expect_used, reason = "a test may end where it stands")]
+
 use std::{
     env, fs,
     io::Write as _,

@@ -160,7 +160,8 @@ fn out_of_reach() -> Vec<Case> {
             of("coordination.k8s.io/v1", "Lease"),
             &[
                 "ServiceAccount/deployer may not get, create, patch leases in namespace bad-",
-                "which Lease/a needs; bind the ClusterRole releaselifecycle-deployer",
+                "which Lease/a needs; allow it: `kubectl create role deployer-more -n bad-",
+                "--verb=get,create,patch --resource=leases.coordination.k8s.io",
             ],
         ),
         case(
@@ -168,7 +169,8 @@ fn out_of_reach() -> Vec<Case> {
             of("v1", "Namespace"),
             &[
                 "ServiceAccount/deployer may not get, create, patch namespaces, which Namespace/a needs",
-                "bind the ClusterRole releaselifecycle-deployer",
+                "`kubectl create clusterrole bad-",
+                "--resource=namespaces` and `kubectl create clusterrolebinding",
             ],
         ),
         case(
@@ -210,9 +212,9 @@ fn out_of_reach() -> Vec<Case> {
                 "ghost",
                 config_map("a", ""),
                 &[
-                    "\"system:serviceaccount:bad-",
-                    ":ghost\" cannot list resource \"secrets\"",
-                    "bind the ClusterRole releaselifecycle-deployer",
+                    "ServiceAccount bad-",
+                    "/ghost does not exist",
+                    "`kubectl create serviceaccount ghost -n bad-",
                 ],
             )
         },
@@ -247,14 +249,17 @@ fn refused() -> Vec<Case> {
             "value",
             deployment("b").set("/spec/replicas", -1),
             &[
-                "Deployment.apps \"b\" is invalid: spec.replicas: Invalid value: -1",
-                "must be greater than or equal to 0",
+                "apply Deployment/b in namespace bad-",
+                "spec.replicas: Invalid value: must be greater than or equal to 0",
             ],
         ),
         case(
             "word",
             config_map("Not_A_Name", ""),
-            &["ConfigMap \"Not_A_Name\" is invalid: metadata.name: Invalid value: \"Not_A_Name\""],
+            &[
+                "apply ConfigMap/Not_A_Name in namespace bad-",
+                "metadata.name: Invalid value: a lowercase",
+            ],
         ),
         case(
             "path",

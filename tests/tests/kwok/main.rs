@@ -14,6 +14,7 @@ mod helm;
 mod hooks;
 mod lifecycle;
 mod rbac;
+mod refusals;
 mod replicas;
 mod servers;
 mod sources;

@@ -94,7 +94,7 @@ fn all() -> Result<BTreeSet<String>> {
 fn keys(source: &str, begin: &str) -> BTreeSet<String> {
     let mut lines = source.lines().skip_while(|line| !line.contains(begin));
     let first = lines.next().unwrap_or_default();
-    let end = format!("{}}}", &first[..first.len() - first.trim_start().len()]);
+    let end = format!("{}}}", first.strip_suffix(first.trim_start()).unwrap_or_default());
     let key = |line: &str| {
         let (key, _) = line.trim().strip_prefix('"')?.split_once("\":")?;
         Some(key.to_owned())

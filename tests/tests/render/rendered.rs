@@ -199,7 +199,8 @@ pub(crate) fn first_difference(what: &str, expected: &str, found: &str) -> Optio
         })
     };
     let place = expected[..same].iter().rfind(|line| line.starts_with("# Source: "));
-    let place = place.map_or(String::new(), |place| format!(" ({})", &place["# Source: ".len()..]));
+    let place = place
+        .map_or(String::new(), |place| format!(" ({})", place.trim_start_matches("# Source: ")));
     let (expected, found) = (line(&expected), line(&found));
     Some(format!("{what}, line {}{place}: {found} instead of {expected}", same + 1))
 }

@@ -4,10 +4,15 @@ use api::names;
 use helm::ownership::{self, OwnershipError};
 use lifecycle::{event::Event, plan::ObjectRef};
 
-use crate::client::{ApiError, Cause};
+use crate::{
+    client::{ApiError, Cause, Refused, Why},
+    rights::{self, Lack, Right},
+};
 
 /// Of the kilobyte that a message may take, what is left for names beside the remedies.
 const NAMES: usize = 560;
+/// What a remedy may take without taking from the names.
+const REMEDY: usize = 240;
 /// What one object may take of it.
 const NAME: usize = 280;
 
@@ -19,6 +24,10 @@ pub(crate) enum Refusal {
     Conflict(String, String),
     /// These fields of the named object can only be set when it is made.
     Immutable(String, Vec<String>),
+    /// RBAC keeps the named object from being made; what is missing.
+    Rights(String, Lack),
+    /// The named Role or binding would give what whoever makes it does not have.
+    Grant(String, Lack),
     /// In the API server's words.
     Other(String),
 }
@@ -30,11 +39,17 @@ impl Refusal {
             Cause::Conflict(message) if is_field_conflict(&error) => {
                 Ok(Self::Conflict(object.to_string(), conflicts(message)))
             }
-            Cause::Refused { fields, .. } => {
+            Cause::Refused(Refused { why: Why::Rights(lack), .. }) => {
+                Ok(Self::Rights(object.to_string(), (**lack).clone()))
+            }
+            Cause::Refused(Refused { why: Why::Grant(lack), .. }) => {
+                Ok(Self::Grant(object.to_string(), (**lack).clone()))
+            }
+            Cause::Refused(Refused { fields, .. }) => {
                 let immutable = fields.iter().filter(|field| field.immutable);
                 let immutable: Vec<_> = immutable.map(|field| field.path.clone()).collect();
                 Ok(if immutable.is_empty() {
-                    Self::Other(error.to_string())
+                    Self::Other(error.told())
                 } else {
                     Self::Immutable(object.to_string(), immutable)
                 })
@@ -67,8 +82,11 @@ pub(crate) fn message(
     let mut immutable = Vec::new();
     let mut owned = Vec::new();
     let mut others = Vec::new();
+    let (mut denied, mut grants) = (Lacking::default(), Lacking::default());
     for refusal in refusals {
         match refusal {
+            Refusal::Rights(object, lack) => denied.add(object, lack),
+            Refusal::Grant(object, lack) => grants.add(object, lack),
             Refusal::Conflict(object, list) => conflicts.push(format!("{object}: {list}")),
             Refusal::Immutable(object, fields) => {
                 immutable.push(format!("{object}: {}", fields.join(", ")));
@@ -77,10 +95,22 @@ pub(crate) fn message(
             Refusal::Other(text) => others.push(text.clone()),
         }
     }
-    let groups = [&conflicts, &immutable, &owned, &others];
+    let groups = [&conflicts, &immutable, &owned, &others, &denied.objects, &grants.objects];
     let filled = groups.iter().filter(|group| !group.is_empty()).count();
-    let room = NAMES / filled.max(1);
+    let remedy = remedy(&denied, &grants);
+    let names = NAMES.saturating_sub(remedy.len().saturating_sub(REMEDY));
+    let room = names / filled.max(1);
     let mut parts = Vec::new();
+    let mut lacks = Vec::new();
+    if !denied.objects.is_empty() {
+        lacks.push(denied.told("may not", room));
+    }
+    if !grants.objects.is_empty() {
+        lacks.push(grants.told("may not grant what it does not have itself:", room));
+    }
+    if !lacks.is_empty() {
+        parts.push(format!("{}; {remedy}", lacks.join("; ")));
+    }
     if !conflicts.is_empty() {
         parts.push(format!(
             "other field managers own what the release sets: {}. Set spec.forceConflicts to true to \
@@ -115,6 +145,35 @@ pub(crate) fn message(
     parts.join(". ")
 }
 
+/// What somebody lacks, and for which objects.
+#[derive(Default)]
+struct Lacking {
+    objects: Vec<String>,
+    user: String,
+    rights: Vec<Right>,
+}
+
+impl Lacking {
+    fn add(&mut self, object: &str, lack: &Lack) {
+        self.objects.push(object.to_owned());
+        self.user.clone_from(&lack.user);
+        self.rights.extend(lack.rights.iter().cloned());
+    }
+
+    /// The rights first, since they are fewer.
+    fn told(&self, what: &str, room: usize) -> String {
+        let rights = cut(&rights::listed(&self.rights), room);
+        let objects = listed(&self.objects, room.saturating_sub(rights.len()).max(NAME / 4));
+        format!("{} {what} {rights} (for {objects})", rights::who(&self.user))
+    }
+}
+
+fn remedy(denied: &Lacking, grants: &Lacking) -> String {
+    let rights: Vec<_> = denied.rights.iter().chain(&grants.rights).cloned().collect();
+    let user = if denied.user.is_empty() { &grants.user } else { &denied.user };
+    if rights.is_empty() { String::new() } else { rights::remedy(user, &rights) }
+}
+
 /// The field that lets an operation of `event` take what exists.
 fn field(event: Event) -> &'static str {
     match event {
@@ -124,7 +183,7 @@ fn field(event: Event) -> &'static str {
 }
 
 /// As many as there is room for, and how many more there are.
-fn listed(items: &[String], room: usize) -> String {
+pub(crate) fn listed(items: &[String], room: usize) -> String {
     let most = if items.len() == 1 { room } else { room.min(NAME) };
     let mut text = String::new();
     for (index, item) in items.iter().enumerate() {
@@ -212,6 +271,41 @@ mod tests {
             .collect();
         let text = said(&short);
         assert!(text.len() < 1024 && text.contains("web-22: data; and 27 more. "), "{text}");
+    }
+
+    fn lack(verbs: &[&str], resource: &str, namespace: Option<&str>) -> Lack {
+        let user = "system:serviceaccount:prod:shop".to_owned();
+        Lack { user, rights: vec![Right::new(verbs, "", resource, namespace)] }
+    }
+
+    #[test]
+    fn rights_that_are_missing_are_told_whole_with_one_remedy() {
+        let text = said(&[
+            Refusal::Grant("Role/m7".to_owned(), lack(&["get", "list"], "endpoints", Some("prod"))),
+            Refusal::Grant(
+                "RoleBinding/m7".to_owned(),
+                lack(&["get", "list"], "endpoints", Some("prod")),
+            ),
+            Refusal::Rights("Lease/a".to_owned(), lack(&["create"], "leases", Some("prod"))),
+        ]);
+        assert_eq!(
+            text,
+            "ServiceAccount prod/shop may not create on leases in namespace prod (for Lease/a); \
+             ServiceAccount prod/shop may not grant what it does not have itself: get, list on \
+             endpoints in namespace prod (for Role/m7; RoleBinding/m7); allow it: `kubectl create role \
+             shop-more -n prod --verb=create,get,list --resource=endpoints,leases` and `kubectl create \
+             rolebinding shop-more -n prod --role=shop-more --serviceaccount=prod:shop`"
+        );
+        let many: Vec<_> = (0..60)
+            .map(|n| {
+                Refusal::Rights(object(&n.to_string()), lack(&["get"], &format!("r{n}"), None))
+            })
+            .chain(
+                (0..40).map(|n| Refusal::Immutable(object(&n.to_string()), vec!["a".to_owned()])),
+            )
+            .collect();
+        let text = said(&many);
+        assert!(text.len() < 1024 && text.contains("a ClusterRoleBinding"), "{text}");
     }
 
     #[test]

@@ -23,6 +23,7 @@ use crate::{
     backoff::Backoff,
     context::lock,
     error::Error,
+    panics,
     reconcile::{RECHECK, key},
     references::{Comeback, jittered},
     release::Release,
@@ -260,7 +261,9 @@ impl Shared {
             None => self.turns.take(&fetch.namespace).await,
         };
         let since = Instant::now();
-        let pulled = self.fetch(&fetch).await;
+        // Whoever waits for it learns of a panic, too.
+        let pulled = panics::caught(self.fetch(&fetch)).await;
+        let pulled = pulled.unwrap_or_else(|panicked| Err(Problem::Later(panicked.failure())));
         drop(turn);
         let is_news = self.conclude(fetch, since, pulled);
         // The entry's own receiver is gone; what is left are reconciliations that wait.

@@ -4,7 +4,7 @@
 use api::{ObjectsFromKind, SecretReference};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use engine::protocol::Credentials;
-use lifecycle::plan::ObjectRef;
+use lifecycle::{json, plan::ObjectRef};
 use serde_json::{Map, Value};
 
 use crate::{
@@ -56,7 +56,7 @@ impl Held {
     async fn read(release: &Release<'_>, name: &str, place: String) -> Result<Self, Error> {
         let kind = ObjectsFromKind::Secret;
         let (object, mut live) = holder(release, kind, name, &place).await?;
-        let data = match live["data"].take() {
+        let data = match json::take(&mut live, "data") {
             Value::Object(data) => data,
             _ => Map::new(),
         };

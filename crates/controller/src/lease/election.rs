@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     backoff::jitter,
-    client::{Access, ApiError, Cause, call, optional},
+    client::{Access, ApiError, Cause, Refused, call, optional},
     metrics::Metrics,
 };
 
@@ -203,10 +203,10 @@ impl Election {
     async fn forgive(&self, error: ApiError) -> Result<(), ElectionError> {
         match &error.cause {
             _ if is_outrun(&error) => Ok(()),
-            Cause::Refused { code: 403, .. } => {
+            Cause::Refused(Refused { code: 403, .. }) => {
                 Err(ElectionError::Forbidden(error, self.candidacy.namespace.clone()))
             }
-            Cause::Refused { .. } => Err(ElectionError::Refused(error)),
+            Cause::Refused(_) => Err(ElectionError::Refused(error)),
             _ => {
                 tracing::warn!("{error}");
                 sleep(self.pause()).await;
@@ -277,8 +277,7 @@ impl Election {
         created.map_err(|ApiError { what, cause }| match cause {
             // The namespace.
             Cause::NotFound(message) => {
-                let cause = Cause::Refused { code: 404, message, fields: Vec::new() };
-                ApiError { what, cause }
+                ApiError { what, cause: Cause::Refused(Refused::own(404, message)) }
             }
             cause => ApiError { what, cause },
         })
@@ -302,10 +301,9 @@ impl Election {
         let limit = self.candidacy.timing.request;
         match timeout(limit, sent).await {
             Ok(answer) => answer,
-            Err(_) => Err(ApiError {
-                what,
-                cause: Cause::Unavailable(format!("no answer within {limit:?}")),
-            }),
+            Err(_) => {
+                Err(ApiError { what, cause: Cause::Outage(format!("no answer within {limit:?}")) })
+            }
         }
     }
 

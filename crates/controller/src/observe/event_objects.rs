@@ -247,7 +247,8 @@ fn without_pod_names(job: &str, message: &str) -> String {
     while !rest.is_empty() {
         let (word, after) = rest.split_at(rest.find(|c| !is_part(c)).unwrap_or(rest.len()));
         if is_pod(word) {
-            steady.push_str(&word[..word.len() - RANDOM]);
+            let end = word.len().saturating_sub(RANDOM);
+            steady.push_str(word.get(..end).unwrap_or_default());
             steady.push('*');
         } else {
             steady.push_str(word);

@@ -3,6 +3,7 @@
 
 use api::names::IMPORTED_THROUGH_ANNOTATION;
 use helm::secret::{self, Plans, Written};
+use lifecycle::json;
 
 use super::{Holder, Records, Stored, now, write::too_large};
 use crate::{
@@ -23,7 +24,8 @@ impl Records<'_> {
         for release in oldest_first {
             let mut body = secret::to_secret(release, Written::Created(now()), &Plans::new())
                 .map_err(|error| too_large(&error))?;
-            body["metadata"]["annotations"][IMPORTED_THROUGH_ANNOTATION] = through.as_str().into();
+            let place = ["metadata", "annotations", IMPORTED_THROUGH_ANNOTATION];
+            json::set(&mut body, &place, &*through);
             self.mark(&mut body);
             self.of.confirm().await?;
             // It must not come late, after the records of the release were purged.

@@ -11,6 +11,7 @@ use helm::{
 use lifecycle::{
     event::Event,
     journal::{Failure, Journal},
+    json,
     plan::Plan,
 };
 use serde_json::Value;
@@ -48,7 +49,7 @@ impl Records<'_> {
         plans.insert(key(plan.event), frozen(plan));
         let mut body = secret::to_secret(record, Written::Created(now()), &plans)
             .map_err(|error| too_large(&error))?;
-        if let Some(data) = body["data"].as_object_mut() {
+        if let Some(data) = body.get_mut("data").and_then(Value::as_object_mut) {
             data.retain(|key, _| !room.contains_key(key.as_str()));
         }
         self.mark(&mut body);
@@ -198,7 +199,7 @@ impl Records<'_> {
         // A PUT leaves nothing that it does not name.
         for kept in ["resourceVersion", "annotations", "finalizers", "ownerReferences"] {
             if let Some(value) = stored.metadata.get(kept) {
-                body["metadata"][kept] = value.clone();
+                json::set(&mut body, &["metadata", kept], value.clone());
             }
         }
         self.mark(&mut body);
@@ -209,7 +210,7 @@ impl Records<'_> {
     /// By this `helm_watch` knows what this operator has written: Helm keeps no annotation.
     pub(super) fn mark(self, record: &mut Value) {
         let owner = format!("{}/{}", self.of.namespace, self.of.object_name());
-        record["metadata"]["annotations"][names::OWNER_ANNOTATION] = owner.into();
+        json::set(record, &["metadata", "annotations", names::OWNER_ANNOTATION], owner);
     }
 }
 
@@ -233,6 +234,7 @@ fn is_made_by(stored: &Stored, operation: &str) -> bool {
     stored.plan.as_ref().is_some_and(|(plan, _)| plan.operation == operation)
 }
 
+#[expect(clippy::expect_used, reason = "a Vec takes all that is written")]
 pub(super) fn frozen(plan: &Plan) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
     encoder

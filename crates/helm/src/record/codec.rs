@@ -69,11 +69,13 @@ pub fn encode(release: &Release) -> Result<Vec<u8>, RecordError> {
     Ok(pack(&json))
 }
 
+#[expect(clippy::expect_used, reason = "it fails on keys that are no strings")]
 pub(crate) fn to_json(part: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(part).expect("it fails on keys that are no strings, and there are none")
 }
 
 /// Base64 of gzip.
+#[expect(clippy::expect_used, reason = "a Vec takes all that is written")]
 pub(crate) fn pack(json: &[u8]) -> Vec<u8> {
     let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
     let compressed = gzip.write_all(json).and_then(|()| gzip.finish());

@@ -161,7 +161,7 @@ impl Path {
         };
         let mut live = Live::of(live, keys);
         // Patched items come first, as in kustomize, so that what is new can be seen by the others.
-        let mut merged = Vec::with_capacity(patch.len() + live.items.len());
+        let mut merged = Vec::with_capacity(patch.len().saturating_add(live.items.len()));
         let mut seen = HashSet::new();
         for item in patch.iter().filter(|item| !for_list(item)) {
             let (Value::Object(fields_of_item), Some(known)) = (item, known_by(item, keys)) else {
@@ -201,7 +201,7 @@ impl Path {
         live: Vec<Value>,
         patch: &[Value],
     ) -> Result<Option<Value>, PatchProblem> {
-        let mut merged: Vec<Value> = Vec::with_capacity(patch.len() + live.len());
+        let mut merged: Vec<Value> = Vec::with_capacity(patch.len().saturating_add(live.len()));
         let mut seen = HashSet::new();
         for item in patch {
             let Some(text) = scalar(item) else {

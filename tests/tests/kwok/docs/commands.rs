@@ -39,7 +39,7 @@ async fn the_commands_about_charts_do_what_they_say() -> Result<()> {
 #[tokio::test]
 async fn the_commands_about_identities_do_what_they_say() -> Result<()> {
     let said = run("security.md", "team-a")?;
-    assert!(said.contains("bind the ClusterRole releaselifecycle-deployer"), "{said}");
+    assert!(said.contains("--clusterrole=releaselifecycle-deployer"), "{said}");
     Ok(())
 }
 

@@ -16,7 +16,7 @@ use life::Operator;
 use shipped::{Right, rights};
 
 /// Each right of the operator, and what is seen where it is missing.
-const SHOWN: [(&str, &str); 18] = [
+const SHOWN: [(&str, &str); 19] = [
     // The list never arrives, so it never becomes ready.
     ("list releaselifecycles", "event queue error: "),
     ("watch releaselifecycles", "event queue error: "),
@@ -30,6 +30,7 @@ const SHOWN: [(&str, &str); 18] = [
     ("create events", "an Event object was not sent"),
     ("patch events", "an Event object was not sent"),
     ("impersonate serviceaccounts", "the operator may not act as a ServiceAccount"),
+    ("get serviceaccounts", "get ServiceAccount "),
     // Its hooks are waited for, who cannot run.
     ("get namespaces", "Stalled: "),
     // The process ends, naming the verbs.

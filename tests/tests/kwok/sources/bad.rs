@@ -133,7 +133,7 @@ async fn a_tenant_that_may_not_read_its_source_is_told_which_right_is_missing() 
         namespace.name
     );
     assert!(message(&release).contains(&wanted), "{}", message(&release));
-    assert!(message(&release).contains("bind the ClusterRole releaselifecycle-deployer"));
+    assert!(message(&release).contains("--clusterrole=releaselifecycle-deployer"));
     Ok(())
 }
 

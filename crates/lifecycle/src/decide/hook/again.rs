@@ -87,7 +87,7 @@ impl HookTurn<'_> {
         let failure = self.status().and_then(|status| status.message.as_deref());
         let text = format!(
             "attempt {} failed, the next begins at {until:.0}: {}",
-            self.cursor.attempt - 1,
+            self.cursor.attempt.saturating_sub(1),
             failure.unwrap_or_default()
         );
         Step::wait(journal, until, Some(text))
@@ -118,6 +118,6 @@ fn timed_out() -> Failure {
 fn backoff(attempt: i32) -> SignedDuration {
     const FIRST: i64 = 5;
     const LONGEST: i64 = 300;
-    let doublings = attempt.clamp(1, 10) - 1;
+    let doublings = attempt.saturating_sub(1).clamp(0, 9);
     SignedDuration::from_secs((FIRST << doublings).min(LONGEST))
 }
