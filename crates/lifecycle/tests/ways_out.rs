@@ -1,6 +1,6 @@
 //! What is said where somebody has to say how to go on, and what a deletion leaves behind.
 
-#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
 use jiff::{SignedDuration, Timestamp};
 use lifecycle::{
