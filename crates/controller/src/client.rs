@@ -2,6 +2,7 @@
 //! into the few classes that make a difference, without the values of objects that its words quote.
 
 mod refused;
+mod values;
 
 use std::{error::Error as StdError, future::Future, io, time::Duration};
 
@@ -10,7 +11,7 @@ use serde_json::Value;
 use thiserror::Error;
 
 pub(crate) use self::refused::{Refused, Why};
-use self::refused::{WITHHELD, without_values};
+use self::{refused::WITHHELD, values::without_values};
 use crate::metrics::Metrics;
 
 /// Longer than the API server's own admission deadline of 30 s.
