@@ -84,25 +84,7 @@ pub(crate) async fn advance(release: &mut Release<'_>) -> Result<Action, Error> 
             start(release, &history, begin).await
         }
         Next::Reopen => Box::pin(reopen(release, &history)).await,
-        Next::InSync { revision } => {
-            deletion::hold(release).await?;
-            let of_revision = |stored: &&Stored| stored.release.version == revision;
-            let stored = history.iter().find(of_revision);
-            let plan = stored.and_then(|stored| stored.plan.as_ref());
-            let chart = plan.and_then(|(plan, _)| plan.chart.clone());
-            let drift = match stored.filter(|_| release.object.looks_for_drift()) {
-                Some(stored) => Some(Box::pin(drift::check(release, stored)).await?),
-                None => None,
-            };
-            note_outside(release, stored).await?;
-            release.besides = match stored {
-                Some(stored) => Box::pin(besides::of_revision(release, stored)).await,
-                None => None,
-            };
-            release.write_in_sync(revision, chart, drift).await?;
-            release.ctx.references.settle(&release.object);
-            Ok(rest(release.ctx, &release.object))
-        }
+        Next::InSync { revision } => Box::pin(in_sync(release, &history, revision)).await,
         // With the namespace it all goes.
         Next::GivenUp | Next::Adopt { .. } | Next::AwaitHelm { .. } if release.namespace_goes => {
             deletion::let_go(release).await?;
@@ -147,6 +129,30 @@ pub(crate) async fn advance(release: &mut Release<'_>) -> Result<Action, Error> 
             ),
         )),
     }
+}
+
+/// The deployed revision is what is wanted: what there is to say of it.
+async fn in_sync(
+    release: &mut Release<'_>,
+    history: &[Stored],
+    revision: i32,
+) -> Result<Action, Error> {
+    deletion::hold(release).await?;
+    let stored = history.iter().find(|stored| stored.release.version == revision);
+    let plan = stored.and_then(|stored| stored.plan.as_ref());
+    let chart = plan.and_then(|(plan, _)| plan.chart.clone());
+    let drift = match stored.filter(|_| release.object.looks_for_drift()) {
+        Some(stored) => Some(Box::pin(drift::check(release, stored)).await?),
+        None => None,
+    };
+    note_outside(release, stored).await?;
+    release.besides = match stored {
+        Some(stored) => Box::pin(besides::of_revision(release, stored)).await,
+        None => None,
+    };
+    release.write_in_sync(revision, chart, drift).await?;
+    release.ctx.references.settle(&release.object);
+    Ok(rest(release.ctx, &release.object))
 }
 
 /// Learns what the deployed revision has outside of the namespace, where no operation of this operator
@@ -351,9 +357,10 @@ fn serve_anew(release: &Release<'_>, plan: &Plan, is_keyed: bool, journal: &mut 
     if !serves_the_spec {
         return;
     }
-    let is_newer = match is_keyed {
-        true => !records::is_wanted(release, &operation.config_digest, &plan.config_key),
-        false => operation.generation != release.generation(),
+    let is_newer = if is_keyed {
+        !records::is_wanted(release, &operation.config_digest, &plan.config_key)
+    } else {
+        operation.generation != release.generation()
     };
     if is_newer {
         let failure = superseded(release, operation);

@@ -264,9 +264,9 @@ fn clip(text: String) -> String {
     if text.len() <= BYTES {
         return text;
     }
-    let head = text.floor_char_boundary(BYTES - END - '…'.len_utf8());
-    let end = text.ceil_char_boundary(text.len().saturating_sub(END));
-    format!("{}…{}", &text[..head], &text[end..])
+    let (head, _) = text.split_at(text.floor_char_boundary(BYTES - END - '…'.len_utf8()));
+    let (_, end) = text.split_at(text.ceil_char_boundary(text.len().saturating_sub(END)));
+    format!("{head}…{end}")
 }
 
 #[cfg(test)]

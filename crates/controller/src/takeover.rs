@@ -247,8 +247,7 @@ pub(crate) async fn await_helm(
 
 /// Whether somebody knows that the other client is no longer at work.
 fn is_retried(release: &Release<'_>) -> bool {
-    let asked = release.object.requests().retry;
-    asked.is_some() && asked != handled(release).retry
+    release.object.requests().retry != handled(release).retry
 }
 
 /// Copies records that are `ConfigMaps` into Secrets, which count from then on.

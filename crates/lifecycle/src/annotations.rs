@@ -262,12 +262,18 @@ fn named(name: &str) -> Option<&'static str> {
 
 /// The key whose name is most like `name`, if one is.
 fn nearest(name: &str) -> Option<&'static str> {
+    // None is like a name that is far longer.
+    const LONGEST: usize = 64;
+    if name.len() > LONGEST {
+        return None;
+    }
     let names = KEYS.into_iter().filter_map(|key| Some((key, key.strip_prefix(PREFIX)?)));
     let like = |(key, known): (&'static str, &str)| {
         let distance = distance(name, known);
         let longer = name.len().max(known.len());
         let is_part = name.len() >= 5 && known.contains(name);
-        (is_part || distance * 5 <= longer * 2).then_some((distance, key))
+        (is_part || distance.saturating_mul(5) <= longer.saturating_mul(2))
+            .then_some((distance, key))
     };
     names.filter_map(like).min().map(|(_, key)| key)
 }
@@ -276,11 +282,12 @@ fn nearest(name: &str) -> Option<&'static str> {
 fn distance(a: &str, b: &str) -> usize {
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (index, x) in a.bytes().enumerate() {
-        let mut left = index + 1;
+        let mut left = index.saturating_add(1);
         let mut next = vec![left];
         for (y, pair) in b.bytes().zip(row.windows(2)) {
             let &[diagonal, above] = pair else { continue };
-            left = (diagonal + usize::from(x != y)).min(left + 1).min(above + 1);
+            let changed = diagonal.saturating_add(usize::from(x != y));
+            left = changed.min(left.min(above).saturating_add(1));
             next.push(left);
         }
         row = next;

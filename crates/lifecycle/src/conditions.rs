@@ -63,7 +63,7 @@ fn led(message: &str) -> String {
     let message = flat(message);
     let Some((end, _)) = message.char_indices().nth(LEAD_CHARS) else { return message };
     let room = message.get(..end).unwrap_or_default();
-    let after = |part: &str| room.rfind(part).map(|at| at + part.len());
+    let after = |part: &str| room.rfind(part)?.checked_add(part.len());
     let parts = [". ", "; ", ": "].into_iter().filter_map(after).max();
     // The last character of each is the blank.
     if let Some(end) = parts.or_else(|| after(", ")).or_else(|| after(" ")) {
@@ -153,8 +153,8 @@ pub fn listed(texts: &[&str]) -> Option<String> {
     let (first, rest) = texts.split_first()?;
     let mut text = first.get(..first.floor_char_boundary(MOST)).unwrap_or_default().to_owned();
     for (index, next) in rest.iter().enumerate() {
-        if text.len() + next.len() > MOST {
-            return Some(format!("{text}; and {} more", rest.len() - index));
+        if text.len().saturating_add(next.len()) > MOST {
+            return Some(format!("{text}; and {} more", rest.len().saturating_sub(index)));
         }
         text = format!("{text}; {next}");
     }

@@ -43,7 +43,7 @@ pub struct Requests {
 
 impl Requests {
     /// These requests; where one is absent, the one that was `handled` last, so that it asks for
-    /// nothing. GitOps tools take away what `kubectl annotate` wrote.
+    /// nothing: `GitOps` tools take away what `kubectl annotate` wrote.
     #[must_use]
     pub fn or_handled(self, handled: Self) -> Self {
         Self {

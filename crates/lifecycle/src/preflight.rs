@@ -204,7 +204,7 @@ impl Check<'_> {
             (Some(Moment::Before(index)), _) => Some(Lack::always(format!(
                 "{what} is hook {} of this release and is deleted by then, as its delete policy \
                  hook-succeeded says: remove that policy",
-                index + 1
+                index.saturating_add(1)
             ))),
             (_, Some(later)) => Some(self.made_later(what, now, **later)),
             _ => self.removed(what, now),
@@ -236,7 +236,7 @@ impl Check<'_> {
                 };
                 format!(
                     "{what} is hook {} of this release and comes after {one}: {remedy}",
-                    index + 1
+                    index.saturating_add(1)
                 )
             }
         };

@@ -1,5 +1,7 @@
 //! What can only fail is seen before anything runs.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use lifecycle::{
     event::Event,
     plan::{Crds, ObjectRef, Owner, Plan, plan_hooks},

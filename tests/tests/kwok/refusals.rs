@@ -21,7 +21,7 @@ async fn told(
         ensure!(said.contains(part), "{part:?} is not in {said:?}");
     }
     ensure!(!said.contains("withheld"), "{said}");
-    Ok(said.to_owned())
+    Ok(said)
 }
 
 /// Runs the commands of a message, as somebody would who pastes them.

@@ -54,7 +54,7 @@ impl Asked {
         self.annotations().or_handled(handled.clone())
     }
 
-    /// Every annotation is taken away, as a GitOps tool does that replaces the object.
+    /// Every annotation is taken away, as a tool for `GitOps` does that replaces the object.
     pub(crate) fn withdraw(&mut self) {
         let Self { retry, cancel, skip, .. } = *self;
         self.withdrawn = Withdrawn { retry: retry > 0, cancel: cancel > 0, skip: skip > 0 };

@@ -241,7 +241,7 @@ async fn a_suspended_release_ends_its_hook_and_starts_nothing() -> Result<()> {
     Ok(())
 }
 
-/// A GitOps tool takes away what somebody wrote beside it.
+/// A tool for `GitOps` takes away what somebody wrote beside it.
 #[tokio::test]
 async fn an_annotation_that_is_taken_away_asks_for_nothing() -> Result<()> {
     let namespace = Namespace::new(kwok(), "withdrawn").await?;
