@@ -4,7 +4,10 @@ use anyhow::{Context, Result, ensure};
 use e2e::{AuditLog, Controller, Namespace, Proxied, kwok};
 use testkit::proxy::{Fault, When};
 
-use crate::{scenario::Scenario, verdict};
+use crate::{
+    scenario::{RELEASE, Scenario},
+    verdict,
+};
 
 /// Longer than any wait for the release itself, which says more.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -20,8 +23,20 @@ pub(crate) enum Strike {
     /// As [`Strike::Late`], but the other one is a replica of its own, which stands by and takes
     /// over when the lease has expired; the first ends by itself when it wakes.
     Deposed(When),
+    /// As [`Strike::Kill`], and before another one is started the spec asks for something else: it is
+    /// pinned to revision 1.
+    Repinned(When),
+    /// As [`Strike::Kill`], and then the object is deleted and made again.
+    MadeAgain(When),
     /// The controller lives on with this fault, which has n in it.
     Fault(fn(usize) -> Fault),
+}
+
+impl Strike {
+    /// Whether the operation that is struck does not end as it would have.
+    fn changes_the_end(self) -> bool {
+        matches!(self, Self::Repinned(_) | Self::MadeAgain(_))
+    }
 }
 
 /// One run of a scenario in a namespace of its own.
@@ -54,6 +69,7 @@ impl Point {
         let mut struck = None;
         let ended = run.strike(&mut struck).await;
         let violations = match ended {
+            Ok(()) if self.strike.changes_the_end() => verdict::of_starts(&run.namespace, log)?,
             Ok(()) => verdict::of(&run.namespace, self.scenario, log).await?,
             Err(error) => vec![format!("{error:#}")],
         };
@@ -105,8 +121,24 @@ impl Run {
         } else {
             controller.wait()?;
             proxied.proxy.reset();
-            second = proxied.controller()?;
-            point.scenario.until_reached(namespace, &second).await?;
+            match point.strike {
+                Strike::Repinned(_) => {
+                    point.scenario.pin(namespace).await?;
+                    second = proxied.controller()?;
+                    point.scenario.until_pinned(namespace, &second).await?;
+                }
+                Strike::MadeAgain(_) => {
+                    Scenario::Delete.ask(namespace).await?;
+                    second = proxied.controller()?;
+                    Scenario::Delete.until_reached(namespace, &second).await?;
+                    point.scenario.ask(namespace).await?;
+                    namespace.wait_ready(RELEASE, &second).await?;
+                }
+                _ => {
+                    second = proxied.controller()?;
+                    point.scenario.until_reached(namespace, &second).await?;
+                }
+            }
         }
         let settled = verdict::until_none_is_held(namespace).await;
         drop(second);
@@ -140,7 +172,9 @@ impl Run {
     fn fault(&self, controller: &Controller) -> Fault {
         let (n, pid) = (self.point.n, controller.pid());
         match self.point.strike {
-            Strike::Kill(when) => Fault::KillAt { n, pid, when },
+            Strike::Kill(when) | Strike::Repinned(when) | Strike::MadeAgain(when) => {
+                Fault::KillAt { n, pid, when }
+            }
             Strike::Late(when) | Strike::Deposed(when) => {
                 Fault::StopAt { n, pid, when, for_: PATIENCE * 2 }
             }

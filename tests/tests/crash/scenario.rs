@@ -196,6 +196,21 @@ impl Scenario {
         Ok(())
     }
 
+    /// Holds the release at revision 1, whatever the operation is for.
+    pub(crate) async fn pin(self, namespace: &Namespace) -> Result<()> {
+        namespace.release(RELEASE, &upgraded(), json!({"pinRevision": 1})).await
+    }
+
+    /// Waits until the release is at what revision 1 was.
+    pub(crate) async fn until_pinned(self, namespace: &Namespace, by: &Controller) -> Result<()> {
+        namespace.wait_ready(RELEASE, by).await?;
+        let is_old = |settings: Option<&Value>| {
+            settings.is_some_and(|settings| settings["data"]["value"] == "1")
+        };
+        namespace.wait_object("ConfigMap", "settings", "as in revision 1", is_old).await?;
+        Ok(())
+    }
+
     /// Waits until the operation has sent its last request.
     pub(crate) async fn until_over(self, namespace: &Namespace, by: &Controller) -> Result<()> {
         self.until_reached(namespace, by).await?;

@@ -75,6 +75,20 @@ fn sweeps() -> Vec<Sweep> {
         strike: Strike::Deposed(when),
         points: Points::Until { first, step: 12 },
     };
+    let changed = |prefix, strike, scenario, first| Sweep {
+        title: match strike {
+            Strike::Repinned(When::Before) => "killed before request n, then pinned to revision 1",
+            Strike::Repinned(When::After) => "killed after request n, then pinned to revision 1",
+            Strike::MadeAgain(When::Before) => {
+                "killed before request n, then deleted and made again"
+            }
+            _ => "killed after request n, then deleted and made again",
+        },
+        prefix,
+        scenario,
+        strike,
+        points: Points::Until { first, step: 5 },
+    };
     let fault = |title, prefix, fault, each| Sweep {
         title,
         prefix,
@@ -106,6 +120,10 @@ fn sweeps() -> Vec<Sweep> {
         kill("rolled-back-after", RolledBack, When::After, 4, 7),
         kill("uninstalled-before", Uninstalled, When::Before, 1, 7),
         kill("uninstalled-after", Uninstalled, When::After, 4, 7),
+        changed("repinned-before", Strike::Repinned(When::Before), Upgrade, 1),
+        changed("repinned-after", Strike::Repinned(When::After), Upgrade, 3),
+        changed("made-again-before", Strike::MadeAgain(When::Before), Install, 2),
+        changed("made-again-after", Strike::MadeAgain(When::After), Install, 4),
         late("late-before", Upgrade, When::Before, 3),
         late("late-after", Upgrade, When::After, 7),
         late("late-delete", Delete, When::Before, 5),
@@ -227,7 +245,10 @@ impl Progress {
                     all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
                 }
             },
-            kills: matches!(sweep.strike, Strike::Kill(_)),
+            kills: matches!(
+                sweep.strike,
+                Strike::Kill(_) | Strike::Repinned(_) | Strike::MadeAgain(_)
+            ),
             struck: 0,
             violations: Vec::new(),
         };

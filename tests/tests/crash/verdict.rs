@@ -1,10 +1,10 @@
 //! What is wrong with a run: by the audit log, which neither the operator nor this test can
 //! colour, and by how the release ended.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context, Result};
-use api::names::{GATE_ANNOTATION, HELD, OPEN, UID_LABEL};
+use api::names::{GATE_ANNOTATION, HELD, OPEN, RUN_ANNOTATION, UID_LABEL};
 use e2e::{AuditLog, Namespace};
 use kube::{
     Api,
@@ -49,6 +49,33 @@ pub(crate) async fn of(
     Ok(wrong)
 }
 
+/// What is wrong in `namespace` whatever was asked for: a run that was started twice, or before it was
+/// journalled.
+pub(crate) fn of_starts(namespace: &Namespace, log: &AuditLog) -> Result<Vec<String>> {
+    let events = log.take(|event| event.is_in(&namespace.name))?;
+    let mut wrong = Vec::new();
+    unjournalled(&events, &mut wrong);
+    let mut runs = BTreeMap::<&str, usize>::new();
+    for start in starts(&events) {
+        let annotations = &start.response["metadata"]["annotations"];
+        let run = annotations[RUN_ANNOTATION].as_str().context("a run that was started")?;
+        *runs.entry(run).or_default() += 1;
+    }
+    let twice = runs.into_iter().filter(|(_, times)| *times > 1);
+    wrong.extend(twice.map(|(run, times)| format!("run {run} was started {times} times")));
+    Ok(wrong)
+}
+
+/// The requests that opened a gate.
+fn starts(events: &[Event]) -> impl Iterator<Item = &Event> {
+    let gate = format!("/metadata/annotations/{}", GATE_ANNOTATION.replace('/', "~1"));
+    let step = json!({"op": "replace", "path": gate, "value": OPEN});
+    events.iter().filter(move |event| {
+        let opens = event.request.as_array().is_some_and(|steps| steps.contains(&step));
+        event.succeeded() && opens
+    })
+}
+
 /// Waits until nothing is held that a late request made: the operator removes it by itself.
 pub(crate) async fn until_none_is_held(namespace: &Namespace) -> Result<()> {
     let none = async {
@@ -77,12 +104,7 @@ fn unjournalled(events: &[Event], wrong: &mut Vec<String>) {
     let version = |event: &Event| -> Option<u64> {
         event.response.pointer("/metadata/resourceVersion")?.as_str()?.parse().ok()
     };
-    let gate = format!("/metadata/annotations/{}", GATE_ANNOTATION.replace('/', "~1"));
-    let opens = |step: &Value| step == &json!({"op": "replace", "path": gate, "value": OPEN});
-    let starts = events.iter().filter(|event| {
-        event.succeeded() && event.request.as_array().is_some_and(|steps| steps.iter().any(opens))
-    });
-    for start in starts {
+    for start in starts(events) {
         let uid = start.response.pointer("/metadata/uid");
         let journalled = events.iter().any(|event| {
             event.resource == "releaselifecycles"
