@@ -98,7 +98,7 @@ fn failed() -> ReleaseLifecycle {
             json!({"phase": "Failed", "attempt": 1, "uid": "b", "exitCode": 3,
                 "reason": "BackoffLimitExceeded",
                 "message": "Job has reached the specified backoff limit",
-                "log": "migrating table 1 of 8\nno such column\u{1b}: price\n",
+                "log": "migrating table 1 of 8\nno such column\u{1b}[31m: price\n",
                 "startedAt": "2026-11-22T11:02:14Z", "completedAt": "2026-11-22T11:02:19Z"}),
         );
         merge(
