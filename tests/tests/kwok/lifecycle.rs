@@ -182,7 +182,7 @@ async fn a_change_of_what_is_not_deployed_runs_no_hooks() -> Result<()> {
     namespace.wait_ready("shop", &controller).await?;
     namespace.release("shop", &objects, json!({"timeout": "10m"})).await?;
     let release = namespace.wait_ready("shop", &controller).await?;
-    assert_eq!((reason(&release), message(&release)), ("InSync", "revision 1 is deployed"));
+    assert_eq!((reason(&release), &*message(&release)), ("InSync", "revision 1 is deployed"));
     assert_eq!(namespace.tenant_did("create")?, ["jobs/hook"]);
     Ok(())
 }
