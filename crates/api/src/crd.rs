@@ -55,6 +55,6 @@ mod tests {
         assert!(wide.iter().any(|column| column.json_path.ends_with(".message")));
         assert!(narrow.iter().all(|column| !column.json_path.ends_with(".message")));
         let names: Vec<_> = narrow.iter().map(|column| column.name.as_str()).collect();
-        assert_eq!(names, ["Ready", "Event", "Revision", "Reason", "Age"]);
+        assert_eq!(names, ["Ready", "Event", "Revision", "Status", "Age"]);
     }
 }

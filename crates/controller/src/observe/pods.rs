@@ -102,7 +102,7 @@ pub(crate) fn restarting(pods: &[Value]) -> Option<(Culprit, String)> {
             let restarts = status.get("restartCount").and_then(Value::as_i64).unwrap_or_default();
             let tries = restarts.saturating_add(i64::from(!running)).max(1);
             let good = culprit.exit_code == Some(0);
-            let again = previous || (good && is_always_restarted(pod, &culprit.container));
+            let again = previous || restarts > 0 || is_always_restarted(pod, &culprit.container);
             // One that has ended well is started again where it never is to end.
             (again && (!good || tries > 1)).then_some((tries, culprit))
         })
@@ -394,14 +394,11 @@ pub(crate) fn steady_ids(message: &str) -> String {
     steady
 }
 
-/// A container that is started again however it ends.
+/// Whether a container is about to be started again, however it has ended.
 fn is_always_restarted(pod: &Value, container: &str) -> bool {
-    let own = |path: &str| {
-        let list = pod.pointer(path).and_then(Value::as_array);
-        list.into_iter().flatten().any(|it| text(it, "/name") == container)
-    };
-    is_sidecar(pod, container)
-        || (text(pod, "/spec/restartPolicy") == "Always" && own("/spec/containers"))
+    let list = pod.pointer("/spec/containers").and_then(Value::as_array);
+    text(pod, "/spec/restartPolicy") == "Always"
+        && list.into_iter().flatten().any(|it| text(it, "/name") == container)
 }
 
 fn joined(reason: &str, message: &str) -> String {
@@ -580,7 +577,18 @@ mod tests {
         let text = "pod p container a CrashLoopBackOff: 3 tries failed, last: exit code 3";
         assert_eq!(said(&waiting, 2), text);
         assert_eq!(said(&running, 3), text, "nothing has ended since");
-        assert_eq!(said(&running, 1), "pod p container a: 1 try failed, last: exit code 3");
+        let first = "pod p container a: 1 try failed, last: exit code 3";
+        assert_eq!(said(&running, 1), first);
+        // Before the kubelet has decided what follows.
+        let mut ended = crashing(
+            &crashing(&running, 3, 0)["status"]["containerStatuses"][0]["lastState"],
+            3,
+            0,
+        );
+        ended["status"]["containerStatuses"][0]["lastState"] = json!({});
+        assert_eq!(restarting(std::slice::from_ref(&ended)).unwrap().1, first);
+        ended["spec"]["restartPolicy"] = json!("Never");
+        assert_eq!(restarting(&[ended]), None);
         // One that ends well is never to end either, but for its first time.
         let well = restarting(&[crashing(&waiting, 0, 2)]).unwrap().1;
         assert_eq!(well, "pod p container a CrashLoopBackOff: 3 tries failed, last: exit code 0");

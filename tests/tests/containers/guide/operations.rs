@@ -72,7 +72,7 @@ fn look(guide: &Guide) -> Result<()> {
     assert!(described.contains("1 Active (1 Ready)"), "{described}");
     let status = helm::run(namespace, "helm", &["status", "shop"])?;
     assert!(status.contains("STATUS: pending-upgrade"), "{status}");
-    let status = namespace.kubectl(&["get", "rl", "shop"])?;
+    let status = namespace.kubectl(&["get", "rl", "shop", "-o", "wide"])?;
     let waiting = "waiting for hook Job/shop-db-migration (pre-upgrade, 3 of 4, attempt 1)";
     assert!(status.contains(waiting), "{status}");
     Ok(())

@@ -12,9 +12,10 @@ use e2e::{documentation::Page, markdown, root};
 /// Words in the code that look like reasons and are none: kinds, condition types and their values,
 /// phases, and what is only read of other objects.
 const NO_REASONS: &str = "
-    AlreadyExists Always Apply Complete Completed ConfigMap Created CustomResourceDefinition
-    DaemonSet Delete Deployment DoesNotExist Exists NotIn OnFailure ProvisioningSucceeded ReplicaSet
-    ReplicationController StatefulSet SuccessCriteriaMet
+    AlreadyExists Always Apply Bound Complete Completed ConfigMap Created CustomResourceDefinition
+    DaemonSet Delete Deployment DoesNotExist Exists Never NotIn ProgressDeadlineExceeded
+    ProvisioningSucceeded ReplicaSet
+    ReplicationController StatefulSet SuccessCriteriaMet WaitFor
     DisruptionTarget Drifted ErrImagePull Error Established Event EvictionByEvictionAPI Failed
     FailedAttachVolume FailedCreate
     FailedCreatePodSandBox FailedMapVolume FailedMount FailedPrepareDynamicResources FailureTarget

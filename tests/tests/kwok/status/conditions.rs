@@ -12,6 +12,7 @@ use kube::{
     Api,
     api::{WatchEvent, WatchParams},
 };
+use lifecycle::conditions::LEAD_CHARS;
 use serde_json::json;
 
 /// As `kubectl describe` finds them: `Warning HookFailed`.
@@ -115,7 +116,9 @@ async fn kubectl_shows_the_release_in_columns_and_event_objects() -> Result<()> 
     let lines: Vec<_> = table.lines().map(|line| words(line.to_owned())).collect();
     assert_eq!(lines[0], ["NAME", "READY", "EVENT", "REVISION", "STATUS", "AGE"]);
     assert_eq!(lines[1][..4], ["shop", "True", "Install", "1"].map(str::to_owned), "{table}");
-    assert!(table.contains("install of revision 1 succeeded with 1 hook"), "{table}");
+    assert_eq!(lines[1][4], "InstallSucceeded", "{table}");
+    let wide = namespace.kubectl(&["get", "rl", "-o", "wide"])?;
+    assert!(wide.contains("install of revision 1 succeeded with 1 hook"), "{wide}");
     wait_events(
         &namespace,
         "shop",
@@ -131,7 +134,14 @@ async fn kubectl_shows_the_release_in_columns_and_event_objects() -> Result<()> 
     namespace.release("shop", &objects("2"), json!({})).await?;
     namespace.wait_stalled("shop", &controller).await?;
     let row = words(namespace.kubectl(&["get", "rl", "shop", "--no-headers"])?);
-    assert_eq!(row[..4], ["shop", "False", "Upgrade", "1"].map(str::to_owned));
+    assert_eq!(row[..5], ["shop", "False", "Upgrade", "1", "HookFailed"].map(str::to_owned));
+    let table = namespace.kubectl(&["get", "rl", "-n", &namespace.name, "-o", "wide"])?;
+    let message =
+        table.lines().nth(1).and_then(|row| row.split_once("s   ")).map_or("", |it| it.1.trim());
+    assert!(message.starts_with("upgrade of revision 2 failed: "), "{table}");
+    assert!(message.chars().count() <= LEAD_CHARS + "...".len(), "the first line: {table}");
+    let table = namespace.kubectl(&["get", "rl", "-A"])?;
+    assert!(table.lines().all(|row| row.chars().count() <= 120), "{table}");
     let events =
         wait_events(&namespace, "shop", &["Warning HookFailed", "Warning UpgradeFailed"]).await?;
     let failed = events
