@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{Client, Resource};
 use kube_runtime::events::{self, EventType, Recorder};
 use lifecycle::{
-    conditions::NO_TESTS,
+    conditions::{self, NO_TESTS},
     event::Event,
     journal::{HookPhase, HookStatus, Journal, first_of},
 };
@@ -93,7 +93,8 @@ impl Reporter {
             // Within minutes the recorder sends the old text again for the same action and reason.
             action: format!("{}-{:x}", note.reason, fingerprint(&note.text)),
             reason: note.reason,
-            note: Some(clip(note.text)),
+            // What breaks the line of a table is one line here.
+            note: Some(clip(conditions::flat(&note.text))),
             secondary: note.hook,
         };
         // A full queue loses it, see QUEUE.
