@@ -75,27 +75,6 @@ fn sweeps() -> Vec<Sweep> {
         strike: Strike::Deposed(when),
         points: Points::Until { first, step: 12 },
     };
-    let changed = |prefix, strike, scenario, first| Sweep {
-        title: match strike {
-            Strike::Repinned(When::Before) => "killed before request n, then pinned to revision 1",
-            Strike::Repinned(When::After) => "killed after request n, then pinned to revision 1",
-            Strike::MadeAgain(When::Before) => {
-                "killed before request n, then deleted and made again"
-            }
-            _ => "killed after request n, then deleted and made again",
-        },
-        prefix,
-        scenario,
-        strike,
-        points: Points::Until { first, step: 5 },
-    };
-    let fault = |title, prefix, fault, each| Sweep {
-        title,
-        prefix,
-        scenario: Upgrade,
-        strike: Strike::Fault(fault),
-        points: Points::Each(each),
-    };
     vec![
         kill("upgrade-before", Upgrade, When::Before, 1, 1),
         kill("upgrade-after", Upgrade, When::After, 1, 1),
@@ -131,6 +110,36 @@ fn sweeps() -> Vec<Sweep> {
         deposed("deposed-before", Upgrade, When::Before, 4),
         deposed("deposed-after", Upgrade, When::After, 10),
         deposed("deposed-delete", Delete, When::Before, 8),
+    ]
+}
+
+/// Where something else is asked for once the controller is dead.
+fn changed(prefix: &'static str, strike: Strike, scenario: Scenario, first: usize) -> Sweep {
+    Sweep {
+        title: match strike {
+            Strike::Repinned(When::Before) => "killed before request n, then pinned to revision 1",
+            Strike::Repinned(When::After) => "killed after request n, then pinned to revision 1",
+            Strike::MadeAgain(When::Before) => {
+                "killed before request n, then deleted and made again"
+            }
+            _ => "killed after request n, then deleted and made again",
+        },
+        prefix,
+        scenario,
+        strike,
+        points: Points::Until { first, step: 5 },
+    }
+}
+
+fn faults() -> Vec<Sweep> {
+    let fault = |title, prefix, fault, each| Sweep {
+        title,
+        prefix,
+        scenario: Scenario::Upgrade,
+        strike: Strike::Fault(fault),
+        points: Points::Each(each),
+    };
+    vec![
         fault("every n-th answer lost", "lost", |every| Fault::LoseAnswer { every }, LOST),
         fault(
             "every n-th POST sent twice",
@@ -188,7 +197,7 @@ pub(crate) fn table(outcomes: &[Outcome]) -> String {
 
 /// Runs the sweeps with `only` in their title.
 pub(crate) async fn run_all(only: &str) -> Result<Vec<Outcome>> {
-    let sweeps = sweeps().into_iter().map(Progress::new);
+    let sweeps = sweeps().into_iter().chain(faults()).map(Progress::new);
     let sweeps: Vec<_> = sweeps.filter(|sweep| sweep.outcome.title.contains(only)).collect();
     let all = Arc::new(Mutex::new(sweeps));
     let log = Arc::new(AuditLog::new(kwok().audit_log().to_owned(), |it| it.namespace.is_some()));

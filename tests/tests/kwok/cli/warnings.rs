@@ -99,9 +99,8 @@ async fn what_can_only_fail_is_warned_of_where_it_would() -> Result<()> {
     assert_eq!(
         warnings("install").iter().map(|it| it.replace(&own, "Namespace/shop")).collect::<Vec<_>>(),
         [
-            "Namespace/shop is the namespace that this ReleaseLifecycle is in: with the release \
-             everything in it is deleted, its delete hooks and records, too; leave it out of the \
-             release",
+            "Namespace/shop is the namespace that this ReleaseLifecycle is in: a deletion of the release \
+             deletes it last, with everything that is left in it; leave it out of the release",
             "hook Job/a (pre-install) cannot run: ServiceAccount/z is hook 2 of this release and comes \
              after this one: give it a lower weight",
         ]
