@@ -265,7 +265,7 @@ async fn complaint(namespace: &Namespace, controller: &Controller, case: &Case) 
             condition(release, "Ready").is_some_and(|ready| ready.status != "Unknown")
         })
         .await?;
-    Ok(message(&settled).to_owned())
+    Ok(message(&settled))
 }
 
 async fn all_are_named_and_mended(cases: Vec<Case>) -> Result<()> {
