@@ -45,7 +45,7 @@ pub(crate) fn renders_otherwise(what: &str) -> String {
 
 fn asks_for_more(release: &Release<'_>) -> String {
     format!(
-        ", and the spec asks for something else: kubectl lifecycle rollback {} -n {} --undo",
+        ", and the spec asks for something else: `kubectl lifecycle rollback {} -n {} --undo`",
         release.object_name(),
         release.namespace
     )

@@ -42,7 +42,7 @@ async fn a_pin_rolls_back_with_the_targets_hooks_until_it_is_cleared() -> Result
     let other = |revision: i32| {
         format!(
             "revision {revision} is deployed: spec.pinRevision is 1, and the spec asks for something \
-             else: kubectl lifecycle rollback shop -n {} --undo",
+             else: `kubectl lifecycle rollback shop -n {} --undo`",
             namespace.name
         )
     };
