@@ -12,6 +12,8 @@ use super::{condition, is_terminating, pods, text};
 
 /// The reason where nothing but a deletion is known.
 const VANISHED: &str = "Vanished";
+/// What happened to it, in any case.
+const STOPPED: &str = "it was told to stop before it had ended, so its exit code does not count";
 
 /// When the Pod was told to stop. A later deletion with a shorter grace period does not move it
 /// (`BeforeDelete` in k8s.io/apiserver/pkg/registry/rest/delete.go).
@@ -59,14 +61,10 @@ pub(super) fn stop_of(pod: &Value) -> Option<(String, String)> {
     if ended_by_itself(pod) || failed_by_itself(pod) {
         return None;
     }
-    let how = match text(pod, "/status/phase") {
-        "Succeeded" => "it was told to stop before it had ended, so its exit code 0 does not count",
-        _ => "it was deleted before it had ended",
-    };
     Some(match pods::befell(pod) {
-        Some((reason, message)) if message.is_empty() => (reason, how.to_owned()),
-        Some((reason, message)) => (reason, format!("{message}; {how}")),
-        None => (VANISHED.to_owned(), how.to_owned()),
+        Some((reason, message)) if message.is_empty() => (reason, STOPPED.to_owned()),
+        Some((reason, message)) => (reason, format!("{message}; {STOPPED}")),
+        None => (VANISHED.to_owned(), STOPPED.to_owned()),
     })
 }
 
@@ -185,7 +183,7 @@ mod tests {
         assert_eq!(stop_of(&told("Succeeded", &[(0, BEFORE)])), None);
         let (reason, message) = stop_of(&told("Succeeded", &[(0, AFTER)])).unwrap();
         assert_eq!(reason, "Vanished");
-        assert!(message.contains("its exit code 0 does not count"), "{message}");
+        assert!(message.contains("its exit code does not count"), "{message}");
         assert_eq!(stop_of(&told("Failed", &[(143, AFTER)])).unwrap().0, "Vanished");
         assert_eq!(
             stop_of(&told("Failed", &[(1, BEFORE), (143, AFTER)])),

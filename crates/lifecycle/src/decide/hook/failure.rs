@@ -15,6 +15,8 @@ impl HookTurn<'_> {
     pub(super) fn failed(&self, reason: &str, message: &str, evidence: &Evidence) -> Failure {
         let seen = evidence.cause.as_ref().map(|cause| &*cause.message);
         let why = seen.or(self.last_seen()).filter(|_| self.hook.kind() == HookKind::Job);
+        // The verdict may rest on what was seen, and then says it.
+        let why = why.filter(|why| !message.contains(why));
         let parts = [message, why.unwrap_or_default()].into_iter().filter(|part| !part.is_empty());
         Failure::new(reason, parts.collect::<Vec<_>>().join("; "))
     }
