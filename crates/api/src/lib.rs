@@ -27,4 +27,4 @@ pub use resource::{
     OnDeletionTimeout, OnNewSpec, OnTestFailure, ReleaseLifecycle, ReleaseLifecycleSpec, Rollback,
     Source, Test, TestFilter,
 };
-pub use status::{ReleaseLifecycleStatus, set_conditions};
+pub use status::{MOST_OUTSIDE, ReleaseLifecycleStatus, set_conditions};

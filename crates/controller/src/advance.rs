@@ -331,8 +331,8 @@ async fn resume(release: &mut Release<'_>, mut journal: Journal) -> Result<Actio
             }
             run(release, &plan, Made::Before, journal).await
         }
-        Ok(Frozen::Anew { plan, is_keyed }) => {
-            serve_anew(release, &plan, is_keyed, &mut journal);
+        Ok(Frozen::Anew { mut plan, is_keyed }) => {
+            serve_anew(release, Arc::make_mut(&mut plan), is_keyed, &mut journal);
             run(release, &plan, Made::Anew, journal).await
         }
         Ok(Frozen::Lost) => plan_lost(release, &journal).await,
@@ -350,7 +350,7 @@ async fn resume(release: &mut Release<'_>, mut journal: Journal) -> Result<Actio
 /// The journal of an operation whose record was not found, and whose plan was made again. Where the
 /// spec asks for something else by now, nothing of the operation has been done, and it ends with its
 /// record: a request for one may be under way. `is_keyed`: whether its digest can be compared.
-fn serve_anew(release: &Release<'_>, plan: &Plan, is_keyed: bool, journal: &mut Journal) {
+fn serve_anew(release: &Release<'_>, plan: &mut Plan, is_keyed: bool, journal: &mut Journal) {
     let operation = &mut journal.operation;
     // Of what has failed, or is deployed, or goes, whatever the spec is now.
     let serves_the_spec = operation.event.makes_revision() && operation.remedies.is_none();
@@ -365,6 +365,8 @@ fn serve_anew(release: &Release<'_>, plan: &Plan, is_keyed: bool, journal: &mut 
     if is_newer {
         let failure = superseded(release, operation);
         operation.cancel.get_or_insert(Cancel { now: true, failure });
+        // What is wanted now was not tried by it.
+        plan.config_digest.clear();
     } else {
         operation.config_digest = records::wanted(release, &plan.config_key);
         operation.generation = release.generation();

@@ -7,6 +7,7 @@ use helm::{
     managed,
     ownership::{self, OwnershipError},
 };
+use jiff::Timestamp;
 use lifecycle::{
     event::Event,
     json,
@@ -307,6 +308,31 @@ struct Going {
     foreign: Option<OwnershipError>,
     /// Whether it stays when the release no longer has it.
     kept: bool,
+    /// Whether it was pruned before and came back.
+    is_late: bool,
+}
+
+impl Going {
+    fn of(release: &Release<'_>, live: &Value) -> Self {
+        Self {
+            uid: live["metadata"]["uid"].as_str().unwrap_or_default().to_owned(),
+            foreign: ownership::check(live, &release.name, &release.namespace).err(),
+            kept: ownership::kept_when_removed(live),
+            is_late: false,
+        }
+    }
+}
+
+/// Whether the object was made by an apply of this operator since then. What somebody restores was not.
+fn came_late(live: &Value, since: Option<Timestamp>) -> bool {
+    let entries = live.pointer("/metadata/managedFields").and_then(Value::as_array);
+    let is_applied = entries
+        .into_iter()
+        .flatten()
+        .any(|entry| entry["manager"] == FIELD_MANAGER && entry["operation"] == "Apply");
+    let made = live.pointer("/metadata/creationTimestamp").and_then(Value::as_str);
+    let made = made.and_then(|made| made.parse::<Timestamp>().ok());
+    is_applied && made.zip(since).is_some_and(|(made, since)| made >= since)
 }
 
 async fn look_at_pruned<'a>(
@@ -314,19 +340,25 @@ async fn look_at_pruned<'a>(
     plan: &'a Plan,
 ) -> Result<Vec<(&'a ObjectRef, Going)>, ApplyError> {
     let mut pruned = Vec::new();
-    for object in plan.prune.iter().chain(&plan.pruned_before) {
-        let Some(live) = look(release, object).await? else { continue };
-        let going = Going {
-            uid: live["metadata"]["uid"].as_str().unwrap_or_default().to_owned(),
-            foreign: ownership::check(&live, &release.name, &release.namespace).err(),
-            kept: ownership::kept_when_removed(&live),
-        };
-        let stays = going.foreign.is_some() || going.kept;
-        // The revision before has said so.
-        if stays && plan.pruned_before.contains(object) {
-            continue;
+    for object in &plan.prune {
+        if let Some(live) = look(release, object).await? {
+            pruned.push((object, Going::of(release, &live)));
         }
-        pruned.push((object, going));
+    }
+    for object in &plan.pruned_before.objects {
+        let live = match look(release, object).await {
+            // It is in no revision any more, and nobody may have a right to it.
+            Err(ApplyError::Refused(_)) => None,
+            live => live?,
+        };
+        let is_late = |live: &Value| came_late(live, plan.pruned_before.since);
+        if let Some(live) = live.filter(is_late) {
+            let going = Going { is_late: true, ..Going::of(release, &live) };
+            // The revision before has said so.
+            if going.foreign.is_none() && !going.kept {
+                pruned.push((object, going));
+            }
+        }
     }
     Ok(pruned)
 }
@@ -361,7 +393,11 @@ async fn prune_one(
     if live.is_none_or(|live| live["metadata"]["uid"] != going.uid || !is_ours(&live)) {
         return Ok(());
     }
-    release.tenant.delete(object, &going.uid).await.map_err(classify)
+    match release.tenant.delete(object, &going.uid).await.map_err(classify) {
+        // It is in no revision any more, and nobody may have a right to it.
+        Err(ApplyError::Refused(_)) if going.is_late => Ok(()),
+        deleted => deleted,
+    }
 }
 
 fn classify(error: ApiError) -> ApplyError {

@@ -194,8 +194,10 @@ pub(crate) fn cause(error: kube::Error) -> Cause {
         (500, _) if message.starts_with("failed to create typed patch object") => {
             Cause::Refused(refused)
         }
+        // Its words may quote the object, whatever the code.
+        _ if is_admission => Cause::Unavailable(format!("{} ({code})", told())),
         (502..=504, _) => Cause::Outage(format!("{} ({code})", without_values(message))),
-        (500, _) if message.contains("etcdserver: ") => Cause::Outage(message.clone()),
+        (500, _) if message.contains("etcdserver: ") => Cause::Outage(without_values(message)),
         _ => Cause::Unavailable(format!("{} ({code})", without_values(message))),
     }
 }

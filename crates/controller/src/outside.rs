@@ -1,7 +1,7 @@
 //! What a release has made outside of its namespace, once that is being deleted: nothing of it goes
 //! along. The records may be gone before the operator looks, so status says what it is.
 
-use api::names;
+use api::{MOST_OUTSIDE, names};
 use helm::ownership;
 use jiff::{SignedDuration, Timestamp};
 use lifecycle::{
@@ -26,14 +26,19 @@ pub(crate) async fn remove(release: &Release<'_>) -> Result<Option<String>, Erro
     };
     let namespace = &release.namespace;
     let known = "is being deleted, and the release goes with it";
+    let search = format!(
+        "look for objects with the annotations meta.helm.sh/release-name={} and \
+         meta.helm.sh/release-namespace={namespace}",
+        release.name
+    );
     let Some(outside) = status.outside.clone() else {
         return Ok(Some(format!(
             "namespace {namespace} {known}; what the release has made outside of it is not known and \
-             stays: look for objects with the annotations meta.helm.sh/release-name={} and \
-             meta.helm.sh/release-namespace={namespace}",
-            release.name
+             stays: {search}"
         )));
     };
+    // Where there is no room for more, there may have been more.
+    let is_cut = outside.len() >= MOST_OUTSIDE;
     let is_late = is_late(release, now());
     let (mut going, mut left, mut why) = (Vec::new(), Vec::new(), Vec::new());
     for object in in_uninstall_order(outside) {
@@ -59,11 +64,19 @@ pub(crate) async fn remove(release: &Release<'_>) -> Result<Option<String>, Erro
             left.push(object);
         }
     }
-    if left.is_empty() {
+    let more = if is_cut {
+        format!("; more than {MOST_OUTSIDE} were made: {search}")
+    } else {
+        String::new()
+    };
+    if left.is_empty() && !is_cut {
         return Ok(None);
     }
+    if left.is_empty() {
+        return Ok(Some(format!("namespace {namespace} {known}{more}")));
+    }
     Ok(Some(format!(
-        "namespace {namespace} {known}; what is outside of it stays: {}. Once nobody needs it: {}",
+        "namespace {namespace} {known}; what is outside of it stays: {}. Once nobody needs it: {}{more}",
         why.join("; "),
         commands::delete(&left)
     )))

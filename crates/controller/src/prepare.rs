@@ -21,8 +21,8 @@ use lifecycle::{
     hooks::HookEvent,
     journal::Begin,
     plan::{
-        Chart, Crds, MOST_HOOKS, ObjectRef, Plan, PlannedHook, PlannedObject, Remedied,
-        config_digest, in_uninstall_order, plan_hooks, prune_set,
+        Chart, Crds, MOST_HOOKS, ObjectRef, Plan, PlannedHook, PlannedObject, PrunedBefore,
+        Remedied, config_digest, in_uninstall_order, plan_hooks, prune_set,
     },
     source::{Desired, SourceError},
 };
@@ -152,7 +152,7 @@ struct Material {
     /// The objects that go.
     prune: Vec<ObjectRef>,
     /// The objects that have gone with the revision before.
-    pruned_before: Vec<ObjectRef>,
+    pruned_before: PrunedBefore,
     /// The digest of the configuration, where it is not that of the spec.
     digest: Option<String>,
     /// The chart of the revision.
@@ -171,10 +171,11 @@ async fn material(
         None => Ok(Desired::default()),
     };
     let of_latest_plan = || latest?.plan.as_ref()?.0.chart.clone();
-    let pruned_before = match latest.and_then(|stored| stored.plan.as_ref()) {
-        Some((plan, _)) if begin.event.makes_revision() => plan.prune.clone(),
-        _ => Vec::new(),
-    };
+    let of_before = latest.filter(|_| begin.event.makes_revision());
+    let pruned_before = of_before.map_or_else(PrunedBefore::default, |stored| PrunedBefore {
+        since: stored.created(),
+        objects: stored.plan.as_ref().map(|(plan, _)| plan.prune.clone()).unwrap_or_default(),
+    });
     Ok(match begin.event {
         Event::Install | Event::Upgrade => {
             let Made { desired, chart, .. } = desired::of_source(release, begin).await?;
@@ -390,7 +391,7 @@ async fn find_kinds(
     }
     // Only with their scope known can those without a namespace be told to be the same.
     let objects = &material.desired.objects;
-    for list in [&mut material.prune, &mut material.pruned_before] {
+    for list in [&mut material.prune, &mut material.pruned_before.objects] {
         let mut served = Vec::new();
         for mut object in std::mem::take(list) {
             if let Some(kind) = tenant.kind(&object).await? {
@@ -404,7 +405,7 @@ async fn find_kinds(
         *list = served;
     }
     let prune = &material.prune;
-    material.pruned_before.retain(|old| !prune.iter().any(|it| it.is_same_object(old)));
+    material.pruned_before.objects.retain(|old| !prune.iter().any(|it| it.is_same_object(old)));
     Ok(())
 }
 

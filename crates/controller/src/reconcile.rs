@@ -1,7 +1,11 @@
 //! One reconciliation, from the outside: whether there is anything to do, as whom, and what is said
 //! when it cannot be done. What is done is in [`crate::advance`].
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+    time::Duration,
+};
 
 use api::{OnTestFailure, ReleaseLifecycle};
 use kube::ResourceExt;
@@ -31,7 +35,7 @@ pub(crate) const RECHECK: Duration = Duration::from_mins(1);
 /// One reconciliation, which never panics: whoever awaits it would.
 pub(crate) async fn reconcile(object: Arc<Guarded>, ctx: Arc<Context>) -> Result<Action, Error> {
     if let Ok(cached) = &object.0
-        && let Some(left) = ctx.faults.left(&key(cached), cached.metadata.generation)
+        && let Some(left) = ctx.faults.left(&key(cached), Some(version(cached)))
     {
         return Ok(Action::requeue(left));
     }
@@ -41,11 +45,18 @@ pub(crate) async fn reconcile(object: Arc<Guarded>, ctx: Arc<Context>) -> Result
     }
 }
 
+/// What ends the wait after a panic where it changes: the object itself, its spec, what is asked for.
+fn version(object: &ReleaseLifecycle) -> i64 {
+    let mut hasher = DefaultHasher::new();
+    (&object.metadata.uid, object.metadata.generation, object.requests()).hash(&mut hasher);
+    hasher.finish().cast_signed()
+}
+
 /// Says of the object that this program has a fault, and leaves it alone for long.
 async fn fault(object: &Guarded, ctx: &Context, panicked: &Panicked) -> Action {
     let Ok(cached) = &object.0 else { return Action::await_change() };
     let key = key(cached);
-    let wait = ctx.faults.next(&key, cached.metadata.generation);
+    let wait = ctx.faults.next(&key, Some(version(cached)));
     tracing::error!(object = key, retry_in = ?wait, "{INTERNAL_ERROR}: {panicked}");
     let say = async {
         let Some(mut object) = read(ctx, cached).await? else { return Ok(()) };

@@ -109,6 +109,11 @@ impl Stored {
         }
     }
 
+    /// When it was created, which is when its operation began.
+    pub(crate) fn created(&self) -> Option<Timestamp> {
+        self.metadata.get("creationTimestamp")?.as_str()?.parse().ok()
+    }
+
     /// Whether the custom resource `owner` made it, or has taken it over.
     pub(crate) fn is_of(&self, owner: &str) -> bool {
         self.owner() == Some(owner)

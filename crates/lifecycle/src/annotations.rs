@@ -153,6 +153,9 @@ pub fn meaningless(manifest: &Value) -> Vec<Meaningless> {
     // A hook that was made has a label beside its annotation.
     let has = |key| map(manifest, "/metadata/annotations").is_some_and(|it| it.contains_key(key));
     for key in map(manifest, "/metadata/labels").into_iter().flat_map(Map::keys) {
+        if found.len() >= MOST_PER_OBJECT {
+            break;
+        }
         if let Key::Known(meant) | Key::Near(meant) = Key::of(key)
             && !has(meant)
         {
@@ -161,7 +164,6 @@ pub fn meaningless(manifest: &Value) -> Vec<Meaningless> {
     }
     let mut walk = Walk { kind: &clip(kind), path: Vec::new(), found };
     walk.fields(manifest);
-    walk.found.truncate(MOST_PER_OBJECT);
     walk.found
 }
 
@@ -169,6 +171,9 @@ pub fn meaningless(manifest: &Value) -> Vec<Meaningless> {
 fn own(annotations: &Map<String, Value>, found: &mut Vec<Meaningless>) {
     let is_hook = annotations.contains_key(HOOK);
     for (key, value) in annotations {
+        if found.len() >= MOST_PER_OBJECT {
+            return;
+        }
         let value = value.as_str().unwrap_or_default();
         match Key::of(key) {
             Key::Known(RESOURCE_POLICY) => found.extend(policy(RESOURCE_POLICY, value, &["keep"])),
@@ -262,11 +267,6 @@ fn named(name: &str) -> Option<&'static str> {
 
 /// The key whose name is most like `name`, if one is.
 fn nearest(name: &str) -> Option<&'static str> {
-    // None is like a name that is far longer.
-    const LONGEST: usize = 64;
-    if name.len() > LONGEST {
-        return None;
-    }
     let names = KEYS.into_iter().filter_map(|key| Some((key, key.strip_prefix(PREFIX)?)));
     let like = |(key, known): (&'static str, &str)| {
         let distance = distance(name, known);
@@ -349,6 +349,9 @@ impl<'a> Walk<'a> {
         for part in ["annotations", "labels"] {
             let keys = map(value, &format!("/metadata/{part}")).into_iter().flat_map(Map::keys);
             for key in keys {
+                if self.found.len() >= MOST_PER_OBJECT {
+                    return;
+                }
                 if let Key::Known(meant) | Key::Near(meant) = Key::of(key) {
                     let path = format!("{}.metadata.{part}", self.path());
                     let place = self.place(value);
@@ -369,8 +372,13 @@ impl<'a> Walk<'a> {
     }
 
     fn path(&self) -> String {
+        const MOST: usize = 200;
         let mut text = String::new();
         for step in &self.path {
+            if text.len() > MOST {
+                text.push('…');
+                break;
+            }
             match step {
                 Step::Item(index) => text.extend(["[", &index.to_string(), "]"]),
                 Step::Field(name) if text.is_empty() => text.push_str(&clip(name)),

@@ -81,8 +81,26 @@ pub struct Plan {
     pub prune: Vec<ObjectRef>,
     /// The objects that the revision before pruned: a request that was under way may have brought one
     /// back since.
+    #[serde(default, skip_serializing_if = "PrunedBefore::is_empty")]
+    pub pruned_before: PrunedBefore,
+}
+
+/// What an earlier revision pruned.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PrunedBefore {
+    /// When its operation began: what is older was left where it was, by its annotation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// The objects.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub pruned_before: Vec<ObjectRef>,
+    pub objects: Vec<ObjectRef>,
+}
+
+impl PrunedBefore {
+    fn is_empty(&self) -> bool {
+        self.objects.is_empty()
+    }
 }
 
 /// A revision whose operation failed and is made up for by another one.
@@ -316,7 +334,7 @@ impl Plan {
             hooks: Vec::new(),
             objects: Vec::new(),
             prune: Vec::new(),
-            pruned_before: Vec::new(),
+            pruned_before: PrunedBefore::default(),
         }
     }
 

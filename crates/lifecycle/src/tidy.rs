@@ -73,7 +73,11 @@ impl Place {
             (Self::Object, "items") if map.get("kind").is_some_and(is_list_kind) => Self::Items,
             (Self::Object, _) if map.get("apiVersion").is_some_and(|it| it == "v1") => Self::Plain,
             // As of Pods in a Deployment, of Jobs in a CronJob, of claims in a StatefulSet.
-            (Self::Other | Self::Plain, "metadata") if map.contains_key("spec") => Self::Metadata,
+            (Self::Other | Self::Plain, "metadata")
+                if map.get("spec").is_some_and(|spec| !spec.is_null()) =>
+            {
+                Self::Metadata
+            }
             (Self::Metadata, "labels" | "annotations") => Self::Plain,
             _ => Self::Other,
         }

@@ -29,6 +29,10 @@ pub(super) fn ended_by_itself(pod: &Value) -> bool {
     if !is_terminating(pod) {
         return true;
     }
+    // Its containers are started again until it is told to stop.
+    if text(pod, "/spec/restartPolicy") == "Always" {
+        return false;
+    }
     let list = |path: &str| pod.pointer(path).and_then(Value::as_array).map(Vec::as_slice);
     let statuses = list("/status/containerStatuses").unwrap_or_default();
     let containers = list("/spec/containers").unwrap_or_default();
@@ -99,13 +103,18 @@ pub(crate) fn job_verdict(
     let number = |path: &str| job.pointer(path).and_then(Value::as_u64);
     let succeeded = number("/status/succeeded").unwrap_or_default();
     let needed = number("/spec/completions").unwrap_or(1).min(succeeded);
-    let is_success = |pod: &&Value| text(pod, "/status/phase") == "Succeeded";
+    let is_in = |phase: &'static str| move |pod: &&Value| text(pod, "/status/phase") == phase;
+    let is_success = is_in("Succeeded");
     let by_themselves = pods.iter().filter(is_success).filter(|pod| ended_by_itself(pod)).count();
     if u64::try_from(by_themselves).is_ok_and(|number| number >= needed) {
         return None;
     }
+    // Where more Pods have failed than are there, the one that was stopped may be among them, and
+    // another one has succeeded.
+    let failed = pods.iter().filter(is_in("Failed")).count();
+    let is_counted = || number("/status/failed").unwrap_or_default() > failed as u64;
     let noted = || {
-        let known = known?;
+        let known = known.filter(|_| !is_counted())?;
         Some(Cause { reason: Some(known.reason.clone()?), message: known.message.clone()? })
     };
     let cause = pods.iter().filter(is_success).find_map(stopped_pod).or_else(noted);
@@ -174,6 +183,9 @@ mod tests {
         pod["status"]["initContainerStatuses"] = json!([{"name": "proxy", "state": {"terminated": {"exitCode": 0, "finishedAt": AFTER}}}]);
         assert!(ended_by_itself(&pod), "a sidecar ends after the others");
         let mut pod = told("Succeeded", &[(0, BEFORE)]);
+        pod["spec"]["restartPolicy"] = json!("Always");
+        assert!(!ended_by_itself(&pod), "it waited to be started again");
+        let mut pod = told("Succeeded", &[(0, BEFORE)]);
         pod["metadata"]["deletionGracePeriodSeconds"] = json!(i64::MAX);
         assert!(!ended_by_itself(&pod), "no time at all is none before which it ended");
     }
@@ -237,6 +249,11 @@ mod tests {
         let verdict = job_verdict(&job(1, 1), &[], Some(&noted)).unwrap();
         assert!(matches!(verdict, Verdict::Failed { reason, .. } if reason == "Evicted"));
         assert_eq!(job_verdict(&job(1, 1), &[well()], Some(&noted)), None, "it was replaced");
+        let mut replaced = job(1, 1);
+        replaced["status"]["failed"] = json!(1);
+        assert_eq!(job_verdict(&replaced, &[], Some(&noted)), None, "it was counted as failed");
+        let other = json!({"metadata": {"name": "q"}, "status": {"phase": "Failed"}});
+        assert!(job_verdict(&replaced, &[other], Some(&noted)).is_some(), "another one was");
         let failed = HookStatus { reason: None, ..noted };
         assert_eq!(
             job_verdict(&job(1, 1), &[], Some(&failed)),

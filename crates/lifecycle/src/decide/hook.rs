@@ -329,6 +329,10 @@ impl HookTurn<'_> {
             return self.conclude(Err(self.stopped("was stopped")), &Evidence::default());
         };
         match &object.verdict {
+            // It was seen to run when it was deleted.
+            Some(Verdict::Succeeded) if self.hook.kind() == HookKind::Pod && object.terminating => {
+                self.conclude(Err(self.stopped("was stopped")), &object.evidence)
+            }
             // It ended well before it could be stopped: what happened wins over the clock.
             Some(Verdict::Succeeded) => self.conclude(Ok(()), &object.evidence),
             Some(Verdict::Failed { .. }) => {

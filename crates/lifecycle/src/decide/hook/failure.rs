@@ -68,7 +68,10 @@ pub(super) fn note(journal: &mut Journal, index: usize, evidence: &Evidence) {
     if let Some(status) = journal.hooks.get_mut(index) {
         status.exit_code = evidence.exit_code.or(status.exit_code);
         if let Some(cause) = &evidence.cause {
-            status.reason.clone_from(&cause.reason);
+            // That a Pod of a Job was stopped is needed for its verdict.
+            if cause.reason.is_some() {
+                status.reason.clone_from(&cause.reason);
+            }
             status.message = Some(cause.message.clone());
         }
         status.log = evidence.log.clone().or_else(|| status.log.take());
