@@ -393,9 +393,11 @@ async fn serve_recorded(
 }
 
 fn is_unwanted(release: &Release<'_>, journal: &Journal) -> bool {
-    release.is_being_deleted()
-        || release.generation() != journal.operation.generation
-        || release.object.requests().cancel != journal.handled.cancel
+    // A deletion waits for the right that it lacks.
+    journal.operation.event != Event::Delete
+        && (release.is_being_deleted()
+            || release.generation() != journal.operation.generation
+            || release.object.requests().cancel != journal.handled.cancel)
 }
 
 /// The object is let go, and the release stays Helm's. A deletion that has deleted nothing yet gives

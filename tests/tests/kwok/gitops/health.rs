@@ -168,7 +168,7 @@ async fn every_state_of_a_release_is_shown_as_its_users_expect() -> Result<()> {
             wrong.push(format!("{name}: {found:?}, not {:?}: {object:#}", (argo, flux, plain)));
         }
         assert!(!said.is_empty(), "{name}: Argo CD has nothing to show");
-        let otherwise = said.contains("the spec asks for something else: kubectl lifecycle");
+        let otherwise = said.contains("the spec asks for something else: `kubectl lifecycle");
         assert_eq!(otherwise, name == "pinned", "{name}: {said}");
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
