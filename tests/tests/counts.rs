@@ -21,7 +21,7 @@ use testkit::programs;
 const OBJECTS: usize = 3;
 
 /// What the idle controller may take, in the release profile.
-const MEMORY_MIB: f64 = 15.0;
+const MEMORY_MIB: f64 = 18.0;
 /// What it may keep after charts were rendered and nothing is to be done any more, likewise.
 const MEMORY_AFTER_CHARTS_MIB: f64 = 48.0;
 /// So many releases there are then, and so often each was rendered.
