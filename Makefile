@@ -52,7 +52,7 @@ bench-records: ## ten thousand of Helm's records in one namespace: taking over, 
 	$(CARGO) build --release --package controller
 	$(CARGO) test --workspace --test records -- --nocapture --ignored
 
-counts: ## API writes for a hook and for a release; memory of the idle controller
+counts: ## API writes for a hook and for a release; memory of the controller, idle and after work
 	$(CARGO) build --release --package controller
 	$(CARGO) test --workspace --test counts -- --nocapture
 

@@ -1,20 +1,34 @@
 //! What a release and a hook cost: API writes and Event objects, told by the proxy before the API
-//! server, and the memory of an idle controller.
+//! server, and the memory of an idle controller, at its start and after work.
 
-use std::{fmt::Write, time::Duration};
+use std::{
+    fmt::Write,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Result, ensure};
 use e2e::{
-    Controller, Namespace, Proxied, architecture, kwok,
+    Chart, Controller, Namespace, Proxied, architecture, kwok,
     manifests::{Manifest, config_map, job},
+    message,
 };
+use futures::future::try_join_all;
 use serde_json::{Value, json};
+use testkit::programs;
 
 /// So many objects the releases have.
 const OBJECTS: usize = 3;
 
 /// What the idle controller may take, in the release profile.
 const MEMORY_MIB: f64 = 15.0;
+/// What it may keep after charts were rendered and nothing is to be done any more, likewise.
+const MEMORY_AFTER_CHARTS_MIB: f64 = 48.0;
+/// So many releases there are then, and so often each was rendered.
+const RELEASES: usize = 10;
+const ROUNDS: usize = 13;
+/// So long it may take to give memory back: an engine that nobody needs ends after a minute.
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// What an operation wrote.
 #[derive(Clone, Copy, Debug)]
@@ -147,4 +161,63 @@ async fn idle_memory() -> Result<(&'static str, f64)> {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     Ok((profile, controller.memory_mib("VmRSS")?))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+async fn memory_is_given_back_after_work() -> Result<()> {
+    let (profile, path) = Controller::measured();
+    let (most, kept) = memory_after_charts(&path).await?;
+    println!(
+        "after {} charts rendered ({profile} profile): {kept:.1} MiB resident once it is idle, at most \
+         {MEMORY_AFTER_CHARTS_MIB}; {most:.1} MiB while it worked",
+        RELEASES * ROUNDS
+    );
+    ensure!(
+        profile == "dev" || kept <= MEMORY_AFTER_CHARTS_MIB,
+        "the controller keeps {kept} MiB after its work"
+    );
+    Ok(())
+}
+
+/// What it took at the most while it rendered charts, and what it keeps when nothing is to be done any
+/// more: until that is little, or for as long as it may take.
+async fn memory_after_charts(path: &Path) -> Result<(f64, f64)> {
+    let engine = programs::build("dev")?.join("releaselifecycle-engine");
+    let namespace = Namespace::new(kwok(), "charts").await?;
+    // Much in memory, and little in a record.
+    let values: String =
+        (0..12_000).fold(String::new(), |text, n| text + &format!("k{n}: {{a: {n}, b: [x, y]}}\n"));
+    let map = "{apiVersion: v1, kind: ConfigMap, metadata: {name: \"{{ .Release.Name }}\"}, \
+               data: {round: \"{{ .Values.round }}\"}}";
+    let chart = Chart::new(&namespace, "chart")?
+        .file("values.yaml", &values)?
+        .file("templates/a.yaml", map)?;
+    chart.put(&namespace).await?;
+    let args = ["--engine", &engine.to_string_lossy()];
+    let controller =
+        Controller::launch(path, namespace.cluster().kubeconfig(), &namespace.name, &args)?;
+    let names: Vec<_> = (0..RELEASES).map(|n| format!("shop-{n}")).collect();
+    for round in 1..=ROUNDS {
+        let spec = || {
+            let mut spec = chart.source();
+            spec["values"] = json!({"round": round});
+            spec["maxHistory"] = json!(2);
+            spec
+        };
+        try_join_all(names.iter().map(|name| namespace.release(name, &[], spec()))).await?;
+        let done = format!("of revision {round} succeeded");
+        try_join_all(names.iter().map(|name| {
+            namespace.wait(name, &controller, "deployed", |it| message(it).contains(&done))
+        }))
+        .await?;
+    }
+    let most = controller.memory_mib("VmHWM")?;
+    let start = Instant::now();
+    loop {
+        let kept = controller.memory_mib("VmRSS")?;
+        if kept <= MEMORY_AFTER_CHARTS_MIB || start.elapsed() > PATIENCE {
+            return Ok((most, kept));
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
