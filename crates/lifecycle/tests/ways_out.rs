@@ -5,7 +5,7 @@
 use jiff::{SignedDuration, Timestamp};
 use lifecycle::{
     commands::Commands,
-    conditions,
+    conditions::{self, Condition},
     decide::{Deletion, Hold, Observation, OnTimeout, Step, Wishes, decide},
     event::Event,
     hooks::HookEvent,
@@ -96,7 +96,8 @@ fn a_deletion_that_stands_at_a_hook_says_how_to_go_on_however_much_the_hook_said
                     the hooks that remain: `kubectl lifecycle skip shop -n prod`";
         assert!(stalled(&step).message.ends_with(ways), "{step:?}");
         let said = conditions::of(&step.journal, step.hold.as_ref(), &commands());
-        assert!(said.iter().all(|condition| condition.message.ends_with(ways)), "{said:?}");
+        let ends = |condition: &Condition| conditions::flat(&condition.message).ends_with(ways);
+        assert!(said.iter().all(ends), "{said:?}");
     }
 }
 
@@ -120,8 +121,8 @@ fn objects_that_do_not_go_are_named_with_the_way_out() {
     assert_eq!(failure.reason, "DeletionTimeout");
     assert_eq!(
         failure.message,
-        "the release's objects are not gone within 10 s: ConfigMap/held: held by finalizer \
-         example.com/held. Remove what holds them, or leave them behind: `kubectl lifecycle skip \
+        "the release's objects are not gone within 10 s (spec.deletion.timeout): ConfigMap/held: held \
+         by finalizer example.com/held. Remove what holds them, or leave them behind: `kubectl lifecycle skip \
          shop -n prod`"
     );
     assert_eq!(step.journal.operation.left, Vec::<String>::new());
