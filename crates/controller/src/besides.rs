@@ -51,7 +51,7 @@ fn asks_for_more(release: &Release<'_>) -> String {
     )
 }
 
-/// Whether the plan is of what the spec asks for; `None` where nobody can tell: a release that is held
+/// Whether the plan is of what the spec asks for; `None` where that is unknown: a release that is held
 /// needs no source.
 async fn has_digest(release: &Release<'_>, plan: &Plan) -> Option<bool> {
     release.source().await.ok()?.ok()?;

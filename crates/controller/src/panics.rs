@@ -45,7 +45,7 @@ impl Panicked {
         let message = format!(
             "this is a fault of the operator, which others do not suffer from: {self}. Report it with \
              this message, with version {} and with what the operator's log says of it. It is tried \
-             again after some minutes, ever more seldom, and when the spec changes",
+             again after some minutes, with back-off, and when the spec changes or something is requested",
             env!("CARGO_PKG_VERSION")
         );
         Failure::new(INTERNAL_ERROR, message)

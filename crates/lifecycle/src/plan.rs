@@ -349,7 +349,7 @@ impl Plan {
     }
 
     /// What its operation began with, for `generation` of the custom resource.
-    pub(crate) fn begin(&self, generation: i64) -> Begin {
+    pub fn begin(&self, generation: i64) -> Begin {
         Begin {
             id: self.operation.clone(),
             event: self.event,

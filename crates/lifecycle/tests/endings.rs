@@ -8,7 +8,7 @@ use lifecycle::{
     },
     event::Event,
     hooks::HookEvent,
-    journal::{Begin, HookPhase, HookStatus, Journal, Requests},
+    journal::{HookPhase, HookStatus, Journal, Requests},
     plan::{ObjectRef, Owner, Plan, PlannedHook, PlannedObject},
 };
 use serde_json::json;
@@ -80,15 +80,7 @@ impl Hook {
 
     fn of(plan: Plan) -> Self {
         let now = Timestamp::UNIX_EPOCH;
-        let begin = Begin {
-            id: plan.operation.clone(),
-            event: plan.event,
-            revision: 1,
-            target: None,
-            remedies: None,
-            generation: 1,
-        };
-        let journal = Journal::begin(begin, String::new(), Requests::default(), now);
+        let journal = Journal::begin(plan.begin(1), String::new(), Requests::default(), now);
         let mut hook = Self { plan, journal, now };
         let plan_digest = hook.plan.freeze().1;
         hook.step(&Observation::Recorded { plan_digest, open: true });

@@ -9,7 +9,7 @@ use lifecycle::{
     decide::{Deletion, Hold, Observation, OnTimeout, Step, Wishes, decide},
     event::Event,
     hooks::HookEvent,
-    journal::{Begin, Failure, HookPhase, HookStep, Journal, Phase, Requests},
+    journal::{Failure, HookPhase, HookStep, Journal, Phase, Requests},
     plan::{ObjectRef, Owner, Plan, PlannedHook, PlannedObject},
 };
 use serde_json::json;
@@ -59,15 +59,7 @@ fn wishes(on_timeout: OnTimeout) -> Wishes {
 
 /// A deletion whose plan is recorded: it is at its hook.
 fn recorded(plan: &Plan) -> Journal {
-    let begin = Begin {
-        id: plan.operation.clone(),
-        event: plan.event,
-        revision: 1,
-        target: None,
-        remedies: None,
-        generation: 1,
-    };
-    let journal = Journal::begin(begin, String::new(), Requests::default(), NOW);
+    let journal = Journal::begin(plan.begin(1), String::new(), Requests::default(), NOW);
     let seen = Observation::Recorded { plan_digest: plan.freeze().1, open: true };
     decide(plan, &journal, &seen, &Wishes::default(), NOW).journal
 }

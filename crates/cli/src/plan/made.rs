@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{args::Template, files};
 
-/// What the release consists of, or why nobody can tell.
+/// The objects of the release, or why they are unknown.
 pub(super) struct Made {
     pub(super) desired: Found<Desired>,
     /// Where it is another one for an upgrade.
