@@ -16,7 +16,7 @@ lint: ## what CI refuses: format, clippy, documentation, dependencies
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items --quiet
 
 test: engine-test ## everything, on clusters of its own
-	RUST_TEST_THREADS=4 $(CARGO) test --workspace
+	RUST_TEST_THREADS=4 $(CARGO) test --workspace --no-fail-fast
 
 demo: ## an install and an upgrade on a real cluster, the controller killed in the middle
 	@$(XTASK) demo
