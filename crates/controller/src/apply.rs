@@ -10,9 +10,9 @@ use helm::{
 use jiff::Timestamp;
 use lifecycle::{
     event::Event,
-    json,
     plan::{Claims, ObjectRef, Plan, PlannedObject},
 };
+use manifests::json;
 use serde_json::{Value, json};
 
 pub(crate) use self::refusal::{Refusal, is_field_conflict, listed, message};

@@ -7,11 +7,15 @@ use helm::{manifest, record, takeover};
 use lifecycle::{
     hooks,
     journal::Begin,
+    plan,
+    source::{Author, Desired},
+    tidy,
+};
+use manifests::{
     memory::Memory,
     patches::{self, Patch},
-    plan,
-    source::{Author, Desired, Placed},
-    tidy, yaml,
+    placed::Placed,
+    yaml,
 };
 use serde_json::{Map, Value};
 

@@ -8,6 +8,7 @@ use lifecycle::{
     journal::{Failure, Journal},
     plan::{HookKind, ObjectRef, Plan, PlannedHook},
 };
+use live::{hook_object, observe};
 use serde_json::Value;
 
 use crate::{
@@ -15,9 +16,7 @@ use crate::{
     client::{ApiError, Cause},
     error::Error,
     gather::{self, blocked_is_refused, is_of_another_plan},
-    hook_object,
     identity::Identity,
-    observe,
     release::Release,
     uninstall,
 };

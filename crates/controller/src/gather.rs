@@ -5,19 +5,21 @@ use jiff::{SignedDuration, Timestamp};
 use lifecycle::{
     decide::{Cause, Evidence, Gate, HookObservation, Observation, Query, Verdict},
     journal::{HookCursor, HookStatus, HookStep, Journal},
-    kstatus::{self, Readiness},
     plan::{HookKind, ObjectRef, Plan, PlannedHook},
+};
+use live::{
+    kstatus::{self, Readiness},
+    observe::{
+        self, event_objects, forms,
+        pods::{self, Culprit},
+        stopped,
+    },
 };
 use serde_json::Value;
 
 use crate::{
     error::Error,
     explain::{self, Unready},
-    observe::{
-        self, event_objects, forms,
-        pods::{self, Culprit},
-        stopped,
-    },
     release::Release,
     uninstall,
 };

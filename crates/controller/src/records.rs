@@ -24,10 +24,10 @@ use jiff::Timestamp;
 use kube::core::Duration;
 use lifecycle::{
     event::{Event, Record, RecordState},
-    patches::Patch,
     plan::{ObjectRef, Plan, config_digest},
     tidy::Tidy,
 };
+use manifests::patches::Patch;
 use serde::Serialize;
 use serde_json::Value;
 

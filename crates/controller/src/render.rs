@@ -14,10 +14,10 @@ use kube::{
 use lifecycle::{
     event::Event,
     journal::{Begin, Failure},
-    json,
     plan::{Crds, ObjectRef, config_digest},
     source::stands_in_urls,
 };
+use manifests::json;
 use serde_json::Value;
 
 use crate::{

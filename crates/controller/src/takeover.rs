@@ -15,13 +15,14 @@ use lifecycle::{
     journal::{Begin, Failure},
     plan::{Chart, Plan, config_digest},
 };
+use live::observe;
 
 use crate::{
     advance::handled,
     besides, deletion,
     desired::{self, Made},
     error::Error,
-    observe, prepare,
+    prepare,
     reconcile::{RECHECK, key},
     records::{self, Stored, newest, now},
     release::{self, Release},

@@ -14,7 +14,8 @@ use kube::{
     core::{DynamicObject, Request, discovery::v2::APIGroupDiscovery},
     discovery::Scope,
 };
-use lifecycle::{json, plan::ObjectRef, terminal};
+use lifecycle::{plan::ObjectRef, terminal};
+use manifests::json;
 use serde_json::Value;
 use tokio::sync::OnceCell;
 

@@ -6,8 +6,9 @@ use lifecycle::{
     event::Event,
     plan::{Crds, ObjectRef, Owner, Plan, plan_hooks},
     preflight::{Holds, warnings},
-    source::{Author, Desired, Placed},
+    source::{Author, Desired},
 };
+use manifests::placed::Placed;
 use serde_json::{Value, json};
 
 fn hook(mut object: Value, events: &str) -> Value {
