@@ -91,6 +91,49 @@ fn the_summary_lists_every_page_and_each_block_has_a_language() -> Result<()> {
     Ok(())
 }
 
+/// The text of all Rust files below `folder`.
+fn code(folder: &Path, text: &mut String) -> Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            code(&path, text)?;
+        } else if path.extension().is_some_and(|it| it == "rs") {
+            text.push_str(&fs::read_to_string(path)?);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn contributing_names_every_variable_that_tests_read() -> Result<()> {
+    /// Of the system, of Cargo, and between a test and its own child process.
+    const OTHERS: [&str; 5] =
+        ["CARGO", "CARGO_TARGET_DIR", "PATH", "TESTKIT_HOLD_CLUSTER", "RUST_TEST_THREADS"];
+    let mut text = String::new();
+    for folder in ["tests", "crates/lifecycle/tests", "crates/helm/tests", "crates/testkit"] {
+        code(&root().join(folder), &mut text)?;
+    }
+    let reads = text.split("env::var").skip(1).filter_map(|rest| rest.split_once("(\""));
+    let reads = reads.filter(|(between, _)| ["", "_os"].contains(between));
+    let mut read: BTreeSet<_> = reads.filter_map(|(_, rest)| rest.split('"').next()).collect();
+    read.retain(|name| !OTHERS.contains(name));
+    let page = fs::read_to_string(root().join("CONTRIBUTING.md"))?;
+    let codes = page.split('`').skip(1).step_by(2).filter_map(|code| code.split_once('='));
+    let is_name = |name: &&str| name.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+    let named: BTreeSet<_> = codes.map(|(name, _)| name).filter(is_name).collect();
+    let missing: Vec<_> = read.difference(&named).collect();
+    assert!(missing.is_empty(), "CONTRIBUTING.md lacks {missing:?}");
+    code(&root().join("crates/xtask"), &mut text)?;
+    text.push_str(&fs::read_to_string(root().join("Makefile"))?);
+    let is_read = |name: &&&str| {
+        text.contains(&format!("\"{name}\"")) || text.contains(&format!("$({name})"))
+    };
+    let stale: Vec<_> =
+        named.iter().filter(|name| !OTHERS.contains(name)).filter(|it| !is_read(it)).collect();
+    assert!(stale.is_empty(), "nothing reads {stale:?}");
+    Ok(())
+}
+
 /// The reference, the flags of the operator, the commands of kubectl-lifecycle.
 #[test]
 fn what_is_generated_is_what_the_code_says() -> Result<()> {
