@@ -5,12 +5,12 @@
 
 mod account;
 mod admission;
-pub mod architecture;
 mod audit_log;
 mod chart;
 mod controller;
 pub mod documentation;
 pub mod helm;
+pub mod internals;
 mod kustomize;
 pub mod manifests;
 pub mod markdown;

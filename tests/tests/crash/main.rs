@@ -15,7 +15,7 @@ mod sweep;
 mod verdict;
 
 use anyhow::Result;
-use e2e::architecture;
+use e2e::internals;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 16)]
 async fn no_fault_repeats_or_skips_a_hook() -> Result<()> {
@@ -33,7 +33,7 @@ async fn no_fault_repeats_or_skips_a_hook() -> Result<()> {
     println!("kill points {kills}, violations {violations}");
     assert_eq!(violations, 0, "each is listed above");
     if only.is_empty() {
-        architecture::compare("crash", &sweep::table(&results))?;
+        internals::compare("crash", &sweep::table(&results))?;
     }
     Ok(())
 }
