@@ -10,6 +10,7 @@ mod audit_log;
 mod chart;
 mod controller;
 pub mod documentation;
+pub mod fixture;
 pub mod helm;
 mod kustomize;
 pub mod manifests;
