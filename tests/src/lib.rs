@@ -9,6 +9,7 @@ mod audit_log;
 mod chart;
 mod controller;
 pub mod documentation;
+pub mod fixture;
 pub mod helm;
 pub mod internals;
 mod kustomize;

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// So many runs at a time; each waits more than it works.
-const WORKERS: usize = 8;
+pub(crate) const WORKERS: usize = 8;
 
 /// The distances of lost answers.
 const LOST: &[usize] = &[13, 17, 19, 23];
