@@ -3,7 +3,8 @@
 
 use kube::KubeSchema;
 use lifecycle::{
-    event::{Event, Remedy},
+    event::Event,
+    next::Remedy,
     plan::{Claims, Crds},
 };
 use schemars::JsonSchema;

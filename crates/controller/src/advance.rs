@@ -6,11 +6,13 @@ use api::OnNewSpec;
 use jiff::Timestamp;
 use kube_runtime::controller::Action;
 use lifecycle::{
-    decide::{Hold, decide, query},
-    event::{self, Disposal, Event, Next, RecordState, Situation},
-    journal::{Begin, Cancel, Failure, Journal, Phase, Requests},
-    plan::Plan,
+    decide::{decide, query},
+    event::Event,
+    journal::{Cancel, Failure, Journal, Phase, Requests},
+    next::{self, Disposal, Next, RecordState, Situation},
+    plan::{Begin, Plan},
     rebuild::recall,
+    step::Hold,
 };
 
 use crate::{
@@ -220,7 +222,7 @@ fn next(release: &Release<'_>, history: &[Stored], is_known: bool, orphaned: boo
     let newest = records::newest(history);
     let disposal = if object.keeps_objects() { Disposal::Keep } else { Disposal::Delete };
     let operation = status.and_then(|status| status.operation.as_ref());
-    event::next(&Situation {
+    next::next(&Situation {
         operation,
         gave_up,
         remedy: operation.and_then(|last| object.remedy(last.event)),

@@ -11,7 +11,8 @@ use jiff::Timestamp;
 use lifecycle::{
     event::Event,
     json,
-    plan::{Claims, ObjectRef, Plan, PlannedObject},
+    object::{ObjectRef, PlannedObject},
+    plan::{Claims, Plan},
 };
 use serde_json::{Value, json};
 

@@ -1,7 +1,7 @@
 use std::{collections::HashMap, sync::Arc, sync::Mutex, time::Duration};
 
 use kube::Client;
-use lifecycle::{decide::Evidence, plan::Plan};
+use lifecycle::{observation::Evidence, plan::Plan};
 
 use crate::{
     args::Args, backoff::Backoff, chart::Charts, dependencies::Dependents, engines::Engines,

@@ -6,10 +6,9 @@ use engine::protocol::{Document, Rendered};
 use helm::{manifest, record, takeover};
 use lifecycle::{
     hooks,
-    journal::Begin,
     memory::Memory,
     patches::{self, Patch},
-    plan,
+    plan::{self, Begin},
     source::{Author, Desired, Placed},
     tidy, yaml,
 };

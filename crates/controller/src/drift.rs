@@ -12,7 +12,7 @@ use lifecycle::{
     conditions::{Condition, DRIFTED},
     drift::{self, Baseline, Finding, Origin, Path, Rules, What, Work},
     json,
-    plan::{ObjectRef, PlannedObject},
+    object::{ObjectRef, PlannedObject},
 };
 use serde_json::Value;
 

@@ -3,10 +3,11 @@
 use helm::record::Status;
 use jiff::{SignedDuration, Timestamp};
 use lifecycle::{
-    decide::{Cause, Evidence, Gate, HookObservation, Observation, Query, Verdict},
     journal::{HookCursor, HookStatus, HookStep, Journal},
     kstatus::{self, Readiness},
-    plan::{HookKind, ObjectRef, Plan, PlannedHook},
+    object::ObjectRef,
+    observation::{Cause, Evidence, Gate, HookObservation, Observation, Query, Verdict},
+    plan::{HookKind, Plan, PlannedHook},
 };
 use serde_json::Value;
 

@@ -158,9 +158,9 @@ fn map_in<'a>(object: &'a mut Map<String, Value>, key: &str) -> &'a mut Map<Stri
 mod tests {
     use super::*;
     use lifecycle::{
-        event::Event,
-        hooks::HookEvent,
-        plan::{ObjectRef, Owner},
+        event::{Event, HookEvent},
+        object::ObjectRef,
+        plan::Owner,
     };
 
     fn plan(manifest: Value) -> Plan {

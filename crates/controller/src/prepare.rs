@@ -17,12 +17,12 @@ use helm::{
 };
 use kube::discovery::Scope;
 use lifecycle::{
-    event::Event,
-    hooks::HookEvent,
-    journal::Begin,
+    digest::config_digest,
+    event::{Event, HookEvent},
+    object::{ObjectRef, PlannedObject},
     plan::{
-        Chart, Crds, MOST_HOOKS, ObjectRef, Plan, PlannedHook, PlannedObject, PrunedBefore,
-        Remedied, config_digest, in_uninstall_order, plan_hooks, prune_set,
+        Begin, Chart, Crds, MOST_HOOKS, Plan, PlannedHook, PrunedBefore, Remedied,
+        in_uninstall_order, plan_hooks, prune_set,
     },
     source::{Desired, SourceError},
 };

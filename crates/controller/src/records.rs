@@ -23,9 +23,12 @@ use helm::{
 use jiff::Timestamp;
 use kube::core::Duration;
 use lifecycle::{
-    event::{Event, Record, RecordState},
+    digest::config_digest,
+    event::Event,
+    next::{Record, RecordState},
+    object::ObjectRef,
     patches::Patch,
-    plan::{ObjectRef, Plan, config_digest},
+    plan::Plan,
     tidy::Tidy,
 };
 use serde::Serialize;

@@ -12,10 +12,12 @@ use kube::{
     discovery::Scope,
 };
 use lifecycle::{
+    digest::config_digest,
     event::Event,
-    journal::{Begin, Failure},
+    journal::Failure,
     json,
-    plan::{Crds, ObjectRef, config_digest},
+    object::ObjectRef,
+    plan::{Begin, Crds},
     source::stands_in_urls,
 };
 use serde_json::Value;

@@ -8,7 +8,7 @@ use helm::manifest::{self, ManifestError};
 use lifecycle::{
     json,
     memory::{MOST_PER_RELEASE, Memory},
-    plan::ObjectRef,
+    object::ObjectRef,
     source::Placed,
 };
 use serde_json::{Map, Value};

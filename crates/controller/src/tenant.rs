@@ -14,7 +14,7 @@ use kube::{
     core::{DynamicObject, Request, discovery::v2::APIGroupDiscovery},
     discovery::Scope,
 };
-use lifecycle::{json, plan::ObjectRef, terminal};
+use lifecycle::{json, object::ObjectRef, terminal};
 use serde_json::Value;
 use tokio::sync::OnceCell;
 

@@ -3,9 +3,10 @@
 
 use crate::{
     commands::Commands,
-    decide::Hold,
-    event::{Event, Remedy},
+    event::Event,
     journal::{Failure, HookStep, Journal, LastAttempt, Operation, Phase},
+    next::Remedy,
+    step::Hold,
 };
 
 /// The first line of what [`READY`] says is at most so long; what is left stands below it.

@@ -3,10 +3,12 @@
 use jiff::Timestamp;
 
 use crate::{
-    decide::{Gate, HookObservation, Observation, Wishes, after, decide, timeout},
-    hooks::HookEvent,
+    decide::{Wishes, decide},
+    event::HookEvent,
     journal::{HookCursor, HookPhase, HookStatus, HookStep, Journal, Phase, Requests, pending},
+    observation::{Gate, HookObservation, Observation},
     plan::Plan,
+    step::after,
 };
 
 /// An object that a hook of the operation left behind.
@@ -77,7 +79,7 @@ pub fn rebuild(
         uid: started.then(|| last.object.uid.clone()),
         leftover: None,
         started_at: now,
-        deadline: after(now, timeout(plan)),
+        deadline: after(now, plan.hook_timeout()),
         not_before: None,
     });
     if started && last.object.verdict.is_some() {
@@ -142,9 +144,10 @@ impl Trace {
 mod tests {
     use super::*;
     use crate::{
-        decide::{Evidence, Verdict},
         event::Event,
-        plan::{ObjectRef, Owner, PlannedHook},
+        object::ObjectRef,
+        observation::{Evidence, Verdict},
+        plan::{Owner, PlannedHook},
     };
     use Gate::{Held, Open};
     use HookPhase::{Pending, Running, Succeeded, Unknown};

@@ -3,13 +3,13 @@
 use jiff::{SignedDuration, Timestamp};
 use lifecycle::{
     conditions,
-    decide::{
-        Cause, Evidence, Gate, Hold, HookObservation, Observation, Step, Verdict, Wishes, decide,
-    },
-    event::Event,
-    hooks::HookEvent,
+    decide::{Wishes, decide},
+    event::{Event, HookEvent},
     journal::{HookPhase, HookStatus, Journal, Requests},
-    plan::{ObjectRef, Owner, Plan, PlannedHook, PlannedObject},
+    object::{ObjectRef, PlannedObject},
+    observation::{Cause, Evidence, Gate, HookObservation, Observation, Verdict},
+    plan::{Owner, Plan, PlannedHook},
+    step::{Hold, Step},
 };
 use serde_json::json;
 

@@ -3,8 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use lifecycle::{
-    event::Event,
-    hooks::HookEvent,
+    event::{Event, HookEvent},
     plan::{Claims, Crds, Owner, Plan, PlannedHook, plan_hooks},
     source::{Author, Desired, Placed},
 };

@@ -4,7 +4,8 @@
 
 use lifecycle::{
     event::Event,
-    plan::{Crds, ObjectRef, Owner, Plan, plan_hooks},
+    object::ObjectRef,
+    plan::{Crds, Owner, Plan, plan_hooks},
     preflight::{Holds, warnings},
     source::{Author, Desired, Placed},
 };

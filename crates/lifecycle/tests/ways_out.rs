@@ -6,11 +6,13 @@ use jiff::{SignedDuration, Timestamp};
 use lifecycle::{
     commands::Commands,
     conditions::{self, Condition},
-    decide::{Deletion, Hold, Observation, OnTimeout, Step, Wishes, decide},
-    event::Event,
-    hooks::HookEvent,
+    decide::{Deletion, OnTimeout, Wishes, decide},
+    event::{Event, HookEvent},
     journal::{Failure, HookPhase, HookStep, Journal, Phase, Requests},
-    plan::{ObjectRef, Owner, Plan, PlannedHook, PlannedObject},
+    object::{ObjectRef, PlannedObject},
+    observation::Observation,
+    plan::{Owner, Plan, PlannedHook},
+    step::{Hold, Step},
 };
 use serde_json::json;
 

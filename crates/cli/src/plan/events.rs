@@ -7,12 +7,10 @@ use api::{OnDeletionTimeout, OnTestFailure, ReleaseLifecycle};
 use helm::ownership::{self, ResourcePolicy};
 use kube::ResourceExt as _;
 use lifecycle::{
-    event::Event,
-    hooks::{DeletePolicy, HookEvent},
-    plan::{
-        Crds, HookKind, MOST_HOOKS, ObjectRef, Owner, Plan, PlannedHook, PlannedObject,
-        in_uninstall_order, plan_hooks,
-    },
+    event::{Event, HookEvent},
+    hooks::DeletePolicy,
+    object::{ObjectRef, PlannedObject},
+    plan::{Crds, HookKind, MOST_HOOKS, Owner, Plan, PlannedHook, in_uninstall_order, plan_hooks},
     preflight::{self, Holds},
     source::Desired,
 };

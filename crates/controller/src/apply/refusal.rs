@@ -2,7 +2,7 @@
 
 use api::names;
 use helm::ownership::{self, OwnershipError};
-use lifecycle::{event::Event, plan::ObjectRef};
+use lifecycle::{event::Event, object::ObjectRef};
 
 use crate::{
     client::{ApiError, Cause, Refused, Why},

@@ -4,7 +4,7 @@
 use api::{ObjectsFromKind, SecretReference};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use engine::protocol::Credentials;
-use lifecycle::{json, plan::ObjectRef};
+use lifecycle::{json, object::ObjectRef};
 use serde_json::{Map, Value};
 
 use crate::{

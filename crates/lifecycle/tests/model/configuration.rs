@@ -2,9 +2,10 @@
 
 use lifecycle::{
     decide::OnTimeout,
-    event::Event,
-    hooks::{DeletePolicy, HookEvent},
-    plan::{HookKind, ObjectRef, Owner, Plan, PlannedHook, PlannedObject},
+    event::{Event, HookEvent},
+    hooks::DeletePolicy,
+    object::{ObjectRef, PlannedObject},
+    plan::{HookKind, Owner, Plan, PlannedHook},
 };
 use serde_json::json;
 

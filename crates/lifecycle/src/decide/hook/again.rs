@@ -4,9 +4,10 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::HookTurn;
 use crate::{
-    decide::{OnTimeout, Step, after, timeout},
+    decide::OnTimeout,
     event::Event,
     journal::{Failure, HookCursor, HookPhase, HookStatus, HookStep, Journal},
+    step::{Step, after},
 };
 
 impl HookTurn<'_> {
@@ -69,7 +70,7 @@ impl HookTurn<'_> {
             uid: None,
             leftover: None,
             started_at: self.now(),
-            deadline: after(not_before.unwrap_or(self.now()), timeout(self.turn.plan)),
+            deadline: after(not_before.unwrap_or(self.now()), self.turn.plan.hook_timeout()),
             not_before,
             ..self.cursor.clone()
         }

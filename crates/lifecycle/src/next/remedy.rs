@@ -1,7 +1,9 @@
 //! What makes up for an operation that has failed, as `spec.install.onFailure` and
 //! `spec.upgrade.onFailure` say: an operation of its own, begun once.
 
-use super::{Event, Next, Record, RecordState, Situation, was_deployed};
+use crate::event::Event;
+
+use super::{Next, Record, RecordState, Situation, was_deployed};
 
 /// What makes up for a failed operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
