@@ -99,10 +99,9 @@ impl Material {
 pub(crate) type Found<T> = Result<T, Vec<String>>;
 
 fn events_of(args: &Plan) -> Vec<Event> {
-    let all = [Event::Install, Event::Upgrade, Event::Rollback, Event::Delete, Event::Test];
     match &*args.events {
-        [] => all.to_vec(),
-        some => all
+        [] => Event::ALL.to_vec(),
+        some => Event::ALL
             .into_iter()
             .filter(|event| some.iter().any(|it| Event::from(*it) == *event))
             .collect(),

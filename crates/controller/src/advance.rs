@@ -71,7 +71,7 @@ pub(crate) async fn advance(release: &mut Release<'_>) -> Result<Action, Error> 
     }
     match next {
         Next::Begin { event, revision, target, remedies } => {
-            if matches!(event, Event::Install | Event::Upgrade)
+            if event.needs_source()
                 && let Some(waiting) = dependencies::unready(release).await?
             {
                 release.write_waiting(&waiting).await?;
@@ -179,13 +179,17 @@ async fn unknown(release: &Release<'_>) -> Result<Option<Error>, Error> {
 
 /// Whether this cannot be done, or said, of a release whose source cannot be read.
 fn needs_source(next: &Next) -> bool {
-    matches!(
-        next,
-        Next::Begin { event: Event::Install | Event::Upgrade, .. }
-            | Next::Adopt { .. }
-            | Next::InSync { .. }
-            | Next::GivenUp
-    )
+    match next {
+        Next::Begin { event, .. } => event.needs_source(),
+        Next::Adopt { .. } | Next::InSync { .. } | Next::GivenUp => true,
+        Next::Resume
+        | Next::Reopen
+        | Next::CloseLate { .. }
+        | Next::JournalLost { .. }
+        | Next::AwaitHelm { .. }
+        | Next::Foreign { .. }
+        | Next::Finish => false,
+    }
 }
 
 /// What is next. Where the source `is_known` to nobody, it is taken not to have changed. What is

@@ -57,7 +57,7 @@ pub(crate) async fn plan(
     begin: &Begin,
 ) -> Result<Prepared, Error> {
     let mut material = material(release, history, begin).await?;
-    if !matches!(begin.event, Event::Install | Event::Upgrade) {
+    if !begin.event.needs_source() {
         // What does not run now is no reason not to begin: nobody can correct a record.
         let runs = |event: &HookEvent| event.operation() == begin.event;
         material.desired.hooks.retain(|hook| hook.events.iter().any(runs));

@@ -3,9 +3,8 @@
 
 use crate::{
     commands::Commands,
-    event::Event,
+    event::{Event, Remedy},
     journal::{Failure, HookStep, Journal, LastAttempt, Operation, Phase},
-    next::Remedy,
     step::Hold,
 };
 

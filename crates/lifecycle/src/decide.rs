@@ -14,7 +14,7 @@ use jiff::Timestamp;
 
 use crate::{
     effect::Effect,
-    event::{Event, HookEvent},
+    event::{HookEvent, Work},
     journal::{self, Failure, HookPhase, HookStep, Journal, Phase},
     observation::{Observation, Query},
     plan::Plan,
@@ -127,7 +127,7 @@ impl<'a> Turn<'a> {
             Phase::Gone => self.gone(observation),
             Phase::Closing => match observation {
                 Observation::Executed => self.done(journal.clone()),
-                Observation::Refused(failure) if self.plan.event == Event::Delete => {
+                Observation::Refused(failure) if !self.plan.event.ends_on_failure() => {
                     self.refused_deletion(failure)
                 }
                 // The record is another client's by now.
@@ -169,7 +169,7 @@ impl<'a> Turn<'a> {
                 journal.operation.failure = Some(Failure::new("ForeignRelease", message));
                 self.done(journal)
             }
-            Observation::Refused(failure) if self.plan.event == Event::Delete => {
+            Observation::Refused(failure) if !self.plan.event.ends_on_failure() => {
                 self.refused_deletion(failure)
             }
             // An earlier request, or another process, may have made it all the same: it is closed.
@@ -245,13 +245,13 @@ impl<'a> Turn<'a> {
                     Step::go(journal, Some(Effect::CleanUp(items)))
                 }
             }
-            Phase::Applying => match self.plan.event {
-                Event::Test => self.with(&journal).enter(Phase::Closing),
-                Event::Delete => self.with(&journal).enter(Phase::Deleting),
-                _ if self.plan.objects.is_empty() && self.plan.prune.is_empty() => {
+            Phase::Applying => match self.plan.event.facts().work {
+                Work::Nothing => self.with(&journal).enter(Phase::Closing),
+                Work::Delete => self.with(&journal).enter(Phase::Deleting),
+                Work::Apply if self.plan.objects.is_empty() && self.plan.prune.is_empty() => {
                     self.with(&journal).enter(Phase::PostHooks)
                 }
-                _ => Step::go(journal, Some(Effect::Apply)),
+                Work::Apply => Step::go(journal, Some(Effect::Apply)),
             },
             Phase::Ready => {
                 if self.plan.wait && !self.plan.objects.is_empty() {
@@ -318,7 +318,7 @@ impl<'a> Turn<'a> {
         let operation = &mut journal.operation;
         operation.failed_in = Some(operation.phase);
         operation.failure = Some(failure);
-        if self.plan.event == Event::Delete {
+        if !self.plan.event.ends_on_failure() {
             return self.done(journal);
         }
         operation.phase = Phase::Closing;

@@ -16,55 +16,177 @@ pub enum Event {
     Test,
 }
 
+/// What an operation of one event does and how it is spoken of. All that tells events apart is asked
+/// here or in an exhaustive `match`, so that the compiler names the places of a new one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// The word in messages and commands, such as `install`.
+    pub word: &'static str,
+    /// The word in conditions and Event objects, such as `Install`.
+    pub title: &'static str,
+    /// The hook event before the work; of a test, its only one.
+    pub pre: HookEvent,
+    /// The hook event after the work.
+    pub post: Option<HookEvent>,
+    /// What is done between them.
+    pub work: Work,
+    /// Whether it makes a revision, with a record of its own; otherwise its plan stands beside that
+    /// of the newest record.
+    pub makes_revision: bool,
+    /// Whether it does what the source says; otherwise it goes by the records alone.
+    pub needs_source: bool,
+    /// Whether a failure ends it; otherwise it goes on until all is done, and nobody can call it off.
+    pub ends_on_failure: bool,
+    /// The part of the spec that says how its objects are applied and what follows its failure.
+    pub field: Option<Field>,
+    /// What can make up for its failure.
+    pub remedy: Option<Remedy>,
+}
+
+/// What an operation does to the release's objects between its hooks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// They are applied and awaited: the phases `Applying` and `Ready`.
+    Apply,
+    /// They are deleted and awaited: the phases `Deleting` and `Gone`.
+    Delete,
+    /// Nothing.
+    Nothing,
+}
+
+/// The part of the spec that says how objects are applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Field {
+    /// `spec.install`.
+    Install,
+    /// `spec.upgrade`.
+    Upgrade,
+}
+
+impl Field {
+    /// Its path, such as `spec.install`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Install => "spec.install",
+            Self::Upgrade => "spec.upgrade",
+        }
+    }
+}
+
+/// What makes up for a failed operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remedy {
+    /// Of an upgrade: the release goes back to the last revision that was deployed.
+    Rollback,
+    /// Of an install: the release is deleted again.
+    Uninstall,
+}
+
 impl Event {
+    /// Every event.
+    pub const ALL: [Self; 5] =
+        [Self::Install, Self::Upgrade, Self::Rollback, Self::Delete, Self::Test];
+
+    /// What it does and how it is spoken of.
+    pub const fn facts(self) -> Facts {
+        match self {
+            Self::Install => Facts {
+                word: "install",
+                title: "Install",
+                pre: HookEvent::PreInstall,
+                post: Some(HookEvent::PostInstall),
+                work: Work::Apply,
+                makes_revision: true,
+                needs_source: true,
+                ends_on_failure: true,
+                field: Some(Field::Install),
+                remedy: Some(Remedy::Uninstall),
+            },
+            Self::Upgrade => Facts {
+                word: "upgrade",
+                title: "Upgrade",
+                pre: HookEvent::PreUpgrade,
+                post: Some(HookEvent::PostUpgrade),
+                work: Work::Apply,
+                makes_revision: true,
+                needs_source: true,
+                ends_on_failure: true,
+                field: Some(Field::Upgrade),
+                remedy: Some(Remedy::Rollback),
+            },
+            Self::Rollback => Facts {
+                word: "rollback",
+                title: "Rollback",
+                pre: HookEvent::PreRollback,
+                post: Some(HookEvent::PostRollback),
+                work: Work::Apply,
+                makes_revision: true,
+                needs_source: false,
+                ends_on_failure: true,
+                field: Some(Field::Upgrade),
+                remedy: None,
+            },
+            Self::Delete => Facts {
+                word: "delete",
+                title: "Delete",
+                pre: HookEvent::PreDelete,
+                post: Some(HookEvent::PostDelete),
+                work: Work::Delete,
+                makes_revision: false,
+                needs_source: false,
+                ends_on_failure: false,
+                field: None,
+                remedy: None,
+            },
+            Self::Test => Facts {
+                word: "test",
+                title: "Test",
+                pre: HookEvent::Test,
+                post: None,
+                work: Work::Nothing,
+                makes_revision: false,
+                needs_source: false,
+                ends_on_failure: true,
+                field: None,
+                remedy: None,
+            },
+        }
+    }
+
     /// The hook event before the release's objects are applied or deleted; of a test, its only one.
     pub fn pre(self) -> HookEvent {
-        match self {
-            Self::Install => HookEvent::PreInstall,
-            Self::Upgrade => HookEvent::PreUpgrade,
-            Self::Rollback => HookEvent::PreRollback,
-            Self::Delete => HookEvent::PreDelete,
-            Self::Test => HookEvent::Test,
-        }
+        self.facts().pre
     }
 
     /// The hook event after they are.
     pub fn post(self) -> Option<HookEvent> {
-        match self {
-            Self::Install => Some(HookEvent::PostInstall),
-            Self::Upgrade => Some(HookEvent::PostUpgrade),
-            Self::Rollback => Some(HookEvent::PostRollback),
-            Self::Delete => Some(HookEvent::PostDelete),
-            Self::Test => None,
-        }
+        self.facts().post
     }
 
     /// Whether it makes a revision of its own.
     pub fn makes_revision(self) -> bool {
-        matches!(self, Self::Install | Self::Upgrade | Self::Rollback)
+        self.facts().makes_revision
+    }
+
+    /// Whether it does what the source says; otherwise it goes by the records alone.
+    pub fn needs_source(self) -> bool {
+        self.facts().needs_source
+    }
+
+    /// Whether a failure ends it. A deletion goes on until all is gone, and nobody can call it off.
+    pub fn ends_on_failure(self) -> bool {
+        self.facts().ends_on_failure
     }
 
     /// The word in conditions and Event objects, such as `Install`.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Install => "Install",
-            Self::Upgrade => "Upgrade",
-            Self::Rollback => "Rollback",
-            Self::Delete => "Delete",
-            Self::Test => "Test",
-        }
+        self.facts().title
     }
 }
 
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Install => "install",
-            Self::Upgrade => "upgrade",
-            Self::Rollback => "rollback",
-            Self::Delete => "delete",
-            Self::Test => "test",
-        })
+        f.write_str(self.facts().word)
     }
 }
 
@@ -138,5 +260,24 @@ impl HookEvent {
 impl fmt::Display for HookEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_hook_event_is_of_the_event_whose_facts_name_it() {
+        for hook_event in HookEvent::ALL {
+            let Facts { pre, post, .. } = hook_event.operation().facts();
+            assert!(hook_event == pre || Some(hook_event) == post, "{hook_event}");
+        }
+        let named: Vec<_> = Event::ALL
+            .into_iter()
+            .flat_map(|event| [Some(event.pre()), event.post()])
+            .flatten()
+            .collect();
+        assert_eq!(named.len(), HookEvent::ALL.len());
     }
 }

@@ -16,8 +16,6 @@ pub const HOOK_WEIGHT: &str = "helm.sh/hook-weight";
 /// The annotation that says when a hook's object is deleted.
 pub const HOOK_DELETE_POLICY: &str = "helm.sh/hook-delete-policy";
 pub(crate) const OUTPUT_LOG_POLICY: &str = "helm.sh/hook-output-log-policy";
-/// The words of [`HOOK_DELETE_POLICY`].
-pub(crate) const POLICIES: [&str; 3] = ["before-hook-creation", "hook-succeeded", "hook-failed"];
 /// The words of [`OUTPUT_LOG_POLICY`].
 pub(crate) const LOG_POLICIES: [&str; 2] = ["hook-succeeded", "hook-failed"];
 
@@ -37,6 +35,9 @@ pub enum DeletePolicy {
 }
 
 impl DeletePolicy {
+    /// Every policy, in the order of a hook's life.
+    pub const ALL: [Self; 3] = [Self::BeforeHookCreation, Self::HookSucceeded, Self::HookFailed];
+
     /// The name as it stands in the annotation.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -47,9 +48,7 @@ impl DeletePolicy {
     }
 
     fn parse(word: &str) -> Option<Self> {
-        [Self::BeforeHookCreation, Self::HookSucceeded, Self::HookFailed]
-            .into_iter()
-            .find(|policy| policy.as_str() == word)
+        Self::ALL.into_iter().find(|policy| policy.as_str() == word)
     }
 }
 

@@ -4,11 +4,9 @@
 mod remedy;
 
 use crate::{
-    event::Event,
+    event::{Event, Remedy},
     journal::{Operation, Requests},
 };
-
-pub use remedy::Remedy;
 
 /// What one record of the release means for the choice of the event.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,7 +11,6 @@ use super::{Turn, why_cancelled};
 use crate::{
     commands,
     effect::Effect,
-    event::Event,
     hooks::DeletePolicy,
     journal::{Failure, HookCursor, HookPhase, HookStatus, HookStep, Journal, Operation, Phase},
     object::ObjectRef,
@@ -317,7 +316,7 @@ impl HookTurn<'_> {
             }
             Err(failure) => {
                 journal.note_failure(index, &failure, self.now());
-                if self.turn.plan.event == Event::Delete {
+                if !self.turn.plan.event.ends_on_failure() {
                     return self.deletion_failed(journal);
                 }
                 if self.cursor.step == HookStep::Stop && journal.operation.cancel.is_some() {
@@ -348,7 +347,7 @@ impl HookTurn<'_> {
         let mut journal = self.turn.journal.clone();
         journal.note_failure(self.cursor.index, &failure, self.now());
         self.use_up_attempt(&mut journal);
-        if self.turn.plan.event == Event::Delete {
+        if !self.turn.plan.event.ends_on_failure() {
             return self.deletion_failed(journal);
         }
         self.turn.with(&journal).fail(self.failure(&failure))

@@ -5,7 +5,6 @@ use jiff::{SignedDuration, Timestamp};
 use super::HookTurn;
 use crate::{
     decide::OnTimeout,
-    event::Event,
     journal::{Failure, HookCursor, HookPhase, HookStatus, HookStep, Journal},
     step::{Step, after},
 };
@@ -16,7 +15,7 @@ impl HookTurn<'_> {
         let index = self.cursor.index;
         let mut journal = self.turn.journal.clone();
         let requests = &self.turn.wishes.requests;
-        let deletion = self.turn.plan.event == Event::Delete;
+        let deletion = !self.turn.plan.event.ends_on_failure();
         let skips = deletion && self.turn.wishes.deletion.on_timeout == OnTimeout::SkipHooks;
         let outlived = skips.then(|| self.turn.deletion_deadline());
         if self.operation().skip.is_some() || outlived.is_some_and(|at| self.now() >= at) {
