@@ -1,7 +1,8 @@
 use std::{borrow::Cow, fmt, time};
 
 use kube::{CustomResource, KubeSchema, core::Duration};
-use lifecycle::{commands::Commands, journal::Requests, patches::Patch};
+use lifecycle::{commands::Commands, journal::Requests};
+use manifests::patches::Patch;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

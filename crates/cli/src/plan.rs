@@ -26,7 +26,8 @@ mod sources;
 use api::ReleaseLifecycle;
 use engine::protocol::Values;
 use kube::ResourceExt as _;
-use lifecycle::{event::Event, source::Placed};
+use lifecycle::event::Event;
+use manifests::placed::Placed;
 
 pub(crate) use self::preview::{Content, Preview};
 use self::{

@@ -10,10 +10,10 @@ use helm::{
 use jiff::Timestamp;
 use lifecycle::{
     event::Event,
-    json,
     object::{ObjectRef, PlannedObject},
     plan::{Claims, Plan},
 };
+use manifests::json;
 use serde_json::{Value, json};
 
 pub(crate) use self::refusal::{Refusal, is_field_conflict, listed, message};

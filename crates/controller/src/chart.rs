@@ -14,7 +14,8 @@ use std::sync::Arc;
 use api::{ChartArchive, ObjectsFromKind, ValuesFrom};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use engine::protocol::Values;
-use lifecycle::{digest::digest, json, memory::Memory, yaml};
+use lifecycle::digest::digest;
+use manifests::{json, memory::Memory, yaml};
 use serde::Serialize;
 use serde_json::{Value, json};
 

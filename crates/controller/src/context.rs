@@ -1,13 +1,17 @@
-use std::{collections::HashMap, sync::Arc, sync::Mutex, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use kube::Client;
 use lifecycle::{observation::Evidence, plan::Plan};
+use live::observe::pods::Culprit;
 
 use crate::{
     args::Args, backoff::Backoff, chart::Charts, dependencies::Dependents, engines::Engines,
     explain::Explanations, helm_watch::HelmWatch, kinds::Kinds, lease::Lease, metrics::Metrics,
-    observe::pods::Culprit, references::References, report::Reporter, sweep::Held,
-    triggers::Triggers,
+    references::References, report::Reporter, sweep::Held, triggers::Triggers,
 };
 
 /// What every reconciliation shares. Nothing here is lost with the process but back-off counters

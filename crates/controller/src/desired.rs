@@ -6,11 +6,15 @@ use engine::protocol::{Document, Rendered};
 use helm::{manifest, record, takeover};
 use lifecycle::{
     hooks,
+    plan::{self, Begin},
+    source::{Author, Desired},
+    tidy,
+};
+use manifests::{
     memory::Memory,
     patches::{self, Patch},
-    plan::{self, Begin},
-    source::{Author, Desired, Placed},
-    tidy, yaml,
+    placed::Placed,
+    yaml,
 };
 use serde_json::{Map, Value};
 

@@ -11,9 +11,9 @@ use kube::discovery::Scope;
 use lifecycle::{
     conditions::{Condition, DRIFTED},
     drift::{self, Baseline, Finding, Origin, Path, Rules, What, Work},
-    json,
     object::{ObjectRef, PlannedObject},
 };
+use manifests::json;
 use serde_json::Value;
 
 use crate::{

@@ -11,6 +11,7 @@ use lifecycle::{
     observation::{Gate, Observation},
     plan::{HookKind, Plan, PlannedHook},
 };
+use live::{hook_object, observe};
 use serde_json::Value;
 
 use crate::{
@@ -18,9 +19,7 @@ use crate::{
     client::{ApiError, Cause},
     error::Error,
     gather::{self, blocked_is_refused, is_of_another_plan},
-    hook_object,
     identity::Identity,
-    observe,
     release::Release,
     uninstall,
 };

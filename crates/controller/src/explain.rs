@@ -6,17 +6,14 @@ use std::collections::HashMap;
 
 use jiff::{SignedDuration, Timestamp};
 use lifecycle::object::ObjectRef;
+use live::observe::{
+    event_objects::{self, Subject},
+    pods::Culprit,
+    unready::{self, Finding, Kind},
+};
 use serde_json::Value;
 
-use crate::{
-    client::ApiError,
-    observe::{
-        event_objects::{self, Subject},
-        pods::Culprit,
-        unready::{self, Finding, Kind},
-    },
-    release::Release,
-};
+use crate::{client::ApiError, release::Release};
 
 /// An object that is not ready.
 pub(crate) struct Unready<'a> {

@@ -4,21 +4,23 @@ use helm::record::Status;
 use jiff::{SignedDuration, Timestamp};
 use lifecycle::{
     journal::{HookCursor, HookStatus, HookStep, Journal},
-    kstatus::{self, Readiness},
     object::ObjectRef,
     observation::{Cause, Evidence, Gate, HookObservation, Observation, Query, Verdict},
     plan::{HookKind, Plan, PlannedHook},
+};
+use live::{
+    kstatus::{self, Readiness},
+    observe::{
+        self, event_objects, forms,
+        pods::{self, Culprit},
+        stopped,
+    },
 };
 use serde_json::Value;
 
 use crate::{
     error::Error,
     explain::{self, Unready},
-    observe::{
-        self, event_objects, forms,
-        pods::{self, Culprit},
-        stopped,
-    },
     release::Release,
     uninstall,
 };

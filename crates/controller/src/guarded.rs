@@ -204,7 +204,7 @@ mod tests {
             let text = nested(levels);
             assert!(serde_json::from_str::<Value>(&text).is_err());
             let objects = objects(&text);
-            assert!(objects.iter().all(lifecycle::yaml::is_too_deep));
+            assert!(objects.iter().all(manifests::yaml::is_too_deep));
         }
         let two = format!(r#"{{"items":[{},{}]}}"#, nested(140), nested(1));
         assert_eq!(serde_json::from_str::<List>(&two).unwrap().items.len(), 2);

@@ -11,10 +11,10 @@ use lifecycle::{
     plan::{Plan, parse_run_id},
     rebuild::{Trace, rebuild},
 };
+use live::observe;
 
 use crate::{
     error::Error,
-    observe,
     records::{self, Stored, now},
     release::Release,
     wishes,

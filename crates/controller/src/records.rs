@@ -27,10 +27,10 @@ use lifecycle::{
     event::Event,
     next::{Record, RecordState},
     object::ObjectRef,
-    patches::Patch,
     plan::Plan,
     tidy::Tidy,
 };
+use manifests::patches::Patch;
 use serde::Serialize;
 use serde_json::Value;
 

@@ -15,11 +15,11 @@ use lifecycle::{
     digest::config_digest,
     event::Event,
     journal::Failure,
-    json,
     object::ObjectRef,
     plan::{Begin, Crds},
     source::stands_in_urls,
 };
+use manifests::json;
 use serde_json::Value;
 
 use crate::{

@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use api::{ObjectsFrom, ObjectsFromKind, Source};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use helm::manifest::{self, ManifestError};
-use lifecycle::{
+use lifecycle::object::ObjectRef;
+use manifests::{
     json,
     memory::{MOST_PER_RELEASE, Memory},
-    object::ObjectRef,
-    source::Placed,
+    placed::Placed,
 };
 use serde_json::{Map, Value};
 

@@ -10,6 +10,7 @@ use std::{
 use api::names;
 use kube::{Api, Resource as _};
 use lifecycle::object::ObjectRef;
+use live::observe;
 use serde_json::Value;
 
 use crate::{
@@ -17,7 +18,7 @@ use crate::{
     context::{Context, Tenancy},
     guarded::Guarded,
     identity::Identity,
-    observe, panics,
+    panics,
     reconcile::key,
     release::Release,
     tenant::Tenant,

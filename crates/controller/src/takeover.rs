@@ -16,13 +16,14 @@ use lifecycle::{
     journal::Failure,
     plan::{Begin, Chart, Plan},
 };
+use live::observe;
 
 use crate::{
     advance::handled,
     besides, deletion,
     desired::{self, Made},
     error::Error,
-    observe, prepare,
+    prepare,
     reconcile::{RECHECK, key},
     records::{self, Stored, newest, now},
     release::{self, Release},

@@ -5,11 +5,11 @@ mod differences;
 
 use lifecycle::{
     hooks::HookAnnotations,
-    memory::{MOST_PER_RELEASE, Memory},
     object::PlannedObject,
     source::{Desired, Hook, SourceError},
     tidy::Tidy,
 };
+use manifests::memory::{MOST_PER_RELEASE, Memory};
 use serde_json::{Map, Value};
 
 use crate::{

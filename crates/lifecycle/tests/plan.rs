@@ -5,8 +5,9 @@
 use lifecycle::{
     event::{Event, HookEvent},
     plan::{Claims, Crds, Owner, Plan, PlannedHook, plan_hooks},
-    source::{Author, Desired, Placed},
+    source::{Author, Desired},
 };
+use manifests::placed::Placed;
 use serde_json::{Value, json};
 
 fn crd(name: &str) -> Value {

@@ -7,8 +7,9 @@ use lifecycle::{
     object::ObjectRef,
     plan::{Crds, Owner, Plan, plan_hooks},
     preflight::{Holds, warnings},
-    source::{Author, Desired, Placed},
+    source::{Author, Desired},
 };
+use manifests::placed::Placed;
 use serde_json::{Value, json};
 
 fn hook(mut object: Value, events: &str) -> Value {

@@ -2,7 +2,7 @@
 
 use api::{DURATIONS, ObjectsFromKind, ReleaseLifecycle, ReleaseLifecycleSpec};
 use kube::{Resource as _, ResourceExt as _};
-use lifecycle::source::Placed;
+use manifests::placed::Placed;
 use serde_json::{Value, json};
 
 use super::{Contents, Found, Material, chart::Whence, charts, of_chart, sources};

@@ -5,9 +5,9 @@ use engine::protocol::{Document, Rendered};
 use kube::ResourceExt as _;
 use lifecycle::{
     event::Event,
-    patches,
-    source::{Author, Desired, Placed},
+    source::{Author, Desired},
 };
+use manifests::{patches, placed::Placed};
 
 use super::{
     Contents, Found, Material,

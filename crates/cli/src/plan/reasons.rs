@@ -96,8 +96,9 @@ mod tests {
     use lifecycle::{
         event::Event,
         plan::{Crds, plan_hooks},
-        source::{Author, Placed},
+        source::Author,
     };
+    use manifests::placed::Placed;
     use serde_json::json;
 
     use super::*;

@@ -3,7 +3,7 @@
 
 use api::names::IMPORTED_THROUGH_ANNOTATION;
 use helm::secret::{self, Plans, Written};
-use lifecycle::json;
+use manifests::json;
 
 use super::{Holder, Records, Stored, now, write::too_large};
 use crate::{

@@ -11,9 +11,9 @@ use helm::{
 use lifecycle::{
     event::Event,
     journal::{Failure, Journal},
-    json,
     plan::Plan,
 };
+use manifests::json;
 use serde_json::Value;
 
 use super::{Holder, Records, Stored, body, key, now};

@@ -169,7 +169,8 @@ fn brief(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use lifecycle::source::{Author, Placed};
+    use lifecycle::source::Author;
+    use manifests::placed::Placed;
     use serde_json::json;
 
     use super::*;

@@ -4,7 +4,7 @@
 //! as `Unknown`, which is what kstatus's own readers make of it. The fixture was made by a program
 //! of a few lines that decodes the objects as the API machinery does and calls that function.
 
-use lifecycle::kstatus::{Readiness, readiness};
+use live::kstatus::{Readiness, readiness};
 use serde_json::Value;
 
 /// Objects that are judged differently on purpose; the reasons are in the module's description.

@@ -1,11 +1,11 @@
 //! What a hook's object, its Pods and the Event objects about them say. Pure: JSON in, observation
 //! out.
 
-pub(crate) mod event_objects;
-pub(crate) mod forms;
-pub(crate) mod pods;
-pub(crate) mod stopped;
-pub(crate) mod unready;
+pub mod event_objects;
+pub mod forms;
+pub mod pods;
+pub mod stopped;
+pub mod unready;
 
 use api::names;
 use helm::ownership;
@@ -21,7 +21,7 @@ use serde_json::Value;
 const BEFORE_DEADLINE: SignedDuration = SignedDuration::from_secs(2);
 
 /// What `object`, which has the name of `hook`, says of itself.
-pub(crate) fn hook(
+pub fn hook(
     plan: &Plan,
     hook: &PlannedHook,
     object: &Value,
@@ -75,7 +75,7 @@ fn deletion(object: &Value) -> Option<String> {
 }
 
 /// Whether the object of a hook has ended; what is held may have, too.
-pub(crate) fn has_ended(object: &Value) -> bool {
+pub fn has_ended(object: &Value) -> bool {
     match text(object, "/kind") {
         "Job" => job_verdict(object).is_some(),
         "Pod" => pod_verdict(object).is_some(),
@@ -128,7 +128,7 @@ fn own_deadline(object: &Value) -> Option<Timestamp> {
 
 /// Whether the Job controller is about to delete the Pods, the author's deadline is near, or the
 /// object itself is being deleted.
-pub(crate) fn evidence_fades(object: &Value, now: Timestamp) -> bool {
+pub fn evidence_fades(object: &Value, now: Timestamp) -> bool {
     condition(object, "FailureTarget", "True").is_some()
         || is_terminating(object)
         || own_deadline(object).is_some_and(|at| now >= at)

@@ -1,5 +1,6 @@
-use super::*;
 use serde_json::json;
+
+use super::*;
 
 fn ended(name: &str, code: i32, second: u32) -> Value {
     json!({"name": name, "state": {"terminated": {

@@ -16,7 +16,7 @@ const REVISION: &str = "/metadata/annotations/deployment.kubernetes.io~1revision
 
 /// How the objects of a kind come to be ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
     /// Makes `ReplicaSets`, which make Pods.
     Deployment,
     /// Makes Pods.
@@ -28,7 +28,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(crate) fn of(object: &Value) -> Self {
+    pub fn of(object: &Value) -> Self {
         match (text(object, "/apiVersion"), text(object, "/kind")) {
             ("apps/v1", "Deployment") => Self::Deployment,
             ("apps/v1", "ReplicaSet" | "StatefulSet" | "DaemonSet")
@@ -42,7 +42,7 @@ impl Kind {
 }
 
 /// Whether the controller has seen the object as it is: what it made before explains nothing.
-pub(crate) fn is_observed(object: &Value) -> bool {
+pub fn is_observed(object: &Value) -> bool {
     let number = |path: &str| object.pointer(path).and_then(Value::as_i64);
     match (number("/status/observedGeneration"), number("/metadata/generation")) {
         (Some(observed), Some(generation)) => observed >= generation,
@@ -51,7 +51,7 @@ pub(crate) fn is_observed(object: &Value) -> bool {
 }
 
 /// What the object itself says of the cause.
-pub(crate) fn own_words(object: &Value) -> Option<String> {
+pub fn own_words(object: &Value) -> Option<String> {
     let said = match Kind::of(object) {
         Kind::Deployment | Kind::Maker => {
             if let Some(failure) = condition(object, "ReplicaFailure", "True") {
@@ -78,7 +78,7 @@ pub(crate) fn own_words(object: &Value) -> Option<String> {
 }
 
 /// The label selector of the Pods of `object`, as a query; `None` where it selects nothing.
-pub(crate) fn selector(object: &Value) -> Option<String> {
+pub fn selector(object: &Value) -> Option<String> {
     let selector = object.pointer("/spec/selector")?;
     let labels = match Kind::of(object) {
         Kind::Maker if text(object, "/kind") == "ReplicationController" => Some(selector),
@@ -104,7 +104,7 @@ pub(crate) fn selector(object: &Value) -> Option<String> {
 }
 
 /// The `ReplicaSet` of what `deployment` asks for now, among those that its selector finds.
-pub(crate) fn current<'a>(deployment: &Value, sets: &'a [Value]) -> Option<&'a Value> {
+pub fn current<'a>(deployment: &Value, sets: &'a [Value]) -> Option<&'a Value> {
     let own = sets.iter().filter(|set| is_made_by(set, deployment));
     let revision = text(deployment, REVISION);
     own.max_by_key(|set| {
@@ -114,7 +114,7 @@ pub(crate) fn current<'a>(deployment: &Value, sets: &'a [Value]) -> Option<&'a V
 }
 
 /// Of `pods`, those that `maker` made and that are not ready, the newest of them first.
-pub(crate) fn unready(maker: &Value, mut pods: Vec<Value>) -> Vec<Value> {
+pub fn unready(maker: &Value, mut pods: Vec<Value>) -> Vec<Value> {
     let newest = text(maker, "/status/updateRevision").to_owned();
     pods.retain(|pod| is_made_by(pod, maker) && !is_terminating(pod) && !is_ready(pod));
     pods.sort_by_cached_key(|pod| {
@@ -136,7 +136,7 @@ fn is_ready(pod: &Value) -> bool {
 
 /// What is known of Pods that are not ready.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Finding {
+pub enum Finding {
     /// That is all.
     Said(String),
     /// The last line that the container wrote says more.
@@ -150,14 +150,14 @@ pub(crate) enum Finding {
 
 /// A container that runs and is not ready.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Probed {
-    pub(crate) pod: String,
-    pub(crate) container: String,
-    pub(crate) since: Option<jiff::Timestamp>,
+pub struct Probed {
+    pub pod: String,
+    pub container: String,
+    pub since: Option<jiff::Timestamp>,
 }
 
 /// Why `pods`, none of which is ready, are not.
-pub(crate) fn finding(pods: &[Value]) -> Option<Finding> {
+pub fn finding(pods: &[Value]) -> Option<Finding> {
     if let Some(pod) = pods.iter().find(|pod| is_unscheduled(pod))
         && let Some(said) = pods::stuck(pods).filter(|said| said.contains(" Unschedulable"))
     {
@@ -251,7 +251,7 @@ fn name(object: &Value) -> &str {
 
 /// At most [`SENTENCE_BYTES`] long: the beginning, which names the thing, and the end, where the
 /// innermost cause of a chain of errors stands.
-pub(crate) fn shorten(said: &str) -> String {
+pub fn shorten(said: &str) -> String {
     const END: usize = SENTENCE_BYTES / 2;
     if said.len() <= SENTENCE_BYTES {
         return said.to_owned();

@@ -19,7 +19,7 @@ use serde_json::Value;
 
 use crate::{
     memory::{Exhausted, Memory},
-    source::{Placed, describe, is_list},
+    placed::{Placed, describe, is_list},
     yaml,
 };
 

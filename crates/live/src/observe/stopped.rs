@@ -75,7 +75,7 @@ pub(super) fn stop_of(pod: &Value) -> Option<(String, String)> {
 /// A Pod of a running Job that was told to stop, other than by the Job's controller, which does so
 /// once the Job has failed or succeeded. Its controller may count it as a success (`isPodFailed` in
 /// pkg/controller/job) and then lets it go, so that this is journalled.
-pub(crate) fn pod_of_job(job: &Value, pods: &[Value]) -> Option<Cause> {
+pub fn pod_of_job(job: &Value, pods: &[Value]) -> Option<Cause> {
     let ends = ["FailureTarget", "SuccessCriteriaMet", "Failed", "Complete"];
     if ends.into_iter().any(|type_| condition(job, type_, "True").is_some()) {
         return None;
@@ -92,11 +92,7 @@ fn stopped_pod(pod: &Value) -> Option<Cause> {
 /// The verdict on a Job that is `Complete` only because a Pod that was told to stop counts as
 /// succeeded. `known` is what the journal says of the hook: such a Pod is gone once it was counted.
 /// Where nothing shows that one was stopped, the Job's own word stands.
-pub(crate) fn job_verdict(
-    job: &Value,
-    pods: &[Value],
-    known: Option<&HookStatus>,
-) -> Option<Verdict> {
+pub fn job_verdict(job: &Value, pods: &[Value], known: Option<&HookStatus>) -> Option<Verdict> {
     if job.pointer("/spec/successPolicy").is_some_and(|policy| !policy.is_null()) {
         return None;
     }

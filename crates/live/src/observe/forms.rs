@@ -12,7 +12,7 @@ const MANAGED_BY: &str = "/spec/managedBy";
 const JOB_CONTROLLER: &str = "kubernetes.io/job-controller";
 
 /// JSON pointers of what says that somebody else starts a Job, see [`queue`] and [`manager`].
-pub(crate) const STARTED_BY_OTHERS: [&str; 2] = [QUEUE, MANAGED_BY];
+pub const STARTED_BY_OTHERS: [&str; 2] = [QUEUE, MANAGED_BY];
 
 /// The queue of Kueue, which admits the Job by ending its suspension.
 fn queue(job: &Value) -> Option<&str> {
@@ -25,7 +25,7 @@ fn manager(job: &Value) -> Option<&str> {
 }
 
 /// Whether somebody else decides when the Job starts.
-pub(crate) fn is_started_by_others(job: &Value) -> bool {
+pub fn is_started_by_others(job: &Value) -> bool {
     queue(job).is_some() || manager(job).is_some()
 }
 
@@ -50,7 +50,7 @@ pub(super) fn suspended(job: &Value, gate: Gate) -> Option<String> {
 }
 
 /// What else is worth knowing of a hook that runs on; the last thing to be said.
-pub(crate) fn remark(object: &Value, gate: Gate) -> Option<String> {
+pub fn remark(object: &Value, gate: Gate) -> Option<String> {
     let is = |path: &str| object.pointer(path).is_some_and(|value| !value.is_null());
     if let Some(manager) = manager(object) {
         return Some(format!("it is managed by {manager}"));
@@ -73,7 +73,7 @@ pub(crate) fn remark(object: &Value, gate: Gate) -> Option<String> {
 }
 
 /// The index of the operator's own scheduling gate; webhooks may add theirs.
-pub(crate) fn own_gate(pod: &Value) -> Option<usize> {
+pub fn own_gate(pod: &Value) -> Option<usize> {
     let gates = pod.pointer("/spec/schedulingGates")?.as_array()?;
     gates.iter().position(|gate| text(gate, "/name") == names::SCHEDULING_GATE)
 }

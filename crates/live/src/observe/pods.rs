@@ -21,18 +21,18 @@ const STUCK: [&str; 8] = [
 
 /// A container whose log is evidence.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Culprit {
-    pub(crate) pod: String,
-    pub(crate) container: String,
+pub struct Culprit {
+    pub pod: String,
+    pub container: String,
     /// Absent for one that still runs.
-    pub(crate) exit_code: Option<i32>,
+    pub exit_code: Option<i32>,
     /// The kubelet's word for the end, such as `OOMKilled`, with its message.
-    pub(crate) reason: String,
-    pub(crate) message: String,
+    pub reason: String,
+    pub message: String,
     /// Whether the log is that of the run before the present one.
-    pub(crate) previous: bool,
+    pub previous: bool,
     /// Tells one failure from the next; empty for one that still runs.
-    pub(crate) finished_at: String,
+    pub finished_at: String,
 }
 
 impl Culprit {
@@ -60,7 +60,7 @@ impl Culprit {
 
 /// The container that failed last, in any of `pods`. One that ended because its Pod was told to go,
 /// and a sidecar, which ends after the others, are only taken where there is nothing else.
-pub(crate) fn failed_container(pods: &[Value]) -> Option<Culprit> {
+pub fn failed_container(pods: &[Value]) -> Option<Culprit> {
     containers(pods)
         .flat_map(|(pod, status)| {
             [("/state/terminated", false), ("/lastState/terminated", true)].into_iter().filter_map(
@@ -90,7 +90,7 @@ fn ended(pod: &Value, status: &Value, terminated: &Value, previous: bool) -> Opt
 
 /// The container that is started again each time it ends, and how often it did: the last of them in
 /// any of `pods`. That it runs just now, or waits for its next start, makes no difference.
-pub(crate) fn restarting(pods: &[Value]) -> Option<(Culprit, String)> {
+pub fn restarting(pods: &[Value]) -> Option<(Culprit, String)> {
     containers(pods)
         .filter_map(|(pod, status)| {
             let running = runs(status);
@@ -131,7 +131,7 @@ fn failed_tries(failed: i64, of: Option<i64>) -> String {
 
 /// How many tries of a hook have failed, and how the last one did, while another one is under way.
 /// `cause` is that of the last one, as it is seen now or was before.
-pub(crate) fn tries(object: &Value, pods: &[Value], cause: Option<&Cause>) -> Option<String> {
+pub fn tries(object: &Value, pods: &[Value], cause: Option<&Cause>) -> Option<String> {
     if let Some((_, text)) = restarting(pods) {
         return Some(text);
     }
@@ -158,7 +158,7 @@ pub(crate) fn tries(object: &Value, pods: &[Value], cause: Option<&Cause>) -> Op
 
 /// A Pod of a Job that somebody deletes, which counts as a failure of the Job. The Job's controller
 /// deletes Pods itself, but of one that failed for its tries only those that run beside.
-pub(crate) fn deleted(job: &Value, pods: &[Value]) -> Option<Cause> {
+pub fn deleted(job: &Value, pods: &[Value]) -> Option<Cause> {
     let ending = ["FailureTarget", "Failed", "SuccessCriteriaMet", "Complete"];
     let ended = ending.iter().find_map(|type_| condition(job, type_, "True"));
     let by_tries = ended.is_none_or(|ended| text(ended, "/reason") == "BackoffLimitExceeded");
@@ -178,7 +178,7 @@ fn has_failed_by_itself(pod: &Value) -> bool {
 }
 
 /// A Pod of an earlier Job of the same name, which was deleted without it (`--cascade=orphan`).
-pub(crate) fn orphan(pods: &[Value]) -> Option<String> {
+pub fn orphan(pods: &[Value]) -> Option<String> {
     let pod = pods.iter().find(|pod| {
         let owners = pod.pointer("/metadata/ownerReferences").and_then(Value::as_array);
         owners.is_none_or(Vec::is_empty) && !none_active(std::slice::from_ref(*pod))
@@ -191,7 +191,7 @@ pub(crate) fn orphan(pods: &[Value]) -> Option<String> {
 }
 
 /// A container that runs, for a hook whose time is running out.
-pub(crate) fn running_container(pods: &[Value]) -> Option<Culprit> {
+pub fn running_container(pods: &[Value]) -> Option<Culprit> {
     containers(pods)
         .filter(|(_, status)| runs(status))
         .min_by_key(|(pod, status)| is_sidecar(pod, text(status, "/name")))
@@ -222,7 +222,7 @@ pub(super) fn befell(pod: &Value) -> Option<(String, String)> {
 }
 
 /// Why the last of `pods` failed, where `failed` is the container that failed last.
-pub(crate) fn cause(pods: &[Value], failed: Option<&Culprit>) -> Option<Cause> {
+pub fn cause(pods: &[Value], failed: Option<&Culprit>) -> Option<Cause> {
     let befallen = pods
         .iter()
         .filter_map(|pod| Some((befell_at(pod), pod, befell(pod)?)))
@@ -279,7 +279,7 @@ fn befell_at(pod: &Value) -> &str {
 }
 
 /// What holds the Pods up, named at once and not at the timeout.
-pub(crate) fn stuck(pods: &[Value]) -> Option<String> {
+pub fn stuck(pods: &[Value]) -> Option<String> {
     let container = containers(pods).find_map(|(pod, status)| {
         let waiting = status.pointer("/state/waiting")?;
         let reason = text(waiting, "/reason");
@@ -319,7 +319,7 @@ fn unscheduled(pod: &Value) -> Option<String> {
 
 /// A Pod that goes on only because of a container that does not end with the others: a sidecar that
 /// is none to the cluster, or a restart policy that lets nothing end.
-pub(crate) fn lingering(pods: &[Value]) -> Option<String> {
+pub fn lingering(pods: &[Value]) -> Option<String> {
     pods.iter().find_map(|pod| {
         let statuses = pod.pointer("/status/containerStatuses")?.as_array()?;
         let ended = statuses.iter().find_map(|status| {
@@ -338,7 +338,7 @@ pub(crate) fn lingering(pods: &[Value]) -> Option<String> {
 }
 
 /// Whether nothing of `pods` runs or is about to.
-pub(crate) fn none_active(pods: &[Value]) -> bool {
+pub fn none_active(pods: &[Value]) -> bool {
     pods.iter().all(|pod| {
         is_terminating(pod) || ["Succeeded", "Failed"].contains(&text(pod, "/status/phase"))
     })
@@ -351,7 +351,7 @@ pub(super) fn last_ended(pods: &[Value]) -> Option<Timestamp> {
 }
 
 /// A Pod that is on its node, and none of whose containers has ever run.
-pub(crate) fn unstarted(pods: &[Value]) -> Option<&Value> {
+pub fn unstarted(pods: &[Value]) -> Option<&Value> {
     let started = containers(pods).any(|(_, status)| {
         ["/state/running", "/state/terminated", "/lastState/terminated"]
             .into_iter()
@@ -378,7 +378,7 @@ fn steady(message: &str) -> String {
 
 /// Without the ids that a container runtime makes anew at each try: runs of hexadecimal digits as
 /// long as no word is.
-pub(crate) fn steady_ids(message: &str) -> String {
+pub fn steady_ids(message: &str) -> String {
     const ID: usize = 32;
     let mut steady = String::with_capacity(message.len());
     let mut rest = message;

@@ -30,7 +30,7 @@ const POD_PROGRESS: [&str; 4] = ["Pulling", "Pulled", "Created", "Started"];
 
 /// Whose Event objects tell why something does not go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Subject {
+pub enum Subject {
     /// A Job, or another object that makes Pods, without Pods.
     Maker { name: String, uid: String },
     /// A Pod on its node none of whose containers runs.
@@ -38,7 +38,7 @@ pub(crate) enum Subject {
 }
 
 impl Subject {
-    pub(crate) fn uid(&self) -> &str {
+    pub fn uid(&self) -> &str {
         match self {
             Self::Maker { uid, .. } | Self::Pod { uid, .. } => uid,
         }
@@ -46,7 +46,7 @@ impl Subject {
 }
 
 /// Whom to ask about `object`, a hook, and its `pods`; nobody where something of it runs.
-pub(crate) fn subject(object: &Value, pods: &[Value]) -> Option<Subject> {
+pub fn subject(object: &Value, pods: &[Value]) -> Option<Subject> {
     let of = |object: &Value| {
         let field = |path: &str| text(object, path).to_owned();
         (field("/metadata/name"), field("/metadata/uid"))
@@ -61,27 +61,27 @@ pub(crate) fn subject(object: &Value, pods: &[Value]) -> Option<Subject> {
 
 /// Since when nothing of a hook that was started at `started` runs. A Job whose Pods have just ended
 /// will tell by itself what follows.
-pub(crate) fn idle_since(started: Timestamp, pods: &[Value]) -> Timestamp {
+pub fn idle_since(started: Timestamp, pods: &[Value]) -> Timestamp {
     // The end is told in whole seconds.
     let ended = pods::last_ended(pods).and_then(|at| at.checked_add(GRACE).ok());
     ended.map_or(started, |ended| ended.max(started))
 }
 
 /// When to ask, if it is too early about a hook that is idle since `since`.
-pub(crate) fn too_early(since: Timestamp, now: Timestamp) -> Option<Timestamp> {
+pub fn too_early(since: Timestamp, now: Timestamp) -> Option<Timestamp> {
     let at = since.checked_add(GRACE).ok()?;
     (now < at).then_some(at)
 }
 
 /// When to ask again: ever more seldom, since the API server has no index for such questions.
-pub(crate) fn again(since: Timestamp, now: Timestamp, known: bool) -> Option<Timestamp> {
+pub fn again(since: Timestamp, now: Timestamp, known: bool) -> Option<Timestamp> {
     let least = if known { KNOWN } else { OFTEN };
     let waited = now.duration_since(since) / 2;
     now.checked_add(waited.clamp(least, SELDOM)).ok()
 }
 
 /// A Pod of `job`, which has failed for its tries, that is gone without a trace but for `events`.
-pub(crate) fn vanished_pod(job: &Value, events: &[Value]) -> Option<Cause> {
+pub fn vanished_pod(job: &Value, events: &[Value]) -> Option<Cause> {
     let failed = super::condition(job, "Failed", "True")?;
     // A Job whose containers are started again deletes its Pod itself.
     let never = text(job, "/spec/template/spec/restartPolicy") == "Never";
@@ -96,11 +96,7 @@ pub(crate) fn vanished_pod(job: &Value, events: &[Value]) -> Option<Cause> {
 
 /// What the kubelet says of a container's probe that fails, newest first. What it said of a run
 /// before, which began at another time, is over.
-pub(crate) fn unhealthy(
-    events: &[Value],
-    container: &str,
-    since: Option<Timestamp>,
-) -> Option<String> {
+pub fn unhealthy(events: &[Value], container: &str, since: Option<Timestamp>) -> Option<String> {
     let place = format!("{{{container}}}");
     let current = current(events, &["Unhealthy"], &[]);
     let (_, event) = current.into_iter().find(|(at, event)| {
@@ -112,7 +108,7 @@ pub(crate) fn unhealthy(
 }
 
 /// What `events` say of a claim that is not bound: a failure first.
-pub(crate) fn unbound(events: &[Value]) -> Option<String> {
+pub fn unbound(events: &[Value]) -> Option<String> {
     const FAILURES: [&str; 4] =
         ["ProvisioningFailed", "FailedBinding", "VolumeMismatch", "ClaimMisbound"];
     const WAITS: [&str; 4] =
@@ -125,13 +121,13 @@ pub(crate) fn unbound(events: &[Value]) -> Option<String> {
 }
 
 /// Whether `said`, of [`unbound`], is that something has failed.
-pub(crate) fn is_failure(said: &str) -> bool {
+pub fn is_failure(said: &str) -> bool {
     let waits = said.starts_with("WaitFor") || said.starts_with("ExternalProvisioning");
     !waits && !said.starts_with("Provisioning:")
 }
 
 /// What `events`, those of `subject`, say holds it up.
-pub(crate) fn hindrance(subject: &Subject, events: &[Value]) -> Option<String> {
+pub fn hindrance(subject: &Subject, events: &[Value]) -> Option<String> {
     match subject {
         Subject::Maker { name, .. } => {
             let newest = current(events, &["FailedCreate"], &["SuccessfulCreate"]);

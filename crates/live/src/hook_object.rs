@@ -2,17 +2,15 @@
 
 use api::names;
 use helm::ownership::{MANAGED_BY, MANAGED_BY_LABEL};
-use lifecycle::{
-    json,
-    plan::{HookKind, Plan, PlannedHook},
-};
+use lifecycle::plan::{HookKind, Plan, PlannedHook};
+use manifests::json;
 use serde_json::{Map, Value, json};
 
 use crate::observe::forms;
 
 /// The object to POST for `attempt` of the hook at `index`: held back, marked, and otherwise as
 /// its source has it. It is never decoded into a type, which would drop newer fields.
-pub(crate) fn build(
+pub fn build(
     plan: &Plan,
     index: usize,
     attempt: i32,
@@ -74,7 +72,7 @@ pub(crate) fn build(
 
 /// Whether the operator can hold the hook's object back until its UID is journalled. Not a Job
 /// that its author or another controller starts, nor a Pod that no scheduler looks at.
-pub(crate) fn can_be_held(hook: &PlannedHook) -> bool {
+pub fn can_be_held(hook: &PlannedHook) -> bool {
     let manifest = &hook.manifest;
     match hook.kind() {
         HookKind::Job => {
@@ -92,7 +90,7 @@ pub(crate) fn can_be_held(hook: &PlannedHook) -> bool {
 /// `live` is the object as it is where that is known to be more than [`build`] made: admission
 /// webhooks may have given it a queue, another manager, or scheduling gates. A Job that somebody
 /// else starts by now stays suspended; without `live`, the patch is refused for it.
-pub(crate) fn start_patch(kind: HookKind, uid: &str, live: Option<&Value>) -> Value {
+pub fn start_patch(kind: HookKind, uid: &str, live: Option<&Value>) -> Value {
     let gate = "/metadata/annotations/releaselifecycle.dev~1gate";
     let test = |path: &str, value: Value| json!({"op": "test", "path": path, "value": value});
     let mut patch = vec![
@@ -119,7 +117,7 @@ pub(crate) fn start_patch(kind: HookKind, uid: &str, live: Option<&Value>) -> Va
 }
 
 /// The annotations that `sent` had and `answer` lacks, without which the object is not known again.
-pub(crate) fn removed_annotations(sent: &Value, answer: &Value) -> Vec<&'static str> {
+pub fn removed_annotations(sent: &Value, answer: &Value) -> Vec<&'static str> {
     let of = |object: &Value, name: &str| {
         object.pointer("/metadata/annotations")?.get(name)?.as_str().map(str::to_owned)
     };
@@ -130,7 +128,7 @@ pub(crate) fn removed_annotations(sent: &Value, answer: &Value) -> Vec<&'static 
 }
 
 /// The JSON patch that ends a started Job for good. Suspending would not: a late start undoes it.
-pub(crate) fn stop_patch(uid: &str) -> Value {
+pub fn stop_patch(uid: &str) -> Value {
     json!([
         {"op": "test", "path": "/metadata/uid", "value": uid},
         {"op": "add", "path": "/spec/activeDeadlineSeconds", "value": 1},
@@ -138,7 +136,7 @@ pub(crate) fn stop_patch(uid: &str) -> Value {
 }
 
 /// The JSON patch that gives a Job the time to live that was held back.
-pub(crate) fn ttl_patch(uid: &str, seconds: i64) -> Value {
+pub fn ttl_patch(uid: &str, seconds: i64) -> Value {
     json!([
         {"op": "test", "path": "/metadata/uid", "value": uid},
         {"op": "add", "path": "/spec/ttlSecondsAfterFinished", "value": seconds},
