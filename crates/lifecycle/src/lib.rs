@@ -26,4 +26,6 @@ pub mod rebuild;
 pub mod source;
 pub mod step;
 pub mod terminal;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod tidy;

@@ -145,37 +145,22 @@ mod tests {
     use super::*;
     use crate::{
         event::Event,
-        object::ObjectRef,
         observation::{Evidence, Verdict},
-        plan::{Owner, PlannedHook},
+        testing,
     };
     use Gate::{Held, Open};
     use HookPhase::{Pending, Running, Succeeded, Unknown};
 
     fn plan() -> Plan {
-        let hook = |event: HookEvent, name: &str| PlannedHook {
-            event,
-            object: ObjectRef {
-                api_version: "batch/v1".to_owned(),
-                kind: "Job".to_owned(),
-                namespace: None,
-                name: name.to_owned(),
-            },
-            weight: 0,
-            delete_policies: Vec::new(),
-            manifest: serde_json::json!({"metadata": {"name": name}}),
-            in_crds: false,
-            replaces: false,
-            recorded: false,
-        };
-        let owner = Owner { uid: "uid".to_owned(), name: "shop".to_owned() };
+        let hook =
+            |event: HookEvent, name: &str| testing::hook(event, testing::object("Job", name));
         Plan {
             hooks: vec![
                 hook(HookEvent::PreUpgrade, "a"),
                 hook(HookEvent::PreUpgrade, "b"),
                 hook(HookEvent::PostUpgrade, "c"),
             ],
-            ..Plan::new("op".to_owned(), owner, Event::Upgrade, 2)
+            ..testing::plan(Event::Upgrade)
         }
     }
 
