@@ -1,5 +1,6 @@
 //! The steps of an operation in the order in which they happen, and how each stands. Pure.
 
+use api::SourceKind;
 use lifecycle::{
     event::{Event, Work},
     journal::{HookPhase, HookStatus, Operation, Phase},
@@ -91,7 +92,10 @@ fn objects(state: State<'_>, operation: &Operation) -> (bool, bool) {
     };
     let spec = &state.object.spec;
     // What a ConfigMap or a Secret holds is not known here.
-    let any = spec.source.objects.as_ref().is_none_or(|all| !all.iter().all(is_hook));
+    let any = match spec.source.kind() {
+        SourceKind::Objects(all) => !all.iter().all(is_hook),
+        SourceKind::ObjectsFrom(_) | SourceKind::Chart(_) | SourceKind::SourceRef(_) => true,
+    };
     let same = operation.generation == state.generation();
     (
         any || !same || operation.phase == Phase::Applying,
