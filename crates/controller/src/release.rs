@@ -10,11 +10,12 @@ use kube::{Api, api::PostParams};
 use lifecycle::{
     commands::Commands,
     conditions::{self, Condition, Remedied},
-    decide::Hold,
     drift::Baseline,
     event::Event,
     journal::{Failure, Journal, LastAttempt},
-    plan::{Chart, ObjectRef, Owner},
+    object::ObjectRef,
+    plan::{Chart, Owner},
+    step::Hold,
 };
 use tokio::sync::OnceCell;
 

@@ -11,10 +11,10 @@ mod wanted;
 
 use std::sync::Arc;
 
-use api::{ChartArchive, ObjectsFromKind, ValuesFrom};
+use api::{ChartArchive, ChartKind, ObjectsFromKind, SourceKind, ValuesFrom};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use engine::protocol::Values;
-use lifecycle::plan::digest;
+use lifecycle::digest::digest;
 use manifests::{json, memory::Memory, yaml};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -67,30 +67,26 @@ impl Chart {
 
 /// The chart that the spec names.
 pub(crate) async fn read(release: &Release<'_>) -> Result<Chart, Error> {
-    let source = &release.object.spec.source;
     // Before the chart: to correct them, nothing has to be fetched.
     let Read { values, parsed, secrets } = values(release).await?;
-    let fetched = |wanted| release.ctx.charts.get(release, wanted);
-    let chart = source.chart.clone().unwrap_or_default();
-    let (archive, digest) = if let Some(from) = &chart.archive {
-        release.ctx.charts.forget(&key(&release.object));
-        let archive: Arc<[u8]> = archive(release, from).await?.into();
-        let digest = digest(&archive);
-        (archive, digest)
-    } else {
-        let wanted = if let Some(oci) = &chart.oci {
-            Wanted::oci(release, oci).await?
-        } else if let Some(repository) = &chart.repository {
-            Wanted::repository(release, repository).await?
-        } else if let Some(source) = &source.source_ref {
-            flux::wanted(release, source).await?
-        } else {
-            return Err(Error::blocked("InvalidSource", "spec.source.chart: it names no chart"));
-        };
-        let fetched = fetched(wanted).await?;
-        (fetched.archive, fetched.digest)
+    let none = || Error::blocked("InvalidSource", "spec.source.chart: it names no chart");
+    let (wanted, path) = match release.object.spec.source.kind() {
+        SourceKind::Chart(chart) => match chart.kind().ok_or_else(none)? {
+            ChartKind::Archive(from) => {
+                release.ctx.charts.forget(&key(&release.object));
+                let archive: Arc<[u8]> = archive(release, from).await?.into();
+                let digest = digest(&archive);
+                return Ok(Chart { archive, digest, path: None, values, secrets, parsed });
+            }
+            ChartKind::Oci(chart) => (Wanted::oci(release, chart).await?, None),
+            ChartKind::Repository(chart) => (Wanted::repository(release, chart).await?, None),
+        },
+        SourceKind::SourceRef(source) => {
+            (flux::wanted(release, source).await?, source.path.clone())
+        }
+        SourceKind::Objects(_) | SourceKind::ObjectsFrom(_) => return Err(none()),
     };
-    let path = source.source_ref.as_ref().and_then(|source| source.path.clone());
+    let charts::Fetched { archive, digest } = release.ctx.charts.get(release, wanted).await?;
     Ok(Chart { archive, digest, path, values, secrets, parsed })
 }
 

@@ -6,8 +6,7 @@ use engine::protocol::{Document, Rendered};
 use helm::{manifest, record, takeover};
 use lifecycle::{
     hooks,
-    journal::Begin,
-    plan,
+    plan::{self, Begin},
     source::{Author, Desired},
     tidy,
 };

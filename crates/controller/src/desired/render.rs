@@ -12,9 +12,11 @@ use kube::{
     discovery::Scope,
 };
 use lifecycle::{
+    digest::config_digest,
     event::Event,
-    journal::{Begin, Failure},
-    plan::{Crds, ObjectRef, config_digest},
+    journal::Failure,
+    object::ObjectRef,
+    plan::{Begin, Crds},
     source::stands_in_urls,
 };
 use manifests::json;

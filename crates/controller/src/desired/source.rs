@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use api::{ObjectsFrom, ObjectsFromKind, Source};
+use api::{ChartKind, ObjectsFrom, ObjectsFromKind, SourceKind};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use helm::manifest::{self, ManifestError};
-use lifecycle::plan::ObjectRef;
+use lifecycle::object::ObjectRef;
 use manifests::{
     json,
     memory::{MOST_PER_RELEASE, Memory},
@@ -37,31 +37,35 @@ pub(crate) enum Found {
 
 /// What stands where the spec says. What only a change mends is `Error::Blocked`.
 pub(crate) async fn read(release: &Release<'_>) -> Result<Found, Error> {
-    let source = &release.object.spec.source;
-    if let Some(objects) = &source.objects {
-        release.ctx.forget_source(&key(&release.object));
-        let mut memory = Memory::of_release();
-        if objects.iter().any(|object| memory.take_value(object).is_err()) {
-            return Err(too_large("spec.source.objects"));
+    match release.object.spec.source.kind() {
+        SourceKind::Objects(objects) => {
+            release.ctx.forget_source(&key(&release.object));
+            let mut memory = Memory::of_release();
+            if objects.iter().any(|object| memory.take_value(object).is_err()) {
+                return Err(too_large("spec.source.objects"));
+            }
+            if objects.is_empty() {
+                return Err(empty("spec.source.objects", "it"));
+            }
+            Ok(Found::Objects(Placed::inline(objects)))
         }
-        if objects.is_empty() {
-            return Err(empty("spec.source.objects", "it"));
+        SourceKind::ObjectsFrom(holders) => {
+            release.ctx.references.follow(release, references(release));
+            objects(release, holders).await.map(Found::Objects)
         }
-        return Ok(Found::Objects(Placed::inline(objects)));
+        SourceKind::Chart(_) | SourceKind::SourceRef(_) => {
+            release.ctx.references.follow(release, references(release));
+            Box::pin(chart::read(release)).await.map(Box::new).map(Found::Chart)
+        }
     }
-    release.ctx.references.follow(release, references(release));
-    if source.is_chart() {
-        return Box::pin(chart::read(release)).await.map(Box::new).map(Found::Chart);
-    }
-    objects(release, source).await.map(Found::Objects)
 }
 
 /// The objects that `ConfigMaps` and Secrets hold.
-async fn objects(release: &Release<'_>, source: &Source) -> Result<Vec<Placed>, Error> {
+async fn objects(release: &Release<'_>, holders: &[ObjectsFrom]) -> Result<Vec<Placed>, Error> {
     let mut found = Vec::new();
     let mut problems = Vec::new();
     let mut total = 0;
-    for (index, from) in source.objects_from.iter().enumerate() {
+    for (index, from) in holders.iter().enumerate() {
         let place = format!("spec.source.objectsFrom[{index}] ({from})");
         let texts = match texts(release, from, &place).await {
             Ok(texts) => texts,
@@ -168,26 +172,33 @@ fn references(release: &Release<'_>) -> BTreeSet<Reference> {
             name: name.clone(),
         });
     };
-    for from in &spec.source.objects_from {
-        add(Referent::Core(from.kind), &from.name);
-    }
     for from in &spec.values_from {
         add(Referent::Core(from.kind), &from.name);
     }
-    let chart = spec.source.chart.as_ref();
-    if let Some(from) = chart.and_then(|chart| chart.archive.as_ref()) {
-        add(Referent::Core(from.kind), &from.name);
-    }
-    let oci = chart.and_then(|chart| chart.oci.as_ref());
-    let repository = chart.and_then(|chart| chart.repository.as_ref());
-    let secrets = oci.into_iter().flat_map(|it| [&it.secret_ref, &it.cert_secret_ref]);
-    let of_repository = repository.into_iter();
-    let of_repository = of_repository.flat_map(|it| [&it.secret_ref, &it.cert_secret_ref]);
-    for secret in secrets.chain(of_repository).flatten() {
+    let secrets = match spec.source.kind() {
+        SourceKind::Objects(_) => [&None, &None],
+        SourceKind::ObjectsFrom(holders) => {
+            for from in holders {
+                add(Referent::Core(from.kind), &from.name);
+            }
+            [&None, &None]
+        }
+        SourceKind::SourceRef(source) => {
+            add(Referent::Flux(source.kind), &source.name);
+            [&None, &None]
+        }
+        SourceKind::Chart(chart) => match chart.kind() {
+            Some(ChartKind::Archive(from)) => {
+                add(Referent::Core(from.kind), &from.name);
+                [&None, &None]
+            }
+            Some(ChartKind::Oci(chart)) => [&chart.secret_ref, &chart.cert_secret_ref],
+            Some(ChartKind::Repository(chart)) => [&chart.secret_ref, &chart.cert_secret_ref],
+            None => [&None, &None],
+        },
+    };
+    for secret in secrets.into_iter().flatten() {
         add(Referent::Core(ObjectsFromKind::Secret), &secret.name);
-    }
-    if let Some(source) = &spec.source.source_ref {
-        add(Referent::Flux(source.kind), &source.name);
     }
     named
 }

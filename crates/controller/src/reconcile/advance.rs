@@ -6,11 +6,13 @@ use api::OnNewSpec;
 use jiff::Timestamp;
 use kube_runtime::controller::Action;
 use lifecycle::{
-    decide::{Hold, decide, query},
-    event::{self, Disposal, Event, Next, RecordState, Situation},
-    journal::{Begin, Cancel, Failure, Journal, Phase, Requests},
-    plan::Plan,
+    decide::{decide, query},
+    event::Event,
+    journal::{Cancel, Failure, Journal, Phase, Requests},
+    next::{self, Disposal, Next, RecordState, Situation},
+    plan::{Begin, Plan},
     rebuild::recall,
+    step::Hold,
 };
 
 use crate::{
@@ -73,7 +75,7 @@ pub(crate) async fn advance(release: &mut Release<'_>) -> Result<Action, Error> 
     }
     match next {
         Next::Begin { event, revision, target, remedies } => {
-            if matches!(event, Event::Install | Event::Upgrade)
+            if event.needs_source()
                 && let Some(waiting) = dependencies::unready(release).await?
             {
                 release.write_waiting(&waiting).await?;
@@ -181,13 +183,17 @@ async fn unknown(release: &Release<'_>) -> Result<Option<Error>, Error> {
 
 /// Whether this cannot be done, or said, of a release whose source cannot be read.
 fn needs_source(next: &Next) -> bool {
-    matches!(
-        next,
-        Next::Begin { event: Event::Install | Event::Upgrade, .. }
-            | Next::Adopt { .. }
-            | Next::InSync { .. }
-            | Next::GivenUp
-    )
+    match next {
+        Next::Begin { event, .. } => event.needs_source(),
+        Next::Adopt { .. } | Next::InSync { .. } | Next::GivenUp => true,
+        Next::Resume
+        | Next::Reopen
+        | Next::CloseLate { .. }
+        | Next::JournalLost { .. }
+        | Next::AwaitHelm { .. }
+        | Next::Foreign { .. }
+        | Next::Finish => false,
+    }
 }
 
 /// What is next. Where the source `is_known` to nobody, it is taken not to have changed. What is
@@ -224,7 +230,7 @@ fn next(release: &Release<'_>, history: &[Stored], is_known: bool, orphaned: boo
     let newest = records::newest(history);
     let disposal = if object.keeps_objects() { Disposal::Keep } else { Disposal::Delete };
     let operation = status.and_then(|status| status.operation.as_ref());
-    event::next(&Situation {
+    next::next(&Situation {
         operation,
         gave_up,
         remedy: operation.and_then(|last| object.remedy(last.event)),

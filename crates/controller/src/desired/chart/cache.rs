@@ -13,7 +13,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use lifecycle::plan::digest;
+use lifecycle::digest::digest;
 use tokio::task::spawn_blocking;
 
 use super::MOST_BYTES;
