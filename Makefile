@@ -15,8 +15,8 @@ lint: ## what CI refuses: format, clippy, documentation, dependencies
 	test -z "$$(gofmt -l engine)" && cd engine && CGO_ENABLED=0 go vet ./...
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items --quiet
 
-test: engine-test ## everything, on clusters of its own
-	RUST_TEST_THREADS=4 $(CARGO) test --workspace --no-fail-fast
+test: engine-test ## everything, on clusters of its own; what each program took
+	@$(XTASK) test
 
 demo: ## an install and an upgrade on a real cluster, the controller killed in the middle
 	@$(XTASK) demo
