@@ -219,6 +219,14 @@ impl Namespace {
         .await
     }
 
+    /// Waits until the present generation has been looked at.
+    ///
+    /// # Errors
+    /// As [`Self::wait`].
+    pub async fn wait_observed(&self, name: &str, controller: &dyn Logs) -> Result<()> {
+        self.wait(name, controller, "observed", is_observed).await.map(drop)
+    }
+
     /// Waits until the object is gone, and its release with it.
     ///
     /// # Errors

@@ -1,5 +1,11 @@
 //! One reconciliation, from the outside: whether there is anything to do, as whom, and what is said
-//! when it cannot be done. What is done is in [`crate::advance`].
+//! when it cannot be done. What is done is in `advance`.
+
+pub(crate) mod adopt;
+pub(crate) mod advance;
+pub(crate) mod dependencies;
+pub(crate) mod drift;
+pub(crate) mod sweep;
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
@@ -8,29 +14,28 @@ use std::{
 };
 
 use api::{OnTestFailure, ReleaseLifecycle};
-use kube::ResourceExt;
 use kube_runtime::controller::Action;
 use lifecycle::{
     conditions,
     journal::{Failure, Phase},
 };
 
+use crate::support::key::{RECHECK, key};
 use crate::{
-    advance::advance,
-    chart,
-    client::{ApiError, Cause},
-    context::Context,
-    deletion,
-    error::Error,
-    guarded::Guarded,
-    panics::{self, INTERNAL_ERROR, Panicked},
-    release::{Release, identity, read, write_blocked, write_trouble, write_waiting},
-    sweep,
-    tenant::Tenant,
+    cluster::{
+        call::{ApiError, Cause},
+        error::Error,
+        resource::Guarded,
+        tenant::Tenant,
+    },
+    desired::chart,
+    reconcile::advance::advance,
+    release::{
+        Release, context::Context, finalizer, identity, read, write_blocked, write_trouble,
+        write_waiting,
+    },
+    support::panics::{self, INTERNAL_ERROR, Panicked},
 };
-
-/// How often what blocks a release is looked at again, where no change of the object mends it.
-pub(crate) const RECHECK: Duration = Duration::from_mins(1);
 
 /// One reconciliation, which never panics: whoever awaits it would.
 pub(crate) async fn reconcile(object: Arc<Guarded>, ctx: Arc<Context>) -> Result<Action, Error> {
@@ -126,10 +131,6 @@ pub(crate) fn on_error(object: Arc<Guarded>, error: &Error, ctx: Arc<Context>) -
     Action::requeue(wait)
 }
 
-pub(crate) fn key(object: &ReleaseLifecycle) -> String {
-    format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any())
-}
-
 /// Until what the source refers to is looked at again, or something changes.
 pub(crate) fn rest(ctx: &Context, object: &ReleaseLifecycle) -> Action {
     let due_in = ctx.references.due_in(object);
@@ -148,7 +149,7 @@ fn is_at_work(object: &ReleaseLifecycle) -> bool {
 pub(crate) fn is_settled(object: &ReleaseLifecycle) -> bool {
     if object.metadata.deletion_timestamp.is_some() {
         // Without our finalizer it is only others that hold it.
-        return !deletion::is_held(object);
+        return !finalizer::is_held(object);
     }
     let Some(status) = &object.status else {
         return false;
@@ -158,7 +159,7 @@ pub(crate) fn is_settled(object: &ReleaseLifecycle) -> bool {
     let at_rest = ready.is_some_and(|ready| match ready.reason.as_str() {
         // Due tests, and a finalizer that is missing, are seen to when it is looked at again.
         _ if ready.status == "True" => {
-            deletion::is_held(object)
+            finalizer::is_held(object)
                 && (!object.tests_enabled() || status.tested_revision == status.revision)
         }
         "TestFailed" => object.on_test_failure() == OnTestFailure::Fail,
@@ -203,7 +204,7 @@ async fn look_and_advance(cached: &ReleaseLifecycle, ctx: &Context) -> Result<Ac
     };
     let mut release = Release::new(ctx, object, tenant);
     if release.is_being_deleted() {
-        release.namespace_goes = deletion::namespace_goes(&release).await?;
+        release.namespace_goes = finalizer::namespace_goes(&release).await?;
     }
     sweep::sweep(&release, held).await;
     // Before its records are read, so that no change falls between.
@@ -225,14 +226,14 @@ async fn look_and_advance(cached: &ReleaseLifecycle, ctx: &Context) -> Result<Ac
             } else {
                 tracing::warn!("{text}");
             }
-            deletion::let_go(&mut release).await?;
+            finalizer::let_go(&mut release).await?;
             Ok(Action::await_change())
         }
         // What is refused there, or lacking, is on its way to be gone, and so is the release.
         Err(Error::Blocked(_))
-            if !release.is_being_deleted() && deletion::namespace_goes(&release).await? =>
+            if !release.is_being_deleted() && finalizer::namespace_goes(&release).await? =>
         {
-            blocked(ctx, &mut release.object, deletion::nothing_begins(&release.namespace)).await
+            blocked(ctx, &mut release.object, finalizer::nothing_begins(&release.namespace)).await
         }
         Err(error) => blocked(ctx, &mut release.object, error).await,
     }

@@ -34,7 +34,10 @@ use manifests::patches::Patch;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::{chart, error::Error, source::Found};
+use crate::{
+    cluster::error::Error,
+    desired::{chart, source::Found},
+};
 
 pub(crate) use write::no_target;
 
@@ -319,12 +322,6 @@ impl Records<'_> {
             name: record::secret_name(&self.of.name, revision),
         }
     }
-}
-
-/// Status keeps milliseconds.
-pub(crate) fn now() -> Timestamp {
-    let now = Timestamp::now();
-    Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
 }
 
 #[cfg(test)]

@@ -1,5 +1,10 @@
 //! One release during one reconciliation: its object as read last, and its tenant.
 
+pub(crate) mod conflicts;
+pub(crate) mod context;
+pub(crate) mod events;
+pub(crate) mod finalizer;
+
 use api::{DriftMode, OnTestFailure, ReleaseLifecycle, ReleaseLifecycleStatus, set_conditions};
 use kube::{Api, api::PostParams};
 use lifecycle::{
@@ -15,16 +20,22 @@ use lifecycle::{
 use tokio::sync::OnceCell;
 
 use crate::{
-    client::{self, Access, ApiError, Cause, call, optional},
-    context::{Context, Tenancy},
-    desired::Made,
-    drift,
-    error::Error,
-    guarded::Guarded,
-    identity::Identity,
-    records::{Records, now},
-    source::{self, Found},
-    tenant::Tenant,
+    cluster::{
+        call,
+        call::{Access, ApiError, Cause, call, optional},
+        error::Error,
+        impersonation::Identity,
+        resource::Guarded,
+        tenant::Tenant,
+    },
+    desired::{
+        objects::Made,
+        source::{self, Found},
+    },
+    reconcile::drift,
+    records::Records,
+    release::context::{Context, Tenancy},
+    support::clock::now,
 };
 
 pub(crate) struct Release<'a> {
@@ -431,7 +442,7 @@ pub(crate) async fn find(
 ) -> Result<Option<ReleaseLifecycle>, ApiError> {
     let api: Api<Guarded> = Api::namespaced(ctx.operator.clone(), namespace);
     let what = format!("get ReleaseLifecycle {namespace}/{name}");
-    let found = optional(client::read(&ctx.metrics, &*what, || api.get(name)).await)?;
+    let found = optional(call::read(&ctx.metrics, &*what, || api.get(name)).await)?;
     found.map(|found| found.object(&what)).transpose()
 }
 

@@ -37,16 +37,19 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{
     args::{Args, LogFormat},
-    chart::{self, Charts},
-    context::{Context, Tenancy},
-    guarded::Guarded,
+    cluster::{metrics::Metrics, resource::Guarded},
+    desired::chart::{self, Charts},
     health::{self, Health},
     lease::{Candidacy, Election, ElectionError, Lease},
-    metrics::Metrics,
-    panics,
-    reconcile::{key, on_error, reconcile},
-    report::Reporter,
-    sweep::{HeldObject, sweep_orphans},
+    reconcile::{
+        on_error, reconcile,
+        sweep::{HeldObject, sweep_orphans},
+    },
+    release::{
+        context::{Context, Tenancy},
+        events::Reporter,
+    },
+    support::{key::key, panics},
 };
 
 /// By which servers tell this program's requests.
@@ -295,7 +298,7 @@ fn forget_bulk(cached: &mut Guarded) {
     }
 }
 
-/// The custom resource whose hook was touched. What is held is remembered, see [`crate::sweep`].
+/// The custom resource whose hook was touched. What is held is remembered, see [`crate::reconcile::sweep`].
 fn note<K: Resource<DynamicType = ()>>(
     ctx: &Context,
     touched: &PartialObjectMeta<K>,

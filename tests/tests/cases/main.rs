@@ -36,7 +36,7 @@ use std::{
 };
 
 use anyhow::{Result, bail, ensure};
-use e2e::{AuditLog, architecture, kwok};
+use e2e::{AuditLog, internals, kwok};
 use testkit::{cluster, programs};
 use tokio::task::JoinSet;
 
@@ -70,7 +70,7 @@ async fn every_case_is_as_in_helm_or_differs_on_purpose() -> Result<()> {
     let right = (0..).zip(cases.iter()).filter(|(index, _)| !wrong.contains_key(index));
     println!("{}", sum(right.map(|(_, case)| case), wrong.len()));
     ensure!(wrong.is_empty(), "{} cases are wrong, each is shown above", wrong.len());
-    if only.is_empty() { architecture::compare("cases", &table) } else { Ok(()) }
+    if only.is_empty() { internals::compare("cases", &table) } else { Ok(()) }
 }
 
 /// Runs all cases; what is wrong, by their index.
@@ -151,7 +151,7 @@ fn sum<'a>(cases: impl Iterator<Item = &'a Case> + Clone, wrong: usize) -> Strin
     )
 }
 
-/// The table as it stands in ARCHITECTURE.md.
+/// The table as it stands in docs/src/internals/cases.md.
 fn markdown(cases: &[Case]) -> String {
     let mut text = String::from("| | case | here |\n|--:|---|---|\n");
     for case in cases {

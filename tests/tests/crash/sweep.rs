@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// So many runs at a time; each waits more than it works.
-const WORKERS: usize = 8;
+pub(crate) const WORKERS: usize = 8;
 
 /// The distances of lost answers.
 const LOST: &[usize] = &[13, 17, 19, 23];
@@ -185,7 +185,7 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// The table as it stands in ARCHITECTURE.md. How many requests an operation has varies with what
+/// The table as it stands in docs/src/internals/crash.md. How many requests an operation has varies with what
 /// the watches report together, so the number of points is no part of it.
 pub(crate) fn table(outcomes: &[Outcome]) -> String {
     let mut text = String::from("| sweep | n | violations |\n|---|---|--:|\n");

@@ -18,7 +18,7 @@ use crate::scenario::{RENDERED, Scenario, TIME_TO_LIVE};
 /// The kinds of hooks that can be held.
 const HOOKS: [(&str, &str); 2] = [("batch/v1", "Job"), ("v1", "Pod")];
 /// Every kind that the release is made of.
-const ALL: [(&str, &str); 6] = [
+pub(crate) const ALL: [(&str, &str); 6] = [
     ("batch/v1", "Job"),
     ("v1", "Pod"),
     ("v1", "ConfigMap"),
@@ -39,6 +39,13 @@ pub(crate) async fn of(
     let judged = audit::judge(&events, operator, scenario.hooks());
     let mut wrong: Vec<_> = judged.iter().map(ToString::to_string).collect();
     unjournalled(&events, &mut wrong);
+    wrong.extend(of_end(namespace, scenario).await?);
+    Ok(wrong)
+}
+
+/// How the release in `namespace` is otherwise than `scenario` ends.
+pub(crate) async fn of_end(namespace: &Namespace, scenario: Scenario) -> Result<Vec<String>> {
+    let mut wrong = Vec::new();
     let found = end(&objects(namespace, &ALL).await?)?;
     let expected = expected(scenario);
     for (what, expected) in expected.as_object().into_iter().flatten() {
@@ -52,11 +59,15 @@ pub(crate) async fn of(
 /// What is wrong in `namespace` whatever was asked for: a run that was started twice, or before it was
 /// journalled.
 pub(crate) fn of_starts(namespace: &Namespace, log: &AuditLog) -> Result<Vec<String>> {
-    let events = log.take(|event| event.is_in(&namespace.name))?;
+    of_starts_in(&log.take(|event| event.is_in(&namespace.name))?)
+}
+
+/// As [`of_starts`], of these requests.
+pub(crate) fn of_starts_in(events: &[Event]) -> Result<Vec<String>> {
     let mut wrong = Vec::new();
-    unjournalled(&events, &mut wrong);
+    unjournalled(events, &mut wrong);
     let mut runs = BTreeMap::<&str, usize>::new();
-    for start in starts(&events) {
+    for start in starts(events) {
         let annotations = &start.response["metadata"]["annotations"];
         let run = annotations[RUN_ANNOTATION].as_str().context("a run that was started")?;
         *runs.entry(run).or_default() += 1;
@@ -133,7 +144,7 @@ async fn objects(namespace: &Namespace, kinds: &[(&str, &str)]) -> Result<Vec<Va
     Ok(objects)
 }
 
-fn api(namespace: &Namespace, api_version: &str, kind: &str) -> Api<DynamicObject> {
+pub(crate) fn api(namespace: &Namespace, api_version: &str, kind: &str) -> Api<DynamicObject> {
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
     Api::namespaced_with(namespace.client.clone(), &namespace.name, &resource)
@@ -195,7 +206,7 @@ fn end(objects: &[Value]) -> Result<Value> {
     }))
 }
 
-fn outcome(hook: &Value) -> Value {
+pub(crate) fn outcome(hook: &Value) -> Value {
     let conditions = hook["status"]["conditions"].as_array().into_iter().flatten();
     match hook["kind"].as_str() {
         Some("Job") => conditions

@@ -6,7 +6,7 @@ use lifecycle::{event::Event, plan::Plan};
 use serde_json::Value;
 
 use super::{Records, Stored, key, write::frozen};
-use crate::error::Error;
+use crate::cluster::error::Error;
 
 impl Stored {
     /// When the Secret was written last, by the API server's clock.

@@ -17,8 +17,8 @@ use lifecycle::{
 };
 use serde_json::Map;
 
-use super::now;
-use crate::desired::{Made, Texts};
+use crate::desired::objects::{Made, Texts};
+use crate::support::clock::now;
 
 /// The record of an operation that is about to begin: in a chart's own words, or in those that a
 /// release without a chart gets.

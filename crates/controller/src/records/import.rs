@@ -5,11 +5,12 @@ use api::names::IMPORTED_THROUGH_ANNOTATION;
 use helm::secret::{self, Plans, Written};
 use manifests::json;
 
-use super::{Holder, Records, Stored, now, write::too_large};
-use crate::{
-    client::{ApiError, Cause},
+use super::{Holder, Records, Stored, write::too_large};
+use crate::cluster::{
+    call::{ApiError, Cause},
     error::Error,
 };
+use crate::support::clock::now;
 
 impl Records<'_> {
     /// Copies `history`, those since the last deployed one, into Secrets; the `ConfigMaps` stay as

@@ -1,7 +1,7 @@
 //! `spec.maxHistory`: the oldest records go once there are more.
 
 use super::{Holder, Records, read::Listed};
-use crate::error::Error;
+use crate::cluster::error::Error;
 
 impl Records<'_> {
     /// Removes the oldest records beyond `most`. What a later operation goes by stays: the last one

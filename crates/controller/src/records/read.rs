@@ -13,7 +13,7 @@ use lifecycle::{object::ObjectRef, plan::Plan};
 use serde_json::Value;
 
 use super::{Holder, Records, Stored};
-use crate::{client::ApiError, error::Error};
+use crate::cluster::{call::ApiError, error::Error};
 
 /// As much as a plan may inflate to; the object it is made from is at most 1.5 MiB.
 const MAX_PLAN_BYTES: u64 = 16 * 1024 * 1024;

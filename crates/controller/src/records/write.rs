@@ -16,8 +16,9 @@ use lifecycle::{
 use manifests::json;
 use serde_json::Value;
 
-use super::{Holder, Records, Stored, body, key, now};
-use crate::{desired::Made, error::Error};
+use super::{Holder, Records, Stored, body, key};
+use crate::support::clock::now;
+use crate::{cluster::error::Error, desired::objects::Made};
 
 /// For the times, phases and words that a record gets in the course of its life.
 const ROOM: usize = 16 * 1024;
