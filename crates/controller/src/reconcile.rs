@@ -13,12 +13,9 @@ use std::{
     time::Duration,
 };
 
-use api::{OnTestFailure, ReleaseLifecycle};
+use api::ReleaseLifecycle;
 use kube_runtime::controller::Action;
-use lifecycle::{
-    conditions,
-    journal::{Failure, Phase},
-};
+use lifecycle::journal::Failure;
 
 use crate::support::key::{RECHECK, key};
 use crate::{
@@ -31,8 +28,11 @@ use crate::{
     desired::chart,
     reconcile::advance::advance,
     release::{
-        Release, context::Context, finalizer, identity, read, write_blocked, write_trouble,
-        write_waiting,
+        Release,
+        context::Context,
+        finalizer, identity, read,
+        settled::{is_at_work, is_ready, is_settled},
+        write_blocked, write_trouble, write_waiting,
     },
     support::panics::{self, INTERNAL_ERROR, Panicked},
 };
@@ -137,60 +137,6 @@ pub(crate) fn rest(ctx: &Context, object: &ReleaseLifecycle) -> Action {
     due_in.map_or_else(Action::await_change, Action::requeue)
 }
 
-/// Whether there is an operation that goes on, or a deletion that waits for nothing.
-fn is_at_work(object: &ReleaseLifecycle) -> bool {
-    let running = object.status.as_ref().and_then(|status| status.operation.as_ref());
-    running.is_some_and(|last| last.phase != Phase::Done)
-        || object.metadata.deletion_timestamp.is_some()
-}
-
-/// Whether there is nothing to do, by the object alone; a cached one will do, since whatever
-/// unsettles it arrives as an event.
-pub(crate) fn is_settled(object: &ReleaseLifecycle) -> bool {
-    if object.metadata.deletion_timestamp.is_some() {
-        // Without our finalizer it is only others that hold it.
-        return !finalizer::is_held(object);
-    }
-    let Some(status) = &object.status else {
-        return false;
-    };
-    let running = status.operation.as_ref().is_some_and(|last| last.phase != Phase::Done);
-    let ready = status.conditions.iter().find(|condition| condition.type_ == conditions::READY);
-    let at_rest = ready.is_some_and(|ready| match ready.reason.as_str() {
-        // Due tests, and a finalizer that is missing, are seen to when it is looked at again.
-        _ if ready.status == "True" => {
-            finalizer::is_held(object)
-                && (!object.tests_enabled() || status.tested_revision == status.revision)
-        }
-        "TestFailed" => object.on_test_failure() == OnTestFailure::Fail,
-        conditions::SUSPENDED => object.suspended(),
-        _ => false,
-    });
-    let last_attempt = status
-        .last_attempt
-        .as_ref()
-        .filter(|last| Some(last.generation) == object.metadata.generation);
-    let gave_up = last_attempt.zip(ready).is_some_and(|(last, ready)| {
-        // What is to make up for it, and cannot begin, has said why.
-        let says_so = ready.reason == last.failure.reason;
-        let is_at_rest = says_so || !remedy_is_due(object);
-        ready.status == "False" && ready.reason != INTERNAL_ERROR && is_at_rest
-    });
-    let (requests, handled) = (object.requests(), status.handled());
-    let asked = requests.retry != handled.retry
-        || requests.restart != handled.restart
-        || requests.test != handled.test;
-    let observed = status.observed_generation == object.metadata.generation;
-    !running && !asked && observed && (at_rest || gave_up)
-}
-
-/// Whether something makes up for the last operation, as far as the object tells.
-fn remedy_is_due(object: &ReleaseLifecycle) -> bool {
-    let last = object.status.as_ref().and_then(|status| status.operation.as_ref());
-    let failed = last.filter(|last| last.has_failed_at_work());
-    failed.is_some_and(|failed| object.remedy(failed.event).is_some())
-}
-
 async fn look_and_advance(cached: &ReleaseLifecycle, ctx: &Context) -> Result<Action, Error> {
     // Before the journal is read, see `sweep`.
     let held = ctx.held.of(&key(cached));
@@ -267,18 +213,6 @@ async fn blocked(
             Err(Error::Api(trouble))
         }
     }
-}
-
-/// Whether that was said of the object as it is, and nothing runs.
-fn is_ready(object: &ReleaseLifecycle) -> bool {
-    let status = object.status.as_ref();
-    let mut conditions = status.into_iter().flat_map(|status| &status.conditions);
-    !is_at_work(object)
-        && conditions.any(|it| {
-            it.type_ == conditions::READY
-                && it.status == "True"
-                && it.observed_generation == object.metadata.generation
-        })
 }
 
 /// A `GitOps` tool that prunes everything of a release at once takes the rights away, too.

@@ -28,9 +28,9 @@ use crate::{
         preflight::Warnings,
         prepare::{self, Prepared},
     },
-    reconcile::{adopt, dependencies, drift, is_settled, rest, while_deleting},
+    reconcile::{adopt, dependencies, drift, rest, while_deleting},
     records::{self, Stored},
-    release::{Release, finalizer},
+    release::{Release, finalizer, settled::is_settled},
     support::{clock::now, key::RECHECK},
 };
 
