@@ -1,5 +1,4 @@
-//! What the object alone says of its release: whether there is anything to do, and whether something
-//! is being done.
+//! Whether a release is at rest, by its object alone. Pure.
 
 use api::{OnTestFailure, ReleaseLifecycle};
 use lifecycle::{conditions, journal::Phase};
