@@ -5,3 +5,9 @@ pub(crate) mod objects;
 pub(crate) mod render;
 pub(crate) mod renderers;
 pub(crate) mod source;
+
+/// What fetches charts, and what renders them.
+pub(crate) struct Rendering {
+    pub(crate) charts: chart::Charts,
+    pub(crate) engines: renderers::Engines,
+}

@@ -26,13 +26,13 @@ use crate::{
         call::{ApiError, Cause},
         error::Error,
         resource::Guarded,
+        tenancy::identity,
         tenant::Tenant,
     },
     desired::chart,
     reconcile::advance::advance,
     release::{
-        Release, context::Context, finalizer, identity, read, write_blocked, write_trouble,
-        write_waiting,
+        Release, context::Context, finalizer, read, write_blocked, write_trouble, write_waiting,
     },
     support::panics::{self, INTERNAL_ERROR, Panicked},
 };
@@ -64,7 +64,7 @@ async fn fault(object: &Guarded, ctx: &Context, panicked: &Panicked) -> Action {
     let wait = ctx.faults.next(&key, Some(version(cached)));
     tracing::error!(object = key, retry_in = ?wait, "{INTERNAL_ERROR}: {panicked}");
     let say = async {
-        let Some(mut object) = read(ctx, cached).await? else { return Ok(()) };
+        let Some(mut object) = read(&ctx.cluster, cached).await? else { return Ok(()) };
         write_blocked(ctx, &mut object, &panicked.failure()).await
     };
     // Not even that may be possible.
@@ -84,24 +84,26 @@ async fn reconcile_one(object: &Guarded, ctx: &Arc<Context>) -> Result<Action, E
         }
     };
     let key = key(cached);
-    ctx.helm_watch.follow(ctx, cached);
-    let is_due = ctx.references.is_due(cached) || ctx.helm_watch.is_due(cached);
-    if is_settled(cached) && !ctx.held.any(&key) && !is_due {
+    if let Ok(identity) = identity(&ctx.options.tenancy, cached) {
+        ctx.watches.records.follow(cached, identity);
+    }
+    let is_due = ctx.watches.sources.is_due(cached) || ctx.watches.records.is_due(cached);
+    if is_settled(cached) && !ctx.watches.held.any(&key) && !is_due {
         ctx.backoff.forget(&key);
         ctx.running.forget(cached.metadata.uid.as_deref().unwrap_or_default());
         return Ok(rest(ctx, cached));
     }
     if !is_at_work(cached)
-        && let Some(quiet) = ctx.references.quiet_for(cached)
+        && let Some(quiet) = ctx.watches.sources.quiet_for(cached)
     {
         return Ok(Action::requeue(quiet));
     }
     if let Some(left) = ctx.backoff.left(&key, cached.metadata.generation) {
         return Ok(Action::requeue(left));
     }
-    ctx.metrics.reconciling.inc();
+    ctx.cluster.metrics.reconciling.inc();
     let result = panics::caught(Box::pin(look_and_advance(cached, ctx))).await;
-    ctx.metrics.reconciling.dec();
+    ctx.cluster.metrics.reconciling.dec();
     let result = result.unwrap_or_else(|panicked| panicked.resume());
     if result.is_ok() {
         ctx.backoff.forget(&key);
@@ -133,7 +135,7 @@ pub(crate) fn on_error(object: Arc<Guarded>, error: &Error, ctx: Arc<Context>) -
 
 /// Until what the source refers to is looked at again, or something changes.
 pub(crate) fn rest(ctx: &Context, object: &ReleaseLifecycle) -> Action {
-    let due_in = ctx.references.due_in(object);
+    let due_in = ctx.watches.sources.due_in(object);
     due_in.map_or_else(Action::await_change, Action::requeue)
 }
 
@@ -193,13 +195,13 @@ fn remedy_is_due(object: &ReleaseLifecycle) -> bool {
 
 async fn look_and_advance(cached: &ReleaseLifecycle, ctx: &Context) -> Result<Action, Error> {
     // Before the journal is read, see `sweep`.
-    let held = ctx.held.of(&key(cached));
-    let Some(mut object) = read(ctx, cached).await? else {
+    let held = ctx.watches.held.of(&key(cached));
+    let Some(mut object) = read(&ctx.cluster, cached).await? else {
         ctx.forget(&key(cached));
         return Ok(Action::await_change());
     };
-    let tenant = match identity(ctx, &object) {
-        Ok(identity) => Tenant::new(ctx, identity)?,
+    let tenant = match identity(&ctx.options.tenancy, &object) {
+        Ok(identity) => Tenant::new(&ctx.cluster, identity)?,
         Err(error) => return blocked(ctx, &mut object, error).await,
     };
     let mut release = Release::new(ctx, object, tenant);
@@ -208,13 +210,13 @@ async fn look_and_advance(cached: &ReleaseLifecycle, ctx: &Context) -> Result<Ac
     }
     sweep::sweep(&release, held).await;
     // Before its records are read, so that no change falls between.
-    let changed = ctx.helm_watch.take(&release.object);
-    if is_settled(&release.object) && !changed && !ctx.references.is_due(&release.object) {
+    let changed = ctx.watches.records.take(&release.object);
+    if is_settled(&release.object) && !changed && !ctx.watches.sources.is_due(&release.object) {
         return Ok(rest(ctx, &release.object));
     }
     let advanced = Box::pin(advance(&mut release)).await;
     if changed && advanced.is_err() {
-        ctx.helm_watch.put_back(key(cached));
+        ctx.watches.records.put_back(key(cached));
     }
     match advanced {
         Ok(action) => Ok(action),
@@ -258,12 +260,12 @@ async fn blocked(
         Error::Later(failure, again_in) => {
             // After a start nothing is remembered of servers, and what is deployed is as it was.
             if failure.reason != chart::FETCHING || !is_ready(object) {
-                write_waiting(ctx, object, &failure).await?;
+                write_waiting(&ctx.cluster, object, &failure).await?;
             }
             Ok(Action::requeue(again_in))
         }
         Error::Api(trouble) => {
-            write_trouble(ctx, object, &trouble).await?;
+            write_trouble(&ctx.cluster, object, &trouble).await?;
             Err(Error::Api(trouble))
         }
     }

@@ -4,6 +4,7 @@ pub(crate) mod conflicts;
 pub(crate) mod context;
 pub(crate) mod events;
 pub(crate) mod finalizer;
+pub(crate) mod running;
 
 use api::{DriftMode, OnTestFailure, ReleaseLifecycle, ReleaseLifecycleStatus, set_conditions};
 use kube::{Api, api::PostParams};
@@ -21,10 +22,9 @@ use tokio::sync::OnceCell;
 
 use crate::{
     cluster::{
-        call,
+        Cluster, call,
         call::{Access, ApiError, Cause, call, optional},
         error::Error,
-        impersonation::Identity,
         resource::Guarded,
         tenant::Tenant,
     },
@@ -34,7 +34,7 @@ use crate::{
     },
     reconcile::drift,
     records::Records,
-    release::context::{Context, Tenancy},
+    release::context::Context,
     support::clock::now,
 };
 
@@ -59,23 +59,6 @@ pub(crate) struct Release<'a> {
     pub(crate) besides: Option<String>,
     /// What the condition `Warned` is to say from the next journal on, if anything was looked at.
     pub(crate) warned: Option<Vec<Condition>>,
-}
-
-/// As whom the release of `object` is worked on.
-pub(crate) fn identity(ctx: &Context, object: &ReleaseLifecycle) -> Result<Identity, Error> {
-    let name = match (&object.spec.service_account_name, &ctx.tenancy) {
-        (Some(name), _) | (None, Tenancy::Default(name)) => name.clone(),
-        (None, Tenancy::Single) => return Ok(Identity::Operator),
-        (None, Tenancy::Named) => {
-            return Err(Error::blocked(
-                "ServiceAccountRequired",
-                "spec.serviceAccountName is missing: name a ServiceAccount of this namespace that \
-                 may do what the release needs",
-            ));
-        }
-    };
-    let namespace = object.metadata.namespace.clone().unwrap_or_default();
-    Ok(Identity::ServiceAccount { namespace, name })
 }
 
 impl<'a> Release<'a> {
@@ -115,7 +98,7 @@ impl<'a> Release<'a> {
     /// Reads the custom resource again: whoever wrote it since goes on with the release, and this
     /// process has to look again.
     pub(crate) async fn confirm(&self) -> Result<(), Error> {
-        let present = read(self.ctx, &self.object).await?;
+        let present = read(&self.ctx.cluster, &self.object).await?;
         let version = present.and_then(|object| object.metadata.resource_version);
         if version == self.object.metadata.resource_version { Ok(()) } else { Err(Error::Outrun) }
     }
@@ -217,8 +200,13 @@ impl<'a> Release<'a> {
             wanted.extend(warned);
         }
         set_conditions(&mut status.conditions, wanted, operation.generation, now());
-        write_status(self.ctx, &mut self.object, status).await?;
-        self.ctx.reporter.journal(&self.ctx.metrics, &self.object, before.as_ref(), journal);
+        write_status(&self.ctx.cluster, &mut self.object, status).await?;
+        self.ctx.reporter.journal(
+            &self.ctx.cluster.metrics,
+            &self.object,
+            before.as_ref(),
+            journal,
+        );
         Ok(())
     }
 
@@ -271,7 +259,7 @@ impl<'a> Release<'a> {
             // While it is suspended, what was seen last stands.
             None => {}
         }
-        write_status_with(self.ctx, &mut self.object, status, wanted).await
+        write_status_with(&self.ctx.cluster, &mut self.object, status, wanted).await
     }
 
     /// Says again why the configuration was given up.
@@ -280,8 +268,12 @@ impl<'a> Release<'a> {
             last.operation.event == Event::Delete && last.operation.remedies.is_none()
         });
         if let Some(failure) = deletion.and_then(|last| last.operation.failure) {
-            return write_conditions(self.ctx, &mut self.object, conditions::blocked(&failure))
-                .await;
+            return write_conditions(
+                &self.ctx.cluster,
+                &mut self.object,
+                conditions::blocked(&failure),
+            )
+            .await;
         }
         let (handled, generation) = (self.object.requests(), self.generation());
         let commands = self.commands();
@@ -306,26 +298,26 @@ impl<'a> Release<'a> {
                 ),
             )),
         };
-        write_status_with(self.ctx, &mut self.object, status, wanted).await
+        write_status_with(&self.ctx.cluster, &mut self.object, status, wanted).await
     }
 
     /// Says that something else has to be ready first.
     pub(crate) async fn write_waiting(&mut self, message: &str) -> Result<(), Error> {
         let wanted = conditions::waiting_for_dependencies(message);
-        write_conditions(self.ctx, &mut self.object, wanted).await
+        write_conditions(&self.ctx.cluster, &mut self.object, wanted).await
     }
 
     /// Says what stays of a release whose namespace goes. No Event object can be made in there.
     pub(crate) async fn write_left(&mut self, text: String) -> Result<(), Error> {
         let wanted = conditions::blocked(&Failure::new("ReleaseLeft", text.as_str()));
-        write_conditions(self.ctx, &mut self.object, wanted).await?;
+        write_conditions(&self.ctx.cluster, &mut self.object, wanted).await?;
         self.ctx.reporter.warn_of_namespace(&self.object, "ReleaseLeft", text);
         Ok(())
     }
 
     /// Says that nothing is begun for now.
     pub(crate) async fn write_suspended(&mut self) -> Result<(), Error> {
-        write_conditions(self.ctx, &mut self.object, conditions::suspended()).await
+        write_conditions(&self.ctx.cluster, &mut self.object, conditions::suspended()).await
     }
 }
 
@@ -425,31 +417,31 @@ fn forget_remedy(status: &mut ReleaseLifecycleStatus) {
 
 /// The object that `known` is, as it is now; `None` where it is gone. No cache decides an effect.
 pub(crate) async fn read(
-    ctx: &Context,
+    cluster: &Cluster,
     known: &ReleaseLifecycle,
 ) -> Result<Option<ReleaseLifecycle>, Error> {
     let namespace = known.metadata.namespace.as_deref().unwrap_or_default();
     let name = known.metadata.name.as_deref().unwrap_or_default();
-    let object = find(ctx, namespace, name).await?;
+    let object = find(cluster, namespace, name).await?;
     Ok(object.filter(|object| object.metadata.uid == known.metadata.uid))
 }
 
 /// The custom resource of this name, as it is now.
 pub(crate) async fn find(
-    ctx: &Context,
+    cluster: &Cluster,
     namespace: &str,
     name: &str,
 ) -> Result<Option<ReleaseLifecycle>, ApiError> {
-    let api: Api<Guarded> = Api::namespaced(ctx.operator.clone(), namespace);
+    let api: Api<Guarded> = Api::namespaced(cluster.operator.clone(), namespace);
     let what = format!("get ReleaseLifecycle {namespace}/{name}");
-    let found = optional(call::read(&ctx.metrics, &*what, || api.get(name)).await)?;
+    let found = optional(call::read(&cluster.metrics, &*what, || api.get(name)).await)?;
     found.map(|found| found.object(&what)).transpose()
 }
 
 /// Says that nothing can be looked into for now, once for each kind of trouble: what is written
 /// brings the object back at once, and an error that never reads the same would go round for ever.
 pub(crate) async fn write_trouble(
-    ctx: &Context,
+    cluster: &Cluster,
     object: &mut ReleaseLifecycle,
     error: &ApiError,
 ) -> Result<(), Error> {
@@ -466,7 +458,7 @@ pub(crate) async fn write_trouble(
         Some(journal) => running(object, &journal, Some(&Hold::Waiting(error.to_string()))),
         None => conditions::retrying(&error.to_string()),
     };
-    write_conditions(ctx, object, wanted).await
+    write_conditions(cluster, object, wanted).await
 }
 
 /// The conditions of `object`, whose operation is `journal`'s. What is asked for meanwhile waits.
@@ -491,7 +483,7 @@ fn running(object: &ReleaseLifecycle, journal: &Journal, hold: Option<&Hold>) ->
 
 /// Says what is waited for before anything can be begun, or before an operation goes on.
 pub(crate) async fn write_waiting(
-    ctx: &Context,
+    cluster: &Cluster,
     object: &mut ReleaseLifecycle,
     failure: &Failure,
 ) -> Result<(), Error> {
@@ -500,7 +492,7 @@ pub(crate) async fn write_waiting(
         Some(journal) => running(object, &journal, Some(&Hold::Waiting(failure.message.clone()))),
         None => conditions::waiting(failure),
     };
-    write_conditions(ctx, object, wanted).await
+    write_conditions(cluster, object, wanted).await
 }
 
 /// Says why nothing can be begun, or why an operation cannot go on.
@@ -517,11 +509,11 @@ pub(crate) async fn write_blocked(
     if !known {
         ctx.reporter.warn(object, "Blocked", format!("{}: {}", failure.reason, failure.message));
     }
-    write_conditions(ctx, object, conditions::blocked(failure)).await
+    write_conditions(&ctx.cluster, object, conditions::blocked(failure)).await
 }
 
 async fn write_conditions(
-    ctx: &Context,
+    cluster: &Cluster,
     object: &mut ReleaseLifecycle,
     wanted: Vec<Condition>,
 ) -> Result<(), Error> {
@@ -530,13 +522,13 @@ async fn write_conditions(
         // What stood on it before it was seen asks for nothing, nor will it once this is written.
         status.last_handled_retry_at = object.requests().retry;
     }
-    write_status_with(ctx, object, status, wanted).await
+    write_status_with(cluster, object, status, wanted).await
 }
 
 /// Writes `status` with these conditions. It is not the object's own: what is there already is not
 /// written again.
 async fn write_status_with(
-    ctx: &Context,
+    cluster: &Cluster,
     object: &mut ReleaseLifecycle,
     mut status: ReleaseLifecycleStatus,
     wanted: Vec<Condition>,
@@ -547,11 +539,11 @@ async fn write_status_with(
     let generation = generation.or(object.metadata.generation).unwrap_or_default();
     status.observed_generation = Some(generation);
     set_conditions(&mut status.conditions, wanted, generation, now());
-    write_status(ctx, object, status).await
+    write_status(cluster, object, status).await
 }
 
 async fn write_status(
-    ctx: &Context,
+    cluster: &Cluster,
     object: &mut ReleaseLifecycle,
     status: ReleaseLifecycleStatus,
 ) -> Result<(), Error> {
@@ -564,14 +556,14 @@ async fn write_status(
     let next = Guarded(Ok(next));
     let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
     let name = object.metadata.name.as_deref().unwrap_or_default();
-    let api: Api<Guarded> = Api::namespaced(ctx.operator.clone(), namespace);
+    let api: Api<Guarded> = Api::namespaced(cluster.operator.clone(), namespace);
     let params = PostParams {
         field_manager: Some(api::names::STATUS_MANAGER.to_owned()),
         ..PostParams::default()
     };
     let what = format!("write the status of ReleaseLifecycle {namespace}/{name}");
     let write = api.replace_status(name, &params, &next);
-    let written = call(&ctx.metrics, Access::Write, &*what, write).await.map_err(outrun)?;
+    let written = call(&cluster.metrics, Access::Write, &*what, write).await.map_err(outrun)?;
     *object = written.object(&what)?;
     Ok(())
 }

@@ -121,7 +121,7 @@ pub(crate) async fn seen(
     now: Timestamp,
 ) -> Result<HookObservation, Error> {
     let mut seen = observe::hook(plan, hook, object, &release.name, &release.namespace);
-    let watched = release.ctx.watched.as_ref();
+    let watched = release.ctx.options.watched.as_ref();
     if seen.verdict.is_none() && watched.is_some() && watched != hook.object.namespace.as_ref() {
         let soon = now.saturating_add(UNWATCHED).unwrap_or(now);
         seen.look_again_at = Some(seen.look_again_at.map_or(soon, |at| at.min(soon)));

@@ -38,7 +38,7 @@ pub(crate) async fn is_orphaned(release: &Release<'_>, history: &[Stored]) -> Re
     if owner == release.object_name() {
         return Ok(false);
     }
-    Ok(release::find(release.ctx, &release.namespace, owner).await?.is_none())
+    Ok(release::find(&release.ctx.cluster, &release.namespace, owner).await?.is_none())
 }
 
 /// Makes the newest record the release's own (client required). What it is recorded to consist of
@@ -163,7 +163,7 @@ fn check_namespace(stored: &Stored) -> Result<(), Error> {
 
 /// By the object alone there may be nothing to do.
 fn again(release: &Release<'_>) -> Action {
-    release.ctx.helm_watch.put_back(key(&release.object));
+    release.ctx.watches.records.put_back(key(&release.object));
     Action::requeue(Duration::ZERO)
 }
 
@@ -207,7 +207,7 @@ pub(crate) async fn await_helm(
     let record = &stored.release;
     let (name, revision, status) = (&release.name, record.version, record.info.status);
     let since = stored.written_at().unwrap_or(Timestamp::UNIX_EPOCH);
-    let patience = SignedDuration::try_from(release.ctx.takeover_after).unwrap_or_default();
+    let patience = SignedDuration::try_from(release.ctx.options.takeover_after).unwrap_or_default();
     let until = since.checked_add(patience).unwrap_or(Timestamp::MAX);
     let now = now();
     if now < until && !is_retried(release) {

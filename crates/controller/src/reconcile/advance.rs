@@ -101,7 +101,7 @@ pub(crate) async fn advance(release: &mut Release<'_>) -> Result<Action, Error> 
             if !is_settled(&release.object) {
                 return Ok(Action::requeue(RECHECK));
             }
-            release.ctx.references.settle(&release.object);
+            release.ctx.watches.sources.settle(&release.object);
             Ok(rest(release.ctx, &release.object))
         }
         Next::JournalLost { revision } => {
@@ -157,7 +157,7 @@ async fn in_sync(
         None => None,
     };
     release.write_in_sync(revision, chart, drift).await?;
-    release.ctx.references.settle(&release.object);
+    release.ctx.watches.sources.settle(&release.object);
     Ok(rest(release.ctx, &release.object))
 }
 
@@ -567,9 +567,9 @@ fn until(wake_at: Timestamp, now: Timestamp) -> Duration {
 /// The next event, if there is one already, gets a reconciliation of its own.
 fn ended(release: &Release<'_>) -> Action {
     release.ctx.running.forget(release.uid());
-    release.ctx.references.look_for_drift(&release.object);
+    release.ctx.watches.sources.look_for_drift(&release.object);
     // What its source refers to was looked at when the operation began, if at all.
-    let refers = release.ctx.references.due_in(&release.object).is_some();
+    let refers = release.ctx.watches.sources.due_in(&release.object).is_some();
     if is_settled(&release.object) && !refers {
         Action::await_change()
     } else {
