@@ -7,8 +7,12 @@ use crate::{
     cluster::error::Error,
     desired::chart,
     release::{
-        Release, context::Context, finalizer, finalizer::while_deleting, settled::is_ready,
-        write_blocked, write_trouble, write_waiting,
+        Release,
+        context::Context,
+        finalizer,
+        finalizer::while_deleting,
+        report::{write_blocked, write_trouble, write_waiting},
+        settled::is_ready,
     },
     support::key::RECHECK,
 };
@@ -57,12 +61,12 @@ pub(crate) async fn blocked(
         Error::Later(failure, again_in) => {
             // After a start nothing is remembered of servers, and what is deployed is as it was.
             if failure.reason != chart::FETCHING || !is_ready(object) {
-                write_waiting(ctx, object, &failure).await?;
+                write_waiting(&ctx.cluster, object, &failure).await?;
             }
             Ok(Action::requeue(again_in))
         }
         Error::Api(trouble) => {
-            write_trouble(ctx, object, &trouble).await?;
+            write_trouble(&ctx.cluster, object, &trouble).await?;
             Err(Error::Api(trouble))
         }
     }
