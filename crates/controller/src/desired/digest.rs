@@ -1,7 +1,7 @@
 //! The digests by which it is told whether something else is wanted. Their bytes are the same in every
 //! version of the operator: what is deployed is not deployed again because the operator is upgraded.
 
-use api::{Install, Rollback, Upgrade};
+use api::{Install, ReleaseLifecycleSpec, Rollback, Upgrade};
 use kube::core::Duration;
 use lifecycle::{digest::config_digest, tidy::Tidy};
 use manifests::patches::Patch;
@@ -86,41 +86,47 @@ pub(crate) fn is_wanted(release: &Release<'_>, digest: &str, key: &str) -> bool 
 }
 
 fn digest_of(release: &Release<'_>, inputs: DigestInput<'_>, key: &str) -> String {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Wanted<'a> {
-        configuration: Option<DigestInput<'a>>,
-        pin_revision: Option<i32>,
-        rollback: &'a Option<Rollback>,
-        service_account_name: &'a Option<String>,
-        timeout: Option<Duration>,
-        wait: Option<bool>,
-        // Later fields: absent where they are not given, so that what was given up before the
-        // operator knew them stays given up.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        install: Option<Install>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        upgrade: Option<Upgrade>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        force_conflicts: Option<bool>,
+    config_digest(key.as_bytes(), &OperationDigestInput::of(&release.object.spec, inputs))
+}
+
+/// What makes an operation another one. The order of the fields counts.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct OperationDigestInput<'a> {
+    configuration: Option<DigestInput<'a>>,
+    pin_revision: Option<i32>,
+    rollback: &'a Option<Rollback>,
+    service_account_name: &'a Option<String>,
+    timeout: Option<Duration>,
+    wait: Option<bool>,
+    // Later fields: absent where they are not given, so that what was given up before the operator
+    // knew them stays given up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    install: Option<Install>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upgrade: Option<Upgrade>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    force_conflicts: Option<bool>,
+}
+
+impl<'a> OperationDigestInput<'a> {
+    fn of(spec: &'a ReleaseLifecycleSpec, inputs: DigestInput<'a>) -> Self {
+        // What is done once it has failed is another operation's.
+        let install = spec.install.clone().map(|it| Install { on_failure: None, ..it });
+        let upgrade = spec.upgrade.clone().map(|it| Upgrade { on_failure: None, ..it });
+        Self {
+            // Where the release is held at a revision, its source has no part in it.
+            configuration: spec.pin_revision.is_none().then_some(inputs),
+            pin_revision: spec.pin_revision,
+            rollback: &spec.rollback,
+            service_account_name: &spec.service_account_name,
+            timeout: spec.timeout,
+            wait: spec.wait,
+            install: install.filter(|it| *it != Install::default()),
+            upgrade: upgrade.filter(|it| *it != Upgrade::default()),
+            force_conflicts: spec.force_conflicts,
+        }
     }
-    let spec = &release.object.spec;
-    // What is done once it has failed is another operation's.
-    let install = spec.install.clone().map(|it| Install { on_failure: None, ..it });
-    let upgrade = spec.upgrade.clone().map(|it| Upgrade { on_failure: None, ..it });
-    let wanted = Wanted {
-        // Where the release is held at a revision, its source has no part in it.
-        configuration: spec.pin_revision.is_none().then_some(inputs),
-        pin_revision: spec.pin_revision,
-        rollback: &spec.rollback,
-        service_account_name: &spec.service_account_name,
-        timeout: spec.timeout,
-        wait: spec.wait,
-        install: install.filter(|it| *it != Install::default()),
-        upgrade: upgrade.filter(|it| *it != Upgrade::default()),
-        force_conflicts: spec.force_conflicts,
-    };
-    config_digest(key.as_bytes(), &wanted)
 }
 
 #[cfg(test)]
@@ -166,6 +172,76 @@ mod tests {
             assert!(!inputs(objects).have(&former(&changed), "key"));
             assert!(!inputs(objects).have(&former(objects), "another key"));
             assert!(!inputs(objects).have("", "key"));
+        }
+    }
+
+    fn text(input: &impl Serialize) -> String {
+        serde_json::to_string(input).unwrap()
+    }
+
+    fn spec(spec: Value) -> ReleaseLifecycleSpec {
+        let mut whole = json!({"source": {"objects": []}});
+        for (field, value) in spec.as_object().unwrap() {
+            whole[field] = value.clone();
+        }
+        serde_json::from_value(whole).unwrap()
+    }
+
+    /// Records and statuses in clusters hold such digests: neither these bytes nor the digests may
+    /// change.
+    #[test]
+    fn what_is_digested_and_the_digests_stay_byte_for_byte() {
+        let objects = [map(json!({"name": "a", "labels": {}}), json!({"v": "1", "w": null}))];
+        let configuration = inputs(&objects);
+        let unknown = DigestInput { objects: None, ..inputs(&objects) };
+        let as_written = configuration.as_written().unwrap();
+        for (input, bytes, digest) in [
+            (
+                &configuration,
+                r#"{"objects":[{"apiVersion":"v1","data":{"v":"1"},"kind":"ConfigMap","metadata":{"name":"a"}}],"releaseName":"shop"}"#,
+                "hmac-sha256:bb37865d1ff00d5b9b2fa48425a9feb58711257dcb106355ffd340961da06df0",
+            ),
+            (
+                &as_written,
+                r#"{"objects":[{"apiVersion":"v1","data":{"v":"1","w":null},"kind":"ConfigMap","metadata":{"labels":{},"name":"a"}}],"releaseName":"shop"}"#,
+                "hmac-sha256:804c188767bd43b7105d051988ad0f00a23c63982ef8eacdda18add01bd1a6eb",
+            ),
+            (
+                &unknown,
+                r#"{"objects":null,"releaseName":"shop"}"#,
+                "hmac-sha256:3137c6f6bb732de85e175140c5ed11940c2415c0b7fca10ffdf5f54d63216303",
+            ),
+        ] {
+            assert_eq!(text(input), bytes);
+            assert_eq!(config_digest(b"key", input), digest);
+            assert!(input.have(digest, "key"));
+        }
+        let defaults = spec(json!({"install": {"onFailure": "Uninstall"}, "upgrade": {}}));
+        let pinned = spec(json!({
+            "pinRevision": 4,
+            "rollback": {"hooksFrom": "Current"},
+            "serviceAccountName": "deployer",
+            "timeout": "90s",
+            "wait": false,
+            "install": {"takeOwnership": true},
+            "upgrade": {"takeOwnership": true, "onFailure": "Rollback"},
+            "forceConflicts": true,
+        }));
+        for (spec, bytes, digest) in [
+            (
+                &defaults,
+                r#"{"configuration":{"objects":[{"apiVersion":"v1","data":{"v":"1"},"kind":"ConfigMap","metadata":{"name":"a"}}],"releaseName":"shop"},"pinRevision":null,"rollback":null,"serviceAccountName":null,"timeout":null,"wait":null}"#,
+                "hmac-sha256:359c99f821d23ba19b6557d213574f2feaabf0e2b276ab2e3925a9e02db6badb",
+            ),
+            (
+                &pinned,
+                r#"{"configuration":null,"pinRevision":4,"rollback":{"hooksFrom":"Current"},"serviceAccountName":"deployer","timeout":"90s","wait":false,"install":{"takeOwnership":true},"upgrade":{"takeOwnership":true},"forceConflicts":true}"#,
+                "hmac-sha256:6aa93ebd456908298af72eab0615eda3b2dc95bb49397721d044000825146826",
+            ),
+        ] {
+            let input = OperationDigestInput::of(spec, configuration.clone());
+            assert_eq!(text(&input), bytes);
+            assert_eq!(config_digest(b"key", &input), digest);
         }
     }
 }

@@ -149,7 +149,7 @@ mod tests {
         let deleted = json!({"deletionTimestamp": "2026-01-01T00:00:00Z"});
         let mut handled = asks("testAt");
         merge(&mut handled, json!({"status": {"lastHandledTestAt": "now"}}));
-        let mut suspended = says("False", "Suspended");
+        let mut suspended = says("Unknown", "Suspended");
         merge(&mut suspended, json!({"spec": {"suspend": true}}));
         let mut tests_count = says("False", "TestFailed");
         merge(&mut tests_count, json!({"spec": {"test": {"onFailure": "Fail"}}}));
@@ -175,7 +175,7 @@ mod tests {
             ("tests failed that count", tests_count, true),
             ("tests failed that count no more", says("False", "TestFailed"), false),
             ("it is suspended", suspended, true),
-            ("it was suspended", says("False", "Suspended"), false),
+            ("it was suspended", says("Unknown", "Suspended"), false),
             ("it is tried again", says("Unknown", "Retrying"), false),
             ("something is wrong", says("False", "SourceNotFound"), false),
             ("it was given up", given_up("HookFailed", 3, json!({})), true),

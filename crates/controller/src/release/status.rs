@@ -388,7 +388,7 @@ mod tests {
             outside: None,
             besides: None,
         };
-        let released = ("Released", "True", "Upgraded");
+        let released = ("Released", "True", "UpgradeSucceeded");
         let given_up = [("Ready", "False", "GivenUp"), ("Stalled", "True", "GivenUp")];
         for (what, before, report, generation, expected) in [
             (
@@ -432,7 +432,7 @@ mod tests {
                     ("Reconciling", "True", "DependencyNotReady"),
                 ],
             ),
-            ("suspended", None, Report::Suspended, 5, vec![("Ready", "False", "Suspended")]),
+            ("suspended", None, Report::Suspended, 5, vec![("Ready", "Unknown", "Suspended")]),
             ("given up and forgotten", None, Report::GivenUp, 5, given_up.to_vec()),
             ("in sync", Some(done()), in_sync(), 5, vec![("Ready", "True", "InSync"), released]),
         ] {
