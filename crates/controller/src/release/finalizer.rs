@@ -17,7 +17,6 @@ use crate::{
         error::Error,
         resource::Guarded,
     },
-    operation::outside,
     release::{Release, outrun, read},
     support::key::RECHECK,
 };
@@ -37,16 +36,8 @@ pub(crate) async fn hold(release: &mut Release<'_>) -> Result<(), Error> {
     set(release, &finalizers).await
 }
 
-/// Lets the object go. With a namespace that goes, nobody looks after what is outside of it any more:
-/// that is deleted first, or said to stay.
-pub(crate) async fn let_go(release: &mut Release<'_>) -> Result<(), Error> {
-    if release.namespace_goes
-        && !release.is_kept()
-        && is_held(&release.object)
-        && let Some(left) = outside::remove(release).await?
-    {
-        release.write_left(left).await?;
-    }
+/// Lets the object go.
+pub(crate) async fn remove(release: &mut Release<'_>) -> Result<(), Error> {
     let mut finalizers = release.object.finalizers().to_vec();
     finalizers.retain(|name| name != names::FINALIZER);
     match set(release, &finalizers).await {
@@ -96,4 +87,18 @@ pub(crate) async fn namespace_goes(release: &Release<'_>) -> Result<bool, Error>
         Err(error) if error.is_forbidden() => Ok(false),
         Err(error) => Err(Error::Api(error)),
     }
+}
+
+/// A `GitOps` tool that prunes everything of a release at once takes the rights away, too.
+pub(crate) fn while_deleting(failure: Failure) -> Failure {
+    if failure.reason != "Forbidden" {
+        return failure;
+    }
+    let message = format!(
+        "the release cannot be deleted: {}. Its ServiceAccount or RoleBinding may have gone before \
+         it: apply them again until this object is gone, or set spec.deletion.objects to Keep to \
+         leave the release to Helm",
+        failure.message
+    );
+    Failure::new("IdentityGone", message)
 }
