@@ -18,6 +18,7 @@ use kube_runtime::controller::Action;
 use lifecycle::{
     conditions,
     journal::{Failure, Phase},
+    reason::Reason,
 };
 
 use crate::support::key::{RECHECK, key};
@@ -28,13 +29,12 @@ use crate::{
         resource::Guarded,
         tenant::Tenant,
     },
-    desired::chart,
     reconcile::advance::advance,
     release::{
         Release, context::Context, finalizer, identity, read, write_blocked, write_trouble,
         write_waiting,
     },
-    support::panics::{self, INTERNAL_ERROR, Panicked},
+    support::panics::{self, Panicked},
 };
 
 /// One reconciliation, which never panics: whoever awaits it would.
@@ -62,7 +62,7 @@ async fn fault(object: &Guarded, ctx: &Context, panicked: &Panicked) -> Action {
     let Ok(cached) = &object.0 else { return Action::await_change() };
     let key = key(cached);
     let wait = ctx.faults.next(&key, Some(version(cached)));
-    tracing::error!(object = key, retry_in = ?wait, "{INTERNAL_ERROR}: {panicked}");
+    tracing::error!(object = key, retry_in = ?wait, "{}: {panicked}", Reason::InternalError);
     let say = async {
         let Some(mut object) = read(ctx, cached).await? else { return Ok(()) };
         write_blocked(ctx, &mut object, &panicked.failure()).await
@@ -156,14 +156,15 @@ pub(crate) fn is_settled(object: &ReleaseLifecycle) -> bool {
     };
     let running = status.operation.as_ref().is_some_and(|last| last.phase != Phase::Done);
     let ready = status.conditions.iter().find(|condition| condition.type_ == conditions::READY);
-    let at_rest = ready.is_some_and(|ready| match ready.reason.as_str() {
+    let reason = ready.and_then(|ready| Reason::parse(&ready.reason));
+    let at_rest = ready.is_some_and(|ready| match reason {
         // Due tests, and a finalizer that is missing, are seen to when it is looked at again.
         _ if ready.status == "True" => {
             finalizer::is_held(object)
                 && (!object.tests_enabled() || status.tested_revision == status.revision)
         }
-        "TestFailed" => object.on_test_failure() == OnTestFailure::Fail,
-        conditions::SUSPENDED => object.suspended(),
+        Some(Reason::TestFailed) => object.on_test_failure() == OnTestFailure::Fail,
+        Some(Reason::Suspended) => object.suspended(),
         _ => false,
     });
     let last_attempt = status
@@ -174,7 +175,7 @@ pub(crate) fn is_settled(object: &ReleaseLifecycle) -> bool {
         // What is to make up for it, and cannot begin, has said why.
         let says_so = ready.reason == last.failure.reason;
         let is_at_rest = says_so || !remedy_is_due(object);
-        ready.status == "False" && ready.reason != INTERNAL_ERROR && is_at_rest
+        ready.status == "False" && reason.is_none_or(Reason::is_lasting) && is_at_rest
     });
     let (requests, handled) = (object.requests(), status.handled());
     let asked = requests.retry != handled.retry
@@ -222,7 +223,7 @@ async fn look_and_advance(cached: &ReleaseLifecycle, ctx: &Context) -> Result<Ac
         Err(Error::Blocked(failure)) if release.namespace_goes || release.is_kept() => {
             let text = format!("the release is left as it is: {}", failure.message);
             if release.is_kept() {
-                release.warn("ReleaseLeft", text);
+                release.warn(Reason::ReleaseLeft, text);
             } else {
                 tracing::warn!("{text}");
             }
@@ -257,7 +258,7 @@ async fn blocked(
         }
         Error::Later(failure, again_in) => {
             // After a start nothing is remembered of servers, and what is deployed is as it was.
-            if failure.reason != chart::FETCHING || !is_ready(object) {
+            if failure.reason != Reason::Fetching || !is_ready(object) {
                 write_waiting(ctx, object, &failure).await?;
             }
             Ok(Action::requeue(again_in))
@@ -283,7 +284,7 @@ fn is_ready(object: &ReleaseLifecycle) -> bool {
 
 /// A `GitOps` tool that prunes everything of a release at once takes the rights away, too.
 pub(crate) fn while_deleting(failure: Failure) -> Failure {
-    if failure.reason != "Forbidden" {
+    if failure.reason != Reason::Forbidden {
         return failure;
     }
     let message = format!(
@@ -292,5 +293,5 @@ pub(crate) fn while_deleting(failure: Failure) -> Failure {
          leave the release to Helm",
         failure.message
     );
-    Failure::new("IdentityGone", message)
+    Failure::new(Reason::IdentityGone, message)
 }

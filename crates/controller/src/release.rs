@@ -15,6 +15,7 @@ use lifecycle::{
     journal::{Failure, Journal, LastAttempt},
     object::ObjectRef,
     plan::{Chart, Owner},
+    reason::Reason,
     step::Hold,
 };
 use tokio::sync::OnceCell;
@@ -68,7 +69,7 @@ pub(crate) fn identity(ctx: &Context, object: &ReleaseLifecycle) -> Result<Ident
         (None, Tenancy::Single) => return Ok(Identity::Operator),
         (None, Tenancy::Named) => {
             return Err(Error::blocked(
-                "ServiceAccountRequired",
+                Reason::ServiceAccountRequired,
                 "spec.serviceAccountName is missing: name a ServiceAccount of this namespace that \
                  may do what the release needs",
             ));
@@ -167,11 +168,11 @@ impl<'a> Release<'a> {
         self.object.spec.pin_revision.is_none() && self.known_source().is_none()
     }
 
-    pub(crate) fn tell(&self, reason: &'static str, text: String) {
+    pub(crate) fn tell(&self, reason: Reason, text: String) {
         self.ctx.reporter.tell(&self.object, reason, text);
     }
 
-    pub(crate) fn warn(&self, reason: &str, text: String) {
+    pub(crate) fn warn(&self, reason: Reason, text: String) {
         self.ctx.reporter.warn(&self.object, reason, text);
     }
 
@@ -230,8 +231,8 @@ impl<'a> Release<'a> {
         let known = status.filter(|it| is_stall(&it.type_)).any(|it| it.message == stalled.message);
         let running = self.journal().is_some_and(|journal| !journal.is_done());
         // That an operation failed has an Event object of its own.
-        if !known && running && !(is_done && stalled.reason == "HookFailed") {
-            self.warn("Blocked", format!("{}: {}", stalled.reason, stalled.message));
+        if !known && running && !(is_done && stalled.reason == Reason::HookFailed) {
+            self.warn(Reason::Blocked, format!("{}: {}", stalled.reason, stalled.message));
         }
     }
 
@@ -298,7 +299,7 @@ impl<'a> Release<'a> {
                 conditions::given_up(attempt, remedied, &commands)
             }
             None => conditions::blocked(&Failure::new(
-                "GivenUp",
+                Reason::GivenUp,
                 format!(
                     "the newest revision failed with this very configuration; see `helm history`. \
                      Change the spec, or begin anew, with every hook: {}",
@@ -317,9 +318,9 @@ impl<'a> Release<'a> {
 
     /// Says what stays of a release whose namespace goes. No Event object can be made in there.
     pub(crate) async fn write_left(&mut self, text: String) -> Result<(), Error> {
-        let wanted = conditions::blocked(&Failure::new("ReleaseLeft", text.as_str()));
+        let wanted = conditions::blocked(&Failure::new(Reason::ReleaseLeft, text.as_str()));
         write_conditions(self.ctx, &mut self.object, wanted).await?;
-        self.ctx.reporter.warn_of_namespace(&self.object, "ReleaseLeft", text);
+        self.ctx.reporter.warn_of_namespace(&self.object, Reason::ReleaseLeft, text);
         Ok(())
     }
 
@@ -405,7 +406,7 @@ fn remedied(status: &mut ReleaseLifecycleStatus, journal: &Journal, failed: i32)
         event: if is_deletion { Event::Install } else { Event::Upgrade },
         revision: failed,
         failures: 1,
-        failure: Failure::new("GivenUp", message),
+        failure: Failure::new(Reason::GivenUp, message),
     });
     // What changed before it began had nothing to do with it; of what was uninstalled there is
     // nothing else to tell that by.
@@ -439,11 +440,12 @@ pub(crate) async fn find(
     ctx: &Context,
     namespace: &str,
     name: &str,
-) -> Result<Option<ReleaseLifecycle>, ApiError> {
+) -> Result<Option<ReleaseLifecycle>, Error> {
     let api: Api<Guarded> = Api::namespaced(ctx.operator.clone(), namespace);
     let what = format!("get ReleaseLifecycle {namespace}/{name}");
-    let found = optional(call::read(&ctx.metrics, &*what, || api.get(name)).await)?;
-    found.map(|found| found.object(&what)).transpose()
+    let found = optional(call::read(&ctx.metrics, &*what, || api.get(name)).await);
+    let found = found.map_err(Error::of_operator)?;
+    Ok(found.map(|found| found.object(&what)).transpose()?)
 }
 
 /// Says that nothing can be looked into for now, once for each kind of trouble: what is written
@@ -515,7 +517,11 @@ pub(crate) async fn write_blocked(
         })
     });
     if !known {
-        ctx.reporter.warn(object, "Blocked", format!("{}: {}", failure.reason, failure.message));
+        ctx.reporter.warn(
+            object,
+            Reason::Blocked,
+            format!("{}: {}", failure.reason, failure.message),
+        );
     }
     write_conditions(ctx, object, conditions::blocked(failure)).await
 }

@@ -11,6 +11,7 @@ use lifecycle::{
     journal::{Cancel, Failure, Journal, Phase, Requests},
     next::{self, Disposal, Next, RecordState, Situation},
     plan::{Begin, Plan},
+    reason::Reason,
     rebuild::recall,
     step::Hold,
 };
@@ -126,7 +127,7 @@ pub(crate) async fn advance(release: &mut Release<'_>) -> Result<Action, Error> 
         Next::Adopt { .. } => adopt::adopt(release, &history).await,
         Next::AwaitHelm { .. } => adopt::await_helm(release, &history).await,
         Next::Foreign { revision } => Err(Error::blocked(
-            "ForeignRelease",
+            Reason::ForeignRelease,
             format!(
                 "revision {revision} of release {} was made by another ReleaseLifecycle, which is \
                  there: delete this object and create one with another spec.releaseName, or have the \
@@ -266,7 +267,7 @@ async fn start(
     let Prepared { plan, remarks } = prepare::plan(release, history, &begin).await?;
     let warnings = Warnings::of(release, &plan, &remarks).await?;
     if let Some(remark) = source::remark(release) {
-        release.warn("LargeSource", remark);
+        release.warn(Reason::LargeSource, remark);
     }
     let last = release.object.status.as_ref().and_then(|status| status.last_attempt.as_ref());
     let wanted = match last.filter(|last| begin.remedies == Some(last.revision)) {
@@ -319,7 +320,7 @@ async fn reopen(release: &mut Release<'_>, history: &[Stored]) -> Result<Action,
     };
     let Some(mut journal) = journal else {
         return Err(Error::blocked(
-            "RetryImpossible",
+            Reason::RetryImpossible,
             format!(
                 "how far revision {} got is no longer known, so that it cannot be gone on with. To \
                  begin anew, with every hook: {}",
@@ -420,7 +421,7 @@ async fn keep(release: &mut Release<'_>, running: Option<Journal>) -> Result<Act
         match release.records().reinstate(revision, deployed).await {
             Err(Error::Blocked(Failure { message, .. })) => {
                 let text = format!("the record goes on saying that it is being deleted: {message}");
-                release.warn("RecordNotReinstated", text);
+                release.warn(Reason::RecordNotReinstated, text);
             }
             other => other?,
         }
@@ -488,7 +489,7 @@ async fn plan_lost(release: &mut Release<'_>, journal: &Journal) -> Result<Actio
             "Secret {record} no longer holds the plan that the operation began with: it was removed \
              or rewritten by another client. See in status.hooks which hooks have run"
         );
-        journal.abandon(Failure::new("PlanLost", message), now())
+        journal.abandon(Failure::new(Reason::PlanLost, message), now())
     };
     release.write_journal(&journal, None).await?;
     Ok(ended(release))
@@ -555,7 +556,7 @@ async fn forget_old(release: &Release<'_>, journal: &Journal) {
         Ok(()) | Err(Error::Outrun) => {}
         Err(error) => {
             let text = format!("more than {most} records are left: {error}");
-            release.warn("RecordsNotPruned", text);
+            release.warn(Reason::RecordsNotPruned, text);
         }
     }
 }

@@ -7,7 +7,7 @@ use kube::{
     Api, ResourceExt,
     api::{Patch, PatchParams},
 };
-use lifecycle::journal::Failure;
+use lifecycle::{journal::Failure, reason::Reason};
 use serde_json::json;
 
 use crate::{
@@ -80,7 +80,7 @@ async fn set(release: &mut Release<'_>, finalizers: &[String]) -> Result<(), Err
 /// Why nothing is begun in a namespace that is being deleted.
 pub(crate) fn nothing_begins(namespace: &str) -> Error {
     let text = format!("namespace {namespace} is being deleted: nothing is begun in it any more");
-    Error::Later(Failure::new("NamespaceTerminating", text), RECHECK)
+    Error::Later(Failure::new(Reason::NamespaceTerminating, text), RECHECK)
 }
 
 /// Whether the release's namespace is being deleted. Where the operator may not look, it is taken
