@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
+use lifecycle::reason::Reason;
 use lifecycle::{
     decide::{decide, query},
     event::Event,
@@ -182,7 +183,7 @@ async fn plan_lost(release: &mut Release<'_>, journal: &Journal) -> Result<Progr
             "Secret {record} no longer holds the plan that the operation began with: it was removed \
              or rewritten by another client. See in status.hooks which hooks have run"
         );
-        journal.abandon(Failure::new("PlanLost", message), now())
+        journal.abandon(Failure::new(Reason::PlanLost, message), now())
     };
     release.write_journal(&journal, None).await?;
     Ok(Progress::Ended)
@@ -249,7 +250,7 @@ async fn forget_old(release: &Release<'_>, journal: &Journal) {
         Ok(()) | Err(Error::Outrun) => {}
         Err(error) => {
             let text = format!("more than {most} records are left: {error}");
-            release.warn("RecordsNotPruned", text);
+            release.warn(Reason::RecordsNotPruned, text);
         }
     }
 }

@@ -21,6 +21,7 @@ use lifecycle::{
         Begin, Chart, Crds, MOST_HOOKS, Plan, PlannedHook, PrunedBefore, Remedied,
         in_uninstall_order, plan_hooks, prune_set,
     },
+    reason::Reason,
     source::{Desired, SourceError},
 };
 use serde_json::{Value, json};
@@ -28,7 +29,7 @@ use serde_json::{Value, json};
 use crate::plan::{crds, owners};
 use crate::{
     cluster::{
-        error::{Error, FORBIDDEN},
+        error::Error,
         rights::{self, Right},
         tenant::Tenant,
     },
@@ -134,7 +135,7 @@ fn check_number(hooks: &[PlannedHook], event: Event) -> Result<(), Error> {
          {remedy}",
         hooks.len(),
     );
-    Err(Error::blocked("TooManyHooks", message))
+    Err(Error::blocked(Reason::TooManyHooks, message))
 }
 
 /// The key of the digests, one for the life of the release, so that they can be compared.
@@ -329,7 +330,7 @@ fn is_kept(release: &Release<'_>, PlannedObject { object, manifest }: &PlannedOb
         ResourcePolicy::Keep => {
             let text =
                 format!("{object} stays, as its annotation helm.sh/resource-policy says: keep");
-            release.tell("ObjectKept", text);
+            release.tell(Reason::ObjectKept, text);
             true
         }
         ResourcePolicy::Unknown(word) => {
@@ -337,7 +338,7 @@ fn is_kept(release: &Release<'_>, PlannedObject { object, manifest }: &PlannedOb
                 "{object} is deleted: its annotation helm.sh/resource-policy is {word:?}, which \
                  means nothing; only keep does"
             );
-            release.warn("UnknownPolicy", text);
+            release.warn(Reason::UnknownPolicy, text);
             false
         }
     }
@@ -386,7 +387,7 @@ async fn find_kinds(
         }
     }
     if !unknown.is_empty() {
-        return Err(Error::blocked("UnknownKind", unknown.join("; ")));
+        return Err(Error::blocked(Reason::UnknownKind, unknown.join("; ")));
     }
     // Only with their scope known can those without a namespace be told to be the same.
     let objects = &material.desired.objects;
@@ -475,7 +476,7 @@ async fn check_rights(
         None => "give its ServiceAccount a role with these rights".to_owned(),
     };
     let message = format!("{}; {remedy}", listed(&missing, MOST_NAMED));
-    Err(Error::blocked(FORBIDDEN, message))
+    Err(Error::blocked(Reason::Forbidden, message))
 }
 
 /// The rules for the tenant in `namespace`; `None` where the authorizer cannot list them all.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use kube_runtime::controller::Action;
+use lifecycle::reason::Reason;
 use lifecycle::{event::Event, next::Next, plan::Begin};
 
 use crate::{
@@ -99,7 +100,7 @@ pub(crate) async fn operate(
         Next::Adopt { .. } => adopt::adopt(release, history).await,
         Next::AwaitHelm { .. } => adopt::await_helm(release, history).await,
         Next::Foreign { revision } => Err(Error::blocked(
-            "ForeignRelease",
+            Reason::ForeignRelease,
             format!(
                 "revision {revision} of release {} was made by another ReleaseLifecycle, which is \
                  there: delete this object and create one with another spec.releaseName, or have the \

@@ -1,5 +1,6 @@
 //! Begins an operation, or reopens the one that failed.
 
+use lifecycle::reason::Reason;
 use lifecycle::{
     event::Event,
     journal::{Journal, Requests},
@@ -30,7 +31,7 @@ pub(crate) async fn start(
     let Prepared { plan, remarks } = prepare::plan(release, history, &begin).await?;
     let warnings = Warnings::of(release, &plan, &remarks).await?;
     if let Some(remark) = source::remark(release) {
-        release.warn("LargeSource", remark);
+        release.warn(Reason::LargeSource, remark);
     }
     let last = release.object.status.as_ref().and_then(|status| status.last_attempt.as_ref());
     let wanted = match last.filter(|last| begin.remedies == Some(last.revision)) {
@@ -86,7 +87,7 @@ pub(crate) async fn reopen(
     };
     let Some(mut journal) = journal else {
         return Err(Error::blocked(
-            "RetryImpossible",
+            Reason::RetryImpossible,
             format!(
                 "how far revision {} got is no longer known, so that it cannot be gone on with. To \
                  begin anew, with every hook: {}",

@@ -3,6 +3,7 @@
 
 use api::names::IMPORTED_THROUGH_ANNOTATION;
 use helm::secret::{self, Plans, Written};
+use lifecycle::reason::Reason;
 use manifests::json;
 
 use super::{Records, Stored, record::Holder, write::too_large};
@@ -45,7 +46,7 @@ impl Records<'_> {
                 self.name,
                 self.reference(history.iter().map(|it| it.release.version).max().unwrap_or(0)).name
             );
-            return Err(Error::blocked("ForeignRelease", message));
+            return Err(Error::blocked(Reason::ForeignRelease, message));
         }
         Ok(())
     }

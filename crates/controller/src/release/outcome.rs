@@ -1,6 +1,7 @@
 //! What remains in status of an operation that has ended. Pure.
 
 use api::ReleaseLifecycleStatus;
+use lifecycle::reason::Reason;
 use lifecycle::{
     conditions,
     drift::Baseline,
@@ -85,7 +86,7 @@ fn remedied(status: &mut ReleaseLifecycleStatus, journal: &Journal, failed: i32)
         event: if is_deletion { Event::Install } else { Event::Upgrade },
         revision: failed,
         failures: 1,
-        failure: Failure::new("GivenUp", message),
+        failure: Failure::new(Reason::GivenUp, message),
     });
     // What changed before it began had nothing to do with it; of what was uninstalled there is
     // nothing else to tell that by.
@@ -131,7 +132,7 @@ mod tests {
             event: Event::Upgrade,
             revision: 3,
             failures,
-            failure: Failure::new("HookFailed", "it failed"),
+            failure: Failure::new(Reason::HookFailed, "it failed"),
         }
     }
 

@@ -1,9 +1,8 @@
 //! What makes up for an operation that has failed, as `spec.install.onFailure` and
 //! `spec.upgrade.onFailure` say: an operation of its own, begun once.
 
-use crate::event::{Event, Remedy};
-
 use super::{Next, Record, RecordState, Situation, was_deployed};
+use crate::event::{Event, Remedy};
 
 /// What makes up for the last operation, if that is what failed: not where somebody called it off,
 /// nor where another client has made a revision since, or has rewritten the record. A remedy is the
@@ -42,7 +41,10 @@ mod tests {
         },
         *,
     };
-    use crate::journal::{Cancel, Failure, Operation, Requests};
+    use crate::{
+        journal::{Cancel, Failure, Operation, Requests},
+        reason::Reason,
+    };
     use RecordState::{Deployed, Failed, Superseded, Uninstalling};
 
     const ROLLBACK: Next =
@@ -113,7 +115,7 @@ mod tests {
     fn nothing_makes_up_for_what_was_called_off_or_is_not_the_newest() {
         let records = upgraded();
         let failed = operation(Event::Upgrade, 3, true, true);
-        let failure = Failure::new("Superseded", "by a newer spec");
+        let failure = Failure::new(Reason::Superseded, "by a newer spec");
         let called_off =
             Operation { cancel: Some(Cancel { now: false, failure }), ..failed.clone() };
         check_given_up(&records, &called_off, Remedy::Rollback, &Next::GivenUp);

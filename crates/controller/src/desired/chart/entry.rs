@@ -148,6 +148,8 @@ impl Entry {
 
 #[cfg(test)]
 mod tests {
+    use lifecycle::reason::Reason;
+
     use super::*;
 
     const INTERVAL: Duration = Duration::from_mins(10);
@@ -205,7 +207,7 @@ mod tests {
     #[test]
     fn a_failure_keeps_from_asking_for_a_while_and_is_said_while_it_is_asked_again() {
         let (mut entry, now) = (entry(), Instant::now());
-        let problem = Problem::Later(Failure::new("SourceUnreachable", "no answer"));
+        let problem = Problem::Later(Failure::new(Reason::SourceUnreachable, "no answer"));
         entry.succeed(occasion(1), now, "a".to_owned(), None);
         let late = now + INTERVAL;
         let until = late + Duration::from_secs(5);
