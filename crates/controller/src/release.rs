@@ -4,6 +4,7 @@ pub(crate) mod conflicts;
 pub(crate) mod context;
 pub(crate) mod events;
 pub(crate) mod finalizer;
+pub(crate) mod settled;
 
 use api::{DriftMode, OnTestFailure, ReleaseLifecycle, ReleaseLifecycleStatus, set_conditions};
 use kube::{Api, api::PostParams};

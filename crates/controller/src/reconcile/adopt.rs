@@ -24,7 +24,7 @@ use crate::{
     desired::{objects, objects::Made},
     operation::remarks,
     plan::prepare,
-    reconcile::advance::handled,
+    reconcile::next::handled,
     records::{self, Stored, newest},
     release::{self, Release, finalizer},
     support::{
