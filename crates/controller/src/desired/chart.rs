@@ -73,7 +73,7 @@ pub(crate) async fn read(release: &Release<'_>) -> Result<Chart, Error> {
     let (wanted, path) = match release.object.spec.source.kind() {
         SourceKind::Chart(chart) => match chart.kind().ok_or_else(none)? {
             ChartKind::Archive(from) => {
-                release.ctx.charts.forget(&key(&release.object));
+                release.ctx.rendering.charts.forget(&key(&release.object));
                 let archive: Arc<[u8]> = archive(release, from).await?.into();
                 let digest = digest(&archive);
                 return Ok(Chart { archive, digest, path: None, values, secrets, parsed });
@@ -86,7 +86,8 @@ pub(crate) async fn read(release: &Release<'_>) -> Result<Chart, Error> {
         }
         SourceKind::Objects(_) | SourceKind::ObjectsFrom(_) => return Err(none()),
     };
-    let charts::Fetched { archive, digest } = release.ctx.charts.get(release, wanted).await?;
+    let charts::Fetched { archive, digest } =
+        release.ctx.rendering.charts.get(release, wanted).await?;
     Ok(Chart { archive, digest, path, values, secrets, parsed })
 }
 

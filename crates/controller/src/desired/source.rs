@@ -50,11 +50,11 @@ pub(crate) async fn read(release: &Release<'_>) -> Result<Found, Error> {
             Ok(Found::Objects(Placed::inline(objects)))
         }
         SourceKind::ObjectsFrom(holders) => {
-            release.ctx.references.follow(release, references(release));
+            release.ctx.watches.sources.follow(&key(&release.object), &references(release));
             objects(release, holders).await.map(Found::Objects)
         }
         SourceKind::Chart(_) | SourceKind::SourceRef(_) => {
-            release.ctx.references.follow(release, references(release));
+            release.ctx.watches.sources.follow(&key(&release.object), &references(release));
             Box::pin(chart::read(release)).await.map(Box::new).map(Found::Chart)
         }
     }

@@ -186,7 +186,7 @@ impl Shared {
                 Next::Use { digest, archive } => {
                     if let (None, Some(until)) = (look.wanted.pinned(), entry.until(look.interval))
                     {
-                        look.release.ctx.references.valid_until(&look.key, until);
+                        look.release.ctx.watches.sources.valid_until(&look.key, until);
                     }
                     Step::Use { digest, archive }
                 }
@@ -219,7 +219,7 @@ impl Shared {
             occasion: look.occasion.clone(),
             known,
         };
-        let comeback = look.release.ctx.references.comeback(look.release);
+        let comeback = look.release.ctx.watches.sources.comeback(&look.key);
         tokio::spawn(Arc::clone(self).run(fetch, turn, sender, comeback));
         UnderWay { id, queued, done }
     }
