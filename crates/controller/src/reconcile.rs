@@ -27,6 +27,7 @@ use std::{
 
 use api::{OnNewSpec, ReleaseLifecycle};
 use kube_runtime::controller::Action;
+
 use lifecycle::reason::Reason;
 
 use crate::{

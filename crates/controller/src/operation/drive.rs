@@ -3,12 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use lifecycle::reason::Reason;
 use lifecycle::{
     decide::{decide, query},
     event::Event,
     journal::{Cancel, Failure, Journal, Phase},
     plan::{Begin, Plan},
+    reason::Reason,
     step::Hold,
 };
 

@@ -1,9 +1,9 @@
 //! An object that is deleted while its release is to stay (`spec.deletion.objects: Keep`).
 
-use lifecycle::reason::Reason;
 use lifecycle::{
     event::Event,
     journal::{Failure, Journal, Phase},
+    reason::Reason,
 };
 
 use crate::{

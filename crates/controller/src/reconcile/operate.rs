@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use kube_runtime::controller::Action;
-use lifecycle::reason::Reason;
-use lifecycle::{event::Event, next::Next, plan::Begin};
+use lifecycle::{event::Event, next::Next, plan::Begin, reason::Reason};
 
 use crate::{
     cluster::error::Error,

@@ -2,6 +2,7 @@
 
 use api::ReleaseLifecycle;
 use kube_runtime::controller::Action;
+
 use lifecycle::reason::Reason;
 
 use crate::{

@@ -1,10 +1,10 @@
 //! Begins an operation, or reopens the one that failed.
 
-use lifecycle::reason::Reason;
 use lifecycle::{
     event::Event,
     journal::{Journal, Requests},
     plan::Begin,
+    reason::Reason,
     rebuild::recall,
 };
 

@@ -3,8 +3,9 @@
 
 use api::names::IMPORTED_THROUGH_ANNOTATION;
 use helm::secret::{self, Plans, Written};
-use lifecycle::reason::Reason;
 use manifests::json;
+
+use lifecycle::reason::Reason;
 
 use super::{Records, Stored, record::Holder, write::too_large};
 use crate::cluster::{

@@ -1,12 +1,12 @@
 //! What remains in status of an operation that has ended. Pure.
 
 use api::ReleaseLifecycleStatus;
-use lifecycle::reason::Reason;
 use lifecycle::{
     conditions,
     drift::Baseline,
     event::Event,
     journal::{Failure, Journal, LastAttempt},
+    reason::Reason,
 };
 
 /// What remains of an operation that has ended.

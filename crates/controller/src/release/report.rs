@@ -2,10 +2,10 @@
 //! `status`.
 
 use api::{ReleaseLifecycle, ReleaseLifecycleStatus};
-use lifecycle::reason::Reason;
 use lifecycle::{
     journal::{Failure, Journal},
     plan::Chart,
+    reason::Reason,
     step::Hold,
 };
 

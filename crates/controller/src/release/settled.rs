@@ -183,7 +183,7 @@ mod tests {
             ("an older spec was given up", given_up("HookFailed", 2, json!({})), false),
             ("what was given up has a remedy", given_up("HookFailed", 3, remedy.clone()), true),
             ("the remedy is to begin", given_up("RemediationPending", 3, remedy), false),
-            ("this program has a fault", given_up(INTERNAL_ERROR, 3, json!({})), false),
+            ("this program has a fault", given_up("InternalError", 3, json!({})), false),
             ("it is being deleted", json!({"metadata": deleted}), false),
             (
                 "others hold what is being deleted",

@@ -3,7 +3,6 @@
 use api::{DriftMode, OnTestFailure, ReleaseLifecycle, ReleaseLifecycleStatus, set_conditions};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1;
-use lifecycle::reason::Reason;
 use lifecycle::{
     conditions::{self, Condition, Remedied},
     drift::Baseline,
@@ -11,6 +10,7 @@ use lifecycle::{
     journal::{Failure, Journal},
     object::ObjectRef,
     plan::Chart,
+    reason::Reason,
     step::Hold,
 };
 
@@ -532,7 +532,7 @@ mod tests {
         let warning = |message: &str| Condition {
             type_: conditions::WARNED,
             status: "True",
-            reason: conditions::PREFLIGHT.to_owned(),
+            reason: Reason::PreflightWarning.into(),
             message: message.to_owned(),
         };
         let journal = journal(Event::Upgrade, None, Phase::PreHooks);
