@@ -319,7 +319,7 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
-    fn journal(event: Event, failure: Option<&str>, phase: Phase) -> Journal {
+    fn journal(event: Event, failure: Option<Reason>, phase: Phase) -> Journal {
         let begin = Begin {
             id: "a".to_owned(),
             event,
@@ -365,7 +365,7 @@ mod tests {
     }
 
     fn failed() -> ReleaseLifecycleStatus {
-        let journal = journal(Event::Upgrade, Some("HookFailed"), Phase::Done);
+        let journal = journal(Event::Upgrade, Some(Reason::HookFailed), Phase::Done);
         reported(&object(Some(running())), &journal)
     }
 
