@@ -5,6 +5,7 @@ pub(crate) mod discovery;
 pub(crate) mod error;
 pub(crate) mod impersonation;
 pub(crate) mod metrics;
+pub(crate) mod permit;
 pub(crate) mod resource;
 pub(crate) mod rights;
 pub(crate) mod tenancy;

@@ -42,7 +42,8 @@ use crate::{
         report::{blocked, left},
         wake::{Signals, Wake, after, rest, wake},
     },
-    release::{Release, context::Context, read, write_blocked},
+    records::Records,
+    release::{Release, context::Context, object::read, report::write_blocked},
     support::{
         key::key,
         panics::{self, INTERNAL_ERROR, Panicked},
@@ -160,7 +161,7 @@ async fn advance(release: &mut Release<'_>) -> Result<Action, Error> {
         }
         return Ok(after(resume(release, journal).await?, release));
     }
-    let history = release.records().history().await?;
+    let history = Records::of(release).history().await?;
     // Going back needs no source, and may be the way out.
     let is_needed = !release.is_being_deleted() && release.object.spec.pin_revision.is_none();
     let missing = if is_needed { source::unknown(release).await? } else { None };

@@ -24,6 +24,7 @@ use crate::cluster::{
     call::{Access, ApiError, Cause, Refused, Why, call, optional, read},
     discovery::Kind,
     impersonation::Identity,
+    permit::Permit,
 };
 
 /// A bound on what a log may take in memory; the last lines of it are kept.
@@ -146,7 +147,12 @@ impl<'a> Tenant<'a> {
     }
 
     /// POST; unknown fields are refused, as Helm does and as [`Self::apply`].
-    pub(crate) async fn create(&self, object: &ObjectRef, body: &Value) -> Result<Value, ApiError> {
+    pub(crate) async fn create(
+        &self,
+        _: Permit,
+        object: &ObjectRef,
+        body: &Value,
+    ) -> Result<Value, ApiError> {
         let params =
             PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
         let request = self.request(object).await?.create(&params, body.to_string().into_bytes());
@@ -156,6 +162,7 @@ impl<'a> Tenant<'a> {
     /// PUT; `body` carries the resourceVersion that was read.
     pub(crate) async fn replace(
         &self,
+        _: Permit,
         object: &ObjectRef,
         body: &Value,
     ) -> Result<Value, ApiError> {
@@ -170,6 +177,7 @@ impl<'a> Tenant<'a> {
     /// asked for.
     pub(crate) async fn apply(
         &self,
+        _: Permit,
         object: &ObjectRef,
         body: &Value,
         forced: bool,
@@ -192,6 +200,7 @@ impl<'a> Tenant<'a> {
 
     pub(crate) async fn json_patch(
         &self,
+        _: Permit,
         object: &ObjectRef,
         patch: Value,
     ) -> Result<Value, ApiError> {
@@ -208,13 +217,19 @@ impl<'a> Tenant<'a> {
     }
 
     /// DELETE by UID. That the object is gone, or another of its name is there, is success.
-    pub(crate) async fn delete(&self, object: &ObjectRef, uid: &str) -> Result<(), ApiError> {
+    pub(crate) async fn delete(
+        &self,
+        _: Permit,
+        object: &ObjectRef,
+        uid: &str,
+    ) -> Result<(), ApiError> {
         self.delete_if(object, uid, None).await
     }
 
     /// As [`Self::delete`], unless the object has changed since it was read as `live`.
     pub(crate) async fn delete_as_seen(
         &self,
+        _: Permit,
         object: &ObjectRef,
         uid: &str,
         live: &Value,

@@ -21,6 +21,7 @@ use serde_json::Value;
 use crate::{
     cluster::error::Error,
     operation::{uninstall, unready, unready::Unready},
+    records::Records,
     release::Release,
 };
 
@@ -57,7 +58,7 @@ async fn record(release: &Release<'_>, journal: &Journal) -> Result<Observation,
     let operation = &journal.operation;
     let foreign = |message: String| Observation::ForeignRecord { message };
     let makes_revision = operation.event.makes_revision();
-    let Some(stored) = release.records().get(operation.revision).await? else {
+    let Some(stored) = Records::of(release).get(operation.revision).await? else {
         return Ok(if makes_revision {
             Observation::NoRecord
         } else {

@@ -68,12 +68,12 @@ async fn remove(release: &Release<'_>) -> Result<Option<String>, Error> {
         }
     }
     if !going.is_empty() {
-        release.confirm().await?;
-    }
-    for (object, uid) in going {
-        if let Err(error) = release.tenant.delete(&object, &uid).await {
-            why.push(given_up(error, is_late)?);
-            left.push(object);
+        let permit = release.fence().guard().await?;
+        for (object, uid) in going {
+            if let Err(error) = release.tenant.delete(permit, &object, &uid).await {
+                why.push(given_up(error, is_late)?);
+                left.push(object);
+            }
         }
     }
     let more = if is_cut {

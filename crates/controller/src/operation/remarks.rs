@@ -8,8 +8,9 @@ use lifecycle::{
 };
 
 use crate::{
+    desired::digest,
     desired::{objects, source::Found},
-    records::{self, Stored},
+    records::Stored,
     release::Release,
 };
 
@@ -57,7 +58,7 @@ fn asks_for_more(release: &Release<'_>) -> String {
 /// needs no source.
 async fn has_digest(release: &Release<'_>, plan: &Plan) -> Option<bool> {
     release.source().await.ok()?.ok()?;
-    Some(records::config_inputs(release).have(&plan.config_digest, &plan.config_key))
+    Some(digest::input(release).have(&plan.config_digest, &plan.config_key))
 }
 
 /// The same where only the objects tell.

@@ -2,7 +2,7 @@
 
 use crate::{
     cluster::error::Error,
-    release::{Release, find},
+    release::{Release, object::find},
     support::key::key,
     watches::dependents::not_ready,
 };

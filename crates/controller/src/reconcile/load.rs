@@ -4,7 +4,7 @@ use api::ReleaseLifecycle;
 
 use crate::{
     cluster::{error::Error, tenancy::identity, tenant::Tenant},
-    release::{Release, context::Context, finalizer, read},
+    release::{Release, context::Context, finalizer, object::read},
 };
 
 /// What was found of an object of the cache.

@@ -15,7 +15,7 @@ use crate::{
         start::{reopen, start},
         wake::{after, settle},
     },
-    records::Stored,
+    records::{Records, Stored},
     release::{Release, finalizer, settled::is_settled},
     support::key::RECHECK,
 };
@@ -88,7 +88,7 @@ pub(crate) async fn operate(
         }
         Next::CloseLate { .. } => {
             if let Some(journal) = release.journal()
-                && let Err(failure) = release.records().close(&journal).await?
+                && let Err(failure) = Records::of(release).close(&journal).await?
             {
                 return Err(Error::Blocked(failure));
             }

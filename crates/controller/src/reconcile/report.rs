@@ -2,15 +2,18 @@
 
 use api::ReleaseLifecycle;
 use kube_runtime::controller::Action;
-use lifecycle::conditions;
 
 use crate::{
     cluster::error::Error,
     desired::chart,
     operation::outside,
     release::{
-        Release, context::Context, finalizer, finalizer::while_deleting, settled::is_at_work,
-        write_blocked, write_trouble, write_waiting,
+        Release,
+        context::Context,
+        finalizer,
+        finalizer::while_deleting,
+        report::{write_blocked, write_trouble, write_waiting},
+        settled::is_ready,
     },
     support::key::RECHECK,
 };
@@ -68,16 +71,4 @@ pub(crate) async fn blocked(
             Err(Error::Api(trouble))
         }
     }
-}
-
-/// Whether that was said of the object as it is, and nothing runs.
-fn is_ready(object: &ReleaseLifecycle) -> bool {
-    let status = object.status.as_ref();
-    let mut conditions = status.into_iter().flat_map(|status| &status.conditions);
-    !is_at_work(object)
-        && conditions.any(|it| {
-            it.type_ == conditions::READY
-                && it.status == "True"
-                && it.observed_generation == object.metadata.generation
-        })
 }

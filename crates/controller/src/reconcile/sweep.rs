@@ -13,6 +13,7 @@ use crate::{
         Cluster, call,
         call::{ApiError, optional},
         impersonation::Identity,
+        permit::Permit,
         resource::Guarded,
         tenancy::Tenancy,
         tenant::Tenant,
@@ -64,7 +65,7 @@ async fn sweep_one(release: &Release<'_>, held: &HeldObject) -> Result<Swept, Ap
     if is_present {
         return Ok(Swept::Keep);
     }
-    release.tenant.delete(&held.object, &held.uid).await?;
+    release.tenant.delete(Permit::of_uid(), &held.object, &held.uid).await?;
     tracing::info!("deleted {}, which came too late to run", held.object);
     Ok(Swept::Forget)
 }
@@ -132,7 +133,7 @@ async fn sweep_orphan(
     }
     let tenant = Tenant::new(cluster, identity)?;
     if still_held(&tenant, held).await?.is_some() {
-        tenant.delete(&held.object, &held.uid).await?;
+        tenant.delete(Permit::of_uid(), &held.object, &held.uid).await?;
         tracing::info!("deleted {}, whose ReleaseLifecycle {key} is gone", held.object);
     }
     Ok(Swept::Forget)

@@ -17,7 +17,10 @@ use crate::{
         error::Error,
         resource::Guarded,
     },
-    release::{Release, outrun, read},
+    release::{
+        Release,
+        object::{outrun, read},
+    },
     support::key::RECHECK,
 };
 
