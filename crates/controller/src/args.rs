@@ -1,7 +1,10 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+use api::names::STATUS_MANAGER;
 use clap::{Parser, ValueEnum, builder::NonEmptyStringValueParser};
+use election::Candidacy;
 use engine::Limits;
+use kube::Config;
 
 use crate::{
     cluster::tenancy::Tenancy,
@@ -9,6 +12,12 @@ use crate::{
     release::context::Options,
     watches::Limits as WatchLimits,
 };
+
+/// The default name of the lease; that of an operator which serves one namespace ends with this
+/// namespace.
+const LEASE: &str = "releaselifecycle-controller";
+/// Tells that the operator runs in a Pod as this Pod's ServiceAccount.
+const POD_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 
 /// The ReleaseLifecycle operator: runs Helm's hooks around installs and upgrades, durably.
 ///
@@ -98,6 +107,27 @@ pub(crate) struct Args {
 }
 
 impl Args {
+    /// As the flags say, or as fits the place where the operator runs.
+    pub(crate) fn candidacy(&self, config: &Config) -> Candidacy {
+        let served = self.namespace.as_deref();
+        let in_pod = config.auth_info.token_file.as_deref() == Some(POD_TOKEN);
+        let namespace = match (&self.lease_namespace, served) {
+            (Some(namespace), _) => namespace,
+            (None, _) if in_pod => &config.default_namespace,
+            (None, Some(served)) => served,
+            (None, None) => "default",
+        };
+        // Operators of several namespaces may run in the same one.
+        let name = || served.map_or_else(|| LEASE.to_owned(), |served| format!("{LEASE}-{served}"));
+        Candidacy {
+            namespace: namespace.to_owned(),
+            name: self.lease_name.clone().unwrap_or_else(name),
+            identity: self.identity.clone().unwrap_or_else(election::identity),
+            field_manager: STATUS_MANAGER.to_owned(),
+            duration: Duration::from_secs(self.lease_seconds.into()),
+        }
+    }
+
     pub(crate) fn options(&self) -> Options {
         let tenancy = match &self.default_service_account {
             Some(name) => Tenancy::Default(name.clone()),
@@ -188,4 +218,35 @@ impl ChartArgs {
 pub(crate) enum LogFormat {
     Text,
     Json,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn candidacy(flags: &[&str], token_file: Option<&str>) -> Candidacy {
+        let args = Args::parse_from(["controller", "--identity=me"].iter().chain(flags));
+        let mut config = Config::new("https://127.0.0.1:1".parse().unwrap());
+        config.default_namespace = "of-the-pod".to_owned();
+        config.auth_info.token_file = token_file.map(str::to_owned);
+        args.candidacy(&config)
+    }
+
+    #[test]
+    fn the_lease_is_where_every_replica_looks_for_it() {
+        let served = "releaselifecycle-controller-shop";
+        for (flags, token_file, namespace, name) in [
+            (&[][..], None, "default", LEASE),
+            (&[], Some("/a/token"), "default", LEASE),
+            (&[], Some(POD_TOKEN), "of-the-pod", LEASE),
+            (&["--namespace=shop"], None, "shop", served),
+            (&["--namespace=shop"], Some(POD_TOKEN), "of-the-pod", served),
+            (&["--lease-namespace=ops"], Some(POD_TOKEN), "ops", LEASE),
+            (&["--lease-name=own", "--namespace=shop"], None, "shop", "own"),
+        ] {
+            let found = candidacy(flags, token_file);
+            assert_eq!((&*found.namespace, &*found.name), (namespace, name), "{flags:?}");
+            assert_eq!(found.identity, "me");
+        }
+    }
 }

@@ -4,7 +4,6 @@ mod args;
 mod cluster;
 mod desired;
 mod health;
-mod lease;
 mod operation;
 mod plan;
 mod reconcile;

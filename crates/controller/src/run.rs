@@ -13,6 +13,7 @@ use std::{
 
 use anyhow::Context as _;
 use api::{ReleaseLifecycle, names};
+use election::{Election, Lease};
 use futures::{Stream, StreamExt};
 use http::{HeaderValue, header::USER_AGENT};
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
@@ -44,7 +45,6 @@ use crate::{
         renderers::Engines,
     },
     health::{self, Health},
-    lease::{Candidacy, Election, ElectionError, Lease},
     reconcile::{on_error, reconcile, sweep::sweep_orphans},
     release::{context::Context, events::Reporter},
     support::{key::key, panics},
@@ -67,16 +67,15 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     });
 
     let config = config(&args).await?;
-    let candidacy = (!args.no_leader_election).then(|| Candidacy::new(&args, &config));
+    let candidacy = (!args.no_leader_election).then(|| args.candidacy(&config));
     let charts = charts(&args, &config);
     let operator = Client::try_from(config).context("make a client")?;
     let metrics = Arc::new(Metrics::new());
     let (reporter, sender) = Reporter::new(operator.clone());
     tokio::spawn(sender);
     let lease = Arc::new(candidacy.as_ref().map_or_else(Lease::always, |_| Lease::new()));
-    let mut election = candidacy.map(|candidacy| {
-        Election::new(operator.clone(), candidacy, Arc::clone(&metrics), Arc::clone(&lease))
-    });
+    let mut election =
+        candidacy.map(|candidacy| Election::new(operator.clone(), candidacy, Arc::clone(&lease)));
     metrics.leader.set(i64::from(lease.is_held()));
     let cluster = Cluster::new(operator.clone(), Arc::clone(&metrics));
     let watches = Watches::new(&operator, args.watch_limits());
@@ -88,20 +87,21 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("listen on {} (--listen)", args.listen))?;
     tracing::info!(address = %listener.local_addr()?, "serving /livez, /readyz and /metrics");
-    let health = Health { metrics, ready: Arc::clone(&ready) };
+    let health = Health { metrics: Arc::clone(&metrics), ready: Arc::clone(&ready) };
     tokio::spawn(serve(listener, health, shutdown.clone()));
 
     let led = lead(&args, operator, Arc::new(ctx), &ready, &shutdown, election.as_mut());
     // Of what happens to one object or watch, the process goes on; of the rest it ends in order, and
     // the lease expires.
     let led = panics::caught(Box::pin(led)).await.context("the operator cannot go on")?;
+    metrics.leader.set(0);
     // After the reconciliations have ended.
     if led.is_ok()
         && let Some(election) = &mut election
     {
         election.release().await;
     }
-    led?;
+    led.map_err(advised)?;
     tracing::info!("stopped; running hooks go on and will be found again");
     Ok(())
 }
@@ -130,7 +130,7 @@ async fn lead(
     ready: &Arc<AtomicBool>,
     shutdown: &CancellationToken,
     mut election: Option<&mut Election>,
-) -> Result<(), ElectionError> {
+) -> Result<(), election::Error> {
     if let Some(election) = election.as_deref_mut() {
         // A replica that stands by is all that it should be: a rolling update waits for it.
         let standing_by = || ready.store(true, Relaxed);
@@ -139,6 +139,7 @@ async fn lead(
             () = shutdown.cancelled() => return Ok(()),
         }
         ready.store(false, Relaxed);
+        ctx.cluster.metrics.leader.set(1);
     }
     let lost = async {
         match election {
@@ -153,6 +154,21 @@ async fn lead(
         () = overdue(shutdown, ready) => Ok(()),
         error = lost => Err(error),
     }
+}
+
+/// The error with what an administrator can do about it.
+fn advised(error: election::Error) -> anyhow::Error {
+    let advice = match &error {
+        election::Error::Forbidden { .. } => {
+            ", name another one with --lease-namespace, or run a single replica with \
+             --no-leader-election"
+        }
+        election::Error::Refused(_) => "; see --lease-namespace, --lease-name and --identity",
+        election::Error::Lost { .. } => {
+            "; running hooks go on, and whoever leads next finds them again"
+        }
+    };
+    anyhow::anyhow!("{error}{advice}")
 }
 
 /// The end of the time that the reconciliations under way are given after SIGTERM. To cut them short

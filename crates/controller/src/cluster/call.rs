@@ -127,8 +127,6 @@ impl ApiError {
 pub(crate) enum Access {
     Read,
     Write,
-    /// Of the lease: not counted, since it would hide what is done to the cluster.
-    Lease,
 }
 
 /// As [`call`], what changes nothing: where no answer came back, it is asked once more at once, so

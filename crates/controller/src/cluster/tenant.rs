@@ -334,7 +334,7 @@ impl<'a> Tenant<'a> {
         let metrics = &self.cluster.metrics;
         let answer = match access {
             Access::Read => read(metrics, what, || self.client.request(request.clone())).await,
-            _ => call(metrics, access, what, self.client.request(request)).await,
+            Access::Write => call(metrics, access, what, self.client.request(request)).await,
         };
         let mut error = match answer {
             Ok(answer) => return Ok(answer),

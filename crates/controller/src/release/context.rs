@@ -2,10 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
+use election::Lease;
+
 use crate::{
     cluster::{Cluster, tenancy::Tenancy},
     desired::Rendering,
-    lease::Lease,
     release::{events::Reporter, running::Running},
     support::backoff::Backoff,
     watches::Watches,

@@ -8,7 +8,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use api::names::STATUS_MANAGER;
 use futures::{Stream, StreamExt};
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1 as coordination;
@@ -17,44 +16,56 @@ use kube_runtime::{WatchStreamExt, watcher};
 use thiserror::Error;
 use tokio::time::{sleep, sleep_until, timeout, timeout_at};
 
-use super::{
-    Candidacy, Lease,
-    decide::{self, Decision, Loss, Seen, decide},
-};
 use crate::{
-    cluster::{
-        call::{Access, ApiError, Cause, Refused, call, optional},
-        metrics::Metrics,
-    },
-    support::backoff::jitter,
+    Candidacy, Lease, Loss, Timing,
+    decide::{self, Decision, Seen, decide},
+    jitter,
+    request::{Meaning, RequestError},
 };
 
 /// A watch that died silently is noticed after this many seconds. Until then the lease looks
 /// expired, and the attempt to take it shows that it is not.
 const WATCH_TIMEOUT: u32 = 60;
 
+/// Why the election ended.
 #[derive(Debug, Error)]
-pub(crate) enum ElectionError {
+pub enum Error {
+    /// The process lacks a right.
     #[error(
-        "{0}; give the operator the verbs get, list, watch, create and update on \
-         leases.coordination.k8s.io in namespace {1}, name another one with --lease-namespace, or \
-         run a single replica with --no-leader-election"
+        "{error}; give it the verbs get, list, watch, create and update on \
+         leases.coordination.k8s.io in namespace {namespace}"
     )]
-    Forbidden(ApiError, String),
-    #[error("{0}; see --lease-namespace, --lease-name and --identity")]
-    Refused(ApiError),
+    Forbidden {
+        /// The request that was refused.
+        error: RequestError,
+        /// The namespace of the Lease.
+        namespace: String,
+    },
+    /// With these settings there can be no lease.
+    #[error(transparent)]
+    Refused(RequestError),
+    /// The process leads no longer.
     #[error(
-        "lost the lease {namespace}/{name}: {loss}{}; running hooks go on, and whoever leads next \
-         finds them again",
+        "lost the lease {namespace}/{name}: {loss}{}",
         .trouble.as_ref().map_or_else(String::new, |trouble| format!(" ({trouble})"))
     )]
-    Lost { namespace: String, name: String, loss: Loss, trouble: Option<String> },
+    Lost {
+        /// The namespace of the Lease.
+        namespace: String,
+        /// The name of the Lease.
+        name: String,
+        /// Why it was lost.
+        loss: Loss,
+        /// The last error before.
+        trouble: Option<String>,
+    },
 }
 
-pub(crate) struct Election {
+/// One process's part in the election.
+pub struct Election {
     api: Api<coordination::Lease>,
     candidacy: Candidacy,
-    metrics: Arc<Metrics>,
+    timing: Timing,
     lease: Arc<Lease>,
     /// As it was seen or written last; `None` where there is none.
     seen: Option<coordination::Lease>,
@@ -67,22 +78,21 @@ pub(crate) struct Election {
 }
 
 impl Election {
-    pub(crate) fn new(
-        client: Client,
-        candidacy: Candidacy,
-        metrics: Arc<Metrics>,
-        lease: Arc<Lease>,
-    ) -> Self {
+    /// A candidacy that has not begun. `lease` is told whether this process leads.
+    #[must_use]
+    pub fn new(client: Client, candidacy: Candidacy, lease: Arc<Lease>) -> Self {
         let api = Api::namespaced(client, &candidacy.namespace);
-        let since = Instant::now();
-        Self { api, candidacy, metrics, lease, seen: None, since, transitions: None, renewed: None }
+        let (timing, since) = (Timing::new(candidacy.duration), Instant::now());
+        Self { api, candidacy, timing, lease, seen: None, since, transitions: None, renewed: None }
     }
 
-    /// Stands by until this process leads; `standing_by` is called when another one does.
-    pub(crate) async fn acquire(
-        &mut self,
-        mut standing_by: impl FnMut(),
-    ) -> Result<(), ElectionError> {
+    /// Stands by until this process leads; `standing_by` is called each time that another one is seen
+    /// to lead.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Forbidden`] and [`Error::Refused`]: what may pass is waited for.
+    pub async fn acquire(&mut self, mut standing_by: impl FnMut()) -> Result<(), Error> {
         let mut changes = pin!(self.changes());
         let mut leader = None;
         let mut step = self.look().await;
@@ -123,18 +133,17 @@ impl Election {
                 },
             };
         }
-        self.metrics.leader.set(1);
         let Candidacy { namespace, name, identity, .. } = &self.candidacy;
         let epoch = self.lease.epoch();
         tracing::info!(epoch, "leading as {identity}, by lease {namespace}/{name}");
         Ok(())
     }
 
-    /// Renews the lease for as long as that goes well.
-    pub(crate) async fn keep(&mut self) -> ElectionError {
+    /// Renews the lease for as long as that goes well, and returns [`Error::Lost`] then.
+    pub async fn keep(&mut self) -> Error {
         let mut trouble = None;
         let loss = loop {
-            let deadline = self.candidacy.timing.renew_deadline;
+            let deadline = self.timing.renew_deadline;
             // Without one there is nothing to keep.
             let Some(renewed) = self.renewed else { break Loss::Overdue(deadline) };
             let end = renewed + deadline;
@@ -147,17 +156,17 @@ impl Election {
         self.end();
         let Candidacy { namespace, name, .. } = &self.candidacy;
         let (namespace, name) = (namespace.clone(), name.clone());
-        ElectionError::Lost { namespace, name, loss, trouble }
+        Error::Lost { namespace, name, loss, trouble }
     }
 
     /// Lets another replica take over at once. Nothing may be begun any more.
-    pub(crate) async fn release(&mut self) {
+    pub async fn release(&mut self) {
         let led = self.renewed.is_some();
         self.end();
         let Candidacy { namespace, name, identity, .. } = &self.candidacy;
         let what = format!("lease {namespace}/{name}");
         let identity = identity.clone();
-        let released = timeout(self.candidacy.timing.request, async {
+        let released = timeout(self.timing.request, async {
             // What was sent last may or may not have been carried out.
             self.look().await?;
             let Some(mut lease) = self.seen.clone() else { return Ok(false) };
@@ -187,7 +196,7 @@ impl Election {
             next = Instant::now() + self.pause();
             let error = match self.write().await {
                 Ok(()) => return Ok(()),
-                Err(error) if is_outrun(&error) => match self.look().await {
+                Err(error) if error.meaning() == Meaning::Outrun => match self.look().await {
                     Ok(()) => {
                         next = Instant::now();
                         continue;
@@ -202,14 +211,14 @@ impl Election {
     }
 
     /// Waits after what may pass, and fails for what does not.
-    async fn forgive(&self, error: ApiError) -> Result<(), ElectionError> {
-        match &error.cause {
-            _ if is_outrun(&error) => Ok(()),
-            Cause::Refused(Refused { code: 403, .. }) => {
-                Err(ElectionError::Forbidden(error, self.candidacy.namespace.clone()))
+    async fn forgive(&self, error: RequestError) -> Result<(), Error> {
+        match error.meaning() {
+            Meaning::Outrun => Ok(()),
+            Meaning::Forbidden => {
+                Err(Error::Forbidden { error, namespace: self.candidacy.namespace.clone() })
             }
-            Cause::Refused(_) => Err(ElectionError::Refused(error)),
-            _ => {
+            Meaning::Refused => Err(Error::Refused(error)),
+            Meaning::Trouble => {
                 tracing::warn!("{error}");
                 sleep(self.pause()).await;
                 Ok(())
@@ -220,7 +229,7 @@ impl Election {
     fn decide(&self) -> Decision {
         let spec = self.seen.as_ref().and_then(|lease| lease.spec.as_ref());
         let seen = Seen { spec, since: self.since, renewed: self.renewed };
-        decide(&seen, &self.candidacy.timing, Instant::now(), &self.candidacy.identity)
+        decide(&seen, &self.timing, Instant::now(), &self.candidacy.identity)
     }
 
     fn holder(&self) -> Option<&str> {
@@ -237,17 +246,16 @@ impl Election {
         self.seen = lease;
     }
 
-    async fn look(&mut self) -> Result<(), ApiError> {
-        let get = self.api.get(&self.candidacy.name);
-        let found = optional(self.send("get", get).await)?;
+    async fn look(&mut self) -> Result<(), RequestError> {
+        let found = self.send("get", self.api.get_opt(&self.candidacy.name)).await?;
         self.observe(found);
         Ok(())
     }
 
     /// Acquires or renews it.
-    async fn write(&mut self) -> Result<(), ApiError> {
+    async fn write(&mut self) -> Result<(), RequestError> {
         let start = Instant::now();
-        let Candidacy { identity: me, timing, .. } = &self.candidacy;
+        let (me, timing) = (&self.candidacy.identity, &self.timing);
         let (now, end) = (Timestamp::now(), start + timing.duration);
         let seen = self.seen.as_ref().and_then(|lease| lease.spec.as_ref());
         let spec = match self.renewed {
@@ -269,48 +277,43 @@ impl Election {
         Ok(())
     }
 
-    async fn create(&self, spec: coordination::LeaseSpec) -> Result<coordination::Lease, ApiError> {
+    async fn create(
+        &self,
+        spec: coordination::LeaseSpec,
+    ) -> Result<coordination::Lease, RequestError> {
         let name = Some(self.candidacy.name.clone());
         let lease = coordination::Lease {
             metadata: ObjectMeta { name, ..ObjectMeta::default() },
             spec: Some(spec),
         };
-        let created = self.send("create", self.api.create(&params(), &lease)).await;
-        created.map_err(|ApiError { what, cause }| match cause {
-            // The namespace.
-            Cause::NotFound(message) => {
-                ApiError { what, cause: Cause::Refused(Refused::own(404, message)) }
-            }
-            cause => ApiError { what, cause },
-        })
+        let created = self.send("create", self.api.create(&self.params(), &lease)).await;
+        created.map_err(RequestError::of_create)
     }
 
     async fn replace(
         &self,
         verb: &str,
         lease: &coordination::Lease,
-    ) -> Result<coordination::Lease, ApiError> {
-        self.send(verb, self.api.replace(&self.candidacy.name, &params(), lease)).await
+    ) -> Result<coordination::Lease, RequestError> {
+        self.send(verb, self.api.replace(&self.candidacy.name, &self.params(), lease)).await
     }
 
     async fn send<T>(
         &self,
         verb: &str,
         request: impl Future<Output = kube::Result<T>>,
-    ) -> Result<T, ApiError> {
-        let what = self.what(verb);
-        let sent = call(&self.metrics, Access::Lease, what.clone(), request);
-        let limit = self.candidacy.timing.request;
-        match timeout(limit, sent).await {
-            Ok(answer) => answer,
-            Err(_) => {
-                Err(ApiError { what, cause: Cause::Outage(format!("no answer within {limit:?}")) })
-            }
+    ) -> Result<T, RequestError> {
+        let limit = self.timing.request;
+        match timeout(limit, request).await {
+            Ok(answer) => answer.map_err(|error| RequestError::kube(self.what(verb), error)),
+            Err(_) => Err(RequestError::no_answer(self.what(verb), limit)),
         }
     }
 
     /// The lease each time that it changes. It is not watched before this is polled.
-    fn changes(&self) -> impl Stream<Item = Result<Option<coordination::Lease>, ApiError>> + use<> {
+    fn changes(
+        &self,
+    ) -> impl Stream<Item = Result<Option<coordination::Lease>, RequestError>> + use<> {
         let what = self.what("watch");
         let field = format!("metadata.name={}", self.candidacy.name);
         let config = watcher::Config::default().fields(&field).timeout(WATCH_TIMEOUT);
@@ -321,7 +324,7 @@ impl Election {
                 }
                 Ok(watcher::Event::Delete(_)) => Some(Ok(None)),
                 Ok(watcher::Event::Init | watcher::Event::InitDone) => None,
-                Err(error) => Some(Err(ApiError { what: what.clone(), cause: cause(error) })),
+                Err(error) => Some(Err(RequestError::watch(what.clone(), error))),
             };
             std::future::ready(event)
         })
@@ -330,34 +333,19 @@ impl Election {
     fn end(&mut self) {
         self.renewed = None;
         self.lease.end();
-        self.metrics.leader.set(0);
     }
 
     /// Not the same for all replicas.
     fn pause(&self) -> Duration {
-        self.candidacy.timing.retry.mul_f64(jitter())
+        self.timing.retry.mul_f64(jitter())
     }
 
     fn what(&self, verb: &str) -> String {
         let Candidacy { namespace, name, .. } = &self.candidacy;
         format!("{verb} lease {namespace}/{name}")
     }
-}
-
-/// Somebody wrote it since it was read.
-fn is_outrun(error: &ApiError) -> bool {
-    matches!(error.cause, Cause::Conflict(_) | Cause::AlreadyExists | Cause::NotFound(_))
-}
-
-fn cause(error: watcher::Error) -> Cause {
-    match error {
-        watcher::Error::InitialListFailed(error)
-        | watcher::Error::WatchStartFailed(error)
-        | watcher::Error::WatchFailed(error) => crate::cluster::call::cause(error),
-        error => Cause::Unavailable(error.to_string()),
+    fn params(&self) -> PostParams {
+        let field_manager = Some(self.candidacy.field_manager.clone());
+        PostParams { field_manager, ..PostParams::default() }
     }
-}
-
-fn params() -> PostParams {
-    PostParams { field_manager: Some(STATUS_MANAGER.to_owned()), ..PostParams::default() }
 }

@@ -6,21 +6,21 @@ use jiff::Timestamp;
 use k8s_openapi::{api::coordination::v1::LeaseSpec, apimachinery::pkg::apis::meta::v1::MicroTime};
 use thiserror::Error;
 
-use super::Timing;
+use crate::Timing;
 
 /// The lease as it was seen last.
-pub(super) struct Seen<'a> {
+pub(crate) struct Seen<'a> {
     /// `None`: there is none.
-    pub(super) spec: Option<&'a LeaseSpec>,
+    pub(crate) spec: Option<&'a LeaseSpec>,
     /// When this process first saw it so.
-    pub(super) since: Instant,
+    pub(crate) since: Instant,
     /// When this process sent the request that acquired or renewed it last; `None` while another
     /// one leads.
-    pub(super) renewed: Option<Instant>,
+    pub(crate) renewed: Option<Instant>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Decision {
+pub(crate) enum Decision {
     /// Nobody holds it, or we do from before a restart, or its holder let it expire.
     Acquire,
     /// It is ours, and stays so.
@@ -32,16 +32,18 @@ pub(super) enum Decision {
 
 /// Why this process leads no longer.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub(crate) enum Loss {
+pub enum Loss {
+    /// Another process holds the lease.
     #[error("{0} holds it now")]
     Taken(String),
+    /// No renewal succeeded for so long: another process may take it soon.
     #[error("it was not renewed for {} s", .0.as_secs())]
     Overdue(Duration),
 }
 
 /// The clocks of other machines are not asked: what counts is for how long the lease was seen
 /// unchanged by our own monotonic one.
-pub(super) fn decide(seen: &Seen<'_>, timing: &Timing, now: Instant, me: &str) -> Decision {
+pub(crate) fn decide(seen: &Seen<'_>, timing: &Timing, now: Instant, me: &str) -> Decision {
     let deadline = timing.renew_deadline;
     let other = seen.spec.and_then(holder).filter(|holder| *holder != me);
     match (seen.renewed, other) {
@@ -59,7 +61,7 @@ pub(super) fn decide(seen: &Seen<'_>, timing: &Timing, now: Instant, me: &str) -
 }
 
 /// Who holds it; nobody, where it was released.
-pub(super) fn holder(spec: &LeaseSpec) -> Option<&str> {
+pub(crate) fn holder(spec: &LeaseSpec) -> Option<&str> {
     spec.holder_identity.as_deref().filter(|holder| !holder.is_empty())
 }
 
@@ -72,7 +74,7 @@ fn duration(spec: Option<&LeaseSpec>) -> Option<Duration> {
 /// The lease as held by `me`. Each process that acquires it is a transition, even one with the
 /// identity of the last: it is another one that acts. `known` are the transitions that were seen
 /// last, also of a lease that was removed since.
-pub(super) fn acquired(
+pub(crate) fn acquired(
     seen: Option<&LeaseSpec>,
     timing: &Timing,
     now: Timestamp,
@@ -91,7 +93,7 @@ pub(super) fn acquired(
 }
 
 /// The lease as still held by `me`, also where somebody removed or cleared it.
-pub(super) fn renewed(
+pub(crate) fn renewed(
     seen: Option<&LeaseSpec>,
     timing: &Timing,
     now: Timestamp,
@@ -109,7 +111,7 @@ pub(super) fn renewed(
 }
 
 /// The lease given up, for the next one to take at once.
-pub(super) fn released(seen: &LeaseSpec, now: Timestamp) -> LeaseSpec {
+pub(crate) fn released(seen: &LeaseSpec, now: Timestamp) -> LeaseSpec {
     LeaseSpec {
         holder_identity: Some(String::new()),
         // What client-go's do; zero is not allowed.
