@@ -33,5 +33,5 @@ pub(crate) async fn keep(release: &mut Release<'_>, running: Option<Journal>) ->
             other => other?,
         }
     }
-    finalizer::let_go(release).await
+    finalizer::remove(release).await
 }

@@ -6,6 +6,7 @@ use kube_runtime::controller::Action;
 use crate::{
     cluster::error::Error,
     desired::chart,
+    operation::outside,
     release::{
         Release,
         context::Context,
@@ -29,7 +30,7 @@ pub(crate) async fn left(release: &mut Release<'_>, error: Error) -> Result<Acti
             } else {
                 tracing::warn!("{text}");
             }
-            finalizer::let_go(release).await?;
+            outside::let_go(release).await?;
             Ok(Action::await_change())
         }
         // What is refused there, or lacking, is on its way to be gone, and so is the release.

@@ -17,7 +17,6 @@ use crate::{
         error::Error,
         resource::Guarded,
     },
-    operation::outside,
     release::{
         Release,
         object::{outrun, read},
@@ -40,16 +39,8 @@ pub(crate) async fn hold(release: &mut Release<'_>) -> Result<(), Error> {
     set(release, &finalizers).await
 }
 
-/// Lets the object go. With a namespace that goes, nobody looks after what is outside of it any more:
-/// that is deleted first, or said to stay.
-pub(crate) async fn let_go(release: &mut Release<'_>) -> Result<(), Error> {
-    if release.namespace_goes
-        && !release.is_kept()
-        && is_held(&release.object)
-        && let Some(left) = outside::remove(release).await?
-    {
-        release.write_left(left).await?;
-    }
+/// Lets the object go.
+pub(crate) async fn remove(release: &mut Release<'_>) -> Result<(), Error> {
     let mut finalizers = release.object.finalizers().to_vec();
     finalizers.retain(|name| name != names::FINALIZER);
     match set(release, &finalizers).await {
