@@ -1,7 +1,6 @@
 //! As whom releases are worked on.
 
 use api::ReleaseLifecycle;
-
 use lifecycle::reason::Reason;
 
 use crate::cluster::{error::Error, impersonation::Identity};
@@ -63,6 +62,8 @@ mod tests {
     #[test]
     fn a_release_of_several_tenants_has_to_name_one() {
         let refused = identity(&Tenancy::Named, &object(None)).unwrap_err();
-        assert!(matches!(refused, Error::Blocked(it) if it.reason == "ServiceAccountRequired"));
+        assert!(
+            matches!(refused, Error::Blocked(it) if it.reason == Reason::ServiceAccountRequired)
+        );
     }
 }

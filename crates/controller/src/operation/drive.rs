@@ -21,7 +21,7 @@ use crate::{
         gather::{gather, is_of_another_plan},
         remarks, source,
     },
-    plan::prepare,
+    plan::{history, make},
     records::Records,
     release::{Release, finalizer::while_deleting},
     support::clock::now,
@@ -164,9 +164,9 @@ async fn frozen_plan(release: &Release<'_>, journal: &Journal) -> Result<Frozen,
                 remedies: operation.remedies,
                 generation: operation.generation,
             };
-            let is_keyed = prepare::key(&history).is_some();
-            let prepared = prepare::plan(release, &history, &begin).await?;
-            Ok(Frozen::Anew { plan: Arc::new(prepared.plan), is_keyed })
+            let is_keyed = history::key(&history).is_some();
+            let made = make::plan(release, &history, &begin).await?;
+            Ok(Frozen::Anew { plan: Arc::new(made.plan), is_keyed })
         }
     }
 }

@@ -23,7 +23,7 @@ use crate::{
     cluster::error::Error,
     desired::{digest, objects, objects::Made},
     operation::remarks,
-    plan::prepare,
+    plan::history,
     reconcile::next::handled,
     records::{Records, Stored, newest},
     release::{Release, finalizer, object},
@@ -61,7 +61,7 @@ pub(crate) async fn adopt(release: &mut Release<'_>, history: &[Stored]) -> Resu
         return Ok(again(release));
     }
     let record = &stored.release;
-    let config_key = match prepare::key(history) {
+    let config_key = match history::key(history) {
         Some(key) => key,
         None => former_key(release).await?,
     };

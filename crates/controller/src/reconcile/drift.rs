@@ -24,7 +24,7 @@ use crate::{
         permit::Permit,
     },
     operation::apply,
-    plan::prepare,
+    plan::history,
     records::{Records, Stored},
     release::{Release, conflicts::is_field_conflict, status::Drift},
     support::{blocking, clock::now},
@@ -45,7 +45,7 @@ pub(crate) async fn check(release: &Release<'_>, stored: &Stored) -> Result<Drif
         Ok(rules) => rules,
         Err(message) => return Ok(seen(release, drift::invalid(message), baseline)),
     };
-    let objects = match prepare::objects_of(release, stored) {
+    let objects = match history::objects_of(release, stored) {
         Ok(objects) => objects,
         Err(error) => {
             let object = format!("the record of revision {revision}");

@@ -13,8 +13,8 @@ use crate::{
     desired::{digest, source},
     operation::drive::{Made, Progress, resume, run},
     plan::{
+        make::{self, Planned},
         preflight::Warnings,
-        prepare::{self, Prepared},
     },
     records::{self, Stored},
     release::{Release, finalizer},
@@ -28,7 +28,7 @@ pub(crate) async fn start(
     begin: Begin,
 ) -> Result<Progress, Error> {
     finalizer::hold(release).await?;
-    let Prepared { plan, remarks } = prepare::plan(release, history, &begin).await?;
+    let Planned { plan, remarks } = make::plan(release, history, &begin).await?;
     let warnings = Warnings::of(release, &plan, &remarks).await?;
     if let Some(remark) = source::remark(release) {
         release.warn(Reason::LargeSource, remark);
