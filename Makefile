@@ -1,6 +1,8 @@
 # Every command of the project; CI calls the same targets.
-.PHONY: check lint test demo demo-chart cluster cluster-down model crash cases interop render bench-render bench-records counts image generate engine engine-test
+.PHONY: tools check lint deny book test demo demo-chart cluster cluster-down model crash cases interop render bench-render bench-records counts image generate engine engine-test
 CARGO ?= cargo
+# Where `make tools` installs.
+export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 ENGINE = cd engine && CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o
 XTASK = $(CARGO) build --quiet --workspace --bins && target/debug/xtask
 
@@ -14,6 +16,30 @@ lint: ## what CI refuses: format, clippy, documentation, dependencies
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	test -z "$$(gofmt -l engine)" && cd engine && CGO_ENABLED=0 go vet ./...
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items --quiet
+	@$(MAKE) --no-print-directory deny
+
+deny: ## dependencies: licences, sources, banned crates, known vulnerabilities
+	@$(CARGO) deny --version >/dev/null || { echo "cargo-deny is missing: make tools" >&2; exit 1; }
+	$(CARGO) deny --locked check --hide-inclusion-graph bans licenses sources
+	@if $(CARGO) deny --locked fetch db; then \
+		$(CARGO) deny --locked check advisories; \
+	elif [ "$(ADVISORIES)" = required ]; then \
+		echo "ADVISORIES=required, and the advisory database cannot be fetched" >&2; exit 1; \
+	else \
+		echo "NOT CHECKED: known vulnerabilities, since the advisory database cannot be fetched." \
+			"ADVISORIES=required makes this an error." >&2; \
+	fi
+
+book: ## the pages of docs/ as a book in docs/book; a broken link fails
+	@for tool in mdbook hyperlink; do \
+		command -v $$tool >/dev/null || { echo "$$tool is missing: make tools" >&2; exit 1; }; \
+	done
+	mdbook build docs
+	hyperlink --check-anchors docs/book
+
+tools: ## the programs that `make lint` and `make book` need, of these versions
+	$(CARGO) install --quiet --locked --debug cargo-deny@0.20.2 hyperlink@0.3.2
+	$(CARGO) install --quiet --locked --debug --no-default-features mdbook@0.5.4
 
 test: engine-test ## everything, on clusters of its own; what each program took
 	@$(XTASK) test

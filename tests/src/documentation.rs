@@ -38,14 +38,21 @@ pub struct Page {
     blocks: Vec<Block>,
 }
 
+/// The folder of the pages.
+pub fn book() -> PathBuf {
+    root().join("docs/src")
+}
+
 /// The pages of `docs/`.
 ///
 /// # Errors
 /// Where the folder cannot be read.
 pub fn pages() -> Result<Vec<PathBuf>> {
     let mut pages = Vec::new();
-    for entry in fs::read_dir(root().join("docs/src"))? {
-        pages.push(entry?.path());
+    for folder in [book(), book().join("internals")] {
+        for entry in fs::read_dir(folder)? {
+            pages.push(entry?.path());
+        }
     }
     pages.retain(|page| page.extension().is_some_and(|it| it == "md"));
     pages.sort();
@@ -69,7 +76,7 @@ impl Page {
     /// # Errors
     /// As [`Self::read`].
     pub fn of_docs(name: &str) -> Result<Self> {
-        Self::read(&root().join("docs/src").join(name))
+        Self::read(&book().join(name))
     }
 
     /// Its blocks.

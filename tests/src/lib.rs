@@ -5,13 +5,13 @@
 
 mod account;
 mod admission;
-pub mod architecture;
 mod audit_log;
 mod chart;
 mod controller;
 pub mod documentation;
 pub mod fixture;
 pub mod helm;
+pub mod internals;
 mod kustomize;
 pub mod manifests;
 pub mod markdown;

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Result, ensure};
 use e2e::{
-    Chart, Controller, Namespace, Proxied, architecture, kwok,
+    Chart, Controller, Namespace, Proxied, internals, kwok,
     manifests::{Manifest, config_map, job},
     message,
 };
@@ -148,7 +148,7 @@ async fn a_release_and_a_hook_cost_no_more_than_they_should() -> Result<()> {
     for Row { what, found, limit } in rows {
         ensure!(found <= limit, "{what}: {found}, more than {limit}");
     }
-    architecture::compare("counts", &table)
+    internals::compare("counts", &table)
 }
 
 /// The profile of the controller, and what it keeps in memory after its start, with nothing to do.

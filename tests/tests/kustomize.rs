@@ -6,9 +6,9 @@
 use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use lifecycle::{
+use manifests::{
     patches::{self, Patch, Target},
-    source::Placed,
+    placed::Placed,
 };
 use serde_json::{Value, json};
 use testkit::cluster::bin;

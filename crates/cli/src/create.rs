@@ -3,7 +3,8 @@
 pub(crate) mod package;
 
 use api::names::SOURCE_OF_LABEL;
-use lifecycle::source::{Author, Desired, Placed};
+use lifecycle::source::{Author, Desired};
+use manifests::placed::Placed;
 use serde_json::Value;
 
 use self::package::{Options, Package, package};

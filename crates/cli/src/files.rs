@@ -9,10 +9,8 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use helm::manifest;
-use lifecycle::{
-    hooks,
-    source::{Placed, is_list},
-};
+use lifecycle::hooks;
+use manifests::placed::{Placed, is_list};
 use serde_json::Value;
 
 use crate::args::Files;

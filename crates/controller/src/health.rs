@@ -11,7 +11,7 @@ use std::{
 use axum::{Router, extract::State, http::StatusCode, routing::get};
 use tokio::net::TcpListener;
 
-use crate::metrics::Metrics;
+use crate::cluster::metrics::Metrics;
 
 #[derive(Clone)]
 pub(crate) struct Health {

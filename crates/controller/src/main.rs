@@ -1,53 +1,18 @@
 //! The ReleaseLifecycle operator. `reconcile.rs` is where to begin reading.
 
-mod advance;
-mod apply;
 mod args;
-mod backoff;
-mod besides;
-mod chart;
-mod client;
-mod compute;
-mod context;
-mod deletion;
-mod dependencies;
+mod cluster;
 mod desired;
-mod drift;
-mod engines;
-mod error;
-mod execute;
-mod explain;
-mod gather;
-mod guarded;
 mod health;
-mod helm_watch;
-mod hook_object;
-mod identity;
-mod kinds;
 mod lease;
-mod lost;
-mod metrics;
-mod observe;
-mod outside;
-mod panics;
-mod preflight;
-mod prepare;
+mod operation;
+mod plan;
 mod reconcile;
 mod records;
-mod references;
 mod release;
-mod render;
-mod report;
-mod rights;
 mod run;
-mod source;
-mod sweep;
-mod takeover;
-mod tenant;
-mod triggers;
-mod turns;
-mod uninstall;
-mod wishes;
+mod support;
+mod watches;
 
 use std::process::ExitCode;
 
@@ -62,7 +27,7 @@ static ALLOCATOR: Jemalloc = Jemalloc;
 async fn main() -> anyhow::Result<ExitCode> {
     let args = args::Args::parse();
     run::init_log(&args)?;
-    panics::install();
+    support::panics::install();
     Ok(match Box::pin(run::run(args)).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

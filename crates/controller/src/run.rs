@@ -26,7 +26,7 @@ use kube_runtime::{
     reflector::{self, ObjectRef},
     watcher,
 };
-use lifecycle::plan;
+use lifecycle::object;
 use serde::de::DeserializeOwned;
 use tokio::{
     net::TcpListener,
@@ -37,16 +37,18 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{
     args::{Args, LogFormat},
-    chart::{self, Charts},
-    context::{Context, Tenancy},
-    guarded::Guarded,
+    cluster::{Cluster, metrics::Metrics, resource::Guarded},
+    desired::{
+        Rendering,
+        chart::{self, Charts},
+        renderers::Engines,
+    },
     health::{self, Health},
     lease::{Candidacy, Election, ElectionError, Lease},
-    metrics::Metrics,
-    panics,
-    reconcile::{key, on_error, reconcile},
-    report::Reporter,
-    sweep::{HeldObject, sweep_orphans},
+    reconcile::{on_error, reconcile, sweep::sweep_orphans},
+    release::{context::Context, events::Reporter},
+    support::{key::key, panics},
+    watches::{Watches, held::HeldObject},
 };
 
 /// By which servers tell this program's requests.
@@ -76,15 +78,10 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         Election::new(operator.clone(), candidacy, Arc::clone(&metrics), Arc::clone(&lease))
     });
     metrics.leader.set(i64::from(lease.is_held()));
-    let ctx = Context::new(
-        operator.clone(),
-        Arc::clone(&metrics),
-        reporter,
-        tenancy(&args),
-        lease,
-        charts,
-        &args,
-    );
+    let cluster = Cluster::new(operator.clone(), Arc::clone(&metrics));
+    let watches = Watches::new(&operator, args.watch_limits());
+    let rendering = Rendering { charts, engines: Engines::new(args.engine.settings()) };
+    let ctx = Context::new(cluster, watches, rendering, args.options(), lease, reporter);
 
     let ready = Arc::new(AtomicBool::new(false));
     let listener = TcpListener::bind(args.listen)
@@ -152,7 +149,7 @@ async fn lead(
     let orphans = Arc::clone(&ctx);
     tokio::select! {
         () = control(args, operator, ctx, Arc::clone(ready), shutdown.clone()) => Ok(()),
-        () = sweep_orphans(&orphans) => Ok(()),
+        () = sweep_orphans(&orphans.cluster, &orphans.options.tenancy, &orphans.watches.held) => Ok(()),
         () = overdue(shutdown, ready) => Ok(()),
         error = lost => Err(error),
     }
@@ -202,7 +199,7 @@ async fn control(
         .with_config(controller::Config::default().concurrency(args.concurrency))
         .watches_stream(jobs, move |job| panics::caught_now(|| note(&on_job, &job)).ok().flatten())
         .watches_stream(pods, move |pod| panics::caught_now(|| note(&on_pod, &pod)).ok().flatten())
-        .reconcile_on(ctx.triggers.listen())
+        .reconcile_on(ctx.watches.triggers.listen())
         .graceful_shutdown_on(async move { shutdown.cancelled().await })
         .run(reconcile, on_error, ctx)
         .for_each(|result| async move {
@@ -267,9 +264,8 @@ impl Others {
             }
             watcher::Event::InitDone => {
                 let listed = std::mem::take(&mut self.listed);
-                self.ctx.helm_watch.retain(&listed);
-                self.ctx.references.retain(&listed);
-                self.ctx.charts.retain(&listed);
+                self.ctx.watches.retain(&listed);
+                self.ctx.rendering.charts.retain(&listed);
             }
             watcher::Event::Apply(Guarded(Ok(object))) => self.free_dependents(object),
             watcher::Event::Delete(Guarded(Ok(object))) => {
@@ -280,8 +276,9 @@ impl Others {
     }
 
     fn free_dependents(&self, object: &ReleaseLifecycle) {
-        for dependent in self.ctx.dependents.freed_by(object) {
-            self.ctx.triggers.trigger().pull(&dependent);
+        let Watches { dependents, triggers, .. } = &self.ctx.watches;
+        for dependent in dependents.freed_by(object) {
+            triggers.trigger().pull(&dependent);
         }
     }
 }
@@ -295,7 +292,7 @@ fn forget_bulk(cached: &mut Guarded) {
     }
 }
 
-/// The custom resource whose hook was touched. What is held is remembered, see [`crate::sweep`].
+/// The custom resource whose hook was touched. What is held is remembered, see [`crate::reconcile::sweep`].
 fn note<K: Resource<DynamicType = ()>>(
     ctx: &Context,
     touched: &PartialObjectMeta<K>,
@@ -304,7 +301,7 @@ fn note<K: Resource<DynamicType = ()>>(
     let owner = annotations.get(names::OWNER_ANNOTATION)?;
     if let Some(gate) = annotations.get(names::GATE_ANNOTATION) {
         let held = HeldObject {
-            object: plan::ObjectRef {
+            object: object::ObjectRef {
                 api_version: K::api_version(&()).into_owned(),
                 kind: K::kind(&()).into_owned(),
                 namespace: touched.namespace(),
@@ -316,18 +313,10 @@ fn note<K: Resource<DynamicType = ()>>(
             since: Instant::now(),
         };
         let is_held = gate == names::HELD && touched.metadata.deletion_timestamp.is_none();
-        ctx.held.saw(owner, is_held, held);
+        ctx.watches.held.saw(owner, is_held, held);
     }
     let (namespace, name) = owner.split_once('/')?;
     Some(ObjectRef::<Guarded>::new(name).within(namespace))
-}
-
-fn tenancy(args: &Args) -> Tenancy {
-    match &args.default_service_account {
-        Some(name) => Tenancy::Default(name.clone()),
-        None if args.single_tenant => Tenancy::Single,
-        None => Tenancy::Named,
-    }
 }
 
 /// What fetches charts, from anywhere but the API server.

@@ -5,11 +5,11 @@ mod differences;
 
 use lifecycle::{
     hooks::HookAnnotations,
-    memory::{MOST_PER_RELEASE, Memory},
-    plan::PlannedObject,
+    object::PlannedObject,
     source::{Desired, Hook, SourceError},
     tidy::Tidy,
 };
+use manifests::memory::{MOST_PER_RELEASE, Memory};
 use serde_json::{Map, Value};
 
 use crate::{
@@ -102,7 +102,7 @@ fn same_sets<T>(one: &[T], other: &[T], equal: impl Fn(&T, &T) -> bool) -> bool 
 
 /// An object may name the namespace that it would be given anyway, and have what is as if it were not
 /// there.
-fn equal_objects(one: &Value, other: &Value, object: &lifecycle::plan::ObjectRef) -> bool {
+fn equal_objects(one: &Value, other: &Value, object: &lifecycle::object::ObjectRef) -> bool {
     let plain = |manifest: &Value| {
         let mut manifest = Tidy(manifest).to_value();
         if let Some(Value::Object(metadata)) = manifest.get_mut("metadata")

@@ -10,14 +10,15 @@
 
 mod cases;
 
-use helm::manifest::{MAX_DEPTH, ManifestError, parse, parse_within, render, to_yaml};
-use lifecycle::memory::Memory;
-use proptest::prelude::*;
-use proptest::strategy::ValueTree;
-use proptest::test_runner::{Config, TestRunner};
-use serde_json::{Value, json};
-
 use cases::{Go, READ, object, same, texts};
+use helm::manifest::{MAX_DEPTH, ManifestError, parse, parse_within, render, to_yaml};
+use manifests::memory::Memory;
+use proptest::{
+    prelude::*,
+    strategy::ValueTree,
+    test_runner::{Config, TestRunner},
+};
+use serde_json::{Value, json};
 
 fn parse_one(yaml: &str) -> Value {
     match parse(yaml) {

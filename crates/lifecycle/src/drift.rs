@@ -9,14 +9,12 @@
 mod fields;
 
 use jiff::Timestamp;
+use manifests::patches::{Matcher, PatchProblem, Target};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{
-    conditions::{Condition, DRIFTED},
-    patches::{Matcher, PatchProblem, Target},
-};
+use crate::conditions::{Condition, DRIFTED};
 
 pub use fields::{Origin, Path, differences, origin};
 

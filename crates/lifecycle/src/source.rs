@@ -1,13 +1,15 @@
 //! The desired objects of a release, parsed: what is a hook, what is the release's, what is wrong.
 
+use manifests::placed::{Placed, describe, is_list};
 use serde_json::Value;
 use thiserror::Error;
 
 use crate::{
     annotations::{Meaningless, meaningless},
-    hooks::{self, DeletePolicy, HookAnnotations, HookError, HookEvent},
+    event::HookEvent,
+    hooks::{self, DeletePolicy, HookAnnotations, HookError},
+    object::{ObjectRef, PlannedObject},
     order,
-    plan::{ObjectRef, PlannedObject},
 };
 
 /// The objects of a source, parted into hooks and the release's own.
@@ -58,28 +60,6 @@ impl Hook {
         // A `List`, and what the API server was to name, has none when Helm sorts.
         let name = self.manifest.pointer("/metadata/name").and_then(Value::as_str);
         order::hook_rank(self.weight, name.unwrap_or_default(), &self.object.kind)
-    }
-}
-
-/// An object of a source as it was written, and where that is.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Placed {
-    /// Where the object stands, such as `spec.source.objects[2]` or `ConfigMap/shop key all.yaml
-    /// line 12`.
-    pub place: String,
-    /// The object.
-    pub manifest: Value,
-}
-
-impl Placed {
-    /// The objects that stand in a spec.
-    pub fn inline(objects: &[Value]) -> Vec<Self> {
-        let place = |index| format!("spec.source.objects[{index}]");
-        let placed = |(index, manifest): (usize, &Value)| Self {
-            place: place(index),
-            manifest: manifest.clone(),
-        };
-        objects.iter().enumerate().map(placed).collect()
     }
 }
 
@@ -342,12 +322,6 @@ fn parts(manifest: &Value, namespace: &str, hook: bool) -> Result<Vec<PlannedObj
         .collect()
 }
 
-/// Whether it is a list of any kind, such as `kubectl get` writes.
-pub fn is_list(manifest: &Value) -> bool {
-    let kind = manifest.pointer("/kind").and_then(Value::as_str);
-    kind.is_some_and(|kind| kind.ends_with("List")) && manifest["items"].is_array()
-}
-
 fn is_unnamed(manifest: &Value) -> bool {
     let name = manifest.pointer("/metadata/name").and_then(Value::as_str);
     name.is_none_or(str::is_empty)
@@ -394,15 +368,6 @@ fn parse_object(manifest: &Value, namespace: &str, hook: bool) -> Result<ObjectR
 pub fn stands_in_urls(part: &str) -> bool {
     let breaks = |c: char| c.is_whitespace() || c.is_control() || ['/', '?', '#', '%'].contains(&c);
     part != "." && part != ".." && !part.contains(breaks)
-}
-
-/// As much of `Kind/name` as is known.
-pub(crate) fn describe(manifest: &Value) -> String {
-    let text = |pointer: &str, unknown: &str| {
-        let text = manifest.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-        if text.is_empty() { unknown.to_owned() } else { text.to_owned() }
-    };
-    format!("{}/{}", text("/kind", "no kind"), text("/metadata/name", "no name"))
 }
 
 #[cfg(test)]

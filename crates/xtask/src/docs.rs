@@ -23,6 +23,9 @@ pub(crate) fn texts() -> anyhow::Result<Vec<(PathBuf, String)>> {
     let mut texts = vec![reference_page()?];
     for entry in fs::read_dir(pages()).context("read docs/src")? {
         let path = entry?.path();
+        if path.is_dir() {
+            continue;
+        }
         let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
         if text.contains(BEGIN) {
             let text = with_help(&text).with_context(|| format!("in {}", path.display()))?;

@@ -31,7 +31,7 @@ mod transcript;
 use std::{fmt::Write, process::ExitCode, sync::LazyLock, time::Instant};
 
 use anyhow::{Result, bail, ensure};
-use e2e::{AuditLog, architecture, kwok, trials};
+use e2e::{AuditLog, internals, kwok, trials};
 use testkit::{cluster, programs};
 
 use case::{Case, Verdict};
@@ -46,11 +46,11 @@ static LOG: LazyLock<AuditLog> =
 
 fn main() -> ExitCode {
     let mut cases: Vec<_> = table::all();
-    let table = trials::trial("the table stands in ARCHITECTURE.md", || async {
+    let table = trials::trial("the table stands in docs/src/internals", || async {
         let cases = table::all();
         let numbers: Vec<_> = cases.iter().map(|case| usize::from(case.number)).collect();
         ensure!(numbers == (1..=58).collect::<Vec<_>>(), "the table has {numbers:?}");
-        architecture::compare("cases", &markdown(&cases))
+        internals::compare("cases", &markdown(&cases))
     });
     cases.sort_by_key(|case| !case.script.is_some_and(|script| script().takes_long()));
     let cases = cases.into_iter().map(|case| {
@@ -111,7 +111,7 @@ fn sum(cases: &[Case]) -> String {
     )
 }
 
-/// The table as it stands in ARCHITECTURE.md.
+/// The table as it stands in docs/src/internals/cases.md.
 fn markdown(cases: &[Case]) -> String {
     let mut text = String::from("| | case | here |\n|--:|---|---|\n");
     for case in cases {

@@ -29,15 +29,15 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
-use e2e::{architecture, fixture::Fixture, trials};
+use e2e::{fixture::Fixture, internals, trials};
 use sweep::Sweep;
 
 static KILLS: AtomicUsize = AtomicUsize::new(0);
 static VIOLATIONS: AtomicUsize = AtomicUsize::new(0);
 
 fn main() -> ExitCode {
-    let mut all = vec![trials::trial("the table stands in ARCHITECTURE.md", || async {
-        architecture::compare("crash", &sweep::table())
+    let mut all = vec![trials::trial("the table stands in docs/src/internals", || async {
+        internals::compare("crash", &sweep::table())
     })];
     all.extend(
         sweep::all()

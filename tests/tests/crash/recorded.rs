@@ -215,10 +215,10 @@ fn repeated(state: &State, events: &[testkit::audit::Event]) -> Vec<String> {
     let hooks = state.status["hooks"].as_array().into_iter().flatten();
     let succeeded = hooks.filter(|hook| hook["phase"] == "Succeeded").filter(|hook| {
         // Those of earlier operations are of another event.
-        let of_operation = |text: &Value| -> Option<lifecycle::hooks::HookEvent> {
+        let of_operation = |text: &Value| -> Option<lifecycle::event::HookEvent> {
             serde_json::from_value(text.clone()).ok()
         };
-        let event = of_operation(&hook["event"]).map(lifecycle::hooks::HookEvent::operation);
+        let event = of_operation(&hook["event"]).map(lifecycle::event::HookEvent::operation);
         event.and_then(|event| serde_json::to_value(event).ok()).as_ref()
             == Some(&state.status["operation"]["event"])
     });

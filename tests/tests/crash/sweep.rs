@@ -197,7 +197,7 @@ impl fmt::Display for Sweep {
     }
 }
 
-/// The table as it stands in ARCHITECTURE.md. How many requests an operation has varies with what
+/// The table as it stands in docs/src/internals/crash.md. How many requests an operation has varies with what
 /// the watches report together, so the number of points is no part of it; and with a violation a test
 /// fails.
 pub(crate) fn table() -> String {

@@ -4,7 +4,8 @@
 use anyhow::{Context as _, bail};
 use api::SourceRefKind;
 use helm::{manifest, record::Release, takeover};
-use lifecycle::source::{Author, Desired, Placed};
+use lifecycle::source::{Author, Desired};
+use manifests::placed::Placed;
 use serde_json::{Value, json};
 
 use crate::{

@@ -2,10 +2,8 @@
 
 use api::names::SOURCE_OF_LABEL;
 use helm::manifest;
-use lifecycle::{
-    source::{Placed, is_list},
-    tidy::Tidy,
-};
+use lifecycle::tidy::Tidy;
+use manifests::placed::{Placed, is_list};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 

@@ -4,10 +4,8 @@ use api::ReleaseLifecycleStatus;
 use engine::protocol::Values;
 use helm::manifest;
 use kube::ResourceExt as _;
-use lifecycle::{
-    event::Event,
-    source::{Desired, Placed},
-};
+use lifecycle::{event::Event, source::Desired};
+use manifests::placed::Placed;
 use serde_json::{Map, Value};
 
 use super::{

@@ -34,7 +34,7 @@ struct Place<'a> {
 
 fn place<'a>(hook: &PlannedHook, desired: &'a Desired) -> Option<Place<'a>> {
     let of = |whole: &'a Hook| {
-        let is_it = |part: &lifecycle::plan::PlannedObject| {
+        let is_it = |part: &lifecycle::object::PlannedObject| {
             part.object == hook.object && part.manifest == hook.manifest
         };
         let part = whole.parts.iter().position(is_it)?;
@@ -96,8 +96,9 @@ mod tests {
     use lifecycle::{
         event::Event,
         plan::{Crds, plan_hooks},
-        source::{Author, Placed},
+        source::Author,
     };
+    use manifests::placed::Placed;
     use serde_json::json;
 
     use super::*;

@@ -108,12 +108,15 @@ mod tests {
     use api::ReleaseLifecycle;
     use lifecycle::{
         event::Event,
-        source::{Author, Desired, Placed},
+        source::{Author, Desired},
     };
+    use manifests::placed::Placed;
     use serde_json::{Value, json};
 
-    use super::super::{Contents, Made, Material, events};
-    use super::*;
+    use super::{
+        super::{Contents, Made, Material, events},
+        *,
+    };
 
     fn object(kind: &str, name: &str, hook: Option<(&str, &str)>) -> Value {
         let version = if kind == "Job" { "batch/v1" } else { "v1" };

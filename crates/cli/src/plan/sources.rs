@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use api::{ObjectsFrom, ObjectsFromKind};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use lifecycle::source::Placed;
+use manifests::placed::Placed;
 use serde_json::Value;
 
 use super::Found;

@@ -22,9 +22,11 @@ use super::{
     decide::{self, Decision, Loss, Seen, decide},
 };
 use crate::{
-    backoff::jitter,
-    client::{Access, ApiError, Cause, Refused, call, optional},
-    metrics::Metrics,
+    cluster::{
+        call::{Access, ApiError, Cause, Refused, call, optional},
+        metrics::Metrics,
+    },
+    support::backoff::jitter,
 };
 
 /// A watch that died silently is noticed after this many seconds. Until then the lease looks
@@ -351,7 +353,7 @@ fn cause(error: watcher::Error) -> Cause {
     match error {
         watcher::Error::InitialListFailed(error)
         | watcher::Error::WatchStartFailed(error)
-        | watcher::Error::WatchFailed(error) => crate::client::cause(error),
+        | watcher::Error::WatchFailed(error) => crate::cluster::call::cause(error),
         error => Cause::Unavailable(error.to_string()),
     }
 }

@@ -5,8 +5,8 @@ use jiff::Timestamp;
 use lifecycle::{event::Event, plan::Plan};
 use serde_json::Value;
 
-use super::{Records, Stored, key, write::frozen};
-use crate::error::Error;
+use super::{Records, Stored, record::key, write::frozen};
+use crate::cluster::error::Error;
 
 impl Stored {
     /// When the Secret was written last, by the API server's clock.

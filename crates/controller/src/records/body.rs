@@ -11,13 +11,14 @@ use lifecycle::{
     event::Event,
     hooks,
     journal::{HookPhase, HookStatus, Journal},
-    plan::{Crds, ObjectRef, Plan, Remedied, plan_hooks},
+    object::ObjectRef,
+    plan::{Crds, Plan, Remedied, plan_hooks},
     source::Desired,
 };
 use serde_json::Map;
 
-use super::now;
-use crate::desired::{Made, Texts};
+use crate::desired::objects::{Made, Texts};
+use crate::support::clock::now;
 
 /// The record of an operation that is about to begin: in a chart's own words, or in those that a
 /// release without a chart gets.

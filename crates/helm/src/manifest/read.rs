@@ -1,6 +1,6 @@
 //! Helm's manifest text to objects.
 
-use lifecycle::{
+use manifests::{
     memory::{MOST_PER_RELEASE, Memory},
     yaml,
 };
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::split;
 
-pub use lifecycle::yaml::MAX_DEPTH;
+pub use manifests::yaml::MAX_DEPTH;
 
 /// Why a manifest is not a stream of objects. Quotes no value, since manifests hold Secrets.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]

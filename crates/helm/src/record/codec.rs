@@ -117,7 +117,7 @@ fn inflate(gzip: &[u8]) -> Result<Vec<u8>, RecordError> {
 
 /// Counts what the text takes in memory once it is read, before it is.
 fn check_size(json: &[u8]) -> Result<(), RecordError> {
-    // As `lifecycle::memory` counts them: a mapping, its entries, the items of a list.
+    // As `manifests::memory` counts them: a mapping, its entries, the items of a list.
     const MAPPING: usize = 512;
     const ENTRY: usize = 160;
     const ITEM: usize = 64;

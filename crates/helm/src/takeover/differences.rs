@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use lifecycle::{plan::ObjectRef, source::Desired, tidy::Tidy};
+use lifecycle::{object::ObjectRef, source::Desired, tidy::Tidy};
 use serde_json::Value;
 
 /// More than these are not looked for.
@@ -169,7 +169,8 @@ fn brief(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use lifecycle::source::{Author, Placed};
+    use lifecycle::source::Author;
+    use manifests::placed::Placed;
     use serde_json::json;
 
     use super::*;

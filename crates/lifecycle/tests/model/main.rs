@@ -3,7 +3,7 @@
 //! and time can bring, each a bounded number of times. All that can happen is explored.
 //!
 //! `ONLY=<part of a name>` explores some configurations, `LARGE=1` all of them with more faults,
-//! `UPDATE=1` writes the table to ARCHITECTURE.md.
+//! `UPDATE=1` writes the table to docs/src/internals/model.md.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
@@ -76,26 +76,23 @@ fn assert_all_reached(outcomes: &[Outcome]) {
 }
 
 fn compare_with_the_document(table: &str) {
+    const PAGE: &str = "docs/src/internals/model.md";
     const BEGIN: &str = "<!-- model:begin -->";
     const END: &str = "<!-- model:end -->";
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../ARCHITECTURE.md");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(PAGE);
     let document = std::fs::read_to_string(&path).unwrap_or_default();
     let parts = document.split_once(BEGIN).and_then(|(before, rest)| {
         let (found, after) = rest.split_once(END)?;
         Some((before, found, after))
     });
     let Some((before, found, after)) = parts else {
-        panic!("ARCHITECTURE.md lacks the lines {BEGIN} and {END}, between which the table stands");
+        panic!("{PAGE} lacks the lines {BEGIN} and {END}, between which the table stands");
     };
     if std::env::var_os("UPDATE").is_some() {
         let document = format!("{before}{BEGIN}\n{}\n{END}{after}", table.trim());
         std::fs::write(&path, document).unwrap();
     } else {
-        assert_eq!(
-            found.trim(),
-            table.trim(),
-            "ARCHITECTURE.md is out of date: UPDATE=1 cargo test -p lifecycle --test model"
-        );
+        assert_eq!(found.trim(), table.trim(), "{PAGE} is out of date: UPDATE=1 make model");
     }
 }
 

@@ -160,7 +160,7 @@ fn words(before: &State, action: Action, after: &State) -> String {
     }
 }
 
-/// The table as it stands in ARCHITECTURE.md.
+/// The table as it stands in docs/src/internals/model.md.
 pub(crate) fn table(outcomes: &[Outcome]) -> String {
     let mut text = String::from(
         "| configuration | states | depth | properties | it can end as |\n|---|--:|--:|--:|---|\n",

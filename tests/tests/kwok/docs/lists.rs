@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use e2e::{
     Namespace,
-    documentation::{Page, pages},
+    documentation::{Page, book, pages},
     kwok,
     manifests::{Manifest, config_map, job},
     markdown, root,
@@ -32,8 +32,16 @@ fn broken(path: &Path, text: &str, link: &str) -> Result<Option<String>> {
     if !file.is_empty() && !target.exists() {
         return Ok(Some(format!("{}: {link} leads nowhere", path.display())));
     }
+    // The built book has nothing else.
+    let book = book().canonicalize()?;
+    if path.canonicalize()?.starts_with(&book) && !target.canonicalize()?.starts_with(&book) {
+        return Ok(Some(format!("{}: {link} leads out of the book", path.display())));
+    }
+    if anchor.is_empty() {
+        return Ok(None);
+    }
     let target = if file.is_empty() { text.to_owned() } else { fs::read_to_string(&target)? };
-    let known = anchor.is_empty() || anchors(&target).iter().any(|it| it == anchor);
+    let known = anchors(&target).iter().any(|it| it == anchor);
     Ok((!known).then(|| format!("{}: {link} has no such heading", path.display())))
 }
 
@@ -44,6 +52,8 @@ fn every_link_and_path_leads_somewhere() -> Result<()> {
         "README.md",
         "ARCHITECTURE.md",
         "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "engine/README.md",
         "examples/guide/README.md",
         "examples/guide-chart/README.md",
     ];
@@ -51,10 +61,7 @@ fn every_link_and_path_leads_somewhere() -> Result<()> {
     for path in pages()?.into_iter().chain(beside) {
         let text = fs::read_to_string(&path)?;
         for link in markdown::links(&text) {
-            // Where a folder is named, there is nothing to look for in it.
-            if !path.parent().is_some_and(|folder| folder.join(&link).is_dir()) {
-                wrong.extend(broken(&path, &text, &link)?);
-            }
+            wrong.extend(broken(&path, &text, &link)?);
         }
         // A module is often named without its ending.
         let is_there =
@@ -68,11 +75,11 @@ fn every_link_and_path_leads_somewhere() -> Result<()> {
 
 #[test]
 fn the_summary_lists_every_page_and_each_block_has_a_language() -> Result<()> {
-    let summary = fs::read_to_string(root().join("docs/src/SUMMARY.md"))?;
+    let summary = fs::read_to_string(book().join("SUMMARY.md"))?;
     let listed: BTreeSet<_> = markdown::links(&summary).into_iter().collect();
     let mut there = BTreeSet::new();
     for path in pages()? {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = path.strip_prefix(book())?.to_string_lossy().into_owned();
         let without = |block: &&markdown::Block| block.language.is_empty();
         if let Some(block) = Page::read(&path)?.blocks().iter().find(without) {
             panic!("{name} line {}: the block has no language", block.line);
@@ -81,6 +88,49 @@ fn the_summary_lists_every_page_and_each_block_has_a_language() -> Result<()> {
     }
     there.remove("SUMMARY.md");
     assert_eq!(listed, there);
+    Ok(())
+}
+
+/// The text of all Rust files below `folder`.
+fn code(folder: &Path, text: &mut String) -> Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            code(&path, text)?;
+        } else if path.extension().is_some_and(|it| it == "rs") {
+            text.push_str(&fs::read_to_string(path)?);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn contributing_names_every_variable_that_tests_read() -> Result<()> {
+    /// Of the system, of Cargo, and between a test and its own child process.
+    const OTHERS: [&str; 5] =
+        ["CARGO", "CARGO_TARGET_DIR", "PATH", "TESTKIT_HOLD_CLUSTER", "RUST_TEST_THREADS"];
+    let mut text = String::new();
+    for folder in ["tests", "crates/lifecycle/tests", "crates/helm/tests", "crates/testkit"] {
+        code(&root().join(folder), &mut text)?;
+    }
+    let reads = text.split("env::var").skip(1).filter_map(|rest| rest.split_once("(\""));
+    let reads = reads.filter(|(between, _)| ["", "_os"].contains(between));
+    let mut read: BTreeSet<_> = reads.filter_map(|(_, rest)| rest.split('"').next()).collect();
+    read.retain(|name| !OTHERS.contains(name));
+    let page = fs::read_to_string(root().join("CONTRIBUTING.md"))?;
+    let codes = page.split('`').skip(1).step_by(2).filter_map(|code| code.split_once('='));
+    let is_name = |name: &&str| name.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+    let named: BTreeSet<_> = codes.map(|(name, _)| name).filter(is_name).collect();
+    let missing: Vec<_> = read.difference(&named).collect();
+    assert!(missing.is_empty(), "CONTRIBUTING.md lacks {missing:?}");
+    code(&root().join("crates/xtask"), &mut text)?;
+    text.push_str(&fs::read_to_string(root().join("Makefile"))?);
+    let is_read = |name: &&&str| {
+        text.contains(&format!("\"{name}\"")) || text.contains(&format!("$({name})"))
+    };
+    let stale: Vec<_> =
+        named.iter().filter(|name| !OTHERS.contains(name)).filter(|it| !is_read(it)).collect();
+    assert!(stale.is_empty(), "nothing reads {stale:?}");
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use e2e::{
     manifests::{Manifest, config_map, job},
     message, reason,
 };
-use lifecycle::kstatus::{Readiness, readiness};
+use live::kstatus::{Readiness, readiness};
 use serde_json::{Value, json};
 
 use super::{cel::Evaluator, lua};

@@ -1,0 +1,443 @@
+//! Why the API server refused, and what may be said of it: its own words where they cannot hold what
+//! an object holds, and of the rest the fields and the kinds of fault. Values come from Secrets, too,
+//! and what is said here is read by many. Pure.
+
+use kube::core::{
+    Status,
+    response::{StatusCause, StatusDetails},
+};
+use serde_json::Value;
+
+use super::values::{hidden, on_one_line, without_keys, without_value, without_values};
+use crate::cluster::rights::{self, Lack};
+
+/// Why the API server refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// RBAC: what is missing.
+    Rights(Box<Lack>),
+    /// A Role or a binding would give more than whoever makes it has: what is missing.
+    Grant(Box<Lack>),
+    /// The `ServiceAccount` that is acted as, `<namespace>/<name>`, is not there.
+    NoAccount(String),
+    /// The `ServiceAccount` that a Pod names, likewise, is not there.
+    NoAccountOfPod(String),
+    /// A `ResourceQuota`.
+    Quota,
+    /// The namespace is being deleted.
+    Terminating,
+    /// The level of Pod Security that the namespace has.
+    PodSecurity,
+    /// An admission webhook or policy, which has words of its own.
+    Admission,
+    /// Anything else, such as a field that is not as it has to be.
+    Other,
+}
+
+/// A refusal as it may be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refused {
+    pub(crate) code: u16,
+    pub(crate) why: Why,
+    pub(crate) message: String,
+    pub(crate) fields: Vec<Field>,
+}
+
+/// A field that is not as the API server will have it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Field {
+    pub(crate) path: String,
+    /// Whether it would have to be as it was when the object was made.
+    pub(crate) immutable: bool,
+}
+
+impl Field {
+    fn new(cause: &StatusCause) -> Self {
+        /// There is no code for it. What the API server's own validations say, and what rules of
+        /// `CustomResourceDefinitions` say by custom.
+        const WORDS: [&str; 5] =
+            ["immutable", "may not change", "may not be changed", "cannot change", "updates to "];
+        let immutable = WORDS.iter().any(|words| cause.message.contains(words));
+        Self { path: without_keys(&cause.field), immutable }
+    }
+}
+
+impl Refused {
+    /// One that this program makes itself.
+    pub(crate) fn own(code: u16, message: impl Into<String>) -> Self {
+        Self { code, why: Why::Other, message: message.into(), fields: Vec::new() }
+    }
+
+    pub(super) fn of(status: &Status) -> Self {
+        let Status { code, message, details, .. } = status;
+        let causes = details.as_ref().map(|details| &details.causes[..]).unwrap_or_default();
+        let fields = causes.iter().filter(|cause| !cause.field.is_empty());
+        let (why, message) = read(message, details.as_ref());
+        Self { code: *code, why, message, fields: fields.map(Field::new).collect() }
+    }
+
+    /// What would be granted holds in the namespace of the object that grants it, if it has one.
+    pub(crate) fn within(&mut self, namespace: Option<&str>) {
+        if let Why::Grant(lack) = &mut self.why {
+            for right in &mut lack.rights {
+                right.namespace = namespace.filter(|_| !right.is_path()).map(str::to_owned);
+            }
+            self.message = ungrantable(lack);
+        }
+    }
+
+    /// The `ServiceAccount` that was acted as is not there.
+    pub(crate) fn without_account(&mut self, namespace: &str, name: &str) {
+        self.message = format!("ServiceAccount {namespace}/{name} does not exist");
+        self.why = Why::NoAccount(format!("{namespace}/{name}"));
+    }
+
+    /// Without what `sent` holds, where the words are somebody else's; `None` where it is not known,
+    /// as with a patch of an object that is there.
+    pub(super) fn hide(&mut self, sent: Option<&Value>) {
+        if self.why == Why::Admission {
+            self.message = match self.message.split_once(": ") {
+                Some((whose, words)) => format!("{whose}: {}", hidden(words, sent)),
+                None => std::mem::take(&mut self.message),
+            };
+        }
+    }
+
+    /// Without anything that is not a fixed phrase of the API server, or a field.
+    pub(super) fn without_words(&mut self) {
+        match &self.why {
+            Why::Rights(_)
+            | Why::Grant(_)
+            | Why::NoAccount(_)
+            | Why::NoAccountOfPod(_)
+            | Why::Quota
+            | Why::Terminating => {}
+            Why::Admission => {
+                if let Some((whose, _)) = self.message.split_once(": ") {
+                    self.message = format!("{whose} {WITHHELD}");
+                }
+            }
+            Why::PodSecurity | Why::Other => {
+                let paths: Vec<_> = self.fields.iter().map(|field| field.path.as_str()).collect();
+                let code = self.code;
+                self.message = match &paths[..] {
+                    [] => format!("refused with {code} {WITHHELD}"),
+                    _ => format!("refused with {code} for {} {WITHHELD}", paths.join(", ")),
+                };
+            }
+        }
+    }
+
+    /// What helps, with the command.
+    pub(crate) fn remedy(&self) -> Option<String> {
+        match &self.why {
+            Why::Rights(lack) | Why::Grant(lack) => Some(rights::remedy(&lack.user, &lack.rights)),
+            Why::NoAccount(account) => {
+                let (namespace, name) = account.split_once('/')?;
+                Some(format!(
+                    "create it: `kubectl create serviceaccount {name} -n {namespace}`, and give it what \
+                     a release needs: `kubectl create rolebinding {name} -n {namespace} \
+                     --clusterrole=releaselifecycle-deployer --serviceaccount={namespace}:{name}`"
+                ))
+            }
+            Why::NoAccountOfPod(account) => {
+                let (namespace, name) = account.split_once('/')?;
+                Some(format!("create it: `kubectl create serviceaccount {name} -n {namespace}`"))
+            }
+            Why::Quota => Some(
+                "raise the quota, or free some of it: `kubectl describe resourcequota` in that \
+                 namespace shows what is used"
+                    .to_owned(),
+            ),
+            Why::Terminating | Why::PodSecurity | Why::Admission | Why::Other => None,
+        }
+    }
+}
+
+pub(super) const WITHHELD: &str =
+    "(the API server's words are withheld, they may quote the Secret)";
+
+/// What is told of a refusal, and of which kind it is.
+fn read(message: &str, details: Option<&StatusDetails>) -> (Why, String) {
+    let causes = details.map(|details| &details.causes[..]).unwrap_or_default();
+    if let Some(words) = admission(message) {
+        return (Why::Admission, on_one_line(&words));
+    }
+    if let Some(lack) = rights::lacking(message) {
+        // Names, and nothing else.
+        return (Why::Rights(Box::new(lack)), message.to_owned());
+    }
+    if let Some(lack) = rights::ungrantable(message) {
+        let text = ungrantable(&lack);
+        return (Why::Grant(Box::new(lack)), text);
+    }
+    for quota in ["exceeded quota: ", "failed quota: ", "insufficient quota"] {
+        if let Some(index) = message.find(quota) {
+            return (Why::Quota, on_one_line(message.get(index..).unwrap_or_default()));
+        }
+    }
+    let terminating = causes.iter().any(|cause| cause.reason == "NamespaceTerminating");
+    if terminating || message.contains("because it is being terminated") {
+        let namespace = message.split_once(" in namespace ").map(|(_, rest)| rest);
+        let namespace = namespace.and_then(|rest| rest.split_whitespace().next());
+        let namespace = namespace.map_or_else(String::new, |it| format!(" {it}"));
+        let text =
+            format!("namespace{namespace} is being terminated, and nothing new is made there");
+        return (Why::Terminating, text);
+    }
+    if let Some((_, level)) = message.split_once("violates PodSecurity ") {
+        return (Why::PodSecurity, on_one_line(&format!("it violates PodSecurity {level}")));
+    }
+    if let Some((_, rest)) = message.split_once("error looking up service account ")
+        && let Some((place, _)) = rest.split_once(": ")
+        && place.contains('/')
+        && rest.ends_with("not found")
+    {
+        let text = format!("its ServiceAccount {place} does not exist");
+        return (Why::NoAccountOfPod(place.to_owned()), text);
+    }
+    let invalid: Vec<_> = causes.iter().filter(|cause| !cause.field.is_empty()).collect();
+    if invalid.is_empty() {
+        return (Why::Other, without_values(message));
+    }
+    let text = invalid
+        .iter()
+        .map(|cause| format!("{}: {}", without_keys(&cause.field), without_value(&cause.message)));
+    let mut text: Vec<_> = text.collect();
+    text.dedup();
+    (Why::Other, text.join("; "))
+}
+
+fn ungrantable(lack: &Lack) -> String {
+    format!(
+        "it would grant rights that {} does not have itself (attempting to grant RBAC permissions not \
+         currently held): {}",
+        rights::who(&lack.user),
+        rights::listed(&lack.rights)
+    )
+}
+
+/// Who denied it, a colon, and their words, which may say anything.
+fn admission(message: &str) -> Option<String> {
+    if let Some((_, rest)) = message.split_once("admission webhook \"") {
+        let (name, words) = rest.split_once('"')?;
+        let words = words.trim_start_matches(" denied the request").trim_start_matches(": ");
+        let words = if words.trim_start() == "without explanation" { "" } else { words };
+        return Some(match words {
+            "" => format!("admission webhook \"{name}\" denied the request"),
+            words => format!("admission webhook \"{name}\" denied the request: {words}"),
+        });
+    }
+    let index = message.find("AdmissionPolicy '")?;
+    let begin = message.get(..index)?.rfind(' ').map_or(0, |space| space.saturating_add(1));
+    let rest = message.get(begin..)?;
+    rest.contains(" denied request").then(|| rest.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn refused(code: u16, message: &str, causes: &[(&str, &str, &str)]) -> Refused {
+        let causes = causes.iter().map(|(reason, message, field)| StatusCause {
+            reason: (*reason).to_owned(),
+            message: (*message).to_owned(),
+            field: (*field).to_owned(),
+        });
+        let details = StatusDetails {
+            causes: causes.collect(),
+            name: String::new(),
+            group: String::new(),
+            kind: String::new(),
+            uid: String::new(),
+            retry_after_seconds: 0,
+        };
+        let status = Status::failure(message, "").with_code(code).with_details(details);
+        Refused::of(&status)
+    }
+
+    /// As the API server words it of one field.
+    fn invalid(field: &str, cause: &str) -> Refused {
+        let message = format!("ConfigMap \"web\" is invalid: {field}: {cause}");
+        refused(422, &message, &[("FieldValueInvalid", cause, field)])
+    }
+
+    #[test]
+    fn a_quota_is_named_and_no_role_is_advised() {
+        let words = "exceeded quota: counts, requested: count/secrets=1, used: count/secrets=0, \
+                     limited: count/secrets=0";
+        let message = format!("secrets \"sh.helm.release.v1.a.v1\" is forbidden: {words}");
+        let mut it = refused(403, &message, &[]);
+        assert_eq!((&it.why, &*it.message), (&Why::Quota, words));
+        assert!(it.remedy().unwrap().contains("kubectl describe resourcequota"));
+        it.without_words();
+        assert_eq!(it.message, words, "of a Secret, too");
+        let it =
+            refused(403, "pods \"a\" is forbidden: failed quota: cpu: must specify limits", &[]);
+        assert_eq!((it.why, &*it.message), (Why::Quota, "failed quota: cpu: must specify limits"));
+    }
+
+    #[test]
+    fn each_kind_of_refusal_is_known_by_its_phrase() {
+        let going = "configmaps \"a\" is forbidden: unable to create new content in namespace prod \
+                     because it is being terminated";
+        let it = refused(403, going, &[("NamespaceTerminating", "namespace prod is going", "")]);
+        assert_eq!(it.why, Why::Terminating);
+        assert_eq!(it.message, "namespace prod is being terminated, and nothing new is made there");
+
+        let level = "pods \"a\" is forbidden: violates PodSecurity \"restricted:latest\": \
+                     allowPrivilegeEscalation != false (container \"m\" must set it)";
+        let it = refused(403, level, &[]);
+        assert_eq!(it.why, Why::PodSecurity);
+        assert!(it.message.starts_with("it violates PodSecurity \"restricted:latest\": allow"));
+
+        let account = "pods \"a\" is forbidden: error looking up service account prod/worker: \
+                       serviceaccount \"worker\" not found";
+        let it = refused(403, account, &[]);
+        assert_eq!(it.message, "its ServiceAccount prod/worker does not exist");
+        let remedy = it.remedy().unwrap();
+        assert_eq!(remedy, "create it: `kubectl create serviceaccount worker -n prod`");
+
+        let right = "secrets is forbidden: User \"system:serviceaccount:prod:shop\" cannot list \
+                     resource \"secrets\" in API group \"\" in the namespace \"prod\"";
+        let mut it = refused(403, right, &[]);
+        assert_eq!(it.message, right);
+        assert!(it.remedy().unwrap().contains("kubectl create rolebinding shop -n prod"));
+        it.without_account("prod", "shop");
+        assert_eq!(it.message, "ServiceAccount prod/shop does not exist");
+        assert!(it.remedy().unwrap().contains("`kubectl create serviceaccount shop -n prod`"));
+
+        let other = "pods \"a\" is forbidden: no PriorityClass with name high was found";
+        let it = refused(403, other, &[]);
+        assert_eq!((it.remedy(), &*it.message), (None, other));
+    }
+
+    #[test]
+    fn rights_that_would_be_granted_are_told_to_their_end() {
+        let message = "roles.rbac.authorization.k8s.io \"m7\" is forbidden: user \
+                       \"system:serviceaccount:prod:shop\" (groups=[\"a\" \"b\"]) is attempting to \
+                       grant RBAC permissions not currently held:\n{APIGroups:[\"\"], \
+                       Resources:[\"endpoints\"], Verbs:[\"get\" \"list\"]}";
+        let mut it = refused(403, message, &[]);
+        it.within(Some("prod"));
+        let end = "does not have itself (attempting to grant RBAC permissions not currently held): \
+                   get, list on endpoints in namespace prod";
+        assert!(it.message.ends_with(end), "{}", it.message);
+        assert!(it.remedy().unwrap().contains("--verb=get,list --resource=endpoints"));
+    }
+
+    #[test]
+    fn a_field_is_told_with_its_fault_and_without_its_value() {
+        for (field, cause, told) in [
+            (
+                "metadata.labels",
+                "Invalid value: \"hunter2 is the \\\"password\\\"!\": a valid label must be an empty \
+                 string (e.g. 'MyValue', regex is '[a-z]')",
+                "metadata.labels: Invalid value: a valid label must be an empty string (e.g. \
+                 'MyValue', regex is '[a-z]')",
+            ),
+            (
+                "spec.replicas",
+                "Invalid value: -4711: must be greater than or equal to 0",
+                "spec.replicas: Invalid value: must be greater than or equal to 0",
+            ),
+            ("data[hunter2]", "Invalid value: \"hunter2\"", "data[…]: Invalid value"),
+            (
+                "spec.containers[0].env[12].name",
+                "Invalid value: \"hunter2=x: y\": a name",
+                "spec.containers[0].env[12].name: Invalid value: a name",
+            ),
+            (
+                "spec",
+                "Invalid value: core.Spec{A:\"hunter2: x\", B:7}: field is immutable",
+                "spec: Invalid value: field is immutable",
+            ),
+            ("spec", "Invalid value: {\"a\":\"x: hunter2\"}", "spec: Invalid value"),
+            (
+                "spec.type",
+                "Unsupported value: \"hunter2\": supported values: \"A\", \"B\"",
+                "spec.type: Unsupported value: supported values: \"A\", \"B\"",
+            ),
+            ("spec.name", "Required value: it has none", "spec.name: Required value: it has none"),
+            ("spec.x", "Duplicate value: \"hunter2\"", "spec.x: Duplicate value"),
+            ("spec.x", "Forbidden: not with \"hunter2\"", "spec.x: Forbidden: not with \"…\""),
+        ] {
+            let it = invalid(field, cause);
+            assert_eq!(it.message, told);
+        }
+        let it = invalid("spec.clusterIP", "Invalid value: \"\": field is immutable");
+        assert!(it.fields[0].immutable);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_told_by_its_field() {
+        for (message, told) in [
+            (
+                "failed to create typed patch object (prod/a; apps/v1, Kind=Deployment): \
+                 .spec.replicas: expected numeric (int or float), got string",
+                "failed to create typed patch object (prod/a; apps/v1, Kind=Deployment): \
+                 .spec.replicas: expected numeric (int or float), got string",
+            ),
+            (
+                "failed to create typed patch object: .data.a: expected string, got \
+                 &value.valueUnstructured{Value:\"hunter2\"}\n.data.b: field not declared in schema",
+                "failed to create typed patch object: .data.a: expected string .data.b: field not \
+                 declared in schema",
+            ),
+            (
+                "Job in version \"v1\" cannot be handled as a Job: strict decoding error: unknown field \
+                 \"spec.backofLimit\"",
+                "Job in version \"v1\" cannot be handled as a Job: strict decoding error: unknown field \
+                 \"spec.backofLimit\"",
+            ),
+            (
+                "parsing time \"hunter2\" as \"2006-01-02\": cannot parse \"hunter2",
+                "parsing time \"…\" as \"…\": cannot parse …",
+            ),
+        ] {
+            assert_eq!(refused(400, message, &[]).message, told);
+        }
+    }
+
+    #[test]
+    fn whose_policy_it_was_is_told_and_the_objects_values_are_not() {
+        let policy = "configmaps \"a\" is forbidden: ValidatingAdmissionPolicy 'labels' with binding \
+                      'all' denied request: label license is hunter2, use team-x";
+        let mut it = refused(422, policy, &[("", "ValidatingAdmissionPolicy 'labels' …", "")]);
+        assert_eq!(it.why, Why::Admission);
+        let sent = json!({"kind": "ConfigMap", "metadata": {"name": "team-x",
+                          "labels": {"license": "hunter2"}}});
+        it.hide(Some(&sent));
+        assert_eq!(
+            it.message,
+            "ValidatingAdmissionPolicy 'labels' with binding 'all' denied request: label license is \
+             …, use team-x"
+        );
+        let webhook = "admission webhook \"check.example.com\" denied the request: image 'hunter2' \
+                       isn't \"good\"";
+        let mut it = refused(400, webhook, &[]);
+        it.hide(None);
+        assert_eq!(
+            it.message,
+            "admission webhook \"check.example.com\" denied the request: image '…' isn't \"…\""
+        );
+        it.without_words();
+        let start = "admission webhook \"check.example.com\" denied the request (the API server's";
+        assert!(it.message.starts_with(start), "{}", it.message);
+        let silent = "admission webhook \"a.b\" denied the request without explanation";
+        let mut it = refused(403, silent, &[]);
+        it.hide(None);
+        assert_eq!(it.message, "admission webhook \"a.b\" denied the request");
+    }
+
+    #[test]
+    fn of_a_secret_only_fixed_phrases_and_fields_are_told() {
+        let mut it = invalid("data[a b]", "Invalid value: \"a b\": hunter2");
+        it.without_words();
+        assert!(it.message.starts_with("refused with 422 for data[…] (the API"), "{}", it.message);
+        let mut it = refused(400, "hunter2", &[]);
+        it.without_words();
+        assert!(it.message.starts_with("refused with 400 (the API server's words"));
+    }
+}

@@ -1,0 +1,69 @@
+use std::time::Duration;
+
+use lifecycle::journal::Failure;
+use thiserror::Error;
+
+use crate::cluster::{
+    call::{ApiError, Cause, Why},
+    rights::Lack,
+};
+
+/// The reason where a right is missing.
+pub(crate) const FORBIDDEN: &str = "Forbidden";
+
+/// Why a reconciliation ended early.
+#[derive(Debug, Error)]
+pub(crate) enum Error {
+    /// Waiting may help: tried again with back-off.
+    #[error(transparent)]
+    Api(ApiError),
+    /// Only a change helps, of the object or of something it needs. Nothing has been begun.
+    #[error("{}: {}", .0.reason, .0.message)]
+    Blocked(Failure),
+    /// What the source is cannot be told for now. The release is looked at again after so long, or
+    /// when there is more to say.
+    #[error("{}: {}", .0.reason, .0.message)]
+    Later(Failure, Duration),
+    /// The custom resource changed since it was read, or the lease may be another replica's by now:
+    /// look again.
+    #[error("the object, or the leader, changed while it was worked on")]
+    Outrun,
+}
+
+impl Error {
+    pub(crate) fn blocked(reason: &str, message: impl Into<String>) -> Self {
+        Self::Blocked(Failure::new(reason, message))
+    }
+}
+
+impl From<ApiError> for Error {
+    /// What was refused for good blocks; it is for callers who have begun to decide otherwise.
+    fn from(error: ApiError) -> Self {
+        let Cause::Refused(refused) = &error.cause else { return Self::Api(error) };
+        // Where impersonation is constrained, the verb goes on: `impersonate-on:serviceaccount:list`.
+        let is_impersonation = |lack: &Lack| {
+            let mut verbs = lack.rights.iter().flat_map(|right| &right.verbs);
+            verbs.any(|verb| verb.starts_with("impersonate"))
+        };
+        match &refused.why {
+            // The operator's own right; no ServiceAccount has a part in it.
+            Why::Rights(lack) if is_impersonation(lack) => Self::blocked(
+                FORBIDDEN,
+                format!(
+                    "{error}; the operator may not act as a ServiceAccount: give it the rights of \
+                     deploy/multi-tenant, or, where it runs with --single-tenant, remove \
+                     spec.serviceAccountName"
+                ),
+            ),
+            // As `read` and `write_status` say what they do; a tenant's own is `ReleaseLifecycle/…`.
+            Why::Rights(_) if error.what.contains("ReleaseLifecycle ") => {
+                let message = format!("{error}; the operator lacks a right: apply deploy/ again");
+                Self::blocked(FORBIDDEN, message)
+            }
+            Why::Rights(_) | Why::Grant(_) | Why::NoAccount(_) => {
+                Self::blocked(FORBIDDEN, error.told())
+            }
+            _ => Self::blocked("Refused", error.told()),
+        }
+    }
+}

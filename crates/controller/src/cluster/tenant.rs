@@ -1,0 +1,461 @@
+//! A tenant's way to its objects: plain JSON in and out, so that no field is lost, acting as the
+//! tenant, each call by the rules of [`crate::cluster::call`].
+
+use std::{borrow::Cow, fmt::Write as _};
+
+use api::names::FIELD_MANAGER;
+use k8s_openapi::{api::core::v1::ServiceAccount, apimachinery::pkg::version::Info};
+use kube::{
+    Api, Client, Resource,
+    api::{
+        DeleteParams, GetParams, ListParams, LogParams, Patch, PatchParams, PostParams,
+        Preconditions, PropagationPolicy, ValidationDirective,
+    },
+    core::{DynamicObject, Request, discovery::v2::APIGroupDiscovery},
+    discovery::Scope,
+};
+use lifecycle::{object::ObjectRef, terminal};
+use manifests::json;
+use serde_json::Value;
+use tokio::sync::OnceCell;
+
+use crate::cluster::{
+    Cluster,
+    call::{Access, ApiError, Cause, Refused, Why, call, optional, read},
+    discovery::Kind,
+    impersonation::Identity,
+    permit::Permit,
+};
+
+/// A bound on what a log may take in memory; the last lines of it are kept.
+const LOG_LIMIT: i64 = 256 * 1024;
+
+pub(crate) struct Tenant<'a> {
+    cluster: &'a Cluster,
+    pub(crate) identity: Identity,
+    client: Client,
+    /// Whether there is no such ServiceAccount; looked into once something is refused.
+    is_missing: OnceCell<bool>,
+}
+
+impl<'a> Tenant<'a> {
+    pub(crate) fn new(cluster: &'a Cluster, identity: Identity) -> Result<Self, ApiError> {
+        // A ServiceAccount has such a name that this works; an annotation may say anything.
+        let client = identity.client(&cluster.operator).map_err(|error| ApiError {
+            what: format!("act as {}", identity.describe()),
+            cause: Cause::Unavailable(error.to_string()),
+        })?;
+        Ok(Self { cluster, identity, client, is_missing: OnceCell::new() })
+    }
+
+    /// The kind of `object` as the cluster serves it; `None` where it does not.
+    pub(crate) async fn kind(&self, object: &ObjectRef) -> Result<Option<Kind>, ApiError> {
+        let client = &self.cluster.operator;
+        self.cluster
+            .kinds
+            .find(client, &self.cluster.metrics, &object.api_version, &object.kind)
+            .await
+    }
+
+    pub(crate) async fn get(&self, object: &ObjectRef) -> Result<Option<Value>, ApiError> {
+        let request = self.request(object).await?;
+        let request = request.get(&segment(&object.name), &GetParams::default());
+        optional(self.send(Access::Read, object, "get", request, None).await)
+    }
+
+    /// The objects of the kind and namespace of `like` with these labels.
+    pub(crate) async fn list(
+        &self,
+        like: &ObjectRef,
+        selector: &str,
+    ) -> Result<Vec<Value>, ApiError> {
+        let request = self.request(like).await?.list(&ListParams::default().labels(selector));
+        let what = listing(like, selector);
+        Ok(items(self.send_what(Access::Read, like, what, request, None).await?))
+    }
+
+    /// As [`Self::list`], of many only the first ones.
+    pub(crate) async fn list_some(
+        &self,
+        like: &ObjectRef,
+        selector: &str,
+        most: u32,
+    ) -> Result<Vec<Value>, ApiError> {
+        let params = ListParams::default().labels(selector).limit(most);
+        let request = self.request(like).await?.list(&params);
+        let what = listing(like, selector);
+        Ok(items(self.send_what(Access::Read, like, what, request, None).await?))
+    }
+
+    /// Some objects of the kind of `like`, in its namespace if it names one, as the list that the API
+    /// server gives: the first ones, or those that come after `page`.
+    pub(crate) async fn list_page(
+        &self,
+        like: &ObjectRef,
+        most: u32,
+        page: Option<&str>,
+    ) -> Result<Value, ApiError> {
+        let mut params = ListParams::default().limit(most);
+        params.continue_token = page.map(str::to_owned);
+        let request = self.request(like).await?.list(&params);
+        self.send_what(Access::Read, like, listing(like, "any label"), request, None).await
+    }
+
+    /// The version of the cluster, and what it serves, group by group.
+    pub(crate) async fn discover(&self) -> Result<(Info, Vec<APIGroupDiscovery>), ApiError> {
+        let what = "discover what the cluster serves";
+        read(&self.cluster.metrics, what, || async {
+            let version = self.client.apiserver_version().await?;
+            let mut groups = self.client.list_core_api_versions_aggregated().await?.items;
+            groups.extend(self.client.list_api_groups_aggregated().await?.items);
+            Ok((version, groups))
+        })
+        .await
+    }
+
+    /// As [`Self::list`], the metadata only.
+    pub(crate) async fn list_metadata(
+        &self,
+        like: &ObjectRef,
+        selector: &str,
+    ) -> Result<Vec<Value>, ApiError> {
+        let params = ListParams::default().labels(selector);
+        let request = self.request(like).await?.list_metadata(&params);
+        let what = listing(like, selector);
+        Ok(items(self.send_what(Access::Read, like, what, request, None).await?))
+    }
+
+    /// The Event objects about the object of this UID.
+    pub(crate) async fn events(
+        &self,
+        namespace: Option<&str>,
+        uid: &str,
+    ) -> Result<Vec<Value>, ApiError> {
+        /// One for each thing that is told, since what repeats is counted up.
+        const LIMIT: u32 = 200;
+        let like = ObjectRef {
+            api_version: "v1".to_owned(),
+            kind: "Event".to_owned(),
+            namespace: namespace.map(str::to_owned),
+            name: String::new(),
+        };
+        let about = format!("involvedObject.uid={uid}");
+        let params = ListParams::default().fields(&about).limit(LIMIT);
+        let request = self.request(&like).await?.list(&params);
+        let what = listing(&like, &about);
+        Ok(items(self.send_what(Access::Read, &like, what, request, None).await?))
+    }
+
+    /// POST; unknown fields are refused, as Helm does and as [`Self::apply`].
+    pub(crate) async fn create(
+        &self,
+        _: Permit,
+        object: &ObjectRef,
+        body: &Value,
+    ) -> Result<Value, ApiError> {
+        let params =
+            PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        let request = self.request(object).await?.create(&params, body.to_string().into_bytes());
+        self.send(Access::Write, object, "create", request.map(strictly), Some(body)).await
+    }
+
+    /// PUT; `body` carries the resourceVersion that was read.
+    pub(crate) async fn replace(
+        &self,
+        _: Permit,
+        object: &ObjectRef,
+        body: &Value,
+    ) -> Result<Value, ApiError> {
+        let params =
+            PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        let bytes = body.to_string().into_bytes();
+        let request = self.request(object).await?.replace(&object.name, &params, bytes);
+        self.send(Access::Write, object, "update", request, Some(body)).await
+    }
+
+    /// Server-side apply, as Helm 4 does it: unknown fields refused, and `forced` only where that is
+    /// asked for.
+    pub(crate) async fn apply(
+        &self,
+        _: Permit,
+        object: &ObjectRef,
+        body: &Value,
+        forced: bool,
+    ) -> Result<Value, ApiError> {
+        let params = PatchParams { force: forced, ..apply_params() };
+        let request = self.request(object).await?.patch(&object.name, &params, &Patch::Apply(body));
+        self.send(Access::Write, object, "apply", request, Some(body)).await
+    }
+
+    /// What [`Self::apply`] would answer if it were forced; it changes nothing.
+    pub(crate) async fn try_apply(
+        &self,
+        object: &ObjectRef,
+        body: &Value,
+    ) -> Result<Value, ApiError> {
+        let params = apply_params().force().dry_run();
+        let request = self.request(object).await?.patch(&object.name, &params, &Patch::Apply(body));
+        self.send(Access::Read, object, "compare", request, Some(body)).await
+    }
+
+    pub(crate) async fn json_patch(
+        &self,
+        _: Permit,
+        object: &ObjectRef,
+        patch: Value,
+    ) -> Result<Value, ApiError> {
+        let what = || format!("patch {}", place(object));
+        let patch = serde_json::from_value(patch).map_err(|error| ApiError {
+            what: what(),
+            cause: Cause::Unavailable(format!("the patch is not well-formed: {error}")),
+        })?;
+        let params =
+            PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        let request =
+            self.request(object).await?.patch(&object.name, &params, &Patch::<Value>::Json(patch));
+        self.send(Access::Write, object, "patch", request, None).await
+    }
+
+    /// DELETE by UID. That the object is gone, or another of its name is there, is success.
+    pub(crate) async fn delete(
+        &self,
+        _: Permit,
+        object: &ObjectRef,
+        uid: &str,
+    ) -> Result<(), ApiError> {
+        self.delete_if(object, uid, None).await
+    }
+
+    /// As [`Self::delete`], unless the object has changed since it was read as `live`.
+    pub(crate) async fn delete_as_seen(
+        &self,
+        _: Permit,
+        object: &ObjectRef,
+        uid: &str,
+        live: &Value,
+    ) -> Result<(), ApiError> {
+        let version = live.pointer("/metadata/resourceVersion").and_then(Value::as_str);
+        self.delete_if(object, uid, version.map(str::to_owned)).await
+    }
+
+    async fn delete_if(
+        &self,
+        object: &ObjectRef,
+        uid: &str,
+        resource_version: Option<String>,
+    ) -> Result<(), ApiError> {
+        let params = DeleteParams {
+            propagation_policy: Some(PropagationPolicy::Background),
+            preconditions: Some(Preconditions { uid: Some(uid.to_owned()), resource_version }),
+            ..DeleteParams::default()
+        };
+        let request = self.request(object).await?.delete(&object.name, &params);
+        match self.send(Access::Write, object, "delete", request, None).await {
+            Ok(_) | Err(ApiError { cause: Cause::NotFound(_), .. }) => Ok(()),
+            // A webhook may answer with a conflict, too.
+            Err(ApiError { cause: Cause::Conflict(message), .. })
+                if message.contains("precondition") =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The last lines of a container, as a terminal shows them.
+    pub(crate) async fn log(
+        &self,
+        pod: &ObjectRef,
+        container: &str,
+        previous: bool,
+        lines: i32,
+    ) -> Result<String, ApiError> {
+        let params = LogParams {
+            container: Some(container.to_owned()),
+            previous,
+            tail_lines: Some(i64::from(lines)),
+            limit_bytes: Some(LOG_LIMIT),
+            ..LogParams::default()
+        };
+        let what = format!("read the log of {}", place(pod));
+        let request = built(&what, self.request(pod).await?.logs(&pod.name, &params))?;
+        read(&self.cluster.metrics, what, || async {
+            match self.client.request_text(request.clone()).await {
+                // A log is whatever the container wrote.
+                Err(kube::Error::FromUtf8(error)) => Ok(terminal::log(error.as_bytes())),
+                other => Ok(terminal::log(other?.as_bytes())),
+            }
+        })
+        .await
+    }
+
+    /// POSTs a review of the tenant's own rights, which stores nothing.
+    pub(crate) async fn review(&self, path: &str, body: &Value) -> Result<Value, ApiError> {
+        let what = format!("review the rights of {}", self.identity.describe());
+        let request =
+            Request::new(path).create(&PostParams::default(), body.to_string().into_bytes());
+        let request = built(&what, request)?;
+        read(&self.cluster.metrics, what, || self.client.request(request.clone())).await
+    }
+
+    async fn request(&self, object: &ObjectRef) -> Result<Request, ApiError> {
+        let kind = self.kind(object).await?.ok_or_else(|| ApiError {
+            what: format!("find the kind of {}", place(object)),
+            cause: Cause::NotFound(format!("the cluster does not know {}", object.kind)),
+        })?;
+        let namespace = match kind.scope {
+            Scope::Namespaced => object.namespace.as_deref().map(segment),
+            Scope::Cluster => None,
+        };
+        Ok(Request::new(DynamicObject::url_path(&kind.resource, namespace.as_deref())))
+    }
+
+    async fn send(
+        &self,
+        access: Access,
+        object: &ObjectRef,
+        verb: &str,
+        request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
+        sent: Option<&Value>,
+    ) -> Result<Value, ApiError> {
+        self.send_what(access, object, format!("{verb} {}", place(object)), request, sent).await
+    }
+
+    /// `sent` is the object that the request has, if it has one whole.
+    async fn send_what(
+        &self,
+        access: Access,
+        object: &ObjectRef,
+        what: String,
+        request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
+        sent: Option<&Value>,
+    ) -> Result<Value, ApiError> {
+        let request = built(&what, request)?;
+        let metrics = &self.cluster.metrics;
+        let answer = match access {
+            Access::Read => read(metrics, what, || self.client.request(request.clone())).await,
+            _ => call(metrics, access, what, self.client.request(request)).await,
+        };
+        let mut error = match answer {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error.without_values_of(sent),
+        };
+        if error.is_not_found() {
+            // It may be the kind that is gone.
+            self.cluster.kinds.forget(&object.api_version, &object.kind);
+        }
+        if let Cause::Refused(refused) = &mut error.cause {
+            refused.within(object.namespace.as_deref());
+            if let (Identity::ServiceAccount { namespace, name }, Why::Rights(lack)) =
+                (&self.identity, &refused.why)
+                && Some(&lack.user) == self.identity.user().as_ref()
+                && self.is_missing(namespace, name).await
+            {
+                refused.without_account(namespace, name);
+            }
+        }
+        Err(if object.kind == "Secret" { error.without_data() } else { error })
+    }
+
+    /// Whether the ServiceAccount that is acted as is not there: the API server lets the operator act
+    /// as whom it likes, and says only that nobody gave them a right.
+    async fn is_missing(&self, namespace: &str, name: &str) -> bool {
+        let look = async || {
+            let client = self.cluster.operator.clone();
+            let accounts = Api::<ServiceAccount>::namespaced(client, namespace);
+            let what = format!("get ServiceAccount {namespace}/{name}");
+            match read(&self.cluster.metrics, what, || accounts.get_metadata(name)).await {
+                Ok(_) => false,
+                Err(error) if error.is_not_found() => true,
+                // Then it is only the right that is named.
+                Err(error) => {
+                    tracing::warn!("{error}");
+                    false
+                }
+            }
+        };
+        *self.is_missing.get_or_init(look).await
+    }
+}
+
+/// As it stands in the path of a URL, whatever a chart looks up. What an object can be called comes
+/// out as it is; `/`, `.` and `..` are for the caller to refuse.
+fn segment(name: &str) -> Cow<'_, str> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte);
+    if name.bytes().all(is_plain) {
+        return Cow::Borrowed(name);
+    }
+    let mut encoded = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        if is_plain(byte) {
+            encoded.push(char::from(byte));
+        } else {
+            // A `String` takes all that is written to it.
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    Cow::Owned(encoded)
+}
+
+fn apply_params() -> PatchParams {
+    PatchParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        field_validation: Some(ValidationDirective::Strict),
+        ..PatchParams::default()
+    }
+}
+
+fn items(mut list: Value) -> Vec<Value> {
+    match json::take(&mut list, "items") {
+        Value::Array(items) => items,
+        _ => Vec::new(),
+    }
+}
+
+/// `PostParams` has no field validation, and the API server only warns by itself.
+fn strictly(mut request: http::Request<Vec<u8>>) -> http::Request<Vec<u8>> {
+    let uri = format!("{}&fieldValidation=Strict", request.uri());
+    if let Ok(uri) = uri.parse() {
+        *request.uri_mut() = uri;
+    }
+    request
+}
+
+fn built(
+    what: &str,
+    request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
+) -> Result<http::Request<Vec<u8>>, ApiError> {
+    // Such as a name that cannot stand in a path.
+    request.map_err(|error| ApiError {
+        what: what.to_owned(),
+        cause: Cause::Refused(Refused::own(400, error.to_string())),
+    })
+}
+
+fn listing(like: &ObjectRef, selector: &str) -> String {
+    let namespace = like.namespace.as_deref().unwrap_or("any");
+    format!("list objects of kind {} with {selector} in namespace {namespace}", like.kind)
+}
+
+/// Names an object, with its namespace if it has one.
+pub(crate) fn place(object: &ObjectRef) -> String {
+    match &object.namespace {
+        Some(namespace) => format!("{object} in namespace {namespace}"),
+        None => object.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_stands_in_a_url_as_one_segment_of_its_path() {
+        for name in ["shop", "system:reader.x", "a-b_c~1"] {
+            assert_eq!(segment(name), name);
+        }
+        assert_eq!(segment("{{ no name }}"), "%7B%7B%20no%20name%20%7D%7D");
+        assert_eq!(segment("a?b#c%d/e\n"), "a%3Fb%23c%25d%2Fe%0A");
+        assert_eq!(segment("ä"), "%C3%A4");
+    }
+}

@@ -1,0 +1,352 @@
+//! Charts that servers have: fetched by tasks of their own, so that a server that hangs holds up
+//! nobody but those who want something of it, and remembered for `spec.interval`.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use lifecycle::journal::Failure;
+use tokio::sync::watch;
+
+use super::{
+    cache::{Cache, Scope},
+    entry::{Entry, Next, Occasion, Problem, UnderWay},
+    pull::{Pulled, Settings, pull},
+    wanted::Wanted,
+};
+use crate::{
+    cluster::error::Error,
+    release::Release,
+    support::{
+        backoff::Backoff,
+        key::{RECHECK, key},
+        panics,
+        permits::{Turn, Turns},
+        sync::lock,
+    },
+    watches::sources::{Comeback, jittered},
+};
+
+/// So many are fetched at once: each may take 200 MiB of memory for a moment, half of it the engine.
+const AT_ONCE: usize = 2;
+/// So long a reconciliation waits for the answer; most servers are faster.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// What the server has refused is not asked for again so soon, however often the release is looked at.
+const REST: Duration = Duration::from_secs(10);
+
+/// The reason while a chart is not there yet.
+pub(crate) const FETCHING: &str = "Fetching";
+
+pub(crate) struct Charts {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    settings: Settings,
+    cache: Arc<Cache>,
+    /// By the key of the custom resource.
+    entries: Mutex<HashMap<String, Entry>>,
+    turns: Turns,
+    backoff: Backoff,
+    started: AtomicU64,
+}
+
+/// A chart as its server has it.
+pub(super) struct Fetched {
+    pub(super) archive: Arc<[u8]>,
+    pub(super) digest: String,
+}
+
+/// One release's look at its chart.
+struct Look<'a> {
+    release: &'a Release<'a>,
+    key: String,
+    wanted: Wanted,
+    /// What of the cache is for it.
+    scope: Scope,
+    request: Scope,
+    occasion: Occasion,
+    interval: Duration,
+}
+
+impl<'a> Look<'a> {
+    fn new(release: &'a Release<'a>, wanted: Wanted) -> Self {
+        let object = &release.object;
+        let (key, requests) = (key(object), object.requests());
+        let (namespace, credentials) = (&release.namespace, &wanted.credentials);
+        Self {
+            scope: Scope::of(&(namespace, wanted.server(), credentials)),
+            request: Scope::of(&(namespace, &wanted.origin, credentials)),
+            occasion: Occasion {
+                generation: release.generation(),
+                retry: requests.retry,
+                restart: requests.restart,
+            },
+            interval: jittered(object.interval(), &key),
+            release,
+            key,
+            wanted,
+        }
+    }
+}
+
+impl Charts {
+    pub(crate) fn new(settings: Settings, cache: Cache) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                settings,
+                cache: Arc::new(cache),
+                entries: Mutex::default(),
+                turns: Turns::new(AT_ONCE),
+                backoff: Backoff::default(),
+                started: AtomicU64::new(0),
+            }),
+        }
+    }
+
+    /// The custom resource is gone, or names no chart of a server.
+    pub(crate) fn forget(&self, key: &str) {
+        lock(&self.shared.entries).remove(key);
+        self.shared.backoff.forget(key);
+    }
+
+    /// The custom resources of these keys are all that there are.
+    pub(crate) fn retain(&self, keys: &HashSet<String>) {
+        lock(&self.shared.entries).retain(|key, _| keys.contains(key));
+    }
+
+    /// The chart. What takes longer is `Error::Later`, and brings the release back when it is there.
+    pub(super) async fn get(
+        &self,
+        release: &Release<'_>,
+        wanted: Wanted,
+    ) -> Result<Fetched, Error> {
+        let (shared, look) = (&self.shared, Look::new(release, wanted));
+        if let Some(digest) = look.wanted.pinned()
+            && let Some(archive) = shared.cache.get(&look.scope, digest).await
+        {
+            return Ok(Fetched { archive, digest: digest.to_owned() });
+        }
+        let mut patient = true;
+        loop {
+            match shared.step(&look, patient) {
+                Step::Use { digest, archive } => {
+                    let archive = match archive {
+                        Some(archive) => Some(archive),
+                        None => shared.cache.get(&look.scope, &digest).await,
+                    };
+                    if let Some(archive) = archive {
+                        return Ok(Fetched { archive, digest });
+                    }
+                    shared.with_entry(&look, Entry::lose);
+                }
+                Step::Fail(problem, left) => return Err(problem.error(left)),
+                Step::Wait(mut done) => {
+                    tokio::time::timeout(PATIENCE, done.changed()).await.ok();
+                    patient = false;
+                }
+                Step::Leave(meanwhile) => return shared.meanwhile(&look, meanwhile).await,
+            }
+        }
+    }
+}
+
+enum Step {
+    Use {
+        digest: String,
+        archive: Option<Arc<[u8]>>,
+    },
+    Fail(Problem, Duration),
+    /// For the end of what is under way.
+    Wait(watch::Receiver<()>),
+    /// For the release to be brought back; until then, what was found before, or what was wrong.
+    Leave(Result<Option<String>, Problem>),
+}
+
+impl Shared {
+    fn with_entry<T>(&self, look: &Look<'_>, act: impl FnOnce(&mut Entry) -> T) -> T {
+        let mut entries = lock(&self.entries);
+        let new = || Entry::new(look.request.clone());
+        let entry = entries.entry(look.key.clone()).or_insert_with(new);
+        if !entry.is_for(&look.request) {
+            *entry = new();
+            self.backoff.forget(&look.key);
+        }
+        act(entry)
+    }
+
+    /// What is known, or that the server is asked, from now on if need be. Where others are served
+    /// first, nobody waits.
+    fn step(self: &Arc<Self>, look: &Look<'_>, patient: bool) -> Step {
+        self.with_entry(look, |entry| {
+            let next = entry.next(&look.occasion, look.interval, Instant::now());
+            match next {
+                Next::Use { digest, archive } => {
+                    if let (None, Some(until)) = (look.wanted.pinned(), entry.until(look.interval))
+                    {
+                        look.release.ctx.watches.sources.valid_until(&look.key, until);
+                    }
+                    Step::Use { digest, archive }
+                }
+                Next::Fail(problem, left) => Step::Fail(problem, left),
+                Next::Wait | Next::Ask => {
+                    let known = entry.digest().map(str::to_owned);
+                    let under_way = entry.under_way.get_or_insert_with(|| self.start(look, known));
+                    if patient && !under_way.queued {
+                        Step::Wait(under_way.done.clone())
+                    } else {
+                        Step::Leave(entry.meanwhile(&look.occasion))
+                    }
+                }
+            }
+        })
+    }
+
+    fn start(self: &Arc<Self>, look: &Look<'_>, known: Option<String>) -> UnderWay {
+        let (sender, done) = watch::channel(());
+        let id = self.started.fetch_add(1, Relaxed);
+        let turn = self.turns.take_now(&look.release.namespace);
+        let queued = turn.is_none();
+        let fetch = Fetch {
+            id,
+            key: look.key.clone(),
+            namespace: look.release.namespace.clone(),
+            wanted: look.wanted.clone(),
+            scope: look.scope.clone(),
+            request: look.request.clone(),
+            occasion: look.occasion.clone(),
+            known,
+        };
+        let comeback = look.release.ctx.watches.sources.comeback(&look.key);
+        tokio::spawn(Arc::clone(self).run(fetch, turn, sender, comeback));
+        UnderWay { id, queued, done }
+    }
+
+    /// What a release lives with while the server is asked.
+    async fn meanwhile(
+        &self,
+        look: &Look<'_>,
+        found: Result<Option<String>, Problem>,
+    ) -> Result<Fetched, Error> {
+        let mut again_in = RECHECK;
+        match found {
+            Ok(Some(digest)) => {
+                if let Some(archive) = self.cache.get(&look.scope, &digest).await {
+                    return Ok(Fetched { archive, digest });
+                }
+                // Nobody was told that this release waits, since it seemed to have what it needs.
+                again_in = PATIENCE;
+            }
+            Ok(None) => {}
+            // As it was said before: whether it still holds is what is asked.
+            Err(problem) => return Err(problem.error(RECHECK)),
+        }
+        let message = format!("{}: it is being fetched", look.wanted.place);
+        Err(Error::Later(Failure::new(FETCHING, message), again_in))
+    }
+
+    /// Asks the server, and brings the release back if it does not wait for the answer.
+    async fn run(
+        self: Arc<Self>,
+        fetch: Fetch,
+        turn: Option<Turn>,
+        sender: watch::Sender<()>,
+        comeback: Comeback,
+    ) {
+        let turn = match turn {
+            Some(turn) => turn,
+            None => self.turns.take(&fetch.namespace).await,
+        };
+        let since = Instant::now();
+        // Whoever waits for it learns of a panic, too.
+        let pulled = panics::caught(self.fetch(&fetch)).await;
+        let pulled = pulled.unwrap_or_else(|panicked| Err(Problem::Later(panicked.failure())));
+        drop(turn);
+        let is_news = self.conclude(fetch, since, pulled);
+        // The entry's own receiver is gone; what is left are reconciliations that wait.
+        if is_news && sender.receiver_count() == 0 {
+            comeback.now();
+        }
+    }
+
+    async fn fetch(&self, fetch: &Fetch) -> Result<Pulled, Problem> {
+        let known = match &fetch.known {
+            Some(digest) if self.cache.get(&fetch.scope, digest).await.is_some() => {
+                Some(digest.clone())
+            }
+            // After a start nothing is remembered, but it may be there.
+            _ => match self.cache.newest(&fetch.scope).await {
+                Some(digest) => {
+                    let whole = self.cache.get(&fetch.scope, &digest).await.is_some();
+                    whole.then_some(digest)
+                }
+                None => None,
+            },
+        };
+        let pulled = pull(&self.settings, &fetch.wanted, known).await?;
+        if let Some(archive) = &pulled.archive {
+            self.cache.put(&fetch.scope, &pulled.digest, Arc::clone(archive)).await;
+        }
+        Ok(pulled)
+    }
+
+    /// Notes what came of it. Answers whether the release has to know.
+    fn conclude(&self, fetch: Fetch, since: Instant, pulled: Result<Pulled, Problem>) -> bool {
+        let mut entries = lock(&self.entries);
+        let own = entries.get_mut(&fetch.key).filter(|entry| {
+            entry.is_for(&fetch.request)
+                && entry.under_way.as_ref().is_some_and(|it| it.id == fetch.id)
+        });
+        // By now the release asks for something else, or is gone.
+        let Some(entry) = own else { return false };
+        match pulled {
+            Ok(Pulled { digest, archive }) => {
+                self.backoff.forget(&fetch.key);
+                let Fetch { key, wanted, occasion, .. } = fetch;
+                let is_news = entry.succeed(occasion, since, digest.clone(), archive);
+                if is_news {
+                    tracing::info!(release = key, digest, "fetched {}", wanted.place);
+                }
+                is_news
+            }
+            Err(problem) => {
+                let wait = match &problem {
+                    Problem::Blocked(_) => REST,
+                    Problem::Later(failure) => {
+                        let wait = self.backoff.next(&fetch.key, None);
+                        tracing::warn!(release = fetch.key, retry_in = ?wait, "{}", failure.message);
+                        wait
+                    }
+                };
+                entry.fail(fetch.occasion, Instant::now() + wait, problem);
+                true
+            }
+        }
+    }
+}
+
+impl Problem {
+    fn error(self, again_in: Duration) -> Error {
+        match self {
+            Self::Blocked(failure) => Error::Blocked(failure),
+            Self::Later(failure) => Error::Later(failure, again_in),
+        }
+    }
+}
+
+/// A chart that is being fetched.
+struct Fetch {
+    id: u64,
+    key: String,
+    namespace: String,
+    wanted: Wanted,
+    scope: Scope,
+    request: Scope,
+    occasion: Occasion,
+    known: Option<String>,
+}

@@ -1,0 +1,235 @@
+//! What a server wants to see, from the Secrets that the spec names. Read as the tenant, handed to
+//! the engine, and told to nobody: messages name keys, never what they hold.
+
+use api::{ObjectsFromKind, SecretReference};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use engine::protocol::Credentials;
+use lifecycle::object::ObjectRef;
+use manifests::json;
+use serde_json::{Map, Value};
+
+use crate::{
+    cluster::error::Error,
+    desired::source::{NOT_FOUND, holder},
+    release::Release,
+};
+
+/// The key of a Secret of type `kubernetes.io/dockerconfigjson`.
+const DOCKER_CONFIG: &str = ".dockerconfigjson";
+
+/// The fields of the spec that name Secrets, of one chart.
+pub(super) struct Named<'a> {
+    /// `spec.source.chart.oci`.
+    pub(super) field: &'a str,
+    pub(super) secret: Option<&'a SecretReference>,
+    pub(super) certificates: Option<&'a SecretReference>,
+    /// The registry, for a Secret that knows several: `registry.example/charts/shop`.
+    pub(super) registry: Option<&'a str>,
+}
+
+/// `None` where none are named.
+pub(super) async fn read(
+    release: &Release<'_>,
+    named: &Named<'_>,
+) -> Result<Option<Credentials>, Error> {
+    let mut credentials = Credentials::default();
+    if let Some(secret) = named.secret {
+        let place = format!("{}.secretRef (Secret/{})", named.field, secret.name);
+        let held = Held::read(release, &secret.name, place).await?;
+        (credentials.username, credentials.password) = held.login(named.registry)?;
+    }
+    if let Some(secret) = named.certificates {
+        let place = format!("{}.certSecretRef (Secret/{})", named.field, secret.name);
+        let held = Held::read(release, &secret.name, place).await?;
+        held.certificates(&mut credentials)?;
+    }
+    Ok(Some(credentials).filter(|it| *it != Credentials::default()))
+}
+
+/// A Secret's data.
+struct Held {
+    place: String,
+    object: ObjectRef,
+    data: Map<String, Value>,
+}
+
+impl Held {
+    async fn read(release: &Release<'_>, name: &str, place: String) -> Result<Self, Error> {
+        let kind = ObjectsFromKind::Secret;
+        let (object, mut live) = holder(release, kind, name, &place).await?;
+        let data = match json::take(&mut live, "data") {
+            Value::Object(data) => data,
+            _ => Map::new(),
+        };
+        Ok(Self { place, object, data })
+    }
+
+    /// User name and password.
+    fn login(&self, registry: Option<&str>) -> Result<(String, String), Error> {
+        if let Some(registry) = registry
+            && let Some(config) = self.text(DOCKER_CONFIG)?
+        {
+            let entry = serde_json::from_str(&config).ok();
+            let entry = entry.as_ref().and_then(|config| entry_of(config, registry));
+            let host = registry.split('/').next().unwrap_or(registry);
+            let entry = entry.ok_or_else(|| {
+                self.wrong(&format!(
+                    "key {DOCKER_CONFIG} has no entry for {host} under auths; add one, as `kubectl \
+                     create secret docker-registry` makes it"
+                ))
+            })?;
+            return login_of(entry).ok_or_else(|| {
+                self.wrong(&format!(
+                    "key {DOCKER_CONFIG}: the entry for {host} has neither a username and a \
+                     password nor an auth that holds both"
+                ))
+            });
+        }
+        if let (Some(username), Some(password)) = (self.text("username")?, self.text("password")?) {
+            return Ok((username, password));
+        }
+        let or = if registry.is_some() { format!(" or {DOCKER_CONFIG}") } else { String::new() };
+        Err(self.lacks(&format!("username and password{or}")))
+    }
+
+    fn certificates(&self, credentials: &mut Credentials) -> Result<(), Error> {
+        let of = |key| self.text(key).map(Option::unwrap_or_default);
+        credentials.ca = of("ca.crt")?;
+        credentials.cert = of("tls.crt")?;
+        credentials.key = of("tls.key")?;
+        if credentials.cert.is_empty() != credentials.key.is_empty() {
+            return Err(self.lacks("tls.crt and tls.key, both or none"));
+        }
+        if credentials.ca.is_empty() && credentials.cert.is_empty() {
+            return Err(self.lacks("ca.crt, or tls.crt and tls.key"));
+        }
+        Ok(())
+    }
+
+    fn text(&self, key: &str) -> Result<Option<String>, Error> {
+        let Some(value) = self.data.get(key) else { return Ok(None) };
+        let bytes = value.as_str().and_then(|text| STANDARD.decode(text).ok());
+        let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
+        text.map(Some).ok_or_else(|| self.wrong(&format!("key {key} is not text in UTF-8")))
+    }
+
+    fn lacks(&self, keys: &str) -> Error {
+        let mut there: Vec<_> = self.data.keys().map(String::as_str).collect();
+        there.truncate(10);
+        let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
+        let Self { place, object, .. } = self;
+        let message = format!("{place}: {object} needs the keys {keys} (there: {there}); add them");
+        Error::blocked(NOT_FOUND, message)
+    }
+
+    fn wrong(&self, what: &str) -> Error {
+        Error::blocked("InvalidSource", format!("{}: {}", self.place, what))
+    }
+}
+
+/// The entry of `auths` for this registry: the one that names most of the path, as the kubelet
+/// chooses.
+fn entry_of<'a>(config: &'a Value, registry: &str) -> Option<&'a Value> {
+    let named = |name: &str| {
+        let name = name.strip_prefix("https://").or(name.strip_prefix("http://")).unwrap_or(name);
+        let name = name.trim_end_matches('/');
+        // As Docker itself writes them.
+        let name = name.strip_suffix("/v1").or(name.strip_suffix("/v2")).unwrap_or(name).to_owned();
+        if name == "index.docker.io" { "docker.io".to_owned() } else { name }
+    };
+    let registry = registry.strip_prefix("registry-1.").unwrap_or(registry);
+    let fits = |name: &str| {
+        registry.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    let auths = config.get("auths")?.as_object()?;
+    let fitting = auths.iter().map(|(name, entry)| (named(name), entry));
+    let best = fitting.filter(|(name, _)| fits(name)).max_by_key(|(name, _)| name.len());
+    best.map(|(_, entry)| entry)
+}
+
+fn login_of(entry: &Value) -> Option<(String, String)> {
+    let of = |key: &str| Some(entry.get(key)?.as_str()?.to_owned());
+    if let (Some(username), Some(password)) = (of("username"), of("password")) {
+        return Some((username, password));
+    }
+    let auth = String::from_utf8(STANDARD.decode(of("auth")?).ok()?).ok()?;
+    let (username, password) = auth.split_once(':')?;
+    Some((username.to_owned(), password.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn held(data: &[(&str, &str)]) -> Held {
+        let encoded =
+            data.iter().map(|(key, text)| ((*key).to_owned(), Value::from(STANDARD.encode(text))));
+        Held {
+            place: "spec.source.chart.oci.secretRef (Secret/login)".to_owned(),
+            object: ObjectRef {
+                api_version: "v1".to_owned(),
+                kind: "Secret".to_owned(),
+                namespace: Some("shop".to_owned()),
+                name: "login".to_owned(),
+            },
+            data: encoded.collect(),
+        }
+    }
+
+    fn pair(username: &str, password: &str) -> (String, String) {
+        (username.to_owned(), password.to_owned())
+    }
+
+    #[test]
+    fn a_docker_config_gives_what_is_meant_for_the_registry() {
+        let config = json!({"auths": {
+            "registry.example": {"auth": STANDARD.encode("host:a:b")},
+            "https://registry.example/charts/": {"username": "path", "password": "p"},
+            "registry.example:5000": {"username": "port", "password": "p"},
+            "https://index.docker.io/v1/": {"username": "hub", "password": "p"},
+            "empty.example": {},
+        }})
+        .to_string();
+        let held = held(&[(DOCKER_CONFIG, &config)]);
+        let login = |registry| held.login(Some(registry)).ok();
+        assert_eq!(login("registry.example/shop"), Some(pair("host", "a:b")));
+        assert_eq!(login("registry.example/charts/shop"), Some(pair("path", "p")));
+        assert_eq!(login("registry.example/chartsmore/shop"), Some(pair("host", "a:b")));
+        assert_eq!(login("registry.example:5000/shop"), Some(pair("port", "p")));
+        assert_eq!(login("registry-1.docker.io/charts/shop"), Some(pair("hub", "p")));
+        for without in ["registry.example.evil/shop", "other/registry.example", "empty.example/a"] {
+            assert_eq!(login(without), None, "{without}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_named_and_nothing_of_what_is_there() {
+        let cases = [
+            held(&[("username", "u"), ("pass", "hidden")]).login(None),
+            held(&[(DOCKER_CONFIG, "{\"auths\": \"hidden\"}")]).login(Some("a.example/b")),
+            held(&[(DOCKER_CONFIG, "{hidden")]).login(Some("a.example/b")),
+            // It is for registries only.
+            held(&[(DOCKER_CONFIG, "{}")]).login(None),
+            held(&[("tls.crt", "hidden")])
+                .certificates(&mut Credentials::default())
+                .map(|()| pair("", "")),
+            held(&[]).certificates(&mut Credentials::default()).map(|()| pair("", "")),
+        ];
+        let texts = cases.map(|case| case.unwrap_err().to_string());
+        for text in &texts {
+            assert!(!text.contains("hidden") && text.contains("Secret/login"), "{text}");
+        }
+        assert!(texts[0].contains("username and password (there: pass, username)"), "{}", texts[0]);
+        assert!(texts[1].contains("no entry for a.example"), "{}", texts[1]);
+        assert!(texts[5].contains("ca.crt, or tls.crt and tls.key (there: none)"), "{}", texts[5]);
+    }
+
+    #[test]
+    fn certificates_are_taken_as_they_are() {
+        let mut credentials = Credentials::default();
+        held(&[("ca.crt", "CA")]).certificates(&mut credentials).unwrap();
+        assert_eq!((credentials.ca.as_str(), credentials.key.as_str()), ("CA", ""));
+    }
+}

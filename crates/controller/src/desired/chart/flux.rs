@@ -1,0 +1,149 @@
+//! Charts in what a source of Flux has published: its artifact, of which it says the URL and the
+//! digest.
+
+use api::SourceRef;
+use engine::protocol::Origin;
+use lifecycle::{journal::Failure, object::ObjectRef};
+use serde_json::Value;
+
+use super::wanted::Wanted;
+use crate::{
+    cluster::error::Error, desired::source::NOT_FOUND, release::Release, support::key::RECHECK,
+};
+
+/// The group of Flux's sources.
+pub(crate) const GROUP: &str = "source.toolkit.fluxcd.io";
+/// Their version.
+pub(crate) const VERSION: &str = "v1";
+
+/// The reason while a source has nothing for its present spec.
+const NOT_READY: &str = "SourceNotReady";
+
+pub(super) async fn wanted(release: &Release<'_>, source: &SourceRef) -> Result<Wanted, Error> {
+    let place = format!("spec.source.sourceRef ({source})");
+    let object = ObjectRef {
+        api_version: format!("{GROUP}/{VERSION}"),
+        kind: source.kind.as_str().to_owned(),
+        namespace: Some(release.namespace.clone()),
+        name: source.name.clone(),
+    };
+    if release.tenant.kind(&object).await?.is_none() {
+        let message = format!(
+            "{place}: the cluster does not serve {} of {}; install Flux's source-controller, or a \
+             version of it that has this kind",
+            object.kind, object.api_version
+        );
+        return Err(Error::blocked(NOT_FOUND, message));
+    }
+    let Some(live) = release.tenant.get(&object).await? else {
+        let message = format!(
+            "{place}: {object} does not exist in namespace {}; create it, or correct the name",
+            release.namespace
+        );
+        return Err(Error::blocked(NOT_FOUND, message));
+    };
+    let origin = match artifact(&live) {
+        Ok(artifact) => artifact,
+        Err(Trouble::Waiting(why)) => {
+            let failure = Failure::new(NOT_READY, format!("{place}: {object} {why}"));
+            // A change of it brings the release back.
+            return Err(Error::Later(failure, RECHECK));
+        }
+        Err(Trouble::Unusable(why)) => {
+            return Err(Error::blocked("InvalidSource", format!("{place}: {object} {why}")));
+        }
+    };
+    Ok(Wanted { place, origin, credentials: None })
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Trouble {
+    Waiting(String),
+    Unusable(String),
+}
+
+/// What the object has published for its present spec.
+fn artifact(live: &Value) -> Result<Origin, Trouble> {
+    let status = &live["status"];
+    let observed = status["observedGeneration"].as_i64();
+    let generation = live["metadata"]["generation"].as_i64();
+    if observed.is_some_and(|observed| Some(observed) != generation) {
+        let why = format!("has not been looked at since it was changed{}", ready(status));
+        return Err(Trouble::Waiting(why));
+    }
+    let text = |name: &str| status["artifact"][name].as_str().filter(|text| !text.is_empty());
+    let Some(url) = text("url") else {
+        return Err(Trouble::Waiting(format!("has no artifact yet{}", ready(status))));
+    };
+    let digest = text("digest").unwrap_or_default();
+    let is_sha256 = digest.strip_prefix("sha256:").is_some_and(|digits| {
+        digits.len() == 64 && digits.bytes().all(|it| it.is_ascii_hexdigit())
+    });
+    if !is_sha256 {
+        return Err(Trouble::Unusable(format!(
+            "says {digest:?} as the digest of its artifact, and sha256:… is what can be checked; \
+             see source-controller's --artifact-digest-algo"
+        )));
+    }
+    Ok(Origin::Artifact { url: url.to_owned(), digest: digest.to_ascii_lowercase() })
+}
+
+/// What Flux says of it, in its own words.
+fn ready(status: &Value) -> String {
+    let conditions = status["conditions"].as_array();
+    let ready = conditions.into_iter().flatten().find(|it| it["type"] == "Ready");
+    let Some(ready) = ready else { return String::new() };
+    let text = |name: &str| ready[name].as_str().unwrap_or_default();
+    format!("; it says Ready {}, {}: {}", text("status"), text("reason"), text("message"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn source(status: Value) -> Value {
+        json!({"metadata": {"generation": 2}, "status": status})
+    }
+
+    fn waiting(why: &str) -> Result<Origin, Trouble> {
+        Err(Trouble::Waiting(why.to_owned()))
+    }
+
+    #[test]
+    fn what_was_published_for_the_present_spec_is_taken() {
+        let digest = format!("sha256:{}", "a".repeat(64));
+        let artifact = json!({"url": "http://flux/a.tar.gz", "digest": digest});
+        let taken = || {
+            Ok(Origin::Artifact { url: "http://flux/a.tar.gz".to_owned(), digest: digest.clone() })
+        };
+        let of = |status| super::artifact(&source(status));
+        assert_eq!(of(json!({"observedGeneration": 2, "artifact": artifact})), taken());
+        // Not every kind says what it has observed; and what it could not renew is still there.
+        let failed = json!([{"type": "Ready", "status": "False"}]);
+        assert_eq!(of(json!({"artifact": artifact, "conditions": failed})), taken());
+        let old = of(json!({"observedGeneration": 1, "artifact": artifact}));
+        assert_eq!(old, waiting("has not been looked at since it was changed"));
+    }
+
+    #[test]
+    fn what_is_not_there_yet_is_said_in_fluxs_words() {
+        let ready = json!([{"type": "Ready", "status": "False", "reason": "AuthenticationFailed",
+                            "message": "denied"}]);
+        assert_eq!(
+            artifact(&source(json!({"conditions": ready}))),
+            waiting("has no artifact yet; it says Ready False, AuthenticationFailed: denied")
+        );
+        assert_eq!(artifact(&json!({"metadata": {}})), waiting("has no artifact yet"));
+    }
+
+    #[test]
+    fn a_digest_that_cannot_be_checked_is_refused() {
+        for digest in ["", "blake3:00", "sha256:../../x"] {
+            let status = json!({"artifact": {"url": "http://flux/a", "digest": digest}});
+            let refused = artifact(&source(status));
+            assert!(matches!(refused, Err(Trouble::Unusable(_))), "{digest}: {refused:?}");
+        }
+    }
+}

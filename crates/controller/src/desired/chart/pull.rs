@@ -1,0 +1,150 @@
+//! Fetches one chart, by a process of the engine that does nothing else, and says why it could not.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use engine::{
+    Breach, EngineError, Puller,
+    protocol::{self, FailureKind, Origin, Pull},
+};
+use lifecycle::{digest, journal::Failure};
+use tokio::net::lookup_host;
+
+use super::{MOST_BYTES, entry::Problem, wanted::Wanted};
+use crate::run::AGENT;
+
+/// As long as fetching may take.
+const TIME: Duration = Duration::from_mins(1);
+
+/// How charts are fetched.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) program: PathBuf,
+    /// Whether from this machine itself, too.
+    pub(crate) loopback: bool,
+    /// The API server, by each name and port under which it is known: no chart comes from there.
+    pub(crate) api_server: Vec<(String, u16)>,
+}
+
+/// What the server answered.
+pub(super) struct Pulled {
+    pub(super) digest: String,
+    /// `None`: as known.
+    pub(super) archive: Option<Arc<[u8]>>,
+}
+
+pub(super) async fn pull(
+    settings: &Settings,
+    wanted: &Wanted,
+    known: Option<String>,
+) -> Result<Pulled, Problem> {
+    let request = Pull {
+        from: wanted.origin.clone(),
+        credentials: wanted.credentials.clone(),
+        known: known.clone(),
+        refuse: addresses(settings).await?,
+        loopback: settings.loopback,
+        max_bytes: MOST_BYTES as u64,
+        seconds: TIME.as_secs(),
+        user_agent: AGENT,
+    };
+    let pulled = match Puller::start(&settings.program) {
+        Ok(mut puller) => puller.pull(&request).await,
+        Err(error) => Err(error),
+    };
+    let pulled = pulled.map_err(|error| problem(wanted, error))?;
+    check(wanted, pulled, known.as_deref())
+}
+
+/// Every address of the API server. Where one of its names leads nowhere for now, nothing is fetched:
+/// what is not known cannot be refused.
+async fn addresses(settings: &Settings) -> Result<Vec<String>, Problem> {
+    let mut addresses = Vec::new();
+    for (host, port) in &settings.api_server {
+        let found = lookup_host((&**host, *port)).await.map_err(|error| {
+            let message = format!("the API server's name {host} has no address for now: {error}");
+            Problem::Later(Failure::new(UNREACHABLE, message))
+        })?;
+        addresses.extend(found.map(|address| address.to_string()));
+    }
+    addresses.sort();
+    addresses.dedup();
+    Ok(addresses)
+}
+
+/// What the engine answers is not believed where it can be checked.
+fn check(
+    wanted: &Wanted,
+    pulled: protocol::Pulled,
+    known: Option<&str>,
+) -> Result<Pulled, Problem> {
+    let protocol::Pulled { digest, chart, .. } = pulled;
+    let broken = |what: &str| {
+        let message = format!("{}: the engine answered {what}", wanted.place);
+        Err(Problem::Later(Failure::new(UNREACHABLE, message)))
+    };
+    let Some(archive) = chart else {
+        if known != Some(&*digest) {
+            return broken("without the chart, which is not known here");
+        }
+        return Ok(Pulled { digest, archive: None });
+    };
+    if archive.len() > MOST_BYTES {
+        return broken("with more than was asked for");
+    }
+    // In a registry the digest is that of the manifest, which the engine has checked it against.
+    if !matches!(wanted.origin, Origin::Oci { .. }) && digest::digest(&archive) != digest {
+        return broken("with a chart of another digest");
+    }
+    if wanted.pinned().is_some_and(|pinned| pinned != digest) {
+        return broken("with another chart than that of the digest");
+    }
+    Ok(Pulled { digest, archive: Some(archive.into()) })
+}
+
+const UNREACHABLE: &str = "SourceUnreachable";
+
+/// What is said of it, and what to do.
+fn problem(wanted: &Wanted, error: EngineError) -> Problem {
+    let place = &wanted.place;
+    let failure = match error {
+        EngineError::Failed(failure) if !failure.transient => failure,
+        EngineError::Breach(breach @ (Breach::Memory(_) | Breach::Cpu(_))) => {
+            let message = format!(
+                "{place}: what the server sends cannot be read: {breach}; publish the chart in a \
+                 registry, or in a repository with a smaller index"
+            );
+            return Problem::Blocked(Failure::new("ChartTooLarge", message));
+        }
+        // Such as a program that is not there: whoever installs the operator has to see to it.
+        error => return Problem::Later(Failure::new(UNREACHABLE, format!("{place}: {error}"))),
+    };
+    let (reason, remedy) = match failure.kind {
+        FailureKind::ChartNotFound => {
+            ("ChartNotFound", "correct the URL, the name or the version, or publish the chart")
+        }
+        FailureKind::Unauthorized => ("Unauthorized", credentials_remedy(wanted)),
+        FailureKind::DigestMismatch => (
+            "DigestMismatch",
+            "it is not taken; correct the digest, or find out who changed what is published",
+        ),
+        FailureKind::TooLarge => ("ChartTooLarge", "leave out of it what is not the chart's"),
+        FailureKind::Refused => {
+            ("SourceRefused", "the operator fetches nothing from there; name another server")
+        }
+        FailureKind::InvalidChart => ("InvalidChart", "package it with `helm package`"),
+        // Such as a certificate that nobody trusts.
+        FailureKind::Unreachable => {
+            (UNREACHABLE, "correct the URL, or name a Secret with ca.crt by certSecretRef")
+        }
+        _ => ("InvalidSource", "correct it"),
+    };
+    Problem::Blocked(Failure::new(reason, format!("{place}: {}; {remedy}", failure.message)))
+}
+
+fn credentials_remedy(wanted: &Wanted) -> &'static str {
+    match (&wanted.origin, &wanted.credentials) {
+        (Origin::Artifact { .. }, _) => "the server of a source's artifacts takes no credentials",
+        (_, Some(login)) if !login.username.is_empty() => "correct the user name and the password",
+        (_, _) => "name a Secret with a user name and a password by secretRef",
+    }
+}

@@ -1,0 +1,331 @@
+//! From a chart to what it renders to: what the templates are told of the cluster, what they look
+//! up in it as the tenant, and what is said when they fail.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use engine::{
+    Answer, Breach, EngineError,
+    protocol::{self, Capabilities, FailureKind, Lookup, Render, Rendered},
+};
+use kube::{
+    core::discovery::v2::{APIGroupDiscovery, APISubresourceDiscovery},
+    discovery::Scope,
+};
+use lifecycle::{
+    digest::config_digest,
+    event::Event,
+    journal::Failure,
+    object::ObjectRef,
+    plan::{Begin, Crds},
+    source::stands_in_urls,
+};
+use manifests::json;
+use serde_json::Value;
+
+use crate::{
+    cluster::{
+        call::{ApiError, Cause, Refused},
+        error::Error,
+    },
+    desired::chart::{Chart, Secrets},
+    release::Release,
+    support::{
+        backoff::jitter,
+        key::{RECHECK, key},
+    },
+};
+
+/// When a chart that waits for its turn is looked at again.
+const AGAIN: Duration = Duration::from_secs(2);
+/// As much as a lookup may find, as text.
+const MOST_FOUND: usize = 8 << 20;
+/// So many objects of a list are read at once; each may have 1.5 MiB.
+const PAGE: u32 = 10;
+
+/// Renders the chart for an install or an upgrade.
+pub(crate) async fn render(
+    release: &Release<'_>,
+    chart: &Chart,
+    begin: &Begin,
+) -> Result<Rendered, Error> {
+    let engines = &release.ctx.rendering.engines;
+    let (who, inputs) = (key(&release.object), inputs(release, chart));
+    if let Some(failure) = engines.breach(&who, &inputs) {
+        return Err(Error::Blocked(failure));
+    }
+    let Some(turn) = engines.turn(&release.namespace).await else {
+        let message =
+            "the chart waits to be rendered: other charts are before it (--engine-processes)";
+        return Err(Error::Later(Failure::new("Rendering", message), AGAIN.mul_f64(jitter())));
+    };
+    let capabilities = capabilities(release).await?;
+    let served = capabilities.api_versions.clone();
+    let request = Render {
+        chart: protocol::Chart::Archive(&chart.archive),
+        path: chart.path.as_deref(),
+        values: &chart.values,
+        release: protocol::Release {
+            name: &release.name,
+            namespace: &release.namespace,
+            revision: begin.revision,
+            upgrade: begin.event == Event::Upgrade,
+        },
+        capabilities: Some(capabilities),
+        cluster: true,
+        add_crds: release.object.crds(begin.event) != Crds::Skip,
+    };
+    let identity = &release.tenant.identity;
+    let found = |asked: Lookup| look_up(release, &chart.secrets, &served, asked);
+    let rendered = engines.render(turn, identity, &request, found).await?;
+    if let Err(EngineError::Breach(breach)) = &rendered {
+        let failure = too_much(*breach);
+        if let Breach::Time(_) = breach {
+            return Err(Error::Later(failure, RECHECK.mul_f64(jitter())));
+        }
+        engines.note_breach(&who, &inputs, &failure);
+        return Err(Error::Blocked(failure));
+    }
+    let rendered = rendered.map_err(|error| refusal(error, &chart.secrets))?;
+    for warning in &rendered.warnings {
+        release.warn("ChartWarning", chart.secrets.hide(warning));
+    }
+    Ok(rendered)
+}
+
+async fn capabilities(release: &Release<'_>) -> Result<Capabilities, Error> {
+    let (version, groups) = release.tenant.discover().await?;
+    Ok(Capabilities {
+        kube_version: version.git_version,
+        major: version.major,
+        minor: version.minor,
+        api_versions: api_versions(&groups),
+    })
+}
+
+/// Every version of every group, and every kind of it, as Helm's `GetVersionSet` lists them.
+fn api_versions(groups: &[APIGroupDiscovery]) -> Vec<String> {
+    let mut found = BTreeSet::new();
+    for group in groups {
+        let name = group.metadata.as_ref().and_then(|it| it.name.as_deref()).unwrap_or_default();
+        // Helm leaves out what is announced and not served.
+        let served = group.versions.iter().filter(|it| it.freshness.as_deref() != Some("Stale"));
+        for version in served {
+            let number = version.version.as_deref().unwrap_or_default();
+            let api_version = match name {
+                "" => number.to_owned(),
+                name => format!("{name}/{number}"),
+            };
+            let of_subresource = |sub: &APISubresourceDiscovery| sub.response_kind.clone();
+            let kinds = version.resources.iter().flat_map(|resource| {
+                let subresources = resource.subresources.iter().filter_map(of_subresource);
+                resource.response_kind.clone().into_iter().chain(subresources)
+            });
+            let kinds = kinds.filter_map(|kind| kind.kind).filter(|kind| !kind.is_empty());
+            found.extend(kinds.map(|kind| format!("{api_version}/{kind}")));
+            found.insert(api_version);
+        }
+    }
+    found.into_iter().collect()
+}
+
+/// Helm's `lookup`: one object or all of them, as the tenant. What waiting may help is no answer.
+async fn look_up(
+    release: &Release<'_>,
+    secrets: &Secrets,
+    served: &[String],
+    asked: Lookup,
+) -> Result<Answer, Error> {
+    let Lookup { api_version, kind, namespace, name } = asked;
+    let namespace = Some(namespace).filter(|namespace| !namespace.is_empty());
+    let object = ObjectRef { api_version, kind, namespace, name };
+    let is_version = is_api_version(&object.api_version);
+    // The kind is not in the URL by which it is looked for, nor is one of no name.
+    let kind = if is_version && !object.kind.is_empty() {
+        release.tenant.kind(&object).await?
+    } else {
+        None
+    };
+    let Some(kind) = kind else {
+        // For Helm such a kind has no objects, and only an unknown apiVersion is an error.
+        if is_version && served.contains(&object.api_version) {
+            return Ok(Answer::Found(Value::Null));
+        }
+        return Ok(Answer::Failed(format!(
+            "lookup of {object}: the cluster does not know apiVersion {:?}",
+            object.api_version
+        )));
+    };
+    if let Some(why) = misleads(&object, kind.scope == Scope::Namespaced) {
+        return Ok(Answer::Failed(format!("lookup of {}: {why}", object.kind)));
+    }
+    let found = if object.name.is_empty() {
+        list(release, &object).await
+    } else if kind.scope == Scope::Cluster || object.namespace.is_some() {
+        release.tenant.get(&object).await.map(|found| found.unwrap_or(Value::Null))
+    } else {
+        // The API server knows no such object where no namespace is named.
+        return Ok(Answer::Found(Value::Null));
+    };
+    match found {
+        Ok(found) => {
+            if object.kind == "Secret" {
+                secrets.add_data(&found);
+            }
+            Ok(Answer::Found(found))
+        }
+        Err(ApiError { cause: Cause::NotFound(_), .. }) => Ok(Answer::Found(Value::Null)),
+        Err(error @ ApiError { cause: Cause::Refused(_), .. }) => {
+            Ok(Answer::Failed(error.to_string()))
+        }
+        Err(error) => Err(Error::Api(error)),
+    }
+}
+
+/// Whether it is a version, or a group and one of its versions, that can be asked for.
+fn is_api_version(api_version: &str) -> bool {
+    !api_version.is_empty()
+        && api_version.split('/').count() <= 2
+        && api_version.split('/').all(|part| !part.is_empty() && stands_in_urls(part))
+}
+
+/// Why the namespace or the name would lead to another place of the API, however it is encoded: the
+/// same names are an error of Helm's client (`IsValidPathSegmentName`). Of all others the API server
+/// says that there is no such object.
+fn misleads(object: &ObjectRef, is_namespaced: bool) -> Option<String> {
+    let namespace = object.namespace.as_deref().filter(|_| is_namespaced);
+    let parts = [("namespace", namespace), ("resource name", Some(&*object.name))];
+    parts.into_iter().find_map(|(what, part)| {
+        let part = part?;
+        let why = if part == "." || part == ".." {
+            format!("may not be '{part}'")
+        } else {
+            format!("may not contain '{}'", part.chars().find(|c| ['/', '%'].contains(c))?)
+        };
+        Some(format!("invalid {what} {part:?}: {why}"))
+    })
+}
+
+/// All objects of a kind, in a namespace if one is named: page by page, so that no more is read than
+/// may be found.
+async fn list(release: &Release<'_>, like: &ObjectRef) -> Result<Value, ApiError> {
+    let (mut whole, mut items, mut size) = (Value::Null, Vec::new(), 0);
+    let mut next = None;
+    loop {
+        let mut page = release.tenant.list_page(like, PAGE, next.as_deref()).await?;
+        if let Value::Array(more) = json::take(&mut page, "items") {
+            size += more.iter().map(|item| item.to_string().len()).sum::<usize>();
+            items.extend(more);
+        }
+        if size > MOST_FOUND {
+            let message = format!("it is more than {} MiB; name one object", MOST_FOUND >> 20);
+            return Err(ApiError {
+                what: format!("look up all objects of kind {}", like.kind),
+                cause: Cause::Refused(Refused::own(413, message)),
+            });
+        }
+        next = page["metadata"]["continue"].as_str().filter(|it| !it.is_empty()).map(str::to_owned);
+        if whole.is_null() {
+            whole = page;
+        }
+        if next.is_none() {
+            break;
+        }
+    }
+    if let Some(Value::Object(metadata)) = whole.get_mut("metadata") {
+        metadata.remove("continue");
+        metadata.remove("remainingItemCount");
+    }
+    json::set(&mut whole, &["items"], items);
+    Ok(whole)
+}
+
+/// What a chart is rendered from, and who asks for it again.
+fn inputs(release: &Release<'_>, chart: &Chart) -> String {
+    let requests = release.object.requests();
+    config_digest(b"", &(chart.inputs(), requests.retry, requests.restart))
+}
+
+/// What is said of a chart that broke a bound.
+fn too_much(breach: Breach) -> Failure {
+    let remedy = match breach {
+        Breach::Answer(_) => "split the chart",
+        Breach::Stack => "correct the chart",
+        Breach::Memory(_) | Breach::Cpu(_) => {
+            "correct the chart, or its values; the operator's flags --engine-* say what a chart may \
+             take"
+        }
+        // Not of the processor, which has a bound of its own.
+        Breach::Time(_) => {
+            "the operator is too busy, or what the chart looks up in the cluster takes long \
+             (--engine-seconds); it is tried again"
+        }
+    };
+    let message = format!("the chart cannot be rendered: {breach}; {remedy}");
+    Failure::new("RenderLimit", message)
+}
+
+/// What only a change mends, of the chart or of its values; the rest is tried again.
+fn refusal(error: EngineError, secrets: &Secrets) -> Error {
+    match error {
+        EngineError::Failed(protocol::Failure { kind, message, .. }) => {
+            let message = secrets.hide(&message);
+            Error::blocked(reason(kind), format!("the chart cannot be rendered: {message}"))
+        }
+        EngineError::Start { .. } | EngineError::Broken { .. } | EngineError::Breach(_) => {
+            Error::Api(ApiError {
+                what: "render the chart".to_owned(),
+                cause: Cause::Unavailable(error.to_string()),
+            })
+        }
+    }
+}
+
+fn reason(kind: FailureKind) -> &'static str {
+    match kind {
+        FailureKind::InvalidValues | FailureKind::SchemaViolation => "InvalidValues",
+        FailureKind::TemplateError | FailureKind::NotYaml | FailureKind::Lookup => "TemplateError",
+        _ => "InvalidChart",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_leads_elsewhere_in_the_api_is_refused_and_nothing_else() {
+        let object = |namespace: &str, name: &str| ObjectRef {
+            api_version: "v1".to_owned(),
+            kind: "ConfigMap".to_owned(),
+            namespace: Some(namespace.to_owned()),
+            name: name.to_owned(),
+        };
+        let good = ["{{ no name }}", "", "A", "a?dryRun=All", "a#b", "ä", "...", "a\nb", "a\\b"];
+        for name in good {
+            assert_eq!(misleads(&object("prod", name), true), None, "{name}");
+            assert_eq!(misleads(&object(name, "a"), true), None, "{name}");
+        }
+        for (name, why) in [
+            ("..", "invalid resource name \"..\": may not be '..'"),
+            (".", "invalid resource name \".\": may not be '.'"),
+            ("a/b", "invalid resource name \"a/b\": may not contain '/'"),
+            ("../secrets/b", "invalid resource name \"../secrets/b\": may not contain '/'"),
+            ("a%2Fb", "invalid resource name \"a%2Fb\": may not contain '%'"),
+        ] {
+            assert_eq!(misleads(&object("prod", name), true).as_deref(), Some(why));
+            let why = why.replace("resource name", "namespace");
+            assert_eq!(misleads(&object(name, "a"), true), Some(why));
+            assert_eq!(misleads(&object(name, "a"), false), None, "it has no namespace");
+        }
+    }
+
+    #[test]
+    fn an_api_version_has_at_most_a_group() {
+        for version in ["v1", "apps/v1", "a.example.com/v1beta1"] {
+            assert!(is_api_version(version), "{version}");
+        }
+        for version in ["", "/", "/v1", "v1/", "apps/v1/Deployment", "../v1", "v1?x=y", "a/.."] {
+            assert!(!is_api_version(version), "{version}");
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! The engines that render: a few processes, kept warm, each for one tenant at a time.
+
+use std::{
+    collections::HashMap,
+    future::Future,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use engine::{
+    Answer, EngineError, Limits, Renderer,
+    protocol::{Lookup, Render, Rendered},
+};
+use lifecycle::journal::Failure;
+
+use crate::{
+    cluster::impersonation::Identity,
+    support::{
+        backoff::jitter,
+        permits::{Turn, Turns},
+        sync::lock,
+    },
+};
+
+/// A process that nobody has needed for so long ends: an idle operator is a small one.
+const IDLE: Duration = Duration::from_mins(1);
+/// So long a reconciliation waits for its turn, and leaves its place to others then.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Until a chart that took too much is rendered again for the first time, and at most.
+const SHORTEST_REST: Duration = Duration::from_mins(1);
+const LONGEST_REST: Duration = Duration::from_hours(1);
+
+/// How the engines are run.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) program: PathBuf,
+    /// So many processes there are at most.
+    pub(crate) processes: usize,
+    pub(crate) limits: Limits,
+}
+
+pub(crate) struct Engines {
+    settings: Settings,
+    turns: Turns,
+    warm: Arc<Mutex<Vec<Warm>>>,
+    breaches: Mutex<HashMap<String, Breached>>,
+}
+
+struct Warm {
+    tenant: Identity,
+    since: Instant,
+    renderer: Renderer,
+}
+
+/// A chart that took too much, and until when it is not rendered again.
+struct Breached {
+    inputs: String,
+    count: u32,
+    until: Instant,
+    failure: Failure,
+}
+
+impl Engines {
+    pub(crate) fn new(settings: Settings) -> Self {
+        let turns = Turns::new(settings.processes);
+        Self { settings, turns, warm: Arc::default(), breaches: Mutex::default() }
+    }
+
+    /// A turn for `namespace`; `None` where others are served first.
+    pub(crate) async fn turn(&self, namespace: &str) -> Option<Turn> {
+        self.turns.take_within(namespace, PATIENCE).await
+    }
+
+    /// What was said of `release` when it took too much, while it is too early to try again: what was
+    /// done in vain would be done again, and others would wait for it.
+    pub(crate) fn breach(&self, release: &str, inputs: &str) -> Option<Failure> {
+        let breaches = lock(&self.breaches);
+        let known = breaches.get(release).filter(|it| it.inputs == inputs)?;
+        (Instant::now() < known.until).then(|| known.failure.clone())
+    }
+
+    /// Notes that `release` took too much.
+    pub(crate) fn note_breach(&self, release: &str, inputs: &str, failure: &Failure) {
+        let mut breaches = lock(&self.breaches);
+        breaches.retain(|_, it| it.until.elapsed() < LONGEST_REST);
+        let known = breaches.get(release).filter(|it| it.inputs == inputs);
+        let count = known.map_or(0, |it| it.count.saturating_add(1));
+        let rest = SHORTEST_REST.saturating_mul(1 << count.min(10)).min(LONGEST_REST);
+        let until = Instant::now() + rest.mul_f64(jitter());
+        let (inputs, failure) = (inputs.to_owned(), failure.clone());
+        breaches.insert(release.to_owned(), Breached { inputs, count, until, failure });
+    }
+
+    /// Renders for `tenant`, who has a turn. What `lookup` fails with ends it.
+    pub(crate) async fn render<E, F>(
+        &self,
+        _turn: Turn,
+        tenant: &Identity,
+        request: &Render<'_>,
+        lookup: impl FnMut(Lookup) -> F,
+    ) -> Result<Result<Rendered, EngineError>, E>
+    where
+        F: Future<Output = Result<Answer, E>>,
+    {
+        let mut renderer = match self.take(tenant) {
+            Some(renderer) => renderer,
+            None => match self.start() {
+                Ok(renderer) => renderer,
+                Err(error) => return Ok(Err(error)),
+            },
+        };
+        let answer = renderer.render(request, lookup).await?;
+        // What broke its bounds, or was cut short, ends here.
+        if matches!(answer, Ok(_) | Err(EngineError::Failed(_))) {
+            self.keep(tenant, renderer);
+        }
+        Ok(answer)
+    }
+
+    fn start(&self) -> Result<Renderer, EngineError> {
+        Renderer::start(&self.settings.program, self.settings.limits, false)
+    }
+
+    /// The warm process of `tenant`. Where there is none, another's makes room for it: what one
+    /// tenant's templates may have left in a process is not for the next.
+    fn take(&self, tenant: &Identity) -> Option<Renderer> {
+        let mut warm = lock(&self.warm);
+        if let Some(index) = warm.iter().position(|it| it.tenant == *tenant) {
+            return Some(warm.remove(index).renderer);
+        }
+        // Those at work hold a turn, as this one does.
+        let at_work = self.turns.taken();
+        while warm.len() + at_work > self.settings.processes && !warm.is_empty() {
+            warm.remove(0);
+        }
+        None
+    }
+
+    fn keep(&self, tenant: &Identity, renderer: Renderer) {
+        let kept = Warm { tenant: tenant.clone(), since: Instant::now(), renderer };
+        lock(&self.warm).push(kept);
+        let warm = Arc::clone(&self.warm);
+        tokio::spawn(async move {
+            tokio::time::sleep(IDLE).await;
+            lock(&warm).retain(|it| it.since.elapsed() < IDLE);
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_took_too_much_rests_until_its_inputs_change() {
+        let limits = Limits { memory: 1, cpu_seconds: 1, time: IDLE };
+        let engines = Engines::new(Settings { program: PathBuf::new(), processes: 1, limits });
+        let failure = Failure::new("RenderLimit", "too much");
+        assert_eq!(engines.breach("a/b", "1"), None);
+        engines.note_breach("a/b", "1", &failure);
+        assert_eq!(engines.breach("a/b", "1"), Some(failure.clone()));
+        assert_eq!((engines.breach("a/b", "2"), engines.breach("a/c", "1")), (None, None));
+        let until = |engines: &Engines| lock(&engines.breaches)["a/b"].until;
+        let first = until(&engines);
+        for _ in 0..3 {
+            engines.note_breach("a/b", "1", &failure);
+        }
+        // Doubled each time.
+        assert!(until(&engines) > first + 4 * SHORTEST_REST);
+        engines.note_breach("a/b", "2", &failure);
+        assert!(until(&engines) < first + SHORTEST_REST);
+    }
+}

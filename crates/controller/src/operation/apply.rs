@@ -1,0 +1,421 @@
+//! Applies the release's objects as Helm 4 does, in install order, and prunes what the plan lacks.
+
+use api::names::FIELD_MANAGER;
+use helm::{
+    managed,
+    ownership::{self, OwnershipError},
+};
+use jiff::Timestamp;
+use lifecycle::{
+    event::Event,
+    object::{ObjectRef, PlannedObject},
+    plan::{Claims, Plan},
+};
+use manifests::json;
+use serde_json::{Value, json};
+
+use crate::{
+    cluster::{
+        call::{ApiError, Cause},
+        error::Error,
+        permit::Permit,
+    },
+    operation::gather,
+    records::Records,
+    release::{
+        Release,
+        conflicts::{Refusal, is_field_conflict, message},
+    },
+};
+
+/// How often an object that changes under our hands is looked at again; its controller writes its
+/// status while we apply.
+const TRIES: usize = 5;
+
+/// What could not be done.
+pub(crate) enum ApplyError {
+    /// Waiting may help, or another process was faster.
+    Error(Error),
+    /// Nothing but a change by a user helps. Like Helm, the other objects were applied, and nothing
+    /// was pruned.
+    Refused(String),
+}
+
+impl From<Error> for ApplyError {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+/// Applies every object, then prunes. Answers with what is not ready yet. `kinds_come`: a kind that
+/// the cluster does not serve may be one that a hook has just brought.
+///
+/// Everything is looked at first, then the journal is confirmed to be the one that this follows
+/// from, and only then is anything written, with the versions that were seen. So a process that
+/// comes late with an older plan changes nothing that a newer one has applied since.
+pub(crate) async fn apply(
+    release: &Release<'_>,
+    plan: &Plan,
+    kinds_come: bool,
+) -> Result<Vec<String>, ApplyError> {
+    let mut applied = Vec::new();
+    for object in &plan.objects {
+        let seen = look(release, &object.object).await?;
+        applied.push((object, seen.map(|live| Seen::of(release, plan.claims, &live))));
+    }
+    let pruned = look_at_pruned(release, plan).await?;
+    if let Some(message) = Records::of(release).newer(plan.revision).await? {
+        return Err(ApplyError::Refused(message));
+    }
+    let permit = release.fence().guard().await?;
+
+    let mut refused = Vec::new();
+    let mut waiting = Vec::new();
+    for (object, seen) in applied {
+        match apply_one(release, permit, plan.claims, object, seen).await {
+            Ok(live) => waiting.extend(gather::not_ready(&object.object, Some(&live))),
+            Err(Failed::Refused(refusal)) => refused.push(refusal),
+            Err(Failed::Unknown(what, message)) if kinds_come => {
+                return Err(
+                    Error::Api(ApiError { what, cause: Cause::Unavailable(message) }).into()
+                );
+            }
+            Err(Failed::Unknown(what, message)) => {
+                refused.push(Refusal::Other(format!("{what}: {message}")));
+            }
+            Err(Failed::Error(error)) => return Err(error.into()),
+        }
+    }
+    if !refused.is_empty() {
+        let text = message(&refused, plan.event, &release.name, &release.namespace);
+        return Err(ApplyError::Refused(text));
+    }
+    for (object, seen) in pruned {
+        prune_one(release, permit, object, seen).await?;
+    }
+    Ok(waiting)
+}
+
+/// Prunes once more: a leader that was deposed while the operation ran may have created late what
+/// it was about to, of an older plan. That gap is between two leaders only, see [`crate::lease`].
+pub(crate) async fn prune_again(release: &Release<'_>, plan: &Plan) -> Result<(), ApplyError> {
+    let pruned = look_at_pruned(release, plan).await?;
+    let permit = release.fence().guard().await?;
+    for (object, seen) in pruned {
+        prune_one(release, permit, object, seen).await?;
+    }
+    Ok(())
+}
+
+/// An object as it is; `None` where it, or its kind, is not there.
+async fn look(release: &Release<'_>, object: &ObjectRef) -> Result<Option<Value>, ApplyError> {
+    match release.tenant.get(object).await {
+        Ok(live) => Ok(live),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(classify(error)),
+    }
+}
+
+/// An object that is to be applied, as it was when it was looked at.
+struct Seen {
+    uid: Value,
+    resource_version: Value,
+    /// Whose it is; `None` where it is the release's.
+    foreign: Option<OwnershipError>,
+    /// Its managed fields, where they have to be others before it is applied.
+    handed_on: Option<Vec<Value>>,
+}
+
+impl Seen {
+    fn of(release: &Release<'_>, claims: Claims, live: &Value) -> Self {
+        let foreign = ownership::check(live, &release.name, &release.namespace).err();
+        // What is not taken is not touched.
+        let is_applied = foreign.is_none() || claims.take_ownership;
+        Self {
+            uid: live["metadata"]["uid"].clone(),
+            resource_version: live["metadata"]["resourceVersion"].clone(),
+            handed_on: is_applied
+                .then(|| managed::handed_on(live, FIELD_MANAGER, foreign.is_some()))
+                .flatten(),
+            foreign,
+        }
+    }
+}
+
+/// Why one object was not applied.
+enum Failed {
+    Refused(Refusal),
+    /// The cluster does not serve the kind: what was tried, and its words.
+    Unknown(String, String),
+    Error(Error),
+}
+
+/// What is applied, but for the version that was seen.
+pub(crate) fn body(release: &Release<'_>, planned: &PlannedObject) -> Value {
+    let mut body = planned.manifest.clone();
+    ownership::mark(&mut body, &release.name, &release.namespace);
+    if let Some(namespace) = &planned.object.namespace {
+        json::set(&mut body, &["metadata", "namespace"], &**namespace);
+    }
+    body
+}
+
+async fn apply_one(
+    release: &Release<'_>,
+    mut permit: Permit,
+    claims: Claims,
+    planned: &PlannedObject,
+    mut seen: Option<Seen>,
+) -> Result<Value, Failed> {
+    let object = &planned.object;
+    for _ in 0..TRIES {
+        let body = body(release, planned);
+        let tried = match seen {
+            Some(seen) => apply_over(release, permit, claims, object, body, seen).await?,
+            // Nothing but the lease keeps a process that was paused from making it late.
+            None => {
+                let permit = release.fence().lead().map_err(Failed::Error)?;
+                outcome(object, release.tenant.apply(permit, object, &body, false).await)?
+            }
+        };
+        if let Some(applied) = tried {
+            return Ok(applied);
+        }
+        let live = look(release, object).await.map_err(Failed::from)?;
+        seen = live.map(|live| Seen::of(release, claims, &live));
+        permit = release.fence().guard().await.map_err(Failed::Error)?;
+    }
+    Err(Failed::Error(Error::Api(ApiError {
+        what: format!("apply {object}"),
+        cause: Cause::Unavailable("somebody else keeps changing it".to_owned()),
+    })))
+}
+
+/// Over one of the release's objects that exists; `None` where it has changed since it was seen.
+async fn apply_over(
+    release: &Release<'_>,
+    permit: Permit,
+    claims: Claims,
+    object: &ObjectRef,
+    body: Value,
+    mut seen: Seen,
+) -> Result<Option<Value>, Failed> {
+    let former = seen.foreign.take();
+    if let Some(foreign) = former {
+        if !claims.take_ownership {
+            return Err(Failed::Refused(Refusal::NotOwned(foreign)));
+        }
+        let applied = over(release, permit, object, body, seen, claims.force_conflicts).await?;
+        if applied.is_some() {
+            tell_of_taken(release, object, &foreign);
+        }
+        return Ok(applied);
+    }
+    over(release, permit, object, body, seen, claims.force_conflicts).await
+}
+
+fn tell_of_taken(release: &Release<'_>, object: &ObjectRef, former: &OwnershipError) {
+    let text = format!("{object} is the release's now; it belonged to {}", former.whose());
+    match former.holder {
+        // Whoever looks after that release has to know.
+        Some(_) => release.warn("OwnershipTaken", text),
+        None => release.tell("OwnershipTaken", text),
+    }
+}
+
+/// The object of a hook over `live`, after the journal was confirmed; `None` where it has changed.
+pub(crate) async fn apply_hook(
+    release: &Release<'_>,
+    permit: Permit,
+    event: Event,
+    object: &ObjectRef,
+    body: Value,
+    live: &Value,
+    forced: bool,
+) -> Result<Option<Value>, ApplyError> {
+    let mut seen = Seen::of(release, Claims { take_ownership: true, ..Claims::default() }, live);
+    // Helm marks no hooks. What another release has written stays its own.
+    if seen.foreign.take().is_some_and(|foreign| foreign.holder.is_some()) {
+        seen.handed_on = None;
+    }
+    over(release, permit, object, body, seen, forced).await.map_err(|failed| match failed {
+        Failed::Refused(refusal) => {
+            ApplyError::Refused(message(&[refusal], event, &release.name, &release.namespace))
+        }
+        Failed::Unknown(what, message) => ApplyError::Refused(format!("{what}: {message}")),
+        Failed::Error(error) => ApplyError::Error(error),
+    })
+}
+
+/// Over an object that is as it was seen; `None` where it no longer is.
+async fn over(
+    release: &Release<'_>,
+    permit: Permit,
+    object: &ObjectRef,
+    mut body: Value,
+    mut seen: Seen,
+    forced: bool,
+) -> Result<Option<Value>, Failed> {
+    if let Some(fields) = seen.handed_on.take() {
+        let patched = hand_on(release, permit, object, &seen, fields).await?;
+        let Some(live) = patched else { return Ok(None) };
+        seen.resource_version = live["metadata"]["resourceVersion"].clone();
+    }
+    // Both: with the resourceVersion alone, an object that was removed comes back to life.
+    json::set(&mut body, &["metadata", "uid"], seen.uid);
+    json::set(&mut body, &["metadata", "resourceVersion"], seen.resource_version);
+    outcome(object, release.tenant.apply(permit, object, &body, forced).await)
+}
+
+/// Writes the managed fields of an object that is as it was seen; `None` where it no longer is.
+async fn hand_on(
+    release: &Release<'_>,
+    permit: Permit,
+    object: &ObjectRef,
+    seen: &Seen,
+    fields: Vec<Value>,
+) -> Result<Option<Value>, Failed> {
+    // With the version that was seen it is this very object, and a conflict where it is not: a `test`
+    // would be refused as if the patch were wrong.
+    let patch = json!([
+        {"op": "replace", "path": "/metadata/managedFields", "value": fields},
+        {"op": "replace", "path": "/metadata/resourceVersion", "value": seen.resource_version},
+    ]);
+    match release.tenant.json_patch(permit, object, patch).await {
+        Err(ApiError { cause: Cause::NotFound(_), .. }) => Ok(None),
+        patched => outcome(object, patched),
+    }
+}
+
+/// What was written; `None` where the object has changed since it was seen.
+fn outcome(object: &ObjectRef, written: Result<Value, ApiError>) -> Result<Option<Value>, Failed> {
+    match written {
+        Ok(written) => Ok(Some(written)),
+        Err(error @ ApiError { cause: Cause::Conflict(_), .. }) if !is_field_conflict(&error) => {
+            Ok(None)
+        }
+        Err(ApiError { what, cause: Cause::NotFound(message) }) => {
+            Err(Failed::Unknown(what, message))
+        }
+        Err(error) => Err(match Refusal::of(object, error) {
+            Ok(refusal) => Failed::Refused(refusal),
+            Err(error) => Failed::Error(Error::Api(error)),
+        }),
+    }
+}
+
+impl From<ApplyError> for Failed {
+    fn from(error: ApplyError) -> Self {
+        match error {
+            ApplyError::Error(error) => Self::Error(error),
+            ApplyError::Refused(text) => Self::Refused(Refusal::Other(text)),
+        }
+    }
+}
+
+/// An object that is to go, as it was when it was looked at.
+struct Going {
+    uid: String,
+    /// Whose it is; `None` where it is the release's.
+    foreign: Option<OwnershipError>,
+    /// Whether it stays when the release no longer has it.
+    kept: bool,
+    /// Whether it was pruned before and came back.
+    is_late: bool,
+}
+
+impl Going {
+    fn of(release: &Release<'_>, live: &Value) -> Self {
+        Self {
+            uid: live["metadata"]["uid"].as_str().unwrap_or_default().to_owned(),
+            foreign: ownership::check(live, &release.name, &release.namespace).err(),
+            kept: ownership::kept_when_removed(live),
+            is_late: false,
+        }
+    }
+}
+
+/// Whether the object was made by an apply of this operator since then. What somebody restores was not.
+fn came_late(live: &Value, since: Option<Timestamp>) -> bool {
+    let entries = live.pointer("/metadata/managedFields").and_then(Value::as_array);
+    let is_applied = entries
+        .into_iter()
+        .flatten()
+        .any(|entry| entry["manager"] == FIELD_MANAGER && entry["operation"] == "Apply");
+    let made = live.pointer("/metadata/creationTimestamp").and_then(Value::as_str);
+    let made = made.and_then(|made| made.parse::<Timestamp>().ok());
+    is_applied && made.zip(since).is_some_and(|(made, since)| made >= since)
+}
+
+async fn look_at_pruned<'a>(
+    release: &Release<'_>,
+    plan: &'a Plan,
+) -> Result<Vec<(&'a ObjectRef, Going)>, ApplyError> {
+    let mut pruned = Vec::new();
+    for object in &plan.prune {
+        if let Some(live) = look(release, object).await? {
+            pruned.push((object, Going::of(release, &live)));
+        }
+    }
+    for object in &plan.pruned_before.objects {
+        let live = match look(release, object).await {
+            // It is in no revision any more, and nobody may have a right to it.
+            Err(ApplyError::Refused(_)) => None,
+            live => live?,
+        };
+        let is_late = |live: &Value| came_late(live, plan.pruned_before.since);
+        if let Some(live) = live.filter(is_late) {
+            let going = Going { is_late: true, ..Going::of(release, &live) };
+            // The revision before has said so.
+            if going.foreign.is_none() && !going.kept {
+                pruned.push((object, going));
+            }
+        }
+    }
+    Ok(pruned)
+}
+
+async fn prune_one(
+    release: &Release<'_>,
+    permit: Permit,
+    object: &ObjectRef,
+    going: Going,
+) -> Result<(), ApplyError> {
+    if let Some(foreign) = going.foreign {
+        let text = format!("{object} is no longer in the release but is left alone: {foreign}");
+        release.warn("PruneSkipped", text);
+        return Ok(());
+    }
+    if object.is_namespace(&release.namespace) {
+        let text =
+            format!("{object} is no longer in the release but stays: the release itself is in it");
+        release.warn("PruneSkipped", text);
+        return Ok(());
+    }
+    if going.kept {
+        let text = format!(
+            "{object} is no longer in the release and stays, as its annotation \
+             helm.sh/resource-policy says"
+        );
+        release.tell("ObjectKept", text);
+        return Ok(());
+    }
+    // While the objects were applied, another release may have taken it.
+    let live = look(release, object).await?;
+    let is_ours = |live: &Value| ownership::check(live, &release.name, &release.namespace).is_ok();
+    if live.is_none_or(|live| live["metadata"]["uid"] != going.uid || !is_ours(&live)) {
+        return Ok(());
+    }
+    match release.tenant.delete(permit, object, &going.uid).await.map_err(classify) {
+        // It is in no revision any more, and nobody may have a right to it.
+        Err(ApplyError::Refused(_)) if going.is_late => Ok(()),
+        deleted => deleted,
+    }
+}
+
+fn classify(error: ApiError) -> ApplyError {
+    match &error.cause {
+        Cause::Refused(_) | Cause::NotFound(_) => ApplyError::Refused(error.told()),
+        _ => ApplyError::Error(Error::Api(error)),
+    }
+}

@@ -1,0 +1,69 @@
+//! What is read live of the custom resource while an operation runs.
+
+use api::{OnDeletionTimeout, OnNewSpec};
+use jiff::SignedDuration;
+use lifecycle::{
+    decide::{Deletion, OnTimeout, Wishes},
+    event::Event,
+    journal::{Cancel, Failure, Journal, Operation},
+    plan::Plan,
+};
+
+use crate::{desired::digest, release::Release};
+
+/// What people want of the operation of `journal`.
+pub(crate) fn wishes(release: &Release<'_>, plan: &Plan, journal: &Journal) -> Wishes {
+    Wishes { interrupt: interrupt(release, plan, journal), ..standing(release) }
+}
+
+/// What people want, whatever the operation.
+pub(crate) fn standing(release: &Release<'_>) -> Wishes {
+    let object = &release.object;
+    let timeout = SignedDuration::try_from(object.deletion_timeout());
+    Wishes {
+        suspend: object.suspended(),
+        requests: object.requests(),
+        interrupt: None,
+        deletion: Deletion {
+            timeout: timeout.unwrap_or(SignedDuration::MAX),
+            on_timeout: match object.on_deletion_timeout() {
+                OnDeletionTimeout::Block => OnTimeout::Block,
+                OnDeletionTimeout::SkipHooks => OnTimeout::SkipHooks,
+            },
+            namespace_goes: release.namespace_goes,
+        },
+        commands: release.commands(),
+    }
+}
+
+fn interrupt(release: &Release<'_>, plan: &Plan, journal: &Journal) -> Option<Cancel> {
+    if plan.event == Event::Delete {
+        return None;
+    }
+    if release.is_being_deleted() {
+        let failure = Failure::new("Deleted", "its ReleaseLifecycle is being deleted");
+        return Some(Cancel { now: true, failure });
+    }
+    if release.is_blind() {
+        // What cannot be read supersedes nothing.
+        return None;
+    }
+    let now = match release.object.on_new_spec() {
+        OnNewSpec::Wait => return None,
+        OnNewSpec::CancelAfterHook => false,
+        OnNewSpec::CancelNow => true,
+    };
+    let is_newer = !digest::is_wanted(release, &journal.operation.config_digest, &plan.config_key);
+    is_newer.then(|| Cancel { now, failure: superseded(release, &journal.operation) })
+}
+
+/// Why an operation is no longer what is asked for.
+pub(crate) fn superseded(release: &Release<'_>, operation: &Operation) -> Failure {
+    let generation = release.generation();
+    let message = if operation.generation == generation {
+        "what its source refers to has changed since".to_owned()
+    } else {
+        format!("generation {generation} of the spec supersedes it")
+    };
+    Failure::new("Superseded", message)
+}

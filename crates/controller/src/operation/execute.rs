@@ -1,0 +1,410 @@
+//! Executes one effect, after the journal that it follows from was written, and answers with what
+//! is seen then.
+
+use jiff::{SignedDuration, Timestamp};
+use lifecycle::{
+    decide::query,
+    effect::{CleanUp, CleanUpAction, Effect},
+    event::Event,
+    journal::{Failure, Journal},
+    object::ObjectRef,
+    observation::{Gate, Observation},
+    plan::{HookKind, Plan, PlannedHook},
+};
+use live::{hook_object, observe};
+use serde_json::Value;
+
+use crate::{
+    cluster::{
+        call::{ApiError, Cause},
+        error::Error,
+        impersonation::Identity,
+        permit::Permit,
+    },
+    operation::{
+        apply::{self, ApplyError},
+        gather::{self, blocked_is_refused, is_of_another_plan},
+        uninstall,
+    },
+    records::Records,
+    release::Release,
+};
+
+/// So long a right that was there when the operation began may be missing at a hook.
+const ROLES_LOAD: SignedDuration = SignedDuration::from_secs(10);
+
+pub(crate) async fn execute(
+    release: &Release<'_>,
+    plan: &Plan,
+    journal: &Journal,
+    effect: &Effect,
+    now: Timestamp,
+) -> Result<Observation, Error> {
+    let turn = Turn { release, plan, journal, now };
+    match effect {
+        Effect::CreateRecord => turn.create_record().await,
+        Effect::ReopenRecord => turn.reopen_record().await,
+        Effect::CreateHook { hook, attempt } => turn.create_hook(*hook, *attempt).await,
+        Effect::ApplyHook { hook, attempt, uid } => turn.apply_hook(*hook, *attempt, uid).await,
+        Effect::StartHook { hook, uid } => turn.start_hook(*hook, uid).await,
+        Effect::StopHook { hook, uid } => turn.stop_hook(*hook, uid).await,
+        Effect::DeleteLeftover { hook, uid } => turn.delete_leftover(*hook, uid).await,
+        Effect::CleanUp(items) => turn.clean_up(items).await,
+        Effect::Apply => turn.apply().await,
+        Effect::DeleteObjects => blocked_is_refused(uninstall::delete(release, plan).await),
+        Effect::Close { .. } => turn.close().await,
+    }
+}
+
+struct Turn<'a> {
+    release: &'a Release<'a>,
+    plan: &'a Plan,
+    journal: &'a Journal,
+    now: Timestamp,
+}
+
+impl Turn<'_> {
+    async fn create_record(&self) -> Result<Observation, Error> {
+        let records = Records::of(self.release);
+        let written = if self.plan.event.makes_revision() {
+            // It must not come late, after the records of the release were purged.
+            self.release.fence().lead()?;
+            match self.plan.target {
+                None => {
+                    // The plan was made from it, unless it was read from a record that is gone since.
+                    let made = self.release.made.get().ok_or(Error::Outrun)?;
+                    records.create(self.plan, made).await.map(|()| true)
+                }
+                Some(target) => records.copy(self.plan, target).await.map(|()| true),
+            }
+        } else {
+            records.add_plan(self.plan).await
+        };
+        match written {
+            Ok(true) => {
+                let plan_digest = self.plan.freeze().1;
+                Ok(Observation::Recorded { plan_digest, open: true })
+            }
+            // Ours, made by a request whose answer was lost, or somebody else's: look.
+            Ok(false) | Err(Error::Api(ApiError { cause: Cause::AlreadyExists, .. })) => {
+                let seen = self.look().await?;
+                if is_of_another_plan(&seen, self.plan) { Err(Error::Outrun) } else { Ok(seen) }
+            }
+            Err(error) => blocked_is_refused(Err(error)),
+        }
+    }
+
+    async fn reopen_record(&self) -> Result<Observation, Error> {
+        match Records::of(self.release).reopen(self.plan).await {
+            Ok(true) => self.look().await,
+            Ok(false) => {
+                let message = format!(
+                    "its record is no longer there, or no longer says that it failed. To begin anew: \
+                     {}",
+                    self.release.commands().restart()
+                );
+                Ok(Observation::Refused(Failure::new("RecordLost", message)))
+            }
+            Err(error) => blocked_is_refused(Err(error)),
+        }
+    }
+
+    async fn create_hook(&self, index: usize, attempt: i32) -> Result<Observation, Error> {
+        let hook = self.hook(index);
+        let body = self.body(index, attempt);
+        // What cannot be held back has no other fence.
+        let permit = if hook_object::can_be_held(hook) {
+            Permit::of_held_back()
+        } else {
+            self.release.fence().lead()?
+        };
+        let (tenant, object) = (&self.release.tenant, self.plan.object(index, attempt));
+        let made = match hook.kind() {
+            // What is applied later on has to be applied from the first: fields have owners.
+            HookKind::Crd if !hook.leaves_alone() => {
+                tenant.apply(permit, &object, &body, false).await
+            }
+            HookKind::Crd | HookKind::Job | HookKind::Pod | HookKind::Other => {
+                tenant.create(permit, &object, &body).await
+            }
+        };
+        match made {
+            Ok(answer) => self.made(hook, &object, &body, &answer).await,
+            Err(ApiError { cause: Cause::AlreadyExists, .. }) => self.look().await,
+            // A CRD hook before it has brought the kind, which is served a moment later.
+            Err(ApiError { what, cause: Cause::NotFound(message) }) if self.brings_kinds() => {
+                Err(Error::Api(ApiError { what, cause: Cause::Unavailable(message) }))
+            }
+            // Such as a webhook whose own Pods are gone: it may have been made, and never starts.
+            Err(error) if error.may_pass() && !self.in_time() => {
+                Ok(Observation::Refused(Failure::new("CreateFailed", error.to_string())))
+            }
+            Err(error) if self.may_be_allowed_soon(&error) => Err(later(error)),
+            Err(error) => refused("CreateRefused", error),
+        }
+    }
+
+    /// The answer to what was sent for a hook: webhooks may have changed it.
+    async fn made(
+        &self,
+        hook: &PlannedHook,
+        object: &ObjectRef,
+        sent: &Value,
+        answer: &Value,
+    ) -> Result<Observation, Error> {
+        let removed = hook_object::removed_annotations(sent, answer);
+        if removed.is_empty() {
+            return self.seen(hook, answer).await;
+        }
+        if matches!(hook.kind(), HookKind::Job | HookKind::Pod) {
+            // Nobody would know it again, and it never starts.
+            let uid = answer.pointer("/metadata/uid").and_then(Value::as_str).unwrap_or_default();
+            self.release.tenant.delete(Permit::of_uid(), object, uid).await?;
+        }
+        let message = format!(
+            "{object} came back from its creation without what it was sent with: an admission \
+             webhook or policy of the cluster removes or changes annotation {}; have it leave the \
+             annotations releaselifecycle.dev/* alone",
+            removed.join(", ")
+        );
+        Ok(Observation::Refused(Failure::new("AnnotationsRemoved", message)))
+    }
+
+    fn body(&self, index: usize, attempt: i32) -> Value {
+        let account = match &self.release.tenant.identity {
+            Identity::Operator => None,
+            Identity::ServiceAccount { name, .. } => Some(name.as_str()),
+        };
+        let namespace = &self.release.namespace;
+        hook_object::build(self.plan, index, attempt, self.hook(index), namespace, account)
+    }
+
+    fn brings_kinds(&self) -> bool {
+        self.plan.hooks.iter().any(|hook| hook.kind() == HookKind::Crd) && self.in_time()
+    }
+
+    /// An API server that has just started knows no roles for a moment, and the rights were looked into
+    /// before the operation began.
+    fn may_be_allowed_soon(&self, error: &ApiError) -> bool {
+        let cursor = self.journal.operation.hook.as_ref();
+        let begun =
+            cursor.map(|it| it.not_before.map_or(it.started_at, |at| at.max(it.started_at)));
+        error.lacks_right()
+            && begun.is_some_and(|begun| self.now.duration_since(begun) < ROLES_LOAD)
+    }
+
+    fn in_time(&self) -> bool {
+        let cursor = self.journal.operation.hook.as_ref();
+        cursor.is_some_and(|cursor| self.now < cursor.deadline)
+    }
+
+    /// Over a CRD that exists, with the version that was seen, and only while the journal is the
+    /// one that this follows from.
+    async fn apply_hook(
+        &self,
+        index: usize,
+        attempt: i32,
+        uid: &str,
+    ) -> Result<Observation, Error> {
+        let hook = self.hook(index);
+        let object = self.plan.object(index, attempt);
+        let live = self.release.tenant.get(&object).await?;
+        let Some(live) = live.filter(|live| live["metadata"]["uid"] == uid) else {
+            return self.look().await;
+        };
+        let permit = self.release.fence().guard().await?;
+        let body = self.body(index, attempt);
+        // What is replaced is the chart's, whoever wrote it before.
+        let forced = hook.replaces || self.plan.claims.force_conflicts;
+        let event = self.plan.event;
+        match apply::apply_hook(self.release, permit, event, &object, body.clone(), &live, forced)
+            .await
+        {
+            Ok(Some(answer)) => self.made(hook, &object, &body, &answer).await,
+            Ok(None) => self.look().await,
+            Err(ApplyError::Error(error)) => Err(error),
+            Err(ApplyError::Refused(message)) => {
+                Ok(Observation::Refused(Failure::new("ApplyRefused", message)))
+            }
+        }
+    }
+
+    async fn start_hook(&self, index: usize, uid: &str) -> Result<Observation, Error> {
+        let hook = self.hook(index);
+        let (tenant, object) = (&self.release.tenant, self.object(index));
+        let patch = hook_object::start_patch(hook.kind(), uid, None);
+        if let Ok(started) = tenant.json_patch(Permit::of_uid(), &object, patch).await {
+            return self.seen(hook, &started).await;
+        }
+        // A replay is refused by its own tests, and so is what webhooks made of the object.
+        let Some(live) = tenant.get(&object).await? else { return self.look().await };
+        let seen = self.seen(hook, &live).await?;
+        let held = matches!(&seen, Observation::Hook(Some(object))
+            if object.uid == uid && object.gate == Gate::Held && !object.terminating);
+        if !held {
+            return Ok(seen);
+        }
+        let patch = hook_object::start_patch(hook.kind(), uid, Some(&live));
+        match tenant.json_patch(Permit::of_uid(), &object, patch).await {
+            Ok(started) => self.seen(hook, &started).await,
+            Err(error) if self.may_be_allowed_soon(&error) => Err(later(error)),
+            Err(error) => refused("StartRefused", error),
+        }
+    }
+
+    async fn stop_hook(&self, index: usize, uid: &str) -> Result<Observation, Error> {
+        let hook = self.hook(index);
+        let object = self.object(index);
+        let tenant = &self.release.tenant;
+        let Some(live) = tenant.get(&object).await? else { return self.look().await };
+        let suspended = live.pointer("/spec/suspend").and_then(Value::as_bool) == Some(true);
+        let permit = Permit::of_uid();
+        let stopped = match hook.kind() {
+            HookKind::Job if !suspended => {
+                tenant.json_patch(permit, &object, hook_object::stop_patch(uid)).await.map(|_| ())
+            }
+            // What has ended is not stopped any more, nor what ends in this moment.
+            HookKind::Pod if observe::has_ended(&live) => return self.seen(hook, &live).await,
+            HookKind::Pod => tenant.delete_as_seen(permit, &object, uid, &live).await,
+            // A suspended Job has no clock that could end it.
+            _ => tenant.delete(permit, &object, uid).await,
+        };
+        match stopped {
+            // Or it is gone already.
+            Ok(()) | Err(ApiError { cause: Cause::NotFound(_), .. }) => self.look().await,
+            Err(error) => refused("StopRefused", error),
+        }
+    }
+
+    async fn delete_leftover(&self, index: usize, uid: &str) -> Result<Observation, Error> {
+        match self.release.tenant.delete(Permit::of_uid(), &self.object(index), uid).await {
+            Ok(()) => self.look().await,
+            Err(error) => refused("DeleteRefused", error),
+        }
+    }
+
+    /// Never fails the operation, whose hooks have all ended: what is refused is a warning.
+    async fn clean_up(&self, items: &[CleanUp]) -> Result<Observation, Error> {
+        let tenant = &self.release.tenant;
+        for item in items {
+            let object = self.object(item.hook);
+            let done = match item.action {
+                CleanUpAction::Delete => tenant.delete(Permit::of_uid(), &object, &item.uid).await,
+                CleanUpAction::SetTtl(seconds) => {
+                    let patch = hook_object::ttl_patch(&item.uid, seconds);
+                    match tenant.json_patch(Permit::of_uid(), &object, patch).await {
+                        Err(ApiError { cause: Cause::NotFound(_), .. }) | Ok(_) => Ok(()),
+                        Err(error) => Err(error),
+                    }
+                }
+            };
+            match done {
+                Ok(()) => {}
+                Err(error @ ApiError { cause: Cause::Refused(_), .. }) => {
+                    let text = format!("hook {object} stays: {error}");
+                    self.release.warn("CleanUpRefused", text);
+                }
+                Err(error) => return Err(Error::Api(error)),
+            }
+        }
+        Ok(Observation::Executed)
+    }
+
+    async fn apply(&self) -> Result<Observation, Error> {
+        match apply::apply(self.release, self.plan, self.kinds_come()).await {
+            Ok(waiting) => Ok(Observation::Readiness { waiting }),
+            Err(ApplyError::Refused(message)) => {
+                Ok(Observation::Refused(Failure::new("ApplyFailed", message)))
+            }
+            Err(ApplyError::Error(error)) => Err(error),
+        }
+    }
+
+    /// Whether a kind, or a version of one, that a hook has brought may not be served yet: a
+    /// `CustomResourceDefinition` that was there is established all the while.
+    fn kinds_come(&self) -> bool {
+        let span = self.plan.hook_timeout();
+        let crds = self.plan.hooks.iter().enumerate();
+        let crds = crds.filter(|(_, hook)| hook.kind() == HookKind::Crd);
+        let ends = crds.filter_map(|(index, _)| self.journal.hooks.get(index)?.completed_at);
+        ends.max().is_some_and(|end| self.now.duration_since(end) < span)
+    }
+
+    async fn close(&self) -> Result<Observation, Error> {
+        let records = Records::of(self.release);
+        match self.plan.event {
+            Event::Delete => blocked_is_refused(self.purge().await),
+            Event::Test => records.close_test(self.journal).await.map(|()| Observation::Executed),
+            Event::Install | Event::Upgrade | Event::Rollback => {
+                self.prune_after_another_leader().await?;
+                match records.close(self.journal).await? {
+                    Ok(()) => Ok(Observation::Executed),
+                    Err(failure) => Ok(Observation::Refused(failure)),
+                }
+            }
+        }
+    }
+
+    async fn prune_after_another_leader(&self) -> Result<(), Error> {
+        let operation = &self.journal.operation;
+        if operation.failure.is_some() || operation.leader == self.release.ctx.lease.epoch() {
+            return Ok(());
+        }
+        match apply::prune_again(self.release, self.plan).await {
+            // What may not be pruned was not pruned before either.
+            Ok(()) | Err(ApplyError::Refused(_)) => Ok(()),
+            Err(ApplyError::Error(error)) => Err(error),
+        }
+    }
+
+    async fn purge(&self) -> Result<Observation, Error> {
+        uninstall::remove_leftovers(self.release).await?;
+        let ends_all = uninstall::delete_own_namespace(self.release, self.plan).await?;
+        match Records::of(self.release).purge(self.plan.revision).await {
+            // They go with the namespace, and so may the right to remove them.
+            Err(Error::Blocked(_)) if ends_all => Ok(Observation::Executed),
+            other => other.map(|()| Observation::Executed),
+        }
+    }
+
+    /// The object of the present attempt, or of the last one, at a hook.
+    fn object(&self, index: usize) -> ObjectRef {
+        let cursor = self.journal.operation.hook.as_ref();
+        let present = cursor.filter(|cursor| cursor.index == index).map(|cursor| cursor.attempt);
+        let last = self.journal.hooks.get(index).map(|hook| hook.attempt);
+        self.plan.object(index, present.or(last).unwrap_or(1))
+    }
+
+    #[expect(clippy::expect_used, reason = "`decide` names only hooks of the plan")]
+    fn hook(&self, index: usize) -> &PlannedHook {
+        self.plan.hooks.get(index).expect("decide names only hooks of the plan")
+    }
+
+    async fn seen(&self, hook: &PlannedHook, object: &Value) -> Result<Observation, Error> {
+        let seen =
+            gather::seen(self.release, self.plan, self.journal, hook, object, self.now).await?;
+        Ok(Observation::Hook(Some(seen)))
+    }
+
+    async fn look(&self) -> Result<Observation, Error> {
+        let query = query(self.journal);
+        gather::gather(self.release, self.plan, self.journal, query, self.now).await
+    }
+}
+
+/// Waiting may help.
+fn later(error: ApiError) -> Error {
+    let cause = Cause::Unavailable(error.cause.to_string());
+    Error::Api(ApiError { what: error.what, cause })
+}
+
+/// What was refused for good is the hook's failure; waiting may help with the rest.
+fn refused(reason: &str, error: ApiError) -> Result<Observation, Error> {
+    match error.cause {
+        // POST answers 404 where the namespace is missing.
+        Cause::Refused(_) | Cause::NotFound(_) => {
+            Ok(Observation::Refused(Failure::new(reason, error.told())))
+        }
+        _ => Err(Error::Api(error)),
+    }
+}

@@ -1,0 +1,396 @@
+//! Sees what [`decide`](lifecycle::decide) asks for, by reads that no cache answers.
+
+use helm::record::Status;
+use jiff::{SignedDuration, Timestamp};
+use lifecycle::{
+    journal::{HookCursor, HookStatus, HookStep, Journal},
+    object::ObjectRef,
+    observation::{Cause, Evidence, Gate, HookObservation, Observation, Query, Verdict},
+    plan::{HookKind, Plan, PlannedHook},
+};
+use live::{
+    kstatus::{self, Readiness},
+    observe::{
+        self, event_objects, forms,
+        pods::{self, Culprit},
+        stopped,
+    },
+};
+use serde_json::Value;
+
+use crate::{
+    cluster::error::Error,
+    operation::{uninstall, unready, unready::Unready},
+    records::Records,
+    release::Release,
+};
+
+/// How often a hook is looked at in a namespace that this operator does not watch.
+const UNWATCHED: SignedDuration = SignedDuration::from_secs(2);
+/// A hook's log tail is at most this long in status.
+const LOG_BYTES: usize = 2048;
+
+pub(crate) async fn gather(
+    release: &Release<'_>,
+    plan: &Plan,
+    journal: &Journal,
+    query: Query,
+    now: Timestamp,
+) -> Result<Observation, Error> {
+    match query {
+        Query::Nothing => Ok(Observation::Nothing),
+        Query::Record => record(release, journal).await,
+        Query::Hook(index) => hook(release, plan, journal, index, now).await,
+        Query::Readiness => readiness(release, plan, journal, now).await,
+        Query::Remaining => blocked_is_refused(uninstall::remaining(release, plan).await),
+    }
+}
+
+/// What blocks an operation that runs is for [`decide`](lifecycle::decide) to deal with.
+pub(crate) fn blocked_is_refused(result: Result<Observation, Error>) -> Result<Observation, Error> {
+    match result {
+        Err(Error::Blocked(failure)) => Ok(Observation::Refused(failure)),
+        other => other,
+    }
+}
+
+async fn record(release: &Release<'_>, journal: &Journal) -> Result<Observation, Error> {
+    let operation = &journal.operation;
+    let foreign = |message: String| Observation::ForeignRecord { message };
+    let makes_revision = operation.event.makes_revision();
+    let Some(stored) = Records::of(release).get(operation.revision).await? else {
+        return Ok(if makes_revision {
+            Observation::NoRecord
+        } else {
+            foreign(format!(
+                "the record of revision {} of release {} was removed by another client",
+                operation.revision, release.name
+            ))
+        });
+    };
+    Ok(match stored.plan_of(operation.event) {
+        Some((plan, plan_digest)) if plan.operation == operation.id => {
+            // What was closed as a success, by a request that came late, cannot be opened again.
+            let open = !makes_revision || stored.release.info.status != Status::Failed;
+            Observation::Recorded { plan_digest, open }
+        }
+        // Not written yet, or that of an operation before.
+        _ if !makes_revision && stored.is_of(release.object_name()) => Observation::NoRecord,
+        _ => foreign(format!(
+            "another client made revision {} of release {} at the same time (Secret {}); look at it \
+             with `helm history {}`",
+            operation.revision,
+            release.name,
+            stored.release.secret_name(),
+            release.name
+        )),
+    })
+}
+
+/// Whether an earlier request has made the record, of the plan as it was then: that one is frozen.
+pub(crate) fn is_of_another_plan(observation: &Observation, plan: &Plan) -> bool {
+    match observation {
+        Observation::Recorded { plan_digest, .. } => plan.freeze().1 != *plan_digest,
+        _ => false,
+    }
+}
+
+async fn hook(
+    release: &Release<'_>,
+    plan: &Plan,
+    journal: &Journal,
+    index: usize,
+    now: Timestamp,
+) -> Result<Observation, Error> {
+    let Some(hook) = plan.hooks.get(index) else {
+        return Ok(Observation::Hook(None));
+    };
+    let attempt = journal.operation.hook.as_ref().map_or(1, |cursor| cursor.attempt);
+    let Some(object) = release.tenant.get(&plan.object(index, attempt)).await? else {
+        return Ok(Observation::Hook(None));
+    };
+    seen(release, plan, journal, hook, &object, now).await.map(Some).map(Observation::Hook)
+}
+
+/// What the hook's object says, and its Pods where they matter.
+pub(crate) async fn seen(
+    release: &Release<'_>,
+    plan: &Plan,
+    journal: &Journal,
+    hook: &PlannedHook,
+    object: &Value,
+    now: Timestamp,
+) -> Result<HookObservation, Error> {
+    let mut seen = observe::hook(plan, hook, object, &release.name, &release.namespace);
+    let watched = release.ctx.options.watched.as_ref();
+    if seen.verdict.is_none() && watched.is_some() && watched != hook.object.namespace.as_ref() {
+        let soon = now.saturating_add(UNWATCHED).unwrap_or(now);
+        seen.look_again_at = Some(seen.look_again_at.map_or(soon, |at| at.min(soon)));
+    }
+    let cursor = journal.operation.hook.as_ref();
+    let started = cursor
+        .filter(|cursor| cursor.step != HookStep::Create && cursor.uid.as_ref() == Some(&seen.uid));
+    let Some(cursor) = started.filter(|_| seen.gate != Gate::Held) else {
+        return Ok(seen);
+    };
+    let (pods, others) = match hook.kind() {
+        HookKind::Job => pods_of(release, object, &seen.uid).await?,
+        HookKind::Pod => (vec![object.clone()], Vec::new()),
+        HookKind::Crd | HookKind::Other => return Ok(seen),
+    };
+    let known = journal.hooks.get(cursor.index);
+    let is_job = hook.kind() == HookKind::Job;
+    if is_job && seen.verdict == Some(Verdict::Succeeded) {
+        seen.verdict = stopped::job_verdict(object, &pods, known).or(seen.verdict);
+    }
+    let failed = pods::failed_container(&pods);
+    // A Job outlives its Pods, and has reasons of its own; but that one was stopped is needed for its
+    // verdict.
+    let mut cause = pods::cause(&pods, failed.as_ref());
+    if let Some(cause) = cause.as_mut().filter(|_| is_job) {
+        cause.reason = None;
+    }
+    if is_job && !seen.stopping {
+        let noted = known.is_some_and(|known| known.message.is_some());
+        let deleted = deleted_pod(release, plan, cursor, object, &pods, noted).await;
+        cause = deleted.or(cause);
+    }
+    if seen.verdict.is_none() {
+        let named = pods::stuck(&pods)
+            .or_else(|| befallen(hook, &seen, cause.as_ref()))
+            .or(seen.waiting.take())
+            .or_else(|| pods::lingering(&pods));
+        let named = match named {
+            Some(named) => Some(named),
+            None => hindrance(release, hook, object, &pods, cursor, now, &mut seen).await,
+        };
+        // Pods that are gone are remembered.
+        let noted = known.and_then(|known| known.message.clone());
+        let before = noted
+            .filter(|message| message.starts_with("pod "))
+            .map(|message| Cause { reason: None, message });
+        let tries = pods::tries(object, &pods, cause.as_ref().or(before.as_ref())).or_else(|| {
+            let idle = cause.as_ref().filter(|_| pods::none_active(&pods));
+            idle.map(|cause| cause.message.clone()).filter(|_| named.is_none())
+        });
+        let said: Vec<_> = [named, tries, pods::orphan(&others)].into_iter().flatten().collect();
+        seen.waiting = Some(said.join("; "))
+            .filter(|said| !said.is_empty())
+            .or_else(|| forms::remark(object, seen.gate));
+    }
+    let fades = now >= cursor.deadline || observe::evidence_fades(object, now);
+    let culprit = failed.or_else(|| if fades { pods::running_container(&pods) } else { None });
+    if let Some(culprit) = culprit {
+        seen.evidence = evidence(release, hook, culprit, known).await;
+    }
+    seen.evidence.cause = cause.map(Box::new);
+    Ok(seen)
+}
+
+/// Why a hook's Pod is being deleted, where that is known.
+fn befallen(hook: &PlannedHook, seen: &HookObservation, cause: Option<&Cause>) -> Option<String> {
+    let cause = cause.filter(|cause| cause.reason.is_some())?;
+    (hook.kind() == HookKind::Pod && seen.terminating).then(|| cause.message.clone())
+}
+
+/// What only Event objects say of a hook nothing of which runs. No watch reports them, so it says
+/// when to look again, too.
+async fn hindrance(
+    release: &Release<'_>,
+    hook: &PlannedHook,
+    object: &Value,
+    pods: &[Value],
+    cursor: &HookCursor,
+    now: Timestamp,
+    seen: &mut HookObservation,
+) -> Option<String> {
+    let subject = event_objects::subject(object, pods)?;
+    let since = event_objects::idle_since(cursor.started_at, pods);
+    let mut known = None;
+    let mut again = event_objects::too_early(since, now);
+    if again.is_none() {
+        let namespace = hook.object.namespace.as_deref();
+        let events = match release.tenant.events(namespace, subject.uid()).await {
+            Ok(events) => events,
+            // A tenant that may not look at Event objects learns of its timeout.
+            Err(error) if error.is_forbidden() => return None,
+            // What only explains holds nothing up.
+            Err(error) => {
+                tracing::debug!("{error}");
+                Vec::new()
+            }
+        };
+        known = event_objects::hindrance(&subject, &events);
+        again = event_objects::again(since, now, known.is_some());
+    }
+    let times = [seen.look_again_at, again].into_iter().flatten();
+    seen.look_again_at = times.filter(|at| *at > now).min();
+    known
+}
+
+/// The Pods of the Job of this UID, and those of others of its name.
+async fn pods_of(
+    release: &Release<'_>,
+    job: &Value,
+    uid: &str,
+) -> Result<(Vec<Value>, Vec<Value>), Error> {
+    let text = |path: &str| job.pointer(path).and_then(Value::as_str).unwrap_or_default();
+    let like = ObjectRef {
+        api_version: "v1".to_owned(),
+        kind: "Pod".to_owned(),
+        namespace: Some(text("/metadata/namespace").to_owned()),
+        name: String::new(),
+    };
+    let selector = format!("batch.kubernetes.io/job-name={}", text("/metadata/name"));
+    match release.tenant.list(&like, &selector).await {
+        Ok(pods) => {
+            let of = "/metadata/labels/batch.kubernetes.io~1controller-uid";
+            Ok(pods
+                .into_iter()
+                .partition(|pod| pod.pointer(of).and_then(Value::as_str) == Some(uid)))
+        }
+        // A tenant that may not look at Pods gets its verdict all the same.
+        Err(error) if error.is_forbidden() => Ok((Vec::new(), Vec::new())),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A Pod of a Job that somebody deleted; `noted`: whether something is known of the Job's Pods
+/// already.
+async fn deleted_pod(
+    release: &Release<'_>,
+    plan: &Plan,
+    cursor: &HookCursor,
+    job: &Value,
+    pods: &[Value],
+    noted: bool,
+) -> Option<Cause> {
+    let seen = |job: &Value| stopped::pod_of_job(job, pods).or_else(|| pods::deleted(job, pods));
+    if seen(job).is_some() {
+        // The Job was read before its Pods: its controller may have deleted them in between.
+        let name = plan.object(cursor.index, cursor.attempt);
+        let again = release.tenant.get(&name).await.ok().flatten();
+        return seen(again.as_ref().unwrap_or(job));
+    }
+    if noted || !pods.is_empty() || !observe::has_ended(job) {
+        return None;
+    }
+    // What it made is no longer there to be read.
+    let uid = job.pointer("/metadata/uid")?.as_str()?;
+    let namespace = job.pointer("/metadata/namespace").and_then(Value::as_str);
+    let events = release.tenant.events(namespace, uid).await.ok()?;
+    event_objects::vanished_pod(job, &events)
+}
+
+/// The exit code and the last lines of `culprit`. That they cannot be had is no reason to stop.
+async fn evidence(
+    release: &Release<'_>,
+    hook: &PlannedHook,
+    culprit: Culprit,
+    known: Option<&HookStatus>,
+) -> Evidence {
+    let lines = release.object.log_lines();
+    // Once for each, or the log of a container that still runs would be written again and again.
+    if let Some(known) = release.ctx.running.evidence(release.uid(), &culprit) {
+        return known;
+    }
+    let pod = ObjectRef {
+        api_version: "v1".to_owned(),
+        kind: "Pod".to_owned(),
+        namespace: hook.object.namespace.clone(),
+        name: culprit.pod.clone(),
+    };
+    let mut evidence = Evidence { exit_code: culprit.exit_code, ..Evidence::default() };
+    let log = if lines == 0 {
+        Ok(String::new())
+    } else {
+        let log = release.tenant.log(&pod, &culprit.container, culprit.previous, lines).await;
+        log.map_err(|error| error.to_string())
+    };
+    evidence.log = match log.and_then(had) {
+        Ok(text) => Some(tail(text)).filter(|log| !log.is_empty()),
+        // Said, and tried again if the hook is looked at again. What was read while the container
+        // ran is kept.
+        Err(why) => {
+            let earlier = known.is_some_and(|known| {
+                known.log.is_some()
+                    && known.exit_code.is_none_or(|it| Some(it) == culprit.exit_code)
+            });
+            evidence.log = (!earlier).then(|| format!("(the log is lost: {why})"));
+            return evidence;
+        }
+    };
+    release.ctx.running.keep_evidence(release.uid(), culprit, evidence.clone());
+    evidence
+}
+
+/// The log, unless it is what the kubelet answers in its place, as a success, for a container that
+/// is removed: `GetContainerLogs` in `pkg/kubelet/kuberuntime`.
+fn had(text: String) -> Result<String, String> {
+    let removed = text.starts_with("unable to retrieve container logs for ")
+        && text.contains("://")
+        && text.trim_end().lines().count() == 1;
+    if removed { Err(text) } else { Ok(text) }
+}
+
+/// The last bytes of `text`, whole lines if there are any.
+fn tail(text: String) -> String {
+    if text.len() <= LOG_BYTES {
+        return text;
+    }
+    let start = text.ceil_char_boundary(text.len() - LOG_BYTES);
+    let tail = text.get(start..).unwrap_or_default();
+    tail.split_once('\n').map_or(tail, |(_, lines)| lines).to_owned()
+}
+
+async fn readiness(
+    release: &Release<'_>,
+    plan: &Plan,
+    journal: &Journal,
+    now: Timestamp,
+) -> Result<Observation, Error> {
+    let mut waiting = Vec::new();
+    for object in &plan.objects {
+        let live = release.tenant.get(&object.object).await?;
+        let Some(own_words) = not_ready(&object.object, live.as_ref()) else { continue };
+        waiting.push(Unready { object: &object.object, live, own_words });
+    }
+    let overdue = journal.operation.deadline.is_some_and(|deadline| now >= deadline);
+    let waiting = unready::explain(release, waiting, now, overdue).await;
+    Ok(Observation::Readiness { waiting })
+}
+
+/// Why the object is not ready, if it is not.
+pub(crate) fn not_ready(object: &ObjectRef, live: Option<&Value>) -> Option<String> {
+    let Some(live) = live else { return Some(format!("{object}: it does not exist")) };
+    if !kstatus::is_waited_for(live) {
+        return None;
+    }
+    match kstatus::readiness(live) {
+        Readiness::Current => None,
+        other => Some(format!("{object}: {}", other.message().unwrap_or("it is not ready"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_is_told_from_the_kubelets_word_that_there_is_none() {
+        let removed = "unable to retrieve container logs for containerd://38aeaed3".to_owned();
+        assert_eq!(had(removed.clone()), Err(removed));
+        let quoted = "unable to retrieve container logs for containerd://38aeaed3\ngiving up\n";
+        for log in ["", "migrating\n", quoted] {
+            assert_eq!(had(log.to_owned()), Ok(log.to_owned()));
+        }
+    }
+
+    #[test]
+    fn the_tail_is_whole_lines_and_never_splits_a_character() {
+        assert_eq!(tail("short".to_owned()), "short");
+        let long = format!("{}\nlast\n", "é".repeat(2000));
+        assert_eq!(tail(long), "last\n");
+        assert!(tail("é".repeat(3000)).len() <= LOG_BYTES);
+    }
+}

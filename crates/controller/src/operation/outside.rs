@@ -1,0 +1,147 @@
+//! What a release has made outside of its namespace, once that is being deleted: nothing of it goes
+//! along. The records may be gone before the operator looks, so status says what it is.
+
+use api::{MOST_OUTSIDE, names};
+use helm::ownership;
+use jiff::{SignedDuration, Timestamp};
+use lifecycle::{commands, object::ObjectRef, plan::in_uninstall_order};
+use serde_json::Value;
+
+use crate::{
+    cluster::{
+        call::{ApiError, Cause},
+        error::Error,
+        tenant::place,
+    },
+    operation::uninstall,
+    release::{Release, finalizer},
+    support::clock::now,
+};
+
+/// Lets the object go. With a namespace that goes, nobody looks after what is outside of it any more:
+/// that is deleted first, or said to stay.
+pub(crate) async fn let_go(release: &mut Release<'_>) -> Result<(), Error> {
+    if release.namespace_goes
+        && !release.is_kept()
+        && finalizer::is_held(&release.object)
+        && let Some(left) = remove(release).await?
+    {
+        release.write_left(left).await?;
+    }
+    finalizer::remove(release).await
+}
+
+/// Deletes what is outside, as far as the tenant still may; what stays, in a sentence.
+async fn remove(release: &Release<'_>) -> Result<Option<String>, Error> {
+    let Some(status) = release.object.status.as_ref().filter(|it| it.operation.is_some()) else {
+        return Ok(None);
+    };
+    let namespace = &release.namespace;
+    let known = "is being deleted, and the release goes with it";
+    let search = format!(
+        "look for objects with the annotations meta.helm.sh/release-name={} and \
+         meta.helm.sh/release-namespace={namespace}",
+        release.name
+    );
+    let Some(outside) = status.outside.clone() else {
+        return Ok(Some(format!(
+            "namespace {namespace} {known}; what the release has made outside of it is not known and \
+             stays: {search}"
+        )));
+    };
+    // Where there is no room for more, there may have been more.
+    let is_cut = outside.len() >= MOST_OUTSIDE;
+    let is_late = is_late(release, now());
+    let (mut going, mut left, mut why) = (Vec::new(), Vec::new(), Vec::new());
+    for object in in_uninstall_order(outside) {
+        match look(release, &object).await {
+            Ok(Seen::NotOurs) => {}
+            Ok(Seen::Stays(reason)) => {
+                why.push(format!("{}: {reason}", place(&object)));
+                left.push(object);
+            }
+            Ok(Seen::Ours(uid)) => going.push((object, uid)),
+            Err(error) => {
+                why.push(given_up(error, is_late)?);
+                left.push(object);
+            }
+        }
+    }
+    if !going.is_empty() {
+        let permit = release.fence().guard().await?;
+        for (object, uid) in going {
+            if let Err(error) = release.tenant.delete(permit, &object, &uid).await {
+                why.push(given_up(error, is_late)?);
+                left.push(object);
+            }
+        }
+    }
+    let more = if is_cut {
+        format!("; more than {MOST_OUTSIDE} were made: {search}")
+    } else {
+        String::new()
+    };
+    if left.is_empty() && !is_cut {
+        return Ok(None);
+    }
+    if left.is_empty() {
+        return Ok(Some(format!("namespace {namespace} {known}{more}")));
+    }
+    Ok(Some(format!(
+        "namespace {namespace} {known}; what is outside of it stays: {}. Once nobody needs it: {}{more}",
+        why.join("; "),
+        commands::delete(&left)
+    )))
+}
+
+/// Why an object stays that could not be deleted: waiting would not help, or has lasted too long.
+fn given_up(error: ApiError, is_late: bool) -> Result<String, Error> {
+    match &error.cause {
+        Cause::Refused { .. } => Ok(error.to_string()),
+        _ if is_late => Ok(error.to_string()),
+        _ => Err(Error::Api(error)),
+    }
+}
+
+/// Whether the deletion has used up its time: the namespace waits for it.
+fn is_late(release: &Release<'_>, now: Timestamp) -> bool {
+    let since = release.object.metadata.deletion_timestamp.as_ref().map(|since| since.0);
+    let limit = SignedDuration::try_from(release.object.deletion_timeout());
+    let until = since.and_then(|since| since.checked_add(limit.unwrap_or_default()).ok());
+    until.is_some_and(|until| now >= until)
+}
+
+enum Seen {
+    /// It is gone, going, or another's.
+    NotOurs,
+    /// It stays, and why.
+    Stays(&'static str),
+    /// It is the release's; its UID.
+    Ours(String),
+}
+
+async fn look(release: &Release<'_>, object: &ObjectRef) -> Result<Seen, ApiError> {
+    let live = match release.tenant.get(object).await {
+        Ok(Some(live)) => live,
+        Ok(None) => return Ok(Seen::NotOurs),
+        // Its kind is gone, and with it all objects of it.
+        Err(error) if error.is_not_found() => return Ok(Seen::NotOurs),
+        Err(error) => return Err(error),
+    };
+    let owner = format!("{}/{}", release.namespace, release.object_name());
+    let mark =
+        live.pointer("/metadata/annotations").and_then(|all| all.get(names::OWNER_ANNOTATION));
+    let of_hook = mark.and_then(Value::as_str) == Some(&owner);
+    let of_release = ownership::check(&live, &release.name, &release.namespace).is_ok();
+    let is_going = live.pointer("/metadata/deletionTimestamp").is_some_and(|at| !at.is_null());
+    Ok(if is_going || !(of_hook || of_release) {
+        Seen::NotOurs
+    } else if ownership::kept_when_removed(&live) {
+        Seen::Stays("its annotation helm.sh/resource-policy says keep")
+    } else if of_hook && uninstall::holds_data(object) {
+        Seen::Stays("a hook made it, and it may hold data")
+    } else {
+        let uid = live.pointer("/metadata/uid").and_then(Value::as_str);
+        Seen::Ours(uid.unwrap_or_default().to_owned())
+    })
+}

@@ -1,0 +1,102 @@
+//! The journal of an operation whose status was lost, from its record and its hooks' objects.
+
+use std::collections::BTreeSet;
+
+use api::names;
+use helm::record::Status;
+use lifecycle::{
+    event::Event,
+    journal::{Cancel, Failure, Journal},
+    object::ObjectRef,
+    plan::{Plan, parse_run_id},
+    rebuild::{Trace, rebuild},
+};
+use live::observe;
+
+use crate::{
+    cluster::error::Error, desired::digest, operation::controls, records::Stored, release::Release,
+    support::clock::now,
+};
+
+/// The journal of the operation that the record of `revision` says is running.
+pub(crate) async fn journal(
+    release: &Release<'_>,
+    history: &[Stored],
+    revision: i32,
+) -> Result<Journal, Error> {
+    let stored = history.iter().find(|stored| stored.release.version == revision);
+    let found = stored.and_then(|stored| match stored.release.info.status {
+        Status::Uninstalling => stored.plan_of(Event::Delete),
+        _ => stored.plan.clone(),
+    });
+    let Some((plan, digest)) = found else {
+        return Err(Error::blocked(
+            "JournalLost",
+            format!(
+                "revision {revision} of release {} is pending, but neither status.operation nor its \
+                 record says what is being done. When you have seen which of its hooks have run and \
+                 it may begin anew: kubectl delete secret {}",
+                release.name,
+                helm::record::secret_name(&release.name, revision)
+            ),
+        ));
+    };
+    let traces = traces(release, &plan).await?;
+    let inputs = digest::input(release);
+    // The operation of a custom resource that is gone ends here: what this one asks for begins anew.
+    let is_of_former = plan.owner.uid != release.uid() && plan.event != Event::Delete;
+    let wanted = match &plan.remedies {
+        _ if is_of_former => String::new(),
+        // What it makes up for is not what is wanted now.
+        Some(failed) if !inputs.have(&failed.config_digest, &plan.config_key) => String::new(),
+        _ => digest::wanted(release, &plan.config_key),
+    };
+    let text = if is_of_former {
+        format!(
+            "the {} of revision {revision} was begun by a ReleaseLifecycle of this name that is gone; \
+             its record is closed",
+            plan.event
+        )
+    } else {
+        format!(
+            "status.operation was lost while the {} of revision {revision} ran; it goes on where its \
+             hooks' objects prove it was",
+            plan.event
+        )
+    };
+    release.warn("JournalRebuilt", text);
+    let mut wishes = controls::standing(release);
+    wishes.interrupt = is_of_former.then(|| Cancel {
+        now: true,
+        failure: Failure::new("Deleted", "the ReleaseLifecycle that began it is gone"),
+    });
+    // No generation of this one is served by it, and none is given up with it.
+    let generation = if is_of_former { 0 } else { release.generation() };
+    let mut journal = rebuild(&plan, digest, wanted, generation, &traces, &wishes, now());
+    journal.operation.cancel = journal.operation.cancel.or(wishes.interrupt);
+    Ok(journal)
+}
+
+/// What the hooks of the operation left behind, by the run ids of their objects.
+async fn traces(release: &Release<'_>, plan: &Plan) -> Result<Vec<Trace>, Error> {
+    let kinds: BTreeSet<_> = plan
+        .hooks
+        .iter()
+        .map(|hook| ObjectRef { name: String::new(), ..hook.object.clone() })
+        .collect();
+    let selector = format!("{}={}", names::NAME_LABEL, plan.owner.name);
+    let mut traces = Vec::new();
+    for kind in kinds {
+        for live in release.tenant.list(&kind, &selector).await? {
+            let run = &live["metadata"]["annotations"][names::RUN_ANNOTATION];
+            let run = run.as_str().and_then(|run| parse_run_id(run, &plan.operation));
+            if let Some((index, attempt)) = run
+                && let Some(hook) = plan.hooks.get(index)
+            {
+                let object = observe::hook(plan, hook, &live, &release.name, &release.namespace);
+                traces.push(Trace { index, attempt, object });
+            }
+        }
+    }
+    Ok(traces)
+}

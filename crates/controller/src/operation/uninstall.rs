@@ -1,0 +1,182 @@
+//! Deletes a release's objects in Helm's order, and in the end what its hooks left behind.
+
+use std::collections::BTreeSet;
+
+use api::names;
+use helm::ownership;
+use lifecycle::{
+    commands, journal::first_of, object::ObjectRef, observation::Observation, plan::Plan,
+};
+use serde_json::Value;
+
+use crate::{
+    cluster::{
+        call::{ApiError, Cause},
+        error::Error,
+    },
+    desired::objects,
+    records::Records,
+    release::Release,
+};
+
+/// Kinds that hold data or other objects: what a hook made of them stays, as everything of hooks
+/// stays in Helm. A Secret may be the key of what is on a volume.
+const HOLDS_DATA: [&str; 4] =
+    ["PersistentVolumeClaim", "Secret", "Namespace", "CustomResourceDefinition"];
+
+/// Whether an object that a hook made stays when its release is deleted.
+pub(crate) fn holds_data(object: &ObjectRef) -> bool {
+    HOLDS_DATA.contains(&object.kind.as_str())
+}
+
+/// DELETEs every object that is still the release's, and answers with what is there.
+///
+/// As an apply does, it looks at everything first, then confirms that the journal is the one that
+/// this follows from, and only then deletes what it has seen, by UID.
+pub(crate) async fn delete(release: &Release<'_>, plan: &Plan) -> Result<Observation, Error> {
+    let found = look(release, plan).await?;
+    if let Some(message) = Records::of(release).newer(plan.revision).await? {
+        return Err(Error::blocked("Overtaken", message));
+    }
+    let permit = release.fence().guard().await?;
+    for Found { object, uid, .. } in found.iter().filter(|found| !found.going) {
+        release.tenant.delete(permit, object, uid).await?;
+    }
+    let waiting = look(release, plan).await?.into_iter().map(|found| found.text).collect();
+    // All were asked to go: what is there again will be asked after a while.
+    Ok(Observation::Remaining { waiting, untouched: false })
+}
+
+/// What of the release's objects is still there.
+pub(crate) async fn remaining(release: &Release<'_>, plan: &Plan) -> Result<Observation, Error> {
+    let found = look(release, plan).await?;
+    Ok(Observation::Remaining {
+        untouched: found.iter().any(|found| !found.going),
+        waiting: found.into_iter().map(|found| found.text).collect(),
+    })
+}
+
+struct Found<'a> {
+    object: &'a ObjectRef,
+    uid: String,
+    going: bool,
+    /// `Kind/name: what holds it`.
+    text: String,
+}
+
+async fn look<'a>(release: &Release<'_>, plan: &'a Plan) -> Result<Vec<Found<'a>>, Error> {
+    let mut found = Vec::new();
+    for object in &plan.prune {
+        if object.is_namespace(&release.namespace) {
+            // It would wait for the custom resource, which is in it: it goes last.
+            continue;
+        }
+        let live = match release.tenant.get(object).await {
+            Ok(live) => live,
+            // Its kind is gone, and with it all objects of it.
+            Err(error) if error.is_not_found() => None,
+            Err(error) => return Err(error.into()),
+        };
+        let Some(live) = live else { continue };
+        // Helm 4's `verifyOwnershipBeforeDelete`: what is another's by now is none of ours.
+        if ownership::check(&live, &release.name, &release.namespace).is_err() {
+            continue;
+        }
+        let finalizers = live["metadata"]["finalizers"].as_array().into_iter().flatten();
+        let finalizers: Vec<_> = finalizers.filter_map(Value::as_str).collect();
+        let held = match &finalizers[..] {
+            [] => "it is still there".to_owned(),
+            held => format!("held by finalizer {}", held.join(", ")),
+        };
+        found.push(Found {
+            object,
+            uid: live["metadata"]["uid"].as_str().unwrap_or_default().to_owned(),
+            going: !live["metadata"]["deletionTimestamp"].is_null(),
+            text: format!("{object}: {held}"),
+        });
+    }
+    Ok(found)
+}
+
+/// Removes what a deleted release's hooks left behind: every object of theirs that carries the
+/// release's mark, but those that Helm's `keep` or their kind protects; it says which of a kind stay.
+pub(crate) async fn remove_leftovers(release: &Release<'_>) -> Result<(), Error> {
+    let owner = format!("{}/{}", release.namespace, release.object_name());
+    let selector = format!("{}={}", names::NAME_LABEL, release.object_name());
+    let mut kept = Vec::new();
+    for kind in hook_kinds(release).await? {
+        let objects = match release.tenant.list_metadata(&kind, &selector).await {
+            Ok(objects) => objects,
+            // A kind that is gone, or one that the tenant may make but not list.
+            Err(ApiError { cause: Cause::NotFound(_), .. }) => continue,
+            Err(error) if error.is_forbidden() => continue,
+            Err(error) => return Err(error.into()),
+        };
+        let permit = release.fence().guard().await?;
+        for live in objects {
+            let text = |path: &str| live.pointer(path).and_then(Value::as_str).unwrap_or_default();
+            if live["metadata"]["annotations"][names::OWNER_ANNOTATION] != owner.as_str()
+                || ownership::kept_when_removed(&live)
+                || live["metadata"]["ownerReferences"].is_array()
+            {
+                continue;
+            }
+            let object = ObjectRef { name: text("/metadata/name").to_owned(), ..kind.clone() };
+            if holds_data(&object) {
+                kept.push(object);
+                continue;
+            }
+            release.tenant.delete(permit, &object, text("/metadata/uid")).await?;
+        }
+    }
+    if !kept.is_empty() {
+        let names: Vec<_> = kept.iter().map(ToString::to_string).collect();
+        let text = format!(
+            "what hooks made and may hold data stays: {}. Once nobody needs it: {}",
+            first_of(&names),
+            commands::delete(&kept)
+        );
+        release.tell("ObjectKept", text);
+    }
+    Ok(())
+}
+
+/// Deletes the release's own namespace, where that is one of its objects: with it goes all that is
+/// left, the custom resource and the records included. Whether there was one to delete.
+pub(crate) async fn delete_own_namespace(
+    release: &Release<'_>,
+    plan: &Plan,
+) -> Result<bool, Error> {
+    // What makes up for a failed install leaves the custom resource where it is.
+    let is_own = |object: &&ObjectRef| object.is_namespace(&release.namespace);
+    let own = plan.prune.iter().find(is_own).filter(|_| plan.remedies.is_none());
+    let Some(own) = own else { return Ok(false) };
+    let Some(live) = release.tenant.get(own).await? else { return Ok(false) };
+    if ownership::check(&live, &release.name, &release.namespace).is_err() {
+        return Ok(false);
+    }
+    let permit = release.fence().guard().await?;
+    let uid = live.pointer("/metadata/uid").and_then(Value::as_str).unwrap_or_default();
+    release.tenant.delete(permit, own, uid).await?;
+    Ok(true)
+}
+
+/// Each kind and namespace of which a hook of the release is, or was. Jobs and Pods are most hooks.
+async fn hook_kinds(release: &Release<'_>) -> Result<BTreeSet<ObjectRef>, Error> {
+    let like = |api_version: &str, kind: &str| ObjectRef {
+        api_version: api_version.to_owned(),
+        kind: kind.to_owned(),
+        namespace: Some(release.namespace.clone()),
+        name: String::new(),
+    };
+    let mut kinds = BTreeSet::from([like("batch/v1", "Job"), like("v1", "Pod")]);
+    for stored in Records::of(release).all().await? {
+        kinds.extend(stored.plan.iter().flat_map(|(plan, _)| plan.hook_kinds.clone()));
+        // What cannot be read any more has left nothing that could be found.
+        let Ok(desired) = objects::of_record(release, &stored) else { continue };
+        for part in desired.hooks.into_iter().flat_map(|hook| hook.parts) {
+            kinds.insert(ObjectRef { name: String::new(), ..part.object });
+        }
+    }
+    Ok(kinds)
+}

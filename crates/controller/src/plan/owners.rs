@@ -1,0 +1,44 @@
+//! Whose the objects are that exist already, asked before any hook runs.
+
+use helm::ownership;
+use lifecycle::{
+    event::Event,
+    object::{ObjectRef, PlannedObject},
+    plan::Claims,
+};
+
+use crate::{
+    cluster::error::Error,
+    release::{
+        Release,
+        conflicts::{self, Refusal},
+    },
+};
+
+/// No object may be another release's, or nobody's, unless they are taken: those are the answer. Hooks
+/// carry no owner in Helm, but they do here.
+pub(super) async fn check(
+    release: &Release<'_>,
+    event: Event,
+    objects: &[PlannedObject],
+    claims: Claims,
+) -> Result<Vec<ObjectRef>, Error> {
+    let (mut taken, mut refused) = (Vec::new(), Vec::new());
+    for object in objects {
+        let live = match release.tenant.get(&object.object).await {
+            Ok(live) => live,
+            Err(error) if error.is_not_found() => None,
+            Err(error) => return Err(error.into()),
+        };
+        let Some(live) = live else { continue };
+        if let Err(error) = ownership::check(&live, &release.name, &release.namespace) {
+            taken.push(object.object.clone());
+            refused.push(Refusal::NotOwned(error));
+        }
+    }
+    if taken.is_empty() || claims.take_ownership {
+        return Ok(taken);
+    }
+    let message = conflicts::message(&refused, event, &release.name, &release.namespace);
+    Err(Error::blocked("NotOwned", message))
+}

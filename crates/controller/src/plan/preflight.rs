@@ -1,0 +1,97 @@
+//! What can only fail, and what means nothing, told before anything runs.
+
+use lifecycle::{
+    conditions::{self, MEANINGLESS, PREFLIGHT},
+    event::Event,
+    object::ObjectRef,
+    plan::Plan,
+    preflight::{self, Holds},
+    source::{Problem, SourceError},
+};
+
+use crate::{cluster::error::Error, desired::source::Found, release::Release};
+
+/// So many objects are looked for at most.
+const MOST_READS: usize = 20;
+
+/// What a person should know of an operation that is about to begin.
+pub(crate) struct Warnings {
+    event: Event,
+    fails: Vec<String>,
+    meaningless: Vec<String>,
+}
+
+impl Warnings {
+    /// Those of `plan`, and the remarks on the objects that it is made from.
+    pub(crate) async fn of(
+        release: &Release<'_>,
+        plan: &Plan,
+        remarks: &[SourceError],
+    ) -> Result<Self, Error> {
+        let mut fails = Vec::new();
+        let mut asked: Vec<(ObjectRef, bool)> = Vec::new();
+        for warning in preflight::warnings(plan, &release.namespace) {
+            let holds = match &warning.holds {
+                Holds::Always => true,
+                Holds::Without(object) | Holds::IfMissing(object) => {
+                    match asked.iter().find(|(known, _)| known == object) {
+                        Some((_, missing)) => *missing,
+                        None if asked.len() == MOST_READS => false,
+                        None => {
+                            let missing = is_missing(release, object).await?;
+                            asked.push((object.clone(), missing));
+                            missing
+                        }
+                    }
+                }
+            };
+            if holds {
+                fails.push(warning.message);
+            }
+        }
+        let meaningless = remarks.iter().map(|remark| told(release, remark)).collect();
+        Ok(Self { event: plan.event, fails, meaningless })
+    }
+
+    /// Has the next write of the journal say them in a condition. A test says nothing of the release
+    /// that it tests.
+    pub(crate) fn note(&self, release: &mut Release<'_>) {
+        if self.event != Event::Test {
+            let warned = conditions::warned(&self.fails, &self.meaningless);
+            release.warned = Some(warned.into_iter().collect());
+        }
+    }
+
+    /// Says them in one Event object of each kind.
+    pub(crate) fn tell(&self, release: &Release<'_>) {
+        for (reason, texts) in [(PREFLIGHT, &self.fails), (MEANINGLESS, &self.meaningless)] {
+            let texts: Vec<_> = texts.iter().map(String::as_str).collect();
+            if let Some(text) = conditions::listed(&texts) {
+                release.warn(reason, text);
+            }
+        }
+    }
+}
+
+/// In words, without what a chart's Secrets hold.
+fn told(release: &Release<'_>, remark: &SourceError) -> String {
+    let Some(Found::Chart(chart)) = release.known_source() else { return remark.to_string() };
+    let hide = |text: &str| chart.secrets.hide(text);
+    let mut remark = remark.clone();
+    if let Problem::Meaningless(word) = remark.problem {
+        remark.problem = word.hidden(hide).into();
+    }
+    hide(&remark.to_string())
+}
+
+/// Whether the tenant sees that there is no such object. What it may not see may be there.
+async fn is_missing(release: &Release<'_>, object: &ObjectRef) -> Result<bool, Error> {
+    match release.tenant.get(object).await {
+        Ok(found) => Ok(found.is_none()),
+        Err(error) if error.is_not_found() => Ok(true),
+        Err(error) => match Error::from(error) {
+            Error::Blocked(_) => Ok(false),
+            error => Err(error),
+        },
+    }
+}

@@ -1,0 +1,354 @@
+//! Taking over a release that Helm made, or has changed behind our back: whoever is at work on it is
+//! waited for, what a dead client left open is closed, and then the newest record becomes ours. Where
+//! it is what is wanted, nothing runs.
+
+use std::time::Duration;
+
+use helm::{
+    record::{Phase, Status},
+    takeover,
+};
+use jiff::{SignedDuration, Timestamp};
+use kube_runtime::controller::Action;
+use lifecycle::{
+    digest::config_digest,
+    event::Event,
+    journal::Failure,
+    plan::{Begin, Chart, Plan},
+};
+use live::observe;
+
+use crate::{
+    cluster::error::Error,
+    desired::{digest, objects, objects::Made},
+    operation::remarks,
+    plan::prepare,
+    reconcile::next::handled,
+    records::{Records, Stored, newest},
+    release::{Release, finalizer, object},
+    support::{
+        clock::now,
+        key::{RECHECK, key},
+    },
+};
+
+/// Whether the newest record is of a custom resource that is there no more.
+pub(crate) async fn is_orphaned(release: &Release<'_>, history: &[Stored]) -> Result<bool, Error> {
+    let Some(owner) = newest(history).and_then(Stored::owner) else { return Ok(false) };
+    if owner == release.object_name() {
+        return Ok(false);
+    }
+    Ok(object::find(&release.ctx.cluster, &release.namespace, owner).await?.is_none())
+}
+
+/// Makes the newest record the release's own (client required). What it is recorded to consist of
+/// is compared with what is wanted here, once: from then on digests tell.
+pub(crate) async fn adopt(release: &mut Release<'_>, history: &[Stored]) -> Result<Action, Error> {
+    let Some(stored) = newest(history) else { return Ok(Action::requeue(Duration::ZERO)) };
+    check_namespace(stored)?;
+    finalizer::hold(release).await?;
+    if stored.is_in_config_map() {
+        let is_deployed = stored.release.info.status == Status::Deployed;
+        if is_deployed && presence(release, stored).await? == Presence::Gone {
+            // It was uninstalled since it was copied before, and these are what is left.
+            let description = "its objects are gone; closed by the operator".to_owned();
+            let closed = with_newest(history, stored.closed(Status::Uninstalled, description));
+            import(release, &closed).await?;
+        } else {
+            import(release, history).await?;
+        }
+        return Ok(again(release));
+    }
+    let record = &stored.release;
+    let config_key = match prepare::key(history) {
+        Some(key) => key,
+        None => former_key(release).await?,
+    };
+    let is_wanted = record.info.status == Status::Deployed && is_wanted(release, stored).await?;
+    let inputs = digest::input(release);
+    let event = match record.version {
+        _ if stored.origin() != record.version => Event::Rollback,
+        1 => Event::Install,
+        _ => Event::Upgrade,
+    };
+    let otherwise = match release.made.get().filter(|_| is_wanted) {
+        Some(made) => renders_otherwise(release, stored, made).await,
+        None => None,
+    };
+    let id = uuid::Uuid::new_v4().simple().to_string();
+    let plan = Plan {
+        renders_otherwise: otherwise.clone(),
+        target: (event == Event::Rollback).then(|| stored.origin()),
+        first_deployed: record.info.first_deployed,
+        chart: release.made.get().filter(|_| is_wanted).and_then(|made| made.chart.clone()),
+        adopted: true,
+        config_digest: if is_wanted {
+            config_digest(config_key.as_bytes(), &inputs)
+        } else {
+            String::new()
+        },
+        config_key,
+        ..Plan::new(id, release.owner(), event, record.version)
+    };
+    Records::of(release).adopt(stored, &plan).await?;
+    let text = format!(
+        "revision {} of release {}, made by another client and {}, is taken over{}",
+        record.version,
+        release.name,
+        record.info.status,
+        if is_wanted { "; it is what is wanted, and nothing runs" } else { "" }
+    );
+    release.tell("Adopted", text);
+    if let Some(what) = otherwise {
+        release.warn("RendersOtherwise", remarks::renders_otherwise(&what));
+    }
+    Ok(again(release))
+}
+
+/// What the chart makes otherwise than Helm did, in words: as Helm 4 treats nulls among a chart's
+/// values in another way than Helm 3. What differs because it is made for another revision, or by
+/// chance, is left out: it does so with Helm, too.
+async fn renders_otherwise(release: &Release<'_>, stored: &Stored, made: &Made) -> Option<String> {
+    made.chart.as_ref()?;
+    let recorded = objects::of_record(release, stored).ok()?;
+    let mut found = takeover::differences(&recorded, &made.desired);
+    if found.is_empty() {
+        return None;
+    }
+    let revision = stored.release.version;
+    let event = if revision > 1 { Event::Upgrade } else { Event::Install };
+    let again = objects::make(release, &begin(release, event, revision)).await.ok()?;
+    let by_itself = takeover::differences(&made.desired, &again.desired);
+    found.retain(|it| by_itself.binary_search(it).is_err());
+    (!found.is_empty()).then(|| takeover::describe(&found))
+}
+
+/// An operation that renders the chart and begins nothing.
+fn begin(release: &Release<'_>, event: Event, revision: i32) -> Begin {
+    let (id, generation) = (String::new(), release.generation());
+    Begin { id, event, revision, target: None, remedies: None, generation }
+}
+
+/// The key of the digests that status holds: by another one, what was given up would be begun again.
+async fn former_key(release: &Release<'_>) -> Result<String, Error> {
+    let status = release.object.status.as_ref();
+    let operation = status.and_then(|status| status.operation.as_ref());
+    let attempted = operation.map(|operation| operation.revision);
+    for revision in attempted.into_iter().chain(status.and_then(|status| status.revision)) {
+        let stored = match Records::of(release).get(revision).await {
+            // What cannot be read has no key.
+            Err(Error::Blocked(_)) => None,
+            stored => stored?,
+        };
+        if let Some((plan, _)) = stored.and_then(|stored| stored.plan) {
+            return Ok(plan.config_key);
+        }
+    }
+    Ok(uuid::Uuid::new_v4().simple().to_string())
+}
+
+/// What it consists of would be somewhere else, or was.
+fn check_namespace(stored: &Stored) -> Result<(), Error> {
+    let Some(of) = &stored.release.elsewhere else { return Ok(()) };
+    Err(Error::blocked(
+        "ForeignRelease",
+        format!(
+            "the record {} says that the release is in namespace {of:?}, as with storageNamespace in \
+             Flux, or after a backup was restored elsewhere: only what is in the namespace of its \
+             records can be taken over",
+            stored.release.secret_name()
+        ),
+    ))
+}
+
+/// By the object alone there may be nothing to do.
+fn again(release: &Release<'_>) -> Action {
+    release.ctx.watches.records.put_back(key(&release.object));
+    Action::requeue(Duration::ZERO)
+}
+
+/// Whether the record is of what the source makes.
+async fn is_wanted(release: &Release<'_>, stored: &Stored) -> Result<bool, Error> {
+    // What is held at a revision, or deleted, asks for nothing of its source.
+    if release.object.spec.pin_revision.is_some() || release.is_being_deleted() {
+        return Ok(false);
+    }
+    let record = &stored.release;
+    let begin = begin(release, Event::Upgrade, record.version.saturating_add(1));
+    let made = objects::of_source(release, &begin).await?;
+    Ok(match (&made.chart, &made.texts) {
+        (Some(chart), Some(texts)) if is_told_by_chart(release, stored, chart) => {
+            takeover::is_of_chart(record, &chart.name, &chart.version, &texts.config)
+        }
+        // What cannot be read any more is not what is wanted.
+        _ => objects::of_record(release, stored)
+            .is_ok_and(|recorded| takeover::is_same(&recorded, &made.desired)),
+    })
+}
+
+/// Whether name, version and values of the chart tell it all. Of a record of ours that Helm has
+/// rewritten, as `helm test` does, more is known; of Helm's own, patches are not.
+fn is_told_by_chart(release: &Release<'_>, stored: &Stored, chart: &Chart) -> bool {
+    let status = release.object.status.as_ref();
+    let ours = status.filter(|it| it.revision == Some(stored.release.version));
+    match ours.and_then(|status| status.chart.as_ref().zip(status.observed_generation)) {
+        Some((known, generation)) => known == chart && generation == release.generation(),
+        None => release.object.spec.patches.is_empty(),
+    }
+}
+
+/// Waits for whoever is at work on the newest record, and once it can be nobody, closes it.
+pub(crate) async fn await_helm(
+    release: &mut Release<'_>,
+    history: &[Stored],
+) -> Result<Action, Error> {
+    let Some(stored) = newest(history) else { return Ok(Action::requeue(Duration::ZERO)) };
+    check_namespace(stored)?;
+    let record = &stored.release;
+    let (name, revision, status) = (&release.name, record.version, record.info.status);
+    let since = stored.written_at().unwrap_or(Timestamp::UNIX_EPOCH);
+    let patience = SignedDuration::try_from(release.ctx.options.takeover_after).unwrap_or_default();
+    let until = since.checked_add(patience).unwrap_or(Timestamp::MAX);
+    let now = now();
+    if now < until && !is_retried(release) {
+        let message = format!(
+            "another client is at work on revision {revision} of release {name} ({status}), and has \
+             last written at {since:.0}. It is gone on without it from {until:.0} \
+             (--takeover-seconds); if it has failed or died, at once: {}",
+            release.commands().retry()
+        );
+        let left = Duration::try_from(until.duration_since(now)).unwrap_or(RECHECK);
+        return Err(Error::Later(Failure::new("HelmAtWork", message), left.min(RECHECK)));
+    }
+    if let Some(hook) = running_hook(release, stored).await? {
+        let message = format!(
+            "hook {hook} of revision {revision} of release {name} ({status}) runs, which another \
+             client has started; it is waited for. Delete it if nobody needs it"
+        );
+        return Err(Error::Later(Failure::new("HelmAtWork", message), RECHECK));
+    }
+    let closed = match status {
+        Status::Uninstalling => match presence(release, stored).await? {
+            // An uninstallation that has deleted nothing yet leaves the release as it was.
+            Presence::Whole if was_good(release, history, revision) => Status::Deployed,
+            Presence::Whole | Presence::Part => Status::Failed,
+            Presence::Gone => Status::Uninstalled,
+        },
+        _ => Status::Failed,
+    };
+    let description = format!("{status} was given up by its client; closed by the operator");
+    if stored.is_in_config_map() {
+        import(release, &with_newest(history, stored.closed(closed, description))).await?;
+    } else {
+        Records::of(release).close_for_helm(stored, closed, description).await?;
+    }
+    let text = format!(
+        "revision {revision} of release {name} was {status}, and nobody has written to it since \
+         {since:.0}; it is {closed} now"
+    );
+    release.warn("HelmGaveUp", text);
+    Ok(again(release))
+}
+
+/// Whether somebody knows that the other client is no longer at work.
+fn is_retried(release: &Release<'_>) -> bool {
+    release.object.requests().retry != handled(release).retry
+}
+
+/// Copies records that are `ConfigMaps` into Secrets, which count from then on.
+async fn import(release: &Release<'_>, history: &[Stored]) -> Result<(), Error> {
+    Records::of(release).import(history).await?;
+    let namespace = &release.namespace;
+    let name = &release.name;
+    let text = format!(
+        "the records of release {name} since the last deployed one are copied from ConfigMaps into \
+         Secrets, which count from now on: use Helm without HELM_DRIVER=configmap. The ConfigMaps \
+         are left as they are; once nobody needs them: kubectl delete configmap -n {namespace} -l \
+         owner=helm,name={name}"
+    );
+    release.tell("RecordsCopied", text);
+    Ok(())
+}
+
+/// A hook's object that Helm has started, by the record, and that has not ended.
+async fn running_hook(release: &Release<'_>, stored: &Stored) -> Result<Option<String>, Error> {
+    let Ok(recorded) = objects::of_record(release, stored) else { return Ok(None) };
+    let hooks = &stored.release.hooks;
+    let runs = |kind: &str, name: &str| {
+        hooks.iter().any(|hook| {
+            (&*hook.kind, &*hook.name) == (kind, name)
+                && hook.last_run.phase == Some(Phase::Running)
+        })
+    };
+    for hook in recorded.hooks.iter().filter(|hook| runs(&hook.object.kind, &hook.object.name)) {
+        for part in &hook.parts {
+            let is_awaited = matches!(&*part.object.kind, "Job" | "Pod");
+            if is_awaited
+                && let Some(live) = release.tenant.get(&part.object).await?
+                && !observe::has_ended(&live)
+            {
+                return Ok(Some(part.object.to_string()));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// What of a record's objects is there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Presence {
+    /// All of them, also where there are none.
+    Whole,
+    Part,
+    Gone,
+}
+
+async fn presence(release: &Release<'_>, stored: &Stored) -> Result<Presence, Error> {
+    let (mut there, mut gone) = (0, 0);
+    for object in objects::of_record(release, stored)?.objects {
+        let live = match release.tenant.get(&object.object).await {
+            Ok(live) => live,
+            Err(error) if error.is_not_found() => None,
+            Err(error) => return Err(error.into()),
+        };
+        let stays = live.is_some_and(|live| live["metadata"]["deletionTimestamp"].is_null());
+        *(if stays { &mut there } else { &mut gone }) += 1;
+    }
+    Ok(match (there, gone) {
+        (_, 0) => Presence::Whole,
+        (0, _) => Presence::Gone,
+        _ => Presence::Part,
+    })
+}
+
+/// Whether the revision was deployed, as far as can be told, before it was to be uninstalled. One that
+/// failed has left an older one deployed, or is known to have failed.
+fn was_good(release: &Release<'_>, history: &[Stored], revision: i32) -> bool {
+    let status = release.object.status.as_ref();
+    let failed = status.and_then(|status| status.last_attempt.as_ref());
+    let is_older = |stored: &&Stored| stored.release.version < revision;
+    failed.is_none_or(|failed| failed.revision != revision)
+        && !history.iter().filter(is_older).any(|it| it.release.info.status == Status::Deployed)
+}
+
+/// `history` with another newest record.
+fn with_newest(history: &[Stored], newest: Stored) -> Vec<Stored> {
+    let revision = newest.release.version;
+    let earlier = history.iter().filter(|it| it.release.version != revision).cloned();
+    earlier.chain([newest]).collect()
+}
+
+/// Says that somebody has removed what was deployed, and that it is made anew.
+pub(crate) fn note_gone(release: &Release<'_>, history: &[Stored]) {
+    let status = release.object.status.as_ref();
+    if let Some(revision) = status.and_then(|status| status.revision)
+        && history.iter().all(|stored| stored.release.info.status == Status::Uninstalled)
+    {
+        let text = format!(
+            "revision {revision} of release {} was uninstalled by another client; it is installed \
+             again, since this object is there: delete it if that is not wanted",
+            release.name
+        );
+        release.warn("UninstalledByHelm", text);
+    }
+}

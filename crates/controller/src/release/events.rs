@@ -1,0 +1,362 @@
+//! Event objects and metrics: what changed from one journal to the next. Event objects are sent by
+//! a task of its own, never on the way of a reconciliation.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use api::{ReleaseLifecycle, names::STATUS_MANAGER};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::{Client, Resource};
+use kube_runtime::events::{self, EventType, Recorder};
+use lifecycle::{
+    conditions::{self, NO_TESTS},
+    event::Event,
+    journal::{HookPhase, HookStatus, Journal, first_of},
+};
+use tokio::sync::mpsc;
+
+use crate::{cluster::metrics::Metrics, support::panics};
+
+/// More than this many unsent Event objects are dropped: they are a courtesy, status is the truth.
+const QUEUE: usize = 1024;
+
+#[derive(Clone)]
+pub(crate) struct Reporter {
+    queue: mpsc::Sender<(events::Event, ObjectReference)>,
+}
+
+impl Reporter {
+    /// The reporter and the task that sends for it.
+    pub(crate) fn new(client: Client) -> (Self, impl Future<Output = ()>) {
+        let (queue, mut waiting) = mpsc::channel(QUEUE);
+        let recorder = Recorder::new(client, STATUS_MANAGER.into());
+        let task = async move {
+            while let Some((event, object)) = waiting.recv().await {
+                // A panic was logged, and the next one is sent.
+                if let Ok(Err(error)) = panics::caught(recorder.publish(&event, &object)).await {
+                    tracing::debug!(%error, reason = event.reason, "an Event object was not sent");
+                }
+            }
+        };
+        (Self { queue }, task)
+    }
+
+    /// Reports what `after` says that `before` did not.
+    pub(crate) fn journal(
+        &self,
+        metrics: &Metrics,
+        object: &ReleaseLifecycle,
+        before: Option<&Journal>,
+        after: &Journal,
+    ) {
+        for note in notes(before, after) {
+            tracing::info!(reason = note.reason, "{}", note.text);
+            self.send(object, note);
+        }
+        count(metrics, before, after);
+    }
+
+    /// Reports something good that no journal says.
+    pub(crate) fn tell(&self, object: &ReleaseLifecycle, reason: &'static str, text: String) {
+        tracing::info!(reason, "{text}");
+        self.send(object, Note { warning: false, reason: reason.to_owned(), text, hook: None });
+    }
+
+    /// Reports something that no journal says and that somebody should look at.
+    pub(crate) fn warn(&self, object: &ReleaseLifecycle, reason: &str, text: String) {
+        tracing::warn!(reason, "{text}");
+        self.send(object, Note { warning: true, reason: reason.to_owned(), text, hook: None });
+    }
+
+    /// As [`Self::warn`], of an object whose namespace goes, where no Event object can be made: it
+    /// is about the namespace, and stands where those are that belong to none.
+    pub(crate) fn warn_of_namespace(&self, object: &ReleaseLifecycle, reason: &str, text: String) {
+        tracing::warn!(reason, "{text}");
+        let about = ObjectReference {
+            api_version: Some("v1".to_owned()),
+            kind: Some("Namespace".to_owned()),
+            name: object.metadata.namespace.clone(),
+            ..ObjectReference::default()
+        };
+        let name = object.metadata.name.as_deref().unwrap_or_default();
+        let text = format!("ReleaseLifecycle {name}: {text}");
+        self.send_about(about, Note { warning: true, reason: reason.to_owned(), text, hook: None });
+    }
+
+    fn send(&self, object: &ReleaseLifecycle, note: Note) {
+        self.send_about(object.object_ref(&()), note);
+    }
+
+    fn send_about(&self, about: ObjectReference, note: Note) {
+        let event = events::Event {
+            type_: if note.warning { EventType::Warning } else { EventType::Normal },
+            // Within minutes the recorder sends the old text again for the same action and reason.
+            action: format!("{}-{:x}", note.reason, fingerprint(&note.text)),
+            reason: note.reason,
+            // What breaks the line of a table is one line here.
+            note: Some(clip(conditions::flat(&note.text))),
+            secondary: note.hook,
+        };
+        // A full queue loses it, see QUEUE.
+        let _ = self.queue.try_send((event, about));
+    }
+}
+
+struct Note {
+    warning: bool,
+    reason: String,
+    text: String,
+    hook: Option<ObjectReference>,
+}
+
+fn notes(before: Option<&Journal>, after: &Journal) -> Vec<Note> {
+    let mut notes = Vec::new();
+    let operation = &after.operation;
+    let before = before.filter(|before| before.operation.id == operation.id);
+    let whole = |warning, reason: String, text| Note { warning, reason, text, hook: None };
+    let (event, revision) = (operation.event, operation.revision);
+    let name = capitalised(&event.to_string());
+    if before.is_none() {
+        let why = operation.remedies.map_or(String::new(), |failed| {
+            format!(", to make up for revision {failed}, which has failed")
+        });
+        notes.push(whole(
+            false,
+            format!("{name}Started"),
+            format!("{event} of revision {revision}{why}"),
+        ));
+    }
+    for (was, hook) in transitions(before, after) {
+        if hook.phase == was {
+            continue;
+        }
+        let text = format!("hook {}/{} ({})", hook.kind, hook.name, hook.event);
+        let (warning, reason, text) = match hook.phase {
+            HookPhase::Pending | HookPhase::Unknown => continue,
+            HookPhase::Skipped => {
+                let why = hook.message.as_deref().unwrap_or_default();
+                (true, "HookSkipped", format!("{text}: {why}"))
+            }
+            HookPhase::Running => (false, "HookStarted", text),
+            HookPhase::Succeeded => (false, "HookSucceeded", text),
+            HookPhase::Failed => {
+                let why = hook.message.as_deref().unwrap_or_default();
+                // Most messages name the container and its code.
+                let code = hook.exit_code.filter(|_| !why.contains("exit code"));
+                let code = code.map_or(String::new(), |code| format!(", exit code {code}"));
+                let reason = hook.reason.as_deref().unwrap_or_default();
+                (true, "HookFailed", format!("{text}: {reason}: {why}{code}"))
+            }
+        };
+        let hook = Some(reference(hook));
+        notes.push(Note { warning, reason: reason.to_owned(), text, hook });
+    }
+    notes.extend(skipped(before, after));
+    if !operation.left.is_empty() && before.is_none_or(|before| before.operation.left.is_empty()) {
+        let text = format!(
+            "{event} of revision {revision} goes on without waiting for what is still there: {}. \
+             Nobody looks after it any more: remove what holds it by hand",
+            first_of(&operation.left)
+        );
+        notes.push(whole(true, "ReleaseLeft".to_owned(), text));
+    }
+    let ended_before = before.is_some_and(Journal::is_done);
+    if after.is_done() && !ended_before {
+        notes.push(match &operation.failure {
+            None if event == Event::Test && after.hooks.is_empty() => {
+                whole(false, NO_TESTS.to_owned(), format!("revision {revision} has no tests"))
+            }
+            None => whole(
+                false,
+                format!("{name}Succeeded"),
+                format!("{event} of revision {revision} succeeded{}", after.without()),
+            ),
+            Some(failure) => whole(
+                true,
+                format!("{name}Failed"),
+                format!("{event} of revision {revision} failed: {}", failure.message),
+            ),
+        });
+    }
+    notes
+}
+
+/// The hook that has failed and is not tried again, since the operation goes on without it.
+fn skipped(before: Option<&Journal>, after: &Journal) -> Option<Note> {
+    let operation = &after.operation;
+    let (before, why) = (before?, operation.skip.as_ref()?);
+    let stood = before.operation.hook.as_ref().filter(|_| operation.hook.is_none())?;
+    let hook = after.hooks.get(stood.index).filter(|hook| hook.phase == HookPhase::Failed)?;
+    let name = format!("hook {}/{} ({})", hook.kind, hook.name, hook.event);
+    let text = format!("{name}, which has failed: {}", why.message);
+    Some(Note {
+        warning: true,
+        reason: "HookSkipped".to_owned(),
+        text,
+        hook: Some(reference(hook)),
+    })
+}
+
+fn reference(hook: &HookStatus) -> ObjectReference {
+    ObjectReference {
+        kind: Some(hook.kind.clone()),
+        name: Some(hook.name.clone()),
+        namespace: hook.namespace.clone(),
+        uid: hook.uid.clone(),
+        ..ObjectReference::default()
+    }
+}
+
+/// Every hook with its phase before.
+fn transitions<'a>(
+    before: Option<&'a Journal>,
+    after: &'a Journal,
+) -> impl Iterator<Item = (HookPhase, &'a HookStatus)> {
+    after.hooks.iter().map(move |hook| {
+        let old = before.and_then(|before| before.hooks.get(hook.index));
+        (old.map_or(HookPhase::Pending, |old| old.phase), hook)
+    })
+}
+
+fn count(metrics: &Metrics, before: Option<&Journal>, after: &Journal) {
+    let before = before.filter(|before| before.operation.id == after.operation.id);
+    let seconds = |from: Option<Timestamp>, to: Option<Timestamp>| match (from, to) {
+        (Some(from), Some(to)) => to.duration_since(from).as_secs_f64(),
+        _ => 0.0,
+    };
+    for (was, hook) in transitions(before, after).filter(|(was, hook)| *was != hook.phase) {
+        let event = hook.event.as_str();
+        // One step may take a hook from created to ended.
+        if was == HookPhase::Pending && hook.started_at.is_some() {
+            metrics.hook_started(event);
+        }
+        let outcome = match hook.phase {
+            HookPhase::Succeeded => "succeeded",
+            HookPhase::Failed => "failed",
+            HookPhase::Pending | HookPhase::Running | HookPhase::Skipped | HookPhase::Unknown => {
+                continue;
+            }
+        };
+        metrics.hook_ended(event, outcome, seconds(hook.started_at, hook.completed_at));
+    }
+    if after.is_done() && !before.is_some_and(Journal::is_done) {
+        let operation = &after.operation;
+        let outcome = if operation.failure.is_none() { "succeeded" } else { "failed" };
+        let took = seconds(Some(operation.started_at), operation.completed_at);
+        metrics.operation_ended(outcome, took);
+    }
+}
+
+fn capitalised(word: &str) -> String {
+    let mut letters = word.chars();
+    letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
+}
+
+fn fingerprint(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Event objects take 1 KiB. What is cut is the middle: the end says what to do.
+fn clip(text: String) -> String {
+    const BYTES: usize = 1000;
+    const END: usize = 350;
+    if text.len() <= BYTES {
+        return text;
+    }
+    let (head, _) = text.split_at(text.floor_char_boundary(BYTES - END - '…'.len_utf8()));
+    let (_, end) = text.split_at(text.ceil_char_boundary(text.len().saturating_sub(END)));
+    format!("{head}…{end}")
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use lifecycle::{
+        event::Event,
+        journal::{Failure, HookCursor, HookStep, Phase, Requests},
+        plan::Begin,
+    };
+    use serde_json::json;
+
+    use super::*;
+
+    /// A deletion that stands at its failed hook.
+    fn blocked() -> Journal {
+        let begin = Begin {
+            id: "op".to_owned(),
+            event: Event::Delete,
+            revision: 1,
+            target: None,
+            remedies: None,
+            generation: 1,
+        };
+        let now = Timestamp::UNIX_EPOCH;
+        let mut journal = Journal::begin(begin, String::new(), Requests::default(), now);
+        let hook = json!({"index": 0, "event": "pre-delete", "kind": "Job", "name": "backup",
+                          "weight": 0, "phase": "Failed", "attempt": 1});
+        journal.hooks = vec![serde_json::from_value(hook).unwrap()];
+        journal.operation.phase = Phase::PreHooks;
+        journal.operation.hook = Some(HookCursor {
+            index: 0,
+            attempt: 1,
+            step: HookStep::Blocked,
+            uid: None,
+            leftover: None,
+            started_at: now,
+            deadline: now,
+            not_before: None,
+        });
+        journal
+    }
+
+    fn said(before: &Journal, after: &Journal) -> Vec<(String, String)> {
+        notes(Some(before), after).into_iter().map(|note| (note.reason, note.text)).collect()
+    }
+
+    fn pair(reason: &str, text: &str) -> (String, String) {
+        (reason.to_owned(), text.to_owned())
+    }
+
+    #[test]
+    fn a_hook_that_failed_and_is_gone_on_without_is_said_to_be_skipped() {
+        let before = blocked();
+        let mut after = before.clone();
+        after.operation.skip = Some(Failure::new("SkipRequested", "it was skipped by request"));
+        assert_eq!(said(&before, &after), [], "it still stands there");
+        after.operation.hook = None;
+        after.operation.phase = Phase::Deleting;
+        let text = "hook Job/backup (pre-delete), which has failed: it was skipped by request";
+        assert_eq!(said(&before, &after), [pair("HookSkipped", text)]);
+        assert_eq!(said(&after, &after), [], "once");
+    }
+
+    #[test]
+    fn what_is_left_behind_is_said_when_it_is_left_and_at_the_end() {
+        let mut before = blocked();
+        before.operation.hook = None;
+        before.operation.skip = Some(Failure::new("SkipRequested", "it was skipped by request"));
+        before.operation.phase = Phase::Gone;
+        let mut after = before.clone();
+        after.operation.phase = Phase::Closing;
+        after.operation.left = vec!["ConfigMap/a: held by finalizer f".to_owned()];
+        let text = "delete of revision 1 goes on without waiting for what is still there: \
+                    ConfigMap/a: held by finalizer f. Nobody looks after it any more: remove what \
+                    holds it by hand";
+        assert_eq!(said(&before, &after), [pair("ReleaseLeft", text)]);
+        let mut done = after.clone();
+        done.operation.phase = Phase::Done;
+        let text = "delete of revision 1 succeeded; skipped: hook Job/backup (pre-delete); left \
+                    behind: ConfigMap/a: held by finalizer f";
+        assert_eq!(said(&after, &done), [pair("DeleteSucceeded", text)]);
+    }
+
+    #[test]
+    fn the_end_of_a_long_text_is_kept() {
+        let text = format!("{}: {}", "é".repeat(2000), "run this");
+        let clipped = clip(text);
+        assert!(clipped.len() <= 1000 && clipped.ends_with("run this"), "{clipped}");
+        assert_eq!(clip("short".to_owned()), "short");
+    }
+}

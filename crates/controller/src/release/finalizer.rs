@@ -1,0 +1,107 @@
+//! What a deletion needs of the custom resource itself: the finalizer, and whether the namespace
+//! goes too.
+
+use api::{ReleaseLifecycle, names};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{
+    Api, ResourceExt,
+    api::{Patch, PatchParams},
+};
+use lifecycle::journal::Failure;
+use serde_json::json;
+
+use crate::{
+    cluster::{
+        call,
+        call::{Access, call, optional},
+        error::Error,
+        resource::Guarded,
+    },
+    release::{
+        Release,
+        object::{outrun, read},
+    },
+    support::key::RECHECK,
+};
+
+/// Whether the object has to wait for us when it is deleted.
+pub(crate) fn is_held(object: &ReleaseLifecycle) -> bool {
+    object.finalizers().iter().any(|name| name == names::FINALIZER)
+}
+
+/// Puts the finalizer on, before anything is begun that a deletion has to undo.
+pub(crate) async fn hold(release: &mut Release<'_>) -> Result<(), Error> {
+    if is_held(&release.object) {
+        return Ok(());
+    }
+    let mut finalizers = release.object.finalizers().to_vec();
+    finalizers.push(names::FINALIZER.to_owned());
+    set(release, &finalizers).await
+}
+
+/// Lets the object go.
+pub(crate) async fn remove(release: &mut Release<'_>) -> Result<(), Error> {
+    let mut finalizers = release.object.finalizers().to_vec();
+    finalizers.retain(|name| name != names::FINALIZER);
+    match set(release, &finalizers).await {
+        // It is gone, or somebody was faster.
+        Err(Error::Outrun) if read(&release.ctx.cluster, &release.object).await?.is_none() => {
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+/// With the version that was read, so that no finalizer of somebody else's is lost.
+async fn set(release: &mut Release<'_>, finalizers: &[String]) -> Result<(), Error> {
+    let object = &release.object;
+    let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+    let api: Api<Guarded> = Api::namespaced(release.ctx.cluster.operator.clone(), &namespace);
+    let patch = json!({"metadata": {
+        "resourceVersion": object.resource_version(),
+        "finalizers": finalizers,
+    }});
+    let params = PatchParams {
+        field_manager: Some(names::STATUS_MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
+    let what = format!("write the finalizers of ReleaseLifecycle {namespace}/{name}");
+    let patch = Patch::Merge(&patch);
+    let write = api.patch(&name, &params, &patch);
+    let written = call(&release.ctx.cluster.metrics, Access::Write, &*what, write).await;
+    release.object = written.map_err(outrun)?.object(&what)?;
+    Ok(())
+}
+
+/// Why nothing is begun in a namespace that is being deleted.
+pub(crate) fn nothing_begins(namespace: &str) -> Error {
+    let text = format!("namespace {namespace} is being deleted: nothing is begun in it any more");
+    Error::Later(Failure::new("NamespaceTerminating", text), RECHECK)
+}
+
+/// Whether the release's namespace is being deleted. Where the operator may not look, it is taken
+/// to stay.
+pub(crate) async fn namespace_goes(release: &Release<'_>) -> Result<bool, Error> {
+    let api: Api<Namespace> = Api::all(release.ctx.cluster.operator.clone());
+    let what = format!("get namespace {}", release.namespace);
+    let get = || api.get(&release.namespace);
+    match optional(call::read(&release.ctx.cluster.metrics, what, get).await) {
+        Ok(namespace) => Ok(namespace.is_none_or(|it| it.metadata.deletion_timestamp.is_some())),
+        Err(error) if error.is_forbidden() => Ok(false),
+        Err(error) => Err(Error::Api(error)),
+    }
+}
+
+/// A `GitOps` tool that prunes everything of a release at once takes the rights away, too.
+pub(crate) fn while_deleting(failure: Failure) -> Failure {
+    if failure.reason != "Forbidden" {
+        return failure;
+    }
+    let message = format!(
+        "the release cannot be deleted: {}. Its ServiceAccount or RoleBinding may have gone before \
+         it: apply them again until this object is gone, or set spec.deletion.objects to Keep to \
+         leave the release to Helm",
+        failure.message
+    );
+    Failure::new("IdentityGone", message)
+}

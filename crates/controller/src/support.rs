@@ -1,0 +1,9 @@
+//! Ground: what knows neither Kubernetes nor releases.
+
+pub(crate) mod backoff;
+pub(crate) mod blocking;
+pub(crate) mod clock;
+pub(crate) mod key;
+pub(crate) mod panics;
+pub(crate) mod permits;
+pub(crate) mod sync;

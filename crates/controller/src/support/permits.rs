@@ -1,0 +1,66 @@
+//! Who may do what only a few do at once: so many in all, and so many of one namespace, whose tenant
+//! may make each of them last.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, Weak},
+    time::Duration,
+};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::support::sync::lock;
+
+pub(crate) struct Turns {
+    at_once: usize,
+    all: Arc<Semaphore>,
+    namespaces: Mutex<HashMap<String, Weak<Semaphore>>>,
+}
+
+/// It lasts until it is dropped.
+pub(crate) struct Turn {
+    _of_namespace: Option<OwnedSemaphorePermit>,
+    _of_all: Option<OwnedSemaphorePermit>,
+}
+
+impl Turns {
+    /// So many at once, one for each namespace.
+    pub(crate) fn new(at_once: usize) -> Self {
+        Self { at_once, all: Arc::new(Semaphore::new(at_once)), namespaces: Mutex::default() }
+    }
+
+    /// How many are taken.
+    pub(crate) fn taken(&self) -> usize {
+        self.at_once - self.all.available_permits()
+    }
+
+    pub(crate) fn take_now(&self, namespace: &str) -> Option<Turn> {
+        let of_namespace = self.of(namespace).try_acquire_owned().ok()?;
+        let of_all = Arc::clone(&self.all).try_acquire_owned().ok()?;
+        Some(Turn { _of_namespace: Some(of_namespace), _of_all: Some(of_all) })
+    }
+
+    /// That of the namespace first: who waits for it keeps no turn from others.
+    pub(crate) async fn take(&self, namespace: &str) -> Turn {
+        // They fail only if they are closed, which they never are.
+        let of_namespace = self.of(namespace).acquire_owned().await.ok();
+        let of_all = Arc::clone(&self.all).acquire_owned().await.ok();
+        Turn { _of_namespace: of_namespace, _of_all: of_all }
+    }
+
+    /// `None` where others are served for longer than `patience`.
+    pub(crate) async fn take_within(&self, namespace: &str, patience: Duration) -> Option<Turn> {
+        tokio::time::timeout(patience, self.take(namespace)).await.ok()
+    }
+
+    fn of(&self, namespace: &str) -> Arc<Semaphore> {
+        let mut namespaces = lock(&self.namespaces);
+        namespaces.retain(|_, turns| turns.strong_count() > 0);
+        if let Some(turns) = namespaces.get(namespace).and_then(Weak::upgrade) {
+            return turns;
+        }
+        let turns = Arc::new(Semaphore::new(1));
+        namespaces.insert(namespace.to_owned(), Arc::downgrade(&turns));
+        turns
+    }
+}

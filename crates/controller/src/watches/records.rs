@@ -1,0 +1,346 @@
+//! Notices when another client changes a release: by a watch of the records of a namespace, under the
+//! identity of a tenant, metadata only. What this operator writes carries its mark, which Helm drops.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    sync::{Arc, Mutex},
+};
+
+use api::{ReleaseLifecycle, names};
+use futures::StreamExt as _;
+use helm::record;
+use k8s_openapi::api::core::v1::Secret;
+use kube::{Api, Client, ResourceExt as _, core::PartialObjectMeta};
+use kube_runtime::{
+    WatchStreamExt as _,
+    watcher::{self, Event, watcher},
+};
+use tokio::task::JoinHandle;
+
+use crate::{
+    cluster::impersonation::Identity,
+    support::{key::key, panics, sync::lock},
+    watches::{
+        is_forbidden,
+        registry::{Registry, gone},
+        triggers::Trigger,
+    },
+};
+
+/// Whose records are watched, and where.
+type Place = (String, Identity);
+
+pub(crate) struct RecordWatches {
+    state: Arc<Mutex<State>>,
+    operator: Client,
+    trigger: Trigger,
+}
+
+struct State {
+    watches: Registry<Place, Records>,
+    /// Where a custom resource's records are, by its key, and the name of its release.
+    followers: HashMap<String, (Place, String)>,
+    /// The custom resources whose release another client has changed.
+    due: HashSet<String>,
+}
+
+/// What the watch of one place has seen.
+#[derive(Default)]
+struct Records {
+    /// Whether all that there is was seen.
+    listed: bool,
+    /// The newest record of each release.
+    newest: HashMap<String, Seen>,
+    /// The custom resources of each release, of which there should be one, by their key, and the newest
+    /// revision that each knows of.
+    followers: HashMap<String, BTreeMap<String, i32>>,
+}
+
+/// What a record says of itself in its metadata.
+#[derive(Debug)]
+struct Seen {
+    release: String,
+    revision: i32,
+    /// The key of the custom resource whose operator wrote it last.
+    by: Option<String>,
+}
+
+impl Seen {
+    fn is_of(&self, key: &str) -> bool {
+        self.by.as_deref() == Some(key)
+    }
+}
+
+impl RecordWatches {
+    pub(super) fn new(operator: Client, trigger: Trigger, most: usize) -> Self {
+        let warn = |most| {
+            tracing::warn!(
+                "the releases of {most} namespaces and ServiceAccounts are watched \
+                 (--record-watches); what Helm does to others is noticed when they are looked at again"
+            );
+        };
+        let watches = Registry::new(most, warn);
+        let state = State { watches, followers: HashMap::new(), due: HashSet::new() };
+        Self { state: Arc::new(Mutex::new(state)), operator, trigger }
+    }
+
+    /// From now on `object` is brought back when another client changes its release, which is worked on
+    /// as `identity`.
+    pub(crate) fn follow(&self, object: &ReleaseLifecycle, identity: Identity) {
+        let key = key(object);
+        let place = (object.metadata.namespace.clone().unwrap_or_default(), identity);
+        let release = object.release_name().into_owned();
+        let mut state = lock(&self.state);
+        let is_known = |(at, of): &(Place, String)| (at, of) == (&place, &release);
+        if state.followers.get(&key).is_some_and(is_known) {
+            if let Some(records) = state.watches.seen_mut(&place) {
+                records.follow(release, key, revision(object));
+            }
+            return;
+        }
+        state.leave(&key);
+        let places = BTreeSet::from([place.clone()]);
+        state.watches.follow(&key, &places, |place| self.start(place));
+        let Some(records) = state.watches.seen_mut(&place) else { return };
+        records.follow(release.clone(), key.clone(), revision(object));
+        if records.is_changed(&release, &key) {
+            state.due.insert(key.clone());
+        }
+        state.followers.insert(key, (place, release));
+    }
+
+    fn start(&self, place: &Place) -> Option<JoinHandle<()>> {
+        let client = place.1.client(&self.operator).ok()?;
+        let (place, state) = (place.clone(), Arc::clone(&self.state));
+        let trigger = self.trigger.clone();
+        Some(tokio::spawn(async move {
+            let watch =
+                || watch(place.clone(), client.clone(), Arc::clone(&state), trigger.clone());
+            panics::kept("the watch of records", watch).await;
+        }))
+    }
+
+    /// Whether another client has changed the release of `object` since it was looked at.
+    pub(crate) fn is_due(&self, object: &ReleaseLifecycle) -> bool {
+        let state = lock(&self.state);
+        state.due.contains(&key(object)) || state.is_ahead(object)
+    }
+
+    /// The release is looked at; whether it was due.
+    pub(crate) fn take(&self, object: &ReleaseLifecycle) -> bool {
+        let mut state = lock(&self.state);
+        state.due.remove(&key(object)) || state.is_ahead(object)
+    }
+
+    /// The look came to nothing.
+    pub(crate) fn put_back(&self, key: String) {
+        lock(&self.state).due.insert(key);
+    }
+
+    /// The custom resources of these keys are all that there are.
+    pub(crate) fn retain(&self, keys: &HashSet<String>) {
+        let mut state = lock(&self.state);
+        for key in gone(state.followers.keys(), keys) {
+            state.leave(&key);
+        }
+        state.due.retain(|key| keys.contains(key));
+    }
+
+    /// The custom resource is gone.
+    pub(crate) fn forget(&self, key: &str) {
+        let mut state = lock(&self.state);
+        state.leave(key);
+        state.due.remove(key);
+    }
+}
+
+impl Records {
+    fn follow(&mut self, release: String, key: String, known: i32) {
+        self.followers.entry(release).or_default().insert(key, known);
+    }
+
+    fn leave(&mut self, release: &str, key: &str) {
+        if let Some(followers) = self.followers.get_mut(release) {
+            followers.remove(key);
+            if followers.is_empty() {
+                self.followers.remove(release);
+            }
+        }
+    }
+
+    /// Whether the newest record of `release` is another's than that of `key`, or there is none of what
+    /// there was one of.
+    fn is_changed(&self, release: &str, key: &str) -> bool {
+        let known = || self.followers.get(release).and_then(|them| them.get(key)).copied();
+        self.listed
+            && match self.newest.get(release) {
+                Some(newest) => !newest.is_of(key),
+                None => known().is_some_and(|known| known > 0),
+            }
+    }
+
+    /// The custom resources that are to be looked at since the newest record of `release` has changed.
+    fn changed(&self, release: &str) -> Vec<String> {
+        let followers = self.followers.get(release).into_iter().flat_map(BTreeMap::keys);
+        followers.filter(|key| self.is_changed(release, key)).cloned().collect()
+    }
+
+    fn saw(&mut self, seen: Seen) -> Vec<String> {
+        if self.newest.get(&seen.release).is_some_and(|newest| newest.revision > seen.revision) {
+            return Vec::new();
+        }
+        let release = seen.release.clone();
+        self.newest.insert(release.clone(), seen);
+        self.changed(&release)
+    }
+
+    fn lost(&mut self, gone: &Seen) -> Vec<String> {
+        if self.newest.get(&gone.release).is_some_and(|newest| newest.revision > gone.revision) {
+            return Vec::new();
+        }
+        self.newest.remove(&gone.release);
+        self.changed(&gone.release)
+    }
+
+    /// After a start, and where the watch was interrupted.
+    fn relisted(&mut self, newest: HashMap<String, Seen>) -> Vec<String> {
+        (self.listed, self.newest) = (true, newest);
+        self.followers.keys().flat_map(|release| self.changed(release)).collect()
+    }
+}
+
+/// The newest revision that the custom resource knows of.
+fn revision(object: &ReleaseLifecycle) -> i32 {
+    let Some(status) = &object.status else { return 0 };
+    let operation = status.operation.as_ref().map(|operation| operation.revision);
+    let attempt = status.last_attempt.as_ref().map(|attempt| attempt.revision);
+    [status.revision, operation, attempt].into_iter().flatten().max().unwrap_or(0)
+}
+
+impl State {
+    /// Whether there is a newer revision than `object` knows of, as after one was taken over and before
+    /// it was gone on with.
+    fn is_ahead(&self, object: &ReleaseLifecycle) -> bool {
+        let newest = || {
+            let (place, release) = self.followers.get(&key(object))?;
+            Some(self.watches.seen(place)?.newest.get(release)?.revision)
+        };
+        newest().is_some_and(|newest| newest > revision(object))
+    }
+
+    /// Ends the watch that only this one had.
+    fn leave(&mut self, key: &str) {
+        let Some((place, release)) = self.followers.remove(key) else { return };
+        if let Some(records) = self.watches.seen_mut(&place) {
+            records.leave(&release, key);
+        }
+        self.watches.leave(key);
+    }
+
+    /// Ends a watch that comes to nothing.
+    fn end(&mut self, place: &Place) {
+        for key in self.watches.end(place) {
+            self.followers.remove(&key);
+        }
+    }
+
+    /// Notes what a watch has seen; the keys of what is to be looked at.
+    fn note(
+        &mut self,
+        place: &Place,
+        see: impl FnOnce(&mut Records) -> Vec<String>,
+    ) -> Vec<String> {
+        let due = self.watches.seen_mut(place).map(see).unwrap_or_default();
+        self.due.extend(due.iter().cloned());
+        due
+    }
+}
+
+async fn watch(place: Place, client: Client, state: Arc<Mutex<State>>, trigger: Trigger) {
+    let api: Api<PartialObjectMeta<Secret>> = Api::namespaced(client, &place.0);
+    let records = watcher::Config::default().labels("owner=helm");
+    let mut events = std::pin::pin!(watcher(api, records).default_backoff());
+    let note = |see: &mut dyn FnMut(&mut Records) -> Vec<String>| lock(&state).note(&place, see);
+    // A list is in no order.
+    let mut listed: HashMap<String, Seen> = HashMap::new();
+    while let Some(event) = events.next().await {
+        let due = match event {
+            Ok(Event::Init) => {
+                listed.clear();
+                continue;
+            }
+            Ok(Event::InitApply(secret)) => {
+                let known = |seen: &Seen| listed.get(&seen.release).map_or(0, |it| it.revision);
+                if let Some(seen) = seen(&secret).filter(|seen| known(seen) < seen.revision) {
+                    listed.insert(seen.release.clone(), seen);
+                }
+                continue;
+            }
+            Ok(Event::InitDone) => {
+                note(&mut |records| records.relisted(std::mem::take(&mut listed)))
+            }
+            Ok(Event::Apply(secret)) => {
+                note(&mut |records| seen(&secret).map(|seen| records.saw(seen)).unwrap_or_default())
+            }
+            Ok(Event::Delete(secret)) => note(&mut |records| {
+                seen(&secret).map(|gone| records.lost(&gone)).unwrap_or_default()
+            }),
+            Err(error) => {
+                tracing::debug!(?place, "watch of records: {error}");
+                // A tenant that may not watch takes no place, and is asked again when one of its
+                // releases is looked at.
+                if is_forbidden(&error) {
+                    lock(&state).end(&place);
+                    return;
+                }
+                continue;
+            }
+        };
+        for key in due {
+            tracing::debug!(release = key, "another client has changed its records");
+            trigger.pull(&key);
+        }
+    }
+}
+
+/// `None` where it is no record.
+fn seen(secret: &PartialObjectMeta<Secret>) -> Option<Seen> {
+    let (release, revision) = record::parse_secret_name(secret.metadata.name.as_deref()?)?;
+    let by = secret.annotations().get(names::OWNER_ANNOTATION).cloned();
+    Some(Seen { release: release.to_owned(), revision, by })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(revision: i32, by: Option<&str>) -> Seen {
+        Seen { release: "shop".to_owned(), revision, by: by.map(str::to_owned) }
+    }
+
+    fn listed(records: impl IntoIterator<Item = Seen>) -> HashMap<String, Seen> {
+        records.into_iter().map(|seen| (seen.release.clone(), seen)).collect()
+    }
+
+    #[test]
+    fn what_another_client_does_to_the_newest_record_brings_the_release_back() {
+        let mut records = Records::default();
+        records.followers.insert("shop".to_owned(), BTreeMap::from([("ns/shop".to_owned(), 2)]));
+        let ours = Some("ns/shop");
+        let none: [&str; 0] = [];
+        assert_eq!(records.saw(seen(1, None)), none, "before everything was listed");
+        assert_eq!(records.relisted(listed([seen(2, ours)])), none);
+        assert_eq!(records.saw(seen(3, ours)), none);
+        assert_eq!(records.saw(seen(2, None)), none, "Helm supersedes an old one");
+        assert_eq!(records.saw(seen(3, None)), ["ns/shop"], "Helm uninstalls");
+        assert_eq!(records.saw(seen(4, Some("ns/other"))), ["ns/shop"]);
+        assert_eq!(records.saw(seen(4, ours)), none, "taken over");
+        assert_eq!(records.lost(&seen(3, None)), none, "an old one was pruned");
+        assert_eq!(records.lost(&seen(4, ours)), ["ns/shop"]);
+        assert_eq!(records.relisted(listed([])), ["ns/shop"]);
+        records.follow("shop".to_owned(), "ns/shop".to_owned(), 0);
+        assert_eq!(records.relisted(listed([])), none, "never deployed");
+        assert_eq!(records.relisted(listed([seen(5, None)])), ["ns/shop"]);
+        assert_eq!(records.saw(Seen { release: "other".to_owned(), ..seen(9, None) }), none);
+    }
+}

@@ -1,0 +1,47 @@
+//! Brings releases back that nothing of their own has touched.
+
+use std::sync::Mutex;
+
+use futures::{Stream, StreamExt as _, channel::mpsc, stream};
+use kube_runtime::reflector::ObjectRef;
+
+use crate::{cluster::resource::Guarded, support::sync::lock};
+
+type Release = ObjectRef<Guarded>;
+
+pub(crate) struct Triggers {
+    sender: Trigger,
+    receiver: Mutex<Option<mpsc::UnboundedReceiver<Release>>>,
+}
+
+#[derive(Clone)]
+pub(crate) struct Trigger(mpsc::UnboundedSender<Release>);
+
+impl Default for Triggers {
+    fn default() -> Self {
+        let (sender, receiver) = mpsc::unbounded();
+        Self { sender: Trigger(sender), receiver: Mutex::new(Some(receiver)) }
+    }
+}
+
+impl Triggers {
+    pub(crate) fn trigger(&self) -> &Trigger {
+        &self.sender
+    }
+
+    /// What is brought back, for the one who listens.
+    pub(crate) fn listen(&self) -> impl Stream<Item = Release> + Send + use<> {
+        let receiver = lock(&self.receiver).take();
+        stream::iter(receiver).flatten()
+    }
+}
+
+impl Trigger {
+    /// Brings back the custom resource of this key, `<namespace>/<name>`.
+    pub(crate) fn pull(&self, key: &str) {
+        if let Some((namespace, name)) = key.split_once('/') {
+            // Nobody listens any more once the process ends.
+            let _ = self.0.unbounded_send(Release::new(name).within(namespace));
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! What makes up for an operation that has failed, as `spec.install.onFailure` and
+//! `spec.upgrade.onFailure` say: an operation of its own, begun once.
+
+use crate::event::{Event, Remedy};
+
+use super::{Next, Record, RecordState, Situation, was_deployed};
+
+/// What makes up for the last operation, if that is what failed: not where somebody called it off,
+/// nor where another client has made a revision since, or has rewritten the record. A remedy is the
+/// last operation itself then, so that none is begun twice.
+pub(super) fn of(situation: &Situation<'_>, latest: &Record) -> Option<Next> {
+    let last = situation.operation.filter(|last| last.has_failed_at_work())?;
+    let is_its_record = latest.state == RecordState::Failed
+        && latest.revision == last.revision
+        && latest.operation.as_ref() == Some(&last.id);
+    if !is_its_record {
+        return None;
+    }
+    let remedies = Some(last.revision);
+    match (situation.remedy?, last.event) {
+        (Remedy::Rollback, Event::Upgrade) => {
+            // As Helm's rollback-on-failure: the highest that was ever deployed.
+            let target = situation.records.iter().filter(|it| was_deployed(it));
+            let target = Some(target.map(|record| record.revision).max()?);
+            let revision = latest.revision.saturating_add(1);
+            Some(Next::Begin { event: Event::Rollback, revision, target, remedies })
+        }
+        (Remedy::Uninstall, Event::Install) => {
+            let revision = latest.revision;
+            Some(Next::Begin { event: Event::Delete, revision, target: None, remedies })
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{
+            Disposal,
+            tests::{NONE, asked, begin, check, operation, record},
+        },
+        *,
+    };
+    use crate::journal::{Cancel, Failure, Operation, Requests};
+    use RecordState::{Deployed, Failed, Superseded, Uninstalling};
+
+    const ROLLBACK: Next =
+        Next::Begin { event: Event::Rollback, revision: 4, target: Some(2), remedies: Some(3) };
+
+    /// Revision 3 has failed.
+    fn upgraded() -> [Record; 3] {
+        [record(1, Superseded, false), record(2, Deployed, false), record(3, Failed, true)]
+    }
+
+    /// What is next once the configuration was given up.
+    fn check_given_up(records: &[Record], last: &Operation, remedy: Remedy, expect: &Next) {
+        let given_up = |it: &mut Situation<'_>| (it.gave_up, it.remedy) = (true, Some(remedy));
+        check(
+            records,
+            |it| {
+                given_up(it);
+                it.operation = Some(last);
+            },
+            expect,
+        );
+    }
+
+    #[test]
+    fn a_failed_upgrade_is_rolled_back_where_that_is_wanted() {
+        let (records, last) = (upgraded(), operation(Event::Upgrade, 3, true, true));
+        check_given_up(&records, &last, Remedy::Rollback, &ROLLBACK);
+        check(&records, |it| (it.gave_up, it.operation) = (true, Some(&last)), &Next::GivenUp);
+        check_given_up(&records, &last, Remedy::Uninstall, &Next::GivenUp);
+        // Helm may have left none that is deployed.
+        let none = [record(2, Superseded, false), record(3, Failed, true)];
+        check_given_up(&none, &last, Remedy::Rollback, &ROLLBACK);
+        check_given_up(&none[1..], &last, Remedy::Rollback, &Next::GivenUp);
+    }
+
+    #[test]
+    fn what_is_wanted_or_asked_for_comes_first() {
+        let (records, last) = (upgraded(), operation(Event::Upgrade, 3, true, true));
+        let remedy = Some(Remedy::Rollback);
+        check(
+            &records,
+            |it| (it.remedy, it.operation) = (remedy, Some(&last)),
+            &begin(Event::Upgrade, 4),
+        );
+        let retry = Requests { retry: asked(), ..NONE.clone() };
+        let restart = Requests { restart: asked(), ..NONE.clone() };
+        for (requests, expect) in [(&retry, Next::Reopen), (&restart, begin(Event::Upgrade, 4))] {
+            check(
+                &records,
+                |it| {
+                    (it.gave_up, it.remedy, it.operation) = (true, remedy, Some(&last));
+                    it.requests = requests;
+                },
+                &expect,
+            );
+        }
+        check(
+            &records,
+            |it| {
+                (it.gave_up, it.remedy, it.operation) = (true, remedy, Some(&last));
+                it.deletion = Some(Disposal::Delete);
+            },
+            &begin(Event::Delete, 3),
+        );
+    }
+
+    #[test]
+    fn nothing_makes_up_for_what_was_called_off_or_is_not_the_newest() {
+        let records = upgraded();
+        let failed = operation(Event::Upgrade, 3, true, true);
+        let failure = Failure::new("Superseded", "by a newer spec");
+        let called_off =
+            Operation { cancel: Some(Cancel { now: false, failure }), ..failed.clone() };
+        check_given_up(&records, &called_off, Remedy::Rollback, &Next::GivenUp);
+        let without_a_record = Operation { plan_digest: None, ..failed.clone() };
+        check_given_up(&records, &without_a_record, Remedy::Rollback, &Next::GivenUp);
+        let older = operation(Event::Upgrade, 2, true, true);
+        check_given_up(&records, &older, Remedy::Rollback, &Next::GivenUp);
+        let rewritten = [
+            record(2, Deployed, false),
+            Record { operation: Some("another".to_owned()), ..record(3, Failed, true) },
+        ];
+        check_given_up(&rewritten, &failed, Remedy::Rollback, &Next::GivenUp);
+    }
+
+    /// The last operation where it made up for the failure of `revision`.
+    fn remedial(event: Event, made: i32, revision: i32, failed: bool) -> Operation {
+        Operation { remedies: Some(revision), ..operation(event, made, true, failed) }
+    }
+
+    #[test]
+    fn a_remedy_is_begun_once_and_a_retry_of_what_it_made_up_for_is_a_new_upgrade() {
+        let back = [Record { origin: 2, ..record(4, Deployed, false) }];
+        let done = remedial(Event::Rollback, 4, 3, false);
+        check_given_up(&back, &done, Remedy::Rollback, &Next::GivenUp);
+        let retry = Requests { retry: asked(), ..NONE.clone() };
+        let expect = begin(Event::Upgrade, 5);
+        check(
+            &back,
+            |it| (it.gave_up, it.operation, it.requests) = (true, Some(&done), &retry),
+            &expect,
+        );
+        let failed = [record(2, Deployed, false), record(4, Failed, false)];
+        let last = remedial(Event::Rollback, 4, 3, true);
+        check_given_up(&failed, &last, Remedy::Rollback, &Next::GivenUp);
+        check(
+            &failed,
+            |it| (it.gave_up, it.operation, it.requests) = (true, Some(&last), &retry),
+            &Next::Reopen,
+        );
+    }
+
+    #[test]
+    fn a_failed_install_is_uninstalled_and_not_made_again() {
+        let (records, last) = ([record(1, Failed, true)], operation(Event::Install, 1, true, true));
+        let expect =
+            Next::Begin { event: Event::Delete, revision: 1, target: None, remedies: Some(1) };
+        check_given_up(&records, &last, Remedy::Uninstall, &expect);
+        let done = remedial(Event::Delete, 1, 1, false);
+        check_given_up(&[], &done, Remedy::Uninstall, &Next::GivenUp);
+        // What was made or taken over since is deleted with its object.
+        let delete = Some(Disposal::Delete);
+        let deployed = [record(1, Deployed, true)];
+        check(
+            &deployed,
+            |it| (it.deletion, it.operation) = (delete, Some(&done)),
+            &begin(Event::Delete, 1),
+        );
+    }
+
+    #[test]
+    fn without_a_status_the_records_tell() {
+        let back = [Record { remedial: true, ..record(4, Deployed, false) }];
+        check(&back, |_| {}, &Next::GivenUp);
+        let going = [Record { remedial: true, ..record(1, Uninstalling, true) }];
+        let lost = Next::JournalLost { revision: 1 };
+        check(&going, |_| {}, &lost);
+        let ended = remedial(Event::Delete, 1, 1, true);
+        check_given_up(&going, &ended, Remedy::Uninstall, &Next::GivenUp);
+    }
+}

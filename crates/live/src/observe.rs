@@ -1,0 +1,209 @@
+//! What a hook's object, its Pods and the Event objects about them say. Pure: JSON in, observation
+//! out.
+
+pub mod event_objects;
+pub mod forms;
+pub mod pods;
+pub mod stopped;
+pub mod unready;
+
+use api::names;
+use helm::ownership;
+use jiff::{SignedDuration, Timestamp};
+use lifecycle::{
+    observation::{Evidence, Gate, HookObservation, Verdict},
+    plan::{HookKind, Plan, PlannedHook},
+};
+use serde_json::Value;
+
+/// How long before the author's own deadline evidence is taken: the Job controller deletes the Pod
+/// before it says `Failed`.
+const BEFORE_DEADLINE: SignedDuration = SignedDuration::from_secs(2);
+
+/// What `object`, which has the name of `hook`, says of itself.
+pub fn hook(
+    plan: &Plan,
+    hook: &PlannedHook,
+    object: &Value,
+    release: &str,
+    namespace: &str,
+) -> HookObservation {
+    let annotation = |name: &str| {
+        object.pointer("/metadata/annotations")?.get(name)?.as_str().map(str::to_owned)
+    };
+    let verdict = match hook.kind() {
+        HookKind::Job => job_verdict(object),
+        HookKind::Pod => pod_verdict(object),
+        HookKind::Crd => condition(object, "Established", "True").map(|_| Verdict::Succeeded),
+        HookKind::Other => Some(Verdict::Succeeded),
+    };
+    let gate = match annotation(names::GATE_ANNOTATION).as_deref() {
+        // A Job with nothing to do is complete without having been let go.
+        Some(names::HELD) if verdict.is_none() => Gate::Held,
+        Some(names::HELD | names::OPEN) => Gate::Open,
+        _ => Gate::None,
+    };
+    let terminating = is_terminating(object);
+    let owner = format!("{namespace}/{}", plan.owner.name);
+    // An object of the release that became a hook has the marks of Helm alone.
+    let of_release = ownership::check(object, release, namespace).is_ok();
+    let mark = annotation(names::OWNER_ANNOTATION);
+    // Helm marks no hooks: by a record of the release it is the release's, unless it has another's
+    // mark.
+    let of_helm = hook.recorded && mark.is_none() && ownership::owner(object).is_none();
+    HookObservation {
+        uid: text(object, "/metadata/uid").to_owned(),
+        run: annotation(names::RUN_ANNOTATION),
+        gate,
+        foreign: foreign(mark.as_deref(), &owner).filter(|_| !of_release && !of_helm),
+        terminating,
+        stopping: object.pointer("/spec/activeDeadlineSeconds").and_then(Value::as_i64) == Some(1),
+        verdict,
+        waiting: if terminating { deletion(object) } else { forms::suspended(object, gate) },
+        evidence: Evidence::default(),
+        look_again_at: own_deadline(object),
+    }
+}
+
+/// What keeps an object that is being deleted.
+fn deletion(object: &Value) -> Option<String> {
+    let finalizers = names_of(object.pointer("/metadata/finalizers"));
+    if !finalizers.is_empty() {
+        return Some(format!("it is being deleted and held by finalizer {finalizers}"));
+    }
+    (text(object, "/kind") == "Pod").then(|| "it is being deleted".to_owned())
+}
+
+/// Whether the object of a hook has ended; what is held may have, too.
+pub fn has_ended(object: &Value) -> bool {
+    match text(object, "/kind") {
+        "Job" => job_verdict(object).is_some(),
+        "Pod" => pod_verdict(object).is_some(),
+        _ => false,
+    }
+}
+
+fn foreign(found: Option<&str>, owner: &str) -> Option<String> {
+    match found {
+        Some(found) if found == owner => None,
+        Some(found) => Some(format!("annotation {} is {found}", names::OWNER_ANNOTATION)),
+        None => Some(format!("it has no annotation {}", names::OWNER_ANNOTATION)),
+    }
+}
+
+/// Helm's `jobConditions`: only `Complete` and `Failed` count.
+fn job_verdict(job: &Value) -> Option<Verdict> {
+    if let Some(failed) = condition(job, "Failed", "True") {
+        return Some(Verdict::Failed {
+            reason: non_empty(text(failed, "/reason"), "JobFailed"),
+            message: text(failed, "/message").to_owned(),
+        });
+    }
+    condition(job, "Complete", "True").map(|_| Verdict::Succeeded)
+}
+
+/// Helm's `podConditions`; but what was told to stop has failed.
+fn pod_verdict(pod: &Value) -> Option<Verdict> {
+    let succeeded = match text(pod, "/status/phase") {
+        "Succeeded" => true,
+        "Failed" => false,
+        _ => return None,
+    };
+    Some(match stopped::stop_of(pod) {
+        Some((reason, message)) => Verdict::Failed { reason, message },
+        None if succeeded => Verdict::Succeeded,
+        None => {
+            let (reason, message) = pods::failure(pod);
+            Verdict::Failed { reason, message }
+        }
+    })
+}
+
+fn own_deadline(object: &Value) -> Option<Timestamp> {
+    let seconds = object.pointer("/spec/activeDeadlineSeconds").and_then(Value::as_i64)?;
+    let started: Timestamp = text(object, "/status/startTime").parse().ok()?;
+    let at = started.checked_add(SignedDuration::from_secs(seconds)).ok()?;
+    at.checked_sub(BEFORE_DEADLINE).ok()
+}
+
+/// Whether the Job controller is about to delete the Pods, the author's deadline is near, or the
+/// object itself is being deleted.
+pub fn evidence_fades(object: &Value, now: Timestamp) -> bool {
+    condition(object, "FailureTarget", "True").is_some()
+        || is_terminating(object)
+        || own_deadline(object).is_some_and(|at| now >= at)
+}
+
+fn condition<'a>(object: &'a Value, type_: &str, status: &str) -> Option<&'a Value> {
+    object
+        .pointer("/status/conditions")?
+        .as_array()?
+        .iter()
+        .find(|condition| text(condition, "/type") == type_ && text(condition, "/status") == status)
+}
+
+fn is_terminating(object: &Value) -> bool {
+    object.pointer("/metadata/deletionTimestamp").is_some_and(|at| !at.is_null())
+}
+
+fn names_of(list: Option<&Value>) -> String {
+    let items = list.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+    items.collect::<Vec<_>>().join(", ")
+}
+
+fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
+    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// At most `bytes` long: what others write has no bound.
+fn clip(mut text: String, bytes: usize) -> String {
+    if text.len() > bytes {
+        text.truncate(text.floor_char_boundary(bytes));
+        text.push('…');
+    }
+    text
+}
+
+fn non_empty(text: &str, otherwise: &str) -> String {
+    if text.is_empty() { otherwise.to_owned() } else { text.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_job_is_judged_by_complete_and_failed_alone() {
+        let job = |type_: &str| {
+            json!({"status": {"conditions": [
+                {"type": type_, "status": "True", "reason": "BackoffLimitExceeded", "message": "m"},
+            ]}})
+        };
+        assert_eq!(job_verdict(&job("Complete")), Some(Verdict::Succeeded));
+        assert_eq!(job_verdict(&job("SuccessCriteriaMet")), None);
+        assert_eq!(job_verdict(&job("FailureTarget")), None);
+        assert!(matches!(job_verdict(&job("Failed")), Some(Verdict::Failed { .. })));
+    }
+
+    #[test]
+    fn a_pod_is_judged_by_its_phase_and_says_why() {
+        assert_eq!(pod_verdict(&json!({"status": {"phase": "Running"}})), None);
+        let pod = json!({"status": {"phase": "Succeeded"}});
+        assert_eq!(pod_verdict(&pod), Some(Verdict::Succeeded));
+        let pod = json!({"status": {"phase": "Failed", "reason": "OutOfcpu", "message": "m "}});
+        let (reason, message) = ("OutOfcpu".to_owned(), "m".to_owned());
+        assert_eq!(pod_verdict(&pod), Some(Verdict::Failed { reason, message }));
+    }
+
+    #[test]
+    fn the_evidence_of_what_is_being_deleted_fades() {
+        let now = Timestamp::UNIX_EPOCH;
+        assert!(!evidence_fades(&json!({}), now));
+        let deleted = json!({"metadata": {"deletionTimestamp": "1970-01-01T00:00:30Z"}});
+        assert!(evidence_fades(&deleted, now));
+        let limited = json!({"spec": {"activeDeadlineSeconds": 10},
+                             "status": {"startTime": "1969-12-31T23:59:52Z"}});
+        assert!(evidence_fades(&limited, now), "two seconds are left");
+    }
+}

@@ -1,0 +1,23 @@
+//! The tables of `docs/src/internals` that tests print.
+
+use std::fs;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::root;
+
+/// Compares `table` with the one between the markers `name:begin` and `name:end` of the page `name`.
+///
+/// # Errors
+/// With the table, where the page has another one or lacks the markers.
+pub fn compare(name: &str, table: &str) -> Result<()> {
+    let page = format!("docs/src/internals/{name}.md");
+    let text = fs::read_to_string(root().join(&page)).with_context(|| format!("read {page}"))?;
+    let (begin, end) = (format!("<!-- {name}:begin -->"), format!("<!-- {name}:end -->"));
+    let shown = text.split_once(&begin).and_then(|(_, rest)| rest.split_once(&end));
+    ensure!(
+        shown.is_some_and(|(shown, _)| shown.trim() == table.trim()),
+        "{page} has another table between {begin} and {end}:\n\n{table}"
+    );
+    Ok(())
+}
