@@ -7,6 +7,7 @@ use lifecycle::{
     conditions,
     event::Event,
     journal::{HookCursor, HookStatus, HookStep, Journal, LastAttempt, Operation},
+    reason::Reason,
 };
 
 #[derive(Clone, Copy)]
@@ -148,7 +149,7 @@ impl<'a> State<'a> {
 
     /// Whether `spec.suspend` holds something back.
     fn is_suspended(self) -> bool {
-        let held_back = self.ready().is_some_and(|ready| ready.reason == conditions::SUSPENDED);
+        let held_back = self.ready().is_some_and(|ready| ready.reason == Reason::Suspended);
         // The condition alone may be from before it was resumed.
         held_back && self.object.suspended()
     }

@@ -28,6 +28,8 @@ use std::{
 use api::{OnNewSpec, ReleaseLifecycle};
 use kube_runtime::controller::Action;
 
+use lifecycle::reason::Reason;
+
 use crate::{
     cluster::{
         call::{ApiError, Cause},
@@ -46,7 +48,7 @@ use crate::{
     release::{Release, context::Context, object::read, report::write_blocked},
     support::{
         key::key,
-        panics::{self, INTERNAL_ERROR, Panicked},
+        panics::{self, Panicked},
     },
 };
 
@@ -75,7 +77,7 @@ async fn fault(object: &Guarded, ctx: &Context, panicked: &Panicked) -> Action {
     let Ok(cached) = &object.0 else { return Action::await_change() };
     let key = key(cached);
     let wait = ctx.faults.next(&key, Some(version(cached)));
-    tracing::error!(object = key, retry_in = ?wait, "{INTERNAL_ERROR}: {panicked}");
+    tracing::error!(object = key, retry_in = ?wait, "{}: {panicked}", Reason::InternalError);
     let say = async {
         let Some(mut object) = read(&ctx.cluster, cached).await? else { return Ok(()) };
         write_blocked(ctx, &mut object, &panicked.failure()).await

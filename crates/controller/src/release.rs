@@ -19,6 +19,7 @@ use lifecycle::{
     journal::{Failure, Journal},
     object::ObjectRef,
     plan::Owner,
+    reason::Reason,
 };
 use tokio::sync::OnceCell;
 
@@ -136,11 +137,11 @@ impl<'a> Release<'a> {
         self.object.spec.pin_revision.is_none() && self.known_source().is_none()
     }
 
-    pub(crate) fn tell(&self, reason: &'static str, text: String) {
+    pub(crate) fn tell(&self, reason: Reason, text: String) {
         self.ctx.reporter.tell(&self.object, reason, text);
     }
 
-    pub(crate) fn warn(&self, reason: &str, text: String) {
+    pub(crate) fn warn(&self, reason: Reason, text: String) {
         self.ctx.reporter.warn(&self.object, reason, text);
     }
 }

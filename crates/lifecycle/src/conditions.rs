@@ -5,6 +5,7 @@ use crate::{
     commands::Commands,
     event::{Event, Remedy},
     journal::{Failure, HookStep, Journal, LastAttempt, Operation, Phase},
+    reason::Reason,
     step::Hold,
 };
 
@@ -21,20 +22,12 @@ pub const STALLED: &str = "Stalled";
 pub const RELEASED: &str = "Released";
 /// Whether the last tests succeeded.
 pub const TEST_SUCCESS: &str = "TestSuccess";
-/// The reason of [`TEST_SUCCESS`] where nothing was tested.
-pub const NO_TESTS: &str = "NoTests";
 /// Whether the release's objects are no longer as they were deployed.
 pub const DRIFTED: &str = "Drifted";
 /// Whether what made up for the last install or upgrade, which has failed, succeeded.
 pub const REMEDIATED: &str = "Remediated";
 /// What was seen of the last operation before it began: what can only fail, or means nothing.
 pub const WARNED: &str = "Warned";
-/// The reason where something in the objects means nothing.
-pub const MEANINGLESS: &str = "MeaninglessAnnotation";
-/// The reason where something of the operation can only fail.
-pub const PREFLIGHT: &str = "PreflightWarning";
-/// The reason while `spec.suspend` holds something back.
-pub const SUSPENDED: &str = "Suspended";
 
 /// One condition, without the times that the writer adds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,12 +42,17 @@ pub struct Condition {
     pub message: String,
 }
 
-fn condition(type_: &'static str, status: &'static str, reason: &str, message: &str) -> Condition {
+fn condition(
+    type_: &'static str,
+    status: &'static str,
+    reason: impl Into<String>,
+    message: &str,
+) -> Condition {
     let message = match type_ {
         READY | RECONCILING | STALLED => led(message),
         _ => message.to_owned(),
     };
-    Condition { type_, status, reason: reason.to_owned(), message }
+    Condition { type_, status, reason: reason.into(), message }
 }
 
 /// The message with a first line that a table has room for: the line breaks in place of a blank,
@@ -90,8 +88,8 @@ pub fn blocked(failure: &Failure) -> Vec<Condition> {
 /// The conditions of a release that cannot be looked into for now; it is tried again.
 pub fn retrying(message: &str) -> Vec<Condition> {
     vec![
-        condition(READY, "Unknown", "Retrying", message),
-        condition(RECONCILING, "True", "Retrying", message),
+        condition(READY, "Unknown", Reason::Retrying, message),
+        condition(RECONCILING, "True", Reason::Retrying, message),
     ]
 }
 
@@ -106,7 +104,7 @@ pub fn waiting(failure: &Failure) -> Vec<Condition> {
 
 /// The conditions of a release that waits until others are ready.
 pub fn waiting_for_dependencies(message: &str) -> Vec<Condition> {
-    let reason = "DependencyNotReady";
+    let reason = Reason::DependencyNotReady;
     vec![
         condition(READY, "False", reason, message),
         condition(RECONCILING, "True", reason, message),
@@ -117,10 +115,12 @@ pub fn waiting_for_dependencies(message: &str) -> Vec<Condition> {
 /// that it is held at.
 pub fn in_sync(revision: i32, pin: Option<i32>) -> Vec<Condition> {
     vec![match pin {
-        None => condition(READY, "True", "InSync", &format!("revision {revision} is deployed")),
+        None => {
+            condition(READY, "True", Reason::InSync, &format!("revision {revision} is deployed"))
+        }
         Some(pin) => {
             let message = format!("revision {revision} is deployed: spec.pinRevision is {pin}");
-            condition(READY, "True", "RevisionPinned", &message)
+            condition(READY, "True", Reason::RevisionPinned, &message)
         }
     }]
 }
@@ -135,13 +135,14 @@ pub fn say_besides(conditions: &mut [Condition], besides: &str) {
 
 /// The conditions of a release that is in sync, but whose tests have failed and count.
 pub fn tests_failed(message: &str) -> Vec<Condition> {
-    vec![condition(READY, "False", "TestFailed", message)]
+    vec![condition(READY, "False", Reason::TestFailed, message)]
 }
 
 /// The condition of a release with what can only fail, and what means nothing in its objects; `None`
 /// where there is neither.
 pub fn warned(fails: &[String], meaningless: &[String]) -> Option<Condition> {
-    let reason = if fails.is_empty() { MEANINGLESS } else { PREFLIGHT };
+    let reason =
+        if fails.is_empty() { Reason::MeaninglessAnnotation } else { Reason::PreflightWarning };
     let all: Vec<_> = fails.iter().chain(meaningless).map(String::as_str).collect();
     let message = listed(&all)?;
     Some(condition(WARNED, "True", reason, &message))
@@ -164,7 +165,7 @@ pub fn listed(texts: &[&str]) -> Option<String> {
 /// The conditions of a release for which nothing is begun while `spec.suspend` is true.
 pub fn suspended() -> Vec<Condition> {
     let message = "spec.suspend is true: no operation begins until it is false";
-    vec![condition(READY, "Unknown", SUSPENDED, message)]
+    vec![condition(READY, "Unknown", Reason::Suspended, message)]
 }
 
 /// How what makes up for a failed install or upgrade has ended.
@@ -202,26 +203,34 @@ pub fn to_be_remedied(attempt: &LastAttempt, remedy: Remedy) -> Vec<Condition> {
     };
     let message = format!("{event} of revision {revision} failed: {}; {what}", failure.message);
     vec![
-        condition(READY, "Unknown", "Progressing", &message),
-        condition(RECONCILING, "True", "Progressing", &message),
-        condition(RELEASED, "False", &format!("{}Failed", event.as_str()), &message),
+        condition(READY, "Unknown", Reason::Progressing, &message),
+        condition(RECONCILING, "True", Reason::Progressing, &message),
+        condition(RELEASED, "False", event.facts().failed, &message),
     ]
 }
 
 /// The conditions of a release whose install or upgrade failed and was made up for by `remedy`, or
 /// was not.
 pub fn remedied(attempt: &LastAttempt, remedy: &Operation, commands: &Commands) -> Vec<Condition> {
-    let (word, what) = match remedy.target {
-        Some(target) => ("Rollback", format!("rollback to revision {target}")),
-        None => ("Uninstall", format!("uninstallation of revision {}", remedy.revision)),
+    let (succeeded, failed, what) = match remedy.target {
+        Some(target) => (
+            Reason::RollbackSucceeded,
+            Reason::RollbackFailed,
+            format!("rollback to revision {target}"),
+        ),
+        None => (
+            Reason::UninstallSucceeded,
+            Reason::UninstallFailed,
+            format!("uninstallation of revision {}", remedy.revision),
+        ),
     };
-    let (status, end, said) = match &remedy.failure {
-        None => ("True", "Succeeded", format!("{what} succeeded")),
-        Some(failure) => ("False", "Failed", format!("{what} failed: {}", failure.message)),
+    let (status, reason, said) = match &remedy.failure {
+        None => ("True", succeeded, format!("{what} succeeded")),
+        Some(failure) => ("False", failed, format!("{what} failed: {}", failure.message)),
     };
     let remedied = Remedied { succeeded: remedy.failure.is_none(), said: &said };
     let mut conditions = given_up(attempt, Some(remedied), commands);
-    conditions.push(condition(REMEDIATED, status, &format!("{word}{end}"), &said));
+    conditions.push(condition(REMEDIATED, status, reason, &said));
     conditions
 }
 
@@ -241,7 +250,7 @@ fn failed(
     vec![
         condition(READY, "False", &failure.reason, &message),
         condition(STALLED, "True", &failure.reason, &message),
-        condition(RELEASED, "False", &format!("{}Failed", event.as_str()), &message),
+        condition(RELEASED, "False", event.facts().failed, &message),
     ]
 }
 
@@ -259,18 +268,18 @@ pub fn of(journal: &Journal, hold: Option<&Hold>, commands: &Commands) -> Vec<Co
         (None, Event::Delete) => {
             let without = journal.without();
             let message = format!("release of revision {revision} is deleted{without}");
-            vec![condition(READY, "False", "Deleted", &message)]
+            vec![condition(READY, "False", Reason::Deleted, &message)]
         }
         (Some(failure), _) => failed(event, revision, failure, "go on where it failed", commands),
         (None, _) => {
             let hooks = count(journal.hooks.len(), "hook");
             let message = format!("{event} of revision {revision} succeeded with {hooks}");
-            let reason = format!("{}Succeeded", event.as_str());
+            let reason = event.facts().succeeded;
             let ready = match operation.target {
                 Some(target) => in_sync(revision, Some(target)).remove(0),
-                None => condition(READY, "True", &reason, &message),
+                None => condition(READY, "True", reason, &message),
             };
-            vec![ready, condition(RELEASED, "True", &reason, &message)]
+            vec![ready, condition(RELEASED, "True", reason, &message)]
         }
     }
 }
@@ -282,22 +291,22 @@ fn tested(journal: &Journal) -> Vec<Condition> {
     let verdict = match &operation.failure {
         None if journal.hooks.is_empty() => {
             let message = format!("revision {revision} has no tests");
-            condition(TEST_SUCCESS, "True", NO_TESTS, &message)
+            condition(TEST_SUCCESS, "True", Reason::NoTests, &message)
         }
         None => {
             let tests = count(journal.hooks.len(), "test");
             let message = format!("{tests} of revision {revision} succeeded");
-            condition(TEST_SUCCESS, "True", "TestSucceeded", &message)
+            condition(TEST_SUCCESS, "True", Reason::TestSucceeded, &message)
         }
         Some(failure) => {
             let message = format!("test of revision {revision} failed: {}", failure.message);
-            condition(TEST_SUCCESS, "False", "TestFailed", &message)
+            condition(TEST_SUCCESS, "False", Reason::TestFailed, &message)
         }
     };
     let message = format!("the tests of revision {revision} have ended");
     vec![
-        condition(READY, "Unknown", "Progressing", &message),
-        condition(RECONCILING, "True", "Progressing", &message),
+        condition(READY, "Unknown", Reason::Progressing, &message),
+        condition(RECONCILING, "True", Reason::Progressing, &message),
         verdict,
     ]
 }
@@ -321,21 +330,21 @@ fn running(journal: &Journal, hold: Option<&Hold>) -> Vec<Condition> {
         }
         Some(Hold::Suspended) => {
             let message = format!("spec.suspend is true: nothing new is started. {message}");
-            vec![condition(READY, "Unknown", SUSPENDED, &message)]
+            vec![condition(READY, "Unknown", Reason::Suspended, &message)]
         }
         Some(Hold::Waiting(waiting)) => {
             let message = format!("{message}: {waiting}");
             vec![
-                condition(READY, "Unknown", "Progressing", &message),
-                condition(RECONCILING, "True", "Progressing", &message),
+                condition(READY, "Unknown", Reason::Progressing, &message),
+                condition(RECONCILING, "True", Reason::Progressing, &message),
             ]
         }
         None => {
             let known = known(journal).map_or(String::new(), |known| format!(": {known}"));
             let message = format!("{message}{known}");
             vec![
-                condition(READY, "Unknown", "Progressing", &message),
-                condition(RECONCILING, "True", "Progressing", &message),
+                condition(READY, "Unknown", Reason::Progressing, &message),
+                condition(RECONCILING, "True", Reason::Progressing, &message),
             ]
         }
     }
@@ -426,7 +435,7 @@ mod tests {
     #[test]
     fn a_long_message_begins_with_a_whole_part_of_its_sentence() {
         let failure = Failure::new(
-            "HookFailed",
+            Reason::HookFailed,
             format!(
                 "pre-install hook Job/migrate failed: BackoffLimitExceeded: Job has reached the \
                  specified backoff limit; pod migrate-x container main ended with exit code 3: {}",
@@ -456,7 +465,7 @@ mod tests {
             "a: ".repeat(300),
         ];
         for words in &words {
-            let failure = Failure::new("HookFailed", words);
+            let failure = Failure::new(Reason::HookFailed, words);
             let attempt = LastAttempt {
                 config_digest: String::new(),
                 generation: 1,

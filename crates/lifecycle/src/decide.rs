@@ -18,6 +18,7 @@ use crate::{
     journal::{self, Failure, HookPhase, HookStep, Journal, Phase},
     observation::{Observation, Query},
     plan::Plan,
+    reason::Reason,
     step::{Hold, POLL, POLL_WATCHED, Step, after},
 };
 
@@ -98,7 +99,9 @@ impl<'a> Turn<'a> {
             Phase::PreHooks | Phase::PostHooks => match &journal.operation.hook {
                 Some(cursor) => hook::step(self, cursor, observation),
                 // Only an edited status lacks the cursor.
-                None => self.fail(Failure::new("JournalLost", "status.operation.hook is missing")),
+                None => {
+                    self.fail(Failure::new(Reason::JournalLost, "status.operation.hook is missing"))
+                }
             },
             Phase::PreCleanup | Phase::PostCleanup => match observation {
                 Observation::Executed | Observation::Refused(_) => self.after_cleanup(),
@@ -166,7 +169,7 @@ impl<'a> Turn<'a> {
             // Nothing was recorded, so there is no record to close.
             Observation::ForeignRecord { message } => {
                 let mut journal = journal.clone();
-                journal.operation.failure = Some(Failure::new("ForeignRelease", message));
+                journal.operation.failure = Some(Failure::new(Reason::ForeignRelease, message));
                 self.done(journal)
             }
             Observation::Refused(failure) if !self.plan.event.ends_on_failure() => {
@@ -193,7 +196,7 @@ impl<'a> Turn<'a> {
                     several(waiting),
                     self.and_post_hooks()
                 );
-                self.fail(Failure::new("ReadyTimeout", message))
+                self.fail(Failure::new(Reason::ReadyTimeout, message))
             }
             Observation::Readiness { waiting } => {
                 let wake_at = deadline.min(after(self.now, POLL));
@@ -335,7 +338,7 @@ impl<'a> Turn<'a> {
 fn why_cancelled(journal: &Journal) -> Failure {
     let cancel = journal.operation.cancel.as_ref();
     let failure = cancel.map(|cancel| cancel.failure.clone());
-    failure.unwrap_or_else(|| Failure::new("Cancelled", "it was cancelled"))
+    failure.unwrap_or_else(|| Failure::new(Reason::Cancelled, "it was cancelled"))
 }
 
 fn close(journal: Journal) -> Step {

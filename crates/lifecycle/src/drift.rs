@@ -14,7 +14,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::conditions::{Condition, DRIFTED};
+use crate::{
+    conditions::{Condition, DRIFTED},
+    reason::Reason,
+};
 
 pub use fields::{Origin, Path, differences, origin};
 
@@ -250,13 +253,13 @@ fn listed(mut texts: Vec<String>, most: usize, between: &str) -> String {
     if more > 0 { format!("{text}{between}and {more} more") } else { text }
 }
 
-fn drifted(status: &'static str, reason: &str, message: String) -> Condition {
-    Condition { type_: DRIFTED, status, reason: reason.to_owned(), message }
+fn drifted(status: &'static str, reason: Reason, message: String) -> Condition {
+    Condition { type_: DRIFTED, status, reason: reason.into(), message }
 }
 
 /// The condition where the rules cannot be read, so that nothing was looked at.
 pub fn invalid(message: String) -> Condition {
-    drifted("Unknown", "InvalidIgnore", message)
+    drifted("Unknown", Reason::InvalidIgnore, message)
 }
 
 /// The condition where nothing was corrected: because nothing was found, or because it is not wanted.
@@ -265,18 +268,18 @@ pub fn found(revision: i32, findings: &[Finding]) -> Condition {
     let drift: Vec<_> = drift(findings).cloned().collect();
     if drift.is_empty() && unknown.is_empty() {
         let message = format!("the objects of revision {revision} are as they were deployed");
-        return drifted("False", "NoDrift", message);
+        return drifted("False", Reason::NoDrift, message);
     }
     if drift.is_empty() {
         let message =
             format!("objects of revision {revision} could not be compared: {}", named(&unknown));
-        return drifted("Unknown", "DriftUnknown", message);
+        return drifted("Unknown", Reason::DriftUnknown, message);
     }
     let message = format!(
         "objects of revision {revision} are not as they were deployed: {}",
         with_unknown(&drift, &unknown)
     );
-    drifted("True", "DriftDetected", message)
+    drifted("True", Reason::DriftDetected, message)
 }
 
 /// The condition after what was found has been corrected, but for what is `left`.
@@ -287,7 +290,7 @@ pub fn corrected(revision: i32, done: &[Finding], left: &[Finding], now: Timesta
     if left.is_empty() {
         let message =
             format!("objects of revision {revision} were corrected at {now:.0}: {}", named(done));
-        return drifted("False", "DriftCorrected", message);
+        return drifted("False", Reason::DriftCorrected, message);
     }
     let unknown: Vec<_> = unknown(left).cloned().collect();
     let left: Vec<_> = drift(left).cloned().collect();
@@ -295,7 +298,7 @@ pub fn corrected(revision: i32, done: &[Finding], left: &[Finding], now: Timesta
         "objects of revision {revision} are not as they were deployed and could not be corrected: {}",
         with_unknown(&left, &unknown)
     );
-    drifted("True", "DriftNotCorrected", message)
+    drifted("True", Reason::DriftNotCorrected, message)
 }
 
 fn with_unknown(drift: &[Finding], unknown: &[Finding]) -> String {

@@ -5,6 +5,8 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::reason::Reason;
+
 /// What an operation does to a release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[allow(missing_docs)]
@@ -24,6 +26,12 @@ pub struct Facts {
     pub word: &'static str,
     /// The word in conditions and Event objects, such as `Install`.
     pub title: &'static str,
+    /// The reason of the Event object when one begins.
+    pub started: Reason,
+    /// The reason when one has succeeded.
+    pub succeeded: Reason,
+    /// The reason when one has failed.
+    pub failed: Reason,
     /// The hook event before the work; of a test, its only one.
     pub pre: HookEvent,
     /// The hook event after the work.
@@ -93,6 +101,9 @@ impl Event {
             Self::Install => Facts {
                 word: "install",
                 title: "Install",
+                started: Reason::InstallStarted,
+                succeeded: Reason::InstallSucceeded,
+                failed: Reason::InstallFailed,
                 pre: HookEvent::PreInstall,
                 post: Some(HookEvent::PostInstall),
                 work: Work::Apply,
@@ -105,6 +116,9 @@ impl Event {
             Self::Upgrade => Facts {
                 word: "upgrade",
                 title: "Upgrade",
+                started: Reason::UpgradeStarted,
+                succeeded: Reason::UpgradeSucceeded,
+                failed: Reason::UpgradeFailed,
                 pre: HookEvent::PreUpgrade,
                 post: Some(HookEvent::PostUpgrade),
                 work: Work::Apply,
@@ -117,6 +131,9 @@ impl Event {
             Self::Rollback => Facts {
                 word: "rollback",
                 title: "Rollback",
+                started: Reason::RollbackStarted,
+                succeeded: Reason::RollbackSucceeded,
+                failed: Reason::RollbackFailed,
                 pre: HookEvent::PreRollback,
                 post: Some(HookEvent::PostRollback),
                 work: Work::Apply,
@@ -129,6 +146,9 @@ impl Event {
             Self::Delete => Facts {
                 word: "delete",
                 title: "Delete",
+                started: Reason::DeleteStarted,
+                succeeded: Reason::DeleteSucceeded,
+                failed: Reason::DeleteFailed,
                 pre: HookEvent::PreDelete,
                 post: Some(HookEvent::PostDelete),
                 work: Work::Delete,
@@ -141,6 +161,9 @@ impl Event {
             Self::Test => Facts {
                 word: "test",
                 title: "Test",
+                started: Reason::TestStarted,
+                succeeded: Reason::TestSucceeded,
+                failed: Reason::TestFailed,
                 pre: HookEvent::Test,
                 post: None,
                 work: Work::Nothing,

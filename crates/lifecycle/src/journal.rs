@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     event::{Event, HookEvent},
     plan::{Begin, Chart, Plan, run_id},
+    reason::Reason,
 };
 
 /// What a failure's message is cut to.
@@ -210,18 +211,27 @@ pub struct Failure {
 
 impl Failure {
     /// The message is cut to 1 KiB: status and the record are small.
-    pub fn new(reason: &str, message: impl Into<String>) -> Self {
-        Self::with_way_out(reason, &message.into(), "")
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self::with_word(reason.as_str(), message)
     }
 
     /// As [`Self::new`], of `what` and then `way_out`, which is never cut.
-    pub fn with_way_out(reason: &str, what: &str, way_out: &str) -> Self {
-        let most = MESSAGE_BYTES.saturating_sub(way_out.len());
-        let message = match what.split_at_checked(what.floor_char_boundary(most)) {
-            Some((head, cut)) if !cut.is_empty() => format!("{head}…{way_out}"),
-            _ => format!("{what}{way_out}"),
-        };
-        Self { reason: reason.to_owned(), message }
+    pub fn with_way_out(reason: Reason, what: &str, way_out: &str) -> Self {
+        Self { reason: reason.into(), message: cut(what, way_out) }
+    }
+
+    /// As [`Self::new`], with a word that may be Kubernetes' own, or an older version's.
+    pub fn with_word(word: &str, message: impl Into<String>) -> Self {
+        Self { reason: word.to_owned(), message: cut(&message.into(), "") }
+    }
+}
+
+/// As much of `what` as fits into a failure's message before `way_out`.
+pub(crate) fn cut(what: &str, way_out: &str) -> String {
+    let most = MESSAGE_BYTES.saturating_sub(way_out.len());
+    match what.split_at_checked(what.floor_char_boundary(most)) {
+        Some((head, cut)) if !cut.is_empty() => format!("{head}…{way_out}"),
+        _ => format!("{what}{way_out}"),
     }
 }
 

@@ -22,6 +22,7 @@ pub mod observation;
 pub mod order;
 pub mod plan;
 pub mod preflight;
+pub mod reason;
 pub mod rebuild;
 pub mod source;
 pub mod step;

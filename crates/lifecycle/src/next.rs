@@ -272,6 +272,7 @@ mod tests {
     use crate::{
         journal::{Failure, Journal},
         plan::Begin,
+        reason::Reason,
     };
     use RecordState::{Deployed, Failed, Pending, Superseded, Uninstalled, Uninstalling};
 
@@ -296,7 +297,7 @@ mod tests {
         let mut operation = journal.operation;
         operation.completed_at = done.then_some(now);
         operation.plan_digest = Some("digest".to_owned());
-        operation.failure = failed.then(|| Failure::new("HookFailed", "it failed"));
+        operation.failure = failed.then(|| Failure::new(Reason::HookFailed, "it failed"));
         operation
     }
 

@@ -12,6 +12,7 @@ use lifecycle::{
     object::{ObjectRef, PlannedObject},
     observation::Observation,
     plan::{Plan, PlannedHook},
+    reason::Reason,
     step::{Hold, Step},
     testing,
 };
@@ -163,7 +164,7 @@ fn a_failed_operation_names_its_retry() {
     let mut journal = recorded(&Plan { event: Event::Upgrade, ..plan() });
     journal.operation.event = Event::Upgrade;
     journal.operation.phase = Phase::Done;
-    journal.operation.failure = Some(Failure::new("HookFailed", "it failed"));
+    journal.operation.failure = Some(Failure::new(Reason::HookFailed, "it failed"));
     let said = conditions::of(&journal, None, &commands());
     assert_eq!(
         said[0].message,

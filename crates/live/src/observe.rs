@@ -13,6 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use lifecycle::{
     observation::{Evidence, Gate, HookObservation, Verdict},
     plan::{HookKind, Plan, PlannedHook},
+    reason::Reason,
 };
 use serde_json::Value;
 
@@ -95,7 +96,7 @@ fn foreign(found: Option<&str>, owner: &str) -> Option<String> {
 fn job_verdict(job: &Value) -> Option<Verdict> {
     if let Some(failed) = condition(job, "Failed", "True") {
         return Some(Verdict::Failed {
-            reason: non_empty(text(failed, "/reason"), "JobFailed"),
+            reason: non_empty(text(failed, "/reason"), Reason::JobFailed.as_str()),
             message: text(failed, "/message").to_owned(),
         });
     }

@@ -1,9 +1,11 @@
 //! The programs of this project: those of the workspace, built by cargo, and the engine, by Go.
 
 use std::{
+    collections::BTreeMap,
     env,
     path::{Path, PathBuf},
     process::Command,
+    sync::{Mutex, PoisonError},
 };
 
 use anyhow::{Context, Result, ensure};
@@ -14,6 +16,18 @@ use anyhow::{Context, Result, ensure};
 /// # Errors
 /// Where one does not compile; cargo or Go has said why on standard error.
 pub fn build(profile: &str) -> Result<PathBuf> {
+    // Once in a process: asking cargo and Go costs half a second each time.
+    static BUILT: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
+    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(folder) = built.get(profile) {
+        return Ok(folder.clone());
+    }
+    let folder = build_now(profile)?;
+    built.insert(profile.to_owned(), folder.clone());
+    Ok(folder)
+}
+
+fn build_now(profile: &str) -> Result<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let root = root.canonicalize().unwrap_or(root);
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));

@@ -128,7 +128,9 @@ impl Operator {
         if chart::is_needed(objects) {
             self.charts += 1;
             let name = format!("{CHART}{}", self.charts);
-            let archive = chart::of(namespace, release, objects)?.archive()?;
+            // Helm upgrades whenever it is asked to; the operator, where the chart is another one.
+            let chart = chart::of(namespace, release, objects)?.file("step", &name)?;
+            let archive = chart.archive()?;
             put_archive(namespace, &name, &std::fs::read(archive)?).await?;
             spec["source"] = chart_source(&name)["source"].take();
         }

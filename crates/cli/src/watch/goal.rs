@@ -4,6 +4,7 @@ use api::{ReleaseLifecycle, ReleaseLifecycleStatus};
 use lifecycle::{
     conditions,
     journal::{Operation, Requests},
+    reason::Reason,
 };
 
 use crate::{Outcome, state::State};
@@ -130,15 +131,14 @@ impl Goal {
 
 /// Whether `operation`, which no longer runs, was cancelled.
 fn was_cancelled(state: State<'_>, operation: &Operation) -> bool {
-    const CANCELLED: &str = "Cancelled";
     let last = state.operation().filter(|last| last.id == operation.id);
     if let Some(last) = last {
-        return last.failure.as_ref().is_some_and(|failure| failure.reason == CANCELLED);
+        return last.failure.as_ref().is_some_and(|failure| failure.reason == Reason::Cancelled);
     }
     // Another operation has taken its place in status; what failed before is kept.
     state.last_attempt().is_some_and(|attempt| {
         (attempt.event, attempt.revision) == (operation.event, operation.revision)
-            && attempt.failure.reason == CANCELLED
+            && attempt.failure.reason == Reason::Cancelled
     })
 }
 

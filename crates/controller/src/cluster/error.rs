@@ -1,15 +1,12 @@
 use std::time::Duration;
 
-use lifecycle::journal::Failure;
+use lifecycle::{journal::Failure, reason::Reason};
 use thiserror::Error;
 
 use crate::cluster::{
-    call::{ApiError, Cause, Why},
+    call::{ApiError, Cause, Refused, Why},
     rights::Lack,
 };
-
-/// The reason where a right is missing.
-pub(crate) const FORBIDDEN: &str = "Forbidden";
 
 /// Why a reconciliation ended early.
 #[derive(Debug, Error)]
@@ -31,39 +28,48 @@ pub(crate) enum Error {
 }
 
 impl Error {
-    pub(crate) fn blocked(reason: &str, message: impl Into<String>) -> Self {
+    pub(crate) fn blocked(reason: Reason, message: impl Into<String>) -> Self {
         Self::Blocked(Failure::new(reason, message))
     }
+}
+
+impl Error {
+    /// Of what the operator does by its own rights, and not as a tenant.
+    pub(crate) fn of_operator(error: ApiError) -> Self {
+        match &error.cause {
+            Cause::Refused(Refused { why: Why::Rights(lack), .. }) if !is_impersonation(lack) => {
+                let message = format!("{error}; the operator lacks a right: apply deploy/ again");
+                Self::blocked(Reason::Forbidden, message)
+            }
+            _ => error.into(),
+        }
+    }
+}
+
+/// Where impersonation is constrained, the verb goes on: `impersonate-on:serviceaccount:list`.
+fn is_impersonation(lack: &Lack) -> bool {
+    let mut verbs = lack.rights.iter().flat_map(|right| &right.verbs);
+    verbs.any(|verb| verb.starts_with("impersonate"))
 }
 
 impl From<ApiError> for Error {
     /// What was refused for good blocks; it is for callers who have begun to decide otherwise.
     fn from(error: ApiError) -> Self {
         let Cause::Refused(refused) = &error.cause else { return Self::Api(error) };
-        // Where impersonation is constrained, the verb goes on: `impersonate-on:serviceaccount:list`.
-        let is_impersonation = |lack: &Lack| {
-            let mut verbs = lack.rights.iter().flat_map(|right| &right.verbs);
-            verbs.any(|verb| verb.starts_with("impersonate"))
-        };
         match &refused.why {
             // The operator's own right; no ServiceAccount has a part in it.
             Why::Rights(lack) if is_impersonation(lack) => Self::blocked(
-                FORBIDDEN,
+                Reason::Forbidden,
                 format!(
                     "{error}; the operator may not act as a ServiceAccount: give it the rights of \
                      deploy/multi-tenant, or, where it runs with --single-tenant, remove \
                      spec.serviceAccountName"
                 ),
             ),
-            // As `read` and `write_status` say what they do; a tenant's own is `ReleaseLifecycle/…`.
-            Why::Rights(_) if error.what.contains("ReleaseLifecycle ") => {
-                let message = format!("{error}; the operator lacks a right: apply deploy/ again");
-                Self::blocked(FORBIDDEN, message)
-            }
             Why::Rights(_) | Why::Grant(_) | Why::NoAccount(_) => {
-                Self::blocked(FORBIDDEN, error.told())
+                Self::blocked(Reason::Forbidden, error.told())
             }
-            _ => Self::blocked("Refused", error.told()),
+            _ => Self::blocked(Reason::Refused, error.told()),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! As whom releases are worked on.
 
 use api::ReleaseLifecycle;
+use lifecycle::reason::Reason;
 
 use crate::cluster::{error::Error, impersonation::Identity};
 
@@ -22,7 +23,7 @@ pub(crate) fn identity(tenancy: &Tenancy, object: &ReleaseLifecycle) -> Result<I
         (None, Tenancy::Single) => return Ok(Identity::Operator),
         (None, Tenancy::Named) => {
             return Err(Error::blocked(
-                "ServiceAccountRequired",
+                Reason::ServiceAccountRequired,
                 "spec.serviceAccountName is missing: name a ServiceAccount of this namespace that \
                  may do what the release needs",
             ));
@@ -61,6 +62,8 @@ mod tests {
     #[test]
     fn a_release_of_several_tenants_has_to_name_one() {
         let refused = identity(&Tenancy::Named, &object(None)).unwrap_err();
-        assert!(matches!(refused, Error::Blocked(it) if it.reason == "ServiceAccountRequired"));
+        assert!(
+            matches!(refused, Error::Blocked(it) if it.reason == Reason::ServiceAccountRequired)
+        );
     }
 }

@@ -14,20 +14,20 @@ use std::sync::Arc;
 use api::{ChartArchive, ChartKind, ObjectsFromKind, SourceKind, ValuesFrom};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use engine::protocol::Values;
-use lifecycle::digest::digest;
+use lifecycle::{digest::digest, reason::Reason};
 use manifests::{json, memory::Memory, yaml};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{
     cluster::error::Error,
-    desired::source::{NOT_FOUND, holder, no_key, text_of},
+    desired::source::{holder, no_key, text_of},
     release::Release,
     support::key::key,
 };
 
 pub(crate) use cache::Cache;
-pub(crate) use charts::{Charts, FETCHING};
+pub(crate) use charts::Charts;
 pub(crate) use pull::Settings;
 pub(crate) use secrets::Secrets;
 use wanted::Wanted;
@@ -69,7 +69,7 @@ impl Chart {
 pub(crate) async fn read(release: &Release<'_>) -> Result<Chart, Error> {
     // Before the chart: to correct them, nothing has to be fetched.
     let Read { values, parsed, secrets } = values(release).await?;
-    let none = || Error::blocked("InvalidSource", "spec.source.chart: it names no chart");
+    let none = || Error::blocked(Reason::InvalidSource, "spec.source.chart: it names no chart");
     let (wanted, path) = match release.object.spec.source.kind() {
         SourceKind::Chart(chart) => match chart.kind().ok_or_else(none)? {
             ChartKind::Archive(from) => {
@@ -105,14 +105,14 @@ async fn archive(release: &Release<'_>, from: &ChartArchive) -> Result<Vec<u8>, 
                  as `kubectl create configmap --from-file` does",
                 from.key
             );
-            return Err(Error::blocked("InvalidChart", message));
+            return Err(Error::blocked(Reason::InvalidChart, message));
         }
         let empty = serde_json::Map::new();
         let message = no_key(&object, &from.key, data.as_object().unwrap_or(&empty), &place);
-        return Err(Error::blocked(NOT_FOUND, message));
+        return Err(Error::blocked(Reason::SourceNotFound, message));
     };
     STANDARD.decode(text).map_err(|error| {
-        Error::blocked("InvalidChart", format!("{place}: key {}: {error}", from.key))
+        Error::blocked(Reason::InvalidChart, format!("{place}: key {}: {error}", from.key))
     })
 }
 
@@ -164,7 +164,9 @@ async fn value_from(
     place: &str,
 ) -> Result<Option<String>, Error> {
     let missing = |error| match error {
-        Error::Blocked(failure) if failure.reason == NOT_FOUND && from.optional == Some(true) => {
+        Error::Blocked(failure)
+            if failure.reason == Reason::SourceNotFound && from.optional == Some(true) =>
+        {
             Ok(None)
         }
         error => Err(error),
@@ -178,6 +180,9 @@ async fn value_from(
     let data = data.as_object().unwrap_or(&empty);
     match data.get(from.key()) {
         Some(value) => text_of(from.kind, value, &object, from.key(), place).map(Some),
-        None => missing(Error::blocked(NOT_FOUND, no_key(&object, from.key(), data, place))),
+        None => missing(Error::blocked(
+            Reason::SourceNotFound,
+            no_key(&object, from.key(), data, place),
+        )),
     }
 }

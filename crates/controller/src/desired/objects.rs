@@ -6,7 +6,9 @@ use engine::protocol::{Document, Rendered};
 use helm::{manifest, record, takeover};
 use lifecycle::{
     hooks,
+    journal::Failure,
     plan::{self, Begin},
+    reason::Reason,
     source::{Author, Desired},
     tidy,
 };
@@ -74,7 +76,8 @@ pub(crate) async fn make(release: &Release<'_>, begin: &Begin) -> Result<Made, E
             let made = blocking::run(move || of_chart(rendered, digest, &patches, &namespace));
             made.await.map_err(|error| match error {
                 Error::Blocked(failure) => {
-                    Error::blocked(&failure.reason, chart.secrets.hide(&failure.message))
+                    let message = chart.secrets.hide(&failure.message);
+                    Error::Blocked(Failure::with_word(&failure.reason, message))
                 }
                 error => error,
             })
@@ -118,11 +121,11 @@ fn of_chart(
     }
     let objects = patched(patches, objects)?;
     let mut desired = parsed(&objects, namespace, Author::Chart)?;
-    desired.add_crds(&crds, namespace).map_err(|errors| invalid("InvalidChart", &errors))?;
+    desired.add_crds(&crds, namespace).map_err(|errors| invalid(Reason::InvalidChart, &errors))?;
     let (hooks, manifest) = written.texts(&objects);
     let chart: record::Chart =
         serde_json::from_value(Value::Object(rendered.chart)).map_err(|error| {
-            Error::blocked("InvalidChart", format!("the chart's Chart.yaml: {error}"))
+            Error::blocked(Reason::InvalidChart, format!("the chart's Chart.yaml: {error}"))
         })?;
     let named = chart.metadata.clone().unwrap_or_default();
     let named = plan::Chart {
@@ -150,7 +153,7 @@ impl Written {
         if !found.is_empty() {
             // Helm parts what it renders into documents.
             let message = format!("{}: it is not one object", document.path);
-            return Err(Error::blocked("TemplateError", message));
+            return Err(Error::blocked(Reason::TemplateError, message));
         }
         let mut place = document.path.clone();
         let mut number = 1;
@@ -198,14 +201,15 @@ fn read(path: &str, text: &str, memory: &mut Memory) -> Result<Vec<Value>, Error
 }
 
 fn patched(patches: &[Patch], objects: Vec<Placed>) -> Result<Vec<Placed>, Error> {
-    let objects =
-        patches::apply(patches, objects).map_err(|errors| invalid("InvalidPatch", &errors))?;
+    let objects = patches::apply(patches, objects)
+        .map_err(|errors| invalid(Reason::InvalidPatch, &errors))?;
     check_bounds(&objects)?;
     Ok(objects)
 }
 
 fn parsed(objects: &[Placed], namespace: &str, author: Author) -> Result<Desired, Error> {
-    Desired::parse(objects, namespace, author).map_err(|errors| invalid("InvalidSource", &errors))
+    Desired::parse(objects, namespace, author)
+        .map_err(|errors| invalid(Reason::InvalidSource, &errors))
 }
 
 /// Refuses what could be recorded, but not be read from the record.
@@ -215,7 +219,7 @@ fn check_bounds(objects: &[Placed]) -> Result<(), Error> {
         if yaml::is_too_deep(manifest) {
             let message =
                 format!("{place}: the object is nested deeper than {} levels", yaml::MAX_DEPTH);
-            return Err(Error::blocked("InvalidSource", message));
+            return Err(Error::blocked(Reason::InvalidSource, message));
         }
         // In the record the items of a `List` stand alone.
         let items = manifest["items"].as_array().map_or(1, Vec::len);
@@ -227,7 +231,7 @@ fn check_bounds(objects: &[Placed]) -> Result<(), Error> {
     Ok(())
 }
 
-fn invalid(reason: &str, errors: &[impl ToString]) -> Error {
+fn invalid(reason: Reason, errors: &[impl ToString]) -> Error {
     let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
     Error::blocked(reason, errors.join("; "))
 }
@@ -235,5 +239,5 @@ fn invalid(reason: &str, errors: &[impl ToString]) -> Error {
 /// The objects and the hooks of a record (no client required).
 pub(crate) fn of_record(release: &Release<'_>, stored: &Stored) -> Result<Desired, Error> {
     takeover::desired(&stored.release, &release.namespace)
-        .map_err(|error| Error::blocked("RecordUnreadable", error.to_string()))
+        .map_err(|error| Error::blocked(Reason::RecordUnreadable, error.to_string()))
 }

@@ -17,6 +17,7 @@ use lifecycle::{
     journal::Failure,
     object::ObjectRef,
     plan::{Begin, Crds},
+    reason::Reason,
     source::stands_in_urls,
 };
 use manifests::json;
@@ -56,7 +57,10 @@ pub(crate) async fn render(
     let Some(turn) = engines.turn(&release.namespace).await else {
         let message =
             "the chart waits to be rendered: other charts are before it (--engine-processes)";
-        return Err(Error::Later(Failure::new("Rendering", message), AGAIN.mul_f64(jitter())));
+        return Err(Error::Later(
+            Failure::new(Reason::Rendering, message),
+            AGAIN.mul_f64(jitter()),
+        ));
     };
     let capabilities = capabilities(release).await?;
     let served = capabilities.api_versions.clone();
@@ -87,7 +91,7 @@ pub(crate) async fn render(
     }
     let rendered = rendered.map_err(|error| refusal(error, &chart.secrets))?;
     for warning in &rendered.warnings {
-        release.warn("ChartWarning", chart.secrets.hide(warning));
+        release.warn(Reason::ChartWarning, chart.secrets.hide(warning));
     }
     Ok(rendered)
 }
@@ -261,7 +265,7 @@ fn too_much(breach: Breach) -> Failure {
         }
     };
     let message = format!("the chart cannot be rendered: {breach}; {remedy}");
-    Failure::new("RenderLimit", message)
+    Failure::new(Reason::RenderLimit, message)
 }
 
 /// What only a change mends, of the chart or of its values; the rest is tried again.
@@ -280,11 +284,13 @@ fn refusal(error: EngineError, secrets: &Secrets) -> Error {
     }
 }
 
-fn reason(kind: FailureKind) -> &'static str {
+fn reason(kind: FailureKind) -> Reason {
     match kind {
-        FailureKind::InvalidValues | FailureKind::SchemaViolation => "InvalidValues",
-        FailureKind::TemplateError | FailureKind::NotYaml | FailureKind::Lookup => "TemplateError",
-        _ => "InvalidChart",
+        FailureKind::InvalidValues | FailureKind::SchemaViolation => Reason::InvalidValues,
+        FailureKind::TemplateError | FailureKind::NotYaml | FailureKind::Lookup => {
+            Reason::TemplateError
+        }
+        _ => Reason::InvalidChart,
     }
 }
 

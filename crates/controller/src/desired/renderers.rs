@@ -12,7 +12,7 @@ use engine::{
     Answer, EngineError, Limits, Renderer,
     protocol::{Lookup, Render, Rendered},
 };
-use lifecycle::journal::Failure;
+use lifecycle::{journal::Failure, reason::Reason};
 
 use crate::{
     cluster::impersonation::Identity,
@@ -156,7 +156,7 @@ mod tests {
     fn what_took_too_much_rests_until_its_inputs_change() {
         let limits = Limits { memory: 1, cpu_seconds: 1, time: IDLE };
         let engines = Engines::new(Settings { program: PathBuf::new(), processes: 1, limits });
-        let failure = Failure::new("RenderLimit", "too much");
+        let failure = Failure::new(Reason::RenderLimit, "too much");
         assert_eq!(engines.breach("a/b", "1"), None);
         engines.note_breach("a/b", "1", &failure);
         assert_eq!(engines.breach("a/b", "1"), Some(failure.clone()));

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use api::{ChartKind, ObjectsFrom, ObjectsFromKind, SourceKind};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use helm::manifest::{self, ManifestError};
-use lifecycle::object::ObjectRef;
+use lifecycle::{object::ObjectRef, reason::Reason};
 use manifests::{
     json,
     memory::{MOST_PER_RELEASE, Memory},
@@ -69,7 +69,7 @@ async fn objects(release: &Release<'_>, holders: &[ObjectsFrom]) -> Result<Vec<P
         let place = format!("spec.source.objectsFrom[{index}] ({from})");
         let texts = match texts(release, from, &place).await {
             Ok(texts) => texts,
-            Err(Error::Blocked(failure)) if failure.reason == NOT_FOUND => {
+            Err(Error::Blocked(failure)) if failure.reason == Reason::SourceNotFound => {
                 problems.push(failure.message);
                 continue;
             }
@@ -83,7 +83,7 @@ async fn objects(release: &Release<'_>, holders: &[ObjectsFrom]) -> Result<Vec<P
                      split it into several ReleaseLifecycles",
                     MOST_BYTES >> 20
                 );
-                return Err(Error::blocked(TOO_LARGE, message));
+                return Err(Error::blocked(Reason::SourceTooLarge, message));
             }
             let origin = format!("{}/{} key {key}", from.kind.as_str(), from.name);
             found.push(Text { index, origin, yaml: text });
@@ -97,7 +97,7 @@ async fn objects(release: &Release<'_>, holders: &[ObjectsFrom]) -> Result<Vec<P
     if problems.is_empty() {
         Ok(objects)
     } else {
-        Err(Error::blocked(NOT_FOUND, problems.join("; ")))
+        Err(Error::blocked(Reason::SourceNotFound, problems.join("; ")))
     }
 }
 
@@ -134,14 +134,14 @@ pub(crate) fn empty(place: &str, what: &str) -> Error {
         "{place}: there is no object in {what}; put the objects there, or delete this \
          ReleaseLifecycle to remove the release"
     );
-    Error::blocked("InvalidSource", message)
+    Error::blocked(Reason::InvalidSource, message)
 }
 
 /// The text at `place` is no YAML that can be read.
 pub(crate) fn unreadable(place: &str, error: ManifestError) -> Error {
     let reason = match error {
-        ManifestError::TooLarge { .. } => TOO_LARGE,
-        _ => "InvalidSource",
+        ManifestError::TooLarge { .. } => Reason::SourceTooLarge,
+        _ => Reason::InvalidSource,
     };
     Error::blocked(reason, format!("{place}: {error}"))
 }
@@ -153,13 +153,8 @@ pub(crate) fn too_large(place: &str) -> Error {
          release may; split it into several ReleaseLifecycles",
         MOST_PER_RELEASE >> 20
     );
-    Error::blocked(TOO_LARGE, message)
+    Error::blocked(Reason::SourceTooLarge, message)
 }
-
-const TOO_LARGE: &str = "SourceTooLarge";
-
-/// The reason where something that is named does not exist.
-pub(crate) const NOT_FOUND: &str = "SourceNotFound";
 
 /// What the source and the values refer to.
 fn references(release: &Release<'_>) -> BTreeSet<Reference> {
@@ -221,7 +216,7 @@ pub(crate) async fn holder(
             "{place}: {object} does not exist in namespace {}; create it, or correct the name",
             release.namespace
         );
-        return Err(Error::blocked(NOT_FOUND, message));
+        return Err(Error::blocked(Reason::SourceNotFound, message));
     };
     Ok((object, live))
 }
@@ -241,7 +236,12 @@ async fn texts(
         None => data.into_iter().collect(),
         Some(key) => match data.remove(key) {
             Some(value) => vec![(key.clone(), value)],
-            None => return Err(Error::blocked(NOT_FOUND, no_key(&object, key, &data, place))),
+            None => {
+                return Err(Error::blocked(
+                    Reason::SourceNotFound,
+                    no_key(&object, key, &data, place),
+                ));
+            }
         },
     };
     let decode = |(key, value): (String, Value)| {
@@ -262,7 +262,7 @@ pub(crate) fn text_of(
     decode(kind, value).ok_or_else(|| {
         let message =
             format!("{place}: key {key} of {object} is not text in UTF-8; YAML has to be");
-        Error::blocked("InvalidSource", message)
+        Error::blocked(Reason::InvalidSource, message)
     })
 }
 

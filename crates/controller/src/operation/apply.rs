@@ -10,6 +10,7 @@ use lifecycle::{
     event::Event,
     object::{ObjectRef, PlannedObject},
     plan::{Claims, Plan},
+    reason::Reason,
 };
 use manifests::json;
 use serde_json::{Value, json};
@@ -218,8 +219,8 @@ fn tell_of_taken(release: &Release<'_>, object: &ObjectRef, former: &OwnershipEr
     let text = format!("{object} is the release's now; it belonged to {}", former.whose());
     match former.holder {
         // Whoever looks after that release has to know.
-        Some(_) => release.warn("OwnershipTaken", text),
-        None => release.tell("OwnershipTaken", text),
+        Some(_) => release.warn(Reason::OwnershipTaken, text),
+        None => release.tell(Reason::OwnershipTaken, text),
     }
 }
 
@@ -383,13 +384,13 @@ async fn prune_one(
 ) -> Result<(), ApplyError> {
     if let Some(foreign) = going.foreign {
         let text = format!("{object} is no longer in the release but is left alone: {foreign}");
-        release.warn("PruneSkipped", text);
+        release.warn(Reason::PruneSkipped, text);
         return Ok(());
     }
     if object.is_namespace(&release.namespace) {
         let text =
             format!("{object} is no longer in the release but stays: the release itself is in it");
-        release.warn("PruneSkipped", text);
+        release.warn(Reason::PruneSkipped, text);
         return Ok(());
     }
     if going.kept {
@@ -397,7 +398,7 @@ async fn prune_one(
             "{object} is no longer in the release and stays, as its annotation \
              helm.sh/resource-policy says"
         );
-        release.tell("ObjectKept", text);
+        release.tell(Reason::ObjectKept, text);
         return Ok(());
     }
     // While the objects were applied, another release may have taken it.

@@ -7,6 +7,7 @@ use lifecycle::{
     event::Event,
     journal::{Cancel, Failure, Journal, Operation},
     plan::Plan,
+    reason::Reason,
 };
 
 use crate::{desired::digest, release::Release};
@@ -41,7 +42,7 @@ fn interrupt(release: &Release<'_>, plan: &Plan, journal: &Journal) -> Option<Ca
         return None;
     }
     if release.is_being_deleted() {
-        let failure = Failure::new("Deleted", "its ReleaseLifecycle is being deleted");
+        let failure = Failure::new(Reason::Deleted, "its ReleaseLifecycle is being deleted");
         return Some(Cancel { now: true, failure });
     }
     if release.is_blind() {
@@ -65,5 +66,5 @@ pub(crate) fn superseded(release: &Release<'_>, operation: &Operation) -> Failur
     } else {
         format!("generation {generation} of the spec supersedes it")
     };
-    Failure::new("Superseded", message)
+    Failure::new(Reason::Superseded, message)
 }

@@ -8,6 +8,7 @@ use lifecycle::{
     event::Event,
     journal::{Cancel, Failure, Journal, Phase},
     plan::{Begin, Plan},
+    reason::Reason,
     step::Hold,
 };
 
@@ -20,7 +21,7 @@ use crate::{
         gather::{gather, is_of_another_plan},
         remarks, source,
     },
-    plan::prepare,
+    plan::{history, make},
     records::Records,
     release::{Release, finalizer::while_deleting},
     support::clock::now,
@@ -163,9 +164,9 @@ async fn frozen_plan(release: &Release<'_>, journal: &Journal) -> Result<Frozen,
                 remedies: operation.remedies,
                 generation: operation.generation,
             };
-            let is_keyed = prepare::key(&history).is_some();
-            let prepared = prepare::plan(release, &history, &begin).await?;
-            Ok(Frozen::Anew { plan: Arc::new(prepared.plan), is_keyed })
+            let is_keyed = history::key(&history).is_some();
+            let made = make::plan(release, &history, &begin).await?;
+            Ok(Frozen::Anew { plan: Arc::new(made.plan), is_keyed })
         }
     }
 }
@@ -182,7 +183,7 @@ async fn plan_lost(release: &mut Release<'_>, journal: &Journal) -> Result<Progr
             "Secret {record} no longer holds the plan that the operation began with: it was removed \
              or rewritten by another client. See in status.hooks which hooks have run"
         );
-        journal.abandon(Failure::new("PlanLost", message), now())
+        journal.abandon(Failure::new(Reason::PlanLost, message), now())
     };
     release.write_journal(&journal, None).await?;
     Ok(Progress::Ended)
@@ -249,7 +250,7 @@ async fn forget_old(release: &Release<'_>, journal: &Journal) {
         Ok(()) | Err(Error::Outrun) => {}
         Err(error) => {
             let text = format!("more than {most} records are left: {error}");
-            release.warn("RecordsNotPruned", text);
+            release.warn(Reason::RecordsNotPruned, text);
         }
     }
 }

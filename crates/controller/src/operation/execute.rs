@@ -10,6 +10,7 @@ use lifecycle::{
     object::ObjectRef,
     observation::{Gate, Observation},
     plan::{HookKind, Plan, PlannedHook},
+    reason::Reason,
 };
 use live::{hook_object, observe};
 use serde_json::Value;
@@ -103,7 +104,7 @@ impl Turn<'_> {
                      {}",
                     self.release.commands().restart()
                 );
-                Ok(Observation::Refused(Failure::new("RecordLost", message)))
+                Ok(Observation::Refused(Failure::new(Reason::RecordLost, message)))
             }
             Err(error) => blocked_is_refused(Err(error)),
         }
@@ -137,10 +138,10 @@ impl Turn<'_> {
             }
             // Such as a webhook whose own Pods are gone: it may have been made, and never starts.
             Err(error) if error.may_pass() && !self.in_time() => {
-                Ok(Observation::Refused(Failure::new("CreateFailed", error.to_string())))
+                Ok(Observation::Refused(Failure::new(Reason::CreateFailed, error.to_string())))
             }
             Err(error) if self.may_be_allowed_soon(&error) => Err(later(error)),
-            Err(error) => refused("CreateRefused", error),
+            Err(error) => refused(Reason::CreateRefused, error),
         }
     }
 
@@ -167,7 +168,7 @@ impl Turn<'_> {
              annotations releaselifecycle.dev/* alone",
             removed.join(", ")
         );
-        Ok(Observation::Refused(Failure::new("AnnotationsRemoved", message)))
+        Ok(Observation::Refused(Failure::new(Reason::AnnotationsRemoved, message)))
     }
 
     fn body(&self, index: usize, attempt: i32) -> Value {
@@ -224,7 +225,7 @@ impl Turn<'_> {
             Ok(None) => self.look().await,
             Err(ApplyError::Error(error)) => Err(error),
             Err(ApplyError::Refused(message)) => {
-                Ok(Observation::Refused(Failure::new("ApplyRefused", message)))
+                Ok(Observation::Refused(Failure::new(Reason::ApplyRefused, message)))
             }
         }
     }
@@ -248,7 +249,7 @@ impl Turn<'_> {
         match tenant.json_patch(Permit::of_uid(), &object, patch).await {
             Ok(started) => self.seen(hook, &started).await,
             Err(error) if self.may_be_allowed_soon(&error) => Err(later(error)),
-            Err(error) => refused("StartRefused", error),
+            Err(error) => refused(Reason::StartRefused, error),
         }
     }
 
@@ -272,14 +273,14 @@ impl Turn<'_> {
         match stopped {
             // Or it is gone already.
             Ok(()) | Err(ApiError { cause: Cause::NotFound(_), .. }) => self.look().await,
-            Err(error) => refused("StopRefused", error),
+            Err(error) => refused(Reason::StopRefused, error),
         }
     }
 
     async fn delete_leftover(&self, index: usize, uid: &str) -> Result<Observation, Error> {
         match self.release.tenant.delete(Permit::of_uid(), &self.object(index), uid).await {
             Ok(()) => self.look().await,
-            Err(error) => refused("DeleteRefused", error),
+            Err(error) => refused(Reason::DeleteRefused, error),
         }
     }
 
@@ -302,7 +303,7 @@ impl Turn<'_> {
                 Ok(()) => {}
                 Err(error @ ApiError { cause: Cause::Refused(_), .. }) => {
                     let text = format!("hook {object} stays: {error}");
-                    self.release.warn("CleanUpRefused", text);
+                    self.release.warn(Reason::CleanUpRefused, text);
                 }
                 Err(error) => return Err(Error::Api(error)),
             }
@@ -314,7 +315,7 @@ impl Turn<'_> {
         match apply::apply(self.release, self.plan, self.kinds_come()).await {
             Ok(waiting) => Ok(Observation::Readiness { waiting }),
             Err(ApplyError::Refused(message)) => {
-                Ok(Observation::Refused(Failure::new("ApplyFailed", message)))
+                Ok(Observation::Refused(Failure::new(Reason::ApplyFailed, message)))
             }
             Err(ApplyError::Error(error)) => Err(error),
         }
@@ -399,7 +400,7 @@ fn later(error: ApiError) -> Error {
 }
 
 /// What was refused for good is the hook's failure; waiting may help with the rest.
-fn refused(reason: &str, error: ApiError) -> Result<Observation, Error> {
+fn refused(reason: Reason, error: ApiError) -> Result<Observation, Error> {
     match error.cause {
         // POST answers 404 where the namespace is missing.
         Cause::Refused(_) | Cause::NotFound(_) => {

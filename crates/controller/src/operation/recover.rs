@@ -9,6 +9,7 @@ use lifecycle::{
     journal::{Cancel, Failure, Journal},
     object::ObjectRef,
     plan::{Plan, parse_run_id},
+    reason::Reason,
     rebuild::{Trace, rebuild},
 };
 use live::observe;
@@ -31,7 +32,7 @@ pub(crate) async fn journal(
     });
     let Some((plan, digest)) = found else {
         return Err(Error::blocked(
-            "JournalLost",
+            Reason::JournalLost,
             format!(
                 "revision {revision} of release {} is pending, but neither status.operation nor its \
                  record says what is being done. When you have seen which of its hooks have run and \
@@ -64,11 +65,11 @@ pub(crate) async fn journal(
             plan.event
         )
     };
-    release.warn("JournalRebuilt", text);
+    release.warn(Reason::JournalRebuilt, text);
     let mut wishes = controls::standing(release);
     wishes.interrupt = is_of_former.then(|| Cancel {
         now: true,
-        failure: Failure::new("Deleted", "the ReleaseLifecycle that began it is gone"),
+        failure: Failure::new(Reason::Deleted, "the ReleaseLifecycle that began it is gone"),
     });
     // No generation of this one is served by it, and none is given up with it.
     let generation = if is_of_former { 0 } else { release.generation() };

@@ -6,6 +6,7 @@ use api::names;
 use helm::ownership;
 use lifecycle::{
     commands, journal::first_of, object::ObjectRef, observation::Observation, plan::Plan,
+    reason::Reason,
 };
 use serde_json::Value;
 
@@ -36,7 +37,7 @@ pub(crate) fn holds_data(object: &ObjectRef) -> bool {
 pub(crate) async fn delete(release: &Release<'_>, plan: &Plan) -> Result<Observation, Error> {
     let found = look(release, plan).await?;
     if let Some(message) = Records::of(release).newer(plan.revision).await? {
-        return Err(Error::blocked("Overtaken", message));
+        return Err(Error::blocked(Reason::Overtaken, message));
     }
     let permit = release.fence().guard().await?;
     for Found { object, uid, .. } in found.iter().filter(|found| !found.going) {
@@ -136,7 +137,7 @@ pub(crate) async fn remove_leftovers(release: &Release<'_>) -> Result<(), Error>
             first_of(&names),
             commands::delete(&kept)
         );
-        release.tell("ObjectKept", text);
+        release.tell(Reason::ObjectKept, text);
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ use lifecycle::{
     event::Event,
     object::{ObjectRef, PlannedObject},
     plan::Claims,
+    reason::Reason,
 };
 
 use crate::{
@@ -40,5 +41,5 @@ pub(super) async fn check(
         return Ok(taken);
     }
     let message = conflicts::message(&refused, event, &release.name, &release.namespace);
-    Err(Error::blocked("NotOwned", message))
+    Err(Error::blocked(Reason::NotOwned, message))
 }

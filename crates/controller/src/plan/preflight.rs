@@ -1,11 +1,12 @@
 //! What can only fail, and what means nothing, told before anything runs.
 
 use lifecycle::{
-    conditions::{self, MEANINGLESS, PREFLIGHT},
+    conditions,
     event::Event,
     object::ObjectRef,
     plan::Plan,
     preflight::{self, Holds},
+    reason::Reason,
     source::{Problem, SourceError},
 };
 
@@ -64,7 +65,10 @@ impl Warnings {
 
     /// Says them in one Event object of each kind.
     pub(crate) fn tell(&self, release: &Release<'_>) {
-        for (reason, texts) in [(PREFLIGHT, &self.fails), (MEANINGLESS, &self.meaningless)] {
+        for (reason, texts) in [
+            (Reason::PreflightWarning, &self.fails),
+            (Reason::MeaninglessAnnotation, &self.meaningless),
+        ] {
             let texts: Vec<_> = texts.iter().map(String::as_str).collect();
             if let Some(text) = conditions::listed(&texts) {
                 release.warn(reason, text);

@@ -15,6 +15,7 @@ use lifecycle::{
     event::Event,
     journal::Failure,
     plan::{Begin, Chart, Plan},
+    reason::Reason,
 };
 use live::observe;
 
@@ -22,7 +23,7 @@ use crate::{
     cluster::error::Error,
     desired::{digest, objects, objects::Made},
     operation::remarks,
-    plan::prepare,
+    plan::history,
     reconcile::next::handled,
     records::{Records, Stored, newest},
     release::{Release, finalizer, object},
@@ -60,7 +61,7 @@ pub(crate) async fn adopt(release: &mut Release<'_>, history: &[Stored]) -> Resu
         return Ok(again(release));
     }
     let record = &stored.release;
-    let config_key = match prepare::key(history) {
+    let config_key = match history::key(history) {
         Some(key) => key,
         None => former_key(release).await?,
     };
@@ -98,9 +99,9 @@ pub(crate) async fn adopt(release: &mut Release<'_>, history: &[Stored]) -> Resu
         record.info.status,
         if is_wanted { "; it is what is wanted, and nothing runs" } else { "" }
     );
-    release.tell("Adopted", text);
+    release.tell(Reason::Adopted, text);
     if let Some(what) = otherwise {
-        release.warn("RendersOtherwise", remarks::renders_otherwise(&what));
+        release.warn(Reason::RendersOtherwise, remarks::renders_otherwise(&what));
     }
     Ok(again(release))
 }
@@ -151,7 +152,7 @@ async fn former_key(release: &Release<'_>) -> Result<String, Error> {
 fn check_namespace(stored: &Stored) -> Result<(), Error> {
     let Some(of) = &stored.release.elsewhere else { return Ok(()) };
     Err(Error::blocked(
-        "ForeignRelease",
+        Reason::ForeignRelease,
         format!(
             "the record {} says that the release is in namespace {of:?}, as with storageNamespace in \
              Flux, or after a backup was restored elsewhere: only what is in the namespace of its \
@@ -218,14 +219,14 @@ pub(crate) async fn await_helm(
             release.commands().retry()
         );
         let left = Duration::try_from(until.duration_since(now)).unwrap_or(RECHECK);
-        return Err(Error::Later(Failure::new("HelmAtWork", message), left.min(RECHECK)));
+        return Err(Error::Later(Failure::new(Reason::HelmAtWork, message), left.min(RECHECK)));
     }
     if let Some(hook) = running_hook(release, stored).await? {
         let message = format!(
             "hook {hook} of revision {revision} of release {name} ({status}) runs, which another \
              client has started; it is waited for. Delete it if nobody needs it"
         );
-        return Err(Error::Later(Failure::new("HelmAtWork", message), RECHECK));
+        return Err(Error::Later(Failure::new(Reason::HelmAtWork, message), RECHECK));
     }
     let closed = match status {
         Status::Uninstalling => match presence(release, stored).await? {
@@ -246,7 +247,7 @@ pub(crate) async fn await_helm(
         "revision {revision} of release {name} was {status}, and nobody has written to it since \
          {since:.0}; it is {closed} now"
     );
-    release.warn("HelmGaveUp", text);
+    release.warn(Reason::HelmGaveUp, text);
     Ok(again(release))
 }
 
@@ -266,7 +267,7 @@ async fn import(release: &Release<'_>, history: &[Stored]) -> Result<(), Error> 
          are left as they are; once nobody needs them: kubectl delete configmap -n {namespace} -l \
          owner=helm,name={name}"
     );
-    release.tell("RecordsCopied", text);
+    release.tell(Reason::RecordsCopied, text);
     Ok(())
 }
 
@@ -349,6 +350,6 @@ pub(crate) fn note_gone(release: &Release<'_>, history: &[Stored]) {
              again, since this object is there: delete it if that is not wanted",
             release.name
         );
-        release.warn("UninstalledByHelm", text);
+        release.warn(Reason::UninstalledByHelm, text);
     }
 }

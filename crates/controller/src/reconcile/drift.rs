@@ -12,6 +12,7 @@ use lifecycle::{
     conditions::{Condition, DRIFTED},
     drift::{self, Baseline, Finding, Origin, Path, Rules, What, Work},
     object::{ObjectRef, PlannedObject},
+    reason::Reason,
 };
 use manifests::json;
 use serde_json::Value;
@@ -23,7 +24,7 @@ use crate::{
         permit::Permit,
     },
     operation::apply,
-    plan::prepare,
+    plan::history,
     records::{Records, Stored},
     release::{Release, conflicts::is_field_conflict, status::Drift},
     support::{blocking, clock::now},
@@ -44,7 +45,7 @@ pub(crate) async fn check(release: &Release<'_>, stored: &Stored) -> Result<Drif
         Ok(rules) => rules,
         Err(message) => return Ok(seen(release, drift::invalid(message), baseline)),
     };
-    let objects = match prepare::objects_of(release, stored) {
+    let objects = match history::objects_of(release, stored) {
         Ok(objects) => objects,
         Err(error) => {
             let object = format!("the record of revision {revision}");
@@ -126,7 +127,7 @@ async fn correct(
     if !done.is_empty() {
         let names = drift::named(&done);
         let text = format!("objects of revision {revision} were corrected: {names}");
-        look.release.tell("DriftCorrected", text);
+        look.release.tell(Reason::DriftCorrected, text);
     }
     Ok(condition)
 }
@@ -373,11 +374,14 @@ fn seen(release: &Release<'_>, condition: Condition, baseline: Baseline) -> Drif
         (&*before.status, &*before.reason, &*before.message)
             == (condition.status, &*condition.reason, &*condition.message)
     });
-    if !is_known && condition.status != "False" {
-        release.warn(&condition.reason, condition.message.clone());
+    if !is_known
+        && condition.status != "False"
+        && let Some(reason) = Reason::parse(&condition.reason)
+    {
+        release.warn(reason, condition.message.clone());
     }
     // That it was corrected remains to be read until there is something else to say.
-    let is_new = condition.reason != "NoDrift"
+    let is_new = condition.reason != Reason::NoDrift
         || before.is_none_or(|before| before.status != condition.status);
     Drift { condition: is_new.then_some(condition), baseline }
 }

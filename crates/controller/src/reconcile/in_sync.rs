@@ -3,7 +3,7 @@
 use crate::{
     cluster::error::Error,
     operation::remarks,
-    plan::prepare,
+    plan::history,
     reconcile::drift,
     records::Stored,
     release::{Release, finalizer},
@@ -38,7 +38,7 @@ pub(crate) async fn in_sync(
 async fn note_outside(release: &mut Release<'_>, stored: Option<&Stored>) -> Result<(), Error> {
     let is_known = release.object.status.as_ref().is_some_and(|it| it.outside.is_some());
     if let Some(stored) = stored.filter(|_| !is_known) {
-        release.outside = Some(prepare::outside(release, stored).await?);
+        release.outside = Some(history::outside(release, stored).await?);
     }
     Ok(())
 }

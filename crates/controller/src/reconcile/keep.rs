@@ -3,6 +3,7 @@
 use lifecycle::{
     event::Event,
     journal::{Failure, Journal, Phase},
+    reason::Reason,
 };
 
 use crate::{
@@ -28,7 +29,7 @@ pub(crate) async fn keep(release: &mut Release<'_>, running: Option<Journal>) ->
         match Records::of(release).reinstate(revision, deployed).await {
             Err(Error::Blocked(Failure { message, .. })) => {
                 let text = format!("the record goes on saying that it is being deleted: {message}");
-                release.warn("RecordNotReinstated", text);
+                release.warn(Reason::RecordNotReinstated, text);
             }
             other => other?,
         }

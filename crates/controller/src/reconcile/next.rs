@@ -7,7 +7,7 @@ use lifecycle::{
 
 use crate::{
     desired::digest,
-    plan::prepare,
+    plan::history,
     records::{self, Stored},
     release::Release,
 };
@@ -69,7 +69,7 @@ pub(crate) fn next(
     let status = object.status.as_ref();
     let generation = release.generation();
     let last = status.and_then(|status| status.last_attempt.as_ref());
-    let gave_up = last.is_some_and(|last| match prepare::key(history) {
+    let gave_up = last.is_some_and(|last| match history::key(history) {
         _ if !is_known => true,
         Some(key) => digest::is_wanted(release, &last.config_digest, &key),
         // Without a record there is no key to compare digests by.

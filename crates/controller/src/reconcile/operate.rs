@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kube_runtime::controller::Action;
-use lifecycle::{event::Event, next::Next, plan::Begin};
+use lifecycle::{event::Event, next::Next, plan::Begin, reason::Reason};
 
 use crate::{
     cluster::error::Error,
@@ -99,7 +99,7 @@ pub(crate) async fn operate(
         Next::Adopt { .. } => adopt::adopt(release, history).await,
         Next::AwaitHelm { .. } => adopt::await_helm(release, history).await,
         Next::Foreign { revision } => Err(Error::blocked(
-            "ForeignRelease",
+            Reason::ForeignRelease,
             format!(
                 "revision {revision} of release {} was made by another ReleaseLifecycle, which is \
                  there: delete this object and create one with another spec.releaseName, or have the \

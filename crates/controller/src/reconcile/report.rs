@@ -3,9 +3,10 @@
 use api::ReleaseLifecycle;
 use kube_runtime::controller::Action;
 
+use lifecycle::reason::Reason;
+
 use crate::{
     cluster::error::Error,
-    desired::chart,
     operation::outside,
     release::{
         Release,
@@ -26,7 +27,7 @@ pub(crate) async fn left(release: &mut Release<'_>, error: Error) -> Result<Acti
         Error::Blocked(failure) if release.namespace_goes || release.is_kept() => {
             let text = format!("the release is left as it is: {}", failure.message);
             if release.is_kept() {
-                release.warn("ReleaseLeft", text);
+                release.warn(Reason::ReleaseLeft, text);
             } else {
                 tracing::warn!("{text}");
             }
@@ -61,7 +62,7 @@ pub(crate) async fn blocked(
         }
         Error::Later(failure, again_in) => {
             // After a start nothing is remembered of servers, and what is deployed is as it was.
-            if failure.reason != chart::FETCHING || !is_ready(object) {
+            if failure.reason != Reason::Fetching || !is_ready(object) {
                 write_waiting(&ctx.cluster, object, &failure).await?;
             }
             Ok(Action::requeue(again_in))

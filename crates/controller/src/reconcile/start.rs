@@ -4,6 +4,7 @@ use lifecycle::{
     event::Event,
     journal::{Journal, Requests},
     plan::Begin,
+    reason::Reason,
     rebuild::recall,
 };
 
@@ -12,8 +13,8 @@ use crate::{
     desired::{digest, source},
     operation::drive::{Made, Progress, resume, run},
     plan::{
+        make::{self, Planned},
         preflight::Warnings,
-        prepare::{self, Prepared},
     },
     records::{self, Stored},
     release::{Release, finalizer},
@@ -27,10 +28,10 @@ pub(crate) async fn start(
     begin: Begin,
 ) -> Result<Progress, Error> {
     finalizer::hold(release).await?;
-    let Prepared { plan, remarks } = prepare::plan(release, history, &begin).await?;
+    let Planned { plan, remarks } = make::plan(release, history, &begin).await?;
     let warnings = Warnings::of(release, &plan, &remarks).await?;
     if let Some(remark) = source::remark(release) {
-        release.warn("LargeSource", remark);
+        release.warn(Reason::LargeSource, remark);
     }
     let last = release.object.status.as_ref().and_then(|status| status.last_attempt.as_ref());
     let wanted = match last.filter(|last| begin.remedies == Some(last.revision)) {
@@ -86,7 +87,7 @@ pub(crate) async fn reopen(
     };
     let Some(mut journal) = journal else {
         return Err(Error::blocked(
-            "RetryImpossible",
+            Reason::RetryImpossible,
             format!(
                 "how far revision {} got is no longer known, so that it cannot be gone on with. To \
                  begin anew, with every hook: {}",

@@ -5,6 +5,8 @@ use api::names::IMPORTED_THROUGH_ANNOTATION;
 use helm::secret::{self, Plans, Written};
 use manifests::json;
 
+use lifecycle::reason::Reason;
+
 use super::{Records, Stored, record::Holder, write::too_large};
 use crate::cluster::{
     call::{ApiError, Cause},
@@ -45,7 +47,7 @@ impl Records<'_> {
                 self.name,
                 self.reference(history.iter().map(|it| it.release.version).max().unwrap_or(0)).name
             );
-            return Err(Error::blocked("ForeignRelease", message));
+            return Err(Error::blocked(Reason::ForeignRelease, message));
         }
         Ok(())
     }

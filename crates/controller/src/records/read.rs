@@ -9,7 +9,7 @@ use helm::{
     record,
     secret::{self, KEY_PLAN, Plans, StorageError},
 };
-use lifecycle::{object::ObjectRef, plan::Plan};
+use lifecycle::{object::ObjectRef, plan::Plan, reason::Reason};
 use serde_json::Value;
 
 use super::{Records, Stored, record::Holder};
@@ -157,7 +157,7 @@ pub(super) fn thaw(bytes: &[u8]) -> Option<(Plan, String)> {
 
 fn too_much(object: &ObjectRef) -> Error {
     Error::blocked(
-        "RecordTooLarge",
+        Reason::RecordTooLarge,
         format!(
             "the records of the release since the last deployed one have more than {} MiB of manifests, \
              with {}: remove those of failed revisions that nobody needs",
@@ -170,7 +170,7 @@ fn too_much(object: &ObjectRef) -> Error {
 fn unreadable(error: &StorageError, object: &ObjectRef) -> Error {
     let namespace = object.namespace.as_deref().unwrap_or_default();
     Error::blocked(
-        "RecordUnreadable",
+        Reason::RecordUnreadable,
         format!(
             "{error}. Restore it from a backup or, if nobody needs it, remove it: kubectl delete \
              {} -n {namespace} {}",

@@ -12,6 +12,7 @@ use lifecycle::{
     event::Event,
     journal::{Failure, Journal},
     plan::Plan,
+    reason::Reason,
 };
 use manifests::json;
 use serde_json::Value;
@@ -120,7 +121,7 @@ impl Records<'_> {
                  look at it with `helm history {release}`",
                 record::secret_name(release, operation.revision)
             );
-            return Ok(Err(Failure::new("RecordLost", message)));
+            return Ok(Err(Failure::new(Reason::RecordLost, message)));
         };
         let overtaken = self.newer(operation.revision).await?;
         let deployed = operation.failure.is_none() && overtaken.is_none();
@@ -139,7 +140,7 @@ impl Records<'_> {
             self.replace(&stored).await?;
         }
         if let Some(message) = overtaken {
-            return Ok(Err(Failure::new("Overtaken", message)));
+            return Ok(Err(Failure::new(Reason::Overtaken, message)));
         }
         if deployed && stored.release.info.status == Status::Deployed {
             self.supersede(operation.revision).await?;
@@ -154,7 +155,7 @@ impl Records<'_> {
             }
             let older = match self.get(listed.revision).await {
                 // Helm passes over it, too.
-                Err(Error::Blocked(failure)) if failure.reason == "RecordUnreadable" => None,
+                Err(Error::Blocked(failure)) if failure.reason == Reason::RecordUnreadable => None,
                 other => other?,
             };
             let still = |older: &Stored| older.release.info.status == Status::Deployed;
@@ -220,13 +221,13 @@ impl Records<'_> {
 
 /// Why a record cannot be written.
 pub(super) fn too_large(error: &StorageError) -> Error {
-    Error::blocked("RecordTooLarge", error.to_string())
+    Error::blocked(Reason::RecordTooLarge, error.to_string())
 }
 
 /// Why a rollback has nothing to go back to.
 pub(crate) fn no_target(release: &str, revision: i32) -> Error {
     Error::blocked(
-        "RevisionNotFound",
+        Reason::RevisionNotFound,
         format!(
             "spec.pinRevision is {revision}, of which there is no record; see `helm history \
              {release}`, and name one of those or remove the field"

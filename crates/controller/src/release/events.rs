@@ -9,9 +9,10 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{Client, Resource};
 use kube_runtime::events::{self, EventType, Recorder};
 use lifecycle::{
-    conditions::{self, NO_TESTS},
+    conditions,
     event::Event,
     journal::{HookPhase, HookStatus, Journal, first_of},
+    reason::Reason,
 };
 use tokio::sync::mpsc;
 
@@ -50,28 +51,33 @@ impl Reporter {
         after: &Journal,
     ) {
         for note in notes(before, after) {
-            tracing::info!(reason = note.reason, "{}", note.text);
+            tracing::info!(reason = note.reason.as_str(), "{}", note.text);
             self.send(object, note);
         }
         count(metrics, before, after);
     }
 
     /// Reports something good that no journal says.
-    pub(crate) fn tell(&self, object: &ReleaseLifecycle, reason: &'static str, text: String) {
-        tracing::info!(reason, "{text}");
-        self.send(object, Note { warning: false, reason: reason.to_owned(), text, hook: None });
+    pub(crate) fn tell(&self, object: &ReleaseLifecycle, reason: Reason, text: String) {
+        tracing::info!(reason = reason.as_str(), "{text}");
+        self.send(object, Note { warning: false, reason, text, hook: None });
     }
 
     /// Reports something that no journal says and that somebody should look at.
-    pub(crate) fn warn(&self, object: &ReleaseLifecycle, reason: &str, text: String) {
-        tracing::warn!(reason, "{text}");
-        self.send(object, Note { warning: true, reason: reason.to_owned(), text, hook: None });
+    pub(crate) fn warn(&self, object: &ReleaseLifecycle, reason: Reason, text: String) {
+        tracing::warn!(reason = reason.as_str(), "{text}");
+        self.send(object, Note { warning: true, reason, text, hook: None });
     }
 
     /// As [`Self::warn`], of an object whose namespace goes, where no Event object can be made: it
     /// is about the namespace, and stands where those are that belong to none.
-    pub(crate) fn warn_of_namespace(&self, object: &ReleaseLifecycle, reason: &str, text: String) {
-        tracing::warn!(reason, "{text}");
+    pub(crate) fn warn_of_namespace(
+        &self,
+        object: &ReleaseLifecycle,
+        reason: Reason,
+        text: String,
+    ) {
+        tracing::warn!(reason = reason.as_str(), "{text}");
         let about = ObjectReference {
             api_version: Some("v1".to_owned()),
             kind: Some("Namespace".to_owned()),
@@ -80,7 +86,7 @@ impl Reporter {
         };
         let name = object.metadata.name.as_deref().unwrap_or_default();
         let text = format!("ReleaseLifecycle {name}: {text}");
-        self.send_about(about, Note { warning: true, reason: reason.to_owned(), text, hook: None });
+        self.send_about(about, Note { warning: true, reason, text, hook: None });
     }
 
     fn send(&self, object: &ReleaseLifecycle, note: Note) {
@@ -92,7 +98,7 @@ impl Reporter {
             type_: if note.warning { EventType::Warning } else { EventType::Normal },
             // Within minutes the recorder sends the old text again for the same action and reason.
             action: format!("{}-{:x}", note.reason, fingerprint(&note.text)),
-            reason: note.reason,
+            reason: note.reason.into(),
             // What breaks the line of a table is one line here.
             note: Some(clip(conditions::flat(&note.text))),
             secondary: note.hook,
@@ -104,7 +110,7 @@ impl Reporter {
 
 struct Note {
     warning: bool,
-    reason: String,
+    reason: Reason,
     text: String,
     hook: Option<ObjectReference>,
 }
@@ -113,18 +119,14 @@ fn notes(before: Option<&Journal>, after: &Journal) -> Vec<Note> {
     let mut notes = Vec::new();
     let operation = &after.operation;
     let before = before.filter(|before| before.operation.id == operation.id);
-    let whole = |warning, reason: String, text| Note { warning, reason, text, hook: None };
+    let whole = |warning, reason: Reason, text| Note { warning, reason, text, hook: None };
     let (event, revision) = (operation.event, operation.revision);
-    let name = capitalised(&event.to_string());
+    let facts = event.facts();
     if before.is_none() {
         let why = operation.remedies.map_or(String::new(), |failed| {
             format!(", to make up for revision {failed}, which has failed")
         });
-        notes.push(whole(
-            false,
-            format!("{name}Started"),
-            format!("{event} of revision {revision}{why}"),
-        ));
+        notes.push(whole(false, facts.started, format!("{event} of revision {revision}{why}")));
     }
     for (was, hook) in transitions(before, after) {
         if hook.phase == was {
@@ -135,21 +137,21 @@ fn notes(before: Option<&Journal>, after: &Journal) -> Vec<Note> {
             HookPhase::Pending | HookPhase::Unknown => continue,
             HookPhase::Skipped => {
                 let why = hook.message.as_deref().unwrap_or_default();
-                (true, "HookSkipped", format!("{text}: {why}"))
+                (true, Reason::HookSkipped, format!("{text}: {why}"))
             }
-            HookPhase::Running => (false, "HookStarted", text),
-            HookPhase::Succeeded => (false, "HookSucceeded", text),
+            HookPhase::Running => (false, Reason::HookStarted, text),
+            HookPhase::Succeeded => (false, Reason::HookSucceeded, text),
             HookPhase::Failed => {
                 let why = hook.message.as_deref().unwrap_or_default();
                 // Most messages name the container and its code.
                 let code = hook.exit_code.filter(|_| !why.contains("exit code"));
                 let code = code.map_or(String::new(), |code| format!(", exit code {code}"));
                 let reason = hook.reason.as_deref().unwrap_or_default();
-                (true, "HookFailed", format!("{text}: {reason}: {why}{code}"))
+                (true, Reason::HookFailed, format!("{text}: {reason}: {why}{code}"))
             }
         };
         let hook = Some(reference(hook));
-        notes.push(Note { warning, reason: reason.to_owned(), text, hook });
+        notes.push(Note { warning, reason, text, hook });
     }
     notes.extend(skipped(before, after));
     if !operation.left.is_empty() && before.is_none_or(|before| before.operation.left.is_empty()) {
@@ -158,22 +160,22 @@ fn notes(before: Option<&Journal>, after: &Journal) -> Vec<Note> {
              Nobody looks after it any more: remove what holds it by hand",
             first_of(&operation.left)
         );
-        notes.push(whole(true, "ReleaseLeft".to_owned(), text));
+        notes.push(whole(true, Reason::ReleaseLeft, text));
     }
     let ended_before = before.is_some_and(Journal::is_done);
     if after.is_done() && !ended_before {
         notes.push(match &operation.failure {
             None if event == Event::Test && after.hooks.is_empty() => {
-                whole(false, NO_TESTS.to_owned(), format!("revision {revision} has no tests"))
+                whole(false, Reason::NoTests, format!("revision {revision} has no tests"))
             }
             None => whole(
                 false,
-                format!("{name}Succeeded"),
+                facts.succeeded,
                 format!("{event} of revision {revision} succeeded{}", after.without()),
             ),
             Some(failure) => whole(
                 true,
-                format!("{name}Failed"),
+                facts.failed,
                 format!("{event} of revision {revision} failed: {}", failure.message),
             ),
         });
@@ -189,12 +191,7 @@ fn skipped(before: Option<&Journal>, after: &Journal) -> Option<Note> {
     let hook = after.hooks.get(stood.index).filter(|hook| hook.phase == HookPhase::Failed)?;
     let name = format!("hook {}/{} ({})", hook.kind, hook.name, hook.event);
     let text = format!("{name}, which has failed: {}", why.message);
-    Some(Note {
-        warning: true,
-        reason: "HookSkipped".to_owned(),
-        text,
-        hook: Some(reference(hook)),
-    })
+    Some(Note { warning: true, reason: Reason::HookSkipped, text, hook: Some(reference(hook)) })
 }
 
 fn reference(hook: &HookStatus) -> ObjectReference {
@@ -245,11 +242,6 @@ fn count(metrics: &Metrics, before: Option<&Journal>, after: &Journal) {
         let took = seconds(Some(operation.started_at), operation.completed_at);
         metrics.operation_ended(outcome, took);
     }
-}
-
-fn capitalised(word: &str) -> String {
-    let mut letters = word.chars();
-    letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
 }
 
 fn fingerprint(text: &str) -> u64 {
@@ -312,7 +304,7 @@ mod tests {
     }
 
     fn said(before: &Journal, after: &Journal) -> Vec<(String, String)> {
-        notes(Some(before), after).into_iter().map(|note| (note.reason, note.text)).collect()
+        notes(Some(before), after).into_iter().map(|note| (note.reason.into(), note.text)).collect()
     }
 
     fn pair(reason: &str, text: &str) -> (String, String) {
@@ -323,7 +315,8 @@ mod tests {
     fn a_hook_that_failed_and_is_gone_on_without_is_said_to_be_skipped() {
         let before = blocked();
         let mut after = before.clone();
-        after.operation.skip = Some(Failure::new("SkipRequested", "it was skipped by request"));
+        after.operation.skip =
+            Some(Failure::new(Reason::SkipRequested, "it was skipped by request"));
         assert_eq!(said(&before, &after), [], "it still stands there");
         after.operation.hook = None;
         after.operation.phase = Phase::Deleting;
@@ -336,7 +329,8 @@ mod tests {
     fn what_is_left_behind_is_said_when_it_is_left_and_at_the_end() {
         let mut before = blocked();
         before.operation.hook = None;
-        before.operation.skip = Some(Failure::new("SkipRequested", "it was skipped by request"));
+        before.operation.skip =
+            Some(Failure::new(Reason::SkipRequested, "it was skipped by request"));
         before.operation.phase = Phase::Gone;
         let mut after = before.clone();
         after.operation.phase = Phase::Closing;

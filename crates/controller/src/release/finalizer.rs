@@ -7,7 +7,7 @@ use kube::{
     Api, ResourceExt,
     api::{Patch, PatchParams},
 };
-use lifecycle::journal::Failure;
+use lifecycle::{journal::Failure, reason::Reason};
 use serde_json::json;
 
 use crate::{
@@ -76,7 +76,7 @@ async fn set(release: &mut Release<'_>, finalizers: &[String]) -> Result<(), Err
 /// Why nothing is begun in a namespace that is being deleted.
 pub(crate) fn nothing_begins(namespace: &str) -> Error {
     let text = format!("namespace {namespace} is being deleted: nothing is begun in it any more");
-    Error::Later(Failure::new("NamespaceTerminating", text), RECHECK)
+    Error::Later(Failure::new(Reason::NamespaceTerminating, text), RECHECK)
 }
 
 /// Whether the release's namespace is being deleted. Where the operator may not look, it is taken
@@ -94,7 +94,7 @@ pub(crate) async fn namespace_goes(release: &Release<'_>) -> Result<bool, Error>
 
 /// A `GitOps` tool that prunes everything of a release at once takes the rights away, too.
 pub(crate) fn while_deleting(failure: Failure) -> Failure {
-    if failure.reason != "Forbidden" {
+    if failure.reason != Reason::Forbidden {
         return failure;
     }
     let message = format!(
@@ -103,5 +103,5 @@ pub(crate) fn while_deleting(failure: Failure) -> Failure {
          leave the release to Helm",
         failure.message
     );
-    Failure::new("IdentityGone", message)
+    Failure::new(Reason::IdentityGone, message)
 }

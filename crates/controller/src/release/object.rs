@@ -26,11 +26,12 @@ pub(crate) async fn find(
     cluster: &Cluster,
     namespace: &str,
     name: &str,
-) -> Result<Option<ReleaseLifecycle>, ApiError> {
+) -> Result<Option<ReleaseLifecycle>, Error> {
     let api: Api<Guarded> = Api::namespaced(cluster.operator.clone(), namespace);
     let what = format!("get ReleaseLifecycle {namespace}/{name}");
-    let found = optional(call::read(&cluster.metrics, &*what, || api.get(name)).await)?;
-    found.map(|found| found.object(&what)).transpose()
+    let found = optional(call::read(&cluster.metrics, &*what, || api.get(name)).await);
+    let found = found.map_err(Error::of_operator)?;
+    Ok(found.map(|found| found.object(&what)).transpose()?)
 }
 
 /// Writes `status`, unless it stands there already: only over what was read.

@@ -6,6 +6,7 @@ use lifecycle::{
     drift::Baseline,
     event::Event,
     journal::{Failure, Journal, LastAttempt},
+    reason::Reason,
 };
 
 /// What remains of an operation that has ended.
@@ -85,7 +86,7 @@ fn remedied(status: &mut ReleaseLifecycleStatus, journal: &Journal, failed: i32)
         event: if is_deletion { Event::Install } else { Event::Upgrade },
         revision: failed,
         failures: 1,
-        failure: Failure::new("GivenUp", message),
+        failure: Failure::new(Reason::GivenUp, message),
     });
     // What changed before it began had nothing to do with it; of what was uninstalled there is
     // nothing else to tell that by.
@@ -114,7 +115,12 @@ mod tests {
     const AT: Timestamp = Timestamp::UNIX_EPOCH;
 
     /// The journal of an operation that has ended.
-    fn ended(event: Event, revision: i32, remedies: Option<i32>, failure: Option<&str>) -> Journal {
+    fn ended(
+        event: Event,
+        revision: i32,
+        remedies: Option<i32>,
+        failure: Option<Reason>,
+    ) -> Journal {
         let begin =
             Begin { id: "a".to_owned(), event, revision, target: None, remedies, generation: 7 };
         let mut journal = Journal::begin(begin, "digest".to_owned(), Requests::default(), AT);
@@ -131,7 +137,7 @@ mod tests {
             event: Event::Upgrade,
             revision: 3,
             failures,
-            failure: Failure::new("HookFailed", "it failed"),
+            failure: Failure::new(Reason::HookFailed, "it failed"),
         }
     }
 
@@ -162,13 +168,13 @@ mod tests {
             ),
             (
                 "one that fails again is counted",
-                ended(Event::Upgrade, 4, None, Some("HookFailed")),
+                ended(Event::Upgrade, 4, None, Some(Reason::HookFailed)),
                 "digest",
                 (Some(2), Some(2), Some((4, 2)), Some(2)),
             ),
             (
                 "one of another configuration is the first",
-                ended(Event::Upgrade, 4, None, Some("HookFailed")),
+                ended(Event::Upgrade, 4, None, Some(Reason::HookFailed)),
                 "another",
                 (Some(2), Some(2), Some((4, 1)), Some(2)),
             ),
@@ -180,7 +186,7 @@ mod tests {
             ),
             (
                 "a test says which revision was tested",
-                ended(Event::Test, 2, None, Some("HookFailed")),
+                ended(Event::Test, 2, None, Some(Reason::HookFailed)),
                 "digest",
                 (Some(2), Some(2), Some((3, 1)), Some(2)),
             ),
@@ -204,7 +210,7 @@ mod tests {
             ),
             (
                 "what makes up for a failure and fails changes nothing",
-                ended(Event::Rollback, 4, Some(3), Some("HookFailed")),
+                ended(Event::Rollback, 4, Some(3), Some(Reason::HookFailed)),
                 "digest",
                 (Some(2), Some(2), Some((3, 1)), Some(2)),
             ),

@@ -5,6 +5,7 @@ use api::{ReleaseLifecycle, ReleaseLifecycleStatus};
 use lifecycle::{
     journal::{Failure, Journal},
     plan::Chart,
+    reason::Reason,
     step::Hold,
 };
 
@@ -41,7 +42,7 @@ impl Release<'_> {
 
     fn warn_of_stall(&self, next: &ReleaseLifecycleStatus) {
         if let Some(stalled) = new_stall(&self.object, next) {
-            self.warn("Blocked", format!("{}: {}", stalled.reason, stalled.message));
+            self.warn(Reason::Blocked, format!("{}: {}", stalled.reason, stalled.message));
         }
     }
 
@@ -69,9 +70,9 @@ impl Release<'_> {
 
     /// Says what stays of a release whose namespace goes. No Event object can be made in there.
     pub(crate) async fn write_left(&mut self, text: String) -> Result<(), Error> {
-        let failure = Failure::new("ReleaseLeft", text.as_str());
+        let failure = Failure::new(Reason::ReleaseLeft, text.as_str());
         write(&self.ctx.cluster, &mut self.object, Report::Blocked(&failure)).await?;
-        self.ctx.reporter.warn_of_namespace(&self.object, "ReleaseLeft", text);
+        self.ctx.reporter.warn_of_namespace(&self.object, Reason::ReleaseLeft, text);
         Ok(())
     }
 
@@ -106,7 +107,11 @@ pub(crate) async fn write_blocked(
     failure: &Failure,
 ) -> Result<(), Error> {
     if !is_blocked_by(object, failure) {
-        ctx.reporter.warn(object, "Blocked", format!("{}: {}", failure.reason, failure.message));
+        ctx.reporter.warn(
+            object,
+            Reason::Blocked,
+            format!("{}: {}", failure.reason, failure.message),
+        );
     }
     write(&ctx.cluster, object, Report::Blocked(failure)).await
 }

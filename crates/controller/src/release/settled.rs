@@ -1,9 +1,9 @@
 //! Whether a release is at rest, by its object alone. Pure.
 
 use api::{OnTestFailure, ReleaseLifecycle};
-use lifecycle::{conditions, journal::Phase};
+use lifecycle::{conditions, journal::Phase, reason::Reason};
 
-use crate::{release::finalizer, support::panics::INTERNAL_ERROR};
+use crate::release::finalizer;
 
 /// Whether there is nothing to do, by the object alone; a cached one will do, since whatever
 /// unsettles it arrives as an event.
@@ -17,14 +17,15 @@ pub(crate) fn is_settled(object: &ReleaseLifecycle) -> bool {
     };
     let running = status.operation.as_ref().is_some_and(|last| last.phase != Phase::Done);
     let ready = status.conditions.iter().find(|condition| condition.type_ == conditions::READY);
-    let at_rest = ready.is_some_and(|ready| match ready.reason.as_str() {
+    let reason = ready.and_then(|ready| Reason::parse(&ready.reason));
+    let at_rest = ready.is_some_and(|ready| match reason {
         // Due tests, and a finalizer that is missing, are seen to when it is looked at again.
         _ if ready.status == "True" => {
             finalizer::is_held(object)
                 && (!object.tests_enabled() || status.tested_revision == status.revision)
         }
-        "TestFailed" => object.on_test_failure() == OnTestFailure::Fail,
-        conditions::SUSPENDED => object.suspended(),
+        Some(Reason::TestFailed) => object.on_test_failure() == OnTestFailure::Fail,
+        Some(Reason::Suspended) => object.suspended(),
         _ => false,
     });
     let last_attempt = status
@@ -35,7 +36,7 @@ pub(crate) fn is_settled(object: &ReleaseLifecycle) -> bool {
         // What is to make up for it, and cannot begin, has said why.
         let says_so = ready.reason == last.failure.reason;
         let is_at_rest = says_so || !remedy_is_due(object);
-        ready.status == "False" && ready.reason != INTERNAL_ERROR && is_at_rest
+        ready.status == "False" && reason.is_none_or(Reason::is_lasting) && is_at_rest
     });
     let (requests, handled) = (object.requests(), status.handled());
     let asked = requests.retry != handled.retry
@@ -182,7 +183,7 @@ mod tests {
             ("an older spec was given up", given_up("HookFailed", 2, json!({})), false),
             ("what was given up has a remedy", given_up("HookFailed", 3, remedy.clone()), true),
             ("the remedy is to begin", given_up("RemediationPending", 3, remedy), false),
-            ("this program has a fault", given_up(INTERNAL_ERROR, 3, json!({})), false),
+            ("this program has a fault", given_up("InternalError", 3, json!({})), false),
             ("it is being deleted", json!({"metadata": deleted}), false),
             (
                 "others hold what is being deleted",

@@ -10,6 +10,7 @@ use lifecycle::{
     journal::{Failure, Journal},
     object::ObjectRef,
     plan::Chart,
+    reason::Reason,
     step::Hold,
 };
 
@@ -110,8 +111,9 @@ pub(super) fn new_stall<'a>(
     let is_done = next.journal().is_some_and(|journal| journal.is_done());
     let before = object.status.iter().flat_map(|status| &status.conditions);
     let is_known = before.filter(is_stall).any(|it| it.message == stalled.message);
-    let is_told =
-        is_known || running_journal(object).is_none() || is_done && stalled.reason == "HookFailed";
+    let is_told = is_known
+        || running_journal(object).is_none()
+        || is_done && stalled.reason == Reason::HookFailed;
     (!is_told).then_some(stalled)
 }
 
@@ -223,7 +225,7 @@ fn given_up(object: &ReleaseLifecycle, now: Timestamp) -> ReleaseLifecycleStatus
             conditions::given_up(attempt, remedied, &commands)
         }
         None => conditions::blocked(&Failure::new(
-            "GivenUp",
+            Reason::GivenUp,
             format!(
                 "the newest revision failed with this very configuration; see `helm history`. \
                  Change the spec, or begin anew, with every hook: {}",
@@ -317,7 +319,7 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
-    fn journal(event: Event, failure: Option<&str>, phase: Phase) -> Journal {
+    fn journal(event: Event, failure: Option<Reason>, phase: Phase) -> Journal {
         let begin = Begin {
             id: "a".to_owned(),
             event,
@@ -363,7 +365,7 @@ mod tests {
     }
 
     fn failed() -> ReleaseLifecycleStatus {
-        let journal = journal(Event::Upgrade, Some("HookFailed"), Phase::Done);
+        let journal = journal(Event::Upgrade, Some(Reason::HookFailed), Phase::Done);
         reported(&object(Some(running())), &journal)
     }
 
@@ -379,7 +381,7 @@ mod tests {
 
     #[test]
     fn each_report_has_its_conditions_and_its_generation() {
-        let failure = Failure::new("SourceNotFound", "it is missing");
+        let failure = Failure::new(Reason::SourceNotFound, "it is missing");
         let trouble = trouble_with("get it", "no answer");
         let in_sync = || Report::InSync {
             revision: 3,
@@ -444,7 +446,7 @@ mod tests {
 
     #[test]
     fn a_report_at_work_says_what_runs_and_that_there_is_a_newer_spec() {
-        let failure = Failure::new("SourceNotFound", "it is missing");
+        let failure = Failure::new(Reason::SourceNotFound, "it is missing");
         let next = status(&object(Some(running())), Report::Waiting(&failure), NOW);
         let ready = &next.conditions[0];
         assert!(ready.message.contains("it is missing"), "{}", ready.message);
@@ -455,7 +457,7 @@ mod tests {
 
     #[test]
     fn what_was_asked_before_it_was_seen_asks_for_nothing() {
-        let failure = Failure::new("SourceNotFound", "it is missing");
+        let failure = Failure::new(Reason::SourceNotFound, "it is missing");
         let first = status(&object(None), Report::Blocked(&failure), NOW);
         assert_eq!(first.last_handled_retry_at.as_deref(), Some("now"));
         let seen = ReleaseLifecycleStatus {
@@ -494,7 +496,7 @@ mod tests {
             event: Event::Upgrade,
             revision: 3,
             failures: 1,
-            failure: Failure::new("HookFailed", "it failed"),
+            failure: Failure::new(Reason::HookFailed, "it failed"),
         };
         let before = ReleaseLifecycleStatus {
             last_attempt: Some(attempt),
@@ -507,7 +509,7 @@ mod tests {
 
     #[test]
     fn a_stall_of_what_runs_is_told_once() {
-        let hold = Hold::Stalled(Failure::new("Forbidden", "it may not"));
+        let hold = Hold::Stalled(Failure::new(Reason::Forbidden, "it may not"));
         let journal = journal(Event::Upgrade, None, Phase::PreHooks);
         let stalled = |object: &ReleaseLifecycle| {
             let (hold, outside, besides, warned) = (Some(&hold), None, None, None);
@@ -530,7 +532,7 @@ mod tests {
         let warning = |message: &str| Condition {
             type_: conditions::WARNED,
             status: "True",
-            reason: conditions::PREFLIGHT.to_owned(),
+            reason: Reason::PreflightWarning.into(),
             message: message.to_owned(),
         };
         let journal = journal(Event::Upgrade, None, Phase::PreHooks);

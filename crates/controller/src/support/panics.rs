@@ -12,14 +12,11 @@ use std::{
 };
 
 use futures::{FutureExt as _, Stream, StreamExt as _, stream};
-use lifecycle::journal::Failure;
+use lifecycle::{journal::Failure, reason::Reason};
 use prometheus_client::metrics::counter::Counter;
 use thiserror::Error;
 
 use crate::support::backoff::Backoff;
-
-/// The reason of an object that this program could not work on.
-pub(crate) const INTERNAL_ERROR: &str = "InternalError";
 
 /// So many of our own functions are named, the innermost first.
 const MOST_FRAMES: usize = 12;
@@ -48,7 +45,7 @@ impl Panicked {
              again after some minutes, with back-off, and when the spec changes or something is requested",
             env!("CARGO_PKG_VERSION")
         );
-        Failure::new(INTERNAL_ERROR, message)
+        Failure::new(Reason::InternalError, message)
     }
 
     /// Goes on with the panic on another thread, without counting it again.

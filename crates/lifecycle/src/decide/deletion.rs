@@ -6,8 +6,9 @@ use jiff::Timestamp;
 use super::{OnTimeout, Turn, several};
 use crate::{
     effect::Effect,
-    journal::{Failure, Phase},
+    journal::{Failure, Phase, cut},
     observation::Observation,
+    reason::Reason,
     step::{POLL, POLL_STALLED, Step, after},
 };
 
@@ -40,7 +41,7 @@ impl Turn<'_> {
                 if skips || journal.operation.skip.is_some() {
                     let mut journal = journal;
                     journal.operation.left = left(waiting);
-                    let why = Failure::new("DeletionTimeout", text);
+                    let why = Failure::new(Reason::DeletionTimeout, text);
                     journal.operation.skip.get_or_insert(why);
                     return self.with(&journal).enter(Phase::PostHooks);
                 }
@@ -48,7 +49,7 @@ impl Turn<'_> {
                     ". Remove what holds them, or leave them behind: {}",
                     self.wishes.commands.skip()
                 );
-                let failure = Failure::with_way_out("DeletionTimeout", &text, &way_out);
+                let failure = Failure::with_way_out(Reason::DeletionTimeout, &text, &way_out);
                 // No watch reports what goes in the end.
                 let wake_at = Some(after(self.now, POLL_STALLED));
                 Step { wake_at, ..Step::stall(journal, self.now, failure) }
@@ -87,6 +88,6 @@ impl Turn<'_> {
 fn left(waiting: &[String]) -> Vec<String> {
     const MOST: usize = 50;
     let more = waiting.len().saturating_sub(MOST);
-    let named = waiting.iter().take(MOST).map(|object| Failure::new("", object.as_str()).message);
+    let named = waiting.iter().take(MOST).map(|object| cut(object, ""));
     named.chain((more > 0).then(|| format!("and {more} more"))).collect()
 }

@@ -16,6 +16,7 @@ use crate::{
     object::ObjectRef,
     observation::{Evidence, Gate, HookObservation, Observation, Verdict},
     plan::{HookKind, Plan, PlannedHook, parse_run_id},
+    reason::Reason,
     step::{POLL, POLL_WATCHED, Step, after},
 };
 
@@ -38,7 +39,7 @@ pub(super) fn cursor(plan: &Plan, hook: &HookStatus, now: Timestamp) -> HookCurs
 pub(super) fn step(turn: Turn<'_>, cursor: &HookCursor, observation: &Observation) -> Step {
     let Some(hook) = turn.plan.hooks.get(cursor.index) else {
         let message = format!("status.operation.hook.index is {}, beyond the plan", cursor.index);
-        return turn.fail(Failure::new("JournalLost", message));
+        return turn.fail(Failure::new(Reason::JournalLost, message));
     };
     let turn = HookTurn { turn, cursor, hook };
     match (observation, cursor.step) {
@@ -121,7 +122,7 @@ impl HookTurn<'_> {
                     "an older {name} was not gone within {} s (spec.timeout): {what}",
                     self.turn.plan.hook_timeout().as_secs()
                 );
-                return self.give_up(Failure::new("LeftoverNotGone", message));
+                return self.give_up(Failure::new(Reason::LeftoverNotGone, message));
             }
             return self.wait(Some(format!("an older {name} is not gone yet: {what}")), true);
         }
@@ -138,7 +139,7 @@ impl HookTurn<'_> {
                  needs it ({}), or rename the hook",
                 commands::delete(std::slice::from_ref(&name))
             );
-            return self.give_up(Failure::new("HookNameTaken", message));
+            return self.give_up(Failure::new(Reason::HookNameTaken, message));
         }
         // What never started is what a late request made, and no run of the hook; an attempt of
         // this operation that failed makes room for the next.
@@ -152,7 +153,7 @@ impl HookTurn<'_> {
             "{name} is left over from an earlier run, and its delete policy does not include \
              before-hook-creation; delete it or add the policy"
         );
-        self.give_up(Failure::new("HookExists", message))
+        self.give_up(Failure::new(Reason::HookExists, message))
     }
 
     fn is_earlier_attempt(&self, object: &HookObservation) -> bool {
@@ -222,7 +223,7 @@ impl HookTurn<'_> {
                 let what = object.waiting.as_deref().unwrap_or("it is being deleted");
                 let message =
                     format!("{} was deleted before it had started: {what}", self.object());
-                self.conclude(Err(Failure::new("Vanished", message)), &object.evidence)
+                self.conclude(Err(Failure::new(Reason::Vanished, message)), &object.evidence)
             }
             Gate::Held if object.terminating => self.wait(object.waiting.clone(), false),
             Gate::Held if skip || cancel.is_some() => {
@@ -366,7 +367,7 @@ impl HookTurn<'_> {
 
     fn failure(&self, failure: &Failure) -> Failure {
         Failure::new(
-            "HookFailed",
+            Reason::HookFailed,
             format!(
                 "{} hook {} failed: {}: {}",
                 self.hook.event,

@@ -7,6 +7,7 @@ use crate::{
     commands::Commands,
     journal::{Cancel, Failure, Journal, Phase, Requests},
     plan::Plan,
+    reason::Reason,
 };
 
 /// What people want of the running operation.
@@ -82,7 +83,7 @@ fn cancel(journal: &mut Journal, wishes: &Wishes) {
     }
     let by_request = requested.then(|| Cancel {
         now: true,
-        failure: Failure::new("Cancelled", "it was cancelled by annotation cancelAt"),
+        failure: Failure::new(Reason::Cancelled, "it was cancelled by annotation cancelAt"),
     });
     let order = by_request.as_ref().or(wishes.interrupt.as_ref());
     match (&mut operation.cancel, order) {
@@ -101,9 +102,9 @@ fn skip(journal: &mut Journal, wishes: &Wishes) {
     // A deletion cannot be called off.
     journal.handled.cancel.clone_from(&wishes.requests.cancel);
     let why = if wishes.deletion.namespace_goes {
-        Failure::new("NamespaceTerminating", "its namespace is going, where no hook can run")
+        Failure::new(Reason::NamespaceTerminating, "its namespace is going, where no hook can run")
     } else if requested {
-        Failure::new("SkipRequested", "it was skipped by annotation skipAt")
+        Failure::new(Reason::SkipRequested, "it was skipped by annotation skipAt")
     } else {
         return;
     };

@@ -42,7 +42,10 @@ mod tests {
         },
         *,
     };
-    use crate::journal::{Cancel, Failure, Operation, Requests};
+    use crate::{
+        journal::{Cancel, Failure, Operation, Requests},
+        reason::Reason,
+    };
     use RecordState::{Deployed, Failed, Superseded, Uninstalling};
 
     const ROLLBACK: Next =
@@ -113,7 +116,7 @@ mod tests {
     fn nothing_makes_up_for_what_was_called_off_or_is_not_the_newest() {
         let records = upgraded();
         let failed = operation(Event::Upgrade, 3, true, true);
-        let failure = Failure::new("Superseded", "by a newer spec");
+        let failure = Failure::new(Reason::Superseded, "by a newer spec");
         let called_off =
             Operation { cancel: Some(Cancel { now: false, failure }), ..failed.clone() };
         check_given_up(&records, &called_off, Remedy::Rollback, &Next::GivenUp);

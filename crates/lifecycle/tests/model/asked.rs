@@ -6,6 +6,7 @@ use lifecycle::{
     commands::Commands,
     decide::{Deletion, Wishes},
     journal::{Cancel, Failure, Requests},
+    reason::Reason,
 };
 
 use crate::{
@@ -82,7 +83,7 @@ impl Asked {
             requests: if removal_asks { self.annotations() } else { self.requests(handled) },
             interrupt: self.superseded.map(|now| Cancel {
                 now,
-                failure: Failure::new("Superseded", "a newer spec supersedes it"),
+                failure: Failure::new(Reason::Superseded, "a newer spec supersedes it"),
             }),
             deletion: Deletion {
                 timeout: SignedDuration::from_secs(i64::from(DELETION)),

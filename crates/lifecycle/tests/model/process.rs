@@ -7,6 +7,7 @@ use lifecycle::{
     event::Event,
     journal::{Failure, HookPhase, HookStep, Journal, Phase, Requests},
     observation::{Observation, Query},
+    reason::Reason,
     rebuild::{Trace, rebuild},
     step::{Hold, Step},
 };
@@ -393,7 +394,7 @@ fn rebuilt(
         None if !deletes => return begun(),
         Some(_) if deletes => return begun(),
         Some(RecordState::Failed) => {
-            let failure = Failure::new("GivenUp", "the newest revision failed");
+            let failure = Failure::new(Reason::GivenUp, "the newest revision failed");
             return begun().abandon(failure, cluster.timestamp());
         }
         Some(_) | None => return begun().concluded(cluster.timestamp()),

@@ -2,7 +2,7 @@
 
 use api::names;
 use jiff::Timestamp;
-use lifecycle::{observation::Cause, terminal};
+use lifecycle::{observation::Cause, reason::Reason, terminal};
 use serde_json::Value;
 
 use super::{clip, condition, is_terminating, text};
@@ -215,7 +215,7 @@ pub(super) fn befell(pod: &Value) -> Option<(String, String)> {
     }
     let target = condition(pod, "DisruptionTarget", "True")?;
     let reason = match text(target, "/reason") {
-        "EvictionByEvictionAPI" => "Evicted",
+        "EvictionByEvictionAPI" => Reason::Evicted.as_str(),
         other => other,
     };
     Some((reason.to_owned(), text(target, "/message").trim().to_owned()))
@@ -259,14 +259,14 @@ pub(super) fn failure(pod: &Value) -> (String, String) {
             (reason, parts.into_iter().flatten().collect::<Vec<_>>().join("; "))
         }
         (None, Some(ending)) => {
-            let killed = failed.is_some_and(|failed| failed.reason == "OOMKilled");
-            (if killed { "OOMKilled" } else { "PodFailed" }.to_owned(), ending)
+            let killed = failed.is_some_and(|failed| failed.reason == Reason::OOMKilled);
+            (if killed { Reason::OOMKilled } else { Reason::PodFailed }.into(), ending)
         }
         (None, None) => {
             let message = text(pod, "/status/message").trim();
             let message =
                 if message.is_empty() { "a container of the Pod failed" } else { message };
-            ("PodFailed".to_owned(), message.to_owned())
+            (Reason::PodFailed.into(), message.to_owned())
         }
     }
 }

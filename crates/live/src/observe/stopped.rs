@@ -5,13 +5,12 @@ use jiff::{SignedDuration, Timestamp};
 use lifecycle::{
     journal::HookStatus,
     observation::{Cause, Verdict},
+    reason::Reason,
 };
 use serde_json::Value;
 
 use super::{condition, is_terminating, pods, text};
 
-/// The reason where nothing but a deletion is known.
-const VANISHED: &str = "Vanished";
 /// What happened to it, in any case.
 const STOPPED: &str = "it was told to stop before it had ended, so its exit code does not count";
 
@@ -68,7 +67,7 @@ pub(super) fn stop_of(pod: &Value) -> Option<(String, String)> {
     Some(match pods::befell(pod) {
         Some((reason, message)) if message.is_empty() => (reason, STOPPED.to_owned()),
         Some((reason, message)) => (reason, format!("{message}; {STOPPED}")),
-        None => (VANISHED.to_owned(), STOPPED.to_owned()),
+        None => (Reason::Vanished.into(), STOPPED.to_owned()),
     })
 }
 
@@ -115,7 +114,7 @@ pub fn job_verdict(job: &Value, pods: &[Value], known: Option<&HookStatus>) -> O
     };
     let cause = pods.iter().filter(is_success).find_map(stopped_pod).or_else(noted);
     let cause = cause.or_else(|| deleted_with_its_pods(job))?;
-    let reason = cause.reason.unwrap_or_else(|| VANISHED.to_owned());
+    let reason = cause.reason.unwrap_or_else(|| Reason::Vanished.into());
     Some(Verdict::Failed { reason, message: cause.message })
 }
 
@@ -126,7 +125,7 @@ fn deleted_with_its_pods(job: &Value) -> Option<Cause> {
         finalizers.is_some_and(|list| list.iter().any(|it| it == "foregroundDeletion"));
     let completed: Timestamp = text(job, "/status/completionTime").parse().ok()?;
     (foreground && told_at(job).is_some_and(|told| completed >= told)).then(|| Cause {
-        reason: Some(VANISHED.to_owned()),
+        reason: Some(Reason::Vanished.into()),
         message: "it was deleted, with its Pods, before it had ended".to_owned(),
     })
 }

@@ -1,6 +1,7 @@
 //! The fields of the custom resource, as tables.
 
 use anyhow::Context as _;
+use lifecycle::reason::Reason;
 use serde_json::Value;
 
 /// Not described here field by field: every Kubernetes object has them.
@@ -24,7 +25,29 @@ pub(super) fn text(crd: &impl serde::Serialize) -> anyhow::Result<String> {
     for part in ["spec", "status"] {
         section(&mut page, part, &schema["properties"][part], 2);
     }
+    reasons(&mut page);
     Ok(page)
+}
+
+const REASONS: &str = "
+## Reasons
+
+Each condition, each failed hook and each Event object has a reason: one of these words, or the one that
+Kubernetes gives a failed Job or Pod. The words do not change.
+
+| reason | | |
+|---|---|---|
+";
+
+fn reasons(page: &mut String) {
+    *page += REASONS;
+    for reason in Reason::ALL {
+        let (category, meaning) = (reason.category().as_str(), reason.meaning());
+        let entry = reason.as_str().to_lowercase();
+        page.extend([format!(
+            "| [`{reason}`](troubleshooting.md#{entry}) | {category} | {meaning} |\n"
+        )]);
+    }
 }
 
 /// A table of the fields of `schema`, and then those of what is in it.

@@ -6,6 +6,7 @@ use kube::core::{
     Status,
     response::{StatusCause, StatusDetails},
 };
+use lifecycle::reason::Reason;
 use serde_json::Value;
 
 use super::values::{hidden, on_one_line, without_keys, without_value, without_values};
@@ -176,7 +177,7 @@ fn read(message: &str, details: Option<&StatusDetails>) -> (Why, String) {
             return (Why::Quota, on_one_line(message.get(index..).unwrap_or_default()));
         }
     }
-    let terminating = causes.iter().any(|cause| cause.reason == "NamespaceTerminating");
+    let terminating = causes.iter().any(|cause| cause.reason == Reason::NamespaceTerminating);
     if terminating || message.contains("because it is being terminated") {
         let namespace = message.split_once(" in namespace ").map(|(_, rest)| rest);
         let namespace = namespace.and_then(|rest| rest.split_whitespace().next());

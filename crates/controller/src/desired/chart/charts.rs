@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lifecycle::journal::Failure;
+use lifecycle::{journal::Failure, reason::Reason};
 use tokio::sync::watch;
 
 use super::{
@@ -38,9 +38,6 @@ const AT_ONCE: usize = 2;
 const PATIENCE: Duration = Duration::from_secs(1);
 /// What the server has refused is not asked for again so soon, however often the release is looked at.
 const REST: Duration = Duration::from_secs(10);
-
-/// The reason while a chart is not there yet.
-pub(crate) const FETCHING: &str = "Fetching";
 
 pub(crate) struct Charts {
     shared: Arc<Shared>,
@@ -247,7 +244,7 @@ impl Shared {
             Err(problem) => return Err(problem.error(RECHECK)),
         }
         let message = format!("{}: it is being fetched", look.wanted.place);
-        Err(Error::Later(Failure::new(FETCHING, message), again_in))
+        Err(Error::Later(Failure::new(Reason::Fetching, message), again_in))
     }
 
     /// Asks the server, and brings the release back if it does not wait for the answer.

@@ -4,15 +4,11 @@
 use api::{ObjectsFromKind, SecretReference};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use engine::protocol::Credentials;
-use lifecycle::object::ObjectRef;
+use lifecycle::{object::ObjectRef, reason::Reason};
 use manifests::json;
 use serde_json::{Map, Value};
 
-use crate::{
-    cluster::error::Error,
-    desired::source::{NOT_FOUND, holder},
-    release::Release,
-};
+use crate::{cluster::error::Error, desired::source::holder, release::Release};
 
 /// The key of a Secret of type `kubernetes.io/dockerconfigjson`.
 const DOCKER_CONFIG: &str = ".dockerconfigjson";
@@ -119,11 +115,11 @@ impl Held {
         let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
         let Self { place, object, .. } = self;
         let message = format!("{place}: {object} needs the keys {keys} (there: {there}); add them");
-        Error::blocked(NOT_FOUND, message)
+        Error::blocked(Reason::SourceNotFound, message)
     }
 
     fn wrong(&self, what: &str) -> Error {
-        Error::blocked("InvalidSource", format!("{}: {}", self.place, what))
+        Error::blocked(Reason::InvalidSource, format!("{}: {}", self.place, what))
     }
 }
 

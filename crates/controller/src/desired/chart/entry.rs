@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lifecycle::journal::Failure;
+use lifecycle::{journal::Failure, reason::Reason};
 use tokio::sync::watch;
 
 use super::cache::Scope;
@@ -205,7 +205,7 @@ mod tests {
     #[test]
     fn a_failure_keeps_from_asking_for_a_while_and_is_said_while_it_is_asked_again() {
         let (mut entry, now) = (entry(), Instant::now());
-        let problem = Problem::Later(Failure::new("SourceUnreachable", "no answer"));
+        let problem = Problem::Later(Failure::new(Reason::SourceUnreachable, "no answer"));
         entry.succeed(occasion(1), now, "a".to_owned(), None);
         let late = now + INTERVAL;
         let until = late + Duration::from_secs(5);

@@ -3,21 +3,16 @@
 
 use api::SourceRef;
 use engine::protocol::Origin;
-use lifecycle::{journal::Failure, object::ObjectRef};
+use lifecycle::{journal::Failure, object::ObjectRef, reason::Reason};
 use serde_json::Value;
 
 use super::wanted::Wanted;
-use crate::{
-    cluster::error::Error, desired::source::NOT_FOUND, release::Release, support::key::RECHECK,
-};
+use crate::{cluster::error::Error, release::Release, support::key::RECHECK};
 
 /// The group of Flux's sources.
 pub(crate) const GROUP: &str = "source.toolkit.fluxcd.io";
 /// Their version.
 pub(crate) const VERSION: &str = "v1";
-
-/// The reason while a source has nothing for its present spec.
-const NOT_READY: &str = "SourceNotReady";
 
 pub(super) async fn wanted(release: &Release<'_>, source: &SourceRef) -> Result<Wanted, Error> {
     let place = format!("spec.source.sourceRef ({source})");
@@ -33,24 +28,24 @@ pub(super) async fn wanted(release: &Release<'_>, source: &SourceRef) -> Result<
              version of it that has this kind",
             object.kind, object.api_version
         );
-        return Err(Error::blocked(NOT_FOUND, message));
+        return Err(Error::blocked(Reason::SourceNotFound, message));
     }
     let Some(live) = release.tenant.get(&object).await? else {
         let message = format!(
             "{place}: {object} does not exist in namespace {}; create it, or correct the name",
             release.namespace
         );
-        return Err(Error::blocked(NOT_FOUND, message));
+        return Err(Error::blocked(Reason::SourceNotFound, message));
     };
     let origin = match artifact(&live) {
         Ok(artifact) => artifact,
         Err(Trouble::Waiting(why)) => {
-            let failure = Failure::new(NOT_READY, format!("{place}: {object} {why}"));
+            let failure = Failure::new(Reason::SourceNotReady, format!("{place}: {object} {why}"));
             // A change of it brings the release back.
             return Err(Error::Later(failure, RECHECK));
         }
         Err(Trouble::Unusable(why)) => {
-            return Err(Error::blocked("InvalidSource", format!("{place}: {object} {why}")));
+            return Err(Error::blocked(Reason::InvalidSource, format!("{place}: {object} {why}")));
         }
     };
     Ok(Wanted { place, origin, credentials: None })

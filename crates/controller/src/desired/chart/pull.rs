@@ -6,7 +6,7 @@ use engine::{
     Breach, EngineError, Puller,
     protocol::{self, FailureKind, Origin, Pull},
 };
-use lifecycle::{digest, journal::Failure};
+use lifecycle::{digest, journal::Failure, reason::Reason};
 use tokio::net::lookup_host;
 
 use super::{MOST_BYTES, entry::Problem, wanted::Wanted};
@@ -62,7 +62,7 @@ async fn addresses(settings: &Settings) -> Result<Vec<String>, Problem> {
     for (host, port) in &settings.api_server {
         let found = lookup_host((&**host, *port)).await.map_err(|error| {
             let message = format!("the API server's name {host} has no address for now: {error}");
-            Problem::Later(Failure::new(UNREACHABLE, message))
+            Problem::Later(Failure::new(Reason::SourceUnreachable, message))
         })?;
         addresses.extend(found.map(|address| address.to_string()));
     }
@@ -80,7 +80,7 @@ fn check(
     let protocol::Pulled { digest, chart, .. } = pulled;
     let broken = |what: &str| {
         let message = format!("{}: the engine answered {what}", wanted.place);
-        Err(Problem::Later(Failure::new(UNREACHABLE, message)))
+        Err(Problem::Later(Failure::new(Reason::SourceUnreachable, message)))
     };
     let Some(archive) = chart else {
         if known != Some(&*digest) {
@@ -101,8 +101,6 @@ fn check(
     Ok(Pulled { digest, archive: Some(archive.into()) })
 }
 
-const UNREACHABLE: &str = "SourceUnreachable";
-
 /// What is said of it, and what to do.
 fn problem(wanted: &Wanted, error: EngineError) -> Problem {
     let place = &wanted.place;
@@ -113,30 +111,37 @@ fn problem(wanted: &Wanted, error: EngineError) -> Problem {
                 "{place}: what the server sends cannot be read: {breach}; publish the chart in a \
                  registry, or in a repository with a smaller index"
             );
-            return Problem::Blocked(Failure::new("ChartTooLarge", message));
+            return Problem::Blocked(Failure::new(Reason::ChartTooLarge, message));
         }
         // Such as a program that is not there: whoever installs the operator has to see to it.
-        error => return Problem::Later(Failure::new(UNREACHABLE, format!("{place}: {error}"))),
+        error => {
+            return Problem::Later(Failure::new(
+                Reason::SourceUnreachable,
+                format!("{place}: {error}"),
+            ));
+        }
     };
     let (reason, remedy) = match failure.kind {
-        FailureKind::ChartNotFound => {
-            ("ChartNotFound", "correct the URL, the name or the version, or publish the chart")
-        }
-        FailureKind::Unauthorized => ("Unauthorized", credentials_remedy(wanted)),
+        FailureKind::ChartNotFound => (
+            Reason::ChartNotFound,
+            "correct the URL, the name or the version, or publish the chart",
+        ),
+        FailureKind::Unauthorized => (Reason::Unauthorized, credentials_remedy(wanted)),
         FailureKind::DigestMismatch => (
-            "DigestMismatch",
+            Reason::DigestMismatch,
             "it is not taken; correct the digest, or find out who changed what is published",
         ),
-        FailureKind::TooLarge => ("ChartTooLarge", "leave out of it what is not the chart's"),
+        FailureKind::TooLarge => (Reason::ChartTooLarge, "leave out of it what is not the chart's"),
         FailureKind::Refused => {
-            ("SourceRefused", "the operator fetches nothing from there; name another server")
+            (Reason::SourceRefused, "the operator fetches nothing from there; name another server")
         }
-        FailureKind::InvalidChart => ("InvalidChart", "package it with `helm package`"),
+        FailureKind::InvalidChart => (Reason::InvalidChart, "package it with `helm package`"),
         // Such as a certificate that nobody trusts.
-        FailureKind::Unreachable => {
-            (UNREACHABLE, "correct the URL, or name a Secret with ca.crt by certSecretRef")
-        }
-        _ => ("InvalidSource", "correct it"),
+        FailureKind::Unreachable => (
+            Reason::SourceUnreachable,
+            "correct the URL, or name a Secret with ca.crt by certSecretRef",
+        ),
+        _ => (Reason::InvalidSource, "correct it"),
     };
     Problem::Blocked(Failure::new(reason, format!("{place}: {}; {remedy}", failure.message)))
 }

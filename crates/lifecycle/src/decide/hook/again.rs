@@ -6,6 +6,7 @@ use super::HookTurn;
 use crate::{
     decide::OnTimeout,
     journal::{Failure, HookCursor, HookPhase, HookStatus, HookStep, Journal},
+    reason::Reason,
     step::{Step, after},
 };
 
@@ -43,12 +44,12 @@ impl HookTurn<'_> {
         };
         let (reason, what, skip) = match status.map(|status| status.phase) {
             Some(HookPhase::Unknown) => (
-                "JournalLost",
+                Reason::JournalLost,
                 format!("whether it has run cannot be told, {}", text(|status| &status.message)),
                 "to go on as if it had",
             ),
             _ => (
-                "HookFailed",
+                Reason::HookFailed,
                 format!("{}: {}", text(|status| &status.reason), text(|status| &status.message)),
                 "to do without the hooks that remain",
             ),
@@ -111,7 +112,10 @@ impl HookTurn<'_> {
 }
 
 fn timed_out() -> Failure {
-    Failure::new("DeletionTimeout", "spec.deletion.timeout has passed, and onTimeout is SkipHooks")
+    Failure::new(
+        Reason::DeletionTimeout,
+        "spec.deletion.timeout has passed, and onTimeout is SkipHooks",
+    )
 }
 
 /// How long a failed hook of a deletion waits for its next attempt.

@@ -5,6 +5,7 @@ use crate::{
     journal::{Failure, HookPhase, HookStatus, Journal},
     observation::Evidence,
     plan::HookKind,
+    reason::Reason,
 };
 
 /// Begins what is said of another attempt than the present one.
@@ -19,7 +20,7 @@ impl HookTurn<'_> {
         // The verdict may rest on what was seen, and then says it.
         let why = why.filter(|why| !message.contains(why));
         let parts = [message, why.unwrap_or_default()].into_iter().filter(|part| !part.is_empty());
-        Failure::new(reason, parts.collect::<Vec<_>>().join("; "))
+        Failure::with_word(reason, parts.collect::<Vec<_>>().join("; "))
     }
 
     /// It is gone; what was known of it last may tell why.
@@ -27,7 +28,7 @@ impl HookTurn<'_> {
         let reason = self.status().and_then(|status| status.reason.as_deref());
         let message =
             format!("{} was deleted before its end was seen{}", self.object(), self.and_seen());
-        Failure::new(reason.unwrap_or("Vanished"), message)
+        Failure::with_word(reason.unwrap_or(Reason::Vanished.as_str()), message)
     }
 
     /// Why it was stopped, and what was seen of it before.
@@ -37,13 +38,13 @@ impl HookTurn<'_> {
         let order = operation.cancel.as_ref().map(|cancel| &cancel.failure);
         if let Some(order) = order.or(operation.skip.as_ref()) {
             let message = format!("{name} {how}: {}{seen}", order.message);
-            return Failure::new(&order.reason, message);
+            return Failure::with_word(&order.reason, message);
         }
         let limit = self.turn.plan.hook_timeout().as_secs();
         let link = if how.starts_with("was") { " and" } else { ", and" };
         let message =
             format!("{name} did not end within {limit} s (spec.timeout){link} {how}{seen}");
-        Failure::new("Timeout", message)
+        Failure::new(Reason::Timeout, message)
     }
 
     fn and_seen(&self) -> String {

@@ -1,0 +1,64 @@
+//! The kinds of a plan's objects, as the cluster serves them.
+
+use kube::discovery::Scope;
+use lifecycle::reason::Reason;
+use lifecycle::{event::Event, plan::Crds};
+
+use super::{crds, material::Material};
+use crate::{cluster::error::Error, release::Release};
+
+/// Every kind must be served, or be defined by a hook; those without a namespace lose the one they
+/// were given. What is to go and has no kind any more is gone.
+pub(super) async fn find(
+    release: &Release<'_>,
+    material: &mut Material,
+    event: Event,
+    crds: Crds,
+) -> Result<(), Error> {
+    let tenant = &release.tenant;
+    let defined = crds::defined_kinds(&material.desired, event, crds);
+    let remark = if crds == Crds::Skip && !material.desired.crds.is_empty() {
+        format!("; of the chart's crds/ nothing is installed, since spec.{event}.crds is Skip")
+    } else {
+        String::new()
+    };
+    let mut unknown = Vec::new();
+    for object in material.desired.refs_mut() {
+        match tenant.kind(object).await? {
+            Some(kind) if kind.scope == Scope::Cluster => object.namespace = None,
+            Some(_) => {}
+            None => match defined.iter().find(|defined| defined.is_of(object)) {
+                Some(defined) if !defined.namespaced => object.namespace = None,
+                Some(_) => {}
+                // It fails when its turn comes, and the deletion deals with that.
+                None if event == Event::Delete => {}
+                None => unknown.push(format!(
+                    "{object}: the cluster does not know kind {:?} of apiVersion {:?}; correct \
+                     them, or install the CustomResourceDefinition first{remark}",
+                    object.kind, object.api_version,
+                )),
+            },
+        }
+    }
+    if !unknown.is_empty() {
+        return Err(Error::blocked(Reason::UnknownKind, unknown.join("; ")));
+    }
+    // Only with their scope known can those without a namespace be told to be the same.
+    let objects = &material.desired.objects;
+    for list in [&mut material.prune, &mut material.pruned_before.objects] {
+        let mut served = Vec::new();
+        for mut object in std::mem::take(list) {
+            if let Some(kind) = tenant.kind(&object).await? {
+                if kind.scope == Scope::Cluster {
+                    object.namespace = None;
+                }
+                served.push(object);
+            }
+        }
+        served.retain(|old| !objects.iter().any(|object| object.object.is_same_object(old)));
+        *list = served;
+    }
+    let prune = &material.prune;
+    material.pruned_before.objects.retain(|old| !prune.iter().any(|it| it.is_same_object(old)));
+    Ok(())
+}

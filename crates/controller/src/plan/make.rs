@@ -1,0 +1,116 @@
+//! From the desired objects to a plan: parse, look the kinds up, check rights and owners. Nothing
+//! is changed here, so everything that is wrong is said at once and can be mended at leisure.
+
+use lifecycle::reason::Reason;
+use lifecycle::{
+    digest::config_digest,
+    event::{Event, HookEvent},
+    plan::{Begin, Crds, MOST_HOOKS, Plan, PlannedHook, Remedied, plan_hooks},
+    source::SourceError,
+};
+
+use super::{
+    crds, history, kinds,
+    material::{self, Material},
+    owners, rights,
+};
+use crate::{
+    cluster::error::Error,
+    desired::digest,
+    records::{Stored, newest},
+    release::Release,
+};
+
+/// A plan, and what is to be said of the objects that it was made from.
+pub(crate) struct Planned {
+    pub(crate) plan: Plan,
+    pub(crate) remarks: Vec<SourceError>,
+}
+
+/// The plan of an operation that is about to begin (client required).
+pub(crate) async fn plan(
+    release: &Release<'_>,
+    records: &[Stored],
+    begin: &Begin,
+) -> Result<Planned, Error> {
+    let mut material = material::of(release, records, begin).await?;
+    if !begin.event.needs_source() {
+        // What does not run now is no reason not to begin: nobody can correct a record.
+        let runs = |event: &HookEvent| event.operation() == begin.event;
+        material.desired.hooks.retain(|hook| hook.events.iter().any(runs));
+    }
+    let crds = release.object.crds(begin.event);
+    kinds::find(release, &mut material, begin.event, crds).await?;
+    let Material { mut desired, prune, pruned_before, digest, chart } = material;
+    if crds == Crds::Create {
+        crds::leave_out_existing(release, &mut desired.crds).await?;
+    }
+    let claims = release.object.claims(begin.event);
+    let mut hooks = plan_hooks(&desired, begin.event, crds);
+    let recorded = history::recorded_hooks(release, records);
+    history::mark_recorded(&recorded, &mut hooks);
+    check_number(&hooks, begin.event)?;
+    rights::check(release, &hooks, &desired.objects, &prune).await?;
+    let mut taken = owners::check(release, begin.event, &desired.objects, claims).await?;
+    taken.extend(records.iter().flat_map(history::taken).cloned());
+    let latest = newest(records);
+    let key = history::key(records).unwrap_or_else(|| uuid::Uuid::new_v4().simple().to_string());
+    let timeout = release.object.timeout().as_secs();
+    let plan = Plan {
+        operation: begin.id.clone(),
+        owner: release.owner(),
+        first_deployed: latest.and_then(|stored| stored.release.info.first_deployed),
+        chart,
+        event: begin.event,
+        revision: begin.revision,
+        target: begin.target,
+        remedies: begin.remedies.map(|revision| remedied(records, revision)),
+        config_digest: digest
+            .unwrap_or_else(|| config_digest(key.as_bytes(), &digest::input(release))),
+        adopted: false,
+        renders_otherwise: None,
+        taken,
+        config_key: key,
+        timeout_seconds: i64::try_from(timeout).unwrap_or(i64::MAX),
+        wait: release.object.wait(),
+        claims,
+        hook_kinds: if begin.event.makes_revision() {
+            history::hook_kinds(records, &recorded)
+        } else {
+            Vec::new()
+        },
+        hooks,
+        prune,
+        pruned_before,
+        objects: desired.objects,
+    };
+    Ok(Planned { plan, remarks: desired.remarks })
+}
+
+/// What the operation makes up for.
+fn remedied(records: &[Stored], revision: i32) -> Remedied {
+    let failed = records.iter().find(|stored| stored.release.version == revision);
+    let plan = failed.and_then(|stored| stored.plan.as_ref());
+    let config_digest = plan.map(|(plan, _)| plan.config_digest.clone()).unwrap_or_default();
+    Remedied { revision, config_digest }
+}
+
+fn check_number(hooks: &[PlannedHook], event: Event) -> Result<(), Error> {
+    if hooks.len() <= MOST_HOOKS {
+        return Ok(());
+    }
+    let in_crds = hooks.iter().filter(|hook| hook.in_crds).count();
+    let remedy = match in_crds {
+        0 => "split the release".to_owned(),
+        count => format!(
+            "{count} of them are of the chart's crds/: apply these yourself, and set \
+             spec.{event}.crds to Skip"
+        ),
+    };
+    let message = format!(
+        "{} hooks run at this {event}, more than the {MOST_HOOKS} whose state fits into status; \
+         {remedy}",
+        hooks.len(),
+    );
+    Err(Error::blocked(Reason::TooManyHooks, message))
+}
