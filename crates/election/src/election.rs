@@ -247,7 +247,11 @@ impl Election {
     }
 
     async fn look(&mut self) -> Result<(), RequestError> {
-        let found = self.send("get", self.api.get_opt(&self.candidacy.name)).await?;
+        let found = self.send("get", self.api.get(&self.candidacy.name)).await;
+        let found = match found {
+            Err(error) if error.is_not_found() => None,
+            found => Some(found?),
+        };
         self.observe(found);
         Ok(())
     }
@@ -347,5 +351,172 @@ impl Election {
     fn params(&self) -> PostParams {
         let field_manager = Some(self.candidacy.field_manager.clone());
         PostParams { field_manager, ..PostParams::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        convert::Infallible,
+        sync::{Mutex, PoisonError},
+    };
+
+    use http::{Method, Request, Response};
+    use http_body_util::BodyExt as _;
+    use kube::client::Body;
+    use serde_json::{Value, json};
+    use tokio::sync::watch;
+    use tower::service_fn;
+
+    use super::*;
+
+    /// An API server with one Lease, which is replaced only by who has read its present version.
+    #[derive(Clone)]
+    struct Server {
+        lease: Arc<Mutex<Option<Value>>>,
+        version: watch::Sender<u32>,
+        /// The code of every answer, if it is not to serve.
+        refuses: Option<u16>,
+    }
+
+    impl Server {
+        fn new(refuses: Option<u16>) -> Self {
+            Self { lease: Arc::default(), version: watch::Sender::new(0), refuses }
+        }
+
+        fn candidate(&self, identity: &str) -> (Election, Arc<Lease>) {
+            let server = self.clone();
+            let service = service_fn(move |request: Request<Body>| {
+                let server = server.clone();
+                async move { Ok::<_, Infallible>(server.answer(request).await) }
+            });
+            let candidacy = Candidacy {
+                namespace: "ns".to_owned(),
+                name: "leader".to_owned(),
+                identity: identity.to_owned(),
+                field_manager: "test".to_owned(),
+                duration: Duration::from_secs(15),
+            };
+            let lease = Arc::new(Lease::new());
+            let client = Client::new(service, "ns");
+            (Election::new(client, candidacy, Arc::clone(&lease)), lease)
+        }
+
+        fn present(&self) -> Option<Value> {
+            self.lease.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        }
+
+        fn store(&self, mut lease: Value) -> Value {
+            let mut stored = self.lease.lock().unwrap_or_else(PoisonError::into_inner);
+            self.version.send_modify(|version| *version += 1);
+            lease["metadata"]["resourceVersion"] = json!(self.version.borrow().to_string());
+            *stored = Some(lease.clone());
+            lease
+        }
+
+        async fn answer(&self, request: Request<Body>) -> Response<Body> {
+            let (parts, body) = request.into_parts();
+            let query = parts.uri.query().unwrap_or_default().to_owned();
+            let sent = body.collect().await.unwrap().to_bytes();
+            let sent: Value = serde_json::from_slice(&sent).unwrap_or_default();
+            let failure = |code: u16| {
+                (
+                    code,
+                    json!({"kind": "Status", "apiVersion": "v1", "status": "Failure",
+                              "code": code, "reason": "Reason", "message": "words"}),
+                )
+            };
+            let present = self.present();
+            let version = |lease: &Value| lease["metadata"]["resourceVersion"].clone();
+            let (code, answer) = match (parts.method, present) {
+                _ if self.refuses.is_some() => failure(self.refuses.unwrap_or_default()),
+                (Method::GET, present) if query.contains("watch=true") => {
+                    // It answers with the next change.
+                    let seen = present.as_ref().map(version).unwrap_or_default();
+                    let mut versions = self.version.subscribe();
+                    let newer = |version: &u32| json!(version.to_string()) != seen;
+                    versions.wait_for(newer).await.unwrap();
+                    (200, json!({"type": "MODIFIED", "object": self.present()}))
+                }
+                (Method::GET, present) if parts.uri.path().ends_with("/leases") => {
+                    let items = present.into_iter().collect::<Vec<_>>();
+                    let version = self.version.borrow().to_string();
+                    (
+                        200,
+                        json!({"kind": "LeaseList", "apiVersion": "coordination.k8s.io/v1",
+                                 "metadata": {"resourceVersion": version}, "items": items}),
+                    )
+                }
+                (Method::GET, Some(lease)) => (200, lease),
+                (Method::GET, None) => failure(404),
+                (Method::POST, None) => (201, self.store(sent)),
+                (Method::PUT, Some(lease)) if version(&lease) == version(&sent) => {
+                    (200, self.store(sent))
+                }
+                _ => failure(409),
+            };
+            let text = format!("{answer}\n");
+            Response::builder().status(code).body(Body::from(text.into_bytes())).unwrap()
+        }
+    }
+
+    #[tokio::test]
+    async fn of_two_that_want_it_at_once_one_leads_and_the_other_follows_it() {
+        let server = Server::new(None);
+        let (mut a, of_a) = server.candidate("a");
+        let (mut b, of_b) = server.candidate("b");
+        let (stands_by, mut is_standing_by) = watch::channel(0);
+        let stand_by = || stands_by.send_modify(|times| *times += 1);
+        let first = {
+            let (a, b) = (a.acquire(stand_by), b.acquire(stand_by));
+            let (mut a, mut b) = (pin!(a), pin!(b));
+            let first = tokio::select! {
+                led = &mut a => { led.unwrap(); "a" }
+                led = &mut b => { led.unwrap(); "b" }
+            };
+            // The other one sees that, and does not lead.
+            let other = async { if first == "a" { b.await } else { a.await } };
+            tokio::select! {
+                led = other => panic!("both lead: {led:?}"),
+                seen = is_standing_by.wait_for(|times| *times > 0) => { seen.unwrap(); }
+            }
+            first
+        };
+        assert_eq!(server.present().unwrap()["spec"]["holderIdentity"], first);
+        assert_eq!((of_a.is_held(), of_b.is_held()), (first == "a", first == "b"));
+        let ((mut leader, of_leader), (mut other, of_other)) =
+            if first == "a" { ((a, of_a), (b, of_b)) } else { ((b, of_b), (a, of_a)) };
+        leader.release().await;
+        assert!(!of_leader.is_held());
+        other.acquire(|| ()).await.unwrap();
+        assert!(of_other.is_held() && of_other.epoch() > of_leader.epoch());
+    }
+
+    #[tokio::test]
+    async fn a_leader_whose_lease_was_taken_leads_no_longer_and_does_not_take_it_back() {
+        let server = Server::new(None);
+        let (mut leader, lease) = server.candidate("a");
+        leader.acquire(|| ()).await.unwrap();
+        let mut taken = server.present().unwrap();
+        taken["spec"]["holderIdentity"] = json!("b");
+        server.store(taken);
+        let Error::Lost { loss, .. } = leader.keep().await else { panic!("it is not lost") };
+        assert_eq!(loss, Loss::Taken("b".to_owned()));
+        assert!(!lease.is_held());
+        leader.release().await;
+        assert_eq!(server.present().unwrap()["spec"]["holderIdentity"], "b");
+    }
+
+    #[tokio::test]
+    async fn what_no_waiting_mends_ends_the_election() {
+        let (mut forbidden, _) = Server::new(Some(403)).candidate("a");
+        let error = forbidden.acquire(|| ()).await.unwrap_err();
+        assert!(
+            matches!(&error, Error::Forbidden { namespace, .. } if namespace == "ns"),
+            "{error}"
+        );
+        let (mut refused, _) = Server::new(Some(422)).candidate("a");
+        let error = refused.acquire(|| ()).await.unwrap_err();
+        assert!(matches!(error, Error::Refused(_)), "{error}");
     }
 }

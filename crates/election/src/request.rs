@@ -65,6 +65,10 @@ impl RequestError {
         }
     }
 
+    pub(crate) fn is_not_found(&self) -> bool {
+        matches!(&self.cause, Cause::Kube(kube::Error::Api(status)) if status.code == 404)
+    }
+
     pub(crate) fn meaning(&self) -> Meaning {
         let Cause::Kube(kube::Error::Api(status)) = &self.cause else {
             return match self.cause {

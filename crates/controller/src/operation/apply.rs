@@ -98,7 +98,7 @@ pub(crate) async fn apply(
 }
 
 /// Prunes once more: a leader that was deposed while the operation ran may have created late what
-/// it was about to, of an older plan. That gap is between two leaders only, see [`crate::lease`].
+/// it was about to, of an older plan. That gap is between two leaders only, see the crate `election`.
 pub(crate) async fn prune_again(release: &Release<'_>, plan: &Plan) -> Result<(), ApplyError> {
     let pruned = look_at_pruned(release, plan).await?;
     let permit = release.fence().guard().await?;
