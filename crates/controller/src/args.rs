@@ -3,7 +3,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use clap::{Parser, ValueEnum, builder::NonEmptyStringValueParser};
 use engine::Limits;
 
-use crate::desired::{chart::Cache, renderers::Settings};
+use crate::desired::{charts::Cache, renderers::Settings};
 
 /// The ReleaseLifecycle operator: runs Helm's hooks around installs and upgrades, durably.
 ///

@@ -1,6 +1,6 @@
 //! What a release is to consist of: its source, read and rendered.
 
-pub(crate) mod chart;
+pub(crate) mod charts;
 pub(crate) mod objects;
 pub(crate) mod render;
 pub(crate) mod renderers;

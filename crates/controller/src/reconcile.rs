@@ -28,7 +28,7 @@ use crate::{
         resource::Guarded,
         tenant::Tenant,
     },
-    desired::chart,
+    desired::charts,
     reconcile::advance::advance,
     release::{
         Release, context::Context, finalizer, identity, read, write_blocked, write_trouble,
@@ -257,7 +257,7 @@ async fn blocked(
         }
         Error::Later(failure, again_in) => {
             // After a start nothing is remembered of servers, and what is deployed is as it was.
-            if failure.reason != chart::FETCHING || !is_ready(object) {
+            if failure.reason != charts::FETCHING || !is_ready(object) {
                 write_waiting(ctx, object, &failure).await?;
             }
             Ok(Action::requeue(again_in))

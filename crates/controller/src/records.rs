@@ -31,10 +31,9 @@ use manifests::patches::Patch;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::{
-    cluster::error::Error,
-    desired::{chart, source::Found},
-};
+use sources::{ChartInputs, ResolvedSource};
+
+use crate::cluster::error::Error;
 
 pub(crate) use write::no_target;
 
@@ -176,7 +175,7 @@ pub(crate) struct Inputs<'a> {
     /// `None` where they are not known, or come from a chart.
     objects: Option<Objects<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    chart: Option<chart::Inputs<'a>>,
+    chart: Option<ChartInputs<'a>>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     patches: &'a [Patch],
     release_name: &'a str,
@@ -210,11 +209,11 @@ impl Inputs<'_> {
 
 pub(crate) fn config_inputs<'a>(release: &'a crate::release::Release<'_>) -> Inputs<'a> {
     let (objects, chart) = match release.known_source() {
-        Some(Found::Objects(objects)) => {
+        Some(ResolvedSource::Objects(objects)) => {
             let objects = objects.iter().map(|placed| Tidy(&placed.manifest)).collect();
             (Some(Objects::Tidy(objects)), None)
         }
-        Some(Found::Chart(chart)) => (None, Some(chart.inputs())),
+        Some(ResolvedSource::Chart(chart)) => (None, Some(chart.inputs())),
         None => (None, None),
     };
     Inputs { objects, chart, patches: &release.object.spec.patches, release_name: &release.name }

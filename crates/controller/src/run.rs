@@ -38,7 +38,7 @@ use tracing_subscriber::EnvFilter;
 use crate::{
     args::{Args, LogFormat},
     cluster::{metrics::Metrics, resource::Guarded},
-    desired::chart::{self, Charts},
+    desired::charts::{self, Charts},
     health::{self, Health},
     lease::{Candidacy, Election, ElectionError, Lease},
     reconcile::{
@@ -345,7 +345,10 @@ fn charts(args: &Args, config: &Config) -> Charts {
         api_server.push((host, port.unwrap_or(443)));
     }
     let (program, loopback) = (args.engine.settings().program, args.charts.loopback);
-    Charts::new(chart::Settings { program, loopback, api_server }, args.charts.cache())
+    Charts::new(
+        charts::Settings { program, loopback, api_server, user_agent: AGENT },
+        args.charts.cache(),
+    )
 }
 
 async fn config(args: &Args) -> anyhow::Result<Config> {

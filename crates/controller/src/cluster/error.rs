@@ -3,9 +3,12 @@ use std::time::Duration;
 use lifecycle::journal::Failure;
 use thiserror::Error;
 
-use crate::cluster::{
-    call::{ApiError, Cause, Why},
-    rights::Lack,
+use crate::{
+    cluster::{
+        call::{ApiError, Cause, Why},
+        rights::Lack,
+    },
+    support::key::RECHECK,
 };
 
 /// The reason where a right is missing.
@@ -33,6 +36,23 @@ pub(crate) enum Error {
 impl Error {
     pub(crate) fn blocked(reason: &str, message: impl Into<String>) -> Self {
         Self::Blocked(Failure::new(reason, message))
+    }
+}
+
+impl From<sources::Blocked> for Error {
+    fn from(blocked: sources::Blocked) -> Self {
+        Self::Blocked(blocked.failure())
+    }
+}
+
+impl From<sources::Error<Error>> for Error {
+    fn from(error: sources::Error<Error>) -> Self {
+        match error {
+            sources::Error::Blocked(blocked) => blocked.into(),
+            // A change of it brings the release back.
+            sources::Error::NotReady(failure) => Self::Later(failure, RECHECK),
+            sources::Error::Unread(error) => error,
+        }
     }
 }
 

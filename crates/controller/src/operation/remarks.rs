@@ -3,9 +3,10 @@
 //! was taken over. It decides nothing.
 
 use lifecycle::{event::Event, journal::Begin, plan::Plan};
+use sources::ResolvedSource;
 
 use crate::{
-    desired::{objects, source::Found},
+    desired::objects,
     records::{self, Stored},
     release::Release,
 };
@@ -59,7 +60,7 @@ async fn has_digest(release: &Release<'_>, plan: &Plan) -> Option<bool> {
 
 /// The same where only the objects tell.
 async fn is_same(release: &Release<'_>, stored: &Stored) -> Option<bool> {
-    let Found::Objects(_) = release.source().await.ok()?.ok()? else { return None };
+    let ResolvedSource::Objects(_) = release.source().await.ok()?.ok()? else { return None };
     let begin = Begin {
         id: String::new(),
         event: Event::Upgrade,

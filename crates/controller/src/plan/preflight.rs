@@ -8,7 +8,9 @@ use lifecycle::{
     source::{Problem, SourceError},
 };
 
-use crate::{cluster::error::Error, desired::source::Found, release::Release};
+use sources::ResolvedSource;
+
+use crate::{cluster::error::Error, release::Release};
 
 /// So many objects are looked for at most.
 const MOST_READS: usize = 20;
@@ -74,7 +76,9 @@ impl Warnings {
 
 /// In words, without what a chart's Secrets hold.
 fn told(release: &Release<'_>, remark: &SourceError) -> String {
-    let Some(Found::Chart(chart)) = release.known_source() else { return remark.to_string() };
+    let Some(ResolvedSource::Chart(chart)) = release.known_source() else {
+        return remark.to_string();
+    };
     let hide = |text: &str| chart.secrets.hide(text);
     let mut remark = remark.clone();
     if let Problem::Meaningless(word) = remark.problem {

@@ -24,6 +24,7 @@ use lifecycle::{
     source::{Desired, SourceError},
 };
 use serde_json::{Value, json};
+use sources::RenderedRelease;
 
 use crate::plan::{crds, owners};
 use crate::{
@@ -32,7 +33,7 @@ use crate::{
         rights::{self, Right},
         tenant::Tenant,
     },
-    desired::{objects, objects::Made},
+    desired::objects,
     operation::apply::listed,
     records::{self, Stored},
     release::Release,
@@ -178,7 +179,7 @@ async fn material(
     });
     Ok(match begin.event {
         Event::Install | Event::Upgrade => {
-            let Made { desired, chart, .. } = objects::of_source(release, begin).await?;
+            let RenderedRelease { desired, chart, .. } = objects::of_source(release, begin).await?;
             let (desired, chart) = (desired.clone(), chart.clone());
             let prune = prune_set(earlier_objects(release, history)?, &desired.objects);
             Material { desired, prune, pruned_before, digest: None, chart }

@@ -16,10 +16,11 @@ use lifecycle::{
     plan::{Chart, Plan, config_digest},
 };
 use live::observe;
+use sources::RenderedRelease;
 
 use crate::{
     cluster::error::Error,
-    desired::{objects, objects::Made},
+    desired::objects,
     operation::remarks,
     plan::prepare,
     reconcile::advance::handled,
@@ -107,7 +108,11 @@ pub(crate) async fn adopt(release: &mut Release<'_>, history: &[Stored]) -> Resu
 /// What the chart makes otherwise than Helm did, in words: as Helm 4 treats nulls among a chart's
 /// values in another way than Helm 3. What differs because it is made for another revision, or by
 /// chance, is left out: it does so with Helm, too.
-async fn renders_otherwise(release: &Release<'_>, stored: &Stored, made: &Made) -> Option<String> {
+async fn renders_otherwise(
+    release: &Release<'_>,
+    stored: &Stored,
+    made: &RenderedRelease,
+) -> Option<String> {
     made.chart.as_ref()?;
     let recorded = objects::of_record(release, stored).ok()?;
     let mut found = takeover::differences(&recorded, &made.desired);

@@ -12,7 +12,7 @@ use crate::support::sync::lock;
 use crate::{
     args::Args,
     cluster::{discovery::Kinds, metrics::Metrics},
-    desired::{chart::Charts, renderers::Engines},
+    desired::{charts::Charts, renderers::Engines},
     lease::Lease,
     operation::unready::Explanations,
     reconcile::{dependencies::Dependents, sweep::Held},

@@ -57,7 +57,7 @@ fn looks_like_one(word: &str) -> bool {
 /// The words of the code that look like reasons.
 fn words() -> Result<BTreeSet<String>> {
     let mut files = Vec::new();
-    for of in ["crates/lifecycle/src", "crates/controller/src"] {
+    for of in ["crates/lifecycle/src", "crates/controller/src", "crates/sources/src"] {
         sources(&root().join(of), &mut files)?;
     }
     let mut words = BTreeSet::new();
