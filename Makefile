@@ -41,8 +41,8 @@ tools: ## the programs that `make lint` and `make book` need, of these versions
 	$(CARGO) install --quiet --locked --debug cargo-deny@0.20.2 hyperlink@0.3.2
 	$(CARGO) install --quiet --locked --debug --no-default-features mdbook@0.5.4
 
-test: engine-test ## everything, on clusters of its own
-	RUST_TEST_THREADS=4 $(CARGO) test --workspace --no-fail-fast
+test: engine-test ## everything, on clusters of its own; what each program took
+	@$(XTASK) test
 
 demo: ## an install and an upgrade on a real cluster, the controller killed in the middle
 	@$(XTASK) demo

@@ -48,7 +48,8 @@ impl Chart {
         &self.folder
     }
 
-    /// As `helm package` makes it, but whatever is wrong with it.
+    /// As `helm package` makes it, but whatever is wrong with it. The same files make the same bytes,
+    /// whenever they were written: an archive with another digest is another chart.
     ///
     /// # Errors
     /// Where there is no `tar`.
@@ -56,7 +57,7 @@ impl Chart {
         let archive = self.folder.with_extension("tgz");
         let parent = self.folder.parent().context("it is in a folder")?;
         let made = Command::new("tar")
-            .arg("-czf")
+            .args(["--sort=name", "--mtime=@1000000000", "--owner=0", "--group=0", "-czf"])
             .arg(&archive)
             .arg("-C")
             .args([parent, Path::new(&self.name)])

@@ -16,7 +16,7 @@ use helm::{
     secret::{KEY_DELETE_PLAN, KEY_PLAN, KEY_RELEASE, KEY_TEST_PLAN},
 };
 use jiff::Timestamp;
-use lifecycle::plan::digest;
+use lifecycle::digest::digest;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 

@@ -3,7 +3,7 @@
 
 use kube::KubeSchema;
 use lifecycle::{
-    event::{Event, Remedy},
+    event::{Event, Field, Remedy},
     plan::{Claims, Crds},
 };
 use schemars::JsonSchema;
@@ -70,12 +70,10 @@ impl ReleaseLifecycle {
     /// What an operation of `event` takes of others.
     pub fn claims(&self, event: Event) -> Claims {
         let spec = &self.spec;
-        let take_ownership = match event {
-            Event::Install => spec.install.as_ref().and_then(|it| it.take_ownership),
-            Event::Upgrade | Event::Rollback => {
-                spec.upgrade.as_ref().and_then(|it| it.take_ownership)
-            }
-            Event::Delete | Event::Test => return Claims::default(),
+        let take_ownership = match event.facts().field {
+            Some(Field::Install) => spec.install.as_ref().and_then(|it| it.take_ownership),
+            Some(Field::Upgrade) => spec.upgrade.as_ref().and_then(|it| it.take_ownership),
+            None => return Claims::default(),
         };
         Claims {
             take_ownership: take_ownership.unwrap_or(false),
@@ -87,13 +85,10 @@ impl ReleaseLifecycle {
     pub fn remedy(&self, event: Event) -> Option<Remedy> {
         let install = self.spec.install.as_ref().and_then(|it| it.on_failure);
         let upgrade = self.spec.upgrade.as_ref().and_then(|it| it.on_failure);
-        match event {
-            Event::Install => (install.unwrap_or_default() == OnInstallFailure::Uninstall)
-                .then_some(Remedy::Uninstall),
-            Event::Upgrade => (upgrade.unwrap_or_default() == OnUpgradeFailure::Rollback)
-                .then_some(Remedy::Rollback),
-            Event::Rollback | Event::Delete | Event::Test => None,
-        }
+        event.facts().remedy.filter(|remedy| match remedy {
+            Remedy::Uninstall => install.unwrap_or_default() == OnInstallFailure::Uninstall,
+            Remedy::Rollback => upgrade.unwrap_or_default() == OnUpgradeFailure::Rollback,
+        })
     }
 
     /// What an operation of `event` does about what a chart has in `crds/`.

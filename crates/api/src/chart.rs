@@ -25,6 +25,35 @@ pub struct Chart {
     pub archive: Option<ChartArchive>,
 }
 
+/// The one of its fields that a chart has.
+#[derive(Clone, Copy, Debug)]
+pub enum ChartKind<'a> {
+    /// `oci`.
+    Oci(&'a OciChart),
+    /// `repository`.
+    Repository(&'a RepositoryChart),
+    /// `archive`.
+    Archive(&'a ChartArchive),
+}
+
+impl Chart {
+    /// The field that it has; `None` where it has none. The API server takes exactly one.
+    pub fn kind(&self) -> Option<ChartKind<'_>> {
+        // Without `..`: a new field is to be named here.
+        let Self { oci, repository, archive } = self;
+        let archive = archive.as_ref().map(ChartKind::Archive);
+        let oci = oci.as_ref().map(ChartKind::Oci);
+        archive.or(oci).or_else(|| repository.as_ref().map(ChartKind::Repository))
+    }
+
+    /// How many of its fields are there.
+    pub fn fields(&self) -> usize {
+        let Self { oci, repository, archive } = self;
+        let given = [oci.is_some(), repository.is_some(), archive.is_some()];
+        given.into_iter().filter(|is_given| *is_given).count()
+    }
+}
+
 /// A chart in an OCI registry.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -16,8 +16,8 @@ mod status;
 
 pub use apply::{Install, OnInstallFailure, OnUpgradeFailure, Upgrade};
 pub use chart::{
-    Chart, ChartArchive, OciChart, RepositoryChart, SecretReference, SourceRef, SourceRefKind,
-    Values, ValuesFrom,
+    Chart, ChartArchive, ChartKind, OciChart, RepositoryChart, SecretReference, SourceRef,
+    SourceRefKind, Values, ValuesFrom,
 };
 pub use crd::crd;
 pub use drift::{DriftDetection, DriftMode};
@@ -25,6 +25,6 @@ pub use durations::{DURATIONS, DurationField};
 pub use resource::{
     Deletion, Dependency, Hooks, HooksFrom, Objects, ObjectsFrom, ObjectsFromKind,
     OnDeletionTimeout, OnNewSpec, OnTestFailure, ReleaseLifecycle, ReleaseLifecycleSpec, Rollback,
-    Source, Test, TestFilter,
+    Source, SourceKind, Test, TestFilter,
 };
 pub use status::{MOST_OUTSIDE, ReleaseLifecycleStatus, set_conditions};

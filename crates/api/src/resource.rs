@@ -177,10 +177,49 @@ pub struct Source {
     pub source_ref: Option<SourceRef>,
 }
 
+/// The one of its fields that a source has.
+#[derive(Clone, Copy, Debug)]
+pub enum SourceKind<'a> {
+    /// `objects`: the objects themselves.
+    Objects(&'a [Value]),
+    /// `objectsFrom`: what holds them; empty where the source has no field at all.
+    ObjectsFrom(&'a [ObjectsFrom]),
+    /// `chart`.
+    Chart(&'a Chart),
+    /// `sourceRef`: a source of Flux that has a chart.
+    SourceRef(&'a SourceRef),
+}
+
 impl Source {
+    /// The field that it has. The API server refuses more than one.
+    pub fn kind(&self) -> SourceKind<'_> {
+        // Without `..`: a new field is to be named here.
+        let Self { objects, objects_from, chart, source_ref } = self;
+        if let Some(objects) = objects {
+            SourceKind::Objects(objects)
+        } else if let Some(chart) = chart {
+            SourceKind::Chart(chart)
+        } else if let Some(source) = source_ref {
+            SourceKind::SourceRef(source)
+        } else {
+            SourceKind::ObjectsFrom(objects_from)
+        }
+    }
+
+    /// How many of its fields are there. The API server takes exactly one.
+    pub fn fields(&self) -> usize {
+        let Self { objects, objects_from, chart, source_ref } = self;
+        let given =
+            [objects.is_some(), !objects_from.is_empty(), chart.is_some(), source_ref.is_some()];
+        given.into_iter().filter(|is_given| *is_given).count()
+    }
+
     /// Whether it is a chart, wherever that is.
     pub fn is_chart(&self) -> bool {
-        self.chart.is_some() || self.source_ref.is_some()
+        match self.kind() {
+            SourceKind::Chart(_) | SourceKind::SourceRef(_) => true,
+            SourceKind::Objects(_) | SourceKind::ObjectsFrom(_) => false,
+        }
     }
 }
 

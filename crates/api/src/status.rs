@@ -5,7 +5,8 @@ use lifecycle::{
     conditions,
     drift::Baseline,
     journal::{HookStatus, Journal, LastAttempt, Operation, Requests},
-    plan::{Chart, ObjectRef},
+    object::ObjectRef,
+    plan::Chart,
 };
 use serde::{Deserialize, Serialize};
 

@@ -23,7 +23,7 @@ mod render;
 mod show;
 mod sources;
 
-use api::ReleaseLifecycle;
+use api::{ChartKind, ReleaseLifecycle, SourceKind};
 use engine::protocol::Values;
 use kube::ResourceExt as _;
 use lifecycle::event::Event;
@@ -100,10 +100,9 @@ impl Material {
 pub(crate) type Found<T> = Result<T, Vec<String>>;
 
 fn events_of(args: &Plan) -> Vec<Event> {
-    let all = [Event::Install, Event::Upgrade, Event::Rollback, Event::Delete, Event::Test];
     match &*args.events {
-        [] => all.to_vec(),
-        some => all
+        [] => Event::ALL.to_vec(),
+        some => Event::ALL
             .into_iter()
             .filter(|event| some.iter().any(|it| Event::from(*it) == *event))
             .collect(),
@@ -147,39 +146,46 @@ async fn from_cluster(args: &Plan, name: &str) -> anyhow::Result<Found<Material>
     let object = cluster.get(name).await?;
     let source = &object.spec.source;
     let missing = format!("does not exist in {}; create it, or correct the name", cluster.scope());
-    if other.is_some() || source.is_chart() {
-        let mut held = Vec::new();
-        let archive = source.chart.as_ref().and_then(|chart| chart.archive.as_ref());
-        let archive = archive.filter(|_| other.is_none()).map(|it| (it.kind, &it.name));
-        let values = object.spec.values_from.iter().map(|it| (it.kind, &it.name));
-        for (kind, name) in archive.into_iter().chain(values) {
-            if let Some(holder) = cluster.holder(kind, name).await? {
-                held.push((kind, name, holder));
-            }
+    let archive = match source.kind() {
+        // Another chart takes the place of all that.
+        _ if other.is_some() => None,
+        SourceKind::Objects(objects) => {
+            let objects = Contents::Objects(Placed::inline(objects));
+            let sources = vec!["spec.source.objects".to_owned()];
+            return Ok(Ok(Material { object, contents: objects, sources, notes: Vec::new() }));
         }
-        let find = |kind, name: &str| {
-            let found = held.iter().find(|(of, it, _)| (*of, it.as_str()) == (kind, name));
-            found.map(|(_, _, holder)| holder)
-        };
-        let given = charts::resolve(&object.spec, &missing, true, other, find);
-        return Ok(given.map(|given| of_chart(object, given)));
+        SourceKind::ObjectsFrom(references) => {
+            let mut holders = Vec::new();
+            for reference in references {
+                holders.push(cluster.holder(reference.kind, &reference.name).await?);
+            }
+            let found = sources::resolve(references, &missing, |index, _| {
+                holders.get(index).and_then(Option::as_ref)
+            });
+            return Ok(found.map(|(objects, sources)| {
+                let contents = Contents::Objects(objects);
+                Material { object, contents, sources, notes: Vec::new() }
+            }));
+        }
+        SourceKind::Chart(chart) => match chart.kind() {
+            Some(ChartKind::Archive(it)) => Some((it.kind, &it.name)),
+            Some(ChartKind::Oci(_) | ChartKind::Repository(_)) | None => None,
+        },
+        SourceKind::SourceRef(_) => None,
+    };
+    let mut held = Vec::new();
+    let values = object.spec.values_from.iter().map(|it| (it.kind, &it.name));
+    for (kind, name) in archive.into_iter().chain(values) {
+        if let Some(holder) = cluster.holder(kind, name).await? {
+            held.push((kind, name, holder));
+        }
     }
-    if let Some(objects) = &source.objects {
-        let objects = Contents::Objects(Placed::inline(objects));
-        let sources = vec!["spec.source.objects".to_owned()];
-        return Ok(Ok(Material { object, contents: objects, sources, notes: Vec::new() }));
-    }
-    let mut holders = Vec::new();
-    for reference in &source.objects_from {
-        holders.push(cluster.holder(reference.kind, &reference.name).await?);
-    }
-    Ok(sources::resolve(&source.objects_from, &missing, |index, _| {
-        holders.get(index).and_then(Option::as_ref)
-    })
-    .map(|(objects, sources)| {
-        let contents = Contents::Objects(objects);
-        Material { object, contents, sources, notes: Vec::new() }
-    }))
+    let find = |kind, name: &str| {
+        let found = held.iter().find(|(of, it, _)| (*of, it.as_str()) == (kind, name));
+        found.map(|(_, _, holder)| holder)
+    };
+    let given = charts::resolve(&object.spec, &missing, true, other, find);
+    Ok(given.map(|given| of_chart(object, given)))
 }
 
 fn of_chart(object: ReleaseLifecycle, given: charts::Given) -> Material {

@@ -1,7 +1,8 @@
 //! The steps of an operation in the order in which they happen, and how each stands. Pure.
 
+use api::SourceKind;
 use lifecycle::{
-    event::Event,
+    event::{Event, Work},
     journal::{HookPhase, HookStatus, Operation, Phase},
 };
 
@@ -47,14 +48,14 @@ pub(crate) fn steps<'a>(state: State<'a>, operation: &Operation) -> Vec<Step<'a>
         vec![phase(Phase::Recording, ["record the plan", "recording the plan", "plan recorded"])];
     steps.extend(hooks(event.pre()));
     steps.extend(only_now(Phase::PreCleanup, "deleting hooks as their policies say"));
-    match event {
-        Event::Test => {}
-        Event::Delete => {
+    match event.facts().work {
+        Work::Nothing => {}
+        Work::Delete => {
             let words = ["delete the objects", "deleting the objects", "objects deleted"];
             steps.push(phase(Phase::Deleting, words));
             steps.extend(only_now(Phase::Gone, "waiting until they are gone"));
         }
-        Event::Install | Event::Upgrade | Event::Rollback => {
+        Work::Apply => {
             let (applies, waits) = objects(state, operation);
             if applies {
                 let words = ["apply the objects", "applying the objects", "objects applied"];
@@ -91,7 +92,10 @@ fn objects(state: State<'_>, operation: &Operation) -> (bool, bool) {
     };
     let spec = &state.object.spec;
     // What a ConfigMap or a Secret holds is not known here.
-    let any = spec.source.objects.as_ref().is_none_or(|all| !all.iter().all(is_hook));
+    let any = match spec.source.kind() {
+        SourceKind::Objects(all) => !all.iter().all(is_hook),
+        SourceKind::ObjectsFrom(_) | SourceKind::Chart(_) | SourceKind::SourceRef(_) => true,
+    };
     let same = operation.generation == state.generation();
     (
         any || !same || operation.phase == Phase::Applying,

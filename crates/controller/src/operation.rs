@@ -2,10 +2,12 @@
 
 pub(crate) mod apply;
 pub(crate) mod controls;
+pub(crate) mod drive;
 pub(crate) mod execute;
 pub(crate) mod gather;
 pub(crate) mod outside;
 pub(crate) mod recover;
 pub(crate) mod remarks;
+pub(crate) mod source;
 pub(crate) mod uninstall;
 pub(crate) mod unready;

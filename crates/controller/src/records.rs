@@ -23,8 +23,11 @@ use helm::{
 use jiff::Timestamp;
 use kube::core::Duration;
 use lifecycle::{
-    event::{Event, Record, RecordState},
-    plan::{ObjectRef, Plan, config_digest},
+    digest::config_digest,
+    event::Event,
+    next::{Record, RecordState},
+    object::ObjectRef,
+    plan::Plan,
     tidy::Tidy,
 };
 use manifests::patches::Patch;

@@ -4,17 +4,19 @@ pub(crate) mod conflicts;
 pub(crate) mod context;
 pub(crate) mod events;
 pub(crate) mod finalizer;
+pub(crate) mod settled;
 
 use api::{DriftMode, OnTestFailure, ReleaseLifecycle, ReleaseLifecycleStatus, set_conditions};
 use kube::{Api, api::PostParams};
 use lifecycle::{
     commands::Commands,
     conditions::{self, Condition, Remedied},
-    decide::Hold,
     drift::Baseline,
     event::Event,
     journal::{Failure, Journal, LastAttempt},
-    plan::{Chart, ObjectRef, Owner},
+    object::ObjectRef,
+    plan::{Chart, Owner},
+    step::Hold,
 };
 use sources::{RenderedRelease, ResolvedSource};
 use tokio::sync::OnceCell;

@@ -26,7 +26,7 @@ use kube_runtime::{
     reflector::{self, ObjectRef},
     watcher,
 };
-use lifecycle::plan;
+use lifecycle::object;
 use serde::de::DeserializeOwned;
 use tokio::{
     net::TcpListener,
@@ -307,7 +307,7 @@ fn note<K: Resource<DynamicType = ()>>(
     let owner = annotations.get(names::OWNER_ANNOTATION)?;
     if let Some(gate) = annotations.get(names::GATE_ANNOTATION) {
         let held = HeldObject {
-            object: plan::ObjectRef {
+            object: object::ObjectRef {
                 api_version: K::api_version(&()).into_owned(),
                 kind: K::kind(&()).into_owned(),
                 namespace: touched.namespace(),

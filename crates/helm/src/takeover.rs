@@ -5,7 +5,7 @@ mod differences;
 
 use lifecycle::{
     hooks::HookAnnotations,
-    plan::PlannedObject,
+    object::PlannedObject,
     source::{Desired, Hook, SourceError},
     tidy::Tidy,
 };
@@ -102,7 +102,7 @@ fn same_sets<T>(one: &[T], other: &[T], equal: impl Fn(&T, &T) -> bool) -> bool 
 
 /// An object may name the namespace that it would be given anyway, and have what is as if it were not
 /// there.
-fn equal_objects(one: &Value, other: &Value, object: &lifecycle::plan::ObjectRef) -> bool {
+fn equal_objects(one: &Value, other: &Value, object: &lifecycle::object::ObjectRef) -> bool {
     let plain = |manifest: &Value| {
         let mut manifest = Tidy(manifest).to_value();
         if let Some(Value::Object(metadata)) = manifest.get_mut("metadata")

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use thiserror::Error;
 
 use crate::hooks::{
-    self, HOOK, HOOK_DELETE_POLICY, HOOK_WEIGHT, LOG_POLICIES, OUTPUT_LOG_POLICY, POLICIES,
+    self, DeletePolicy, HOOK, HOOK_DELETE_POLICY, HOOK_WEIGHT, LOG_POLICIES, OUTPUT_LOG_POLICY,
 };
 
 /// The annotation that keeps an object when its release goes.
@@ -184,7 +184,11 @@ fn own(annotations: &Map<String, Value>, found: &mut Vec<Meaningless>) {
                 found.push(Meaningless::Weight { value: value.to_owned() });
             }
             Key::Known(HOOK_DELETE_POLICY) => {
-                found.extend(policy(HOOK_DELETE_POLICY, value, &POLICIES));
+                found.extend(policy(
+                    HOOK_DELETE_POLICY,
+                    value,
+                    &DeletePolicy::ALL.map(DeletePolicy::as_str),
+                ));
             }
             Key::Known(OUTPUT_LOG_POLICY) => {
                 found.extend(policy(OUTPUT_LOG_POLICY, value, &LOG_POLICIES));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::plan::ObjectRef;
+use crate::object::ObjectRef;
 
 /// Deletes `objects`: one command for each namespace.
 pub fn delete(objects: &[ObjectRef]) -> String {

@@ -3,9 +3,9 @@
 
 use crate::{
     commands::Commands,
-    decide::Hold,
     event::{Event, Remedy},
     journal::{Failure, HookStep, Journal, LastAttempt, Operation, Phase},
+    step::Hold,
 };
 
 /// The first line of what [`READY`] says is at most so long; what is left stands below it.

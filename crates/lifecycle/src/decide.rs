@@ -10,195 +10,18 @@ mod wishes;
 
 use std::collections::BTreeSet;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use crate::{
-    event::Event,
-    hooks::HookEvent,
+    effect::Effect,
+    event::{HookEvent, Work},
     journal::{self, Failure, HookPhase, HookStep, Journal, Phase},
+    observation::{Observation, Query},
     plan::Plan,
+    step::{Hold, POLL, POLL_WATCHED, Step, after},
 };
 
-pub use cleanup::{CleanUp, CleanUpAction};
-pub use hook::{Cause, Evidence, Gate, HookObservation, Verdict};
 pub use wishes::{Deletion, OnTimeout, Wishes};
-
-/// How often what no watch reports is looked at again.
-const POLL: SignedDuration = SignedDuration::from_secs(1);
-/// How often that is looked at once it takes longer than it should.
-const POLL_STALLED: SignedDuration = SignedDuration::from_secs(5);
-/// How often what a watch reports is looked at all the same: an event may be lost.
-const POLL_WATCHED: SignedDuration = SignedDuration::from_mins(1);
-
-/// What [`decide`] needs to see next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Query {
-    /// The record of the operation's revision.
-    Record,
-    /// The object of the hook at this index, by its name.
-    Hook(usize),
-    /// The readiness of the release's objects.
-    Readiness,
-    /// Which of the release's objects are still there.
-    Remaining,
-    /// Nothing: the next effect follows from the journal.
-    Nothing,
-}
-
-/// What was seen, by reads that no cache answered.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Observation {
-    /// The answer to [`Query::Nothing`].
-    Nothing,
-    /// No record of the revision exists.
-    NoRecord,
-    /// The record of this operation exists; the digest is that of its plan.
-    Recorded {
-        /// Of the frozen plan.
-        plan_digest: String,
-        /// Whether the record still says that the operation runs.
-        open: bool,
-    },
-    /// A record of the revision exists, but of somebody else.
-    ForeignRecord {
-        /// A sentence that says whose.
-        message: String,
-    },
-    /// The object of the hook asked for; `None` where there is none of its name.
-    Hook(Option<HookObservation>),
-    /// Which objects are not ready yet, each with the reason. [`Effect::Apply`] answers with it too.
-    Readiness {
-        /// `Kind/name: reason`, in install order.
-        waiting: Vec<String>,
-    },
-    /// Which objects are still there. [`Effect::DeleteObjects`] answers with it too.
-    Remaining {
-        /// `Kind/name: what holds it`, in the order of their removal.
-        waiting: Vec<String>,
-        /// Whether one of them is not even going.
-        untouched: bool,
-    },
-    /// The effect decided on last was executed.
-    Executed,
-    /// The effect decided on last was refused for good: nothing but a change by a user helps.
-    Refused(Failure),
-}
-
-/// What is done to the cluster. Each is idempotent, names UIDs where it changes or removes
-/// anything, and follows from the journal that was written before it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Effect {
-    /// Write the record with the frozen plan: a new one, or, for a deletion and a test, the plan
-    /// into the latest one.
-    CreateRecord,
-    /// Make the record of a failed operation, which is gone on with, say that it runs.
-    ReopenRecord,
-    /// DELETE a leftover of the hook's name.
-    DeleteLeftover {
-        /// The hook's index.
-        hook: usize,
-        /// The UID of the leftover.
-        uid: String,
-    },
-    /// POST the hook's object, held back.
-    CreateHook {
-        /// The hook's index.
-        hook: usize,
-        /// The attempt, part of the run id.
-        attempt: i32,
-    },
-    /// Apply the hook's object over the one that exists: CRDs only, which are never deleted.
-    ApplyHook {
-        /// The hook's index.
-        hook: usize,
-        /// The attempt, part of the run id.
-        attempt: i32,
-        /// The UID of what exists.
-        uid: String,
-    },
-    /// Open the gate of the hook's object, if it is held and of this UID.
-    StartHook {
-        /// The hook's index.
-        hook: usize,
-        /// The UID of its object.
-        uid: String,
-    },
-    /// Stop the hook's object for good.
-    StopHook {
-        /// The hook's index.
-        hook: usize,
-        /// The UID of its object.
-        uid: String,
-    },
-    /// Delete hook objects and give Jobs their time to live, in this order.
-    CleanUp(Vec<CleanUp>),
-    /// Apply the release's objects in order, then prune.
-    Apply,
-    /// DELETE the release's objects in order.
-    DeleteObjects,
-    /// Close the record and, where it is deployed, supersede older ones. A deletion removes all
-    /// records, and what hooks left behind; a test keeps the record's state.
-    Close {
-        /// Whether the operation succeeded.
-        deployed: bool,
-    },
-}
-
-impl Effect {
-    /// Whether it begins something that goes on without us: `spec.suspend` holds it back.
-    fn starts_something(&self) -> bool {
-        match self {
-            Self::CreateRecord
-            | Self::ReopenRecord
-            | Self::DeleteLeftover { .. }
-            | Self::CreateHook { .. }
-            | Self::ApplyHook { .. }
-            | Self::StartHook { .. }
-            | Self::Apply
-            | Self::DeleteObjects => true,
-            Self::StopHook { .. } | Self::CleanUp(_) | Self::Close { .. } => false,
-        }
-    }
-}
-
-/// The outcome of [`decide`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Step {
-    /// To be written, where it differs, before the effect is executed.
-    pub journal: Journal,
-    /// To be executed then.
-    pub effect: Option<Effect>,
-    /// When to decide again, if nothing reports a change before.
-    pub wake_at: Option<Timestamp>,
-    /// What keeps the operation from going on, beyond what the journal says.
-    pub hold: Option<Hold>,
-}
-
-/// What keeps an operation from going on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Hold {
-    /// Something that may end by itself, such as `pod x ImagePullBackOff`.
-    Waiting(String),
-    /// Something that only a person ends.
-    Stalled(Failure),
-    /// `spec.suspend`.
-    Suspended,
-}
-
-impl Step {
-    fn go(journal: Journal, effect: Option<Effect>) -> Self {
-        Self { journal, effect, wake_at: None, hold: None }
-    }
-
-    fn wait(journal: Journal, wake_at: Timestamp, waiting: Option<String>) -> Self {
-        Self { journal, effect: None, wake_at: Some(wake_at), hold: waiting.map(Hold::Waiting) }
-    }
-
-    fn stall(journal: Journal, now: Timestamp, failure: Failure) -> Self {
-        let hold = Some(Hold::Stalled(failure));
-        Self { journal, effect: None, wake_at: Some(after(now, POLL_WATCHED)), hold }
-    }
-}
 
 /// What [`decide`] needs to see for `journal`.
 pub fn query(journal: &Journal) -> Query {
@@ -304,7 +127,7 @@ impl<'a> Turn<'a> {
             Phase::Gone => self.gone(observation),
             Phase::Closing => match observation {
                 Observation::Executed => self.done(journal.clone()),
-                Observation::Refused(failure) if self.plan.event == Event::Delete => {
+                Observation::Refused(failure) if !self.plan.event.ends_on_failure() => {
                     self.refused_deletion(failure)
                 }
                 // The record is another client's by now.
@@ -346,7 +169,7 @@ impl<'a> Turn<'a> {
                 journal.operation.failure = Some(Failure::new("ForeignRelease", message));
                 self.done(journal)
             }
-            Observation::Refused(failure) if self.plan.event == Event::Delete => {
+            Observation::Refused(failure) if !self.plan.event.ends_on_failure() => {
                 self.refused_deletion(failure)
             }
             // An earlier request, or another process, may have made it all the same: it is closed.
@@ -366,7 +189,7 @@ impl<'a> Turn<'a> {
             Observation::Readiness { waiting } if self.now >= deadline => {
                 let message = format!(
                     "the release's objects were not ready within {} s (spec.timeout): {}{}",
-                    self.plan.timeout_seconds,
+                    self.plan.ready_timeout().as_secs(),
                     several(waiting),
                     self.and_post_hooks()
                 );
@@ -422,17 +245,17 @@ impl<'a> Turn<'a> {
                     Step::go(journal, Some(Effect::CleanUp(items)))
                 }
             }
-            Phase::Applying => match self.plan.event {
-                Event::Test => self.with(&journal).enter(Phase::Closing),
-                Event::Delete => self.with(&journal).enter(Phase::Deleting),
-                _ if self.plan.objects.is_empty() && self.plan.prune.is_empty() => {
+            Phase::Applying => match self.plan.event.facts().work {
+                Work::Nothing => self.with(&journal).enter(Phase::Closing),
+                Work::Delete => self.with(&journal).enter(Phase::Deleting),
+                Work::Apply if self.plan.objects.is_empty() && self.plan.prune.is_empty() => {
                     self.with(&journal).enter(Phase::PostHooks)
                 }
-                _ => Step::go(journal, Some(Effect::Apply)),
+                Work::Apply => Step::go(journal, Some(Effect::Apply)),
             },
             Phase::Ready => {
                 if self.plan.wait && !self.plan.objects.is_empty() {
-                    operation.deadline = Some(after(self.now, timeout(self.plan)));
+                    operation.deadline = Some(after(self.now, self.plan.ready_timeout()));
                     Step::go(journal, None)
                 } else {
                     self.with(&journal).enter(Phase::PostHooks)
@@ -495,7 +318,7 @@ impl<'a> Turn<'a> {
         let operation = &mut journal.operation;
         operation.failed_in = Some(operation.phase);
         operation.failure = Some(failure);
-        if self.plan.event == Event::Delete {
+        if !self.plan.event.ends_on_failure() {
             return self.done(journal);
         }
         operation.phase = Phase::Closing;
@@ -536,13 +359,4 @@ fn hook_event(plan: &Plan, phase: Phase) -> Option<HookEvent> {
         Phase::PreHooks | Phase::PreCleanup => Some(plan.event.pre()),
         _ => plan.event.post(),
     }
-}
-
-/// The end of time where there is no such time.
-pub(crate) fn after(now: Timestamp, duration: SignedDuration) -> Timestamp {
-    now.saturating_add(duration).unwrap_or(Timestamp::MAX)
-}
-
-pub(crate) fn timeout(plan: &Plan) -> SignedDuration {
-    SignedDuration::from_secs(plan.timeout_seconds)
 }

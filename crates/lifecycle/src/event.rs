@@ -1,18 +1,9 @@
-//! Which event it is: a pure function of the records, the desired configuration and the journal.
-
-mod remedy;
+//! What an operation does to a release, and the moments of it at which hooks run.
 
 use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-
-use crate::{
-    hooks::HookEvent,
-    journal::{Operation, Requests},
-};
-
-pub use remedy::Remedy;
 
 /// What an operation does to a release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -25,522 +16,268 @@ pub enum Event {
     Test,
 }
 
+/// What an operation of one event does and how it is spoken of. All that tells events apart is asked
+/// here or in an exhaustive `match`, so that the compiler names the places of a new one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// The word in messages and commands, such as `install`.
+    pub word: &'static str,
+    /// The word in conditions and Event objects, such as `Install`.
+    pub title: &'static str,
+    /// The hook event before the work; of a test, its only one.
+    pub pre: HookEvent,
+    /// The hook event after the work.
+    pub post: Option<HookEvent>,
+    /// What is done between them.
+    pub work: Work,
+    /// Whether it makes a revision, with a record of its own; otherwise its plan stands beside that
+    /// of the newest record.
+    pub makes_revision: bool,
+    /// Whether it does what the source says; otherwise it goes by the records alone.
+    pub needs_source: bool,
+    /// Whether a failure ends it; otherwise it goes on until all is done, and nobody can call it off.
+    pub ends_on_failure: bool,
+    /// The part of the spec that says how its objects are applied and what follows its failure.
+    pub field: Option<Field>,
+    /// What can make up for its failure.
+    pub remedy: Option<Remedy>,
+}
+
+/// What an operation does to the release's objects between its hooks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// They are applied and awaited: the phases `Applying` and `Ready`.
+    Apply,
+    /// They are deleted and awaited: the phases `Deleting` and `Gone`.
+    Delete,
+    /// Nothing.
+    Nothing,
+}
+
+/// The part of the spec that says how objects are applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Field {
+    /// `spec.install`.
+    Install,
+    /// `spec.upgrade`.
+    Upgrade,
+}
+
+impl Field {
+    /// Its path, such as `spec.install`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Install => "spec.install",
+            Self::Upgrade => "spec.upgrade",
+        }
+    }
+}
+
+/// What makes up for a failed operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remedy {
+    /// Of an upgrade: the release goes back to the last revision that was deployed.
+    Rollback,
+    /// Of an install: the release is deleted again.
+    Uninstall,
+}
+
 impl Event {
+    /// Every event.
+    pub const ALL: [Self; 5] =
+        [Self::Install, Self::Upgrade, Self::Rollback, Self::Delete, Self::Test];
+
+    /// What it does and how it is spoken of.
+    pub const fn facts(self) -> Facts {
+        match self {
+            Self::Install => Facts {
+                word: "install",
+                title: "Install",
+                pre: HookEvent::PreInstall,
+                post: Some(HookEvent::PostInstall),
+                work: Work::Apply,
+                makes_revision: true,
+                needs_source: true,
+                ends_on_failure: true,
+                field: Some(Field::Install),
+                remedy: Some(Remedy::Uninstall),
+            },
+            Self::Upgrade => Facts {
+                word: "upgrade",
+                title: "Upgrade",
+                pre: HookEvent::PreUpgrade,
+                post: Some(HookEvent::PostUpgrade),
+                work: Work::Apply,
+                makes_revision: true,
+                needs_source: true,
+                ends_on_failure: true,
+                field: Some(Field::Upgrade),
+                remedy: Some(Remedy::Rollback),
+            },
+            Self::Rollback => Facts {
+                word: "rollback",
+                title: "Rollback",
+                pre: HookEvent::PreRollback,
+                post: Some(HookEvent::PostRollback),
+                work: Work::Apply,
+                makes_revision: true,
+                needs_source: false,
+                ends_on_failure: true,
+                field: Some(Field::Upgrade),
+                remedy: None,
+            },
+            Self::Delete => Facts {
+                word: "delete",
+                title: "Delete",
+                pre: HookEvent::PreDelete,
+                post: Some(HookEvent::PostDelete),
+                work: Work::Delete,
+                makes_revision: false,
+                needs_source: false,
+                ends_on_failure: false,
+                field: None,
+                remedy: None,
+            },
+            Self::Test => Facts {
+                word: "test",
+                title: "Test",
+                pre: HookEvent::Test,
+                post: None,
+                work: Work::Nothing,
+                makes_revision: false,
+                needs_source: false,
+                ends_on_failure: true,
+                field: None,
+                remedy: None,
+            },
+        }
+    }
+
     /// The hook event before the release's objects are applied or deleted; of a test, its only one.
     pub fn pre(self) -> HookEvent {
-        match self {
-            Self::Install => HookEvent::PreInstall,
-            Self::Upgrade => HookEvent::PreUpgrade,
-            Self::Rollback => HookEvent::PreRollback,
-            Self::Delete => HookEvent::PreDelete,
-            Self::Test => HookEvent::Test,
-        }
+        self.facts().pre
     }
 
     /// The hook event after they are.
     pub fn post(self) -> Option<HookEvent> {
-        match self {
-            Self::Install => Some(HookEvent::PostInstall),
-            Self::Upgrade => Some(HookEvent::PostUpgrade),
-            Self::Rollback => Some(HookEvent::PostRollback),
-            Self::Delete => Some(HookEvent::PostDelete),
-            Self::Test => None,
-        }
+        self.facts().post
     }
 
     /// Whether it makes a revision of its own.
     pub fn makes_revision(self) -> bool {
-        matches!(self, Self::Install | Self::Upgrade | Self::Rollback)
+        self.facts().makes_revision
+    }
+
+    /// Whether it does what the source says; otherwise it goes by the records alone.
+    pub fn needs_source(self) -> bool {
+        self.facts().needs_source
+    }
+
+    /// Whether a failure ends it. A deletion goes on until all is gone, and nobody can call it off.
+    pub fn ends_on_failure(self) -> bool {
+        self.facts().ends_on_failure
     }
 
     /// The word in conditions and Event objects, such as `Install`.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Install => "Install",
-            Self::Upgrade => "Upgrade",
-            Self::Rollback => "Rollback",
-            Self::Delete => "Delete",
-            Self::Test => "Test",
-        }
+        self.facts().title
     }
 }
 
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Install => "install",
-            Self::Upgrade => "upgrade",
-            Self::Rollback => "rollback",
-            Self::Delete => "delete",
+        f.write_str(self.facts().word)
+    }
+}
+
+/// The moment in a release's life at which a hook runs (Helm's `release.HookEvent`).
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs)]
+pub enum HookEvent {
+    PreInstall,
+    PostInstall,
+    PreDelete,
+    PostDelete,
+    PreUpgrade,
+    PostUpgrade,
+    PreRollback,
+    PostRollback,
+    Test,
+}
+
+impl HookEvent {
+    /// Every hook event, in Helm's order of definition.
+    pub const ALL: [Self; 9] = [
+        Self::PreInstall,
+        Self::PostInstall,
+        Self::PreDelete,
+        Self::PostDelete,
+        Self::PreUpgrade,
+        Self::PostUpgrade,
+        Self::PreRollback,
+        Self::PostRollback,
+        Self::Test,
+    ];
+
+    /// The name as it stands in the annotation.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::PreInstall => "pre-install",
+            Self::PostInstall => "post-install",
+            Self::PreDelete => "pre-delete",
+            Self::PostDelete => "post-delete",
+            Self::PreUpgrade => "pre-upgrade",
+            Self::PostUpgrade => "post-upgrade",
+            Self::PreRollback => "pre-rollback",
+            Self::PostRollback => "post-rollback",
             Self::Test => "test",
-        })
-    }
-}
-
-/// What one record of the release means for the choice of the event.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Record {
-    /// Its revision.
-    pub revision: i32,
-    /// The revision that a rollback copied into it; its own for all others.
-    pub origin: i32,
-    /// Its state.
-    pub state: RecordState,
-    /// The name of the custom resource whose operation wrote it, or which has taken it over; `None`
-    /// where Helm wrote it.
-    pub owner: Option<String>,
-    /// Whether it was made from the configuration that is desired now.
-    pub matches: bool,
-    /// The id of the operation that is to end its state, where one of ours is at work.
-    pub operation: Option<String>,
-    /// Whether its operation makes up for a failed one: a rollback, for that of the configuration
-    /// that is desired now; an uninstallation, for any, since it has to end before all else.
-    pub remedial: bool,
-}
-
-/// Helm's release statuses, as far as the choice of the event tells them apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RecordState {
-    /// `pending-*`: somebody is, or died, at work.
-    Pending,
-    /// `deployed`.
-    Deployed,
-    /// `superseded`: it was deployed once.
-    Superseded,
-    /// `uninstalling`: somebody is deleting it, or died at it.
-    Uninstalling,
-    /// `uninstalled`: it was deleted, and its history kept.
-    Uninstalled,
-    /// `failed`, `unknown`.
-    Failed,
-}
-
-/// All that the choice of the event goes by.
-#[derive(Clone, Debug)]
-pub struct Situation<'a> {
-    /// The running or the last operation.
-    pub operation: Option<&'a Operation>,
-    /// Whether the last attempt failed for this very generation and configuration.
-    pub gave_up: bool,
-    /// What is to be done where the last operation has failed.
-    pub remedy: Option<Remedy>,
-    /// The records of the release since and including the last deployed one, in any order.
-    pub records: &'a [Record],
-    /// The name of the custom resource.
-    pub owner: &'a str,
-    /// Its generation.
-    pub generation: i64,
-    /// Whether it is being deleted, and what is to become of the objects.
-    pub deletion: Option<Disposal>,
-    /// Whether the release was the custom resource's at some time.
-    pub was_ours: bool,
-    /// The revision that the release is held at.
-    pub pin: Option<i32>,
-    /// What is asked for.
-    pub requests: &'a Requests,
-    /// What of it was handled.
-    pub handled: &'a Requests,
-    /// Whether a revision is to be tested that was not yet.
-    pub test_due: bool,
-}
-
-/// What becomes of a release's objects when its custom resource is deleted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Disposal {
-    /// They are deleted, with hooks.
-    Delete,
-    /// They stay, and the release stays Helm's.
-    Keep,
-}
-
-/// What to do about a release.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Next {
-    /// Go on with the operation in the journal.
-    Resume,
-    /// Begin an operation.
-    Begin {
-        /// What it does.
-        event: Event,
-        /// The revision it makes or works on.
-        revision: i32,
-        /// The revision that a rollback goes back to.
-        target: Option<i32>,
-        /// The revision whose failure it makes up for.
-        remedies: Option<i32>,
-    },
-    /// Go on with the operation of the newest record, which failed.
-    Reopen,
-    /// The deployed revision is what is desired.
-    InSync {
-        /// The deployed revision.
-        revision: i32,
-    },
-    /// The last operation failed for this very configuration: wait for a change, or a request.
-    GivenUp,
-    /// The request for the record of the last operation came late, after that had ended: the record
-    /// is closed as the operation ended.
-    CloseLate {
-        /// The pending revision.
-        revision: i32,
-    },
-    /// A record of ours is pending, but the journal knows nothing of it.
-    JournalLost {
-        /// The pending revision.
-        revision: i32,
-    },
-    /// The newest revision is Helm's, and nobody is at work on it: take it over.
-    Adopt {
-        /// The newest revision.
-        revision: i32,
-    },
-    /// Helm is at work, or died at it.
-    AwaitHelm {
-        /// The newest revision.
-        revision: i32,
-    },
-    /// The release belongs to another custom resource.
-    Foreign {
-        /// The newest revision.
-        revision: i32,
-    },
-    /// The object is being deleted, and there is nothing to do any more.
-    Finish,
-}
-
-/// Decides what to do about a release.
-pub fn next(situation: &Situation<'_>) -> Next {
-    let Situation { operation, records, requests, handled, .. } = situation;
-    if operation.is_some_and(|operation| operation.completed_at.is_none()) {
-        return Next::Resume;
-    }
-    let latest = records.iter().max_by_key(|record| record.revision);
-    if let Some(disposal) = situation.deletion {
-        return delete(situation, latest, disposal);
-    }
-    let Some(latest) = latest else {
-        let asked = requests.restart != handled.restart || requests.retry != handled.retry;
-        // What somebody removed while it was worked on is not begun again by itself.
-        return if situation.gave_up && !asked { Next::GivenUp } else { begin(situation, 1) };
-    };
-    if let Some(next) = not_ours(situation, latest) {
-        return next;
-    }
-    // What was being uninstalled is else begun anew; this goes on, since it was not asked for.
-    let is_undone = latest.state == RecordState::Uninstalling
-        && latest.remedial
-        && operation.is_none_or(|last| latest.operation.as_ref() != Some(&last.id));
-    let is_of_the_last = operation
-        .is_some_and(|last| latest.operation.as_ref() == Some(&last.id) && last.failure.is_some());
-    if latest.state == RecordState::Pending && is_of_the_last {
-        return Next::CloseLate { revision: latest.revision };
-    }
-    if latest.state == RecordState::Pending || is_undone {
-        return Next::JournalLost { revision: latest.revision };
-    }
-    let revision = latest.revision.saturating_add(1);
-    let is_wanted = match situation.pin {
-        Some(pin) => pin == latest.origin || pin == latest.revision,
-        None => latest.matches,
-    };
-    let in_sync = latest.state == RecordState::Deployed && is_wanted;
-    // Without a status nobody knows whether it was given up; what failed is not run again silently.
-    let failed_before = operation.is_none()
-        && ((latest.remedial && situation.pin.is_none())
-            || (latest.state == RecordState::Failed && is_wanted));
-    let gave_up = !in_sync && (situation.gave_up || failed_before);
-    if requests.restart != handled.restart || !(in_sync || gave_up) {
-        return begin(situation, revision);
-    }
-    if gave_up && requests.retry != handled.retry {
-        // Where it failed before it had a record, there is nothing to go on with.
-        let is_there = latest.state == RecordState::Failed && latest.operation.is_some();
-        return if is_there { Next::Reopen } else { begin(situation, revision) };
-    }
-    if gave_up && let Some(next) = remedy::of(situation, latest) {
-        return next;
-    }
-    if requests.test != handled.test || (in_sync && situation.test_due) {
-        return ask(Event::Test, latest.revision);
-    }
-    if in_sync { Next::InSync { revision: latest.revision } } else { Next::GivenUp }
-}
-
-/// The operation that leads to what is desired. A first install that failed is tried again as an
-/// install, and so is what was being uninstalled.
-fn begin(situation: &Situation<'_>, revision: i32) -> Next {
-    let latest = situation.records.iter().max_by_key(|record| record.revision);
-    let was_taken_down = latest
-        .is_some_and(|it| matches!(it.state, RecordState::Uninstalling | RecordState::Uninstalled));
-    let event = match situation.pin {
-        Some(_) => Event::Rollback,
-        None if !was_taken_down && situation.records.iter().any(was_deployed) => Event::Upgrade,
-        None => Event::Install,
-    };
-    Next::Begin { event, revision, target: situation.pin, remedies: None }
-}
-
-/// An operation on a revision that is there, which somebody asked for.
-fn ask(event: Event, revision: i32) -> Next {
-    Next::Begin { event, revision, target: None, remedies: None }
-}
-
-fn was_deployed(record: &Record) -> bool {
-    matches!(record.state, RecordState::Deployed | RecordState::Superseded)
-}
-
-/// What comes before anything else where the newest record is not the custom resource's. What has
-/// been uninstalled is nobody's.
-fn not_ours(situation: &Situation<'_>, latest: &Record) -> Option<Next> {
-    let revision = latest.revision;
-    match latest.owner.as_deref() {
-        Some(owner) => (owner != situation.owner).then_some(Next::Foreign { revision }),
-        None => match latest.state {
-            RecordState::Uninstalled => None,
-            RecordState::Pending | RecordState::Uninstalling => Some(Next::AwaitHelm { revision }),
-            RecordState::Deployed | RecordState::Superseded | RecordState::Failed => {
-                Some(Next::Adopt { revision })
-            }
-        },
-    }
-}
-
-fn delete(situation: &Situation<'_>, latest: Option<&Record>, disposal: Disposal) -> Next {
-    // One that made up for a failed install has not deleted what came after it.
-    let of_deletion = |last: &&Operation| last.event == Event::Delete && last.remedies.is_none();
-    let last = situation.operation.filter(of_deletion);
-    let has_ended = last.is_some_and(|last| last.failure.is_none());
-    let there = latest.filter(|latest| latest.state != RecordState::Uninstalled);
-    let Some(latest) = there.filter(|_| disposal == Disposal::Delete && !has_ended) else {
-        return Next::Finish;
-    };
-    match not_ours(situation, latest) {
-        None => {}
-        // Somebody used Helm on a release of ours, which goes all the same.
-        Some(next @ (Next::Adopt { .. } | Next::AwaitHelm { .. })) if situation.was_ours => {
-            return next;
         }
-        // What is somebody else's is left alone.
-        Some(_) => return Next::Finish,
     }
-    let failed = last.is_some_and(|last| last.generation == situation.generation);
-    if failed && situation.requests.retry == situation.handled.retry {
-        return Next::GivenUp;
+
+    /// The event at whose operation it runs.
+    pub fn operation(self) -> Event {
+        match self {
+            Self::PreInstall | Self::PostInstall => Event::Install,
+            Self::PreUpgrade | Self::PostUpgrade => Event::Upgrade,
+            Self::PreRollback | Self::PostRollback => Event::Rollback,
+            Self::PreDelete | Self::PostDelete => Event::Delete,
+            Self::Test => Event::Test,
+        }
     }
-    if latest.state == RecordState::Uninstalling
-        && latest.operation.as_ref() != last.map(|last| &last.id)
-    {
-        return Next::JournalLost { revision: latest.revision };
+
+    /// The hook event of a word of the annotation; Helm knows two words for the tests.
+    pub(crate) fn parse(word: &str) -> Option<Self> {
+        if word == "test-success" {
+            return Some(Self::Test);
+        }
+        Self::ALL.into_iter().find(|event| event.as_str() == word)
     }
-    ask(Event::Delete, latest.revision)
+}
+
+impl fmt::Display for HookEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::{Begin, Failure, Journal};
-    use RecordState::{Deployed, Failed, Pending, Superseded, Uninstalled, Uninstalling};
 
-    pub(super) fn record(revision: i32, state: RecordState, matches: bool) -> Record {
-        Record {
-            revision,
-            origin: revision,
-            state,
-            owner: Some("me".to_owned()),
-            matches,
-            operation: Some(format!("op-{revision}")),
-            remedial: false,
+    #[test]
+    fn every_hook_event_is_of_the_event_whose_facts_name_it() {
+        for hook_event in HookEvent::ALL {
+            let Facts { pre, post, .. } = hook_event.operation().facts();
+            assert!(hook_event == pre || Some(hook_event) == post, "{hook_event}");
         }
-    }
-
-    /// The operation that made `revision`.
-    pub(super) fn operation(event: Event, revision: i32, done: bool, failed: bool) -> Operation {
-        let now = jiff::Timestamp::UNIX_EPOCH;
-        let id = format!("op-{revision}");
-        let begin = Begin { id, event, revision, target: None, remedies: None, generation: 2 };
-        let journal = Journal::begin(begin, String::new(), Requests::default(), now);
-        let mut operation = journal.operation;
-        operation.completed_at = done.then_some(now);
-        operation.plan_digest = Some("digest".to_owned());
-        operation.failure = failed.then(|| Failure::new("HookFailed", "it failed"));
-        operation
-    }
-
-    pub(super) fn begin(event: Event, revision: i32) -> Next {
-        ask(event, revision)
-    }
-
-    pub(super) static NONE: Requests =
-        Requests { retry: None, restart: None, test: None, cancel: None, skip: None };
-
-    #[allow(clippy::unnecessary_wraps)]
-    pub(super) fn asked() -> Option<String> {
-        Some("now".to_owned())
-    }
-
-    /// What is next, from a situation that `change` has changed.
-    pub(super) fn check<'a>(
-        records: &'a [Record],
-        change: impl FnOnce(&mut Situation<'a>),
-        expect: &Next,
-    ) {
-        let mut situation = Situation {
-            operation: None,
-            gave_up: false,
-            remedy: None,
-            records,
-            owner: "me",
-            generation: 2,
-            deletion: None,
-            was_ours: true,
-            pin: None,
-            requests: &NONE,
-            handled: &NONE,
-            test_due: false,
-        };
-        change(&mut situation);
-        assert_eq!(next(&situation), *expect, "{situation:?}");
-    }
-
-    #[test]
-    fn the_first_that_holds_is_chosen() {
-        let running = operation(Event::Install, 1, false, false);
-        let superseded = operation(Event::Upgrade, 3, true, true);
-        check(&[], |_| {}, &begin(Event::Install, 1));
-        check(&[], |it| it.operation = Some(&running), &Next::Resume);
-        check(&[record(1, Deployed, true)], |_| {}, &Next::InSync { revision: 1 });
-        check(&[record(1, Deployed, false)], |_| {}, &begin(Event::Upgrade, 2));
-        let upgraded = [record(1, Superseded, false), record(2, Deployed, false)];
-        check(&upgraded, |_| {}, &begin(Event::Upgrade, 3));
-        check(&[record(3, Pending, true)], |_| {}, &Next::JournalLost { revision: 3 });
-        check(
-            &[record(3, Pending, true)],
-            |it| it.operation = Some(&superseded),
-            &Next::CloseLate { revision: 3 },
-        );
-    }
-
-    fn of(owner: Option<&str>, record: Record) -> Record {
-        Record { owner: owner.map(str::to_owned), ..record }
-    }
-
-    #[test]
-    fn what_helm_made_is_taken_over_once_nobody_is_at_work_on_it() {
-        let adopt = Next::Adopt { revision: 2 };
-        let wait = Next::AwaitHelm { revision: 2 };
-        for (state, expect) in [
-            (Deployed, &adopt),
-            (Failed, &adopt),
-            (Superseded, &adopt),
-            (Pending, &wait),
-            (Uninstalling, &wait),
-            (Uninstalled, &begin(Event::Install, 3)),
-        ] {
-            let records = [record(1, Superseded, true), of(None, record(2, state, false))];
-            check(&records, |_| {}, expect);
-            // It is taken over before it is deleted, if it was ours.
-            let expect = if state == Uninstalled { &Next::Finish } else { expect };
-            let delete = Some(Disposal::Delete);
-            check(&records, |it| it.deletion = delete, expect);
-            check(&records, |it| (it.deletion, it.was_ours) = (delete, false), &Next::Finish);
-        }
-        let another = [of(Some("other"), record(2, Deployed, true))];
-        check(&another, |_| {}, &Next::Foreign { revision: 2 });
-    }
-
-    #[test]
-    fn what_was_removed_while_it_was_worked_on_is_not_begun_again_by_itself() {
-        check(&[], |it| it.gave_up = true, &Next::GivenUp);
-        let retry = Requests { retry: asked(), ..Requests::default() };
-        check(&[], |it| (it.gave_up, it.requests) = (true, &retry), &begin(Event::Install, 1));
-    }
-
-    #[test]
-    fn a_failed_first_install_stays_an_install_and_a_failed_upgrade_an_upgrade() {
-        let last = operation(Event::Install, 1, true, true);
-        let failed = [record(1, Failed, false)];
-        check(&failed, |it| it.operation = Some(&last), &begin(Event::Install, 2));
-        let upgrade = [record(1, Deployed, true), record(2, Failed, false)];
-        check(&upgrade, |it| it.operation = Some(&last), &begin(Event::Upgrade, 3));
-        let taken_down = [record(1, Superseded, false), record(2, Uninstalling, true)];
-        check(&taken_down, |_| {}, &begin(Event::Install, 3));
-    }
-
-    #[test]
-    fn what_was_given_up_waits_for_a_change_or_a_request() {
-        let records = [record(1, Deployed, false), record(2, Failed, true)];
-        let last = operation(Event::Upgrade, 2, true, true);
-        check(&records, |it| it.gave_up = true, &Next::GivenUp);
-        // The status was lost: what failed is not run again silently.
-        check(&records, |_| {}, &Next::GivenUp);
-        let retry = Requests { retry: asked(), ..Requests::default() };
-        for operation in [Some(&last), None] {
-            check(
-                &records,
-                |it| (it.gave_up, it.operation, it.requests) = (true, operation, &retry),
-                &Next::Reopen,
-            );
-            check(
-                &records,
-                |it| (it.gave_up, it.requests, it.handled) = (true, &retry, &retry),
-                &Next::GivenUp,
-            );
-        }
-        let restart = Requests { restart: asked(), ..Requests::default() };
-        for records in [&records[..], &[record(2, Deployed, true)]] {
-            check(
-                records,
-                |it| (it.gave_up, it.operation, it.requests) = (true, Some(&last), &restart),
-                &begin(Event::Upgrade, 3),
-            );
-        }
-    }
-
-    #[test]
-    fn a_pin_is_a_rollback_until_its_revision_is_deployed() {
-        let target = Some(1);
-        let rollback = Next::Begin { event: Event::Rollback, revision: 4, target, remedies: None };
-        check(&[record(3, Deployed, true)], |it| it.pin = Some(1), &rollback);
-        let copy = Record { origin: 1, ..record(4, Deployed, false) };
-        let copies = [copy];
-        check(&copies, |it| it.pin = Some(1), &Next::InSync { revision: 4 });
-        // Clearing it goes back to the spec.
-        check(&copies, |_| {}, &begin(Event::Upgrade, 5));
-        let deployed = [record(1, Deployed, false)];
-        check(&deployed, |it| it.pin = Some(1), &Next::InSync { revision: 1 });
-        let failed = [record(1, Deployed, false), record(3, Failed, false)];
-        check(&failed, |it| it.pin = Some(1), &rollback);
-    }
-
-    #[test]
-    fn tests_run_when_they_are_due_or_asked_for() {
-        let deployed = [record(2, Deployed, true)];
-        check(&deployed, |it| it.test_due = true, &begin(Event::Test, 2));
-        let failed = [record(1, Deployed, false), record(2, Failed, true)];
-        check(&failed, |it| it.test_due = true, &Next::GivenUp);
-        // As `helm test`, which asks for no state.
-        let test = Requests { test: asked(), ..Requests::default() };
-        check(&failed, |it| (it.gave_up, it.requests) = (true, &test), &begin(Event::Test, 2));
-    }
-
-    #[test]
-    fn a_deletion_comes_before_all_but_what_runs() {
-        let delete = Some(Disposal::Delete);
-        check(&[], |it| it.deletion = delete, &Next::Finish);
-        for state in [Deployed, Failed, Pending] {
-            let records = [record(2, state, false)];
-            check(&records, |it| it.deletion = delete, &begin(Event::Delete, 2));
-        }
-        let running = operation(Event::Upgrade, 2, false, false);
-        let pending = [record(2, Pending, false)];
-        check(&pending, |it| (it.deletion, it.operation) = (delete, Some(&running)), &Next::Resume);
-        let going = [record(2, Uninstalling, false)];
-        check(&going, |it| it.deletion = delete, &Next::JournalLost { revision: 2 });
-        let ended = operation(Event::Delete, 2, true, false);
-        check(&going, |it| (it.deletion, it.operation) = (delete, Some(&ended)), &Next::Finish);
-        let deployed = [record(2, Deployed, true)];
-        check(&deployed, |it| it.deletion = Some(Disposal::Keep), &Next::Finish);
-        let foreign = [of(Some("other"), record(3, Deployed, true))];
-        check(&foreign, |it| it.deletion = delete, &Next::Finish);
+        let named: Vec<_> = Event::ALL
+            .into_iter()
+            .flat_map(|event| [Some(event.pre()), event.post()])
+            .flatten()
+            .collect();
+        assert_eq!(named.len(), HookEvent::ALL.len());
     }
 }

@@ -3,14 +3,11 @@
 //! The rules are those of Helm's `pkg/release/v1/util/manifest_sorter.go` (`manifestFile.sort`,
 //! `calculateHookWeight`, `operateAnnotationValues`).
 
-use std::fmt;
-
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use thiserror::Error;
 
-use crate::event::Event;
+use crate::event::HookEvent;
 
 /// The annotation that makes an object a hook.
 pub const HOOK: &str = "helm.sh/hook";
@@ -19,85 +16,11 @@ pub const HOOK_WEIGHT: &str = "helm.sh/hook-weight";
 /// The annotation that says when a hook's object is deleted.
 pub const HOOK_DELETE_POLICY: &str = "helm.sh/hook-delete-policy";
 pub(crate) const OUTPUT_LOG_POLICY: &str = "helm.sh/hook-output-log-policy";
-/// The words of [`HOOK_DELETE_POLICY`].
-pub(crate) const POLICIES: [&str; 3] = ["before-hook-creation", "hook-succeeded", "hook-failed"];
 /// The words of [`OUTPUT_LOG_POLICY`].
 pub(crate) const LOG_POLICIES: [&str; 2] = ["hook-succeeded", "hook-failed"];
 
 /// Every event and its repetition, which Helm runs.
 const MOST_EVENTS: usize = 2 * HookEvent::ALL.len();
-
-/// The moment in a release's life at which a hook runs (Helm's `release.HookEvent`).
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
-#[serde(rename_all = "kebab-case")]
-#[allow(missing_docs)]
-pub enum HookEvent {
-    PreInstall,
-    PostInstall,
-    PreDelete,
-    PostDelete,
-    PreUpgrade,
-    PostUpgrade,
-    PreRollback,
-    PostRollback,
-    Test,
-}
-
-impl HookEvent {
-    /// Every hook event, in Helm's order of definition.
-    pub const ALL: [Self; 9] = [
-        Self::PreInstall,
-        Self::PostInstall,
-        Self::PreDelete,
-        Self::PostDelete,
-        Self::PreUpgrade,
-        Self::PostUpgrade,
-        Self::PreRollback,
-        Self::PostRollback,
-        Self::Test,
-    ];
-
-    /// The name as it stands in the annotation.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::PreInstall => "pre-install",
-            Self::PostInstall => "post-install",
-            Self::PreDelete => "pre-delete",
-            Self::PostDelete => "post-delete",
-            Self::PreUpgrade => "pre-upgrade",
-            Self::PostUpgrade => "post-upgrade",
-            Self::PreRollback => "pre-rollback",
-            Self::PostRollback => "post-rollback",
-            Self::Test => "test",
-        }
-    }
-
-    /// The event at whose operation it runs.
-    pub fn operation(self) -> Event {
-        match self {
-            Self::PreInstall | Self::PostInstall => Event::Install,
-            Self::PreUpgrade | Self::PostUpgrade => Event::Upgrade,
-            Self::PreRollback | Self::PostRollback => Event::Rollback,
-            Self::PreDelete | Self::PostDelete => Event::Delete,
-            Self::Test => Event::Test,
-        }
-    }
-
-    fn parse(word: &str) -> Option<Self> {
-        if word == "test-success" {
-            return Some(Self::Test);
-        }
-        Self::ALL.into_iter().find(|event| event.as_str() == word)
-    }
-}
-
-impl fmt::Display for HookEvent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
 
 /// When a hook's object is deleted (Helm's `release.HookDeletePolicy`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -112,6 +35,9 @@ pub enum DeletePolicy {
 }
 
 impl DeletePolicy {
+    /// Every policy, in the order of a hook's life.
+    pub const ALL: [Self; 3] = [Self::BeforeHookCreation, Self::HookSucceeded, Self::HookFailed];
+
     /// The name as it stands in the annotation.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -122,9 +48,7 @@ impl DeletePolicy {
     }
 
     fn parse(word: &str) -> Option<Self> {
-        [Self::BeforeHookCreation, Self::HookSucceeded, Self::HookFailed]
-            .into_iter()
-            .find(|policy| policy.as_str() == word)
+        Self::ALL.into_iter().find(|policy| policy.as_str() == word)
     }
 }
 

@@ -6,9 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    event::Event,
-    hooks::HookEvent,
-    plan::{Chart, Plan, run_id},
+    event::{Event, HookEvent},
+    plan::{Begin, Chart, Plan, run_id},
 };
 
 /// What a failure's message is cut to.
@@ -302,23 +301,6 @@ pub enum HookPhase {
     Skipped,
     /// Whether it has run cannot be told: the journal was lost.
     Unknown,
-}
-
-/// What an operation begins with.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Begin {
-    /// A new id.
-    pub id: String,
-    /// What it does.
-    pub event: Event,
-    /// The revision it makes, or works on.
-    pub revision: i32,
-    /// The revision that a rollback goes back to.
-    pub target: Option<i32>,
-    /// The revision whose failure it makes up for.
-    pub remedies: Option<i32>,
-    /// The generation that it serves.
-    pub generation: i64,
 }
 
 impl Operation {

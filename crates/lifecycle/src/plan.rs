@@ -1,18 +1,16 @@
 //! The plan: what an operation does, frozen before its first effect.
 
-use std::{fmt, io};
-
-use hmac::{Hmac, KeyInit, Mac};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    event::Event,
-    hooks::{DeletePolicy, HookEvent},
-    journal::Begin,
+    digest::{digest, hex},
+    event::{Event, HookEvent},
+    hooks::DeletePolicy,
+    object::{ObjectRef, PlannedObject},
     order,
     source::Desired,
 };
@@ -53,7 +51,7 @@ pub struct Plan {
     /// Of a revision that was taken over: what of it its chart renders to otherwise by now, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub renders_otherwise: Option<String>,
-    /// The digest of the configuration it was made from, see [`config_digest`].
+    /// The digest of the configuration it was made from, see [`config_digest`](crate::digest::config_digest).
     pub config_digest: String,
     /// The key of that digest, in hexadecimal.
     pub config_key: String,
@@ -160,6 +158,23 @@ pub struct Chart {
     pub digest: String,
 }
 
+/// What an operation begins with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Begin {
+    /// A new id.
+    pub id: String,
+    /// What it does.
+    pub event: Event,
+    /// The revision it makes, or works on.
+    pub revision: i32,
+    /// The revision that a rollback goes back to.
+    pub target: Option<i32>,
+    /// The revision whose failure it makes up for.
+    pub remedies: Option<i32>,
+    /// The generation that it serves.
+    pub generation: i64,
+}
+
 /// The custom resource that an operation serves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owner {
@@ -193,58 +208,6 @@ pub struct PlannedHook {
     /// release's own though it has no mark, since Helm marks no hooks.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub recorded: bool,
-}
-
-/// One of the release's objects.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct PlannedObject {
-    /// Names the object.
-    pub object: ObjectRef,
-    /// The object as the source has it.
-    pub manifest: Value,
-}
-
-/// Names an object of the cluster.
-#[derive(
-    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
-#[serde(rename_all = "camelCase")]
-pub struct ObjectRef {
-    /// Group and version, such as `batch/v1`.
-    pub api_version: String,
-    /// The kind, such as `Job`.
-    pub kind: String,
-    /// The namespace; `None` for kinds without one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub namespace: Option<String>,
-    /// The name.
-    pub name: String,
-}
-
-impl ObjectRef {
-    /// The API group; empty for the core group.
-    pub fn group(&self) -> &str {
-        self.api_version.split_once('/').map_or("", |(group, _)| group)
-    }
-
-    /// Whether it is the Namespace of this name.
-    pub fn is_namespace(&self, name: &str) -> bool {
-        self.group().is_empty() && self.kind == "Namespace" && self.name == name
-    }
-
-    /// Whether both name one object, whatever the version (Helm's `objectKey` in `Client.update`).
-    pub fn is_same_object(&self, other: &Self) -> bool {
-        self.group() == other.group()
-            && (&self.kind, &self.namespace, &self.name)
-                == (&other.kind, &other.namespace, &other.name)
-    }
-}
-
-impl fmt::Display for ObjectRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.kind, self.name)
-    }
 }
 
 /// How a hook object is run (Helm's `WatchUntilReady`: Jobs and Pods are awaited, nothing else).
@@ -373,6 +336,16 @@ impl Plan {
         in_uninstall_order(objects.filter(is_outside).cloned())
     }
 
+    /// How long the step of a hook may take.
+    pub fn hook_timeout(&self) -> SignedDuration {
+        SignedDuration::from_secs(self.timeout_seconds)
+    }
+
+    /// How long the release's objects may take to become ready.
+    pub fn ready_timeout(&self) -> SignedDuration {
+        SignedDuration::from_secs(self.timeout_seconds)
+    }
+
     /// The run id of `attempt` of the hook at `index`.
     pub fn run_id(&self, index: usize, attempt: i32) -> String {
         run_id(&self.operation, index, attempt)
@@ -495,38 +468,4 @@ pub fn prune_set(
     }
     prune.sort_by(|a, b| order::install_rank(&b.kind).cmp(&order::install_rank(&a.kind)));
     prune
-}
-
-/// The digest of a configuration: an HMAC, because the values in it may be secret and the digest
-/// is compared in the open. Of `inputs` the order of the fields counts.
-///
-/// # Panics
-/// Never: HMAC takes keys of any length, and what is digested has a JSON form.
-#[expect(clippy::expect_used, reason = "neither the key's length nor a stream can fail")]
-pub fn config_digest(key: &[u8], inputs: &impl Serialize) -> String {
-    struct Keyed(Hmac<Sha256>);
-    impl io::Write for Keyed {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.update(bytes);
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-    let mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
-    let mut keyed = Keyed(mac);
-    // A configuration may be large: it is not copied into a text first.
-    serde_json::to_writer(&mut keyed, inputs).expect("it has text for keys, and no stream fails");
-    let Keyed(mac) = keyed;
-    format!("hmac-sha256:{}", hex(&mac.finalize().into_bytes()))
-}
-
-/// The digest of `bytes`, `sha256:` and 64 digits.
-pub fn digest(bytes: &[u8]) -> String {
-    format!("sha256:{}", hex(&Sha256::digest(bytes)))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -16,7 +16,8 @@ use self::{needs::pod_specs, words::HookWords};
 use crate::{
     event::Event,
     hooks::DeletePolicy,
-    plan::{HookKind, ObjectRef, Plan, PlannedHook, PlannedObject},
+    object::{ObjectRef, PlannedObject},
+    plan::{HookKind, Plan, PlannedHook},
 };
 
 /// So many are reported of one plan.
@@ -149,7 +150,7 @@ impl Check<'_> {
         };
         let seconds =
             paths.iter().filter_map(|path| hook.manifest.pointer(path)?.as_i64()).max()?;
-        let limit = self.plan.timeout_seconds;
+        let limit = self.plan.hook_timeout().as_secs();
         (seconds > limit).then(|| Warning {
             message: format!(
                 "{} has activeDeadlineSeconds: {seconds}, and spec.timeout stops it after {limit} s: \

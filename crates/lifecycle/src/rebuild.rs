@@ -3,10 +3,12 @@
 use jiff::Timestamp;
 
 use crate::{
-    decide::{Gate, HookObservation, Observation, Wishes, after, decide, timeout},
-    hooks::HookEvent,
+    decide::{Wishes, decide},
+    event::HookEvent,
     journal::{HookCursor, HookPhase, HookStatus, HookStep, Journal, Phase, Requests, pending},
+    observation::{Gate, HookObservation, Observation},
     plan::Plan,
+    step::after,
 };
 
 /// An object that a hook of the operation left behind.
@@ -77,7 +79,7 @@ pub fn rebuild(
         uid: started.then(|| last.object.uid.clone()),
         leftover: None,
         started_at: now,
-        deadline: after(now, timeout(plan)),
+        deadline: after(now, plan.hook_timeout()),
         not_before: None,
     });
     if started && last.object.verdict.is_some() {
@@ -142,37 +144,23 @@ impl Trace {
 mod tests {
     use super::*;
     use crate::{
-        decide::{Evidence, Verdict},
         event::Event,
-        plan::{ObjectRef, Owner, PlannedHook},
+        observation::{Evidence, Verdict},
+        testing,
     };
     use Gate::{Held, Open};
     use HookPhase::{Pending, Running, Succeeded, Unknown};
 
     fn plan() -> Plan {
-        let hook = |event: HookEvent, name: &str| PlannedHook {
-            event,
-            object: ObjectRef {
-                api_version: "batch/v1".to_owned(),
-                kind: "Job".to_owned(),
-                namespace: None,
-                name: name.to_owned(),
-            },
-            weight: 0,
-            delete_policies: Vec::new(),
-            manifest: serde_json::json!({"metadata": {"name": name}}),
-            in_crds: false,
-            replaces: false,
-            recorded: false,
-        };
-        let owner = Owner { uid: "uid".to_owned(), name: "shop".to_owned() };
+        let hook =
+            |event: HookEvent, name: &str| testing::hook(event, testing::object("Job", name));
         Plan {
             hooks: vec![
                 hook(HookEvent::PreUpgrade, "a"),
                 hook(HookEvent::PreUpgrade, "b"),
                 hook(HookEvent::PostUpgrade, "c"),
             ],
-            ..Plan::new("op".to_owned(), owner, Event::Upgrade, 2)
+            ..testing::plan(Event::Upgrade)
         }
     }
 

@@ -6,9 +6,10 @@ use thiserror::Error;
 
 use crate::{
     annotations::{Meaningless, meaningless},
-    hooks::{self, DeletePolicy, HookAnnotations, HookError, HookEvent},
+    event::HookEvent,
+    hooks::{self, DeletePolicy, HookAnnotations, HookError},
+    object::{ObjectRef, PlannedObject},
     order,
-    plan::{ObjectRef, PlannedObject},
 };
 
 /// The objects of a source, parted into hooks and the release's own.

@@ -3,37 +3,22 @@
 use jiff::{SignedDuration, Timestamp};
 use lifecycle::{
     conditions,
-    decide::{
-        Cause, Evidence, Gate, Hold, HookObservation, Observation, Step, Verdict, Wishes, decide,
-    },
-    event::Event,
-    hooks::HookEvent,
+    decide::{Wishes, decide},
+    event::{Event, HookEvent},
     journal::{HookPhase, HookStatus, Journal, Requests},
-    plan::{ObjectRef, Owner, Plan, PlannedHook, PlannedObject},
+    object::PlannedObject,
+    observation::{Cause, Evidence, Gate, HookObservation, Observation, Verdict},
+    plan::Plan,
+    step::{Hold, Step},
+    testing,
 };
 use serde_json::json;
 
 fn plan(kind: &str) -> Plan {
-    let api_version = if kind == "Job" { "batch/v1" } else { "v1" }.to_owned();
-    let owner = Owner { uid: "uid-1".to_owned(), name: "shop".to_owned() };
     Plan {
         timeout_seconds: 60,
-        hooks: vec![PlannedHook {
-            event: HookEvent::PreInstall,
-            object: ObjectRef {
-                api_version,
-                kind: kind.to_owned(),
-                namespace: Some("prod".to_owned()),
-                name: "hook".to_owned(),
-            },
-            weight: 0,
-            delete_policies: Vec::new(),
-            manifest: json!({"metadata": {}}),
-            in_crds: false,
-            replaces: false,
-            recorded: false,
-        }],
-        ..Plan::new("op".to_owned(), owner, Event::Install, 1)
+        hooks: vec![testing::hook(HookEvent::PreInstall, testing::object(kind, "hook"))],
+        ..testing::plan(Event::Install)
     }
 }
 
@@ -223,15 +208,8 @@ fn what_is_said_of_several_objects_is_said_once() {
     let mut plan = plan("Job");
     plan.wait = true;
     plan.hooks.clear();
-    plan.objects = vec![PlannedObject {
-        object: ObjectRef {
-            api_version: "v1".to_owned(),
-            kind: "ConfigMap".to_owned(),
-            namespace: None,
-            name: "c".to_owned(),
-        },
-        manifest: json!({}),
-    }];
+    plan.objects =
+        vec![PlannedObject { object: testing::object("ConfigMap", "c"), manifest: json!({}) }];
     let mut hook = Hook::of(plan);
     let twice = "Namespace/x: it is still there".to_owned();
     let waiting = vec![twice.clone(), "ConfigMap/c: it is still there".to_owned(), twice];

@@ -3,10 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use lifecycle::{
-    event::Event,
-    hooks::HookEvent,
-    plan::{Claims, Crds, Owner, Plan, PlannedHook, plan_hooks},
+    event::{Event, HookEvent},
+    plan::{Claims, Crds, Plan, PlannedHook, plan_hooks},
     source::{Author, Desired},
+    testing,
 };
 use manifests::placed::Placed;
 use serde_json::{Value, json};
@@ -47,10 +47,9 @@ fn what_stands_in_crds_comes_before_all_hooks_where_it_is_not_skipped() {
 
 #[test]
 fn a_plan_from_before_there_were_claims_has_none_and_keeps_its_digest() {
-    let owner = Owner { uid: "uid".to_owned(), name: "shop".to_owned() };
     let plan = Plan {
         hooks: plan_hooks(&desired(), Event::Install, Crds::Create),
-        ..Plan::new("op".to_owned(), owner, Event::Install, 1)
+        ..testing::plan(Event::Install)
     };
     let (bytes, digest) = plan.freeze();
     let text = String::from_utf8(bytes.clone()).unwrap();

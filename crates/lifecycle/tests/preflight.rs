@@ -4,9 +4,10 @@
 
 use lifecycle::{
     event::Event,
-    plan::{Crds, ObjectRef, Owner, Plan, plan_hooks},
+    plan::{Crds, Plan, plan_hooks},
     preflight::{Holds, warnings},
     source::{Author, Desired},
+    testing::{self, object},
 };
 use manifests::placed::Placed;
 use serde_json::{Value, json};
@@ -43,8 +44,7 @@ fn account(name: &str) -> Value {
 fn plan(event: Event, objects: &[Value]) -> Plan {
     let desired = Desired::parse(&Placed::inline(objects), "prod", Author::User)
         .expect("objects that can be read");
-    let owner = Owner { uid: "u".to_owned(), name: "shop".to_owned() };
-    let mut plan = Plan::new("op".to_owned(), owner, event, 1);
+    let mut plan = testing::plan(event);
     plan.hooks = plan_hooks(&desired, event, Crds::Create);
     if event == Event::Delete {
         plan.prune = desired.objects.into_iter().map(|it| it.object).collect();
@@ -52,15 +52,6 @@ fn plan(event: Event, objects: &[Value]) -> Plan {
         plan.objects = desired.objects;
     }
     plan
-}
-
-fn core(kind: &str, name: &str) -> ObjectRef {
-    ObjectRef {
-        api_version: "v1".to_owned(),
-        kind: kind.to_owned(),
-        namespace: Some("prod".to_owned()),
-        name: name.to_owned(),
-    }
 }
 
 #[track_caller]
@@ -81,7 +72,7 @@ fn a_hook_that_needs_a_later_one_is_told_which() {
     };
     let message = "hook Job/a-job (pre-install) cannot run: ServiceAccount/z-sa is hook 2 of this \
                    release and comes after this one: give it a lower weight";
-    let without = Holds::Without(core("ServiceAccount", "z-sa"));
+    let without = Holds::Without(object("ServiceAccount", "z-sa"));
     check(&plan(Event::Install, &hooks("pre-install")), &[(message, without.clone())]);
     for (event, name) in [
         (Event::Install, "post-install"),
@@ -162,7 +153,7 @@ fn what_is_applied_after_the_hook_is_not_there_at_an_install() {
             "hook Job/migrate (pre-install) cannot run: ServiceAccount/web is an object of this \
              release and is applied after the hook: make it a pre-install hook of a lower weight, or \
              the hook a post-install hook",
-            Holds::Without(core("ServiceAccount", "web")),
+            Holds::Without(object("ServiceAccount", "web")),
         )],
     );
     // The revision before has it, as a rule.
@@ -172,7 +163,7 @@ fn what_is_applied_after_the_hook_is_not_there_at_an_install() {
             "hook Job/migrate (pre-upgrade) cannot run: ServiceAccount/web does not exist, and this \
              release applies it after the hook: make it a pre-upgrade hook of a lower weight, or \
              create it",
-            Holds::IfMissing(core("ServiceAccount", "web")),
+            Holds::IfMissing(object("ServiceAccount", "web")),
         )],
     );
     check(&plan(Event::Install, &objects("post-install")), &[]);
@@ -216,11 +207,11 @@ fn what_is_waited_for_cannot_need_what_a_post_hook_makes() {
     let message = "Deployment/web cannot become ready: Secret/key is hook 1 of this release and comes \
                    after the objects are ready: make it a pre-install hook, or an object of the release";
     let install = plan(Event::Install, &objects("post-install"));
-    check(&install, &[(message, Holds::Without(core("Secret", "key")))]);
+    check(&install, &[(message, Holds::Without(object("Secret", "key")))]);
     check(&Plan { wait: false, ..install }, &[]);
     let upgrade = plan(Event::Upgrade, &objects("post-upgrade"));
     let message = message.replace("pre-install", "pre-upgrade");
-    check(&upgrade, &[(&message, Holds::IfMissing(core("Secret", "key")))]);
+    check(&upgrade, &[(&message, Holds::IfMissing(object("Secret", "key")))]);
     let mut idle = objects("post-install");
     idle[1]["spec"]["replicas"] = json!(0);
     check(&plan(Event::Install, &idle), &[]);
@@ -283,7 +274,7 @@ fn a_deletion_is_told_what_its_hooks_will_not_find() {
             "hook Job/cleanup (pre-delete) cannot run: ServiceAccount/cleanup is an object of this \
              release and does not exist: create it, or go on without the hooks by `kubectl lifecycle \
              skip shop -n prod`",
-            Holds::IfMissing(core("ServiceAccount", "cleanup")),
+            Holds::IfMissing(object("ServiceAccount", "cleanup")),
         )],
     );
     check(
@@ -301,7 +292,7 @@ fn a_deletion_is_told_what_its_hooks_will_not_find() {
     check(&plan(Event::Delete, &keeps), &[]);
     let [job, ..] = objects("pre-delete");
     let found = warnings(&plan(Event::Delete, &[job]), "prod");
-    assert_eq!(found[0].holds, Holds::IfMissing(core("ServiceAccount", "cleanup")));
+    assert_eq!(found[0].holds, Holds::IfMissing(object("ServiceAccount", "cleanup")));
 }
 
 #[test]
@@ -310,7 +301,7 @@ fn what_an_upgrade_prunes_is_gone_when_its_post_hooks_run() {
         Event::Upgrade,
         &[hook(job("a", account("old")), "post-upgrade"), plain("Secret", "s")],
     );
-    upgrade.prune = vec![core("ServiceAccount", "old")];
+    upgrade.prune = vec![object("ServiceAccount", "old")];
     check(
         &upgrade,
         &[(

@@ -6,44 +6,32 @@ use jiff::{SignedDuration, Timestamp};
 use lifecycle::{
     commands::Commands,
     conditions::{self, Condition},
-    decide::{Deletion, Hold, Observation, OnTimeout, Step, Wishes, decide},
-    event::Event,
-    hooks::HookEvent,
+    decide::{Deletion, OnTimeout, Wishes, decide},
+    event::{Event, HookEvent},
     journal::{Failure, HookPhase, HookStep, Journal, Phase, Requests},
-    plan::{ObjectRef, Owner, Plan, PlannedHook, PlannedObject},
+    object::{ObjectRef, PlannedObject},
+    observation::Observation,
+    plan::{Plan, PlannedHook},
+    step::{Hold, Step},
+    testing,
 };
 use serde_json::json;
 
 const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
 fn object(kind: &str, namespace: Option<&str>, name: &str) -> ObjectRef {
-    ObjectRef {
-        api_version: "v1".to_owned(),
-        kind: kind.to_owned(),
-        namespace: namespace.map(str::to_owned),
-        name: name.to_owned(),
-    }
+    ObjectRef { namespace: namespace.map(str::to_owned), ..testing::object(kind, name) }
 }
 
 fn hook(object: ObjectRef) -> PlannedHook {
-    PlannedHook {
-        event: HookEvent::PreDelete,
-        object,
-        weight: 0,
-        delete_policies: Vec::new(),
-        manifest: json!({"metadata": {"name": "x"}}),
-        in_crds: false,
-        replaces: false,
-        recorded: false,
-    }
+    testing::hook(HookEvent::PreDelete, object)
 }
 
 fn plan() -> Plan {
-    let owner = Owner { uid: "uid-1".to_owned(), name: "shop".to_owned() };
     Plan {
         hooks: vec![hook(object("Pod", Some("prod"), "backup"))],
         prune: vec![object("ConfigMap", Some("prod"), "held")],
-        ..Plan::new("op".to_owned(), owner, Event::Delete, 1)
+        ..testing::plan(Event::Delete)
     }
 }
 

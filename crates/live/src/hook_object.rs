@@ -156,32 +156,14 @@ fn map_in<'a>(object: &'a mut Map<String, Value>, key: &str) -> &'a mut Map<Stri
 mod tests {
     use super::*;
     use lifecycle::{
-        event::Event,
-        hooks::HookEvent,
-        plan::{ObjectRef, Owner},
+        event::{Event, HookEvent},
+        testing,
     };
 
     fn plan(manifest: Value) -> Plan {
-        let text = |pointer: &str| manifest.pointer(pointer).unwrap().as_str().unwrap().to_owned();
-        let owner = Owner { uid: "uid-1".to_owned(), name: "shop".to_owned() };
-        Plan {
-            hooks: vec![PlannedHook {
-                event: HookEvent::PreUpgrade,
-                object: ObjectRef {
-                    api_version: text("/apiVersion"),
-                    kind: text("/kind"),
-                    namespace: Some("prod".to_owned()),
-                    name: "hook".to_owned(),
-                },
-                weight: 0,
-                delete_policies: Vec::new(),
-                manifest,
-                in_crds: false,
-                replaces: false,
-                recorded: false,
-            }],
-            ..Plan::new("op".to_owned(), owner, Event::Upgrade, 2)
-        }
+        let object = testing::object(manifest["kind"].as_str().unwrap(), "hook");
+        let hook = testing::hook(HookEvent::PreUpgrade, object);
+        Plan { hooks: vec![PlannedHook { manifest, ..hook }], ..testing::plan(Event::Upgrade) }
     }
 
     fn built(manifest: Value) -> Value {

@@ -11,7 +11,7 @@ use api::names;
 use helm::ownership;
 use jiff::{SignedDuration, Timestamp};
 use lifecycle::{
-    decide::{Evidence, Gate, HookObservation, Verdict},
+    observation::{Evidence, Gate, HookObservation, Verdict},
     plan::{HookKind, Plan, PlannedHook},
 };
 use serde_json::Value;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use api::{ChartArchive, ObjectsFromKind, Source, SourceRef};
+use api::{ChartArchive, ChartKind, ObjectsFromKind, Source, SourceKind, SourceRef};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use engine::protocol;
 use serde::Serialize;
@@ -88,15 +88,15 @@ impl<'a> ChartLocation<'a> {
     /// # Errors
     /// It names none.
     pub fn of(source: &'a Source) -> Result<Self, Blocked> {
-        if let Some(source) = &source.source_ref {
-            return Ok(Self::Flux(source));
-        }
-        let chart = source.chart.as_ref();
-        let archive = chart.and_then(|chart| chart.archive.as_ref()).map(Self::Archive);
-        let oci = || chart?.oci.as_ref().map(ServerChart::oci).map(Self::Server);
-        let repository =
-            || chart?.repository.as_ref().map(ServerChart::repository).map(Self::Server);
-        let found = archive.or_else(oci).or_else(repository);
+        let found = match source.kind() {
+            SourceKind::SourceRef(source) => Some(Self::Flux(source)),
+            SourceKind::Chart(chart) => chart.kind().map(|kind| match kind {
+                ChartKind::Archive(from) => Self::Archive(from),
+                ChartKind::Oci(chart) => Self::Server(ServerChart::oci(chart)),
+                ChartKind::Repository(chart) => Self::Server(ServerChart::repository(chart)),
+            }),
+            SourceKind::Objects(_) | SourceKind::ObjectsFrom(_) => None,
+        };
         found.ok_or_else(|| Blocked::new(INVALID, "spec.source.chart: it names no chart"))
     }
 

@@ -4,7 +4,7 @@
 use api::{ObjectsFromKind, SecretReference};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use engine::protocol::Credentials;
-use lifecycle::plan::ObjectRef;
+use lifecycle::object::ObjectRef;
 use manifests::json;
 use serde_json::{Map, Value};
 

@@ -3,7 +3,7 @@
 
 use api::SourceRef;
 use engine::protocol::Origin;
-use lifecycle::{journal::Failure, plan::ObjectRef};
+use lifecycle::{journal::Failure, object::ObjectRef};
 use serde_json::Value;
 
 use crate::{

@@ -2,7 +2,7 @@
 
 use api::ObjectsFromKind;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use lifecycle::plan::ObjectRef;
+use lifecycle::object::ObjectRef;
 use serde_json::{Map, Value};
 
 use crate::{

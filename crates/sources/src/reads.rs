@@ -1,4 +1,4 @@
-use lifecycle::plan::ObjectRef;
+use lifecycle::object::ObjectRef;
 use serde_json::Value;
 
 /// Reads the cluster on behalf of one release, or files in its place.

@@ -31,10 +31,16 @@ pub fn build(profile: &str) -> Result<PathBuf> {
         .status()
         .context("run cargo build")?;
     ensure!(status.success(), "`cargo build --workspace --bins` failed ({status}), see above");
-    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    let folder = target.join(if profile == "dev" { "debug" } else { profile });
+    let folder = target().join(if profile == "dev" { "debug" } else { profile });
     engine(&root, &folder)?;
     Ok(folder)
+}
+
+/// The target folder of the workspace.
+pub fn target() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let root = root.canonicalize().unwrap_or(root);
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from)
 }
 
 fn engine(root: &Path, folder: &Path) -> Result<()> {

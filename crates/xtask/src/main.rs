@@ -4,6 +4,7 @@ mod cluster;
 mod crds;
 mod demo;
 mod docs;
+mod tests;
 
 use std::process::ExitCode;
 
@@ -20,6 +21,8 @@ enum Xtask {
     Demo(demo::Demo),
     /// The same with the guide's chart, then its tests and a rollback
     DemoChart(demo::Demo),
+    /// Run every test program, a few at a time, and print what each took
+    Test(tests::Tests),
     /// Write what is generated from the code: crds/ and parts of docs/
     Generate {
         /// Write nothing; fail where something is not as it has to be
@@ -45,6 +48,7 @@ fn run() -> anyhow::Result<()> {
         Xtask::ClusterDown(args) => cluster::down(&args)?,
         Xtask::Demo(args) => demo::run(&args)?,
         Xtask::DemoChart(args) => demo::run_chart(&args)?,
+        Xtask::Test(args) => tests::run(&args)?,
         Xtask::Generate { check: true } => {
             crds::check()?;
             docs::check()?;

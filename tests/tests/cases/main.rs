@@ -45,7 +45,7 @@ use program::Program;
 use side::Ran;
 
 /// So many cases run at once; each is two or three programs, which wait most of their time.
-const WORKERS: usize = 5;
+const WORKERS: usize = 8;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 16)]
 async fn every_case_is_as_in_helm_or_differs_on_purpose() -> Result<()> {
@@ -79,18 +79,22 @@ async fn run(cases: &Arc<Vec<Case>>) -> Result<BTreeMap<usize, String>> {
     programs::build("dev")?;
     cluster::ensure(&e2e::helm::HELMS)?;
     let log = Arc::new(AuditLog::new(kwok().audit_log().to_owned(), log::is_of_a_side));
-    let next = Arc::new(Mutex::new(0));
+    let mut waiting: Vec<_> = (0..cases.len()).collect();
+    // The last is taken first.
+    waiting.reverse();
+    waiting.sort_by_key(|index| {
+        let script = cases.get(*index).and_then(|case| case.script);
+        script.is_some_and(|script| script().takes_long())
+    });
+    let waiting = Arc::new(Mutex::new(waiting));
     let mut workers = JoinSet::new();
     for _ in 0..WORKERS {
-        let (cases, log, next) = (Arc::clone(cases), Arc::clone(&log), Arc::clone(&next));
+        let (cases, log, waiting) = (Arc::clone(cases), Arc::clone(&log), Arc::clone(&waiting));
         workers.spawn(async move {
             let mut wrong = Vec::new();
             loop {
-                let index = {
-                    let mut next = next.lock().unwrap_or_else(PoisonError::into_inner);
-                    *next += 1;
-                    *next - 1
-                };
+                let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).pop();
+                let Some(index) = next else { return wrong };
                 let Some(case) = cases.get(index) else { return wrong };
                 wrong.extend(check(case, &log).await.map(|text| (index, text)));
             }

@@ -11,6 +11,9 @@ pub(crate) const NAMESPACE: &str = "NAMESPACE";
 /// The release of a step that names no other.
 pub(crate) const RELEASE: &str = "shop";
 
+/// In seconds, of a script of which a side ends by it.
+const TIMES_OUT: u32 = 30;
+
 /// One thing after another, each awaited to its end.
 pub(crate) struct Script {
     pub(crate) steps: Vec<Step>,
@@ -225,6 +228,16 @@ impl Script {
 
     pub(crate) fn timeout(self, seconds: u32) -> Self {
         Self { timeout: seconds, ..self }
+    }
+
+    /// A side ends by its timeout, before which a busy machine has done all that comes first.
+    pub(crate) fn times_out(self) -> Self {
+        self.timeout(TIMES_OUT)
+    }
+
+    /// Whether it mostly waits for time to pass.
+    pub(crate) fn takes_long(&self) -> bool {
+        self.timeout <= TIMES_OUT
     }
 
     pub(crate) fn with(self, helms: &'static [Program]) -> Self {

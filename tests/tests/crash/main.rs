@@ -4,6 +4,7 @@
 //!
 //! - `scenario`: the release, and how it has to end
 //! - `point`: one run of it with one fault
+//! - `state`, `prepared`: what an operation begins with, made up in its namespace
 //! - `sweep`: which runs there are, several at a time
 //! - `recorded`: what earlier versions left in the middle of an operation is gone on with
 //! - `verdict`: what is wrong with a run, by the audit log and the end state
@@ -11,8 +12,10 @@
 //! `CRASH_ONLY=late` runs only the sweeps with that word in their title.
 
 mod point;
+mod prepared;
 mod recorded;
 mod scenario;
+mod state;
 mod sweep;
 mod verdict;
 

@@ -5,6 +5,7 @@ use e2e::{AuditLog, Controller, Namespace, Proxied, kwok};
 use testkit::proxy::{Fault, When};
 
 use crate::{
+    prepared,
     scenario::{RELEASE, Scenario},
     verdict,
 };
@@ -152,9 +153,13 @@ impl Run {
         if scenario == Scenario::Install {
             scenario.ask(namespace).await?;
         }
+        prepared::make(scenario, namespace).await?;
         let deposed = matches!(self.point.strike, Strike::Deposed(_));
         let controller =
             if deposed { self.proxied.replica("first")? } else { self.proxied.controller()? };
+        if !scenario.before().is_empty() {
+            prepared::settle(namespace, &controller).await?;
+        }
         scenario.prepare(namespace, &controller).await?;
         let mut standby = None;
         if deposed {

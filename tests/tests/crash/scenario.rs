@@ -67,7 +67,7 @@ impl Scenario {
     }
 
     /// What is reached before it begins, in order.
-    fn before(self) -> &'static [Self] {
+    pub(crate) fn before(self) -> &'static [Self] {
         match self {
             Self::Install | Self::Chart | Self::TakeOver | Self::Uninstalled => &[],
             Self::Upgrade
@@ -93,7 +93,7 @@ impl Scenario {
     }
 
     /// Every hook that the operator runs to its success from the first revision on, in order.
-    pub(crate) fn hooks(self) -> &'static [&'static str] {
+    fn hooks(self) -> &'static [&'static str] {
         match self {
             Self::Install | Self::Chart | Self::HandOver => &["migrate", "welcome"],
             Self::TakeOver => &["backup", "migrate", "smoke"],
@@ -109,12 +109,23 @@ impl Scenario {
         }
     }
 
-    /// Brings the release to where the operation begins, up to the last request.
-    pub(crate) async fn prepare(self, namespace: &Namespace, by: &Controller) -> Result<()> {
+    /// Those of [`Self::hooks`] that the operation itself runs.
+    pub(crate) fn own_hooks(self) -> &'static [&'static str] {
+        let before = self.before().last().map_or(0, |before| before.hooks().len());
+        self.hooks().get(before..).unwrap_or_default()
+    }
+
+    /// Runs what comes before the operation, up to the last request.
+    pub(crate) async fn reach(self, namespace: &Namespace, by: &Controller) -> Result<()> {
         for earlier in self.before() {
             earlier.ask(namespace).await?;
             earlier.until_over(namespace, by).await?;
         }
+        Ok(())
+    }
+
+    /// What else the operation needs to begin.
+    pub(crate) async fn prepare(self, namespace: &Namespace, by: &Controller) -> Result<()> {
         if self == Self::TakeOver {
             let templates: Vec<_> = installed().iter().map(Value::to_string).collect();
             let chart = e2e::helm::chart(namespace, RELEASE, &templates)?;

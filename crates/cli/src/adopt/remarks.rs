@@ -63,7 +63,7 @@ fn at_work(newest: &Stored) -> Option<String> {
 
 fn flux(desired: &Desired) -> Option<String> {
     let label = |key: &str| {
-        let label = |it: &lifecycle::plan::PlannedObject| {
+        let label = |it: &lifecycle::object::PlannedObject| {
             it.manifest["metadata"]["labels"][key].as_str().map(str::to_owned)
         };
         desired.objects.iter().find_map(label)
@@ -78,7 +78,7 @@ fn flux(desired: &Desired) -> Option<String> {
 }
 
 fn policies(desired: &Desired) -> Vec<String> {
-    let remark = |it: &lifecycle::plan::PlannedObject| match ownership::resource_policy(
+    let remark = |it: &lifecycle::object::PlannedObject| match ownership::resource_policy(
         &it.manifest,
     ) {
         ResourcePolicy::Absent => None,

@@ -3,8 +3,9 @@
 
 use helm::{record::Status, takeover};
 use lifecycle::{
-    event::{self, Event, Next, Record, RecordState, Situation},
+    event::Event,
     journal::Requests,
+    next::{self, Next, Record, RecordState, Situation},
 };
 
 use super::history::{History, Stored};
@@ -150,7 +151,7 @@ pub(super) fn of(
 }
 
 fn decide(records: &[Record], me: &str) -> Next {
-    event::next(&Situation {
+    next::next(&Situation {
         operation: None,
         gave_up: false,
         remedy: None,

@@ -1,7 +1,7 @@
 //! The chart of a ReleaseLifecycle and its values, from what its spec refers to. Pure; no value gets
 //! into a message.
 
-use api::{ObjectsFromKind, ReleaseLifecycleSpec};
+use api::{ChartKind, ObjectsFromKind, ReleaseLifecycleSpec, SourceKind};
 use engine::protocol::{Origin, Values};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use serde_json::Value;
@@ -88,46 +88,49 @@ fn whence<'a>(
     fetches: bool,
     find: &impl Fn(ObjectsFromKind, &str) -> Option<&'a Value>,
 ) -> Result<(Whence, String), String> {
-    if let Some(reference) = &spec.source.source_ref {
-        return Err(format!(
-            "spec.source.sourceRef ({reference}): what Flux has fetched is known within the \
-             cluster alone; {NAME_IT}"
-        ));
-    }
-    let chart = spec.source.chart.as_ref();
-    if let Some(from) = chart.and_then(|chart| chart.archive.as_ref()) {
-        let holder = format!("{}/{}", from.kind.as_str(), from.name);
-        let found = find(from.kind, &from.name).ok_or_else(|| {
-            format!("spec.source.chart.archive ({from}): {holder} {missing}; or {NAME_IT}")
-        })?;
-        return match bytes(from.kind, &holder, found, &from.key) {
-            Ok(bytes) => Ok((Whence::Archive { bytes, title: from.to_string() }, from.to_string())),
-            Err(problem) => Err(format!("spec.source.chart.archive ({from}): {problem}")),
-        };
-    }
-    let (field, origin, has_secrets) =
-        match chart.map(|chart| (chart.oci.as_ref(), chart.repository.as_ref())) {
-            Some((Some(oci), _)) => (
-                "oci",
-                Origin::Oci {
-                    url: oci.url.clone(),
-                    version: oci.version.clone().unwrap_or_default(),
-                    digest: oci.digest.clone(),
-                    plain_http: oci.insecure == Some(true),
-                },
-                oci.secret_ref.is_some() || oci.cert_secret_ref.is_some(),
-            ),
-            Some((_, Some(repository))) => (
-                "repository",
-                Origin::Repository {
-                    url: repository.url.clone(),
-                    name: repository.name.clone(),
-                    version: repository.version.clone().unwrap_or_default(),
-                },
-                repository.secret_ref.is_some() || repository.cert_secret_ref.is_some(),
-            ),
-            _ => return Err("spec.source.chart names no chart".to_owned()),
-        };
+    let chart = match spec.source.kind() {
+        SourceKind::Chart(chart) => chart.kind(),
+        SourceKind::SourceRef(reference) => {
+            return Err(format!(
+                "spec.source.sourceRef ({reference}): what Flux has fetched is known within the \
+                 cluster alone; {NAME_IT}"
+            ));
+        }
+        SourceKind::Objects(_) | SourceKind::ObjectsFrom(_) => None,
+    };
+    let (field, origin, has_secrets) = match chart {
+        Some(ChartKind::Archive(from)) => {
+            let holder = format!("{}/{}", from.kind.as_str(), from.name);
+            let found = find(from.kind, &from.name).ok_or_else(|| {
+                format!("spec.source.chart.archive ({from}): {holder} {missing}; or {NAME_IT}")
+            })?;
+            let title = from.to_string();
+            return match bytes(from.kind, &holder, found, &from.key) {
+                Ok(bytes) => Ok((Whence::Archive { bytes, title: title.clone() }, title)),
+                Err(problem) => Err(format!("spec.source.chart.archive ({from}): {problem}")),
+            };
+        }
+        Some(ChartKind::Oci(oci)) => (
+            "oci",
+            Origin::Oci {
+                url: oci.url.clone(),
+                version: oci.version.clone().unwrap_or_default(),
+                digest: oci.digest.clone(),
+                plain_http: oci.insecure == Some(true),
+            },
+            oci.secret_ref.is_some() || oci.cert_secret_ref.is_some(),
+        ),
+        Some(ChartKind::Repository(repository)) => (
+            "repository",
+            Origin::Repository {
+                url: repository.url.clone(),
+                name: repository.name.clone(),
+                version: repository.version.clone().unwrap_or_default(),
+            },
+            repository.secret_ref.is_some() || repository.cert_secret_ref.is_some(),
+        ),
+        None => return Err("spec.source.chart names no chart".to_owned()),
+    };
     let whence = Whence::Server(origin);
     let title = whence.title();
     if !fetches {

@@ -7,12 +7,10 @@ use api::{OnDeletionTimeout, OnTestFailure, ReleaseLifecycle};
 use helm::ownership::{self, ResourcePolicy};
 use kube::ResourceExt as _;
 use lifecycle::{
-    event::Event,
-    hooks::{DeletePolicy, HookEvent},
-    plan::{
-        Crds, HookKind, MOST_HOOKS, ObjectRef, Owner, Plan, PlannedHook, PlannedObject,
-        in_uninstall_order, plan_hooks,
-    },
+    event::{Event, HookEvent, Work},
+    hooks::DeletePolicy,
+    object::{ObjectRef, PlannedObject},
+    plan::{Crds, HookKind, MOST_HOOKS, Owner, Plan, PlannedHook, in_uninstall_order, plan_hooks},
     preflight::{self, Holds},
     source::Desired,
 };
@@ -228,10 +226,10 @@ impl Planner<'_> {
             .map(|(hook, reason)| (hook.event, self.hook(hook, reason)))
             .partition(|(at, _)| *at == event.pre());
         let mut steps: Vec<_> = before.into_iter().map(|(_, step)| step).collect();
-        match event {
-            Event::Install | Event::Upgrade | Event::Rollback => self.apply(event, &mut steps),
-            Event::Delete => self.delete(&mut steps),
-            Event::Test => {}
+        match event.facts().work {
+            Work::Apply => self.apply(event, &mut steps),
+            Work::Delete => self.delete(&mut steps),
+            Work::Nothing => {}
         }
         steps.extend(after.into_iter().map(|(_, step)| step));
         if steps.is_empty() {
@@ -259,10 +257,10 @@ impl Planner<'_> {
         plan.timeout_seconds = i64::try_from(self.object.timeout().as_secs()).unwrap_or(i64::MAX);
         plan.wait = self.object.wait();
         plan.hooks = hooks.to_vec();
-        match event {
-            Event::Delete => plan.prune = self.going().map(|it| it.object.clone()).collect(),
-            Event::Test => {}
-            _ => plan.objects.clone_from(&self.desired.objects),
+        match event.facts().work {
+            Work::Delete => plan.prune = self.going().map(|it| it.object.clone()).collect(),
+            Work::Nothing => {}
+            Work::Apply => plan.objects.clone_from(&self.desired.objects),
         }
         let home = self.object.metadata.namespace.as_deref().unwrap_or_default();
         let warnings = preflight::warnings(&plan, home).into_iter();
@@ -293,11 +291,6 @@ impl Planner<'_> {
     }
 
     fn hook(&self, hook: &PlannedHook, reason: String) -> Step {
-        let policies = [
-            DeletePolicy::BeforeHookCreation,
-            DeletePolicy::HookSucceeded,
-            DeletePolicy::HookFailed,
-        ];
         let ends = match hook.kind() {
             HookKind::Job => "when the Job is Complete or Failed",
             HookKind::Pod => "when the Pod has Succeeded or Failed",
@@ -312,7 +305,10 @@ impl Planner<'_> {
             generate_name: hook.is_named_by_run(),
             weight: hook.weight,
             timeout: span(self.object.timeout()),
-            delete_policies: policies.into_iter().filter(|policy| hook.has(*policy)).collect(),
+            delete_policies: DeletePolicy::ALL
+                .into_iter()
+                .filter(|policy| hook.has(*policy))
+                .collect(),
             ends: ends.to_owned(),
             reason,
         }))

@@ -1,6 +1,6 @@
 //! Which release the files mean, and what is wrong with how it is written. Pure.
 
-use api::{DURATIONS, ObjectsFromKind, ReleaseLifecycle, ReleaseLifecycleSpec};
+use api::{DURATIONS, ObjectsFromKind, ReleaseLifecycle, ReleaseLifecycleSpec, SourceKind};
 use kube::{Resource as _, ResourceExt as _};
 use manifests::placed::Placed;
 use serde_json::{Value, json};
@@ -81,23 +81,27 @@ pub(super) fn choose(objects: Vec<Placed>, wanted: Wanted<'_>) -> Found<Material
         };
         others.iter().find(is_it).map(|it| &it.manifest)
     };
-    if other.is_some() || object.spec.source.is_chart() {
-        let missing = "is not in these files; name its file with one more -f";
-        let given = charts::resolve(&object.spec, missing, fetches, other, find)?;
-        return Ok(of_chart(object, given));
-    }
-    if let Some(objects) = &object.spec.source.objects {
-        let contents = Contents::Objects(Placed::inline(objects));
-        let sources = vec!["spec.source.objects".to_owned()];
-        return Ok(Material { object, contents, sources, notes: Vec::new() });
-    }
-    let missing = "is not in these files; name its file with one more -f, or plan what is in the \
-                   cluster by leaving out -f";
-    let (objects, sources) =
-        sources::resolve(&object.spec.source.objects_from, missing, |_, reference| {
-            find(reference.kind, &reference.name)
-        })?;
-    let contents = Contents::Objects(objects);
+    let missing = "is not in these files; name its file with one more -f";
+    let (contents, sources) = match object.spec.source.kind() {
+        _ if other.is_some() => {
+            let given = charts::resolve(&object.spec, missing, fetches, other, find)?;
+            return Ok(of_chart(object, given));
+        }
+        SourceKind::Chart(_) | SourceKind::SourceRef(_) => {
+            let given = charts::resolve(&object.spec, missing, fetches, other, find)?;
+            return Ok(of_chart(object, given));
+        }
+        SourceKind::Objects(objects) => {
+            (Placed::inline(objects), vec!["spec.source.objects".to_owned()])
+        }
+        SourceKind::ObjectsFrom(references) => {
+            let missing = format!("{missing}, or plan what is in the cluster by leaving out -f");
+            sources::resolve(references, &missing, |_, reference| {
+                find(reference.kind, &reference.name)
+            })?
+        }
+    };
+    let contents = Contents::Objects(contents);
     Ok(Material { object, contents, sources, notes: Vec::new() })
 }
 
@@ -165,21 +169,11 @@ fn read(placed: &Placed) -> Found<ReleaseLifecycle> {
 fn inconsistent(spec: &ReleaseLifecycleSpec) -> Vec<String> {
     let source = &spec.source;
     let mut problems = Vec::new();
-    let given = [
-        source.objects.is_some(),
-        !source.objects_from.is_empty(),
-        source.chart.is_some(),
-        source.source_ref.is_some(),
-    ];
-    if given.iter().filter(|is_given| **is_given).count() != 1 {
+    if source.fields() != 1 {
         let one = "spec.source takes exactly one of objects, objectsFrom, chart and sourceRef";
         problems.push(one.to_owned());
     }
-    let chart = source.chart.as_ref();
-    let given = chart
-        .map(|it| [it.oci.is_some(), it.repository.is_some(), it.archive.is_some()])
-        .filter(|given| given.iter().filter(|is_given| **is_given).count() != 1);
-    if given.is_some() {
+    if source.chart.as_ref().is_some_and(|chart| chart.fields() != 1) {
         let one = "spec.source.chart takes exactly one of oci, repository and archive";
         problems.push(one.to_owned());
     }

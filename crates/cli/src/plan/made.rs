@@ -1,6 +1,6 @@
 //! What a release consists of: as the controller makes it of objects, or of a chart.
 
-use api::ReleaseLifecycle;
+use api::{ReleaseLifecycle, SourceKind};
 use engine::protocol::{Document, Rendered};
 use kube::ResourceExt as _;
 use lifecycle::{
@@ -140,7 +140,10 @@ pub(super) fn of_chart(object: &ReleaseLifecycle, rendered: &Rendered) -> Found<
 pub(super) fn of_objects(object: &ReleaseLifecycle, objects: Vec<Placed>) -> Found<Desired> {
     let desired = parse(object, objects, &[], Author::User)?;
     if desired.is_empty() {
-        let inline = object.spec.source.objects.as_ref().map_or("", |_| ".objects");
+        let inline = match object.spec.source.kind() {
+            SourceKind::Objects(_) => ".objects",
+            SourceKind::ObjectsFrom(_) | SourceKind::Chart(_) | SourceKind::SourceRef(_) => "",
+        };
         return Err(vec![format!(
             "spec.source{inline}: there is no object in it; put the objects there"
         )]);

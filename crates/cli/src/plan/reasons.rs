@@ -34,7 +34,7 @@ struct Place<'a> {
 
 fn place<'a>(hook: &PlannedHook, desired: &'a Desired) -> Option<Place<'a>> {
     let of = |whole: &'a Hook| {
-        let is_it = |part: &lifecycle::plan::PlannedObject| {
+        let is_it = |part: &lifecycle::object::PlannedObject| {
             part.object == hook.object && part.manifest == hook.manifest
         };
         let part = whole.parts.iter().position(is_it)?;

@@ -14,7 +14,7 @@ use kube::{
     core::{DynamicObject, Request, discovery::v2::APIGroupDiscovery},
     discovery::Scope,
 };
-use lifecycle::{plan::ObjectRef, terminal};
+use lifecycle::{object::ObjectRef, terminal};
 use manifests::json;
 use serde_json::Value;
 use tokio::sync::OnceCell;

@@ -1,7 +1,7 @@
 //! What a release is to consist of: what its source makes, or the objects of one of its records.
 
 use helm::takeover;
-use lifecycle::{journal::Begin, source::Desired};
+use lifecycle::{plan::Begin, source::Desired};
 use sources::{RenderedRelease, ResolvedSource, rendered};
 
 use crate::{

@@ -12,9 +12,7 @@ use kube::{
     discovery::Scope,
 };
 use lifecycle::{
-    event::Event,
-    journal::{Begin, Failure},
-    plan::{ObjectRef, config_digest},
+    digest::config_digest, event::Event, journal::Failure, object::ObjectRef, plan::Begin,
     source::stands_in_urls,
 };
 use manifests::json;

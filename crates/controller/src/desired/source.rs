@@ -2,8 +2,8 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use api::ObjectsFromKind;
-use lifecycle::plan::{ObjectRef, digest};
+use api::{ChartKind, ObjectsFromKind, SourceKind};
+use lifecycle::{digest::digest, object::ObjectRef};
 use serde_json::Value;
 use sources::{
     ChartLocation, Content, Reads, ResolvedChart, ResolvedSource, WantedChart, chart, objects,
@@ -23,18 +23,22 @@ const LARGE_BYTES: usize = 128 * 1024;
 
 /// What stands where the spec says. What only a change mends is `Error::Blocked`.
 pub(crate) async fn read(release: &Release<'_>) -> Result<ResolvedSource, Error> {
-    let source = &release.object.spec.source;
-    if let Some(objects) = &source.objects {
-        release.ctx.forget_source(&key(&release.object));
-        return Ok(ResolvedSource::Objects(objects::inline(objects)?));
+    match release.object.spec.source.kind() {
+        SourceKind::Objects(written) => {
+            release.ctx.forget_source(&key(&release.object));
+            Ok(ResolvedSource::Objects(objects::inline(written)?))
+        }
+        SourceKind::ObjectsFrom(holders) => {
+            release.ctx.references.follow(release, references(release));
+            let reads = TenantReads(release);
+            let texts = objects::read(holders, &release.namespace, &reads).await?;
+            Ok(ResolvedSource::Objects(blocking::run(move || texts.parse()).await?))
+        }
+        SourceKind::Chart(_) | SourceKind::SourceRef(_) => {
+            release.ctx.references.follow(release, references(release));
+            Box::pin(chart(release)).await.map(Box::new).map(ResolvedSource::Chart)
+        }
     }
-    release.ctx.references.follow(release, references(release));
-    if source.is_chart() {
-        return Box::pin(chart(release)).await.map(Box::new).map(ResolvedSource::Chart);
-    }
-    let reads = TenantReads(release);
-    let texts = objects::read(&source.objects_from, &release.namespace, &reads).await?;
-    Ok(ResolvedSource::Objects(blocking::run(move || texts.parse()).await?))
 }
 
 /// The chart that the spec names.
@@ -99,26 +103,33 @@ fn references(release: &Release<'_>) -> BTreeSet<Reference> {
             name: name.clone(),
         });
     };
-    for from in &spec.source.objects_from {
-        add(Referent::Core(from.kind), &from.name);
-    }
     for from in &spec.values_from {
         add(Referent::Core(from.kind), &from.name);
     }
-    let chart = spec.source.chart.as_ref();
-    if let Some(from) = chart.and_then(|chart| chart.archive.as_ref()) {
-        add(Referent::Core(from.kind), &from.name);
-    }
-    let oci = chart.and_then(|chart| chart.oci.as_ref());
-    let repository = chart.and_then(|chart| chart.repository.as_ref());
-    let secrets = oci.into_iter().flat_map(|it| [&it.secret_ref, &it.cert_secret_ref]);
-    let of_repository = repository.into_iter();
-    let of_repository = of_repository.flat_map(|it| [&it.secret_ref, &it.cert_secret_ref]);
-    for secret in secrets.chain(of_repository).flatten() {
+    let secrets = match spec.source.kind() {
+        SourceKind::Objects(_) => [&None, &None],
+        SourceKind::ObjectsFrom(holders) => {
+            for from in holders {
+                add(Referent::Core(from.kind), &from.name);
+            }
+            [&None, &None]
+        }
+        SourceKind::SourceRef(source) => {
+            add(Referent::Flux(source.kind), &source.name);
+            [&None, &None]
+        }
+        SourceKind::Chart(chart) => match chart.kind() {
+            Some(ChartKind::Archive(from)) => {
+                add(Referent::Core(from.kind), &from.name);
+                [&None, &None]
+            }
+            Some(ChartKind::Oci(chart)) => [&chart.secret_ref, &chart.cert_secret_ref],
+            Some(ChartKind::Repository(chart)) => [&chart.secret_ref, &chart.cert_secret_ref],
+            None => [&None, &None],
+        },
+    };
+    for secret in secrets.into_iter().flatten() {
         add(Referent::Core(ObjectsFromKind::Secret), &secret.name);
-    }
-    if let Some(source) = &spec.source.source_ref {
-        add(Referent::Flux(source.kind), &source.name);
     }
     named
 }

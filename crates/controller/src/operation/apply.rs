@@ -8,7 +8,8 @@ use helm::{
 use jiff::Timestamp;
 use lifecycle::{
     event::Event,
-    plan::{Claims, ObjectRef, Plan, PlannedObject},
+    object::{ObjectRef, PlannedObject},
+    plan::{Claims, Plan},
 };
 use manifests::json;
 use serde_json::{Value, json};

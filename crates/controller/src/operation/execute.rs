@@ -3,10 +3,13 @@
 
 use jiff::{SignedDuration, Timestamp};
 use lifecycle::{
-    decide::{CleanUp, CleanUpAction, Effect, Gate, Observation, query},
+    decide::query,
+    effect::{CleanUp, CleanUpAction, Effect},
     event::Event,
     journal::{Failure, Journal},
-    plan::{HookKind, ObjectRef, Plan, PlannedHook},
+    object::ObjectRef,
+    observation::{Gate, Observation},
+    plan::{HookKind, Plan, PlannedHook},
 };
 use live::{hook_object, observe};
 use serde_json::Value;
@@ -313,7 +316,7 @@ impl Turn<'_> {
     /// Whether a kind, or a version of one, that a hook has brought may not be served yet: a
     /// `CustomResourceDefinition` that was there is established all the while.
     fn kinds_come(&self) -> bool {
-        let span = SignedDuration::from_secs(self.plan.timeout_seconds);
+        let span = self.plan.hook_timeout();
         let crds = self.plan.hooks.iter().enumerate();
         let crds = crds.filter(|(_, hook)| hook.kind() == HookKind::Crd);
         let ends = crds.filter_map(|(index, _)| self.journal.hooks.get(index)?.completed_at);

@@ -3,9 +3,10 @@
 use helm::record::Status;
 use jiff::{SignedDuration, Timestamp};
 use lifecycle::{
-    decide::{Cause, Evidence, Gate, HookObservation, Observation, Query, Verdict},
     journal::{HookCursor, HookStatus, HookStep, Journal},
-    plan::{HookKind, ObjectRef, Plan, PlannedHook},
+    object::ObjectRef,
+    observation::{Cause, Evidence, Gate, HookObservation, Observation, Query, Verdict},
+    plan::{HookKind, Plan, PlannedHook},
 };
 use live::{
     kstatus::{self, Readiness},

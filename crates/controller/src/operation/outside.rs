@@ -4,10 +4,7 @@
 use api::{MOST_OUTSIDE, names};
 use helm::ownership;
 use jiff::{SignedDuration, Timestamp};
-use lifecycle::{
-    commands,
-    plan::{ObjectRef, in_uninstall_order},
-};
+use lifecycle::{commands, object::ObjectRef, plan::in_uninstall_order};
 use serde_json::Value;
 
 use crate::{

@@ -7,7 +7,8 @@ use helm::record::Status;
 use lifecycle::{
     event::Event,
     journal::{Cancel, Failure, Journal},
-    plan::{ObjectRef, Plan, parse_run_id},
+    object::ObjectRef,
+    plan::{Plan, parse_run_id},
     rebuild::{Trace, rebuild},
 };
 use live::observe;

@@ -2,7 +2,10 @@
 //! else than the revision at which it is held, or that its chart renders to something else than what
 //! was taken over. It decides nothing.
 
-use lifecycle::{event::Event, journal::Begin, plan::Plan};
+use lifecycle::{
+    event::Event,
+    plan::{Begin, Plan},
+};
 use sources::ResolvedSource;
 
 use crate::{

@@ -5,10 +5,7 @@ use std::collections::BTreeSet;
 use api::names;
 use helm::ownership;
 use lifecycle::{
-    commands,
-    decide::Observation,
-    journal::first_of,
-    plan::{ObjectRef, Plan},
+    commands, journal::first_of, object::ObjectRef, observation::Observation, plan::Plan,
 };
 use serde_json::Value;
 

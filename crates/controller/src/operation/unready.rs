@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 
 use jiff::{SignedDuration, Timestamp};
-use lifecycle::plan::ObjectRef;
+use lifecycle::object::ObjectRef;
 use live::observe::{
     event_objects::{self, Subject},
     pods::Culprit,

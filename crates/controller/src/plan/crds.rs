@@ -1,9 +1,9 @@
 //! What a chart has in `crds/`, and the kinds that `CustomResourceDefinition`s among the hooks bring.
 
 use lifecycle::{
-    event::Event,
-    hooks::HookEvent,
-    plan::{Crds, ObjectRef, PlannedObject},
+    event::{Event, HookEvent},
+    object::{ObjectRef, PlannedObject},
+    plan::Crds,
     source::Desired,
 };
 use serde_json::Value;

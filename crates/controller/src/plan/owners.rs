@@ -3,7 +3,8 @@
 use helm::ownership;
 use lifecycle::{
     event::Event,
-    plan::{Claims, ObjectRef, PlannedObject},
+    object::{ObjectRef, PlannedObject},
+    plan::Claims,
 };
 
 use crate::{

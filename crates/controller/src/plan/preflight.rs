@@ -3,7 +3,8 @@
 use lifecycle::{
     conditions::{self, MEANINGLESS, PREFLIGHT},
     event::Event,
-    plan::{ObjectRef, Plan},
+    object::ObjectRef,
+    plan::Plan,
     preflight::{self, Holds},
     source::{Problem, SourceError},
 };

@@ -14,12 +14,12 @@ use helm::{
 };
 use kube::discovery::Scope;
 use lifecycle::{
-    event::Event,
-    hooks::HookEvent,
-    journal::Begin,
+    digest::config_digest,
+    event::{Event, HookEvent},
+    object::{ObjectRef, PlannedObject},
     plan::{
-        Chart, Crds, MOST_HOOKS, ObjectRef, Plan, PlannedHook, PlannedObject, PrunedBefore,
-        Remedied, config_digest, in_uninstall_order, plan_hooks, prune_set,
+        Begin, Chart, Crds, MOST_HOOKS, Plan, PlannedHook, PrunedBefore, Remedied,
+        in_uninstall_order, plan_hooks, prune_set,
     },
     source::{Desired, SourceError},
 };
@@ -58,7 +58,7 @@ pub(crate) async fn plan(
     begin: &Begin,
 ) -> Result<Prepared, Error> {
     let mut material = material(release, history, begin).await?;
-    if !matches!(begin.event, Event::Install | Event::Upgrade) {
+    if !begin.event.needs_source() {
         // What does not run now is no reason not to begin: nobody can correct a record.
         let runs = |event: &HookEvent| event.operation() == begin.event;
         material.desired.hooks.retain(|hook| hook.events.iter().any(runs));

@@ -11,9 +11,10 @@ use helm::{
 use jiff::{SignedDuration, Timestamp};
 use kube_runtime::controller::Action;
 use lifecycle::{
+    digest::config_digest,
     event::Event,
-    journal::{Begin, Failure},
-    plan::{Chart, Plan, config_digest},
+    journal::Failure,
+    plan::{Begin, Chart, Plan},
 };
 use live::observe;
 use sources::RenderedRelease;
@@ -23,7 +24,7 @@ use crate::{
     desired::objects,
     operation::remarks,
     plan::prepare,
-    reconcile::advance::handled,
+    reconcile::next::handled,
     records::{self, Stored, newest},
     release::{self, Release, finalizer},
     support::{

@@ -11,7 +11,7 @@ use kube::discovery::Scope;
 use lifecycle::{
     conditions::{Condition, DRIFTED},
     drift::{self, Baseline, Finding, Origin, Path, Rules, What, Work},
-    plan::{ObjectRef, PlannedObject},
+    object::{ObjectRef, PlannedObject},
 };
 use manifests::json;
 use serde_json::Value;

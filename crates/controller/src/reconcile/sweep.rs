@@ -9,7 +9,7 @@ use std::{
 
 use api::names;
 use kube::{Api, Resource as _};
-use lifecycle::plan::ObjectRef;
+use lifecycle::object::ObjectRef;
 use live::observe;
 use serde_json::Value;
 

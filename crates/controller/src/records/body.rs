@@ -11,7 +11,8 @@ use lifecycle::{
     event::Event,
     hooks,
     journal::{HookPhase, HookStatus, Journal},
-    plan::{Crds, ObjectRef, Plan, Remedied, plan_hooks},
+    object::ObjectRef,
+    plan::{Crds, Plan, Remedied, plan_hooks},
     source::Desired,
 };
 use serde_json::Map;

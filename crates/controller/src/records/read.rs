@@ -9,7 +9,7 @@ use helm::{
     record,
     secret::{self, KEY_PLAN, Plans, StorageError},
 };
-use lifecycle::plan::{ObjectRef, Plan};
+use lifecycle::{object::ObjectRef, plan::Plan};
 use serde_json::Value;
 
 use super::{Holder, Records, Stored};

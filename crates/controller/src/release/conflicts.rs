@@ -2,7 +2,10 @@
 
 use api::names;
 use helm::ownership::{self, OwnershipError};
-use lifecycle::{event::Event, plan::ObjectRef};
+use lifecycle::{
+    event::{Event, Field},
+    object::ObjectRef,
+};
 
 use crate::cluster::{
     call::{ApiError, Cause, Refused, Why},
@@ -175,11 +178,9 @@ fn remedy(denied: &Lacking, grants: &Lacking) -> String {
 }
 
 /// The field that lets an operation of `event` take what exists.
-fn field(event: Event) -> &'static str {
-    match event {
-        Event::Install => "spec.install.takeOwnership:",
-        _ => "spec.upgrade.takeOwnership:",
-    }
+fn field(event: Event) -> String {
+    let field = event.facts().field.map_or("spec.upgrade", Field::as_str);
+    format!("{field}.takeOwnership:")
 }
 
 /// As many as there is room for, and how many more there are.

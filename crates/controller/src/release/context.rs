@@ -5,7 +5,7 @@ use std::{
 };
 
 use kube::Client;
-use lifecycle::{decide::Evidence, plan::Plan};
+use lifecycle::{observation::Evidence, plan::Plan};
 use live::observe::pods::Culprit;
 
 use crate::support::sync::lock;

@@ -275,7 +275,8 @@ mod tests {
     use jiff::Timestamp;
     use lifecycle::{
         event::Event,
-        journal::{Begin, Failure, HookCursor, HookStep, Phase, Requests},
+        journal::{Failure, HookCursor, HookStep, Phase, Requests},
+        plan::Begin,
     };
     use serde_json::json;
 

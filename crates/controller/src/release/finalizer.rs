@@ -95,3 +95,17 @@ pub(crate) async fn namespace_goes(release: &Release<'_>) -> Result<bool, Error>
         Err(error) => Err(Error::Api(error)),
     }
 }
+
+/// A `GitOps` tool that prunes everything of a release at once takes the rights away, too.
+pub(crate) fn while_deleting(failure: Failure) -> Failure {
+    if failure.reason != "Forbidden" {
+        return failure;
+    }
+    let message = format!(
+        "the release cannot be deleted: {}. Its ServiceAccount or RoleBinding may have gone before \
+         it: apply them again until this object is gone, or set spec.deletion.objects to Keep to \
+         leave the release to Helm",
+        failure.message
+    );
+    Failure::new("IdentityGone", message)
+}

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use api::{ObjectsFromKind, ReleaseLifecycle, SourceRefKind};
+use api::{ObjectsFromKind, ReleaseLifecycle, SourceKind, SourceRefKind};
 use futures::StreamExt as _;
 use kube::{
     Api, Client,
@@ -348,11 +348,14 @@ pub(crate) fn is_forbidden(error: &watcher::Error) -> bool {
 
 /// Whether what it refers to matters. What is pinned or deleted needs no source.
 fn refers(object: &ReleaseLifecycle) -> bool {
-    let source = &object.spec.source;
-    // Not whether it has objects, which the cache forgets. One that is held at a revision is told of,
-    // though it needs none of it.
-    (source.is_chart() || !source.objects_from.is_empty())
-        && object.metadata.deletion_timestamp.is_none()
+    // Objects are no matter here, and the cache forgets them. One that is held at a revision is told
+    // of, though it needs none of it.
+    let refers = match object.spec.source.kind() {
+        SourceKind::Objects(_) => false,
+        SourceKind::ObjectsFrom(holders) => !holders.is_empty(),
+        SourceKind::Chart(_) | SourceKind::SourceRef(_) => true,
+    };
+    refers && object.metadata.deletion_timestamp.is_none()
 }
 
 /// Up to a tenth more, so that releases that were applied together are not looked at together; the

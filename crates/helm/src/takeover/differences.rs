@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use lifecycle::{plan::ObjectRef, source::Desired, tidy::Tidy};
+use lifecycle::{object::ObjectRef, source::Desired, tidy::Tidy};
 use serde_json::Value;
 
 /// More than these are not looked for.

@@ -1,30 +1,12 @@
 //! What happens to hook objects after the hooks of an event have ended.
 
 use crate::{
-    hooks::{DeletePolicy, HookEvent},
+    effect::{CleanUp, CleanUpAction},
+    event::HookEvent,
+    hooks::DeletePolicy,
     journal::{HookPhase, Journal},
     plan::Plan,
 };
-
-/// One part of [`Effect::CleanUp`](super::Effect::CleanUp).
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct CleanUp {
-    /// The hook's index.
-    pub hook: usize,
-    /// The UID of its object.
-    pub uid: String,
-    /// What is done to it.
-    pub action: CleanUpAction,
-}
-
-/// What [`CleanUp`] does to a hook's object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum CleanUpAction {
-    /// DELETE by UID.
-    Delete,
-    /// Give the Job the `ttlSecondsAfterFinished` that was held back.
-    SetTtl(i64),
-}
 
 /// What happens to the hooks of `event` that have ended (Helm's `execHook`): after success
 /// `hook-succeeded` in reverse; after a failure the failed one if `hook-failed`, then the

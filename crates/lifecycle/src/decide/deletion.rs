@@ -3,8 +3,13 @@
 
 use jiff::Timestamp;
 
-use super::{Effect, Observation, OnTimeout, POLL, POLL_STALLED, Step, Turn, after, several};
-use crate::journal::{Failure, Phase};
+use super::{OnTimeout, Turn, several};
+use crate::{
+    effect::Effect,
+    journal::{Failure, Phase},
+    observation::Observation,
+    step::{POLL, POLL_STALLED, Step, after},
+};
 
 impl Turn<'_> {
     pub(super) fn deleting(self, observation: &Observation) -> Step {

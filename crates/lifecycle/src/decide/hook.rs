@@ -7,84 +7,17 @@ mod failure;
 use jiff::Timestamp;
 
 use self::failure::note;
-use super::{Effect, Observation, POLL, POLL_WATCHED, Step, Turn, after, timeout, why_cancelled};
+use super::{Turn, why_cancelled};
 use crate::{
     commands,
-    event::Event,
+    effect::Effect,
     hooks::DeletePolicy,
     journal::{Failure, HookCursor, HookPhase, HookStatus, HookStep, Journal, Operation, Phase},
-    plan::{HookKind, ObjectRef, Plan, PlannedHook, parse_run_id},
+    object::ObjectRef,
+    observation::{Evidence, Gate, HookObservation, Observation, Verdict},
+    plan::{HookKind, Plan, PlannedHook, parse_run_id},
+    step::{POLL, POLL_WATCHED, Step, after},
 };
-
-/// A hook's object, as it is on the cluster.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct HookObservation {
-    /// Its UID.
-    pub uid: String,
-    /// Its run id; `None` where it was not made by this operator.
-    pub run: Option<String>,
-    /// Whether it may start.
-    pub gate: Gate,
-    /// Why it does not belong to this release; `None` where it does.
-    pub foreign: Option<String>,
-    /// Whether it is being deleted.
-    pub terminating: bool,
-    /// Whether it has been told to stop for good.
-    pub stopping: bool,
-    /// How it ended, if it has.
-    pub verdict: Option<Verdict>,
-    /// What holds it up, such as `pod x ImagePullBackOff: …` or its finalizers.
-    pub waiting: Option<String>,
-    /// What its containers left behind so far.
-    pub evidence: Evidence,
-    /// When to look again for evidence that will not last.
-    pub look_again_at: Option<Timestamp>,
-}
-
-/// Whether a hook's object may start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Gate {
-    /// Held back until it is started.
-    Held,
-    /// It has been started.
-    Open,
-    /// It cannot be held back: its author or another controller starts it.
-    None,
-}
-
-/// How a hook's object ended.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Verdict {
-    /// `Complete`, `Succeeded`, or created where nothing is awaited.
-    Succeeded,
-    /// `Failed`.
-    Failed {
-        /// The reason of the Job's condition or of the Pod's status.
-        reason: String,
-        /// What was seen.
-        message: String,
-    },
-}
-
-/// What a hook's containers left behind.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Evidence {
-    /// The exit code of the container that ended last and failed.
-    pub exit_code: Option<i32>,
-    /// The last lines it wrote.
-    pub log: Option<String>,
-    /// Why its Pods failed.
-    pub cause: Option<Box<Cause>>,
-}
-
-/// Why a hook's Pods failed.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Cause {
-    /// What befell the Pod from outside, such as `Evicted`; `None` where a container failed.
-    pub reason: Option<String>,
-    /// Such as `pod x container main ended with exit code 3`.
-    pub message: String,
-}
 
 /// Where the hook begins, or goes on after it has failed. Where nobody can tell whether it has run,
 /// somebody has to say.
@@ -97,7 +30,7 @@ pub(super) fn cursor(plan: &Plan, hook: &HookStatus, now: Timestamp) -> HookCurs
         uid: None,
         leftover: None,
         started_at: now,
-        deadline: after(now, timeout(plan)),
+        deadline: after(now, plan.hook_timeout()),
         not_before: None,
     }
 }
@@ -186,7 +119,7 @@ impl HookTurn<'_> {
             if self.now() >= self.cursor.deadline {
                 let message = format!(
                     "an older {name} was not gone within {} s (spec.timeout): {what}",
-                    self.turn.plan.timeout_seconds
+                    self.turn.plan.hook_timeout().as_secs()
                 );
                 return self.give_up(Failure::new("LeftoverNotGone", message));
             }
@@ -263,7 +196,7 @@ impl HookTurn<'_> {
             uid: Some(object.uid.clone()),
             leftover: None,
             started_at: self.now(),
-            deadline: after(self.now(), timeout(self.turn.plan)),
+            deadline: after(self.now(), self.turn.plan.hook_timeout()),
             not_before: None,
             ..self.cursor.clone()
         };
@@ -383,7 +316,7 @@ impl HookTurn<'_> {
             }
             Err(failure) => {
                 journal.note_failure(index, &failure, self.now());
-                if self.turn.plan.event == Event::Delete {
+                if !self.turn.plan.event.ends_on_failure() {
                     return self.deletion_failed(journal);
                 }
                 if self.cursor.step == HookStep::Stop && journal.operation.cancel.is_some() {
@@ -414,7 +347,7 @@ impl HookTurn<'_> {
         let mut journal = self.turn.journal.clone();
         journal.note_failure(self.cursor.index, &failure, self.now());
         self.use_up_attempt(&mut journal);
-        if self.turn.plan.event == Event::Delete {
+        if !self.turn.plan.event.ends_on_failure() {
             return self.deletion_failed(journal);
         }
         self.turn.with(&journal).fail(self.failure(&failure))
@@ -461,7 +394,7 @@ impl HookTurn<'_> {
         journal.operation.hook = Some(HookCursor {
             step,
             started_at: self.now(),
-            deadline: after(self.now(), timeout(self.turn.plan)),
+            deadline: after(self.now(), self.turn.plan.hook_timeout()),
             ..self.cursor.clone()
         });
         Step::go(journal, Some(effect))

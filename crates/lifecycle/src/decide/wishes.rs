@@ -5,7 +5,6 @@ use jiff::SignedDuration;
 
 use crate::{
     commands::Commands,
-    event::Event,
     journal::{Cancel, Failure, Journal, Phase, Requests},
     plan::Plan,
 };
@@ -62,10 +61,10 @@ pub(super) fn heed(plan: &Plan, journal: &Journal, wishes: &Wishes) -> Journal {
     if journal.is_done() {
         return journal;
     }
-    if plan.event == Event::Delete {
-        skip(&mut journal, wishes);
-    } else {
+    if plan.event.ends_on_failure() {
         cancel(&mut journal, wishes);
+    } else {
+        skip(&mut journal, wishes);
     }
     journal
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::plan::ObjectRef;
+use crate::object::ObjectRef;
 
 /// What the Pods of `object` need to be made, or to start, each once.
 pub(super) fn of(object: &ObjectRef, manifest: &Value) -> BTreeSet<ObjectRef> {

@@ -1,6 +1,6 @@
 //! What one process makes of a state if nothing goes wrong any more.
 
-use lifecycle::{decide::Hold, journal::HookStep};
+use lifecycle::{journal::HookStep, step::Hold};
 
 use crate::{
     asked::Asked,

@@ -3,9 +3,10 @@
 
 use jiff::Timestamp;
 use lifecycle::{
-    decide::{Evidence, Gate, HookObservation, Verdict},
     event::Event,
-    journal::{Begin, Failure, HookPhase, Journal, Requests},
+    journal::{Failure, HookPhase, Journal, Requests},
+    observation::{Evidence, Gate, HookObservation, Verdict},
+    plan::Begin,
     rebuild::Trace,
 };
 

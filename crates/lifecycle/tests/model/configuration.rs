@@ -2,9 +2,11 @@
 
 use lifecycle::{
     decide::OnTimeout,
-    event::Event,
-    hooks::{DeletePolicy, HookEvent},
-    plan::{HookKind, ObjectRef, Owner, Plan, PlannedHook, PlannedObject},
+    event::{Event, HookEvent},
+    hooks::DeletePolicy,
+    object::{ObjectRef, PlannedObject},
+    plan::{HookKind, Plan, PlannedHook},
+    testing::{self, object},
 };
 use serde_json::json;
 
@@ -155,41 +157,20 @@ impl Configuration {
     }
 }
 
-fn object(api_version: &str, kind: &str, name: &str) -> ObjectRef {
-    ObjectRef {
-        api_version: api_version.to_owned(),
-        kind: kind.to_owned(),
-        namespace: Some("prod".to_owned()),
-        name: name.to_owned(),
-    }
-}
-
 fn hook(event: HookEvent, object: ObjectRef, policies: &[DeletePolicy]) -> PlannedHook {
-    let delete_policies = policies.to_vec();
-    let manifest = json!({"metadata": {"name": object.name}});
-    PlannedHook {
-        event,
-        object,
-        weight: 0,
-        delete_policies,
-        manifest,
-        in_crds: false,
-        replaces: false,
-        recorded: false,
-    }
+    PlannedHook { delete_policies: policies.to_vec(), ..testing::hook(event, object) }
 }
 
 pub(crate) fn job(event: HookEvent, name: &str, policies: &[DeletePolicy]) -> PlannedHook {
-    hook(event, object("batch/v1", "Job", name), policies)
+    hook(event, object("Job", name), policies)
 }
 
 pub(crate) fn core(event: HookEvent, kind: &str, policies: &[DeletePolicy]) -> PlannedHook {
-    hook(event, object("v1", kind, "settings"), policies)
+    hook(event, object(kind, "settings"), policies)
 }
 
 pub(crate) fn crd(event: HookEvent) -> PlannedHook {
-    let kind = "CustomResourceDefinition";
-    hook(event, object("apiextensions.k8s.io/v1", kind, "things.example"), &[])
+    hook(event, object("CustomResourceDefinition", "things.example"), &[])
 }
 
 pub(crate) fn with_ttl(mut hook: PlannedHook) -> PlannedHook {
@@ -204,19 +185,19 @@ pub(crate) fn named_by_run(mut hook: PlannedHook) -> PlannedHook {
 
 /// A plan with one object that is awaited, or goes.
 fn plan(operation: String, event: Event, hooks: Vec<PlannedHook>) -> Plan {
-    let web = object("apps/v1", "Deployment", "web");
+    let web = object("Deployment", "web");
     let applies = event.makes_revision();
     let manifest = json!({});
     let objects = applies.then(|| PlannedObject { object: web.clone(), manifest });
     let prune = (event == Event::Delete).then_some(web);
-    let owner = Owner { uid: "owner".to_owned(), name: "shop".to_owned() };
     Plan {
+        operation,
         target: (event == Event::Rollback).then_some(1),
         timeout_seconds: TIMEOUT,
         hooks,
         objects: objects.into_iter().collect(),
         prune: prune.into_iter().collect(),
-        ..Plan::new(operation, owner, event, 1)
+        ..testing::plan(event)
     }
 }
 

@@ -1,10 +1,13 @@
 //! The list of what is explored.
 
 use lifecycle::{
-    event::Event,
+    event::{
+        Event, HookEvent, HookEvent::PostInstall, HookEvent::PostUpgrade, HookEvent::PreInstall,
+        HookEvent::PreUpgrade,
+    },
     hooks::{
-        DeletePolicy::{self, BeforeHookCreation, HookFailed, HookSucceeded},
-        HookEvent::{self, PostInstall, PostUpgrade, PreInstall, PreUpgrade},
+        DeletePolicy, DeletePolicy::BeforeHookCreation, DeletePolicy::HookFailed,
+        DeletePolicy::HookSucceeded,
     },
     plan::PlannedHook,
 };

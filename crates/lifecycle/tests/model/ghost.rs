@@ -2,10 +2,10 @@
 //! was, and which rules were broken on the way. The rules about an end are in [`crate::rules`].
 
 use lifecycle::{
-    decide::{Gate, Observation},
-    event::Event,
-    hooks::{DeletePolicy, HookEvent},
+    event::{Event, HookEvent},
+    hooks::DeletePolicy,
     journal::{HookPhase, HookStep, Journal},
+    observation::{Gate, Observation},
     plan::Plan,
 };
 use stateright::Property;

@@ -2,12 +2,13 @@
 //! while one runs, and a status that is lost.
 
 use lifecycle::{
-    event::Event,
+    event::{
+        Event, HookEvent, HookEvent::PostDelete, HookEvent::PostInstall, HookEvent::PreDelete,
+        HookEvent::PreInstall, HookEvent::PreRollback, HookEvent::PreUpgrade, HookEvent::Test,
+    },
     hooks::{
-        DeletePolicy::{self, BeforeHookCreation, HookFailed, HookSucceeded},
-        HookEvent::{
-            self, PostDelete, PostInstall, PreDelete, PreInstall, PreRollback, PreUpgrade, Test,
-        },
+        DeletePolicy, DeletePolicy::BeforeHookCreation, DeletePolicy::HookFailed,
+        DeletePolicy::HookSucceeded,
     },
     plan::PlannedHook,
 };

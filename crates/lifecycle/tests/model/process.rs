@@ -2,10 +2,13 @@
 //! the journal if nobody did in between, sends what the effect consists of, and goes on.
 
 use lifecycle::{
-    decide::{self, CleanUpAction, Effect, Observation, Query, Step, decide},
+    decide::{self, decide},
+    effect::{CleanUpAction, Effect},
     event::Event,
     journal::{Failure, HookPhase, HookStep, Journal, Phase, Requests},
+    observation::{Observation, Query},
     rebuild::{Trace, rebuild},
+    step::{Hold, Step},
 };
 
 use crate::{
@@ -163,9 +166,9 @@ impl Process {
         let step = step(configuration, cluster, status, observation);
         let now = cluster.now;
         let outcome = match &step.hold {
-            Some(decide::Hold::Stalled(failure)) => Written::Stalled(failure.reason.clone()),
-            Some(decide::Hold::Suspended) => Written::Suspended,
-            Some(decide::Hold::Waiting(_)) | None => Written::Other,
+            Some(Hold::Stalled(failure)) => Written::Stalled(failure.reason.clone()),
+            Some(Hold::Suspended) => Written::Suspended,
+            Some(Hold::Waiting(_)) | None => Written::Other,
         };
         let requests = step.effect.map_or_else(Vec::new, |effect| {
             requests(configuration, cluster, &step.journal, effect)

@@ -1,7 +1,7 @@
 //! Requests, and what they do to the cluster. Each has the fences of the real one: a creation fails
 //! where the name is taken, all else names the UID, the gate or the version that it expects.
 
-use lifecycle::{decide::Gate, event::Event, plan::HookKind};
+use lifecycle::{event::Event, observation::Gate, plan::HookKind};
 
 use crate::{
     cluster::{Cluster, Life, Object, Record, RecordState, Release, Run, name},

@@ -1,8 +1,8 @@
 //! The rules about a state rather than about a move; most are about an end.
 
 use lifecycle::{
-    event::Event,
-    hooks::{DeletePolicy, HookEvent},
+    event::{Event, HookEvent},
+    hooks::DeletePolicy,
     journal::{HookPhase, Journal, Operation, Phase},
     plan::Plan,
 };

@@ -7,9 +7,13 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use lifecycle::{
-    event::Event::{self, Delete, Install, Rollback, Test, Upgrade},
-    hooks::DeletePolicy::{BeforeHookCreation, HookFailed, HookSucceeded},
-    hooks::HookEvent,
+    event::{
+        Event, Event::Delete, Event::Install, Event::Rollback, Event::Test, Event::Upgrade,
+        HookEvent,
+    },
+    hooks::{
+        DeletePolicy::BeforeHookCreation, DeletePolicy::HookFailed, DeletePolicy::HookSucceeded,
+    },
     plan::PlannedHook,
 };
 use stateright::Model;

@@ -1,7 +1,7 @@
 //! What only Event objects say: why a Job has no Pod, and why a Pod on its node does not begin.
 
 use jiff::{SignedDuration, Timestamp};
-use lifecycle::{decide::Cause, terminal};
+use lifecycle::{observation::Cause, terminal};
 use serde_json::Value;
 
 use super::{clip, pods, text};

@@ -1,7 +1,7 @@
 //! Who starts a Job or a Pod where it is not the operator, and what follows from its form.
 
 use api::names;
-use lifecycle::decide::Gate;
+use lifecycle::observation::Gate;
 use serde_json::Value;
 
 use super::text;

@@ -2,7 +2,7 @@
 
 use api::names;
 use jiff::Timestamp;
-use lifecycle::{decide::Cause, terminal};
+use lifecycle::{observation::Cause, terminal};
 use serde_json::Value;
 
 use super::{clip, condition, is_terminating, text};

@@ -3,8 +3,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 use lifecycle::{
-    decide::{Cause, Verdict},
     journal::HookStatus,
+    observation::{Cause, Verdict},
 };
 use serde_json::Value;
 

@@ -64,7 +64,7 @@ pub fn own_words(object: &Value) -> Option<String> {
             let stuck = condition(object, "Progressing", "False")
                 .filter(|it| text(it, "/reason") != "ProgressDeadlineExceeded")
                 .map(|it| format!("{}: {}", text(it, "/reason"), text(it, "/message")));
-            stuck.or_else(|| forms::suspended(object, lifecycle::decide::Gate::None))?
+            stuck.or_else(|| forms::suspended(object, lifecycle::observation::Gate::None))?
         }
         Kind::Pod | Kind::Claim => return None,
         Kind::Other => {

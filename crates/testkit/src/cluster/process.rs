@@ -15,6 +15,10 @@ use anyhow::{Context as _, bail};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde::{Deserialize, Serialize};
 
+/// The cluster's programs are written in Go, which by default spends a quarter of an API server's time
+/// on keeping its heap small. Up to the limit they may let it grow.
+const MEMORY_FOR_TIME: [(&str, &str); 2] = [("GOGC", "400"), ("GOMEMLIMIT", "2GiB")];
+
 /// What is remembered of a started program, so that another process can stop it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Started {
@@ -125,6 +129,7 @@ impl Program {
         };
         command
             .args(args.into_iter().map(Into::into))
+            .envs(MEMORY_FOR_TIME)
             .stdin(Stdio::null())
             .stdout(out.try_clone().context("duplicating a log's handle")?)
             .stderr(out);

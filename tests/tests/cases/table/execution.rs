@@ -47,7 +47,7 @@ pub(super) const ENDINGS: &[Case] = &[
         install([hook("a")])
             .install([hook("b").policy("hook-failed")])
             .release("deleted")
-            .timeout(3)
+            .times_out()
     }),
     pass(16, "hook-succeeded applies after the event's last hook, in reverse", || {
         let hook = |name, policy| job(name).hook("pre-install").policy(policy);
@@ -64,7 +64,7 @@ pub(super) const ENDINGS: &[Case] = &[
             held(job("a").hook("pre-install").policy("hook-succeeded")),
             config_map("main", "1"),
         ])
-        .timeout(10)
+        .times_out()
         .with(&[Helm4, Helm4Wait, Helm3])
     }),
     differs(18, "a leftover that a finalizer holds", rows::REUSED, || {
@@ -73,14 +73,14 @@ pub(super) const ENDINGS: &[Case] = &[
         install(objects("1"))
             .upgrade(objects("2"))
             .says(["LeftoverNotGone"])
-            .timeout(10)
+            .times_out()
             .with(&[Helm4, Helm4Wait, Helm3])
     }),
     differs(19, "a Job is deleted while it is awaited", rows::VANISHED, || {
         install([job("a").hook("pre-install").never_ends(), config_map("main", "1")])
             .once(active("a"), Act::Delete)
             .says(["Vanished"])
-            .timeout(10)
+            .times_out()
     }),
     pass(20, "Deployments and custom resources are not awaited", || {
         script()
@@ -94,7 +94,7 @@ pub(super) const ENDINGS: &[Case] = &[
             .by_admin()
     }),
     differs(21, "a Pod that is restarted always: timeout", rows::STOPPED, || {
-        install([pod("a").hook("pre-install").set_pod("/spec/restartPolicy", "Always")]).timeout(5)
+        install([pod("a").hook("pre-install").set_pod("/spec/restartPolicy", "Always")]).times_out()
     }),
     pass(22, "a Job that fails is awaited through its retries", || {
         install([

@@ -45,7 +45,7 @@ pub(super) const CASES: &[Case] = &[
             .install([config_map("a", "").hook("pre-install"), config_map("main", "1")])
             .says(["forbidden"])
             .by_limited()
-            .timeout(5)
+            .times_out()
     })
     .but(Verdict::AsHelm3),
     differs(55, "timeout 0", rows::NO_TIMEOUT, || {

@@ -13,7 +13,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use lifecycle::plan::digest;
+use lifecycle::digest::digest;
 use sources::chart::MOST_BYTES;
 use tokio::task::spawn_blocking;
 

@@ -6,7 +6,7 @@ use engine::{
     Breach, EngineError, Puller,
     protocol::{self, FailureKind, Origin, Pull},
 };
-use lifecycle::{journal::Failure, plan};
+use lifecycle::{digest, journal::Failure};
 use sources::{WantedChart, chart::MOST_BYTES};
 use tokio::net::lookup_host;
 
@@ -94,7 +94,7 @@ fn check(
         return broken("with more than was asked for");
     }
     // In a registry the digest is that of the manifest, which the engine has checked it against.
-    if !matches!(wanted.origin, Origin::Oci { .. }) && plan::digest(&archive) != digest {
+    if !matches!(wanted.origin, Origin::Oci { .. }) && digest::digest(&archive) != digest {
         return broken("with a chart of another digest");
     }
     if wanted.pinned().is_some_and(|pinned| pinned != digest) {

@@ -4,9 +4,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::HookTurn;
 use crate::{
-    decide::{OnTimeout, Step, after, timeout},
-    event::Event,
+    decide::OnTimeout,
     journal::{Failure, HookCursor, HookPhase, HookStatus, HookStep, Journal},
+    step::{Step, after},
 };
 
 impl HookTurn<'_> {
@@ -15,7 +15,7 @@ impl HookTurn<'_> {
         let index = self.cursor.index;
         let mut journal = self.turn.journal.clone();
         let requests = &self.turn.wishes.requests;
-        let deletion = self.turn.plan.event == Event::Delete;
+        let deletion = !self.turn.plan.event.ends_on_failure();
         let skips = deletion && self.turn.wishes.deletion.on_timeout == OnTimeout::SkipHooks;
         let outlived = skips.then(|| self.turn.deletion_deadline());
         if self.operation().skip.is_some() || outlived.is_some_and(|at| self.now() >= at) {
@@ -69,7 +69,7 @@ impl HookTurn<'_> {
             uid: None,
             leftover: None,
             started_at: self.now(),
-            deadline: after(not_before.unwrap_or(self.now()), timeout(self.turn.plan)),
+            deadline: after(not_before.unwrap_or(self.now()), self.turn.plan.hook_timeout()),
             not_before,
             ..self.cursor.clone()
         }

@@ -1,8 +1,9 @@
 //! Why a hook failed, in words that need no look elsewhere.
 
-use super::{Evidence, HookTurn};
+use super::HookTurn;
 use crate::{
     journal::{Failure, HookPhase, HookStatus, Journal},
+    observation::Evidence,
     plan::HookKind,
 };
 
@@ -38,7 +39,7 @@ impl HookTurn<'_> {
             let message = format!("{name} {how}: {}{seen}", order.message);
             return Failure::new(&order.reason, message);
         }
-        let limit = self.turn.plan.timeout_seconds;
+        let limit = self.turn.plan.hook_timeout().as_secs();
         let link = if how.starts_with("was") { " and" } else { ", and" };
         let message =
             format!("{name} did not end within {limit} s (spec.timeout){link} {how}{seen}");

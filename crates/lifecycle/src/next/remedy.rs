@@ -1,16 +1,9 @@
 //! What makes up for an operation that has failed, as `spec.install.onFailure` and
 //! `spec.upgrade.onFailure` say: an operation of its own, begun once.
 
-use super::{Event, Next, Record, RecordState, Situation, was_deployed};
+use crate::event::{Event, Remedy};
 
-/// What makes up for a failed operation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Remedy {
-    /// Of an upgrade: the release goes back to the last revision that was deployed.
-    Rollback,
-    /// Of an install: the release is deleted again.
-    Uninstall,
-}
+use super::{Next, Record, RecordState, Situation, was_deployed};
 
 /// What makes up for the last operation, if that is what failed: not where somebody called it off,
 /// nor where another client has made a revision since, or has rewritten the record. A remedy is the

@@ -1,0 +1,258 @@
+//! Drives one operation: gather → decide → journal → execute, until there is something to wait for.
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use lifecycle::{
+    decide::{decide, query},
+    event::Event,
+    journal::{Cancel, Failure, Journal, Phase},
+    plan::{Begin, Plan},
+    step::Hold,
+};
+
+use crate::{
+    cluster::error::Error,
+    operation::{
+        controls::{superseded, wishes},
+        execute::execute,
+        gather::{gather, is_of_another_plan},
+        remarks, source,
+    },
+    plan::prepare,
+    records,
+    release::{Release, finalizer::while_deleting},
+    support::clock::now,
+};
+
+/// More steps than this in one reconciliation are a fault; others get their turn.
+const STEPS: usize = 256;
+
+/// How far an operation got in this reconciliation.
+pub(crate) enum Progress {
+    /// It waits for a change, for this long at most.
+    Waits(Duration),
+    /// It has ended, and its journal says how.
+    Ended,
+}
+
+impl Progress {
+    /// What was read is no longer so.
+    pub(crate) const AGAIN: Self = Self::Waits(Duration::ZERO);
+}
+
+/// Resumes the operation of `journal`, by the plan that it began with.
+pub(crate) async fn resume(
+    release: &mut Release<'_>,
+    mut journal: Journal,
+) -> Result<Progress, Error> {
+    match frozen_plan(release, &journal).await {
+        Ok(Frozen::Recorded(plan)) => {
+            if journal.operation.plan_digest.is_none() {
+                serve_recorded(release, &plan, &mut journal).await?;
+            }
+            run(release, &plan, Made::Before, journal).await
+        }
+        Ok(Frozen::Anew { mut plan, is_keyed }) => {
+            serve_anew(release, Arc::make_mut(&mut plan), is_keyed, &mut journal);
+            run(release, &plan, Made::Anew, journal).await
+        }
+        Ok(Frozen::Lost) => plan_lost(release, &journal).await,
+        // Nothing was recorded, and what was asked for is no longer wanted.
+        Err(Error::Blocked(failure) | Error::Later(failure, _))
+            if journal.operation.plan_digest.is_none() && is_unwanted(release, &journal) =>
+        {
+            release.write_journal(&journal.abandon(failure, now()), None).await?;
+            Ok(Progress::Ended)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The journal of an operation whose record was not found, and whose plan was made again. Where the
+/// spec asks for something else by now, nothing of the operation has been done, and it ends with its
+/// record: a request for one may be under way. `is_keyed`: whether its digest can be compared.
+fn serve_anew(release: &Release<'_>, plan: &mut Plan, is_keyed: bool, journal: &mut Journal) {
+    let operation = &mut journal.operation;
+    // Of what has failed, or is deployed, or goes, whatever the spec is now.
+    let serves_the_spec = operation.event.makes_revision() && operation.remedies.is_none();
+    if !serves_the_spec {
+        return;
+    }
+    let is_newer = if is_keyed {
+        !records::is_wanted(release, &operation.config_digest, &plan.config_key)
+    } else {
+        operation.generation != release.generation()
+    };
+    if is_newer {
+        let failure = superseded(release, operation);
+        operation.cancel.get_or_insert(Cancel { now: true, failure });
+        // What is wanted now was not tried by it.
+        plan.config_digest.clear();
+    } else {
+        operation.config_digest = records::wanted(release, &plan.config_key);
+        operation.generation = release.generation();
+    }
+}
+
+/// The journal of an operation whose record was found though it knows of none. A first install has a
+/// key of its own each time its plan is made, so that its digest may be by another one.
+async fn serve_recorded(
+    release: &Release<'_>,
+    plan: &Plan,
+    journal: &mut Journal,
+) -> Result<(), Error> {
+    let is_first =
+        plan.event == Event::Install && release.generation() == journal.operation.generation;
+    if !is_first || release.is_being_deleted() || source::unknown(release).await?.is_some() {
+        return Ok(());
+    }
+    let inputs = records::config_inputs(release);
+    if inputs.have(&plan.config_digest, &plan.config_key) {
+        journal.operation.config_digest = records::wanted(release, &plan.config_key);
+    }
+    Ok(())
+}
+
+fn is_unwanted(release: &Release<'_>, journal: &Journal) -> bool {
+    // A deletion waits for the right that it lacks.
+    journal.operation.event != Event::Delete
+        && (release.is_being_deleted()
+            || release.generation() != journal.operation.generation
+            || release.object.requests().cancel != journal.handled.cancel)
+}
+
+/// The plan of an operation that goes on.
+enum Frozen {
+    /// As its record has it.
+    Recorded(Arc<Plan>),
+    /// Made again, since nothing was recorded yet; whether with the key of the one before.
+    Anew { plan: Arc<Plan>, is_keyed: bool },
+    /// Its record no longer has it.
+    Lost,
+}
+
+/// The plan that the journal speaks of. Before it is recorded, it is made anew under the same id;
+/// where the record exists after all, the one in it counts.
+async fn frozen_plan(release: &Release<'_>, journal: &Journal) -> Result<Frozen, Error> {
+    let operation = &journal.operation;
+    if let Some(digest) = &operation.plan_digest
+        && let Some(plan) = release.ctx.running.plan(release.uid(), digest)
+    {
+        return Ok(Frozen::Recorded(plan));
+    }
+    let stored = release.records().get(operation.revision).await?;
+    match (stored.and_then(|stored| stored.plan_of(operation.event)), &operation.plan_digest) {
+        (Some((plan, found)), Some(digest)) if found == *digest => {
+            let plan = Arc::new(plan);
+            release.ctx.running.keep_plan(release.uid(), digest, &plan);
+            Ok(Frozen::Recorded(plan))
+        }
+        (_, Some(_)) => Ok(Frozen::Lost),
+        (Some((plan, _)), None) if plan.operation == operation.id => {
+            Ok(Frozen::Recorded(Arc::new(plan)))
+        }
+        (_, None) => {
+            let history = release.records().history().await?;
+            let begin = Begin {
+                id: operation.id.clone(),
+                event: operation.event,
+                revision: operation.revision,
+                target: operation.target,
+                remedies: operation.remedies,
+                generation: operation.generation,
+            };
+            let is_keyed = prepare::key(&history).is_some();
+            let prepared = prepare::plan(release, &history, &begin).await?;
+            Ok(Frozen::Anew { plan: Arc::new(prepared.plan), is_keyed })
+        }
+    }
+}
+
+/// The plan that the operation began with is gone, and with it what remains to be done.
+async fn plan_lost(release: &mut Release<'_>, journal: &Journal) -> Result<Progress, Error> {
+    let operation = &journal.operation;
+    let journal = if operation.phase == Phase::Closing && !operation.event.makes_revision() {
+        // A deletion removes it itself, and a test too.
+        journal.concluded(now())
+    } else {
+        let record = helm::record::secret_name(&release.name, operation.revision);
+        let message = format!(
+            "Secret {record} no longer holds the plan that the operation began with: it was removed \
+             or rewritten by another client. See in status.hooks which hooks have run"
+        );
+        journal.abandon(Failure::new("PlanLost", message), now())
+    };
+    release.write_journal(&journal, None).await?;
+    Ok(Progress::Ended)
+}
+
+/// Where the plan in hand comes from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Made {
+    /// From the record.
+    Before,
+    /// It was made in this reconciliation, and is in no record that was read.
+    Anew,
+}
+
+/// Takes steps until there is something to wait for.
+pub(crate) async fn run(
+    release: &mut Release<'_>,
+    plan: &Plan,
+    made: Made,
+    mut journal: Journal,
+) -> Result<Progress, Error> {
+    release.outside = Some(plan.outside(&release.namespace));
+    let mut observation = gather(release, plan, &journal, query(&journal), now()).await?;
+    if made == Made::Anew && is_of_another_plan(&observation, plan) {
+        return Ok(Progress::AGAIN);
+    }
+    for _ in 0..STEPS {
+        let now = now();
+        let mut step = decide(plan, &journal, &observation, &wishes(release, plan, &journal), now);
+        if let Some(Hold::Stalled(failure)) = &mut step.hold
+            && release.is_being_deleted()
+        {
+            *failure = while_deleting(failure.clone());
+        }
+        if step.journal.is_done() && step.journal.operation.failure.is_none() {
+            release.besides = Box::pin(remarks::of_rollback(release, plan)).await;
+        }
+        let changed = step.journal != journal;
+        if changed || step.effect.is_none() {
+            release.write_journal(&step.journal, step.hold.as_ref()).await?;
+        }
+        journal = step.journal;
+        observation = match (step.effect, step.wake_at) {
+            (Some(effect), _) => Box::pin(execute(release, plan, &journal, &effect, now)).await?,
+            (None, Some(wake_at)) => return Ok(Progress::Waits(until(wake_at, now))),
+            (None, None) if journal.is_done() => {
+                forget_old(release, &journal).await;
+                return Ok(Progress::Ended);
+            }
+            (None, None) => gather(release, plan, &journal, query(&journal), now).await?,
+        };
+    }
+    tracing::warn!("{STEPS} steps in one reconciliation, and still at work");
+    Ok(Progress::Waits(Duration::from_secs(1)))
+}
+
+/// Keeps as many records as are wanted. What could not be removed goes after the next operation.
+async fn forget_old(release: &Release<'_>, journal: &Journal) {
+    let Some(most) = release.object.max_history() else { return };
+    if !journal.operation.event.makes_revision() {
+        return;
+    }
+    match release.records().prune(most, release.object.spec.pin_revision).await {
+        Ok(()) | Err(Error::Outrun) => {}
+        Err(error) => {
+            let text = format!("more than {most} records are left: {error}");
+            release.warn("RecordsNotPruned", text);
+        }
+    }
+}
+
+fn until(wake_at: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(wake_at.duration_since(now)).unwrap_or_default()
+}

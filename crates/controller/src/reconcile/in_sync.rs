@@ -1,0 +1,44 @@
+//! A release whose deployed revision is what is wanted.
+
+use crate::{
+    cluster::error::Error,
+    operation::remarks,
+    plan::prepare,
+    reconcile::drift,
+    records::Stored,
+    release::{Release, finalizer},
+};
+
+/// Reports that the deployed revision is what is wanted, corrects drift, and says what else is known.
+pub(crate) async fn in_sync(
+    release: &mut Release<'_>,
+    history: &[Stored],
+    revision: i32,
+) -> Result<(), Error> {
+    finalizer::hold(release).await?;
+    let stored = history.iter().find(|stored| stored.release.version == revision);
+    let plan = stored.and_then(|stored| stored.plan.as_ref());
+    let chart = plan.and_then(|(plan, _)| plan.chart.clone());
+    let drift = match stored.filter(|_| release.object.looks_for_drift()) {
+        Some(stored) => Some(Box::pin(drift::check(release, stored)).await?),
+        None => None,
+    };
+    note_outside(release, stored).await?;
+    release.besides = match stored {
+        Some(stored) => Box::pin(remarks::of_revision(release, stored)).await,
+        None => None,
+    };
+    release.write_in_sync(revision, chart, drift).await?;
+    release.ctx.references.settle(&release.object);
+    Ok(())
+}
+
+/// Learns what the deployed revision has outside of the namespace, where no operation of this operator
+/// has told.
+async fn note_outside(release: &mut Release<'_>, stored: Option<&Stored>) -> Result<(), Error> {
+    let is_known = release.object.status.as_ref().is_some_and(|it| it.outside.is_some());
+    if let Some(stored) = stored.filter(|_| !is_known) {
+        release.outside = Some(prepare::outside(release, stored).await?);
+    }
+    Ok(())
+}

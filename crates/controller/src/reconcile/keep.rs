@@ -1,0 +1,36 @@
+//! An object that is deleted while its release is to stay (`spec.deletion.objects: Keep`).
+
+use lifecycle::{
+    event::Event,
+    journal::{Failure, Journal, Phase},
+};
+
+use crate::{
+    cluster::error::Error,
+    release::{Release, finalizer},
+};
+
+/// Returns whether the object can be let go: nothing of the release is asked for, which nobody may be
+/// allowed to read any more.
+pub(crate) fn is_due(release: &Release<'_>, running: Option<&Journal>) -> bool {
+    let is_deletion = |journal: &Journal| journal.operation.event == Event::Delete;
+    release.is_kept() && running.is_none_or(is_deletion)
+}
+
+/// Lets the object go, and leaves the release to Helm. A deletion that has deleted nothing yet gives the
+/// record its state back, where it may.
+pub(crate) async fn keep(release: &mut Release<'_>, running: Option<Journal>) -> Result<(), Error> {
+    if let Some(journal) = running.filter(|journal| journal.operation.phase < Phase::Deleting) {
+        let revision = journal.operation.revision;
+        let status = release.object.status.as_ref();
+        let deployed = status.is_some_and(|status| status.revision == Some(revision));
+        match release.records().reinstate(revision, deployed).await {
+            Err(Error::Blocked(Failure { message, .. })) => {
+                let text = format!("the record goes on saying that it is being deleted: {message}");
+                release.warn("RecordNotReinstated", text);
+            }
+            other => other?,
+        }
+    }
+    finalizer::let_go(release).await
+}

@@ -1,0 +1,35 @@
+//! Reads the object of a release as it is now, and finds out as whom it is worked on.
+
+use api::ReleaseLifecycle;
+
+use crate::{
+    cluster::{error::Error, tenant::Tenant},
+    release::{Release, context::Context, finalizer, identity, read},
+};
+
+/// What was found of an object of the cache.
+pub(crate) enum Loaded<'a> {
+    /// It is there, and so is its tenant.
+    Release(Release<'a>),
+    /// It names nobody as whom it could be worked on.
+    Refused(Box<ReleaseLifecycle>, Error),
+    /// It is gone.
+    Gone,
+}
+
+/// Reads the object, never from a cache.
+pub(crate) async fn load<'a>(
+    ctx: &'a Context,
+    cached: &ReleaseLifecycle,
+) -> Result<Loaded<'a>, Error> {
+    let Some(object) = read(ctx, cached).await? else { return Ok(Loaded::Gone) };
+    let tenant = match identity(ctx, &object) {
+        Ok(identity) => Tenant::new(ctx, identity)?,
+        Err(error) => return Ok(Loaded::Refused(Box::new(object), error)),
+    };
+    let mut release = Release::new(ctx, object, tenant);
+    if release.is_being_deleted() {
+        release.namespace_goes = finalizer::namespace_goes(&release).await?;
+    }
+    Ok(Loaded::Release(release))
+}

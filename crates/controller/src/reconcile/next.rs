@@ -1,0 +1,107 @@
+//! Which operation comes next, if any.
+
+use lifecycle::{
+    journal::Requests,
+    next::{self, Disposal, Next, RecordState, Situation},
+};
+
+use crate::{
+    plan::prepare,
+    records::{self, Stored},
+    release::Release,
+};
+
+/// Returns whether this cannot be done, or said, of a release whose source is unknown.
+pub(crate) fn needs_source(next: &Next) -> bool {
+    match next {
+        Next::Begin { event, .. } => event.needs_source(),
+        Next::Adopt { .. } | Next::InSync { .. } | Next::GivenUp => true,
+        Next::Resume
+        | Next::Reopen
+        | Next::CloseLate { .. }
+        | Next::JournalLost { .. }
+        | Next::AwaitHelm { .. }
+        | Next::Foreign { .. }
+        | Next::Finish => false,
+    }
+}
+
+/// Returns whether an operation begins, or what another client has made is adopted.
+pub(crate) fn begins(next: &Next) -> bool {
+    match next {
+        Next::Begin { .. } | Next::Reopen | Next::Adopt { .. } | Next::AwaitHelm { .. } => true,
+        Next::Resume
+        | Next::InSync { .. }
+        | Next::GivenUp
+        | Next::CloseLate { .. }
+        | Next::JournalLost { .. }
+        | Next::Foreign { .. }
+        | Next::Finish => false,
+    }
+}
+
+/// Returns what comes next. A source that is unknown counts as unchanged (`is_known`), and a release
+/// that is `orphaned` as unowned.
+pub(crate) fn next(
+    release: &Release<'_>,
+    history: &[Stored],
+    is_known: bool,
+    orphaned: bool,
+) -> Next {
+    let inputs = records::config_inputs(release);
+    let me = release.object_name();
+    let summary = |stored: &Stored| {
+        let mut record = stored.summary(&inputs);
+        record.matches |= !is_known;
+        record.owner.take_if(|owner| orphaned && owner != me);
+        // Where the object was made anew, what it says may be the same in other words.
+        let of_former = stored.owner_uid().is_some_and(|uid| uid != release.uid());
+        let is_open = of_former
+            && !record.matches
+            && record.state == RecordState::Deployed
+            && !release.is_being_deleted();
+        record.owner.take_if(|_| is_open);
+        record
+    };
+    let records: Vec<_> = history.iter().map(summary).collect();
+    let object = &release.object;
+    let status = object.status.as_ref();
+    let generation = release.generation();
+    let last = status.and_then(|status| status.last_attempt.as_ref());
+    let gave_up = last.is_some_and(|last| match prepare::key(history) {
+        _ if !is_known => true,
+        Some(key) => records::is_wanted(release, &last.config_digest, &key),
+        // Without a record there is no key to compare digests by.
+        None => last.generation == generation,
+    });
+    let handled = handled(release);
+    let tested = status.and_then(|status| status.tested_revision);
+    let newest = records::newest(history);
+    let disposal = if object.keeps_objects() { Disposal::Keep } else { Disposal::Delete };
+    let operation = status.and_then(|status| status.operation.as_ref());
+    next::next(&Situation {
+        operation,
+        gave_up,
+        remedy: operation.and_then(|last| object.remedy(last.event)),
+        test_due: object.tests_enabled()
+            && newest.is_some_and(|newest| {
+                !newest.is_adopted() && tested != Some(newest.release.version)
+            }),
+        records: &records,
+        owner: release.object_name(),
+        generation,
+        deletion: release.is_being_deleted().then_some(disposal),
+        was_ours: status.is_some_and(|status| status.revision.is_some()),
+        pin: object.spec.pin_revision,
+        requests: &object.requests(),
+        handled: &handled,
+    })
+}
+
+/// The requests that were answered. Where nothing was seen before, or that is forgotten, nobody can
+/// tell an old request from a new one; old ones are not answered again.
+pub(crate) fn handled(release: &Release<'_>) -> Requests {
+    let status = release.object.status.as_ref();
+    let seen = status.filter(|status| status.observed_generation.is_some_and(|seen| seen >= 0));
+    seen.map_or_else(|| release.object.requests(), api::ReleaseLifecycleStatus::handled)
+}

@@ -1,0 +1,111 @@
+//! Does what comes next.
+
+use std::time::Duration;
+
+use kube_runtime::controller::Action;
+use lifecycle::{event::Event, next::Next, plan::Begin};
+
+use crate::{
+    cluster::error::Error,
+    operation::{drive::resume, recover},
+    reconcile::{
+        adopt, dependencies,
+        in_sync::in_sync,
+        next::{begins, needs_source},
+        start::{reopen, start},
+        wake::{after, settle},
+    },
+    records::Stored,
+    release::{Release, finalizer, settled::is_settled},
+    support::key::RECHECK,
+};
+
+/// Does `next`, unless the release has to wait: for its namespace to be gone, for a source that is
+/// unknown (`missing`), for the end of `spec.suspend`, or for what it depends on.
+pub(crate) async fn operate(
+    release: &mut Release<'_>,
+    history: &[Stored],
+    next: Next,
+    missing: Option<Error>,
+) -> Result<Action, Error> {
+    let begins = begins(&next);
+    if begins && !release.is_being_deleted() && finalizer::namespace_goes(release).await? {
+        return Err(finalizer::nothing_begins(&release.namespace));
+    }
+    if let Some(why) = missing
+        && needs_source(&next)
+    {
+        return Err(why);
+    }
+    if release.object.suspended() && begins && !release.namespace_goes {
+        release.write_suspended().await?;
+        return Ok(Action::await_change());
+    }
+    match next {
+        Next::Begin { event, revision, target, remedies } => {
+            if event.needs_source()
+                && let Some(waiting) = dependencies::unready(release).await?
+            {
+                release.write_waiting(&waiting).await?;
+                return Ok(Action::requeue(RECHECK));
+            }
+            if event == Event::Install {
+                adopt::note_gone(release, history);
+            }
+            let id = uuid::Uuid::new_v4().simple().to_string();
+            let generation = release.generation();
+            let begin = Begin { id, event, revision, target, remedies, generation };
+            Ok(after(start(release, history, begin).await?, release))
+        }
+        Next::Reopen => {
+            let progress = Box::pin(reopen(release, history)).await?;
+            Ok(after(progress, release))
+        }
+        Next::InSync { revision } => {
+            Box::pin(in_sync(release, history, revision)).await?;
+            Ok(settle(release))
+        }
+        // With the namespace it all goes.
+        Next::GivenUp | Next::Adopt { .. } | Next::AwaitHelm { .. } if release.namespace_goes => {
+            finalizer::let_go(release).await?;
+            Ok(Action::await_change())
+        }
+        Next::GivenUp => {
+            release.write_given_up().await?;
+            if !is_settled(&release.object) {
+                return Ok(Action::requeue(RECHECK));
+            }
+            Ok(settle(release))
+        }
+        Next::JournalLost { revision } => {
+            let journal = recover::journal(release, history, revision).await?;
+            release.write_journal(&journal, None).await?;
+            Ok(after(resume(release, journal).await?, release))
+        }
+        Next::Finish => {
+            finalizer::let_go(release).await?;
+            Ok(Action::await_change())
+        }
+        Next::CloseLate { .. } => {
+            if let Some(journal) = release.journal()
+                && let Err(failure) = release.records().close(&journal).await?
+            {
+                return Err(Error::Blocked(failure));
+            }
+            Ok(Action::requeue(Duration::ZERO))
+        }
+        // It is about to be read again.
+        Next::Resume => Ok(Action::requeue(RECHECK)),
+        Next::Adopt { .. } => adopt::adopt(release, history).await,
+        Next::AwaitHelm { .. } => adopt::await_helm(release, history).await,
+        Next::Foreign { revision } => Err(Error::blocked(
+            "ForeignRelease",
+            format!(
+                "revision {revision} of release {} was made by another ReleaseLifecycle, which is \
+                 there: delete this object and create one with another spec.releaseName, or have the \
+                 other one leave its release (spec.deletion.objects: Keep) and delete it",
+                release.name
+            ),
+        )),
+    }
+}

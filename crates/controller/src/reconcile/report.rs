@@ -1,0 +1,82 @@
+//! Reports why a release does not go on.
+
+use api::ReleaseLifecycle;
+use kube_runtime::controller::Action;
+use lifecycle::conditions;
+
+use crate::{
+    cluster::error::Error,
+    desired::charts,
+    release::{
+        Release, context::Context, finalizer, finalizer::while_deleting, settled::is_at_work,
+        write_blocked, write_trouble, write_waiting,
+    },
+    support::key::RECHECK,
+};
+
+/// Reports why the release does not go on; lets the object go where it need not.
+pub(crate) async fn left(release: &mut Release<'_>, error: Error) -> Result<Action, Error> {
+    let ctx = release.ctx;
+    match error {
+        // With the namespace all goes that is in it, and what is kept needs nobody's right.
+        Error::Blocked(failure) if release.namespace_goes || release.is_kept() => {
+            let text = format!("the release is left as it is: {}", failure.message);
+            if release.is_kept() {
+                release.warn("ReleaseLeft", text);
+            } else {
+                tracing::warn!("{text}");
+            }
+            finalizer::let_go(release).await?;
+            Ok(Action::await_change())
+        }
+        // What is refused there, or lacking, is on its way to be gone, and so is the release.
+        Error::Blocked(_)
+            if !release.is_being_deleted() && finalizer::namespace_goes(release).await? =>
+        {
+            blocked(ctx, &mut release.object, finalizer::nothing_begins(&release.namespace)).await
+        }
+        error => blocked(ctx, &mut release.object, error).await,
+    }
+}
+
+/// Says why the release does not go on, and when it is looked at again.
+pub(crate) async fn blocked(
+    ctx: &Context,
+    object: &mut ReleaseLifecycle,
+    error: Error,
+) -> Result<Action, Error> {
+    match error {
+        Error::Outrun => Err(error),
+        Error::Blocked(failure) => {
+            let failure = match object.metadata.deletion_timestamp {
+                Some(_) => while_deleting(failure),
+                None => failure,
+            };
+            write_blocked(ctx, object, &failure).await?;
+            Ok(Action::requeue(RECHECK))
+        }
+        Error::Later(failure, again_in) => {
+            // After a start nothing is remembered of servers, and what is deployed is as it was.
+            if failure.reason != charts::FETCHING || !is_ready(object) {
+                write_waiting(ctx, object, &failure).await?;
+            }
+            Ok(Action::requeue(again_in))
+        }
+        Error::Api(trouble) => {
+            write_trouble(ctx, object, &trouble).await?;
+            Err(Error::Api(trouble))
+        }
+    }
+}
+
+/// Whether that was said of the object as it is, and nothing runs.
+fn is_ready(object: &ReleaseLifecycle) -> bool {
+    let status = object.status.as_ref();
+    let mut conditions = status.into_iter().flat_map(|status| &status.conditions);
+    !is_at_work(object)
+        && conditions.any(|it| {
+            it.type_ == conditions::READY
+                && it.status == "True"
+                && it.observed_generation == object.metadata.generation
+        })
+}

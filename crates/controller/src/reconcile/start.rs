@@ -1,0 +1,101 @@
+//! Begins an operation, or reopens the one that failed.
+
+use lifecycle::{
+    event::Event,
+    journal::{Journal, Requests},
+    plan::Begin,
+    rebuild::recall,
+};
+
+use crate::{
+    cluster::error::Error,
+    desired::source,
+    operation::drive::{Made, Progress, resume, run},
+    plan::{
+        preflight::Warnings,
+        prepare::{self, Prepared},
+    },
+    records::{self, Stored},
+    release::{Release, finalizer},
+    support::clock::now,
+};
+
+/// Begins an operation: makes its plan, writes its journal, and takes its first steps.
+pub(crate) async fn start(
+    release: &mut Release<'_>,
+    history: &[Stored],
+    begin: Begin,
+) -> Result<Progress, Error> {
+    finalizer::hold(release).await?;
+    let Prepared { plan, remarks } = prepare::plan(release, history, &begin).await?;
+    let warnings = Warnings::of(release, &plan, &remarks).await?;
+    if let Some(remark) = source::remark(release) {
+        release.warn("LargeSource", remark);
+    }
+    let last = release.object.status.as_ref().and_then(|status| status.last_attempt.as_ref());
+    let wanted = match last.filter(|last| begin.remedies == Some(last.revision)) {
+        // A source that cannot be read now is not changed once it can be read again.
+        Some(failed) => failed.config_digest.clone(),
+        None => records::wanted(release, &plan.config_key),
+    };
+    let handled = answered(release, begin.event);
+    let mut journal = Journal::begin(begin, wanted, handled, now());
+    journal.operation.leader = release.ctx.lease.epoch();
+    warnings.note(release);
+    release.write_journal(&journal, None).await?;
+    warnings.tell(release);
+    run(release, &plan, Made::Anew, journal).await
+}
+
+/// The requests that an operation of `event` answers, or leaves without an object. Tests that were
+/// asked for run after it, and a deletion may have been told already to do without its hooks.
+fn answered(release: &Release<'_>, event: Event) -> Requests {
+    let before = release.object.status.as_ref().map(api::ReleaseLifecycleStatus::handled);
+    let before = before.unwrap_or_default();
+    let mut handled = release.object.requests();
+    if event != Event::Test {
+        handled.test = before.test;
+    }
+    if event == Event::Delete {
+        handled.skip = before.skip;
+    }
+    handled
+}
+
+/// Goes on with the operation whose record is the newest and failed. Where another one came after
+/// it, its journal is in the record and in the state of its hooks.
+pub(crate) async fn reopen(
+    release: &mut Release<'_>,
+    history: &[Stored],
+) -> Result<Progress, Error> {
+    let latest = records::newest(history);
+    let plan = latest.and_then(|stored| stored.plan.clone());
+    let Some((plan, digest)) = plan else { return Ok(Progress::AGAIN) };
+    let wanted = match release.object.status.as_ref().and_then(|it| it.last_attempt.as_ref()) {
+        // Of a source that cannot be read nobody can tell whether it has changed.
+        Some(last) if release.is_blind() => last.config_digest.clone(),
+        _ => records::wanted(release, &plan.config_key),
+    };
+    let generation = release.generation();
+    let handled = answered(release, plan.event);
+    let last = release.journal().filter(|journal| journal.operation.id == plan.operation);
+    let hooks = release.object.status.as_ref().map_or(&[][..], |status| &status.hooks);
+    let journal = match last {
+        Some(last) => Some(last.reopened(generation, wanted, handled)),
+        None => recall(&plan, digest, wanted, generation, hooks, handled, now()),
+    };
+    let Some(mut journal) = journal else {
+        return Err(Error::blocked(
+            "RetryImpossible",
+            format!(
+                "how far revision {} got is no longer known, so that it cannot be gone on with. To \
+                 begin anew, with every hook: {}",
+                plan.revision,
+                release.commands().restart()
+            ),
+        ));
+    };
+    journal.operation.leader = release.ctx.lease.epoch();
+    release.write_journal(&journal, None).await?;
+    resume(release, journal).await
+}

@@ -1,0 +1,164 @@
+//! Why a release is reconciled, or why it is left alone. No client.
+
+use std::time::Duration;
+
+use api::ReleaseLifecycle;
+use kube_runtime::controller::Action;
+
+use crate::{
+    operation::drive::Progress,
+    release::{
+        Release,
+        context::Context,
+        settled::{is_at_work, is_settled},
+    },
+    support::key::key,
+};
+
+/// Everything that may bring a release back, or keep it waiting.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Signals {
+    /// Nothing is to be done, by the object alone.
+    pub(crate) is_settled: bool,
+    /// An operation runs, or the object is being deleted.
+    pub(crate) is_at_work: bool,
+    /// The source, or drift, is to be checked by now.
+    pub(crate) source_is_due: bool,
+    /// Another client has changed a record of the release.
+    pub(crate) record_changed: bool,
+    /// An object of a hook is held back, which may have come too late.
+    pub(crate) hook_is_held: bool,
+    /// The source changes so often that it is left alone for this long.
+    pub(crate) quiet_for: Option<Duration>,
+    /// The last attempt failed, and the next one is due in this long.
+    pub(crate) retry_in: Option<Duration>,
+}
+
+/// What the signals mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wake {
+    /// There may be something to do.
+    Now,
+    /// Not before this long has passed.
+    Later(Duration),
+    /// There is nothing to do until something changes.
+    Rest,
+}
+
+/// Returns whether the release is reconciled now.
+pub(crate) fn wake(signals: &Signals) -> Wake {
+    let is_touched = signals.source_is_due || signals.record_changed || signals.hook_is_held;
+    if signals.is_settled && !is_touched {
+        return Wake::Rest;
+    }
+    // A hook that has ended is never kept waiting for a source.
+    match (signals.quiet_for, signals.retry_in) {
+        (Some(quiet), _) if !signals.is_at_work => Wake::Later(quiet),
+        (_, Some(left)) => Wake::Later(left),
+        _ => Wake::Now,
+    }
+}
+
+impl Signals {
+    /// The signals of the object as the cache has it.
+    pub(crate) fn of_cached(ctx: &Context, object: &ReleaseLifecycle) -> Self {
+        let key = key(object);
+        Self {
+            record_changed: ctx.helm_watch.is_due(object),
+            hook_is_held: ctx.held.any(&key),
+            quiet_for: ctx.references.quiet_for(object),
+            retry_in: ctx.backoff.left(&key, object.metadata.generation),
+            ..Self::of_object(ctx, object)
+        }
+    }
+
+    /// The signals of the object as it was just read, whose held hooks have been swept, and of which
+    /// the change of a record was taken.
+    pub(crate) fn of_live(ctx: &Context, object: &ReleaseLifecycle, record_changed: bool) -> Self {
+        Self { record_changed, ..Self::of_object(ctx, object) }
+    }
+
+    fn of_object(ctx: &Context, object: &ReleaseLifecycle) -> Self {
+        Self {
+            is_settled: is_settled(object),
+            is_at_work: is_at_work(object),
+            source_is_due: ctx.references.is_due(object),
+            ..Self::default()
+        }
+    }
+}
+
+/// Waits until the source is due, or something changes.
+pub(crate) fn rest(ctx: &Context, object: &ReleaseLifecycle) -> Action {
+    let due_in = ctx.references.due_in(object);
+    due_in.map_or_else(Action::await_change, Action::requeue)
+}
+
+/// Waits like [`rest`], of a release whose source has been checked just now.
+pub(crate) fn settle(release: &Release<'_>) -> Action {
+    release.ctx.references.settle(&release.object);
+    rest(release.ctx, &release.object)
+}
+
+/// Waits as the operation asks. The next event, if there is one already, gets a reconciliation of its
+/// own.
+pub(crate) fn after(progress: Progress, release: &Release<'_>) -> Action {
+    if let Progress::Waits(time) = progress {
+        return Action::requeue(time);
+    }
+    release.ctx.running.forget(release.uid());
+    release.ctx.references.look_for_drift(&release.object);
+    // What its source refers to was read when the operation began, if at all.
+    let refers = release.ctx.references.due_in(&release.object).is_some();
+    if is_settled(&release.object) && !refers {
+        Action::await_change()
+    } else {
+        Action::requeue(Duration::ZERO)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_release_is_woken_by_what_concerns_it() {
+        const SOON: Duration = Duration::from_secs(3);
+        const LATER: Duration = Duration::from_secs(9);
+        let new = Signals::default();
+        let settled = Signals { is_settled: true, ..new };
+        let at_work = Signals { is_at_work: true, ..new };
+        let table = [
+            ("a new object", new, Wake::Now),
+            ("nothing to do", settled, Wake::Rest),
+            ("its source is due", Signals { source_is_due: true, ..settled }, Wake::Now),
+            ("Helm has changed a record", Signals { record_changed: true, ..settled }, Wake::Now),
+            ("a hook came too late", Signals { hook_is_held: true, ..settled }, Wake::Now),
+            (
+                "at rest, nothing is waited for",
+                Signals { retry_in: Some(SOON), ..settled },
+                Wake::Rest,
+            ),
+            (
+                "its source changes often",
+                Signals { quiet_for: Some(SOON), ..new },
+                Wake::Later(SOON),
+            ),
+            ("a hook runs meanwhile", Signals { quiet_for: Some(SOON), ..at_work }, Wake::Now),
+            ("an attempt failed", Signals { retry_in: Some(LATER), ..new }, Wake::Later(LATER)),
+            (
+                "and while a hook runs",
+                Signals { retry_in: Some(LATER), ..at_work },
+                Wake::Later(LATER),
+            ),
+            (
+                "both",
+                Signals { quiet_for: Some(SOON), retry_in: Some(LATER), ..new },
+                Wake::Later(SOON),
+            ),
+        ];
+        for (what, signals, wanted) in table {
+            assert_eq!(wake(&signals), wanted, "{what}");
+        }
+    }
+}

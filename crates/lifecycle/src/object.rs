@@ -1,0 +1,59 @@
+//! The objects of a release, and their names.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// One of the release's objects.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlannedObject {
+    /// Names the object.
+    pub object: ObjectRef,
+    /// The object as the source has it.
+    pub manifest: Value,
+}
+
+/// Names an object of the cluster.
+#[derive(
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "camelCase")]
+pub struct ObjectRef {
+    /// Group and version, such as `batch/v1`.
+    pub api_version: String,
+    /// The kind, such as `Job`.
+    pub kind: String,
+    /// The namespace; `None` for kinds without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// The name.
+    pub name: String,
+}
+
+impl ObjectRef {
+    /// The API group; empty for the core group.
+    pub fn group(&self) -> &str {
+        self.api_version.split_once('/').map_or("", |(group, _)| group)
+    }
+
+    /// Whether it is the Namespace of this name.
+    pub fn is_namespace(&self, name: &str) -> bool {
+        self.group().is_empty() && self.kind == "Namespace" && self.name == name
+    }
+
+    /// Whether both name one object, whatever the version (Helm's `objectKey` in `Client.update`).
+    pub fn is_same_object(&self, other: &Self) -> bool {
+        self.group() == other.group()
+            && (&self.kind, &self.namespace, &self.name)
+                == (&other.kind, &other.namespace, &other.name)
+    }
+}
+
+impl fmt::Display for ObjectRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.kind, self.name)
+    }
+}

@@ -1,0 +1,59 @@
+//! The outcome of the step rule: the next journal, one effect at most, and when to decide again.
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::{
+    effect::Effect,
+    journal::{Failure, Journal},
+};
+
+/// How often what no watch reports is looked at again.
+pub(crate) const POLL: SignedDuration = SignedDuration::from_secs(1);
+/// How often that is looked at once it takes longer than it should.
+pub(crate) const POLL_STALLED: SignedDuration = SignedDuration::from_secs(5);
+/// How often what a watch reports is looked at all the same: an event may be lost.
+pub(crate) const POLL_WATCHED: SignedDuration = SignedDuration::from_mins(1);
+
+/// The outcome of [`decide`](crate::decide::decide).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// To be written, where it differs, before the effect is executed.
+    pub journal: Journal,
+    /// To be executed then.
+    pub effect: Option<Effect>,
+    /// When to decide again, if nothing reports a change before.
+    pub wake_at: Option<Timestamp>,
+    /// What keeps the operation from going on, beyond what the journal says.
+    pub hold: Option<Hold>,
+}
+
+/// What keeps an operation from going on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// Something that may end by itself, such as `pod x ImagePullBackOff`.
+    Waiting(String),
+    /// Something that only a person ends.
+    Stalled(Failure),
+    /// `spec.suspend`.
+    Suspended,
+}
+
+impl Step {
+    pub(crate) fn go(journal: Journal, effect: Option<Effect>) -> Self {
+        Self { journal, effect, wake_at: None, hold: None }
+    }
+
+    pub(crate) fn wait(journal: Journal, wake_at: Timestamp, waiting: Option<String>) -> Self {
+        Self { journal, effect: None, wake_at: Some(wake_at), hold: waiting.map(Hold::Waiting) }
+    }
+
+    pub(crate) fn stall(journal: Journal, now: Timestamp, failure: Failure) -> Self {
+        let hold = Some(Hold::Stalled(failure));
+        Self { journal, effect: None, wake_at: Some(after(now, POLL_WATCHED)), hold }
+    }
+}
+
+/// The time after `duration`; the end of time where there is no such time.
+pub(crate) fn after(now: Timestamp, duration: SignedDuration) -> Timestamp {
+    now.saturating_add(duration).unwrap_or(Timestamp::MAX)
+}

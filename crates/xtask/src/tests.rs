@@ -1,0 +1,195 @@
+//! Runs every test program of the workspace, a few at a time: most wait more than they work.
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::{Mutex, PoisonError, mpsc},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, bail, ensure};
+use clap::Args;
+use serde::Deserialize;
+
+/// Those that take long, the longest first, so that none of them is left for the end.
+const LONG: [&str; 10] = [
+    "crash",
+    "kwok",
+    "render",
+    "containers",
+    "cases",
+    "deployed",
+    "interop",
+    "counts",
+    "records",
+    "cluster",
+];
+/// Tests at a time in one program, where it leaves that to the harness.
+const THREADS: &str = "4";
+
+#[derive(Args)]
+pub(crate) struct Tests {
+    /// So many programs at a time
+    #[arg(long, default_value_t = 3)]
+    programs: usize,
+    /// Only these programs, such as crash or kwok
+    only: Vec<String>,
+}
+
+/// A program that cargo has built for tests.
+struct Program {
+    name: String,
+    path: PathBuf,
+    /// Where cargo would start it.
+    folder: PathBuf,
+}
+
+struct Ended {
+    name: String,
+    passed: bool,
+    took: Duration,
+    log: PathBuf,
+}
+
+pub(crate) fn run(args: &Tests) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    let mut programs = build()?;
+    programs.retain(|it| args.only.is_empty() || args.only.contains(&it.name));
+    let place = |name: &str| LONG.iter().position(|long| *long == name);
+    // What takes no time goes first; the last is taken first.
+    programs.sort_by_key(|it| std::cmp::Reverse(place(&it.name).map_or(0, |place| place + 1)));
+    let logs = testkit::programs::target().join("tmp/tests");
+    fs::create_dir_all(&logs).with_context(|| format!("create {}", logs.display()))?;
+
+    let (built, waiting) = (begun.elapsed(), Mutex::new(programs));
+    let (sender, ends) = mpsc::channel();
+    let mut all = thread::scope(|scope| {
+        for _ in 0..args.programs.max(1) {
+            let (sender, waiting, logs) = (sender.clone(), &waiting, &logs);
+            scope.spawn(move || {
+                loop {
+                    let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).pop();
+                    let Some(program) = next else { return };
+                    // It fails only where nobody listens any more.
+                    let _ = sender.send(run_one(&program, logs));
+                }
+            });
+        }
+        drop(sender);
+        let ends = ends.into_iter().inspect(|ended| {
+            if let Ok(ended) = ended {
+                tell(ended);
+            }
+        });
+        ends.collect::<anyhow::Result<Vec<_>>>()
+    })?;
+    if args.only.is_empty() {
+        all.push(documentation(&logs)?);
+    }
+    summarize(&all, built, begun.elapsed());
+    let failed: Vec<_> =
+        all.iter().filter(|it| !it.passed).map(|ended| ended.name.as_str()).collect();
+    ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
+    Ok(())
+}
+
+/// Has cargo build all test programs.
+fn build() -> anyhow::Result<Vec<Program>> {
+    #[derive(Deserialize)]
+    struct Message {
+        #[serde(default)]
+        manifest_path: PathBuf,
+        #[serde(default)]
+        executable: Option<PathBuf>,
+        #[serde(default)]
+        profile: Profile,
+        #[serde(default)]
+        target: Target,
+    }
+    #[derive(Default, Deserialize)]
+    struct Profile {
+        test: bool,
+    }
+    #[derive(Default, Deserialize)]
+    struct Target {
+        name: String,
+        kind: Vec<String>,
+    }
+    let output = cargo()
+        .args(["test", "--workspace", "--no-run", "--message-format=json-render-diagnostics"])
+        .stderr(Stdio::inherit())
+        .output()
+        .context("run cargo test --no-run")?;
+    if !output.status.success() {
+        bail!("the tests were not built ({}), see above", output.status);
+    }
+    let mut programs = Vec::new();
+    for line in String::from_utf8_lossy(&output.stdout).lines() {
+        let message: Message = serde_json::from_str(line).context("read what cargo says")?;
+        let Some(path) = message.executable.filter(|_| message.profile.test) else { continue };
+        let folder = message.manifest_path.parent().context("a package has a folder")?.to_owned();
+        let mut name = message.target.name;
+        if !message.target.kind.iter().any(|kind| kind == "test") {
+            name = format!("{name} (unit)");
+        }
+        programs.push(Program { name, path, folder });
+    }
+    Ok(programs)
+}
+
+fn run_one(program: &Program, logs: &Path) -> anyhow::Result<Ended> {
+    let mut command = Command::new(&program.path);
+    // Each of them is asked by its path alone, as cargo does.
+    command.current_dir(&program.folder).env("CARGO_MANIFEST_DIR", &program.folder);
+    if std::env::var_os("RUST_TEST_THREADS").is_none() {
+        command.env("RUST_TEST_THREADS", THREADS);
+    }
+    ended(&program.name, command, logs)
+}
+
+fn documentation(logs: &Path) -> anyhow::Result<Ended> {
+    let mut command = cargo();
+    command.args(["test", "--workspace", "--quiet", "--doc"]);
+    let ended = ended("documentation", command, logs)?;
+    tell(&ended);
+    Ok(ended)
+}
+
+fn ended(name: &str, mut command: Command, logs: &Path) -> anyhow::Result<Ended> {
+    let log = logs.join(format!("{}.log", name.replace(' ', "-")));
+    let file = File::create(&log).with_context(|| format!("create {}", log.display()))?;
+    command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+    let begun = Instant::now();
+    let status = command.status().with_context(|| format!("run {name}"))?;
+    Ok(Ended { name: name.to_owned(), passed: status.success(), took: begun.elapsed(), log })
+}
+
+/// All that a program wrote that failed, and of the others how many tests they ran.
+fn tell(ended: &Ended) {
+    let Ended { name, passed, took, log } = ended;
+    let text = fs::read(log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    if !passed {
+        eprintln!("{text}");
+    }
+    let result = text.lines().rev().find_map(|line| line.strip_prefix("test result: "));
+    let result = result.unwrap_or(if *passed { "ok" } else { "FAILED" });
+    let counts: Vec<_> = result.split("; ").take(3).collect();
+    eprintln!("{name}: {} in {} s, see {}", counts.join("; "), took.as_secs(), log.display());
+}
+
+fn summarize(all: &[Ended], built: Duration, took: Duration) {
+    let mut all: Vec<_> = all.iter().collect();
+    all.sort_by_key(|ended| std::cmp::Reverse(ended.took));
+    eprintln!("\n{:>6} s  to build", built.as_secs());
+    for Ended { name, passed, took, .. } in all {
+        eprintln!("{:>6} s  {name}{}", took.as_secs(), if *passed { "" } else { "  FAILED" });
+    }
+    eprintln!("{:>6} s  in all", took.as_secs());
+}
+
+fn cargo() -> Command {
+    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
