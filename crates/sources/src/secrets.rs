@@ -13,6 +13,12 @@ const SHORTEST: usize = 4;
 #[derive(Default)]
 pub struct Secrets(Mutex<Vec<String>>);
 
+impl Clone for Secrets {
+    fn clone(&self) -> Self {
+        Self(Mutex::new(self.lock().clone()))
+    }
+}
+
 impl Secrets {
     /// What a Secret holds, or each Secret of a list, encoded as it is and decoded.
     pub fn add_data(&self, found: &Value) {

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// The values as the engine merges them, later ones over earlier ones, and as they are told apart.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Values {
     /// As the engine takes them.
     pub merged: Vec<protocol::Values>,
