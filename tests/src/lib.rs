@@ -18,6 +18,7 @@ pub mod markdown;
 mod namespace;
 mod objects;
 mod proxied;
+pub mod trials;
 
 use std::{path::PathBuf, sync::OnceLock};
 

@@ -3,7 +3,12 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use clap::{Parser, ValueEnum, builder::NonEmptyStringValueParser};
 use engine::Limits;
 
-use crate::desired::{charts::Cache, renderers::Settings};
+use crate::{
+    cluster::tenancy::Tenancy,
+    desired::{charts::Cache, renderers::Settings},
+    release::context::Options,
+    watches::Limits as WatchLimits,
+};
 
 /// The ReleaseLifecycle operator: runs Helm's hooks around installs and upgrades, durably.
 ///
@@ -90,6 +95,25 @@ pub(crate) struct Args {
     /// Which log lines are written, such as `info` or `controller=debug,info`
     #[arg(long, env = "RELEASELIFECYCLE_LOG", default_value = "info,kube_client=off")]
     pub(crate) log: String,
+}
+
+impl Args {
+    pub(crate) fn options(&self) -> Options {
+        let tenancy = match &self.default_service_account {
+            Some(name) => Tenancy::Default(name.clone()),
+            None if self.single_tenant => Tenancy::Single,
+            None => Tenancy::Named,
+        };
+        Options {
+            tenancy,
+            watched: self.namespace.clone(),
+            takeover_after: Duration::from_secs(self.takeover_seconds.into()),
+        }
+    }
+
+    pub(crate) fn watch_limits(&self) -> WatchLimits {
+        WatchLimits { sources: self.source_watches, records: self.record_watches }
+    }
 }
 
 /// How charts are rendered. Sources of objects never start an engine.

@@ -5,6 +5,28 @@ pub(crate) mod discovery;
 pub(crate) mod error;
 pub(crate) mod impersonation;
 pub(crate) mod metrics;
+pub(crate) mod permit;
 pub(crate) mod resource;
 pub(crate) mod rights;
+pub(crate) mod tenancy;
 pub(crate) mod tenant;
+
+use std::sync::Arc;
+
+use kube::Client;
+
+use self::{discovery::Kinds, metrics::Metrics};
+
+/// The way to the API server that all identities share.
+pub(crate) struct Cluster {
+    /// The operator's own client.
+    pub(crate) operator: Client,
+    pub(crate) kinds: Kinds,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+impl Cluster {
+    pub(crate) fn new(operator: Client, metrics: Arc<Metrics>) -> Self {
+        Self { operator, kinds: Kinds::default(), metrics }
+    }
+}

@@ -33,6 +33,7 @@ use crate::{
         call::{ApiError, Cause},
         error::Error,
         resource::Guarded,
+        tenancy::identity,
     },
     operation::{drive::resume, source},
     reconcile::{
@@ -41,7 +42,8 @@ use crate::{
         report::{blocked, left},
         wake::{Signals, Wake, after, rest, wake},
     },
-    release::{Release, context::Context, read, write_blocked},
+    records::Records,
+    release::{Release, context::Context, object::read, report::write_blocked},
     support::{
         key::key,
         panics::{self, INTERNAL_ERROR, Panicked},
@@ -75,7 +77,7 @@ async fn fault(object: &Guarded, ctx: &Context, panicked: &Panicked) -> Action {
     let wait = ctx.faults.next(&key, Some(version(cached)));
     tracing::error!(object = key, retry_in = ?wait, "{INTERNAL_ERROR}: {panicked}");
     let say = async {
-        let Some(mut object) = read(ctx, cached).await? else { return Ok(()) };
+        let Some(mut object) = read(&ctx.cluster, cached).await? else { return Ok(()) };
         write_blocked(ctx, &mut object, &panicked.failure()).await
     };
     // Not even that may be possible.
@@ -95,7 +97,9 @@ async fn reconcile_one(object: &Guarded, ctx: &Arc<Context>) -> Result<Action, E
         }
     };
     let key = key(cached);
-    ctx.helm_watch.follow(ctx, cached);
+    if let Ok(identity) = identity(&ctx.options.tenancy, cached) {
+        ctx.watches.records.follow(cached, identity);
+    }
     match wake(&Signals::of_cached(ctx, cached)) {
         Wake::Now => {}
         Wake::Later(wait) => return Ok(Action::requeue(wait)),
@@ -105,9 +109,9 @@ async fn reconcile_one(object: &Guarded, ctx: &Arc<Context>) -> Result<Action, E
             return Ok(rest(ctx, cached));
         }
     }
-    ctx.metrics.reconciling.inc();
+    ctx.cluster.metrics.reconciling.inc();
     let result = panics::caught(Box::pin(reconcile_release(cached, ctx))).await;
-    ctx.metrics.reconciling.dec();
+    ctx.cluster.metrics.reconciling.dec();
     let result = result.unwrap_or_else(|panicked| panicked.resume());
     if result.is_ok() {
         ctx.backoff.forget(&key);
@@ -118,7 +122,7 @@ async fn reconcile_one(object: &Guarded, ctx: &Arc<Context>) -> Result<Action, E
 
 async fn reconcile_release(cached: &ReleaseLifecycle, ctx: &Context) -> Result<Action, Error> {
     // Before the journal is read, see `sweep`.
-    let held = ctx.held.of(&key(cached));
+    let held = ctx.watches.held.of(&key(cached));
     let mut release = match load::load(ctx, cached).await? {
         Loaded::Release(release) => release,
         Loaded::Refused(mut object, error) => return blocked(ctx, &mut object, error).await,
@@ -129,13 +133,13 @@ async fn reconcile_release(cached: &ReleaseLifecycle, ctx: &Context) -> Result<A
     };
     sweep::sweep(&release, held).await;
     // Before its records are read, so that no change falls between.
-    let changed = ctx.helm_watch.take(&release.object);
+    let changed = ctx.watches.records.take(&release.object);
     if wake(&Signals::of_live(ctx, &release.object, changed)) == Wake::Rest {
         return Ok(rest(ctx, &release.object));
     }
     let advanced = Box::pin(advance(&mut release)).await;
     if changed && advanced.is_err() {
-        ctx.helm_watch.put_back(key(cached));
+        ctx.watches.records.put_back(key(cached));
     }
     match advanced {
         Err(error) => left(&mut release, error).await,
@@ -157,7 +161,7 @@ async fn advance(release: &mut Release<'_>) -> Result<Action, Error> {
         }
         return Ok(after(resume(release, journal).await?, release));
     }
-    let history = release.records().history().await?;
+    let history = Records::of(release).history().await?;
     // Going back needs no source, and may be the way out.
     let is_needed = !release.is_being_deleted() && release.object.spec.pin_revision.is_none();
     let missing = if is_needed { source::unknown(release).await? } else { None };

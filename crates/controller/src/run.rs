@@ -37,19 +37,18 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{
     args::{Args, LogFormat},
-    cluster::{metrics::Metrics, resource::Guarded},
-    desired::charts::{self, Charts},
+    cluster::{Cluster, metrics::Metrics, resource::Guarded},
+    desired::{
+        Rendering,
+        charts::{self, Charts},
+        renderers::Engines,
+    },
     health::{self, Health},
     lease::{Candidacy, Election, ElectionError, Lease},
-    reconcile::{
-        on_error, reconcile,
-        sweep::{HeldObject, sweep_orphans},
-    },
-    release::{
-        context::{Context, Tenancy},
-        events::Reporter,
-    },
+    reconcile::{on_error, reconcile, sweep::sweep_orphans},
+    release::{context::Context, events::Reporter},
     support::{key::key, panics},
+    watches::{Watches, held::HeldObject},
 };
 
 /// By which servers tell this program's requests.
@@ -79,15 +78,10 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         Election::new(operator.clone(), candidacy, Arc::clone(&metrics), Arc::clone(&lease))
     });
     metrics.leader.set(i64::from(lease.is_held()));
-    let ctx = Context::new(
-        operator.clone(),
-        Arc::clone(&metrics),
-        reporter,
-        tenancy(&args),
-        lease,
-        charts,
-        &args,
-    );
+    let cluster = Cluster::new(operator.clone(), Arc::clone(&metrics));
+    let watches = Watches::new(&operator, args.watch_limits());
+    let rendering = Rendering { charts, engines: Engines::new(args.engine.settings()) };
+    let ctx = Context::new(cluster, watches, rendering, args.options(), lease, reporter);
 
     let ready = Arc::new(AtomicBool::new(false));
     let listener = TcpListener::bind(args.listen)
@@ -155,7 +149,7 @@ async fn lead(
     let orphans = Arc::clone(&ctx);
     tokio::select! {
         () = control(args, operator, ctx, Arc::clone(ready), shutdown.clone()) => Ok(()),
-        () = sweep_orphans(&orphans) => Ok(()),
+        () = sweep_orphans(&orphans.cluster, &orphans.options.tenancy, &orphans.watches.held) => Ok(()),
         () = overdue(shutdown, ready) => Ok(()),
         error = lost => Err(error),
     }
@@ -205,7 +199,7 @@ async fn control(
         .with_config(controller::Config::default().concurrency(args.concurrency))
         .watches_stream(jobs, move |job| panics::caught_now(|| note(&on_job, &job)).ok().flatten())
         .watches_stream(pods, move |pod| panics::caught_now(|| note(&on_pod, &pod)).ok().flatten())
-        .reconcile_on(ctx.triggers.listen())
+        .reconcile_on(ctx.watches.triggers.listen())
         .graceful_shutdown_on(async move { shutdown.cancelled().await })
         .run(reconcile, on_error, ctx)
         .for_each(|result| async move {
@@ -270,9 +264,8 @@ impl Others {
             }
             watcher::Event::InitDone => {
                 let listed = std::mem::take(&mut self.listed);
-                self.ctx.helm_watch.retain(&listed);
-                self.ctx.references.retain(&listed);
-                self.ctx.charts.retain(&listed);
+                self.ctx.watches.retain(&listed);
+                self.ctx.rendering.charts.retain(&listed);
             }
             watcher::Event::Apply(Guarded(Ok(object))) => self.free_dependents(object),
             watcher::Event::Delete(Guarded(Ok(object))) => {
@@ -283,8 +276,9 @@ impl Others {
     }
 
     fn free_dependents(&self, object: &ReleaseLifecycle) {
-        for dependent in self.ctx.dependents.freed_by(object) {
-            self.ctx.triggers.trigger().pull(&dependent);
+        let Watches { dependents, triggers, .. } = &self.ctx.watches;
+        for dependent in dependents.freed_by(object) {
+            triggers.trigger().pull(&dependent);
         }
     }
 }
@@ -319,18 +313,10 @@ fn note<K: Resource<DynamicType = ()>>(
             since: Instant::now(),
         };
         let is_held = gate == names::HELD && touched.metadata.deletion_timestamp.is_none();
-        ctx.held.saw(owner, is_held, held);
+        ctx.watches.held.saw(owner, is_held, held);
     }
     let (namespace, name) = owner.split_once('/')?;
     Some(ObjectRef::<Guarded>::new(name).within(namespace))
-}
-
-fn tenancy(args: &Args) -> Tenancy {
-    match &args.default_service_account {
-        Some(name) => Tenancy::Default(name.clone()),
-        None if args.single_tenant => Tenancy::Single,
-        None => Tenancy::Named,
-    }
 }
 
 /// What fetches charts, from anywhere but the API server.

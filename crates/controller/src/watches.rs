@@ -1,6 +1,75 @@
-//! Who has to be reconciled when something else changes.
+//! What brings a release back besides its own object.
 
-pub(crate) mod pace;
+pub(crate) mod dependents;
+pub(crate) mod held;
+mod pace;
 pub(crate) mod records;
+mod registry;
 pub(crate) mod sources;
 pub(crate) mod triggers;
+
+use std::collections::HashSet;
+
+use kube::Client;
+use kube_runtime::watcher;
+
+use self::{
+    dependents::Dependents, held::Held, records::RecordWatches, sources::SourceWatches,
+    triggers::Triggers,
+};
+
+/// How many watches there are at most.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Of objects that sources name.
+    pub(crate) sources: usize,
+    /// Of records, each of one namespace and tenant.
+    pub(crate) records: usize,
+}
+
+/// Everything that brings releases back.
+pub(crate) struct Watches {
+    pub(crate) triggers: Triggers,
+    pub(crate) sources: SourceWatches,
+    pub(crate) records: RecordWatches,
+    pub(crate) dependents: Dependents,
+    pub(crate) held: Held,
+}
+
+impl Watches {
+    /// `operator` is the client over whose connections tenants watch.
+    pub(crate) fn new(operator: &Client, limits: Limits) -> Self {
+        let triggers = Triggers::default();
+        let trigger = triggers.trigger();
+        Self {
+            sources: SourceWatches::new(operator.clone(), trigger.clone(), limits.sources),
+            records: RecordWatches::new(operator.clone(), trigger.clone(), limits.records),
+            dependents: Dependents::default(),
+            held: Held::default(),
+            triggers,
+        }
+    }
+
+    /// The custom resource of this key is gone.
+    pub(crate) fn forget(&self, key: &str) {
+        self.records.forget(key);
+        self.sources.forget(key);
+    }
+
+    /// The custom resources of these keys are all that there are.
+    pub(crate) fn retain(&self, keys: &HashSet<String>) {
+        self.records.retain(keys);
+        self.sources.retain(keys);
+    }
+}
+
+/// Whether a tenant may not watch.
+fn is_forbidden(error: &watcher::Error) -> bool {
+    use watcher::Error::{InitialListFailed, WatchError, WatchStartFailed};
+    match error {
+        InitialListFailed(kube::Error::Api(status))
+        | WatchStartFailed(kube::Error::Api(status))
+        | WatchError(status) => status.code == 403,
+        _ => false,
+    }
+}

@@ -9,7 +9,10 @@
 //! - `recorded`: what earlier versions left in the middle of an operation is gone on with
 //! - `verdict`: what is wrong with a run, by the audit log and the end state
 //!
-//! `CRASH_ONLY=late` runs only the sweeps with that word in their title.
+//! Each sweep is a test: `cargo test --workspace --test crash -- "upgrade, killed before"`. `STATES` runs
+//! only the recorded states of which the moment contains it.
+
+#![expect(clippy::print_stdout, reason = "a test program says what it found")]
 
 mod point;
 mod prepared;
@@ -19,46 +22,63 @@ mod state;
 mod sweep;
 mod verdict;
 
-use anyhow::Result;
-use e2e::internals;
+use std::{
+    path::PathBuf,
+    process::ExitCode,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 16)]
-async fn no_fault_repeats_or_skips_a_hook() -> Result<()> {
-    let only = std::env::var("CRASH_ONLY").unwrap_or_default();
-    let results = sweep::run_all(&only).await?;
-    for result in &results {
-        println!("{result}");
+use anyhow::{Result, ensure};
+use e2e::{fixture::Fixture, internals, trials};
+use sweep::Sweep;
+
+static KILLS: AtomicUsize = AtomicUsize::new(0);
+static VIOLATIONS: AtomicUsize = AtomicUsize::new(0);
+
+fn main() -> ExitCode {
+    let mut all = vec![trials::trial("the table stands in docs/src/internals", || async {
+        internals::compare("crash", &sweep::table())
+    })];
+    all.extend(
+        sweep::all()
+            .into_iter()
+            .map(|sweep| trials::trial(sweep.to_string(), move || sweep_is_clean(sweep))),
+    );
+    for (path, fixture) in Fixture::all().unwrap_or_default() {
+        let name = format!("recorded {}", path.display());
+        all.push(trials::trial(name, move || is_gone_on_with(path, fixture)));
     }
-    for violation in results.iter().flat_map(|result| &result.violations) {
-        println!("\n{violation}");
-    }
-    let kills: usize = results.iter().map(sweep::Outcome::kills).sum();
-    let violations: usize = results.iter().map(|result| result.violations.len()).sum();
-    println!("\n{}", sweep::table(&results));
+    let record = trials::trial("record states into tests/fixtures/$FIXTURES", record);
+    all.push(record.with_ignored_flag(true));
+    // All of them at once; how many runs there are at a time is for `sweep::turn`.
+    let threads = all.len();
+    let conclusion = trials::run_all(all, threads);
+    let (kills, violations) = (KILLS.load(Ordering::Relaxed), VIOLATIONS.load(Ordering::Relaxed));
     println!("kill points {kills}, violations {violations}");
-    assert_eq!(violations, 0, "each is listed above");
-    if only.is_empty() {
-        internals::compare("crash", &sweep::table(&results))?;
+    trials::exit_code(&conclusion)
+}
+
+async fn sweep_is_clean(sweep: Sweep) -> Result<()> {
+    let outcome = sweep.run().await?;
+    let (struck, violations) = (outcome.struck, outcome.violations);
+    println!("{sweep}: {struck} points, {} violations", violations.len());
+    if sweep.kills() {
+        KILLS.fetch_add(struck, Ordering::Relaxed);
     }
+    VIOLATIONS.fetch_add(violations.len(), Ordering::Relaxed);
+    ensure!(violations.is_empty(), "{}", violations.join("\n\n"));
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn every_recorded_state_is_gone_on_with() -> Result<()> {
-    let only = std::env::var("CRASH_ONLY").unwrap_or_default();
-    let (points, wrong) = recorded::go_on(&only).await?;
-    for wrong in &wrong {
-        println!("\n{wrong}");
-    }
-    println!("recorded states {points}, violations {}", wrong.len());
-    assert!(points > 0 || !only.is_empty(), "there are recorded states");
-    assert_eq!(wrong.len(), 0, "each is listed above");
+async fn is_gone_on_with(path: PathBuf, fixture: Fixture) -> Result<()> {
+    let (states, wrong) = recorded::go_on(&path, &fixture).await?;
+    println!("recorded {}: {states} states, {} violations", path.display(), wrong.len());
+    ensure!(states > 0, "there are recorded states");
+    ensure!(wrong.is_empty(), "{}", wrong.join("\n\n"));
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-#[ignore = "records tests/fixtures/$FIXTURES anew"]
-async fn record_states() -> Result<()> {
+async fn record() -> Result<()> {
     for (scenario, states) in recorded::record().await? {
         println!("{scenario}: {states} states");
     }

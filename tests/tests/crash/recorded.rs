@@ -14,7 +14,6 @@ use e2e::{
     kwok,
 };
 use futures::{StreamExt, TryStreamExt, stream};
-use jiff::Timestamp;
 use kube::api::{ListParams, WatchEvent, WatchParams};
 use serde_json::Value;
 use tokio::task::JoinSet;
@@ -23,7 +22,7 @@ use crate::{
     prepared,
     scenario::{RELEASE, Scenario},
     state::{complete, load, matters, state, version},
-    sweep::WORKERS,
+    sweep::{IN_A_ROW, turn},
     verdict::{self, ALL, api},
 };
 
@@ -158,45 +157,40 @@ impl History {
     }
 }
 
-/// Goes on from every recorded state; what is wrong with the ends.
-pub(crate) async fn go_on(only: &str) -> Result<(usize, Vec<String>)> {
-    let log = &AuditLog::new(kwok().audit_log().to_owned(), |it| it.namespace.is_some());
-    let mut all = Vec::new();
-    for (path, fixture) in Fixture::all()? {
-        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let known = SCENARIOS.iter().find(|(known, _)| *known == name);
-        let (_, scenario) = *known.with_context(|| format!("{name} is not a scenario"))?;
-        let of = (fixture.namespace.clone(), fixture.recorded_at);
-        all.extend(fixture.states().map(|state| (path.clone(), scenario, of.clone(), state)));
-    }
-    all.retain(|(path, _, _, state)| format!("{}: {}", path.display(), state.at).contains(only));
-    let points = all.len();
-    let ends = all.into_iter().enumerate().map(async |(n, (path, scenario, of, state))| {
-        let head = |namespace: &str| format!("{}: {} in {namespace}", path.display(), state.at);
-        let namespace = Namespace::new(kwok(), &format!("fixture-{n}")).await?;
-        let wrong = match resumed(&namespace, scenario, &of, &state, log).await {
+/// Goes on from every state of the fixture; how many there are, and what is wrong with their ends.
+pub(crate) async fn go_on(path: &Path, fixture: &Fixture) -> Result<(usize, Vec<String>)> {
+    let name = path.file_stem().unwrap_or_default().to_string_lossy();
+    let known = SCENARIOS.iter().find(|(known, _)| *known == name);
+    let (_, scenario) = *known.with_context(|| format!("{name} is not a scenario"))?;
+    let only = std::env::var("STATES").unwrap_or_default();
+    let states: Vec<_> = fixture.states().filter(|state| state.at.contains(&only)).collect();
+    let count = states.len();
+    let ends = states.into_iter().map(async |state| {
+        let (log, _turn) = turn().await?;
+        let namespace = Namespace::new(kwok(), &format!("recorded-{name}")).await?;
+        let wrong = match resumed(&namespace, scenario, fixture, &state, log).await {
             Ok(wrong) => wrong,
             Err(error) => vec![format!("{error:#}")],
         };
         if wrong.is_empty() {
             verdict::clear(&namespace).await?;
         }
-        let head = head(&namespace.name);
+        let head = format!("{}: {} in {}", path.display(), state.at, namespace.name);
         anyhow::Ok(wrong.into_iter().map(|what| format!("{head}:\n  {what}")).collect::<Vec<_>>())
     });
-    let wrong: Vec<_> = stream::iter(ends).buffer_unordered(WORKERS).try_collect().await?;
-    Ok((points, wrong.concat()))
+    let wrong: Vec<_> = stream::iter(ends).buffer_unordered(IN_A_ROW).try_collect().await?;
+    Ok((count, wrong.concat()))
 }
 
 async fn resumed(
     namespace: &Namespace,
     scenario: Scenario,
-    (recorded_in, recorded_at): &(String, Timestamp),
+    fixture: &Fixture,
     state: &State,
     log: &AuditLog,
 ) -> Result<Vec<String>> {
-    let state = state.replaced(&[(recorded_in.clone(), namespace.name.clone())])?;
-    let state = load(namespace, &state, *recorded_at).await?;
+    let state = state.replaced(&[(fixture.namespace.clone(), namespace.name.clone())])?;
+    let state = load(namespace, &state, fixture.recorded_at).await?;
     let controller = namespace.controller()?;
     let is_deleted = state.release["metadata"]["deleted"] == true;
     // Without a record, nothing but the generation tells a configuration that was given up.

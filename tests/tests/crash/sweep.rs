@@ -1,20 +1,33 @@
 use std::{
     fmt::{self, Write},
-    sync::{Arc, Mutex, PoisonError},
+    sync::LazyLock,
 };
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use e2e::{AuditLog, kwok};
+use futures::{StreamExt, stream};
 use testkit::proxy::{Fault, When};
-use tokio::task::JoinSet;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::{
     point::{Ended, Point, Strike},
     scenario::Scenario,
 };
 
-/// So many runs at a time; each waits more than it works.
-pub(crate) const WORKERS: usize = 8;
+/// So many runs at a time in all sweeps together; each waits more than it works.
+const WORKERS: usize = 8;
+/// So many in one sweep, so that few points lie beyond the end of it.
+pub(crate) const IN_A_ROW: usize = 2;
+
+static LOG: LazyLock<AuditLog> =
+    LazyLock::new(|| AuditLog::new(kwok().audit_log().to_owned(), |it| it.namespace.is_some()));
+
+/// The audit log, and the turn of one run.
+pub(crate) async fn turn() -> Result<(&'static AuditLog, SemaphorePermit<'static>)> {
+    static TURNS: Semaphore = Semaphore::const_new(WORKERS);
+    let turn = TURNS.acquire().await.context("the turns are never closed")?;
+    Ok((&LOG, turn))
+}
 
 /// The distances of lost answers.
 const LOST: &[usize] = &[13, 17, 19, 23];
@@ -23,7 +36,8 @@ const LOST: &[usize] = &[13, 17, 19, 23];
 const FAILED: &[usize] = &[17, 19, 23, 29];
 
 /// One scenario and one kind of fault at many points.
-struct Sweep {
+#[derive(Clone, Copy)]
+pub(crate) struct Sweep {
     title: &'static str,
     /// Of its namespaces.
     prefix: &'static str,
@@ -40,7 +54,14 @@ enum Points {
     Each(&'static [usize]),
 }
 
-fn sweeps() -> Vec<Sweep> {
+/// Every sweep, those with the most points first.
+pub(crate) fn all() -> Vec<Sweep> {
+    let mut all = kills();
+    all.extend(faults());
+    all
+}
+
+fn kills() -> Vec<Sweep> {
     use Scenario::{
         Chart, Delete, HandOver, Install, Retry, Rollback, RolledBack, TakeOver, Test, Uninstalled,
         Upgrade,
@@ -163,124 +184,81 @@ fn faults() -> Vec<Sweep> {
 }
 
 /// What came of a sweep.
+#[derive(Default)]
 pub(crate) struct Outcome {
-    title: String,
-    at: String,
-    kills: bool,
-    struck: usize,
+    /// How often the fault took effect.
+    pub(crate) struck: usize,
     pub(crate) violations: Vec<String>,
 }
 
-impl Outcome {
-    /// How often the controller was killed.
-    pub(crate) fn kills(&self) -> usize {
-        if self.kills { self.struck } else { 0 }
-    }
-}
-
-impl fmt::Display for Outcome {
+impl fmt::Display for Sweep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { title, at, struck, violations, .. } = self;
-        write!(f, "{title} ({at}): {struck} points, {} violations", violations.len())
+        write!(f, "{}, {}", self.scenario.name(), self.title)
     }
 }
 
 /// The table as it stands in docs/src/internals/crash.md. How many requests an operation has varies with what
-/// the watches report together, so the number of points is no part of it.
-pub(crate) fn table(outcomes: &[Outcome]) -> String {
+/// the watches report together, so the number of points is no part of it; and with a violation a test
+/// fails.
+pub(crate) fn table() -> String {
     let mut text = String::from("| sweep | n | violations |\n|---|---|--:|\n");
-    for Outcome { title, at, violations, .. } in outcomes {
-        let _ = writeln!(text, "| {title} | {at} | {} |", violations.len());
+    for sweep in all() {
+        let _ = writeln!(text, "| {sweep} | {} | 0 |", sweep.points);
     }
     text
 }
 
-/// Runs the sweeps with `only` in their title.
-pub(crate) async fn run_all(only: &str) -> Result<Vec<Outcome>> {
-    let sweeps = sweeps().into_iter().chain(faults()).map(Progress::new);
-    let sweeps: Vec<_> = sweeps.filter(|sweep| sweep.outcome.title.contains(only)).collect();
-    let all = Arc::new(Mutex::new(sweeps));
-    let log = Arc::new(AuditLog::new(kwok().audit_log().to_owned(), |it| it.namespace.is_some()));
-    let mut workers = JoinSet::new();
-    for _ in 0..WORKERS {
-        workers.spawn(work(Arc::clone(&all), Arc::clone(&log)));
-    }
-    while let Some(worker) = workers.join_next().await {
-        worker??;
-    }
-    let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
-    Ok(std::mem::take(&mut *all).into_iter().map(|progress| progress.outcome).collect())
-}
-
-async fn work(all: Arc<Mutex<Vec<Progress>>>, log: Arc<AuditLog>) -> Result<()> {
-    let lock = || all.lock().unwrap_or_else(PoisonError::into_inner);
-    loop {
-        let Some((index, prefix, point)) = next(&mut lock()) else { return Ok(()) };
-        let outcome = point.run(prefix, &log).await?;
-        if let Some(progress) = lock().get_mut(index) {
-            progress.ended(point, outcome);
+impl fmt::Display for Points {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Until { first, step } => write!(f, "{first}, {}, … to the end", first + step),
+            Self::Each(all) => {
+                let all: Vec<_> = all.iter().map(ToString::to_string).collect();
+                f.write_str(&all.join(", "))
+            }
         }
     }
 }
 
-/// The next point of the sweep that is worked on least, so that few points lie beyond the end of
-/// one.
-fn next(all: &mut [Progress]) -> Option<(usize, &'static str, Point)> {
-    let open = all.iter_mut().enumerate().filter(|(_, progress)| progress.peek().is_some());
-    let (index, progress) = open.min_by_key(|(_, progress)| progress.running)?;
-    let n = progress.peek()?;
-    progress.given += 1;
-    progress.running += 1;
-    let Sweep { prefix, scenario, strike, .. } = progress.sweep;
-    Some((index, prefix, Point { scenario, strike, n }))
-}
-
-struct Progress {
-    sweep: Sweep,
-    given: usize,
-    running: usize,
-    /// An operation ended without an n-th request.
-    over: bool,
-    outcome: Outcome,
-}
-
-impl Progress {
-    fn new(sweep: Sweep) -> Self {
-        let outcome = Outcome {
-            title: format!("{}, {}", sweep.scenario.name(), sweep.title),
-            at: match sweep.points {
-                Points::Until { first, step } => format!("{first}, {}, … to the end", first + step),
-                Points::Each(all) => {
-                    all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-                }
-            },
-            kills: matches!(
-                sweep.strike,
-                Strike::Kill(_) | Strike::Repinned(_) | Strike::MadeAgain(_)
-            ),
-            struck: 0,
-            violations: Vec::new(),
-        };
-        Self { sweep, given: 0, running: 0, over: false, outcome }
-    }
-
-    /// Its next n.
-    fn peek(&self) -> Option<usize> {
-        match self.sweep.points {
-            Points::Until { first, step } => (!self.over).then_some(first + step * self.given),
-            Points::Each(all) => all.get(self.given).copied(),
+impl Points {
+    fn all(self) -> Box<dyn Iterator<Item = usize> + Send> {
+        match self {
+            Self::Until { first, step } => Box::new((first..).step_by(step)),
+            Self::Each(all) => Box::new(all.iter().copied()),
         }
     }
+}
 
-    fn ended(&mut self, point: Point, ended: Ended) {
-        let Ended { namespace, struck, violations } = ended;
-        self.running -= 1;
-        // A fault that never fired shows nothing, so it is not counted as a point.
-        self.over |= struck.is_none();
-        self.outcome.struck += usize::from(struck.is_some());
-        let (title, n) = (&self.outcome.title, point.n);
-        let place = struck.as_deref().unwrap_or("never struck");
-        let head = format!("namespace {namespace}: {title}, n = {n}, {place}:");
-        self.outcome.violations.extend(violations.iter().map(|what| format!("{head}\n  {what}")));
+impl Sweep {
+    /// Whether the controller is killed by it.
+    pub(crate) fn kills(self) -> bool {
+        matches!(self.strike, Strike::Kill(_) | Strike::Repinned(_) | Strike::MadeAgain(_))
+    }
+
+    /// Runs its points in order, a few at a time, until an operation ends without an n-th request.
+    pub(crate) async fn run(self) -> Result<Outcome> {
+        let Self { prefix, scenario, strike, points, .. } = self;
+        let runs = points.all().map(async |n| {
+            let (log, _turn) = turn().await?;
+            let ended = Point { scenario, strike, n }.run(prefix, log).await?;
+            anyhow::Ok((n, ended))
+        });
+        let mut outcome = Outcome::default();
+        let mut runs = stream::iter(runs).buffered(IN_A_ROW);
+        let mut over = false;
+        while let Some(run) = runs.next().await {
+            let (n, Ended { namespace, struck, violations }) = run?;
+            // A fault that never fired shows nothing, so it is not counted as a point.
+            over |= struck.is_none();
+            outcome.struck += usize::from(struck.is_some());
+            let place = struck.as_deref().unwrap_or("never struck");
+            let head = format!("namespace {namespace}: {self}, n = {n}, {place}:");
+            let violations = violations.iter().map(|what| format!("{head}\n  {what}"));
+            outcome.violations.extend(violations);
+            if over && matches!(points, Points::Until { .. }) {
+                break;
+            }
+        }
+        Ok(outcome)
     }
 }

@@ -10,8 +10,10 @@
 //! - `config_maps`: a Helm that keeps its records there
 //! - `interrupted`: a Helm that is at work, or was killed at it
 //!
-//! A line is printed for each thing that one program does with what the other has made.
-//! `INTEROP_ONLY=killed` runs only the releases with that word in their title.
+//! A line is printed for each thing that one program does with what the other has made. Each release is
+//! a test: `cargo test --workspace --test interop -- killed`.
+
+#![expect(clippy::print_stdout, reason = "a test program says what it found")]
 
 mod config_maps;
 mod interrupted;
@@ -22,15 +24,17 @@ mod subject;
 mod theirs;
 
 use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    process::ExitCode,
+    sync::{
+        LazyLock,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Instant,
 };
 
-use anyhow::{Result, ensure};
-use e2e::{AuditLog, is_write, kwok};
+use anyhow::Result;
+use e2e::{AuditLog, is_write, kwok, trials};
 use testkit::{audit::Event, cluster, programs};
-use tokio::task::JoinSet;
 
 use interrupted::{Command, Fate};
 use stage::{Helm, Stage};
@@ -79,14 +83,18 @@ impl Story {
         }
     }
 
-    async fn tell(self, log: &AuditLog) -> Told {
+    async fn tell(self) -> Result<()> {
+        // Before anybody's time runs.
+        programs::build("dev")?;
+        cluster::ensure(&e2e::helm::HELMS)?;
         let (begun, title, mut lines) = (Instant::now(), self.title(), Vec::new());
-        let ended = self.play(log, &mut lines).await;
+        let ended = self.play(&LOG, &mut lines).await;
         eprintln!("{title} took {:.1?}", begun.elapsed());
-        Told {
-            lines: lines.iter().map(|line| format!("{title}: {line}")).collect(),
-            wrong: ended.err().map(|error| format!("{title}: {error:#}")),
+        for line in &lines {
+            println!("{title}: {line} … ok");
         }
+        LINES.fetch_add(lines.len(), Ordering::Relaxed);
+        ended
     }
 
     /// What goes well, in `lines`, up to what does not.
@@ -109,53 +117,19 @@ impl Story {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 16)]
-async fn helm_and_the_operator_go_on_where_the_other_stopped() -> Result<()> {
-    let only = std::env::var("INTEROP_ONLY").unwrap_or_default();
-    let mut stories = stories();
-    stories.retain(|story| story.title().contains(&only));
-    // Before anybody's time runs.
-    programs::build("dev")?;
-    cluster::ensure(&e2e::helm::HELMS)?;
-    let told = play_all(stories).await?;
-    for line in told.iter().flat_map(|told| &told.lines) {
-        println!("{line} … ok");
-    }
-    let lines: usize = told.iter().map(|told| told.lines.len()).sum();
-    let wrong: Vec<_> = told.into_iter().filter_map(|told| told.wrong).collect();
-    println!("interop: {lines} ok, {} wrong", wrong.len());
-    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
-    Ok(())
-}
+/// How much went well.
+static LINES: AtomicUsize = AtomicUsize::new(0);
 
-/// What came of a story: what went well, and what did not, where it ended then.
-struct Told {
-    lines: Vec<String>,
-    wrong: Option<String>,
-}
-
-/// Several at a time; what came of them in their order.
-async fn play_all(stories: Vec<Story>) -> Result<Vec<Told>> {
+static LOG: LazyLock<AuditLog> = LazyLock::new(|| {
     let matters = |event: &Event| event.namespace.is_some() && is_write(event);
-    let log = Arc::new(AuditLog::new(kwok().audit_log().to_owned(), matters));
-    let mut waiting: Vec<_> = stories.into_iter().enumerate().collect();
-    waiting.reverse();
-    let waiting = Arc::new(Mutex::new(waiting));
-    let mut workers = JoinSet::new();
-    for _ in 0..WORKERS {
-        let (waiting, log) = (Arc::clone(&waiting), Arc::clone(&log));
-        workers.spawn(async move {
-            let mut told = BTreeMap::new();
-            loop {
-                let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).pop();
-                let Some((index, story)) = next else { return told };
-                told.insert(index, story.tell(&log).await);
-            }
-        });
-    }
-    let mut told = BTreeMap::new();
-    while let Some(worker) = workers.join_next().await {
-        told.extend(worker?);
-    }
-    Ok(told.into_values().collect())
+    AuditLog::new(kwok().audit_log().to_owned(), matters)
+});
+
+fn main() -> ExitCode {
+    let stories = stories().into_iter();
+    let stories = stories.map(|story| trials::trial(story.title(), move || story.tell())).collect();
+    let conclusion = trials::run_all(stories, WORKERS);
+    let lines = LINES.load(Ordering::Relaxed);
+    println!("interop: {lines} ok, {} wrong", conclusion.num_failed);
+    trials::exit_code(&conclusion)
 }

@@ -47,6 +47,18 @@ pub(crate) enum Cause {
     Outage(String),
 }
 
+impl Cause {
+    /// The label of the metrics.
+    fn label(&self) -> &'static str {
+        match self {
+            Self::NotFound(_) => "not_found",
+            Self::AlreadyExists | Self::Conflict(_) => "conflict",
+            Self::Refused(_) => "refused",
+            Self::Unavailable(_) | Self::Outage(_) => "unavailable",
+        }
+    }
+}
+
 impl ApiError {
     pub(crate) fn is_not_found(&self) -> bool {
         matches!(self.cause, Cause::NotFound(_))
@@ -150,7 +162,7 @@ pub(crate) async fn call<T>(
         Err(_) => Err(Cause::Outage(format!("no answer within {} s", DEADLINE.as_secs()))),
     };
     if access == Access::Write {
-        metrics.api_write(result.as_ref().err());
+        metrics.api_write(result.as_ref().err().map_or("ok", Cause::label));
     }
     result.map_err(|cause| ApiError { what: what.into(), cause })
 }

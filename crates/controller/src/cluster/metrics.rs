@@ -6,7 +6,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::{cluster::call::Cause, support::panics};
+use crate::support::panics;
 
 type Labels = [(&'static str, &'static str); 1];
 
@@ -101,14 +101,7 @@ impl Metrics {
         self.operation_seconds.observe(seconds);
     }
 
-    pub(crate) fn api_write(&self, error: Option<&Cause>) {
-        let outcome = match error {
-            None => "ok",
-            Some(Cause::NotFound(_)) => "not_found",
-            Some(Cause::AlreadyExists | Cause::Conflict(_)) => "conflict",
-            Some(Cause::Refused(_)) => "refused",
-            Some(Cause::Unavailable(_) | Cause::Outage(_)) => "unavailable",
-        };
+    pub(crate) fn api_write(&self, outcome: &'static str) {
         self.api_writes.get_or_create(&[("outcome", outcome)]).inc();
     }
 

@@ -19,20 +19,19 @@ use manifests::json;
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
-use crate::{
-    cluster::{
-        call::{Access, ApiError, Cause, Refused, Why, call, optional, read},
-        discovery::Kind,
-        impersonation::Identity,
-    },
-    release::context::Context,
+use crate::cluster::{
+    Cluster,
+    call::{Access, ApiError, Cause, Refused, Why, call, optional, read},
+    discovery::Kind,
+    impersonation::Identity,
+    permit::Permit,
 };
 
 /// A bound on what a log may take in memory; the last lines of it are kept.
 const LOG_LIMIT: i64 = 256 * 1024;
 
 pub(crate) struct Tenant<'a> {
-    pub(crate) ctx: &'a Context,
+    cluster: &'a Cluster,
     pub(crate) identity: Identity,
     client: Client,
     /// Whether there is no such ServiceAccount; looked into once something is refused.
@@ -40,19 +39,22 @@ pub(crate) struct Tenant<'a> {
 }
 
 impl<'a> Tenant<'a> {
-    pub(crate) fn new(ctx: &'a Context, identity: Identity) -> Result<Self, ApiError> {
+    pub(crate) fn new(cluster: &'a Cluster, identity: Identity) -> Result<Self, ApiError> {
         // A ServiceAccount has such a name that this works; an annotation may say anything.
-        let client = identity.client(&ctx.operator).map_err(|error| ApiError {
+        let client = identity.client(&cluster.operator).map_err(|error| ApiError {
             what: format!("act as {}", identity.describe()),
             cause: Cause::Unavailable(error.to_string()),
         })?;
-        Ok(Self { ctx, identity, client, is_missing: OnceCell::new() })
+        Ok(Self { cluster, identity, client, is_missing: OnceCell::new() })
     }
 
     /// The kind of `object` as the cluster serves it; `None` where it does not.
     pub(crate) async fn kind(&self, object: &ObjectRef) -> Result<Option<Kind>, ApiError> {
-        let client = &self.ctx.operator;
-        self.ctx.kinds.find(client, &self.ctx.metrics, &object.api_version, &object.kind).await
+        let client = &self.cluster.operator;
+        self.cluster
+            .kinds
+            .find(client, &self.cluster.metrics, &object.api_version, &object.kind)
+            .await
     }
 
     pub(crate) async fn get(&self, object: &ObjectRef) -> Result<Option<Value>, ApiError> {
@@ -102,7 +104,7 @@ impl<'a> Tenant<'a> {
     /// The version of the cluster, and what it serves, group by group.
     pub(crate) async fn discover(&self) -> Result<(Info, Vec<APIGroupDiscovery>), ApiError> {
         let what = "discover what the cluster serves";
-        read(&self.ctx.metrics, what, || async {
+        read(&self.cluster.metrics, what, || async {
             let version = self.client.apiserver_version().await?;
             let mut groups = self.client.list_core_api_versions_aggregated().await?.items;
             groups.extend(self.client.list_api_groups_aggregated().await?.items);
@@ -145,7 +147,12 @@ impl<'a> Tenant<'a> {
     }
 
     /// POST; unknown fields are refused, as Helm does and as [`Self::apply`].
-    pub(crate) async fn create(&self, object: &ObjectRef, body: &Value) -> Result<Value, ApiError> {
+    pub(crate) async fn create(
+        &self,
+        _: Permit,
+        object: &ObjectRef,
+        body: &Value,
+    ) -> Result<Value, ApiError> {
         let params =
             PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
         let request = self.request(object).await?.create(&params, body.to_string().into_bytes());
@@ -155,6 +162,7 @@ impl<'a> Tenant<'a> {
     /// PUT; `body` carries the resourceVersion that was read.
     pub(crate) async fn replace(
         &self,
+        _: Permit,
         object: &ObjectRef,
         body: &Value,
     ) -> Result<Value, ApiError> {
@@ -169,6 +177,7 @@ impl<'a> Tenant<'a> {
     /// asked for.
     pub(crate) async fn apply(
         &self,
+        _: Permit,
         object: &ObjectRef,
         body: &Value,
         forced: bool,
@@ -191,6 +200,7 @@ impl<'a> Tenant<'a> {
 
     pub(crate) async fn json_patch(
         &self,
+        _: Permit,
         object: &ObjectRef,
         patch: Value,
     ) -> Result<Value, ApiError> {
@@ -207,13 +217,19 @@ impl<'a> Tenant<'a> {
     }
 
     /// DELETE by UID. That the object is gone, or another of its name is there, is success.
-    pub(crate) async fn delete(&self, object: &ObjectRef, uid: &str) -> Result<(), ApiError> {
+    pub(crate) async fn delete(
+        &self,
+        _: Permit,
+        object: &ObjectRef,
+        uid: &str,
+    ) -> Result<(), ApiError> {
         self.delete_if(object, uid, None).await
     }
 
     /// As [`Self::delete`], unless the object has changed since it was read as `live`.
     pub(crate) async fn delete_as_seen(
         &self,
+        _: Permit,
         object: &ObjectRef,
         uid: &str,
         live: &Value,
@@ -263,7 +279,7 @@ impl<'a> Tenant<'a> {
         };
         let what = format!("read the log of {}", place(pod));
         let request = built(&what, self.request(pod).await?.logs(&pod.name, &params))?;
-        read(&self.ctx.metrics, what, || async {
+        read(&self.cluster.metrics, what, || async {
             match self.client.request_text(request.clone()).await {
                 // A log is whatever the container wrote.
                 Err(kube::Error::FromUtf8(error)) => Ok(terminal::log(error.as_bytes())),
@@ -279,7 +295,7 @@ impl<'a> Tenant<'a> {
         let request =
             Request::new(path).create(&PostParams::default(), body.to_string().into_bytes());
         let request = built(&what, request)?;
-        read(&self.ctx.metrics, what, || self.client.request(request.clone())).await
+        read(&self.cluster.metrics, what, || self.client.request(request.clone())).await
     }
 
     async fn request(&self, object: &ObjectRef) -> Result<Request, ApiError> {
@@ -315,7 +331,7 @@ impl<'a> Tenant<'a> {
         sent: Option<&Value>,
     ) -> Result<Value, ApiError> {
         let request = built(&what, request)?;
-        let metrics = &self.ctx.metrics;
+        let metrics = &self.cluster.metrics;
         let answer = match access {
             Access::Read => read(metrics, what, || self.client.request(request.clone())).await,
             _ => call(metrics, access, what, self.client.request(request)).await,
@@ -326,7 +342,7 @@ impl<'a> Tenant<'a> {
         };
         if error.is_not_found() {
             // It may be the kind that is gone.
-            self.ctx.kinds.forget(&object.api_version, &object.kind);
+            self.cluster.kinds.forget(&object.api_version, &object.kind);
         }
         if let Cause::Refused(refused) = &mut error.cause {
             refused.within(object.namespace.as_deref());
@@ -345,10 +361,10 @@ impl<'a> Tenant<'a> {
     /// as whom it likes, and says only that nobody gave them a right.
     async fn is_missing(&self, namespace: &str, name: &str) -> bool {
         let look = async || {
-            let client = self.ctx.operator.clone();
+            let client = self.cluster.operator.clone();
             let accounts = Api::<ServiceAccount>::namespaced(client, namespace);
             let what = format!("get ServiceAccount {namespace}/{name}");
-            match read(&self.ctx.metrics, what, || accounts.get_metadata(name)).await {
+            match read(&self.cluster.metrics, what, || accounts.get_metadata(name)).await {
                 Ok(_) => false,
                 Err(error) if error.is_not_found() => true,
                 // Then it is only the right that is named.

@@ -44,7 +44,7 @@ pub(crate) async fn render(
     chart: &ResolvedChart,
     begin: &Begin,
 ) -> Result<Rendered, Error> {
-    let engines = &release.ctx.engines;
+    let engines = &release.ctx.rendering.engines;
     let (who, inputs) = (key(&release.object), inputs(release, chart));
     if let Some(failure) = engines.breach(&who, &inputs) {
         return Err(Error::Blocked(failure));

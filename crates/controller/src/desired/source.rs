@@ -29,13 +29,13 @@ pub(crate) async fn read(release: &Release<'_>) -> Result<ResolvedSource, Error>
             Ok(ResolvedSource::Objects(objects::inline(written)?))
         }
         SourceKind::ObjectsFrom(holders) => {
-            release.ctx.references.follow(release, references(release));
+            release.ctx.watches.sources.follow(&key(&release.object), &references(release));
             let reads = TenantReads(release);
             let texts = objects::read(holders, &release.namespace, &reads).await?;
             Ok(ResolvedSource::Objects(blocking::run(move || texts.parse()).await?))
         }
         SourceKind::Chart(_) | SourceKind::SourceRef(_) => {
-            release.ctx.references.follow(release, references(release));
+            release.ctx.watches.sources.follow(&key(&release.object), &references(release));
             Box::pin(chart(release)).await.map(Box::new).map(ResolvedSource::Chart)
         }
     }
@@ -51,7 +51,7 @@ async fn chart(release: &Release<'_>) -> Result<ResolvedChart, Error> {
     let path = location.path().map(str::to_owned);
     let (archive, digest) = match location {
         ChartLocation::Archive(from) => {
-            release.ctx.charts.forget(&key(&release.object));
+            release.ctx.rendering.charts.forget(&key(&release.object));
             let archive: Arc<[u8]> = chart::archive(from, namespace, reads).await?.into();
             let digest = digest(&archive);
             (archive, digest)
@@ -67,9 +67,9 @@ async fn chart(release: &Release<'_>) -> Result<ResolvedChart, Error> {
 }
 
 async fn fetch(release: &Release<'_>, wanted: WantedChart) -> Result<(Arc<[u8]>, String), Error> {
-    let comeback = release.ctx.references.comeback(release);
+    let comeback = release.ctx.watches.sources.comeback(&key(&release.object));
     let request = Request::new(&release.object, wanted, comeback);
-    let Fetched { archive, digest } = release.ctx.charts.get(&request).await?;
+    let Fetched { archive, digest } = release.ctx.rendering.charts.get(&request).await?;
     Ok((archive, digest))
 }
 

@@ -14,14 +14,18 @@ use lifecycle::{
 use manifests::json;
 use serde_json::{Value, json};
 
-pub(crate) use crate::release::conflicts::{Refusal, is_field_conflict, listed, message};
 use crate::{
     cluster::{
         call::{ApiError, Cause},
         error::Error,
+        permit::Permit,
     },
     operation::gather,
-    release::Release,
+    records::Records,
+    release::{
+        Release,
+        conflicts::{Refusal, is_field_conflict, message},
+    },
 };
 
 /// How often an object that changes under our hands is looked at again; its controller writes its
@@ -60,15 +64,15 @@ pub(crate) async fn apply(
         applied.push((object, seen.map(|live| Seen::of(release, plan.claims, &live))));
     }
     let pruned = look_at_pruned(release, plan).await?;
-    if let Some(message) = release.records().newer(plan.revision).await? {
+    if let Some(message) = Records::of(release).newer(plan.revision).await? {
         return Err(ApplyError::Refused(message));
     }
-    release.confirm().await?;
+    let permit = release.fence().guard().await?;
 
     let mut refused = Vec::new();
     let mut waiting = Vec::new();
     for (object, seen) in applied {
-        match apply_one(release, plan.claims, object, seen).await {
+        match apply_one(release, permit, plan.claims, object, seen).await {
             Ok(live) => waiting.extend(gather::not_ready(&object.object, Some(&live))),
             Err(Failed::Refused(refusal)) => refused.push(refusal),
             Err(Failed::Unknown(what, message)) if kinds_come => {
@@ -87,7 +91,7 @@ pub(crate) async fn apply(
         return Err(ApplyError::Refused(text));
     }
     for (object, seen) in pruned {
-        prune_one(release, object, seen).await?;
+        prune_one(release, permit, object, seen).await?;
     }
     Ok(waiting)
 }
@@ -96,9 +100,9 @@ pub(crate) async fn apply(
 /// it was about to, of an older plan. That gap is between two leaders only, see [`crate::lease`].
 pub(crate) async fn prune_again(release: &Release<'_>, plan: &Plan) -> Result<(), ApplyError> {
     let pruned = look_at_pruned(release, plan).await?;
-    release.confirm().await?;
+    let permit = release.fence().guard().await?;
     for (object, seen) in pruned {
-        prune_one(release, object, seen).await?;
+        prune_one(release, permit, object, seen).await?;
     }
     Ok(())
 }
@@ -158,6 +162,7 @@ pub(crate) fn body(release: &Release<'_>, planned: &PlannedObject) -> Value {
 
 async fn apply_one(
     release: &Release<'_>,
+    mut permit: Permit,
     claims: Claims,
     planned: &PlannedObject,
     mut seen: Option<Seen>,
@@ -166,17 +171,19 @@ async fn apply_one(
     for _ in 0..TRIES {
         let body = body(release, planned);
         let tried = match seen {
-            Some(seen) => apply_over(release, claims, object, body, seen).await?,
+            Some(seen) => apply_over(release, permit, claims, object, body, seen).await?,
             // Nothing but the lease keeps a process that was paused from making it late.
-            None if !release.ctx.lease.is_held() => return Err(Failed::Error(Error::Outrun)),
-            None => outcome(object, release.tenant.apply(object, &body, false).await)?,
+            None => {
+                let permit = release.fence().lead().map_err(Failed::Error)?;
+                outcome(object, release.tenant.apply(permit, object, &body, false).await)?
+            }
         };
         if let Some(applied) = tried {
             return Ok(applied);
         }
         let live = look(release, object).await.map_err(Failed::from)?;
         seen = live.map(|live| Seen::of(release, claims, &live));
-        release.confirm().await.map_err(Failed::Error)?;
+        permit = release.fence().guard().await.map_err(Failed::Error)?;
     }
     Err(Failed::Error(Error::Api(ApiError {
         what: format!("apply {object}"),
@@ -187,6 +194,7 @@ async fn apply_one(
 /// Over one of the release's objects that exists; `None` where it has changed since it was seen.
 async fn apply_over(
     release: &Release<'_>,
+    permit: Permit,
     claims: Claims,
     object: &ObjectRef,
     body: Value,
@@ -197,13 +205,13 @@ async fn apply_over(
         if !claims.take_ownership {
             return Err(Failed::Refused(Refusal::NotOwned(foreign)));
         }
-        let applied = over(release, object, body, seen, claims.force_conflicts).await?;
+        let applied = over(release, permit, object, body, seen, claims.force_conflicts).await?;
         if applied.is_some() {
             tell_of_taken(release, object, &foreign);
         }
         return Ok(applied);
     }
-    over(release, object, body, seen, claims.force_conflicts).await
+    over(release, permit, object, body, seen, claims.force_conflicts).await
 }
 
 fn tell_of_taken(release: &Release<'_>, object: &ObjectRef, former: &OwnershipError) {
@@ -218,6 +226,7 @@ fn tell_of_taken(release: &Release<'_>, object: &ObjectRef, former: &OwnershipEr
 /// The object of a hook over `live`, after the journal was confirmed; `None` where it has changed.
 pub(crate) async fn apply_hook(
     release: &Release<'_>,
+    permit: Permit,
     event: Event,
     object: &ObjectRef,
     body: Value,
@@ -229,7 +238,7 @@ pub(crate) async fn apply_hook(
     if seen.foreign.take().is_some_and(|foreign| foreign.holder.is_some()) {
         seen.handed_on = None;
     }
-    over(release, object, body, seen, forced).await.map_err(|failed| match failed {
+    over(release, permit, object, body, seen, forced).await.map_err(|failed| match failed {
         Failed::Refused(refusal) => {
             ApplyError::Refused(message(&[refusal], event, &release.name, &release.namespace))
         }
@@ -241,25 +250,27 @@ pub(crate) async fn apply_hook(
 /// Over an object that is as it was seen; `None` where it no longer is.
 async fn over(
     release: &Release<'_>,
+    permit: Permit,
     object: &ObjectRef,
     mut body: Value,
     mut seen: Seen,
     forced: bool,
 ) -> Result<Option<Value>, Failed> {
     if let Some(fields) = seen.handed_on.take() {
-        let patched = hand_on(release, object, &seen, fields).await?;
+        let patched = hand_on(release, permit, object, &seen, fields).await?;
         let Some(live) = patched else { return Ok(None) };
         seen.resource_version = live["metadata"]["resourceVersion"].clone();
     }
     // Both: with the resourceVersion alone, an object that was removed comes back to life.
     json::set(&mut body, &["metadata", "uid"], seen.uid);
     json::set(&mut body, &["metadata", "resourceVersion"], seen.resource_version);
-    outcome(object, release.tenant.apply(object, &body, forced).await)
+    outcome(object, release.tenant.apply(permit, object, &body, forced).await)
 }
 
 /// Writes the managed fields of an object that is as it was seen; `None` where it no longer is.
 async fn hand_on(
     release: &Release<'_>,
+    permit: Permit,
     object: &ObjectRef,
     seen: &Seen,
     fields: Vec<Value>,
@@ -270,7 +281,7 @@ async fn hand_on(
         {"op": "replace", "path": "/metadata/managedFields", "value": fields},
         {"op": "replace", "path": "/metadata/resourceVersion", "value": seen.resource_version},
     ]);
-    match release.tenant.json_patch(object, patch).await {
+    match release.tenant.json_patch(permit, object, patch).await {
         Err(ApiError { cause: Cause::NotFound(_), .. }) => Ok(None),
         patched => outcome(object, patched),
     }
@@ -366,6 +377,7 @@ async fn look_at_pruned<'a>(
 
 async fn prune_one(
     release: &Release<'_>,
+    permit: Permit,
     object: &ObjectRef,
     going: Going,
 ) -> Result<(), ApplyError> {
@@ -394,7 +406,7 @@ async fn prune_one(
     if live.is_none_or(|live| live["metadata"]["uid"] != going.uid || !is_ours(&live)) {
         return Ok(());
     }
-    match release.tenant.delete(object, &going.uid).await.map_err(classify) {
+    match release.tenant.delete(permit, object, &going.uid).await.map_err(classify) {
         // It is in no revision any more, and nobody may have a right to it.
         Err(ApplyError::Refused(_)) if going.is_late => Ok(()),
         deleted => deleted,

@@ -9,7 +9,7 @@ use lifecycle::{
     plan::Plan,
 };
 
-use crate::{records, release::Release};
+use crate::{desired::digest, release::Release};
 
 /// What people want of the operation of `journal`.
 pub(crate) fn wishes(release: &Release<'_>, plan: &Plan, journal: &Journal) -> Wishes {
@@ -53,7 +53,7 @@ fn interrupt(release: &Release<'_>, plan: &Plan, journal: &Journal) -> Option<Ca
         OnNewSpec::CancelAfterHook => false,
         OnNewSpec::CancelNow => true,
     };
-    let is_newer = !records::is_wanted(release, &journal.operation.config_digest, &plan.config_key);
+    let is_newer = !digest::is_wanted(release, &journal.operation.config_digest, &plan.config_key);
     is_newer.then(|| Cancel { now, failure: superseded(release, &journal.operation) })
 }
 

@@ -13,6 +13,7 @@ use lifecycle::{
 
 use crate::{
     cluster::error::Error,
+    desired::digest,
     operation::{
         controls::{superseded, wishes},
         execute::execute,
@@ -20,7 +21,7 @@ use crate::{
         remarks, source,
     },
     plan::prepare,
-    records,
+    records::Records,
     release::{Release, finalizer::while_deleting},
     support::clock::now,
 };
@@ -80,7 +81,7 @@ fn serve_anew(release: &Release<'_>, plan: &mut Plan, is_keyed: bool, journal: &
         return;
     }
     let is_newer = if is_keyed {
-        !records::is_wanted(release, &operation.config_digest, &plan.config_key)
+        !digest::is_wanted(release, &operation.config_digest, &plan.config_key)
     } else {
         operation.generation != release.generation()
     };
@@ -90,7 +91,7 @@ fn serve_anew(release: &Release<'_>, plan: &mut Plan, is_keyed: bool, journal: &
         // What is wanted now was not tried by it.
         plan.config_digest.clear();
     } else {
-        operation.config_digest = records::wanted(release, &plan.config_key);
+        operation.config_digest = digest::wanted(release, &plan.config_key);
         operation.generation = release.generation();
     }
 }
@@ -107,9 +108,9 @@ async fn serve_recorded(
     if !is_first || release.is_being_deleted() || source::unknown(release).await?.is_some() {
         return Ok(());
     }
-    let inputs = records::config_inputs(release);
+    let inputs = digest::input(release);
     if inputs.have(&plan.config_digest, &plan.config_key) {
-        journal.operation.config_digest = records::wanted(release, &plan.config_key);
+        journal.operation.config_digest = digest::wanted(release, &plan.config_key);
     }
     Ok(())
 }
@@ -141,7 +142,7 @@ async fn frozen_plan(release: &Release<'_>, journal: &Journal) -> Result<Frozen,
     {
         return Ok(Frozen::Recorded(plan));
     }
-    let stored = release.records().get(operation.revision).await?;
+    let stored = Records::of(release).get(operation.revision).await?;
     match (stored.and_then(|stored| stored.plan_of(operation.event)), &operation.plan_digest) {
         (Some((plan, found)), Some(digest)) if found == *digest => {
             let plan = Arc::new(plan);
@@ -153,7 +154,7 @@ async fn frozen_plan(release: &Release<'_>, journal: &Journal) -> Result<Frozen,
             Ok(Frozen::Recorded(Arc::new(plan)))
         }
         (_, None) => {
-            let history = release.records().history().await?;
+            let history = Records::of(release).history().await?;
             let begin = Begin {
                 id: operation.id.clone(),
                 event: operation.event,
@@ -244,7 +245,7 @@ async fn forget_old(release: &Release<'_>, journal: &Journal) {
     if !journal.operation.event.makes_revision() {
         return;
     }
-    match release.records().prune(most, release.object.spec.pin_revision).await {
+    match Records::of(release).prune(most, release.object.spec.pin_revision).await {
         Ok(()) | Err(Error::Outrun) => {}
         Err(error) => {
             let text = format!("more than {most} records are left: {error}");

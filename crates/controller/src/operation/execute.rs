@@ -19,12 +19,14 @@ use crate::{
         call::{ApiError, Cause},
         error::Error,
         impersonation::Identity,
+        permit::Permit,
     },
     operation::{
         apply::{self, ApplyError},
         gather::{self, blocked_is_refused, is_of_another_plan},
         uninstall,
     },
+    records::Records,
     release::Release,
 };
 
@@ -63,12 +65,10 @@ struct Turn<'a> {
 
 impl Turn<'_> {
     async fn create_record(&self) -> Result<Observation, Error> {
-        let records = self.release.records();
+        let records = Records::of(self.release);
         let written = if self.plan.event.makes_revision() {
             // It must not come late, after the records of the release were purged.
-            if !self.release.ctx.lease.is_held() {
-                return Err(Error::Outrun);
-            }
+            self.release.fence().lead()?;
             match self.plan.target {
                 None => {
                     // The plan was made from it, unless it was read from a record that is gone since.
@@ -95,7 +95,7 @@ impl Turn<'_> {
     }
 
     async fn reopen_record(&self) -> Result<Observation, Error> {
-        match self.release.records().reopen(self.plan).await {
+        match Records::of(self.release).reopen(self.plan).await {
             Ok(true) => self.look().await,
             Ok(false) => {
                 let message = format!(
@@ -113,15 +113,19 @@ impl Turn<'_> {
         let hook = self.hook(index);
         let body = self.body(index, attempt);
         // What cannot be held back has no other fence.
-        if !hook_object::can_be_held(hook) && !self.release.ctx.lease.is_held() {
-            return Err(Error::Outrun);
-        }
+        let permit = if hook_object::can_be_held(hook) {
+            Permit::of_held_back()
+        } else {
+            self.release.fence().lead()?
+        };
         let (tenant, object) = (&self.release.tenant, self.plan.object(index, attempt));
         let made = match hook.kind() {
             // What is applied later on has to be applied from the first: fields have owners.
-            HookKind::Crd if !hook.leaves_alone() => tenant.apply(&object, &body, false).await,
+            HookKind::Crd if !hook.leaves_alone() => {
+                tenant.apply(permit, &object, &body, false).await
+            }
             HookKind::Crd | HookKind::Job | HookKind::Pod | HookKind::Other => {
-                tenant.create(&object, &body).await
+                tenant.create(permit, &object, &body).await
             }
         };
         match made {
@@ -155,7 +159,7 @@ impl Turn<'_> {
         if matches!(hook.kind(), HookKind::Job | HookKind::Pod) {
             // Nobody would know it again, and it never starts.
             let uid = answer.pointer("/metadata/uid").and_then(Value::as_str).unwrap_or_default();
-            self.release.tenant.delete(object, uid).await?;
+            self.release.tenant.delete(Permit::of_uid(), object, uid).await?;
         }
         let message = format!(
             "{object} came back from its creation without what it was sent with: an admission \
@@ -208,12 +212,14 @@ impl Turn<'_> {
         let Some(live) = live.filter(|live| live["metadata"]["uid"] == uid) else {
             return self.look().await;
         };
-        self.release.confirm().await?;
+        let permit = self.release.fence().guard().await?;
         let body = self.body(index, attempt);
         // What is replaced is the chart's, whoever wrote it before.
         let forced = hook.replaces || self.plan.claims.force_conflicts;
         let event = self.plan.event;
-        match apply::apply_hook(self.release, event, &object, body.clone(), &live, forced).await {
+        match apply::apply_hook(self.release, permit, event, &object, body.clone(), &live, forced)
+            .await
+        {
             Ok(Some(answer)) => self.made(hook, &object, &body, &answer).await,
             Ok(None) => self.look().await,
             Err(ApplyError::Error(error)) => Err(error),
@@ -227,7 +233,7 @@ impl Turn<'_> {
         let hook = self.hook(index);
         let (tenant, object) = (&self.release.tenant, self.object(index));
         let patch = hook_object::start_patch(hook.kind(), uid, None);
-        if let Ok(started) = tenant.json_patch(&object, patch).await {
+        if let Ok(started) = tenant.json_patch(Permit::of_uid(), &object, patch).await {
             return self.seen(hook, &started).await;
         }
         // A replay is refused by its own tests, and so is what webhooks made of the object.
@@ -239,7 +245,7 @@ impl Turn<'_> {
             return Ok(seen);
         }
         let patch = hook_object::start_patch(hook.kind(), uid, Some(&live));
-        match tenant.json_patch(&object, patch).await {
+        match tenant.json_patch(Permit::of_uid(), &object, patch).await {
             Ok(started) => self.seen(hook, &started).await,
             Err(error) if self.may_be_allowed_soon(&error) => Err(later(error)),
             Err(error) => refused("StartRefused", error),
@@ -252,15 +258,16 @@ impl Turn<'_> {
         let tenant = &self.release.tenant;
         let Some(live) = tenant.get(&object).await? else { return self.look().await };
         let suspended = live.pointer("/spec/suspend").and_then(Value::as_bool) == Some(true);
+        let permit = Permit::of_uid();
         let stopped = match hook.kind() {
             HookKind::Job if !suspended => {
-                tenant.json_patch(&object, hook_object::stop_patch(uid)).await.map(|_| ())
+                tenant.json_patch(permit, &object, hook_object::stop_patch(uid)).await.map(|_| ())
             }
             // What has ended is not stopped any more, nor what ends in this moment.
             HookKind::Pod if observe::has_ended(&live) => return self.seen(hook, &live).await,
-            HookKind::Pod => tenant.delete_as_seen(&object, uid, &live).await,
+            HookKind::Pod => tenant.delete_as_seen(permit, &object, uid, &live).await,
             // A suspended Job has no clock that could end it.
-            _ => tenant.delete(&object, uid).await,
+            _ => tenant.delete(permit, &object, uid).await,
         };
         match stopped {
             // Or it is gone already.
@@ -270,7 +277,7 @@ impl Turn<'_> {
     }
 
     async fn delete_leftover(&self, index: usize, uid: &str) -> Result<Observation, Error> {
-        match self.release.tenant.delete(&self.object(index), uid).await {
+        match self.release.tenant.delete(Permit::of_uid(), &self.object(index), uid).await {
             Ok(()) => self.look().await,
             Err(error) => refused("DeleteRefused", error),
         }
@@ -282,10 +289,10 @@ impl Turn<'_> {
         for item in items {
             let object = self.object(item.hook);
             let done = match item.action {
-                CleanUpAction::Delete => tenant.delete(&object, &item.uid).await,
+                CleanUpAction::Delete => tenant.delete(Permit::of_uid(), &object, &item.uid).await,
                 CleanUpAction::SetTtl(seconds) => {
                     let patch = hook_object::ttl_patch(&item.uid, seconds);
-                    match tenant.json_patch(&object, patch).await {
+                    match tenant.json_patch(Permit::of_uid(), &object, patch).await {
                         Err(ApiError { cause: Cause::NotFound(_), .. }) | Ok(_) => Ok(()),
                         Err(error) => Err(error),
                     }
@@ -324,7 +331,7 @@ impl Turn<'_> {
     }
 
     async fn close(&self) -> Result<Observation, Error> {
-        let records = self.release.records();
+        let records = Records::of(self.release);
         match self.plan.event {
             Event::Delete => blocked_is_refused(self.purge().await),
             Event::Test => records.close_test(self.journal).await.map(|()| Observation::Executed),
@@ -353,7 +360,7 @@ impl Turn<'_> {
     async fn purge(&self) -> Result<Observation, Error> {
         uninstall::remove_leftovers(self.release).await?;
         let ends_all = uninstall::delete_own_namespace(self.release, self.plan).await?;
-        match self.release.records().purge(self.plan.revision).await {
+        match Records::of(self.release).purge(self.plan.revision).await {
             // They go with the namespace, and so may the right to remove them.
             Err(Error::Blocked(_)) if ends_all => Ok(Observation::Executed),
             other => other.map(|()| Observation::Executed),

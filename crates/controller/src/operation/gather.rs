@@ -21,6 +21,7 @@ use serde_json::Value;
 use crate::{
     cluster::error::Error,
     operation::{uninstall, unready, unready::Unready},
+    records::Records,
     release::Release,
 };
 
@@ -57,7 +58,7 @@ async fn record(release: &Release<'_>, journal: &Journal) -> Result<Observation,
     let operation = &journal.operation;
     let foreign = |message: String| Observation::ForeignRecord { message };
     let makes_revision = operation.event.makes_revision();
-    let Some(stored) = release.records().get(operation.revision).await? else {
+    let Some(stored) = Records::of(release).get(operation.revision).await? else {
         return Ok(if makes_revision {
             Observation::NoRecord
         } else {
@@ -121,7 +122,7 @@ pub(crate) async fn seen(
     now: Timestamp,
 ) -> Result<HookObservation, Error> {
     let mut seen = observe::hook(plan, hook, object, &release.name, &release.namespace);
-    let watched = release.ctx.watched.as_ref();
+    let watched = release.ctx.options.watched.as_ref();
     if seen.verdict.is_none() && watched.is_some() && watched != hook.object.namespace.as_ref() {
         let soon = now.saturating_add(UNWATCHED).unwrap_or(now);
         seen.look_again_at = Some(seen.look_again_at.map_or(soon, |at| at.min(soon)));

@@ -14,12 +14,25 @@ use crate::{
         tenant::place,
     },
     operation::uninstall,
-    release::Release,
+    release::{Release, finalizer},
     support::clock::now,
 };
 
+/// Lets the object go. With a namespace that goes, nobody looks after what is outside of it any more:
+/// that is deleted first, or said to stay.
+pub(crate) async fn let_go(release: &mut Release<'_>) -> Result<(), Error> {
+    if release.namespace_goes
+        && !release.is_kept()
+        && finalizer::is_held(&release.object)
+        && let Some(left) = remove(release).await?
+    {
+        release.write_left(left).await?;
+    }
+    finalizer::remove(release).await
+}
+
 /// Deletes what is outside, as far as the tenant still may; what stays, in a sentence.
-pub(crate) async fn remove(release: &Release<'_>) -> Result<Option<String>, Error> {
+async fn remove(release: &Release<'_>) -> Result<Option<String>, Error> {
     let Some(status) = release.object.status.as_ref().filter(|it| it.operation.is_some()) else {
         return Ok(None);
     };
@@ -55,12 +68,12 @@ pub(crate) async fn remove(release: &Release<'_>) -> Result<Option<String>, Erro
         }
     }
     if !going.is_empty() {
-        release.confirm().await?;
-    }
-    for (object, uid) in going {
-        if let Err(error) = release.tenant.delete(&object, &uid).await {
-            why.push(given_up(error, is_late)?);
-            left.push(object);
+        let permit = release.fence().guard().await?;
+        for (object, uid) in going {
+            if let Err(error) = release.tenant.delete(permit, &object, &uid).await {
+                why.push(given_up(error, is_late)?);
+                left.push(object);
+            }
         }
     }
     let more = if is_cut {

@@ -14,10 +14,7 @@ use lifecycle::{
 use live::observe;
 
 use crate::{
-    cluster::error::Error,
-    operation::controls,
-    records::{self, Stored},
-    release::Release,
+    cluster::error::Error, desired::digest, operation::controls, records::Stored, release::Release,
     support::clock::now,
 };
 
@@ -45,14 +42,14 @@ pub(crate) async fn journal(
         ));
     };
     let traces = traces(release, &plan).await?;
-    let inputs = records::config_inputs(release);
+    let inputs = digest::input(release);
     // The operation of a custom resource that is gone ends here: what this one asks for begins anew.
     let is_of_former = plan.owner.uid != release.uid() && plan.event != Event::Delete;
     let wanted = match &plan.remedies {
         _ if is_of_former => String::new(),
         // What it makes up for is not what is wanted now.
         Some(failed) if !inputs.have(&failed.config_digest, &plan.config_key) => String::new(),
-        _ => records::wanted(release, &plan.config_key),
+        _ => digest::wanted(release, &plan.config_key),
     };
     let text = if is_of_former {
         format!(

@@ -9,8 +9,8 @@ use lifecycle::{
 use sources::ResolvedSource;
 
 use crate::{
-    desired::objects,
-    records::{self, Stored},
+    desired::{digest, objects},
+    records::Stored,
     release::Release,
 };
 
@@ -58,7 +58,7 @@ fn asks_for_more(release: &Release<'_>) -> String {
 /// needs no source.
 async fn has_digest(release: &Release<'_>, plan: &Plan) -> Option<bool> {
     release.source().await.ok()?.ok()?;
-    Some(records::config_inputs(release).have(&plan.config_digest, &plan.config_key))
+    Some(digest::input(release).have(&plan.config_digest, &plan.config_key))
 }
 
 /// The same where only the objects tell.

@@ -15,6 +15,7 @@ use crate::{
         error::Error,
     },
     desired::objects,
+    records::Records,
     release::Release,
 };
 
@@ -34,12 +35,12 @@ pub(crate) fn holds_data(object: &ObjectRef) -> bool {
 /// this follows from, and only then deletes what it has seen, by UID.
 pub(crate) async fn delete(release: &Release<'_>, plan: &Plan) -> Result<Observation, Error> {
     let found = look(release, plan).await?;
-    if let Some(message) = release.records().newer(plan.revision).await? {
+    if let Some(message) = Records::of(release).newer(plan.revision).await? {
         return Err(Error::blocked("Overtaken", message));
     }
-    release.confirm().await?;
+    let permit = release.fence().guard().await?;
     for Found { object, uid, .. } in found.iter().filter(|found| !found.going) {
-        release.tenant.delete(object, uid).await?;
+        release.tenant.delete(permit, object, uid).await?;
     }
     let waiting = look(release, plan).await?.into_iter().map(|found| found.text).collect();
     // All were asked to go: what is there again will be asked after a while.
@@ -111,7 +112,7 @@ pub(crate) async fn remove_leftovers(release: &Release<'_>) -> Result<(), Error>
             Err(error) if error.is_forbidden() => continue,
             Err(error) => return Err(error.into()),
         };
-        release.confirm().await?;
+        let permit = release.fence().guard().await?;
         for live in objects {
             let text = |path: &str| live.pointer(path).and_then(Value::as_str).unwrap_or_default();
             if live["metadata"]["annotations"][names::OWNER_ANNOTATION] != owner.as_str()
@@ -125,7 +126,7 @@ pub(crate) async fn remove_leftovers(release: &Release<'_>) -> Result<(), Error>
                 kept.push(object);
                 continue;
             }
-            release.tenant.delete(&object, text("/metadata/uid")).await?;
+            release.tenant.delete(permit, &object, text("/metadata/uid")).await?;
         }
     }
     if !kept.is_empty() {
@@ -154,9 +155,9 @@ pub(crate) async fn delete_own_namespace(
     if ownership::check(&live, &release.name, &release.namespace).is_err() {
         return Ok(false);
     }
-    release.confirm().await?;
+    let permit = release.fence().guard().await?;
     let uid = live.pointer("/metadata/uid").and_then(Value::as_str).unwrap_or_default();
-    release.tenant.delete(own, uid).await?;
+    release.tenant.delete(permit, own, uid).await?;
     Ok(true)
 }
 
@@ -169,7 +170,7 @@ async fn hook_kinds(release: &Release<'_>) -> Result<BTreeSet<ObjectRef>, Error>
         name: String::new(),
     };
     let mut kinds = BTreeSet::from([like("batch/v1", "Job"), like("v1", "Pod")]);
-    for stored in release.records().all().await? {
+    for stored in Records::of(release).all().await? {
         kinds.extend(stored.plan.iter().flat_map(|(plan, _)| plan.hook_kinds.clone()));
         // What cannot be read any more has left nothing that could be found.
         let Ok(desired) = objects::of_record(release, &stored) else { continue };

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use lifecycle::object::ObjectRef;
 use live::observe::{
     event_objects::{self, Subject},
@@ -13,7 +13,10 @@ use live::observe::{
 };
 use serde_json::Value;
 
-use crate::{cluster::call::ApiError, release::Release};
+use crate::{
+    cluster::call::ApiError,
+    release::{Release, running::Explanation},
+};
 
 /// An object that is not ready.
 pub(crate) struct Unready<'a> {
@@ -26,42 +29,10 @@ pub(crate) struct Unready<'a> {
 /// So many objects of a release are asked about at most, and so many of them at a time.
 const MOST: usize = 20;
 const AT_A_TIME: usize = 3;
-/// What is about to be ready is not asked about.
-const GRACE: SignedDuration = SignedDuration::from_secs(2);
 /// Of what an object made, so many are read.
 const READ: u32 = 100;
 /// The last line of a log is among so many.
 const LINES: i32 = 10;
-
-/// What is known of the objects of one release that are not ready, by their UIDs.
-#[derive(Default)]
-pub(crate) struct Explanations(HashMap<String, Explanation>);
-
-struct Explanation {
-    /// Since when the object is seen not to be ready.
-    since: Timestamp,
-    /// When it is asked about again.
-    next: Timestamp,
-    /// Of the object, when it was asked about.
-    version: String,
-    said: Option<String>,
-    /// What a container wrote last, read once for each of its runs.
-    line: Option<(Culprit, String)>,
-}
-
-impl Explanation {
-    fn new(now: Timestamp) -> Self {
-        let next = now.saturating_add(GRACE).unwrap_or(now);
-        Self { since: now, next, version: String::new(), said: None, line: None }
-    }
-
-    fn is_due(&self, version: &str, now: Timestamp) -> bool {
-        let asked = !self.version.is_empty();
-        // Something has happened to it.
-        let changed = asked && self.version != version && now.duration_since(self.since) >= GRACE;
-        now >= self.next || changed
-    }
-}
 
 /// `Kind/name: why`, what is explained first. At the end of the time all that is known is asked once
 /// more.
@@ -71,7 +42,7 @@ pub(crate) async fn explain(
     now: Timestamp,
     overdue: bool,
 ) -> Vec<String> {
-    let mut known = release.ctx.running.take_explanations(release.uid()).0;
+    let mut known = release.ctx.running.take_explanations(release.uid());
     let mut kept = HashMap::new();
     let mut asked = 0;
     let (mut explained, mut others) = (Vec::new(), Vec::new());
@@ -105,7 +76,7 @@ pub(crate) async fn explain(
         }
         kept.insert(uid, explanation);
     }
-    release.ctx.running.keep_explanations(release.uid(), Explanations(kept));
+    release.ctx.running.keep_explanations(release.uid(), kept);
     explained.append(&mut others);
     explained
 }

@@ -9,8 +9,10 @@ use lifecycle::{
 
 use crate::{
     cluster::error::Error,
-    operation::apply::{self, Refusal},
-    release::Release,
+    release::{
+        Release,
+        conflicts::{self, Refusal},
+    },
 };
 
 /// No object may be another release's, or nobody's, unless they are taken: those are the answer. Hooks
@@ -37,6 +39,6 @@ pub(super) async fn check(
     if taken.is_empty() || claims.take_ownership {
         return Ok(taken);
     }
-    let message = apply::message(&refused, event, &release.name, &release.namespace);
+    let message = conflicts::message(&refused, event, &release.name, &release.namespace);
     Err(Error::blocked("NotOwned", message))
 }

@@ -33,10 +33,9 @@ use crate::{
         rights::{self, Right},
         tenant::Tenant,
     },
-    desired::objects,
-    operation::apply::listed,
-    records::{self, Stored},
-    release::Release,
+    desired::{digest, objects},
+    records::{self, Records, Stored},
+    release::{Release, conflicts::listed},
 };
 
 /// Of the kilobyte that a message may take, what is left for what is missing beside the remedy.
@@ -90,7 +89,7 @@ pub(crate) async fn plan(
         target: begin.target,
         remedies: begin.remedies.map(|revision| remedied(history, revision)),
         config_digest: digest
-            .unwrap_or_else(|| config_digest(key.as_bytes(), &records::config_inputs(release))),
+            .unwrap_or_else(|| config_digest(key.as_bytes(), &digest::input(release))),
         adopted: false,
         renders_otherwise: None,
         taken,
@@ -186,7 +185,7 @@ async fn material(
         }
         Event::Rollback => {
             let target = begin.target.unwrap_or_default();
-            let stored = release.records().get(target).await?;
+            let stored = Records::of(release).get(target).await?;
             let stored = stored.ok_or_else(|| records::no_target(&release.name, target))?;
             let mut desired = objects::of_record(release, &stored)?;
             if release.object.rollback_hooks_from() == HooksFrom::Current {
@@ -419,7 +418,7 @@ async fn check_rights(
     prune: &[ObjectRef],
 ) -> Result<(), Error> {
     let tenant = &release.tenant;
-    let record = release.records().reference(1);
+    let record = Records::of(release).reference(1);
     let mut needs: Vec<(&ObjectRef, &[&str])> = vec![(&record, &["get", "create", "update"])];
     needs.extend(hooks.iter().map(|hook| {
         let verbs: &[&str] = match hook.in_crds {

@@ -21,12 +21,12 @@ use sources::RenderedRelease;
 
 use crate::{
     cluster::error::Error,
-    desired::objects,
+    desired::{digest, objects},
     operation::remarks,
     plan::prepare,
     reconcile::next::handled,
-    records::{self, Stored, newest},
-    release::{self, Release, finalizer},
+    records::{Records, Stored, newest},
+    release::{Release, finalizer, object},
     support::{
         clock::now,
         key::{RECHECK, key},
@@ -39,7 +39,7 @@ pub(crate) async fn is_orphaned(release: &Release<'_>, history: &[Stored]) -> Re
     if owner == release.object_name() {
         return Ok(false);
     }
-    Ok(release::find(release.ctx, &release.namespace, owner).await?.is_none())
+    Ok(object::find(&release.ctx.cluster, &release.namespace, owner).await?.is_none())
 }
 
 /// Makes the newest record the release's own (client required). What it is recorded to consist of
@@ -66,7 +66,7 @@ pub(crate) async fn adopt(release: &mut Release<'_>, history: &[Stored]) -> Resu
         None => former_key(release).await?,
     };
     let is_wanted = record.info.status == Status::Deployed && is_wanted(release, stored).await?;
-    let inputs = records::config_inputs(release);
+    let inputs = digest::input(release);
     let event = match record.version {
         _ if stored.origin() != record.version => Event::Rollback,
         1 => Event::Install,
@@ -91,7 +91,7 @@ pub(crate) async fn adopt(release: &mut Release<'_>, history: &[Stored]) -> Resu
         config_key,
         ..Plan::new(id, release.owner(), event, record.version)
     };
-    release.records().adopt(stored, &plan).await?;
+    Records::of(release).adopt(stored, &plan).await?;
     let text = format!(
         "revision {} of release {}, made by another client and {}, is taken over{}",
         record.version,
@@ -140,7 +140,7 @@ async fn former_key(release: &Release<'_>) -> Result<String, Error> {
     let operation = status.and_then(|status| status.operation.as_ref());
     let attempted = operation.map(|operation| operation.revision);
     for revision in attempted.into_iter().chain(status.and_then(|status| status.revision)) {
-        let stored = match release.records().get(revision).await {
+        let stored = match Records::of(release).get(revision).await {
             // What cannot be read has no key.
             Err(Error::Blocked(_)) => None,
             stored => stored?,
@@ -168,7 +168,7 @@ fn check_namespace(stored: &Stored) -> Result<(), Error> {
 
 /// By the object alone there may be nothing to do.
 fn again(release: &Release<'_>) -> Action {
-    release.ctx.helm_watch.put_back(key(&release.object));
+    release.ctx.watches.records.put_back(key(&release.object));
     Action::requeue(Duration::ZERO)
 }
 
@@ -212,7 +212,7 @@ pub(crate) async fn await_helm(
     let record = &stored.release;
     let (name, revision, status) = (&release.name, record.version, record.info.status);
     let since = stored.written_at().unwrap_or(Timestamp::UNIX_EPOCH);
-    let patience = SignedDuration::try_from(release.ctx.takeover_after).unwrap_or_default();
+    let patience = SignedDuration::try_from(release.ctx.options.takeover_after).unwrap_or_default();
     let until = since.checked_add(patience).unwrap_or(Timestamp::MAX);
     let now = now();
     if now < until && !is_retried(release) {
@@ -245,7 +245,7 @@ pub(crate) async fn await_helm(
     if stored.is_in_config_map() {
         import(release, &with_newest(history, stored.closed(closed, description))).await?;
     } else {
-        release.records().close_for_helm(stored, closed, description).await?;
+        Records::of(release).close_for_helm(stored, closed, description).await?;
     }
     let text = format!(
         "revision {revision} of release {name} was {status}, and nobody has written to it since \
@@ -262,7 +262,7 @@ fn is_retried(release: &Release<'_>) -> bool {
 
 /// Copies records that are `ConfigMaps` into Secrets, which count from then on.
 async fn import(release: &Release<'_>, history: &[Stored]) -> Result<(), Error> {
-    release.records().import(history).await?;
+    Records::of(release).import(history).await?;
     let namespace = &release.namespace;
     let name = &release.name;
     let text = format!(

@@ -20,11 +20,12 @@ use crate::{
     cluster::{
         call::{ApiError, Cause, Refused},
         error::Error,
+        permit::Permit,
     },
-    operation::apply::{self, is_field_conflict},
+    operation::apply,
     plan::prepare,
-    records::Stored,
-    release::Release,
+    records::{Records, Stored},
+    release::{Release, conflicts::is_field_conflict, status::Drift},
     support::{blocking, clock::now},
 };
 
@@ -34,16 +35,9 @@ const TRIES: usize = 5;
 /// After so many calls without an answer, the others are not tried.
 const MOST_UNANSWERED: usize = 3;
 
-/// What a look has come to.
-pub(crate) struct Seen {
-    /// `None`: as it was said before.
-    pub(crate) condition: Option<Condition>,
-    pub(crate) baseline: Baseline,
-}
-
 /// Looks at all objects of the deployed revision, whose record is `stored`. What cannot be found out
 /// is in the condition: the release is as ready as before.
-pub(crate) async fn check(release: &Release<'_>, stored: &Stored) -> Result<Seen, Error> {
+pub(crate) async fn check(release: &Release<'_>, stored: &Stored) -> Result<Drift, Error> {
     let revision = stored.release.version;
     let baseline = baseline(release, stored);
     let rules = match Rules::read(release.object.ignored_drift()) {
@@ -94,11 +88,11 @@ pub(crate) async fn check(release: &Release<'_>, stored: &Stored) -> Result<Seen
     let condition = if is_wanted && to_correct.iter().any(can_be_corrected) {
         // Whatever was decided since goes first, here or by another client; and with what was seen,
         // nothing is undone that somebody does from here on.
-        if release.records().newer(revision).await?.is_some() {
+        if Records::of(release).newer(revision).await?.is_some() {
             return Err(Error::Outrun);
         }
-        release.confirm().await?;
-        correct(&mut look, revision, findings, to_correct).await?
+        let permit = release.fence().guard().await?;
+        correct(&mut look, permit, revision, findings, to_correct).await?
     } else if is_wanted && !findings.is_empty() {
         drift::corrected(revision, &[], &findings, now())
     } else {
@@ -113,6 +107,7 @@ pub(crate) async fn check(release: &Release<'_>, stored: &Stored) -> Result<Seen
 
 async fn correct(
     look: &mut Look<'_>,
+    permit: Permit,
     revision: i32,
     findings: Vec<Finding>,
     to_correct: Vec<(PlannedObject, State)>,
@@ -122,7 +117,7 @@ async fn correct(
     let (mut done, mut left) = (Vec::new(), Vec::new());
     for (planned, state) in to_correct {
         let name = look.name(&planned.object);
-        match look.correct(&planned, state).await? {
+        match look.correct(permit, &planned, state).await? {
             None => done.extend(found.remove(&name)),
             Some(what) => left.push(Finding { object: name, what }),
         }
@@ -260,6 +255,7 @@ impl Look<'_> {
     /// Makes the object what it was; what it is if that cannot be done.
     async fn correct(
         &mut self,
+        mut permit: Permit,
         planned: &PlannedObject,
         mut state: State,
     ) -> Result<Option<What>, Error> {
@@ -270,12 +266,12 @@ impl Look<'_> {
                 State::Changing => Ok(None),
                 State::Beyond(what) => return Ok(Some(what)),
                 State::Differs(_, body) => {
-                    release.tenant.apply(object, &body, true).await.map(Some)
+                    release.tenant.apply(permit, object, &body, true).await.map(Some)
                 }
                 // Nothing but the lease keeps a process that was paused from making it late.
-                State::Missing if !release.ctx.lease.is_held() => return Err(Error::Outrun),
                 State::Missing => {
-                    release.tenant.apply(object, &self.body(planned), false).await.map(Some)
+                    let permit = release.fence().lead()?;
+                    release.tenant.apply(permit, object, &self.body(planned), false).await.map(Some)
                 }
             };
             match applied {
@@ -285,7 +281,7 @@ impl Look<'_> {
                     if !is_field_conflict(&error) => {}
                 Err(error) => return Ok(Some(What::Beyond(error.cause.to_string()))),
             }
-            release.confirm().await?;
+            permit = release.fence().guard().await?;
             state = self.at(planned).await.unwrap_or_else(|error| State::Beyond(told(error)));
         }
         Ok(Some(What::Beyond("somebody else keeps changing it".to_owned())))
@@ -370,7 +366,7 @@ fn work(release: &Release<'_>, baseline: &Baseline) -> Work {
 }
 
 /// Says what is new, once.
-fn seen(release: &Release<'_>, condition: Condition, baseline: Baseline) -> Seen {
+fn seen(release: &Release<'_>, condition: Condition, baseline: Baseline) -> Drift {
     let status = release.object.status.iter().flat_map(|status| &status.conditions);
     let before = status.into_iter().find(|before| before.type_ == DRIFTED);
     let is_known = before.is_some_and(|before| {
@@ -383,7 +379,7 @@ fn seen(release: &Release<'_>, condition: Condition, baseline: Baseline) -> Seen
     // That it was corrected remains to be read until there is something else to say.
     let is_new = condition.reason != "NoDrift"
         || before.is_none_or(|before| before.status != condition.status);
-    Seen { condition: is_new.then_some(condition), baseline }
+    Drift { condition: is_new.then_some(condition), baseline }
 }
 
 #[cfg(test)]

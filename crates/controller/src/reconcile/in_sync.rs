@@ -29,7 +29,7 @@ pub(crate) async fn in_sync(
         None => None,
     };
     release.write_in_sync(revision, chart, drift).await?;
-    release.ctx.references.settle(&release.object);
+    release.ctx.watches.sources.settle(&release.object);
     Ok(())
 }
 

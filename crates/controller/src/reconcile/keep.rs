@@ -7,6 +7,7 @@ use lifecycle::{
 
 use crate::{
     cluster::error::Error,
+    records::Records,
     release::{Release, finalizer},
 };
 
@@ -24,7 +25,7 @@ pub(crate) async fn keep(release: &mut Release<'_>, running: Option<Journal>) ->
         let revision = journal.operation.revision;
         let status = release.object.status.as_ref();
         let deployed = status.is_some_and(|status| status.revision == Some(revision));
-        match release.records().reinstate(revision, deployed).await {
+        match Records::of(release).reinstate(revision, deployed).await {
             Err(Error::Blocked(Failure { message, .. })) => {
                 let text = format!("the record goes on saying that it is being deleted: {message}");
                 release.warn("RecordNotReinstated", text);
@@ -32,5 +33,5 @@ pub(crate) async fn keep(release: &mut Release<'_>, running: Option<Journal>) ->
             other => other?,
         }
     }
-    finalizer::let_go(release).await
+    finalizer::remove(release).await
 }

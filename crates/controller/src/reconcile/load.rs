@@ -3,8 +3,8 @@
 use api::ReleaseLifecycle;
 
 use crate::{
-    cluster::{error::Error, tenant::Tenant},
-    release::{Release, context::Context, finalizer, identity, read},
+    cluster::{error::Error, tenancy::identity, tenant::Tenant},
+    release::{Release, context::Context, finalizer, object::read},
 };
 
 /// What was found of an object of the cache.
@@ -22,9 +22,9 @@ pub(crate) async fn load<'a>(
     ctx: &'a Context,
     cached: &ReleaseLifecycle,
 ) -> Result<Loaded<'a>, Error> {
-    let Some(object) = read(ctx, cached).await? else { return Ok(Loaded::Gone) };
-    let tenant = match identity(ctx, &object) {
-        Ok(identity) => Tenant::new(ctx, identity)?,
+    let Some(object) = read(&ctx.cluster, cached).await? else { return Ok(Loaded::Gone) };
+    let tenant = match identity(&ctx.options.tenancy, &object) {
+        Ok(identity) => Tenant::new(&ctx.cluster, identity)?,
         Err(error) => return Ok(Loaded::Refused(Box::new(object), error)),
     };
     let mut release = Release::new(ctx, object, tenant);

@@ -6,6 +6,7 @@ use lifecycle::{
 };
 
 use crate::{
+    desired::digest,
     plan::prepare,
     records::{self, Stored},
     release::Release,
@@ -48,10 +49,10 @@ pub(crate) fn next(
     is_known: bool,
     orphaned: bool,
 ) -> Next {
-    let inputs = records::config_inputs(release);
+    let inputs = digest::input(release);
     let me = release.object_name();
     let summary = |stored: &Stored| {
-        let mut record = stored.summary(&inputs);
+        let mut record = stored.summary(|digest, plan| inputs.have(digest, &plan.config_key));
         record.matches |= !is_known;
         record.owner.take_if(|owner| orphaned && owner != me);
         // Where the object was made anew, what it says may be the same in other words.
@@ -70,7 +71,7 @@ pub(crate) fn next(
     let last = status.and_then(|status| status.last_attempt.as_ref());
     let gave_up = last.is_some_and(|last| match prepare::key(history) {
         _ if !is_known => true,
-        Some(key) => records::is_wanted(release, &last.config_digest, &key),
+        Some(key) => digest::is_wanted(release, &last.config_digest, &key),
         // Without a record there is no key to compare digests by.
         None => last.generation == generation,
     });

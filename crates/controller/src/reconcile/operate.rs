@@ -7,7 +7,7 @@ use lifecycle::{event::Event, next::Next, plan::Begin};
 
 use crate::{
     cluster::error::Error,
-    operation::{drive::resume, recover},
+    operation::{drive::resume, outside, recover},
     reconcile::{
         adopt, dependencies,
         in_sync::in_sync,
@@ -15,7 +15,7 @@ use crate::{
         start::{reopen, start},
         wake::{after, settle},
     },
-    records::Stored,
+    records::{Records, Stored},
     release::{Release, finalizer, settled::is_settled},
     support::key::RECHECK,
 };
@@ -67,7 +67,7 @@ pub(crate) async fn operate(
         }
         // With the namespace it all goes.
         Next::GivenUp | Next::Adopt { .. } | Next::AwaitHelm { .. } if release.namespace_goes => {
-            finalizer::let_go(release).await?;
+            outside::let_go(release).await?;
             Ok(Action::await_change())
         }
         Next::GivenUp => {
@@ -83,12 +83,12 @@ pub(crate) async fn operate(
             Ok(after(resume(release, journal).await?, release))
         }
         Next::Finish => {
-            finalizer::let_go(release).await?;
+            outside::let_go(release).await?;
             Ok(Action::await_change())
         }
         Next::CloseLate { .. } => {
             if let Some(journal) = release.journal()
-                && let Err(failure) = release.records().close(&journal).await?
+                && let Err(failure) = Records::of(release).close(&journal).await?
             {
                 return Err(Error::Blocked(failure));
             }

@@ -2,14 +2,18 @@
 
 use api::ReleaseLifecycle;
 use kube_runtime::controller::Action;
-use lifecycle::conditions;
 
 use crate::{
     cluster::error::Error,
     desired::charts,
+    operation::outside,
     release::{
-        Release, context::Context, finalizer, finalizer::while_deleting, settled::is_at_work,
-        write_blocked, write_trouble, write_waiting,
+        Release,
+        context::Context,
+        finalizer,
+        finalizer::while_deleting,
+        report::{write_blocked, write_trouble, write_waiting},
+        settled::is_ready,
     },
     support::key::RECHECK,
 };
@@ -26,7 +30,7 @@ pub(crate) async fn left(release: &mut Release<'_>, error: Error) -> Result<Acti
             } else {
                 tracing::warn!("{text}");
             }
-            finalizer::let_go(release).await?;
+            outside::let_go(release).await?;
             Ok(Action::await_change())
         }
         // What is refused there, or lacking, is on its way to be gone, and so is the release.
@@ -58,25 +62,13 @@ pub(crate) async fn blocked(
         Error::Later(failure, again_in) => {
             // After a start nothing is remembered of servers, and what is deployed is as it was.
             if failure.reason != charts::FETCHING || !is_ready(object) {
-                write_waiting(ctx, object, &failure).await?;
+                write_waiting(&ctx.cluster, object, &failure).await?;
             }
             Ok(Action::requeue(again_in))
         }
         Error::Api(trouble) => {
-            write_trouble(ctx, object, &trouble).await?;
+            write_trouble(&ctx.cluster, object, &trouble).await?;
             Err(Error::Api(trouble))
         }
     }
-}
-
-/// Whether that was said of the object as it is, and nothing runs.
-fn is_ready(object: &ReleaseLifecycle) -> bool {
-    let status = object.status.as_ref();
-    let mut conditions = status.into_iter().flat_map(|status| &status.conditions);
-    !is_at_work(object)
-        && conditions.any(|it| {
-            it.type_ == conditions::READY
-                && it.status == "True"
-                && it.observed_generation == object.metadata.generation
-        })
 }

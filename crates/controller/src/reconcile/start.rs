@@ -9,7 +9,7 @@ use lifecycle::{
 
 use crate::{
     cluster::error::Error,
-    desired::source,
+    desired::{digest, source},
     operation::drive::{Made, Progress, resume, run},
     plan::{
         preflight::Warnings,
@@ -36,7 +36,7 @@ pub(crate) async fn start(
     let wanted = match last.filter(|last| begin.remedies == Some(last.revision)) {
         // A source that cannot be read now is not changed once it can be read again.
         Some(failed) => failed.config_digest.clone(),
-        None => records::wanted(release, &plan.config_key),
+        None => digest::wanted(release, &plan.config_key),
     };
     let handled = answered(release, begin.event);
     let mut journal = Journal::begin(begin, wanted, handled, now());
@@ -74,7 +74,7 @@ pub(crate) async fn reopen(
     let wanted = match release.object.status.as_ref().and_then(|it| it.last_attempt.as_ref()) {
         // Of a source that cannot be read nobody can tell whether it has changed.
         Some(last) if release.is_blind() => last.config_digest.clone(),
-        _ => records::wanted(release, &plan.config_key),
+        _ => digest::wanted(release, &plan.config_key),
     };
     let generation = release.generation();
     let handled = answered(release, plan.event);

@@ -64,9 +64,9 @@ impl Signals {
     pub(crate) fn of_cached(ctx: &Context, object: &ReleaseLifecycle) -> Self {
         let key = key(object);
         Self {
-            record_changed: ctx.helm_watch.is_due(object),
-            hook_is_held: ctx.held.any(&key),
-            quiet_for: ctx.references.quiet_for(object),
+            record_changed: ctx.watches.records.is_due(object),
+            hook_is_held: ctx.watches.held.any(&key),
+            quiet_for: ctx.watches.sources.quiet_for(object),
             retry_in: ctx.backoff.left(&key, object.metadata.generation),
             ..Self::of_object(ctx, object)
         }
@@ -82,7 +82,7 @@ impl Signals {
         Self {
             is_settled: is_settled(object),
             is_at_work: is_at_work(object),
-            source_is_due: ctx.references.is_due(object),
+            source_is_due: ctx.watches.sources.is_due(object),
             ..Self::default()
         }
     }
@@ -90,13 +90,13 @@ impl Signals {
 
 /// Waits until the source is due, or something changes.
 pub(crate) fn rest(ctx: &Context, object: &ReleaseLifecycle) -> Action {
-    let due_in = ctx.references.due_in(object);
+    let due_in = ctx.watches.sources.due_in(object);
     due_in.map_or_else(Action::await_change, Action::requeue)
 }
 
 /// Waits like [`rest`], of a release whose source has been checked just now.
 pub(crate) fn settle(release: &Release<'_>) -> Action {
-    release.ctx.references.settle(&release.object);
+    release.ctx.watches.sources.settle(&release.object);
     rest(release.ctx, &release.object)
 }
 
@@ -107,9 +107,9 @@ pub(crate) fn after(progress: Progress, release: &Release<'_>) -> Action {
         return Action::requeue(time);
     }
     release.ctx.running.forget(release.uid());
-    release.ctx.references.look_for_drift(&release.object);
+    release.ctx.watches.sources.look_for_drift(&release.object);
     // What its source refers to was read when the operation began, if at all.
-    let refers = release.ctx.references.due_in(&release.object).is_some();
+    let refers = release.ctx.watches.sources.due_in(&release.object).is_some();
     if is_settled(&release.object) && !refers {
         Action::await_change()
     } else {

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use lifecycle::{event::Event, plan::Plan};
 use serde_json::Value;
 
-use super::{Records, Stored, key, write::frozen};
+use super::{Records, Stored, record::key, write::frozen};
 use crate::cluster::error::Error;
 
 impl Stored {

@@ -5,7 +5,7 @@ use api::names::IMPORTED_THROUGH_ANNOTATION;
 use helm::secret::{self, Plans, Written};
 use manifests::json;
 
-use super::{Holder, Records, Stored, write::too_large};
+use super::{Records, Stored, record::Holder, write::too_large};
 use crate::cluster::{
     call::{ApiError, Cause},
     error::Error,
@@ -28,12 +28,10 @@ impl Records<'_> {
             let place = ["metadata", "annotations", IMPORTED_THROUGH_ANNOTATION];
             json::set(&mut body, &place, &*through);
             self.mark(&mut body);
-            self.of.confirm().await?;
+            self.fence.guard().await?;
             // It must not come late, after the records of the release were purged.
-            if !self.of.ctx.lease.is_held() {
-                return Err(Error::Outrun);
-            }
-            match self.of.tenant.create(&self.reference(release.version), &body).await {
+            let permit = self.fence.lead()?;
+            match self.tenant.create(permit, &self.reference(release.version), &body).await {
                 // By a copy that was broken off.
                 Ok(_) | Err(ApiError { cause: Cause::AlreadyExists, .. }) => {}
                 Err(error) => return Err(error.into()),
@@ -44,7 +42,7 @@ impl Records<'_> {
             let message = format!(
                 "the records of release {} are in ConfigMaps and cannot be copied: there are Secrets of \
                  their names ({}) that are no records; remove those",
-                self.of.name,
+                self.name,
                 self.reference(history.iter().map(|it| it.release.version).max().unwrap_or(0)).name
             );
             return Err(Error::blocked("ForeignRelease", message));

@@ -1,6 +1,6 @@
 //! `spec.maxHistory`: the oldest records go once there are more.
 
-use super::{Holder, Records, read::Listed};
+use super::{Records, read::Listed, record::Holder};
 use crate::cluster::error::Error;
 
 impl Records<'_> {
@@ -10,8 +10,8 @@ impl Records<'_> {
         let listed = self.listed(Holder::Secret, "").await?;
         for old in superfluous(listed, most, pinned) {
             // Somebody may have pinned it since.
-            self.of.confirm().await?;
-            self.of.tenant.delete(&self.reference(old.revision), &old.uid).await?;
+            let permit = self.fence.guard().await?;
+            self.tenant.delete(permit, &self.reference(old.revision), &old.uid).await?;
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use helm::{
 use lifecycle::{object::ObjectRef, plan::Plan};
 use serde_json::Value;
 
-use super::{Holder, Records, Stored};
+use super::{Records, Stored, record::Holder};
 use crate::cluster::{call::ApiError, error::Error};
 
 /// As much as a plan may inflate to; the object it is made from is at most 1.5 MiB.
@@ -66,7 +66,7 @@ impl Records<'_> {
         for Listed { revision, .. } in listed.into_iter().take(MOST_RECORDS) {
             let object = self.held_by(holder, revision);
             // It may be gone since.
-            let Some(found) = self.of.tenant.get(&object).await? else { continue };
+            let Some(found) = self.tenant.get(&object).await? else { continue };
             match read(holder, &found) {
                 Ok(stored) => {
                     let was_deployed = stored.was_deployed();
@@ -111,9 +111,9 @@ impl Records<'_> {
     /// The metadata of the release's records, newest first; `more` is added to the selector.
     pub(super) async fn listed(self, holder: Holder, more: &str) -> Result<Vec<Listed>, ApiError> {
         let like = self.held_by(holder, 0);
-        let found = self.of.tenant.list_metadata(&like, &(self.selector() + more)).await?;
+        let found = self.tenant.list_metadata(&like, &(self.selector() + more)).await?;
         let mut listed: Vec<_> =
-            found.iter().filter_map(|holder| Listed::of(holder, &self.of.name)).collect();
+            found.iter().filter_map(|holder| Listed::of(holder, self.name)).collect();
         listed.sort_by_key(|listed| Reverse(listed.revision));
         Ok(listed)
     }
@@ -121,14 +121,14 @@ impl Records<'_> {
     /// The record of one revision.
     pub(crate) async fn get(self, revision: i32) -> Result<Option<Stored>, Error> {
         let object = self.reference(revision);
-        let secret = self.of.tenant.get(&object).await?;
+        let secret = self.tenant.get(&object).await?;
         let stored = secret.as_ref().map(|secret| read(Holder::Secret, secret)).transpose();
         stored.map_err(|error| unreadable(&error, &object))
     }
 
     /// Every record of the release that can be read, in no order.
     pub(crate) async fn all(self) -> Result<Vec<Stored>, Error> {
-        let secrets = self.of.tenant.list(&self.reference(0), &self.selector()).await?;
+        let secrets = self.tenant.list(&self.reference(0), &self.selector()).await?;
         Ok(secrets.iter().filter_map(|secret| read(Holder::Secret, secret).ok()).collect())
     }
 }

@@ -16,7 +16,10 @@ use lifecycle::{
 use manifests::json;
 use serde_json::Value;
 
-use super::{Holder, Records, Stored, body, key};
+use super::{
+    Records, Stored, body,
+    record::{Holder, key},
+};
 use crate::support::clock::now;
 use sources::RenderedRelease;
 
@@ -31,7 +34,7 @@ impl Records<'_> {
     /// POSTs the record of an install or an upgrade, with its plan. That it exists is for the caller
     /// to look into.
     pub(crate) async fn create(self, plan: &Plan, made: &RenderedRelease) -> Result<(), Error> {
-        let record = body::pending(plan, made, &self.of.name, &self.of.namespace);
+        let record = body::pending(plan, made, self.name, self.namespace);
         // What a deletion and a test write beside has to fit, too, or neither could begin.
         let later = [Event::Delete, Event::Test]
             .map(|event| (key(event), frozen(&body::later(plan, &made.desired, event))));
@@ -42,7 +45,7 @@ impl Records<'_> {
     /// As [`Self::create`], the record of a rollback to `target`.
     pub(crate) async fn copy(self, plan: &Plan, target: i32) -> Result<(), Error> {
         let found = self.get(target).await?;
-        let found = found.ok_or_else(|| no_target(&self.of.name, target))?;
+        let found = found.ok_or_else(|| no_target(self.name, target))?;
         self.post(plan, &body::copied(plan, &found.release), Plans::new()).await
     }
 
@@ -56,8 +59,8 @@ impl Records<'_> {
             data.retain(|key, _| !room.contains_key(key.as_str()));
         }
         self.mark(&mut body);
-        self.of.confirm().await?;
-        self.of.tenant.create(&self.reference(record.version), &body).await?;
+        let permit = self.fence.guard().await?;
+        self.tenant.create(permit, &self.reference(record.version), &body).await?;
         Ok(())
     }
 
@@ -110,7 +113,7 @@ impl Records<'_> {
     /// longer the operation's, or no longer the newest.
     pub(crate) async fn close(self, journal: &Journal) -> Result<Result<(), Failure>, Error> {
         let operation = &journal.operation;
-        let release = &self.of.name;
+        let release = self.name;
         let stored = self.get(operation.revision).await?;
         let ours = stored.filter(|stored| is_made_by(stored, &operation.id));
         let Some(mut stored) = ours else {
@@ -186,9 +189,9 @@ impl Records<'_> {
         // What another client has made since is its own.
         oldest_first.retain(|listed| listed.revision <= revision);
         // A process that was held up would remove those of a release that was made anew.
-        self.of.confirm().await?;
+        let permit = self.fence.guard().await?;
         for listed in oldest_first {
-            self.of.tenant.delete(&self.reference(listed.revision), &listed.uid).await?;
+            self.tenant.delete(permit, &self.reference(listed.revision), &listed.uid).await?;
         }
         Ok(())
     }
@@ -196,7 +199,7 @@ impl Records<'_> {
     /// Only while the journal is the one that this follows from: by the version alone, a process
     /// that was held up before it read the record would close one that was opened again since.
     pub(super) async fn replace(self, stored: &Stored) -> Result<(), Error> {
-        self.of.confirm().await?;
+        let permit = self.fence.guard().await?;
         let mut body = secret::to_secret(&stored.release, Written::Modified(now()), &stored.plans)
             .map_err(|error| too_large(&error))?;
         // A PUT leaves nothing that it does not name.
@@ -206,13 +209,13 @@ impl Records<'_> {
             }
         }
         self.mark(&mut body);
-        self.of.tenant.replace(&self.reference(stored.release.version), &body).await?;
+        self.tenant.replace(permit, &self.reference(stored.release.version), &body).await?;
         Ok(())
     }
 
     /// By this `helm_watch` knows what this operator has written: Helm keeps no annotation.
     pub(super) fn mark(self, record: &mut Value) {
-        let owner = format!("{}/{}", self.of.namespace, self.of.object_name());
+        let owner = format!("{}/{}", self.namespace, self.fence.object_name());
         json::set(record, &["metadata", "annotations", names::OWNER_ANNOTATION], owner);
     }
 }

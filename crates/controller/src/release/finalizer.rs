@@ -17,8 +17,10 @@ use crate::{
         error::Error,
         resource::Guarded,
     },
-    operation::outside,
-    release::{Release, outrun, read},
+    release::{
+        Release,
+        object::{outrun, read},
+    },
     support::key::RECHECK,
 };
 
@@ -37,21 +39,15 @@ pub(crate) async fn hold(release: &mut Release<'_>) -> Result<(), Error> {
     set(release, &finalizers).await
 }
 
-/// Lets the object go. With a namespace that goes, nobody looks after what is outside of it any more:
-/// that is deleted first, or said to stay.
-pub(crate) async fn let_go(release: &mut Release<'_>) -> Result<(), Error> {
-    if release.namespace_goes
-        && !release.is_kept()
-        && is_held(&release.object)
-        && let Some(left) = outside::remove(release).await?
-    {
-        release.write_left(left).await?;
-    }
+/// Lets the object go.
+pub(crate) async fn remove(release: &mut Release<'_>) -> Result<(), Error> {
     let mut finalizers = release.object.finalizers().to_vec();
     finalizers.retain(|name| name != names::FINALIZER);
     match set(release, &finalizers).await {
         // It is gone, or somebody was faster.
-        Err(Error::Outrun) if read(release.ctx, &release.object).await?.is_none() => Ok(()),
+        Err(Error::Outrun) if read(&release.ctx.cluster, &release.object).await?.is_none() => {
+            Ok(())
+        }
         other => other,
     }
 }
@@ -60,7 +56,7 @@ pub(crate) async fn let_go(release: &mut Release<'_>) -> Result<(), Error> {
 async fn set(release: &mut Release<'_>, finalizers: &[String]) -> Result<(), Error> {
     let object = &release.object;
     let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
-    let api: Api<Guarded> = Api::namespaced(release.ctx.operator.clone(), &namespace);
+    let api: Api<Guarded> = Api::namespaced(release.ctx.cluster.operator.clone(), &namespace);
     let patch = json!({"metadata": {
         "resourceVersion": object.resource_version(),
         "finalizers": finalizers,
@@ -72,7 +68,7 @@ async fn set(release: &mut Release<'_>, finalizers: &[String]) -> Result<(), Err
     let what = format!("write the finalizers of ReleaseLifecycle {namespace}/{name}");
     let patch = Patch::Merge(&patch);
     let write = api.patch(&name, &params, &patch);
-    let written = call(&release.ctx.metrics, Access::Write, &*what, write).await;
+    let written = call(&release.ctx.cluster.metrics, Access::Write, &*what, write).await;
     release.object = written.map_err(outrun)?.object(&what)?;
     Ok(())
 }
@@ -86,10 +82,10 @@ pub(crate) fn nothing_begins(namespace: &str) -> Error {
 /// Whether the release's namespace is being deleted. Where the operator may not look, it is taken
 /// to stay.
 pub(crate) async fn namespace_goes(release: &Release<'_>) -> Result<bool, Error> {
-    let api: Api<Namespace> = Api::all(release.ctx.operator.clone());
+    let api: Api<Namespace> = Api::all(release.ctx.cluster.operator.clone());
     let what = format!("get namespace {}", release.namespace);
     let get = || api.get(&release.namespace);
-    match optional(call::read(&release.ctx.metrics, what, get).await) {
+    match optional(call::read(&release.ctx.cluster.metrics, what, get).await) {
         Ok(namespace) => Ok(namespace.is_none_or(|it| it.metadata.deletion_timestamp.is_some())),
         Err(error) if error.is_forbidden() => Ok(false),
         Err(error) => Err(Error::Api(error)),

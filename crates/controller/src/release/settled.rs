@@ -5,13 +5,6 @@ use lifecycle::{conditions, journal::Phase};
 
 use crate::{release::finalizer, support::panics::INTERNAL_ERROR};
 
-/// Whether there is an operation that goes on, or a deletion that waits for nothing.
-pub(crate) fn is_at_work(object: &ReleaseLifecycle) -> bool {
-    let running = object.status.as_ref().and_then(|status| status.operation.as_ref());
-    running.is_some_and(|last| last.phase != Phase::Done)
-        || object.metadata.deletion_timestamp.is_some()
-}
-
 /// Whether there is nothing to do, by the object alone; a cached one will do, since whatever
 /// unsettles it arrives as an event.
 pub(crate) fn is_settled(object: &ReleaseLifecycle) -> bool {
@@ -52,9 +45,170 @@ pub(crate) fn is_settled(object: &ReleaseLifecycle) -> bool {
     !running && !asked && observed && (at_rest || gave_up)
 }
 
+/// Whether there is an operation that goes on, or a deletion that waits for nothing.
+pub(crate) fn is_at_work(object: &ReleaseLifecycle) -> bool {
+    let running = object.status.as_ref().and_then(|status| status.operation.as_ref());
+    running.is_some_and(|last| last.phase != Phase::Done)
+        || object.metadata.deletion_timestamp.is_some()
+}
+
+/// Whether that was said of the object as it is, and nothing runs.
+pub(crate) fn is_ready(object: &ReleaseLifecycle) -> bool {
+    let status = object.status.as_ref();
+    let mut conditions = status.into_iter().flat_map(|status| &status.conditions);
+    !is_at_work(object)
+        && conditions.any(|it| {
+            it.type_ == conditions::READY
+                && it.status == "True"
+                && it.observed_generation == object.metadata.generation
+        })
+}
+
 /// Whether something makes up for the last operation, as far as the object tells.
 fn remedy_is_due(object: &ReleaseLifecycle) -> bool {
     let last = object.status.as_ref().and_then(|status| status.operation.as_ref());
     let failed = last.filter(|last| last.has_failed_at_work());
     failed.is_some_and(|failed| object.remedy(failed.event).is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// An object whose revision 2 is deployed and Ready, with `changes` merged over it.
+    fn object(changes: Value) -> ReleaseLifecycle {
+        let mut object = json!({
+            "apiVersion": "releaselifecycle.dev/v1alpha1",
+            "kind": "ReleaseLifecycle",
+            "metadata": {
+                "name": "shop",
+                "namespace": "prod",
+                "generation": 3,
+                "finalizers": [api::names::FINALIZER],
+            },
+            "spec": {"source": {"objects": []}},
+            "status": {
+                "observedGeneration": 3,
+                "revision": 2,
+                "conditions": [ready("True", "InSync")],
+                "operation": operation("Upgrade", "Done"),
+            },
+        });
+        merge(&mut object, changes);
+        serde_json::from_value(object).unwrap()
+    }
+
+    /// A merge patch: a null removes.
+    fn merge(object: &mut Value, changes: Value) {
+        let Value::Object(changes) = changes else { return *object = changes };
+        for (key, value) in changes {
+            match value {
+                Value::Null => drop(object.as_object_mut().unwrap().remove(&key)),
+                value => merge(&mut object[key], value),
+            }
+        }
+    }
+
+    fn ready(status: &str, reason: &str) -> Value {
+        json!({"type": "Ready", "status": status, "reason": reason, "message": "",
+               "observedGeneration": 3, "lastTransitionTime": "2026-01-01T00:00:00Z"})
+    }
+
+    fn operation(event: &str, phase: &str) -> Value {
+        json!({"id": "a", "event": event, "revision": 2, "generation": 3, "phase": phase,
+               "startedAt": "2026-01-01T00:00:00Z"})
+    }
+
+    /// As [`operation`], failed at its work.
+    fn failed(event: &str) -> Value {
+        let mut operation = operation(event, "Done");
+        let failure = json!({"reason": "HookFailed", "message": "it failed"});
+        merge(
+            &mut operation,
+            json!({"completedAt": "2026-01-01T00:01:00Z", "planDigest": "b", "failure": failure}),
+        );
+        operation
+    }
+
+    fn attempt(generation: i64) -> Value {
+        json!({"configDigest": "c", "generation": generation, "event": "Upgrade", "revision": 2,
+               "failures": 1, "reason": "HookFailed", "message": "it failed"})
+    }
+
+    fn given_up(reason: &str, generation: i64, spec: Value) -> Value {
+        json!({"spec": spec, "status": {"conditions": [ready("False", reason)],
+               "operation": failed("Upgrade"), "lastAttempt": attempt(generation)}})
+    }
+
+    #[test]
+    fn it_is_settled_once_all_is_done_that_it_asks_for() {
+        let asks = |what: &str| json!({"metadata": {"annotations": {(format!("releaselifecycle.dev/{what}")): "now"}}});
+        let says = |status, reason| json!({"status": {"conditions": [ready(status, reason)]}});
+        let deleted = json!({"deletionTimestamp": "2026-01-01T00:00:00Z"});
+        let mut handled = asks("testAt");
+        merge(&mut handled, json!({"status": {"lastHandledTestAt": "now"}}));
+        let mut suspended = says("Unknown", "Suspended");
+        merge(&mut suspended, json!({"spec": {"suspend": true}}));
+        let mut tests_count = says("False", "TestFailed");
+        merge(&mut tests_count, json!({"spec": {"test": {"onFailure": "Fail"}}}));
+        let tests = json!({"test": {"enable": true}});
+        let remedy = json!({"upgrade": {"onFailure": "Rollback"}});
+        for (what, changes, expected) in [
+            ("it is deployed", json!({}), true),
+            ("nothing was said yet", json!({"status": null}), false),
+            ("the finalizer is missing", json!({"metadata": {"finalizers": []}}), false),
+            ("there is a newer spec", json!({"metadata": {"generation": 4}}), false),
+            (
+                "an operation runs",
+                json!({"status": {"operation": operation("Upgrade", "Applying")}}),
+                false,
+            ),
+            ("a retry is asked for", asks("retryAt"), false),
+            ("a restart is asked for", asks("restartAt"), false),
+            ("a test is asked for", asks("testAt"), false),
+            ("that test was run", handled, true),
+            ("a request to cancel what does not run", asks("cancelAt"), true),
+            ("tests are due", json!({"spec": tests}), false),
+            ("tests were run", json!({"spec": tests, "status": {"testedRevision": 2}}), true),
+            ("tests failed that count", tests_count, true),
+            ("tests failed that count no more", says("False", "TestFailed"), false),
+            ("it is suspended", suspended, true),
+            ("it was suspended", says("Unknown", "Suspended"), false),
+            ("it is tried again", says("Unknown", "Retrying"), false),
+            ("something is wrong", says("False", "SourceNotFound"), false),
+            ("it was given up", given_up("HookFailed", 3, json!({})), true),
+            ("an older spec was given up", given_up("HookFailed", 2, json!({})), false),
+            ("what was given up has a remedy", given_up("HookFailed", 3, remedy.clone()), true),
+            ("the remedy is to begin", given_up("RemediationPending", 3, remedy), false),
+            ("this program has a fault", given_up(INTERNAL_ERROR, 3, json!({})), false),
+            ("it is being deleted", json!({"metadata": deleted}), false),
+            (
+                "others hold what is being deleted",
+                json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z",
+                                    "finalizers": ["example.com/other"]}}),
+                true,
+            ),
+        ] {
+            assert_eq!(is_settled(&object(changes)), expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn it_is_at_work_while_an_operation_or_a_deletion_goes_on() {
+        let deleted = json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}});
+        let running = json!({"status": {"operation": operation("Test", "PostHooks")}});
+        for (what, changes, at_work, ready) in [
+            ("it is deployed", json!({}), false, true),
+            ("nothing was said yet", json!({"status": null}), false, false),
+            ("an operation runs", running, true, false),
+            ("it is being deleted", deleted, true, false),
+            ("there is a newer spec", json!({"metadata": {"generation": 4}}), false, false),
+            ("it failed", given_up("HookFailed", 3, json!({})), false, false),
+        ] {
+            let object = object(changes);
+            assert_eq!((is_at_work(&object), is_ready(&object)), (at_work, ready), "{what}");
+        }
+    }
 }

@@ -2,11 +2,8 @@
 //! identity of a tenant, metadata only. What this operator writes carries its mark, which Helm drops.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    sync::{Arc, Mutex},
 };
 
 use api::{ReleaseLifecycle, names};
@@ -22,33 +19,34 @@ use tokio::task::JoinHandle;
 
 use crate::{
     cluster::impersonation::Identity,
-    release::{context::Context, identity},
     support::{key::key, panics, sync::lock},
-    watches::{sources::is_forbidden, triggers::Trigger},
+    watches::{
+        is_forbidden,
+        registry::{Registry, gone},
+        triggers::Trigger,
+    },
 };
 
 /// Whose records are watched, and where.
 type Place = (String, Identity);
 
-pub(crate) struct HelmWatch {
+pub(crate) struct RecordWatches {
     state: Arc<Mutex<State>>,
-    /// So many namespaces and tenants are watched at once.
-    most: usize,
-    /// Whether it was said that there are so many.
-    full: AtomicBool,
+    operator: Client,
+    trigger: Trigger,
 }
 
-#[derive(Default)]
 struct State {
-    watches: HashMap<Place, Watch>,
+    watches: Registry<Place, Records>,
     /// Where a custom resource's records are, by its key, and the name of its release.
     followers: HashMap<String, (Place, String)>,
     /// The custom resources whose release another client has changed.
     due: HashSet<String>,
 }
 
-struct Watch {
-    task: JoinHandle<()>,
+/// What the watch of one place has seen.
+#[derive(Default)]
+struct Records {
     /// Whether all that there is was seen.
     listed: bool,
     /// The newest record of each release.
@@ -56,12 +54,6 @@ struct Watch {
     /// The custom resources of each release, of which there should be one, by their key, and the newest
     /// revision that each knows of.
     followers: HashMap<String, BTreeMap<String, i32>>,
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
 }
 
 /// What a record says of itself in its metadata.
@@ -79,55 +71,53 @@ impl Seen {
     }
 }
 
-impl HelmWatch {
-    pub(crate) fn new(most: usize) -> Self {
-        Self { state: Arc::default(), most, full: AtomicBool::new(false) }
+impl RecordWatches {
+    pub(super) fn new(operator: Client, trigger: Trigger, most: usize) -> Self {
+        let warn = |most| {
+            tracing::warn!(
+                "the releases of {most} namespaces and ServiceAccounts are watched \
+                 (--record-watches); what Helm does to others is noticed when they are looked at again"
+            );
+        };
+        let watches = Registry::new(most, warn);
+        let state = State { watches, followers: HashMap::new(), due: HashSet::new() };
+        Self { state: Arc::new(Mutex::new(state)), operator, trigger }
     }
 
-    /// From now on `object` is brought back when another client changes its release.
-    pub(crate) fn follow(&self, ctx: &Context, object: &ReleaseLifecycle) {
-        let Ok(identity) = identity(ctx, object) else { return };
+    /// From now on `object` is brought back when another client changes its release, which is worked on
+    /// as `identity`.
+    pub(crate) fn follow(&self, object: &ReleaseLifecycle, identity: Identity) {
         let key = key(object);
         let place = (object.metadata.namespace.clone().unwrap_or_default(), identity);
         let release = object.release_name().into_owned();
         let mut state = lock(&self.state);
         let is_known = |(at, of): &(Place, String)| (at, of) == (&place, &release);
         if state.followers.get(&key).is_some_and(is_known) {
-            if let Some(watch) = state.watches.get_mut(&place) {
-                watch.follow(release, key, revision(object));
+            if let Some(records) = state.watches.seen_mut(&place) {
+                records.follow(release, key, revision(object));
             }
             return;
         }
         state.leave(&key);
-        if !state.watches.contains_key(&place) {
-            if state.watches.len() >= self.most {
-                if !self.full.swap(true, Relaxed) {
-                    tracing::warn!(
-                        "the releases of {} namespaces and ServiceAccounts are watched \
-                         (--record-watches); what Helm does to others is noticed when they are \
-                         looked at again",
-                        self.most
-                    );
-                }
-                return;
-            }
-            let Ok(client) = place.1.client(&ctx.operator) else { return };
-            let (shared, trigger) = (Arc::clone(&self.state), ctx.triggers.trigger().clone());
-            let at = place.clone();
-            let task = tokio::spawn(async move {
-                let watch =
-                    || watch(at.clone(), client.clone(), Arc::clone(&shared), trigger.clone());
-                panics::kept("the watch of records", watch).await;
-            });
-            state.watches.insert(place.clone(), Watch::new(task));
-        }
-        if let Some(watch) = state.watches.get_mut(&place) {
-            watch.follow(release.clone(), key.clone(), revision(object));
-            if watch.is_changed(&release, &key) {
-                state.due.insert(key.clone());
-            }
+        let places = BTreeSet::from([place.clone()]);
+        state.watches.follow(&key, &places, |place| self.start(place));
+        let Some(records) = state.watches.seen_mut(&place) else { return };
+        records.follow(release.clone(), key.clone(), revision(object));
+        if records.is_changed(&release, &key) {
+            state.due.insert(key.clone());
         }
         state.followers.insert(key, (place, release));
+    }
+
+    fn start(&self, place: &Place) -> Option<JoinHandle<()>> {
+        let client = place.1.client(&self.operator).ok()?;
+        let (place, state) = (place.clone(), Arc::clone(&self.state));
+        let trigger = self.trigger.clone();
+        Some(tokio::spawn(async move {
+            let watch =
+                || watch(place.clone(), client.clone(), Arc::clone(&state), trigger.clone());
+            panics::kept("the watch of records", watch).await;
+        }))
     }
 
     /// Whether another client has changed the release of `object` since it was looked at.
@@ -150,9 +140,7 @@ impl HelmWatch {
     /// The custom resources of these keys are all that there are.
     pub(crate) fn retain(&self, keys: &HashSet<String>) {
         let mut state = lock(&self.state);
-        let gone: Vec<_> =
-            state.followers.keys().filter(|key| !keys.contains(*key)).cloned().collect();
-        for key in gone {
+        for key in gone(state.followers.keys(), keys) {
             state.leave(&key);
         }
         state.due.retain(|key| keys.contains(key));
@@ -166,13 +154,18 @@ impl HelmWatch {
     }
 }
 
-impl Watch {
-    fn new(task: JoinHandle<()>) -> Self {
-        Self { task, listed: false, newest: HashMap::new(), followers: HashMap::new() }
-    }
-
+impl Records {
     fn follow(&mut self, release: String, key: String, known: i32) {
         self.followers.entry(release).or_default().insert(key, known);
+    }
+
+    fn leave(&mut self, release: &str, key: &str) {
+        if let Some(followers) = self.followers.get_mut(release) {
+            followers.remove(key);
+            if followers.is_empty() {
+                self.followers.remove(release);
+            }
+        }
     }
 
     /// Whether the newest record of `release` is another's than that of `key`, or there is none of what
@@ -230,7 +223,7 @@ impl State {
     fn is_ahead(&self, object: &ReleaseLifecycle) -> bool {
         let newest = || {
             let (place, release) = self.followers.get(&key(object))?;
-            Some(self.watches.get(place)?.newest.get(release)?.revision)
+            Some(self.watches.seen(place)?.newest.get(release)?.revision)
         };
         newest().is_some_and(|newest| newest > revision(object))
     }
@@ -238,27 +231,26 @@ impl State {
     /// Ends the watch that only this one had.
     fn leave(&mut self, key: &str) {
         let Some((place, release)) = self.followers.remove(key) else { return };
-        let Some(watch) = self.watches.get_mut(&place) else { return };
-        if let Some(followers) = watch.followers.get_mut(&release) {
-            followers.remove(key);
-            if followers.is_empty() {
-                watch.followers.remove(&release);
-            }
+        if let Some(records) = self.watches.seen_mut(&place) {
+            records.leave(&release, key);
         }
-        if watch.followers.is_empty() {
-            self.watches.remove(&place);
-        }
+        self.watches.leave(key);
     }
 
     /// Ends a watch that comes to nothing.
     fn end(&mut self, place: &Place) {
-        self.watches.remove(place);
-        self.followers.retain(|_, (followed, _)| followed != place);
+        for key in self.watches.end(place) {
+            self.followers.remove(&key);
+        }
     }
 
     /// Notes what a watch has seen; the keys of what is to be looked at.
-    fn note(&mut self, place: &Place, see: impl FnOnce(&mut Watch) -> Vec<String>) -> Vec<String> {
-        let due = self.watches.get_mut(place).map(see).unwrap_or_default();
+    fn note(
+        &mut self,
+        place: &Place,
+        see: impl FnOnce(&mut Records) -> Vec<String>,
+    ) -> Vec<String> {
+        let due = self.watches.seen_mut(place).map(see).unwrap_or_default();
         self.due.extend(due.iter().cloned());
         due
     }
@@ -268,7 +260,7 @@ async fn watch(place: Place, client: Client, state: Arc<Mutex<State>>, trigger: 
     let api: Api<PartialObjectMeta<Secret>> = Api::namespaced(client, &place.0);
     let records = watcher::Config::default().labels("owner=helm");
     let mut events = std::pin::pin!(watcher(api, records).default_backoff());
-    let note = |see: &mut dyn FnMut(&mut Watch) -> Vec<String>| lock(&state).note(&place, see);
+    let note = |see: &mut dyn FnMut(&mut Records) -> Vec<String>| lock(&state).note(&place, see);
     // A list is in no order.
     let mut listed: HashMap<String, Seen> = HashMap::new();
     while let Some(event) = events.next().await {
@@ -284,13 +276,15 @@ async fn watch(place: Place, client: Client, state: Arc<Mutex<State>>, trigger: 
                 }
                 continue;
             }
-            Ok(Event::InitDone) => note(&mut |watch| watch.relisted(std::mem::take(&mut listed))),
+            Ok(Event::InitDone) => {
+                note(&mut |records| records.relisted(std::mem::take(&mut listed)))
+            }
             Ok(Event::Apply(secret)) => {
-                note(&mut |watch| seen(&secret).map(|seen| watch.saw(seen)).unwrap_or_default())
+                note(&mut |records| seen(&secret).map(|seen| records.saw(seen)).unwrap_or_default())
             }
-            Ok(Event::Delete(secret)) => {
-                note(&mut |watch| seen(&secret).map(|gone| watch.lost(&gone)).unwrap_or_default())
-            }
+            Ok(Event::Delete(secret)) => note(&mut |records| {
+                seen(&secret).map(|gone| records.lost(&gone)).unwrap_or_default()
+            }),
             Err(error) => {
                 tracing::debug!(?place, "watch of records: {error}");
                 // A tenant that may not watch takes no place, and is asked again when one of its
@@ -328,25 +322,25 @@ mod tests {
         records.into_iter().map(|seen| (seen.release.clone(), seen)).collect()
     }
 
-    #[tokio::test]
-    async fn what_another_client_does_to_the_newest_record_brings_the_release_back() {
-        let mut watch = Watch::new(tokio::spawn(async {}));
-        watch.followers.insert("shop".to_owned(), BTreeMap::from([("ns/shop".to_owned(), 2)]));
+    #[test]
+    fn what_another_client_does_to_the_newest_record_brings_the_release_back() {
+        let mut records = Records::default();
+        records.followers.insert("shop".to_owned(), BTreeMap::from([("ns/shop".to_owned(), 2)]));
         let ours = Some("ns/shop");
         let none: [&str; 0] = [];
-        assert_eq!(watch.saw(seen(1, None)), none, "before everything was listed");
-        assert_eq!(watch.relisted(listed([seen(2, ours)])), none);
-        assert_eq!(watch.saw(seen(3, ours)), none);
-        assert_eq!(watch.saw(seen(2, None)), none, "Helm supersedes an old one");
-        assert_eq!(watch.saw(seen(3, None)), ["ns/shop"], "Helm uninstalls");
-        assert_eq!(watch.saw(seen(4, Some("ns/other"))), ["ns/shop"]);
-        assert_eq!(watch.saw(seen(4, ours)), none, "taken over");
-        assert_eq!(watch.lost(&seen(3, None)), none, "an old one was pruned");
-        assert_eq!(watch.lost(&seen(4, ours)), ["ns/shop"]);
-        assert_eq!(watch.relisted(listed([])), ["ns/shop"]);
-        watch.follow("shop".to_owned(), "ns/shop".to_owned(), 0);
-        assert_eq!(watch.relisted(listed([])), none, "never deployed");
-        assert_eq!(watch.relisted(listed([seen(5, None)])), ["ns/shop"]);
-        assert_eq!(watch.saw(Seen { release: "other".to_owned(), ..seen(9, None) }), none);
+        assert_eq!(records.saw(seen(1, None)), none, "before everything was listed");
+        assert_eq!(records.relisted(listed([seen(2, ours)])), none);
+        assert_eq!(records.saw(seen(3, ours)), none);
+        assert_eq!(records.saw(seen(2, None)), none, "Helm supersedes an old one");
+        assert_eq!(records.saw(seen(3, None)), ["ns/shop"], "Helm uninstalls");
+        assert_eq!(records.saw(seen(4, Some("ns/other"))), ["ns/shop"]);
+        assert_eq!(records.saw(seen(4, ours)), none, "taken over");
+        assert_eq!(records.lost(&seen(3, None)), none, "an old one was pruned");
+        assert_eq!(records.lost(&seen(4, ours)), ["ns/shop"]);
+        assert_eq!(records.relisted(listed([])), ["ns/shop"]);
+        records.follow("shop".to_owned(), "ns/shop".to_owned(), 0);
+        assert_eq!(records.relisted(listed([])), none, "never deployed");
+        assert_eq!(records.relisted(listed([seen(5, None)])), ["ns/shop"]);
+        assert_eq!(records.saw(Seen { release: "other".to_owned(), ..seen(9, None) }), none);
     }
 }

@@ -4,10 +4,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -23,12 +20,15 @@ use kube_runtime::{
 };
 use tokio::task::JoinHandle;
 
-use crate::watches::pace::Pace;
 use crate::{
     cluster::impersonation::Identity,
-    release::Release,
     support::{key::key, panics, sync::lock},
-    watches::triggers::Trigger,
+    watches::{
+        is_forbidden,
+        pace::Pace,
+        registry::{Registry, gone},
+        triggers::Trigger,
+    },
 };
 
 /// An object that a source names, and who may read it.
@@ -75,23 +75,19 @@ impl Referent {
     }
 }
 
-pub(crate) struct References {
+pub(crate) struct SourceWatches {
     state: Arc<Mutex<State>>,
-    /// So many are watched at once.
-    most: usize,
-    /// Whether it was said that there are so many.
-    full: AtomicBool,
+    operator: Client,
+    trigger: Trigger,
 }
 
-#[derive(Default)]
 struct State {
     /// By the key of the custom resource.
     releases: HashMap<String, Followed>,
-    watches: HashMap<Reference, Watch>,
+    watches: Registry<Reference, ()>,
 }
 
 struct Followed {
-    references: BTreeSet<Reference>,
     pace: Pace,
     /// Until when what was found holds, if that is said.
     until: Option<Instant>,
@@ -122,58 +118,37 @@ impl Comeback {
     }
 }
 
-struct Watch {
-    task: JoinHandle<()>,
-    followers: HashSet<String>,
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-impl References {
-    pub(crate) fn new(most: usize) -> Self {
-        Self { state: Arc::default(), most, full: AtomicBool::new(false) }
+impl SourceWatches {
+    pub(super) fn new(operator: Client, trigger: Trigger, most: usize) -> Self {
+        let warn = |most| {
+            tracing::warn!(
+                "{most} objects that sources name are watched (--source-watches); further ones are \
+                 looked at once in spec.interval"
+            );
+        };
+        let state = State { releases: HashMap::new(), watches: Registry::new(most, warn) };
+        Self { state: Arc::new(Mutex::new(state)), operator, trigger }
     }
 
-    /// From now on a change of any of `references` brings the release back. To be called before they
-    /// are read, so that no change falls between.
-    pub(crate) fn follow(&self, release: &Release<'_>, references: BTreeSet<Reference>) {
-        let follower = key(&release.object);
+    /// From now on a change of any of `references` brings the release of this key back. To be called
+    /// before they are read, so that no change falls between.
+    pub(crate) fn follow(&self, key: &str, references: &BTreeSet<Reference>) {
         let mut state = lock(&self.state);
-        state.leave(&follower, &references);
-        for reference in &references {
-            if let Some(watch) = state.watches.get_mut(reference) {
-                watch.followers.insert(follower.clone());
-                continue;
-            }
-            if state.watches.len() >= self.most {
-                if !self.full.swap(true, Relaxed) {
-                    tracing::warn!(
-                        "{} objects that sources name are watched (--source-watches); further ones \
-                         are looked at once in spec.interval",
-                        self.most
-                    );
-                }
-                continue;
-            }
-            let Ok(client) = reference.identity.client(&release.ctx.operator) else { continue };
-            let (known, shared) = (reference.clone(), Arc::clone(&self.state));
-            let trigger = release.ctx.triggers.trigger().clone();
-            let task = tokio::spawn(async move {
-                let watch =
-                    || watch(known.clone(), client.clone(), Arc::clone(&shared), trigger.clone());
-                panics::kept("the watch of what a source names", watch).await;
-            });
-            let followers = HashSet::from([follower.clone()]);
-            state.watches.insert(reference.clone(), Watch { task, followers });
-        }
-        let known = state.releases.remove(&follower);
-        let mut pace = known.map_or_else(|| Pace::new(Instant::now()), |known| known.pace);
-        pace.look();
-        state.releases.insert(follower, Followed { references, pace, until: None });
+        state.watches.follow(key, references, |reference| self.start(reference));
+        let followed = state.followed(key, Instant::now());
+        followed.until = None;
+        followed.pace.look();
+    }
+
+    fn start(&self, reference: &Reference) -> Option<JoinHandle<()>> {
+        let client = reference.identity.client(&self.operator).ok()?;
+        let (reference, state) = (reference.clone(), Arc::clone(&self.state));
+        let trigger = self.trigger.clone();
+        Some(tokio::spawn(async move {
+            let watch =
+                || watch(reference.clone(), client.clone(), Arc::clone(&state), trigger.clone());
+            panics::kept("the watch of what a source names", watch).await;
+        }))
     }
 
     /// What was read of the references has been dealt with.
@@ -185,12 +160,7 @@ impl References {
         let is_held = object.spec.pin_revision.is_some() && refers(object);
         if is_held || (!refers(object) && object.looks_for_drift()) {
             // Nothing was followed that could have changed meanwhile, or nothing depends on it.
-            state
-                .releases
-                .entry(follower.clone())
-                .or_insert_with(|| Followed::new(now))
-                .pace
-                .look();
+            state.followed(&follower, now).pace.look();
         }
         if let Some(followed) = state.releases.get_mut(&follower) {
             let left = followed.until.map(|until| until.saturating_duration_since(now));
@@ -198,39 +168,30 @@ impl References {
         }
     }
 
-    /// For whoever will know more of the source of `release` later on.
-    pub(crate) fn comeback(&self, release: &Release<'_>) -> Comeback {
-        Comeback {
-            state: Arc::clone(&self.state),
-            trigger: release.ctx.triggers.trigger().clone(),
-            key: key(&release.object),
-        }
+    /// For whoever will know more of the source of the release of this key later on.
+    pub(crate) fn comeback(&self, key: &str) -> Comeback {
+        let (state, trigger) = (Arc::clone(&self.state), self.trigger.clone());
+        Comeback { state, trigger, key: key.to_owned() }
     }
 
     /// The custom resources of these keys are all that there are.
     pub(crate) fn retain(&self, keys: &HashSet<String>) {
-        let state = lock(&self.state);
-        let gone: Vec<_> =
-            state.releases.keys().filter(|key| !keys.contains(*key)).cloned().collect();
-        drop(state);
-        for key in gone {
-            self.forget(&key);
+        let mut state = lock(&self.state);
+        for key in gone(state.releases.keys(), keys) {
+            state.forget(&key);
         }
     }
 
     /// The custom resource is gone.
     pub(crate) fn forget(&self, key: &str) {
-        let mut state = lock(&self.state);
-        state.leave(key, &BTreeSet::new());
-        state.releases.remove(key);
+        lock(&self.state).forget(key);
     }
 
     /// It refers to nothing any more; when it is looked at for drift does not change.
     pub(crate) fn follow_none(&self, key: &str) {
         let mut state = lock(&self.state);
-        state.leave(key, &BTreeSet::new());
+        state.watches.leave(key);
         if let Some(followed) = state.releases.get_mut(key) {
-            followed.references.clear();
             followed.until = None;
         }
     }
@@ -239,9 +200,7 @@ impl References {
     pub(crate) fn look_for_drift(&self, object: &ReleaseLifecycle) {
         if object.looks_for_drift() {
             let now = Instant::now();
-            let mut state = lock(&self.state);
-            let followed = state.releases.entry(key(object)).or_insert_with(|| Followed::new(now));
-            followed.pace.hasten(now);
+            lock(&self.state).followed(&key(object), now).pace.hasten(now);
         }
     }
 
@@ -259,8 +218,8 @@ impl References {
             return Some(followed.map_or(Duration::ZERO, |it| it.pace.due_in(now)));
         }
         // Nobody waits for it, so that not all are looked at right after the start.
-        let first = || Followed::new(now + spread(object.interval(), &key));
-        Some(state.releases.entry(key.clone()).or_insert_with(first).pace.due_in(now))
+        let first = now + spread(object.interval(), &key);
+        Some(state.followed(&key, first).pace.due_in(now))
     }
 
     /// Whether what `object` refers to is to be looked at now.
@@ -276,28 +235,24 @@ impl References {
 
 impl Followed {
     fn new(due: Instant) -> Self {
-        Self { references: BTreeSet::new(), pace: Pace::new(due), until: None }
+        Self { pace: Pace::new(due), until: None }
     }
 }
 
 impl State {
-    /// Ends the watches that only `follower` had, but for those of `kept`.
-    fn leave(&mut self, follower: &str, kept: &BTreeSet<Reference>) {
-        let Some(before) = self.releases.get(follower) else { return };
-        for reference in before.references.difference(kept) {
-            if let Some(watch) = self.watches.get_mut(reference) {
-                watch.followers.remove(follower);
-                if watch.followers.is_empty() {
-                    self.watches.remove(reference);
-                }
-            }
-        }
+    /// What is kept of the release of this key; of a new one, which is first looked at when it is `due`.
+    fn followed(&mut self, key: &str, due: Instant) -> &mut Followed {
+        self.releases.entry(key.to_owned()).or_insert_with(|| Followed::new(due))
+    }
+
+    fn forget(&mut self, key: &str) {
+        self.watches.leave(key);
+        self.releases.remove(key);
     }
 
     /// Everything that follows `reference` is to be looked at; the keys of it.
     fn touch(&mut self, reference: &Reference) -> Vec<String> {
-        let followers = self.watches.get(reference).map(|watch| &watch.followers);
-        let followers: Vec<_> = followers.into_iter().flatten().cloned().collect();
+        let followers: Vec<_> = self.watches.followers(reference).cloned().collect();
         let now = Instant::now();
         for follower in &followers {
             if let Some(followed) = self.releases.get_mut(follower) {
@@ -328,21 +283,11 @@ async fn watch(reference: Reference, client: Client, state: Arc<Mutex<State>>, t
             // A tenant that may read but not watch is looked at now and then, and takes no place.
             Err(error) if is_forbidden(&error) => {
                 tracing::debug!(?reference, "watch: {error}");
-                lock(&state).watches.remove(&reference);
+                lock(&state).watches.end(&reference);
                 return;
             }
             Err(error) => tracing::debug!(?reference, "watch: {error}"),
         }
-    }
-}
-
-pub(crate) fn is_forbidden(error: &watcher::Error) -> bool {
-    use watcher::Error::{InitialListFailed, WatchError, WatchStartFailed};
-    match error {
-        InitialListFailed(kube::Error::Api(status))
-        | WatchStartFailed(kube::Error::Api(status))
-        | WatchError(status) => status.code == 403,
-        _ => false,
     }
 }
 

@@ -1,0 +1,70 @@
+//! The records of one release: where they are, and whose.
+
+use helm::record;
+use lifecycle::object::ObjectRef;
+
+use super::record::Holder;
+use crate::{
+    cluster::{error::Error, tenant::Tenant},
+    release::{Release, fence::Fence},
+};
+
+/// The records of one release, as its tenant may see and change them.
+#[derive(Clone, Copy)]
+pub(crate) struct Records<'a> {
+    pub(super) tenant: &'a Tenant<'a>,
+    pub(super) fence: Fence<'a>,
+    /// The release, and the namespace that it is in.
+    pub(super) name: &'a str,
+    pub(super) namespace: &'a str,
+}
+
+impl<'a> Records<'a> {
+    /// Those of `release`.
+    pub(crate) fn of(release: &'a Release<'_>) -> Self {
+        Self {
+            tenant: &release.tenant,
+            fence: release.fence(),
+            name: &release.name,
+            namespace: &release.namespace,
+        }
+    }
+}
+
+impl Records<'_> {
+    /// The revision after `revision`, if another client has made it meanwhile, in a sentence.
+    pub(crate) async fn newer(self, revision: i32) -> Result<Option<String>, Error> {
+        let next = revision.saturating_add(1);
+        let found = self.tenant.get(&self.reference(next)).await?;
+        Ok(found.map(|_| {
+            format!(
+                "another client made revision {next} of release {release} meanwhile; look at it \
+                 with `helm history {release}`",
+                release = self.name
+            )
+        }))
+    }
+
+    /// What all records of the release are labelled with.
+    pub(super) fn selector(self) -> String {
+        format!("name={},owner=helm", self.name)
+    }
+
+    /// Names the Secret of a revision.
+    pub(crate) fn reference(self, revision: i32) -> ObjectRef {
+        self.held_by(Holder::Secret, revision)
+    }
+
+    pub(super) fn held_by(self, holder: Holder, revision: i32) -> ObjectRef {
+        let kind = match holder {
+            Holder::Secret => "Secret",
+            Holder::ConfigMap => "ConfigMap",
+        };
+        ObjectRef {
+            api_version: "v1".to_owned(),
+            kind: kind.to_owned(),
+            namespace: Some(self.namespace.to_owned()),
+            name: record::secret_name(self.name, revision),
+        }
+    }
+}

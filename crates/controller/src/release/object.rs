@@ -1,0 +1,69 @@
+//! The custom resource of a release: read as it is now, and its status written.
+
+use api::{ReleaseLifecycle, ReleaseLifecycleStatus, names};
+use kube::{Api, api::PostParams};
+
+use crate::cluster::{
+    Cluster, call,
+    call::{Access, ApiError, Cause, call, optional},
+    error::Error,
+    resource::Guarded,
+};
+
+/// The object that `known` is, as it is now; `None` where it is gone. No cache decides an effect.
+pub(crate) async fn read(
+    cluster: &Cluster,
+    known: &ReleaseLifecycle,
+) -> Result<Option<ReleaseLifecycle>, Error> {
+    let namespace = known.metadata.namespace.as_deref().unwrap_or_default();
+    let name = known.metadata.name.as_deref().unwrap_or_default();
+    let object = find(cluster, namespace, name).await?;
+    Ok(object.filter(|object| object.metadata.uid == known.metadata.uid))
+}
+
+/// The custom resource of this name, as it is now.
+pub(crate) async fn find(
+    cluster: &Cluster,
+    namespace: &str,
+    name: &str,
+) -> Result<Option<ReleaseLifecycle>, ApiError> {
+    let api: Api<Guarded> = Api::namespaced(cluster.operator.clone(), namespace);
+    let what = format!("get ReleaseLifecycle {namespace}/{name}");
+    let found = optional(call::read(&cluster.metrics, &*what, || api.get(name)).await)?;
+    found.map(|found| found.object(&what)).transpose()
+}
+
+/// Writes `status`, unless it stands there already: only over what was read.
+pub(super) async fn write_status(
+    cluster: &Cluster,
+    object: &mut ReleaseLifecycle,
+    status: ReleaseLifecycleStatus,
+) -> Result<(), Error> {
+    if object.status.as_ref() == Some(&status) {
+        return Ok(());
+    }
+    let mut next = object.clone();
+    next.status = Some(status);
+    next.metadata.managed_fields = None;
+    let next = Guarded(Ok(next));
+    let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
+    let name = object.metadata.name.as_deref().unwrap_or_default();
+    let api: Api<Guarded> = Api::namespaced(cluster.operator.clone(), namespace);
+    let params = PostParams {
+        field_manager: Some(names::STATUS_MANAGER.to_owned()),
+        ..PostParams::default()
+    };
+    let what = format!("write the status of ReleaseLifecycle {namespace}/{name}");
+    let write = api.replace_status(name, &params, &next);
+    let written = call(&cluster.metrics, Access::Write, &*what, write).await.map_err(outrun)?;
+    *object = written.object(&what)?;
+    Ok(())
+}
+
+/// Somebody else was faster: what they wrote is there to be read.
+pub(crate) fn outrun(error: ApiError) -> Error {
+    match error.cause {
+        Cause::Conflict(_) | Cause::NotFound(_) => Error::Outrun,
+        _ => Error::Api(error),
+    }
+}

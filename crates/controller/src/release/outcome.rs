@@ -1,0 +1,229 @@
+//! What remains in status of an operation that has ended. Pure.
+
+use api::ReleaseLifecycleStatus;
+use lifecycle::{
+    conditions,
+    drift::Baseline,
+    event::Event,
+    journal::{Failure, Journal, LastAttempt},
+};
+
+/// What remains of an operation that has ended.
+pub(super) fn conclude(status: &mut ReleaseLifecycleStatus, journal: &Journal) {
+    let operation = &journal.operation;
+    if operation.event == Event::Test {
+        status.tested_revision = Some(operation.revision);
+    }
+    if let Some(failed) = operation.remedies {
+        return remedied(status, journal, failed);
+    }
+    if !operation.event.makes_revision() {
+        return;
+    }
+    // Where the release was made anew, revisions begin anew, too.
+    status.tested_revision.take_if(|tested| *tested >= operation.revision);
+    match &operation.failure {
+        None => {
+            status.revision = Some(operation.revision);
+            status.chart.clone_from(&operation.chart);
+            forgive(status);
+            was_applied(status, journal);
+        }
+        Some(failure) => {
+            forget_remedy(status);
+            let before = status.last_attempt.take();
+            let again = before.filter(|last| last.config_digest == operation.config_digest);
+            status.last_attempt = Some(LastAttempt {
+                config_digest: operation.config_digest.clone(),
+                generation: operation.generation,
+                event: operation.event,
+                revision: operation.revision,
+                failures: again.map_or(0, |last| last.failures).saturating_add(1),
+                failure: failure.clone(),
+            });
+        }
+    }
+}
+
+/// All objects have been applied.
+fn was_applied(status: &mut ReleaseLifecycleStatus, journal: &Journal) {
+    let operation = &journal.operation;
+    no_drift(status);
+    status.baseline = operation.completed_at.map(|deployed_at| Baseline {
+        revision: operation.revision,
+        deployed_at,
+        // Without hooks, nobody but others can have removed anything.
+        removed: journal.hooks.is_empty().then(Vec::new),
+    });
+}
+
+/// Drift of the deployed revision is no longer told.
+pub(super) fn no_drift(status: &mut ReleaseLifecycleStatus) {
+    status.conditions.retain(|condition| condition.type_ != conditions::DRIFTED);
+}
+
+/// What remains of an operation that makes up for the failure of revision `failed`: that stands,
+/// or it would be tried again for ever.
+fn remedied(status: &mut ReleaseLifecycleStatus, journal: &Journal, failed: i32) {
+    let operation = &journal.operation;
+    let is_deletion = operation.event == Event::Delete;
+    if operation.failure.is_none() {
+        status.revision = (!is_deletion).then_some(operation.revision);
+        status.chart = operation.chart.clone().filter(|_| !is_deletion);
+        if is_deletion {
+            no_drift(status);
+            status.baseline = None;
+        } else {
+            was_applied(status, journal);
+        }
+    }
+    let message = "with what is not known any more, since the object's status was lost; \
+                   see `helm history`";
+    let attempt = status.last_attempt.get_or_insert_with(|| LastAttempt {
+        config_digest: operation.config_digest.clone(),
+        generation: operation.generation,
+        event: if is_deletion { Event::Install } else { Event::Upgrade },
+        revision: failed,
+        failures: 1,
+        failure: Failure::new("GivenUp", message),
+    });
+    // What changed before it began had nothing to do with it; of what was uninstalled there is
+    // nothing else to tell that by.
+    attempt.generation = operation.generation;
+}
+
+/// What was wanted is deployed: what failed before is over.
+pub(super) fn forgive(status: &mut ReleaseLifecycleStatus) {
+    status.last_attempt = None;
+    forget_remedy(status);
+}
+
+/// What made up for an earlier failure says nothing of a later one.
+fn forget_remedy(status: &mut ReleaseLifecycleStatus) {
+    status.conditions.retain(|condition| condition.type_ != conditions::REMEDIATED);
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use lifecycle::journal::{Phase, Requests};
+    use lifecycle::plan::Begin;
+
+    use super::*;
+
+    const AT: Timestamp = Timestamp::UNIX_EPOCH;
+
+    /// The journal of an operation that has ended.
+    fn ended(event: Event, revision: i32, remedies: Option<i32>, failure: Option<&str>) -> Journal {
+        let begin =
+            Begin { id: "a".to_owned(), event, revision, target: None, remedies, generation: 7 };
+        let mut journal = Journal::begin(begin, "digest".to_owned(), Requests::default(), AT);
+        journal.operation.phase = Phase::Done;
+        journal.operation.completed_at = Some(AT);
+        journal.operation.failure = failure.map(|reason| Failure::new(reason, "it failed"));
+        journal
+    }
+
+    fn attempt(digest: &str, failures: i32) -> LastAttempt {
+        LastAttempt {
+            config_digest: digest.to_owned(),
+            generation: 6,
+            event: Event::Upgrade,
+            revision: 3,
+            failures,
+            failure: Failure::new("HookFailed", "it failed"),
+        }
+    }
+
+    /// Revision 2 is deployed and tested, and revision 3 of `digest` has failed.
+    fn before(digest: &str) -> ReleaseLifecycleStatus {
+        ReleaseLifecycleStatus {
+            revision: Some(2),
+            tested_revision: Some(2),
+            last_attempt: Some(attempt(digest, 1)),
+            baseline: Some(Baseline { revision: 2, deployed_at: AT, removed: None }),
+            ..ReleaseLifecycleStatus::default()
+        }
+    }
+
+    #[test]
+    fn what_remains_of_an_operation_is_what_is_deployed_and_what_was_given_up() {
+        let revisions = |status: &ReleaseLifecycleStatus| {
+            let failures = status.last_attempt.as_ref().map(|last| (last.revision, last.failures));
+            let baseline = status.baseline.as_ref().map(|baseline| baseline.revision);
+            (status.revision, status.tested_revision, failures, baseline)
+        };
+        for (what, journal, digest, expected) in [
+            (
+                "an upgrade that succeeds is deployed, and what failed before is over",
+                ended(Event::Upgrade, 4, None, None),
+                "digest",
+                (Some(4), Some(2), None, Some(4)),
+            ),
+            (
+                "one that fails again is counted",
+                ended(Event::Upgrade, 4, None, Some("HookFailed")),
+                "digest",
+                (Some(2), Some(2), Some((4, 2)), Some(2)),
+            ),
+            (
+                "one of another configuration is the first",
+                ended(Event::Upgrade, 4, None, Some("HookFailed")),
+                "another",
+                (Some(2), Some(2), Some((4, 1)), Some(2)),
+            ),
+            (
+                "revisions that begin anew were not tested",
+                ended(Event::Install, 1, None, None),
+                "digest",
+                (Some(1), None, None, Some(1)),
+            ),
+            (
+                "a test says which revision was tested",
+                ended(Event::Test, 2, None, Some("HookFailed")),
+                "digest",
+                (Some(2), Some(2), Some((3, 1)), Some(2)),
+            ),
+            (
+                "a deletion that was asked for leaves all as it was",
+                ended(Event::Delete, 2, None, None),
+                "digest",
+                (Some(2), Some(2), Some((3, 1)), Some(2)),
+            ),
+            (
+                "what is rolled back is deployed, and the failure stands",
+                ended(Event::Rollback, 4, Some(3), None),
+                "digest",
+                (Some(4), Some(2), Some((3, 1)), Some(4)),
+            ),
+            (
+                "what is uninstalled is not deployed, and the failure stands",
+                ended(Event::Delete, 3, Some(3), None),
+                "digest",
+                (None, Some(2), Some((3, 1)), None),
+            ),
+            (
+                "what makes up for a failure and fails changes nothing",
+                ended(Event::Rollback, 4, Some(3), Some("HookFailed")),
+                "digest",
+                (Some(2), Some(2), Some((3, 1)), Some(2)),
+            ),
+        ] {
+            let mut status = before(digest);
+            conclude(&mut status, &journal);
+            assert_eq!(revisions(&status), expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn the_failure_that_is_made_up_for_stands_even_where_status_was_lost() {
+        for (event, failed) in [(Event::Rollback, Event::Upgrade), (Event::Delete, Event::Install)]
+        {
+            let mut status = ReleaseLifecycleStatus::default();
+            conclude(&mut status, &ended(event, 4, Some(3), None));
+            let last = status.last_attempt.unwrap();
+            assert_eq!((last.event, last.revision, last.generation), (failed, 3, 7));
+            assert_eq!(last.config_digest, "digest");
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Reports on a release: writes its status and sends Event objects. What is written is decided in
+//! `status`.
+
+use api::{ReleaseLifecycle, ReleaseLifecycleStatus};
+use lifecycle::{
+    journal::{Failure, Journal},
+    plan::Chart,
+    step::Hold,
+};
+
+use crate::{
+    cluster::{Cluster, call::ApiError, error::Error},
+    release::{
+        Release,
+        context::Context,
+        object::write_status,
+        status::{self, Drift, Report, is_blocked_by, new_stall},
+    },
+    support::clock::now,
+};
+
+impl Release<'_> {
+    /// Writes the journal, and what a user reads of it. This is the fence: it fails where anybody
+    /// wrote since the object was read.
+    pub(crate) async fn write_journal(
+        &mut self,
+        journal: &Journal,
+        hold: Option<&Hold>,
+    ) -> Result<(), Error> {
+        let before = self.journal();
+        let warned = self.warned.take();
+        let (outside, besides) = (self.outside.as_deref(), self.besides.as_deref());
+        let report = Report::Operation { journal, hold, outside, besides, warned };
+        let status = status::status(&self.object, report, now());
+        self.warn_of_stall(&status);
+        let cluster = &self.ctx.cluster;
+        write_status(cluster, &mut self.object, status).await?;
+        self.ctx.reporter.journal(&cluster.metrics, &self.object, before.as_ref(), journal);
+        Ok(())
+    }
+
+    fn warn_of_stall(&self, next: &ReleaseLifecycleStatus) {
+        if let Some(stalled) = new_stall(&self.object, next) {
+            self.warn("Blocked", format!("{}: {}", stalled.reason, stalled.message));
+        }
+    }
+
+    /// Says that the deployed revision is what is desired.
+    pub(crate) async fn write_in_sync(
+        &mut self,
+        revision: i32,
+        chart: Option<Chart>,
+        drift: Option<Drift>,
+    ) -> Result<(), Error> {
+        let (outside, besides) = (self.outside.as_deref(), self.besides.as_deref());
+        let report = Report::InSync { revision, chart, drift, outside, besides };
+        write(&self.ctx.cluster, &mut self.object, report).await
+    }
+
+    /// Says again why the configuration was given up.
+    pub(crate) async fn write_given_up(&mut self) -> Result<(), Error> {
+        write(&self.ctx.cluster, &mut self.object, Report::GivenUp).await
+    }
+
+    /// Says that something else has to be ready first.
+    pub(crate) async fn write_waiting(&mut self, message: &str) -> Result<(), Error> {
+        write(&self.ctx.cluster, &mut self.object, Report::Dependencies(message)).await
+    }
+
+    /// Says what stays of a release whose namespace goes. No Event object can be made in there.
+    pub(crate) async fn write_left(&mut self, text: String) -> Result<(), Error> {
+        let failure = Failure::new("ReleaseLeft", text.as_str());
+        write(&self.ctx.cluster, &mut self.object, Report::Blocked(&failure)).await?;
+        self.ctx.reporter.warn_of_namespace(&self.object, "ReleaseLeft", text);
+        Ok(())
+    }
+
+    /// Says that nothing is begun for now.
+    pub(crate) async fn write_suspended(&mut self) -> Result<(), Error> {
+        write(&self.ctx.cluster, &mut self.object, Report::Suspended).await
+    }
+}
+
+/// Says that nothing can be read for now.
+pub(crate) async fn write_trouble(
+    cluster: &Cluster,
+    object: &mut ReleaseLifecycle,
+    error: &ApiError,
+) -> Result<(), Error> {
+    write(cluster, object, Report::Trouble(error)).await
+}
+
+/// Says what is waited for before anything can be begun, or before an operation goes on.
+pub(crate) async fn write_waiting(
+    cluster: &Cluster,
+    object: &mut ReleaseLifecycle,
+    failure: &Failure,
+) -> Result<(), Error> {
+    write(cluster, object, Report::Waiting(failure)).await
+}
+
+/// Says why nothing can be begun, or why an operation cannot go on.
+pub(crate) async fn write_blocked(
+    ctx: &Context,
+    object: &mut ReleaseLifecycle,
+    failure: &Failure,
+) -> Result<(), Error> {
+    if !is_blocked_by(object, failure) {
+        ctx.reporter.warn(object, "Blocked", format!("{}: {}", failure.reason, failure.message));
+    }
+    write(&ctx.cluster, object, Report::Blocked(failure)).await
+}
+
+async fn write(
+    cluster: &Cluster,
+    object: &mut ReleaseLifecycle,
+    report: Report<'_>,
+) -> Result<(), Error> {
+    let status = status::status(object, report, now());
+    write_status(cluster, object, status).await
+}

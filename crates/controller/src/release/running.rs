@@ -1,0 +1,131 @@
+//! Caches of running operations. What is missing is read or found out again.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
+
+use jiff::{SignedDuration, Timestamp};
+use lifecycle::{observation::Evidence, plan::Plan};
+use live::observe::pods::Culprit;
+
+use crate::support::sync::lock;
+
+/// What is about to be ready is not asked about.
+const GRACE: SignedDuration = SignedDuration::from_secs(2);
+
+/// Caches of running operations, by the UID of their object.
+#[derive(Default)]
+pub(crate) struct Running {
+    /// The plan and its digest, by which it is known to be the right one.
+    plans: Mutex<HashMap<String, (String, Arc<Plan>)>>,
+    /// The evidence that was taken last, and of what.
+    evidence: Mutex<HashMap<String, (Culprit, Evidence)>>,
+    /// Why objects are not ready.
+    explanations: Mutex<HashMap<String, Explanations>>,
+}
+
+/// What is known of the objects of one release that are not ready, by their UIDs.
+pub(crate) type Explanations = HashMap<String, Explanation>;
+
+/// Why an object is not ready.
+pub(crate) struct Explanation {
+    /// Since when the object is seen not to be ready.
+    pub(crate) since: Timestamp,
+    /// When it is asked about again.
+    pub(crate) next: Timestamp,
+    /// Of the object, when it was asked about.
+    pub(crate) version: String,
+    pub(crate) said: Option<String>,
+    /// What a container wrote last, read once for each of its runs.
+    pub(crate) line: Option<(Culprit, String)>,
+}
+
+impl Explanation {
+    pub(crate) fn new(now: Timestamp) -> Self {
+        let next = now.saturating_add(GRACE).unwrap_or(now);
+        Self { since: now, next, version: String::new(), said: None, line: None }
+    }
+
+    /// Whether to ask about the object, which has this version by now.
+    pub(crate) fn is_due(&self, version: &str, now: Timestamp) -> bool {
+        let asked = !self.version.is_empty();
+        // Something has happened to it.
+        let changed = asked && self.version != version && now.duration_since(self.since) >= GRACE;
+        now >= self.next || changed
+    }
+}
+
+impl Running {
+    pub(crate) fn plan(&self, uid: &str, digest: &str) -> Option<Arc<Plan>> {
+        let plans = lock(&self.plans);
+        plans.get(uid).filter(|(known, _)| known == digest).map(|(_, plan)| Arc::clone(plan))
+    }
+
+    pub(crate) fn keep_plan(&self, uid: &str, digest: &str, plan: &Arc<Plan>) {
+        lock(&self.plans).insert(uid.to_owned(), (digest.to_owned(), Arc::clone(plan)));
+    }
+
+    pub(crate) fn evidence(&self, uid: &str, culprit: &Culprit) -> Option<Evidence> {
+        let evidence = lock(&self.evidence);
+        evidence.get(uid).filter(|(known, _)| known == culprit).map(|(_, found)| found.clone())
+    }
+
+    pub(crate) fn keep_evidence(&self, uid: &str, culprit: Culprit, evidence: Evidence) {
+        lock(&self.evidence).insert(uid.to_owned(), (culprit, evidence));
+    }
+
+    /// One reconciliation of an object runs at a time: until they are kept again, nobody misses them.
+    pub(crate) fn take_explanations(&self, uid: &str) -> Explanations {
+        lock(&self.explanations).remove(uid).unwrap_or_default()
+    }
+
+    pub(crate) fn keep_explanations(&self, uid: &str, explanations: Explanations) {
+        lock(&self.explanations).insert(uid.to_owned(), explanations);
+    }
+
+    /// The operation has ended.
+    pub(crate) fn forget(&self, uid: &str) {
+        lock(&self.plans).remove(uid);
+        lock(&self.evidence).remove(uid);
+        lock(&self.explanations).remove(uid);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn an_object_is_asked_about_when_it_is_time_or_something_has_happened_to_it() {
+        let mut explanation = Explanation::new(at(0));
+        assert!(!explanation.is_due("1", at(1)), "it may be about to be ready");
+        assert!(explanation.is_due("1", at(2)));
+        (explanation.version, explanation.next) = ("1".to_owned(), at(60));
+        assert!(!explanation.is_due("1", at(30)));
+        assert!(explanation.is_due("2", at(30)), "it has changed");
+        assert!(explanation.is_due("1", at(60)));
+        explanation.since = at(29);
+        assert!(!explanation.is_due("2", at(30)), "it has not been unready for long");
+    }
+
+    #[test]
+    fn what_is_kept_of_an_operation_ends_with_it() {
+        let running = Running::default();
+        let explanations = Explanations::from([("pod".to_owned(), Explanation::new(at(0)))]);
+        running.keep_explanations("uid", explanations);
+        assert_eq!(running.take_explanations("other").len(), 0);
+        assert_eq!(running.take_explanations("uid").len(), 1);
+        assert_eq!(running.take_explanations("uid").len(), 0, "they were taken");
+        running.keep_explanations(
+            "uid",
+            Explanations::from([("pod".to_owned(), Explanation::new(at(0)))]),
+        );
+        running.forget("uid");
+        assert_eq!(running.take_explanations("uid").len(), 0);
+    }
+}

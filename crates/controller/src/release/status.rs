@@ -1,0 +1,550 @@
+//! The status of a release's object, from what there is to report of it. Pure.
+
+use api::{DriftMode, OnTestFailure, ReleaseLifecycle, ReleaseLifecycleStatus, set_conditions};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1;
+use lifecycle::{
+    conditions::{self, Condition, Remedied},
+    drift::Baseline,
+    event::Event,
+    journal::{Failure, Journal},
+    object::ObjectRef,
+    plan::Chart,
+    step::Hold,
+};
+
+use crate::{
+    cluster::call::ApiError,
+    release::outcome::{conclude, forgive, no_drift},
+};
+
+/// A report on a release.
+pub(crate) enum Report<'a> {
+    /// An operation runs, or has ended.
+    Operation {
+        journal: &'a Journal,
+        hold: Option<&'a Hold>,
+        /// What the operation makes outside of the namespace, where that is known.
+        outside: Option<&'a [ObjectRef]>,
+        /// What there is to say besides where it is ready.
+        besides: Option<&'a str>,
+        /// What the condition `Warned` is to say; `None`: what it says now.
+        warned: Option<Vec<Condition>>,
+    },
+    /// The deployed revision is what is wanted. What was asked for besides needs no answer.
+    InSync {
+        revision: i32,
+        chart: Option<Chart>,
+        /// What the check for drift found, if there was one.
+        drift: Option<Drift>,
+        /// What the revision has made outside of the namespace, where that is known.
+        outside: Option<&'a [ObjectRef]>,
+        /// What there is to say besides.
+        besides: Option<&'a str>,
+    },
+    /// The configuration was given up.
+    GivenUp,
+    /// Something else has to be ready first.
+    Dependencies(&'a str),
+    /// Nothing is begun for now.
+    Suspended,
+    /// Something is waited for before anything can be begun, or before an operation continues.
+    Waiting(&'a Failure),
+    /// Only a change helps.
+    Blocked(&'a Failure),
+    /// Nothing can be read for now. It is said once for each kind of trouble: what is written brings
+    /// the object back at once, and an error that never reads the same would go round for ever.
+    Trouble(&'a ApiError),
+}
+
+/// What a check for drift has found.
+pub(crate) struct Drift {
+    /// `None`: as it was said before.
+    pub(crate) condition: Option<Condition>,
+    pub(crate) baseline: Baseline,
+}
+
+/// Returns the status of `object` once `report` is written to it.
+pub(crate) fn status(
+    object: &ReleaseLifecycle,
+    report: Report<'_>,
+    now: Timestamp,
+) -> ReleaseLifecycleStatus {
+    match report {
+        Report::Operation { journal, hold, outside, besides, warned } => {
+            of_operation(object, journal, hold, outside, besides, warned, now)
+        }
+        Report::InSync { revision, chart, drift, outside, besides } => {
+            let mut status = object.status.clone().unwrap_or_default();
+            status.chart = chart;
+            status.outside = status.outside.or_else(|| outside.map(<[_]>::to_vec));
+            in_sync(object, status, revision, drift, besides, now)
+        }
+        Report::GivenUp => given_up(object, now),
+        Report::Dependencies(message) => {
+            says(object, conditions::waiting_for_dependencies(message), now)
+        }
+        Report::Suspended => says(object, conditions::suspended(), now),
+        Report::Waiting(failure) => {
+            let wanted = match running_journal(object) {
+                Some(journal) => {
+                    of_journal(object, &journal, Some(&Hold::Waiting(failure.message.clone())))
+                }
+                None => conditions::waiting(failure),
+            };
+            says(object, wanted, now)
+        }
+        Report::Blocked(failure) => says(object, conditions::blocked(failure), now),
+        Report::Trouble(error) => trouble(object, error, now),
+    }
+}
+
+/// Returns the condition that says why only a person can end what runs, where that is new. That an
+/// operation failed has an Event object of its own.
+pub(super) fn new_stall<'a>(
+    object: &ReleaseLifecycle,
+    next: &'a ReleaseLifecycleStatus,
+) -> Option<&'a v1::Condition> {
+    let is_stall = |it: &&v1::Condition| it.type_ == conditions::STALLED;
+    let stalled = next.conditions.iter().find(is_stall)?;
+    let is_done = next.journal().is_some_and(|journal| journal.is_done());
+    let before = object.status.iter().flat_map(|status| &status.conditions);
+    let is_known = before.filter(is_stall).any(|it| it.message == stalled.message);
+    let is_told =
+        is_known || running_journal(object).is_none() || is_done && stalled.reason == "HookFailed";
+    (!is_told).then_some(stalled)
+}
+
+/// Whether the object says that it is blocked by `failure`.
+pub(super) fn is_blocked_by(object: &ReleaseLifecycle, failure: &Failure) -> bool {
+    let conditions = object.status.iter().flat_map(|status| &status.conditions);
+    conditions
+        .into_iter()
+        .any(|it| it.type_ == conditions::STALLED && it.message == failure.message)
+}
+
+fn of_operation(
+    object: &ReleaseLifecycle,
+    journal: &Journal,
+    hold: Option<&Hold>,
+    outside: Option<&[ObjectRef]>,
+    besides: Option<&str>,
+    warned: Option<Vec<Condition>>,
+    now: Timestamp,
+) -> ReleaseLifecycleStatus {
+    let operation = &journal.operation;
+    let mut status = object.status.clone().unwrap_or_default();
+    status.set_journal(journal.clone());
+    status.observed_generation = Some(operation.generation);
+    if let Some(outside) = outside.filter(|_| operation.event.makes_revision()) {
+        let succeeded = journal.is_done() && operation.failure.is_none();
+        status.set_outside(outside, succeeded);
+    }
+    let mut wanted = of_journal(object, journal, hold);
+    if journal.is_done() {
+        conclude(&mut status, journal);
+        let remedy = object.remedy(operation.event);
+        let remedy = remedy.filter(|_| operation.has_failed_at_work());
+        match (&status.last_attempt, remedy) {
+            (Some(attempt), Some(remedy)) => {
+                wanted = conditions::to_be_remedied(attempt, remedy);
+            }
+            (Some(attempt), None) if operation.remedies.is_some() => {
+                wanted = conditions::remedied(attempt, operation, &object.commands());
+            }
+            _ => {}
+        }
+        if let Some(besides) = besides {
+            conditions::say_besides(&mut wanted, besides);
+        }
+    }
+    if let Some(warned) = warned {
+        if warned.is_empty() {
+            status.conditions.retain(|it| it.type_ != conditions::WARNED);
+        }
+        wanted.extend(warned);
+    }
+    set_conditions(&mut status.conditions, wanted, operation.generation, now);
+    status
+}
+
+fn in_sync(
+    object: &ReleaseLifecycle,
+    mut status: ReleaseLifecycleStatus,
+    revision: i32,
+    drift: Option<Drift>,
+    besides: Option<&str>,
+    now: Timestamp,
+) -> ReleaseLifecycleStatus {
+    status.revision = Some(revision);
+    forgive(&mut status);
+    status.set_handled(object.requests());
+    let fails = object.on_test_failure() == OnTestFailure::Fail;
+    let tests = status.conditions.iter().find(|it| it.type_ == conditions::TEST_SUCCESS);
+    let failed = tests
+        .filter(|it| fails && it.status == "False" && status.tested_revision == Some(revision));
+    let mut wanted = match failed {
+        Some(failed) => conditions::tests_failed(&failed.message),
+        None => conditions::in_sync(revision, object.spec.pin_revision),
+    };
+    if let Some(besides) = besides {
+        conditions::say_besides(&mut wanted, besides);
+    }
+    match drift {
+        Some(drift) => {
+            status.baseline = Some(drift.baseline);
+            wanted.extend(drift.condition);
+        }
+        None if object.drift_mode() == DriftMode::Disabled => no_drift(&mut status),
+        // While it is suspended, what was seen last stands.
+        None => {}
+    }
+    with_conditions(object, status, wanted, now)
+}
+
+fn given_up(object: &ReleaseLifecycle, now: Timestamp) -> ReleaseLifecycleStatus {
+    let last = object.status.as_ref().and_then(ReleaseLifecycleStatus::journal);
+    let deletion = last
+        .filter(|last| last.operation.event == Event::Delete && last.operation.remedies.is_none());
+    if let Some(failure) = deletion.and_then(|last| last.operation.failure) {
+        return says(object, conditions::blocked(&failure), now);
+    }
+    let commands = object.commands();
+    let mut status = object.status.clone().unwrap_or_default();
+    status.set_handled(object.requests());
+    let mut conditions = status.conditions.iter();
+    let remedied = conditions.find(|it| it.type_ == conditions::REMEDIATED);
+    let remedied =
+        remedied.map(|it| Remedied { succeeded: it.status == "True", said: &it.message });
+    let wanted = match &mut status.last_attempt {
+        Some(attempt) => {
+            // What changed since has nothing to do with it.
+            attempt.generation = object.metadata.generation.unwrap_or_default();
+            conditions::given_up(attempt, remedied, &commands)
+        }
+        None => conditions::blocked(&Failure::new(
+            "GivenUp",
+            format!(
+                "the newest revision failed with this very configuration; see `helm history`. \
+                 Change the spec, or begin anew, with every hook: {}",
+                commands.restart()
+            ),
+        )),
+    };
+    with_conditions(object, status, wanted, now)
+}
+
+fn trouble(object: &ReleaseLifecycle, error: &ApiError, now: Timestamp) -> ReleaseLifecycleStatus {
+    let status = object.status.as_ref();
+    let is_known = status.into_iter().flat_map(|status| &status.conditions).any(|condition| {
+        condition.type_ == conditions::READY
+            && conditions::flat(&condition.message).contains(&error.what)
+    });
+    if let Some(status) = status.filter(|_| is_known) {
+        return status.clone();
+    }
+    let wanted = match running_journal(object) {
+        Some(journal) => of_journal(object, &journal, Some(&Hold::Waiting(error.to_string()))),
+        None => conditions::retrying(&error.to_string()),
+    };
+    says(object, wanted, now)
+}
+
+fn running_journal(object: &ReleaseLifecycle) -> Option<Journal> {
+    let journal = object.status.as_ref().and_then(ReleaseLifecycleStatus::journal);
+    journal.filter(|journal| !journal.is_done())
+}
+
+/// The conditions of `object`, whose operation is `journal`'s. What is asked for meanwhile waits.
+fn of_journal(object: &ReleaseLifecycle, journal: &Journal, hold: Option<&Hold>) -> Vec<Condition> {
+    let commands = object.commands();
+    let mut wanted = conditions::of(journal, hold, &commands);
+    let operation = &journal.operation;
+    let newer = object.metadata.generation.filter(|newest| *newest > operation.generation);
+    let can_be_cancelled = !journal.is_done()
+        && operation.event != Event::Delete
+        && operation.cancel.is_none()
+        && operation.failure.is_none()
+        && object.metadata.deletion_timestamp.is_none()
+        && hold != Some(&Hold::Suspended);
+    if let Some(generation) = newer.filter(|_| can_be_cancelled) {
+        for condition in &mut wanted {
+            condition.message.push_str(&conditions::newer_spec(generation, &commands));
+        }
+    }
+    wanted
+}
+
+/// The status with these conditions, and else as it is.
+fn says(
+    object: &ReleaseLifecycle,
+    wanted: Vec<Condition>,
+    now: Timestamp,
+) -> ReleaseLifecycleStatus {
+    let mut status = object.status.clone().unwrap_or_default();
+    if status.observed_generation.is_none_or(|seen| seen < 0) {
+        // What stood on it before it was seen asks for nothing, nor will it once this is written.
+        status.last_handled_retry_at = object.requests().retry;
+    }
+    with_conditions(object, status, wanted, now)
+}
+
+/// While an operation runs, the conditions speak of what it serves.
+fn with_conditions(
+    object: &ReleaseLifecycle,
+    mut status: ReleaseLifecycleStatus,
+    wanted: Vec<Condition>,
+    now: Timestamp,
+) -> ReleaseLifecycleStatus {
+    let running = status.operation.as_ref().filter(|operation| operation.completed_at.is_none());
+    let generation = running.map(|operation| operation.generation);
+    let generation = generation.or(object.metadata.generation).unwrap_or_default();
+    status.observed_generation = Some(generation);
+    set_conditions(&mut status.conditions, wanted, generation, now);
+    status
+}
+
+#[cfg(test)]
+mod tests {
+    use lifecycle::{
+        journal::{LastAttempt, Phase, Requests},
+        plan::Begin,
+    };
+    use serde_json::json;
+
+    use super::*;
+    use crate::cluster::call::Cause;
+
+    const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+
+    fn journal(event: Event, failure: Option<&str>, phase: Phase) -> Journal {
+        let begin = Begin {
+            id: "a".to_owned(),
+            event,
+            revision: 3,
+            target: None,
+            remedies: None,
+            generation: 4,
+        };
+        let mut journal = Journal::begin(begin, "digest".to_owned(), Requests::default(), NOW);
+        journal.operation.phase = phase;
+        journal.operation.completed_at = (phase == Phase::Done).then_some(NOW);
+        journal.operation.plan_digest = Some("plan".to_owned());
+        journal.operation.failure = failure.map(|reason| Failure::new(reason, "it failed"));
+        journal
+    }
+
+    /// An object of generation 5, with `status`.
+    fn object(status: Option<ReleaseLifecycleStatus>) -> ReleaseLifecycle {
+        let mut object: ReleaseLifecycle = serde_json::from_value(json!({
+            "apiVersion": "releaselifecycle.dev/v1alpha1",
+            "kind": "ReleaseLifecycle",
+            "metadata": {"name": "shop", "namespace": "prod", "generation": 5,
+                         "annotations": {"releaselifecycle.dev/retryAt": "now"}},
+            "spec": {"source": {"objects": []}},
+        }))
+        .unwrap();
+        object.status = status;
+        object
+    }
+
+    fn reported(object: &ReleaseLifecycle, journal: &Journal) -> ReleaseLifecycleStatus {
+        let (hold, outside, besides, warned) = (None, None, None, None);
+        let report = Report::Operation { journal, hold, outside, besides, warned };
+        status(object, report, NOW)
+    }
+
+    fn running() -> ReleaseLifecycleStatus {
+        reported(&object(None), &journal(Event::Upgrade, None, Phase::PreHooks))
+    }
+
+    fn done() -> ReleaseLifecycleStatus {
+        reported(&object(Some(running())), &journal(Event::Upgrade, None, Phase::Done))
+    }
+
+    fn failed() -> ReleaseLifecycleStatus {
+        let journal = journal(Event::Upgrade, Some("HookFailed"), Phase::Done);
+        reported(&object(Some(running())), &journal)
+    }
+
+    /// Type, status and reason of each condition.
+    fn words(status: &ReleaseLifecycleStatus) -> Vec<(&str, &str, &str)> {
+        let words = status.conditions.iter().map(|it| (&*it.type_, &*it.status, &*it.reason));
+        words.collect()
+    }
+
+    fn trouble_with(what: &str, words: &str) -> ApiError {
+        ApiError { what: what.to_owned(), cause: Cause::Unavailable(words.to_owned()) }
+    }
+
+    #[test]
+    fn each_report_has_its_conditions_and_its_generation() {
+        let failure = Failure::new("SourceNotFound", "it is missing");
+        let trouble = trouble_with("get it", "no answer");
+        let in_sync = || Report::InSync {
+            revision: 3,
+            chart: None,
+            drift: None,
+            outside: None,
+            besides: None,
+        };
+        let released = ("Released", "True", "UpgradeSucceeded");
+        let given_up = [("Ready", "False", "GivenUp"), ("Stalled", "True", "GivenUp")];
+        for (what, before, report, generation, expected) in [
+            (
+                "blocked",
+                None,
+                Report::Blocked(&failure),
+                5,
+                vec![("Ready", "False", "SourceNotFound"), ("Stalled", "True", "SourceNotFound")],
+            ),
+            (
+                "blocked at work",
+                Some(running()),
+                Report::Blocked(&failure),
+                4,
+                vec![("Ready", "False", "SourceNotFound"), ("Stalled", "True", "SourceNotFound")],
+            ),
+            (
+                "waiting",
+                None,
+                Report::Waiting(&failure),
+                5,
+                vec![
+                    ("Ready", "Unknown", "SourceNotFound"),
+                    ("Reconciling", "True", "SourceNotFound"),
+                ],
+            ),
+            (
+                "trouble",
+                None,
+                Report::Trouble(&trouble),
+                5,
+                vec![("Ready", "Unknown", "Retrying"), ("Reconciling", "True", "Retrying")],
+            ),
+            (
+                "dependencies",
+                None,
+                Report::Dependencies("db is not ready"),
+                5,
+                vec![
+                    ("Ready", "False", "DependencyNotReady"),
+                    ("Reconciling", "True", "DependencyNotReady"),
+                ],
+            ),
+            ("suspended", None, Report::Suspended, 5, vec![("Ready", "Unknown", "Suspended")]),
+            ("given up and forgotten", None, Report::GivenUp, 5, given_up.to_vec()),
+            ("in sync", Some(done()), in_sync(), 5, vec![("Ready", "True", "InSync"), released]),
+        ] {
+            let next = status(&object(before), report, NOW);
+            assert_eq!(words(&next), expected, "{what}");
+            assert_eq!(next.observed_generation, Some(generation), "{what}");
+        }
+    }
+
+    #[test]
+    fn a_report_at_work_says_what_runs_and_that_there_is_a_newer_spec() {
+        let failure = Failure::new("SourceNotFound", "it is missing");
+        let next = status(&object(Some(running())), Report::Waiting(&failure), NOW);
+        let ready = &next.conditions[0];
+        assert!(ready.message.contains("it is missing"), "{}", ready.message);
+        let newer = conditions::newer_spec(5, &object(None).commands());
+        assert!(conditions::flat(&ready.message).contains(newer.trim()), "{}", ready.message);
+        assert_eq!(next.observed_generation, Some(4));
+    }
+
+    #[test]
+    fn what_was_asked_before_it_was_seen_asks_for_nothing() {
+        let failure = Failure::new("SourceNotFound", "it is missing");
+        let first = status(&object(None), Report::Blocked(&failure), NOW);
+        assert_eq!(first.last_handled_retry_at.as_deref(), Some("now"));
+        let seen = ReleaseLifecycleStatus {
+            observed_generation: Some(5),
+            ..ReleaseLifecycleStatus::default()
+        };
+        let later = status(&object(Some(seen)), Report::Blocked(&failure), NOW);
+        assert_eq!(later.last_handled_retry_at, None);
+    }
+
+    #[test]
+    fn what_is_said_already_is_not_said_in_other_words() {
+        let first = status(&object(None), Report::Trouble(&trouble_with("get it", "a")), NOW);
+        let known = object(Some(first.clone()));
+        assert_eq!(status(&known, Report::Trouble(&trouble_with("get it", "b")), NOW), first);
+        assert_ne!(status(&known, Report::Trouble(&trouble_with("list it", "b")), NOW), first);
+    }
+
+    #[test]
+    fn what_succeeds_ends_what_failed() {
+        let failed = failed();
+        let last = failed.last_attempt.as_ref().map(|last| (last.revision, last.failures));
+        assert_eq!(last, Some((3, 1)));
+        let before = object(Some(failed));
+        let (chart, drift, outside, besides) = (None, None, None, None);
+        let report = Report::InSync { revision: 2, chart, drift, outside, besides };
+        let next = status(&before, report, NOW);
+        assert_eq!((next.revision, next.last_attempt), (Some(2), None));
+    }
+
+    #[test]
+    fn what_was_given_up_stands_for_a_newer_generation() {
+        let attempt = LastAttempt {
+            config_digest: "digest".to_owned(),
+            generation: 4,
+            event: Event::Upgrade,
+            revision: 3,
+            failures: 1,
+            failure: Failure::new("HookFailed", "it failed"),
+        };
+        let before = ReleaseLifecycleStatus {
+            last_attempt: Some(attempt),
+            ..ReleaseLifecycleStatus::default()
+        };
+        let next = status(&object(Some(before)), Report::GivenUp, NOW);
+        assert_eq!(next.last_attempt.map(|last| last.generation), Some(5));
+        assert_eq!(next.last_handled_retry_at.as_deref(), Some("now"));
+    }
+
+    #[test]
+    fn a_stall_of_what_runs_is_told_once() {
+        let hold = Hold::Stalled(Failure::new("Forbidden", "it may not"));
+        let journal = journal(Event::Upgrade, None, Phase::PreHooks);
+        let stalled = |object: &ReleaseLifecycle| {
+            let (hold, outside, besides, warned) = (Some(&hold), None, None, None);
+            let report = Report::Operation { journal: &journal, hold, outside, besides, warned };
+            status(object, report, NOW)
+        };
+        let idle = object(None);
+        assert_eq!(new_stall(&idle, &stalled(&idle)), None, "nothing ran");
+        let at_work = object(Some(running()));
+        let next = stalled(&at_work);
+        let stall = new_stall(&at_work, &next).map(|it| &*it.reason);
+        assert_eq!(stall, Some("Forbidden"));
+        let known = object(Some(next));
+        assert_eq!(new_stall(&known, &stalled(&known)), None, "it is known");
+        assert_eq!(new_stall(&at_work, &failed()), None, "it has an Event object of its own");
+    }
+
+    #[test]
+    fn warnings_stand_until_others_are_noted() {
+        let warning = |message: &str| Condition {
+            type_: conditions::WARNED,
+            status: "True",
+            reason: conditions::PREFLIGHT.to_owned(),
+            message: message.to_owned(),
+        };
+        let journal = journal(Event::Upgrade, None, Phase::PreHooks);
+        let noted = |object: &ReleaseLifecycle, warned| {
+            let (journal, hold, outside, besides) = (&journal, None, None, None);
+            status(object, Report::Operation { journal, hold, outside, besides, warned }, NOW)
+        };
+        let warned = |status: &ReleaseLifecycleStatus| {
+            status.conditions.iter().any(|it| it.type_ == conditions::WARNED)
+        };
+        let first = noted(&object(None), Some(vec![warning("a")]));
+        assert!(warned(&first));
+        let known = object(Some(first));
+        assert!(warned(&noted(&known, None)));
+        assert!(!warned(&noted(&known, Some(vec![]))));
+    }
+}

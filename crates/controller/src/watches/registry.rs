@@ -1,0 +1,211 @@
+//! Watches that several share: one for each place, so many at most, each ended with its last follower.
+
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    hash::Hash,
+};
+
+use tokio::task::JoinHandle;
+
+/// The watches by their places, each with what it has `seen`, and who follows them, by its key.
+pub(super) struct Registry<P, S> {
+    most: usize,
+    /// Says that there are so many.
+    warn: fn(usize),
+    is_full: bool,
+    watches: HashMap<P, Watch<S>>,
+    /// The places of each follower that are watched.
+    places: HashMap<String, BTreeSet<P>>,
+}
+
+struct Watch<S> {
+    task: JoinHandle<()>,
+    followers: BTreeSet<String>,
+    seen: S,
+}
+
+impl<S> Drop for Watch<S> {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl<P: Clone + Eq + Hash + Ord, S: Default> Registry<P, S> {
+    /// A registry of `most` watches; `warn` is called once, where there would be more.
+    pub(super) fn new(most: usize, warn: fn(usize)) -> Self {
+        let (watches, places) = (HashMap::new(), HashMap::new());
+        Self { most, warn, is_full: false, watches, places }
+    }
+
+    /// From now on `follower` follows these places and no others, as far as there is room. `start`
+    /// begins the watch of a place that nobody has followed yet, if it can.
+    pub(super) fn follow(
+        &mut self,
+        follower: &str,
+        places: &BTreeSet<P>,
+        start: impl Fn(&P) -> Option<JoinHandle<()>>,
+    ) {
+        let before = self.places.remove(follower).unwrap_or_default();
+        for place in before.difference(places) {
+            self.leave_one(follower, place);
+        }
+        let mut watched = BTreeSet::new();
+        for place in places {
+            if !self.watches.contains_key(place) {
+                if self.watches.len() >= self.most {
+                    if !std::mem::replace(&mut self.is_full, true) {
+                        (self.warn)(self.most);
+                    }
+                    continue;
+                }
+                let Some(task) = start(place) else { continue };
+                let watch = Watch { task, followers: BTreeSet::new(), seen: S::default() };
+                self.watches.insert(place.clone(), watch);
+            }
+            if let Some(watch) = self.watches.get_mut(place) {
+                watch.followers.insert(follower.to_owned());
+                watched.insert(place.clone());
+            }
+        }
+        if !watched.is_empty() {
+            self.places.insert(follower.to_owned(), watched);
+        }
+    }
+
+    /// The follower follows nothing any more.
+    pub(super) fn leave(&mut self, follower: &str) {
+        for place in self.places.remove(follower).unwrap_or_default() {
+            self.leave_one(follower, &place);
+        }
+    }
+
+    fn leave_one(&mut self, follower: &str, place: &P) {
+        let Some(watch) = self.watches.get_mut(place) else { return };
+        watch.followers.remove(follower);
+        if watch.followers.is_empty() {
+            self.watches.remove(place);
+        }
+    }
+
+    /// Ends a watch that comes to nothing. Who follows it may ask for it again.
+    pub(super) fn end(&mut self, place: &P) -> BTreeSet<String> {
+        let Some(mut watch) = self.watches.remove(place) else { return BTreeSet::new() };
+        let followers = std::mem::take(&mut watch.followers);
+        for follower in &followers {
+            if let Some(places) = self.places.get_mut(follower) {
+                places.remove(place);
+                if places.is_empty() {
+                    self.places.remove(follower);
+                }
+            }
+        }
+        followers
+    }
+
+    /// The keys of all who follow `place`.
+    pub(super) fn followers(&self, place: &P) -> impl Iterator<Item = &String> {
+        self.watches.get(place).into_iter().flat_map(|watch| &watch.followers)
+    }
+
+    /// What the watch of `place` has seen; `None` where it is not watched.
+    pub(super) fn seen(&self, place: &P) -> Option<&S> {
+        self.watches.get(place).map(|watch| &watch.seen)
+    }
+
+    /// As [`Self::seen`], to be changed.
+    pub(super) fn seen_mut(&mut self, place: &P) -> Option<&mut S> {
+        self.watches.get_mut(place).map(|watch| &mut watch.seen)
+    }
+}
+
+/// Those of `known` that are not among `keys`, which are all that there are.
+pub(super) fn gone<'a>(
+    known: impl Iterator<Item = &'a String>,
+    keys: &HashSet<String>,
+) -> Vec<String> {
+    known.filter(|key| !keys.contains(*key)).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::Cell, future::pending};
+
+    use super::*;
+
+    /// A registry of two watches, and how many were begun.
+    struct Counted {
+        registry: Registry<&'static str, u32>,
+        begun: Cell<u32>,
+    }
+
+    impl Counted {
+        fn new() -> Self {
+            Self { registry: Registry::new(2, |_| ()), begun: Cell::new(0) }
+        }
+
+        fn follow<const N: usize>(&mut self, follower: &str, places: [&'static str; N]) {
+            let begun = &self.begun;
+            self.registry.follow(follower, &BTreeSet::from(places), |_| {
+                begun.set(begun.get() + 1);
+                Some(tokio::spawn(pending()))
+            });
+        }
+
+        fn followers(&self, place: &'static str) -> Vec<&str> {
+            self.registry.followers(&place).map(String::as_str).collect()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_place_is_watched_once_and_as_long_as_anybody_follows_it() {
+        let mut counted = Counted::new();
+        counted.follow("x", ["a", "b"]);
+        counted.follow("y", ["b"]);
+        assert_eq!(counted.begun.get(), 2);
+        *counted.registry.seen_mut(&"b").unwrap() = 7;
+        counted.follow("x", ["a"]);
+        assert_eq!((counted.followers("a"), counted.followers("b")), (vec!["x"], vec!["y"]));
+        assert_eq!(counted.registry.seen(&"b"), Some(&7), "it goes on for the other");
+        counted.registry.leave("y");
+        assert_eq!(counted.registry.seen(&"b"), None);
+        counted.follow("y", ["b"]);
+        assert_eq!(counted.registry.seen(&"b"), Some(&0), "it begins anew");
+    }
+
+    #[tokio::test]
+    async fn what_there_is_no_room_for_is_watched_once_there_is() {
+        let mut counted = Counted::new();
+        counted.follow("x", ["a", "b", "c"]);
+        counted.follow("y", ["c"]);
+        assert_eq!(counted.begun.get(), 2);
+        assert!(counted.registry.is_full);
+        assert_eq!(counted.registry.seen(&"c"), None);
+        // What is left makes room for what is new.
+        counted.follow("x", ["c"]);
+        assert_eq!((counted.begun.get(), counted.followers("c")), (3, vec!["x"]));
+    }
+
+    #[tokio::test]
+    async fn a_watch_that_came_to_nothing_may_be_asked_for_again() {
+        let mut counted = Counted::new();
+        counted.follow("x", ["a", "b"]);
+        counted.follow("y", ["a"]);
+        assert_eq!(counted.registry.end(&"a"), ["x".to_owned(), "y".to_owned()].into());
+        assert_eq!(counted.registry.places.get("y"), None);
+        counted.follow("y", ["a"]);
+        assert_eq!((counted.begun.get(), counted.followers("a")), (3, vec!["y"]));
+    }
+
+    #[tokio::test]
+    async fn the_task_of_a_watch_ends_with_it() {
+        let mut counted = Counted::new();
+        let (sender, receiver) = tokio::sync::oneshot::channel::<()>();
+        let task = Cell::new(Some(tokio::spawn(async move {
+            let _open = sender;
+            pending::<()>().await;
+        })));
+        counted.registry.follow("x", &BTreeSet::from(["a"]), |_| task.take());
+        counted.registry.leave("x");
+        assert!(receiver.await.is_err(), "its end is dropped");
+    }
+}
