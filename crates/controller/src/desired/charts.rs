@@ -74,7 +74,8 @@ pub(crate) struct Request {
     wanted: WantedChart,
     /// What of the cache is for it.
     scope: Scope,
-    request: Scope,
+    /// What is asked of the server, and with which credentials.
+    asked: Scope,
     occasion: Occasion,
     interval: Duration,
     comeback: Comeback,
@@ -88,7 +89,7 @@ impl Request {
         let credentials = &wanted.credentials;
         Self {
             scope: Scope::of(&(&namespace, wanted.server(), credentials)),
-            request: Scope::of(&(&namespace, &wanted.origin, credentials)),
+            asked: Scope::of(&(&namespace, &wanted.origin, credentials)),
             occasion: Occasion {
                 generation: object.metadata.generation.unwrap_or_default(),
                 retry: requests.retry,
@@ -175,9 +176,9 @@ enum Step {
 impl Shared {
     fn with_entry<T>(&self, request: &Request, act: impl FnOnce(&mut Entry) -> T) -> T {
         let mut entries = lock(&self.entries);
-        let new = || Entry::new(request.request.clone());
+        let new = || Entry::new(request.asked.clone());
         let entry = entries.entry(request.key.clone()).or_insert_with(new);
-        if !entry.is_for(&request.request) {
+        if !entry.is_for(&request.asked) {
             *entry = new();
             self.backoff.forget(&request.key);
         }
@@ -224,7 +225,7 @@ impl Shared {
             namespace: request.namespace.clone(),
             wanted: request.wanted.clone(),
             scope: request.scope.clone(),
-            request: request.request.clone(),
+            request: request.asked.clone(),
             occasion: request.occasion.clone(),
             known,
         };
