@@ -8,7 +8,7 @@ use kube::Config;
 
 use crate::{
     cluster::tenancy::Tenancy,
-    desired::{chart::Cache, renderers::Settings},
+    desired::{charts::Cache, renderers::Settings},
     release::context::Options,
     watches::Limits as WatchLimits,
 };

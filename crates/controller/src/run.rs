@@ -41,7 +41,7 @@ use crate::{
     cluster::{Cluster, metrics::Metrics, resource::Guarded},
     desired::{
         Rendering,
-        chart::{self, Charts},
+        charts::{self, Charts},
         renderers::Engines,
     },
     health::{self, Health},
@@ -347,7 +347,10 @@ fn charts(args: &Args, config: &Config) -> Charts {
         api_server.push((host, port.unwrap_or(443)));
     }
     let (program, loopback) = (args.engine.settings().program, args.charts.loopback);
-    Charts::new(chart::Settings { program, loopback, api_server }, args.charts.cache())
+    Charts::new(
+        charts::Settings { program, loopback, api_server, user_agent: AGENT },
+        args.charts.cache(),
+    )
 }
 
 async fn config(args: &Args) -> anyhow::Result<Config> {

@@ -126,7 +126,7 @@ mod tests {
         let mut journal = Journal::begin(begin, "digest".to_owned(), Requests::default(), AT);
         journal.operation.phase = Phase::Done;
         journal.operation.completed_at = Some(AT);
-        journal.operation.failure = failure.map(|reason| Failure::with_word(reason, "it failed"));
+        journal.operation.failure = failure.map(|reason| Failure::new(reason, "it failed"));
         journal
     }
 

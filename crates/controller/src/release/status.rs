@@ -332,7 +332,7 @@ mod tests {
         journal.operation.phase = phase;
         journal.operation.completed_at = (phase == Phase::Done).then_some(NOW);
         journal.operation.plan_digest = Some("plan".to_owned());
-        journal.operation.failure = failure.map(|reason| Failure::with_word(reason, "it failed"));
+        journal.operation.failure = failure.map(|reason| Failure::new(reason, "it failed"));
         journal
     }
 
