@@ -25,8 +25,7 @@ use sources::{RenderedRelease, ResolvedSource};
 use tokio::sync::OnceCell;
 
 use crate::{
-    cluster::{error::Error, tenant::Tenant},
-    desired::source,
+    cluster::tenant::Tenant,
     release::{context::Context, fence::Fence},
 };
 
@@ -41,7 +40,7 @@ pub(crate) struct Release<'a> {
     /// Whether the namespace is being deleted; only looked into where the object is, too.
     pub(crate) namespace_goes: bool,
     /// What was found where the spec says, or why nothing was; empty until somebody asks.
-    source: OnceCell<Result<ResolvedSource, Failure>>,
+    pub(crate) source: OnceCell<Result<ResolvedSource, Failure>>,
     /// What the operation in hand, or the revision that is deployed, makes outside of the namespace;
     /// `None` until that is known.
     pub(crate) outside: Option<Vec<ObjectRef>>,
@@ -113,19 +112,7 @@ impl<'a> Release<'a> {
         self.object.status.as_ref()?.journal()
     }
 
-    /// What the release is to consist of, read once. What only a change mends is in the answer, since
-    /// not everything depends on it.
-    pub(crate) async fn source(&self) -> Result<Result<&ResolvedSource, &Failure>, Error> {
-        let read = async || match Box::pin(source::read(self)).await {
-            Ok(found) => Ok(Ok(found)),
-            Err(Error::Blocked(failure)) => Ok(Err(failure)),
-            Err(error) => Err(error),
-        };
-        let found = self.source.get_or_try_init(read).await?;
-        Ok(found.as_ref())
-    }
-
-    /// As [`Self::source`]; `None` where nobody has asked yet, or nothing was found.
+    /// What was found where the spec says; `None` where nobody has asked yet, or nothing was found.
     pub(crate) fn known_source(&self) -> Option<&ResolvedSource> {
         self.source.get()?.as_ref().ok()
     }

@@ -39,14 +39,14 @@ use tracing_subscriber::EnvFilter;
 use crate::{
     args::{Args, LogFormat},
     cluster::{Cluster, metrics::Metrics, resource::Guarded},
-    desired::{
+    health::{self, Health},
+    reconcile::{on_error, reconcile, sweep::sweep_orphans},
+    release::{context::Context, events::Reporter},
+    rendering::{
         Rendering,
         charts::{self, Charts},
         renderers::Engines,
     },
-    health::{self, Health},
-    reconcile::{on_error, reconcile, sweep::sweep_orphans},
-    release::{context::Context, events::Reporter},
     support::{key::key, panics},
     watches::{Watches, held::HeldObject},
 };

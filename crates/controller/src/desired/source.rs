@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use api::{ChartKind, ObjectsFromKind, SourceKind};
+use lifecycle::journal::Failure;
 use lifecycle::{digest::digest, object::ObjectRef};
 use serde_json::Value;
 use sources::{
@@ -12,8 +13,8 @@ use sources::{
 
 use crate::{
     cluster::error::Error,
-    desired::charts::{Fetched, Request},
     release::Release,
+    rendering::charts::{Fetched, Request},
     support::{blocking, key::key},
     watches::sources::{Reference, Referent},
 };
@@ -21,8 +22,22 @@ use crate::{
 /// What `kubectl apply` can just about repeat in its annotation, which is at most 256 KiB.
 const LARGE_BYTES: usize = 128 * 1024;
 
+impl Release<'_> {
+    /// What the release is to consist of, read once. What only a change mends is in the answer, since
+    /// not everything depends on it.
+    pub(crate) async fn source(&self) -> Result<Result<&ResolvedSource, &Failure>, Error> {
+        let read = async || match Box::pin(read(self)).await {
+            Ok(found) => Ok(Ok(found)),
+            Err(Error::Blocked(failure)) => Ok(Err(failure)),
+            Err(error) => Err(error),
+        };
+        let found = self.source.get_or_try_init(read).await?;
+        Ok(found.as_ref())
+    }
+}
+
 /// What stands where the spec says. What only a change mends is `Error::Blocked`.
-pub(crate) async fn read(release: &Release<'_>) -> Result<ResolvedSource, Error> {
+async fn read(release: &Release<'_>) -> Result<ResolvedSource, Error> {
     match release.object.spec.source.kind() {
         SourceKind::Objects(written) => {
             release.ctx.forget_source(&key(&release.object));
