@@ -4,6 +4,7 @@
 //! - `record`: one of them, and what it means
 //! - `adopt`: those of another client
 //! - `body`: what stands in one
+//! - `frozen`: the bytes of a plan
 //! - `import`: copying those that are `ConfigMaps`
 //! - `prune`: removing the oldest
 //! - `read`: finding and reading them
@@ -11,6 +12,7 @@
 
 mod adopt;
 mod body;
+mod frozen;
 mod import;
 mod of_release;
 mod prune;

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use lifecycle::{event::Event, plan::Plan};
 use serde_json::Value;
 
-use super::{Records, Stored, record::key, write::frozen};
+use super::{Records, Stored, frozen::frozen, record::key};
 use crate::cluster::error::Error;
 
 impl Stored {

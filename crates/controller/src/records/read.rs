@@ -1,22 +1,19 @@
 //! Finding and reading records. What is not looked into is not fetched: a record may weigh a
 //! megabyte, and a release keep many.
 
-use std::{cmp::Reverse, io::Read};
+use std::cmp::Reverse;
 
 use api::names::IMPORTED_THROUGH_ANNOTATION;
-use flate2::read::GzDecoder;
 use helm::{
     record,
     secret::{self, KEY_PLAN, Plans, StorageError},
 };
-use lifecycle::{object::ObjectRef, plan::Plan, reason::Reason};
+use lifecycle::{object::ObjectRef, reason::Reason};
 use serde_json::Value;
 
-use super::{Records, Stored, record::Holder};
+use super::{Records, Stored, frozen::thaw, record::Holder};
 use crate::cluster::{call::ApiError, error::Error};
 
-/// As much as a plan may inflate to; the object it is made from is at most 1.5 MiB.
-const MAX_PLAN_BYTES: u64 = 16 * 1024 * 1024;
 /// Records since the last deployed one that are looked into, however many attempts have failed.
 const MOST_RECORDS: usize = 64;
 
@@ -147,12 +144,6 @@ fn read(holder: Holder, found: &Value) -> Result<Stored, StorageError> {
     let plan = plans.get(KEY_PLAN).and_then(|bytes| thaw(bytes));
     let metadata = found["metadata"].clone();
     Ok(Stored { holder, metadata, release, plan, plans })
-}
-
-pub(super) fn thaw(bytes: &[u8]) -> Option<(Plan, String)> {
-    let mut inflated = Vec::new();
-    GzDecoder::new(bytes).take(MAX_PLAN_BYTES).read_to_end(&mut inflated).ok()?;
-    Plan::thaw(&inflated).ok()
 }
 
 fn too_much(object: &ObjectRef) -> Error {

@@ -12,7 +12,7 @@ use lifecycle::{
 };
 use serde_json::Value;
 
-use crate::records::read::thaw;
+use crate::records::frozen::thaw;
 
 /// What Helm keeps records in, by its drivers `secret` and `configmap`. The operator writes Secrets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,9 +1,6 @@
 //! Opens and closes the record of an operation, and removes a release's records.
 
-use std::io::Write;
-
 use api::names;
-use flate2::{Compression, write::GzEncoder};
 use helm::{
     record::{self, Release, Status},
     secret::{self, Plans, StorageError, Written},
@@ -18,6 +15,7 @@ use manifests::json;
 use serde_json::Value;
 use sources::RenderedRelease;
 
+use super::frozen::frozen;
 use super::{
     Records, Stored, body,
     record::{Holder, key},
@@ -238,13 +236,4 @@ pub(crate) fn no_target(release: &str, revision: i32) -> Error {
 
 fn is_made_by(stored: &Stored, operation: &str) -> bool {
     stored.plan.as_ref().is_some_and(|(plan, _)| plan.operation == operation)
-}
-
-#[expect(clippy::expect_used, reason = "a Vec takes all that is written")]
-pub(super) fn frozen(plan: &Plan) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-    encoder
-        .write_all(&plan.freeze().0)
-        .and_then(|()| encoder.finish())
-        .expect("a Vec takes all that is written")
 }
