@@ -126,7 +126,7 @@ async fn reconcile_release(cached: &ReleaseLifecycle, ctx: &Context) -> Result<A
     // Before the journal is read, see `sweep`.
     let held = ctx.watches.held.of(&key(cached));
     let mut release = match load::load(ctx, cached).await? {
-        Loaded::Release(release) => release,
+        Loaded::Release(release) => *release,
         Loaded::Refused(mut object, error) => return blocked(ctx, &mut object, error).await,
         Loaded::Gone => {
             ctx.forget(&key(cached));
@@ -169,7 +169,7 @@ async fn advance(release: &mut Release<'_>) -> Result<Action, Error> {
     let missing = if is_needed { source::unknown(release).await? } else { None };
     let orphaned = adopt::is_orphaned(release, &history).await?;
     let next = next::next(release, &history, missing.is_none(), orphaned);
-    operate(release, &history, next, missing).await
+    Box::pin(operate(release, &history, next, missing)).await
 }
 
 /// What is tried again, and when.

@@ -1,6 +1,8 @@
 //! The layers of this crate: imports go down the list in ARCHITECTURE.md only, and no module depends
 //! on itself by a circle of others.
 
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,

@@ -465,8 +465,8 @@ mod tests {
         let server = Server::new(None);
         let (mut a, of_a) = server.candidate("a");
         let (mut b, of_b) = server.candidate("b");
-        let (stands_by, mut is_standing_by) = watch::channel(0);
-        let stand_by = || stands_by.send_modify(|times| *times += 1);
+        let (calls, mut called) = watch::channel(0);
+        let stand_by = || calls.send_modify(|times| *times += 1);
         let first = {
             let (a, b) = (a.acquire(stand_by), b.acquire(stand_by));
             let (mut a, mut b) = (pin!(a), pin!(b));
@@ -478,7 +478,7 @@ mod tests {
             let other = async { if first == "a" { b.await } else { a.await } };
             tokio::select! {
                 led = other => panic!("both lead: {led:?}"),
-                seen = is_standing_by.wait_for(|times| *times > 0) => { seen.unwrap(); }
+                seen = called.wait_for(|times| *times > 0) => { seen.unwrap(); }
             }
             first
         };

@@ -171,13 +171,12 @@ async fn apply_one(
     let object = &planned.object;
     for _ in 0..TRIES {
         let body = body(release, planned);
-        let tried = match seen {
-            Some(seen) => apply_over(release, permit, claims, object, body, seen).await?,
+        let tried = if let Some(seen) = seen {
+            apply_over(release, permit, claims, object, body, seen).await?
+        } else {
             // Nothing but the lease keeps a process that was paused from making it late.
-            None => {
-                let permit = release.fence().lead().map_err(Failed::Error)?;
-                outcome(object, release.tenant.apply(permit, object, &body, false).await)?
-            }
+            let permit = release.fence().lead().map_err(Failed::Error)?;
+            outcome(object, release.tenant.apply(permit, object, &body, false).await)?
         };
         if let Some(applied) = tried {
             return Ok(applied);

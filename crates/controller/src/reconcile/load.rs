@@ -10,7 +10,7 @@ use crate::{
 /// What was found of an object of the cache.
 pub(crate) enum Loaded<'a> {
     /// It is there, and so is its tenant.
-    Release(Release<'a>),
+    Release(Box<Release<'a>>),
     /// It names nobody as whom it could be worked on.
     Refused(Box<ReleaseLifecycle>, Error),
     /// It is gone.
@@ -31,5 +31,5 @@ pub(crate) async fn load<'a>(
     if release.is_being_deleted() {
         release.namespace_goes = finalizer::namespace_goes(&release).await?;
     }
-    Ok(Loaded::Release(release))
+    Ok(Loaded::Release(Box::new(release)))
 }

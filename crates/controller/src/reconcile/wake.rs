@@ -17,6 +17,7 @@ use crate::{
 
 /// Everything that may bring a release back, or keep it waiting.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a signal by itself")]
 pub(crate) struct Signals {
     /// Nothing is to be done, by the object alone.
     pub(crate) is_settled: bool,
