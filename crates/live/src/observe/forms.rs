@@ -11,7 +11,7 @@ const MANAGED_BY: &str = "/spec/managedBy";
 /// What `managedBy` means where it is missing.
 const JOB_CONTROLLER: &str = "kubernetes.io/job-controller";
 
-/// JSON pointers of what says that somebody else starts a Job, see [`queue`] and [`manager`].
+/// JSON pointers of what says that somebody else starts a Job, see `queue` and `manager`.
 pub const STARTED_BY_OTHERS: [&str; 2] = [QUEUE, MANAGED_BY];
 
 /// The queue of Kueue, which admits the Job by ending its suspension.

@@ -249,7 +249,7 @@ fn name(object: &Value) -> &str {
     text(object, "/metadata/name")
 }
 
-/// At most [`SENTENCE_BYTES`] long: the beginning, which names the thing, and the end, where the
+/// At most `SENTENCE_BYTES` long: the beginning, which names the thing, and the end, where the
 /// innermost cause of a chain of errors stands.
 pub fn shorten(said: &str) -> String {
     const END: usize = SENTENCE_BYTES / 2;
