@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File},
+    num::NonZero,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::{Mutex, PoisonError, mpsc},
@@ -31,9 +32,9 @@ const THREADS: &str = "4";
 
 #[derive(Args)]
 pub(crate) struct Tests {
-    /// So many programs at a time
-    #[arg(long, default_value_t = 3)]
-    programs: usize,
+    /// So many programs at a time; as many as there are cores, unless it is given
+    #[arg(long)]
+    programs: Option<usize>,
     /// Only these programs, such as crash or kwok
     only: Vec<String>,
 }
@@ -63,10 +64,12 @@ pub(crate) fn run(args: &Tests) -> anyhow::Result<()> {
     let logs = testkit::programs::target().join("tmp/tests");
     fs::create_dir_all(&logs).with_context(|| format!("create {}", logs.display()))?;
 
+    let cores = || thread::available_parallelism().map_or(1, NonZero::get);
+    let at_once = args.programs.unwrap_or_else(cores);
     let (built, waiting) = (begun.elapsed(), Mutex::new(programs));
     let (sender, ends) = mpsc::channel();
     let mut all = thread::scope(|scope| {
-        for _ in 0..args.programs.max(1) {
+        for _ in 0..at_once.max(1) {
             let (sender, waiting, logs) = (sender.clone(), &waiting, &logs);
             scope.spawn(move || {
                 loop {
