@@ -60,7 +60,7 @@ pub(crate) async fn adopt(args: &Adopt) -> anyhow::Result<Outcome> {
         (Comparison::Unknown(why.to_owned()), Err(why))
     } else {
         let template = Template { engine: args.engine.clone(), ..Template::default() };
-        match Preview::of(&documents, newest.release.version, template) {
+        match Preview::of(&documents, newest.release.version, template).await {
             Ok(mut preview) => (compare(&mut preview, newest, &namespace).await, Ok(preview)),
             Err(problems) => return refuse(&problems),
         }

@@ -102,7 +102,7 @@ impl Read {
 }
 
 /// The objects of a text, each with `name` and its line.
-pub(crate) fn parse(name: &str, text: &str) -> Result<Vec<Placed>, String> {
+fn parse(name: &str, text: &str) -> Result<Vec<Placed>, String> {
     let objects = manifest::parse_with_lines(text).map_err(|error| format!("{name}: {error}"))?;
     let placed = |(line, manifest)| Placed { place: format!("{name} line {line}"), manifest };
     Ok(objects.into_iter().map(placed).collect())

@@ -3,7 +3,7 @@
 //! - this file: brings them together
 //! - `meant`: what the arguments mean
 //! - `given`: which release is meant
-//! - `sources`, `charts`: where its objects come from
+//! - `resolve`, `reads`: where its objects come from
 //! - `chart`: has Helm's engine render them
 //! - `made`: what the release consists of then
 //! - `events`, `reasons`: pure, what happens and why
@@ -12,22 +12,22 @@
 //! - `preview`: the same of a release that is about to be written
 
 mod chart;
-mod charts;
 mod events;
 mod given;
 mod made;
 mod meant;
 mod preview;
+mod reads;
 mod reasons;
 mod render;
+mod resolve;
 mod show;
-mod sources;
 
-use api::{ChartKind, ReleaseLifecycle, SourceKind};
-use engine::protocol::Values;
+use api::ReleaseLifecycle;
 use kube::ResourceExt as _;
 use lifecycle::event::Event;
 use manifests::placed::Placed;
+use sources::values::Values;
 
 pub(crate) use self::preview::{Content, Preview};
 use self::{
@@ -35,6 +35,7 @@ use self::{
     given::Wanted,
     made::{Made, next_revision},
     meant::{Meant, meant},
+    reads::ClusterReads,
 };
 use crate::{
     Outcome,
@@ -46,7 +47,7 @@ use crate::{
 pub(crate) async fn plan(args: &Plan) -> anyhow::Result<Outcome> {
     let found = match meant(args)? {
         Meant::Release(name) => from_cluster(args, name).await?,
-        Meant::Files(name) => from_files(args, name)?,
+        Meant::Files(name) => from_files(args, name).await?,
         Meant::Chart { name, chart } => from_chart(args, name, chart)?,
     };
     let mut material = match found {
@@ -82,7 +83,7 @@ struct Material {
 
 enum Contents {
     Objects(Vec<Placed>),
-    Chart { whence: Whence, values: Vec<Values> },
+    Chart { whence: Whence, values: Values },
 }
 
 impl Material {
@@ -109,14 +110,14 @@ fn events_of(args: &Plan) -> Vec<Event> {
     }
 }
 
-fn from_files(args: &Plan, name: Option<&str>) -> anyhow::Result<Found<Material>> {
+async fn from_files(args: &Plan, name: Option<&str>) -> anyhow::Result<Found<Material>> {
     let other = other_chart(args)?;
     let files::Read { objects, problems } = files::read(&args.manifests())?;
     if !problems.is_empty() {
         return Ok(Err(problems));
     }
     let namespace = args.place.namespace.as_deref();
-    Ok(given::choose(objects, Wanted { name, namespace, other, ..Wanted::default() }))
+    Ok(given::choose(objects, Wanted { name, namespace, other, ..Wanted::default() }).await)
 }
 
 fn other_chart(args: &Plan) -> anyhow::Result<Option<Whence>> {
@@ -144,53 +145,7 @@ async fn from_cluster(args: &Plan, name: &str) -> anyhow::Result<Found<Material>
     let other = other_chart(args)?;
     let cluster = Cluster::find(&args.place).await?;
     let object = cluster.get(name).await?;
-    let source = &object.spec.source;
-    let missing = format!("does not exist in {}; create it, or correct the name", cluster.scope());
-    let archive = match source.kind() {
-        // Another chart takes the place of all that.
-        _ if other.is_some() => None,
-        SourceKind::Objects(objects) => {
-            let objects = Contents::Objects(Placed::inline(objects));
-            let sources = vec!["spec.source.objects".to_owned()];
-            return Ok(Ok(Material { object, contents: objects, sources, notes: Vec::new() }));
-        }
-        SourceKind::ObjectsFrom(references) => {
-            let mut holders = Vec::new();
-            for reference in references {
-                holders.push(cluster.holder(reference.kind, &reference.name).await?);
-            }
-            let found = sources::resolve(references, &missing, |index, _| {
-                holders.get(index).and_then(Option::as_ref)
-            });
-            return Ok(found.map(|(objects, sources)| {
-                let contents = Contents::Objects(objects);
-                Material { object, contents, sources, notes: Vec::new() }
-            }));
-        }
-        SourceKind::Chart(chart) => match chart.kind() {
-            Some(ChartKind::Archive(it)) => Some((it.kind, &it.name)),
-            Some(ChartKind::Oci(_) | ChartKind::Repository(_)) | None => None,
-        },
-        SourceKind::SourceRef(_) => None,
-    };
-    let mut held = Vec::new();
-    let values = object.spec.values_from.iter().map(|it| (it.kind, &it.name));
-    for (kind, name) in archive.into_iter().chain(values) {
-        if let Some(holder) = cluster.holder(kind, name).await? {
-            held.push((kind, name, holder));
-        }
-    }
-    let find = |kind, name: &str| {
-        let found = held.iter().find(|(of, it, _)| (*of, it.as_str()) == (kind, name));
-        found.map(|(_, _, holder)| holder)
-    };
-    let given = charts::resolve(&object.spec, &missing, true, other, find);
-    Ok(given.map(|given| of_chart(object, given)))
-}
-
-fn of_chart(object: ReleaseLifecycle, given: charts::Given) -> Material {
-    let charts::Given { whence, values, sources, notes } = given;
-    Material { object, contents: Contents::Chart { whence, values }, sources, notes }
+    resolve::resolve(object, true, other, &ClusterReads(&cluster)).await
 }
 
 /// What templates render to, instead of a plan.
@@ -205,7 +160,8 @@ async fn show(args: &Plan, material: Material) -> anyhow::Result<Outcome> {
     };
     let namespace = object.namespace().unwrap_or_else(|| "default".to_owned());
     let release = object.release_name();
-    let mut engine = Engine::start(&args.template, &chart, &values, (&release, &namespace))?;
+    let chart = chart.with(values);
+    let mut engine = Engine::start(&args.template, &chart, (&release, &namespace))?;
     let is_upgrade = events_of(args) == [Event::Upgrade];
     let revision = if is_upgrade { next_revision(&object) } else { 1 };
     let crds = object.crds(if is_upgrade { Event::Upgrade } else { Event::Install });

@@ -8,8 +8,8 @@ use kube::Config;
 
 use crate::{
     cluster::tenancy::Tenancy,
-    desired::{chart::Cache, renderers::Settings},
     release::context::Options,
+    rendering::{charts::Cache, renderers::Settings},
     watches::Limits as WatchLimits,
 };
 

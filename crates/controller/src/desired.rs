@@ -1,14 +1,6 @@
 //! What a release is to consist of: its source, read and rendered.
 
-pub(crate) mod chart;
 pub(crate) mod digest;
 pub(crate) mod objects;
 pub(crate) mod render;
-pub(crate) mod renderers;
 pub(crate) mod source;
-
-/// What fetches charts, and what renders them.
-pub(crate) struct Rendering {
-    pub(crate) charts: chart::Charts,
-    pub(crate) engines: renderers::Engines,
-}

@@ -9,6 +9,7 @@ mod plan;
 mod reconcile;
 mod records;
 mod release;
+mod rendering;
 mod run;
 mod support;
 mod watches;

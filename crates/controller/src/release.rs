@@ -21,14 +21,11 @@ use lifecycle::{
     plan::Owner,
     reason::Reason,
 };
+use sources::{RenderedRelease, ResolvedSource};
 use tokio::sync::OnceCell;
 
 use crate::{
-    cluster::{error::Error, tenant::Tenant},
-    desired::{
-        objects::Made,
-        source::{self, Found},
-    },
+    cluster::tenant::Tenant,
     release::{context::Context, fence::Fence},
 };
 
@@ -43,12 +40,12 @@ pub(crate) struct Release<'a> {
     /// Whether the namespace is being deleted; only looked into where the object is, too.
     pub(crate) namespace_goes: bool,
     /// What was found where the spec says, or why nothing was; empty until somebody asks.
-    source: OnceCell<Result<Found, Failure>>,
+    pub(crate) source: OnceCell<Result<ResolvedSource, Failure>>,
     /// What the operation in hand, or the revision that is deployed, makes outside of the namespace;
     /// `None` until that is known.
     pub(crate) outside: Option<Vec<ObjectRef>>,
     /// What the source renders to: once, since another time it may be something else.
-    pub(crate) made: OnceCell<Made>,
+    pub(crate) made: OnceCell<RenderedRelease>,
     /// What there is to say of it besides where it is ready, see `besides`.
     pub(crate) besides: Option<String>,
     /// What the condition `Warned` is to say from the next journal on, if anything was looked at.
@@ -115,20 +112,8 @@ impl<'a> Release<'a> {
         self.object.status.as_ref()?.journal()
     }
 
-    /// What the release is to consist of, read once. What only a change mends is in the answer, since
-    /// not everything depends on it.
-    pub(crate) async fn source(&self) -> Result<Result<&Found, &Failure>, Error> {
-        let read = async || match Box::pin(source::read(self)).await {
-            Ok(found) => Ok(Ok(found)),
-            Err(Error::Blocked(failure)) => Ok(Err(failure)),
-            Err(error) => Err(error),
-        };
-        let found = self.source.get_or_try_init(read).await?;
-        Ok(found.as_ref())
-    }
-
-    /// As [`Self::source`]; `None` where nobody has asked yet, or nothing was found.
-    pub(crate) fn known_source(&self) -> Option<&Found> {
+    /// What was found where the spec says; `None` where nobody has asked yet, or nothing was found.
+    pub(crate) fn known_source(&self) -> Option<&ResolvedSource> {
         self.source.get()?.as_ref().ok()
     }
 

@@ -39,14 +39,14 @@ use tracing_subscriber::EnvFilter;
 use crate::{
     args::{Args, LogFormat},
     cluster::{Cluster, metrics::Metrics, resource::Guarded},
-    desired::{
-        Rendering,
-        chart::{self, Charts},
-        renderers::Engines,
-    },
     health::{self, Health},
     reconcile::{on_error, reconcile, sweep::sweep_orphans},
     release::{context::Context, events::Reporter},
+    rendering::{
+        Rendering,
+        charts::{self, Charts},
+        renderers::Engines,
+    },
     support::{key::key, panics},
     watches::{Watches, held::HeldObject},
 };
@@ -347,7 +347,10 @@ fn charts(args: &Args, config: &Config) -> Charts {
         api_server.push((host, port.unwrap_or(443)));
     }
     let (program, loopback) = (args.engine.settings().program, args.charts.loopback);
-    Charts::new(chart::Settings { program, loopback, api_server }, args.charts.cache())
+    Charts::new(
+        charts::Settings { program, loopback, api_server, user_agent: AGENT },
+        args.charts.cache(),
+    )
 }
 
 async fn config(args: &Args) -> anyhow::Result<Config> {

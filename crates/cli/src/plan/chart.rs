@@ -11,10 +11,11 @@ use std::{
 use anyhow::{Context as _, bail};
 use engine::{
     Answer, EngineError, Limits, Puller, Renderer,
-    protocol::{Chart, Credentials, Origin, Pull, Release, Render, Rendered, Values},
+    protocol::{self, Credentials, Origin, Pull, Release, Rendered},
 };
-use lifecycle::plan::Crds;
+use lifecycle::{digest::digest, plan::Crds};
 use serde_json::Value;
+use sources::{Content, ResolvedChart, chart::MOST_BYTES, refusal, values::Values};
 
 use super::Found;
 use crate::{
@@ -25,8 +26,6 @@ use crate::{
 const PROGRAM: &str = "releaselifecycle-engine";
 /// As much as a person waits for, and more than any chart needs.
 const LIMITS: Limits = Limits { memory: 1 << 30, cpu_seconds: 60, time: Duration::from_mins(1) };
-/// As large as an archive may be, here and for the operator.
-const MOST_BYTES: u64 = 20 << 20;
 const PULL_SECONDS: u64 = 60;
 
 /// Where a chart is.
@@ -83,8 +82,8 @@ impl Whence {
         }
         let mut bytes = Vec::new();
         let file = fs::File::open(path).with_context(reading)?;
-        file.take(MOST_BYTES + 1).read_to_end(&mut bytes).with_context(reading)?;
-        if bytes.len() as u64 > MOST_BYTES {
+        file.take(MOST_BYTES as u64 + 1).read_to_end(&mut bytes).with_context(reading)?;
+        if bytes.len() > MOST_BYTES {
             bail!("chart {argument}: an archive may have {} MiB", MOST_BYTES >> 20);
         }
         Ok(Self::Archive { bytes, title: argument.to_owned() })
@@ -127,7 +126,7 @@ fn is_file(title: &str) -> bool {
 ///
 /// # Errors
 /// Where a file cannot be read.
-pub(super) fn values(args: &Plan) -> anyhow::Result<Found<Vec<Values>>> {
+pub(super) fn values(args: &Plan) -> anyhow::Result<Found<Values>> {
     let mut values = Vec::new();
     let mut problems = Vec::new();
     for path in args.value_files() {
@@ -145,19 +144,20 @@ pub(super) fn values(args: &Plan) -> anyhow::Result<Found<Vec<Values>>> {
                 "{place}: this is a ReleaseLifecycle, and after a CHART -f names values; plan it by \
                  `plan -f {place} --chart CHART`"
             )),
-            Ok(yaml) => values.push(Values::Yaml { place, yaml }),
+            Ok(yaml) => values.push(protocol::Values::Yaml { place, yaml }),
             Err(_) => problems.push(format!("{place}: this is not text in UTF-8")),
         }
     }
     for (flag, texts, string) in
         [("--set", &args.template.set, false), ("--set-string", &args.template.set_string, true)]
     {
-        values.extend(texts.iter().map(|set| Values::Set {
+        values.extend(texts.iter().map(|set| protocol::Values::Set {
             place: format!("{flag} {set}"),
             set: set.clone(),
             string,
         }));
     }
+    let values = Values { merged: values, ..Values::default() };
     Ok(if problems.is_empty() { Ok(values) } else { Err(problems) })
 }
 
@@ -167,8 +167,8 @@ fn is_release(yaml: &str) -> bool {
 
 /// A chart that is here.
 pub(super) struct Fetched {
-    pub(super) archive: Vec<u8>,
-    folder: Option<String>,
+    pub(super) content: Content,
+    digest: String,
     /// Its name and its version, where a server was asked.
     pub(super) named: Option<(String, String)>,
     /// What was fetched, where a server was asked.
@@ -176,8 +176,13 @@ pub(super) struct Fetched {
 }
 
 impl Fetched {
-    fn here(archive: Vec<u8>, folder: Option<String>) -> Self {
-        Self { archive, folder, named: None, note: None }
+    fn here(content: Content, digest: String) -> Self {
+        Self { content, digest, named: None, note: None }
+    }
+
+    /// The chart, with the values for it.
+    pub(super) fn with(self, values: Values) -> ResolvedChart {
+        ResolvedChart::new(self.content, self.digest, None, values)
     }
 }
 
@@ -189,12 +194,13 @@ pub(super) async fn fetch(whence: &Whence, template: &Template) -> anyhow::Resul
     let title = whence.title();
     let origin = match whence {
         Whence::Archive { bytes, .. } => {
-            return Ok(Ok(Fetched::here(bytes.clone(), None)));
+            let content = Content::Archive(bytes.as_slice().into());
+            return Ok(Ok(Fetched::here(content, digest(bytes))));
         }
         Whence::Folder { path, .. } => {
             let folder = path.to_str().with_context(|| format!("{title}: the path is no text"))?;
-            let folder = Some(folder.to_owned());
-            return Ok(Ok(Fetched::here(Vec::new(), folder)));
+            // Nobody but a reader of records asks for the digest.
+            return Ok(Ok(Fetched::here(Content::Folder(folder.to_owned()), String::new())));
         }
         Whence::Server(origin) => origin,
     };
@@ -205,7 +211,7 @@ pub(super) async fn fetch(whence: &Whence, template: &Template) -> anyhow::Resul
         refuse: Vec::new(),
         // This machine is the person's own.
         loopback: true,
-        max_bytes: MOST_BYTES,
+        max_bytes: MOST_BYTES as u64,
         seconds: PULL_SECONDS,
         user_agent: AGENT,
     };
@@ -215,7 +221,8 @@ pub(super) async fn fetch(whence: &Whence, template: &Template) -> anyhow::Resul
             let note = format!("fetched {} {}, {}", pulled.name, pulled.version, pulled.digest);
             let archive = pulled.chart.context("the engine fetched no chart")?;
             let named = Some((pulled.name, pulled.version));
-            Ok(Ok(Fetched { archive, folder: None, named, note: Some(note) }))
+            let content = Content::Archive(archive.into());
+            Ok(Ok(Fetched { content, digest: pulled.digest, named, note: Some(note) }))
         }
         Err(EngineError::Failed(failure)) if !failure.transient => {
             Ok(Err(vec![format!("chart {title}: {}", failure.message)]))
@@ -247,8 +254,7 @@ const NO_ENGINE: &str = "charts are rendered by Helm's own code";
 /// Renders charts for one release.
 pub(super) struct Engine<'a> {
     renderer: Renderer,
-    chart: &'a Fetched,
-    values: &'a [Values],
+    chart: &'a ResolvedChart,
     name: &'a str,
     namespace: &'a str,
 }
@@ -258,12 +264,11 @@ impl<'a> Engine<'a> {
     /// Where there is none.
     pub(super) fn start(
         template: &Template,
-        chart: &'a Fetched,
-        values: &'a [Values],
+        chart: &'a ResolvedChart,
         (name, namespace): (&'a str, &'a str),
     ) -> anyhow::Result<Self> {
         let renderer = Renderer::start(&program(template), LIMITS, true).context(NO_ENGINE)?;
-        Ok(Self { renderer, chart, values, name, namespace })
+        Ok(Self { renderer, chart, name, namespace })
     }
 
     /// What the chart is for an install or an upgrade of this revision.
@@ -276,24 +281,14 @@ impl<'a> Engine<'a> {
         upgrade: bool,
         crds: Crds,
     ) -> anyhow::Result<Found<Rendered>> {
-        let Self { renderer, chart, values, name, namespace } = self;
-        let request = Render {
-            chart: match &chart.folder {
-                Some(folder) => Chart::Folder(folder),
-                None => Chart::Archive(&chart.archive),
-            },
-            path: None,
-            values,
-            release: Release { name, namespace, revision, upgrade },
-            capabilities: None,
-            cluster: false,
-            add_crds: crds != Crds::Skip,
-        };
+        let Self { renderer, chart, name, namespace } = self;
+        let release = Release { name, namespace, revision, upgrade };
+        let request = chart.request(release, None, crds);
         let nothing = |_| async { Ok::<_, Infallible>(Answer::Found(Value::Null)) };
         match renderer.render(&request, nothing).await {
             Ok(Ok(rendered)) => Ok(Ok(rendered)),
             Ok(Err(EngineError::Failed(failure))) => {
-                Ok(Err(vec![format!("the chart cannot be rendered: {}", failure.message)]))
+                Ok(Err(refusal(&failure, &chart.secrets).problems))
             }
             Ok(Err(EngineError::Breach(breach))) => {
                 Ok(Err(vec![format!("the chart cannot be rendered: {breach}")]))

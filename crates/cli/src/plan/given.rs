@@ -1,11 +1,11 @@
-//! Which release the files mean, and what is wrong with how it is written. Pure.
+//! Which release the files mean, and what is wrong with how it is written.
 
-use api::{DURATIONS, ObjectsFromKind, ReleaseLifecycle, ReleaseLifecycleSpec, SourceKind};
+use api::{DURATIONS, ReleaseLifecycle, ReleaseLifecycleSpec, SourceKind};
 use kube::{Resource as _, ResourceExt as _};
 use manifests::placed::Placed;
 use serde_json::{Value, json};
 
-use super::{Contents, Found, Material, chart::Whence, charts, of_chart, sources};
+use super::{Contents, Found, Material, chart::Whence, reads::FileReads, resolve};
 
 /// What the command line asks for.
 #[derive(Default)]
@@ -20,7 +20,7 @@ pub(super) struct Wanted<'a> {
 
 /// The release of this name, or the only one there is; where the files hold none, their objects
 /// are a release themselves.
-pub(super) fn choose(objects: Vec<Placed>, wanted: Wanted<'_>) -> Found<Material> {
+pub(super) async fn choose(objects: Vec<Placed>, wanted: Wanted<'_>) -> Found<Material> {
     let Wanted { name, namespace, other, fetches } = wanted;
     let (releases, others): (Vec<_>, Vec<_>) = objects.into_iter().partition(is_release);
     if releases.is_empty() && other.is_some() {
@@ -67,42 +67,20 @@ pub(super) fn choose(objects: Vec<Placed>, wanted: Wanted<'_>) -> Found<Material
         (None, asked) => object.metadata.namespace = asked.map(str::to_owned),
         _ => {}
     }
-    let home = object.namespace().unwrap_or_default();
-    let find = |kind: ObjectsFromKind, name: &str| {
-        let text = |it: &Value, path: &str| {
-            it.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned()
-        };
-        let is_it = |it: &&Placed| {
-            let namespace = text(&it.manifest, "/metadata/namespace");
-            text(&it.manifest, "/kind") == kind.as_str()
-                && text(&it.manifest, "/apiVersion") == "v1"
-                && name_of(&it.manifest) == name
-                && (namespace.is_empty() || home.is_empty() || namespace == home)
-        };
-        others.iter().find(is_it).map(|it| &it.manifest)
-    };
     let missing = "is not in these files; name its file with one more -f";
-    let (contents, sources) = match object.spec.source.kind() {
-        _ if other.is_some() => {
-            let given = charts::resolve(&object.spec, missing, fetches, other, find)?;
-            return Ok(of_chart(object, given));
+    let absence = match object.spec.source.kind() {
+        SourceKind::ObjectsFrom(_) => {
+            format!("{missing}, or plan what is in the cluster by leaving out -f")
         }
-        SourceKind::Chart(_) | SourceKind::SourceRef(_) => {
-            let given = charts::resolve(&object.spec, missing, fetches, other, find)?;
-            return Ok(of_chart(object, given));
-        }
-        SourceKind::Objects(objects) => {
-            (Placed::inline(objects), vec!["spec.source.objects".to_owned()])
-        }
-        SourceKind::ObjectsFrom(references) => {
-            let missing = format!("{missing}, or plan what is in the cluster by leaving out -f");
-            sources::resolve(references, &missing, |_, reference| {
-                find(reference.kind, &reference.name)
-            })?
+        SourceKind::Objects(_) | SourceKind::Chart(_) | SourceKind::SourceRef(_) => {
+            missing.to_owned()
         }
     };
-    let contents = Contents::Objects(contents);
-    Ok(Material { object, contents, sources, notes: Vec::new() })
+    let reads = FileReads { objects: &others, absence: &absence };
+    match resolve::resolve(object, fetches, other, &reads).await {
+        Ok(found) => found,
+        Err(never) => match never {},
+    }
 }
 
 /// A release of these objects, with everything else as it is by default.
@@ -132,7 +110,7 @@ fn is_release(object: &Placed) -> bool {
     text("kind") == "ReleaseLifecycle" && group == ReleaseLifecycle::group(&())
 }
 
-fn name_of(manifest: &Value) -> &str {
+pub(super) fn name_of(manifest: &Value) -> &str {
     manifest.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default()
 }
 
@@ -247,6 +225,8 @@ fn is_nothing(value: &Value) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt as _;
+
     use super::*;
 
     fn placed(place: &str, manifest: Value) -> Placed {
@@ -259,12 +239,17 @@ mod tests {
         placed("a.yaml line 1", manifest)
     }
 
+    /// Nothing is waited for.
+    fn chosen(objects: Vec<Placed>, wanted: Wanted<'_>) -> Found<Material> {
+        choose(objects, wanted).now_or_never().unwrap()
+    }
+
     fn problems(objects: Vec<Placed>, name: Option<&str>) -> String {
-        choose(objects, Wanted { name, ..Wanted::default() }).map(|_| ()).unwrap_err().join("\n")
+        chosen(objects, Wanted { name, ..Wanted::default() }).map(|_| ()).unwrap_err().join("\n")
     }
 
     fn found(objects: Vec<Placed>, name: Option<&str>, namespace: Option<&str>) -> Material {
-        choose(objects, Wanted { name, namespace, ..Wanted::default() })
+        chosen(objects, Wanted { name, namespace, ..Wanted::default() })
             .unwrap_or_else(|_| panic!())
     }
 
@@ -275,7 +260,7 @@ mod tests {
 
     #[test]
     fn a_release_is_chosen_by_name_or_because_it_is_the_only_one() {
-        let inline = json!({"source": {"objects": []}});
+        let inline = json!({"source": {"objects": [{"kind": "A"}]}});
         let two = || vec![release("a", &inline), release("b", &inline)];
         assert_eq!(found(two(), Some("b"), None).object.name_any(), "b");
         assert!(problems(two(), None).ends_with("name one of them: a, b"));
@@ -303,7 +288,7 @@ mod tests {
         let found = found(vec![release("a", &spec), map("prod")], None, Some("prod"));
         assert_eq!(objects(&found)[0].place, "ConfigMap/m key k line 1");
         let wanted = Wanted { namespace: Some("prod"), ..Wanted::default() };
-        let elsewhere = choose(vec![release("a", &spec), map("other")], wanted);
+        let elsewhere = chosen(vec![release("a", &spec), map("other")], wanted);
         let text = elsewhere.map(|_| ()).unwrap_err().join("\n");
         assert!(text.contains("(ConfigMap/m): ConfigMap/m is not in these files"), "{text}");
     }
@@ -336,7 +321,7 @@ mod tests {
         assert_eq!(text.lines().count(), 2, "{text}");
         let mut elsewhere = release("a", &json!({"source": {"objects": []}}));
         elsewhere.manifest["metadata"]["namespace"] = json!("prod");
-        let text = choose(vec![elsewhere], Wanted { namespace: Some("test"), ..Wanted::default() })
+        let text = chosen(vec![elsewhere], Wanted { namespace: Some("test"), ..Wanted::default() })
             .map(|_| ())
             .unwrap_err()
             .join("");

@@ -1,19 +1,17 @@
 //! What a release consists of: as the controller makes it of objects, or of a chart.
 
-use api::{ReleaseLifecycle, SourceKind};
-use engine::protocol::{Document, Rendered};
+use api::ReleaseLifecycle;
+use engine::protocol::Rendered;
 use kube::ResourceExt as _;
-use lifecycle::{
-    event::Event,
-    source::{Author, Desired},
-};
-use manifests::{patches, placed::Placed};
+use lifecycle::{event::Event, source::Desired};
+use manifests::placed::Placed;
+use sources::{ResolvedChart, rendered};
 
 use super::{
     Contents, Found, Material,
     chart::{self, Engine},
 };
-use crate::{args::Template, files};
+use crate::args::Template;
 
 /// The objects of the release, or why they are unknown.
 pub(super) struct Made {
@@ -79,7 +77,8 @@ pub(super) async fn make(
     notes.extend(chart.note.clone());
     let release = (object.release_name(), object.namespace().unwrap_or_else(|| "default".into()));
     let release = (&*release.0, &*release.1);
-    let mut engine = Engine::start(template, &chart, values, release)?;
+    let chart = chart.with(values.clone());
+    let mut engine = Engine::start(template, &chart, release)?;
     let next = next_revision(object);
     let [mut install, mut upgrade] = [None, None];
     if events.iter().any(|event| *event != Event::Upgrade) {
@@ -101,7 +100,8 @@ pub(super) async fn make(
             }
         }
     }
-    let objects_of = |rendered: Found<Rendered>| rendered.and_then(|it| of_chart(object, &it));
+    let objects_of =
+        |rendered: Found<Rendered>| rendered.and_then(|it| of_chart(object, &chart, it));
     let made = match (install.map(objects_of), upgrade.map(objects_of)) {
         (Some(desired), upgrade) => Made { desired, upgrade },
         (None, upgrade) => {
@@ -117,53 +117,22 @@ pub(super) fn next_revision(object: &ReleaseLifecycle) -> i32 {
     deployed.unwrap_or(1).saturating_add(1)
 }
 
-/// What a chart makes of the release.
-pub(super) fn of_chart(object: &ReleaseLifecycle, rendered: &Rendered) -> Found<Desired> {
-    let hooks = rendered.hooks.iter().map(|hook| &hook.document);
-    let read = |document: &Document| {
-        let objects = files::parse(&document.path, &document.manifest).map_err(|it| vec![it])?;
-        // One document, whose line within it says nothing.
-        let placed = |it: Placed| Placed { place: document.path.clone(), ..it };
-        Ok::<_, Vec<String>>(objects.into_iter().map(placed).collect::<Vec<_>>())
-    };
-    let (mut objects, mut crds) = (Vec::new(), Vec::new());
-    for document in hooks.chain(&rendered.objects) {
-        objects.extend(read(document)?);
-    }
-    for document in &rendered.crds {
-        crds.extend(read(document)?);
-    }
-    parse(object, objects, &crds, Author::Chart)
-}
-
-/// The release of objects that a user wrote.
-pub(super) fn of_objects(object: &ReleaseLifecycle, objects: Vec<Placed>) -> Found<Desired> {
-    let desired = parse(object, objects, &[], Author::User)?;
-    if desired.is_empty() {
-        let inline = match object.spec.source.kind() {
-            SourceKind::Objects(_) => ".objects",
-            SourceKind::ObjectsFrom(_) | SourceKind::Chart(_) | SourceKind::SourceRef(_) => "",
-        };
-        return Err(vec![format!(
-            "spec.source{inline}: there is no object in it; put the objects there"
-        )]);
-    }
-    Ok(desired)
-}
-
-/// As the controller does it: patches, then the objects, and what stands in `crds/`.
-fn parse(
+/// What a chart makes of the release, as the operator does it.
+pub(super) fn of_chart(
     object: &ReleaseLifecycle,
-    objects: Vec<Placed>,
-    crds: &[Placed],
-    author: Author,
+    chart: &ResolvedChart,
+    rendered: Rendered,
 ) -> Found<Desired> {
-    fn texts(errors: Vec<impl ToString>) -> Vec<String> {
-        errors.iter().map(ToString::to_string).collect()
-    }
-    let objects = patches::apply(&object.spec.patches, objects).map_err(texts)?;
     let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
-    let mut desired = Desired::parse(&objects, namespace, author).map_err(texts)?;
-    desired.add_crds(crds, namespace).map_err(texts)?;
-    Ok(desired)
+    rendered::of_chart(rendered, chart.digest.clone(), &object.spec.patches, namespace)
+        .map(|release| release.desired)
+        .map_err(|blocked| blocked.without(&chart.secrets).problems)
+}
+
+/// The release of objects that a user wrote, as the operator makes it.
+pub(super) fn of_objects(object: &ReleaseLifecycle, objects: Vec<Placed>) -> Found<Desired> {
+    let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
+    rendered::of_objects(objects, &object.spec.patches, namespace)
+        .map(|release| release.desired)
+        .map_err(|blocked| blocked.problems)
 }

@@ -34,13 +34,14 @@ impl Preview {
     ///
     /// # Errors
     /// Everything that is wrong with it.
-    pub(crate) fn of(documents: &[Value], revision: i32, template: Template) -> Found<Self> {
+    pub(crate) async fn of(documents: &[Value], revision: i32, template: Template) -> Found<Self> {
         let placed = |(index, manifest): (usize, &Value)| Placed {
             place: format!("document {}", index + 1),
             manifest: manifest.clone(),
         };
         let documents = documents.iter().enumerate().map(placed).collect();
-        let mut material = given::choose(documents, Wanted { fetches: true, ..Wanted::default() })?;
+        let mut material =
+            given::choose(documents, Wanted { fetches: true, ..Wanted::default() }).await?;
         let status = ReleaseLifecycleStatus { revision: Some(revision), ..Default::default() };
         material.object.status = Some(status);
         Ok(Self { material, template })
@@ -59,7 +60,7 @@ impl Preview {
             }
             Contents::Chart { whence, values } => (whence, values),
         };
-        let values = match merged(values) {
+        let values = match merged(&values.merged) {
             Ok(values) => values,
             Err(problem) => return Ok(Err(vec![problem])),
         };
@@ -68,7 +69,9 @@ impl Preview {
             Err(problems) => return Ok(Err(problems)),
         };
         let (name, version) = fetched.named.unwrap_or_default();
-        *whence = Whence::Archive { bytes: fetched.archive, title: whence.title() };
+        if let sources::Content::Archive(archive) = fetched.content {
+            *whence = Whence::Archive { bytes: archive.to_vec(), title: whence.title() };
+        }
         Ok(Ok(Content::Chart { name, version, values }))
     }
 
@@ -80,10 +83,11 @@ impl Preview {
         let fetched = chart::fetch(whence, &self.template).await.ok()?.ok()?;
         let namespace = object.namespace().unwrap_or_default();
         let release = (&*object.release_name(), &*namespace);
-        let mut engine = Engine::start(&self.template, &fetched, values, release).ok()?;
+        let chart = fetched.with(values.clone());
+        let mut engine = Engine::start(&self.template, &chart, release).ok()?;
         let upgrade = event == Event::Upgrade;
         let rendered = engine.render(revision, upgrade, object.crds(event)).await.ok()?.ok()?;
-        made::of_chart(object, &rendered).ok()
+        made::of_chart(object, &chart, rendered).ok()
     }
 
     /// What it would do at `event`, for people.

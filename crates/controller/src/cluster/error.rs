@@ -3,9 +3,12 @@ use std::time::Duration;
 use lifecycle::{journal::Failure, reason::Reason};
 use thiserror::Error;
 
-use crate::cluster::{
-    call::{ApiError, Cause, Refused, Why},
-    rights::Lack,
+use crate::{
+    cluster::{
+        call::{ApiError, Cause, Refused, Why},
+        rights::Lack,
+    },
+    support::key::RECHECK,
 };
 
 /// Why a reconciliation ended early.
@@ -42,6 +45,23 @@ impl Error {
                 Self::blocked(Reason::Forbidden, message)
             }
             _ => error.into(),
+        }
+    }
+}
+
+impl From<sources::Blocked> for Error {
+    fn from(blocked: sources::Blocked) -> Self {
+        Self::Blocked(blocked.failure())
+    }
+}
+
+impl From<sources::Error<Error>> for Error {
+    fn from(error: sources::Error<Error>) -> Self {
+        match error {
+            sources::Error::Blocked(blocked) => blocked.into(),
+            // A change of it brings the release back.
+            sources::Error::NotReady(failure) => Self::Later(failure, RECHECK),
+            sources::Error::Unread(error) => error,
         }
     }
 }

@@ -7,11 +7,9 @@ use lifecycle::{digest::config_digest, tidy::Tidy};
 use manifests::patches::Patch;
 use serde::Serialize;
 use serde_json::Value;
+use sources::{ChartInputs, ResolvedSource};
 
-use crate::{
-    desired::{chart, source::Found},
-    release::Release,
-};
+use crate::release::Release;
 
 /// What a record's digest is made of: the inputs, never rendered text. Where they come from makes no
 /// difference.
@@ -21,7 +19,7 @@ pub(crate) struct DigestInput<'a> {
     /// `None` where they are not known, or come from a chart.
     objects: Option<Objects<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    chart: Option<chart::Inputs<'a>>,
+    chart: Option<ChartInputs<'a>>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     patches: &'a [Patch],
     release_name: &'a str,
@@ -56,11 +54,11 @@ impl DigestInput<'_> {
 /// What the spec and its source give to the digest of a record.
 pub(crate) fn input<'a>(release: &'a Release<'_>) -> DigestInput<'a> {
     let (objects, chart) = match release.known_source() {
-        Some(Found::Objects(objects)) => {
+        Some(ResolvedSource::Objects(objects)) => {
             let objects = objects.iter().map(|placed| Tidy(&placed.manifest)).collect();
             (Some(Objects::Tidy(objects)), None)
         }
-        Some(Found::Chart(chart)) => (None, Some(chart.inputs())),
+        Some(ResolvedSource::Chart(chart)) => (None, Some(chart.inputs())),
         None => (None, None),
     };
     DigestInput {

@@ -1,239 +1,42 @@
 //! What a release is to consist of: what its source makes, or the objects of one of its records.
 
-use std::collections::{HashMap, HashSet};
-
-use engine::protocol::{Document, Rendered};
-use helm::{manifest, record, takeover};
-use lifecycle::{
-    hooks,
-    journal::Failure,
-    plan::{self, Begin},
-    reason::Reason,
-    source::{Author, Desired},
-    tidy,
-};
-use manifests::{
-    memory::Memory,
-    patches::{self, Patch},
-    placed::Placed,
-    yaml,
-};
-use serde_json::{Map, Value};
+use helm::takeover;
+use lifecycle::reason::Reason;
+use lifecycle::{plan::Begin, source::Desired};
+use sources::{RenderedRelease, ResolvedSource, rendered};
 
 use crate::{
-    cluster::error::Error,
-    desired::{
-        render::render,
-        source::{self, Found},
-    },
-    records::Stored,
-    release::Release,
+    cluster::error::Error, desired::render::render, records::Stored, release::Release,
     support::blocking,
 };
-
-/// What a source makes.
-pub(crate) struct Made {
-    pub(crate) desired: Desired,
-    /// Which chart it is, if it is one.
-    pub(crate) chart: Option<plan::Chart>,
-    /// Where it is a chart, what its record says in the chart's own words.
-    pub(crate) texts: Option<Texts>,
-}
-
-/// What a record says of a chart.
-#[derive(Clone)]
-pub(crate) struct Texts {
-    pub(crate) chart: record::Chart,
-    pub(crate) config: Map<String, Value>,
-    pub(crate) notes: String,
-    pub(crate) manifest: String,
-    /// As many as there are hooks, in their order.
-    pub(crate) hooks: Vec<Document>,
-}
 
 /// What the source makes for the operation that begins, patched and parsed. It is made once: another
 /// time it may be something else (client required).
 pub(crate) async fn of_source<'a>(
     release: &'a Release<'_>,
     begin: &Begin,
-) -> Result<&'a Made, Error> {
+) -> Result<&'a RenderedRelease, Error> {
     release.made.get_or_try_init(|| Box::pin(make(release, begin))).await
 }
 
 /// The same, whatever was made of it before.
-pub(crate) async fn make(release: &Release<'_>, begin: &Begin) -> Result<Made, Error> {
+pub(crate) async fn make(release: &Release<'_>, begin: &Begin) -> Result<RenderedRelease, Error> {
     let found = release.source().await?.map_err(|failure| Error::Blocked(failure.clone()))?;
     let patches = release.object.spec.patches.clone();
     let namespace = release.namespace.clone();
-    match found {
-        Found::Objects(objects) => {
+    Ok(match found {
+        ResolvedSource::Objects(objects) => {
             let objects = objects.clone();
-            blocking::run(move || of_objects(objects, &patches, &namespace)).await
+            blocking::run(move || rendered::of_objects(objects, &patches, &namespace)).await
         }
-        Found::Chart(chart) => {
+        ResolvedSource::Chart(chart) => {
             let rendered = render(release, chart, begin).await?;
             let digest = chart.digest.clone();
-            let made = blocking::run(move || of_chart(rendered, digest, &patches, &namespace));
-            made.await.map_err(|error| match error {
-                Error::Blocked(failure) => {
-                    let message = chart.secrets.hide(&failure.message);
-                    Error::Blocked(Failure::with_word(&failure.reason, message))
-                }
-                error => error,
-            })
+            let made =
+                blocking::run(move || rendered::of_chart(rendered, digest, &patches, &namespace));
+            made.await.map_err(|blocked| blocked.without(&chart.secrets))
         }
-    }
-}
-
-fn of_objects(objects: Vec<Placed>, patches: &[Patch], namespace: &str) -> Result<Made, Error> {
-    let mut objects = patched(patches, objects)?;
-    // By digests a null is as if it were not there; in a ConfigMap's data it would be an empty text.
-    for object in &mut objects {
-        tidy::remove_nulls(&mut object.manifest);
-    }
-    let desired = parsed(&objects, namespace, Author::User)?;
-    // An empty List, or patches that remove every object.
-    if desired.is_empty() {
-        return Err(source::empty("spec.source", "it"));
-    }
-    Ok(Made { desired, chart: None, texts: None })
-}
-
-fn of_chart(
-    rendered: Rendered,
-    digest: String,
-    patches: &[Patch],
-    namespace: &str,
-) -> Result<Made, Error> {
-    let mut memory = Memory::of_release();
-    let mut written = Written::default();
-    let mut objects = Vec::new();
-    for hook in rendered.hooks {
-        objects.extend(written.read(hook.document, &mut memory)?);
-    }
-    for document in rendered.objects {
-        objects.extend(written.read(document, &mut memory)?);
-    }
-    let mut crds = Vec::new();
-    for Document { path, manifest } in rendered.crds {
-        let read = read(&path, &manifest, &mut memory)?;
-        crds.extend(read.into_iter().map(|manifest| Placed { place: path.clone(), manifest }));
-    }
-    let objects = patched(patches, objects)?;
-    let mut desired = parsed(&objects, namespace, Author::Chart)?;
-    desired.add_crds(&crds, namespace).map_err(|errors| invalid(Reason::InvalidChart, &errors))?;
-    let (hooks, manifest) = written.texts(&objects);
-    let chart: record::Chart =
-        serde_json::from_value(Value::Object(rendered.chart)).map_err(|error| {
-            Error::blocked(Reason::InvalidChart, format!("the chart's Chart.yaml: {error}"))
-        })?;
-    let named = chart.metadata.clone().unwrap_or_default();
-    let named = plan::Chart {
-        name: named.name,
-        version: named.version,
-        app_version: Some(named.app_version).filter(|version| !version.is_empty()),
-        digest,
-    };
-    let texts = Texts { chart, config: rendered.config, notes: rendered.notes, manifest, hooks };
-    Ok(Made { desired, chart: Some(named), texts: Some(texts) })
-}
-
-/// The documents of a chart in their order, as they were written and as they were read.
-#[derive(Default)]
-struct Written {
-    documents: Vec<(Placed, Document)>,
-    places: HashSet<String>,
-}
-
-impl Written {
-    /// The object of a document; `None` where it is only comments, which Helm keeps.
-    fn read(&mut self, document: Document, memory: &mut Memory) -> Result<Option<Placed>, Error> {
-        let mut found = read(&document.path, &document.manifest, memory)?;
-        let manifest = found.pop();
-        if !found.is_empty() {
-            // Helm parts what it renders into documents.
-            let message = format!("{}: it is not one object", document.path);
-            return Err(Error::blocked(Reason::TemplateError, message));
-        }
-        let mut place = document.path.clone();
-        let mut number = 1;
-        while !self.places.insert(place.clone()) {
-            number += 1;
-            place = format!("{} document {number}", document.path);
-        }
-        let object = manifest.map(|manifest| Placed { place: place.clone(), manifest });
-        let kept = object.clone().unwrap_or(Placed { place, manifest: Value::Null });
-        self.documents.push((kept, document));
-        Ok(object)
-    }
-
-    /// The texts of the hooks, and that of the other objects: as they were written, but for what
-    /// patches have changed or removed.
-    fn texts(self, objects: &[Placed]) -> (Vec<Document>, String) {
-        let patched: HashMap<_, _> =
-            objects.iter().map(|object| (&*object.place, &object.manifest)).collect();
-        let (mut found, mut text) = (Vec::new(), String::new());
-        for (before, mut document) in self.documents {
-            let now = match patched.get(&*before.place) {
-                Some(now) => *now,
-                None if before.manifest.is_null() => &before.manifest,
-                None => continue,
-            };
-            if *now != before.manifest {
-                document.manifest = manifest::to_yaml(now);
-            }
-            // Patches may make a hook of an object, too.
-            if hooks::parse(now).is_ok_and(|hook| hook.is_some()) {
-                found.push(document);
-            } else {
-                let Document { path, manifest } = &document;
-                text.extend(["---\n# Source: ", path, "\n", manifest, "\n"]);
-            }
-        }
-        (found, text)
-    }
-}
-
-fn read(path: &str, text: &str, memory: &mut Memory) -> Result<Vec<Value>, Error> {
-    manifest::parse_within(text, memory)
-        .map(|found| found.into_iter().map(|(_, manifest)| manifest).collect())
-        .map_err(|error| source::unreadable(&format!("{path} as it is rendered"), error))
-}
-
-fn patched(patches: &[Patch], objects: Vec<Placed>) -> Result<Vec<Placed>, Error> {
-    let objects = patches::apply(patches, objects)
-        .map_err(|errors| invalid(Reason::InvalidPatch, &errors))?;
-    check_bounds(&objects)?;
-    Ok(objects)
-}
-
-fn parsed(objects: &[Placed], namespace: &str, author: Author) -> Result<Desired, Error> {
-    Desired::parse(objects, namespace, author)
-        .map_err(|errors| invalid(Reason::InvalidSource, &errors))
-}
-
-/// Refuses what could be recorded, but not be read from the record.
-fn check_bounds(objects: &[Placed]) -> Result<(), Error> {
-    let mut memory = Memory::of_release();
-    for Placed { place, manifest } in objects {
-        if yaml::is_too_deep(manifest) {
-            let message =
-                format!("{place}: the object is nested deeper than {} levels", yaml::MAX_DEPTH);
-            return Err(Error::blocked(Reason::InvalidSource, message));
-        }
-        // In the record the items of a `List` stand alone.
-        let items = manifest["items"].as_array().map_or(1, Vec::len);
-        if memory.take_value(manifest).is_err() || (0..items).any(|_| memory.take_object().is_err())
-        {
-            return Err(source::too_large(place));
-        }
-    }
-    Ok(())
-}
-
-fn invalid(reason: Reason, errors: &[impl ToString]) -> Error {
-    let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
-    Error::blocked(reason, errors.join("; "))
+    }?)
 }
 
 /// The objects and the hooks of a record (no client required).

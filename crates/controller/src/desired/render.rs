@@ -5,30 +5,26 @@ use std::{collections::BTreeSet, time::Duration};
 
 use engine::{
     Answer, Breach, EngineError,
-    protocol::{self, Capabilities, FailureKind, Lookup, Render, Rendered},
+    protocol::{self, Capabilities, Lookup, Rendered},
 };
 use kube::{
     core::discovery::v2::{APIGroupDiscovery, APISubresourceDiscovery},
     discovery::Scope,
 };
+use lifecycle::reason::Reason;
 use lifecycle::{
-    digest::config_digest,
-    event::Event,
-    journal::Failure,
-    object::ObjectRef,
-    plan::{Begin, Crds},
-    reason::Reason,
+    digest::config_digest, event::Event, journal::Failure, object::ObjectRef, plan::Begin,
     source::stands_in_urls,
 };
 use manifests::json;
 use serde_json::Value;
+use sources::{ResolvedChart, Secrets, refusal};
 
 use crate::{
     cluster::{
         call::{ApiError, Cause, Refused},
         error::Error,
     },
-    desired::chart::{Chart, Secrets},
     release::Release,
     support::{
         backoff::jitter,
@@ -46,7 +42,7 @@ const PAGE: u32 = 10;
 /// Renders the chart for an install or an upgrade.
 pub(crate) async fn render(
     release: &Release<'_>,
-    chart: &Chart,
+    chart: &ResolvedChart,
     begin: &Begin,
 ) -> Result<Rendered, Error> {
     let engines = &release.ctx.rendering.engines;
@@ -64,20 +60,13 @@ pub(crate) async fn render(
     };
     let capabilities = capabilities(release).await?;
     let served = capabilities.api_versions.clone();
-    let request = Render {
-        chart: protocol::Chart::Archive(&chart.archive),
-        path: chart.path.as_deref(),
-        values: &chart.values,
-        release: protocol::Release {
-            name: &release.name,
-            namespace: &release.namespace,
-            revision: begin.revision,
-            upgrade: begin.event == Event::Upgrade,
-        },
-        capabilities: Some(capabilities),
-        cluster: true,
-        add_crds: release.object.crds(begin.event) != Crds::Skip,
+    let described = protocol::Release {
+        name: &release.name,
+        namespace: &release.namespace,
+        revision: begin.revision,
+        upgrade: begin.event == Event::Upgrade,
     };
+    let request = chart.request(described, Some(capabilities), release.object.crds(begin.event));
     let identity = &release.tenant.identity;
     let found = |asked: Lookup| look_up(release, &chart.secrets, &served, asked);
     let rendered = engines.render(turn, identity, &request, found).await?;
@@ -89,7 +78,7 @@ pub(crate) async fn render(
         engines.note_breach(&who, &inputs, &failure);
         return Err(Error::Blocked(failure));
     }
-    let rendered = rendered.map_err(|error| refusal(error, &chart.secrets))?;
+    let rendered = rendered.map_err(|error| failed(error, &chart.secrets))?;
     for warning in &rendered.warnings {
         release.warn(Reason::ChartWarning, chart.secrets.hide(warning));
     }
@@ -244,7 +233,7 @@ async fn list(release: &Release<'_>, like: &ObjectRef) -> Result<Value, ApiError
 }
 
 /// What a chart is rendered from, and who asks for it again.
-fn inputs(release: &Release<'_>, chart: &Chart) -> String {
+fn inputs(release: &Release<'_>, chart: &ResolvedChart) -> String {
     let requests = release.object.requests();
     config_digest(b"", &(chart.inputs(), requests.retry, requests.restart))
 }
@@ -269,28 +258,15 @@ fn too_much(breach: Breach) -> Failure {
 }
 
 /// What only a change mends, of the chart or of its values; the rest is tried again.
-fn refusal(error: EngineError, secrets: &Secrets) -> Error {
+fn failed(error: EngineError, secrets: &Secrets) -> Error {
     match error {
-        EngineError::Failed(protocol::Failure { kind, message, .. }) => {
-            let message = secrets.hide(&message);
-            Error::blocked(reason(kind), format!("the chart cannot be rendered: {message}"))
-        }
+        EngineError::Failed(failure) => refusal(&failure, secrets).into(),
         EngineError::Start { .. } | EngineError::Broken { .. } | EngineError::Breach(_) => {
             Error::Api(ApiError {
                 what: "render the chart".to_owned(),
                 cause: Cause::Unavailable(error.to_string()),
             })
         }
-    }
-}
-
-fn reason(kind: FailureKind) -> Reason {
-    match kind {
-        FailureKind::InvalidValues | FailureKind::SchemaViolation => Reason::InvalidValues,
-        FailureKind::TemplateError | FailureKind::NotYaml | FailureKind::Lookup => {
-            Reason::TemplateError
-        }
-        _ => Reason::InvalidChart,
     }
 }
 

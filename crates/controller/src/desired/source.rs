@@ -1,159 +1,110 @@
 //! Reads what a release is to consist of from where its spec says, as the tenant.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
-use api::{ChartKind, ObjectsFrom, ObjectsFromKind, SourceKind};
-use base64::{Engine as _, engine::general_purpose::STANDARD};
-use helm::manifest::{self, ManifestError};
-use lifecycle::{object::ObjectRef, reason::Reason};
-use manifests::{
-    json,
-    memory::{MOST_PER_RELEASE, Memory},
-    placed::Placed,
+use api::{ChartKind, ObjectsFromKind, SourceKind};
+use lifecycle::journal::Failure;
+use lifecycle::{digest::digest, object::ObjectRef};
+use serde_json::Value;
+use sources::{
+    ChartLocation, Content, Reads, ResolvedChart, ResolvedSource, WantedChart, chart, objects,
+    values,
 };
-use serde_json::{Map, Value};
 
 use crate::{
     cluster::error::Error,
-    desired::chart::{self, Chart},
     release::Release,
+    rendering::charts::{Fetched, Request},
     support::{blocking, key::key},
     watches::sources::{Reference, Referent},
 };
 
-/// As much text as the objects of a release may be. What of it fits into a record is for the record
-/// to say.
-const MOST_BYTES: usize = 8 * 1024 * 1024;
 /// What `kubectl apply` can just about repeat in its annotation, which is at most 256 KiB.
 const LARGE_BYTES: usize = 128 * 1024;
 
-/// What a release is made from.
-pub(crate) enum Found {
-    /// Its objects as they were written.
-    Objects(Vec<Placed>),
-    /// A chart that renders to them.
-    Chart(Box<Chart>),
+impl Release<'_> {
+    /// What the release is to consist of, read once. What only a change mends is in the answer, since
+    /// not everything depends on it.
+    pub(crate) async fn source(&self) -> Result<Result<&ResolvedSource, &Failure>, Error> {
+        let read = async || match Box::pin(read(self)).await {
+            Ok(found) => Ok(Ok(found)),
+            Err(Error::Blocked(failure)) => Ok(Err(failure)),
+            Err(error) => Err(error),
+        };
+        let found = self.source.get_or_try_init(read).await?;
+        Ok(found.as_ref())
+    }
 }
 
 /// What stands where the spec says. What only a change mends is `Error::Blocked`.
-pub(crate) async fn read(release: &Release<'_>) -> Result<Found, Error> {
+async fn read(release: &Release<'_>) -> Result<ResolvedSource, Error> {
     match release.object.spec.source.kind() {
-        SourceKind::Objects(objects) => {
+        SourceKind::Objects(written) => {
             release.ctx.forget_source(&key(&release.object));
-            let mut memory = Memory::of_release();
-            if objects.iter().any(|object| memory.take_value(object).is_err()) {
-                return Err(too_large("spec.source.objects"));
-            }
-            if objects.is_empty() {
-                return Err(empty("spec.source.objects", "it"));
-            }
-            Ok(Found::Objects(Placed::inline(objects)))
+            Ok(ResolvedSource::Objects(objects::inline(written)?))
         }
         SourceKind::ObjectsFrom(holders) => {
             release.ctx.watches.sources.follow(&key(&release.object), &references(release));
-            objects(release, holders).await.map(Found::Objects)
+            let reads = TenantReads(release);
+            let texts = objects::read(holders, &release.namespace, &reads).await?;
+            Ok(ResolvedSource::Objects(blocking::run(move || texts.parse()).await?))
         }
         SourceKind::Chart(_) | SourceKind::SourceRef(_) => {
             release.ctx.watches.sources.follow(&key(&release.object), &references(release));
-            Box::pin(chart::read(release)).await.map(Box::new).map(Found::Chart)
+            Box::pin(chart(release)).await.map(Box::new).map(ResolvedSource::Chart)
         }
     }
 }
 
-/// The objects that `ConfigMaps` and Secrets hold.
-async fn objects(release: &Release<'_>, holders: &[ObjectsFrom]) -> Result<Vec<Placed>, Error> {
-    let mut found = Vec::new();
-    let mut problems = Vec::new();
-    let mut total = 0;
-    for (index, from) in holders.iter().enumerate() {
-        let place = format!("spec.source.objectsFrom[{index}] ({from})");
-        let texts = match texts(release, from, &place).await {
-            Ok(texts) => texts,
-            Err(Error::Blocked(failure)) if failure.reason == Reason::SourceNotFound => {
-                problems.push(failure.message);
-                continue;
-            }
-            Err(error) => return Err(error),
-        };
-        for (key, text) in texts {
-            total += text.len();
-            if total > MOST_BYTES {
-                let message = format!(
-                    "{place}: the source holds more than the {} MiB of YAML that a release may be; \
-                     split it into several ReleaseLifecycles",
-                    MOST_BYTES >> 20
-                );
-                return Err(Error::blocked(Reason::SourceTooLarge, message));
-            }
-            let origin = format!("{}/{} key {key}", from.kind.as_str(), from.name);
-            found.push(Text { index, origin, yaml: text });
+/// The chart that the spec names.
+async fn chart(release: &Release<'_>) -> Result<ResolvedChart, Error> {
+    let (spec, namespace, reads) =
+        (&release.object.spec, &*release.namespace, &TenantReads(release));
+    // Before the chart: to correct them, nothing has to be fetched.
+    let values = values::read(spec, namespace, reads).await?;
+    let location = ChartLocation::of(&spec.source)?;
+    let path = location.path().map(str::to_owned);
+    let (archive, digest) = match location {
+        ChartLocation::Archive(from) => {
+            release.ctx.rendering.charts.forget(&key(&release.object));
+            let archive: Arc<[u8]> = chart::archive(from, namespace, reads).await?.into();
+            let digest = digest(&archive);
+            (archive, digest)
         }
-    }
-    // Before what is missing is said: what is there can be wrong, too.
-    let objects = blocking::run(move || parse(&found)).await?;
-    if problems.is_empty() && objects.is_empty() {
-        return Err(empty("spec.source.objectsFrom", "what it names"));
-    }
-    if problems.is_empty() {
-        Ok(objects)
-    } else {
-        Err(Error::blocked(Reason::SourceNotFound, problems.join("; ")))
-    }
-}
-
-/// A text of the source.
-struct Text {
-    /// Which of `spec.source.objectsFrom` names it.
-    index: usize,
-    origin: String,
-    yaml: String,
-}
-
-/// The objects of all texts, which may take as much memory as one release.
-fn parse(found: &[Text]) -> Result<Vec<Placed>, Error> {
-    let mut objects = Vec::new();
-    let mut memory = Memory::of_release();
-    for Text { index, origin, yaml } in found {
-        let parsed = manifest::parse_within(yaml, &mut memory).map_err(|error| {
-            unreadable(&format!("spec.source.objectsFrom[{index}]: {origin}"), error)
-        })?;
-        objects.extend(
-            parsed.into_iter().map(|(line, manifest)| Placed {
-                place: format!("{origin} line {line}"),
-                manifest,
-            }),
-        );
-    }
-    Ok(objects)
-}
-
-/// What stands at `place` holds no object: much rather a mistake than the wish to remove all that there
-/// is.
-pub(crate) fn empty(place: &str, what: &str) -> Error {
-    let message = format!(
-        "{place}: there is no object in {what}; put the objects there, or delete this \
-         ReleaseLifecycle to remove the release"
-    );
-    Error::blocked(Reason::InvalidSource, message)
-}
-
-/// The text at `place` is no YAML that can be read.
-pub(crate) fn unreadable(place: &str, error: ManifestError) -> Error {
-    let reason = match error {
-        ManifestError::TooLarge { .. } => Reason::SourceTooLarge,
-        _ => Reason::InvalidSource,
+        ChartLocation::Server(server) => {
+            fetch(release, server.wanted(namespace, reads).await?).await?
+        }
+        ChartLocation::Flux(source) => {
+            fetch(release, chart::of_flux(source, namespace, reads).await?).await?
+        }
     };
-    Error::blocked(reason, format!("{place}: {error}"))
+    Ok(ResolvedChart::new(Content::Archive(archive), digest, path, values))
 }
 
-/// The objects up to that at `place` are more than a release may be.
-pub(crate) fn too_large(place: &str) -> Error {
-    let message = format!(
-        "{place}: with it, the objects take more than the {} MiB of memory that those of one \
-         release may; split it into several ReleaseLifecycles",
-        MOST_PER_RELEASE >> 20
-    );
-    Error::blocked(Reason::SourceTooLarge, message)
+async fn fetch(release: &Release<'_>, wanted: WantedChart) -> Result<(Arc<[u8]>, String), Error> {
+    let comeback = release.ctx.watches.sources.comeback(&key(&release.object));
+    let request = Request::new(&release.object, wanted, comeback);
+    let Fetched { archive, digest } = release.ctx.rendering.charts.get(&request).await?;
+    Ok((archive, digest))
+}
+
+/// Reads the cluster as the tenant of a release.
+struct TenantReads<'a>(&'a Release<'a>);
+
+impl Reads for TenantReads<'_> {
+    type Error = Error;
+
+    async fn get(&self, object: &ObjectRef) -> Result<Option<Value>, Error> {
+        Ok(self.0.tenant.get(object).await?)
+    }
+
+    async fn serves(&self, object: &ObjectRef) -> Result<bool, Error> {
+        Ok(self.0.tenant.kind(object).await?.is_some())
+    }
+
+    fn absence(&self) -> String {
+        format!("does not exist in namespace {}; create it, or correct the name", self.0.namespace)
+    }
 }
 
 /// What the source and the values refer to.
@@ -196,97 +147,6 @@ fn references(release: &Release<'_>) -> BTreeSet<Reference> {
         add(Referent::Core(ObjectsFromKind::Secret), &secret.name);
     }
     named
-}
-
-/// The `ConfigMap` or Secret that `place` names.
-pub(crate) async fn holder(
-    release: &Release<'_>,
-    kind: ObjectsFromKind,
-    name: &str,
-    place: &str,
-) -> Result<(ObjectRef, Value), Error> {
-    let object = ObjectRef {
-        api_version: "v1".to_owned(),
-        kind: kind.as_str().to_owned(),
-        namespace: Some(release.namespace.clone()),
-        name: name.to_owned(),
-    };
-    let Some(live) = release.tenant.get(&object).await? else {
-        let message = format!(
-            "{place}: {object} does not exist in namespace {}; create it, or correct the name",
-            release.namespace
-        );
-        return Err(Error::blocked(Reason::SourceNotFound, message));
-    };
-    Ok((object, live))
-}
-
-/// The texts that `from` names, each with its key.
-async fn texts(
-    release: &Release<'_>,
-    from: &ObjectsFrom,
-    place: &str,
-) -> Result<Vec<(String, String)>, Error> {
-    let (object, mut live) = holder(release, from.kind, &from.name, place).await?;
-    let mut data = match json::take(&mut live, "data") {
-        Value::Object(data) => data,
-        _ => Map::new(),
-    };
-    let chosen = match &from.key {
-        None => data.into_iter().collect(),
-        Some(key) => match data.remove(key) {
-            Some(value) => vec![(key.clone(), value)],
-            None => {
-                return Err(Error::blocked(
-                    Reason::SourceNotFound,
-                    no_key(&object, key, &data, place),
-                ));
-            }
-        },
-    };
-    let decode = |(key, value): (String, Value)| {
-        let text = text_of(from.kind, &value, &object, &key, place)?;
-        Ok((key, text))
-    };
-    chosen.into_iter().map(decode).collect()
-}
-
-/// The text that stands under `key`.
-pub(crate) fn text_of(
-    kind: ObjectsFromKind,
-    value: &Value,
-    object: &ObjectRef,
-    key: &str,
-    place: &str,
-) -> Result<String, Error> {
-    decode(kind, value).ok_or_else(|| {
-        let message =
-            format!("{place}: key {key} of {object} is not text in UTF-8; YAML has to be");
-        Error::blocked(Reason::InvalidSource, message)
-    })
-}
-
-pub(crate) fn no_key(
-    object: &ObjectRef,
-    key: &str,
-    data: &Map<String, Value>,
-    place: &str,
-) -> String {
-    let mut keys: Vec<_> = data.keys().map(String::as_str).collect();
-    keys.truncate(10);
-    let there = match &*keys {
-        [] => "it has none".to_owned(),
-        keys => format!("there: {}", keys.join(", ")),
-    };
-    format!("{place}: {object} has no key {key} in its data ({there}); add it, or correct the key")
-}
-
-fn decode(kind: ObjectsFromKind, value: &Value) -> Option<String> {
-    let text = value.as_str()?;
-    match kind {
-        ObjectsFromKind::ConfigMap => Some(text.to_owned()),
-        ObjectsFromKind::Secret => String::from_utf8(STANDARD.decode(text).ok()?).ok(),
-    }
 }
 
 /// What to do about a source that `kubectl apply` will soon not be able to repeat in its annotation.

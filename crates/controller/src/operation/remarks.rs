@@ -6,10 +6,10 @@ use lifecycle::{
     event::Event,
     plan::{Begin, Plan},
 };
+use sources::ResolvedSource;
 
 use crate::{
-    desired::digest,
-    desired::{objects, source::Found},
+    desired::{digest, objects},
     records::Stored,
     release::Release,
 };
@@ -63,7 +63,7 @@ async fn has_digest(release: &Release<'_>, plan: &Plan) -> Option<bool> {
 
 /// The same where only the objects tell.
 async fn is_same(release: &Release<'_>, stored: &Stored) -> Option<bool> {
-    let Found::Objects(_) = release.source().await.ok()?.ok()? else { return None };
+    let ResolvedSource::Objects(_) = release.source().await.ok()?.ok()? else { return None };
     let begin = Begin {
         id: String::new(),
         event: Event::Upgrade,

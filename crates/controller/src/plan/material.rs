@@ -13,9 +13,11 @@ use super::{
     history::{earlier_objects, leave_out_taken, newest_objects},
     kept::is_kept,
 };
+use sources::RenderedRelease;
+
 use crate::{
     cluster::error::Error,
-    desired::{objects, objects::Made},
+    desired::objects,
     records::{Records, Stored, newest, no_target},
     release::Release,
 };
@@ -54,7 +56,7 @@ pub(super) async fn of(
     });
     Ok(match begin.event {
         Event::Install | Event::Upgrade => {
-            let Made { desired, chart, .. } = objects::of_source(release, begin).await?;
+            let RenderedRelease { desired, chart, .. } = objects::of_source(release, begin).await?;
             let (desired, chart) = (desired.clone(), chart.clone());
             let prune = prune_set(earlier_objects(release, history)?, &desired.objects);
             Material { desired, prune, pruned_before, digest: None, chart }

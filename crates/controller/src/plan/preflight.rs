@@ -9,8 +9,9 @@ use lifecycle::{
     reason::Reason,
     source::{Problem, SourceError},
 };
+use sources::ResolvedSource;
 
-use crate::{cluster::error::Error, desired::source::Found, release::Release};
+use crate::{cluster::error::Error, release::Release};
 
 /// So many objects are looked for at most.
 const MOST_READS: usize = 20;
@@ -79,7 +80,9 @@ impl Warnings {
 
 /// In words, without what a chart's Secrets hold.
 fn told(release: &Release<'_>, remark: &SourceError) -> String {
-    let Some(Found::Chart(chart)) = release.known_source() else { return remark.to_string() };
+    let Some(ResolvedSource::Chart(chart)) = release.known_source() else {
+        return remark.to_string();
+    };
     let hide = |text: &str| chart.secrets.hide(text);
     let mut remark = remark.clone();
     if let Problem::Meaningless(word) = remark.problem {

@@ -18,10 +18,11 @@ use lifecycle::{
     reason::Reason,
 };
 use live::observe;
+use sources::RenderedRelease;
 
 use crate::{
     cluster::error::Error,
-    desired::{digest, objects, objects::Made},
+    desired::{digest, objects},
     operation::remarks,
     plan::history,
     reconcile::next::handled,
@@ -109,7 +110,11 @@ pub(crate) async fn adopt(release: &mut Release<'_>, history: &[Stored]) -> Resu
 /// What the chart makes otherwise than Helm did, in words: as Helm 4 treats nulls among a chart's
 /// values in another way than Helm 3. What differs because it is made for another revision, or by
 /// chance, is left out: it does so with Helm, too.
-async fn renders_otherwise(release: &Release<'_>, stored: &Stored, made: &Made) -> Option<String> {
+async fn renders_otherwise(
+    release: &Release<'_>,
+    stored: &Stored,
+    made: &RenderedRelease,
+) -> Option<String> {
     made.chart.as_ref()?;
     let recorded = objects::of_record(release, stored).ok()?;
     let mut found = takeover::differences(&recorded, &made.desired);

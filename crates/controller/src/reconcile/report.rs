@@ -2,7 +2,6 @@
 
 use api::ReleaseLifecycle;
 use kube_runtime::controller::Action;
-
 use lifecycle::reason::Reason;
 
 use crate::{

@@ -16,13 +16,18 @@ use lifecycle::{
     source::Desired,
 };
 use serde_json::Map;
+use sources::{ChartTexts, RenderedRelease};
 
-use crate::desired::objects::{Made, Texts};
 use crate::support::clock::now;
 
 /// The record of an operation that is about to begin: in a chart's own words, or in those that a
 /// release without a chart gets.
-pub(super) fn pending(plan: &Plan, made: &Made, release: &str, namespace: &str) -> Release {
+pub(super) fn pending(
+    plan: &Plan,
+    made: &RenderedRelease,
+    release: &str,
+    namespace: &str,
+) -> Release {
     let texts = match &made.texts {
         Some(texts) => Cow::Borrowed(texts),
         None => Cow::Owned(without_chart(plan, &made.desired, release)),
@@ -56,7 +61,7 @@ pub(super) fn pending(plan: &Plan, made: &Made, release: &str, namespace: &str) 
     }
 }
 
-fn without_chart(plan: &Plan, desired: &Desired, release: &str) -> Texts {
+fn without_chart(plan: &Plan, desired: &Desired, release: &str) -> ChartTexts {
     let path = |object: &ObjectRef| format!("{release}/{}-{}.yaml", object.kind, object.name);
     let manifest = plan
         .objects
@@ -67,7 +72,7 @@ fn without_chart(plan: &Plan, desired: &Desired, release: &str) -> Texts {
         path: path(&hook.object),
         manifest: manifest::to_yaml(&hook.manifest),
     };
-    Texts {
+    ChartTexts {
         // There is no chart; Helm shows its name and version in its lists.
         chart: Chart::synthetic(release, format!("0.0.{}", plan.revision)),
         config: Map::new(),

@@ -16,13 +16,14 @@ use lifecycle::{
 };
 use manifests::json;
 use serde_json::Value;
+use sources::RenderedRelease;
 
 use super::{
     Records, Stored, body,
     record::{Holder, key},
 };
+use crate::cluster::error::Error;
 use crate::support::clock::now;
-use crate::{cluster::error::Error, desired::objects::Made};
 
 /// For the times, phases and words that a record gets in the course of its life.
 const ROOM: usize = 16 * 1024;
@@ -32,7 +33,7 @@ const ROOM_KEY: &str = "room for later";
 impl Records<'_> {
     /// POSTs the record of an install or an upgrade, with its plan. That it exists is for the caller
     /// to look into.
-    pub(crate) async fn create(self, plan: &Plan, made: &Made) -> Result<(), Error> {
+    pub(crate) async fn create(self, plan: &Plan, made: &RenderedRelease) -> Result<(), Error> {
         let record = body::pending(plan, made, self.name, self.namespace);
         // What a deletion and a test write beside has to fit, too, or neither could begin.
         let later = [Event::Delete, Event::Test]

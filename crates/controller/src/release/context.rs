@@ -6,8 +6,8 @@ use election::Lease;
 
 use crate::{
     cluster::{Cluster, tenancy::Tenancy},
-    desired::Rendering,
     release::{events::Reporter, running::Running},
+    rendering::Rendering,
     support::backoff::Backoff,
     watches::Watches,
 };

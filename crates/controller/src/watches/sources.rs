@@ -22,7 +22,6 @@ use tokio::task::JoinHandle;
 
 use crate::{
     cluster::impersonation::Identity,
-    desired::chart::flux,
     support::{key::key, panics, sync::lock},
     watches::{
         is_forbidden,
@@ -68,7 +67,7 @@ impl Referent {
                     SourceRefKind::HelmChart => "helmcharts",
                     SourceRefKind::ExternalArtifact => "externalartifacts",
                 };
-                (flux::GROUP, flux::VERSION, kind.as_str(), plural)
+                (sources::FLUX_GROUP, sources::FLUX_VERSION, kind.as_str(), plural)
             }
         };
         let gvk = GroupVersionKind::gvk(group, version, kind);
@@ -95,6 +94,7 @@ struct Followed {
 }
 
 /// Brings a release back to look at its source once more.
+#[derive(Clone)]
 pub(crate) struct Comeback {
     state: Arc<Mutex<State>>,
     trigger: Trigger,
@@ -102,6 +102,14 @@ pub(crate) struct Comeback {
 }
 
 impl Comeback {
+    /// What the release was told holds until then: a change of something else does not put off the
+    /// next look.
+    pub(crate) fn valid_until(&self, until: Instant) {
+        if let Some(followed) = lock(&self.state).releases.get_mut(&self.key) {
+            followed.until = Some(until);
+        }
+    }
+
     pub(crate) fn now(&self) {
         if let Some(followed) = lock(&self.state).releases.get_mut(&self.key) {
             followed.pace.change(Instant::now());
@@ -157,14 +165,6 @@ impl SourceWatches {
         if let Some(followed) = state.releases.get_mut(&follower) {
             let left = followed.until.map(|until| until.saturating_duration_since(now));
             followed.pace.settle(now, left.unwrap_or(interval).min(interval));
-        }
-    }
-
-    /// What the custom resource of this key was told holds until then: a change of something else
-    /// does not put off the next look.
-    pub(crate) fn valid_until(&self, key: &str, until: Instant) {
-        if let Some(followed) = lock(&self.state).releases.get_mut(key) {
-            followed.until = Some(until);
         }
     }
 

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lifecycle::{journal::Failure, reason::Reason};
+use lifecycle::journal::Failure;
 use tokio::sync::watch;
 
 use super::cache::Scope;
@@ -148,6 +148,8 @@ impl Entry {
 
 #[cfg(test)]
 mod tests {
+    use lifecycle::reason::Reason;
+
     use super::*;
 
     const INTERVAL: Duration = Duration::from_mins(10);

@@ -1,23 +1,27 @@
 //! What must stand in no message, though a template may put it there: Helm quotes values in some of its
 //! own, and `fail` says whatever a chart wants.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::Value;
-
-use crate::support::sync::lock;
 
 /// Shorter ones stand in any text.
 const SHORTEST: usize = 4;
 
 /// The texts and numbers of Secrets, those of the values and those that were looked up.
 #[derive(Default)]
-pub(crate) struct Secrets(Mutex<Vec<String>>);
+pub struct Secrets(Mutex<Vec<String>>);
+
+impl Clone for Secrets {
+    fn clone(&self) -> Self {
+        Self(Mutex::new(self.lock().clone()))
+    }
+}
 
 impl Secrets {
     /// What a Secret holds, or each Secret of a list, encoded as it is and decoded.
-    pub(crate) fn add_data(&self, found: &Value) {
+    pub fn add_data(&self, found: &Value) {
         let items = found["items"].as_array();
         for secret in items.map_or(std::slice::from_ref(found), Vec::as_slice) {
             let data = secret["data"].as_object().into_iter().flatten();
@@ -29,7 +33,7 @@ impl Secrets {
         }
     }
 
-    pub(super) fn add(&self, value: &Value) {
+    pub(crate) fn add(&self, value: &Value) {
         match value {
             Value::String(text) => {
                 // A template may print one line of it, or all of it quoted.
@@ -37,12 +41,11 @@ impl Secrets {
                     // Without what YAML takes for more than text, as in `*anchor`.
                     let words = line.trim_matches(|it: char| !it.is_alphanumeric());
                     let both = [line.trim(), words].into_iter().filter(|it| it.len() >= SHORTEST);
-                    lock(&self.0).extend(both.map(str::to_owned));
+                    self.lock().extend(both.map(str::to_owned));
                 }
             }
             Value::Number(number) => {
-                lock(&self.0)
-                    .extend(Some(number.to_string()).filter(|text| text.len() >= SHORTEST));
+                self.lock().extend(Some(number.to_string()).filter(|text| text.len() >= SHORTEST));
             }
             Value::Array(items) => items.iter().for_each(|item| self.add(item)),
             Value::Object(entries) => entries.values().for_each(|value| self.add(value)),
@@ -50,9 +53,13 @@ impl Secrets {
         }
     }
 
+    fn lock(&self) -> MutexGuard<'_, Vec<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// `message` without any of them.
-    pub(crate) fn hide(&self, message: &str) -> String {
-        let all = lock(&self.0);
+    pub fn hide(&self, message: &str) -> String {
+        let all = self.lock();
         let mut secrets: Vec<_> = all.iter().filter(|it| message.contains(it.as_str())).collect();
         // One may be a part of another.
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));

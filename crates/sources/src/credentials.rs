@@ -8,7 +8,11 @@ use lifecycle::{object::ObjectRef, reason::Reason};
 use manifests::json;
 use serde_json::{Map, Value};
 
-use crate::{cluster::error::Error, desired::source::holder, release::Release};
+use crate::{
+    holders::holder,
+    problems::{Blocked, Error},
+    reads::Reads,
+};
 
 /// The key of a Secret of type `kubernetes.io/dockerconfigjson`.
 const DOCKER_CONFIG: &str = ".dockerconfigjson";
@@ -16,7 +20,7 @@ const DOCKER_CONFIG: &str = ".dockerconfigjson";
 /// The fields of the spec that name Secrets, of one chart.
 pub(super) struct Named<'a> {
     /// `spec.source.chart.oci`.
-    pub(super) field: &'a str,
+    pub(super) field: &'static str,
     pub(super) secret: Option<&'a SecretReference>,
     pub(super) certificates: Option<&'a SecretReference>,
     /// The registry, for a Secret that knows several: `registry.example/charts/shop`.
@@ -24,19 +28,20 @@ pub(super) struct Named<'a> {
 }
 
 /// `None` where none are named.
-pub(super) async fn read(
-    release: &Release<'_>,
+pub(super) async fn read<R: Reads>(
+    reads: &R,
+    namespace: &str,
     named: &Named<'_>,
-) -> Result<Option<Credentials>, Error> {
+) -> Result<Option<Credentials>, Error<R::Error>> {
     let mut credentials = Credentials::default();
     if let Some(secret) = named.secret {
         let place = format!("{}.secretRef (Secret/{})", named.field, secret.name);
-        let held = Held::read(release, &secret.name, place).await?;
+        let held = Held::read(reads, namespace, &secret.name, place).await?;
         (credentials.username, credentials.password) = held.login(named.registry)?;
     }
     if let Some(secret) = named.certificates {
         let place = format!("{}.certSecretRef (Secret/{})", named.field, secret.name);
-        let held = Held::read(release, &secret.name, place).await?;
+        let held = Held::read(reads, namespace, &secret.name, place).await?;
         held.certificates(&mut credentials)?;
     }
     Ok(Some(credentials).filter(|it| *it != Credentials::default()))
@@ -50,9 +55,14 @@ struct Held {
 }
 
 impl Held {
-    async fn read(release: &Release<'_>, name: &str, place: String) -> Result<Self, Error> {
+    async fn read<R: Reads>(
+        reads: &R,
+        namespace: &str,
+        name: &str,
+        place: String,
+    ) -> Result<Self, Error<R::Error>> {
         let kind = ObjectsFromKind::Secret;
-        let (object, mut live) = holder(release, kind, name, &place).await?;
+        let (object, mut live) = holder(reads, namespace, (kind, name), &place).await?;
         let data = match json::take(&mut live, "data") {
             Value::Object(data) => data,
             _ => Map::new(),
@@ -61,7 +71,7 @@ impl Held {
     }
 
     /// User name and password.
-    fn login(&self, registry: Option<&str>) -> Result<(String, String), Error> {
+    fn login(&self, registry: Option<&str>) -> Result<(String, String), Blocked> {
         if let Some(registry) = registry
             && let Some(config) = self.text(DOCKER_CONFIG)?
         {
@@ -88,7 +98,7 @@ impl Held {
         Err(self.lacks(&format!("username and password{or}")))
     }
 
-    fn certificates(&self, credentials: &mut Credentials) -> Result<(), Error> {
+    fn certificates(&self, credentials: &mut Credentials) -> Result<(), Blocked> {
         let of = |key| self.text(key).map(Option::unwrap_or_default);
         credentials.ca = of("ca.crt")?;
         credentials.cert = of("tls.crt")?;
@@ -102,24 +112,24 @@ impl Held {
         Ok(())
     }
 
-    fn text(&self, key: &str) -> Result<Option<String>, Error> {
+    fn text(&self, key: &str) -> Result<Option<String>, Blocked> {
         let Some(value) = self.data.get(key) else { return Ok(None) };
         let bytes = value.as_str().and_then(|text| STANDARD.decode(text).ok());
         let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
         text.map(Some).ok_or_else(|| self.wrong(&format!("key {key} is not text in UTF-8")))
     }
 
-    fn lacks(&self, keys: &str) -> Error {
+    fn lacks(&self, keys: &str) -> Blocked {
         let mut there: Vec<_> = self.data.keys().map(String::as_str).collect();
         there.truncate(10);
         let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
         let Self { place, object, .. } = self;
         let message = format!("{place}: {object} needs the keys {keys} (there: {there}); add them");
-        Error::blocked(Reason::SourceNotFound, message)
+        Blocked::new(Reason::SourceNotFound, message)
     }
 
-    fn wrong(&self, what: &str) -> Error {
-        Error::blocked(Reason::InvalidSource, format!("{}: {}", self.place, what))
+    fn wrong(&self, what: &str) -> Blocked {
+        Blocked::new(Reason::InvalidSource, format!("{}: {}", self.place, what))
     }
 }
 

@@ -12,7 +12,7 @@ use engine::{
     Answer, EngineError, Limits, Renderer,
     protocol::{Lookup, Render, Rendered},
 };
-use lifecycle::{journal::Failure, reason::Reason};
+use lifecycle::journal::Failure;
 
 use crate::{
     cluster::impersonation::Identity,
@@ -150,6 +150,8 @@ impl Engines {
 
 #[cfg(test)]
 mod tests {
+    use lifecycle::reason::Reason;
+
     use super::*;
 
     #[test]

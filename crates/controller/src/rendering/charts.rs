@@ -1,6 +1,10 @@
 //! Charts that servers have: fetched by tasks of their own, so that a server that hangs holds up
 //! nobody but those who want something of it, and remembered for `spec.interval`.
 
+mod cache;
+mod entry;
+mod pull;
+
 use std::{
     collections::{HashMap, HashSet},
     sync::{
@@ -10,18 +14,19 @@ use std::{
     time::{Duration, Instant},
 };
 
+use api::ReleaseLifecycle;
 use lifecycle::{journal::Failure, reason::Reason};
+use sources::WantedChart;
 use tokio::sync::watch;
 
-use super::{
-    cache::{Cache, Scope},
+pub(crate) use self::{cache::Cache, pull::Settings};
+use self::{
+    cache::Scope,
     entry::{Entry, Next, Occasion, Problem, UnderWay},
-    pull::{Pulled, Settings, pull},
-    wanted::Wanted,
+    pull::{Pulled, pull},
 };
 use crate::{
     cluster::error::Error,
-    release::Release,
     support::{
         backoff::Backoff,
         key::{RECHECK, key},
@@ -54,40 +59,44 @@ struct Shared {
 }
 
 /// A chart as its server has it.
-pub(super) struct Fetched {
-    pub(super) archive: Arc<[u8]>,
-    pub(super) digest: String,
+pub(crate) struct Fetched {
+    pub(crate) archive: Arc<[u8]>,
+    pub(crate) digest: String,
 }
 
-/// One release's look at its chart.
-struct Look<'a> {
-    release: &'a Release<'a>,
+/// A release's request for its chart.
+pub(crate) struct Request {
     key: String,
-    wanted: Wanted,
+    namespace: String,
+    wanted: WantedChart,
     /// What of the cache is for it.
     scope: Scope,
-    request: Scope,
+    /// What is asked of the server, and with which credentials.
+    asked: Scope,
     occasion: Occasion,
     interval: Duration,
+    comeback: Comeback,
 }
 
-impl<'a> Look<'a> {
-    fn new(release: &'a Release<'a>, wanted: Wanted) -> Self {
-        let object = &release.object;
+impl Request {
+    /// For the release of `object`, which `comeback` brings back.
+    pub(crate) fn new(object: &ReleaseLifecycle, wanted: WantedChart, comeback: Comeback) -> Self {
         let (key, requests) = (key(object), object.requests());
-        let (namespace, credentials) = (&release.namespace, &wanted.credentials);
+        let namespace = object.metadata.namespace.clone().unwrap_or_default();
+        let credentials = &wanted.credentials;
         Self {
-            scope: Scope::of(&(namespace, wanted.server(), credentials)),
-            request: Scope::of(&(namespace, &wanted.origin, credentials)),
+            scope: Scope::of(&(&namespace, wanted.server(), credentials)),
+            asked: Scope::of(&(&namespace, &wanted.origin, credentials)),
             occasion: Occasion {
-                generation: release.generation(),
+                generation: object.metadata.generation.unwrap_or_default(),
                 retry: requests.retry,
                 restart: requests.restart,
             },
             interval: jittered(object.interval(), &key),
-            release,
             key,
+            namespace,
             wanted,
+            comeback,
         }
     }
 }
@@ -118,36 +127,32 @@ impl Charts {
     }
 
     /// The chart. What takes longer is `Error::Later`, and brings the release back when it is there.
-    pub(super) async fn get(
-        &self,
-        release: &Release<'_>,
-        wanted: Wanted,
-    ) -> Result<Fetched, Error> {
-        let (shared, look) = (&self.shared, Look::new(release, wanted));
-        if let Some(digest) = look.wanted.pinned()
-            && let Some(archive) = shared.cache.get(&look.scope, digest).await
+    pub(crate) async fn get(&self, request: &Request) -> Result<Fetched, Error> {
+        let shared = &self.shared;
+        if let Some(digest) = request.wanted.pinned()
+            && let Some(archive) = shared.cache.get(&request.scope, digest).await
         {
             return Ok(Fetched { archive, digest: digest.to_owned() });
         }
         let mut patient = true;
         loop {
-            match shared.step(&look, patient) {
+            match shared.step(request, patient) {
                 Step::Use { digest, archive } => {
                     let archive = match archive {
                         Some(archive) => Some(archive),
-                        None => shared.cache.get(&look.scope, &digest).await,
+                        None => shared.cache.get(&request.scope, &digest).await,
                     };
                     if let Some(archive) = archive {
                         return Ok(Fetched { archive, digest });
                     }
-                    shared.with_entry(&look, Entry::lose);
+                    shared.with_entry(request, Entry::lose);
                 }
                 Step::Fail(problem, left) => return Err(problem.error(left)),
                 Step::Wait(mut done) => {
                     tokio::time::timeout(PATIENCE, done.changed()).await.ok();
                     patient = false;
                 }
-                Step::Leave(meanwhile) => return shared.meanwhile(&look, meanwhile).await,
+                Step::Leave(meanwhile) => return shared.meanwhile(request, meanwhile).await,
             }
         }
     }
@@ -166,74 +171,75 @@ enum Step {
 }
 
 impl Shared {
-    fn with_entry<T>(&self, look: &Look<'_>, act: impl FnOnce(&mut Entry) -> T) -> T {
+    fn with_entry<T>(&self, request: &Request, act: impl FnOnce(&mut Entry) -> T) -> T {
         let mut entries = lock(&self.entries);
-        let new = || Entry::new(look.request.clone());
-        let entry = entries.entry(look.key.clone()).or_insert_with(new);
-        if !entry.is_for(&look.request) {
+        let new = || Entry::new(request.asked.clone());
+        let entry = entries.entry(request.key.clone()).or_insert_with(new);
+        if !entry.is_for(&request.asked) {
             *entry = new();
-            self.backoff.forget(&look.key);
+            self.backoff.forget(&request.key);
         }
         act(entry)
     }
 
     /// What is known, or that the server is asked, from now on if need be. Where others are served
     /// first, nobody waits.
-    fn step(self: &Arc<Self>, look: &Look<'_>, patient: bool) -> Step {
-        self.with_entry(look, |entry| {
-            let next = entry.next(&look.occasion, look.interval, Instant::now());
+    fn step(self: &Arc<Self>, request: &Request, patient: bool) -> Step {
+        self.with_entry(request, |entry| {
+            let next = entry.next(&request.occasion, request.interval, Instant::now());
             match next {
                 Next::Use { digest, archive } => {
-                    if let (None, Some(until)) = (look.wanted.pinned(), entry.until(look.interval))
+                    if let (None, Some(until)) =
+                        (request.wanted.pinned(), entry.until(request.interval))
                     {
-                        look.release.ctx.watches.sources.valid_until(&look.key, until);
+                        request.comeback.valid_until(until);
                     }
                     Step::Use { digest, archive }
                 }
                 Next::Fail(problem, left) => Step::Fail(problem, left),
                 Next::Wait | Next::Ask => {
                     let known = entry.digest().map(str::to_owned);
-                    let under_way = entry.under_way.get_or_insert_with(|| self.start(look, known));
+                    let under_way =
+                        entry.under_way.get_or_insert_with(|| self.start(request, known));
                     if patient && !under_way.queued {
                         Step::Wait(under_way.done.clone())
                     } else {
-                        Step::Leave(entry.meanwhile(&look.occasion))
+                        Step::Leave(entry.meanwhile(&request.occasion))
                     }
                 }
             }
         })
     }
 
-    fn start(self: &Arc<Self>, look: &Look<'_>, known: Option<String>) -> UnderWay {
+    fn start(self: &Arc<Self>, request: &Request, known: Option<String>) -> UnderWay {
         let (sender, done) = watch::channel(());
         let id = self.started.fetch_add(1, Relaxed);
-        let turn = self.turns.take_now(&look.release.namespace);
+        let turn = self.turns.take_now(&request.namespace);
         let queued = turn.is_none();
         let fetch = Fetch {
             id,
-            key: look.key.clone(),
-            namespace: look.release.namespace.clone(),
-            wanted: look.wanted.clone(),
-            scope: look.scope.clone(),
-            request: look.request.clone(),
-            occasion: look.occasion.clone(),
+            key: request.key.clone(),
+            namespace: request.namespace.clone(),
+            wanted: request.wanted.clone(),
+            scope: request.scope.clone(),
+            request: request.asked.clone(),
+            occasion: request.occasion.clone(),
             known,
         };
-        let comeback = look.release.ctx.watches.sources.comeback(&look.key);
-        tokio::spawn(Arc::clone(self).run(fetch, turn, sender, comeback));
+        tokio::spawn(Arc::clone(self).run(fetch, turn, sender, request.comeback.clone()));
         UnderWay { id, queued, done }
     }
 
     /// What a release lives with while the server is asked.
     async fn meanwhile(
         &self,
-        look: &Look<'_>,
+        request: &Request,
         found: Result<Option<String>, Problem>,
     ) -> Result<Fetched, Error> {
         let mut again_in = RECHECK;
         match found {
             Ok(Some(digest)) => {
-                if let Some(archive) = self.cache.get(&look.scope, &digest).await {
+                if let Some(archive) = self.cache.get(&request.scope, &digest).await {
                     return Ok(Fetched { archive, digest });
                 }
                 // Nobody was told that this release waits, since it seemed to have what it needs.
@@ -243,7 +249,7 @@ impl Shared {
             // As it was said before: whether it still holds is what is asked.
             Err(problem) => return Err(problem.error(RECHECK)),
         }
-        let message = format!("{}: it is being fetched", look.wanted.place);
+        let message = format!("{}: it is being fetched", request.wanted.place);
         Err(Error::Later(Failure::new(Reason::Fetching, message), again_in))
     }
 
@@ -341,7 +347,7 @@ struct Fetch {
     id: u64,
     key: String,
     namespace: String,
-    wanted: Wanted,
+    wanted: WantedChart,
     scope: Scope,
     request: Scope,
     occasion: Occasion,

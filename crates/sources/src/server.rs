@@ -1,84 +1,124 @@
-//! Which chart the spec names: where it is, and with which credentials it is asked for.
+//! Charts that servers have: where they are, and with which credentials they are asked for.
 
 use api::{OciChart, RepositoryChart};
 use engine::protocol::{Credentials, Origin};
 use serde::Serialize;
 
-use super::credentials::{self, Named};
-use crate::{cluster::error::Error, release::Release};
+use crate::{
+    credentials::{self, Named},
+    problems::Error,
+    reads::Reads,
+};
 
-/// A chart to be fetched.
-#[derive(Clone)]
-pub(super) struct Wanted {
+/// A chart of a registry or a repository, as the spec names it.
+pub struct ServerChart<'a> {
+    /// Where it is.
+    pub origin: Origin,
     /// Where the spec names it, for messages: `spec.source.chart.oci (oci://registry.example/shop)`.
-    pub(super) place: String,
-    pub(super) origin: Origin,
-    pub(super) credentials: Option<Credentials>,
+    pub place: String,
+    named: Named<'a>,
 }
 
-/// The server, whatever version of a chart is asked of it.
-#[derive(Serialize)]
-#[serde(untagged)]
-pub(super) enum Server<'a> {
-    Registry {
-        oci: &'a str,
-        plain: bool,
-    },
-    Repository {
-        repository: &'a str,
-        name: &'a str,
-    },
-    /// What a source of Flux has published, which is asked for by its digest alone.
-    Artifacts,
-}
-
-impl Wanted {
-    pub(super) async fn oci(release: &Release<'_>, chart: &OciChart) -> Result<Self, Error> {
+impl<'a> ServerChart<'a> {
+    pub(crate) fn oci(chart: &'a OciChart) -> Self {
         let field = "spec.source.chart.oci";
-        let named = Named {
-            field,
-            secret: chart.secret_ref.as_ref(),
-            certificates: chart.cert_secret_ref.as_ref(),
-            registry: Some(chart.url.trim_start_matches("oci://")),
-        };
         let which = chart.digest.as_deref().or(chart.version.as_deref());
-        Ok(Self {
+        Self {
             place: place(field, &chart.url, which),
-            credentials: credentials::read(release, &named).await?,
             origin: Origin::Oci {
                 url: chart.url.clone(),
                 version: chart.version.clone().unwrap_or_default(),
                 digest: chart.digest.clone(),
                 plain_http: chart.insecure == Some(true),
             },
-        })
+            named: Named {
+                field,
+                secret: chart.secret_ref.as_ref(),
+                certificates: chart.cert_secret_ref.as_ref(),
+                registry: Some(chart.url.trim_start_matches("oci://")),
+            },
+        }
     }
 
-    pub(super) async fn repository(
-        release: &Release<'_>,
-        chart: &RepositoryChart,
-    ) -> Result<Self, Error> {
+    pub(crate) fn repository(chart: &'a RepositoryChart) -> Self {
         let field = "spec.source.chart.repository";
-        let named = Named {
-            field,
-            secret: chart.secret_ref.as_ref(),
-            certificates: chart.cert_secret_ref.as_ref(),
-            registry: None,
-        };
         let which = format!("{} {}", chart.name, chart.version.as_deref().unwrap_or_default());
-        Ok(Self {
+        Self {
             place: place(field, &chart.url, Some(which.trim_end())),
-            credentials: credentials::read(release, &named).await?,
             origin: Origin::Repository {
                 url: chart.url.clone(),
                 name: chart.name.clone(),
                 version: chart.version.clone().unwrap_or_default(),
             },
-        })
+            named: Named {
+                field,
+                secret: chart.secret_ref.as_ref(),
+                certificates: chart.cert_secret_ref.as_ref(),
+                registry: None,
+            },
+        }
     }
 
+    /// The field of the spec that names it.
+    pub fn field(&self) -> &'static str {
+        self.named.field
+    }
+
+    /// Whether Secrets are named, without which it is not to be had.
+    pub fn needs_secrets(&self) -> bool {
+        self.named.secret.is_some() || self.named.certificates.is_some()
+    }
+
+    /// What to fetch, with what the Secrets hold.
+    ///
+    /// # Errors
+    /// They are missing, or hold something else.
+    pub async fn wanted<R: Reads>(
+        self,
+        namespace: &str,
+        reads: &R,
+    ) -> Result<WantedChart, Error<R::Error>> {
+        let credentials = credentials::read(reads, namespace, &self.named).await?;
+        Ok(WantedChart { place: self.place, origin: self.origin, credentials })
+    }
+}
+
+/// A chart to be fetched.
+#[derive(Clone)]
+pub struct WantedChart {
+    /// Where the spec names it, for messages.
+    pub place: String,
+    /// Where it is.
+    pub origin: Origin,
+    /// What the server wants to see.
+    pub credentials: Option<Credentials>,
+}
+
+/// The server, whatever version of a chart is asked of it.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub enum Server<'a> {
+    /// A registry.
+    Registry {
+        /// The URL of the chart.
+        oci: &'a str,
+        /// Whether it is asked without TLS.
+        plain: bool,
+    },
+    /// A repository with an index.
+    Repository {
+        /// Its URL.
+        repository: &'a str,
+        /// The name of the chart.
+        name: &'a str,
+    },
+    /// What a source of Flux has published, which is asked for by its digest alone.
+    Artifacts,
+}
+
+impl WantedChart {
     /// The digest by which it is asked for: then there is nothing to resolve.
-    pub(super) fn pinned(&self) -> Option<&str> {
+    pub fn pinned(&self) -> Option<&str> {
         match &self.origin {
             Origin::Oci { digest, .. } => digest.as_deref(),
             Origin::Artifact { digest, .. } => Some(digest),
@@ -86,7 +126,8 @@ impl Wanted {
         }
     }
 
-    pub(super) fn server(&self) -> Server<'_> {
+    /// The server that has it.
+    pub fn server(&self) -> Server<'_> {
         match &self.origin {
             Origin::Oci { url, plain_http, .. } => {
                 Server::Registry { oci: url, plain: *plain_http }
@@ -103,7 +144,7 @@ fn place(field: &str, url: &str, which: Option<&str>) -> String {
 }
 
 /// A URL as it may be shown: tokens stand in what precedes the host, and in the query.
-pub(super) fn without_secrets(url: &str) -> String {
+fn without_secrets(url: &str) -> String {
     let url = url.split(['?', '#']).next().unwrap_or(url);
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
     let (host, path) = rest.find('/').map_or((rest, ""), |slash| rest.split_at(slash));

@@ -7,10 +7,10 @@ use engine::{
     protocol::{self, FailureKind, Origin, Pull},
 };
 use lifecycle::{digest, journal::Failure, reason::Reason};
+use sources::{WantedChart, chart::MOST_BYTES};
 use tokio::net::lookup_host;
 
-use super::{MOST_BYTES, entry::Problem, wanted::Wanted};
-use crate::run::AGENT;
+use super::entry::Problem;
 
 /// As long as fetching may take.
 const TIME: Duration = Duration::from_mins(1);
@@ -23,6 +23,8 @@ pub(crate) struct Settings {
     pub(crate) loopback: bool,
     /// The API server, by each name and port under which it is known: no chart comes from there.
     pub(crate) api_server: Vec<(String, u16)>,
+    /// By which servers tell this program's requests.
+    pub(crate) user_agent: &'static str,
 }
 
 /// What the server answered.
@@ -34,7 +36,7 @@ pub(super) struct Pulled {
 
 pub(super) async fn pull(
     settings: &Settings,
-    wanted: &Wanted,
+    wanted: &WantedChart,
     known: Option<String>,
 ) -> Result<Pulled, Problem> {
     let request = Pull {
@@ -45,7 +47,7 @@ pub(super) async fn pull(
         loopback: settings.loopback,
         max_bytes: MOST_BYTES as u64,
         seconds: TIME.as_secs(),
-        user_agent: AGENT,
+        user_agent: settings.user_agent,
     };
     let pulled = match Puller::start(&settings.program) {
         Ok(mut puller) => puller.pull(&request).await,
@@ -73,7 +75,7 @@ async fn addresses(settings: &Settings) -> Result<Vec<String>, Problem> {
 
 /// What the engine answers is not believed where it can be checked.
 fn check(
-    wanted: &Wanted,
+    wanted: &WantedChart,
     pulled: protocol::Pulled,
     known: Option<&str>,
 ) -> Result<Pulled, Problem> {
@@ -102,7 +104,7 @@ fn check(
 }
 
 /// What is said of it, and what to do.
-fn problem(wanted: &Wanted, error: EngineError) -> Problem {
+fn problem(wanted: &WantedChart, error: EngineError) -> Problem {
     let place = &wanted.place;
     let failure = match error {
         EngineError::Failed(failure) if !failure.transient => failure,
@@ -146,7 +148,7 @@ fn problem(wanted: &Wanted, error: EngineError) -> Problem {
     Problem::Blocked(Failure::new(reason, format!("{place}: {}; {remedy}", failure.message)))
 }
 
-fn credentials_remedy(wanted: &Wanted) -> &'static str {
+fn credentials_remedy(wanted: &WantedChart) -> &'static str {
     match (&wanted.origin, &wanted.credentials) {
         (Origin::Artifact { .. }, _) => "the server of a source's artifacts takes no credentials",
         (_, Some(login)) if !login.username.is_empty() => "correct the user name and the password",

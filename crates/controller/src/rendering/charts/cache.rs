@@ -14,9 +14,8 @@ use std::{
 };
 
 use lifecycle::digest::digest;
+use sources::chart::MOST_BYTES;
 use tokio::task::spawn_blocking;
-
-use super::MOST_BYTES;
 
 /// Before the archive stands its own digest, since that of a registry is not the archive's.
 const HEADER: usize = "sha256:".len() + 64 + 1;

@@ -6,49 +6,54 @@ use engine::protocol::Origin;
 use lifecycle::{journal::Failure, object::ObjectRef, reason::Reason};
 use serde_json::Value;
 
-use super::wanted::Wanted;
-use crate::{cluster::error::Error, release::Release, support::key::RECHECK};
+use crate::{
+    holders::absent,
+    problems::{Blocked, Error},
+    reads::Reads,
+    server::WantedChart,
+};
 
 /// The group of Flux's sources.
-pub(crate) const GROUP: &str = "source.toolkit.fluxcd.io";
+pub const GROUP: &str = "source.toolkit.fluxcd.io";
 /// Their version.
-pub(crate) const VERSION: &str = "v1";
+pub const VERSION: &str = "v1";
 
-pub(super) async fn wanted(release: &Release<'_>, source: &SourceRef) -> Result<Wanted, Error> {
+pub(super) async fn wanted<R: Reads>(
+    source: &SourceRef,
+    namespace: &str,
+    reads: &R,
+) -> Result<WantedChart, Error<R::Error>> {
     let place = format!("spec.source.sourceRef ({source})");
     let object = ObjectRef {
         api_version: format!("{GROUP}/{VERSION}"),
         kind: source.kind.as_str().to_owned(),
-        namespace: Some(release.namespace.clone()),
+        namespace: Some(namespace.to_owned()),
         name: source.name.clone(),
     };
-    if release.tenant.kind(&object).await?.is_none() {
+    if !reads.serves(&object).await.map_err(Error::Unread)? {
         let message = format!(
             "{place}: the cluster does not serve {} of {}; install Flux's source-controller, or a \
              version of it that has this kind",
             object.kind, object.api_version
         );
-        return Err(Error::blocked(Reason::SourceNotFound, message));
+        return Err(Blocked::new(Reason::SourceNotFound, message).into());
     }
-    let Some(live) = release.tenant.get(&object).await? else {
-        let message = format!(
-            "{place}: {object} does not exist in namespace {}; create it, or correct the name",
-            release.namespace
-        );
-        return Err(Error::blocked(Reason::SourceNotFound, message));
+    let Some(live) = reads.get(&object).await.map_err(Error::Unread)? else {
+        return Err(absent(reads, &object, &place).into());
     };
     let origin = match artifact(&live) {
         Ok(artifact) => artifact,
         Err(Trouble::Waiting(why)) => {
             let failure = Failure::new(Reason::SourceNotReady, format!("{place}: {object} {why}"));
-            // A change of it brings the release back.
-            return Err(Error::Later(failure, RECHECK));
+            return Err(Error::NotReady(failure));
         }
         Err(Trouble::Unusable(why)) => {
-            return Err(Error::blocked(Reason::InvalidSource, format!("{place}: {object} {why}")));
+            return Err(
+                Blocked::new(Reason::InvalidSource, format!("{place}: {object} {why}")).into()
+            );
         }
     };
-    Ok(Wanted { place, origin, credentials: None })
+    Ok(WantedChart { place, origin, credentials: None })
 }
 
 #[derive(Debug, PartialEq, Eq)]

@@ -1,0 +1,46 @@
+//! From the spec of a release to what it consists of: one path for the operator, which then runs it,
+//! and for `kubectl lifecycle plan`, which shows it.
+//!
+//! Who reads the cluster, or files in its place, is behind [`Reads`]; who fetches and who renders a
+//! chart is the caller's own. Everything between them is here:
+//!
+//! - `objects`: the objects that the spec has, or that `ConfigMaps` and Secrets hold
+//! - `chart`: where a chart is, and what it is rendered from
+//! - `values`: the values for it
+//! - `server`, `credentials`, `flux`: the charts that servers have, and the right to fetch them
+//! - `render`: the request to the engine, and its refusals
+//! - `rendered`: what all that makes: patched, parsed and within bounds
+
+pub mod chart;
+mod credentials;
+mod flux;
+mod holders;
+pub mod objects;
+mod problems;
+mod reads;
+mod render;
+pub mod rendered;
+mod secrets;
+mod server;
+pub mod values;
+
+use manifests::placed::Placed;
+
+pub use self::{
+    chart::{ChartInputs, ChartLocation, Content, ResolvedChart},
+    flux::{GROUP as FLUX_GROUP, VERSION as FLUX_VERSION},
+    problems::{Blocked, Error},
+    reads::Reads,
+    render::refusal,
+    rendered::{ChartTexts, RenderedRelease},
+    secrets::Secrets,
+    server::{Server, ServerChart, WantedChart},
+};
+
+/// What a release is made from.
+pub enum ResolvedSource {
+    /// Its objects as they were written.
+    Objects(Vec<Placed>),
+    /// A chart that renders to them.
+    Chart(Box<ResolvedChart>),
+}
