@@ -29,7 +29,6 @@ pub(crate) async fn in_sync(
         None => None,
     };
     release.write_in_sync(revision, chart, drift).await?;
-    release.ctx.watches.sources.settle(&release.object);
     Ok(())
 }
 
