@@ -10,12 +10,14 @@
 //! - `server`, `credentials`, `flux`: the charts that servers have, and the right to fetch them
 //! - `render`: the request to the engine, and its refusals
 //! - `rendered`: what all that makes: patched, parsed and within bounds
+//! - `planned`: the hooks that run at an event, and the objects that go with the release
 
 pub mod chart;
 mod credentials;
 mod flux;
 mod holders;
 pub mod objects;
+pub mod planned;
 mod problems;
 mod reads;
 mod render;

@@ -4,17 +4,17 @@
 use std::{collections::HashSet, time::Duration};
 
 use api::{OnDeletionTimeout, OnTestFailure, ReleaseLifecycle};
-use helm::ownership::{self, ResourcePolicy};
 use kube::ResourceExt as _;
 use lifecycle::{
     event::{Event, HookEvent, Work},
     hooks::DeletePolicy,
-    object::{ObjectRef, PlannedObject},
-    plan::{Crds, HookKind, MOST_HOOKS, Owner, Plan, PlannedHook, in_uninstall_order, plan_hooks},
+    object::ObjectRef,
+    plan::{HookKind, Owner, Plan, PlannedHook},
     preflight::{self, Holds},
     source::Desired,
 };
 use serde::Serialize;
+use sources::planned::{self, Removal};
 
 use super::{Found, Made, Material, reasons};
 
@@ -210,14 +210,7 @@ impl Planner<'_> {
     }
 
     fn steps(&self, event: Event, notes: &mut Vec<String>) -> Result<Vec<Step>, String> {
-        let hooks = self.hooks(event, notes);
-        if hooks.len() > MOST_HOOKS {
-            return Err(format!(
-                "{} hooks run at this {event}, more than the {MOST_HOOKS} whose state fits into \
-                 status; split the release",
-                hooks.len()
-            ));
-        }
+        let hooks = self.hooks(event, notes)?;
         let reasons = reasons::of(&hooks, self.desired);
         notes.extend(self.warnings(event, &hooks));
         let (before, after): (Vec<_>, Vec<_>) = hooks
@@ -258,7 +251,7 @@ impl Planner<'_> {
         plan.wait = self.object.wait();
         plan.hooks = hooks.to_vec();
         match event.facts().work {
-            Work::Delete => plan.prune = self.going().map(|it| it.object.clone()).collect(),
+            Work::Delete => plan.prune = self.removal().going,
             Work::Nothing => {}
             Work::Apply => plan.objects.clone_from(&self.desired.objects),
         }
@@ -268,26 +261,24 @@ impl Planner<'_> {
         known.map(|warning| format!("{WARNING}{warning}")).collect()
     }
 
-    /// The objects that a deletion deletes.
-    fn going(&self) -> impl Iterator<Item = &PlannedObject> {
-        self.desired.objects.iter().filter(|it| !is_kept(it))
+    /// What becomes of the objects at a deletion.
+    fn removal(&self) -> Removal {
+        planned::removal(self.desired.objects.iter().cloned())
     }
 
-    /// The hooks that run, as the controller chooses them.
-    fn hooks(&self, event: Event, notes: &mut Vec<String>) -> Vec<PlannedHook> {
+    fn hooks(&self, event: Event, notes: &mut Vec<String>) -> Result<Vec<PlannedHook>, String> {
+        let chosen = |desired| {
+            let hooks = planned::hooks(self.object, event, desired);
+            hooks.map_err(|blocked| blocked.problems.join("; "))
+        };
         if event != Event::Test {
-            return plan_hooks(self.desired, event, self.object.crds(event));
+            return chosen(self.desired);
         }
-        let mut chosen = self.desired.clone();
-        chosen.hooks.retain(|hook| {
-            let is_chosen = self.object.selects_test(&hook.object.name);
-            if hook.events.contains(&HookEvent::Test) && !is_chosen {
-                notes
-                    .push(format!("{} does not run: spec.test.filters leaves it out", hook.object));
-            }
-            is_chosen
-        });
-        plan_hooks(&chosen, event, Crds::Skip)
+        let mut selected = self.desired.clone();
+        for left_out in planned::select_tests(self.object, &mut selected) {
+            notes.push(format!("{left_out} does not run: spec.test.filters leaves it out"));
+        }
+        chosen(&selected)
     }
 
     fn hook(&self, hook: &PlannedHook, reason: String) -> Step {
@@ -336,16 +327,15 @@ impl Planner<'_> {
     }
 
     fn delete(&self, steps: &mut Vec<Step>) {
-        let kept: Vec<_> = self.desired.objects.iter().filter(|it| is_kept(it)).collect();
-        let gone = in_uninstall_order(self.going().map(|it| it.object.clone()));
-        if !gone.is_empty() {
+        let Removal { going, kept, .. } = self.removal();
+        if !going.is_empty() {
             let reason = "by kind, in Helm's uninstall order, and waited for until they are gone";
-            let objects = gone.iter().map(|object| self.named(object)).collect();
+            let objects = going.iter().map(|object| self.named(object)).collect();
             steps.push(Step::Delete { reason: reason.to_owned(), objects });
         }
         if !kept.is_empty() {
             let reason = "they have the annotation helm.sh/resource-policy: keep";
-            let objects = kept.iter().map(|it| self.named(&it.object)).collect();
+            let objects = kept.iter().map(|object| self.named(object)).collect();
             steps.push(Step::Keep { reason: reason.to_owned(), objects });
         }
     }
@@ -431,10 +421,6 @@ impl Planner<'_> {
             .to_owned(),
         }
     }
-}
-
-fn is_kept(planned: &PlannedObject) -> bool {
-    ownership::resource_policy(&planned.manifest) == ResourcePolicy::Keep
 }
 
 /// `90s` as `1m30s`.

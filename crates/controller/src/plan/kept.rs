@@ -1,31 +1,21 @@
-//! What stays when a release is deleted.
+//! Reports what stays when a release is deleted.
 
-use helm::ownership::{self, ResourcePolicy};
-use lifecycle::object::PlannedObject;
 use lifecycle::reason::Reason;
+use sources::planned::Removal;
 
 use crate::release::Release;
 
-/// Whether the object stays when the release is deleted, by what its manifest says.
-pub(super) fn is_kept(
-    release: &Release<'_>,
-    PlannedObject { object, manifest }: &PlannedObject,
-) -> bool {
-    match ownership::resource_policy(manifest) {
-        ResourcePolicy::Absent => false,
-        ResourcePolicy::Keep => {
-            let text =
-                format!("{object} stays, as its annotation helm.sh/resource-policy says: keep");
-            release.tell(Reason::ObjectKept, text);
-            true
-        }
-        ResourcePolicy::Unknown(word) => {
-            let text = format!(
-                "{object} is deleted: its annotation helm.sh/resource-policy is {word:?}, which \
-                 means nothing; only keep does"
-            );
-            release.warn(Reason::UnknownPolicy, text);
-            false
-        }
+/// Reports the objects that stay, and those whose annotation was meant to keep them and does not.
+pub(super) fn report(release: &Release<'_>, removal: &Removal) {
+    for object in &removal.kept {
+        let text = format!("{object} stays, as its annotation helm.sh/resource-policy says: keep");
+        release.tell(Reason::ObjectKept, text);
+    }
+    for (object, word) in &removal.unknown {
+        let text = format!(
+            "{object} is deleted: its annotation helm.sh/resource-policy is {word:?}, which means \
+             nothing; only keep does"
+        );
+        release.warn(Reason::UnknownPolicy, text);
     }
 }

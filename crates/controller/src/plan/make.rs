@@ -1,13 +1,14 @@
 //! From the desired objects to a plan: parse, look the kinds up, check rights and owners. Nothing
 //! is changed here, so everything that is wrong is said at once and can be mended at leisure.
 
-use lifecycle::reason::Reason;
 use lifecycle::{
     digest::config_digest,
-    event::{Event, HookEvent},
-    plan::{Begin, Crds, MOST_HOOKS, Plan, PlannedHook, Remedied, plan_hooks},
+    event::HookEvent,
+    plan::{Begin, Crds, Plan, Remedied},
     source::SourceError,
 };
+
+use sources::planned;
 
 use super::{
     crds, history, kinds,
@@ -46,10 +47,9 @@ pub(crate) async fn plan(
         crds::leave_out_existing(release, &mut desired.crds).await?;
     }
     let claims = release.object.claims(begin.event);
-    let mut hooks = plan_hooks(&desired, begin.event, crds);
+    let mut hooks = planned::hooks(&release.object, begin.event, &desired)?;
     let recorded = history::recorded_hooks(release, records);
     history::mark_recorded(&recorded, &mut hooks);
-    check_number(&hooks, begin.event)?;
     rights::check(release, &hooks, &desired.objects, &prune).await?;
     let mut taken = owners::check(release, begin.event, &desired.objects, claims).await?;
     taken.extend(records.iter().flat_map(history::taken).cloned());
@@ -93,24 +93,4 @@ fn remedied(records: &[Stored], revision: i32) -> Remedied {
     let plan = failed.and_then(|stored| stored.plan.as_ref());
     let config_digest = plan.map(|(plan, _)| plan.config_digest.clone()).unwrap_or_default();
     Remedied { revision, config_digest }
-}
-
-fn check_number(hooks: &[PlannedHook], event: Event) -> Result<(), Error> {
-    if hooks.len() <= MOST_HOOKS {
-        return Ok(());
-    }
-    let in_crds = hooks.iter().filter(|hook| hook.in_crds).count();
-    let remedy = match in_crds {
-        0 => "split the release".to_owned(),
-        count => format!(
-            "{count} of them are of the chart's crds/: apply these yourself, and set \
-             spec.{event}.crds to Skip"
-        ),
-    };
-    let message = format!(
-        "{} hooks run at this {event}, more than the {MOST_HOOKS} whose state fits into status; \
-         {remedy}",
-        hooks.len(),
-    );
-    Err(Error::blocked(Reason::TooManyHooks, message))
 }

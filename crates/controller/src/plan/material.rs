@@ -5,15 +5,15 @@ use helm::record::Status;
 use lifecycle::{
     event::Event,
     object::ObjectRef,
-    plan::{Begin, Chart, PrunedBefore, in_uninstall_order, prune_set},
+    plan::{Begin, Chart, PrunedBefore, prune_set},
     source::Desired,
 };
 
 use super::{
     history::{earlier_objects, leave_out_taken, newest_objects},
-    kept::is_kept,
+    kept,
 };
-use sources::RenderedRelease;
+use sources::{RenderedRelease, planned};
 
 use crate::{
     cluster::error::Error,
@@ -87,14 +87,15 @@ pub(super) async fn of(
                 leave_out_taken(&mut desired.objects, latest);
             }
             let newest = newest_objects(release, std::mem::take(&mut desired.objects), history)?;
-            let going = newest.into_iter().filter(|object| !is_kept(release, object));
-            let prune = in_uninstall_order(going.map(|object| object.object));
+            let removal = planned::removal(newest);
+            kept::report(release, &removal);
+            let prune = removal.going;
             Material { desired, prune, pruned_before, digest: None, chart: of_latest_plan() }
         }
         Event::Test => {
             let mut desired = of_latest()?;
             desired.objects.clear();
-            desired.hooks.retain(|hook| release.object.selects_test(&hook.object.name));
+            planned::select_tests(&release.object, &mut desired);
             let chart = of_latest_plan();
             Material { desired, prune: Vec::new(), pruned_before, digest: None, chart }
         }

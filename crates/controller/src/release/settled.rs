@@ -36,7 +36,7 @@ pub(crate) fn is_settled(object: &ReleaseLifecycle) -> bool {
         // What is to make up for it, and cannot begin, has said why.
         let says_so = ready.reason == last.failure.reason;
         let is_at_rest = says_so || !remedy_is_due(object);
-        ready.status == "False" && reason.is_none_or(Reason::is_lasting) && is_at_rest
+        ready.status == "False" && reason != Some(Reason::InternalError) && is_at_rest
     });
     let (requests, handled) = (object.requests(), status.handled());
     let asked = requests.retry != handled.retry
