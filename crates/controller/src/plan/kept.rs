@@ -1,4 +1,4 @@
-//! What stays when a release is deleted.
+//! The objects that are kept when a release is deleted.
 
 use helm::ownership::{self, ResourcePolicy};
 use lifecycle::object::PlannedObject;
@@ -6,7 +6,7 @@ use lifecycle::reason::Reason;
 
 use crate::release::Release;
 
-/// Whether the object stays when the release is deleted, by what its manifest says.
+/// Returns true if the manifest says that the object is kept when the release is deleted.
 pub(super) fn is_kept(
     release: &Release<'_>,
     PlannedObject { object, manifest }: &PlannedObject,
