@@ -41,7 +41,7 @@ pub enum Error {
         /// The namespace of the Lease.
         namespace: String,
     },
-    /// With these settings there can be no lease.
+    /// The settings allow no lease.
     #[error(transparent)]
     Refused(RequestError),
     /// The process no longer leads.

@@ -2,16 +2,16 @@
 //!
 //! - **Compare-and-swap.** Every write is a replace of the version that was read, or a create of a
 //!   Lease that did not exist. If several replicas want the lease at once, one wins.
-//! - **No wall clock.** A lease has expired once this process has observed it unchanged for its whole
-//!   duration, by its own monotonic clock. `renewTime` is written for people, and never read.
+//! - **No wall clock.** A lease has expired once this process has observed it unchanged for its
+//!   whole duration, by its own monotonic clock. `renewTime` is written for people, and never read.
 //! - **The leader gives up first.** It stops after two thirds of the duration without a renewal, so
 //!   that it has ended before another process may lead. [`Lease::is_held`] turns false by itself.
 //! - **Each leader has an [epoch](Lease::epoch)**, the Lease's `leaseTransitions`. It never repeats
 //!   as long as the object, or any process that has observed it, exists.
 //!
 //! A lease cannot stop the last request of a process that was paused. A request that must be safe
-//! from that needs a fence of its own, such as a resourceVersion. [`Lease::is_held`] is for requests
-//! that can have none: call it immediately before the request.
+//! from that needs a fence of its own, such as a resourceVersion. [`Lease::is_held`] is for
+//! requests that can have none: call it immediately before the request.
 //!
 //! ```no_run
 //! use std::{sync::Arc, time::Duration};

@@ -51,10 +51,10 @@ pub enum EngineError {
     /// The engine's own answer.
     #[error("{}", .0.message)]
     Failed(Failure),
-    /// It exceeded a limit.
+    /// The process exceeded a limit.
     #[error("{0}")]
     Breach(Breach),
-    /// It ended, or its answer is not valid.
+    /// The process ended, or its answer is not valid.
     #[error("the engine {what}")]
     Broken {
         /// The event, with the last output of the process.

@@ -162,7 +162,7 @@ pub(crate) fn listed(rights: &[Right]) -> String {
     groups.collect::<Vec<_>>().join("; ")
 }
 
-/// Returns the name of the user as people know it.
+/// Returns the name of the user as users know it.
 pub(crate) fn who(user: &str) -> String {
     account(user).map_or_else(
         || format!("user {user}"),
@@ -175,7 +175,8 @@ fn account(user: &str) -> Option<(&str, &str)> {
 }
 
 /// Returns the commands to paste that grant `user` these rights: a binding of the shipped role if
-/// that role has them, otherwise a new role. For resources without a namespace it is a ClusterRole.
+/// that role has them, otherwise a new role. For resources without a namespace it is a
+/// `ClusterRole`.
 pub(crate) fn remedy(user: &str, rights: &[Right]) -> String {
     let (name, subject) = match account(user) {
         Some((namespace, name)) => {

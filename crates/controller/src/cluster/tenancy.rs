@@ -8,7 +8,7 @@ use crate::cluster::{error::Error, impersonation::Identity};
 /// The identity for a release that names no ServiceAccount.
 #[derive(Clone, Debug)]
 pub(crate) enum Tenancy {
-    /// None, the release is refused: it must name one.
+    /// No identity: the release is refused, since it must name one.
     Named,
     /// This ServiceAccount of the release's namespace.
     Default(String),

@@ -133,7 +133,7 @@ impl<'a> Tenant<'a> {
         namespace: Option<&str>,
         uid: &str,
     ) -> Result<Vec<Value>, ApiError> {
-        /// There is one Event object for each report, since repeated reports are counted.
+        /// The maximum number: there is one Event object for each report, since repeats are counted.
         const LIMIT: u32 = 200;
         let like = ObjectRef {
             api_version: "v1".to_owned(),

@@ -33,9 +33,9 @@ const STEPS: usize = 256;
 
 /// The progress of an operation in this reconciliation.
 pub(crate) enum Progress {
-    /// It waits for a change, for this long at most.
+    /// The operation waits for a change, for this long at most.
     Waits(Duration),
-    /// It has ended, and its journal says how.
+    /// The operation has ended, and its journal has the result.
     Ended,
 }
 
@@ -198,7 +198,7 @@ async fn plan_lost(release: &mut Release<'_>, journal: &Journal) -> Result<Progr
 pub(crate) enum Made {
     /// The record.
     Before,
-    /// It was created in this reconciliation, and is in no record that was read.
+    /// This reconciliation, which created the plan: it is in no record that was read.
     Anew,
 }
 

@@ -115,11 +115,11 @@ fn is_late(release: &Release<'_>, now: Timestamp) -> bool {
 }
 
 enum Seen {
-    /// It is gone, being deleted, or not owned by the release.
+    /// The object is gone, being deleted, or not owned by the release.
     NotOurs,
-    /// It remains, and the reason.
+    /// The object remains, for this reason.
     Stays(&'static str),
-    /// The release owns it; its UID.
+    /// The release owns the object; its UID.
     Ours(String),
 }
 

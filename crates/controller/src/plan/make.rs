@@ -1,5 +1,5 @@
-//! From the desired objects to a plan: parse, look up the kinds, check rights and owners. Nothing
-//! is changed here, so all errors are reported at once and can be corrected without hurry.
+//! Makes a plan from the desired objects: parse, look up the kinds, check rights and owners.
+//! Nothing is changed here, so all errors are reported at once and can be corrected without hurry.
 
 use lifecycle::reason::Reason;
 use lifecycle::{

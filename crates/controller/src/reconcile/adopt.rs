@@ -259,7 +259,7 @@ pub(crate) async fn await_helm(
     Ok(again(release))
 }
 
-/// Returns true if the user confirmed that the other client is no longer at work.
+/// Returns true if the user confirmed that the other client has stopped.
 fn is_retried(release: &Release<'_>) -> bool {
     release.object.requests().retry != handled(release).retry
 }

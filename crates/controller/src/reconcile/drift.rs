@@ -134,9 +134,9 @@ async fn correct(
 
 /// The state of an object in the check.
 enum State {
-    /// It is as it was deployed, or it is being deleted.
+    /// The object is as it was deployed, or is being deleted.
     Same,
-    /// It changed during the check.
+    /// The object changed during the check.
     Changing,
     Missing,
     /// These fields differ; the value is the object to apply to correct that.

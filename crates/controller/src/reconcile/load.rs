@@ -9,11 +9,11 @@ use crate::{
 
 /// The result of reading an object of the cache again.
 pub(crate) enum Loaded<'a> {
-    /// It exists, and so does its tenant.
+    /// The object exists, and so does its tenant.
     Release(Box<Release<'a>>),
-    /// It names no identity with which it could be managed.
+    /// The object names no identity with which its release could be managed.
     Refused(Box<ReleaseLifecycle>, Error),
-    /// It is gone.
+    /// The object is gone.
     Gone,
 }
 

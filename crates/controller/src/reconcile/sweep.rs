@@ -42,9 +42,9 @@ pub(crate) async fn sweep(release: &Release<'_>, held: Vec<HeldObject>) {
 }
 
 enum Swept {
-    /// It is the current one, or may be.
+    /// The run is the current one, or may be.
     Keep,
-    /// It is gone, open, or owned by another release.
+    /// The object is gone, open, or owned by another release.
     Forget,
 }
 

@@ -55,8 +55,8 @@ pub(crate) struct Field {
 
 impl Field {
     fn new(cause: &StatusCause) -> Self {
-        /// There is no code for it. The API server's own validations use these words, and rules of
-        /// `CustomResourceDefinitions` do by convention.
+        /// The words about an immutable field, for which there is no code. The API server's own
+        /// validations use them, and rules of `CustomResourceDefinitions` do by convention.
         const WORDS: [&str; 5] =
             ["immutable", "may not change", "may not be changed", "cannot change", "updates to "];
         let immutable = WORDS.iter().any(|words| cause.message.contains(words));
