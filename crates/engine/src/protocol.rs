@@ -36,10 +36,10 @@ pub struct Render<'a> {
 #[derive(Clone, Copy, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Chart<'a> {
-    /// In an archive (tar, gzip).
+    /// An archive (tar, gzip).
     #[serde(rename = "chart", serialize_with = "to_base64")]
     Archive(&'a [u8]),
-    /// In a folder, for an engine that may read files.
+    /// A folder, for an engine that may read files.
     Folder(&'a str),
 }
 

@@ -133,7 +133,7 @@ impl<'a> Tenant<'a> {
         namespace: Option<&str>,
         uid: &str,
     ) -> Result<Vec<Value>, ApiError> {
-        /// The maximum number: there is one Event object for each report, since repeats are counted.
+        /// The maximum number; there is one Event object per report, since repeats are counted.
         const LIMIT: u32 = 200;
         let like = ObjectRef {
             api_version: "v1".to_owned(),

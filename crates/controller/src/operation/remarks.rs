@@ -38,7 +38,7 @@ pub(crate) async fn of_rollback(release: &Release<'_>, plan: &Plan) -> Option<St
     Some(asks_for_more(release))
 }
 
-/// Returns the remark that a chart renders to something else than what Helm deployed.
+/// Returns the remark that a chart renders to other objects than Helm deployed.
 pub(crate) fn renders_otherwise(what: &str) -> String {
     format!(
         "The chart renders to something else than what Helm has recorded, which the next upgrade \

@@ -109,7 +109,7 @@ pub(crate) fn after(progress: Progress, release: &Release<'_>) -> Action {
     }
     release.ctx.running.forget(release.uid());
     release.ctx.watches.sources.look_for_drift(&release.object);
-    // What its source refers to was read when the operation began, if at all.
+    // The references of its source were read when the operation began, if at all.
     let refers = release.ctx.watches.sources.due_in(&release.object).is_some();
     if is_settled(&release.object) && !refers {
         Action::await_change()

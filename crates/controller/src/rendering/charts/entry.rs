@@ -1,4 +1,4 @@
-//! The known facts about the chart of one release, and the decision what is needed. Pure.
+//! The known facts about the chart of one release, and the next step to get it. Pure.
 
 use std::{
     sync::Arc,
