@@ -1,4 +1,4 @@
-//! The API server: calls, as whom, and what they answer.
+//! The API server: the calls to it, the identity that makes them, and their results.
 
 pub(crate) mod call;
 pub(crate) mod discovery;
@@ -17,7 +17,7 @@ use kube::Client;
 
 use self::{discovery::Kinds, metrics::Metrics};
 
-/// The way to the API server that all identities share.
+/// The connection to the API server that all identities share.
 pub(crate) struct Cluster {
     /// The operator's own client.
     pub(crate) operator: Client,

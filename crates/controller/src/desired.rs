@@ -1,4 +1,4 @@
-//! What a release is to consist of: its source, read and rendered.
+//! The desired state of a release: its source, read and rendered.
 
 pub(crate) mod digest;
 pub(crate) mod objects;

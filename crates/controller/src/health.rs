@@ -16,7 +16,7 @@ use crate::cluster::metrics::Metrics;
 #[derive(Clone)]
 pub(crate) struct Health {
     pub(crate) metrics: Arc<Metrics>,
-    /// Whether the first list of ReleaseLifecycles has arrived, or another replica leads.
+    /// True if the first list of ReleaseLifecycles has arrived, or another replica leads.
     pub(crate) ready: Arc<AtomicBool>,
 }
 

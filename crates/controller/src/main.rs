@@ -19,7 +19,8 @@ use std::process::ExitCode;
 use clap::Parser;
 use tikv_jemallocator::Jemalloc;
 
-/// What a chart takes for a moment is to go back to the system, see `make counts`.
+/// The allocator: memory that a chart needs for a moment must go back to the system, see
+/// `make counts`.
 #[global_allocator]
 static ALLOCATOR: Jemalloc = Jemalloc;
 
@@ -31,7 +32,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     Ok(match Box::pin(run::run(args)).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // In the log, where the last words of a process are looked for.
+            // In the log, where people look for the last message of a process.
             tracing::error!("{error:#}");
             ExitCode::FAILURE
         }

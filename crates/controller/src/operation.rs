@@ -1,4 +1,4 @@
-//! One operation: what it sees, does and waits for.
+//! One operation: its observations, its effects, and the events that it waits for.
 
 pub(crate) mod apply;
 pub(crate) mod controls;

@@ -1,14 +1,14 @@
-//! The frozen plan of an operation, and what is checked before it begins.
+//! The frozen plan of an operation, and the checks before it begins.
 //!
 //! - `make`: from the source, or the records, to a plan
-//! - `material`: what it is made from
-//! - `history`: what earlier revisions say
+//! - `material`: the inputs of a plan
+//! - `history`: facts from earlier revisions
 //! - `kinds`: the kinds of its objects, as the cluster serves them
-//! - `rights`: whether the tenant has those that it needs
-//! - `crds`: what a chart has in `crds/`, and the kinds that hooks bring along
-//! - `owners`: whose the objects are that exist
-//! - `kept`: what stays when a release is deleted
-//! - `preflight`: what can only fail, and what means nothing
+//! - `rights`: checks that the tenant has the rights that the plan needs
+//! - `crds`: the content of a chart's `crds/`, and the kinds that hooks install
+//! - `owners`: the owners of the objects that exist
+//! - `kept`: the objects that are kept when a release is deleted
+//! - `preflight`: settings that can only fail, and settings without effect
 
 mod crds;
 pub(crate) mod history;

@@ -1,9 +1,9 @@
 //! One reconciliation, step by step:
 //!
-//! 1. `wake`: why now? Without a client.
-//! 2. `load`: the object as it is, its tenant; the release's records.
-//! 3. `source`: what the source says, or why that is unknown.
-//! 4. `next`: which operation comes next. Without a client.
+//! 1. `wake`: the reason for it. Without a client.
+//! 2. `load`: the live object, its tenant; the release's records.
+//! 3. `source`: the source, or the reason why it is unknown.
+//! 4. `next`: the next operation. Without a client.
 //! 5. `operate`: start, resume, adopt, correct, finish or rest.
 
 pub(crate) mod adopt;
@@ -52,7 +52,7 @@ use crate::{
     },
 };
 
-/// One reconciliation, which never panics: whoever awaits it would.
+/// Reconciles one object. It never panics: a panic would spread to the caller that awaits it.
 pub(crate) async fn reconcile(object: Arc<Guarded>, ctx: Arc<Context>) -> Result<Action, Error> {
     if let Ok(cached) = &object.0
         && let Some(left) = ctx.faults.left(&key(cached), Some(version(cached)))
@@ -65,14 +65,15 @@ pub(crate) async fn reconcile(object: Arc<Guarded>, ctx: Arc<Context>) -> Result
     }
 }
 
-/// What ends the wait after a panic where it changes: the object itself, its spec, what is asked for.
+/// Returns a number that changes with the object, its spec, or its requests: a change of it ends
+/// the wait after a panic.
 fn version(object: &ReleaseLifecycle) -> i64 {
     let mut hasher = DefaultHasher::new();
     (&object.metadata.uid, object.metadata.generation, object.requests()).hash(&mut hasher);
     hasher.finish().cast_signed()
 }
 
-/// Says of the object that this program has a fault, and leaves it alone for long.
+/// Reports on the object that this program has a fault, and leaves it alone for long.
 async fn fault(object: &Guarded, ctx: &Context, panicked: &Panicked) -> Action {
     let Ok(cached) = &object.0 else { return Action::await_change() };
     let key = key(cached);
@@ -82,7 +83,7 @@ async fn fault(object: &Guarded, ctx: &Context, panicked: &Panicked) -> Action {
         let Some(mut object) = read(&ctx.cluster, cached).await? else { return Ok(()) };
         write_blocked(ctx, &mut object, &panicked.failure()).await
     };
-    // Not even that may be possible.
+    // Even that may fail.
     if let Ok(Err(error)) = panics::caught(Box::pin(say)).await {
         tracing::warn!(object = key, "it is not said in its status: {error}");
     }
@@ -134,7 +135,7 @@ async fn reconcile_release(cached: &ReleaseLifecycle, ctx: &Context) -> Result<A
         }
     };
     sweep::sweep(&release, held).await;
-    // Before its records are read, so that no change falls between.
+    // Before its records are read, so that no change is missed in between.
     let changed = ctx.watches.records.take(&release.object);
     if wake(&Signals::of_live(ctx, &release.object, changed)) == Wake::Rest {
         return Ok(rest(ctx, &release.object));
@@ -149,7 +150,7 @@ async fn reconcile_release(cached: &ReleaseLifecycle, ctx: &Context) -> Result<A
     }
 }
 
-/// Resumes the operation that runs, or does what comes next.
+/// Resumes the running operation, or starts what comes next.
 async fn advance(release: &mut Release<'_>) -> Result<Action, Error> {
     let running = release.journal().filter(|journal| !journal.is_done());
     if keep::is_due(release, running.as_ref()) {
@@ -164,7 +165,7 @@ async fn advance(release: &mut Release<'_>) -> Result<Action, Error> {
         return Ok(after(resume(release, journal).await?, release));
     }
     let history = Records::of(release).history().await?;
-    // Going back needs no source, and may be the way out.
+    // A rollback needs no source, and may be the solution.
     let is_needed = !release.is_being_deleted() && release.object.spec.pin_revision.is_none();
     let missing = if is_needed { source::unknown(release).await? } else { None };
     let orphaned = adopt::is_orphaned(release, &history).await?;
@@ -172,12 +173,12 @@ async fn advance(release: &mut Release<'_>) -> Result<Action, Error> {
     Box::pin(operate(release, &history, next, missing)).await
 }
 
-/// What is tried again, and when.
+/// Returns when the reconciliation is retried.
 pub(crate) fn on_error(object: Arc<Guarded>, error: &Error, ctx: Arc<Context>) -> Action {
     let Ok(cached) = &object.0 else {
         return Action::await_change();
     };
-    // Somebody else was faster, and what they wrote is there to be read.
+    // Another client was faster, and its changes can be read now.
     if matches!(error, Error::Outrun) {
         tracing::debug!("{error}");
         return Action::requeue(Duration::from_millis(20));

@@ -1,11 +1,11 @@
 //! The release's records: Helm's Secrets, one for each revision, with our plans beside.
 //!
-//! - `of_release`: those of one release
-//! - `record`: one of them, and what it means
-//! - `adopt`: those of another client
-//! - `body`: what stands in one
+//! - `of_release`: the records of one release
+//! - `record`: one record, and its meaning
+//! - `adopt`: the records of another client
+//! - `body`: the content of a record
 //! - `frozen`: the bytes of a plan
-//! - `import`: copying those that are `ConfigMaps`
+//! - `import`: copying records that are `ConfigMaps`
 //! - `prune`: removing the oldest
 //! - `read`: finding and reading them
 //! - `write`: opening and closing one, and removing them all

@@ -1,4 +1,4 @@
-//! One release during one reconciliation: its object as read last, and its tenant.
+//! One release during one reconciliation: its object as last read, and its tenant.
 
 pub(crate) mod conflicts;
 pub(crate) mod context;
@@ -31,24 +31,24 @@ use crate::{
 
 pub(crate) struct Release<'a> {
     pub(crate) ctx: &'a Context,
-    /// As read or written last, never from a cache.
+    /// The object as last read or written, never from a cache.
     pub(crate) object: ReleaseLifecycle,
     pub(crate) tenant: Tenant<'a>,
-    /// Of the release, as Helm knows it.
+    /// The name of the release in Helm.
     pub(crate) name: String,
     pub(crate) namespace: String,
-    /// Whether the namespace is being deleted; only looked into where the object is, too.
+    /// True if the namespace is terminating; only checked if the object is being deleted, too.
     pub(crate) namespace_goes: bool,
-    /// What was found where the spec says, or why nothing was; empty until somebody asks.
+    /// The source that the spec names, or why it is unknown; empty until it is first needed.
     pub(crate) source: OnceCell<Result<ResolvedSource, Failure>>,
-    /// What the operation in hand, or the revision that is deployed, makes outside of the namespace;
-    /// `None` until that is known.
+    /// The objects outside of the namespace, of the current operation or of the deployed revision;
+    /// `None` until they are known.
     pub(crate) outside: Option<Vec<ObjectRef>>,
-    /// What the source renders to: once, since another time it may be something else.
+    /// The rendered source: rendered once, since the result may differ another time.
     pub(crate) made: OnceCell<RenderedRelease>,
-    /// What there is to say of it besides where it is ready, see `besides`.
+    /// The additional remark for the message of a release that is ready, see `besides`.
     pub(crate) besides: Option<String>,
-    /// What the condition `Warned` is to say from the next journal on, if anything was looked at.
+    /// The content of the condition `Warned` from the next journal on, if it was checked.
     pub(crate) warned: Option<Vec<Condition>>,
 }
 
@@ -77,12 +77,12 @@ impl<'a> Release<'a> {
         self.object.metadata.deletion_timestamp.is_some()
     }
 
-    /// Whether the object goes and the release stays.
+    /// Returns true if the object is deleted and the release is kept.
     pub(crate) fn is_kept(&self) -> bool {
         self.is_being_deleted() && self.object.keeps_objects()
     }
 
-    /// What the writes of this release are preceded by.
+    /// Returns the fence that precedes the writes of this release.
     pub(crate) fn fence(&self) -> Fence<'_> {
         Fence::new(self.ctx, &self.object)
     }
@@ -91,7 +91,7 @@ impl<'a> Release<'a> {
         self.object.metadata.uid.as_deref().unwrap_or_default()
     }
 
-    /// The custom resource, as plans name it.
+    /// Returns the custom resource, as plans name it.
     pub(crate) fn owner(&self) -> Owner {
         Owner { uid: self.uid().to_owned(), name: self.object_name().to_owned() }
     }
@@ -112,12 +112,12 @@ impl<'a> Release<'a> {
         self.object.status.as_ref()?.journal()
     }
 
-    /// What was found where the spec says; `None` where nobody has asked yet, or nothing was found.
+    /// Returns the source that was found; `None` if it was not read yet, or not found.
     pub(crate) fn known_source(&self) -> Option<&ResolvedSource> {
         self.source.get()?.as_ref().ok()
     }
 
-    /// Whether the source has a part in what is wanted, and is not known.
+    /// Returns true if the source is part of the desired state, and is unknown.
     pub(crate) fn is_blind(&self) -> bool {
         self.object.spec.pin_revision.is_none() && self.known_source().is_none()
     }

@@ -1,9 +1,9 @@
-//! Charts, fetched and kept, and the programs that render them. No Kubernetes.
+//! Charts, fetched and cached, and the programs that render them. No Kubernetes.
 
 pub(crate) mod charts;
 pub(crate) mod renderers;
 
-/// What fetches charts, and what renders them.
+/// The part that fetches charts, and the part that renders them.
 pub(crate) struct Rendering {
     pub(crate) charts: charts::Charts,
     pub(crate) engines: renderers::Engines,

@@ -51,12 +51,12 @@ use crate::{
     watches::{Watches, held::HeldObject},
 };
 
-/// By which servers tell this program's requests.
+/// The user agent by which servers recognize this program's requests.
 pub(crate) const AGENT: &str = concat!("releaselifecycle-controller/", env!("CARGO_PKG_VERSION"));
-/// A watch that died silently is noticed after this many seconds.
+/// The seconds after which a watch that died silently is noticed.
 const WATCH_TIMEOUT: u32 = 60;
-/// How long SIGTERM waits for the reconciliations under way; less than the kubelet's 30 s, since a
-/// call to an API server that does not answer may take longer.
+/// The time for which SIGTERM waits for the running reconciliations; less than the kubelet's 30 s,
+/// since a call to an API server that does not answer may take longer.
 const GRACE: Duration = Duration::from_secs(10);
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
@@ -91,7 +91,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     tokio::spawn(serve(listener, health, shutdown.clone()));
 
     let led = lead(&args, operator, Arc::new(ctx), &ready, &shutdown, election.as_mut());
-    // Of what happens to one object or watch, the process goes on; of the rest it ends in order, and
+    // A panic at one object or watch does not stop the process; any other one ends it in order, and
     // the lease expires.
     let led = panics::caught(Box::pin(led)).await.context("the operator cannot go on")?;
     metrics.leader.set(0);
@@ -106,7 +106,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Serves until the process ends. A process that nobody can ask how it is ends, too.
+/// Serves until the process ends. If serving fails, the process ends, too, since its health would
+/// be unknown.
 async fn serve(listener: TcpListener, health: Health, shutdown: CancellationToken) {
     let stop = shutdown.clone();
     let served = health::serve(listener, health, async move { stop.cancelled().await });
@@ -121,8 +122,8 @@ async fn serve(listener: TcpListener, health: Health, shutdown: CancellationToke
     }
 }
 
-/// Stands by until this process leads, and then leads until it is told to end or has lost the lease,
-/// which cuts the reconciliations short.
+/// Stands by until this process leads, and then leads until it is told to end or has lost the
+/// lease, which interrupts the reconciliations.
 async fn lead(
     args: &Args,
     operator: Client,
@@ -132,7 +133,7 @@ async fn lead(
     mut election: Option<&mut Election>,
 ) -> Result<(), election::Error> {
     if let Some(election) = election.as_deref_mut() {
-        // A replica that stands by is all that it should be: a rolling update waits for it.
+        // A replica that stands by is ready: a rolling update waits for it.
         let standing_by = || ready.store(true, Relaxed);
         tokio::select! {
             acquired = election.acquire(standing_by) => acquired?,
@@ -156,7 +157,7 @@ async fn lead(
     }
 }
 
-/// The error with what an administrator can do about it.
+/// Returns the error with advice for an administrator.
 fn advised(error: election::Error) -> anyhow::Error {
     let advice = match &error {
         election::Error::Forbidden { .. } => {
@@ -171,9 +172,9 @@ fn advised(error: election::Error) -> anyhow::Error {
     anyhow::anyhow!("{error}{advice}")
 }
 
-/// The end of the time that the reconciliations under way are given after SIGTERM. To cut them short
-/// is safe, only less tidy; before the first list has arrived there are none, and the controller
-/// would wait for it.
+/// Returns at the end of the time that the running reconciliations get after SIGTERM. To interrupt
+/// them is safe, only less tidy. Before the first list has arrived there are none, and the
+/// controller would wait for it.
 async fn overdue(shutdown: &CancellationToken, ready: &AtomicBool) {
     shutdown.cancelled().await;
     if ready.load(Relaxed) {
@@ -195,9 +196,9 @@ async fn control(
     let watch = move || watcher(all.clone(), watcher::Config::default()).default_backoff();
     let releases = panics::kept_stream("the watch of ReleaseLifecycles", watch)
         .inspect(move |event| {
-            // A panic was logged; what it is to be told of is also looked at now and then.
+            // A panic was logged; the missed objects are also checked periodically.
             let _ = panics::caught_now(|| others.note(event));
-            // Not `Store::wait_until_ready`: of several waiters it wakes the last alone, and the
+            // Not `Store::wait_until_ready`: of several waiters it wakes only the last one, and the
             // controller is one of them.
             if matches!(event, Ok(watcher::Event::InitDone)) && !ready.swap(true, Relaxed) {
                 tracing::info!("ready");
@@ -227,9 +228,9 @@ async fn control(
         .await;
 }
 
-/// Hook objects and their Pods as they change: metadata only, and nothing is stored. A hook may
-/// live in another namespace than its release, unless the operator serves one alone. An error stays
-/// with its own watch, which backs off; through the controller it would hold up every trigger.
+/// Returns hook objects and their Pods as they change: metadata only, and nothing is stored. A hook
+/// may be in another namespace than its release, unless the operator serves only one. An error
+/// stays with its own watch, which backs off; in the controller it would block every trigger.
 fn touched<K>(
     client: &Client,
     namespace: Option<&str>,
@@ -262,10 +263,10 @@ where
     }
 }
 
-/// What a change of one release means for what others wait for, and for what was kept of it.
+/// The effects of a change of one release on others that wait, and on cached state.
 struct Others {
     ctx: Arc<Context>,
-    /// The keys that a list under way has shown.
+    /// The keys that the running list has returned so far.
     listed: HashSet<String>,
 }
 
@@ -299,7 +300,8 @@ impl Others {
     }
 }
 
-/// Effects are decided by what is read live; the cache is only asked whether there is anything to do.
+/// Drops large fields: live reads decide effects; the cache only shows whether there is anything to
+/// do.
 fn forget_bulk(cached: &mut Guarded) {
     if let Ok(object) = &mut cached.0 {
         object.metadata.managed_fields = None;
@@ -308,7 +310,8 @@ fn forget_bulk(cached: &mut Guarded) {
     }
 }
 
-/// The custom resource whose hook was touched. What is held is remembered, see [`crate::reconcile::sweep`].
+/// Returns the custom resource whose hook was touched. Held objects are remembered, see
+/// [`crate::reconcile::sweep`].
 fn note<K: Resource<DynamicType = ()>>(
     ctx: &Context,
     touched: &PartialObjectMeta<K>,
@@ -335,7 +338,7 @@ fn note<K: Resource<DynamicType = ()>>(
     Some(ObjectRef::<Guarded>::new(name).within(namespace))
 }
 
-/// What fetches charts, from anywhere but the API server.
+/// Returns the fetcher of charts, which accepts any server but the API server.
 fn charts(args: &Args, config: &Config) -> Charts {
     let url = &config.cluster_url;
     let port = if url.scheme_str() == Some("http") { 80 } else { 443 };
@@ -364,7 +367,7 @@ async fn config(args: &Args) -> anyhow::Result<Config> {
             "find a cluster: run inside one, set KUBECONFIG, or name a file with --kubeconfig",
         )?,
     };
-    // A POST that is repeated by the client could make a second object, see ARCHITECTURE.md.
+    // A POST that the client repeats could create a second object, see ARCHITECTURE.md.
     config.default_retry = false;
     config.headers.push((USER_AGENT, HeaderValue::from_static(AGENT)));
     Ok(config)
@@ -373,7 +376,7 @@ async fn config(args: &Args) -> anyhow::Result<Config> {
 pub(crate) fn init_log(args: &Args) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&args.log)
         .with_context(|| format!("read the log filter {:?} (--log)", args.log))?
-        // It writes answers that it cannot read, with all that is in them.
+        // It logs answers that it cannot parse, with their whole content.
         .add_directive("kube_client::client=off".parse().context("it is a filter")?);
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -386,7 +389,7 @@ pub(crate) fn init_log(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// SIGTERM and SIGINT end the process after the reconciliations under way; hooks run on.
+/// Ends the process on SIGTERM and SIGINT after the running reconciliations; hooks continue.
 async fn cancel_on_signal(shutdown: CancellationToken) {
     let (Ok(mut terminate), Ok(mut interrupt)) =
         (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
@@ -399,7 +402,7 @@ async fn cancel_on_signal(shutdown: CancellationToken) {
         _ = interrupt.recv() => {}
     }
     shutdown.cancel();
-    // Whoever asks twice does not want to wait, and nothing is lost.
+    // A second signal means that the user does not want to wait, and nothing is lost.
     interrupt.recv().await;
     std::process::exit(130);
 }

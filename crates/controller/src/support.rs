@@ -1,4 +1,4 @@
-//! Ground: what knows neither Kubernetes nor releases.
+//! The base: modules that depend on neither Kubernetes nor releases.
 
 pub(crate) mod backoff;
 pub(crate) mod blocking;

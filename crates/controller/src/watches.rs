@@ -1,4 +1,4 @@
-//! What brings a release back besides its own object.
+//! The triggers of a release besides its own object.
 
 pub(crate) mod dependents;
 pub(crate) mod held;
@@ -18,16 +18,16 @@ use self::{
     triggers::Triggers,
 };
 
-/// How many watches there are at most.
+/// The maximum numbers of watches.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// Of objects that sources name.
+    /// Watches of objects that sources name.
     pub(crate) sources: usize,
-    /// Of records, each of one namespace and tenant.
+    /// Watches of records, each of one namespace and tenant.
     pub(crate) records: usize,
 }
 
-/// Everything that brings releases back.
+/// All watches and triggers that bring releases back.
 pub(crate) struct Watches {
     pub(crate) triggers: Triggers,
     pub(crate) sources: SourceWatches,
@@ -37,7 +37,7 @@ pub(crate) struct Watches {
 }
 
 impl Watches {
-    /// `operator` is the client over whose connections tenants watch.
+    /// Returns the watches. `operator` is the client over whose connections tenants watch.
     pub(crate) fn new(operator: &Client, limits: Limits) -> Self {
         let triggers = Triggers::default();
         let trigger = triggers.trigger();
@@ -50,20 +50,20 @@ impl Watches {
         }
     }
 
-    /// The custom resource of this key is gone.
+    /// Forgets the custom resource of this key, which is gone.
     pub(crate) fn forget(&self, key: &str) {
         self.records.forget(key);
         self.sources.forget(key);
     }
 
-    /// The custom resources of these keys are all that there are.
+    /// Forgets all custom resources but those of these keys.
     pub(crate) fn retain(&self, keys: &HashSet<String>) {
         self.records.retain(keys);
         self.sources.retain(keys);
     }
 }
 
-/// Whether a tenant may not watch.
+/// Returns true if a tenant may not watch.
 fn is_forbidden(error: &watcher::Error) -> bool {
     use watcher::Error::{InitialListFailed, WatchError, WatchStartFailed};
     match error {

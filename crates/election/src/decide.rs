@@ -1,4 +1,5 @@
-//! What to do next about the lease. Pure: it is told what was seen, when, and what time it is.
+//! Decides what to do next about the lease. Pure: the observed lease, the time of the observation
+//! and the current time are inputs.
 
 use std::time::{Duration, Instant};
 
@@ -8,14 +9,14 @@ use thiserror::Error;
 
 use crate::Timing;
 
-/// The lease as it was seen last.
+/// The lease as it was last observed.
 pub(crate) struct Seen<'a> {
     /// `None`: there is none.
     pub(crate) spec: Option<&'a LeaseSpec>,
-    /// When this process first saw it so.
+    /// The time when this process first observed it so.
     pub(crate) since: Instant,
-    /// When this process sent the request that acquired or renewed it last; `None` while another
-    /// one leads.
+    /// The time when this process sent the last request that acquired or renewed it; `None` while
+    /// another one leads.
     pub(crate) renewed: Option<Instant>,
 }
 
@@ -23,26 +24,26 @@ pub(crate) struct Seen<'a> {
 pub(crate) enum Decision {
     /// Nobody holds it, or we do from before a restart, or its holder let it expire.
     Acquire,
-    /// It is ours, and stays so.
+    /// This process holds it, and continues to.
     Renew,
-    /// Another one leads, and may do so until then.
+    /// Another process leads, and may do so until then.
     WaitUntil(Instant),
     Lost(Loss),
 }
 
-/// Why this process leads no longer.
+/// The reason why this process no longer leads.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Loss {
     /// Another process holds the lease.
     #[error("{0} holds it now")]
     Taken(String),
-    /// No renewal succeeded for so long: another process may take it soon.
+    /// No renewal succeeded for this time: another process may take it soon.
     #[error("it was not renewed for {} s", .0.as_secs())]
     Overdue(Duration),
 }
 
-/// The clocks of other machines are not asked: what counts is for how long the lease was seen
-/// unchanged by our own monotonic one.
+/// Decides without the clocks of other machines: the lease expires when our own monotonic clock has
+/// measured its duration without a change of it.
 pub(crate) fn decide(seen: &Seen<'_>, timing: &Timing, now: Instant, me: &str) -> Decision {
     let deadline = timing.renew_deadline;
     let other = seen.spec.and_then(holder).filter(|holder| *holder != me);
@@ -60,20 +61,20 @@ pub(crate) fn decide(seen: &Seen<'_>, timing: &Timing, now: Instant, me: &str) -
     }
 }
 
-/// Who holds it; nobody, where it was released.
+/// Returns its holder; `None` if it was released.
 pub(crate) fn holder(spec: &LeaseSpec) -> Option<&str> {
     spec.holder_identity.as_deref().filter(|holder| !holder.is_empty())
 }
 
-/// What its holder asked for, who may have been started with other flags.
+/// Returns the duration that its holder asked for, which may have been started with other flags.
 fn duration(spec: Option<&LeaseSpec>) -> Option<Duration> {
     let seconds = u64::try_from(spec?.lease_duration_seconds?).ok()?;
     (seconds > 0).then(|| Duration::from_secs(seconds))
 }
 
-/// The lease as held by `me`. Each process that acquires it is a transition, even one with the
-/// identity of the last: it is another one that acts. `known` are the transitions that were seen
-/// last, also of a lease that was removed since.
+/// Returns the lease as held by `me`. Each process that acquires it is a transition, even one with
+/// the identity of the last: another process acts. `known` are the transitions that were last
+/// observed, also of a lease that was removed since.
 pub(crate) fn acquired(
     seen: Option<&LeaseSpec>,
     timing: &Timing,
@@ -92,7 +93,7 @@ pub(crate) fn acquired(
     }
 }
 
-/// The lease as still held by `me`, also where somebody removed or cleared it.
+/// Returns the lease as still held by `me`, even if somebody removed or cleared it.
 pub(crate) fn renewed(
     seen: Option<&LeaseSpec>,
     timing: &Timing,
@@ -110,11 +111,11 @@ pub(crate) fn renewed(
     }
 }
 
-/// The lease given up, for the next one to take at once.
+/// Returns the lease as released, for the next one to take at once.
 pub(crate) fn released(seen: &LeaseSpec, now: Timestamp) -> LeaseSpec {
     LeaseSpec {
         holder_identity: Some(String::new()),
-        // What client-go's do; zero is not allowed.
+        // The same value as client-go's; zero is not allowed.
         lease_duration_seconds: Some(1),
         renew_time: Some(MicroTime(now)),
         ..seen.clone()
@@ -140,7 +141,8 @@ mod tests {
         }
     }
 
-    /// The decision `after` the lease was first seen so, and, where we lead, was last renewed.
+    /// Returns the decision `after` the lease was first observed so, and, if we lead, was last
+    /// renewed.
     fn after(after: Duration, spec: Option<&LeaseSpec>, leads: bool) -> (Instant, Decision) {
         let since = Instant::now();
         let seen = Seen { spec, since, renewed: leads.then_some(since) };
@@ -220,7 +222,7 @@ mod tests {
         let (lease, timing) =
             (acquired(None, &timing(), Timestamp::UNIX_EPOCH, ME, None), timing());
         let (renewed, end) = (Instant::now(), secs(60.0));
-        // Another one sees a renewal after its request was sent, never before.
+        // Another one observes a renewal after its request was sent, never before.
         for delay in [0.0, 1.0, 5.0] {
             let since = renewed + secs(delay);
             let (mut now, step) = (since, secs(0.25));
@@ -253,7 +255,7 @@ mod tests {
         assert_eq!(next.acquire_time, Some(MicroTime(then)));
         let again = acquired(Some(&next), timing, then, "other", Some(1));
         assert_eq!(again.lease_transitions, Some(2));
-        // Somebody removed it, while another one held it, and under our hands.
+        // Somebody removed it: while another one held it, and while we did.
         assert_eq!(acquired(None, timing, then, ME, Some(2)).lease_transitions, Some(3));
         assert_eq!(renewed(None, timing, then, ME, 5).lease_transitions, Some(5));
     }

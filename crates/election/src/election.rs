@@ -1,5 +1,5 @@
 //! Acquires, renews and releases the lease. Every write is a replace of the version that was read,
-//! so that of several replicas one wins.
+//! so that one of several replicas wins.
 
 use std::{
     future::Future,
@@ -23,11 +23,11 @@ use crate::{
     request::{Meaning, RequestError},
 };
 
-/// A watch that died silently is noticed after this many seconds. Until then the lease looks
+/// The seconds after which a watch that died silently is noticed. Until then the lease looks
 /// expired, and the attempt to take it shows that it is not.
 const WATCH_TIMEOUT: u32 = 60;
 
-/// Why the election ended.
+/// The reason why the election ended.
 #[derive(Debug, Error)]
 pub enum Error {
     /// The process lacks a right.
@@ -41,10 +41,10 @@ pub enum Error {
         /// The namespace of the Lease.
         namespace: String,
     },
-    /// With these settings there can be no lease.
+    /// The settings allow no lease.
     #[error(transparent)]
     Refused(RequestError),
-    /// The process leads no longer.
+    /// The process no longer leads.
     #[error(
         "lost the lease {namespace}/{name}: {loss}{}",
         .trouble.as_ref().map_or_else(String::new, |trouble| format!(" ({trouble})"))
@@ -54,7 +54,7 @@ pub enum Error {
         namespace: String,
         /// The name of the Lease.
         name: String,
-        /// Why it was lost.
+        /// The reason of the loss.
         loss: Loss,
         /// The last error before.
         trouble: Option<String>,
@@ -67,18 +67,19 @@ pub struct Election {
     candidacy: Candidacy,
     timing: Timing,
     lease: Arc<Lease>,
-    /// As it was seen or written last; `None` where there is none.
+    /// The lease as last observed or written; `None` if there is none.
     seen: Option<coordination::Lease>,
-    /// Since when its spec is as in `seen`.
+    /// The time since when its spec is as in `seen`.
     since: Instant,
-    /// Its transitions, as far as they were ever seen: no leader has the epoch of an earlier one.
+    /// The highest transitions that were ever observed: no leader has the epoch of an earlier one.
     transitions: Option<i32>,
-    /// When the request was sent that acquired or renewed it last.
+    /// The time when the last request was sent that acquired or renewed it.
     renewed: Option<Instant>,
 }
 
 impl Election {
-    /// A candidacy that has not begun. `lease` is told whether this process leads.
+    /// Returns a candidacy that has not begun. `lease` is updated when this process starts or stops
+    /// leading.
     #[must_use]
     pub fn new(client: Client, candidacy: Candidacy, lease: Arc<Lease>) -> Self {
         let api = Api::namespaced(client, &candidacy.namespace);
@@ -86,12 +87,12 @@ impl Election {
         Self { api, candidacy, timing, lease, seen: None, since, transitions: None, renewed: None }
     }
 
-    /// Stands by until this process leads; `standing_by` is called each time that another one is seen
-    /// to lead.
+    /// Stands by until this process leads; `standing_by` is called each time that another one is
+    /// observed to lead.
     ///
     /// # Errors
     ///
-    /// [`Error::Forbidden`] and [`Error::Refused`]: what may pass is waited for.
+    /// [`Error::Forbidden`] and [`Error::Refused`]: errors that may pass are waited for.
     pub async fn acquire(&mut self, mut standing_by: impl FnMut()) -> Result<(), Error> {
         let mut changes = pin!(self.changes());
         let mut leader = None;
@@ -120,7 +121,7 @@ impl Election {
                 leader = Some(holder.to_owned());
             }
             step = tokio::select! {
-                // A look of our own, should the watch have died.
+                // A read of our own, in case the watch has died.
                 () = sleep_until(end.into()) => self.look().await,
                 change = changes.next() => match change {
                     Some(Ok(lease)) => {
@@ -128,7 +129,7 @@ impl Election {
                         Ok(())
                     }
                     Some(Err(error)) => Err(error),
-                    // It never ends by itself.
+                    // The watch never ends by itself.
                     None => self.look().await,
                 },
             };
@@ -139,12 +140,12 @@ impl Election {
         Ok(())
     }
 
-    /// Renews the lease for as long as that goes well, and returns [`Error::Lost`] then.
+    /// Renews the lease as long as that succeeds, then returns [`Error::Lost`].
     pub async fn keep(&mut self) -> Error {
         let mut trouble = None;
         let loss = loop {
             let deadline = self.timing.renew_deadline;
-            // Without one there is nothing to keep.
+            // Without a lease there is nothing to keep.
             let Some(renewed) = self.renewed else { break Loss::Overdue(deadline) };
             let end = renewed + deadline;
             match timeout_at(end.into(), self.renew(&mut trouble)).await {
@@ -167,7 +168,7 @@ impl Election {
         let what = format!("lease {namespace}/{name}");
         let identity = identity.clone();
         let released = timeout(self.timing.request, async {
-            // What was sent last may or may not have been carried out.
+            // The last request may or may not have been executed.
             self.look().await?;
             let Some(mut lease) = self.seen.clone() else { return Ok(false) };
             if self.holder() != Some(&identity) {
@@ -185,7 +186,7 @@ impl Election {
         }
     }
 
-    /// One renewal, with as many attempts as it takes.
+    /// Renews it once, with as many attempts as that takes.
     async fn renew(&mut self, trouble: &mut Option<String>) -> Result<(), Loss> {
         let mut next = Instant::now() + self.pause();
         loop {
@@ -210,7 +211,7 @@ impl Election {
         }
     }
 
-    /// Waits after what may pass, and fails for what does not.
+    /// Waits after an error that may pass, and fails for others.
     async fn forgive(&self, error: RequestError) -> Result<(), Error> {
         match error.meaning() {
             Meaning::Outrun => Ok(()),
@@ -314,7 +315,7 @@ impl Election {
         }
     }
 
-    /// The lease each time that it changes. It is not watched before this is polled.
+    /// Returns the lease each time that it changes. It is not watched before this is polled.
     fn changes(
         &self,
     ) -> impl Stream<Item = Result<Option<coordination::Lease>, RequestError>> + use<> {
@@ -339,7 +340,7 @@ impl Election {
         self.lease.end();
     }
 
-    /// Not the same for all replicas.
+    /// Returns the pause before the next attempt, which differs between replicas.
     fn pause(&self) -> Duration {
         self.timing.retry.mul_f64(jitter())
     }
@@ -370,12 +371,13 @@ mod tests {
 
     use super::*;
 
-    /// An API server with one Lease, which is replaced only by who has read its present version.
+    /// An API server with one Lease, which only a client that has read its current version can
+    /// replace.
     #[derive(Clone)]
     struct Server {
         lease: Arc<Mutex<Option<Value>>>,
         version: watch::Sender<u32>,
-        /// The code of every answer, if it is not to serve.
+        /// The code of every answer, if it must fail.
         refuses: Option<u16>,
     }
 
@@ -474,7 +476,7 @@ mod tests {
                 led = &mut a => { led.unwrap(); "a" }
                 led = &mut b => { led.unwrap(); "b" }
             };
-            // The other one sees that, and does not lead.
+            // The other one observes that, and does not lead.
             let other = async { if first == "a" { b.await } else { a.await } };
             tokio::select! {
                 led = other => panic!("both lead: {led:?}"),

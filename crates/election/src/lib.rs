@@ -1,17 +1,17 @@
 //! Leader election by a Kubernetes `Lease`: of several replicas one acts, and the others stand by.
 //!
-//! - **Compare-and-swap.** Every write is a replace of the version that was read, or a create of what
-//!   was not there. Of several replicas that want the lease at once, one wins.
-//! - **No wall clock.** A lease has expired once this process has seen it unchanged for its whole
-//!   duration, by its own monotonic clock. `renewTime` is written for people, and never read.
+//! - **Compare-and-swap.** Every write is a replace of the version that was read, or a create of a
+//!   Lease that did not exist. If several replicas want the lease at once, one wins.
+//! - **No wall clock.** A lease has expired once this process has observed it unchanged for its
+//!   whole duration, by its own monotonic clock. `renewTime` is written for people, and never read.
 //! - **The leader gives up first.** It stops after two thirds of the duration without a renewal, so
 //!   that it has ended before another process may lead. [`Lease::is_held`] turns false by itself.
-//! - **Each leader has an [epoch](Lease::epoch)**, the Lease's `leaseTransitions`. It never repeats for
-//!   as long as the object, or any process that has seen it, is there.
+//! - **Each leader has an [epoch](Lease::epoch)**, the Lease's `leaseTransitions`. It never repeats
+//!   as long as the object, or any process that has observed it, exists.
 //!
-//! A lease cannot stop the last request of a process that was paused. Whatever has to be safe from
-//! that needs a fence of its own, such as a resourceVersion. [`Lease::is_held`] is for requests that
-//! can have none: ask it right before.
+//! A lease cannot stop the last request of a process that was paused. A request that must be safe
+//! from that needs a fence of its own, such as a resourceVersion. [`Lease::is_held`] is for
+//! requests that can have none: call it immediately before the request.
 //!
 //! ```no_run
 //! use std::{sync::Arc, time::Duration};
@@ -42,7 +42,7 @@
 //! The process needs the verbs get, list, watch, create and update on `leases.coordination.k8s.io` in
 //! the namespace.
 //!
-//! - `decide`: what to do next about the lease; pure
+//! - `decide`: decides what to do next about the lease; pure
 //! - `election`: does it
 //! - `request`: requests, and how they fail
 
@@ -65,7 +65,8 @@ pub use self::{
     request::RequestError,
 };
 
-/// Whether this process leads, as far as it can know by itself. Shared with everything that asks.
+/// The lease, from the view of this process: it tells whether the process leads. Shared with
+/// everything that asks.
 #[derive(Debug)]
 pub struct Lease {
     tenure: Mutex<Tenure>,
@@ -80,7 +81,7 @@ struct Tenure {
 #[derive(Clone, Copy, Debug)]
 enum Held {
     No,
-    /// By the monotonic clock, which runs on while the process is stopped.
+    /// Held until then, by the monotonic clock, which also runs while the process is stopped.
     Until(Instant),
     /// There is no election.
     Always,
@@ -93,13 +94,13 @@ impl Default for Lease {
 }
 
 impl Lease {
-    /// One that is yet to be acquired.
+    /// Returns a lease that is not acquired yet.
     #[must_use]
     pub fn new() -> Self {
         Self::with(Held::No)
     }
 
-    /// The lease of a process that has been told to be the only one.
+    /// Returns the lease of a process that runs without an election, as the only one.
     #[must_use]
     pub fn always() -> Self {
         Self::with(Held::Always)
@@ -109,7 +110,7 @@ impl Lease {
         Self { tenure: Mutex::new(Tenure { held, epoch: 0 }) }
     }
 
-    /// Whether no other replica can have taken over yet.
+    /// Returns whether the lease is held, so that no other replica can have taken over yet.
     pub fn is_held(&self) -> bool {
         match self.tenure().held {
             Held::No => false,
@@ -118,17 +119,18 @@ impl Lease {
         }
     }
 
-    /// Counts the leaders: another process has another one. It is the Lease's `leaseTransitions`.
+    /// Returns the number of the leader: another process has another one. It is the Lease's
+    /// `leaseTransitions`.
     pub fn epoch(&self) -> i32 {
         self.tenure().epoch
     }
 
-    /// It was acquired or renewed, and is held until then.
+    /// Records that it was acquired or renewed, and is held until `end`.
     fn renewed(&self, end: Instant, epoch: i32) {
         *self.tenure() = Tenure { held: Held::Until(end), epoch };
     }
 
-    /// It was lost, or is about to be released.
+    /// Records that it was lost, or is about to be released.
     fn end(&self) {
         self.tenure().held = Held::No;
     }
@@ -138,16 +140,17 @@ impl Lease {
     }
 }
 
-/// How long things take; in seconds, 15, 10, 2 and 4 by default.
+/// The durations; in seconds, 15, 10, 2 and 4 by default.
 #[derive(Clone, Copy, Debug)]
 struct Timing {
-    /// The lease is held for so long after a renewal, unless it is released.
+    /// The time for which the lease is held after a renewal, unless it is released.
     duration: Duration,
-    /// A leader that could not renew for so long gives up: before another one may take over.
+    /// The time after which a leader that could not renew gives up: before another one may take
+    /// over.
     renew_deadline: Duration,
-    /// Between one renewal, or one failed attempt, and the next.
+    /// The time between one renewal, or one failed attempt, and the next.
     retry: Duration,
-    /// So long one request may take, so that there is time for a second one before the deadline.
+    /// The maximum time of one request, so that there is time for a second one before the deadline.
     request: Duration,
 }
 
@@ -160,39 +163,41 @@ impl Timing {
     }
 }
 
-/// Which lease, by whom it is held, and for how long.
+/// The lease, its holder, and its duration.
 #[derive(Clone, Debug)]
 pub struct Candidacy {
     /// The namespace of the Lease.
     pub namespace: String,
     /// The name of the Lease.
     pub name: String,
-    /// Who holds it, never the same for two processes at once; see [`identity`].
+    /// The identity of the holder, never the same for two processes at once; see [`identity`].
     pub identity: String,
     /// The field manager of its writes.
     pub field_manager: String,
-    /// The lease is held for so long after a renewal, of which there are several in that time.
+    /// The time for which the lease is held after a renewal; there are several renewals in that
+    /// time.
     pub duration: Duration,
 }
 
-/// The identity of this process: `<hostname>_<process id>`. It is the same again for a container that
-/// was restarted in its Pod, which need not wait for the end of its own lease.
+/// Returns the identity of this process: `<hostname>_<process id>`. It is the same again for a
+/// container that was restarted in its Pod, which need not wait for the end of its own lease.
 #[must_use]
 pub fn identity() -> String {
     let host = fs::read_to_string("/proc/sys/kernel/hostname").ok();
     let host = host.or_else(|| std::env::var("HOSTNAME").ok());
     let host = host.map(|host| host.trim().to_owned()).filter(|host| !host.is_empty());
-    // Without a name, one that nobody else has.
+    // Without a host name, a random name that nobody else has.
     let host = host.unwrap_or_else(|| format!("{:016x}{:016x}", random(), random()));
     format!("{host}_{}", process::id())
 }
 
-/// The randomness of the standard library's maps: no secret, but not the same for two processes.
+/// Returns the randomness of the standard library's maps: not secret, but not the same for two
+/// processes.
 fn random() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
-/// Between 0.75 and 1.25.
+/// Returns a factor between 0.75 and 1.25.
 fn jitter() -> f64 {
     let [first, ..] = random().to_le_bytes();
     0.75 + f64::from(first) / 510.0

@@ -5,12 +5,12 @@ use std::{error::Error as StdError, time::Duration};
 use kube_runtime::watcher;
 use thiserror::Error;
 
-/// A request that failed: what was tried, and what came back.
+/// A request that failed: the action that was tried, and the error.
 #[derive(Debug, Error)]
 #[error("{what}: {}", told(.cause))]
 pub struct RequestError {
     what: String,
-    // Not a `source`: its words are in the message.
+    // Not a `source`: its text is in the message.
     cause: Cause,
 }
 
@@ -19,18 +19,18 @@ enum Cause {
     Kube(kube::Error),
     Watch(watcher::Error),
     NoAnswer(Duration),
-    /// The namespace of a lease that was to be made.
+    /// The namespace of a lease that was to be created does not exist.
     NoNamespace(String),
 }
 
-/// What a failed request means for the election.
+/// The meaning of a failed request for the election.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Meaning {
     /// Another process wrote or removed the lease since it was read.
     Outrun,
     /// A right is missing.
     Forbidden,
-    /// Nothing but other settings helps.
+    /// Only other settings help.
     Refused,
     /// Waiting may help.
     Trouble,
@@ -55,7 +55,8 @@ impl RequestError {
         Self { what, cause }
     }
 
-    /// The error of a request that makes the lease: what is not found there is the namespace.
+    /// Returns the error of a request that creates the lease: there, "not found" means the
+    /// namespace.
     pub(crate) fn of_create(self) -> Self {
         match self.cause {
             Cause::Kube(kube::Error::Api(status)) if status.code == 404 => {
@@ -95,7 +96,7 @@ fn told(cause: &Cause) -> String {
     }
 }
 
-/// The error with its sources, which its own words may leave out.
+/// Returns the error with its sources, which its own text may leave out.
 fn chain(error: &dyn StdError) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

@@ -1,5 +1,5 @@
-//! Helm's own template engine, which runs as a process of its own: `engine/` is its source, and
-//! `engine/README.md` says what is spoken with it and how it is shut in.
+//! Helm's own template engine, which runs as a separate process: `engine/` is its source, and
+//! `engine/README.md` describes its protocol and its confinement.
 
 mod process;
 pub mod protocol;

@@ -1,5 +1,5 @@
-//! The process: started with nothing of ours, spoken with line by line, and ended by force where it
-//! breaks its bounds.
+//! The engine process: started without any data of ours, driven by one JSON line at a time, and
+//! killed if it exceeds its limits.
 
 use std::{
     future::Future,
@@ -23,46 +23,46 @@ use crate::protocol::{
     Failure, FromEngine, Lookup, Pull, Pulled, Render, Rendered, Request, Said, ToEngine, VERSION,
 };
 
-/// No answer is longer. What a release may be is far less; a chart comes as base64.
+/// The maximum length of an answer. A release is far smaller; a chart is sent as base64.
 const LONGEST_LINE: u64 = 64 << 20;
-/// What the kernel sends to who has used up its processor time.
+/// The signal that the kernel sends to a process that has used up its processor time.
 const SIGXCPU: i32 = 24;
-/// What it may take to fetch a chart, whatever its server sends. An index of 20 MiB fits, and an archive
-/// as large as one may be.
+/// The limits for fetching a chart, whatever its server sends. An index of 20 MiB fits, and an
+/// archive of the maximum size.
 const PULL_LIMITS: Limits =
     Limits { memory: 160 << 20, cpu_seconds: 30, time: Duration::from_mins(1) };
-/// So much of what the process says on standard error is kept.
+/// The bytes that are kept of the process's standard error.
 const KEPT_WORDS: usize = 4096;
 
-/// Why there is no answer.
+/// The reason why there is no answer.
 #[derive(Debug, Error)]
 pub enum EngineError {
-    /// The program is not there, or this system does not let it run.
+    /// The program does not exist, or this system does not let it run.
     #[error(
         "start {}: {source}; put the program releaselifecycle-engine beside this one, or name it \
          by --engine", program.display()
     )]
     Start {
-        /// What was started.
+        /// The program that was started.
         program: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
     /// The engine's own answer.
     #[error("{}", .0.message)]
     Failed(Failure),
-    /// It took more than it may.
+    /// The process exceeded a limit.
     #[error("{0}")]
     Breach(Breach),
-    /// It ended, or said what nobody understands.
+    /// The process ended, or its answer is not valid.
     #[error("the engine {what}")]
     Broken {
-        /// What it did, with its last words.
+        /// The event, with the last output of the process.
         what: String,
     },
 }
 
-/// What a request took too much of.
+/// The resource of which a request took too much.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Breach {
     /// Memory.
@@ -77,27 +77,27 @@ pub enum Breach {
     /// Stack: templates that call themselves.
     #[error("its templates call themselves without end")]
     Stack,
-    /// Room for the answer.
+    /// The size of the answer.
     #[error("what it renders is more than {} MiB", .0 >> 20)]
     Answer(u64),
 }
 
-/// What one request may take.
+/// The limits of one request.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Bytes of memory.
     pub memory: u64,
     /// Seconds of processor time.
     pub cpu_seconds: u64,
-    /// Time, lookups included.
+    /// Wall-clock time, lookups included.
     pub time: Duration,
 }
 
-/// What a lookup found.
+/// The result of a lookup.
 pub enum Answer {
-    /// The object, a list, or null for what does not exist.
+    /// The object, a list, or null if it does not exist.
     Found(Value),
-    /// Why the template cannot have it.
+    /// The reason why the template cannot have it.
     Failed(String),
 }
 
@@ -108,7 +108,8 @@ pub struct Renderer {
 }
 
 impl Renderer {
-    /// Starts one. `files` lets it read charts from folders, and is for a person's own machine.
+    /// Starts an engine. `files` lets it read charts from folders, and is for a person's own
+    /// machine.
     ///
     /// # Errors
     /// The program cannot be started.
@@ -124,8 +125,8 @@ impl Renderer {
         Ok(Self { process: Process::start(program, &arguments)?, limits })
     }
 
-    /// Renders. What `lookup` fails with ends it; so does everything but [`EngineError::Failed`],
-    /// after which the process is of no use.
+    /// Renders a chart. An error of `lookup` ends it; so does every error but
+    /// [`EngineError::Failed`], after which the process is of no use.
     ///
     /// # Errors
     /// The engine's, or that of `lookup`.
@@ -171,7 +172,7 @@ pub struct Puller {
 }
 
 impl Puller {
-    /// Starts one.
+    /// Starts an engine.
     ///
     /// # Errors
     /// The program cannot be started.
@@ -204,7 +205,7 @@ impl Puller {
     }
 }
 
-/// Where the engine is looked for if nothing is said: beside the program that runs.
+/// Returns the default path of the engine: beside the running program.
 pub fn beside() -> PathBuf {
     let here = std::env::current_exe().ok();
     let folder = here.as_deref().and_then(Path::parent).unwrap_or(Path::new("."));
@@ -225,7 +226,7 @@ impl Process {
         let mut child = Command::new(program)
             .args(arguments)
             .env_clear()
-            // The first words say it all.
+            // The first words contain the whole reason.
             .env("GOTRACEBACK", "none")
             .current_dir("/")
             .stdin(Stdio::piped())
@@ -249,7 +250,7 @@ impl Process {
         let mut text = serde_json::to_vec(&Request { v: VERSION, body: line })
             .map_err(|error| broken(format!("cannot be asked: {error}")))?;
         text.push(b'\n');
-        // It may end before it has read all, and then its end says more.
+        // It may end before it has read everything, and then its exit status says more.
         let sent = self.to.write_all(&text).await;
         drop(text);
         let mut answer = Vec::new();
@@ -275,12 +276,12 @@ impl Process {
         Ok(answer.body)
     }
 
-    /// Tells a breach of its limits from other ends of the process.
+    /// Tells an exceeded limit from other ends of the process.
     async fn explain(&mut self, what: String, limits: Limits) -> EngineError {
         let (status, words) = self.end().await;
         let breach = match status {
             Some(status) if status.signal() == Some(SIGXCPU) => Breach::Cpu(limits.cpu_seconds),
-            // With which Go's runtime gives up, in words of many kinds.
+            // The exit code with which Go's runtime gives up, with many different messages.
             Some(status) if status.code() == Some(2) => {
                 if words.contains("stack") && words.contains("exceeds") {
                     Breach::Stack
@@ -293,7 +294,8 @@ impl Process {
         EngineError::Breach(breach)
     }
 
-    /// How it ended, and what it said on standard error. One that goes on is killed.
+    /// Returns the exit status, and the output on standard error. A process that still runs is
+    /// killed.
     async fn end(&mut self) -> (Option<ExitStatus>, String) {
         self.child.start_kill().ok();
         let status = self.child.wait().await.ok();
@@ -303,7 +305,7 @@ impl Process {
     }
 }
 
-/// Keeps the first words, by which Go says why it ends before it lists all that ran.
+/// Keeps the first words, in which Go gives its reason before it lists all goroutines.
 async fn listen(stderr: ChildStderr, words: Arc<Mutex<String>>) {
     let mut lines = BufReader::new(stderr);
     let mut line = Vec::new();

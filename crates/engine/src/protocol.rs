@@ -1,5 +1,5 @@
-//! What is said to the engine and what it answers: one JSON object a line, each with the version of
-//! the protocol.
+//! The messages to the engine and its answers: one JSON object a line, each with the version of the
+//! protocol.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -12,77 +12,77 @@ pub const VERSION: u32 = 1;
 #[derive(Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Render<'a> {
-    /// Where the chart is.
+    /// The place of the chart.
     #[serde(flatten)]
     pub chart: Chart<'a>,
     /// The folder of the chart within an archive that is no packaged chart.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<&'a str>,
-    /// Merged in this order; a later one wins.
+    /// The values, merged in this order; a later one wins.
     pub values: &'a [Values],
-    /// What `.Release` says.
+    /// The content of `.Release`.
     pub release: Release<'a>,
-    /// What `.Capabilities` says; without it, what Helm takes for granted without a cluster.
+    /// The content of `.Capabilities`; without it, Helm's defaults without a cluster.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub capabilities: Option<Capabilities>,
-    /// Whether `lookup` asks; otherwise it finds nothing.
+    /// True if `lookup` asks the cluster; otherwise it finds nothing.
     pub cluster: bool,
-    /// Whether the kinds of the chart's `crds/` count as served.
+    /// True if the kinds of the chart's `crds/` count as served.
     #[serde(rename = "addCRDs")]
     pub add_crds: bool,
 }
 
-/// Where a chart is.
+/// The place of a chart.
 #[derive(Clone, Copy, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Chart<'a> {
-    /// In an archive (tar, gzip).
+    /// An archive (tar, gzip).
     #[serde(rename = "chart", serialize_with = "to_base64")]
     Archive(&'a [u8]),
-    /// In a folder, for an engine that may read files.
+    /// A folder, for an engine that may read files.
     Folder(&'a str),
 }
 
-/// One of several sources of values. `place` says where it stands, for messages.
+/// One of several sources of values. `place` names its origin, for messages.
 #[derive(Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Values {
     /// Values themselves.
     Object {
-        /// Where they stand.
+        /// The origin of the values.
         place: String,
         /// The values.
         object: Map<String, Value>,
     },
-    /// As YAML.
+    /// Values as YAML.
     Yaml {
-        /// Where they stand.
+        /// The origin of the values.
         place: String,
         /// The text.
         yaml: String,
     },
-    /// One value, whatever characters it has.
+    /// One value, which may contain any characters.
     #[serde(rename_all = "camelCase")]
     Target {
-        /// Where it stands.
+        /// The origin of the value.
         place: String,
-        /// What is set, in the notation of `helm --set`.
+        /// The path that is set, in the notation of `helm --set`.
         target_path: String,
-        /// What it is set to.
+        /// The value that it is set to.
         value: String,
     },
-    /// What follows `helm --set`, or `--set-string`.
+    /// The argument of `helm --set`, or `--set-string`.
     Set {
-        /// Where it stands.
+        /// The origin of the argument.
         place: String,
-        /// Such as `a.b=1,c[0]=x`.
+        /// The argument, such as `a.b=1,c[0]=x`.
         set: String,
-        /// Whether all values are strings.
+        /// True if all values are strings.
         string: bool,
     },
 }
 
-/// What `.Release` says.
+/// The content of `.Release`.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Release<'a> {
@@ -92,31 +92,31 @@ pub struct Release<'a> {
     pub namespace: &'a str,
     /// `.Release.Revision`, from 1.
     pub revision: i32,
-    /// `.Release.IsUpgrade`, and the contrary of `.Release.IsInstall`.
+    /// `.Release.IsUpgrade`, and the opposite of `.Release.IsInstall`.
     pub upgrade: bool,
 }
 
-/// What `.Capabilities` says of the cluster.
+/// The facts about the cluster in `.Capabilities`.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Capabilities {
     /// The version, such as `v1.33.1`.
     pub kube_version: String,
-    /// Its parts in the API server's own words, which may be such as `33+`.
+    /// Its major part in the API server's own words, which may be such as `33+`.
     pub major: String,
-    /// As `major`.
+    /// Its minor part, like `major`.
     pub minor: String,
-    /// What is served: `v1`, `apps/v1`, `apps/v1/Deployment`.
+    /// The APIs that are served: `v1`, `apps/v1`, `apps/v1/Deployment`.
     pub api_versions: Vec<String>,
 }
 
-/// What a template looks up.
+/// A lookup by a template.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Lookup {
-    /// Such as `apps/v1`.
+    /// The API version, such as `apps/v1`.
     pub api_version: String,
-    /// Such as `Deployment`.
+    /// The kind, such as `Deployment`.
     pub kind: String,
     /// The namespace; empty for all, and for kinds without one.
     #[serde(default)]
@@ -126,7 +126,7 @@ pub struct Lookup {
     pub name: String,
 }
 
-/// What became of a chart.
+/// The result of rendering a chart.
 #[derive(Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Rendered {
@@ -136,37 +136,37 @@ pub struct Rendered {
     /// The hooks, in the order in which Helm stores them.
     #[serde(default, deserialize_with = "or_default")]
     pub hooks: Vec<HookDocument>,
-    /// What stands in `crds/`.
+    /// The content of `crds/`.
     #[serde(default, deserialize_with = "or_default")]
     pub crds: Vec<Document>,
     /// `NOTES.txt`.
     #[serde(default)]
     pub notes: String,
-    /// What Helm needs of a chart later on: `metadata` and `values`.
+    /// The part of a chart that Helm needs later: `metadata` and `values`.
     #[serde(default)]
     pub chart: Map<String, Value>,
     /// The values that were given, merged.
     #[serde(default, deserialize_with = "or_default")]
     pub config: Map<String, Value>,
-    /// What a person is to know of.
+    /// The warnings for a person.
     #[serde(default, deserialize_with = "or_default")]
     pub warnings: Vec<String>,
 }
 
-/// An object as its template gave it.
+/// An object as its template rendered it.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 pub struct Document {
-    /// Such as `shop/templates/web.yaml`.
+    /// The path of the template, such as `shop/templates/web.yaml`.
     pub path: String,
     /// The text.
     pub manifest: String,
 }
 
-/// A hook as its template gave it, and as Helm reads it.
+/// A hook as its template rendered it, and as Helm reads it.
 #[derive(Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HookDocument {
-    /// Its text and where it stands.
+    /// Its text and its path.
     #[serde(flatten)]
     pub document: Document,
     /// `Hook.Name` in Helm's record.
@@ -189,32 +189,32 @@ pub struct HookDocument {
     pub output_log_policies: Vec<String>,
 }
 
-/// Which chart is fetched, and how.
+/// The chart to fetch, and the options.
 #[derive(Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Pull {
-    /// Which.
+    /// The chart.
     #[serde(flatten)]
     pub from: Origin,
-    /// For that server only.
+    /// The credentials, for that server only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credentials: Option<Credentials>,
-    /// The digest of what is there already, which is not fetched again.
+    /// The digest of the chart that is already known, which is not fetched again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub known: Option<String>,
-    /// Addresses that nothing is asked of, each with its port.
+    /// Addresses to which no request is sent, each with its port.
     pub refuse: Vec<String>,
-    /// Whether this machine itself may be asked.
+    /// True if this machine itself may be asked.
     pub loopback: bool,
-    /// As large as an archive may be.
+    /// The maximum size of an archive.
     pub max_bytes: u64,
-    /// As long as it may take.
+    /// The maximum time of the fetch.
     pub seconds: u64,
-    /// What servers are told of who asks.
+    /// The user agent for servers.
     pub user_agent: &'static str,
 }
 
-/// Where a chart comes from.
+/// The origin of a chart.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Origin {
@@ -228,7 +228,7 @@ pub enum Origin {
         /// The digest of the manifest, instead of a version.
         #[serde(skip_serializing_if = "Option::is_none")]
         digest: Option<String>,
-        /// Whether it speaks HTTP.
+        /// True if it speaks HTTP.
         plain_http: bool,
     },
     /// A repository with an index.
@@ -249,13 +249,13 @@ pub enum Origin {
     },
 }
 
-/// What a server wants to see.
+/// The credentials for a server.
 #[derive(Clone, Default, PartialEq, Eq, Hash, Serialize)]
 pub struct Credentials {
-    /// For basic authentication.
+    /// The user name for basic authentication.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub username: String,
-    /// For basic authentication.
+    /// The password for basic authentication.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub password: String,
     /// The authorities to trust, instead of the usual ones (PEM).
@@ -285,14 +285,14 @@ pub struct Pulled {
     pub chart: Option<Vec<u8>>,
 }
 
-/// Why the engine could not do it.
+/// The reason why the engine failed.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Failure {
-    /// The kind of it.
+    /// The kind of failure.
     pub kind: FailureKind,
-    /// What happened, with file and line where a template is at fault.
+    /// The message, with file and line if a template is at fault.
     pub message: String,
-    /// Whether waiting may help.
+    /// True if waiting may help.
     #[serde(default)]
     pub transient: bool,
 }
@@ -328,7 +328,7 @@ pub(crate) struct Request<T> {
     pub(crate) body: T,
 }
 
-/// What is asked of the engine, or answered to it.
+/// A request to the engine, or an answer to it.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum ToEngine<'a> {
@@ -364,7 +364,7 @@ fn from_base64<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<
     text.map(|text| STANDARD.decode(text).map_err(serde::de::Error::custom)).transpose()
 }
 
-/// Go writes an empty list as `null`.
+/// Reads null as an empty list, since Go writes an empty list as `null`.
 fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
     deserializer: D,
 ) -> Result<T, D::Error> {

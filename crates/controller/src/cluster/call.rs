@@ -1,5 +1,6 @@
-//! The one way to the API server: every call has a deadline, is counted, and its errors are put
-//! into the few classes that make a difference, without the values of objects that its words quote.
+//! The single path to the API server. Every call has a deadline and is counted. Its errors are
+//! sorted into the few classes that make a difference, without the values of objects that their
+//! messages quote.
 
 mod refused;
 mod values;
@@ -17,7 +18,7 @@ use crate::cluster::metrics::Metrics;
 /// Longer than the API server's own admission deadline of 30 s.
 const DEADLINE: Duration = Duration::from_secs(40);
 
-/// A call that failed: what was tried, and what came back.
+/// A call that failed: the action that was tried, and the error.
 #[derive(Debug, Error)]
 #[error("{what}: {cause}")]
 pub(crate) struct ApiError {
@@ -25,7 +26,7 @@ pub(crate) struct ApiError {
     pub(crate) cause: Cause,
 }
 
-/// Why a call failed.
+/// The reason why a call failed.
 #[derive(Debug, Error)]
 pub(crate) enum Cause {
     /// The object, its namespace or its kind.
@@ -36,13 +37,13 @@ pub(crate) enum Cause {
     /// The object changed since it was read, or a precondition did not hold.
     #[error("{0}")]
     Conflict(String),
-    /// Nothing but a change by a user helps.
+    /// Only a change by a user helps.
     #[error("{}", .0.message)]
     Refused(Refused),
     /// Waiting may help.
     #[error("{0}")]
     Unavailable(String),
-    /// The API server itself was not reached, or is not there for now.
+    /// The API server itself was not reached, or is unavailable for now.
     #[error("{0}")]
     Outage(String),
 }
@@ -64,10 +65,10 @@ impl ApiError {
         matches!(self.cause, Cause::NotFound(_))
     }
 
-    /// With what helps, if that is known.
+    /// Returns the message, with the remedy if one is known.
     pub(crate) fn told(&self) -> String {
         match &self.cause {
-            // Whatever was tried.
+            // The same for every action.
             Cause::Refused(refused) if matches!(refused.why, Why::NoAccount(_)) => {
                 let remedy = refused.remedy().unwrap_or_default();
                 format!("{}, as which the release is worked on; {remedy}", refused.message)
@@ -80,7 +81,8 @@ impl ApiError {
         }
     }
 
-    /// Without what `sent` holds, where the words are those of an admission webhook or policy.
+    /// Removes the values that `sent` holds, if the message is that of an admission webhook or
+    /// policy.
     pub(crate) fn without_values_of(mut self, sent: Option<&Value>) -> Self {
         if let Cause::Refused(refused) = &mut self.cause {
             refused.hide(sent);
@@ -88,13 +90,13 @@ impl ApiError {
         self
     }
 
-    /// Without the API server's words where they may quote what was sent: a Secret's data must not
-    /// reach status, Event objects or logs.
+    /// Removes the API server's message where it may quote the object that was sent: a Secret's
+    /// data must not reach status, Event objects or logs.
     pub(crate) fn without_data(mut self) -> Self {
         match &mut self.cause {
             Cause::Refused(refused) => refused.without_words(),
             Cause::Unavailable(words) => {
-                // Who was asked is no secret.
+                // The name of the webhook is not secret.
                 let webhook = words.split_once("failed calling webhook \"");
                 let webhook = webhook.and_then(|(_, rest)| rest.split_once('"'));
                 *words = match webhook {
@@ -107,12 +109,12 @@ impl ApiError {
         self
     }
 
-    /// What is missing, where RBAC has refused.
+    /// Returns true if RBAC refused the call.
     pub(crate) fn lacks_right(&self) -> bool {
         matches!(&self.cause, Cause::Refused(Refused { why: Why::Rights(_), .. }))
     }
 
-    /// Whether waiting may help.
+    /// Returns true if waiting may help.
     pub(crate) fn may_pass(&self) -> bool {
         matches!(self.cause, Cause::Unavailable(_) | Cause::Outage(_))
     }
@@ -122,15 +124,15 @@ impl ApiError {
     }
 }
 
-/// What a call does to the cluster; a label of the metrics.
+/// The kind of access of a call; a label of the metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
     Read,
     Write,
 }
 
-/// As [`call`], what changes nothing: where no answer came back, it is asked once more at once, so
-/// that a connection which was cut costs a release no back-off.
+/// Like [`call`], for calls that change nothing. If no answer came back, the call is repeated once,
+/// immediately, so that a cut connection costs a release no back-off.
 pub(crate) async fn read<T, F: Future<Output = kube::Result<T>>>(
     metrics: &Metrics,
     what: impl Into<String>,
@@ -145,8 +147,8 @@ pub(crate) async fn read<T, F: Future<Output = kube::Result<T>>>(
     call(metrics, Access::Read, what, twice).await
 }
 
-/// Awaits `call` under the deadline. Nothing is repeated here: a request whose answer was lost is
-/// looked for by the next reconciliation.
+/// Awaits `call` under the deadline. Nothing is repeated here: if the answer to a request was lost,
+/// the next reconciliation checks its result.
 pub(crate) async fn call<T>(
     metrics: &Metrics,
     access: Access,
@@ -165,7 +167,7 @@ pub(crate) async fn call<T>(
     result.map_err(|cause| ApiError { what: what.into(), cause })
 }
 
-/// `None` where the object does not exist.
+/// Returns `None` if the object does not exist.
 pub(crate) fn optional<T>(result: Result<T, ApiError>) -> Result<Option<T>, ApiError> {
     match result {
         Ok(value) => Ok(Some(value)),
@@ -177,7 +179,7 @@ pub(crate) fn optional<T>(result: Result<T, ApiError>) -> Result<Option<T>, ApiE
 pub(crate) fn cause(error: kube::Error) -> Cause {
     let status = match error {
         kube::Error::Api(status) => *status,
-        // It quotes what it could not read.
+        // The error quotes the text that could not be parsed.
         kube::Error::SerdeError(error) => {
             let (line, column) = (error.line(), error.column());
             let text = format!("the answer cannot be read, at line {line}, column {column}");
@@ -200,11 +202,11 @@ pub(crate) fn cause(error: kube::Error) -> Cause {
         (409, _) => Cause::Conflict(told()),
         (400 | 403 | 405 | 413 | 415 | 422, _) => Cause::Refused(refused),
         (401, _) if is_admission => Cause::Refused(refused),
-        // What server-side apply says of a field that the schema does not have.
+        // Server-side apply reports a field that is not in the schema like this.
         (500, _) if message.starts_with("failed to create typed patch object") => {
             Cause::Refused(refused)
         }
-        // Its words may quote the object, whatever the code.
+        // The message may quote the object, whatever the code.
         _ if is_admission => Cause::Unavailable(format!("{} ({code})", told())),
         (502..=504, _) => Cause::Outage(format!("{} ({code})", without_values(message))),
         (500, _) if message.contains("etcdserver: ") => Cause::Outage(without_values(message)),
@@ -212,7 +214,7 @@ pub(crate) fn cause(error: kube::Error) -> Cause {
     }
 }
 
-/// What became of the connection.
+/// Classifies a call without an answer by what happened to the connection.
 fn unanswered(error: &(dyn StdError + 'static)) -> Cause {
     use io::ErrorKind::{
         BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, TimedOut, UnexpectedEof,
@@ -237,7 +239,7 @@ fn unanswered(error: &(dyn StdError + 'static)) -> Cause {
 
 const CUT: &str = "the connection to the API server was cut before its answer came";
 
-/// The whole story, since kube's own texts leave out the source.
+/// Returns the error with all its sources, since kube's own texts leave them out.
 fn chain(error: &dyn StdError) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

@@ -1,4 +1,4 @@
-//! Which resource a kind is, asked of the cluster and remembered.
+//! Finds the resource of a kind in the cluster, and remembers it.
 
 use std::{collections::HashMap, sync::Mutex};
 
@@ -20,14 +20,15 @@ pub(crate) struct Kind {
     pub(crate) scope: Scope,
 }
 
-/// Kinds that were asked for. Only what exists is remembered, so that a new CRD is seen at once.
+/// Kinds that were looked up. Only existing kinds are remembered, so that a new CRD is found at
+/// once.
 #[derive(Default)]
 pub(crate) struct Kinds {
     known: Mutex<HashMap<(String, String), Kind>>,
 }
 
 impl Kinds {
-    /// `None` where the cluster does not serve the kind.
+    /// Returns `None` if the cluster does not serve the kind.
     pub(crate) async fn find(
         &self,
         client: &Client,
@@ -62,7 +63,7 @@ impl Kinds {
         Ok(Some(kind))
     }
 
-    /// The kind may be gone, or another by now.
+    /// Forgets a kind, which may no longer exist, or may have changed.
     pub(crate) fn forget(&self, api_version: &str, kind: &str) {
         self.lock().remove(&(api_version.to_owned(), kind.to_owned()));
     }

@@ -11,21 +11,21 @@ use crate::{
     support::key::RECHECK,
 };
 
-/// Why a reconciliation ended early.
+/// The reason why a reconciliation ended early.
 #[derive(Debug, Error)]
 pub(crate) enum Error {
-    /// Waiting may help: tried again with back-off.
+    /// Waiting may help: retried with back-off.
     #[error(transparent)]
     Api(ApiError),
-    /// Only a change helps, of the object or of something it needs. Nothing has been begun.
+    /// Only a change helps, of the object or of something it needs. Nothing has begun.
     #[error("{}: {}", .0.reason, .0.message)]
     Blocked(Failure),
-    /// What the source is cannot be told for now. The release is looked at again after so long, or
-    /// when there is more to say.
+    /// The source is unknown for now. The release is reconciled again after this time, or when
+    /// there is more to report.
     #[error("{}: {}", .0.reason, .0.message)]
     Later(Failure, Duration),
-    /// The custom resource changed since it was read, or the lease may be another replica's by now:
-    /// look again.
+    /// The custom resource changed since it was read, or another replica may hold the lease by now:
+    /// reconcile again.
     #[error("the object, or the leader, changed while it was worked on")]
     Outrun,
 }
@@ -37,7 +37,8 @@ impl Error {
 }
 
 impl Error {
-    /// Of what the operator does by its own rights, and not as a tenant.
+    /// Returns the error of an action that the operator does with its own rights, and not as a
+    /// tenant.
     pub(crate) fn of_operator(error: ApiError) -> Self {
         match &error.cause {
             Cause::Refused(Refused { why: Why::Rights(lack), .. }) if !is_impersonation(lack) => {
@@ -66,18 +67,20 @@ impl From<sources::Error<Error>> for Error {
     }
 }
 
-/// Where impersonation is constrained, the verb goes on: `impersonate-on:serviceaccount:list`.
+/// Returns true if the missing right is one of impersonation. Where impersonation is constrained,
+/// the verb is longer: `impersonate-on:serviceaccount:list`.
 fn is_impersonation(lack: &Lack) -> bool {
     let mut verbs = lack.rights.iter().flat_map(|right| &right.verbs);
     verbs.any(|verb| verb.starts_with("impersonate"))
 }
 
 impl From<ApiError> for Error {
-    /// What was refused for good blocks; it is for callers who have begun to decide otherwise.
+    /// Turns a permanent refusal into a block. Callers who have already begun must decide for
+    /// themselves.
     fn from(error: ApiError) -> Self {
         let Cause::Refused(refused) = &error.cause else { return Self::Api(error) };
         match &refused.why {
-            // The operator's own right; no ServiceAccount has a part in it.
+            // The right is the operator's own; no ServiceAccount is involved.
             Why::Rights(lack) if is_impersonation(lack) => Self::blocked(
                 Reason::Forbidden,
                 format!(

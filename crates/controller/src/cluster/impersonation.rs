@@ -1,4 +1,4 @@
-//! As whom something is done: what concerns a tenant's objects, as the tenant.
+//! The identity of a request: everything that concerns a tenant's objects is done as the tenant.
 
 use http::{HeaderName, HeaderValue, Request, header::InvalidHeaderValue};
 use kube::{Client, client::Body};
@@ -7,7 +7,7 @@ use tower::service_fn;
 /// <https://kubernetes.io/docs/reference/access-authn-authz/authentication/#user-impersonation>
 const IMPERSONATE_USER: HeaderName = HeaderName::from_static("impersonate-user");
 
-/// Who acts.
+/// The identity that acts.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Identity {
     /// The operator itself, with `--single-tenant`.
@@ -17,7 +17,7 @@ pub(crate) enum Identity {
 }
 
 impl Identity {
-    /// The name to show: `ServiceAccount/shop-deployer`, or the operator.
+    /// Returns the name to show: `ServiceAccount/shop-deployer`, or the operator.
     pub(crate) fn describe(&self) -> String {
         match self {
             Self::Operator => "the operator".to_owned(),
@@ -25,7 +25,7 @@ impl Identity {
         }
     }
 
-    /// As the API server calls it; `None`: as whoever has started the operator.
+    /// Returns the user name for the API server; `None`: the user who started the operator.
     pub(crate) fn user(&self) -> Option<String> {
         match self {
             Self::Operator => None,
@@ -35,7 +35,7 @@ impl Identity {
         }
     }
 
-    /// The client that acts as this one, over the connections of `operator`.
+    /// Returns the client that acts as this identity, over the connections of `operator`.
     pub(crate) fn client(&self, operator: &Client) -> Result<Client, InvalidHeaderValue> {
         let Some(user) = self.user() else { return Ok(operator.clone()) };
         let user = HeaderValue::try_from(user)?;

@@ -1,4 +1,4 @@
-//! Metrics, with labels of few values: event and outcome, never an object.
+//! Metrics. Their labels have few values: event and outcome, never an object.
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
@@ -105,7 +105,7 @@ impl Metrics {
         self.api_writes.get_or_create(&[("outcome", outcome)]).inc();
     }
 
-    /// The text of `/metrics`.
+    /// Returns the text of `/metrics`.
     pub(crate) fn text(&self) -> String {
         let mut text = String::new();
         // Writing to a String cannot fail.

@@ -1,18 +1,18 @@
-//! What permits a write in a tenant's name: a process that was paused must not make it late, once
-//! another one has gone on.
+//! The permission for a write as a tenant: a process that was paused must not write late, after
+//! another process has taken over.
 
 use kube::core::ObjectMeta;
 
 use crate::cluster::error::Error;
 
-/// Permits writes. Each way to get one says which late write it keeps back.
+/// A permission to write. Each way to get one documents which late write it prevents.
 #[derive(Clone, Copy)]
 pub(crate) struct Permit(());
 
 impl Permit {
-    /// The custom resource of `known` was read again, and nobody has written it since: its journal is
-    /// the one that the write follows from. With it, what changes or deletes an object names the UID,
-    /// or the version, that was read before.
+    /// Permits a write if the custom resource of `known`, which was read again, has not been
+    /// written since: its journal is the one that the write is based on. In addition, a request
+    /// that changes or deletes an object names the UID, or the version, that was read before.
     pub(crate) fn of_unchanged(
         known: &ObjectMeta,
         present: Option<&ObjectMeta>,
@@ -22,19 +22,20 @@ impl Permit {
         if version == known.resource_version.as_ref() { Ok(Self(())) } else { Err(Error::Outrun) }
     }
 
-    /// The lease is held: nothing else keeps back what makes an object that may start, or stay, by
-    /// itself.
+    /// Permits a write if the lease is held: nothing else protects a request that creates an object
+    /// which may start, or remain, by itself.
     pub(crate) fn of_leader(is_held: bool) -> Result<Self, Error> {
         if is_held { Ok(Self(())) } else { Err(Error::Outrun) }
     }
 
-    /// The request keeps itself back: it names the UID of the object of one run of a hook, and does
-    /// nothing to any other.
+    /// Permits a request that protects itself: it names the UID of the object of one run of a hook,
+    /// and does nothing to any other object.
     pub(crate) fn of_uid() -> Self {
         Self(())
     }
 
-    /// What is made does not start before its UID stands in the journal, see `hook_object`.
+    /// Permits the creation of an object that does not start before its UID is in the journal, see
+    /// `hook_object`.
     pub(crate) fn of_held_back() -> Self {
         Self(())
     }

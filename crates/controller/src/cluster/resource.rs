@@ -1,4 +1,5 @@
-//! The custom resource as the operator reads it. One that cannot be read spoils no list of others.
+//! The custom resource as the operator reads it. A resource that cannot be read does not break the
+//! list of the others.
 
 use std::{borrow::Cow, fmt};
 
@@ -19,15 +20,16 @@ use crate::{
     support::panics,
 };
 
-/// What is nested deeper is read as null. The API server takes any depth in `source.objects`, and the
-/// reader gives up at 128 levels, with everything else that it was about to read. A release may have
-/// far fewer, so that what was cut off is refused where it stands.
+/// The nesting limit: deeper values are read as null. The API server accepts any depth in
+/// `source.objects`, and the parser fails at 128 levels, together with everything else that it was
+/// about to read. A release may have far fewer levels, so that the part that was cut off is refused
+/// at its place.
 const MOST_LEVELS: usize = 100;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Guarded(pub(crate) Result<ReleaseLifecycle, Invalid>);
 
-/// One that was stored under another schema.
+/// A resource that was stored under another schema.
 #[derive(Clone, Debug)]
 pub(crate) struct Invalid {
     pub(crate) error: String,
@@ -35,7 +37,7 @@ pub(crate) struct Invalid {
 }
 
 impl Guarded {
-    /// The object, which was read or written as `what` says.
+    /// Returns the object, which was read or written as `what` says.
     pub(crate) fn object(self, what: &str) -> Result<ReleaseLifecycle, ApiError> {
         self.0.map_err(|invalid| ApiError {
             what: what.to_owned(),
@@ -84,7 +86,7 @@ impl<'de> Deserialize<'de> for Guarded {
         let value = Cut(MOST_LEVELS).deserialize(deserializer)?;
         let metadata =
             Box::new(ObjectMeta::deserialize(&value["metadata"]).map_err(D::Error::custom)?);
-        // What one of them does to the reader is not for the list of all.
+        // A panic of the parser at one object must not break the list of all.
         let object = panics::caught_now(|| ReleaseLifecycle::deserialize(value));
         let object = match object {
             Ok(Ok(object)) => Ok(object),
@@ -104,7 +106,8 @@ impl Serialize for Guarded {
     }
 }
 
-/// Reads a value of so many levels. Beyond, nothing is kept, and the reader need not recurse.
+/// Reads a value of at most this many levels. Deeper values are dropped, so that the parser need
+/// not recurse.
 struct Cut(usize);
 
 impl<'de> DeserializeSeed<'de> for Cut {

@@ -1,8 +1,9 @@
-//! Rights that somebody lacks, read from the API server's words, and the commands that give them. Pure.
+//! Rights that are missing, read from the API server's message, and the commands that grant them.
+//! Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The shipped role that a tenant's ServiceAccount is bound to, and what it may: `deploy/base`.
+/// The shipped role that a tenant's ServiceAccount is bound to, and its rights: `deploy/base`.
 const DEPLOYER: &str = "releaselifecycle-deployer";
 const DEPLOYER_RESOURCES: [(&str, &[&str]); 7] = [
     (
@@ -25,15 +26,16 @@ const DEPLOYER_RESOURCES: [(&str, &[&str]); 7] = [
     ("rbac.authorization.k8s.io", &["rolebindings", "roles"]),
 ];
 const DEPLOYER_VERBS: [&str; 7] = ["get", "list", "watch", "create", "update", "patch", "delete"];
-/// What becomes of an object in the life of a release: who lacks one of these lacks the others, too.
+/// The verbs that the life of a release needs on an object: whoever lacks one of these lacks the
+/// others, too.
 const OBJECT_VERBS: [&str; 4] = ["get", "create", "patch", "delete"];
-/// Beyond, a command is no longer something to paste.
+/// The maximum length of the commands: longer ones can no longer be pasted easily.
 const MOST_COMMANDS: usize = 420;
 
-/// What somebody lacks.
+/// The missing rights of one user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Lack {
-    /// As the API server calls them.
+    /// The name of the user, as in the API server.
     pub(crate) user: String,
     pub(crate) rights: Vec<Right>,
 }
@@ -42,9 +44,10 @@ pub(crate) struct Lack {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Right {
     pub(crate) verbs: Vec<String>,
-    /// As commands name it: `deployments.apps`, `pods/log`; a path where it begins with `/`.
+    /// The resource as commands name it: `deployments.apps`, `pods/log`; a path if it begins with
+    /// `/`.
     pub(crate) resource: String,
-    /// Of these names only; empty: of any.
+    /// Only objects of these names; empty: of any name.
     pub(crate) names: Vec<String>,
     /// `None`: in the whole cluster.
     pub(crate) namespace: Option<String>,
@@ -80,7 +83,7 @@ impl Right {
     }
 }
 
-/// `deployments.apps`, `deployments.apps/scale`, `pods/log`.
+/// Returns `deployments.apps`, `deployments.apps/scale`, `pods/log`.
 fn named(group: &str, resource: &str) -> String {
     match (group, resource.split_once('/')) {
         ("", _) => resource.to_owned(),
@@ -89,8 +92,8 @@ fn named(group: &str, resource: &str) -> String {
     }
 }
 
-/// Reads `… is forbidden: User "u" cannot get resource "r" in API group "g" in the namespace "n"`, as
-/// `pkg/endpoints/handlers/responsewriters/errors.go` of the API server writes it.
+/// Parses `… is forbidden: User "u" cannot get resource "r" in API group "g" in the namespace "n"`,
+/// as `pkg/endpoints/handlers/responsewriters/errors.go` of the API server writes it.
 pub(crate) fn lacking(message: &str) -> Option<Lack> {
     let (_, rest) = message.split_once("forbidden: User \"")?;
     let (user, rest) = rest.split_once("\" cannot ")?;
@@ -107,8 +110,9 @@ pub(crate) fn lacking(message: &str) -> Option<Lack> {
     Some(Lack { user: user.to_owned(), rights: vec![right] })
 }
 
-/// Reads what is said of a Role or a binding that gives more than whoever writes it has, as
-/// `pkg/registry/rbac/validation` of the API server says it. In which namespace, it does not say.
+/// Parses the message about a Role or a binding that grants more than its author has, as
+/// `pkg/registry/rbac/validation` of the API server writes it. The message does not name the
+/// namespace.
 pub(crate) fn ungrantable(message: &str) -> Option<Lack> {
     let (head, rest) =
         message.split_once("attempting to grant RBAC permissions not currently held:")?;
@@ -118,12 +122,12 @@ pub(crate) fn ungrantable(message: &str) -> Option<Lack> {
     Some(Lack { user, rights })
 }
 
-/// The rights of `{APIGroups:["apps"], Resources:["deployments"], Verbs:["get" "list"]}`.
+/// Parses the rights of `{APIGroups:["apps"], Resources:["deployments"], Verbs:["get" "list"]}`.
 fn rule(line: &str) -> Vec<Right> {
     let list = |key: &str| -> Vec<&str> {
         let rest = line.split_once(key).map(|(_, rest)| rest);
         let list = rest.and_then(|rest| rest.split_once(']')).map(|(list, _)| list);
-        // What stands between the quotes is every second part.
+        // Every second part is the text between two quotes.
         list.into_iter().flat_map(|list| list.split('"').skip(1).step_by(2)).collect()
     };
     let (verbs, names) = (list("Verbs:["), list("ResourceNames:["));
@@ -139,7 +143,7 @@ fn rule(line: &str) -> Vec<Right> {
     rights
 }
 
-/// In words: `get, list on configmaps, secrets in namespace prod; …`.
+/// Returns the rights in words: `get, list on configmaps, secrets in namespace prod; …`.
 pub(crate) fn listed(rights: &[Right]) -> String {
     let mut alike: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
     for right in rights {
@@ -158,7 +162,7 @@ pub(crate) fn listed(rights: &[Right]) -> String {
     groups.collect::<Vec<_>>().join("; ")
 }
 
-/// Who that is, as a user knows it.
+/// Returns the name of the user as users know it.
 pub(crate) fn who(user: &str) -> String {
     account(user).map_or_else(
         || format!("user {user}"),
@@ -170,8 +174,9 @@ fn account(user: &str) -> Option<(&str, &str)> {
     user.strip_prefix("system:serviceaccount:")?.split_once(':')
 }
 
-/// What gives `user` these rights, as commands to paste: a binding of the shipped role where that has
-/// them, else a role of its own, which is the cluster's for what is in no namespace.
+/// Returns the commands to paste that grant `user` these rights: a binding of the shipped role if
+/// that role has them, otherwise a new role. For resources without a namespace it is a
+/// `ClusterRole`.
 pub(crate) fn remedy(user: &str, rights: &[Right]) -> String {
     let (name, subject) = match account(user) {
         Some((namespace, name)) => {
@@ -179,7 +184,7 @@ pub(crate) fn remedy(user: &str, rights: &[Right]) -> String {
         }
         None => ("releaselifecycle".to_owned(), format!("--user={user}")),
     };
-    // Roles of the cluster have names that nobody else uses.
+    // Cluster-wide roles have names that nobody else uses.
     let in_cluster = account(user).map(|(namespace, name)| format!("{namespace}-{name}"));
     let mut commands = Vec::new();
     let (deployers, others): (Vec<_>, Vec<_>) = rights.iter().partition(|it| it.is_deployers());
@@ -213,7 +218,7 @@ pub(crate) fn remedy(user: &str, rights: &[Right]) -> String {
     format!("allow it: {text}")
 }
 
-/// The commands for a role that is not shipped.
+/// Returns the commands for a role that is not shipped.
 fn role(
     name: &str,
     namespace: Option<&str>,

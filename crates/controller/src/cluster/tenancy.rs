@@ -1,22 +1,22 @@
-//! As whom releases are worked on.
+//! The identity with which releases are managed.
 
 use api::ReleaseLifecycle;
 use lifecycle::reason::Reason;
 
 use crate::cluster::{error::Error, impersonation::Identity};
 
-/// As whom a release is worked on that names no ServiceAccount.
+/// The identity for a release that names no ServiceAccount.
 #[derive(Clone, Debug)]
 pub(crate) enum Tenancy {
-    /// Refused: it has to name one.
+    /// No identity: the release is refused, since it must name one.
     Named,
-    /// As this ServiceAccount of its namespace.
+    /// This ServiceAccount of the release's namespace.
     Default(String),
-    /// As the operator.
+    /// The operator.
     Single,
 }
 
-/// As whom the release of `object` is worked on.
+/// Returns the identity with which the release of `object` is managed.
 pub(crate) fn identity(tenancy: &Tenancy, object: &ReleaseLifecycle) -> Result<Identity, Error> {
     let name = match (&object.spec.service_account_name, tenancy) {
         (Some(name), _) | (None, Tenancy::Default(name)) => name.clone(),

@@ -1,5 +1,5 @@
-//! A tenant's way to its objects: plain JSON in and out, so that no field is lost, acting as the
-//! tenant, each call by the rules of [`crate::cluster::call`].
+//! A tenant's access to its objects: plain JSON in and out, so that no field is lost, with the
+//! tenant's identity, each call by the rules of [`crate::cluster::call`].
 
 use std::{borrow::Cow, fmt::Write as _};
 
@@ -27,20 +27,21 @@ use crate::cluster::{
     permit::Permit,
 };
 
-/// A bound on what a log may take in memory; the last lines of it are kept.
+/// The maximum size of a log in memory; the last lines of it are kept.
 const LOG_LIMIT: i64 = 256 * 1024;
 
 pub(crate) struct Tenant<'a> {
     cluster: &'a Cluster,
     pub(crate) identity: Identity,
     client: Client,
-    /// Whether there is no such ServiceAccount; looked into once something is refused.
+    /// True if the ServiceAccount does not exist; checked once a request is refused.
     is_missing: OnceCell<bool>,
 }
 
 impl<'a> Tenant<'a> {
     pub(crate) fn new(cluster: &'a Cluster, identity: Identity) -> Result<Self, ApiError> {
-        // A ServiceAccount has such a name that this works; an annotation may say anything.
+        // The name of a ServiceAccount always works as a header; an annotation may contain
+        // anything.
         let client = identity.client(&cluster.operator).map_err(|error| ApiError {
             what: format!("act as {}", identity.describe()),
             cause: Cause::Unavailable(error.to_string()),
@@ -48,7 +49,8 @@ impl<'a> Tenant<'a> {
         Ok(Self { cluster, identity, client, is_missing: OnceCell::new() })
     }
 
-    /// The kind of `object` as the cluster serves it; `None` where it does not.
+    /// Returns the kind of `object` as the cluster serves it; `None` if the cluster does not serve
+    /// it.
     pub(crate) async fn kind(&self, object: &ObjectRef) -> Result<Option<Kind>, ApiError> {
         let client = &self.cluster.operator;
         self.cluster
@@ -63,7 +65,7 @@ impl<'a> Tenant<'a> {
         optional(self.send(Access::Read, object, "get", request, None).await)
     }
 
-    /// The objects of the kind and namespace of `like` with these labels.
+    /// Returns the objects of the kind and namespace of `like` with these labels.
     pub(crate) async fn list(
         &self,
         like: &ObjectRef,
@@ -74,7 +76,7 @@ impl<'a> Tenant<'a> {
         Ok(items(self.send_what(Access::Read, like, what, request, None).await?))
     }
 
-    /// As [`Self::list`], of many only the first ones.
+    /// Like [`Self::list`], but only the first objects if there are many.
     pub(crate) async fn list_some(
         &self,
         like: &ObjectRef,
@@ -87,8 +89,8 @@ impl<'a> Tenant<'a> {
         Ok(items(self.send_what(Access::Read, like, what, request, None).await?))
     }
 
-    /// Some objects of the kind of `like`, in its namespace if it names one, as the list that the API
-    /// server gives: the first ones, or those that come after `page`.
+    /// Returns a page of the objects of the kind of `like`, in its namespace if it names one, as
+    /// the list that the API server returns: the first ones, or those after `page`.
     pub(crate) async fn list_page(
         &self,
         like: &ObjectRef,
@@ -101,7 +103,7 @@ impl<'a> Tenant<'a> {
         self.send_what(Access::Read, like, listing(like, "any label"), request, None).await
     }
 
-    /// The version of the cluster, and what it serves, group by group.
+    /// Returns the version of the cluster, and the APIs that it serves, group by group.
     pub(crate) async fn discover(&self) -> Result<(Info, Vec<APIGroupDiscovery>), ApiError> {
         let what = "discover what the cluster serves";
         read(&self.cluster.metrics, what, || async {
@@ -113,7 +115,7 @@ impl<'a> Tenant<'a> {
         .await
     }
 
-    /// As [`Self::list`], the metadata only.
+    /// Like [`Self::list`], but the metadata only.
     pub(crate) async fn list_metadata(
         &self,
         like: &ObjectRef,
@@ -125,13 +127,13 @@ impl<'a> Tenant<'a> {
         Ok(items(self.send_what(Access::Read, like, what, request, None).await?))
     }
 
-    /// The Event objects about the object of this UID.
+    /// Returns the Event objects about the object of this UID.
     pub(crate) async fn events(
         &self,
         namespace: Option<&str>,
         uid: &str,
     ) -> Result<Vec<Value>, ApiError> {
-        /// One for each thing that is told, since what repeats is counted up.
+        /// The maximum number; there is one Event object per report, since repeats are counted.
         const LIMIT: u32 = 200;
         let like = ObjectRef {
             api_version: "v1".to_owned(),
@@ -146,7 +148,7 @@ impl<'a> Tenant<'a> {
         Ok(items(self.send_what(Access::Read, &like, what, request, None).await?))
     }
 
-    /// POST; unknown fields are refused, as Helm does and as [`Self::apply`].
+    /// POST; unknown fields are refused, as in Helm and in [`Self::apply`].
     pub(crate) async fn create(
         &self,
         _: Permit,
@@ -173,8 +175,8 @@ impl<'a> Tenant<'a> {
         self.send(Access::Write, object, "update", request, Some(body)).await
     }
 
-    /// Server-side apply, as Helm 4 does it: unknown fields refused, and `forced` only where that is
-    /// asked for.
+    /// Server-side apply, as in Helm 4: unknown fields are refused, and it is `forced` only on
+    /// request.
     pub(crate) async fn apply(
         &self,
         _: Permit,
@@ -187,7 +189,7 @@ impl<'a> Tenant<'a> {
         self.send(Access::Write, object, "apply", request, Some(body)).await
     }
 
-    /// What [`Self::apply`] would answer if it were forced; it changes nothing.
+    /// Returns the result that [`Self::apply`] would have if it were forced; changes nothing.
     pub(crate) async fn try_apply(
         &self,
         object: &ObjectRef,
@@ -216,7 +218,7 @@ impl<'a> Tenant<'a> {
         self.send(Access::Write, object, "patch", request, None).await
     }
 
-    /// DELETE by UID. That the object is gone, or another of its name is there, is success.
+    /// DELETE by UID. It also succeeds if the object is gone, or if another object has its name.
     pub(crate) async fn delete(
         &self,
         _: Permit,
@@ -226,7 +228,7 @@ impl<'a> Tenant<'a> {
         self.delete_if(object, uid, None).await
     }
 
-    /// As [`Self::delete`], unless the object has changed since it was read as `live`.
+    /// Like [`Self::delete`], unless the object has changed since it was read as `live`.
     pub(crate) async fn delete_as_seen(
         &self,
         _: Permit,
@@ -262,7 +264,7 @@ impl<'a> Tenant<'a> {
         }
     }
 
-    /// The last lines of a container, as a terminal shows them.
+    /// Returns the last lines of a container's log, as a terminal shows them.
     pub(crate) async fn log(
         &self,
         pod: &ObjectRef,
@@ -281,7 +283,7 @@ impl<'a> Tenant<'a> {
         let request = built(&what, self.request(pod).await?.logs(&pod.name, &params))?;
         read(&self.cluster.metrics, what, || async {
             match self.client.request_text(request.clone()).await {
-                // A log is whatever the container wrote.
+                // A log may contain any bytes.
                 Err(kube::Error::FromUtf8(error)) => Ok(terminal::log(error.as_bytes())),
                 other => Ok(terminal::log(other?.as_bytes())),
             }
@@ -321,7 +323,7 @@ impl<'a> Tenant<'a> {
         self.send_what(access, object, format!("{verb} {}", place(object)), request, sent).await
     }
 
-    /// `sent` is the object that the request has, if it has one whole.
+    /// `sent` is the object in the request, if the request has a complete one.
     async fn send_what(
         &self,
         access: Access,
@@ -341,7 +343,7 @@ impl<'a> Tenant<'a> {
             Err(error) => error.without_values_of(sent),
         };
         if error.is_not_found() {
-            // It may be the kind that is gone.
+            // The kind may no longer exist.
             self.cluster.kinds.forget(&object.api_version, &object.kind);
         }
         if let Cause::Refused(refused) = &mut error.cause {
@@ -357,8 +359,8 @@ impl<'a> Tenant<'a> {
         Err(if object.kind == "Secret" { error.without_data() } else { error })
     }
 
-    /// Whether the ServiceAccount that is acted as is not there: the API server lets the operator act
-    /// as whom it likes, and says only that nobody gave them a right.
+    /// Returns true if the impersonated ServiceAccount does not exist: the API server lets the
+    /// operator impersonate anyone, and reports only that the user has no rights.
     async fn is_missing(&self, namespace: &str, name: &str) -> bool {
         let look = async || {
             let client = self.cluster.operator.clone();
@@ -367,7 +369,7 @@ impl<'a> Tenant<'a> {
             match read(&self.cluster.metrics, what, || accounts.get_metadata(name)).await {
                 Ok(_) => false,
                 Err(error) if error.is_not_found() => true,
-                // Then it is only the right that is named.
+                // Then only the missing right is reported.
                 Err(error) => {
                     tracing::warn!("{error}");
                     false
@@ -378,8 +380,8 @@ impl<'a> Tenant<'a> {
     }
 }
 
-/// As it stands in the path of a URL, whatever a chart looks up. What an object can be called comes
-/// out as it is; `/`, `.` and `..` are for the caller to refuse.
+/// Encodes a segment of the path of a URL, for any name that a chart looks up. Valid names of
+/// objects are not changed; the caller must refuse `/`, `.` and `..`.
 fn segment(name: &str) -> Cow<'_, str> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte);
     if name.bytes().all(is_plain) {
@@ -390,7 +392,7 @@ fn segment(name: &str) -> Cow<'_, str> {
         if is_plain(byte) {
             encoded.push(char::from(byte));
         } else {
-            // A `String` takes all that is written to it.
+            // A `String` accepts everything that is written to it.
             let _ = write!(encoded, "%{byte:02X}");
         }
     }
@@ -412,7 +414,7 @@ fn items(mut list: Value) -> Vec<Value> {
     }
 }
 
-/// `PostParams` has no field validation, and the API server only warns by itself.
+/// Adds strict field validation: `PostParams` has none, and by default the API server only warns.
 fn strictly(mut request: http::Request<Vec<u8>>) -> http::Request<Vec<u8>> {
     let uri = format!("{}&fieldValidation=Strict", request.uri());
     if let Ok(uri) = uri.parse() {
@@ -425,7 +427,7 @@ fn built(
     what: &str,
     request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
 ) -> Result<http::Request<Vec<u8>>, ApiError> {
-    // Such as a name that cannot stand in a path.
+    // Such as a name that is not valid in a path.
     request.map_err(|error| ApiError {
         what: what.to_owned(),
         cause: Cause::Refused(Refused::own(400, error.to_string())),
@@ -437,7 +439,7 @@ fn listing(like: &ObjectRef, selector: &str) -> String {
     format!("list objects of kind {} with {selector} in namespace {namespace}", like.kind)
 }
 
-/// Names an object, with its namespace if it has one.
+/// Returns the name of an object, with its namespace if it has one.
 pub(crate) fn place(object: &ObjectRef) -> String {
     match &object.namespace {
         Some(namespace) => format!("{object} in namespace {namespace}"),

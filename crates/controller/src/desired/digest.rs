@@ -1,5 +1,5 @@
-//! The digests by which it is told whether something else is wanted. Their bytes are the same in every
-//! version of the operator: what is deployed is not deployed again because the operator is upgraded.
+//! The digests that detect a change of the desired state. Their bytes are the same in every version
+//! of the operator: a deployed release is not deployed again because the operator is upgraded.
 
 use api::{Install, ReleaseLifecycleSpec, Rollback, Upgrade};
 use kube::core::Duration;
@@ -11,12 +11,12 @@ use sources::{ChartInputs, ResolvedSource};
 
 use crate::release::Release;
 
-/// What a record's digest is made of: the inputs, never rendered text. Where they come from makes no
-/// difference.
+/// The input of a record's digest: the inputs of the release, never rendered text. The place that
+/// they come from makes no difference.
 #[derive(Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct DigestInput<'a> {
-    /// `None` where they are not known, or come from a chart.
+    /// `None` if they are not known, or come from a chart.
     objects: Option<Objects<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     chart: Option<ChartInputs<'a>>,
@@ -30,20 +30,19 @@ pub(crate) struct DigestInput<'a> {
 #[serde(untagged)]
 enum Objects<'a> {
     Tidy(Vec<Tidy<'a>>),
-    /// As digests were made once, so that nothing is upgraded because the operator is. Both are the
-    /// same where there are neither nulls nor empty maps.
+    /// The form of earlier digests, so that an upgrade of the operator upgrades no release. Both
+    /// forms are the same if there are neither nulls nor empty maps.
     AsWritten(Vec<&'a Value>),
 }
 
 impl DigestInput<'_> {
-    /// Whether `digest` is of this configuration.
+    /// Returns true if `digest` is of this configuration.
     pub(crate) fn have(&self, digest: &str, key: &str) -> bool {
         digest == config_digest(key.as_bytes(), self)
             || self.as_written().is_some_and(|it| digest == config_digest(key.as_bytes(), &it))
     }
 
-    /// The same for a digest that an earlier version of the operator has made, where that may be
-    /// another one.
+    /// Returns the input in the form of an earlier version of the operator, if that may differ.
     fn as_written(&self) -> Option<Self> {
         let Some(Objects::Tidy(objects)) = &self.objects else { return None };
         let objects = objects.iter().map(|Tidy(object)| *object).collect();
@@ -51,7 +50,7 @@ impl DigestInput<'_> {
     }
 }
 
-/// What the spec and its source give to the digest of a record.
+/// Returns the part of a record's digest that comes from the spec and its source.
 pub(crate) fn input<'a>(release: &'a Release<'_>) -> DigestInput<'a> {
     let (objects, chart) = match release.known_source() {
         Some(ResolvedSource::Objects(objects)) => {
@@ -69,13 +68,13 @@ pub(crate) fn input<'a>(release: &'a Release<'_>) -> DigestInput<'a> {
     }
 }
 
-/// The digest of all that makes an operation another one: the configuration, where the release is
-/// held, and how and as whom it is done.
+/// Returns the digest of everything that requires a new operation: the configuration, the revision
+/// at which the release is pinned, and the options and the identity of the operation.
 pub(crate) fn wanted(release: &Release<'_>, key: &str) -> String {
     digest_of(release, input(release), key)
 }
 
-/// Whether `digest` is that of [`wanted`].
+/// Returns true if `digest` is that of [`wanted`].
 pub(crate) fn is_wanted(release: &Release<'_>, digest: &str, key: &str) -> bool {
     let inputs = input(release);
     let as_written = inputs.as_written();
@@ -87,7 +86,7 @@ fn digest_of(release: &Release<'_>, inputs: DigestInput<'_>, key: &str) -> Strin
     config_digest(key.as_bytes(), &OperationDigestInput::of(&release.object.spec, inputs))
 }
 
-/// What makes an operation another one. The order of the fields counts.
+/// The inputs of which a change requires a new operation. The order of the fields counts.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct OperationDigestInput<'a> {
@@ -97,8 +96,8 @@ struct OperationDigestInput<'a> {
     service_account_name: &'a Option<String>,
     timeout: Option<Duration>,
     wait: Option<bool>,
-    // Later fields: absent where they are not given, so that what was given up before the operator
-    // knew them stays given up.
+    // Later fields: omitted if they are not set, so that a configuration that was given up before
+    // the operator knew these fields remains given up.
     #[serde(skip_serializing_if = "Option::is_none")]
     install: Option<Install>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -109,11 +108,11 @@ struct OperationDigestInput<'a> {
 
 impl<'a> OperationDigestInput<'a> {
     fn of(spec: &'a ReleaseLifecycleSpec, inputs: DigestInput<'a>) -> Self {
-        // What is done once it has failed is another operation's.
+        // The action after a failure is an operation of its own.
         let install = spec.install.clone().map(|it| Install { on_failure: None, ..it });
         let upgrade = spec.upgrade.clone().map(|it| Upgrade { on_failure: None, ..it });
         Self {
-            // Where the release is held at a revision, its source has no part in it.
+            // If the release is pinned at a revision, its source is not part of the desired state.
             configuration: spec.pin_revision.is_none().then_some(inputs),
             pin_revision: spec.pin_revision,
             rollback: &spec.rollback,
@@ -143,7 +142,7 @@ mod tests {
         }
     }
 
-    /// As versions before made it: of the objects as they were written.
+    /// Returns the digest of earlier versions: of the objects as they were written.
     fn former(objects: &[Value]) -> String {
         config_digest(b"key", &json!({"objects": objects, "releaseName": "shop"}))
     }

@@ -1,4 +1,5 @@
-//! What a release is to consist of: what its source makes, or the objects of one of its records.
+//! The desired objects of a release: those that its source renders to, or those of one of its
+//! records.
 
 use helm::takeover;
 use lifecycle::reason::Reason;
@@ -10,8 +11,8 @@ use crate::{
     support::blocking,
 };
 
-/// What the source makes for the operation that begins, patched and parsed. It is made once: another
-/// time it may be something else (client required).
+/// Returns the objects that the source renders to for the operation that begins, patched and
+/// parsed. The source is rendered once: the result may differ the next time (client required).
 pub(crate) async fn of_source<'a>(
     release: &'a Release<'_>,
     begin: &Begin,
@@ -19,7 +20,7 @@ pub(crate) async fn of_source<'a>(
     release.made.get_or_try_init(|| Box::pin(make(release, begin))).await
 }
 
-/// The same, whatever was made of it before.
+/// Like [`of_source`], but always renders again.
 pub(crate) async fn make(release: &Release<'_>, begin: &Begin) -> Result<RenderedRelease, Error> {
     let found = release.source().await?.map_err(|failure| Error::Blocked(failure.clone()))?;
     let patches = release.object.spec.patches.clone();
@@ -39,7 +40,7 @@ pub(crate) async fn make(release: &Release<'_>, begin: &Begin) -> Result<Rendere
     }?)
 }
 
-/// The objects and the hooks of a record (no client required).
+/// Returns the objects and the hooks of a record (no client required).
 pub(crate) fn of_record(release: &Release<'_>, stored: &Stored) -> Result<Desired, Error> {
     takeover::desired(&stored.release, &release.namespace)
         .map_err(|error| Error::blocked(Reason::RecordUnreadable, error.to_string()))

@@ -1,5 +1,5 @@
-//! From a chart to what it renders to: what the templates are told of the cluster, what they look
-//! up in it as the tenant, and what is said when they fail.
+//! Renders a chart: the facts about the cluster for the templates, the objects that the templates
+//! look up as the tenant, and the messages for their failures.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -32,11 +32,11 @@ use crate::{
     },
 };
 
-/// When a chart that waits for its turn is looked at again.
+/// The time after which a chart that waits for its turn is checked again.
 const AGAIN: Duration = Duration::from_secs(2);
-/// As much as a lookup may find, as text.
+/// The maximum size of the result of a lookup, as text.
 const MOST_FOUND: usize = 8 << 20;
-/// So many objects of a list are read at once; each may have 1.5 MiB.
+/// The number of objects of a list that are read at once; each may have 1.5 MiB.
 const PAGE: u32 = 10;
 
 /// Renders the chart for an install or an upgrade.
@@ -95,12 +95,13 @@ async fn capabilities(release: &Release<'_>) -> Result<Capabilities, Error> {
     })
 }
 
-/// Every version of every group, and every kind of it, as Helm's `GetVersionSet` lists them.
+/// Returns every version of every group, and every kind of it, as Helm's `GetVersionSet` lists
+/// them.
 fn api_versions(groups: &[APIGroupDiscovery]) -> Vec<String> {
     let mut found = BTreeSet::new();
     for group in groups {
         let name = group.metadata.as_ref().and_then(|it| it.name.as_deref()).unwrap_or_default();
-        // Helm leaves out what is announced and not served.
+        // Helm leaves out versions that are announced but not served.
         let served = group.versions.iter().filter(|it| it.freshness.as_deref() != Some("Stale"));
         for version in served {
             let number = version.version.as_deref().unwrap_or_default();
@@ -121,7 +122,8 @@ fn api_versions(groups: &[APIGroupDiscovery]) -> Vec<String> {
     found.into_iter().collect()
 }
 
-/// Helm's `lookup`: one object or all of them, as the tenant. What waiting may help is no answer.
+/// Helm's `lookup`: one object or all of them, as the tenant. An error that may pass is not an
+/// answer.
 async fn look_up(
     release: &Release<'_>,
     secrets: &Secrets,
@@ -132,7 +134,7 @@ async fn look_up(
     let namespace = Some(namespace).filter(|namespace| !namespace.is_empty());
     let object = ObjectRef { api_version, kind, namespace, name };
     let is_version = is_api_version(&object.api_version);
-    // The kind is not in the URL by which it is looked for, nor is one of no name.
+    // The kind is not in the URL of the lookup, and neither is an empty name.
     let kind = if is_version && !object.kind.is_empty() {
         release.tenant.kind(&object).await?
     } else {
@@ -156,7 +158,7 @@ async fn look_up(
     } else if kind.scope == Scope::Cluster || object.namespace.is_some() {
         release.tenant.get(&object).await.map(|found| found.unwrap_or(Value::Null))
     } else {
-        // The API server knows no such object where no namespace is named.
+        // The API server finds no such object if no namespace is named.
         return Ok(Answer::Found(Value::Null));
     };
     match found {
@@ -174,16 +176,16 @@ async fn look_up(
     }
 }
 
-/// Whether it is a version, or a group and one of its versions, that can be asked for.
+/// Returns true if it is a version, or a group and one of its versions, that can be requested.
 fn is_api_version(api_version: &str) -> bool {
     !api_version.is_empty()
         && api_version.split('/').count() <= 2
         && api_version.split('/').all(|part| !part.is_empty() && stands_in_urls(part))
 }
 
-/// Why the namespace or the name would lead to another place of the API, however it is encoded: the
-/// same names are an error of Helm's client (`IsValidPathSegmentName`). Of all others the API server
-/// says that there is no such object.
+/// Returns why the namespace or the name would lead to another path of the API, however it is
+/// encoded: the same names are an error of Helm's client (`IsValidPathSegmentName`). For all other
+/// names the API server reports that there is no such object.
 fn misleads(object: &ObjectRef, is_namespaced: bool) -> Option<String> {
     let namespace = object.namespace.as_deref().filter(|_| is_namespaced);
     let parts = [("namespace", namespace), ("resource name", Some(&*object.name))];
@@ -198,8 +200,8 @@ fn misleads(object: &ObjectRef, is_namespaced: bool) -> Option<String> {
     })
 }
 
-/// All objects of a kind, in a namespace if one is named: page by page, so that no more is read than
-/// may be found.
+/// Returns all objects of a kind, in a namespace if one is named: page by page, so that no more is
+/// read than the limit allows.
 async fn list(release: &Release<'_>, like: &ObjectRef) -> Result<Value, ApiError> {
     let (mut whole, mut items, mut size) = (Value::Null, Vec::new(), 0);
     let mut next = None;
@@ -232,13 +234,13 @@ async fn list(release: &Release<'_>, like: &ObjectRef) -> Result<Value, ApiError
     Ok(whole)
 }
 
-/// What a chart is rendered from, and who asks for it again.
+/// Returns the inputs of the rendering, and the requests of the user that ask to repeat it.
 fn inputs(release: &Release<'_>, chart: &ResolvedChart) -> String {
     let requests = release.object.requests();
     config_digest(b"", &(chart.inputs(), requests.retry, requests.restart))
 }
 
-/// What is said of a chart that broke a bound.
+/// Returns the failure of a chart that exceeded a limit.
 fn too_much(breach: Breach) -> Failure {
     let remedy = match breach {
         Breach::Answer(_) => "split the chart",
@@ -247,7 +249,7 @@ fn too_much(breach: Breach) -> Failure {
             "correct the chart, or its values; the operator's flags --engine-* say what a chart may \
              take"
         }
-        // Not of the processor, which has a bound of its own.
+        // Wall-clock time; processor time has its own limit.
         Breach::Time(_) => {
             "the operator is too busy, or what the chart looks up in the cluster takes long \
              (--engine-seconds); it is tried again"
@@ -257,7 +259,8 @@ fn too_much(breach: Breach) -> Failure {
     Failure::new(Reason::RenderLimit, message)
 }
 
-/// What only a change mends, of the chart or of its values; the rest is tried again.
+/// Returns the error of a rendering: blocked if only a change of the chart or of its values helps;
+/// all else is retried.
 fn failed(error: EngineError, secrets: &Secrets) -> Error {
     match error {
         EngineError::Failed(failure) => refusal(&failure, secrets).into(),

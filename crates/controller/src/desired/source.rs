@@ -1,4 +1,4 @@
-//! Reads what a release is to consist of from where its spec says, as the tenant.
+//! Reads the desired state of a release from the source that its spec names, as the tenant.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -19,12 +19,13 @@ use crate::{
     watches::sources::{Reference, Referent},
 };
 
-/// What `kubectl apply` can just about repeat in its annotation, which is at most 256 KiB.
+/// The size of an object that `kubectl apply` can just about repeat in its annotation, which is at
+/// most 256 KiB.
 const LARGE_BYTES: usize = 128 * 1024;
 
 impl Release<'_> {
-    /// What the release is to consist of, read once. What only a change mends is in the answer, since
-    /// not everything depends on it.
+    /// Returns the source of the release, read once. An error that only a change resolves is in the
+    /// answer, since not everything depends on the source.
     pub(crate) async fn source(&self) -> Result<Result<&ResolvedSource, &Failure>, Error> {
         let read = async || match Box::pin(read(self)).await {
             Ok(found) => Ok(Ok(found)),
@@ -36,7 +37,7 @@ impl Release<'_> {
     }
 }
 
-/// What stands where the spec says. What only a change mends is `Error::Blocked`.
+/// Reads the source that the spec names. An error that only a change resolves is `Error::Blocked`.
 async fn read(release: &Release<'_>) -> Result<ResolvedSource, Error> {
     match release.object.spec.source.kind() {
         SourceKind::Objects(written) => {
@@ -56,11 +57,11 @@ async fn read(release: &Release<'_>) -> Result<ResolvedSource, Error> {
     }
 }
 
-/// The chart that the spec names.
+/// Returns the chart that the spec names.
 async fn chart(release: &Release<'_>) -> Result<ResolvedChart, Error> {
     let (spec, namespace, reads) =
         (&release.object.spec, &*release.namespace, &TenantReads(release));
-    // Before the chart: to correct them, nothing has to be fetched.
+    // Before the chart: to correct the values, nothing has to be fetched.
     let values = values::read(spec, namespace, reads).await?;
     let location = ChartLocation::of(&spec.source)?;
     let path = location.path().map(str::to_owned);
@@ -88,7 +89,7 @@ async fn fetch(release: &Release<'_>, wanted: WantedChart) -> Result<(Arc<[u8]>,
     Ok((archive, digest))
 }
 
-/// Reads the cluster as the tenant of a release.
+/// Reads from the cluster as the tenant of a release.
 struct TenantReads<'a>(&'a Release<'a>);
 
 impl Reads for TenantReads<'_> {
@@ -107,7 +108,7 @@ impl Reads for TenantReads<'_> {
     }
 }
 
-/// What the source and the values refer to.
+/// Returns the objects that the source and the values refer to.
 fn references(release: &Release<'_>) -> BTreeSet<Reference> {
     let (spec, mut named) = (&release.object.spec, BTreeSet::new());
     let mut add = |referent, name: &String| {
@@ -149,7 +150,8 @@ fn references(release: &Release<'_>) -> BTreeSet<Reference> {
     named
 }
 
-/// What to do about a source that `kubectl apply` will soon not be able to repeat in its annotation.
+/// Returns advice about a source that `kubectl apply` will soon not be able to repeat in its
+/// annotation.
 pub(crate) fn remark(release: &Release<'_>) -> Option<String> {
     let objects = release.object.spec.source.objects.as_ref()?;
     let size: usize = objects.iter().map(|object| object.to_string().len()).sum();

@@ -1,4 +1,5 @@
-//! Applies the release's objects as Helm 4 does, in install order, and prunes what the plan lacks.
+//! Applies the release's objects as Helm 4 does, in install order, and prunes the objects that the
+//! plan lacks.
 
 use api::names::FIELD_MANAGER;
 use helm::{
@@ -29,16 +30,16 @@ use crate::{
     },
 };
 
-/// How often an object that changes under our hands is looked at again; its controller writes its
-/// status while we apply.
+/// The number of attempts at an object that changes concurrently; its controller writes its status
+/// while we apply.
 const TRIES: usize = 5;
 
-/// What could not be done.
+/// The reason why an apply failed.
 pub(crate) enum ApplyError {
     /// Waiting may help, or another process was faster.
     Error(Error),
-    /// Nothing but a change by a user helps. Like Helm, the other objects were applied, and nothing
-    /// was pruned.
+    /// Only a change by a user helps. As in Helm, the other objects were applied, and nothing was
+    /// pruned.
     Refused(String),
 }
 
@@ -48,12 +49,12 @@ impl From<Error> for ApplyError {
     }
 }
 
-/// Applies every object, then prunes. Answers with what is not ready yet. `kinds_come`: a kind that
-/// the cluster does not serve may be one that a hook has just brought.
+/// Applies every object, then prunes. Returns the objects that are not ready yet. `kinds_come`: a
+/// kind that the cluster does not serve may be one that a hook has just installed.
 ///
-/// Everything is looked at first, then the journal is confirmed to be the one that this follows
-/// from, and only then is anything written, with the versions that were seen. So a process that
-/// comes late with an older plan changes nothing that a newer one has applied since.
+/// First everything is read. Then the journal is confirmed to be the one that this apply is based
+/// on. Only then is anything written, with the versions that were read. So a process that is late,
+/// with an older plan, changes nothing that a newer one has applied since.
 pub(crate) async fn apply(
     release: &Release<'_>,
     plan: &Plan,
@@ -97,8 +98,9 @@ pub(crate) async fn apply(
     Ok(waiting)
 }
 
-/// Prunes once more: a leader that was deposed while the operation ran may have created late what
-/// it was about to, of an older plan. That gap is between two leaders only, see the crate `election`.
+/// Prunes once more: a leader that was deposed while the operation ran may have written late, and
+/// created objects of an older plan. That gap exists only between two leaders, see the crate
+/// `election`.
 pub(crate) async fn prune_again(release: &Release<'_>, plan: &Plan) -> Result<(), ApplyError> {
     let pruned = look_at_pruned(release, plan).await?;
     let permit = release.fence().guard().await?;
@@ -108,7 +110,7 @@ pub(crate) async fn prune_again(release: &Release<'_>, plan: &Plan) -> Result<()
     Ok(())
 }
 
-/// An object as it is; `None` where it, or its kind, is not there.
+/// Returns the live object; `None` if it, or its kind, does not exist.
 async fn look(release: &Release<'_>, object: &ObjectRef) -> Result<Option<Value>, ApplyError> {
     match release.tenant.get(object).await {
         Ok(live) => Ok(live),
@@ -117,20 +119,20 @@ async fn look(release: &Release<'_>, object: &ObjectRef) -> Result<Option<Value>
     }
 }
 
-/// An object that is to be applied, as it was when it was looked at.
+/// An object to apply, as it was when it was read.
 struct Seen {
     uid: Value,
     resource_version: Value,
-    /// Whose it is; `None` where it is the release's.
+    /// The reason why the release does not own the object; `None` if it does.
     foreign: Option<OwnershipError>,
-    /// Its managed fields, where they have to be others before it is applied.
+    /// Its managed fields, if they must change before it is applied.
     handed_on: Option<Vec<Value>>,
 }
 
 impl Seen {
     fn of(release: &Release<'_>, claims: Claims, live: &Value) -> Self {
         let foreign = ownership::check(live, &release.name, &release.namespace).err();
-        // What is not taken is not touched.
+        // Objects that are not adopted are not touched.
         let is_applied = foreign.is_none() || claims.take_ownership;
         Self {
             uid: live["metadata"]["uid"].clone(),
@@ -143,15 +145,15 @@ impl Seen {
     }
 }
 
-/// Why one object was not applied.
+/// The reason why one object was not applied.
 enum Failed {
     Refused(Refusal),
-    /// The cluster does not serve the kind: what was tried, and its words.
+    /// The cluster does not serve the kind: the action that was tried, and the message.
     Unknown(String, String),
     Error(Error),
 }
 
-/// What is applied, but for the version that was seen.
+/// Returns the body to apply, without the version that was read.
 pub(crate) fn body(release: &Release<'_>, planned: &PlannedObject) -> Value {
     let mut body = planned.manifest.clone();
     ownership::mark(&mut body, &release.name, &release.namespace);
@@ -174,7 +176,7 @@ async fn apply_one(
         let tried = if let Some(seen) = seen {
             apply_over(release, permit, claims, object, body, seen).await?
         } else {
-            // Nothing but the lease keeps a process that was paused from making it late.
+            // Only the lease keeps a process that was paused from creating it late.
             let permit = release.fence().lead().map_err(Failed::Error)?;
             outcome(object, release.tenant.apply(permit, object, &body, false).await)?
         };
@@ -191,7 +193,7 @@ async fn apply_one(
     })))
 }
 
-/// Over one of the release's objects that exists; `None` where it has changed since it was seen.
+/// Applies over a live object; returns `None` if it has changed since it was read.
 async fn apply_over(
     release: &Release<'_>,
     permit: Permit,
@@ -217,13 +219,14 @@ async fn apply_over(
 fn tell_of_taken(release: &Release<'_>, object: &ObjectRef, former: &OwnershipError) {
     let text = format!("{object} is the release's now; it belonged to {}", former.whose());
     match former.holder {
-        // Whoever looks after that release has to know.
+        // Whoever is responsible for that release has to know.
         Some(_) => release.warn(Reason::OwnershipTaken, text),
         None => release.tell(Reason::OwnershipTaken, text),
     }
 }
 
-/// The object of a hook over `live`, after the journal was confirmed; `None` where it has changed.
+/// Applies the object of a hook over `live`, after the journal was confirmed; returns `None` if it
+/// has changed.
 pub(crate) async fn apply_hook(
     release: &Release<'_>,
     permit: Permit,
@@ -234,7 +237,7 @@ pub(crate) async fn apply_hook(
     forced: bool,
 ) -> Result<Option<Value>, ApplyError> {
     let mut seen = Seen::of(release, Claims { take_ownership: true, ..Claims::default() }, live);
-    // Helm marks no hooks. What another release has written stays its own.
+    // Helm does not mark hooks. An object that another release has written remains its own.
     if seen.foreign.take().is_some_and(|foreign| foreign.holder.is_some()) {
         seen.handed_on = None;
     }
@@ -247,7 +250,7 @@ pub(crate) async fn apply_hook(
     })
 }
 
-/// Over an object that is as it was seen; `None` where it no longer is.
+/// Applies over an object that is unchanged since it was read; returns `None` if it has changed.
 async fn over(
     release: &Release<'_>,
     permit: Permit,
@@ -261,13 +264,14 @@ async fn over(
         let Some(live) = patched else { return Ok(None) };
         seen.resource_version = live["metadata"]["resourceVersion"].clone();
     }
-    // Both: with the resourceVersion alone, an object that was removed comes back to life.
+    // Both: with the resourceVersion alone, an object that was removed would be created again.
     json::set(&mut body, &["metadata", "uid"], seen.uid);
     json::set(&mut body, &["metadata", "resourceVersion"], seen.resource_version);
     outcome(object, release.tenant.apply(permit, object, &body, forced).await)
 }
 
-/// Writes the managed fields of an object that is as it was seen; `None` where it no longer is.
+/// Writes the managed fields of an object that is unchanged since it was read; returns `None` if it
+/// has changed.
 async fn hand_on(
     release: &Release<'_>,
     permit: Permit,
@@ -275,8 +279,8 @@ async fn hand_on(
     seen: &Seen,
     fields: Vec<Value>,
 ) -> Result<Option<Value>, Failed> {
-    // With the version that was seen it is this very object, and a conflict where it is not: a `test`
-    // would be refused as if the patch were wrong.
+    // With the version that was read it is this very object, and a change is a conflict: a failed
+    // `test` would be reported as if the patch were wrong.
     let patch = json!([
         {"op": "replace", "path": "/metadata/managedFields", "value": fields},
         {"op": "replace", "path": "/metadata/resourceVersion", "value": seen.resource_version},
@@ -287,7 +291,7 @@ async fn hand_on(
     }
 }
 
-/// What was written; `None` where the object has changed since it was seen.
+/// Returns the object that was written; `None` if the object has changed since it was read.
 fn outcome(object: &ObjectRef, written: Result<Value, ApiError>) -> Result<Option<Value>, Failed> {
     match written {
         Ok(written) => Ok(Some(written)),
@@ -313,14 +317,14 @@ impl From<ApplyError> for Failed {
     }
 }
 
-/// An object that is to go, as it was when it was looked at.
+/// An object to prune, as it was when it was read.
 struct Going {
     uid: String,
-    /// Whose it is; `None` where it is the release's.
+    /// The reason why the release does not own the object; `None` if it does.
     foreign: Option<OwnershipError>,
-    /// Whether it stays when the release no longer has it.
+    /// True if the object is kept when it is no longer in the release.
     kept: bool,
-    /// Whether it was pruned before and came back.
+    /// True if it was pruned before and came back.
     is_late: bool,
 }
 
@@ -335,7 +339,8 @@ impl Going {
     }
 }
 
-/// Whether the object was made by an apply of this operator since then. What somebody restores was not.
+/// Returns true if an apply of this operator created the object since then. An object that somebody
+/// restored was not created so.
 fn came_late(live: &Value, since: Option<Timestamp>) -> bool {
     let entries = live.pointer("/metadata/managedFields").and_then(Value::as_array);
     let is_applied = entries
@@ -359,14 +364,14 @@ async fn look_at_pruned<'a>(
     }
     for object in &plan.pruned_before.objects {
         let live = match look(release, object).await {
-            // It is in no revision any more, and nobody may have a right to it.
+            // The object is no longer in any revision, and the tenant may have no right to it.
             Err(ApplyError::Refused(_)) => None,
             live => live?,
         };
         let is_late = |live: &Value| came_late(live, plan.pruned_before.since);
         if let Some(live) = live.filter(is_late) {
             let going = Going { is_late: true, ..Going::of(release, &live) };
-            // The revision before has said so.
+            // The revision before has reported it.
             if going.foreign.is_none() && !going.kept {
                 pruned.push((object, going));
             }
@@ -400,14 +405,14 @@ async fn prune_one(
         release.tell(Reason::ObjectKept, text);
         return Ok(());
     }
-    // While the objects were applied, another release may have taken it.
+    // While the objects were applied, another release may have adopted it.
     let live = look(release, object).await?;
     let is_ours = |live: &Value| ownership::check(live, &release.name, &release.namespace).is_ok();
     if live.is_none_or(|live| live["metadata"]["uid"] != going.uid || !is_ours(&live)) {
         return Ok(());
     }
     match release.tenant.delete(permit, object, &going.uid).await.map_err(classify) {
-        // It is in no revision any more, and nobody may have a right to it.
+        // The object is no longer in any revision, and the tenant may have no right to it.
         Err(ApplyError::Refused(_)) if going.is_late => Ok(()),
         deleted => deleted,
     }

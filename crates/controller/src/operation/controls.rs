@@ -1,4 +1,4 @@
-//! What is read live of the custom resource while an operation runs.
+//! The controls of the custom resource that are read live while an operation runs.
 
 use api::{OnDeletionTimeout, OnNewSpec};
 use jiff::SignedDuration;
@@ -12,12 +12,12 @@ use lifecycle::{
 
 use crate::{desired::digest, release::Release};
 
-/// What people want of the operation of `journal`.
+/// Returns the controls of the operation of `journal`, as users have set them.
 pub(crate) fn wishes(release: &Release<'_>, plan: &Plan, journal: &Journal) -> Wishes {
     Wishes { interrupt: interrupt(release, plan, journal), ..standing(release) }
 }
 
-/// What people want, whatever the operation.
+/// Returns the controls that do not depend on the operation.
 pub(crate) fn standing(release: &Release<'_>) -> Wishes {
     let object = &release.object;
     let timeout = SignedDuration::try_from(object.deletion_timeout());
@@ -46,7 +46,7 @@ fn interrupt(release: &Release<'_>, plan: &Plan, journal: &Journal) -> Option<Ca
         return Some(Cancel { now: true, failure });
     }
     if release.is_blind() {
-        // What cannot be read supersedes nothing.
+        // A source that cannot be read supersedes nothing.
         return None;
     }
     let now = match release.object.on_new_spec() {
@@ -58,7 +58,7 @@ fn interrupt(release: &Release<'_>, plan: &Plan, journal: &Journal) -> Option<Ca
     is_newer.then(|| Cancel { now, failure: superseded(release, &journal.operation) })
 }
 
-/// Why an operation is no longer what is asked for.
+/// Returns why an operation is no longer the desired one.
 pub(crate) fn superseded(release: &Release<'_>, operation: &Operation) -> Failure {
     let generation = release.generation();
     let message = if operation.generation == generation {

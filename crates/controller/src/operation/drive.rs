@@ -27,19 +27,20 @@ use crate::{
     support::clock::now,
 };
 
-/// More steps than this in one reconciliation are a fault; others get their turn.
+/// The maximum number of steps in one reconciliation: more are a fault; other releases get their
+/// turn.
 const STEPS: usize = 256;
 
-/// How far an operation got in this reconciliation.
+/// The progress of an operation in this reconciliation.
 pub(crate) enum Progress {
-    /// It waits for a change, for this long at most.
+    /// The operation waits for a change, for this long at most.
     Waits(Duration),
-    /// It has ended, and its journal says how.
+    /// The operation has ended, and its journal has the result.
     Ended,
 }
 
 impl Progress {
-    /// What was read is no longer so.
+    /// The state that was read is outdated.
     pub(crate) const AGAIN: Self = Self::Waits(Duration::ZERO);
 }
 
@@ -60,7 +61,7 @@ pub(crate) async fn resume(
             run(release, &plan, Made::Anew, journal).await
         }
         Ok(Frozen::Lost) => plan_lost(release, &journal).await,
-        // Nothing was recorded, and what was asked for is no longer wanted.
+        // Nothing was recorded, and the operation is no longer wanted.
         Err(Error::Blocked(failure) | Error::Later(failure, _))
             if journal.operation.plan_digest.is_none() && is_unwanted(release, &journal) =>
         {
@@ -71,12 +72,13 @@ pub(crate) async fn resume(
     }
 }
 
-/// The journal of an operation whose record was not found, and whose plan was made again. Where the
-/// spec asks for something else by now, nothing of the operation has been done, and it ends with its
-/// record: a request for one may be under way. `is_keyed`: whether its digest can be compared.
+/// Updates the journal of an operation whose record was not found, and whose plan was created
+/// again. If the spec has changed since, nothing of the operation has been done, and it ends with
+/// its record: a request that creates one may be in flight. `is_keyed`: true if its digest can be
+/// compared.
 fn serve_anew(release: &Release<'_>, plan: &mut Plan, is_keyed: bool, journal: &mut Journal) {
     let operation = &mut journal.operation;
-    // Of what has failed, or is deployed, or goes, whatever the spec is now.
+    // Remediations, tests and deletions continue, whatever the spec is now.
     let serves_the_spec = operation.event.makes_revision() && operation.remedies.is_none();
     if !serves_the_spec {
         return;
@@ -89,7 +91,7 @@ fn serve_anew(release: &Release<'_>, plan: &mut Plan, is_keyed: bool, journal: &
     if is_newer {
         let failure = superseded(release, operation);
         operation.cancel.get_or_insert(Cancel { now: true, failure });
-        // What is wanted now was not tried by it.
+        // This operation has not tried the new desired state.
         plan.config_digest.clear();
     } else {
         operation.config_digest = digest::wanted(release, &plan.config_key);
@@ -97,8 +99,9 @@ fn serve_anew(release: &Release<'_>, plan: &mut Plan, is_keyed: bool, journal: &
     }
 }
 
-/// The journal of an operation whose record was found though it knows of none. A first install has a
-/// key of its own each time its plan is made, so that its digest may be by another one.
+/// Updates the journal of an operation whose record was found, although the journal does not
+/// mention one. A first install gets a new key each time its plan is created, so that its digest
+/// may be by another key.
 async fn serve_recorded(
     release: &Release<'_>,
     plan: &Plan,
@@ -124,18 +127,19 @@ fn is_unwanted(release: &Release<'_>, journal: &Journal) -> bool {
             || release.object.requests().cancel != journal.handled.cancel)
 }
 
-/// The plan of an operation that goes on.
+/// The plan of an operation that continues.
 enum Frozen {
-    /// As its record has it.
+    /// The plan from the record.
     Recorded(Arc<Plan>),
-    /// Made again, since nothing was recorded yet; whether with the key of the one before.
+    /// A new plan, since nothing was recorded yet; `is_keyed`: true if it has the key of the plan
+    /// before.
     Anew { plan: Arc<Plan>, is_keyed: bool },
-    /// Its record no longer has it.
+    /// The record no longer has the plan.
     Lost,
 }
 
-/// The plan that the journal speaks of. Before it is recorded, it is made anew under the same id;
-/// where the record exists after all, the one in it counts.
+/// Returns the plan that the journal refers to. Before it is recorded, it is created again under
+/// the same id; if the record exists after all, the plan in the record counts.
 async fn frozen_plan(release: &Release<'_>, journal: &Journal) -> Result<Frozen, Error> {
     let operation = &journal.operation;
     if let Some(digest) = &operation.plan_digest
@@ -171,7 +175,7 @@ async fn frozen_plan(release: &Release<'_>, journal: &Journal) -> Result<Frozen,
     }
 }
 
-/// The plan that the operation began with is gone, and with it what remains to be done.
+/// Ends an operation whose plan is lost: with the plan, the remaining work is unknown.
 async fn plan_lost(release: &mut Release<'_>, journal: &Journal) -> Result<Progress, Error> {
     let operation = &journal.operation;
     let journal = if operation.phase == Phase::Closing && !operation.event.makes_revision() {
@@ -189,12 +193,12 @@ async fn plan_lost(release: &mut Release<'_>, journal: &Journal) -> Result<Progr
     Ok(Progress::Ended)
 }
 
-/// Where the plan in hand comes from.
+/// The origin of the plan in use.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Made {
-    /// From the record.
+    /// The record.
     Before,
-    /// It was made in this reconciliation, and is in no record that was read.
+    /// This reconciliation, which created the plan: it is in no record that was read.
     Anew,
 }
 
@@ -240,7 +244,8 @@ pub(crate) async fn run(
     Ok(Progress::Waits(Duration::from_secs(1)))
 }
 
-/// Keeps as many records as are wanted. What could not be removed goes after the next operation.
+/// Keeps as many records as the spec asks for. Records that could not be removed are removed after
+/// the next operation.
 async fn forget_old(release: &Release<'_>, journal: &Journal) {
     let Some(most) = release.object.max_history() else { return };
     if !journal.operation.event.makes_revision() {

@@ -1,5 +1,5 @@
-//! Executes one effect, after the journal that it follows from was written, and answers with what
-//! is seen then.
+//! Executes one effect, after the journal that it is based on was written, and returns the state
+//! that is observed then.
 
 use jiff::{SignedDuration, Timestamp};
 use lifecycle::{
@@ -31,7 +31,7 @@ use crate::{
     release::Release,
 };
 
-/// So long a right that was there when the operation began may be missing at a hook.
+/// The time for which a right that was there when the operation began may be missing at a hook.
 const ROLES_LOAD: SignedDuration = SignedDuration::from_secs(10);
 
 pub(crate) async fn execute(
@@ -68,11 +68,12 @@ impl Turn<'_> {
     async fn create_record(&self) -> Result<Observation, Error> {
         let records = Records::of(self.release);
         let written = if self.plan.event.makes_revision() {
-            // It must not come late, after the records of the release were purged.
+            // It must not be written late, after the records of the release were purged.
             self.release.fence().lead()?;
             match self.plan.target {
                 None => {
-                    // The plan was made from it, unless it was read from a record that is gone since.
+                    // The plan was created from it, unless it was read from a record that is gone
+                    // since.
                     let made = self.release.made.get().ok_or(Error::Outrun)?;
                     records.create(self.plan, made).await.map(|()| true)
                 }
@@ -86,7 +87,8 @@ impl Turn<'_> {
                 let plan_digest = self.plan.freeze().1;
                 Ok(Observation::Recorded { plan_digest, open: true })
             }
-            // Ours, made by a request whose answer was lost, or somebody else's: look.
+            // Our own record, of a request whose answer was lost, or a record of another client:
+            // check.
             Ok(false) | Err(Error::Api(ApiError { cause: Cause::AlreadyExists, .. })) => {
                 let seen = self.look().await?;
                 if is_of_another_plan(&seen, self.plan) { Err(Error::Outrun) } else { Ok(seen) }
@@ -113,7 +115,7 @@ impl Turn<'_> {
     async fn create_hook(&self, index: usize, attempt: i32) -> Result<Observation, Error> {
         let hook = self.hook(index);
         let body = self.body(index, attempt);
-        // What cannot be held back has no other fence.
+        // An object that cannot be held back has no other fence.
         let permit = if hook_object::can_be_held(hook) {
             Permit::of_held_back()
         } else {
@@ -121,7 +123,7 @@ impl Turn<'_> {
         };
         let (tenant, object) = (&self.release.tenant, self.plan.object(index, attempt));
         let made = match hook.kind() {
-            // What is applied later on has to be applied from the first: fields have owners.
+            // Objects that are applied later must be applied from the start: fields have owners.
             HookKind::Crd if !hook.leaves_alone() => {
                 tenant.apply(permit, &object, &body, false).await
             }
@@ -132,11 +134,12 @@ impl Turn<'_> {
         match made {
             Ok(answer) => self.made(hook, &object, &body, &answer).await,
             Err(ApiError { cause: Cause::AlreadyExists, .. }) => self.look().await,
-            // A CRD hook before it has brought the kind, which is served a moment later.
+            // A CRD hook before it has installed the kind, which is served a moment later.
             Err(ApiError { what, cause: Cause::NotFound(message) }) if self.brings_kinds() => {
                 Err(Error::Api(ApiError { what, cause: Cause::Unavailable(message) }))
             }
-            // Such as a webhook whose own Pods are gone: it may have been made, and never starts.
+            // Such as a webhook whose own Pods are gone: the object may have been created, and
+            // never starts.
             Err(error) if error.may_pass() && !self.in_time() => {
                 Ok(Observation::Refused(Failure::new(Reason::CreateFailed, error.to_string())))
             }
@@ -145,7 +148,7 @@ impl Turn<'_> {
         }
     }
 
-    /// The answer to what was sent for a hook: webhooks may have changed it.
+    /// Checks the answer to the creation of a hook's object: webhooks may have changed it.
     async fn made(
         &self,
         hook: &PlannedHook,
@@ -158,7 +161,7 @@ impl Turn<'_> {
             return self.seen(hook, answer).await;
         }
         if matches!(hook.kind(), HookKind::Job | HookKind::Pod) {
-            // Nobody would know it again, and it never starts.
+            // The object could not be identified again, and it never starts.
             let uid = answer.pointer("/metadata/uid").and_then(Value::as_str).unwrap_or_default();
             self.release.tenant.delete(Permit::of_uid(), object, uid).await?;
         }
@@ -184,8 +187,8 @@ impl Turn<'_> {
         self.plan.hooks.iter().any(|hook| hook.kind() == HookKind::Crd) && self.in_time()
     }
 
-    /// An API server that has just started knows no roles for a moment, and the rights were looked into
-    /// before the operation began.
+    /// Returns true if the right may be granted soon: an API server that has just started has no
+    /// roles for a moment, and the rights were checked before the operation began.
     fn may_be_allowed_soon(&self, error: &ApiError) -> bool {
         let cursor = self.journal.operation.hook.as_ref();
         let begun =
@@ -199,8 +202,8 @@ impl Turn<'_> {
         cursor.is_some_and(|cursor| self.now < cursor.deadline)
     }
 
-    /// Over a CRD that exists, with the version that was seen, and only while the journal is the
-    /// one that this follows from.
+    /// Applies over a CRD that exists, with the version that was read, and only while the journal
+    /// is the one that this effect is based on.
     async fn apply_hook(
         &self,
         index: usize,
@@ -215,7 +218,7 @@ impl Turn<'_> {
         };
         let permit = self.release.fence().guard().await?;
         let body = self.body(index, attempt);
-        // What is replaced is the chart's, whoever wrote it before.
+        // The fields of an object that is replaced belong to the chart, whoever wrote them before.
         let forced = hook.replaces || self.plan.claims.force_conflicts;
         let event = self.plan.event;
         match apply::apply_hook(self.release, permit, event, &object, body.clone(), &live, forced)
@@ -237,7 +240,8 @@ impl Turn<'_> {
         if let Ok(started) = tenant.json_patch(Permit::of_uid(), &object, patch).await {
             return self.seen(hook, &started).await;
         }
-        // A replay is refused by its own tests, and so is what webhooks made of the object.
+        // A repeated patch fails its own tests, and so does a patch of an object that webhooks
+        // changed.
         let Some(live) = tenant.get(&object).await? else { return self.look().await };
         let seen = self.seen(hook, &live).await?;
         let held = matches!(&seen, Observation::Hook(Some(object))
@@ -264,10 +268,10 @@ impl Turn<'_> {
             HookKind::Job if !suspended => {
                 tenant.json_patch(permit, &object, hook_object::stop_patch(uid)).await.map(|_| ())
             }
-            // What has ended is not stopped any more, nor what ends in this moment.
+            // A Pod that has ended is not stopped, nor one that ends at this moment.
             HookKind::Pod if observe::has_ended(&live) => return self.seen(hook, &live).await,
             HookKind::Pod => tenant.delete_as_seen(permit, &object, uid, &live).await,
-            // A suspended Job has no clock that could end it.
+            // A suspended Job has no timer that could end it.
             _ => tenant.delete(permit, &object, uid).await,
         };
         match stopped {
@@ -284,7 +288,7 @@ impl Turn<'_> {
         }
     }
 
-    /// Never fails the operation, whose hooks have all ended: what is refused is a warning.
+    /// Never fails the operation, whose hooks have all ended: a refusal is a warning.
     async fn clean_up(&self, items: &[CleanUp]) -> Result<Observation, Error> {
         let tenant = &self.release.tenant;
         for item in items {
@@ -321,8 +325,8 @@ impl Turn<'_> {
         }
     }
 
-    /// Whether a kind, or a version of one, that a hook has brought may not be served yet: a
-    /// `CustomResourceDefinition` that was there is established all the while.
+    /// Returns true if a kind, or a version of one, that a hook has installed may not be served
+    /// yet: a `CustomResourceDefinition` that existed before remains established all the time.
     fn kinds_come(&self) -> bool {
         let span = self.plan.hook_timeout();
         let crds = self.plan.hooks.iter().enumerate();
@@ -352,7 +356,7 @@ impl Turn<'_> {
             return Ok(());
         }
         match apply::prune_again(self.release, self.plan).await {
-            // What may not be pruned was not pruned before either.
+            // Objects that may not be pruned were not pruned before either.
             Ok(()) | Err(ApplyError::Refused(_)) => Ok(()),
             Err(ApplyError::Error(error)) => Err(error),
         }
@@ -362,13 +366,13 @@ impl Turn<'_> {
         uninstall::remove_leftovers(self.release).await?;
         let ends_all = uninstall::delete_own_namespace(self.release, self.plan).await?;
         match Records::of(self.release).purge(self.plan.revision).await {
-            // They go with the namespace, and so may the right to remove them.
+            // The records go with the namespace, and so may the right to remove them.
             Err(Error::Blocked(_)) if ends_all => Ok(Observation::Executed),
             other => other.map(|()| Observation::Executed),
         }
     }
 
-    /// The object of the present attempt, or of the last one, at a hook.
+    /// Returns the object of the current attempt, or of the last one, at a hook.
     fn object(&self, index: usize) -> ObjectRef {
         let cursor = self.journal.operation.hook.as_ref();
         let present = cursor.filter(|cursor| cursor.index == index).map(|cursor| cursor.attempt);
@@ -393,16 +397,16 @@ impl Turn<'_> {
     }
 }
 
-/// Waiting may help.
+/// Returns an error for which waiting may help.
 fn later(error: ApiError) -> Error {
     let cause = Cause::Unavailable(error.cause.to_string());
     Error::Api(ApiError { what: error.what, cause })
 }
 
-/// What was refused for good is the hook's failure; waiting may help with the rest.
+/// A permanent refusal is the hook's failure; for other errors waiting may help.
 fn refused(reason: Reason, error: ApiError) -> Result<Observation, Error> {
     match error.cause {
-        // POST answers 404 where the namespace is missing.
+        // POST returns 404 if the namespace is missing.
         Cause::Refused(_) | Cause::NotFound(_) => {
             Ok(Observation::Refused(Failure::new(reason, error.told())))
         }

@@ -1,4 +1,5 @@
-//! Sees what [`decide`](lifecycle::decide) asks for, by reads that no cache answers.
+//! Gathers the observations that [`decide`](lifecycle::decide) asks for. No cache answers these
+//! reads.
 
 use helm::record::Status;
 use jiff::{SignedDuration, Timestamp};
@@ -25,9 +26,9 @@ use crate::{
     release::Release,
 };
 
-/// How often a hook is looked at in a namespace that this operator does not watch.
+/// The interval of checks of a hook in a namespace that this operator does not watch.
 const UNWATCHED: SignedDuration = SignedDuration::from_secs(2);
-/// A hook's log tail is at most this long in status.
+/// The maximum size of a hook's log tail in status.
 const LOG_BYTES: usize = 2048;
 
 pub(crate) async fn gather(
@@ -46,7 +47,8 @@ pub(crate) async fn gather(
     }
 }
 
-/// What blocks an operation that runs is for [`decide`](lifecycle::decide) to deal with.
+/// Turns a block into a refusal: [`decide`](lifecycle::decide) handles whatever blocks a running
+/// operation.
 pub(crate) fn blocked_is_refused(result: Result<Observation, Error>) -> Result<Observation, Error> {
     match result {
         Err(Error::Blocked(failure)) => Ok(Observation::Refused(failure)),
@@ -70,11 +72,11 @@ async fn record(release: &Release<'_>, journal: &Journal) -> Result<Observation,
     };
     Ok(match stored.plan_of(operation.event) {
         Some((plan, plan_digest)) if plan.operation == operation.id => {
-            // What was closed as a success, by a request that came late, cannot be opened again.
+            // A record that a late request closed as a success cannot be opened again.
             let open = !makes_revision || stored.release.info.status != Status::Failed;
             Observation::Recorded { plan_digest, open }
         }
-        // Not written yet, or that of an operation before.
+        // Not written yet, or that of an earlier operation.
         _ if !makes_revision && stored.is_of(release.object_name()) => Observation::NoRecord,
         _ => foreign(format!(
             "another client made revision {} of release {} at the same time (Secret {}); look at it \
@@ -87,7 +89,8 @@ async fn record(release: &Release<'_>, journal: &Journal) -> Result<Observation,
     })
 }
 
-/// Whether an earlier request has made the record, of the plan as it was then: that one is frozen.
+/// Returns true if an earlier request has created the record with another plan, which was frozen
+/// then.
 pub(crate) fn is_of_another_plan(observation: &Observation, plan: &Plan) -> bool {
     match observation {
         Observation::Recorded { plan_digest, .. } => plan.freeze().1 != *plan_digest,
@@ -112,7 +115,7 @@ async fn hook(
     seen(release, plan, journal, hook, &object, now).await.map(Some).map(Observation::Hook)
 }
 
-/// What the hook's object says, and its Pods where they matter.
+/// Returns the state of the hook's object, and of its Pods where they matter.
 pub(crate) async fn seen(
     release: &Release<'_>,
     plan: &Plan,
@@ -144,8 +147,8 @@ pub(crate) async fn seen(
         seen.verdict = stopped::job_verdict(object, &pods, known).or(seen.verdict);
     }
     let failed = pods::failed_container(&pods);
-    // A Job outlives its Pods, and has reasons of its own; but that one was stopped is needed for its
-    // verdict.
+    // A Job outlives its Pods, and has reasons of its own; but its verdict needs to know that a Pod
+    // was stopped.
     let mut cause = pods::cause(&pods, failed.as_ref());
     if let Some(cause) = cause.as_mut().filter(|_| is_job) {
         cause.reason = None;
@@ -187,14 +190,14 @@ pub(crate) async fn seen(
     Ok(seen)
 }
 
-/// Why a hook's Pod is being deleted, where that is known.
+/// Returns why a hook's Pod is being deleted, if that is known.
 fn befallen(hook: &PlannedHook, seen: &HookObservation, cause: Option<&Cause>) -> Option<String> {
     let cause = cause.filter(|cause| cause.reason.is_some())?;
     (hook.kind() == HookKind::Pod && seen.terminating).then(|| cause.message.clone())
 }
 
-/// What only Event objects say of a hook nothing of which runs. No watch reports them, so it says
-/// when to look again, too.
+/// Returns the problem that only Event objects report, of a hook of which nothing runs. No watch
+/// reports them, so this also sets the time of the next check.
 async fn hindrance(
     release: &Release<'_>,
     hook: &PlannedHook,
@@ -212,9 +215,9 @@ async fn hindrance(
         let namespace = hook.object.namespace.as_deref();
         let events = match release.tenant.events(namespace, subject.uid()).await {
             Ok(events) => events,
-            // A tenant that may not look at Event objects learns of its timeout.
+            // A tenant that may not read Event objects learns of the problem at the timeout.
             Err(error) if error.is_forbidden() => return None,
-            // What only explains holds nothing up.
+            // An explanation is optional and must block nothing.
             Err(error) => {
                 tracing::debug!("{error}");
                 Vec::new()
@@ -228,7 +231,7 @@ async fn hindrance(
     known
 }
 
-/// The Pods of the Job of this UID, and those of others of its name.
+/// Returns the Pods of the Job of this UID, and those of other Jobs of its name.
 async fn pods_of(
     release: &Release<'_>,
     job: &Value,
@@ -249,14 +252,14 @@ async fn pods_of(
                 .into_iter()
                 .partition(|pod| pod.pointer(of).and_then(Value::as_str) == Some(uid)))
         }
-        // A tenant that may not look at Pods gets its verdict all the same.
+        // A tenant that may not read Pods gets its verdict all the same.
         Err(error) if error.is_forbidden() => Ok((Vec::new(), Vec::new())),
         Err(error) => Err(error.into()),
     }
 }
 
-/// A Pod of a Job that somebody deleted; `noted`: whether something is known of the Job's Pods
-/// already.
+/// Returns the Pod of a Job that somebody deleted; `noted`: true if something is already known of
+/// the Job's Pods.
 async fn deleted_pod(
     release: &Release<'_>,
     plan: &Plan,
@@ -275,14 +278,15 @@ async fn deleted_pod(
     if noted || !pods.is_empty() || !observe::has_ended(job) {
         return None;
     }
-    // What it made is no longer there to be read.
+    // The Pods that it created no longer exist and cannot be read.
     let uid = job.pointer("/metadata/uid")?.as_str()?;
     let namespace = job.pointer("/metadata/namespace").and_then(Value::as_str);
     let events = release.tenant.events(namespace, uid).await.ok()?;
     event_objects::vanished_pod(job, &events)
 }
 
-/// The exit code and the last lines of `culprit`. That they cannot be had is no reason to stop.
+/// Returns the exit code and the last lines of `culprit`. If they are not available, that is no
+/// reason to stop.
 async fn evidence(
     release: &Release<'_>,
     hook: &PlannedHook,
@@ -309,8 +313,8 @@ async fn evidence(
     };
     evidence.log = match log.and_then(had) {
         Ok(text) => Some(tail(text)).filter(|log| !log.is_empty()),
-        // Said, and tried again if the hook is looked at again. What was read while the container
-        // ran is kept.
+        // Reported, and retried if the hook is checked again. Lines that were read while the
+        // container ran are kept.
         Err(why) => {
             let earlier = known.is_some_and(|known| {
                 known.log.is_some()
@@ -324,8 +328,8 @@ async fn evidence(
     evidence
 }
 
-/// The log, unless it is what the kubelet answers in its place, as a success, for a container that
-/// is removed: `GetContainerLogs` in `pkg/kubelet/kuberuntime`.
+/// Returns the log, unless it is the text that the kubelet returns in its place, as a success, for
+/// a container that is removed: `GetContainerLogs` in `pkg/kubelet/kuberuntime`.
 fn had(text: String) -> Result<String, String> {
     let removed = text.starts_with("unable to retrieve container logs for ")
         && text.contains("://")
@@ -333,7 +337,7 @@ fn had(text: String) -> Result<String, String> {
     if removed { Err(text) } else { Ok(text) }
 }
 
-/// The last bytes of `text`, whole lines if there are any.
+/// Returns the last bytes of `text`, whole lines if there are any.
 fn tail(text: String) -> String {
     if text.len() <= LOG_BYTES {
         return text;
@@ -360,7 +364,7 @@ async fn readiness(
     Ok(Observation::Readiness { waiting })
 }
 
-/// Why the object is not ready, if it is not.
+/// Returns why the object is not ready, if it is not.
 pub(crate) fn not_ready(object: &ObjectRef, live: Option<&Value>) -> Option<String> {
     let Some(live) = live else { return Some(format!("{object}: it does not exist")) };
     if !kstatus::is_waited_for(live) {

@@ -1,5 +1,6 @@
-//! What a release has made outside of its namespace, once that is being deleted: nothing of it goes
-//! along. The records may be gone before the operator looks, so status says what it is.
+//! The objects that a release has created outside of its namespace, once that is terminating: these
+//! are not deleted with it. The records may be gone before the operator reads them, so status lists
+//! the objects.
 
 use api::{MOST_OUTSIDE, names};
 use helm::ownership;
@@ -18,8 +19,8 @@ use crate::{
     support::clock::now,
 };
 
-/// Lets the object go. With a namespace that goes, nobody looks after what is outside of it any more:
-/// that is deleted first, or said to stay.
+/// Lets the custom resource go. Once the namespace is gone, nobody manages the objects outside of
+/// it any more: they are deleted first, or reported to remain.
 pub(crate) async fn let_go(release: &mut Release<'_>) -> Result<(), Error> {
     if release.namespace_goes
         && !release.is_kept()
@@ -31,7 +32,8 @@ pub(crate) async fn let_go(release: &mut Release<'_>) -> Result<(), Error> {
     finalizer::remove(release).await
 }
 
-/// Deletes what is outside, as far as the tenant still may; what stays, in a sentence.
+/// Deletes the objects outside, as far as the tenant still may; returns those that remain, in a
+/// sentence.
 async fn remove(release: &Release<'_>) -> Result<Option<String>, Error> {
     let Some(status) = release.object.status.as_ref().filter(|it| it.operation.is_some()) else {
         return Ok(None);
@@ -49,7 +51,7 @@ async fn remove(release: &Release<'_>) -> Result<Option<String>, Error> {
              stays: {search}"
         )));
     };
-    // Where there is no room for more, there may have been more.
+    // If the list is full, it may be incomplete.
     let is_cut = outside.len() >= MOST_OUTSIDE;
     let is_late = is_late(release, now());
     let (mut going, mut left, mut why) = (Vec::new(), Vec::new(), Vec::new());
@@ -94,7 +96,8 @@ async fn remove(release: &Release<'_>) -> Result<Option<String>, Error> {
     )))
 }
 
-/// Why an object stays that could not be deleted: waiting would not help, or has lasted too long.
+/// Returns why an object that could not be deleted remains: waiting would not help, or has lasted
+/// too long.
 fn given_up(error: ApiError, is_late: bool) -> Result<String, Error> {
     match &error.cause {
         Cause::Refused { .. } => Ok(error.to_string()),
@@ -103,7 +106,7 @@ fn given_up(error: ApiError, is_late: bool) -> Result<String, Error> {
     }
 }
 
-/// Whether the deletion has used up its time: the namespace waits for it.
+/// Returns true if the deletion has used up its time: the namespace waits for it.
 fn is_late(release: &Release<'_>, now: Timestamp) -> bool {
     let since = release.object.metadata.deletion_timestamp.as_ref().map(|since| since.0);
     let limit = SignedDuration::try_from(release.object.deletion_timeout());
@@ -112,11 +115,11 @@ fn is_late(release: &Release<'_>, now: Timestamp) -> bool {
 }
 
 enum Seen {
-    /// It is gone, going, or another's.
+    /// The object is gone, being deleted, or not owned by the release.
     NotOurs,
-    /// It stays, and why.
+    /// The object remains, for this reason.
     Stays(&'static str),
-    /// It is the release's; its UID.
+    /// The release owns the object; its UID.
     Ours(String),
 }
 
@@ -124,7 +127,7 @@ async fn look(release: &Release<'_>, object: &ObjectRef) -> Result<Seen, ApiErro
     let live = match release.tenant.get(object).await {
         Ok(Some(live)) => live,
         Ok(None) => return Ok(Seen::NotOurs),
-        // Its kind is gone, and with it all objects of it.
+        // Its kind is gone, and with it all its objects.
         Err(error) if error.is_not_found() => return Ok(Seen::NotOurs),
         Err(error) => return Err(error),
     };

@@ -1,4 +1,5 @@
-//! The journal of an operation whose status was lost, from its record and its hooks' objects.
+//! Recovers the journal of an operation whose status was lost, from its record and its hooks'
+//! objects.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +20,7 @@ use crate::{
     support::clock::now,
 };
 
-/// The journal of the operation that the record of `revision` says is running.
+/// Returns the journal of the operation that is running according to the record of `revision`.
 pub(crate) async fn journal(
     release: &Release<'_>,
     history: &[Stored],
@@ -44,11 +45,11 @@ pub(crate) async fn journal(
     };
     let traces = traces(release, &plan).await?;
     let inputs = digest::input(release);
-    // The operation of a custom resource that is gone ends here: what this one asks for begins anew.
+    // The operation of a former custom resource ends here: the new custom resource starts its own.
     let is_of_former = plan.owner.uid != release.uid() && plan.event != Event::Delete;
     let wanted = match &plan.remedies {
         _ if is_of_former => String::new(),
-        // What it makes up for is not what is wanted now.
+        // The failed configuration that it remediates is not the desired one now.
         Some(failed) if !inputs.have(&failed.config_digest, &plan.config_key) => String::new(),
         _ => digest::wanted(release, &plan.config_key),
     };
@@ -71,14 +72,14 @@ pub(crate) async fn journal(
         now: true,
         failure: Failure::new(Reason::Deleted, "the ReleaseLifecycle that began it is gone"),
     });
-    // No generation of this one is served by it, and none is given up with it.
+    // The operation serves no generation of the new custom resource, and gives none up.
     let generation = if is_of_former { 0 } else { release.generation() };
     let mut journal = rebuild(&plan, digest, wanted, generation, &traces, &wishes, now());
     journal.operation.cancel = journal.operation.cancel.or(wishes.interrupt);
     Ok(journal)
 }
 
-/// What the hooks of the operation left behind, by the run ids of their objects.
+/// Returns the traces of the operation's hooks, by the run ids of their objects.
 async fn traces(release: &Release<'_>, plan: &Plan) -> Result<Vec<Trace>, Error> {
     let kinds: BTreeSet<_> = plan
         .hooks

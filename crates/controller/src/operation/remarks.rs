@@ -1,6 +1,6 @@
-//! What there is to say of a release that is ready as it should be: that its spec asks for something
-//! else than the revision at which it is held, or that its chart renders to something else than what
-//! was taken over. It decides nothing.
+//! Remarks about a release that is ready: its spec asks for something else than the revision at
+//! which it is pinned, or its chart renders to something else than the objects that were adopted.
+//! Remarks decide nothing.
 
 use lifecycle::{
     event::Event,
@@ -14,12 +14,12 @@ use crate::{
     release::Release,
 };
 
-/// The rest of the sentence that says that the revision of `stored` is deployed.
+/// Returns the rest of the sentence that reports that the revision of `stored` is deployed.
 pub(crate) async fn of_revision(release: &Release<'_>, stored: &Stored) -> Option<String> {
     let (plan, _) = stored.plan.as_ref()?;
     if release.object.spec.pin_revision.is_some() {
         let is_wanted = match &*plan.config_digest {
-            // As Helm has made it: nobody knows of what.
+            // The record is Helm's own: its configuration is unknown.
             "" => is_same(release, stored).await?,
             _ => has_digest(release, plan).await?,
         };
@@ -29,7 +29,7 @@ pub(crate) async fn of_revision(release: &Release<'_>, stored: &Stored) -> Optio
     Some(format!(". {}", renders_otherwise(what)))
 }
 
-/// The same of the revision that a rollback makes.
+/// Like [`of_revision`], for the revision that a rollback creates.
 pub(crate) async fn of_rollback(release: &Release<'_>, plan: &Plan) -> Option<String> {
     let is_held = release.object.spec.pin_revision.is_some() && plan.event == Event::Rollback;
     if !is_held || plan.config_digest.is_empty() || has_digest(release, plan).await? {
@@ -38,7 +38,7 @@ pub(crate) async fn of_rollback(release: &Release<'_>, plan: &Plan) -> Option<St
     Some(asks_for_more(release))
 }
 
-/// That a chart makes something else of a release than what Helm did.
+/// Returns the remark that a chart renders to other objects than Helm deployed.
 pub(crate) fn renders_otherwise(what: &str) -> String {
     format!(
         "The chart renders to something else than what Helm has recorded, which the next upgrade \
@@ -54,14 +54,14 @@ fn asks_for_more(release: &Release<'_>) -> String {
     )
 }
 
-/// Whether the plan is of what the spec asks for; `None` where that is unknown: a release that is held
-/// needs no source.
+/// Returns whether the plan is of the configuration in the spec; `None` if that is unknown: a
+/// release that is pinned needs no source.
 async fn has_digest(release: &Release<'_>, plan: &Plan) -> Option<bool> {
     release.source().await.ok()?.ok()?;
     Some(digest::input(release).have(&plan.config_digest, &plan.config_key))
 }
 
-/// The same where only the objects tell.
+/// Like [`has_digest`], where only the objects can be compared.
 async fn is_same(release: &Release<'_>, stored: &Stored) -> Option<bool> {
     let ResolvedSource::Objects(_) = release.source().await.ok()?.ok()? else { return None };
     let begin = Begin {

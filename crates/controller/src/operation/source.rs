@@ -1,8 +1,8 @@
-//! Whether it is known what the release is to consist of.
+//! The check that the desired state of the release is known.
 
 use crate::{cluster::error::Error, release::Release};
 
-/// Returns why the source is unknown: until it is changed, or for now; `None` where it is known.
+/// Returns why the source is unknown: until it is changed, or for now; `None` if it is known.
 pub(crate) async fn unknown(release: &Release<'_>) -> Result<Option<Error>, Error> {
     match release.source().await {
         Ok(Ok(_)) => Ok(None),

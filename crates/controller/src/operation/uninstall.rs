@@ -1,4 +1,4 @@
-//! Deletes a release's objects in Helm's order, and in the end what its hooks left behind.
+//! Deletes a release's objects in Helm's order, and in the end the objects that its hooks left.
 
 use std::collections::BTreeSet;
 
@@ -20,20 +20,20 @@ use crate::{
     release::Release,
 };
 
-/// Kinds that hold data or other objects: what a hook made of them stays, as everything of hooks
-/// stays in Helm. A Secret may be the key of what is on a volume.
+/// Kinds that hold data or other objects: those that a hook created are kept, as Helm keeps all
+/// objects of hooks. A Secret may be the key of the data on a volume.
 const HOLDS_DATA: [&str; 4] =
     ["PersistentVolumeClaim", "Secret", "Namespace", "CustomResourceDefinition"];
 
-/// Whether an object that a hook made stays when its release is deleted.
+/// Returns true if an object that a hook created is kept when its release is deleted.
 pub(crate) fn holds_data(object: &ObjectRef) -> bool {
     HOLDS_DATA.contains(&object.kind.as_str())
 }
 
-/// DELETEs every object that is still the release's, and answers with what is there.
+/// DELETEs every object that the release still owns, and returns those that exist.
 ///
-/// As an apply does, it looks at everything first, then confirms that the journal is the one that
-/// this follows from, and only then deletes what it has seen, by UID.
+/// Like an apply, it first reads everything. Then it confirms that the journal is the one that this
+/// deletion is based on. Only then does it delete the objects that it has read, by UID.
 pub(crate) async fn delete(release: &Release<'_>, plan: &Plan) -> Result<Observation, Error> {
     let found = look(release, plan).await?;
     if let Some(message) = Records::of(release).newer(plan.revision).await? {
@@ -44,11 +44,11 @@ pub(crate) async fn delete(release: &Release<'_>, plan: &Plan) -> Result<Observa
         release.tenant.delete(permit, object, uid).await?;
     }
     let waiting = look(release, plan).await?.into_iter().map(|found| found.text).collect();
-    // All were asked to go: what is there again will be asked after a while.
+    // All deletions were requested: an object that exists again is deleted again after a while.
     Ok(Observation::Remaining { waiting, untouched: false })
 }
 
-/// What of the release's objects is still there.
+/// Returns the release's objects that still exist.
 pub(crate) async fn remaining(release: &Release<'_>, plan: &Plan) -> Result<Observation, Error> {
     let found = look(release, plan).await?;
     Ok(Observation::Remaining {
@@ -61,7 +61,7 @@ struct Found<'a> {
     object: &'a ObjectRef,
     uid: String,
     going: bool,
-    /// `Kind/name: what holds it`.
+    /// `Kind/name: the reason why it still exists`.
     text: String,
 }
 
@@ -69,17 +69,18 @@ async fn look<'a>(release: &Release<'_>, plan: &'a Plan) -> Result<Vec<Found<'a>
     let mut found = Vec::new();
     for object in &plan.prune {
         if object.is_namespace(&release.namespace) {
-            // It would wait for the custom resource, which is in it: it goes last.
+            // The namespace would wait for the custom resource, which is in it: it is deleted last.
             continue;
         }
         let live = match release.tenant.get(object).await {
             Ok(live) => live,
-            // Its kind is gone, and with it all objects of it.
+            // Its kind is gone, and with it all its objects.
             Err(error) if error.is_not_found() => None,
             Err(error) => return Err(error.into()),
         };
         let Some(live) = live else { continue };
-        // Helm 4's `verifyOwnershipBeforeDelete`: what is another's by now is none of ours.
+        // Helm 4's `verifyOwnershipBeforeDelete`: an object that another release owns by now is not
+        // ours.
         if ownership::check(&live, &release.name, &release.namespace).is_err() {
             continue;
         }
@@ -99,8 +100,9 @@ async fn look<'a>(release: &Release<'_>, plan: &'a Plan) -> Result<Vec<Found<'a>
     Ok(found)
 }
 
-/// Removes what a deleted release's hooks left behind: every object of theirs that carries the
-/// release's mark, but those that Helm's `keep` or their kind protects; it says which of a kind stay.
+/// Removes the objects that a deleted release's hooks left: every object that carries the release's
+/// mark, except those that Helm's `keep` or their kind protects. Reports the objects that are kept
+/// because of their kind.
 pub(crate) async fn remove_leftovers(release: &Release<'_>) -> Result<(), Error> {
     let owner = format!("{}/{}", release.namespace, release.object_name());
     let selector = format!("{}={}", names::NAME_LABEL, release.object_name());
@@ -108,7 +110,7 @@ pub(crate) async fn remove_leftovers(release: &Release<'_>) -> Result<(), Error>
     for kind in hook_kinds(release).await? {
         let objects = match release.tenant.list_metadata(&kind, &selector).await {
             Ok(objects) => objects,
-            // A kind that is gone, or one that the tenant may make but not list.
+            // A kind that is gone, or one that the tenant may create but not list.
             Err(ApiError { cause: Cause::NotFound(_), .. }) => continue,
             Err(error) if error.is_forbidden() => continue,
             Err(error) => return Err(error.into()),
@@ -142,13 +144,14 @@ pub(crate) async fn remove_leftovers(release: &Release<'_>) -> Result<(), Error>
     Ok(())
 }
 
-/// Deletes the release's own namespace, where that is one of its objects: with it goes all that is
-/// left, the custom resource and the records included. Whether there was one to delete.
+/// Deletes the release's own namespace, if that is one of its objects: with it everything that is
+/// left is deleted, including the custom resource and the records. Returns true if there was one to
+/// delete.
 pub(crate) async fn delete_own_namespace(
     release: &Release<'_>,
     plan: &Plan,
 ) -> Result<bool, Error> {
-    // What makes up for a failed install leaves the custom resource where it is.
+    // The remediation of a failed install leaves the custom resource in place.
     let is_own = |object: &&ObjectRef| object.is_namespace(&release.namespace);
     let own = plan.prune.iter().find(is_own).filter(|_| plan.remedies.is_none());
     let Some(own) = own else { return Ok(false) };
@@ -162,7 +165,8 @@ pub(crate) async fn delete_own_namespace(
     Ok(true)
 }
 
-/// Each kind and namespace of which a hook of the release is, or was. Jobs and Pods are most hooks.
+/// Returns each kind and namespace of which a hook of the release is, or was. Jobs and Pods are
+/// most hooks.
 async fn hook_kinds(release: &Release<'_>) -> Result<BTreeSet<ObjectRef>, Error> {
     let like = |api_version: &str, kind: &str| ObjectRef {
         api_version: api_version.to_owned(),
@@ -173,7 +177,7 @@ async fn hook_kinds(release: &Release<'_>) -> Result<BTreeSet<ObjectRef>, Error>
     let mut kinds = BTreeSet::from([like("batch/v1", "Job"), like("v1", "Pod")]);
     for stored in Records::of(release).all().await? {
         kinds.extend(stored.plan.iter().flat_map(|(plan, _)| plan.hook_kinds.clone()));
-        // What cannot be read any more has left nothing that could be found.
+        // A record that can no longer be read has left nothing that could be found.
         let Ok(desired) = objects::of_record(release, &stored) else { continue };
         for part in desired.hooks.into_iter().flat_map(|hook| hook.parts) {
             kinds.insert(ObjectRef { name: String::new(), ..part.object });

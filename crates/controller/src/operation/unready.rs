@@ -1,6 +1,6 @@
-//! Says why objects are not ready: what the objects that they made, and the Event objects about
-//! those, say of it. It reads as the tenant, only while something is not ready, and with back-off;
-//! that something cannot be read holds nothing up.
+//! Explains why objects are not ready: from the state of the objects that they created, and of the
+//! Event objects about those. It reads as the tenant, only while something is not ready, and with
+//! back-off. A failed read blocks nothing.
 
 use std::collections::HashMap;
 
@@ -22,20 +22,20 @@ use crate::{
 pub(crate) struct Unready<'a> {
     pub(crate) object: &'a ObjectRef,
     pub(crate) live: Option<Value>,
-    /// `Kind/name: ` and what kstatus says.
+    /// `Kind/name: ` and the message of kstatus.
     pub(crate) own_words: String,
 }
 
-/// So many objects of a release are asked about at most, and so many of them at a time.
+/// The maximum number of a release's objects that are checked, and the number of them at a time.
 const MOST: usize = 20;
 const AT_A_TIME: usize = 3;
-/// Of what an object made, so many are read.
+/// The number of objects that are read of those that an object created.
 const READ: u32 = 100;
-/// The last line of a log is among so many.
+/// The number of lines of a log among which the last line is searched.
 const LINES: i32 = 10;
 
-/// `Kind/name: why`, what is explained first. At the end of the time all that is known is asked once
-/// more.
+/// Returns `Kind/name: why` for each object, the explained ones first. At the end of the time
+/// everything is checked once more.
 pub(crate) async fn explain(
     release: &Release<'_>,
     waiting: Vec<Unready<'_>>,
@@ -61,7 +61,7 @@ pub(crate) async fn explain(
                 Ok(said) => said,
                 Err(error) => {
                     tracing::debug!("{error}");
-                    // A tenant that may not look at it reads the object's own words.
+                    // For a tenant that may not read it, kstatus's own message is reported.
                     explanation.said.take().filter(|_| !error.is_forbidden())
                 }
             };
@@ -81,7 +81,7 @@ pub(crate) async fn explain(
     explained
 }
 
-/// A Pod's own reason says all that kstatus says.
+/// Returns the sentence to report. A Pod's own reason contains everything that kstatus reports.
 fn sentence(object: &ObjectRef, own_words: &str, said: &str) -> String {
     let of_itself = format!("pod {} ", object.name);
     match said.strip_prefix(&of_itself).filter(|_| object.kind == "Pod") {
@@ -119,7 +119,7 @@ impl Asking<'_> {
         }
     }
 
-    /// What is to be said of the Pods of `maker`, or why it makes none.
+    /// Returns the message about the Pods of `maker`, or why it creates none.
     async fn made_by(&mut self, maker: &Value) -> Result<Option<String>, ApiError> {
         let Some(selector) = unready::selector(maker) else { return Ok(None) };
         let pods = self.list("v1", "Pod", maker, &selector).await?;
@@ -133,7 +133,7 @@ impl Asking<'_> {
         Ok(event_objects::hindrance(&subject, &events).map(|said| unready::shorten(&said)))
     }
 
-    /// Why `pods`, which are in the namespace of `place`, are not ready.
+    /// Returns why `pods`, which are in the namespace of `place`, are not ready.
     async fn pods(&mut self, place: &Value, pods: &[Value]) -> Result<Option<String>, ApiError> {
         match unready::finding(pods) {
             None => Ok(None),
@@ -173,7 +173,7 @@ impl Asking<'_> {
         Ok(event_objects::unbound(&events))
     }
 
-    /// Why the claim that a Pod waits for is not bound, if something fails there.
+    /// Returns why the claim that a Pod waits for is not bound, if something fails there.
     async fn unbound(&mut self, place: &Value, name: &str) -> Result<Option<String>, ApiError> {
         let claim =
             ObjectRef { name: name.to_owned(), ..like("v1", "PersistentVolumeClaim", place) };
@@ -185,8 +185,8 @@ impl Asking<'_> {
         Ok(said.filter(|said| event_objects::is_failure(said)))
     }
 
-    /// The last line that `culprit` wrote. The log of a run is read once, or it would change each
-    /// time.
+    /// Returns the last line that `culprit` wrote. The log of a run is read once, or the line would
+    /// change each time.
     async fn last_line(&mut self, place: &Value, culprit: Culprit) -> Option<String> {
         if self.release.object.log_lines() == 0 {
             return None;
@@ -207,7 +207,7 @@ impl Asking<'_> {
 
     async fn events(&self, about: &Value, uid: &str) -> Result<Vec<Value>, ApiError> {
         match self.release.tenant.events(Some(text(about, "/metadata/namespace")), uid).await {
-            // What the Pod says of itself is said all the same.
+            // The Pod's own state is reported all the same.
             Err(error) if error.is_forbidden() => Ok(Vec::new()),
             events => events,
         }
@@ -225,7 +225,7 @@ impl Asking<'_> {
     }
 }
 
-/// An object of this kind in the namespace of `place`.
+/// Returns a reference of this kind in the namespace of `place`.
 fn like(api_version: &str, kind: &str, place: &Value) -> ObjectRef {
     ObjectRef {
         api_version: api_version.to_owned(),

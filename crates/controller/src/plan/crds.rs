@@ -1,4 +1,5 @@
-//! What a chart has in `crds/`, and the kinds that `CustomResourceDefinition`s among the hooks bring.
+//! The content of a chart's `crds/`, and the kinds that `CustomResourceDefinition`s among the hooks
+//! install.
 
 use lifecycle::{
     event::{Event, HookEvent},
@@ -10,7 +11,7 @@ use serde_json::Value;
 
 use crate::{cluster::error::Error, release::Release};
 
-/// Takes out what exists: it is left as it is, and needs no right to be made.
+/// Removes existing CRDs from the plan: they are left as they are, and need no right to be created.
 pub(super) async fn leave_out_existing(
     release: &Release<'_>,
     crds: &mut Vec<PlannedObject>,
@@ -20,7 +21,7 @@ pub(super) async fn leave_out_existing(
         match release.tenant.get(&crd.object).await {
             Ok(Some(_)) => {}
             Ok(None) => missing.push(crd),
-            // It is told with the other rights.
+            // It is reported with the other rights.
             Err(error) if error.is_forbidden() => missing.push(crd),
             Err(error) => return Err(error.into()),
         }
@@ -29,7 +30,7 @@ pub(super) async fn leave_out_existing(
     Ok(())
 }
 
-/// A kind that a `CustomResourceDefinition` among the hooks brings along.
+/// A kind that a `CustomResourceDefinition` among the hooks installs.
 pub(super) struct Defined {
     group: String,
     kind: String,
@@ -42,7 +43,7 @@ impl Defined {
     }
 }
 
-/// Only what is made before the objects are.
+/// Returns only the kinds that are created before the objects are.
 pub(super) fn defined_kinds(desired: &Desired, event: Event, crds: Crds) -> Vec<Defined> {
     let runs = |at: &HookEvent| at.operation() == event;
     let hooks = desired.hooks.iter().filter(|hook| hook.events.iter().any(runs));

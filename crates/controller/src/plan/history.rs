@@ -1,4 +1,4 @@
-//! What earlier revisions say: the key of digests, the objects that may be there, and their hooks.
+//! Facts from earlier revisions: the key of digests, the objects that may exist, and their hooks.
 
 use std::collections::BTreeSet;
 
@@ -11,18 +11,18 @@ use lifecycle::{
 
 use crate::{cluster::error::Error, desired::objects, records::Stored, release::Release};
 
-/// So many kinds and namespaces of earlier hooks are remembered.
+/// The maximum number of kinds and namespaces of earlier hooks that are remembered.
 const MOST_HOOK_KINDS: usize = 100;
 
-/// The key of the digests, one for the life of the release, so that they can be compared.
+/// Returns the key of the digests, one for the life of the release, so that they can be compared.
 pub(crate) fn key(history: &[Stored]) -> Option<String> {
     let with_key = history.iter().filter(|stored| stored.plan.is_some());
     let latest = with_key.max_by_key(|stored| stored.release.version)?;
     Some(latest.plan.as_ref()?.0.config_key.clone())
 }
 
-/// Every object that may be there, as the newest revision that has it made it: those of the latest,
-/// and what earlier ones have left.
+/// Returns every object that may exist, as in the newest revision that has it: those of the latest
+/// revision, and those that earlier ones have left.
 pub(super) fn newest_objects(
     release: &Release<'_>,
     latest: Vec<PlannedObject>,
@@ -41,7 +41,7 @@ pub(super) fn newest_objects(
     Ok(newest)
 }
 
-/// The objects of a revision, whoever made it.
+/// Returns the objects of a revision, whichever client created it.
 pub(crate) fn objects_of(
     release: &Release<'_>,
     stored: &Stored,
@@ -54,13 +54,13 @@ pub(crate) fn objects_of(
     Ok(objects)
 }
 
-/// Leaves out what a revision that was never deployed has taken of others.
+/// Leaves out the objects that a revision adopted from others, if it was never deployed.
 pub(super) fn leave_out_taken(objects: &mut Vec<PlannedObject>, stored: &Stored) {
     let taken = taken(stored);
     objects.retain(|object| !taken.iter().any(|it| it.is_same_object(&object.object)));
 }
 
-/// What a revision that was never deployed has taken of others.
+/// Returns the objects that a revision adopted from others, if it was never deployed.
 pub(super) fn taken(stored: &Stored) -> &[ObjectRef] {
     match &stored.plan {
         Some((plan, _)) if !stored.was_deployed() => &plan.taken,
@@ -68,7 +68,7 @@ pub(super) fn taken(stored: &Stored) -> &[ObjectRef] {
     }
 }
 
-/// What of a revision is outside of the release's namespace.
+/// Returns the objects of a revision outside of the release's namespace.
 pub(crate) async fn outside(
     release: &Release<'_>,
     stored: &Stored,
@@ -82,7 +82,7 @@ pub(crate) async fn outside(
                     object.namespace = None;
                 }
             }
-            // Of the hooks that Helm made nothing is known.
+            // Of the hooks in Helm's own records nothing is known.
             let plan = Plan::new(String::new(), release.owner(), Event::Upgrade, 0);
             Plan { objects: desired.objects, ..plan }
         }
@@ -91,7 +91,7 @@ pub(crate) async fn outside(
     Ok(plan.outside(&release.namespace))
 }
 
-/// The objects of hooks in the records of `history`. One that cannot be read has none.
+/// Returns the objects of hooks in the records of `history`. A record that cannot be read has none.
 pub(super) fn recorded_hooks(release: &Release<'_>, history: &[Stored]) -> Vec<ObjectRef> {
     let recorded = history.iter().filter_map(|stored| objects::of_record(release, stored).ok());
     recorded
@@ -100,8 +100,8 @@ pub(super) fn recorded_hooks(release: &Release<'_>, history: &[Stored]) -> Vec<O
         .collect()
 }
 
-/// Of which kinds, and where, hooks of earlier revisions are, as far as the records tell: those may
-/// be removed before the release is.
+/// Returns the kinds and namespaces of the hooks of earlier revisions, as far as the records show:
+/// those records may be removed before the release is.
 pub(super) fn hook_kinds(history: &[Stored], recorded: &[ObjectRef]) -> Vec<ObjectRef> {
     let plans = history.iter().filter_map(|stored| stored.plan.as_ref());
     let known = plans.flat_map(|(plan, _)| &plan.hook_kinds).chain(recorded).cloned();
@@ -110,10 +110,10 @@ pub(super) fn hook_kinds(history: &[Stored], recorded: &[ObjectRef]) -> Vec<Obje
     kinds.into_iter().take(MOST_HOOK_KINDS).collect()
 }
 
-/// Notes which hooks an earlier record has, too.
+/// Marks the hooks that an earlier record has, too.
 pub(super) fn mark_recorded(recorded: &[ObjectRef], hooks: &mut [PlannedHook]) {
     for hook in hooks {
-        // A record gives a namespace to what has none.
+        // A record gives a namespace to objects that have none.
         let is_hook = |recorded: &ObjectRef| match &hook.object.namespace {
             Some(_) => recorded.is_same_object(&hook.object),
             None => ObjectRef { namespace: None, ..recorded.clone() }.is_same_object(&hook.object),
@@ -122,7 +122,7 @@ pub(super) fn mark_recorded(recorded: &[ObjectRef], hooks: &mut [PlannedHook]) {
     }
 }
 
-/// The objects of every record since and including the last deployed one.
+/// Returns the objects of every record since and including the last deployed one.
 pub(super) fn earlier_objects(
     release: &Release<'_>,
     history: &[Stored],

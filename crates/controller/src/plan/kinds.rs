@@ -7,8 +7,8 @@ use lifecycle::{event::Event, plan::Crds};
 use super::{crds, material::Material};
 use crate::{cluster::error::Error, release::Release};
 
-/// Every kind must be served, or be defined by a hook; those without a namespace lose the one they
-/// were given. What is to go and has no kind any more is gone.
+/// Finds every kind, which must be served, or be defined by a hook. Objects without a namespace
+/// lose the one that they were given. An object to prune whose kind no longer exists is gone.
 pub(super) async fn find(
     release: &Release<'_>,
     material: &mut Material,
@@ -30,7 +30,7 @@ pub(super) async fn find(
             None => match defined.iter().find(|defined| defined.is_of(object)) {
                 Some(defined) if !defined.namespaced => object.namespace = None,
                 Some(_) => {}
-                // It fails when its turn comes, and the deletion deals with that.
+                // The object fails when its turn comes, and the deletion handles that.
                 None if event == Event::Delete => {}
                 None => unknown.push(format!(
                     "{object}: the cluster does not know kind {:?} of apiVersion {:?}; correct \
@@ -43,7 +43,7 @@ pub(super) async fn find(
     if !unknown.is_empty() {
         return Err(Error::blocked(Reason::UnknownKind, unknown.join("; ")));
     }
-    // Only with their scope known can those without a namespace be told to be the same.
+    // Objects without a namespace can be compared only once their scope is known.
     let objects = &material.desired.objects;
     for list in [&mut material.prune, &mut material.pruned_before.objects] {
         let mut served = Vec::new();

@@ -1,5 +1,5 @@
-//! From the desired objects to a plan: parse, look the kinds up, check rights and owners. Nothing
-//! is changed here, so everything that is wrong is said at once and can be mended at leisure.
+//! Makes a plan from the desired objects: parse, look up the kinds, check rights and owners.
+//! Nothing is changed here, so all errors are reported at once and can be corrected without hurry.
 
 use lifecycle::{
     digest::config_digest,
@@ -22,13 +22,13 @@ use crate::{
     release::Release,
 };
 
-/// A plan, and what is to be said of the objects that it was made from.
+/// A plan, and the remarks on the objects that it was created from.
 pub(crate) struct Planned {
     pub(crate) plan: Plan,
     pub(crate) remarks: Vec<SourceError>,
 }
 
-/// The plan of an operation that is about to begin (client required).
+/// Returns the plan of an operation that is about to begin (client required).
 pub(crate) async fn plan(
     release: &Release<'_>,
     records: &[Stored],
@@ -36,7 +36,7 @@ pub(crate) async fn plan(
 ) -> Result<Planned, Error> {
     let mut material = material::of(release, records, begin).await?;
     if !begin.event.needs_source() {
-        // What does not run now is no reason not to begin: nobody can correct a record.
+        // Hooks that do not run now are no reason not to begin: nobody can correct a record.
         let runs = |event: &HookEvent| event.operation() == begin.event;
         material.desired.hooks.retain(|hook| hook.events.iter().any(runs));
     }
@@ -87,7 +87,7 @@ pub(crate) async fn plan(
     Ok(Planned { plan, remarks: desired.remarks })
 }
 
-/// What the operation makes up for.
+/// Returns the failed revision that the operation remediates.
 fn remedied(records: &[Stored], revision: i32) -> Remedied {
     let failed = records.iter().find(|stored| stored.release.version == revision);
     let plan = failed.and_then(|stored| stored.plan.as_ref());

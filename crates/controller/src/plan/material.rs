@@ -1,4 +1,4 @@
-//! What a plan is made from: the source, or the records.
+//! The inputs of a plan: the source, or the records.
 
 use api::HooksFrom;
 use helm::record::Status;
@@ -22,21 +22,21 @@ use crate::{
     release::Release,
 };
 
-/// What a plan is made from.
+/// The inputs of a plan.
 pub(super) struct Material {
     /// The objects to apply, and the hooks to choose from.
     pub(super) desired: Desired,
-    /// The objects that go.
+    /// The objects to prune.
     pub(super) prune: Vec<ObjectRef>,
-    /// The objects that have gone with the revision before.
+    /// The objects that were pruned with the revision before.
     pub(super) pruned_before: PrunedBefore,
-    /// The digest of the configuration, where it is not that of the spec.
+    /// The digest of the configuration, if it is not that of the spec.
     pub(super) digest: Option<String>,
     /// The chart of the revision.
     pub(super) chart: Option<Chart>,
 }
 
-/// Returns what the plan of the operation is made from.
+/// Returns the inputs of the operation's plan.
 pub(super) async fn of(
     release: &Release<'_>,
     history: &[Stored],
@@ -45,7 +45,7 @@ pub(super) async fn of(
     let latest = newest(history);
     let of_latest = || match latest {
         Some(stored) => objects::of_record(release, stored),
-        // Somebody removed it since.
+        // The record was removed since.
         None => Ok(Desired::default()),
     };
     let of_latest_plan = || latest?.plan.as_ref()?.0.chart.clone();

@@ -1,4 +1,4 @@
-//! Whose the objects are that exist already, asked before any hook runs.
+//! The owners of objects that exist already, checked before any hook runs.
 
 use helm::ownership;
 use lifecycle::{
@@ -16,8 +16,8 @@ use crate::{
     },
 };
 
-/// No object may be another release's, or nobody's, unless they are taken: those are the answer. Hooks
-/// carry no owner in Helm, but they do here.
+/// Returns the objects that another release owns, or that are unowned. They are an error, unless
+/// they are adopted. Hooks carry no owner in Helm, but they do here.
 pub(super) async fn check(
     release: &Release<'_>,
     event: Event,

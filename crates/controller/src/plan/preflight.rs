@@ -1,4 +1,4 @@
-//! What can only fail, and what means nothing, told before anything runs.
+//! Settings that can only fail, and settings without effect, reported before anything runs.
 
 use lifecycle::{
     conditions,
@@ -13,10 +13,10 @@ use sources::ResolvedSource;
 
 use crate::{cluster::error::Error, release::Release};
 
-/// So many objects are looked for at most.
+/// The maximum number of objects that are looked up.
 const MOST_READS: usize = 20;
 
-/// What a person should know of an operation that is about to begin.
+/// The warnings about an operation that is about to begin.
 pub(crate) struct Warnings {
     event: Event,
     fails: Vec<String>,
@@ -24,7 +24,7 @@ pub(crate) struct Warnings {
 }
 
 impl Warnings {
-    /// Those of `plan`, and the remarks on the objects that it is made from.
+    /// Returns the warnings about `plan`, and the remarks on the objects that it is created from.
     pub(crate) async fn of(
         release: &Release<'_>,
         plan: &Plan,
@@ -55,8 +55,8 @@ impl Warnings {
         Ok(Self { event: plan.event, fails, meaningless })
     }
 
-    /// Has the next write of the journal say them in a condition. A test says nothing of the release
-    /// that it tests.
+    /// Adds them to the condition that the next write of the journal sets. A test reports nothing
+    /// of the release that it tests.
     pub(crate) fn note(&self, release: &mut Release<'_>) {
         if self.event != Event::Test {
             let warned = conditions::warned(&self.fails, &self.meaningless);
@@ -64,7 +64,7 @@ impl Warnings {
         }
     }
 
-    /// Says them in one Event object of each kind.
+    /// Reports them in one Event object of each kind.
     pub(crate) fn tell(&self, release: &Release<'_>) {
         for (reason, texts) in [
             (Reason::PreflightWarning, &self.fails),
@@ -78,7 +78,7 @@ impl Warnings {
     }
 }
 
-/// In words, without what a chart's Secrets hold.
+/// Returns the remark in words, without the values that a chart's Secrets hold.
 fn told(release: &Release<'_>, remark: &SourceError) -> String {
     let Some(ResolvedSource::Chart(chart)) = release.known_source() else {
         return remark.to_string();
@@ -91,7 +91,8 @@ fn told(release: &Release<'_>, remark: &SourceError) -> String {
     hide(&remark.to_string())
 }
 
-/// Whether the tenant sees that there is no such object. What it may not see may be there.
+/// Returns true if the tenant can confirm that the object does not exist. An object that it may not
+/// read may exist.
 async fn is_missing(release: &Release<'_>, object: &ObjectRef) -> Result<bool, Error> {
     match release.tenant.get(object).await {
         Ok(found) => Ok(found.is_none()),

@@ -1,4 +1,4 @@
-//! Whether the tenant has the rights that a plan needs.
+//! Checks that the tenant has the rights that a plan needs.
 
 use std::collections::BTreeMap;
 
@@ -19,11 +19,13 @@ use crate::{
     release::{Release, conflicts::listed},
 };
 
-/// Of the kilobyte that a message may take, what is left for what is missing beside the remedy.
+/// The part of a message of at most one kilobyte that is left for the missing rights beside the
+/// remedy.
 const MOST_NAMED: usize = 560;
 
-/// Asks what the tenant may do, so that no hook has run when the apply is refused: once for each
-/// namespace, and for each kind without one. What the answers leave open is left to the API server.
+/// Checks the rights of the tenant, so that no hook has run when the apply is refused: once for
+/// each namespace, and for each kind without one. Questions that the answers leave open are left to
+/// the API server.
 pub(super) async fn check(
     release: &Release<'_>,
     hooks: &[PlannedHook],
@@ -92,7 +94,7 @@ pub(super) async fn check(
     Err(Error::blocked(Reason::Forbidden, message))
 }
 
-/// The rules for the tenant in `namespace`; `None` where the authorizer cannot list them all.
+/// Returns the rules for the tenant in `namespace`; `None` if the authorizer cannot list them all.
 async fn rules_in(tenant: &Tenant<'_>, namespace: &str) -> Result<Option<Vec<Value>>, Error> {
     let review = json!({
         "apiVersion": "authorization.k8s.io/v1",
@@ -110,7 +112,7 @@ async fn rules_in(tenant: &Tenant<'_>, namespace: &str) -> Result<Option<Vec<Val
     })
 }
 
-/// Whether the tenant may `verb` a resource without a namespace.
+/// Returns true if the tenant may `verb` a resource without a namespace.
 async fn may(tenant: &Tenant<'_>, group: &str, plural: &str, verb: &str) -> Result<bool, Error> {
     let review = json!({
         "apiVersion": "authorization.k8s.io/v1",
@@ -122,8 +124,8 @@ async fn may(tenant: &Tenant<'_>, group: &str, plural: &str, verb: &str) -> Resu
     Ok(review.pointer("/status/allowed") == Some(&Value::Bool(true)))
 }
 
-/// Whether an RBAC rule allows `verb`; rules for single names count, the API server has the last
-/// word.
+/// Returns true if an RBAC rule allows `verb`; rules for single names count, the API server has the
+/// last word.
 fn allows(rule: &Value, group: &str, plural: &str, verb: &str) -> bool {
     let has = |key: &str, wanted: &str| {
         let values = rule.get(key).and_then(Value::as_array).into_iter().flatten();

@@ -1,6 +1,6 @@
-//! Taking over a release that Helm made, or has changed behind our back: whoever is at work on it is
-//! waited for, what a dead client left open is closed, and then the newest record becomes ours. Where
-//! it is what is wanted, nothing runs.
+//! Adopts a release that Helm created, or that another client has changed. A client that is at work
+//! on it is waited for. A record that a dead client left open is closed. Then the newest record
+//! becomes ours. If it is the desired state, nothing runs.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ use crate::{
     },
 };
 
-/// Whether the newest record is of a custom resource that is there no more.
+/// Returns true if the newest record is of a custom resource that no longer exists.
 pub(crate) async fn is_orphaned(release: &Release<'_>, history: &[Stored]) -> Result<bool, Error> {
     let Some(owner) = newest(history).and_then(Stored::owner) else { return Ok(false) };
     if owner == release.object_name() {
@@ -43,8 +43,8 @@ pub(crate) async fn is_orphaned(release: &Release<'_>, history: &[Stored]) -> Re
     Ok(object::find(&release.ctx.cluster, &release.namespace, owner).await?.is_none())
 }
 
-/// Makes the newest record the release's own (client required). What it is recorded to consist of
-/// is compared with what is wanted here, once: from then on digests tell.
+/// Makes the newest record the release's own (client required). The objects of the record are
+/// compared with the desired state here, once: from then on digests detect changes.
 pub(crate) async fn adopt(release: &mut Release<'_>, history: &[Stored]) -> Result<Action, Error> {
     let Some(stored) = newest(history) else { return Ok(Action::requeue(Duration::ZERO)) };
     check_namespace(stored)?;
@@ -52,7 +52,7 @@ pub(crate) async fn adopt(release: &mut Release<'_>, history: &[Stored]) -> Resu
     if stored.is_in_config_map() {
         let is_deployed = stored.release.info.status == Status::Deployed;
         if is_deployed && presence(release, stored).await? == Presence::Gone {
-            // It was uninstalled since it was copied before, and these are what is left.
+            // The release was uninstalled since it was copied before, and these are the leftovers.
             let description = "its objects are gone; closed by the operator".to_owned();
             let closed = with_newest(history, stored.closed(Status::Uninstalled, description));
             import(release, &closed).await?;
@@ -107,9 +107,9 @@ pub(crate) async fn adopt(release: &mut Release<'_>, history: &[Stored]) -> Resu
     Ok(again(release))
 }
 
-/// What the chart makes otherwise than Helm did, in words: as Helm 4 treats nulls among a chart's
-/// values in another way than Helm 3. What differs because it is made for another revision, or by
-/// chance, is left out: it does so with Helm, too.
+/// Returns the differences between the objects that the chart renders to and those of Helm, in
+/// words: Helm 4 treats nulls among a chart's values in another way than Helm 3. Differences
+/// because of the revision, or by chance, are left out: they also occur with Helm.
 async fn renders_otherwise(
     release: &Release<'_>,
     stored: &Stored,
@@ -129,20 +129,21 @@ async fn renders_otherwise(
     (!found.is_empty()).then(|| takeover::describe(&found))
 }
 
-/// An operation that renders the chart and begins nothing.
+/// Returns the description of an operation that renders the chart and begins nothing.
 fn begin(release: &Release<'_>, event: Event, revision: i32) -> Begin {
     let (id, generation) = (String::new(), release.generation());
     Begin { id, event, revision, target: None, remedies: None, generation }
 }
 
-/// The key of the digests that status holds: by another one, what was given up would be begun again.
+/// Returns the key of the digests that status holds: with another one, a configuration that was
+/// given up would be tried again.
 async fn former_key(release: &Release<'_>) -> Result<String, Error> {
     let status = release.object.status.as_ref();
     let operation = status.and_then(|status| status.operation.as_ref());
     let attempted = operation.map(|operation| operation.revision);
     for revision in attempted.into_iter().chain(status.and_then(|status| status.revision)) {
         let stored = match Records::of(release).get(revision).await {
-            // What cannot be read has no key.
+            // A record that cannot be read has no key.
             Err(Error::Blocked(_)) => None,
             stored => stored?,
         };
@@ -153,7 +154,7 @@ async fn former_key(release: &Release<'_>) -> Result<String, Error> {
     Ok(uuid::Uuid::new_v4().simple().to_string())
 }
 
-/// What it consists of would be somewhere else, or was.
+/// Refuses a record whose objects would be in another namespace, or were.
 fn check_namespace(stored: &Stored) -> Result<(), Error> {
     let Some(of) = &stored.release.elsewhere else { return Ok(()) };
     Err(Error::blocked(
@@ -167,15 +168,15 @@ fn check_namespace(stored: &Stored) -> Result<(), Error> {
     ))
 }
 
-/// By the object alone there may be nothing to do.
+/// Requests another reconciliation: by the object alone there may be nothing to do.
 fn again(release: &Release<'_>) -> Action {
     release.ctx.watches.records.put_back(key(&release.object));
     Action::requeue(Duration::ZERO)
 }
 
-/// Whether the record is of what the source makes.
+/// Returns true if the record has the objects that the source renders to.
 async fn is_wanted(release: &Release<'_>, stored: &Stored) -> Result<bool, Error> {
-    // What is held at a revision, or deleted, asks for nothing of its source.
+    // A release that is pinned at a revision, or being deleted, needs nothing of its source.
     if release.object.spec.pin_revision.is_some() || release.is_being_deleted() {
         return Ok(false);
     }
@@ -186,14 +187,15 @@ async fn is_wanted(release: &Release<'_>, stored: &Stored) -> Result<bool, Error
         (Some(chart), Some(texts)) if is_told_by_chart(release, stored, chart) => {
             takeover::is_of_chart(record, &chart.name, &chart.version, &texts.config)
         }
-        // What cannot be read any more is not what is wanted.
+        // A record that can no longer be read is not the desired state.
         _ => objects::of_record(release, stored)
             .is_ok_and(|recorded| takeover::is_same(&recorded, &made.desired)),
     })
 }
 
-/// Whether name, version and values of the chart tell it all. Of a record of ours that Helm has
-/// rewritten, as `helm test` does, more is known; of Helm's own, patches are not.
+/// Returns true if name, version and values of the chart are enough for the comparison. For our own
+/// record that Helm has rewritten, as `helm test` does, more is known; for Helm's own, patches are
+/// unknown.
 fn is_told_by_chart(release: &Release<'_>, stored: &Stored, chart: &Chart) -> bool {
     let status = release.object.status.as_ref();
     let ours = status.filter(|it| it.revision == Some(stored.release.version));
@@ -203,7 +205,8 @@ fn is_told_by_chart(release: &Release<'_>, stored: &Stored, chart: &Chart) -> bo
     }
 }
 
-/// Waits for whoever is at work on the newest record, and once it can be nobody, closes it.
+/// Waits for the client that is at work on the newest record, and closes the record once no client
+/// can be.
 pub(crate) async fn await_helm(
     release: &mut Release<'_>,
     history: &[Stored],
@@ -235,7 +238,7 @@ pub(crate) async fn await_helm(
     }
     let closed = match status {
         Status::Uninstalling => match presence(release, stored).await? {
-            // An uninstallation that has deleted nothing yet leaves the release as it was.
+            // An uninstallation that has deleted nothing yet left the release as it was.
             Presence::Whole if was_good(release, history, revision) => Status::Deployed,
             Presence::Whole | Presence::Part => Status::Failed,
             Presence::Gone => Status::Uninstalled,
@@ -256,7 +259,7 @@ pub(crate) async fn await_helm(
     Ok(again(release))
 }
 
-/// Whether somebody knows that the other client is no longer at work.
+/// Returns true if the user confirmed that the other client has stopped.
 fn is_retried(release: &Release<'_>) -> bool {
     release.object.requests().retry != handled(release).retry
 }
@@ -276,7 +279,7 @@ async fn import(release: &Release<'_>, history: &[Stored]) -> Result<(), Error> 
     Ok(())
 }
 
-/// A hook's object that Helm has started, by the record, and that has not ended.
+/// Returns the object of a hook that Helm has started, by the record, and that has not ended.
 async fn running_hook(release: &Release<'_>, stored: &Stored) -> Result<Option<String>, Error> {
     let Ok(recorded) = objects::of_record(release, stored) else { return Ok(None) };
     let hooks = &stored.release.hooks;
@@ -300,10 +303,10 @@ async fn running_hook(release: &Release<'_>, stored: &Stored) -> Result<Option<S
     Ok(None)
 }
 
-/// What of a record's objects is there.
+/// The presence of a record's objects in the cluster.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Presence {
-    /// All of them, also where there are none.
+    /// All of them exist, also if there are none.
     Whole,
     Part,
     Gone,
@@ -327,8 +330,8 @@ async fn presence(release: &Release<'_>, stored: &Stored) -> Result<Presence, Er
     })
 }
 
-/// Whether the revision was deployed, as far as can be told, before it was to be uninstalled. One that
-/// failed has left an older one deployed, or is known to have failed.
+/// Returns true if the revision was deployed, as far as is known, before its uninstallation. A
+/// revision that failed has left an older one deployed, or is known to have failed.
 fn was_good(release: &Release<'_>, history: &[Stored], revision: i32) -> bool {
     let status = release.object.status.as_ref();
     let failed = status.and_then(|status| status.last_attempt.as_ref());
@@ -337,14 +340,14 @@ fn was_good(release: &Release<'_>, history: &[Stored], revision: i32) -> bool {
         && !history.iter().filter(is_older).any(|it| it.release.info.status == Status::Deployed)
 }
 
-/// `history` with another newest record.
+/// Returns `history` with another newest record.
 fn with_newest(history: &[Stored], newest: Stored) -> Vec<Stored> {
     let revision = newest.release.version;
     let earlier = history.iter().filter(|it| it.release.version != revision).cloned();
     earlier.chain([newest]).collect()
 }
 
-/// Says that somebody has removed what was deployed, and that it is made anew.
+/// Reports that somebody has removed the deployed release, and that it is created again.
 pub(crate) fn note_gone(release: &Release<'_>, history: &[Stored]) {
     let status = release.object.status.as_ref();
     if let Some(revision) = status.and_then(|status| status.revision)

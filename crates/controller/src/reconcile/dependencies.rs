@@ -1,4 +1,4 @@
-//! `spec.dependsOn`: what has to be Ready before an install or an upgrade begins.
+//! `spec.dependsOn`: the releases that must be Ready before an install or an upgrade begins.
 
 use crate::{
     cluster::error::Error,
@@ -7,11 +7,11 @@ use crate::{
     watches::dependents::not_ready,
 };
 
-/// What of the dependencies is not Ready, in a sentence; `None` where all are.
+/// Returns the dependencies that are not Ready, in a sentence; `None` if all are.
 pub(crate) async fn unready(release: &Release<'_>) -> Result<Option<String>, Error> {
     let mut waiting = Vec::new();
     for name in release.object.spec.depends_on.iter().map(|dependency| &dependency.name) {
-        // Before it is read, so that nothing happens between.
+        // Before it is read, so that no change is missed in between.
         let dependency = format!("{}/{name}", release.namespace);
         release.ctx.watches.dependents.wait(key(&release.object), dependency);
         let why = match find(&release.ctx.cluster, &release.namespace, name).await? {

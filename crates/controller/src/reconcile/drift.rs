@@ -1,6 +1,6 @@
-//! Looks whether the objects of the deployed revision are as they were deployed, and makes them so
-//! again where that is wanted. Runs no hook and makes no revision; what is known of it stands in the
-//! condition `Drifted`.
+//! Checks that the objects of the deployed revision are unchanged since they were deployed, and
+//! reverts changes if that is wanted. It runs no hook and creates no revision; the condition
+//! `Drifted` reports the result.
 
 use std::collections::BTreeMap;
 
@@ -30,14 +30,14 @@ use crate::{
     support::{blocking, clock::now},
 };
 
-/// How often an object that changes under our hands is looked at again; its controller writes its
-/// status while we look.
+/// The number of attempts at an object that changes concurrently; its controller writes its status
+/// during the check.
 const TRIES: usize = 5;
-/// After so many calls without an answer, the others are not tried.
+/// The number of calls without an answer after which the other objects are not tried.
 const MOST_UNANSWERED: usize = 3;
 
-/// Looks at all objects of the deployed revision, whose record is `stored`. What cannot be found out
-/// is in the condition: the release is as ready as before.
+/// Checks all objects of the deployed revision, whose record is `stored`. An error is reported in
+/// the condition: the release is as ready as before.
 pub(crate) async fn check(release: &Release<'_>, stored: &Stored) -> Result<Drift, Error> {
     let revision = stored.release.version;
     let baseline = baseline(release, stored);
@@ -87,8 +87,8 @@ pub(crate) async fn check(release: &Release<'_>, stored: &Stored) -> Result<Drif
     let is_wanted = release.object.drift_mode() == DriftMode::Enabled;
     let can_be_corrected = |(_, state): &(_, State)| !matches!(state, State::Beyond(_));
     let condition = if is_wanted && to_correct.iter().any(can_be_corrected) {
-        // Whatever was decided since goes first, here or by another client; and with what was seen,
-        // nothing is undone that somebody does from here on.
+        // Any decision since then comes first, of this operator or of another client. With the
+        // versions that were read, no later change is reverted.
         if Records::of(release).newer(revision).await?.is_some() {
             return Err(Error::Outrun);
         }
@@ -132,14 +132,14 @@ async fn correct(
     Ok(condition)
 }
 
-/// An object as it was seen.
+/// The state of an object in the check.
 enum State {
-    /// As it was deployed, or on its way out.
+    /// The object is as it was deployed, or is being deleted.
     Same,
-    /// It changed while it was looked at.
+    /// The object changed during the check.
     Changing,
     Missing,
-    /// These fields differ; what is to be applied to correct that.
+    /// These fields differ; the value is the object to apply to correct that.
     Differs(Vec<String>, Value),
     /// Nothing is done about it.
     Beyond(What),
@@ -161,15 +161,15 @@ struct Look<'a> {
     rules: &'a Rules,
     work: Work,
     baseline: Baseline,
-    /// Fields without an owner at the first look.
+    /// Fields without an owner at the first check.
     removed: Vec<String>,
-    /// Whether every object was compared.
+    /// True if every object was compared.
     complete: bool,
 }
 
 impl Look<'_> {
-    /// Compares the live object with what it would be if it were applied again. What the release's
-    /// own work has made otherwise is as it should be.
+    /// Compares the live object with the result of applying it again. Differences that the
+    /// release's own work has made are accepted.
     async fn at(&mut self, planned: &PlannedObject) -> Result<State, ApiError> {
         let (release, object) = (self.release, &planned.object);
         let mut body = self.body(planned);
@@ -194,14 +194,14 @@ impl Look<'_> {
         for pointer in &ignored {
             pointer.keep(&mut body, &live);
         }
-        // Both: with the resourceVersion alone, an object that was removed comes back to life.
+        // Both: with the resourceVersion alone, an object that was removed would be created again.
         for field in ["uid", "resourceVersion"] {
             json::set(&mut body, &["metadata", field], live["metadata"][field].clone());
         }
         let wanted = match release.tenant.try_apply(object, &body).await {
-            // It has changed since; the next look tells.
+            // It has changed since; the next check reports it.
             Err(ApiError { cause: Cause::Conflict(_), .. }) => return Ok(State::Changing),
-            // The API server would not make it what it was.
+            // The API server would not accept the deployed state.
             Err(ApiError { cause: Cause::Refused(Refused { code: 422, message, .. }), .. }) => {
                 return Ok(State::Beyond(What::Beyond(message)));
             }
@@ -230,7 +230,7 @@ impl Look<'_> {
         Ok(if fields.is_empty() { State::Same } else { State::Differs(fields, body) })
     }
 
-    /// Whether the field is as the release's own work has made it.
+    /// Returns true if the release's own work has set the field.
     fn is_own_work(
         &mut self,
         object: &ObjectRef,
@@ -246,14 +246,14 @@ impl Look<'_> {
                 if let Some(removed) = &self.baseline.removed {
                     return removed.contains(&field);
                 }
-                // The first look is right after the operation.
+                // The first check is right after the operation.
                 self.removed.push(field);
                 true
             }
         }
     }
 
-    /// Makes the object what it was; what it is if that cannot be done.
+    /// Reverts the object; returns its state if that cannot be done.
     async fn correct(
         &mut self,
         mut permit: Permit,
@@ -269,7 +269,7 @@ impl Look<'_> {
                 State::Differs(_, body) => {
                     release.tenant.apply(permit, object, &body, true).await.map(Some)
                 }
-                // Nothing but the lease keeps a process that was paused from making it late.
+                // Only the lease keeps a process that was paused from creating it late.
                 State::Missing => {
                     let permit = release.fence().lead()?;
                     release.tenant.apply(permit, object, &self.body(planned), false).await.map(Some)
@@ -288,18 +288,19 @@ impl Look<'_> {
         Ok(Some(What::Beyond("somebody else keeps changing it".to_owned())))
     }
 
-    /// What is applied.
+    /// Returns the body to apply.
     fn body(&self, planned: &PlannedObject) -> Value {
         let mut body = apply::body(self.release, planned);
         fold_string_data(&mut body);
         body
     }
 
-    /// Without the namespace that a record gives to all objects, if its kind has none.
+    /// Returns the object without the namespace that a record gives to all objects, if its kind has
+    /// none.
     async fn placed(&self, object: ObjectRef) -> Result<ObjectRef, Error> {
         let is_outside = match self.release.tenant.kind(&object).await {
             Ok(kind) => kind.is_some_and(|kind| kind.scope == Scope::Cluster),
-            // It is told when the object is asked for.
+            // The error is reported when the object is read.
             Err(_) => false,
         };
         Ok(if is_outside { ObjectRef { namespace: None, ..object } } else { object })
@@ -315,7 +316,7 @@ impl Look<'_> {
     }
 }
 
-/// What a Secret says as text is what its data says, and would win over it.
+/// Moves a Secret's `stringData` into its `data`, over which it takes precedence.
 fn fold_string_data(body: &mut Value) {
     if body["kind"] != "Secret" || body["apiVersion"] != "v1" {
         return;
@@ -331,7 +332,7 @@ fn fold_string_data(body: &mut Value) {
     }
 }
 
-/// `None` where there is no room for them in status: then none of them is ever drift.
+/// Returns `None` if there is no room for them in status: then none of them is ever drift.
 fn remembered(mut removed: Vec<String>) -> Option<Vec<String>> {
     const MOST: usize = 20;
     const MOST_BYTES: usize = 512;
@@ -345,12 +346,13 @@ fn told(error: ApiError) -> What {
     What::Unknown(error.cause.to_string())
 }
 
-/// From what drift is told.
+/// Returns the baseline of drift.
 fn baseline(release: &Release<'_>, stored: &Stored) -> Baseline {
     let revision = stored.release.version;
     let status = release.object.status.as_ref();
     let known = status.and_then(|status| status.baseline.clone());
-    // What was taken over, and what nobody remembers deploying, is as it should be as it is found.
+    // The state of an adopted release, or of one whose deployment is unknown, is accepted as it is
+    // found.
     known.filter(|known| known.revision == revision).unwrap_or_else(|| Baseline {
         revision,
         deployed_at: stored.written_at().unwrap_or_else(now),
@@ -366,7 +368,7 @@ fn work(release: &Release<'_>, baseline: &Baseline) -> Work {
     }
 }
 
-/// Says what is new, once.
+/// Reports new drift, once.
 fn seen(release: &Release<'_>, condition: Condition, baseline: Baseline) -> Drift {
     let status = release.object.status.iter().flat_map(|status| &status.conditions);
     let before = status.into_iter().find(|before| before.type_ == DRIFTED);
@@ -380,7 +382,7 @@ fn seen(release: &Release<'_>, condition: Condition, baseline: Baseline) -> Drif
     {
         release.warn(reason, condition.message.clone());
     }
-    // That it was corrected remains to be read until there is something else to say.
+    // The report of a correction remains until there is something else to report.
     let is_new = condition.reason != Reason::NoDrift
         || before.is_none_or(|before| before.status != condition.status);
     Drift { condition: is_new.then_some(condition), baseline }

@@ -1,4 +1,4 @@
-//! A release whose deployed revision is what is wanted.
+//! A release whose deployed revision is the desired one.
 
 use crate::{
     cluster::error::Error,
@@ -9,7 +9,7 @@ use crate::{
     release::{Release, finalizer},
 };
 
-/// Reports that the deployed revision is what is wanted, corrects drift, and says what else is known.
+/// Reports that the deployed revision is the desired one, corrects drift, and reports the remarks.
 pub(crate) async fn in_sync(
     release: &mut Release<'_>,
     history: &[Stored],
@@ -32,8 +32,8 @@ pub(crate) async fn in_sync(
     Ok(())
 }
 
-/// Learns what the deployed revision has outside of the namespace, where no operation of this operator
-/// has told.
+/// Finds the objects of the deployed revision outside of the namespace, if no operation of this
+/// operator has reported them.
 async fn note_outside(release: &mut Release<'_>, stored: Option<&Stored>) -> Result<(), Error> {
     let is_known = release.object.status.as_ref().is_some_and(|it| it.outside.is_some());
     if let Some(stored) = stored.filter(|_| !is_known) {

@@ -12,15 +12,15 @@ use crate::{
     release::{Release, finalizer},
 };
 
-/// Returns whether the object can be let go: nothing of the release is asked for, which nobody may be
-/// allowed to read any more.
+/// Returns whether the object can be let go: nothing of the release is read, which the tenant may
+/// no longer be allowed to read.
 pub(crate) fn is_due(release: &Release<'_>, running: Option<&Journal>) -> bool {
     let is_deletion = |journal: &Journal| journal.operation.event == Event::Delete;
     release.is_kept() && running.is_none_or(is_deletion)
 }
 
-/// Lets the object go, and leaves the release to Helm. A deletion that has deleted nothing yet gives the
-/// record its state back, where it may.
+/// Lets the object go, and leaves the release to Helm. A deletion that has deleted nothing yet
+/// restores the state of the record, if it may.
 pub(crate) async fn keep(release: &mut Release<'_>, running: Option<Journal>) -> Result<(), Error> {
     if let Some(journal) = running.filter(|journal| journal.operation.phase < Phase::Deleting) {
         let revision = journal.operation.revision;

@@ -1,4 +1,4 @@
-//! Reads the object of a release as it is now, and finds out as whom it is worked on.
+//! Reads the live object of a release, and finds the identity with which it is managed.
 
 use api::ReleaseLifecycle;
 
@@ -7,13 +7,13 @@ use crate::{
     release::{Release, context::Context, finalizer, object::read},
 };
 
-/// What was found of an object of the cache.
+/// The result of reading an object of the cache again.
 pub(crate) enum Loaded<'a> {
-    /// It is there, and so is its tenant.
+    /// The object exists, and so does its tenant.
     Release(Box<Release<'a>>),
-    /// It names nobody as whom it could be worked on.
+    /// The object names no identity with which its release could be managed.
     Refused(Box<ReleaseLifecycle>, Error),
-    /// It is gone.
+    /// The object is gone.
     Gone,
 }
 

@@ -1,4 +1,4 @@
-//! Which operation comes next, if any.
+//! Decides which operation comes next, if any.
 
 use lifecycle::{
     journal::Requests,
@@ -12,7 +12,7 @@ use crate::{
     release::Release,
 };
 
-/// Returns whether this cannot be done, or said, of a release whose source is unknown.
+/// Returns whether `next` is impossible for a release whose source is unknown.
 pub(crate) fn needs_source(next: &Next) -> bool {
     match next {
         Next::Begin { event, .. } => event.needs_source(),
@@ -27,7 +27,7 @@ pub(crate) fn needs_source(next: &Next) -> bool {
     }
 }
 
-/// Returns whether an operation begins, or what another client has made is adopted.
+/// Returns whether an operation begins, or the release of another client is adopted.
 pub(crate) fn begins(next: &Next) -> bool {
     match next {
         Next::Begin { .. } | Next::Reopen | Next::Adopt { .. } | Next::AwaitHelm { .. } => true,
@@ -41,7 +41,7 @@ pub(crate) fn begins(next: &Next) -> bool {
     }
 }
 
-/// Returns what comes next. A source that is unknown counts as unchanged (`is_known`), and a release
+/// Returns the next step. A source that is unknown counts as unchanged (`is_known`), and a release
 /// that is `orphaned` as unowned.
 pub(crate) fn next(
     release: &Release<'_>,
@@ -55,7 +55,8 @@ pub(crate) fn next(
         let mut record = stored.summary(|digest, plan| inputs.have(digest, &plan.config_key));
         record.matches |= !is_known;
         record.owner.take_if(|owner| orphaned && owner != me);
-        // Where the object was made anew, what it says may be the same in other words.
+        // If the object was deleted and created again, the same configuration may be written
+        // differently.
         let of_former = stored.owner_uid().is_some_and(|uid| uid != release.uid());
         let is_open = of_former
             && !record.matches
@@ -99,8 +100,8 @@ pub(crate) fn next(
     })
 }
 
-/// The requests that were answered. Where nothing was seen before, or that is forgotten, nobody can
-/// tell an old request from a new one; old ones are not answered again.
+/// Returns the requests that were answered. If the status was never written, or was lost, old
+/// requests cannot be told from new ones; old ones are not answered again.
 pub(crate) fn handled(release: &Release<'_>) -> Requests {
     let status = release.object.status.as_ref();
     let seen = status.filter(|status| status.observed_generation.is_some_and(|seen| seen >= 0));

@@ -1,4 +1,4 @@
-//! Does what comes next.
+//! Executes the next step.
 
 use std::time::Duration;
 
@@ -20,8 +20,8 @@ use crate::{
     support::key::RECHECK,
 };
 
-/// Does `next`, unless the release has to wait: for its namespace to be gone, for a source that is
-/// unknown (`missing`), for the end of `spec.suspend`, or for what it depends on.
+/// Executes `next`, unless the release has to wait: for its namespace to be gone, for a source that
+/// is unknown (`missing`), for the end of `spec.suspend`, or for its dependencies.
 pub(crate) async fn operate(
     release: &mut Release<'_>,
     history: &[Stored],
@@ -65,7 +65,7 @@ pub(crate) async fn operate(
             Box::pin(in_sync(release, history, revision)).await?;
             Ok(settle(release))
         }
-        // With the namespace it all goes.
+        // Everything is deleted with the namespace.
         Next::GivenUp | Next::Adopt { .. } | Next::AwaitHelm { .. } if release.namespace_goes => {
             outside::let_go(release).await?;
             Ok(Action::await_change())

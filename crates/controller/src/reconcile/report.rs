@@ -1,4 +1,4 @@
-//! Reports why a release does not go on.
+//! Reports why a release is blocked.
 
 use api::ReleaseLifecycle;
 use kube_runtime::controller::Action;
@@ -18,11 +18,12 @@ use crate::{
     support::key::RECHECK,
 };
 
-/// Reports why the release does not go on; lets the object go where it need not.
+/// Reports why the release is blocked; lets the object go if it need not wait.
 pub(crate) async fn left(release: &mut Release<'_>, error: Error) -> Result<Action, Error> {
     let ctx = release.ctx;
     match error {
-        // With the namespace all goes that is in it, and what is kept needs nobody's right.
+        // With the namespace everything in it is deleted, and a release that is kept needs no
+        // rights.
         Error::Blocked(failure) if release.namespace_goes || release.is_kept() => {
             let text = format!("the release is left as it is: {}", failure.message);
             if release.is_kept() {
@@ -33,7 +34,8 @@ pub(crate) async fn left(release: &mut Release<'_>, error: Error) -> Result<Acti
             outside::let_go(release).await?;
             Ok(Action::await_change())
         }
-        // What is refused there, or lacking, is on its way to be gone, and so is the release.
+        // In a terminating namespace, refused or missing objects are being deleted, and so is the
+        // release.
         Error::Blocked(_)
             if !release.is_being_deleted() && finalizer::namespace_goes(release).await? =>
         {
@@ -43,7 +45,7 @@ pub(crate) async fn left(release: &mut Release<'_>, error: Error) -> Result<Acti
     }
 }
 
-/// Says why the release does not go on, and when it is looked at again.
+/// Reports why the release is blocked, and returns when it is reconciled again.
 pub(crate) async fn blocked(
     ctx: &Context,
     object: &mut ReleaseLifecycle,
@@ -60,7 +62,8 @@ pub(crate) async fn blocked(
             Ok(Action::requeue(RECHECK))
         }
         Error::Later(failure, again_in) => {
-            // After a start nothing is remembered of servers, and what is deployed is as it was.
+            // After a start nothing is remembered of servers, and the deployed revision is
+            // unchanged.
             if failure.reason != Reason::Fetching || !is_ready(object) {
                 write_waiting(&ctx.cluster, object, &failure).await?;
             }

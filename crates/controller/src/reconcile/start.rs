@@ -21,7 +21,7 @@ use crate::{
     support::clock::now,
 };
 
-/// Begins an operation: makes its plan, writes its journal, and takes its first steps.
+/// Begins an operation: creates its plan, writes its journal, and takes its first steps.
 pub(crate) async fn start(
     release: &mut Release<'_>,
     history: &[Stored],
@@ -35,7 +35,7 @@ pub(crate) async fn start(
     }
     let last = release.object.status.as_ref().and_then(|status| status.last_attempt.as_ref());
     let wanted = match last.filter(|last| begin.remedies == Some(last.revision)) {
-        // A source that cannot be read now is not changed once it can be read again.
+        // A source that cannot be read now does not count as changed once it can be read again.
         Some(failed) => failed.config_digest.clone(),
         None => digest::wanted(release, &plan.config_key),
     };
@@ -48,8 +48,8 @@ pub(crate) async fn start(
     run(release, &plan, Made::Anew, journal).await
 }
 
-/// The requests that an operation of `event` answers, or leaves without an object. Tests that were
-/// asked for run after it, and a deletion may have been told already to do without its hooks.
+/// Returns the requests that an operation of `event` answers, or makes irrelevant. Tests that were
+/// requested run after it, and a deletion may already have been told to skip its hooks.
 fn answered(release: &Release<'_>, event: Event) -> Requests {
     let before = release.object.status.as_ref().map(api::ReleaseLifecycleStatus::handled);
     let before = before.unwrap_or_default();
@@ -63,8 +63,8 @@ fn answered(release: &Release<'_>, event: Event) -> Requests {
     handled
 }
 
-/// Goes on with the operation whose record is the newest and failed. Where another one came after
-/// it, its journal is in the record and in the state of its hooks.
+/// Resumes the operation whose record is the newest and failed. If another operation came after it,
+/// its journal is in the record and in the state of its hooks.
 pub(crate) async fn reopen(
     release: &mut Release<'_>,
     history: &[Stored],
@@ -73,7 +73,7 @@ pub(crate) async fn reopen(
     let plan = latest.and_then(|stored| stored.plan.clone());
     let Some((plan, digest)) = plan else { return Ok(Progress::AGAIN) };
     let wanted = match release.object.status.as_ref().and_then(|it| it.last_attempt.as_ref()) {
-        // Of a source that cannot be read nobody can tell whether it has changed.
+        // If the source cannot be read, it is unknown whether it has changed.
         Some(last) if release.is_blind() => last.config_digest.clone(),
         _ => digest::wanted(release, &plan.config_key),
     };

@@ -1,5 +1,5 @@
-//! Removes what a request made that came too late: hook objects that are still held although their
-//! run is not the present one. They never start; this is only so that they do not stay.
+//! Removes the objects of late requests: hook objects that are still held although their run is not
+//! the current one. They never start; they are removed only so that they do not remain.
 
 use std::time::Duration;
 
@@ -23,12 +23,13 @@ use crate::{
     watches::held::{Held, HeldObject},
 };
 
-/// How often orphans are looked for, and how long a hook is held before it may be one.
+/// The interval of the search for orphans, and the time for which a hook is held before it may be
+/// one.
 const ORPHANS: Duration = Duration::from_secs(5);
 
-/// Deletes those of `held` whose run is not the one that the journal is at. They were shown before
-/// the journal was read, so that none of a later run can be among them. Whatever goes wrong here
-/// must not keep the release from going on.
+/// Deletes those of `held` whose run is not the current one of the journal. The watch saw them
+/// before the journal was read, so that none of a later run can be among them. An error here must
+/// not block the release.
 pub(crate) async fn sweep(release: &Release<'_>, held: Vec<HeldObject>) {
     let (key, all) = (key(&release.object), &release.ctx.watches.held);
     for held in held {
@@ -41,20 +42,20 @@ pub(crate) async fn sweep(release: &Release<'_>, held: Vec<HeldObject>) {
 }
 
 enum Swept {
-    /// It is the present one, or may be.
+    /// The run is the current one, or may be.
     Keep,
-    /// It is gone, open, or not of this release.
+    /// The object is gone, open, or owned by another release.
     Forget,
 }
 
 async fn sweep_one(release: &Release<'_>, held: &HeldObject) -> Result<Swept, ApiError> {
-    // Of a custom resource of this name that is gone.
+    // The hook of a former custom resource of this name.
     if held.owner != release.uid() {
         return Ok(Swept::Keep);
     }
     let Some(live) = still_held(&release.tenant, held).await? else { return Ok(Swept::Forget) };
     let annotation = |name: &str| live["metadata"]["annotations"][name].as_str();
-    // Where the status was lost, it may be the present one, and about to start.
+    // If the status was lost, it may be the current one, and about to start.
     let is_present = release.journal().is_none_or(|journal| {
         let uid = journal.operation.hook.as_ref().and_then(|cursor| cursor.uid.as_ref());
         let run = journal.present_run();
@@ -70,7 +71,8 @@ async fn sweep_one(release: &Release<'_>, held: &HeldObject) -> Result<Swept, Ap
     Ok(Swept::Forget)
 }
 
-/// What is refused is refused again; the rest is tried again.
+/// Forgets the object if its deletion was refused, since it would be refused again; other errors
+/// are retried.
 fn give_up(all: &Held, key: &str, held: &HeldObject, error: &ApiError) {
     tracing::warn!(object = key, "{} is held, and stays: {error}", held.object);
     if !error.may_pass() {
@@ -78,7 +80,7 @@ fn give_up(all: &Held, key: &str, held: &HeldObject, error: &ApiError) {
     }
 }
 
-/// The object as it is now, if it is still held and by whom it was.
+/// Returns the live object, if it is still held for the same owner and account.
 async fn still_held(tenant: &Tenant<'_>, held: &HeldObject) -> Result<Option<Value>, ApiError> {
     let live = tenant.get(&held.object).await?;
     Ok(live.filter(|live| {
@@ -90,8 +92,8 @@ async fn still_held(tenant: &Tenant<'_>, held: &HeldObject) -> Result<Option<Val
     }))
 }
 
-/// Removes, for as long as it is polled, what came too late for a custom resource that is gone by
-/// now, as whom it was made.
+/// Removes, for as long as it is polled, the objects of late requests whose custom resource is gone
+/// by now, with the identity that created them.
 pub(crate) async fn sweep_orphans(cluster: &Cluster, tenancy: &Tenancy, all: &Held) {
     loop {
         tokio::time::sleep(ORPHANS).await;
@@ -126,7 +128,7 @@ async fn sweep_orphan(
         (None, Tenancy::Single) => Identity::Operator,
         (None, Tenancy::Named | Tenancy::Default(_)) => return Ok(Swept::Forget),
     };
-    // Whoever wrote the annotation gets no reach beyond the account's own namespace by it.
+    // The author of the annotation gets no access beyond the account's own namespace by it.
     let elsewhere = held.object.namespace.as_deref() != Some(namespace);
     if elsewhere && !matches!(tenancy, Tenancy::Single) {
         return Ok(Swept::Forget);

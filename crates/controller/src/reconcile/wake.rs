@@ -1,4 +1,4 @@
-//! Why a release is reconciled, or why it is left alone. No client.
+//! The reason why a release is reconciled, or left alone. No client.
 
 use std::time::Duration;
 
@@ -19,15 +19,15 @@ use crate::{
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a signal by itself")]
 pub(crate) struct Signals {
-    /// Nothing is to be done, by the object alone.
+    /// True if nothing is to be done, by the object alone.
     pub(crate) is_settled: bool,
-    /// An operation runs, or the object is being deleted.
+    /// True if an operation runs, or the object is being deleted.
     pub(crate) is_at_work: bool,
-    /// The source, or drift, is to be checked by now.
+    /// True if the source, or drift, is due for a check.
     pub(crate) source_is_due: bool,
-    /// Another client has changed a record of the release.
+    /// True if another client has changed a record of the release.
     pub(crate) record_changed: bool,
-    /// An object of a hook is held back, which may have come too late.
+    /// True if an object of a hook is held back, which may be that of a late request.
     pub(crate) hook_is_held: bool,
     /// The source changes so often that it is left alone for this long.
     pub(crate) quiet_for: Option<Duration>,
@@ -35,12 +35,12 @@ pub(crate) struct Signals {
     pub(crate) retry_in: Option<Duration>,
 }
 
-/// What the signals mean.
+/// The conclusion from the signals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wake {
     /// There may be something to do.
     Now,
-    /// Not before this long has passed.
+    /// Nothing is done before this time has passed.
     Later(Duration),
     /// There is nothing to do until something changes.
     Rest,
@@ -52,7 +52,7 @@ pub(crate) fn wake(signals: &Signals) -> Wake {
     if signals.is_settled && !is_touched {
         return Wake::Rest;
     }
-    // A hook that has ended is never kept waiting for a source.
+    // A hook that has ended never waits for a source.
     match (signals.quiet_for, signals.retry_in) {
         (Some(quiet), _) if !signals.is_at_work => Wake::Later(quiet),
         (_, Some(left)) => Wake::Later(left),
@@ -61,7 +61,7 @@ pub(crate) fn wake(signals: &Signals) -> Wake {
 }
 
 impl Signals {
-    /// The signals of the object as the cache has it.
+    /// Returns the signals of the cached object.
     pub(crate) fn of_cached(ctx: &Context, object: &ReleaseLifecycle) -> Self {
         let key = key(object);
         Self {
@@ -73,7 +73,7 @@ impl Signals {
         }
     }
 
-    /// The signals of the object as it was just read, whose held hooks have been swept, and of which
+    /// Returns the signals of the object that was just read. Its held hooks have been swept, and
     /// the change of a record was taken.
     pub(crate) fn of_live(ctx: &Context, object: &ReleaseLifecycle, record_changed: bool) -> Self {
         Self { record_changed, ..Self::of_object(ctx, object) }
@@ -95,21 +95,21 @@ pub(crate) fn rest(ctx: &Context, object: &ReleaseLifecycle) -> Action {
     due_in.map_or_else(Action::await_change, Action::requeue)
 }
 
-/// Waits like [`rest`], of a release whose source has been checked just now.
+/// Waits like [`rest`], for a release whose source has been checked just now.
 pub(crate) fn settle(release: &Release<'_>) -> Action {
     release.ctx.watches.sources.settle(&release.object);
     rest(release.ctx, &release.object)
 }
 
-/// Waits as the operation asks. The next event, if there is one already, gets a reconciliation of its
-/// own.
+/// Waits as the operation asks. The next event, if there is one already, gets its own
+/// reconciliation.
 pub(crate) fn after(progress: Progress, release: &Release<'_>) -> Action {
     if let Progress::Waits(time) = progress {
         return Action::requeue(time);
     }
     release.ctx.running.forget(release.uid());
     release.ctx.watches.sources.look_for_drift(&release.object);
-    // What its source refers to was read when the operation began, if at all.
+    // The references of its source were read when the operation began, if at all.
     let refers = release.ctx.watches.sources.due_in(&release.object).is_some();
     if is_settled(&release.object) && !refers {
         Action::await_change()

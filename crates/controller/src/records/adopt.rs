@@ -1,4 +1,5 @@
-//! Records that another client has written: taking them over, and closing what a dead one left open.
+//! Adopts records that another client has written, and closes a record that a dead client left
+//! open.
 
 use helm::record::Status;
 use jiff::Timestamp;
@@ -9,7 +10,7 @@ use super::{Records, Stored, frozen::frozen, record::key};
 use crate::cluster::error::Error;
 
 impl Stored {
-    /// When the Secret was written last, by the API server's clock.
+    /// Returns when the Secret was last written, by the API server's clock.
     pub(crate) fn written_at(&self) -> Option<Timestamp> {
         let time = |value: &Value| value.as_str()?.parse::<Timestamp>().ok();
         let fields = self.metadata["managedFields"].as_array().into_iter().flatten();
@@ -17,7 +18,7 @@ impl Stored {
         writes.chain(time(&self.metadata["creationTimestamp"])).max()
     }
 
-    /// As it is to be once its client was given up.
+    /// Returns the record as closed, after its client was given up.
     pub(crate) fn closed(&self, status: Status, description: String) -> Self {
         let mut closed = self.clone();
         let info = &mut closed.release.info;
@@ -31,8 +32,7 @@ impl Stored {
 }
 
 impl Records<'_> {
-    /// Makes the record one of the custom resource that `plan` is of. Nothing of what Helm wrote
-    /// changes.
+    /// Makes the record one of the custom resource of `plan`. Nothing that Helm wrote changes.
     pub(crate) async fn adopt(self, stored: &Stored, plan: &Plan) -> Result<(), Error> {
         let mut stored = stored.clone();
         stored.plans.insert(key(plan.event), frozen(plan));

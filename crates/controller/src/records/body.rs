@@ -1,4 +1,4 @@
-//! What stands in a record.
+//! The content of a record.
 
 use std::borrow::Cow;
 
@@ -20,8 +20,8 @@ use sources::{ChartTexts, RenderedRelease};
 
 use crate::support::clock::now;
 
-/// The record of an operation that is about to begin: in a chart's own words, or in those that a
-/// release without a chart gets.
+/// Returns the record of an operation that is about to begin: with the metadata of its chart, or
+/// with synthetic metadata if the release has no chart.
 pub(super) fn pending(
     plan: &Plan,
     made: &RenderedRelease,
@@ -82,8 +82,8 @@ fn without_chart(plan: &Plan, desired: &Desired, release: &str) -> ChartTexts {
     }
 }
 
-/// The plan that a deletion or a test of the revision that `plan` makes will have, as large as it can
-/// be told beforehand.
+/// Returns the plan that a deletion or a test of the revision of `plan` will have, at its largest,
+/// as far as is known beforehand.
 pub(super) fn later(plan: &Plan, desired: &Desired, event: Event) -> Plan {
     let objects = match event {
         Event::Delete => plan.objects.iter().map(|object| object.object.clone()).collect(),
@@ -102,8 +102,8 @@ pub(super) fn later(plan: &Plan, desired: &Desired, event: Event) -> Plan {
     }
 }
 
-/// The record of a rollback: a copy of its target (Helm's `prepareRollback`), but for what nobody
-/// reads of its chart where Helm has made it.
+/// Returns the record of a rollback: a copy of its target (Helm's `prepareRollback`), without the
+/// part of its chart that is never read, if Helm created the target.
 pub(super) fn copied(plan: &Plan, target: &Release) -> Release {
     Release {
         version: plan.revision,
@@ -117,7 +117,7 @@ pub(super) fn copied(plan: &Plan, target: &Release) -> Release {
     }
 }
 
-/// Of a revision whose operation begins.
+/// Returns the info of a revision whose operation begins.
 fn info(plan: &Plan) -> Info {
     let (status, description) = at_work(plan);
     let now = now();
@@ -133,7 +133,7 @@ fn info(plan: &Plan) -> Info {
     }
 }
 
-/// The status and the description of a record whose operation runs, in Helm's words.
+/// Returns the status and the description of a record whose operation runs, in Helm's words.
 pub(super) fn at_work(plan: &Plan) -> (Status, String) {
     match plan.event {
         Event::Install => (Status::PendingInstall, "Initial install underway".to_owned()),
@@ -147,7 +147,7 @@ pub(super) fn at_work(plan: &Plan) -> (Status, String) {
     }
 }
 
-/// What is said of an operation that has ended.
+/// Returns the description of an operation that has ended.
 pub(super) fn description(release: &str, journal: &Journal) -> String {
     let operation = &journal.operation;
     match (&operation.failure, operation.event) {
@@ -159,7 +159,7 @@ pub(super) fn description(release: &str, journal: &Journal) -> String {
     }
 }
 
-/// Helm keeps one last run for each hook object, whatever the event.
+/// Records the last run of each hook object, whatever the event, as Helm does.
 pub(super) fn note_runs(hooks: &mut [Hook], journal: &Journal) {
     for ran in &journal.hooks {
         let phase = match ran.phase {
@@ -182,8 +182,8 @@ pub(super) fn note_runs(hooks: &mut [Hook], journal: &Journal) {
     }
 }
 
-/// Whether `ran` is an object of `hook`: the object itself, an item of a `List`, of which the last
-/// to run tells of all, or one whose name was made from `generateName`.
+/// Returns true if `ran` is an object of `hook`: the object itself, an item of a `List`, of which
+/// the last one to run counts for all, or one whose name was made from `generateName`.
 fn made(hook: &Hook, ran: &HookStatus) -> bool {
     if hook.kind == ran.kind && hook.name == ran.name {
         return true;

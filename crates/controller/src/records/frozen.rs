@@ -5,10 +5,11 @@ use std::io::{Read, Write};
 use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use lifecycle::plan::Plan;
 
-/// As much as a plan may inflate to; the object it is made from is at most 1.5 MiB.
+/// The maximum size of a plan after decompression; the object that it is created from is at most
+/// 1.5 MiB.
 const MAX_PLAN_BYTES: u64 = 16 * 1024 * 1024;
 
-/// Returns the plan with its digest; `None` where it is none, or inflates to too much.
+/// Returns the plan with its digest; `None` if the bytes are no plan, or inflate to too much.
 pub(super) fn thaw(bytes: &[u8]) -> Option<(Plan, String)> {
     let mut inflated = Vec::new();
     GzDecoder::new(bytes).take(MAX_PLAN_BYTES).read_to_end(&mut inflated).ok()?;

@@ -1,5 +1,5 @@
-//! Records that Helm keeps in `ConfigMaps` (`HELM_DRIVER=configmap`) become Secrets, where the
-//! operator's plans can stand beside them.
+//! Copies records that Helm keeps in `ConfigMaps` (`HELM_DRIVER=configmap`) into Secrets, where the
+//! operator's plans can be stored beside them.
 
 use api::names::IMPORTED_THROUGH_ANNOTATION;
 use helm::secret::{self, Plans, Written};
@@ -15,9 +15,10 @@ use crate::cluster::{
 use crate::support::clock::now;
 
 impl Records<'_> {
-    /// Copies `history`, those since the last deployed one, into Secrets; the `ConfigMaps` stay as
-    /// they are. The oldest comes first, and each says which the newest is: until that is there,
-    /// [`Self::history`] reads the `ConfigMaps`, so that a copy that was broken off is completed.
+    /// Copies `history`, the records since the last deployed one, into Secrets; the `ConfigMaps`
+    /// stay as they are. The oldest comes first, and each copy names the newest revision: until
+    /// that exists, [`Self::history`] reads the `ConfigMaps`, so that an interrupted copy is
+    /// completed.
     pub(crate) async fn import(self, history: &[Stored]) -> Result<(), Error> {
         let mut oldest_first: Vec<_> = history.iter().map(|stored| &stored.release).collect();
         oldest_first.sort_by_key(|release| release.version);
@@ -31,15 +32,15 @@ impl Records<'_> {
             json::set(&mut body, &place, &*through);
             self.mark(&mut body);
             self.fence.guard().await?;
-            // It must not come late, after the records of the release were purged.
+            // It must not be written late, after the records of the release were purged.
             let permit = self.fence.lead()?;
             match self.tenant.create(permit, &self.reference(release.version), &body).await {
-                // By a copy that was broken off.
+                // From an interrupted copy.
                 Ok(_) | Err(ApiError { cause: Cause::AlreadyExists, .. }) => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        // Else it would be copied for ever.
+        // Otherwise it would be copied for ever.
         if self.newest_first().await?.0 == Holder::ConfigMap {
             let message = format!(
                 "the records of release {} are in ConfigMaps and cannot be copied: there are Secrets of \

@@ -1,4 +1,4 @@
-//! The records of one release: where they are, and whose.
+//! The records of one release: their place, and their owner.
 
 use helm::record;
 use lifecycle::object::ObjectRef;
@@ -9,18 +9,18 @@ use crate::{
     release::{Release, fence::Fence},
 };
 
-/// The records of one release, as its tenant may see and change them.
+/// The records of one release, with the access of its tenant.
 #[derive(Clone, Copy)]
 pub(crate) struct Records<'a> {
     pub(super) tenant: &'a Tenant<'a>,
     pub(super) fence: Fence<'a>,
-    /// The release, and the namespace that it is in.
+    /// The release, and its namespace.
     pub(super) name: &'a str,
     pub(super) namespace: &'a str,
 }
 
 impl<'a> Records<'a> {
-    /// Those of `release`.
+    /// Returns the records of `release`.
     pub(crate) fn of(release: &'a Release<'_>) -> Self {
         Self {
             tenant: &release.tenant,
@@ -32,7 +32,8 @@ impl<'a> Records<'a> {
 }
 
 impl Records<'_> {
-    /// The revision after `revision`, if another client has made it meanwhile, in a sentence.
+    /// Returns the revision after `revision`, if another client has created it meanwhile, in a
+    /// sentence.
     pub(crate) async fn newer(self, revision: i32) -> Result<Option<String>, Error> {
         let next = revision.saturating_add(1);
         let found = self.tenant.get(&self.reference(next)).await?;
@@ -45,12 +46,12 @@ impl Records<'_> {
         }))
     }
 
-    /// What all records of the release are labelled with.
+    /// Returns the labels of all records of the release.
     pub(super) fn selector(self) -> String {
         format!("name={},owner=helm", self.name)
     }
 
-    /// Names the Secret of a revision.
+    /// Returns the reference to the Secret of a revision.
     pub(crate) fn reference(self, revision: i32) -> ObjectRef {
         self.held_by(Holder::Secret, revision)
     }

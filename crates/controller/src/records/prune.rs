@@ -1,11 +1,11 @@
-//! `spec.maxHistory`: the oldest records go once there are more.
+//! `spec.maxHistory`: the oldest records are removed once there are more.
 
 use super::{Records, read::Listed, record::Holder};
 use crate::cluster::error::Error;
 
 impl Records<'_> {
-    /// Removes the oldest records beyond `most`. What a later operation goes by stays: the last one
-    /// deployed, those since, and the pinned one.
+    /// Removes the oldest records beyond `most`. Records that a later operation needs are kept: the
+    /// last deployed one, those since, and the pinned one.
     pub(crate) async fn prune(self, most: usize, pinned: Option<i32>) -> Result<(), Error> {
         let listed = self.listed(Holder::Secret, "").await?;
         for old in superfluous(listed, most, pinned) {
@@ -19,7 +19,7 @@ impl Records<'_> {
 
 fn superfluous(mut newest_first: Vec<Listed>, most: usize, pinned: Option<i32>) -> Vec<Listed> {
     let last_deployed = newest_first.iter().position(|record| record.was_deployed);
-    // Where none was ever deployed, each failed attempt may have left objects.
+    // If none was ever deployed, each failed attempt may have left objects.
     let kept = last_deployed.map_or(newest_first.len(), |position| most.max(position + 1));
     let mut old = newest_first.split_off(kept.min(newest_first.len()));
     old.retain(|record| Some(record.revision) != pinned);

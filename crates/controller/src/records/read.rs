@@ -1,5 +1,5 @@
-//! Finding and reading records. What is not looked into is not fetched: a record may weigh a
-//! megabyte, and a release keep many.
+//! Finds and reads records. Only records that are needed are fetched: a record may have a megabyte,
+//! and a release may keep many.
 
 use std::cmp::Reverse;
 
@@ -14,24 +14,25 @@ use serde_json::Value;
 use super::{Records, Stored, frozen::thaw, record::Holder};
 use crate::cluster::{call::ApiError, error::Error};
 
-/// Records since the last deployed one that are looked into, however many attempts have failed.
+/// The maximum number of records since the last deployed one that are read, however many attempts
+/// have failed.
 const MOST_RECORDS: usize = 64;
 
-/// As much text as those may have together: a tenant writes what it likes.
+/// The maximum size of their text together: a tenant may write anything.
 const MOST_TEXT: usize = 64 << 20;
 
-/// A record, as the metadata of what holds it tells of it.
+/// A record, as described by the metadata of its holder.
 pub(super) struct Listed {
     pub(super) revision: i32,
     /// `deployed` or `superseded`.
     pub(super) was_deployed: bool,
     pub(super) uid: String,
-    /// Where it was copied out of a `ConfigMap`: the newest one that was to be copied.
+    /// If it was copied from a `ConfigMap`: the newest revision that was to be copied.
     imported_through: Option<i32>,
 }
 
 impl Listed {
-    /// `None` where the name is not that of a record of `release`, whatever the labels say.
+    /// Returns `None` if the name is not that of a record of `release`, whatever the labels say.
     fn of(holder: &Value, release: &str) -> Option<Self> {
         let metadata = &holder["metadata"];
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -54,15 +55,15 @@ impl Listed {
 }
 
 impl Records<'_> {
-    /// Those since and including the last deployed one, newest first. Like Helm, it passes over
-    /// older ones that cannot be read; on the newest all depends.
+    /// Returns the records since and including the last deployed one, newest first. Like Helm, it
+    /// skips older ones that cannot be read; the newest one must be readable.
     pub(crate) async fn history(self) -> Result<Vec<Stored>, Error> {
         let (holder, listed) = self.newest_first().await?;
         let mut history: Vec<Stored> = Vec::new();
         let (mut newest, mut size) = (true, 0);
         for Listed { revision, .. } in listed.into_iter().take(MOST_RECORDS) {
             let object = self.held_by(holder, revision);
-            // It may be gone since.
+            // It may have been removed since.
             let Some(found) = self.tenant.get(&object).await? else { continue };
             match read(holder, &found) {
                 Ok(stored) => {
@@ -84,7 +85,7 @@ impl Records<'_> {
         Ok(history)
     }
 
-    /// The records, and what holds them: Secrets, or `ConfigMaps` where no Secret does.
+    /// Returns the records, and their holder: Secrets, or `ConfigMaps` if no Secret exists.
     pub(super) async fn newest_first(self) -> Result<(Holder, Vec<Listed>), ApiError> {
         let secrets = self.listed(Holder::Secret, "").await?;
         if !is_incomplete(&secrets) {
@@ -105,7 +106,8 @@ impl Records<'_> {
         Ok((Holder::ConfigMap, config_maps))
     }
 
-    /// The metadata of the release's records, newest first; `more` is added to the selector.
+    /// Returns the metadata of the release's records, newest first; `more` is added to the
+    /// selector.
     pub(super) async fn listed(self, holder: Holder, more: &str) -> Result<Vec<Listed>, ApiError> {
         let like = self.held_by(holder, 0);
         let found = self.tenant.list_metadata(&like, &(self.selector() + more)).await?;
@@ -115,7 +117,7 @@ impl Records<'_> {
         Ok(listed)
     }
 
-    /// The record of one revision.
+    /// Returns the record of one revision.
     pub(crate) async fn get(self, revision: i32) -> Result<Option<Stored>, Error> {
         let object = self.reference(revision);
         let secret = self.tenant.get(&object).await?;
@@ -123,14 +125,14 @@ impl Records<'_> {
         stored.map_err(|error| unreadable(&error, &object))
     }
 
-    /// Every record of the release that can be read, in no order.
+    /// Returns every record of the release that can be read, in no order.
     pub(crate) async fn all(self) -> Result<Vec<Stored>, Error> {
         let secrets = self.tenant.list(&self.reference(0), &self.selector()).await?;
         Ok(secrets.iter().filter_map(|secret| read(Holder::Secret, secret).ok()).collect())
     }
 }
 
-/// Whether there are no Secrets, or not all that were to be copied.
+/// Returns true if there are no Secrets, or not all that were to be copied.
 fn is_incomplete(newest_first: &[Listed]) -> bool {
     let through = |newest: &Listed| newest.imported_through.unwrap_or(0);
     newest_first.first().is_none_or(|newest| newest.revision < through(newest))

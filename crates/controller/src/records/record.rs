@@ -1,4 +1,4 @@
-//! A record, and what it means.
+//! A record, and its meaning.
 
 use helm::{
     record::{Release, Status},
@@ -14,7 +14,8 @@ use serde_json::Value;
 
 use crate::records::frozen::thaw;
 
-/// What Helm keeps records in, by its drivers `secret` and `configmap`. The operator writes Secrets.
+/// The kind of object in which Helm keeps records, by its drivers `secret` and `configmap`. The
+/// operator writes Secrets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Holder {
     Secret,
@@ -27,15 +28,15 @@ pub(crate) struct Stored {
     pub(super) holder: Holder,
     pub(super) metadata: Value,
     pub(crate) release: Release,
-    /// Of the operation that made it, with its digest; `None` where Helm wrote the record, or
-    /// rewrote it and dropped the plan.
+    /// The plan of the operation that created the record, with its digest; `None` if Helm wrote the
+    /// record, or rewrote it and dropped the plan.
     pub(crate) plan: Option<(Plan, String)>,
     pub(super) plans: Plans,
 }
 
 impl Stored {
-    /// What the record means for the choice of the event. `is_wanted`: whether a digest of one of its
-    /// plans is that of what is wanted.
+    /// Returns the facts of the record that decide the next event. `is_wanted`: returns true if a
+    /// digest of one of its plans is that of the desired state.
     pub(crate) fn summary(&self, is_wanted: impl Fn(&str, &Plan) -> bool) -> Record {
         let plan = self.plan.as_ref().map(|(plan, _)| plan);
         let revision = self.release.version;
@@ -55,7 +56,7 @@ impl Stored {
                 let remedial = plan.as_ref().is_some_and(|plan| plan.remedies.is_some());
                 (plan.map(|plan| plan.operation), remedial)
             }
-            // What was taken over had no operation that could be gone on with.
+            // An adopted record had no operation that could be resumed.
             (_, Some(plan)) if !plan.adopted => {
                 let failed = plan.remedies.as_ref();
                 let remedial = failed.is_some_and(|it| is_wanted(&it.config_digest, plan));
@@ -74,7 +75,7 @@ impl Stored {
         }
     }
 
-    /// The plan of an operation of this event, with its digest.
+    /// Returns the plan of an operation of this event, with its digest.
     pub(crate) fn plan_of(&self, event: Event) -> Option<(Plan, String)> {
         match key(event) {
             KEY_PLAN => self.plan.clone(),
@@ -82,43 +83,43 @@ impl Stored {
         }
     }
 
-    /// When it was created, which is when its operation began.
+    /// Returns when it was created, which is when its operation began.
     pub(crate) fn created(&self) -> Option<Timestamp> {
         self.metadata.get("creationTimestamp")?.as_str()?.parse().ok()
     }
 
-    /// Whether the custom resource `owner` made it, or has taken it over.
+    /// Returns true if the custom resource `owner` created or adopted it.
     pub(crate) fn is_of(&self, owner: &str) -> bool {
         self.owner() == Some(owner)
     }
 
-    /// Whether it is, or was, in the cluster.
+    /// Returns true if the revision is, or was, deployed.
     pub(crate) fn was_deployed(&self) -> bool {
         matches!(self.release.info.status, Status::Deployed | Status::Superseded)
     }
 
-    /// Whether it has to be copied before anything of ours can be written to it.
+    /// Returns true if it must be copied before anything of ours can be written to it.
     pub(crate) fn is_in_config_map(&self) -> bool {
         self.holder == Holder::ConfigMap
     }
 
-    /// Whether it was taken over as it was.
+    /// Returns true if it was adopted as it was.
     pub(crate) fn is_adopted(&self) -> bool {
         self.plan.as_ref().is_some_and(|(plan, _)| plan.adopted)
     }
 
-    /// The UID of its owner, who may be another object of that name.
+    /// Returns the UID of its owner, who may be another object of that name.
     pub(crate) fn owner_uid(&self) -> Option<&str> {
         self.plan.as_ref().map(|(plan, _)| &*plan.owner.uid)
     }
 
-    /// The custom resource that made it, or has taken it over; `None` where it is Helm's.
+    /// Returns the custom resource that created or adopted it; `None` if it is Helm's.
     pub(crate) fn owner(&self) -> Option<&str> {
         self.plan.as_ref().map(|(plan, _)| &*plan.owner.name)
     }
 
-    /// The revision that a rollback by Helm copied into it; its own for all others. Helm 3 says it in
-    /// the description alone (`prepareRollback`).
+    /// Returns the revision that a rollback by Helm copied into it; its own for all others. Helm 3
+    /// records that in the description alone (`prepareRollback`).
     pub(crate) fn origin(&self) -> i32 {
         let info = &self.release.info;
         let described = info.description.strip_prefix("Rollback to ");
@@ -129,7 +130,8 @@ impl Stored {
     }
 }
 
-/// Where the plan of an operation stands: it is of the revision that it makes, or beside it.
+/// Returns where the plan of an operation is stored: with the revision that it creates, or beside
+/// it.
 pub(super) fn key(event: Event) -> &'static str {
     match event {
         Event::Install | Event::Upgrade | Event::Rollback => KEY_PLAN,
@@ -138,7 +140,7 @@ pub(super) fn key(event: Event) -> &'static str {
     }
 }
 
-/// The newest of `history`.
+/// Returns the newest of `history`.
 pub(crate) fn newest(history: &[Stored]) -> Option<&Stored> {
     history.iter().max_by_key(|stored| stored.release.version)
 }

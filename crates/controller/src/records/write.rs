@@ -23,24 +23,24 @@ use super::{
 use crate::cluster::error::Error;
 use crate::support::clock::now;
 
-/// For the times, phases and words that a record gets in the course of its life.
+/// The reserve for the times, phases and messages that a record gets later.
 const ROOM: usize = 16 * 1024;
-/// What it is called where the record is too large.
+/// The name of the reserve in the message about a record that is too large.
 const ROOM_KEY: &str = "room for later";
 
 impl Records<'_> {
-    /// POSTs the record of an install or an upgrade, with its plan. That it exists is for the caller
-    /// to look into.
+    /// POSTs the record of an install or an upgrade, with its plan. If it already exists, the
+    /// caller must check it.
     pub(crate) async fn create(self, plan: &Plan, made: &RenderedRelease) -> Result<(), Error> {
         let record = body::pending(plan, made, self.name, self.namespace);
-        // What a deletion and a test write beside has to fit, too, or neither could begin.
+        // The plans that a deletion and a test add later must fit, too, or neither could begin.
         let later = [Event::Delete, Event::Test]
             .map(|event| (key(event), frozen(&body::later(plan, &made.desired, event))));
         let room = Plans::from(later).into_iter().chain([(ROOM_KEY, vec![0; ROOM])]).collect();
         self.post(plan, &record, room).await
     }
 
-    /// As [`Self::create`], the record of a rollback to `target`.
+    /// Like [`Self::create`], for the record of a rollback to `target`.
     pub(crate) async fn copy(self, plan: &Plan, target: i32) -> Result<(), Error> {
         let found = self.get(target).await?;
         let found = found.ok_or_else(|| no_target(self.name, target))?;
@@ -63,7 +63,8 @@ impl Records<'_> {
     }
 
     /// Writes the plan of a deletion or a test beside the plan of the revision that it works on; a
-    /// deletion takes the revision's state over. `false` where there is no such record of `owner`.
+    /// deletion also replaces the state of the revision. Returns `false` if there is no such record
+    /// of `owner`.
     pub(crate) async fn add_plan(self, plan: &Plan) -> Result<bool, Error> {
         let stored = self.get(plan.revision).await?;
         let Some(mut stored) = stored.filter(|stored| stored.is_of(&plan.owner.name)) else {
@@ -79,7 +80,7 @@ impl Records<'_> {
         Ok(true)
     }
 
-    /// The release is not deleted after all.
+    /// Restores the state of a release that is not deleted after all.
     pub(crate) async fn reinstate(self, revision: i32, deployed: bool) -> Result<(), Error> {
         let Some(mut stored) = self.get(revision).await? else { return Ok(()) };
         if stored.release.info.status != Status::Uninstalling {
@@ -93,7 +94,7 @@ impl Records<'_> {
         self.replace(&stored).await
     }
 
-    /// Makes the record of a failed operation say again that it runs; `false` where there is none.
+    /// Marks the record of a failed operation as running again; returns `false` if there is none.
     pub(crate) async fn reopen(self, plan: &Plan) -> Result<bool, Error> {
         let stored = self.get(plan.revision).await?;
         let ours = stored.filter(|stored| {
@@ -106,9 +107,9 @@ impl Records<'_> {
         Ok(true)
     }
 
-    /// Closes the record of the operation and, where it is deployed, supersedes older ones: the new
-    /// one first, since Helm takes the highest that is deployed. A failure where the record is no
-    /// longer the operation's, or no longer the newest.
+    /// Closes the record of the operation and, if it is deployed, supersedes older ones: the new
+    /// one first, since Helm takes the highest that is deployed. Fails if the record is no longer
+    /// the operation's, or no longer the newest.
     pub(crate) async fn close(self, journal: &Journal) -> Result<Result<(), Failure>, Error> {
         let operation = &journal.operation;
         let release = self.name;
@@ -124,8 +125,9 @@ impl Records<'_> {
         };
         let overtaken = self.newer(operation.revision).await?;
         let deployed = operation.failure.is_none() && overtaken.is_none();
-        // Not what is superseded: a process that comes late would turn it back. Where such a one has
-        // closed it as failed, though it went on, it is deployed all the same.
+        // A superseded record is not changed: a process that is late would reset it. If such a
+        // process has closed it as failed, although the operation continued, it is deployed all the
+        // same.
         let status = stored.release.info.status;
         if status.is_pending() || (deployed && status == Status::Failed) {
             let info = &mut stored.release.info;
@@ -153,7 +155,7 @@ impl Records<'_> {
                 continue;
             }
             let older = match self.get(listed.revision).await {
-                // Helm passes over it, too.
+                // Helm skips it, too.
                 Err(Error::Blocked(failure)) if failure.reason == Reason::RecordUnreadable => None,
                 other => other?,
             };
@@ -166,7 +168,7 @@ impl Records<'_> {
         Ok(())
     }
 
-    /// Notes the last runs of the test hooks and drops the plan; the record's state stays.
+    /// Records the last runs of the test hooks and drops the plan; the record's state stays.
     pub(crate) async fn close_test(self, journal: &Journal) -> Result<(), Error> {
         let operation = &journal.operation;
         let Some(mut stored) = self.get(operation.revision).await? else { return Ok(()) };
@@ -180,13 +182,13 @@ impl Records<'_> {
         self.replace(&stored).await
     }
 
-    /// Removes every record up to that of `revision`, which has the plan by which this is done.
+    /// Removes every record up to that of `revision`, which has the plan of this deletion.
     pub(crate) async fn purge(self, revision: i32) -> Result<(), Error> {
         let mut oldest_first = self.listed(Holder::Secret, "").await?;
         oldest_first.reverse();
-        // What another client has made since is its own.
+        // A record that another client has created since is its own.
         oldest_first.retain(|listed| listed.revision <= revision);
-        // A process that was held up would remove those of a release that was made anew.
+        // A process that was delayed would remove the records of a release that was created again.
         let permit = self.fence.guard().await?;
         for listed in oldest_first {
             self.tenant.delete(permit, &self.reference(listed.revision), &listed.uid).await?;
@@ -194,13 +196,14 @@ impl Records<'_> {
         Ok(())
     }
 
-    /// Only while the journal is the one that this follows from: by the version alone, a process
-    /// that was held up before it read the record would close one that was opened again since.
+    /// Replaces the record only while the journal is the one that this write is based on: by the
+    /// version alone, a process that was delayed before it read the record would close one that was
+    /// opened again since.
     pub(super) async fn replace(self, stored: &Stored) -> Result<(), Error> {
         let permit = self.fence.guard().await?;
         let mut body = secret::to_secret(&stored.release, Written::Modified(now()), &stored.plans)
             .map_err(|error| too_large(&error))?;
-        // A PUT leaves nothing that it does not name.
+        // A PUT removes every field that it does not name.
         for kept in ["resourceVersion", "annotations", "finalizers", "ownerReferences"] {
             if let Some(value) = stored.metadata.get(kept) {
                 json::set(&mut body, &["metadata", kept], value.clone());
@@ -211,19 +214,20 @@ impl Records<'_> {
         Ok(())
     }
 
-    /// By this `helm_watch` knows what this operator has written: Helm keeps no annotation.
+    /// Marks the record: by this `helm_watch` recognizes what this operator has written, since Helm
+    /// keeps no annotation.
     pub(super) fn mark(self, record: &mut Value) {
         let owner = format!("{}/{}", self.namespace, self.fence.object_name());
         json::set(record, &["metadata", "annotations", names::OWNER_ANNOTATION], owner);
     }
 }
 
-/// Why a record cannot be written.
+/// Returns why a record cannot be written.
 pub(super) fn too_large(error: &StorageError) -> Error {
     Error::blocked(Reason::RecordTooLarge, error.to_string())
 }
 
-/// Why a rollback has nothing to go back to.
+/// Returns why a rollback has no target.
 pub(crate) fn no_target(release: &str, revision: i32) -> Error {
     Error::blocked(
         Reason::RevisionNotFound,

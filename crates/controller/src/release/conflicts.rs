@@ -1,4 +1,4 @@
-//! What may not be applied: every object at once, in one message that says what would help. Pure.
+//! The objects that could not be applied: all at once, in one message with the remedies. Pure.
 
 use api::names;
 use helm::ownership::{self, OwnershipError};
@@ -12,31 +12,31 @@ use crate::cluster::{
     rights::{self, Lack, Right},
 };
 
-/// Of the kilobyte that a message may take, what is left for names beside the remedies.
+/// The part of a message of at most one kilobyte that is left for names beside the remedies.
 const NAMES: usize = 560;
-/// What a remedy may take without taking from the names.
+/// The part that a remedy may have without reducing that of the names.
 const REMEDY: usize = 240;
-/// What one object may take of it.
+/// The part that one object may have.
 const NAME: usize = 280;
 
-/// Why one object was not applied.
+/// The reason why one object was not applied.
 pub(crate) enum Refusal {
-    /// It is another release's, or nobody's.
+    /// Another release owns it, or it is unowned.
     NotOwned(OwnershipError),
     /// Another field manager owns fields of the named object; in the API server's words.
     Conflict(String, String),
-    /// These fields of the named object can only be set when it is made.
+    /// These fields of the named object can only be set when it is created.
     Immutable(String, Vec<String>),
-    /// RBAC keeps the named object from being made; what is missing.
+    /// RBAC prevents the creation of the named object; the missing rights.
     Rights(String, Lack),
-    /// The named Role or binding would give what whoever makes it does not have.
+    /// The named Role or binding would grant more than its creator has.
     Grant(String, Lack),
-    /// In the API server's words.
+    /// Any other reason, in the API server's words.
     Other(String),
 }
 
 impl Refusal {
-    /// What `error` says of `object`; the error itself where waiting may help.
+    /// Returns the refusal of `object` in `error`; the error itself if waiting may help.
     pub(crate) fn of(object: &ObjectRef, error: ApiError) -> Result<Self, ApiError> {
         match &error.cause {
             Cause::Conflict(message) if is_field_conflict(&error) => {
@@ -63,18 +63,18 @@ impl Refusal {
     }
 }
 
-/// Another field manager owns a field that the release sets to another value.
+/// Returns true if another field manager owns a field that the release sets to another value.
 pub(crate) fn is_field_conflict(error: &ApiError) -> bool {
     matches!(&error.cause, Cause::Conflict(message) if message.starts_with("Apply failed with"))
 }
 
-/// The API server's list on one line, without its headline.
+/// Returns the API server's list on one line, without its headline.
 fn conflicts(message: &str) -> String {
     let list = message.split_once(": ").map_or(message, |(_, list)| list);
     list.replace("\n- ", " ").replace('\n', "; ")
 }
 
-/// All of them in one message, for an operation of `event` of the release.
+/// Returns all of them in one message, for an operation of `event` of the release.
 pub(crate) fn message(
     refusals: &[Refusal],
     event: Event,
@@ -148,7 +148,7 @@ pub(crate) fn message(
     parts.join(". ")
 }
 
-/// What somebody lacks, and for which objects.
+/// The missing rights of a user, and the objects that need them.
 #[derive(Default)]
 struct Lacking {
     objects: Vec<String>,
@@ -163,7 +163,7 @@ impl Lacking {
         self.rights.extend(lack.rights.iter().cloned());
     }
 
-    /// The rights first, since they are fewer.
+    /// Returns the sentence. The rights come first, since they are fewer.
     fn told(&self, what: &str, room: usize) -> String {
         let rights = cut(&rights::listed(&self.rights), room);
         let objects = listed(&self.objects, room.saturating_sub(rights.len()).max(NAME / 4));
@@ -177,13 +177,13 @@ fn remedy(denied: &Lacking, grants: &Lacking) -> String {
     if rights.is_empty() { String::new() } else { rights::remedy(user, &rights) }
 }
 
-/// The field that lets an operation of `event` take what exists.
+/// Returns the field that lets an operation of `event` adopt existing objects.
 fn field(event: Event) -> String {
     let field = event.facts().field.map_or("spec.upgrade", Field::as_str);
     format!("{field}.takeOwnership:")
 }
 
-/// As many as there is room for, and how many more there are.
+/// Returns as many as there is room for, and the number of the others.
 pub(crate) fn listed(items: &[String], room: usize) -> String {
     let most = if items.len() == 1 { room } else { room.min(NAME) };
     let mut text = String::new();

@@ -1,4 +1,4 @@
-//! What every reconciliation shares, by who needs it: who needs one part is given only that.
+//! The state that all reconciliations share, in parts: each user gets only the part that it needs.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,7 +12,7 @@ use crate::{
     watches::Watches,
 };
 
-/// Nothing here is lost with the process but back-off counters and caches.
+/// The shared state. Only back-off counters and caches are lost with the process.
 pub(crate) struct Context {
     pub(crate) cluster: Cluster,
     pub(crate) watches: Watches,
@@ -22,17 +22,17 @@ pub(crate) struct Context {
     pub(crate) reporter: Reporter,
     pub(crate) running: Running,
     pub(crate) backoff: Backoff,
-    /// Of what this program could not work on, by a fault of its own.
+    /// The back-off of objects at which this program had a fault of its own.
     pub(crate) faults: Backoff,
 }
 
-/// How the operator was started.
+/// The options with which the operator was started.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
     pub(crate) tenancy: Tenancy,
     /// The only namespace whose hooks are watched; `None`: all are.
     pub(crate) watched: Option<String>,
-    /// How long another client that writes nothing is respected.
+    /// The time for which another client that writes nothing is respected.
     pub(crate) takeover_after: Duration,
 }
 
@@ -58,7 +58,7 @@ impl Context {
         }
     }
 
-    /// The custom resource of this key is gone.
+    /// Forgets the custom resource of this key, which is gone.
     pub(crate) fn forget(&self, key: &str) {
         self.watches.forget(key);
         self.rendering.charts.forget(key);
@@ -66,7 +66,7 @@ impl Context {
         self.faults.forget(key);
     }
 
-    /// The custom resource of this key refers to nothing.
+    /// Forgets the source of the custom resource of this key, which refers to nothing.
     pub(crate) fn forget_source(&self, key: &str) {
         self.watches.sources.follow_none(key);
         self.rendering.charts.forget(key);

@@ -1,5 +1,5 @@
-//! Event objects and metrics: what changed from one journal to the next. Event objects are sent by
-//! a task of its own, never on the way of a reconciliation.
+//! Event objects and metrics: the changes from one journal to the next. A separate task sends the
+//! Event objects, never a reconciliation.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -18,7 +18,8 @@ use tokio::sync::mpsc;
 
 use crate::{cluster::metrics::Metrics, support::panics};
 
-/// More than this many unsent Event objects are dropped: they are a courtesy, status is the truth.
+/// The maximum number of unsent Event objects; more are dropped. Status has all the facts; Event
+/// objects are only additional.
 const QUEUE: usize = 1024;
 
 #[derive(Clone)]
@@ -27,7 +28,7 @@ pub(crate) struct Reporter {
 }
 
 impl Reporter {
-    /// The reporter and the task that sends for it.
+    /// Returns the reporter and the task that sends for it.
     pub(crate) fn new(client: Client) -> (Self, impl Future<Output = ()>) {
         let (queue, mut waiting) = mpsc::channel(QUEUE);
         let recorder = Recorder::new(client, STATUS_MANAGER.into());
@@ -42,7 +43,7 @@ impl Reporter {
         (Self { queue }, task)
     }
 
-    /// Reports what `after` says that `before` did not.
+    /// Reports the news in `after` compared with `before`.
     pub(crate) fn journal(
         &self,
         metrics: &Metrics,
@@ -57,20 +58,21 @@ impl Reporter {
         count(metrics, before, after);
     }
 
-    /// Reports something good that no journal says.
+    /// Reports good news that is in no journal.
     pub(crate) fn tell(&self, object: &ReleaseLifecycle, reason: Reason, text: String) {
         tracing::info!(reason = reason.as_str(), "{text}");
         self.send(object, Note { warning: false, reason, text, hook: None });
     }
 
-    /// Reports something that no journal says and that somebody should look at.
+    /// Reports a problem that is in no journal and that a user should look into.
     pub(crate) fn warn(&self, object: &ReleaseLifecycle, reason: Reason, text: String) {
         tracing::warn!(reason = reason.as_str(), "{text}");
         self.send(object, Note { warning: true, reason, text, hook: None });
     }
 
-    /// As [`Self::warn`], of an object whose namespace goes, where no Event object can be made: it
-    /// is about the namespace, and stands where those are that belong to none.
+    /// Like [`Self::warn`], for an object whose namespace is terminating, where no Event object can
+    /// be created: it is about the namespace, and is created where Event objects of cluster-scoped
+    /// objects are.
     pub(crate) fn warn_of_namespace(
         &self,
         object: &ReleaseLifecycle,
@@ -99,11 +101,11 @@ impl Reporter {
             // Within minutes the recorder sends the old text again for the same action and reason.
             action: format!("{}-{:x}", note.reason, fingerprint(&note.text)),
             reason: note.reason.into(),
-            // What breaks the line of a table is one line here.
+            // Line breaks, which would break a table, are removed.
             note: Some(clip(conditions::flat(&note.text))),
             secondary: note.hook,
         };
-        // A full queue loses it, see QUEUE.
+        // A full queue drops it, see QUEUE.
         let _ = self.queue.try_send((event, about));
     }
 }
@@ -143,7 +145,7 @@ fn notes(before: Option<&Journal>, after: &Journal) -> Vec<Note> {
             HookPhase::Succeeded => (false, Reason::HookSucceeded, text),
             HookPhase::Failed => {
                 let why = hook.message.as_deref().unwrap_or_default();
-                // Most messages name the container and its code.
+                // Most messages name the container and its exit code.
                 let code = hook.exit_code.filter(|_| !why.contains("exit code"));
                 let code = code.map_or(String::new(), |code| format!(", exit code {code}"));
                 let reason = hook.reason.as_deref().unwrap_or_default();
@@ -183,7 +185,7 @@ fn notes(before: Option<&Journal>, after: &Journal) -> Vec<Note> {
     notes
 }
 
-/// The hook that has failed and is not tried again, since the operation goes on without it.
+/// Returns the hook that has failed and is not retried, since the operation continues without it.
 fn skipped(before: Option<&Journal>, after: &Journal) -> Option<Note> {
     let operation = &after.operation;
     let (before, why) = (before?, operation.skip.as_ref()?);
@@ -204,7 +206,7 @@ fn reference(hook: &HookStatus) -> ObjectReference {
     }
 }
 
-/// Every hook with its phase before.
+/// Returns every hook with its phase before.
 fn transitions<'a>(
     before: Option<&'a Journal>,
     after: &'a Journal,
@@ -250,7 +252,8 @@ fn fingerprint(text: &str) -> u64 {
     hasher.finish()
 }
 
-/// Event objects take 1 KiB. What is cut is the middle: the end says what to do.
+/// Shortens the text, since Event objects take 1 KiB. The middle is cut: the end contains the
+/// remedy.
 fn clip(text: String) -> String {
     const BYTES: usize = 1000;
     const END: usize = 350;
@@ -274,7 +277,7 @@ mod tests {
 
     use super::*;
 
-    /// A deletion that stands at its failed hook.
+    /// A deletion that is blocked at its failed hook.
     fn blocked() -> Journal {
         let begin = Begin {
             id: "op".to_owned(),

@@ -1,5 +1,5 @@
-//! The fence: what each write of a release is preceded by, so that a process that was paused does not
-//! undo what another one has done since.
+//! The fence: the check before each write of a release, so that a process that was paused does not
+//! revert later changes of another process.
 
 use api::ReleaseLifecycle;
 
@@ -8,7 +8,7 @@ use crate::{
     release::{context::Context, object::read},
 };
 
-/// What permits the writes of one release.
+/// The permission for the writes of one release.
 #[derive(Clone, Copy)]
 pub(crate) struct Fence<'a> {
     ctx: &'a Context,
@@ -16,25 +16,25 @@ pub(crate) struct Fence<'a> {
 }
 
 impl<'a> Fence<'a> {
-    /// The fence of the release of `object`, as it was read or written last.
+    /// Returns the fence of the release of `object`, as last read or written.
     pub(crate) fn new(ctx: &'a Context, object: &'a ReleaseLifecycle) -> Self {
         Self { ctx, object }
     }
 
-    /// Reads the custom resource again: whoever wrote it since goes on with the release, and this
-    /// process has to look again.
+    /// Reads the custom resource again: if another process has written it since, that process
+    /// manages the release now, and this one has to reconcile again.
     pub(crate) async fn guard(self) -> Result<Permit, Error> {
         let present = read(&self.ctx.cluster, self.object).await?;
         Permit::of_unchanged(&self.object.metadata, present.as_ref().map(|it| &it.metadata))
     }
 
-    /// Asks the lease, without a request: for what makes an object that may start, or stay, by
-    /// itself.
+    /// Checks the lease, without a request: for requests that create an object which may start, or
+    /// remain, by itself.
     pub(crate) fn lead(self) -> Result<Permit, Error> {
         Permit::of_leader(self.ctx.lease.is_held())
     }
 
-    /// The custom resource's name, which marks what its release writes.
+    /// Returns the custom resource's name, which marks the objects that its release writes.
     pub(crate) fn object_name(self) -> &'a str {
         self.object.metadata.name.as_deref().unwrap_or_default()
     }

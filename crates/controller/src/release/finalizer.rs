@@ -1,5 +1,5 @@
-//! What a deletion needs of the custom resource itself: the finalizer, and whether the namespace
-//! goes too.
+//! The needs of a deletion at the custom resource itself: the finalizer, and the check for a
+//! terminating namespace.
 
 use api::{ReleaseLifecycle, names};
 use k8s_openapi::api::core::v1::Namespace;
@@ -24,12 +24,12 @@ use crate::{
     support::key::RECHECK,
 };
 
-/// Whether the object has to wait for us when it is deleted.
+/// Returns true if the object has our finalizer, so that its deletion waits for us.
 pub(crate) fn is_held(object: &ReleaseLifecycle) -> bool {
     object.finalizers().iter().any(|name| name == names::FINALIZER)
 }
 
-/// Puts the finalizer on, before anything is begun that a deletion has to undo.
+/// Adds the finalizer, before anything is begun that a deletion has to undo.
 pub(crate) async fn hold(release: &mut Release<'_>) -> Result<(), Error> {
     if is_held(&release.object) {
         return Ok(());
@@ -44,7 +44,7 @@ pub(crate) async fn remove(release: &mut Release<'_>) -> Result<(), Error> {
     let mut finalizers = release.object.finalizers().to_vec();
     finalizers.retain(|name| name != names::FINALIZER);
     match set(release, &finalizers).await {
-        // It is gone, or somebody was faster.
+        // It is gone, or another client was faster.
         Err(Error::Outrun) if read(&release.ctx.cluster, &release.object).await?.is_none() => {
             Ok(())
         }
@@ -52,7 +52,7 @@ pub(crate) async fn remove(release: &mut Release<'_>) -> Result<(), Error> {
     }
 }
 
-/// With the version that was read, so that no finalizer of somebody else's is lost.
+/// Writes with the version that was read, so that no finalizer of another client is lost.
 async fn set(release: &mut Release<'_>, finalizers: &[String]) -> Result<(), Error> {
     let object = &release.object;
     let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
@@ -73,14 +73,14 @@ async fn set(release: &mut Release<'_>, finalizers: &[String]) -> Result<(), Err
     Ok(())
 }
 
-/// Why nothing is begun in a namespace that is being deleted.
+/// Returns why nothing is begun in a namespace that is terminating.
 pub(crate) fn nothing_begins(namespace: &str) -> Error {
     let text = format!("namespace {namespace} is being deleted: nothing is begun in it any more");
     Error::Later(Failure::new(Reason::NamespaceTerminating, text), RECHECK)
 }
 
-/// Whether the release's namespace is being deleted. Where the operator may not look, it is taken
-/// to stay.
+/// Returns true if the release's namespace is terminating. If the operator may not read it, the
+/// namespace is assumed to stay.
 pub(crate) async fn namespace_goes(release: &Release<'_>) -> Result<bool, Error> {
     let api: Api<Namespace> = Api::all(release.ctx.cluster.operator.clone());
     let what = format!("get namespace {}", release.namespace);
@@ -92,7 +92,8 @@ pub(crate) async fn namespace_goes(release: &Release<'_>) -> Result<bool, Error>
     }
 }
 
-/// A `GitOps` tool that prunes everything of a release at once takes the rights away, too.
+/// Returns the failure of a deletion, with advice: a `GitOps` tool that prunes everything of a
+/// release at once removes the rights, too.
 pub(crate) fn while_deleting(failure: Failure) -> Failure {
     if failure.reason != Reason::Forbidden {
         return failure;

@@ -1,4 +1,4 @@
-//! The custom resource of a release: read as it is now, and its status written.
+//! The custom resource of a release: reads the live object, and writes its status.
 
 use api::{ReleaseLifecycle, ReleaseLifecycleStatus, names};
 use kube::{Api, api::PostParams};
@@ -10,7 +10,7 @@ use crate::cluster::{
     resource::Guarded,
 };
 
-/// The object that `known` is, as it is now; `None` where it is gone. No cache decides an effect.
+/// Returns the live object of `known`; `None` if it is gone. No cache decides an effect.
 pub(crate) async fn read(
     cluster: &Cluster,
     known: &ReleaseLifecycle,
@@ -21,7 +21,7 @@ pub(crate) async fn read(
     Ok(object.filter(|object| object.metadata.uid == known.metadata.uid))
 }
 
-/// The custom resource of this name, as it is now.
+/// Returns the live custom resource of this name.
 pub(crate) async fn find(
     cluster: &Cluster,
     namespace: &str,
@@ -34,7 +34,7 @@ pub(crate) async fn find(
     Ok(found.map(|found| found.object(&what)).transpose()?)
 }
 
-/// Writes `status`, unless it stands there already: only over what was read.
+/// Writes `status`, unless it is unchanged: only over the version that was read.
 pub(super) async fn write_status(
     cluster: &Cluster,
     object: &mut ReleaseLifecycle,
@@ -61,7 +61,8 @@ pub(super) async fn write_status(
     Ok(())
 }
 
-/// Somebody else was faster: what they wrote is there to be read.
+/// Turns a conflict into [`Error::Outrun`]: another client was faster, and its changes can be read
+/// now.
 pub(crate) fn outrun(error: ApiError) -> Error {
     match error.cause {
         Cause::Conflict(_) | Cause::NotFound(_) => Error::Outrun,

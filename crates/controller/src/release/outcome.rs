@@ -1,4 +1,4 @@
-//! What remains in status of an operation that has ended. Pure.
+//! The part of status that remains of an operation that has ended. Pure.
 
 use api::ReleaseLifecycleStatus;
 use lifecycle::{
@@ -9,7 +9,7 @@ use lifecycle::{
     reason::Reason,
 };
 
-/// What remains of an operation that has ended.
+/// Records the result of an operation that has ended.
 pub(super) fn conclude(status: &mut ReleaseLifecycleStatus, journal: &Journal) {
     let operation = &journal.operation;
     if operation.event == Event::Test {
@@ -21,7 +21,7 @@ pub(super) fn conclude(status: &mut ReleaseLifecycleStatus, journal: &Journal) {
     if !operation.event.makes_revision() {
         return;
     }
-    // Where the release was made anew, revisions begin anew, too.
+    // If the release was created again, its revisions start again, too.
     status.tested_revision.take_if(|tested| *tested >= operation.revision);
     match &operation.failure {
         None => {
@@ -46,25 +46,25 @@ pub(super) fn conclude(status: &mut ReleaseLifecycleStatus, journal: &Journal) {
     }
 }
 
-/// All objects have been applied.
+/// Records that all objects have been applied.
 fn was_applied(status: &mut ReleaseLifecycleStatus, journal: &Journal) {
     let operation = &journal.operation;
     no_drift(status);
     status.baseline = operation.completed_at.map(|deployed_at| Baseline {
         revision: operation.revision,
         deployed_at,
-        // Without hooks, nobody but others can have removed anything.
+        // Without hooks, only another client can have removed anything.
         removed: journal.hooks.is_empty().then(Vec::new),
     });
 }
 
-/// Drift of the deployed revision is no longer told.
+/// Removes the report of drift of the deployed revision.
 pub(super) fn no_drift(status: &mut ReleaseLifecycleStatus) {
     status.conditions.retain(|condition| condition.type_ != conditions::DRIFTED);
 }
 
-/// What remains of an operation that makes up for the failure of revision `failed`: that stands,
-/// or it would be tried again for ever.
+/// Records the result of an operation that remediates the failure of revision `failed`. The failure
+/// stays in status, or the revision would be retried for ever.
 fn remedied(status: &mut ReleaseLifecycleStatus, journal: &Journal, failed: i32) {
     let operation = &journal.operation;
     let is_deletion = operation.event == Event::Delete;
@@ -88,18 +88,18 @@ fn remedied(status: &mut ReleaseLifecycleStatus, journal: &Journal, failed: i32)
         failures: 1,
         failure: Failure::new(Reason::GivenUp, message),
     });
-    // What changed before it began had nothing to do with it; of what was uninstalled there is
-    // nothing else to tell that by.
+    // Changes before the remediation began had nothing to do with the failure; after an uninstall
+    // there is only the generation to detect a later change.
     attempt.generation = operation.generation;
 }
 
-/// What was wanted is deployed: what failed before is over.
+/// Clears earlier failures, since the desired state is deployed.
 pub(super) fn forgive(status: &mut ReleaseLifecycleStatus) {
     status.last_attempt = None;
     forget_remedy(status);
 }
 
-/// What made up for an earlier failure says nothing of a later one.
+/// Removes the remediation of an earlier failure, which does not concern a later one.
 fn forget_remedy(status: &mut ReleaseLifecycleStatus) {
     status.conditions.retain(|condition| condition.type_ != conditions::REMEDIATED);
 }
@@ -114,7 +114,7 @@ mod tests {
 
     const AT: Timestamp = Timestamp::UNIX_EPOCH;
 
-    /// The journal of an operation that has ended.
+    /// Returns the journal of an operation that has ended.
     fn ended(
         event: Event,
         revision: i32,
@@ -141,7 +141,8 @@ mod tests {
         }
     }
 
-    /// Revision 2 is deployed and tested, and revision 3 of `digest` has failed.
+    /// Returns a status in which revision 2 is deployed and tested, and revision 3 of `digest` has
+    /// failed.
     fn before(digest: &str) -> ReleaseLifecycleStatus {
         ReleaseLifecycleStatus {
             revision: Some(2),

@@ -1,5 +1,4 @@
-//! Reports on a release: writes its status and sends Event objects. What is written is decided in
-//! `status`.
+//! Reports on a release: writes its status and sends Event objects. `status` decides the content.
 
 use api::{ReleaseLifecycle, ReleaseLifecycleStatus};
 use lifecycle::{
@@ -21,8 +20,8 @@ use crate::{
 };
 
 impl Release<'_> {
-    /// Writes the journal, and what a user reads of it. This is the fence: it fails where anybody
-    /// wrote since the object was read.
+    /// Writes the journal, and the conditions for users. This is the fence: it fails if any client
+    /// has written since the object was read.
     pub(crate) async fn write_journal(
         &mut self,
         journal: &Journal,
@@ -46,7 +45,7 @@ impl Release<'_> {
         }
     }
 
-    /// Says that the deployed revision is what is desired.
+    /// Reports that the deployed revision is the desired one.
     pub(crate) async fn write_in_sync(
         &mut self,
         revision: i32,
@@ -58,17 +57,18 @@ impl Release<'_> {
         write(&self.ctx.cluster, &mut self.object, report).await
     }
 
-    /// Says again why the configuration was given up.
+    /// Reports again why the configuration was given up.
     pub(crate) async fn write_given_up(&mut self) -> Result<(), Error> {
         write(&self.ctx.cluster, &mut self.object, Report::GivenUp).await
     }
 
-    /// Says that something else has to be ready first.
+    /// Reports that something else has to be ready first.
     pub(crate) async fn write_waiting(&mut self, message: &str) -> Result<(), Error> {
         write(&self.ctx.cluster, &mut self.object, Report::Dependencies(message)).await
     }
 
-    /// Says what stays of a release whose namespace goes. No Event object can be made in there.
+    /// Reports which objects of a release remain whose namespace is terminating. No Event object
+    /// can be created in there.
     pub(crate) async fn write_left(&mut self, text: String) -> Result<(), Error> {
         let failure = Failure::new(Reason::ReleaseLeft, text.as_str());
         write(&self.ctx.cluster, &mut self.object, Report::Blocked(&failure)).await?;
@@ -76,13 +76,13 @@ impl Release<'_> {
         Ok(())
     }
 
-    /// Says that nothing is begun for now.
+    /// Reports that nothing is begun for now.
     pub(crate) async fn write_suspended(&mut self) -> Result<(), Error> {
         write(&self.ctx.cluster, &mut self.object, Report::Suspended).await
     }
 }
 
-/// Says that nothing can be read for now.
+/// Reports that nothing can be read for now.
 pub(crate) async fn write_trouble(
     cluster: &Cluster,
     object: &mut ReleaseLifecycle,
@@ -91,7 +91,7 @@ pub(crate) async fn write_trouble(
     write(cluster, object, Report::Trouble(error)).await
 }
 
-/// Says what is waited for before anything can be begun, or before an operation goes on.
+/// Reports the reason for waiting before anything can be begun, or before an operation continues.
 pub(crate) async fn write_waiting(
     cluster: &Cluster,
     object: &mut ReleaseLifecycle,
@@ -100,7 +100,7 @@ pub(crate) async fn write_waiting(
     write(cluster, object, Report::Waiting(failure)).await
 }
 
-/// Says why nothing can be begun, or why an operation cannot go on.
+/// Reports why nothing can be begun, or why an operation cannot continue.
 pub(crate) async fn write_blocked(
     ctx: &Context,
     object: &mut ReleaseLifecycle,

@@ -1,4 +1,4 @@
-//! Caches of running operations. What is missing is read or found out again.
+//! Caches of running operations. Missing entries are read or derived again.
 
 use std::{
     collections::HashMap,
@@ -11,33 +11,33 @@ use live::observe::pods::Culprit;
 
 use crate::support::sync::lock;
 
-/// What is about to be ready is not asked about.
+/// The time for which an object that may soon be ready is not checked.
 const GRACE: SignedDuration = SignedDuration::from_secs(2);
 
 /// Caches of running operations, by the UID of their object.
 #[derive(Default)]
 pub(crate) struct Running {
-    /// The plan and its digest, by which it is known to be the right one.
+    /// The plan and its digest, which identifies the right one.
     plans: Mutex<HashMap<String, (String, Arc<Plan>)>>,
-    /// The evidence that was taken last, and of what.
+    /// The evidence that was taken last, and its container.
     evidence: Mutex<HashMap<String, (Culprit, Evidence)>>,
-    /// Why objects are not ready.
+    /// The reasons why objects are not ready.
     explanations: Mutex<HashMap<String, Explanations>>,
 }
 
-/// What is known of the objects of one release that are not ready, by their UIDs.
+/// The explanations of the objects of one release that are not ready, by their UIDs.
 pub(crate) type Explanations = HashMap<String, Explanation>;
 
-/// Why an object is not ready.
+/// The reason why an object is not ready.
 pub(crate) struct Explanation {
-    /// Since when the object is seen not to be ready.
+    /// The time since when the object is observed not to be ready.
     pub(crate) since: Timestamp,
-    /// When it is asked about again.
+    /// The time of the next check.
     pub(crate) next: Timestamp,
-    /// Of the object, when it was asked about.
+    /// The version of the object at the last check.
     pub(crate) version: String,
     pub(crate) said: Option<String>,
-    /// What a container wrote last, read once for each of its runs.
+    /// The last line of a container's log, read once for each of its runs.
     pub(crate) line: Option<(Culprit, String)>,
 }
 
@@ -47,10 +47,10 @@ impl Explanation {
         Self { since: now, next, version: String::new(), said: None, line: None }
     }
 
-    /// Whether to ask about the object, which has this version by now.
+    /// Returns true if the object, which has this version by now, is due for a check.
     pub(crate) fn is_due(&self, version: &str, now: Timestamp) -> bool {
         let asked = !self.version.is_empty();
-        // Something has happened to it.
+        // The object has changed.
         let changed = asked && self.version != version && now.duration_since(self.since) >= GRACE;
         now >= self.next || changed
     }
@@ -75,7 +75,8 @@ impl Running {
         lock(&self.evidence).insert(uid.to_owned(), (culprit, evidence));
     }
 
-    /// One reconciliation of an object runs at a time: until they are kept again, nobody misses them.
+    /// Takes the explanations out. One reconciliation of an object runs at a time: until they are
+    /// put back, they are not needed elsewhere.
     pub(crate) fn take_explanations(&self, uid: &str) -> Explanations {
         lock(&self.explanations).remove(uid).unwrap_or_default()
     }
@@ -84,7 +85,7 @@ impl Running {
         lock(&self.explanations).insert(uid.to_owned(), explanations);
     }
 
-    /// The operation has ended.
+    /// Forgets an operation that has ended.
     pub(crate) fn forget(&self, uid: &str) {
         lock(&self.plans).remove(uid);
         lock(&self.evidence).remove(uid);

@@ -1,15 +1,15 @@
-//! Whether a release is at rest, by its object alone. Pure.
+//! Checks that a release is settled, by its object alone. Pure.
 
 use api::{OnTestFailure, ReleaseLifecycle};
 use lifecycle::{conditions, journal::Phase, reason::Reason};
 
 use crate::release::finalizer;
 
-/// Whether there is nothing to do, by the object alone; a cached one will do, since whatever
-/// unsettles it arrives as an event.
+/// Returns true if there is nothing to do, by the object alone; a cached one is enough, since every
+/// change that unsettles it arrives as an event.
 pub(crate) fn is_settled(object: &ReleaseLifecycle) -> bool {
     if object.metadata.deletion_timestamp.is_some() {
-        // Without our finalizer it is only others that hold it.
+        // Without our finalizer only others hold it.
         return !finalizer::is_held(object);
     }
     let Some(status) = &object.status else {
@@ -19,7 +19,7 @@ pub(crate) fn is_settled(object: &ReleaseLifecycle) -> bool {
     let ready = status.conditions.iter().find(|condition| condition.type_ == conditions::READY);
     let reason = ready.and_then(|ready| Reason::parse(&ready.reason));
     let at_rest = ready.is_some_and(|ready| match reason {
-        // Due tests, and a finalizer that is missing, are seen to when it is looked at again.
+        // Due tests, and a missing finalizer, are handled when it is next reconciled.
         _ if ready.status == "True" => {
             finalizer::is_held(object)
                 && (!object.tests_enabled() || status.tested_revision == status.revision)
@@ -33,7 +33,7 @@ pub(crate) fn is_settled(object: &ReleaseLifecycle) -> bool {
         .as_ref()
         .filter(|last| Some(last.generation) == object.metadata.generation);
     let gave_up = last_attempt.zip(ready).is_some_and(|(last, ready)| {
-        // What is to make up for it, and cannot begin, has said why.
+        // A remediation that cannot begin has reported why.
         let says_so = ready.reason == last.failure.reason;
         let is_at_rest = says_so || !remedy_is_due(object);
         ready.status == "False" && reason != Some(Reason::InternalError) && is_at_rest
@@ -46,14 +46,14 @@ pub(crate) fn is_settled(object: &ReleaseLifecycle) -> bool {
     !running && !asked && observed && (at_rest || gave_up)
 }
 
-/// Whether there is an operation that goes on, or a deletion that waits for nothing.
+/// Returns true if there is a running operation, or a deletion that waits for nothing.
 pub(crate) fn is_at_work(object: &ReleaseLifecycle) -> bool {
     let running = object.status.as_ref().and_then(|status| status.operation.as_ref());
     running.is_some_and(|last| last.phase != Phase::Done)
         || object.metadata.deletion_timestamp.is_some()
 }
 
-/// Whether that was said of the object as it is, and nothing runs.
+/// Returns true if Ready was reported for the current generation, and nothing runs.
 pub(crate) fn is_ready(object: &ReleaseLifecycle) -> bool {
     let status = object.status.as_ref();
     let mut conditions = status.into_iter().flat_map(|status| &status.conditions);
@@ -65,7 +65,7 @@ pub(crate) fn is_ready(object: &ReleaseLifecycle) -> bool {
         })
 }
 
-/// Whether something makes up for the last operation, as far as the object tells.
+/// Returns true if the last operation is to be remediated, as far as the object shows.
 fn remedy_is_due(object: &ReleaseLifecycle) -> bool {
     let last = object.status.as_ref().and_then(|status| status.operation.as_ref());
     let failed = last.filter(|last| last.has_failed_at_work());
@@ -78,7 +78,7 @@ mod tests {
 
     use super::*;
 
-    /// An object whose revision 2 is deployed and Ready, with `changes` merged over it.
+    /// Returns an object whose revision 2 is deployed and Ready, with `changes` merged over it.
     fn object(changes: Value) -> ReleaseLifecycle {
         let mut object = json!({
             "apiVersion": "releaselifecycle.dev/v1alpha1",
@@ -101,7 +101,7 @@ mod tests {
         serde_json::from_value(object).unwrap()
     }
 
-    /// A merge patch: a null removes.
+    /// Applies a merge patch: a null removes.
     fn merge(object: &mut Value, changes: Value) {
         let Value::Object(changes) = changes else { return *object = changes };
         for (key, value) in changes {
@@ -122,7 +122,7 @@ mod tests {
                "startedAt": "2026-01-01T00:00:00Z"})
     }
 
-    /// As [`operation`], failed at its work.
+    /// Like [`operation`], failed at its work.
     fn failed(event: &str) -> Value {
         let mut operation = operation(event, "Done");
         let failure = json!({"reason": "HookFailed", "message": "it failed"});

@@ -1,4 +1,4 @@
-//! The status of a release's object, from what there is to report of it. Pure.
+//! The status of a release's object, computed from a report. Pure.
 
 use api::{DriftMode, OnTestFailure, ReleaseLifecycle, ReleaseLifecycleStatus, set_conditions};
 use jiff::Timestamp;
@@ -25,22 +25,22 @@ pub(crate) enum Report<'a> {
     Operation {
         journal: &'a Journal,
         hold: Option<&'a Hold>,
-        /// What the operation makes outside of the namespace, where that is known.
+        /// The objects of the operation outside of the namespace, if they are known.
         outside: Option<&'a [ObjectRef]>,
-        /// What there is to say besides where it is ready.
+        /// The additional remark for the message of a release that is ready.
         besides: Option<&'a str>,
-        /// What the condition `Warned` is to say; `None`: what it says now.
+        /// The content of the condition `Warned`; `None`: unchanged.
         warned: Option<Vec<Condition>>,
     },
-    /// The deployed revision is what is wanted. What was asked for besides needs no answer.
+    /// The deployed revision is the desired one. Any other request needs no answer.
     InSync {
         revision: i32,
         chart: Option<Chart>,
-        /// What the check for drift found, if there was one.
+        /// The result of the check for drift, if there was one.
         drift: Option<Drift>,
-        /// What the revision has made outside of the namespace, where that is known.
+        /// The objects of the revision outside of the namespace, if they are known.
         outside: Option<&'a [ObjectRef]>,
-        /// What there is to say besides.
+        /// The additional remark.
         besides: Option<&'a str>,
     },
     /// The configuration was given up.
@@ -49,18 +49,19 @@ pub(crate) enum Report<'a> {
     Dependencies(&'a str),
     /// Nothing is begun for now.
     Suspended,
-    /// Something is waited for before anything can be begun, or before an operation continues.
+    /// The release waits before anything can be begun, or before an operation continues.
     Waiting(&'a Failure),
     /// Only a change helps.
     Blocked(&'a Failure),
-    /// Nothing can be read for now. It is said once for each kind of trouble: what is written brings
-    /// the object back at once, and an error that never reads the same would go round for ever.
+    /// Nothing can be read for now. It is reported once for each kind of trouble: each write of
+    /// status triggers a reconciliation at once, and an error whose text always differs would cause
+    /// an endless loop.
     Trouble(&'a ApiError),
 }
 
-/// What a check for drift has found.
+/// The result of a check for drift.
 pub(crate) struct Drift {
-    /// `None`: as it was said before.
+    /// `None`: unchanged.
     pub(crate) condition: Option<Condition>,
     pub(crate) baseline: Baseline,
 }
@@ -100,8 +101,8 @@ pub(crate) fn status(
     }
 }
 
-/// Returns the condition that says why only a person can end what runs, where that is new. That an
-/// operation failed has an Event object of its own.
+/// Returns the condition that reports why only a person can end the running operation, if that is
+/// new. A failed operation has an Event object of its own.
 pub(super) fn new_stall<'a>(
     object: &ReleaseLifecycle,
     next: &'a ReleaseLifecycleStatus,
@@ -117,7 +118,7 @@ pub(super) fn new_stall<'a>(
     (!is_told).then_some(stalled)
 }
 
-/// Whether the object says that it is blocked by `failure`.
+/// Returns true if the object reports that it is blocked by `failure`.
 pub(super) fn is_blocked_by(object: &ReleaseLifecycle, failure: &Failure) -> bool {
     let conditions = object.status.iter().flat_map(|status| &status.conditions);
     conditions
@@ -198,7 +199,7 @@ fn in_sync(
             wanted.extend(drift.condition);
         }
         None if object.drift_mode() == DriftMode::Disabled => no_drift(&mut status),
-        // While it is suspended, what was seen last stands.
+        // While it is suspended, the last report of drift stays.
         None => {}
     }
     with_conditions(object, status, wanted, now)
@@ -220,7 +221,7 @@ fn given_up(object: &ReleaseLifecycle, now: Timestamp) -> ReleaseLifecycleStatus
         remedied.map(|it| Remedied { succeeded: it.status == "True", said: &it.message });
     let wanted = match &mut status.last_attempt {
         Some(attempt) => {
-            // What changed since has nothing to do with it.
+            // A change since then has nothing to do with the failure.
             attempt.generation = object.metadata.generation.unwrap_or_default();
             conditions::given_up(attempt, remedied, &commands)
         }
@@ -257,7 +258,8 @@ fn running_journal(object: &ReleaseLifecycle) -> Option<Journal> {
     journal.filter(|journal| !journal.is_done())
 }
 
-/// The conditions of `object`, whose operation is `journal`'s. What is asked for meanwhile waits.
+/// Returns the conditions of `object`, whose operation is `journal`'s. Requests that arrive
+/// meanwhile wait.
 fn of_journal(object: &ReleaseLifecycle, journal: &Journal, hold: Option<&Hold>) -> Vec<Condition> {
     let commands = object.commands();
     let mut wanted = conditions::of(journal, hold, &commands);
@@ -277,7 +279,7 @@ fn of_journal(object: &ReleaseLifecycle, journal: &Journal, hold: Option<&Hold>)
     wanted
 }
 
-/// The status with these conditions, and else as it is.
+/// Returns the status with these conditions, and otherwise unchanged.
 fn says(
     object: &ReleaseLifecycle,
     wanted: Vec<Condition>,
@@ -285,13 +287,14 @@ fn says(
 ) -> ReleaseLifecycleStatus {
     let mut status = object.status.clone().unwrap_or_default();
     if status.observed_generation.is_none_or(|seen| seen < 0) {
-        // What stood on it before it was seen asks for nothing, nor will it once this is written.
+        // Annotations that were on the object before it was first observed request nothing, nor
+        // will they once this is written.
         status.last_handled_retry_at = object.requests().retry;
     }
     with_conditions(object, status, wanted, now)
 }
 
-/// While an operation runs, the conditions speak of what it serves.
+/// Sets the conditions. While an operation runs, they are about the generation that it serves.
 fn with_conditions(
     object: &ReleaseLifecycle,
     mut status: ReleaseLifecycleStatus,
@@ -336,7 +339,7 @@ mod tests {
         journal
     }
 
-    /// An object of generation 5, with `status`.
+    /// Returns an object of generation 5, with `status`.
     fn object(status: Option<ReleaseLifecycleStatus>) -> ReleaseLifecycle {
         let mut object: ReleaseLifecycle = serde_json::from_value(json!({
             "apiVersion": "releaselifecycle.dev/v1alpha1",
@@ -369,7 +372,7 @@ mod tests {
         reported(&object(Some(running())), &journal)
     }
 
-    /// Type, status and reason of each condition.
+    /// Returns type, status and reason of each condition.
     fn words(status: &ReleaseLifecycleStatus) -> Vec<(&str, &str, &str)> {
         let words = status.conditions.iter().map(|it| (&*it.type_, &*it.status, &*it.reason));
         words.collect()

@@ -1,5 +1,5 @@
-//! Charts that servers have: fetched by tasks of their own, so that a server that hangs holds up
-//! nobody but those who want something of it, and remembered for `spec.interval`.
+//! Charts from servers. Tasks of their own fetch them, so that a server that hangs blocks only the
+//! releases that need it. The result is remembered for `spec.interval`.
 
 mod cache;
 mod entry;
@@ -37,11 +37,13 @@ use crate::{
     watches::sources::{Comeback, jittered},
 };
 
-/// So many are fetched at once: each may take 200 MiB of memory for a moment, half of it the engine.
+/// The number of charts that are fetched at once: each may take 200 MiB of memory for a moment,
+/// half of it in the engine.
 const AT_ONCE: usize = 2;
-/// So long a reconciliation waits for the answer; most servers are faster.
+/// The time for which a reconciliation waits for the answer; most servers are faster.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// What the server has refused is not asked for again so soon, however often the release is looked at.
+/// The time for which a request that the server refused is not repeated, however often the release
+/// is reconciled.
 const REST: Duration = Duration::from_secs(10);
 
 pub(crate) struct Charts {
@@ -51,7 +53,7 @@ pub(crate) struct Charts {
 struct Shared {
     settings: Settings,
     cache: Arc<Cache>,
-    /// By the key of the custom resource.
+    /// The entries, by the key of the custom resource.
     entries: Mutex<HashMap<String, Entry>>,
     turns: Turns,
     backoff: Backoff,
@@ -69,9 +71,9 @@ pub(crate) struct Request {
     key: String,
     namespace: String,
     wanted: WantedChart,
-    /// What of the cache is for it.
+    /// The part of the cache that it may use.
     scope: Scope,
-    /// What is asked of the server, and with which credentials.
+    /// The request to the server, and its credentials.
     asked: Scope,
     occasion: Occasion,
     interval: Duration,
@@ -79,7 +81,7 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    /// For the release of `object`, which `comeback` brings back.
+    /// Returns the request for the release of `object`, which `comeback` brings back.
     pub(crate) fn new(object: &ReleaseLifecycle, wanted: WantedChart, comeback: Comeback) -> Self {
         let (key, requests) = (key(object), object.requests());
         let namespace = object.metadata.namespace.clone().unwrap_or_default();
@@ -115,18 +117,19 @@ impl Charts {
         }
     }
 
-    /// The custom resource is gone, or names no chart of a server.
+    /// Forgets the custom resource, which is gone, or names no chart of a server.
     pub(crate) fn forget(&self, key: &str) {
         lock(&self.shared.entries).remove(key);
         self.shared.backoff.forget(key);
     }
 
-    /// The custom resources of these keys are all that there are.
+    /// Forgets all custom resources but those of these keys.
     pub(crate) fn retain(&self, keys: &HashSet<String>) {
         lock(&self.shared.entries).retain(|key, _| keys.contains(key));
     }
 
-    /// The chart. What takes longer is `Error::Later`, and brings the release back when it is there.
+    /// Returns the chart. If that takes longer, the error is `Error::Later`, and the release is
+    /// brought back when the chart is there.
     pub(crate) async fn get(&self, request: &Request) -> Result<Fetched, Error> {
         let shared = &self.shared;
         if let Some(digest) = request.wanted.pinned()
@@ -164,9 +167,10 @@ enum Step {
         archive: Option<Arc<[u8]>>,
     },
     Fail(Problem, Duration),
-    /// For the end of what is under way.
+    /// Waits for the end of the running fetch.
     Wait(watch::Receiver<()>),
-    /// For the release to be brought back; until then, what was found before, or what was wrong.
+    /// Leaves until the release is brought back; until then, the chart that was found before, or
+    /// the problem.
     Leave(Result<Option<String>, Problem>),
 }
 
@@ -182,8 +186,8 @@ impl Shared {
         act(entry)
     }
 
-    /// What is known, or that the server is asked, from now on if need be. Where others are served
-    /// first, nobody waits.
+    /// Returns the known result, or asks the server, starting a fetch if there is none. If others
+    /// are served first, the reconciliation does not wait.
     fn step(self: &Arc<Self>, request: &Request, patient: bool) -> Step {
         self.with_entry(request, |entry| {
             let next = entry.next(&request.occasion, request.interval, Instant::now());
@@ -230,7 +234,7 @@ impl Shared {
         UnderWay { id, queued, done }
     }
 
-    /// What a release lives with while the server is asked.
+    /// Returns the result that a release uses while the server is asked.
     async fn meanwhile(
         &self,
         request: &Request,
@@ -242,11 +246,12 @@ impl Shared {
                 if let Some(archive) = self.cache.get(&request.scope, &digest).await {
                     return Ok(Fetched { archive, digest });
                 }
-                // Nobody was told that this release waits, since it seemed to have what it needs.
+                // The fetch does not know that this release waits, since the chart seemed to be
+                // there.
                 again_in = PATIENCE;
             }
             Ok(None) => {}
-            // As it was said before: whether it still holds is what is asked.
+            // As reported before: the running fetch checks whether it still holds.
             Err(problem) => return Err(problem.error(RECHECK)),
         }
         let message = format!("{}: it is being fetched", request.wanted.place);
@@ -266,12 +271,12 @@ impl Shared {
             None => self.turns.take(&fetch.namespace).await,
         };
         let since = Instant::now();
-        // Whoever waits for it learns of a panic, too.
+        // Reconciliations that wait for it are also told of a panic.
         let pulled = panics::caught(self.fetch(&fetch)).await;
         let pulled = pulled.unwrap_or_else(|panicked| Err(Problem::Later(panicked.failure())));
         drop(turn);
         let is_news = self.conclude(fetch, since, pulled);
-        // The entry's own receiver is gone; what is left are reconciliations that wait.
+        // The entry's own receiver is gone; the remaining ones are reconciliations that wait.
         if is_news && sender.receiver_count() == 0 {
             comeback.now();
         }
@@ -282,7 +287,7 @@ impl Shared {
             Some(digest) if self.cache.get(&fetch.scope, digest).await.is_some() => {
                 Some(digest.clone())
             }
-            // After a start nothing is remembered, but it may be there.
+            // After a start nothing is remembered, but the chart may be in the cache.
             _ => match self.cache.newest(&fetch.scope).await {
                 Some(digest) => {
                     let whole = self.cache.get(&fetch.scope, &digest).await.is_some();
@@ -298,14 +303,14 @@ impl Shared {
         Ok(pulled)
     }
 
-    /// Notes what came of it. Answers whether the release has to know.
+    /// Records the result. Returns true if the release must be notified.
     fn conclude(&self, fetch: Fetch, since: Instant, pulled: Result<Pulled, Problem>) -> bool {
         let mut entries = lock(&self.entries);
         let own = entries.get_mut(&fetch.key).filter(|entry| {
             entry.is_for(&fetch.request)
                 && entry.under_way.as_ref().is_some_and(|it| it.id == fetch.id)
         });
-        // By now the release asks for something else, or is gone.
+        // By now the release needs another chart, or is gone.
         let Some(entry) = own else { return false };
         match pulled {
             Ok(Pulled { digest, archive }) => {

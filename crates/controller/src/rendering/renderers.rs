@@ -23,19 +23,19 @@ use crate::{
     },
 };
 
-/// A process that nobody has needed for so long ends: an idle operator is a small one.
+/// The time after which an unused process ends: an idle operator is small.
 const IDLE: Duration = Duration::from_mins(1);
-/// So long a reconciliation waits for its turn, and leaves its place to others then.
+/// The time for which a reconciliation waits for its turn, before it leaves its place to others.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Until a chart that took too much is rendered again for the first time, and at most.
+/// The first wait before a chart that took too much is rendered again, and the longest.
 const SHORTEST_REST: Duration = Duration::from_mins(1);
 const LONGEST_REST: Duration = Duration::from_hours(1);
 
-/// How the engines are run.
+/// The settings for running the engines.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) program: PathBuf,
-    /// So many processes there are at most.
+    /// The maximum number of processes.
     pub(crate) processes: usize,
     pub(crate) limits: Limits,
 }
@@ -53,7 +53,7 @@ struct Warm {
     renderer: Renderer,
 }
 
-/// A chart that took too much, and until when it is not rendered again.
+/// A chart that took too much, and the time until which it is not rendered again.
 struct Breached {
     inputs: String,
     count: u32,
@@ -67,20 +67,21 @@ impl Engines {
         Self { settings, turns, warm: Arc::default(), breaches: Mutex::default() }
     }
 
-    /// A turn for `namespace`; `None` where others are served first.
+    /// Returns a turn for `namespace`; `None` if others are served first.
     pub(crate) async fn turn(&self, namespace: &str) -> Option<Turn> {
         self.turns.take_within(namespace, PATIENCE).await
     }
 
-    /// What was said of `release` when it took too much, while it is too early to try again: what was
-    /// done in vain would be done again, and others would wait for it.
+    /// Returns the failure that was reported for `release` when it took too much, while it is too
+    /// early for a retry: otherwise the same work would be done in vain again, and others would
+    /// wait for it.
     pub(crate) fn breach(&self, release: &str, inputs: &str) -> Option<Failure> {
         let breaches = lock(&self.breaches);
         let known = breaches.get(release).filter(|it| it.inputs == inputs)?;
         (Instant::now() < known.until).then(|| known.failure.clone())
     }
 
-    /// Notes that `release` took too much.
+    /// Records that `release` took too much.
     pub(crate) fn note_breach(&self, release: &str, inputs: &str, failure: &Failure) {
         let mut breaches = lock(&self.breaches);
         breaches.retain(|_, it| it.until.elapsed() < LONGEST_REST);
@@ -92,7 +93,7 @@ impl Engines {
         breaches.insert(release.to_owned(), Breached { inputs, count, until, failure });
     }
 
-    /// Renders for `tenant`, who has a turn. What `lookup` fails with ends it.
+    /// Renders for `tenant`, who has a turn. An error of `lookup` ends it.
     pub(crate) async fn render<E, F>(
         &self,
         _turn: Turn,
@@ -111,7 +112,7 @@ impl Engines {
             },
         };
         let answer = renderer.render(request, lookup).await?;
-        // What broke its bounds, or was cut short, ends here.
+        // A process that exceeded its limits, or was interrupted, ends here.
         if matches!(answer, Ok(_) | Err(EngineError::Failed(_))) {
             self.keep(tenant, renderer);
         }
@@ -122,14 +123,15 @@ impl Engines {
         Renderer::start(&self.settings.program, self.settings.limits, false)
     }
 
-    /// The warm process of `tenant`. Where there is none, another's makes room for it: what one
-    /// tenant's templates may have left in a process is not for the next.
+    /// Returns the warm process of `tenant`. If there is none, the process of another tenant ends
+    /// to make room: data that one tenant's templates may have left in a process must not reach the
+    /// next.
     fn take(&self, tenant: &Identity) -> Option<Renderer> {
         let mut warm = lock(&self.warm);
         if let Some(index) = warm.iter().position(|it| it.tenant == *tenant) {
             return Some(warm.remove(index).renderer);
         }
-        // Those at work hold a turn, as this one does.
+        // Running processes hold a turn, as this one does.
         let at_work = self.turns.taken();
         while warm.len() + at_work > self.settings.processes && !warm.is_empty() {
             warm.remove(0);

@@ -6,7 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The API server itself is asked again so soon: a release is to go on when it is back.
+/// The time after which the API server is asked again: a release must continue soon when it is
+/// back.
 const OUTAGE: Duration = Duration::from_secs(10);
 
 pub(crate) struct Backoff {
@@ -32,17 +33,17 @@ impl Backoff {
         Self { first, longest, failures: Mutex::default() }
     }
 
-    /// For what is a fault of this program, which only a change may keep from happening again.
+    /// Returns the back-off for faults of this program, which only a change may prevent.
     pub(crate) fn after_panics() -> Self {
         Self::between(Duration::from_mins(5), Duration::from_hours(1))
     }
 
-    /// How long to wait after one more failure of `key`.
+    /// Returns the time to wait after one more failure of `key`.
     pub(crate) fn next(&self, key: &str, generation: Option<i64>) -> Duration {
         self.next_within(key, generation, self.longest)
     }
 
-    /// As [`Self::next`], where it was the API server that was not there.
+    /// Like [`Self::next`], if the API server was not available.
     pub(crate) fn next_in_outage(&self, key: &str, generation: Option<i64>) -> Duration {
         self.next_within(key, generation, OUTAGE)
     }
@@ -51,7 +52,7 @@ impl Backoff {
         let mut all = self.lock();
         let count = all.get(key).map_or(0, |failures| failures.count);
         let grown = self.first.saturating_mul(1 << count.min(20));
-        // What is at its longest does not grow on: what comes after an outage is another trouble.
+        // At its maximum the wait does not grow: a failure after an outage is another problem.
         let count = if grown < longest { count.saturating_add(1) } else { count };
         let wait = grown.min(longest).mul_f64(jitter());
         let until = Instant::now() + wait;
@@ -59,8 +60,9 @@ impl Backoff {
         wait
     }
 
-    /// How much of the last wait is left. Saying in status what is wrong brings the object back at
-    /// once, and so does every event of its hooks; only a change by its user cuts the wait short.
+    /// Returns the remaining time of the last wait. The write of an error to status brings the
+    /// object back at once, and so does every event of its hooks; only a change by its user ends
+    /// the wait early.
     pub(crate) fn left(&self, key: &str, generation: Option<i64>) -> Option<Duration> {
         let all = self.lock();
         let failures = all.get(key).filter(|failures| failures.generation == generation)?;
@@ -76,7 +78,8 @@ impl Backoff {
     }
 }
 
-/// Between 0.75 and 1.25. A UUID is the randomness that is there anyway.
+/// Returns a factor between 0.75 and 1.25. A UUID is a source of randomness that is available
+/// anyway.
 pub(crate) fn jitter() -> f64 {
     0.75 + f64::from(uuid::Uuid::new_v4().as_bytes()[0]) / 510.0
 }
@@ -95,7 +98,7 @@ mod tests {
         assert!(waits[0] <= FIRST.mul_f64(1.25) && waits[3] > waits[0]);
         assert!(waits.iter().all(|wait| *wait <= OUTAGE.mul_f64(1.25)), "{waits:?}");
         assert!(waits[49] >= OUTAGE.mul_f64(0.75));
-        // The API server is there again, and not quite itself.
+        // The API server is available again, but not quite healthy.
         assert!(backoff.next("a", Some(1)) <= 2 * OUTAGE.mul_f64(1.25));
     }
 

@@ -1,18 +1,18 @@
-//! Work without waiting that may take long.
+//! Work that waits for nothing and may take long.
 
 use tokio::{sync::Semaphore, task};
 
 use crate::support::panics;
 
-/// What a tenant can make take seconds and tens of MiB is done twice at once, however many releases
-/// there are.
+/// The permits: work that takes seconds and tens of MiB, which a tenant can cause, is done at most
+/// twice at once, however many releases there are.
 static PERMITS: Semaphore = Semaphore::const_new(2);
 
-/// Does `work` on a thread of its own: the others keep the lease and watch hooks. A panic goes on
-/// with whoever waits.
+/// Does `work` on a thread of its own: the other threads keep the lease and watch hooks. A panic
+/// continues in the caller that waits.
 pub(crate) async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    // Fails only if it is closed, which it never is. The work keeps its permit if nobody waits for it
-    // any more.
+    // Fails only if it is closed, which it never is. The work keeps its permit even if nobody waits
+    // for it any more.
     let permit = PERMITS.acquire().await.ok();
     let done = task::spawn_blocking(move || {
         let done = panics::caught_now(work);
@@ -22,7 +22,7 @@ pub(crate) async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'st
     match done.await {
         Ok(Ok(done)) => done,
         Ok(Err(panicked)) => panicked.resume(),
-        // The process ends, and nobody goes on from here.
+        // The process ends, and nothing continues from here.
         Err(_) => std::future::pending().await,
     }
 }

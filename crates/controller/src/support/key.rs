@@ -1,14 +1,14 @@
-//! How the objects of the watch are named, and how often they are checked.
+//! The names of watched objects, and the interval of their checks.
 
 use std::time::Duration;
 
 use api::ReleaseLifecycle;
 use kube::ResourceExt;
 
-/// How often what blocks a release is looked at again, where no change of the object mends it.
+/// The interval of checks of a blocked release, if no change of the object can resolve the block.
 pub(crate) const RECHECK: Duration = Duration::from_mins(1);
 
-/// Returns `<namespace>/<name>`, by which everything that is kept of an object is found.
+/// Returns `<namespace>/<name>`, the key of all state that is kept of an object.
 pub(crate) fn key(object: &ReleaseLifecycle) -> String {
     format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any())
 }

@@ -1,5 +1,5 @@
-//! A panic is a fault of this program. It ends what it happened in, is counted and logged with its
-//! place, and said of the object that was worked on; the process goes on for all others.
+//! Panics, which are faults of this program. A panic ends the work in which it happened, is counted
+//! and logged with its place, and is reported on the object; the process continues for all others.
 
 use std::{
     any::Any,
@@ -18,17 +18,17 @@ use thiserror::Error;
 
 use crate::support::backoff::Backoff;
 
-/// So many of our own functions are named, the innermost first.
+/// The maximum number of our own functions that are named, the innermost first.
 const MOST_FRAMES: usize = 12;
 
 thread_local! {
-    /// What happened last on this thread, for whoever catches it.
+    /// The last panic on this thread, for the code that catches it.
     static LAST: RefCell<Option<Panicked>> = const { RefCell::new(None) };
 }
 
 static COUNT: LazyLock<Counter> = LazyLock::new(Counter::default);
 
-/// A panic, without what it may quote of the data that it stumbled over.
+/// A panic, without data that its message may quote.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{words}, at {place}")]
 pub(crate) struct Panicked {
@@ -37,7 +37,7 @@ pub(crate) struct Panicked {
 }
 
 impl Panicked {
-    /// What is said of the object, and to whom.
+    /// Returns the failure to report on the object.
     pub(crate) fn failure(&self) -> Failure {
         let message = format!(
             "this is a fault of the operator, which others do not suffer from: {self}. Report it with \
@@ -48,18 +48,18 @@ impl Panicked {
         Failure::new(Reason::InternalError, message)
     }
 
-    /// Goes on with the panic on another thread, without counting it again.
+    /// Continues the panic on another thread, without counting it again.
     pub(crate) fn resume(self) -> ! {
         panic::resume_unwind(Box::new(self))
     }
 }
 
-/// How many there were; a metric.
+/// Returns the number of panics; a metric.
 pub(crate) fn count() -> Counter {
     COUNT.clone()
 }
 
-/// From here on each panic is counted and logged, whoever catches it.
+/// Installs the hook: from here on each panic is counted and logged, whoever catches it.
 pub(crate) fn install() {
     panic::set_hook(Box::new(|info| {
         let (panicked, functions) = note(info);
@@ -67,7 +67,7 @@ pub(crate) fn install() {
     }));
 }
 
-/// Counts it, and keeps what is known of it; also the functions of ours that it happened in.
+/// Counts the panic, and keeps its known facts; also returns our functions in which it happened.
 fn note(info: &PanicHookInfo<'_>) -> (Panicked, Vec<String>) {
     COUNT.inc();
     let functions = our_functions(&Backtrace::force_capture().to_string());
@@ -84,12 +84,12 @@ fn note(info: &PanicHookInfo<'_>) -> (Panicked, Vec<String>) {
     (panicked, functions)
 }
 
-/// What a panic says where that is a text of the program; others are made with what it worked on.
+/// Returns the message of a panic if it is a text of the program; other messages may contain data.
 fn words(payload: &(dyn Any + Send)) -> String {
     if let Some(words) = payload.downcast_ref::<&'static str>() {
         return (*words).to_owned();
     }
-    // Two numbers.
+    // The message contains only two numbers.
     let words = payload.downcast_ref::<String>();
     match words.filter(|words| words.starts_with("index out of bounds: ")) {
         Some(words) => words.clone(),
@@ -97,14 +97,14 @@ fn words(payload: &(dyn Any + Send)) -> String {
     }
 }
 
-/// The end of the path: where this was built is nobody's business.
+/// Returns the end of the path: the place of the build is private.
 fn short(path: &str) -> &str {
     let parts = path.rmatch_indices('/').map(|(index, _)| index);
     let cut = if path.starts_with('/') { parts.take(4).last() } else { None };
     cut.and_then(|index| path.get(index.saturating_add(1)..)).unwrap_or(path)
 }
 
-/// The functions of a backtrace that are this program's, the innermost first.
+/// Returns the functions of a backtrace that are this program's, the innermost first.
 fn our_functions(backtrace: &str) -> Vec<String> {
     const OURS: [&str; 5] =
         ["releaselifecycle_controller::", "lifecycle::", "helm::", "api::", "engine::"];
@@ -117,7 +117,7 @@ fn our_functions(backtrace: &str) -> Vec<String> {
     functions.take(MOST_FRAMES).map(str::to_owned).collect()
 }
 
-/// Whoever has caught `payload` on this thread learns what it was.
+/// Returns the panic of `payload`, which was caught on this thread.
 fn of(payload: Box<dyn Any + Send>) -> Panicked {
     match payload.downcast::<Panicked>() {
         Ok(carried) => *carried,
@@ -128,18 +128,19 @@ fn of(payload: Box<dyn Any + Send>) -> Panicked {
     }
 }
 
-/// Awaits `work`, and survives it. What it shares with others is left in order by whoever owns it:
-/// locks are taken though they are poisoned, and turns end when they are dropped.
+/// Awaits `work`, and catches its panics. The owners of shared state leave it consistent: locks are
+/// taken even if they are poisoned, and turns end when they are dropped.
 pub(crate) async fn caught<T>(work: impl Future<Output = T>) -> Result<T, Panicked> {
     AssertUnwindSafe(work).catch_unwind().await.map_err(of)
 }
 
-/// As [`caught`], what waits for nothing.
+/// Like [`caught`], for work that is not asynchronous.
 pub(crate) fn caught_now<T>(work: impl FnOnce() -> T) -> Result<T, Panicked> {
     panic::catch_unwind(AssertUnwindSafe(work)).map_err(of)
 }
 
-/// Does what `task` makes until that ends by itself; after a panic anew, ever later.
+/// Runs the future of `task` until it ends by itself; after a panic it is started again, with
+/// back-off.
 pub(crate) async fn kept<F: Future>(what: &str, mut task: impl FnMut() -> F) -> F::Output {
     let backoff = Backoff::default();
     loop {
@@ -150,7 +151,8 @@ pub(crate) async fn kept<F: Future>(what: &str, mut task: impl FnMut() -> F) -> 
     }
 }
 
-/// The items of what `make` makes; after a panic it is made anew, ever later.
+/// Returns the items of the stream from `make`; after a panic the stream is created again, with
+/// back-off.
 pub(crate) fn kept_stream<S: Stream>(
     what: &'static str,
     make: impl FnMut() -> S,
@@ -197,7 +199,7 @@ mod tests {
 
     use super::*;
 
-    /// As [`install`], and the test's own report remains.
+    /// Like [`install`], and the test's own report remains.
     fn hook() {
         static ONCE: Once = Once::new();
         ONCE.call_once(|| {
@@ -209,7 +211,7 @@ mod tests {
         });
     }
 
-    /// What the first finding was: `data` is what a tenant has written.
+    /// The first panic that was reported: `data` is written by a tenant.
     fn write_into(mut data: Value) -> Value {
         data["key"] = json!("value");
         data
@@ -328,7 +330,7 @@ mod tests {
             };
             caught(work).await.unwrap_or_else(|_| Ok(Action::requeue(Duration::from_mins(5))))
         };
-        // As the `Controller` does it, which unwraps how they end.
+        // As the `Controller` does it, which unwraps the result of the task.
         let reconcile = move |object, ctx| {
             CancelableJoinHandle::spawn(reconcile(object, ctx), &Handle::current())
         };

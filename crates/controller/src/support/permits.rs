@@ -1,5 +1,5 @@
-//! Who may do what only a few do at once: so many in all, and so many of one namespace, whose tenant
-//! may make each of them last.
+//! Limits on concurrent work: one limit for all, and one for each namespace, whose tenant may make
+//! each piece of work last.
 
 use std::{
     collections::HashMap,
@@ -17,19 +17,19 @@ pub(crate) struct Turns {
     namespaces: Mutex<HashMap<String, Weak<Semaphore>>>,
 }
 
-/// It lasts until it is dropped.
+/// A turn, which lasts until it is dropped.
 pub(crate) struct Turn {
     _of_namespace: Option<OwnedSemaphorePermit>,
     _of_all: Option<OwnedSemaphorePermit>,
 }
 
 impl Turns {
-    /// So many at once, one for each namespace.
+    /// Returns turns for at most this many at once, one for each namespace.
     pub(crate) fn new(at_once: usize) -> Self {
         Self { at_once, all: Arc::new(Semaphore::new(at_once)), namespaces: Mutex::default() }
     }
 
-    /// How many are taken.
+    /// Returns the number of turns that are taken.
     pub(crate) fn taken(&self) -> usize {
         self.at_once - self.all.available_permits()
     }
@@ -40,7 +40,8 @@ impl Turns {
         Some(Turn { _of_namespace: Some(of_namespace), _of_all: Some(of_all) })
     }
 
-    /// That of the namespace first: who waits for it keeps no turn from others.
+    /// Takes a turn, that of the namespace first: a caller that waits for it blocks no other
+    /// namespace.
     pub(crate) async fn take(&self, namespace: &str) -> Turn {
         // They fail only if they are closed, which they never are.
         let of_namespace = self.of(namespace).acquire_owned().await.ok();
@@ -48,7 +49,7 @@ impl Turns {
         Turn { _of_namespace: of_namespace, _of_all: of_all }
     }
 
-    /// `None` where others are served for longer than `patience`.
+    /// Returns `None` if others are served for longer than `patience`.
     pub(crate) async fn take_within(&self, namespace: &str, patience: Duration) -> Option<Turn> {
         tokio::time::timeout(patience, self.take(namespace)).await.ok()
     }

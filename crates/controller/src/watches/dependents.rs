@@ -1,4 +1,4 @@
-//! Who waits for whom, by `spec.dependsOn`.
+//! The releases that wait for others, by `spec.dependsOn`.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -10,7 +10,7 @@ use lifecycle::conditions;
 
 use crate::support::{key::key, sync::lock};
 
-/// Who waits for whom, by keys.
+/// The releases that wait for others, by keys.
 #[derive(Default)]
 pub(crate) struct Dependents(Mutex<HashMap<String, HashSet<String>>>);
 
@@ -20,7 +20,7 @@ impl Dependents {
         all.entry(dependency).or_default().insert(dependent);
     }
 
-    /// Those that wait for `dependency`, where it is what they wait for.
+    /// Returns the releases that wait for `dependency`, if it is Ready.
     pub(crate) fn freed_by(&self, dependency: &ReleaseLifecycle) -> HashSet<String> {
         if not_ready(dependency).is_some() {
             return HashSet::new();
@@ -30,8 +30,8 @@ impl Dependents {
     }
 }
 
-/// Why it is not Ready as its spec is now. Only the reason: a message that quotes another's, of
-/// releases that wait for each other, would never come to rest.
+/// Returns why it is not Ready for its current spec. Only the reason: with messages, releases that
+/// wait for each other would quote each other endlessly.
 pub(crate) fn not_ready(object: &ReleaseLifecycle) -> Option<String> {
     let status = object.status.as_ref();
     let conditions = status.into_iter().flat_map(|status| &status.conditions);

@@ -1,4 +1,4 @@
-//! The hook objects that are held back, as a watch has shown them.
+//! The hook objects that are held back, as a watch has reported them.
 
 use std::{
     collections::HashMap,
@@ -10,8 +10,8 @@ use lifecycle::object::ObjectRef;
 
 use crate::support::sync::lock;
 
-/// Held hook objects that a watch has shown, by the key of their custom resource. Anybody can make
-/// an object that looks like one: they are looked at again before anything is done.
+/// Held hook objects that a watch has reported, by the key of their custom resource. Anybody can
+/// create an object that looks like one: they are checked again before anything is done.
 #[derive(Default)]
 pub(crate) struct Held {
     objects: Mutex<HashMap<String, HashMap<String, HeldObject>>>,
@@ -23,7 +23,7 @@ pub(crate) struct HeldObject {
     pub(crate) uid: String,
     /// The UID of the custom resource whose hook it is.
     pub(crate) owner: String,
-    /// The ServiceAccount as which it was made; `None`: the operator itself.
+    /// The ServiceAccount that created it; `None`: the operator itself.
     pub(crate) account: Option<String>,
     pub(crate) since: Instant,
 }
@@ -59,7 +59,7 @@ impl Held {
         all.get(key).map_or_else(Vec::new, |objects| objects.values().cloned().collect())
     }
 
-    /// Those that have been held for longer than any hook is between two steps.
+    /// Returns the objects that have been held for longer than any hook is between two steps.
     pub(crate) fn older_than(&self, age: Duration) -> Vec<(String, HeldObject)> {
         let all = lock(&self.objects);
         let each = all.iter().flat_map(|(key, held)| held.values().map(move |held| (key, held)));

@@ -1,29 +1,30 @@
-//! When what a release refers to is looked at again.
+//! The time of the next check of the objects that a release refers to.
 
 use std::time::{Duration, Instant};
 
-/// Changes that come together, as `kubectl apply` makes them one by one, are to be one upgrade.
+/// The quiet time after a change: changes that come together, as from one `kubectl apply`, are one
+/// upgrade.
 const QUIET: Duration = Duration::from_millis(500);
-/// What never comes to rest is looked at all the same.
+/// The maximum delay: objects that change all the time are checked all the same.
 const RESTLESS: Duration = Duration::from_secs(5);
 
-/// Of one release.
+/// The pace of one release.
 #[derive(Debug)]
 pub(super) struct Pace {
     due: Instant,
-    /// Since when there are changes that nobody has looked at.
+    /// The time since when there are changes that were not checked.
     changed: Option<Instant>,
-    /// Whether a look has begun, of which nothing has come yet.
+    /// True if a check has begun and not ended.
     looking: bool,
 }
 
 impl Pace {
-    /// Nothing has been looked at.
+    /// Returns the pace of a release that was not checked yet.
     pub(super) fn new(due: Instant) -> Self {
         Self { due, changed: None, looking: false }
     }
 
-    /// What changes from here on may not have been seen.
+    /// Begins a check. A change from here on may be missed by it.
     pub(super) fn look(&mut self) {
         self.changed = None;
         self.looking = true;
@@ -34,12 +35,12 @@ impl Pace {
         self.due = (now + QUIET).min(since + RESTLESS);
     }
 
-    /// Something else is to be looked at, at once.
+    /// Requests a check of something else, at once.
     pub(super) fn hasten(&mut self, now: Instant) {
         self.due = self.due.min(now);
     }
 
-    /// All that follows from the look has been done. A look that came to nothing remains due.
+    /// Ends the check: all its consequences have been handled. A check that failed remains due.
     pub(super) fn settle(&mut self, now: Instant, interval: Duration) {
         if std::mem::take(&mut self.looking) && self.changed.is_none() {
             self.due = now + interval;
@@ -50,7 +51,7 @@ impl Pace {
         self.due.saturating_duration_since(now)
     }
 
-    /// How long more changes are waited for.
+    /// Returns the time for which more changes are waited for.
     pub(super) fn quiet_for(&self, now: Instant) -> Option<Duration> {
         self.changed.map(|_| self.due_in(now)).filter(|left| !left.is_zero())
     }
@@ -68,12 +69,12 @@ mod tests {
         let mut pace = Pace::new(now);
         assert_eq!(pace.due_in(now), Duration::ZERO);
         pace.look();
-        // It ended in an error.
+        // The check ended in an error.
         assert_eq!(pace.due_in(now), Duration::ZERO);
         pace.look();
         pace.settle(now, INTERVAL);
         assert_eq!(pace.due_in(now), INTERVAL);
-        // Without another look nothing new is known.
+        // Without another check nothing new is known.
         let later = now + INTERVAL;
         pace.settle(later, INTERVAL);
         assert_eq!(pace.due_in(later), Duration::ZERO);

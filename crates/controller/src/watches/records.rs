@@ -1,5 +1,6 @@
-//! Notices when another client changes a release: by a watch of the records of a namespace, under the
-//! identity of a tenant, metadata only. What this operator writes carries its mark, which Helm drops.
+//! Detects changes of a release by another client: by a watch of the records of a namespace, under
+//! the identity of a tenant, metadata only. Writes of this operator carry its mark, which Helm
+//! drops.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -27,7 +28,7 @@ use crate::{
     },
 };
 
-/// Whose records are watched, and where.
+/// The namespace of the records, and the identity that watches them.
 type Place = (String, Identity);
 
 pub(crate) struct RecordWatches {
@@ -38,25 +39,25 @@ pub(crate) struct RecordWatches {
 
 struct State {
     watches: Registry<Place, Records>,
-    /// Where a custom resource's records are, by its key, and the name of its release.
+    /// The place of a custom resource's records, by its key, and the name of its release.
     followers: HashMap<String, (Place, String)>,
     /// The custom resources whose release another client has changed.
     due: HashSet<String>,
 }
 
-/// What the watch of one place has seen.
+/// The state from the watch of one place.
 #[derive(Default)]
 struct Records {
-    /// Whether all that there is was seen.
+    /// True if the first list is complete.
     listed: bool,
     /// The newest record of each release.
     newest: HashMap<String, Seen>,
-    /// The custom resources of each release, of which there should be one, by their key, and the newest
-    /// revision that each knows of.
+    /// The custom resources of each release, of which there should be one, by their key, and the
+    /// newest revision that each knows of.
     followers: HashMap<String, BTreeMap<String, i32>>,
 }
 
-/// What a record says of itself in its metadata.
+/// The facts about a record in its metadata.
 #[derive(Debug)]
 struct Seen {
     release: String,
@@ -84,7 +85,7 @@ impl RecordWatches {
         Self { state: Arc::new(Mutex::new(state)), operator, trigger }
     }
 
-    /// From now on `object` is brought back when another client changes its release, which is worked on
+    /// Brings `object` back from now on when another client changes its release, which is managed
     /// as `identity`.
     pub(crate) fn follow(&self, object: &ReleaseLifecycle, identity: Identity) {
         let key = key(object);
@@ -120,24 +121,25 @@ impl RecordWatches {
         }))
     }
 
-    /// Whether another client has changed the release of `object` since it was looked at.
+    /// Returns true if another client has changed the release of `object` since it was last
+    /// reconciled.
     pub(crate) fn is_due(&self, object: &ReleaseLifecycle) -> bool {
         let state = lock(&self.state);
         state.due.contains(&key(object)) || state.is_ahead(object)
     }
 
-    /// The release is looked at; whether it was due.
+    /// Notes that the release is being reconciled; returns true if it was due.
     pub(crate) fn take(&self, object: &ReleaseLifecycle) -> bool {
         let mut state = lock(&self.state);
         state.due.remove(&key(object)) || state.is_ahead(object)
     }
 
-    /// The look came to nothing.
+    /// Makes the release due again, since the reconciliation failed.
     pub(crate) fn put_back(&self, key: String) {
         lock(&self.state).due.insert(key);
     }
 
-    /// The custom resources of these keys are all that there are.
+    /// Forgets all custom resources but those of these keys.
     pub(crate) fn retain(&self, keys: &HashSet<String>) {
         let mut state = lock(&self.state);
         for key in gone(state.followers.keys(), keys) {
@@ -146,7 +148,7 @@ impl RecordWatches {
         state.due.retain(|key| keys.contains(key));
     }
 
-    /// The custom resource is gone.
+    /// Forgets the custom resource, which is gone.
     pub(crate) fn forget(&self, key: &str) {
         let mut state = lock(&self.state);
         state.leave(key);
@@ -168,8 +170,8 @@ impl Records {
         }
     }
 
-    /// Whether the newest record of `release` is another's than that of `key`, or there is none of what
-    /// there was one of.
+    /// Returns true if the newest record of `release` is not owned by `key`, or if all its records
+    /// are gone.
     fn is_changed(&self, release: &str, key: &str) -> bool {
         let known = || self.followers.get(release).and_then(|them| them.get(key)).copied();
         self.listed
@@ -179,7 +181,7 @@ impl Records {
             }
     }
 
-    /// The custom resources that are to be looked at since the newest record of `release` has changed.
+    /// Returns the custom resources to reconcile since the newest record of `release` has changed.
     fn changed(&self, release: &str) -> Vec<String> {
         let followers = self.followers.get(release).into_iter().flat_map(BTreeMap::keys);
         followers.filter(|key| self.is_changed(release, key)).cloned().collect()
@@ -202,14 +204,14 @@ impl Records {
         self.changed(&gone.release)
     }
 
-    /// After a start, and where the watch was interrupted.
+    /// Replaces the state after a start, and after an interruption of the watch.
     fn relisted(&mut self, newest: HashMap<String, Seen>) -> Vec<String> {
         (self.listed, self.newest) = (true, newest);
         self.followers.keys().flat_map(|release| self.changed(release)).collect()
     }
 }
 
-/// The newest revision that the custom resource knows of.
+/// Returns the newest revision that the custom resource knows of.
 fn revision(object: &ReleaseLifecycle) -> i32 {
     let Some(status) = &object.status else { return 0 };
     let operation = status.operation.as_ref().map(|operation| operation.revision);
@@ -218,8 +220,8 @@ fn revision(object: &ReleaseLifecycle) -> i32 {
 }
 
 impl State {
-    /// Whether there is a newer revision than `object` knows of, as after one was taken over and before
-    /// it was gone on with.
+    /// Returns true if there is a newer revision than `object` knows of, as after an adoption and
+    /// before the next operation.
     fn is_ahead(&self, object: &ReleaseLifecycle) -> bool {
         let newest = || {
             let (place, release) = self.followers.get(&key(object))?;
@@ -228,7 +230,7 @@ impl State {
         newest().is_some_and(|newest| newest > revision(object))
     }
 
-    /// Ends the watch that only this one had.
+    /// Stops following, and ends the watch if this was its only follower.
     fn leave(&mut self, key: &str) {
         let Some((place, release)) = self.followers.remove(key) else { return };
         if let Some(records) = self.watches.seen_mut(&place) {
@@ -237,14 +239,14 @@ impl State {
         self.watches.leave(key);
     }
 
-    /// Ends a watch that comes to nothing.
+    /// Ends a watch that failed.
     fn end(&mut self, place: &Place) {
         for key in self.watches.end(place) {
             self.followers.remove(&key);
         }
     }
 
-    /// Notes what a watch has seen; the keys of what is to be looked at.
+    /// Records a report of a watch; returns the keys to reconcile.
     fn note(
         &mut self,
         place: &Place,
@@ -287,8 +289,8 @@ async fn watch(place: Place, client: Client, state: Arc<Mutex<State>>, trigger: 
             }),
             Err(error) => {
                 tracing::debug!(?place, "watch of records: {error}");
-                // A tenant that may not watch takes no place, and is asked again when one of its
-                // releases is looked at.
+                // A tenant that may not watch uses no place, and the watch is tried again when one
+                // of its releases is reconciled.
                 if is_forbidden(&error) {
                     lock(&state).end(&place);
                     return;
@@ -303,7 +305,7 @@ async fn watch(place: Place, client: Client, state: Arc<Mutex<State>>, trigger: 
     }
 }
 
-/// `None` where it is no record.
+/// Returns `None` if it is no record.
 fn seen(secret: &PartialObjectMeta<Secret>) -> Option<Seen> {
     let (release, revision) = record::parse_secret_name(secret.metadata.name.as_deref()?)?;
     let by = secret.annotations().get(names::OWNER_ANNOTATION).cloned();

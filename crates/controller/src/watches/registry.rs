@@ -1,4 +1,5 @@
-//! Watches that several share: one for each place, so many at most, each ended with its last follower.
+//! Watches that several followers share: one for each place, up to a maximum, each ended with its
+//! last follower.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -7,10 +8,11 @@ use std::{
 
 use tokio::task::JoinHandle;
 
-/// The watches by their places, each with what it has `seen`, and who follows them, by its key.
+/// The watches by their places, each with the state that it has `seen`, and its followers, by their
+/// keys.
 pub(super) struct Registry<P, S> {
     most: usize,
-    /// Says that there are so many.
+    /// Warns that the maximum is reached.
     warn: fn(usize),
     is_full: bool,
     watches: HashMap<P, Watch<S>>,
@@ -31,14 +33,14 @@ impl<S> Drop for Watch<S> {
 }
 
 impl<P: Clone + Eq + Hash + Ord, S: Default> Registry<P, S> {
-    /// A registry of `most` watches; `warn` is called once, where there would be more.
+    /// Returns a registry of at most `most` watches; `warn` is called once, if there would be more.
     pub(super) fn new(most: usize, warn: fn(usize)) -> Self {
         let (watches, places) = (HashMap::new(), HashMap::new());
         Self { most, warn, is_full: false, watches, places }
     }
 
-    /// From now on `follower` follows these places and no others, as far as there is room. `start`
-    /// begins the watch of a place that nobody has followed yet, if it can.
+    /// Makes `follower` follow these places and no others, as far as there is room. `start` begins
+    /// the watch of a place without followers, if it can.
     pub(super) fn follow(
         &mut self,
         follower: &str,
@@ -72,7 +74,7 @@ impl<P: Clone + Eq + Hash + Ord, S: Default> Registry<P, S> {
         }
     }
 
-    /// The follower follows nothing any more.
+    /// Ends all that the follower follows.
     pub(super) fn leave(&mut self, follower: &str) {
         for place in self.places.remove(follower).unwrap_or_default() {
             self.leave_one(follower, &place);
@@ -87,7 +89,7 @@ impl<P: Clone + Eq + Hash + Ord, S: Default> Registry<P, S> {
         }
     }
 
-    /// Ends a watch that comes to nothing. Who follows it may ask for it again.
+    /// Ends a watch that failed. Its followers may start it again.
     pub(super) fn end(&mut self, place: &P) -> BTreeSet<String> {
         let Some(mut watch) = self.watches.remove(place) else { return BTreeSet::new() };
         let followers = std::mem::take(&mut watch.followers);
@@ -102,23 +104,23 @@ impl<P: Clone + Eq + Hash + Ord, S: Default> Registry<P, S> {
         followers
     }
 
-    /// The keys of all who follow `place`.
+    /// Returns the keys of all followers of `place`.
     pub(super) fn followers(&self, place: &P) -> impl Iterator<Item = &String> {
         self.watches.get(place).into_iter().flat_map(|watch| &watch.followers)
     }
 
-    /// What the watch of `place` has seen; `None` where it is not watched.
+    /// Returns the state from the watch of `place`; `None` if it is not watched.
     pub(super) fn seen(&self, place: &P) -> Option<&S> {
         self.watches.get(place).map(|watch| &watch.seen)
     }
 
-    /// As [`Self::seen`], to be changed.
+    /// Like [`Self::seen`], mutable.
     pub(super) fn seen_mut(&mut self, place: &P) -> Option<&mut S> {
         self.watches.get_mut(place).map(|watch| &mut watch.seen)
     }
 }
 
-/// Those of `known` that are not among `keys`, which are all that there are.
+/// Returns those of `known` that are not among `keys`, the complete set.
 pub(super) fn gone<'a>(
     known: impl Iterator<Item = &'a String>,
     keys: &HashSet<String>,
@@ -132,7 +134,7 @@ mod tests {
 
     use super::*;
 
-    /// A registry of two watches, and how many were begun.
+    /// A registry of two watches, and the number of watches that were begun.
     struct Counted {
         registry: Registry<&'static str, u32>,
         begun: Cell<u32>,
@@ -180,7 +182,7 @@ mod tests {
         assert_eq!(counted.begun.get(), 2);
         assert!(counted.registry.is_full);
         assert_eq!(counted.registry.seen(&"c"), None);
-        // What is left makes room for what is new.
+        // The place that was left makes room for a new one.
         counted.follow("x", ["c"]);
         assert_eq!((counted.begun.get(), counted.followers("c")), (3, vec!["x"]));
     }

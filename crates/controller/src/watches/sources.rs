@@ -1,6 +1,6 @@
-//! Notices when what a source refers to changes: by a watch of each object, under the identity of
-//! the tenant, while there are few enough; and of all of them by looking again now and then. So is
-//! drift noticed, which nobody watches for.
+//! Detects changes of the objects that a source refers to: by a watch of each object, under the
+//! identity of the tenant, while there are few enough; and by a periodic check of all of them.
+//! Drift is also detected by that check, since nothing watches for it.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -31,7 +31,7 @@ use crate::{
     },
 };
 
-/// An object that a source names, and who may read it.
+/// An object that a source names, and the identity that may read it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Reference {
     pub(crate) identity: Identity,
@@ -40,7 +40,7 @@ pub(crate) struct Reference {
     pub(crate) name: String,
 }
 
-/// What a source may name.
+/// The kinds of object that a source may name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Referent {
     /// A `ConfigMap` or a Secret.
@@ -82,18 +82,18 @@ pub(crate) struct SourceWatches {
 }
 
 struct State {
-    /// By the key of the custom resource.
+    /// The followed releases, by the key of the custom resource.
     releases: HashMap<String, Followed>,
     watches: Registry<Reference, ()>,
 }
 
 struct Followed {
     pace: Pace,
-    /// Until when what was found holds, if that is said.
+    /// The time until which the result is valid, if that is known.
     until: Option<Instant>,
 }
 
-/// Brings a release back to look at its source once more.
+/// Brings a release back to check its source again.
 #[derive(Clone)]
 pub(crate) struct Comeback {
     state: Arc<Mutex<State>>,
@@ -102,8 +102,8 @@ pub(crate) struct Comeback {
 }
 
 impl Comeback {
-    /// What the release was told holds until then: a change of something else does not put off the
-    /// next look.
+    /// Sets the time until which the result is valid: a change of something else does not delay the
+    /// next check.
     pub(crate) fn valid_until(&self, until: Instant) {
         if let Some(followed) = lock(&self.state).releases.get_mut(&self.key) {
             followed.until = Some(until);
@@ -130,8 +130,8 @@ impl SourceWatches {
         Self { state: Arc::new(Mutex::new(state)), operator, trigger }
     }
 
-    /// From now on a change of any of `references` brings the release of this key back. To be called
-    /// before they are read, so that no change falls between.
+    /// Makes a change of any of `references` bring the release of this key back. Must be called
+    /// before they are read, so that no change is missed in between.
     pub(crate) fn follow(&self, key: &str, references: &BTreeSet<Reference>) {
         let mut state = lock(&self.state);
         state.watches.follow(key, references, |reference| self.start(reference));
@@ -151,7 +151,7 @@ impl SourceWatches {
         }))
     }
 
-    /// What was read of the references has been dealt with.
+    /// Notes that the state that was read of the references has been handled.
     pub(crate) fn settle(&self, object: &ReleaseLifecycle) {
         let follower = key(object);
         let interval = jittered(object.interval(), &follower);
@@ -168,13 +168,14 @@ impl SourceWatches {
         }
     }
 
-    /// For whoever will know more of the source of the release of this key later on.
+    /// Returns a handle for code that learns more about the source of the release of this key
+    /// later.
     pub(crate) fn comeback(&self, key: &str) -> Comeback {
         let (state, trigger) = (Arc::clone(&self.state), self.trigger.clone());
         Comeback { state, trigger, key: key.to_owned() }
     }
 
-    /// The custom resources of these keys are all that there are.
+    /// Forgets all custom resources but those of these keys.
     pub(crate) fn retain(&self, keys: &HashSet<String>) {
         let mut state = lock(&self.state);
         for key in gone(state.releases.keys(), keys) {
@@ -182,12 +183,13 @@ impl SourceWatches {
         }
     }
 
-    /// The custom resource is gone.
+    /// Forgets the custom resource, which is gone.
     pub(crate) fn forget(&self, key: &str) {
         lock(&self.state).forget(key);
     }
 
-    /// It refers to nothing any more; when it is looked at for drift does not change.
+    /// Ends all watches of a release that refers to nothing any more; the time of its check for
+    /// drift does not change.
     pub(crate) fn follow_none(&self, key: &str) {
         let mut state = lock(&self.state);
         state.watches.leave(key);
@@ -196,7 +198,7 @@ impl SourceWatches {
         }
     }
 
-    /// Objects have been applied: the next look after drift is due.
+    /// Makes the next check for drift due, since objects have been applied.
     pub(crate) fn look_for_drift(&self, object: &ReleaseLifecycle) {
         if object.looks_for_drift() {
             let now = Instant::now();
@@ -204,8 +206,8 @@ impl SourceWatches {
         }
     }
 
-    /// How long until what `object` refers to, or whether it has drifted, is to be looked at again;
-    /// `None` where neither has to be. After a start nothing has been looked at.
+    /// Returns the time until the next check of the references of `object`, or of its drift; `None`
+    /// if it needs neither. After a start nothing has been checked.
     pub(crate) fn due_in(&self, object: &ReleaseLifecycle) -> Option<Duration> {
         let refers = refers(object);
         if !refers && !object.looks_for_drift() {
@@ -217,17 +219,17 @@ impl SourceWatches {
             let followed = state.releases.get(&key);
             return Some(followed.map_or(Duration::ZERO, |it| it.pace.due_in(now)));
         }
-        // Nobody waits for it, so that not all are looked at right after the start.
+        // Nothing waits for it, so the first checks are spread over the time after the start.
         let first = now + spread(object.interval(), &key);
         Some(state.followed(&key, first).pace.due_in(now))
     }
 
-    /// Whether what `object` refers to is to be looked at now.
+    /// Returns true if the references of `object` are due for a check.
     pub(crate) fn is_due(&self, object: &ReleaseLifecycle) -> bool {
         self.due_in(object).is_some_and(|left| left.is_zero())
     }
 
-    /// How long more changes of what `object` refers to are waited for.
+    /// Returns the time for which more changes of the references of `object` are waited for.
     pub(crate) fn quiet_for(&self, object: &ReleaseLifecycle) -> Option<Duration> {
         lock(&self.state).releases.get(&key(object))?.pace.quiet_for(Instant::now())
     }
@@ -240,7 +242,7 @@ impl Followed {
 }
 
 impl State {
-    /// What is kept of the release of this key; of a new one, which is first looked at when it is `due`.
+    /// Returns the state of the release of this key; a new one is first checked when it is `due`.
     fn followed(&mut self, key: &str, due: Instant) -> &mut Followed {
         self.releases.entry(key.to_owned()).or_insert_with(|| Followed::new(due))
     }
@@ -250,7 +252,7 @@ impl State {
         self.releases.remove(key);
     }
 
-    /// Everything that follows `reference` is to be looked at; the keys of it.
+    /// Makes all followers of `reference` due for a check; returns their keys.
     fn touch(&mut self, reference: &Reference) -> Vec<String> {
         let followers: Vec<_> = self.watches.followers(reference).cloned().collect();
         let now = Instant::now();
@@ -263,7 +265,7 @@ impl State {
     }
 }
 
-/// Metadata only: what a Secret holds is read when it is needed, and not kept.
+/// Watches metadata only: the content of a Secret is read when it is needed, and not kept.
 async fn watch(reference: Reference, client: Client, state: Arc<Mutex<State>>, trigger: Trigger) {
     let resource = reference.referent.resource();
     let api: Api<PartialObjectMeta<DynamicObject>> =
@@ -272,7 +274,7 @@ async fn watch(reference: Reference, client: Client, state: Arc<Mutex<State>>, t
     let mut events = std::pin::pin!(watcher(api, this).default_backoff());
     while let Some(event) = events.next().await {
         match event {
-            // A list that has come to its end may lack what was there.
+            // A complete list may lack an object that existed before.
             Ok(Event::Apply(_) | Event::Delete(_) | Event::InitDone) => {
                 let followers = lock(&state).touch(&reference);
                 for follower in &followers {
@@ -280,7 +282,8 @@ async fn watch(reference: Reference, client: Client, state: Arc<Mutex<State>>, t
                 }
             }
             Ok(Event::Init | Event::InitApply(_)) => {}
-            // A tenant that may read but not watch is looked at now and then, and takes no place.
+            // For a tenant that may read but not watch, the periodic check is used, and no place is
+            // taken.
             Err(error) if is_forbidden(&error) => {
                 tracing::debug!(?reference, "watch: {error}");
                 lock(&state).watches.end(&reference);
@@ -291,10 +294,10 @@ async fn watch(reference: Reference, client: Client, state: Arc<Mutex<State>>, t
     }
 }
 
-/// Whether what it refers to matters. What is pinned or deleted needs no source.
+/// Returns true if the references matter. A release that is pinned or deleted needs no source.
 fn refers(object: &ReleaseLifecycle) -> bool {
-    // Objects are no matter here, and the cache forgets them. One that is held at a revision is told
-    // of, though it needs none of it.
+    // Inline objects do not matter here, and the cache drops them. For a release that is pinned,
+    // changes of the source are reported, although it does not need them.
     let refers = match object.spec.source.kind() {
         SourceKind::Objects(_) => false,
         SourceKind::ObjectsFrom(holders) => !holders.is_empty(),
@@ -303,13 +306,13 @@ fn refers(object: &ReleaseLifecycle) -> bool {
     refers && object.metadata.deletion_timestamp.is_none()
 }
 
-/// Up to a tenth more, so that releases that were applied together are not looked at together; the
-/// same for a release each time.
+/// Returns the interval plus up to a tenth, so that releases that were applied together are not
+/// checked together; the same for a release each time.
 pub(crate) fn jittered(interval: Duration, key: &str) -> Duration {
     interval + spread(interval, key) / 10
 }
 
-/// A part of the interval, the same for a release each time.
+/// Returns a part of the interval, the same for a release each time.
 fn spread(interval: Duration, key: &str) -> Duration {
     let sum = key.bytes().fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
     interval / 100 * (sum % 100)

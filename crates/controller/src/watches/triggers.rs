@@ -1,4 +1,4 @@
-//! Brings releases back that nothing of their own has touched.
+//! Triggers for releases whose own objects have not changed.
 
 use std::sync::Mutex;
 
@@ -29,7 +29,7 @@ impl Triggers {
         &self.sender
     }
 
-    /// What is brought back, for the one who listens.
+    /// Returns the triggered releases, for the only listener.
     pub(crate) fn listen(&self) -> impl Stream<Item = Release> + Send + use<> {
         let receiver = lock(&self.receiver).take();
         stream::iter(receiver).flatten()
@@ -40,7 +40,7 @@ impl Trigger {
     /// Brings back the custom resource of this key, `<namespace>/<name>`.
     pub(crate) fn pull(&self, key: &str) {
         if let Some((namespace, name)) = key.split_once('/') {
-            // Nobody listens any more once the process ends.
+            // There is no listener any more once the process ends.
             let _ = self.0.unbounded_send(Release::new(name).within(namespace));
         }
     }

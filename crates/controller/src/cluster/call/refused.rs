@@ -1,6 +1,7 @@
-//! Why the API server refused, and what may be said of it: its own words where they cannot hold what
-//! an object holds, and of the rest the fields and the kinds of fault. Values come from Secrets, too,
-//! and what is said here is read by many. Pure.
+//! The reason why the API server refused, and the part of it that may be reported. The API server's
+//! own message is used where it cannot contain values of an object. Otherwise only the fields and
+//! the kinds of error are reported: values also come from Secrets, and many people read the report.
+//! Pure.
 
 use kube::core::{
     Status,
@@ -12,30 +13,30 @@ use serde_json::Value;
 use super::values::{hidden, on_one_line, without_keys, without_value, without_values};
 use crate::cluster::rights::{self, Lack};
 
-/// Why the API server refused.
+/// The reason why the API server refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Why {
-    /// RBAC: what is missing.
+    /// RBAC: the missing rights.
     Rights(Box<Lack>),
-    /// A Role or a binding would give more than whoever makes it has: what is missing.
+    /// A Role or a binding would grant more than its creator has: the missing rights.
     Grant(Box<Lack>),
-    /// The `ServiceAccount` that is acted as, `<namespace>/<name>`, is not there.
+    /// The `ServiceAccount` that is impersonated, `<namespace>/<name>`, does not exist.
     NoAccount(String),
-    /// The `ServiceAccount` that a Pod names, likewise, is not there.
+    /// The `ServiceAccount` that a Pod names, likewise, does not exist.
     NoAccountOfPod(String),
     /// A `ResourceQuota`.
     Quota,
-    /// The namespace is being deleted.
+    /// The namespace is terminating.
     Terminating,
-    /// The level of Pod Security that the namespace has.
+    /// The Pod Security level of the namespace.
     PodSecurity,
-    /// An admission webhook or policy, which has words of its own.
+    /// An admission webhook or policy, which has its own message.
     Admission,
-    /// Anything else, such as a field that is not as it has to be.
+    /// Any other reason, such as an invalid field.
     Other,
 }
 
-/// A refusal as it may be told.
+/// A refusal in a form that may be reported.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refused {
     pub(crate) code: u16,
@@ -44,18 +45,18 @@ pub(crate) struct Refused {
     pub(crate) fields: Vec<Field>,
 }
 
-/// A field that is not as the API server will have it.
+/// A field that the API server does not accept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Field {
     pub(crate) path: String,
-    /// Whether it would have to be as it was when the object was made.
+    /// True if the field must keep the value that it had when the object was created.
     pub(crate) immutable: bool,
 }
 
 impl Field {
     fn new(cause: &StatusCause) -> Self {
-        /// There is no code for it. What the API server's own validations say, and what rules of
-        /// `CustomResourceDefinitions` say by custom.
+        /// The words about an immutable field, for which there is no code. The API server's own
+        /// validations use them, and rules of `CustomResourceDefinitions` do by convention.
         const WORDS: [&str; 5] =
             ["immutable", "may not change", "may not be changed", "cannot change", "updates to "];
         let immutable = WORDS.iter().any(|words| cause.message.contains(words));
@@ -64,7 +65,7 @@ impl Field {
 }
 
 impl Refused {
-    /// One that this program makes itself.
+    /// Returns a refusal that this program makes itself.
     pub(crate) fn own(code: u16, message: impl Into<String>) -> Self {
         Self { code, why: Why::Other, message: message.into(), fields: Vec::new() }
     }
@@ -77,7 +78,8 @@ impl Refused {
         Self { code: *code, why, message, fields: fields.map(Field::new).collect() }
     }
 
-    /// What would be granted holds in the namespace of the object that grants it, if it has one.
+    /// Limits the rights that would be granted to the namespace of the object that grants them, if
+    /// it has one.
     pub(crate) fn within(&mut self, namespace: Option<&str>) {
         if let Why::Grant(lack) = &mut self.why {
             for right in &mut lack.rights {
@@ -87,14 +89,14 @@ impl Refused {
         }
     }
 
-    /// The `ServiceAccount` that was acted as is not there.
+    /// Notes that the impersonated `ServiceAccount` does not exist.
     pub(crate) fn without_account(&mut self, namespace: &str, name: &str) {
         self.message = format!("ServiceAccount {namespace}/{name} does not exist");
         self.why = Why::NoAccount(format!("{namespace}/{name}"));
     }
 
-    /// Without what `sent` holds, where the words are somebody else's; `None` where it is not known,
-    /// as with a patch of an object that is there.
+    /// Hides the values that `sent` holds, if the message is not the API server's own. `sent` is
+    /// `None` if the object is not known, as with a patch of an existing object.
     pub(super) fn hide(&mut self, sent: Option<&Value>) {
         if self.why == Why::Admission {
             self.message = match self.message.split_once(": ") {
@@ -104,7 +106,7 @@ impl Refused {
         }
     }
 
-    /// Without anything that is not a fixed phrase of the API server, or a field.
+    /// Removes everything that is not a fixed phrase of the API server, or a field.
     pub(super) fn without_words(&mut self) {
         match &self.why {
             Why::Rights(_)
@@ -129,7 +131,7 @@ impl Refused {
         }
     }
 
-    /// What helps, with the command.
+    /// Returns the remedy, with the command.
     pub(crate) fn remedy(&self) -> Option<String> {
         match &self.why {
             Why::Rights(lack) | Why::Grant(lack) => Some(rights::remedy(&lack.user, &lack.rights)),
@@ -158,14 +160,14 @@ impl Refused {
 pub(super) const WITHHELD: &str =
     "(the API server's words are withheld, they may quote the Secret)";
 
-/// What is told of a refusal, and of which kind it is.
+/// Classifies a refusal, and returns the message to report.
 fn read(message: &str, details: Option<&StatusDetails>) -> (Why, String) {
     let causes = details.map(|details| &details.causes[..]).unwrap_or_default();
     if let Some(words) = admission(message) {
         return (Why::Admission, on_one_line(&words));
     }
     if let Some(lack) = rights::lacking(message) {
-        // Names, and nothing else.
+        // The message contains only names.
         return (Why::Rights(Box::new(lack)), message.to_owned());
     }
     if let Some(lack) = rights::ungrantable(message) {
@@ -218,7 +220,8 @@ fn ungrantable(lack: &Lack) -> String {
     )
 }
 
-/// Who denied it, a colon, and their words, which may say anything.
+/// Returns who denied the request, a colon, and the message of that webhook or policy, which may
+/// contain anything.
 fn admission(message: &str) -> Option<String> {
     if let Some((_, rest)) = message.split_once("admission webhook \"") {
         let (name, words) = rest.split_once('"')?;
@@ -258,7 +261,7 @@ mod tests {
         Refused::of(&status)
     }
 
-    /// As the API server words it of one field.
+    /// A refusal of one field, in the words of the API server.
     fn invalid(field: &str, cause: &str) -> Refused {
         let message = format!("ConfigMap \"web\" is invalid: {field}: {cause}");
         refused(422, &message, &[("FieldValueInvalid", cause, field)])

@@ -1,14 +1,14 @@
-//! Words of others without the values that they quote. Pure.
+//! Messages of others without the values that they quote. Pure.
 
 use serde_json::Value;
 
-/// What stands for a value.
+/// The placeholder for a value.
 const CUT: &str = "…";
 
-/// The message of one field, as `field.Error` of `k8s.io/apimachinery` makes it, without the value
-/// and without what its detail quotes: `Invalid value: "x": must be …`.
+/// Returns the message of one field, as `field.Error` of `k8s.io/apimachinery` builds it, without
+/// the value and without the values that its detail quotes: `Invalid value: "x": must be …`.
 pub(super) fn without_value(message: &str) -> String {
-    /// These have a value.
+    /// The kinds of error that have a value.
     const KINDS: [&str; 5] = [
         "Invalid value: ",
         "Unsupported value: ",
@@ -23,14 +23,14 @@ pub(super) fn without_value(message: &str) -> String {
     let rest = message.get(kind.len()..).unwrap_or_default();
     let after = match quoted(rest) {
         Some((_, after)) => after,
-        // Where the value of another kind ends, nobody can tell; but that it ends with its own bracket
-        // or quote, and what comes after the last colon has none.
+        // The end of a value of another kind is unknown. But such a value ends with its own bracket
+        // or quote, and the text after the last colon contains none.
         None => match rest.rfind(": ").map(|colon| rest.split_at(colon)) {
             Some((_, after)) if !after.contains(['"', '{', '}', '[', ']']) => after,
             _ => "",
         },
     };
-    // What it may be is the schema's.
+    // The allowed values come from the schema.
     let detail = after.strip_prefix(": ").unwrap_or_default();
     let detail = if detail.starts_with("supported values: ") {
         on_one_line(detail)
@@ -41,7 +41,7 @@ pub(super) fn without_value(message: &str) -> String {
     if detail.is_empty() { kind.to_owned() } else { format!("{kind}: {detail}") }
 }
 
-/// A text in Go's quotes at the beginning of `text`, and what comes after it.
+/// Returns a text in Go's quotes at the beginning of `text`, and the text after it.
 fn quoted(text: &str) -> Option<(&str, &str)> {
     let inner = text.strip_prefix('"')?;
     let mut escaped = false;
@@ -56,9 +56,9 @@ fn quoted(text: &str) -> Option<(&str, &str)> {
     None
 }
 
-/// Without what stands in quotes, unless it is a name, and without the values of typed patches.
+/// Removes quoted text, unless it is a name, and the values of typed patches.
 pub(super) fn without_values(text: &str) -> String {
-    /// What these are followed by is a name.
+    /// The quoted text after these words is a name.
     const NAMES: [&str; 13] = [
         "field ",
         "webhook ",
@@ -86,7 +86,7 @@ pub(super) fn without_values(text: &str) -> String {
         let (before, from) = rest.split_at(index);
         told.push_str(before);
         let Some((inner, after)) = quoted(from) else {
-            // It does not end.
+            // The quoted text does not end.
             told.push_str(CUT);
             return told;
         };
@@ -102,7 +102,8 @@ pub(super) fn without_values(text: &str) -> String {
     told
 }
 
-/// A path without the keys of maps, which templates may have made of anything: `labels[…]`.
+/// Returns a path without the keys of maps, which templates may have made from any value:
+/// `labels[…]`.
 pub(super) fn without_keys(path: &str) -> String {
     let mut told = String::with_capacity(path.len());
     let mut rest = path;
@@ -122,8 +123,8 @@ pub(super) fn without_keys(path: &str) -> String {
     told
 }
 
-/// Somebody else's words without the values of the object that was sent, or, where that is not known,
-/// without what they quote.
+/// Returns the message of another program without the values of the object that was sent or, if
+/// that object is not known, without quoted text.
 pub(super) fn hidden(words: &str, sent: Option<&Value>) -> String {
     let Some(sent) = sent.filter(|sent| sent.get("kind").is_some()) else {
         return without_quotes(words);
@@ -142,12 +143,12 @@ pub(super) fn hidden(words: &str, sent: Option<&Value>) -> String {
     words
 }
 
-/// So short a value is not looked for: it is a part of any word.
+/// The minimum length of a value that is searched for: a shorter one is a part of any word.
 const SHORTEST: usize = 4;
-/// What is looked for in all.
+/// The maximum number of values that are searched for.
 const MOST_VALUES: usize = 10_000;
 
-/// The values of an object that are not its kind or a name.
+/// Collects the values of an object that are not its kind or a name.
 fn scalars(value: &Value, into: &mut Vec<String>, is_top: bool) {
     if into.len() >= MOST_VALUES {
         return;
@@ -157,7 +158,7 @@ fn scalars(value: &Value, into: &mut Vec<String>, is_top: bool) {
         Value::Number(number) => push(number.to_string(), into),
         Value::String(text) => {
             push(text.clone(), into);
-            // A line of a file is quoted alone.
+            // A message may quote a single line of a file.
             if text.contains('\n') {
                 text.lines().for_each(|line| push(line.trim().to_owned(), into));
             }
@@ -167,7 +168,8 @@ fn scalars(value: &Value, into: &mut Vec<String>, is_top: bool) {
             for (key, value) in fields {
                 match (&**key, value) {
                     ("kind" | "apiVersion", _) if is_top => {}
-                    // Of a container or a variable: without it, nobody knows which is meant.
+                    // The name of a container or a variable: without it, the message does not say
+                    // which one is meant.
                     ("name", Value::String(_)) => {}
                     ("metadata", Value::Object(metadata)) if is_top => {
                         let own = metadata.iter();
@@ -187,7 +189,7 @@ fn push(value: String, into: &mut Vec<String>) {
     }
 }
 
-/// Without what stands in quotes of any kind.
+/// Removes text in quotes of any kind.
 fn without_quotes(words: &str) -> String {
     let mut told = String::with_capacity(words.len());
     let mut rest = words;
@@ -198,7 +200,7 @@ fn without_quotes(words: &str) -> String {
         told.push_str(before);
         told.push(mark);
         let inner = letters.as_str();
-        // An apostrophe stands in a word.
+        // An apostrophe is inside a word.
         if mark == '\'' && before.ends_with(char::is_alphanumeric) {
             rest = inner;
             continue;

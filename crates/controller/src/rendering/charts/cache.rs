@@ -1,5 +1,5 @@
-//! Charts that were fetched, on disk: by where they came from, for whom and with what credentials,
-//! and by digest. It only saves time: what it lacks, or cannot keep, is fetched again.
+//! A cache on disk of charts that were fetched: by their source, their tenant and its credentials,
+//! and by digest. It only saves time: a chart that it lacks, or cannot keep, is fetched again.
 
 use std::{
     fs::{self, DirBuilder, File},
@@ -17,22 +17,24 @@ use lifecycle::digest::digest;
 use sources::chart::MOST_BYTES;
 use tokio::task::spawn_blocking;
 
-/// Before the archive stands its own digest, since that of a registry is not the archive's.
+/// The length of the header: the archive's own digest, since that of a registry is not the
+/// archive's.
 const HEADER: usize = "sha256:".len() + 64 + 1;
-/// The end of the name of a file that is being written.
+/// The suffix of a file that is being written.
 const PART: &str = ".part";
-/// Nobody writes for so long: whoever began was killed.
+/// The age at which an unfinished file is abandoned: whoever began it was killed.
 const LEFT: Duration = Duration::from_hours(1);
 
-/// Where a chart comes from, for whom, and with which credentials: whoever lacks them gets nothing
-/// from here.
+/// The source of a chart, its tenant, and the credentials: a client without them gets nothing from
+/// the cache.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Scope(String);
 
 impl Scope {
-    /// Of what serialises to `parts`.
+    /// Returns the scope of `parts`.
     pub(super) fn of(parts: &impl serde::Serialize) -> Self {
-        // It cannot fail on strings; of all that could, there would be one scope without a file.
+        // Serializing strings cannot fail; all values that fail would share one scope, which has no
+        // file.
         let text = serde_json::to_vec(parts).unwrap_or_default();
         Self(digest(&text).trim_start_matches("sha256:").to_owned())
     }
@@ -42,9 +44,9 @@ impl Scope {
 pub(crate) struct Cache {
     folder: PathBuf,
     most: u64,
-    /// Whose files this process makes.
+    /// The user that owns the files of this process.
     me: OnceLock<u32>,
-    /// Whether it was said that it does not work.
+    /// True if a failure of the cache was reported.
     said: AtomicBool,
 }
 
@@ -53,14 +55,14 @@ impl Cache {
         Self { folder, most, me: OnceLock::new(), said: AtomicBool::new(false) }
     }
 
-    /// The archive, if it is there and whole.
+    /// Returns the archive, if it exists and is complete.
     pub(super) async fn get(self: &Arc<Self>, scope: &Scope, digest: &str) -> Option<Arc<[u8]>> {
         let (this, path) = (Arc::clone(self), self.path(scope, digest)?);
         let found = spawn_blocking(move || {
             this.own()?;
             match read(&path) {
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                    // What is not whole is of no use to anybody.
+                    // An incomplete file is of no use.
                     fs::remove_file(&path).ok();
                     Ok(None)
                 }
@@ -72,7 +74,7 @@ impl Cache {
         self.heed(found.await.ok()?)?
     }
 
-    /// The digest of what was used last of this scope.
+    /// Returns the digest of the last used archive of this scope.
     pub(super) async fn newest(self: &Arc<Self>, scope: &Scope) -> Option<String> {
         let (this, prefix) = (Arc::clone(self), format!("{}-", scope.0));
         let found = spawn_blocking(move || {
@@ -86,7 +88,7 @@ impl Cache {
         self.heed(found.await.ok()?)?.map(|(_, digits)| format!("sha256:{digits}"))
     }
 
-    /// Keeps the archive, in the place of what was not used for longest.
+    /// Stores the archive, and removes the least recently used ones to make room.
     pub(super) async fn put(self: &Arc<Self>, scope: &Scope, digest: &str, archive: Arc<[u8]>) {
         let Some(path) = self.path(scope, digest) else { return };
         if archive.len() as u64 > self.most {
@@ -103,14 +105,14 @@ impl Cache {
         }
     }
 
-    /// `None` for what is no digest and could lead elsewhere.
+    /// Returns `None` if it is not a digest, which could lead elsewhere.
     fn path(&self, scope: &Scope, digest: &str) -> Option<PathBuf> {
         let digits = digest.strip_prefix("sha256:")?;
         let is_digest = digits.len() == 64 && digits.bytes().all(|it| it.is_ascii_hexdigit());
         is_digest.then(|| self.folder.join(format!("{}-{digits}", scope.0)))
     }
 
-    /// A cache that does not work is no reason to stop; it is said once.
+    /// Reports an error once. A cache that does not work is no reason to stop.
     fn heed<T>(&self, result: io::Result<T>) -> Option<T> {
         let error = match result {
             Ok(value) => return Some(value),
@@ -128,8 +130,8 @@ impl Cache {
         None
     }
 
-    /// Makes the folder, and refuses one that others can write to, as another user could prepare it
-    /// in a temp folder: what is read from it is rendered and applied.
+    /// Creates the folder, and refuses one that others can write to, as another user could prepare
+    /// it in a temp folder: its content is rendered and applied.
     fn own(&self) -> io::Result<()> {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
         let folder = fs::symlink_metadata(&self.folder)?;
@@ -156,7 +158,7 @@ impl Cache {
         Ok((file, path))
     }
 
-    /// Whole or not at all.
+    /// Writes the whole file or nothing.
     fn write(&self, path: &Path, archive: &[u8]) -> io::Result<()> {
         let (mut file, part) = self.part()?;
         let written = (|| {
@@ -170,7 +172,7 @@ impl Cache {
         written
     }
 
-    /// Removes what was not used for longest, but for `kept`, until all is small enough.
+    /// Removes the least recently used archives, except `kept`, until the total is small enough.
     fn make_room(&self, kept: &Path) -> io::Result<()> {
         let mut entries = self.entries()?;
         entries.sort_by_key(|entry| entry.used);
@@ -205,7 +207,7 @@ struct Entry {
     used: SystemTime,
 }
 
-/// What is not as it was written is `InvalidData`.
+/// Reads an archive. A file that has changed since it was written is `InvalidData`.
 fn read(path: &Path) -> io::Result<Arc<[u8]>> {
     let file = File::open(path)?;
     let mut bytes = Vec::new();
@@ -218,7 +220,7 @@ fn read(path: &Path) -> io::Result<Arc<[u8]>> {
     Ok(archive.into())
 }
 
-/// That somebody else was faster is no error.
+/// Ignores that the file was already removed by another process.
 fn gone(removed: io::Result<()>) -> io::Result<()> {
     match removed {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -293,7 +295,7 @@ mod tests {
         assert!(cache.get(&scope, &digest(2)).await.is_none());
         assert!(cache.get(&scope, &digest(1)).await.is_some());
         assert!(cache.get(&scope, &digest(3)).await.is_some());
-        // What would be alone too large is not kept, and nothing goes for it.
+        // An archive that alone is too large is not stored, and no other is removed for it.
         cache.put(&scope, &digest(4), vec![4; 1000].into()).await;
         assert!(cache.get(&scope, &digest(4)).await.is_none());
         assert!(cache.get(&scope, &digest(3)).await.is_some());
@@ -323,11 +325,11 @@ mod tests {
         cache.put(&scope, &digest(1), bytes(1)).await;
         assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 0);
         fs::remove_dir(&folder.0).unwrap();
-        // Nor is a file one.
+        // A file is not accepted either.
         fs::write(&folder.0, "").unwrap();
         cache.put(&scope, &digest(1), bytes(1)).await;
         assert_eq!(cache.get(&scope, &digest(1)).await, None);
-        // It works again when it can.
+        // The cache works again as soon as it can.
         fs::remove_file(&folder.0).unwrap();
         cache.put(&scope, &digest(1), bytes(1)).await;
         assert_eq!(cache.get(&scope, &digest(1)).await, Some(bytes(1)));

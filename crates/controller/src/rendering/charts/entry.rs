@@ -1,4 +1,4 @@
-//! What is known of the chart of one release, and whether that is enough. Pure.
+//! The known facts about the chart of one release, and the next step to get it. Pure.
 
 use std::{
     sync::Arc,
@@ -10,7 +10,8 @@ use tokio::sync::watch;
 
 use super::cache::Scope;
 
-/// On what occasion a chart is asked for. On another one the server is asked anew, whatever is known.
+/// The occasion of a request for a chart. On another occasion the server is asked again, whatever
+/// is known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Occasion {
     pub(super) generation: i64,
@@ -18,23 +19,23 @@ pub(super) struct Occasion {
     pub(super) restart: Option<String>,
 }
 
-/// Why there is no chart.
+/// The reason why there is no chart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Problem {
-    /// Only a change mends it, here or there.
+    /// Only a change helps, on this side or at the server.
     Blocked(Failure),
-    /// Waiting may.
+    /// Waiting may help.
     Later(Failure),
 }
 
-/// Of one release and one request.
+/// The entry of one release and one request.
 pub(super) struct Entry {
-    /// The server, what is asked of it, and with which credentials.
+    /// The server, the request to it, and the credentials.
     request: Scope,
     found: Option<Found>,
     failed: Option<Failed>,
     pub(super) under_way: Option<UnderWay>,
-    /// Whether the release left without what it needs, and waits for the end of what is under way.
+    /// True if the release went away without a chart, and waits for the end of the running fetch.
     left: bool,
 }
 
@@ -42,13 +43,14 @@ struct Found {
     occasion: Occasion,
     at: Instant,
     digest: String,
-    /// Until somebody takes it; from then on it is in the cache, or has to be fetched again.
+    /// The archive, until it is first taken; from then on it is in the cache, or must be fetched
+    /// again.
     archive: Option<Arc<[u8]>>,
 }
 
 struct Failed {
     occasion: Occasion,
-    /// Nobody is asked again before.
+    /// The server is not asked again before this time.
     until: Instant,
     problem: Problem,
 }
@@ -56,13 +58,13 @@ struct Failed {
 #[derive(Clone)]
 pub(super) struct UnderWay {
     pub(super) id: u64,
-    /// Whether others are served first.
+    /// True if others are served first.
     pub(super) queued: bool,
     /// Closes at the end.
     pub(super) done: watch::Receiver<()>,
 }
 
-/// What is to be done.
+/// The next step.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
     Use { digest: String, archive: Option<Arc<[u8]>> },
@@ -98,17 +100,18 @@ impl Entry {
         }
     }
 
-    /// Until when what was found holds.
+    /// Returns until when the known chart is valid.
     pub(super) fn until(&self, interval: Duration) -> Option<Instant> {
         self.found.as_ref().map(|found| found.at + interval)
     }
 
-    /// What was found last, whenever that was.
+    /// Returns the digest of the chart that was found last, whenever that was.
     pub(super) fn digest(&self) -> Option<&str> {
         self.found.as_ref().map(|found| &*found.digest)
     }
 
-    /// What will do until the answer is there: at the interval a release goes on as it is.
+    /// Returns the result to use until the answer is there: when only the interval has passed, a
+    /// release continues with the known chart.
     pub(super) fn meanwhile(&mut self, occasion: &Occasion) -> Result<Option<String>, Problem> {
         let known = match (&self.failed, &self.found) {
             (Some(failed), _) if failed.occasion == *occasion => Err(failed.problem.clone()),
@@ -119,12 +122,13 @@ impl Entry {
         known
     }
 
-    /// What was found is there no longer.
+    /// Forgets a chart that no longer exists.
     pub(super) fn lose(&mut self) {
         self.found = None;
     }
 
-    /// The chart was found. Answers whether that is news, or somebody waits to hear it.
+    /// Records that the chart was found. Returns true if that is news, or if a release waits for
+    /// it.
     pub(super) fn succeed(
         &mut self,
         occasion: Occasion,

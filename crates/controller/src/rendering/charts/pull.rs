@@ -1,4 +1,4 @@
-//! Fetches one chart, by a process of the engine that does nothing else, and says why it could not.
+//! Fetches one chart, in an engine process that does nothing else, and reports why it failed.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -12,25 +12,25 @@ use tokio::net::lookup_host;
 
 use super::entry::Problem;
 
-/// As long as fetching may take.
+/// The maximum time of a fetch.
 const TIME: Duration = Duration::from_mins(1);
 
-/// How charts are fetched.
+/// The settings for fetching charts.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) program: PathBuf,
-    /// Whether from this machine itself, too.
+    /// True if charts may also come from this machine itself.
     pub(crate) loopback: bool,
-    /// The API server, by each name and port under which it is known: no chart comes from there.
+    /// The API server, by each of its names and ports: no chart comes from there.
     pub(crate) api_server: Vec<(String, u16)>,
-    /// By which servers tell this program's requests.
+    /// The user agent by which servers recognize this program's requests.
     pub(crate) user_agent: &'static str,
 }
 
-/// What the server answered.
+/// The answer of the server.
 pub(super) struct Pulled {
     pub(super) digest: String,
-    /// `None`: as known.
+    /// `None`: unchanged.
     pub(super) archive: Option<Arc<[u8]>>,
 }
 
@@ -57,8 +57,8 @@ pub(super) async fn pull(
     check(wanted, pulled, known.as_deref())
 }
 
-/// Every address of the API server. Where one of its names leads nowhere for now, nothing is fetched:
-/// what is not known cannot be refused.
+/// Returns every address of the API server. If one of its names does not resolve for now, nothing
+/// is fetched: an unknown address cannot be refused.
 async fn addresses(settings: &Settings) -> Result<Vec<String>, Problem> {
     let mut addresses = Vec::new();
     for (host, port) in &settings.api_server {
@@ -73,7 +73,7 @@ async fn addresses(settings: &Settings) -> Result<Vec<String>, Problem> {
     Ok(addresses)
 }
 
-/// What the engine answers is not believed where it can be checked.
+/// Verifies the engine's answer where that is possible.
 fn check(
     wanted: &WantedChart,
     pulled: protocol::Pulled,
@@ -93,7 +93,8 @@ fn check(
     if archive.len() > MOST_BYTES {
         return broken("with more than was asked for");
     }
-    // In a registry the digest is that of the manifest, which the engine has checked it against.
+    // In a registry the digest is that of the manifest, against which the engine has checked the
+    // archive.
     if !matches!(wanted.origin, Origin::Oci { .. }) && digest::digest(&archive) != digest {
         return broken("with a chart of another digest");
     }
@@ -103,7 +104,7 @@ fn check(
     Ok(Pulled { digest, archive: Some(archive.into()) })
 }
 
-/// What is said of it, and what to do.
+/// Returns the problem to report, and its remedy.
 fn problem(wanted: &WantedChart, error: EngineError) -> Problem {
     let place = &wanted.place;
     let failure = match error {
@@ -115,7 +116,7 @@ fn problem(wanted: &WantedChart, error: EngineError) -> Problem {
             );
             return Problem::Blocked(Failure::new(Reason::ChartTooLarge, message));
         }
-        // Such as a program that is not there: whoever installs the operator has to see to it.
+        // Such as a missing program: the administrator who installs the operator has to provide it.
         error => {
             return Problem::Later(Failure::new(
                 Reason::SourceUnreachable,
@@ -138,7 +139,7 @@ fn problem(wanted: &WantedChart, error: EngineError) -> Problem {
             (Reason::SourceRefused, "the operator fetches nothing from there; name another server")
         }
         FailureKind::InvalidChart => (Reason::InvalidChart, "package it with `helm package`"),
-        // Such as a certificate that nobody trusts.
+        // Such as a certificate that is not trusted.
         FailureKind::Unreachable => (
             Reason::SourceUnreachable,
             "correct the URL, or name a Secret with ca.crt by certSecretRef",
