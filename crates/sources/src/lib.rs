@@ -1,15 +1,15 @@
-//! From the spec of a release to what it consists of: one path for the operator, which then runs it,
-//! and for `kubectl lifecycle plan`, which shows it.
+//! From the spec of a release to its objects: one path for the operator, which then runs it, and
+//! for `kubectl lifecycle plan`, which shows it.
 //!
-//! Who reads the cluster, or files in its place, is behind [`Reads`]; who fetches and who renders a
-//! chart is the caller's own. Everything between them is here:
+//! The reader of the cluster, or of files in its place, is behind [`Reads`]; the caller itself
+//! fetches and renders a chart. Everything between them is here:
 //!
-//! - `objects`: the objects that the spec has, or that `ConfigMaps` and Secrets hold
-//! - `chart`: where a chart is, and what it is rendered from
+//! - `objects`: the objects in the spec, or in `ConfigMaps` and Secrets
+//! - `chart`: the place of a chart, and the inputs to its rendering
 //! - `values`: the values for it
-//! - `server`, `credentials`, `flux`: the charts that servers have, and the right to fetch them
+//! - `server`, `credentials`, `flux`: the charts on servers, and the credentials to fetch them
 //! - `render`: the request to the engine, and its refusals
-//! - `rendered`: what all that makes: patched, parsed and within bounds
+//! - `rendered`: the result of all that: patched, parsed and within bounds
 
 pub mod chart;
 mod credentials;
@@ -37,7 +37,7 @@ pub use self::{
     server::{Server, ServerChart, WantedChart},
 };
 
-/// What a release is made from.
+/// The material that a release is made from.
 pub enum ResolvedSource {
     /// Its objects as they were written.
     Objects(Vec<Placed>),
