@@ -199,10 +199,10 @@ pub struct Hook {
     /// Lower runs first.
     #[serde(default, deserialize_with = "or_default", skip_serializing_if = "is_zero_weight")]
     pub weight: i64,
-    /// The events after which the object is deleted. Unknown words are kept and have no effect.
+    /// The delete policies of the object. Unknown words are kept and have no effect.
     #[serde(default, deserialize_with = "or_default", skip_serializing_if = "Vec::is_empty")]
     pub delete_policies: Vec<String>,
-    /// The events after which Helm prints its logs.
+    /// The policies by which Helm prints its logs.
     #[serde(default, deserialize_with = "or_default", skip_serializing_if = "Vec::is_empty")]
     pub output_log_policies: Vec<String>,
     /// Fields of other clients.

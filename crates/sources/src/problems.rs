@@ -59,7 +59,7 @@ impl Blocked {
 pub(crate) struct Problems(Option<Blocked>);
 
 impl Problems {
-    /// Adds problems. One that is wrong counts for more than one that is missing.
+    /// Adds problems. The reason of an error takes precedence over that of a missing source.
     pub(crate) fn add(&mut self, more: Blocked) {
         match &mut self.0 {
             Some(blocked) => {

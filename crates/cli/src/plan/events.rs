@@ -1,5 +1,5 @@
-//! What happens at each event, step by step. Pure; the shape is part of the command's interface
-//! (`plan --help`), so that fields are added but never renamed.
+//! The steps of each event. Pure; the format is part of the command's interface (`plan --help`), so
+//! fields are added but never renamed.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -18,7 +18,7 @@ use serde::Serialize;
 
 use super::{Found, Made, Material, reasons};
 
-/// How a note begins that asks for a change.
+/// The beginning of a note that requires a change.
 const WARNING: &str = "warning: ";
 
 /// The plan of a release.
@@ -37,14 +37,14 @@ pub(super) struct ReleasePlan {
 }
 
 impl ReleasePlan {
-    /// Whether everything is planned, but perhaps the upgrade, which may need a cluster.
+    /// Returns whether everything is planned, except perhaps the upgrade, which may need a cluster.
     pub(super) fn is_useful(&self) -> bool {
         let upgrade = Event::Upgrade.to_string();
         self.events.iter().all(|it| it.problem.is_none() || it.event == upgrade)
     }
 }
 
-/// What one event does.
+/// The plan of one event.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct EventPlan {
@@ -54,12 +54,12 @@ pub(super) struct EventPlan {
     pub(super) notes: Vec<String>,
     pub(super) steps: Vec<Step>,
     pub(super) on_failure: String,
-    /// Why it cannot be planned; then there are no steps.
+    /// The reason why it cannot be planned; then there are no steps.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) problem: Option<String>,
 }
 
-/// In the order in which they are done.
+/// The steps in the order in which they run.
 #[derive(Debug, Serialize)]
 #[serde(tag = "step", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub(super) enum Step {
@@ -79,13 +79,13 @@ pub(super) struct HookStep {
     pub(super) hook_event: HookEvent,
     #[serde(flatten)]
     pub(super) object: Named,
-    /// Whether the operator completes the name, for each run another one.
+    /// True if the operator completes the name, differently for each run.
     pub(super) generate_name: bool,
     pub(super) weight: i64,
     pub(super) timeout: String,
-    /// Those that have an effect.
+    /// The policies that have an effect.
     pub(super) delete_policies: Vec<DeletePolicy>,
-    /// What it is awaited for.
+    /// The end for which it is awaited.
     pub(super) ends: String,
     pub(super) reason: String,
 }
@@ -100,7 +100,7 @@ pub(super) struct Named {
     pub(super) name: String,
 }
 
-/// The plan of these events.
+/// Returns the plan of these events.
 pub(super) fn plan(material: &Material, made: &Made, events: &[Event]) -> Found<ReleasePlan> {
     let object = &material.object;
     let mut problems = Vec::new();
@@ -149,7 +149,7 @@ pub(super) fn plan(material: &Material, made: &Made, events: &[Event]) -> Found<
     })
 }
 
-/// What stands in the place of an event that nobody can plan without a cluster.
+/// Returns the plan of an event that cannot be planned without a cluster.
 fn unplanned(material: &Material, event: Event, problems: &[String]) -> EventPlan {
     let object = &material.object;
     let planner = Planner { object, desired: &Desired::default() };
@@ -174,7 +174,7 @@ fn unplanned(material: &Material, event: Event, problems: &[String]) -> EventPla
     }
 }
 
-/// Leaves a note with the first event that has it.
+/// Keeps a note only at the first event that has it.
 fn say_once(events: &mut [EventPlan]) {
     let mut said = HashSet::new();
     for event in events {
@@ -250,7 +250,7 @@ impl Planner<'_> {
         Ok(steps)
     }
 
-    /// What can only fail, as far as that is known without a cluster.
+    /// Returns the parts that can only fail, as far as that is known without a cluster.
     fn warnings(&self, event: Event, hooks: &[PlannedHook]) -> Vec<String> {
         let owner = Owner { uid: String::new(), name: self.object.name_any() };
         let mut plan = Plan::new(String::new(), owner, event, 1);
@@ -268,12 +268,12 @@ impl Planner<'_> {
         known.map(|warning| format!("{WARNING}{warning}")).collect()
     }
 
-    /// The objects that a deletion deletes.
+    /// Returns the objects that a deletion deletes.
     fn going(&self) -> impl Iterator<Item = &PlannedObject> {
         self.desired.objects.iter().filter(|it| !is_kept(it))
     }
 
-    /// The hooks that run, as the controller chooses them.
+    /// Returns the hooks that run, as the controller chooses them.
     fn hooks(&self, event: Event, notes: &mut Vec<String>) -> Vec<PlannedHook> {
         if event != Event::Test {
             return plan_hooks(self.desired, event, self.object.crds(event));
@@ -355,7 +355,8 @@ impl Planner<'_> {
         Named {
             api_version: object.api_version.clone(),
             kind: object.kind.clone(),
-            // The release's own is said once. Whether a kind has one at all, the cluster knows.
+            // The release's own is named once. Only the cluster knows whether a kind is namespaced
+            // at all.
             namespace: object.namespace.clone().filter(|namespace| namespace != home),
             name: object.name.clone(),
         }
@@ -437,7 +438,7 @@ fn is_kept(planned: &PlannedObject) -> bool {
     ownership::resource_policy(&planned.manifest) == ResourcePolicy::Keep
 }
 
-/// `90s` as `1m30s`.
+/// Formats `90s` as `1m30s`.
 fn span(duration: Duration) -> String {
     let (seconds, millis) = (duration.as_secs(), duration.subsec_millis());
     let parts = [
