@@ -54,7 +54,7 @@ impl Namespace {
         self.wait_allowed(account, attributes, allowed).await
     }
 
-    /// Does as [`Self::wait_may`], for the `resourceAttributes` of a `SubjectAccessReview`.
+    /// Does the same as [`Self::wait_may`], for the `resourceAttributes` of a `SubjectAccessReview`.
     ///
     /// # Errors
     /// As [`Self::wait_may`].

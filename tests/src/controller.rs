@@ -49,7 +49,7 @@ impl Controller {
         Self::launch(path, kubeconfig, namespace, args)
     }
 
-    /// Does as [`Self::start`], but with this program.
+    /// Does the same as [`Self::start`], but with this program.
     ///
     /// # Errors
     /// If it cannot be started.
@@ -239,7 +239,7 @@ fn patiently<T>(what: &str, mut ask: impl FnMut() -> Result<Option<T>>) -> Resul
     bail!("the controller did not {what} within {PATIENCE:?}")
 }
 
-/// Does as [`patiently`], for a thread that may have to serve the proxy meanwhile. (It must not
+/// Does the same as [`patiently`], for a thread that may have to serve the proxy meanwhile. (It must not
 /// end, as with `block_in_place`: the controllers that it started would be killed with it.)
 async fn patiently_async<T>(what: &str, mut ask: impl FnMut() -> Result<Option<T>>) -> Result<T> {
     let start = Instant::now();

@@ -105,7 +105,7 @@ impl Page {
         self.run_after(cluster, "")
     }
 
-    /// Does as [`Self::run`], after commands that the page assumes.
+    /// Does the same as [`Self::run`], after commands that the page assumes.
     ///
     /// # Errors
     /// As there.

@@ -105,7 +105,7 @@ impl Namespace {
         self.controller_with(&[])
     }
 
-    /// Does as [`Self::controller`], with these arguments.
+    /// Does the same as [`Self::controller`], with these arguments.
     ///
     /// # Errors
     /// If it cannot be started.

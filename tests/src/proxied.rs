@@ -45,7 +45,7 @@ impl Proxied {
         Controller::start(&self.kubeconfig, &self.namespace, &[])
     }
 
-    /// Does as [`Self::controller`], but with this program.
+    /// Does the same as [`Self::controller`], but with this program.
     ///
     /// # Errors
     /// As [`Controller::launch`].
@@ -53,7 +53,7 @@ impl Proxied {
         Controller::launch(path, &self.kubeconfig, &self.namespace, &[])
     }
 
-    /// Does as [`Namespace::replica`], but the controller connects through it.
+    /// Does the same as [`Namespace::replica`], but the controller connects through it.
     ///
     /// # Errors
     /// As [`Controller::start`].

@@ -178,7 +178,7 @@ impl<'a> Release<'a> {
         Ok(Outcome::Good)
     }
 
-    /// Does as [`Self::tell`]; an earlier request may still be in progress, or have failed.
+    /// Does the same as [`Self::tell`]; an earlier request may still be in progress, or have failed.
     async fn follow_as_is(self, what: &str, wait: &Wait) -> anyhow::Result<Outcome> {
         self.tell(what)?;
         let asked = Asked { cluster: self.cluster, object: self.object, request: None };
@@ -198,7 +198,7 @@ impl<'a> Release<'a> {
         Ok(Asked { request: Some(Request { value, handled }), ..asked })
     }
 
-    /// Does as [`Self::request`]; `None` if the object has changed since it was read.
+    /// Does the same as [`Self::request`]; `None` if the object has changed since it was read.
     async fn request_as_seen(
         &self,
         annotation: &str,
@@ -220,7 +220,7 @@ impl<'a> Release<'a> {
         changed.with_context(|| format!("{title} was replaced by another of its name; try again"))
     }
 
-    /// Does as [`Self::change`]; `None` if the object is no longer the one in `change`.
+    /// Does the same as [`Self::change`]; `None` if the object is no longer the one in `change`.
     async fn try_change(&self, change: &Value, said: &str) -> anyhow::Result<Option<Asked>> {
         let Self { how, cluster, object } = self;
         let mut change = change.clone();

@@ -165,7 +165,7 @@ fn unescaped(name: &str) -> Option<String> {
 /// an operation ran after that, such as a test.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Work {
-    /// When the revision was deployed.
+    /// The time when the revision was deployed.
     pub deployed_at: Option<Timestamp>,
     /// The start and the end of the last operation.
     pub last: Option<(Timestamp, Timestamp)>,

@@ -215,12 +215,12 @@ impl Failure {
         Self::with_word(reason.as_str(), message)
     }
 
-    /// Does as [`Self::new`], with `what` and then `way_out`, which is never cut.
+    /// Does the same as [`Self::new`], with `what` and then `way_out`, which is never cut.
     pub fn with_way_out(reason: Reason, what: &str, way_out: &str) -> Self {
         Self { reason: reason.into(), message: cut(what, way_out) }
     }
 
-    /// Does as [`Self::new`], with a word that may be Kubernetes' own, or an older version's.
+    /// Does the same as [`Self::new`], with a word that may be Kubernetes' own, or an older version's.
     pub fn with_word(word: &str, message: impl Into<String>) -> Self {
         Self { reason: word.to_owned(), message: cut(&message.into(), "") }
     }

@@ -21,7 +21,7 @@ pub struct Step {
     pub journal: Journal,
     /// To be executed then.
     pub effect: Option<Effect>,
-    /// When to decide again, if nothing reports a change before.
+    /// The time to decide again, if nothing reports a change before.
     pub wake_at: Option<Timestamp>,
     /// The reason why the operation is blocked, beyond what the journal says.
     pub hold: Option<Hold>,

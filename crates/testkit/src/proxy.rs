@@ -103,7 +103,7 @@ impl Proxy {
         self.arm_counting(fault, fault.counts())
     }
 
-    /// Does as [`Proxy::arm`], with the choice which requests are counted.
+    /// Does the same as [`Proxy::arm`], with the choice which requests are counted.
     pub fn arm_counting(&self, fault: Fault, counted: Counted) -> Result<()> {
         fault.validate()?;
         self.shared.restart(Armed::new(Some(fault), counted));

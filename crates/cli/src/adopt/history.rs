@@ -31,7 +31,7 @@ pub(super) struct Written {
 
 /// All records of a release.
 pub(super) struct History {
-    /// By revision; at least one.
+    /// The records by revision; at least one.
     pub(super) stored: Vec<Stored>,
     pub(super) in_config_maps: bool,
     /// The records that cannot be read.
