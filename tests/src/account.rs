@@ -54,7 +54,8 @@ impl Namespace {
         self.wait_allowed(account, attributes, allowed).await
     }
 
-    /// Does the same as [`Self::wait_may`], for the `resourceAttributes` of a `SubjectAccessReview`.
+    /// Does the same as [`Self::wait_may`], for the `resourceAttributes` of a
+    /// `SubjectAccessReview`.
     ///
     /// # Errors
     /// As [`Self::wait_may`].

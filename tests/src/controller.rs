@@ -239,8 +239,9 @@ fn patiently<T>(what: &str, mut ask: impl FnMut() -> Result<Option<T>>) -> Resul
     bail!("the controller did not {what} within {PATIENCE:?}")
 }
 
-/// Does the same as [`patiently`], for a thread that may have to serve the proxy meanwhile. (It must not
-/// end, as with `block_in_place`: the controllers that it started would be killed with it.)
+/// Does the same as [`patiently`], for a thread that may have to serve the proxy meanwhile. (It
+/// must not end, as with `block_in_place`: the controllers that it started would be killed with
+/// it.)
 async fn patiently_async<T>(what: &str, mut ask: impl FnMut() -> Result<Option<T>>) -> Result<T> {
     let start = Instant::now();
     while start.elapsed() < PATIENCE {

@@ -178,7 +178,8 @@ impl<'a> Release<'a> {
         Ok(Outcome::Good)
     }
 
-    /// Does the same as [`Self::tell`]; an earlier request may still be in progress, or have failed.
+    /// Does the same as [`Self::tell`]; an earlier request may still be in progress, or have
+    /// failed.
     async fn follow_as_is(self, what: &str, wait: &Wait) -> anyhow::Result<Outcome> {
         self.tell(what)?;
         let asked = Asked { cluster: self.cluster, object: self.object, request: None };

@@ -220,7 +220,8 @@ impl Failure {
         Self { reason: reason.into(), message: cut(what, way_out) }
     }
 
-    /// Does the same as [`Self::new`], with a word that may be Kubernetes' own, or an older version's.
+    /// Does the same as [`Self::new`], with a word that may be Kubernetes' own, or an older
+    /// version's.
     pub fn with_word(word: &str, message: impl Into<String>) -> Self {
         Self { reason: word.to_owned(), message: cut(&message.into(), "") }
     }

@@ -65,12 +65,14 @@ pub fn parse(text: &str) -> Result<Vec<Value>, ManifestError> {
     Ok(parse_with_lines(text)?.into_iter().map(|(_, object)| object).collect())
 }
 
-/// Does the same as [`parse`], each object with the line of the text, from 1, that its document begins on.
+/// Does the same as [`parse`], each object with the line of the text, from 1, that its document
+/// begins on.
 pub fn parse_with_lines(text: &str) -> Result<Vec<(usize, Value)>, ManifestError> {
     parse_within(text, &mut Memory::of_release())
 }
 
-/// Does the same as [`parse_with_lines`], for a release that has several texts, which share `memory`.
+/// Does the same as [`parse_with_lines`], for a release that has several texts, which share
+/// `memory`.
 pub fn parse_within(text: &str, memory: &mut Memory) -> Result<Vec<(usize, Value)>, ManifestError> {
     let mut objects = Vec::new();
     for (index, (line, content)) in split(text).into_iter().enumerate() {
