@@ -108,7 +108,7 @@ fn elsewhere(record: &Release, namespace: &str) -> Option<String> {
     })
 }
 
-/// Returns whether the Secret for the values exists already for another purpose.
+/// Reports a Secret for the values that exists already for another purpose.
 async fn taken(
     args: &Adopt,
     cluster: &Cluster,

@@ -91,8 +91,8 @@ pub fn rebuild(
     journal
 }
 
-/// Returns the journal of a failed operation that is not the latest, from its plan and from the
-/// rest of its hooks in status; `None` if status says too little.
+/// Returns the journal of a failed operation after which others ran, from its plan and from the
+/// entries of its hooks that status still has; `None` if status says too little.
 pub fn recall(
     plan: &Plan,
     plan_digest: String,

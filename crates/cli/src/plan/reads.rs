@@ -36,7 +36,7 @@ impl Reads for ClusterReads<'_> {
     }
 }
 
-/// Finds objects in files.
+/// A reader that finds objects in files.
 pub(super) struct FileReads<'a> {
     pub(super) objects: &'a [Placed],
     /// The message on an object that is not in them.

@@ -92,7 +92,7 @@ pub(super) fn children(parent: u32) -> Vec<u32> {
         .collect()
 }
 
-/// Says whether a program ends with the process that started it.
+/// The lifetime of a program: whether it ends with the process that started it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Life {
     /// The kernel kills the program when this process ends, however it ends.
