@@ -1,4 +1,4 @@
-//! A ServiceAccount of a test, as whom a controller runs as it does in a Pod.
+//! A ServiceAccount of a test, under which a controller runs as in a Pod.
 
 use std::{
     fs,
@@ -14,10 +14,10 @@ use serde_json::{Value, json};
 use crate::{Namespace, namespace::PATIENCE, target};
 
 impl Namespace {
-    /// A kubeconfig with a token of the `ServiceAccount` of this namespace.
+    /// Writes a kubeconfig with a token of the `ServiceAccount` of this namespace.
     ///
     /// # Errors
-    /// Where the API server gives none, or the file cannot be written.
+    /// If the API server gives none, or the file cannot be written.
     pub fn kubeconfig_of(&self, account: &str) -> Result<PathBuf> {
         let token = self.kubectl(&["create", "token", account])?;
         let path = target().join("tmp/controllers").join(format!("{}-{account}", self.name));
@@ -35,11 +35,11 @@ impl Namespace {
         Ok(kubeconfig)
     }
 
-    /// Waits until the `ServiceAccount` of this namespace may do this here, or may not: what was
-    /// written of roles takes the API server a moment to know.
+    /// Waits until the `ServiceAccount` of this namespace may do this here, or may not: the API
+    /// server needs a moment to see new roles.
     ///
     /// # Errors
-    /// Where it remains otherwise.
+    /// If it does not change.
     pub async fn wait_may(
         &self,
         account: &str,
@@ -54,7 +54,8 @@ impl Namespace {
         self.wait_allowed(account, attributes, allowed).await
     }
 
-    /// As [`Self::wait_may`], of what a `SubjectAccessReview` says in its `resourceAttributes`.
+    /// Does the same as [`Self::wait_may`], for the `resourceAttributes` of a
+    /// `SubjectAccessReview`.
     ///
     /// # Errors
     /// As [`Self::wait_may`].

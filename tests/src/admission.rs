@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 
 use crate::{Namespace, namespace::PATIENCE};
 
-/// What a policy of [`Namespace::admission`] does.
+/// The action of a policy of [`Namespace::admission`].
 #[derive(Clone, Copy, Debug)]
 pub enum Admission<'a> {
-    /// Refuses what it matches, with this message.
+    /// Refuses the objects that it matches, with this message.
     Refuse(&'a str),
     /// Applies the value of this CEL expression, such as `Object{spec: …}`.
     Apply(&'a str),
@@ -22,11 +22,11 @@ pub enum Admission<'a> {
 }
 
 impl Namespace {
-    /// Has the API server check or change each new `Job` or `Pod` of the namespace whose name begins
-    /// with `prefix`, as an admission webhook would; waits until it does.
+    /// Lets the API server check or change each new `Job` or `Pod` of the namespace whose name
+    /// begins with `prefix`, as an admission webhook would; waits until it does.
     ///
     /// # Errors
-    /// Where it does not.
+    /// If it does not.
     pub async fn admission(
         &self,
         kind: &str,
@@ -38,7 +38,7 @@ impl Namespace {
         let resource = format!("{}s", kind.to_lowercase());
         let rule = json!({"apiGroups": [group], "apiVersions": ["v1"], "operations": ["CREATE"],
                           "resources": [resource]});
-        // The API server asks before it has made a name from `generateName`.
+        // The API server evaluates the policy before it has made a name from `generateName`.
         let matches = format!(
             "(has(object.metadata.name) ? object.metadata.name : object.metadata.generateName)\
              .startsWith('{prefix}')"
@@ -82,7 +82,7 @@ impl Namespace {
         self.until_it_works(kind, prefix).await.with_context(|| format!("try policy {name}"))
     }
 
-    /// Tries without effect, until what comes back is not what was sent.
+    /// Sends dry runs, until the answer differs from the request.
     async fn until_it_works(&self, kind: &str, prefix: &str) -> Result<()> {
         // The volume of a token has a new name each time.
         let spec = json!({"restartPolicy": "Never", "automountServiceAccountToken": false, "containers": [{"name": "main", "image": "x"}],
@@ -101,13 +101,13 @@ impl Namespace {
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, "v1", kind));
         let api: Api<DynamicObject> =
             Api::namespaced_with(self.client.clone(), &self.name, &resource);
-        // A name that no policy matches shows what comes back without one.
+        // A name that no policy matches shows the answer without one.
         let mut plain = probe.clone();
         plain.metadata.name = Some("plain".to_owned());
         let params = PostParams { dry_run: true, ..PostParams::default() };
         let shape = |object: DynamicObject| {
             let mut spec = object.data["spec"].clone();
-            // The API server puts the UID and the name of a Job in.
+            // The API server adds the UID and the name of a Job.
             spec["selector"] = Value::Null;
             spec["template"]["metadata"] = Value::Null;
             let mut labels = object.metadata.labels.unwrap_or_default();

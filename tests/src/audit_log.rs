@@ -14,16 +14,16 @@ pub struct AuditLog {
 }
 
 impl AuditLog {
-    /// Of what is in the file at `path`, only what `matters` is kept.
+    /// Reads the file at `path`, and keeps only the events that `matters` accepts.
     pub fn new(path: PathBuf, matters: fn(&Event) -> bool) -> Self {
         Self { path, matters, read: Mutex::default() }
     }
 
-    /// What `is` wanted of all that came since it was last taken. Every request that was answered is
-    /// in it, since the API server writes its log first.
+    /// Returns the events that `is` accepts, of all that came since the last call. Every request
+    /// that was answered is in it, since the API server writes its log first.
     ///
     /// # Errors
-    /// Where the file cannot be read.
+    /// If the file cannot be read.
     pub fn take(&self, is: impl Fn(&Event) -> bool) -> Result<Vec<Event>> {
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         let (offset, waiting) = &mut *read;

@@ -19,10 +19,10 @@ pub struct Chart {
 }
 
 impl Chart {
-    /// A chart of this name without templates.
+    /// Makes a chart of this name without templates.
     ///
     /// # Errors
-    /// Where it cannot be written.
+    /// If it cannot be written.
     pub fn new(namespace: &Namespace, name: &str) -> Result<Self> {
         let folder = target().join("tmp/charts").join(&namespace.name).join(name);
         if folder.exists() {
@@ -32,10 +32,10 @@ impl Chart {
         chart.file("Chart.yaml", &format!("apiVersion: v2\nname: {name}\nversion: 1.0.0\n"))
     }
 
-    /// With this file.
+    /// Adds this file.
     ///
     /// # Errors
-    /// Where it cannot be written.
+    /// If it cannot be written.
     pub fn file(self, path: &str, text: &str) -> Result<Self> {
         let path = self.folder.join(path);
         fs::create_dir_all(path.parent().unwrap_or(&self.folder))?;
@@ -43,16 +43,16 @@ impl Chart {
         Ok(self)
     }
 
-    /// Where it is.
+    /// Returns its folder.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// As `helm package` makes it, but whatever is wrong with it. The same files make the same bytes,
-    /// whenever they were written: an archive with another digest is another chart.
+    /// Packages it as `helm package` does, but whatever is wrong with it. The same files make the
+    /// same bytes, whenever they were written: an archive with another digest is another chart.
     ///
     /// # Errors
-    /// Where there is no `tar`.
+    /// If there is no `tar`.
     pub fn archive(&self) -> Result<PathBuf> {
         let archive = self.folder.with_extension("tgz");
         let parent = self.folder.parent().context("it is in a folder")?;
@@ -70,13 +70,13 @@ impl Chart {
     /// Puts the archive into the Secret that [`Self::source`] names.
     ///
     /// # Errors
-    /// As [`Self::archive`], and where the API server refuses it.
+    /// As [`Self::archive`], and if the API server refuses it.
     pub async fn put(&self, namespace: &Namespace) -> Result<()> {
         let archive = fs::read(self.archive()?)?;
         put_archive(namespace, &self.name, &archive).await
     }
 
-    /// `spec` with this chart.
+    /// Returns `spec` with this chart.
     pub fn source(&self) -> Value {
         source(&self.name)
     }
@@ -85,7 +85,7 @@ impl Chart {
 /// Puts `archive` into the Secret that [`source`] names.
 ///
 /// # Errors
-/// Where the API server refuses it.
+/// If the API server refuses it.
 pub async fn put_archive(namespace: &Namespace, name: &str, archive: &[u8]) -> Result<()> {
     let secret = json!({
         "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name},
@@ -94,7 +94,7 @@ pub async fn put_archive(namespace: &Namespace, name: &str, archive: &[u8]) -> R
     namespace.apply(&secret).await
 }
 
-/// `spec` with the chart in the Secret of this name.
+/// Returns `spec` with the chart in the Secret of this name.
 pub fn source(name: &str) -> Value {
     json!({"source": {"chart": {"archive": {"kind": "Secret", "name": name, "key": "chart.tgz"}}}})
 }

@@ -15,30 +15,30 @@ use testkit::programs;
 
 use crate::target;
 
-/// No process takes longer for anything on a loaded machine.
+/// The longest time that a process takes for anything on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Who a controller is unless its arguments say. One that follows a killed one is the same, as a
-/// container that is restarted in its Pod, and goes on at once. Nobody waits for its lease, which is
-/// so long that a machine that is busy with something else for a while does not end it.
+/// The identity of a controller by default. One that follows a killed one has the same, as a
+/// container that is restarted in its Pod, and continues at once. No other controller waits for its
+/// lease, which is so long that a machine that is busy for a while does not end it.
 const ALONE: [&str; 4] = ["--identity", "e2e", "--lease-seconds", "120"];
 
 /// The real controller as a process of its own, serving one namespace.
 pub struct Controller {
     child: Child,
     log: PathBuf,
-    /// Where the log of this process begins.
+    /// The offset at which the log of this process begins.
     offset: u64,
 }
 
 impl Controller {
     /// Starts it with `kubeconfig`, which may lead through the fault proxy. A second one for the
-    /// same namespace goes on in the same log, and as the same holder of the lease, unless `args`
+    /// same namespace continues in the same log, and as the same holder of the lease, unless `args`
     /// begin with another `--identity`.
     ///
     /// # Errors
-    /// Where it cannot be built or started.
+    /// If it cannot be built or started.
     pub fn start(kubeconfig: &Path, namespace: &str, args: &[&str]) -> Result<Self> {
         static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
         if PROGRAM.get().is_none() {
@@ -49,10 +49,10 @@ impl Controller {
         Self::launch(path, kubeconfig, namespace, args)
     }
 
-    /// As [`Self::start`], but this very program.
+    /// Does the same as [`Self::start`], but with this program.
     ///
     /// # Errors
-    /// Where it cannot be started.
+    /// If it cannot be started.
     pub fn launch(path: &Path, kubeconfig: &Path, namespace: &str, args: &[&str]) -> Result<Self> {
         let (own, log) = match args {
             ["--identity", identity, ..] => (None, format!("{namespace}-{identity}.log")),
@@ -79,19 +79,19 @@ impl Controller {
         Ok(Self { child, log, offset })
     }
 
-    /// The controller as it is measured, and the profile that it was built with: `release` where
-    /// somebody has built that.
+    /// Returns the controller to be measured, and the profile that it was built with: `release` if
+    /// that has been built.
     pub fn measured() -> (&'static str, PathBuf) {
         let release = target().join("release/releaselifecycle-controller");
         let dev = target().join("debug/releaselifecycle-controller");
         if release.exists() { ("release", release) } else { ("dev", dev) }
     }
 
-    /// What it keeps in memory, in MiB, by a field of its status in `/proc`: `VmRSS` now, `VmHWM` at
-    /// the most.
+    /// Returns its memory, in MiB, by a field of its status in `/proc`: `VmRSS` for the present,
+    /// `VmHWM` for the maximum.
     ///
     /// # Errors
-    /// Where there is no such field.
+    /// If there is no such field.
     pub fn memory_mib(&self, field: &str) -> Result<f64> {
         let path = format!("/proc/{}/status", self.pid());
         let status = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
@@ -101,24 +101,24 @@ impl Controller {
         Ok(f64::from(kib) / 1024.0)
     }
 
-    /// Its process.
+    /// Returns its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Waits for it to die, of a signal that somebody else sent.
+    /// Waits for it to die from a signal that another process sent.
     ///
     /// # Errors
-    /// Where the operating system cannot say.
+    /// If the operating system cannot say.
     pub fn wait(&mut self) -> Result<()> {
         self.child.wait().context("wait for the controller")?;
         Ok(())
     }
 
-    /// What it ended with by itself.
+    /// Returns its status after it ended by itself.
     ///
     /// # Errors
-    /// Where it does not end within 20 s.
+    /// If it does not end within 20 s.
     pub async fn end(&mut self) -> Result<ExitStatus> {
         let ended = || self.child.try_wait().context("wait for the controller");
         patiently_async("end", ended).await
@@ -127,7 +127,7 @@ impl Controller {
     /// Waits until it stands by, while another replica leads.
     ///
     /// # Errors
-    /// Where it does not within 20 s.
+    /// If it does not within 20 s.
     pub async fn wait_standing_by(&self) -> Result<()> {
         let stands_by = || {
             let stands_by = self.http("/readyz")?.0 == 200 && self.leads()? == Some(false);
@@ -136,7 +136,7 @@ impl Controller {
         patiently_async("stand by", stands_by).await
     }
 
-    /// Whether it leads, by its own metric; `None` where there is no such metric.
+    /// Returns whether it leads, by its own metric; `None` if there is no such metric.
     ///
     /// # Errors
     /// As [`Self::http`].
@@ -146,38 +146,38 @@ impl Controller {
         Ok(value.map(|value| value == "1"))
     }
 
-    /// SIGKILL.
+    /// Sends SIGKILL.
     ///
     /// # Errors
-    /// Where it cannot be signalled.
+    /// If it cannot be signalled.
     pub fn kill(&mut self) -> Result<()> {
         self.child.kill().context("kill the controller")?;
         self.wait()
     }
 
-    /// SIGTERM.
+    /// Sends SIGTERM.
     ///
     /// # Errors
-    /// Where it cannot be signalled.
+    /// If it cannot be signalled.
     pub fn ask_to_end(&self) -> Result<()> {
         let sent = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status()?;
         ensure!(sent.success(), "kill -TERM failed");
         Ok(())
     }
 
-    /// SIGTERM, and what the process ended with.
+    /// Sends SIGTERM, and returns the exit status.
     ///
     /// # Errors
-    /// Where it does not end within 20 s.
+    /// If it does not end within 20 s.
     pub fn terminate(&mut self) -> Result<ExitStatus> {
         self.ask_to_end()?;
         patiently("end after SIGTERM", || self.child.try_wait().context("wait for the controller"))
     }
 
-    /// What it answers at `path`: the status code and the body.
+    /// Returns its answer at `path`: the status code and the body.
     ///
     /// # Errors
-    /// Where it does not listen within 20 s, or speaks no HTTP.
+    /// If it does not listen within 20 s, or does not answer with HTTP.
     pub fn http(&self, path: &str) -> Result<(u16, String)> {
         let address = patiently("say where it listens", || {
             let text = self.log()?;
@@ -193,10 +193,10 @@ impl Controller {
         Ok((code.parse()?, body.to_owned()))
     }
 
-    /// What this process logged.
+    /// Returns the log of this process.
     ///
     /// # Errors
-    /// Where the file cannot be read.
+    /// If the file cannot be read.
     pub fn log(&self) -> Result<String> {
         let mut file = File::open(&self.log)?;
         file.seek(SeekFrom::Start(self.offset))?;
@@ -208,7 +208,7 @@ impl Controller {
 
 /// An operator, wherever it runs.
 pub trait Logs: Sync {
-    /// The last lines that it logged.
+    /// Returns the last lines that it logged.
     fn log_tail(&self) -> String;
 }
 
@@ -227,7 +227,7 @@ impl Drop for Controller {
     }
 }
 
-/// Asks again and again, for what no watch reports.
+/// Polls for a change that no watch reports.
 fn patiently<T>(what: &str, mut ask: impl FnMut() -> Result<Option<T>>) -> Result<T> {
     let start = Instant::now();
     while start.elapsed() < PATIENCE {
@@ -239,8 +239,9 @@ fn patiently<T>(what: &str, mut ask: impl FnMut() -> Result<Option<T>>) -> Resul
     bail!("the controller did not {what} within {PATIENCE:?}")
 }
 
-/// As [`patiently`], for where this thread may have to serve the proxy meanwhile. (It must not end,
-/// as with `block_in_place`: the controllers that it started would be killed with it.)
+/// Does the same as [`patiently`], for a thread that may have to serve the proxy meanwhile. (It
+/// must not end, as with `block_in_place`: the controllers that it started would be killed with
+/// it.)
 async fn patiently_async<T>(what: &str, mut ask: impl FnMut() -> Result<Option<T>>) -> Result<T> {
     let start = Instant::now();
     while start.elapsed() < PATIENCE {

@@ -1,4 +1,4 @@
-//! Runs what the documentation tells its readers to run, and applies what it shows.
+//! Runs the commands of the documentation, and applies its manifests.
 
 use std::{
     fs,
@@ -16,17 +16,17 @@ use crate::{
     root,
 };
 
-/// Why a block may be left out (`sh,ignore=…`). Each is run elsewhere, or cannot be on a cluster that
-/// tests share.
+/// The reasons for which a block may be left out (`sh,ignore=…`). Each is run elsewhere, or cannot
+/// run on a cluster that tests share.
 const IGNORED: [&str; 2] = [
-    // An operator that serves every namespace would meddle with other tests; `deploy/` has its own.
+    // An operator that serves every namespace would interfere with other tests; `deploy/` has its
+    // own.
     "operator", // It names a repository, or a folder, of the reader's.
     "yours",
 ];
 
-/// Groups whose kinds a cluster without those tools does not know. What is shown of them has to stand
-/// in `deploy/`, word for word, where other tests look at it, or be a file that the page goes on to
-/// use.
+/// Groups whose kinds a cluster without those tools does not know. A manifest of them has to be in
+/// `deploy/`, word for word, where other tests check it, or be a file that the page uses later.
 const FOREIGN: [&str; 3] =
     ["kustomize.toolkit.fluxcd.io", "kustomize.config.k8s.io", "argoproj.io"];
 
@@ -43,10 +43,10 @@ pub fn book() -> PathBuf {
     root().join("docs/src")
 }
 
-/// The pages of `docs/`.
+/// Returns the pages of `docs/`.
 ///
 /// # Errors
-/// Where the folder cannot be read.
+/// If the folder cannot be read.
 pub fn pages() -> Result<Vec<PathBuf>> {
     let mut pages = Vec::new();
     for folder in [book(), book().join("internals")] {
@@ -60,10 +60,10 @@ pub fn pages() -> Result<Vec<PathBuf>> {
 }
 
 impl Page {
-    /// The page at `path`.
+    /// Reads the page at `path`.
     ///
     /// # Errors
-    /// Where it cannot be read, or has a block that no test could judge.
+    /// If it cannot be read, or has a block that no test could judge.
     pub fn read(path: &Path) -> Result<Self> {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let text = fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
@@ -71,7 +71,7 @@ impl Page {
         Ok(Self { name, text, blocks })
     }
 
-    /// The page of `docs/src`.
+    /// Reads the page of `docs/src`.
     ///
     /// # Errors
     /// As [`Self::read`].
@@ -79,15 +79,15 @@ impl Page {
         Self::read(&book().join(name))
     }
 
-    /// Its blocks.
+    /// Returns its blocks.
     pub fn blocks(&self) -> &[Block] {
         &self.blocks
     }
 
-    /// Has the API server look at every YAML block: in a dry run, in a namespace that exists.
+    /// Lets the API server check every YAML block: in a dry run, in a namespace that exists.
     ///
     /// # Errors
-    /// Where it refuses one.
+    /// If it refuses one.
     pub fn check_yaml(&self, cluster: &Cluster, namespace: &str) -> Result<()> {
         for block in self.blocks.iter().filter(|block| block.language == "yaml") {
             check_block(cluster, namespace, block)
@@ -96,16 +96,16 @@ impl Page {
         Ok(())
     }
 
-    /// Runs its shell blocks, in order and in one shell, as somebody would who stands in a clone of
-    /// the repository and saves each file that is shown under its name; what it prints.
+    /// Runs its shell blocks, in order and in one shell, as a reader would who is in a clone of the
+    /// repository and saves each file that is shown under its name; returns the output.
     ///
     /// # Errors
-    /// With all that was printed, where a command fails.
+    /// With all output, if a command fails.
     pub fn run(&self, cluster: &Cluster) -> Result<String> {
         self.run_after(cluster, "")
     }
 
-    /// As [`Self::run`], after commands that the page takes for done.
+    /// Does the same as [`Self::run`], after commands that the page assumes.
     ///
     /// # Errors
     /// As there.
@@ -115,7 +115,7 @@ impl Page {
         for name in ["crds", "deploy", "docs", "examples", "target"] {
             symlink(root.join(name), folder.path().join(name))?;
         }
-        // What a page does to it must not reach others.
+        // A page's changes to it must not affect others.
         let kubeconfig = folder.path().join("kubeconfig");
         fs::copy(cluster.kubeconfig(), &kubeconfig)?;
         let mut path = vec![programs::build("dev")?];
@@ -158,7 +158,8 @@ impl Page {
             lines.push(format!("echo '=== {place}'"));
             for line in block.text.lines() {
                 match make_target(line) {
-                    // It is a cluster, or minutes, of its own; that there is such a target is enough.
+                    // It needs a cluster, or minutes, of its own; it is enough that there is such a
+                    // target.
                     Some(target) => ensure!(is_target(target)?, "{place}: no target {target:?}"),
                     None => lines.push(line.to_owned()),
                 }
@@ -186,7 +187,7 @@ fn check_block(cluster: &Cluster, namespace: &str, block: &Block) -> Result<()> 
             }
             object = completed(object)?;
         }
-        // A page's namespaces are not there.
+        // A page's namespaces do not exist.
         let namespaced = object["metadata"]["namespace"].is_string() || api.is_empty();
         if namespaced || object["kind"] == "ReleaseLifecycle" {
             object["metadata"]["namespace"] = json!(namespace);
@@ -196,7 +197,7 @@ fn check_block(cluster: &Cluster, namespace: &str, block: &Block) -> Result<()> 
     Ok(())
 }
 
-/// The target that a line asks `make` for.
+/// Returns the target of a line that runs `make`.
 fn make_target(line: &str) -> Option<&str> {
     let line = line.trim_start_matches("eval \"$(");
     let words = line.strip_prefix("make ")?.split([' ', ')']);
@@ -208,7 +209,7 @@ fn is_target(name: &str) -> Result<bool> {
     Ok(makefile.lines().any(|line| line.starts_with(&format!("{name}:"))))
 }
 
-/// A part of a release, with what the page leaves out.
+/// Returns a part of a release, with the fields that the page leaves out.
 fn completed(part: Value) -> Result<Value> {
     let mut whole = json!({
         "apiVersion": "releaselifecycle.dev/v1alpha1",
@@ -237,7 +238,7 @@ fn dry_run(cluster: &Cluster, namespace: &str, object: &Value) -> Result<()> {
     Ok(())
 }
 
-/// Whether a file of `deploy/` holds this text.
+/// Returns whether a file of `deploy/` holds this text.
 fn is_shipped(text: &str) -> Result<bool> {
     let mut folders = vec![root().join("deploy")];
     while let Some(folder) = folders.pop() {

@@ -1,4 +1,4 @@
-//! What a version of the operator leaves in the cluster in the middle of an operation, recorded in
+//! The cluster's content in the middle of an operation of one version of the operator, recorded in
 //! `tests/fixtures`: the release with its journal, its records with their plans, and its objects.
 
 use std::{
@@ -30,10 +30,10 @@ const PLANS: [&str; 3] = [KEY_PLAN, KEY_DELETE_PLAN, KEY_TEST_PLAN];
 pub struct Fixture {
     /// The namespace it was recorded in.
     pub namespace: String,
-    /// When the recording ended.
+    /// The time when the recording ended.
     pub recorded_at: Timestamp,
     points: Vec<Point>,
-    /// Each object once, though it is part of many states.
+    /// Each object once, though many states contain it.
     parts: Vec<Value>,
 }
 
@@ -46,7 +46,7 @@ struct Point {
     objects: Vec<usize>,
 }
 
-/// What was in the namespace at one moment.
+/// The content of the namespace at one moment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct State {
     /// The moment, by the journal.
@@ -60,16 +60,16 @@ pub struct State {
 }
 
 impl Fixture {
-    /// One without states, whose recording ends now.
+    /// Makes one without states, whose recording ends now.
     pub fn new(namespace: &str) -> Self {
         let (points, parts) = (Vec::new(), Vec::new());
         Self { namespace: namespace.to_owned(), recorded_at: Timestamp::now(), points, parts }
     }
 
-    /// Every fixture in `tests/fixtures`, with its path below it.
+    /// Reads every fixture in `tests/fixtures`, with its path below it.
     ///
     /// # Errors
-    /// Where one cannot be read.
+    /// If one cannot be read.
     pub fn all() -> Result<BTreeMap<PathBuf, Self>> {
         let folder = folder();
         let mut all = BTreeMap::new();
@@ -91,7 +91,7 @@ impl Fixture {
         Ok(all)
     }
 
-    /// Its states, in order.
+    /// Returns its states, in order.
     pub fn states(&self) -> impl Iterator<Item = State> {
         let part = |index: usize| self.parts.get(index).cloned().unwrap_or_default();
         self.points.iter().map(move |point| State {
@@ -119,7 +119,7 @@ impl Fixture {
     /// Writes it to `path` below `tests/fixtures`, a part a line.
     ///
     /// # Errors
-    /// Where it cannot be written.
+    /// If it cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
         fn lines(items: &[impl Serialize]) -> Result<String> {
             let items = items.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>()?;
@@ -139,11 +139,11 @@ impl Fixture {
 }
 
 impl State {
-    /// This state with each text `from` replaced by `to`, in the records, too. The digest of a plan
-    /// follows.
+    /// Returns this state with each text `from` replaced by `to`, in the records, too. The digest
+    /// of a plan is updated.
     ///
     /// # Errors
-    /// Where a record cannot be read.
+    /// If a record cannot be read.
     pub fn replaced(&self, names: &[(String, String)]) -> Result<Self> {
         let mut names = names.to_vec();
         let mut objects = self.objects.clone();
@@ -170,10 +170,10 @@ impl State {
         })
     }
 
-    /// The plans in its records, by record and data key.
+    /// Returns the plans in its records, by record and data key.
     ///
     /// # Errors
-    /// Where one cannot be read.
+    /// If one cannot be read.
     pub fn plans(&self) -> Result<Vec<(String, &'static str, Vec<u8>)>> {
         let mut plans = Vec::new();
         for record in self.objects.iter().filter(|object| object["type"] == SECRET_TYPE) {
@@ -188,10 +188,10 @@ impl State {
     }
 }
 
-/// `status` as if it had been written that much later, so that no deadline has passed.
+/// Changes `status` as if it had been written that much later, so that no deadline has passed.
 ///
 /// # Errors
-/// Where a time is out of range.
+/// If a time is out of range.
 pub fn postponed(status: &mut Value, by: jiff::SignedDuration) -> Result<()> {
     match status {
         Value::String(text) => {
@@ -206,7 +206,7 @@ pub fn postponed(status: &mut Value, by: jiff::SignedDuration) -> Result<()> {
     Ok(())
 }
 
-/// Where all fixtures are.
+/// Returns the folder of all fixtures.
 pub fn folder() -> PathBuf {
     root().join("tests/fixtures")
 }
@@ -281,8 +281,8 @@ mod tests {
         }
     }
 
-    /// A deletion ends with the removal of the record that its plan is in, a test with that of its
-    /// plan.
+    /// Returns whether the plan is removed. A deletion ends with the removal of the record that its
+    /// plan is in, a test with that of its plan.
     fn is_purged(state: &State) -> bool {
         let operation = &state.status["operation"];
         let event: Event = serde_json::from_value(operation["event"].clone()).unwrap();

@@ -11,11 +11,11 @@ use crate::{Namespace, target};
 /// Version 4 and version 3.
 pub const HELMS: [&str; 2] = ["helm", "helm3"];
 
-/// `helm` or `helm3` with these arguments, for the namespace. It does not outlive the thread that
-/// starts it, should the test be killed.
+/// Returns the command `helm` or `helm3` with these arguments, for the namespace. It does not
+/// outlive the thread that starts it, if the test is killed.
 ///
 /// # Errors
-/// Where the program cannot be built.
+/// If the program cannot be built.
 pub fn command(namespace: &Namespace, program: &str, args: &[&str]) -> Result<Command> {
     let mut command = Command::new("setpriv");
     command
@@ -27,10 +27,10 @@ pub fn command(namespace: &Namespace, program: &str, args: &[&str]) -> Result<Co
     Ok(command)
 }
 
-/// What it prints.
+/// Runs it, and returns its output.
 ///
 /// # Errors
-/// With what it prints on standard error, where it fails.
+/// With its standard error, if it fails.
 pub fn run(namespace: &Namespace, program: &str, args: &[&str]) -> Result<String> {
     let output = command(namespace, program, args)?.output()?;
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
@@ -38,19 +38,20 @@ pub fn run(namespace: &Namespace, program: &str, args: &[&str]) -> Result<String
     Ok(text(output.stdout))
 }
 
-/// What it prints with `-o json`.
+/// Runs it with `-o json`, and returns its output.
 ///
 /// # Errors
-/// As [`run`], and where it prints something else.
+/// As [`run`], and if the output is not JSON.
 pub fn json(namespace: &Namespace, program: &str, args: &[&str]) -> Result<Value> {
     let text = run(namespace, program, &[args, &["-o", "json"]].concat())?;
     serde_json::from_str(&text).with_context(|| format!("read {text:?}"))
 }
 
-/// The folder of a chart with these templates, each a file of its own in this order.
+/// Writes a chart with these templates, each a file of its own in this order, and returns its
+/// folder.
 ///
 /// # Errors
-/// Where it cannot be written.
+/// If it cannot be written.
 pub fn chart(namespace: &Namespace, name: &str, templates: &[String]) -> Result<PathBuf> {
     let dir = target().join("tmp/charts").join(&namespace.name).join(name);
     let folder = dir.join("templates");

@@ -6,10 +6,11 @@ use anyhow::{Context, Result, ensure};
 
 use crate::root;
 
-/// Compares `table` with the one between the markers `name:begin` and `name:end` of the page `name`.
+/// Compares `table` with the one between the markers `name:begin` and `name:end` of the page
+/// `name`.
 ///
 /// # Errors
-/// With the table, where the page has another one or lacks the markers.
+/// With the table, if the page has another one or lacks the markers.
 pub fn compare(name: &str, table: &str) -> Result<()> {
     let page = format!("docs/src/internals/{name}.md");
     let text = fs::read_to_string(root().join(&page)).with_context(|| format!("read {page}"))?;

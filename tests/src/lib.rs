@@ -1,5 +1,5 @@
-//! What the end-to-end tests share: a cluster for each test program, a namespace and a controller
-//! for each test. Nothing here is a mock; faults come from `testkit::proxy`.
+//! The shared part of the end-to-end tests: a cluster for each test program, a namespace and a
+//! controller for each test. Nothing here is a mock; faults come from `testkit::proxy`.
 
 #![expect(clippy::expect_used, reason = "a test may end where it stands")]
 
@@ -34,22 +34,22 @@ pub use namespace::{Namespace, condition, hook, message, reason};
 pub use objects::is_write;
 pub use proxied::Proxied;
 
-/// The cluster of this test program, with simulated nodes: Pods of Jobs complete within 200 ms, or
-/// fail where they have the annotation `releaselifecycle.dev/test-outcome: fail`.
+/// Returns the cluster of this test program, with simulated nodes: Pods of Jobs complete within 200
+/// ms, or fail if they have the annotation `releaselifecycle.dev/test-outcome: fail`.
 ///
 /// # Panics
-/// Where it cannot be started: no test here makes sense without.
+/// If it cannot be started: no test here makes sense without.
 pub fn kwok() -> &'static Cluster {
     static CLUSTER: OnceLock<Cluster> = OnceLock::new();
     CLUSTER
         .get_or_init(|| start(Node::Kwok).expect("a cluster with simulated nodes starts anywhere"))
 }
 
-/// The cluster of this test program, with a node that runs containers; `None`, and a line that says
-/// so, on a machine that cannot.
+/// Returns the cluster of this test program, with a node that runs containers; `None`, and a line
+/// that says so, on a machine that cannot.
 ///
 /// # Panics
-/// Where no cluster can be started at all.
+/// If no cluster can be started at all.
 pub fn containers() -> Option<&'static Cluster> {
     static CLUSTER: OnceLock<Cluster> = OnceLock::new();
     let cluster = CLUSTER.get_or_init(|| start(Node::Real).expect("a cluster starts anywhere"));
@@ -63,11 +63,11 @@ pub fn containers() -> Option<&'static Cluster> {
 fn start(node: Node) -> anyhow::Result<Cluster> {
     let program = std::env::current_exe().context("find this program")?;
     let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    // A fixed place for each program, so that what a killed run left is cleaned by the next.
+    // A fixed folder for each program, so that the next run cleans the remains of a killed one.
     let name = name.rsplit_once('-').map_or(name.as_str(), |(name, _)| name).to_owned();
     let dir = target().join("tmp/clusters").join(format!("{name}-{node:?}"));
     let cluster = Cluster::start(Options::new(dir).node(node))?;
-    // What the operator's tests need of what is shipped; the operator they start themselves.
+    // The shipped manifests that the operator's tests need; they start the operator themselves.
     for (how, path) in [("-k", "crds"), ("-f", "deploy/base/role-deployer.yaml")] {
         let path = root().join(path);
         cluster.kubectl(["apply", "--server-side", how, &path.to_string_lossy()])?;
@@ -76,12 +76,12 @@ fn start(node: Node) -> anyhow::Result<Cluster> {
     Ok(cluster)
 }
 
-/// The workspace's folder.
+/// Returns the workspace's folder.
 pub fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// The workspace's target directory.
+/// Returns the workspace's target directory.
 pub fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }

@@ -1,10 +1,10 @@
 //! The objects that tests put into releases, as plain JSON. On simulated nodes Pods of Jobs succeed
-//! at once, unless [`Manifest::fails`] or [`Manifest::never_ends`] says otherwise; on a real node
-//! they run what [`Manifest::runs`] says.
+//! at once, unless [`Manifest::fails`] or [`Manifest::never_ends`] changes it; on a real node they
+//! run the script of [`Manifest::runs`].
 
 use serde_json::{Map, Value, json};
 
-/// A Job whose Pod succeeds; it is not repeated where it fails.
+/// A Job whose Pod succeeds; it is not repeated if it fails.
 pub fn job(name: &str) -> Value {
     json!({
         "apiVersion": "batch/v1",
@@ -25,7 +25,7 @@ pub fn config_map(name: &str, value: &str) -> Value {
            "data": {"value": value}})
 }
 
-/// A Deployment of one Pod that runs on.
+/// A Deployment of one Pod that does not end.
 pub fn deployment(name: &str) -> Value {
     json!({
         "apiVersion": "apps/v1",
@@ -50,7 +50,7 @@ fn pod_spec(restart_policy: &str) -> Value {
 
 /// Changes to a manifest, to be chained.
 pub trait Manifest: Sized {
-    /// Sets the value at a JSON pointer; objects on the way are made where they are missing.
+    /// Sets the value at a JSON pointer; missing objects on the way are created.
     #[must_use]
     fn set(self, pointer: &str, value: impl Into<Value>) -> Self;
 
@@ -83,25 +83,25 @@ pub trait Manifest: Sized {
     #[must_use]
     fn set_pod(self, pointer: &str, value: impl Into<Value>) -> Self;
 
-    /// On a simulated node, its Pods fail with exit code 1.
+    /// Makes its Pods fail with exit code 1, on a simulated node.
     #[must_use]
     fn fails(self) -> Self {
         self.set_pod("/metadata/annotations/releaselifecycle.dev~1test-outcome", "fail")
     }
 
-    /// On a simulated node, its Pods run until they are deleted.
+    /// Makes its Pods run until they are deleted, on a simulated node.
     #[must_use]
     fn never_ends(self) -> Self {
         self.set_pod("/metadata/annotations/releaselifecycle.dev~1test-outcome", "never")
     }
 
-    /// Its Pods ask for a node that does not exist.
+    /// Makes its Pods request a node that does not exist.
     #[must_use]
     fn unschedulable(self) -> Self {
         self.set_pod("/spec/nodeSelector", json!({"no-such": "node"}))
     }
 
-    /// On a real node, its container runs this script.
+    /// Makes its container run this script, on a real node.
     #[must_use]
     fn runs(self, script: &str) -> Self {
         self.set_pod("/spec/containers/0/command", json!(["sh", "-c", script]))

@@ -1,31 +1,31 @@
-//! What stands in a page of the documentation: its code blocks, its links and its headings.
+//! The content of a page of the documentation: its code blocks, its links and its headings.
 
 use anyhow::{Result, bail};
 
 /// A fenced block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Block {
-    /// The first word after the fence, such as `sh`; empty where there is none.
+    /// The first word after the fence, such as `sh`; empty if there is none.
     pub language: String,
-    /// What follows it, such as `file=shop.yaml`; each is `name` or `name=value`.
+    /// The words that follow it, such as `file=shop.yaml`; each is `name` or `name=value`.
     pub attributes: Vec<(String, String)>,
-    /// What stands between the fences.
+    /// The text between the fences.
     pub text: String,
     /// The line of the page where it begins.
     pub line: usize,
 }
 
 impl Block {
-    /// The value of an attribute.
+    /// Returns the value of an attribute.
     pub fn attribute(&self, name: &str) -> Option<&str> {
         self.attributes.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 }
 
-/// The fenced blocks of the page, in order.
+/// Returns the fenced blocks of the page, in order.
 ///
 /// # Errors
-/// Where a block has no end, or another begins in it.
+/// If a block has no end, or another begins in it.
 pub fn blocks(page: &str) -> Result<Vec<Block>> {
     let mut blocks = Vec::new();
     let mut open: Option<Block> = None;
@@ -57,7 +57,7 @@ pub fn blocks(page: &str) -> Result<Vec<Block>> {
     }
 }
 
-/// The page without its fenced blocks and its `code`.
+/// Returns the page without its fenced blocks and its `code`.
 fn prose(page: &str) -> String {
     let mut fenced = false;
     let mut text = String::new();
@@ -72,7 +72,7 @@ fn prose(page: &str) -> String {
     text
 }
 
-/// Where its links lead.
+/// Returns the targets of its links.
 pub fn links(page: &str) -> Vec<String> {
     // A link's own text may be code, which leaves it as `[ ](…)`.
     let text = prose(page);
@@ -80,7 +80,7 @@ pub fn links(page: &str) -> Vec<String> {
     targets.map(|(target, _)| target.to_owned()).collect()
 }
 
-/// What it names as a path of the repository: `code` that begins with one of its folders.
+/// Returns the paths of the repository that it names: `code` that begins with one of its folders.
 pub fn paths(page: &str) -> Vec<String> {
     const FOLDERS: [&str; 6] = ["crates/", "crds/", "deploy/", "docs/", "examples/", "tests/"];
     let codes = page.lines().flat_map(|line| line.split('`').skip(1).step_by(2));
@@ -88,7 +88,7 @@ pub fn paths(page: &str) -> Vec<String> {
     paths.map(str::to_owned).collect()
 }
 
-/// Its headings, without their marks.
+/// Returns its headings, without their marks.
 pub fn headings(page: &str) -> Vec<(usize, String)> {
     let mut fenced = false;
     let mut headings = Vec::new();
@@ -102,7 +102,7 @@ pub fn headings(page: &str) -> Vec<(usize, String)> {
     headings
 }
 
-/// The anchor that a heading gets.
+/// Returns the anchor that a heading gets.
 pub fn anchor(heading: &str) -> String {
     let kept = heading.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
     kept.map(|c| if c == ' ' { '-' } else { c.to_ascii_lowercase() }).collect()

@@ -23,10 +23,10 @@ use testkit::cluster::Cluster;
 
 use crate::{Controller, controller::Logs};
 
-/// No wait of a test takes longer on a loaded machine, unless something is broken.
+/// The longest wait of a test on a loaded machine, unless something is broken.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
-/// Where the last whole line of a file ends that somebody is writing to.
+/// Returns where the last whole line ends in a file that another process is writing to.
 fn end_of_lines(path: &Path) -> Result<u64> {
     const LONGEST: u64 = 1 << 20;
     let mut file = File::open(path)?;
@@ -45,7 +45,7 @@ pub struct Namespace {
     /// The cluster's administrator.
     pub client: Client,
     cluster: &'static Cluster,
-    /// Where the audit log ended when the namespace was made.
+    /// The end of the audit log when the namespace was made.
     audit_offset: u64,
 }
 
@@ -53,7 +53,7 @@ impl Namespace {
     /// Makes a namespace whose name begins with `prefix`.
     ///
     /// # Errors
-    /// Where the cluster refuses.
+    /// If the cluster refuses.
     pub async fn new(cluster: &'static Cluster, prefix: &str) -> Result<Self> {
         let kubeconfig = Kubeconfig::read_from(cluster.kubeconfig())?;
         let options = KubeConfigOptions::default();
@@ -88,7 +88,7 @@ impl Namespace {
         Ok(())
     }
 
-    /// The cluster it is on.
+    /// Returns the cluster it is on.
     pub fn cluster(&self) -> &'static Cluster {
         self.cluster
     }
@@ -97,39 +97,39 @@ impl Namespace {
         self.audit_offset
     }
 
-    /// A controller for this namespace, with the cluster's own kubeconfig.
+    /// Starts a controller for this namespace, with the cluster's own kubeconfig.
     ///
     /// # Errors
-    /// Where it cannot be started.
+    /// If it cannot be started.
     pub fn controller(&self) -> Result<Controller> {
         self.controller_with(&[])
     }
 
-    /// As [`Self::controller`], with these arguments.
+    /// Does the same as [`Self::controller`], with these arguments.
     ///
     /// # Errors
-    /// Where it cannot be started.
+    /// If it cannot be started.
     pub fn controller_with(&self, args: &[&str]) -> Result<Controller> {
         Controller::start(self.cluster.kubeconfig(), &self.name, args)
     }
 
-    /// A controller that is another replica than those of other identities.
+    /// Starts a controller that is another replica than those of other identities.
     ///
     /// # Errors
-    /// Where it cannot be started.
+    /// If it cannot be started.
     pub fn replica(&self, identity: &str) -> Result<Controller> {
         self.controller_with(&["--identity", identity])
     }
 
-    /// The ReleaseLifecycles of the namespace.
+    /// Returns the ReleaseLifecycles of the namespace.
     pub fn releases(&self) -> Api<ReleaseLifecycle> {
         Api::namespaced(self.client.clone(), &self.name)
     }
 
-    /// `kubectl --namespace …`: what it prints.
+    /// Runs `kubectl --namespace …`, and returns its output.
     ///
     /// # Errors
-    /// What it prints on standard error.
+    /// Its standard error.
     pub fn kubectl(&self, args: &[&str]) -> Result<String> {
         let args = ["--namespace", &self.name].into_iter().chain(args.iter().copied());
         self.cluster.kubectl(args)
@@ -139,7 +139,7 @@ impl Namespace {
     /// `spec.source.objects` is `objects`; `more` is merged into `spec`.
     ///
     /// # Errors
-    /// Where the API server refuses it.
+    /// If the API server refuses it.
     pub async fn release(&self, name: &str, objects: &[Value], more: Value) -> Result<()> {
         let mut body = json!({
             "apiVersion": "releaselifecycle.dev/v1alpha1",
@@ -155,10 +155,10 @@ impl Namespace {
         Ok(())
     }
 
-    /// Waits until the release is as `is` wants it, however long a loaded machine takes.
+    /// Waits until `is` accepts the release, however long a loaded machine takes.
     ///
     /// # Errors
-    /// With the last status seen and the controller's last lines, where it never is.
+    /// With the last status seen and the controller's last lines, if it never does.
     pub async fn wait(
         &self,
         name: &str,
@@ -219,7 +219,7 @@ impl Namespace {
         .await
     }
 
-    /// Waits until the present generation has been looked at.
+    /// Waits until the present generation has been reconciled.
     ///
     /// # Errors
     /// As [`Self::wait`].
@@ -230,7 +230,7 @@ impl Namespace {
     /// Waits until the object is gone, and its release with it.
     ///
     /// # Errors
-    /// With the last status seen and the controller's last lines, where it stays.
+    /// With the last status seen and the controller's last lines, if it stays.
     pub async fn wait_released(&self, name: &str, controller: &dyn Logs) -> Result<()> {
         let start = std::time::Instant::now();
         loop {
@@ -247,20 +247,20 @@ impl Namespace {
         }
     }
 
-    /// Asks for something by an annotation `releaselifecycle.dev/…` of the release.
+    /// Makes a request by an annotation `releaselifecycle.dev/…` of the release.
     ///
     /// # Errors
-    /// What kubectl says.
+    /// The message of kubectl.
     pub fn annotate(&self, name: &str, request: &str, value: &str) -> Result<()> {
         let annotation = format!("releaselifecycle.dev/{request}={value}");
         self.kubectl(&["annotate", "rl", name, "--overwrite", &annotation])?;
         Ok(())
     }
 
-    /// Asks for a retry of the release, and waits until that is heeded.
+    /// Requests a retry of the release, and waits until that is handled.
     ///
     /// # Errors
-    /// Where it never is.
+    /// If it never is.
     pub async fn retry(&self, name: &str, value: &str, controller: &dyn Logs) -> Result<()> {
         self.annotate(name, "retryAt", value)?;
         self.wait(name, controller, "done with the retry", |release| {
@@ -271,20 +271,20 @@ impl Namespace {
         Ok(())
     }
 
-    /// Takes the release's status away, as somebody who restores a backup does.
+    /// Removes the release's status, as a person who restores a backup does.
     ///
     /// # Errors
-    /// Where the API server refuses it.
+    /// If the API server refuses it.
     pub fn lose_status(&self, name: &str) -> Result<()> {
         let patch = r#"[{"op": "replace", "path": "/status", "value": {}}]"#;
         self.kubectl(&["patch", "rl", name, "--subresource=status", "--type=json", "-p", patch])?;
         Ok(())
     }
 
-    /// Lets a container of the Job go on that waits for `/tmp/go`.
+    /// Lets a container of the Job that waits for `/tmp/go` continue.
     ///
     /// # Errors
-    /// What kubectl says, but for one: the container may end, and with it what is run in it, before
+    /// The message of kubectl, except for one: the container, and the command in it, may end before
     /// that has been reported.
     pub fn let_go(&self, job: &str, container: &str) -> Result<()> {
         let job = format!("job/{job}");
@@ -294,7 +294,7 @@ impl Namespace {
         }
     }
 
-    /// Waits until nothing goes on with the present generation.
+    /// Waits until nothing continues with the present generation.
     ///
     /// # Errors
     /// As [`Self::wait`].
@@ -315,23 +315,23 @@ fn is_observed(release: &ReleaseLifecycle) -> bool {
     status.is_some_and(|status| status.observed_generation == release.metadata.generation)
 }
 
-/// The condition of this type.
+/// Returns the condition of this type.
 pub fn condition<'a>(release: &'a ReleaseLifecycle, type_: &str) -> Option<&'a Condition> {
     release.status.as_ref()?.conditions.iter().find(|condition| condition.type_ == type_)
 }
 
-/// The reason of `Ready`.
+/// Returns the reason of `Ready`.
 pub fn reason(release: &ReleaseLifecycle) -> &str {
     condition(release, "Ready").map_or("", |condition| &condition.reason)
 }
 
-/// The message of `Ready`, on one line.
+/// Returns the message of `Ready`, on one line.
 pub fn message(release: &ReleaseLifecycle) -> String {
     condition(release, "Ready")
         .map_or(String::new(), |condition| conditions::flat(&condition.message))
 }
 
-/// The state of the first hook of this name.
+/// Returns the state of the first hook of this name.
 pub fn hook<'a>(release: &'a ReleaseLifecycle, name: &str) -> Option<&'a HookStatus> {
     release.status.as_ref()?.hooks.iter().find(|hook| hook.name == name)
 }

@@ -1,4 +1,4 @@
-//! What a test sees of its namespace besides the releases: objects, and the audit log.
+//! The view of a test of its namespace besides the releases: objects, and the audit log.
 
 use anyhow::{Context, Result, bail};
 use futures::{StreamExt, TryStreamExt};
@@ -24,10 +24,11 @@ impl Namespace {
         Api::namespaced_with(self.client.clone(), &self.name, &resource)
     }
 
-    /// A Job, Deployment, Lease, or object of the core group; `None` where there is none of this name.
+    /// Returns a Job, Deployment, Lease, or object of the core group; `None` if there is none of
+    /// this name.
     ///
     /// # Errors
-    /// Where the API server does not answer.
+    /// If the API server does not answer.
     pub async fn object(&self, kind: &str, name: &str) -> Result<Option<Value>> {
         let found = self.objects(kind).get_opt(name).await?;
         found.map(serde_json::to_value).transpose().context("an object has a JSON form")
@@ -36,7 +37,7 @@ impl Namespace {
     /// Creates or changes an object of one of these kinds, by the name in its manifest.
     ///
     /// # Errors
-    /// Where the API server refuses it.
+    /// If the API server refuses it.
     pub async fn apply(&self, manifest: &Value) -> Result<()> {
         let text = |pointer: &str| manifest.pointer(pointer).and_then(Value::as_str);
         let kind = text("/kind").context("a manifest has a kind")?;
@@ -46,7 +47,7 @@ impl Namespace {
         Ok(())
     }
 
-    /// Its UID; `None` where there is none of this name.
+    /// Returns its UID; `None` if there is none of this name.
     ///
     /// # Errors
     /// As [`Self::object`].
@@ -55,10 +56,10 @@ impl Namespace {
         Ok(found.and_then(|object| Some(object["metadata"]["uid"].as_str()?.to_owned())))
     }
 
-    /// Waits until the object is as `is` wants it; it is asked about its absence, too.
+    /// Waits until `is` accepts the object; its absence is passed to it, too.
     ///
     /// # Errors
-    /// With what was seen last, where it never is.
+    /// With the last state seen, if it never does.
     pub async fn wait_object(
         &self,
         kind: &str,
@@ -110,10 +111,10 @@ impl Namespace {
         self.wait_object("Job", job, "active", is_active).await.map(drop)
     }
 
-    /// On a simulated node, the Pods of a Job that never ends succeed.
+    /// Makes the Pods of a Job that never ends succeed, on a simulated node.
     ///
     /// # Errors
-    /// Where the API server refuses it.
+    /// If the API server refuses it.
     pub async fn let_end(&self, job: &str) -> Result<()> {
         let pods = self.objects("Pod");
         let params = ListParams::default().labels(&format!("job-name={job}"));
@@ -139,12 +140,12 @@ impl Namespace {
         self.wait_object(kind, name, "gone", |object| object.is_none()).await.map(drop)
     }
 
-    /// The name of the lease of its controllers.
+    /// Returns the name of the lease of its controllers.
     pub fn lease(&self) -> String {
         format!("releaselifecycle-controller-{}", self.name)
     }
 
-    /// Waits until the controller of this identity leads: the lease.
+    /// Waits until the controller of this identity leads, and returns the lease.
     ///
     /// # Errors
     /// As [`Self::wait_object`].
@@ -157,17 +158,17 @@ impl Namespace {
         lease.context("it is held")
     }
 
-    /// What the API server was asked in this namespace, in order.
+    /// Returns the API server's requests in this namespace, in order.
     ///
     /// # Errors
-    /// Where the audit log cannot be read.
+    /// If the audit log cannot be read.
     pub fn audit(&self) -> Result<Vec<Event>> {
         let (events, _) = audit::read_from(self.cluster().audit_log(), self.audit_offset())?;
         Ok(audit::in_namespace(&events, &self.name))
     }
 
-    /// What this `ServiceAccount` of the namespace asked for as itself, anywhere, in order. Of Event
-    /// objects and leases there is no audit.
+    /// Returns the requests of this `ServiceAccount` of the namespace as itself, anywhere, in
+    /// order. Event objects and leases are not audited.
     ///
     /// # Errors
     /// As [`Self::audit`].
@@ -178,7 +179,7 @@ impl Namespace {
         Ok(events)
     }
 
-    /// What was done in this namespace as a tenant, in order: `create jobs/a`.
+    /// Returns the changes in this namespace as a tenant, in order: `create jobs/a`.
     ///
     /// # Errors
     /// As [`Self::audit`].
@@ -194,7 +195,7 @@ impl Namespace {
             .collect())
     }
 
-    /// Those of [`Self::tenant_writes`] with this verb, without it.
+    /// Returns those of [`Self::tenant_writes`] with this verb, without it.
     ///
     /// # Errors
     /// As [`Self::audit`].
@@ -206,7 +207,7 @@ impl Namespace {
     }
 }
 
-/// Whether the request asks for a change.
+/// Returns whether the request asks for a change.
 pub fn is_write(event: &Event) -> bool {
     !["get", "list", "watch"].contains(&event.verb.as_str())
 }

@@ -11,19 +11,19 @@ use testkit::proxy::{Proxy, Upstream};
 
 use crate::{Controller, Namespace, namespace::PATIENCE};
 
-/// The fault proxy of one namespace, through which its controllers are led.
+/// The fault proxy of one namespace, through which its controllers connect.
 pub struct Proxied {
-    /// What is armed with faults, and counts.
+    /// The proxy, which is armed with faults, and counts.
     pub proxy: Proxy,
     namespace: String,
     kubeconfig: PathBuf,
 }
 
 impl Proxied {
-    /// A proxy before the cluster of `namespace`.
+    /// Starts a proxy before the cluster of `namespace`.
     ///
     /// # Errors
-    /// Where it cannot listen or its kubeconfig cannot be written.
+    /// If it cannot listen or its kubeconfig cannot be written.
     pub async fn new(namespace: &Namespace) -> Result<Self> {
         let cluster = namespace.cluster();
         let proxy = Proxy::start(Upstream {
@@ -37,7 +37,7 @@ impl Proxied {
         Ok(Self { proxy, namespace: namespace.name.clone(), kubeconfig })
     }
 
-    /// A controller that is led through it.
+    /// Starts a controller that connects through it.
     ///
     /// # Errors
     /// As [`Controller::start`].
@@ -45,7 +45,7 @@ impl Proxied {
         Controller::start(&self.kubeconfig, &self.namespace, &[])
     }
 
-    /// As [`Self::controller`], but this very program.
+    /// Does the same as [`Self::controller`], but with this program.
     ///
     /// # Errors
     /// As [`Controller::launch`].
@@ -53,7 +53,7 @@ impl Proxied {
         Controller::launch(path, &self.kubeconfig, &self.namespace, &[])
     }
 
-    /// As [`Namespace::replica`], led through it.
+    /// Does the same as [`Namespace::replica`], but the controller connects through it.
     ///
     /// # Errors
     /// As [`Controller::start`].
@@ -66,15 +66,15 @@ impl Namespace {
     /// Waits for an Event object with this reason.
     ///
     /// # Errors
-    /// Where there never is one.
+    /// If there never is one.
     pub async fn wait_event(&self, reason: &str) -> Result<()> {
         self.wait_told(reason, "").await
     }
 
-    /// Waits for an Event object with this reason that says `what`.
+    /// Waits for an Event object with this reason whose message contains `what`.
     ///
     /// # Errors
-    /// Where there never is one.
+    /// If there never is one.
     pub async fn wait_told(&self, reason: &str, what: &str) -> Result<()> {
         let events: Api<Event> = Api::namespaced(self.client.clone(), &self.name);
         let params = WatchParams::default().fields(&format!("reason={reason}"));

@@ -6,13 +6,14 @@ use anyhow::Result;
 use libtest_mimic::{Arguments, Conclusion, Trial, run};
 use tokio::runtime::{Builder, Runtime};
 
-/// Never dropped, so that no thread of it ends before the controllers that it started.
+/// The runtime. It is never dropped, so that no thread of it ends before the controllers that it
+/// started.
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
     let runtime = Builder::new_multi_thread().worker_threads(16).enable_all().build();
     runtime.expect("a runtime starts anywhere")
 });
 
-/// One test, of what `body` makes.
+/// Returns one test, with the future that `body` makes.
 pub fn trial<F>(name: impl Into<String>, body: impl FnOnce() -> F + Send + 'static) -> Trial
 where
     F: Future<Output = Result<()>>,
@@ -22,15 +23,14 @@ where
     })
 }
 
-/// Runs those that the command line asks for, `threads` at a time unless it says otherwise, in their
-/// order.
+/// Runs those that the command line asks for, `threads` at a time by default, in their order.
 pub fn run_all(trials: Vec<Trial>, threads: usize) -> Conclusion {
     let mut args = Arguments::from_args();
     args.test_threads.get_or_insert(threads);
     run(&args, trials)
 }
 
-/// With what a test program ends.
+/// Returns the exit code of a test program.
 pub fn exit_code(conclusion: &Conclusion) -> ExitCode {
     if conclusion.has_failed() { ExitCode::from(101) } else { ExitCode::SUCCESS }
 }

@@ -1,10 +1,10 @@
 //! `adopt`: a `ReleaseLifecycle` for a release that Helm has installed.
 //!
-//! - this file: brings them together
-//! - `history`: reads what Helm has recorded
+//! - this file: combines them
+//! - `history`: reads Helm's records
 //! - `written`: pure, the manifests
-//! - `verdict`: pure, what would run once they are applied
-//! - `remarks`: pure, what is in the way
+//! - `verdict`: pure, the operation that would run once they are applied
+//! - `remarks`: pure, the obstacles
 
 mod history;
 mod remarks;
@@ -71,7 +71,7 @@ pub(crate) async fn adopt(args: &Adopt) -> anyhow::Result<Outcome> {
         remarks.extend(renders_otherwise(preview, newest, &namespace).await);
     }
     let verdict = verdict::of(&history, &comparison, &args.release, &others);
-    // Names and versions are as somebody else has recorded them.
+    // Names and versions are as another client has recorded them.
     let line = |remark: &String| format!("{}\n", printable(remark));
     screen::complain(&remarks.iter().map(line).collect::<String>())?;
     if let Some(verdict) = verdict {
@@ -95,8 +95,8 @@ fn nothing_deployed(history: &History, release: &str) -> String {
     )
 }
 
-/// Flux can keep the records in another namespace than the objects; a `ReleaseLifecycle` has both in
-/// its own.
+/// Reports objects in another namespace than the records. Flux can keep them apart; a
+/// `ReleaseLifecycle` has both in its own namespace.
 fn elsewhere(record: &Release, namespace: &str) -> Option<String> {
     let name = &record.name;
     record.elsewhere.as_ref().map(|home| {
@@ -108,7 +108,7 @@ fn elsewhere(record: &Release, namespace: &str) -> Option<String> {
     })
 }
 
-/// Whether the Secret for the values is one that somebody has for something else.
+/// Reports a Secret for the values that exists already for another purpose.
 async fn taken(
     args: &Adopt,
     cluster: &Cluster,
@@ -127,7 +127,7 @@ async fn taken(
     }))
 }
 
-/// The names of the `ReleaseLifecycle`s that are there; those of this release are remarked on.
+/// Returns the names of the existing `ReleaseLifecycle`s; those of this release are remarked on.
 async fn others(cluster: &Cluster, release: &str, remarks: &mut Vec<String>) -> Vec<String> {
     let objects = match cluster.list().await {
         Ok(objects) => objects,
@@ -150,7 +150,7 @@ async fn others(cluster: &Cluster, release: &str, remarks: &mut Vec<String>) -> 
     objects.iter().map(ResourceExt::name_any).collect()
 }
 
-/// Why nobody but the operator can look at the chart.
+/// The reason why only the operator can check the chart.
 fn unknowable(args: &Adopt) -> Option<&'static str> {
     if args.source.source_ref.is_some() {
         return Some("what Flux has fetched is known in the cluster alone");
@@ -167,9 +167,9 @@ async fn compare(preview: &mut Preview, newest: &Stored, namespace: &str) -> Com
     }
 }
 
-/// What the chart makes otherwise than Helm has recorded, though name, version and values are the same:
-/// Helm 4 renders some charts in another way than Helm 3. What differs by chance, or because it is made
-/// for another revision, does so with Helm, too.
+/// Returns how the chart's objects differ from Helm's record, though name, version and values are
+/// the same: Helm 4 renders some charts differently from Helm 3. A difference by chance, or because
+/// it is rendered for another revision, occurs with Helm, too.
 async fn renders_otherwise(preview: &Preview, newest: &Stored, namespace: &str) -> Option<String> {
     let record = &newest.release;
     let recorded = takeover::desired(record, namespace).ok()?;
@@ -192,7 +192,8 @@ async fn renders_otherwise(preview: &Preview, newest: &Stored, namespace: &str) 
     })
 }
 
-/// What would run, and how, where it can be shown; what is written is right all the same.
+/// Prints the operation that would run, and its steps, if they can be shown; the manifests are
+/// right in any case.
 async fn say(verdict: Verdict, preview: Result<Preview, &str>) -> String {
     let Verdict { text, event } = verdict;
     let text = printable(&text);

@@ -1,5 +1,5 @@
-//! The commands that ask the operator for something. Each looks at the release first, so that what
-//! makes no sense is said instead of asked for, and then is one patch of the object.
+//! The commands that request something from the operator. Each reads the release first, so that a
+//! pointless request is reported instead of made, and then is one patch of the object.
 
 mod rollback;
 
@@ -24,7 +24,7 @@ use crate::{
     watch::{self, Goal, Request, too_late},
 };
 
-/// How often a request is tried that must find the object as it was seen.
+/// The number of attempts at a request that requires the object to be unchanged since it was read.
 const ATTEMPTS: usize = 10;
 
 pub(crate) async fn retry(args: &Retry) -> anyhow::Result<Outcome> {
@@ -51,7 +51,8 @@ pub(crate) async fn retry(args: &Retry) -> anyhow::Result<Outcome> {
 
 pub(crate) async fn cancel(args: &Cancel) -> anyhow::Result<Outcome> {
     let mut meant: Option<Operation> = None;
-    // Each step of the operation changes the object; it takes a moment to ask between two of them.
+    // Each step of the operation changes the object; a request between two of them may need some
+    // attempts.
     for _ in 0..ATTEMPTS {
         let release = Release::find(&args.how).await?;
         let running = match to_cancel(&release.object, meant.as_ref()) {
@@ -73,8 +74,9 @@ pub(crate) async fn cancel(args: &Cancel) -> anyhow::Result<Outcome> {
     )
 }
 
-/// The operation that runs and can be cancelled, or why there is none. A request has no name of an
-/// operation: it would cancel what comes after `meant`, the one that ran at the first look.
+/// Returns the operation that runs and can be cancelled, or why there is none. A request has no
+/// name of an operation: it would cancel one that comes after `meant`, the one that ran at the
+/// first check.
 fn to_cancel<'a>(
     object: &'a ReleaseLifecycle,
     meant: Option<&Operation>,
@@ -149,7 +151,7 @@ struct Release<'a> {
     object: ReleaseLifecycle,
 }
 
-/// A release of which something was asked.
+/// A release from which something was requested.
 struct Asked {
     cluster: Cluster,
     object: ReleaseLifecycle,
@@ -163,27 +165,28 @@ impl<'a> Release<'a> {
         Ok(Self { how, cluster, object })
     }
 
-    /// Nothing was asked for, since it would come to nothing.
+    /// Prints that nothing was requested, since it would have no effect.
     fn refuse(&self, why: &str) -> anyhow::Result<Outcome> {
         let title = State::new(&self.object).title();
         screen::complain(&format!("{title}: {why}\n"))?;
         Ok(Outcome::Failed)
     }
 
-    /// There is nothing to do: it is as was asked for.
+    /// Prints that there is nothing to do: the release is as requested.
     fn tell(&self, what: &str) -> anyhow::Result<Outcome> {
         screen::write(&format!("{} {what}\n", State::new(&self.object).title()))?;
         Ok(Outcome::Good)
     }
 
-    /// As [`Self::tell`]; what it was asked for earlier may still be going on, or have failed.
+    /// Does the same as [`Self::tell`]; an earlier request may still be in progress, or have
+    /// failed.
     async fn follow_as_is(self, what: &str, wait: &Wait) -> anyhow::Result<Outcome> {
         self.tell(what)?;
         let asked = Asked { cluster: self.cluster, object: self.object, request: None };
         asked.follow(wait, |object, _| Goal::ready(object)).await
     }
 
-    /// Asks by an annotation, whose value is the time: another one each time.
+    /// Makes a request by an annotation, whose value is the time: another one each time.
     async fn request(
         self,
         annotation: &str,
@@ -196,7 +199,7 @@ impl<'a> Release<'a> {
         Ok(Asked { request: Some(Request { value, handled }), ..asked })
     }
 
-    /// As [`Self::request`]; `None` where the object has changed since it was read.
+    /// Does the same as [`Self::request`]; `None` if the object has changed since it was read.
     async fn request_as_seen(
         &self,
         annotation: &str,
@@ -211,18 +214,18 @@ impl<'a> Release<'a> {
         Ok(asked.map(|asked| Asked { request: Some(Request { value, handled }), ..asked }))
     }
 
-    /// Patches the object, and says what that means.
+    /// Patches the object, and prints what that means.
     async fn change(self, change: &Value, said: &str) -> anyhow::Result<Asked> {
         let changed = self.try_change(change, said).await?;
         let title = State::new(&self.object).title();
         changed.with_context(|| format!("{title} was replaced by another of its name; try again"))
     }
 
-    /// As [`Self::change`]; `None` where it is no longer what `change` says that it is.
+    /// Does the same as [`Self::change`]; `None` if the object is no longer the one in `change`.
     async fn try_change(&self, change: &Value, said: &str) -> anyhow::Result<Option<Asked>> {
         let Self { how, cluster, object } = self;
         let mut change = change.clone();
-        // What has come in its place since was not looked at.
+        // An object that has replaced it since was not checked.
         change["metadata"]["uid"] = json!(object.metadata.uid);
         let changed = cluster.change(&object.name_any(), &change, how.dry_run).await?;
         let Some(object) = changed else { return Ok(None) };
@@ -246,7 +249,7 @@ impl Asked {
         if !wait.wait {
             return Ok(Outcome::Good);
         }
-        // A change of the spec has no annotation to wait for, and its goal looks at none.
+        // A change of the spec has no annotation to wait for, and its goal reads none.
         let none = Request { value: String::new(), handled: |it| &it.retry };
         let goal = goal(&self.object, self.request.unwrap_or(none));
         watch::follow(&self.cluster, self.object, goal, Output::Text, wait.timeout).await

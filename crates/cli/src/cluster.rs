@@ -1,4 +1,4 @@
-//! The way to the cluster, and what to do where it is closed.
+//! Access to the cluster, and what to do if there is none.
 
 use std::{collections::BTreeSet, fmt::Debug, time::Duration};
 
@@ -21,13 +21,13 @@ use tokio::time::timeout;
 
 use crate::args::Place;
 
-/// For one question. A watch is not bound by it.
+/// The deadline of one request. A watch is not bound by it.
 const DEADLINE: Duration = Duration::from_secs(30);
-/// By which servers tell this program's requests.
+/// The user agent by which servers recognize this program's requests.
 pub(crate) const AGENT: &str = concat!("kubectl-lifecycle/", env!("CARGO_PKG_VERSION"));
-/// Not `kubectl-…`: Flux takes the fields of such managers away.
+/// Not `kubectl-…`: Flux removes the fields of such managers.
 const FIELD_MANAGER: &str = "releaselifecycle-cli";
-/// What reading takes.
+/// The permissions that reading needs.
 const READ: &str = "the verbs get, list and watch of releaselifecycles in group \
                     releaselifecycle.dev";
 
@@ -59,12 +59,12 @@ impl Cluster {
         self.namespace.is_none()
     }
 
-    /// The namespace; none where it is all of them.
+    /// Returns the namespace; empty for all of them.
     pub(crate) fn namespace(&self) -> &str {
         self.namespace.as_deref().unwrap_or_default()
     }
 
-    /// `namespace shop`, or `any namespace`.
+    /// Returns `namespace shop`, or `any namespace`.
     pub(crate) fn scope(&self) -> String {
         self.namespace
             .as_ref()
@@ -87,15 +87,15 @@ impl Cluster {
         }
     }
 
-    /// By namespace and name.
+    /// Lists them by namespace and name.
     pub(crate) async fn list(&self) -> anyhow::Result<Vec<ReleaseLifecycle>> {
         let what = format!("listing ReleaseLifecycles in {}", self.scope());
         let params = ListParams::default();
         Ok(self.answer(&what, READ, self.api().list(&params)).await?.items)
     }
 
-    /// Changes what `change` has of the object, and answers with how it is then; `None` where it is
-    /// another one by now, by the `uid` or the `resourceVersion` that `change` has.
+    /// Patches the object with `change`, and returns its new state; `None` if it is another one by
+    /// now, by the `uid` or the `resourceVersion` in `change`.
     pub(crate) async fn change(
         &self,
         name: &str,
@@ -116,7 +116,7 @@ impl Cluster {
         self.answer(&what, needs, changing).await
     }
 
-    /// A `ConfigMap` or a Secret, `None` where there is none of that name.
+    /// Returns a `ConfigMap` or a Secret, `None` if there is none of that name.
     pub(crate) async fn holder(
         &self,
         kind: ObjectsFromKind,
@@ -140,18 +140,18 @@ impl Cluster {
         let needs = format!("the verb get of {}", K::plural(&()));
         let api = self.namespaced::<K>();
         let found = self.answer(&what, &needs, api.get_opt(name)).await?;
-        // Not the error's own words, which may quote data.
+        // The error's own words are not used: they may quote data.
         found
             .map(|it| serde_json::to_value(&it).map_err(|_| anyhow!("{what}: it is no JSON")))
             .transpose()
     }
 
-    /// The Secrets of these labels; `None` where the user may not list them.
+    /// Returns the Secrets with these labels; `None` if the user may not list them.
     pub(crate) async fn secrets(&self, labels: &str) -> anyhow::Result<Option<Vec<Secret>>> {
         self.labelled(labels).await
     }
 
-    /// The `ConfigMap`s of these labels; `None` where the user may not list them.
+    /// Returns the `ConfigMap`s with these labels; `None` if the user may not list them.
     pub(crate) async fn config_maps(&self, labels: &str) -> anyhow::Result<Option<Vec<ConfigMap>>> {
         self.labelled(labels).await
     }
@@ -176,7 +176,8 @@ impl Cluster {
         self.answer(&what, &needs, listing).await
     }
 
-    /// The names of Helm's releases, as far as their Secrets may be listed; no data are asked for.
+    /// Returns the names of Helm's releases, as far as their Secrets may be listed; no data are
+    /// requested.
     pub(crate) async fn helm_releases(&self) -> anyhow::Result<BTreeSet<String>> {
         let what = format!("listing Secrets in {}", self.scope());
         let api = self.namespaced::<Secret>();
@@ -195,7 +196,8 @@ impl Cluster {
         Api::namespaced(self.client.clone(), namespace)
     }
 
-    /// The answer to one question, in time. `what` was tried, which `needs` a right.
+    /// Awaits the answer to one request, within the deadline. `what` was tried, which `needs` a
+    /// permission.
     async fn answer<T>(
         &self,
         what: &str,
@@ -226,7 +228,7 @@ impl Cluster {
         )
     }
 
-    /// What was tried, what was answered, and what to do about it.
+    /// Explains what was tried, what was answered, and what to do about it.
     pub(crate) fn explain(&self, error: kube::Error, what: &str) -> Error {
         self.explain_with(error, what, READ)
     }
@@ -254,13 +256,13 @@ impl Cluster {
     }
 }
 
-/// What the cluster said, without the types that carried it here.
+/// Returns the cluster's message, without the types that wrap it here.
 pub(crate) fn words(error: &kube::Error) -> String {
     if let kube::Error::Api(status) = error {
         return status.message.trim().to_owned();
     }
     let mut source: &dyn std::error::Error = error;
-    // The innermost one says what happened: `Connection refused`.
+    // The innermost one has the cause: `Connection refused`.
     while let Some(inner) = source.source() {
         source = inner;
     }

@@ -14,11 +14,11 @@ use crate::{
 };
 
 const PROGRAM: &str = "kubectl-lifecycle";
-/// What kubectl runs as `kubectl_complete-lifecycle`.
+/// The script that kubectl runs as `kubectl_complete-lifecycle`.
 const FOR_KUBECTL: &str = "#!/bin/sh\nexec kubectl-lifecycle __complete -- \"$@\"\n";
-/// Nobody waits longer for a key.
+/// Users do not wait longer for a key.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// What the last line tells kubectl: not to complete file names, or to do so.
+/// The last line tells kubectl not to complete file names, or to do so.
 const NO_FILES: &str = ":4\n";
 const FILES: &str = ":0\n";
 
@@ -39,7 +39,7 @@ pub(crate) fn script(shell: Shell) -> anyhow::Result<Outcome> {
     Ok(Outcome::Good)
 }
 
-/// Answers as kubectl wants it: a line for each candidate, and one that says what to do beyond.
+/// Answers in kubectl's format: a line for each candidate, and one with a directive.
 pub(crate) async fn complete(words: &[String]) -> anyhow::Result<Outcome> {
     let (typed, before) = words.split_last().map_or(("", &[][..]), |(last, rest)| (last, rest));
     let mut next = next(&Cli::command(), before, typed);
@@ -56,13 +56,13 @@ pub(crate) async fn complete(words: &[String]) -> anyhow::Result<Outcome> {
     Ok(Outcome::Good)
 }
 
-/// What can stand next.
+/// The candidates for the next word.
 #[derive(Debug, Default, PartialEq)]
 struct Next {
     candidates: Vec<String>,
-    /// The name of a ReleaseLifecycle.
+    /// True for the name of a ReleaseLifecycle.
     wants_name: bool,
-    /// The name of a release of Helm's.
+    /// True for the name of a release of Helm's.
     wants_release: bool,
     wants_file: bool,
 }
@@ -114,7 +114,7 @@ fn next(root: &Command, before: &[String], typed: &str) -> Next {
     Next { candidates: values(arg), wants_name, wants_release, wants_file }
 }
 
-/// Those of the namespace that the words before name; none where the cluster does not answer.
+/// Returns those of the namespace that the words before name; none if the cluster does not answer.
 async fn names(before: &[String]) -> Vec<String> {
     let place = place(before);
     let asking = async { Cluster::find(&place).await?.list().await };
@@ -122,7 +122,7 @@ async fn names(before: &[String]) -> Vec<String> {
     objects.iter().map(ResourceExt::name_any).collect()
 }
 
-/// Those that Helm has recorded there.
+/// Returns those that Helm has recorded there.
 async fn releases(before: &[String]) -> Vec<String> {
     let place = place(before);
     let asking = async { Cluster::find(&place).await?.helm_releases().await };
@@ -130,7 +130,7 @@ async fn releases(before: &[String]) -> Vec<String> {
     names.into_iter().collect()
 }
 
-/// What the flags say, in a line that is not complete and so cannot be parsed as one.
+/// Returns what the flags say, in a line that is not complete and so cannot be parsed as one.
 fn place(words: &[String]) -> Place {
     let value = |flags: &[&str]| {
         let at = words.iter().position(|word| {

@@ -42,7 +42,7 @@ pub(crate) fn create(args: &Create) -> anyhow::Result<Outcome> {
     }
 }
 
-/// What the API server would refuse of the names that were given.
+/// Returns the errors for given names that the API server would refuse.
 fn names(args: &Create) -> Vec<String> {
     let mut problems = Vec::new();
     let mut check = |what: &str, name: &str, most: usize| {
@@ -79,7 +79,7 @@ fn names(args: &Create) -> Vec<String> {
     problems
 }
 
-/// A DNS subdomain.
+/// Returns whether it is a DNS subdomain.
 pub(crate) fn is_name(name: &str) -> bool {
     let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     name.split('.').all(|part| {
@@ -90,7 +90,7 @@ pub(crate) fn is_name(name: &str) -> bool {
     })
 }
 
-/// The output of an earlier `create` among its input.
+/// Reports the output of an earlier `create` among its input.
 fn itself(object: &Placed, name: &str) -> Option<String> {
     let Placed { place, manifest } = object;
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -100,7 +100,7 @@ fn itself(object: &Placed, name: &str) -> Option<String> {
             "{place}: this is ReleaseLifecycle/{name} itself; keep it apart from its objects"
         ));
     }
-    // The release would come to consist of its own source, too.
+    // The release would come to contain its own source, too.
     (text(&manifest["metadata"]["labels"][SOURCE_OF_LABEL]) == name).then(|| {
         format!(
             "{place}: {kind}/{own} holds the source of ReleaseLifecycle/{name}, by its label \

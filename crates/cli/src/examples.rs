@@ -1,4 +1,4 @@
-//! What is written, by examples. The statuses are those of examples/demo, as a controller wrote them.
+//! The output, by examples. The statuses are those of examples/demo, as a controller wrote them.
 
 use api::ReleaseLifecycle;
 use jiff::Timestamp;
@@ -37,7 +37,7 @@ fn condition(type_: &str, status: &str, reason: &str, message: &str) -> Value {
         "lastTransitionTime": "2026-11-22T11:02:10Z"})
 }
 
-/// An upgrade in `phase`, with what `change` makes of it.
+/// An upgrade in `phase`, modified by `change`.
 fn upgrade(phase: &str, message: &str, change: impl FnOnce(&mut Value)) -> ReleaseLifecycle {
     let hook = |index, event: &str, name: &str, weight| {
         json!({"index": index, "event": event, "kind": "Job", "name": name, "namespace": "shop",
@@ -129,7 +129,7 @@ fn unobserved() -> ReleaseLifecycle {
     release(1, json!({"observedGeneration": -1}))
 }
 
-/// The new spec cannot be served; the last operation was that of an older one.
+/// The new spec cannot be applied; the last operation was that of an older one.
 fn blocked() -> ReleaseLifecycle {
     let mut object = succeeded();
     object.metadata.generation = Some(3);
@@ -282,7 +282,7 @@ fn check_lines(before: Option<&ReleaseLifecycle>, after: &ReleaseLifecycle, expe
 #[test]
 fn each_change_is_a_line() {
     let (start, pulling) = (migrating(""), migrating(": pod x ImagePullBackOff"));
-    // The first look at a running operation tells all of it, each part at its own time.
+    // The first lines about a running operation contain all of it, each part at its own time.
     check_lines(
         None,
         &start,
@@ -356,17 +356,17 @@ fn a_watch_ends_when_the_controller_is_done_with_what_was_asked() {
     assert!(!settled(&unobserved(), 1));
     assert!(!settled(&migrating(""), 2));
     assert!(settled(&succeeded(), 2) && settled(&failed(), 2) && settled(&blocked(), 3));
-    // It goes on by itself once the other is ready.
+    // It continues by itself once the other is ready.
     let mut waiting = blocked();
     let status = waiting.status.as_mut().unwrap();
     let more = condition("Reconciling", "True", "DependencyNotReady", "db is not ready");
     status.conditions.push(serde_json::from_value(more).unwrap());
     assert!(!settled(&waiting, 3));
-    // An upgrade that ended before the controller looked at the newer spec is not the one.
+    // An upgrade that ended before the controller reconciled the newer spec is not the one.
     assert!(!settled(&succeeded(), 3));
 }
 
-/// As `object`, but it needs somebody.
+/// Returns `object`, stalled until somebody acts.
 fn stalled(object: ReleaseLifecycle) -> ReleaseLifecycle {
     with(object, |status| {
         let why = |type_, status| condition(type_, status, "Forbidden", "no rights");
@@ -374,7 +374,7 @@ fn stalled(object: ReleaseLifecycle) -> ReleaseLifecycle {
     })
 }
 
-/// As `object`, while `spec.suspend` holds something back.
+/// Returns `object`, while `spec.suspend` holds something back.
 fn suspended(object: ReleaseLifecycle) -> ReleaseLifecycle {
     let mut object = with(object, |status| {
         status["conditions"] = json!([condition("Ready", "Unknown", "Suspended", "held back")]);
@@ -390,11 +390,11 @@ fn a_watch_ends_where_nothing_goes_on_until_somebody_changes_something() {
         assert!(settled(&object, 2));
         assert_eq!(Goal::ready(&object).judge(&object), Outcome::Failed);
     }
-    // The operation is of the generation that it began with, before it was suspended.
+    // The operation has the generation that it began with, before it was suspended.
     assert!(settled(&suspended(migrating("")), 3));
-    // In the newer spec there may be nothing to hold back, or the right may not be missing.
+    // The newer spec may have nothing to hold back, or the permission may not be missing.
     assert!(!settled(&suspended(succeeded()), 3) && !settled(&stalled(migrating("")), 3));
-    // It was resumed, and nobody has looked at it since.
+    // It was resumed, and has not been reconciled since.
     let mut resumed = suspended(migrating(""));
     resumed.spec.suspend = None;
     assert!(!settled(&resumed, 2));
@@ -415,7 +415,7 @@ fn what_stood_still_before_it_was_asked_for_is_not_waited_for_forever() {
     for object in [migrating(""), unobserved()] {
         assert!(!Goal::answer(&object, retry()).stands_still(&object), "it goes on");
     }
-    // Of a newer spec the controller says that it has looked at it, unless an operation runs.
+    // The controller records that it has reconciled a newer spec, unless an operation runs.
     let newer = |object: ReleaseLifecycle| {
         let newer = release(4, serde_json::to_value(&object.status).unwrap());
         let goal = Goal::ready(&newer);
@@ -430,7 +430,7 @@ fn asked_for_tests() -> Request {
     Request { value: "now".to_owned(), handled: |it| &it.test }
 }
 
-/// With this much of the status changed.
+/// The object with this change of the status.
 fn with(mut object: ReleaseLifecycle, change: impl FnOnce(&mut Value)) -> ReleaseLifecycle {
     let mut status = serde_json::to_value(&object.status).unwrap();
     change(&mut status);
@@ -454,7 +454,7 @@ fn a_request_is_waited_for_until_it_is_answered_or_refused() {
         assert!(goal.is_reached(&object));
         assert_eq!(goal.judge(&object), outcome);
     }
-    // Those that were asked for now stand still, and earlier ones succeeded.
+    // The tests that were requested now are blocked, and earlier ones succeeded.
     let standing = with(stalled(migrating("")), |status| {
         status["lastHandledTestAt"] = json!("now");
         status["conditions"].as_array_mut().unwrap().push(condition("TestSuccess", "True", "", ""));
@@ -467,7 +467,7 @@ fn a_request_is_waited_for_until_it_is_answered_or_refused() {
     });
     assert!(goal.is_reached(&refused));
     assert_eq!(goal.judge(&refused), Outcome::Failed);
-    // What cannot be begun is never answered.
+    // A request that cannot begin is never answered.
     let stalled = stalled(succeeded());
     assert!(goal.is_reached(&stalled));
     assert_eq!(goal.judge(&stalled), Outcome::Failed);
@@ -490,7 +490,7 @@ fn a_cancelled_operation_is_told_from_one_that_ended_by_itself() {
         assert!(goal.is_reached(&object));
         assert_eq!(goal.judge(&object), outcome);
     }
-    // The next one runs already; what became of the one before is known where it failed.
+    // The next one runs already; the outcome of the one before is known if it failed.
     let next = with(migrating(""), |status| {
         merge(&mut status["operation"], json!({"id": "op3", "revision": 3}));
     });

@@ -15,18 +15,18 @@ use serde_json::Value;
 
 use crate::args::Files;
 
-/// What was read, and what of it could not be understood.
+/// The objects that were read, and the errors in others.
 #[derive(Debug, Default)]
 pub(crate) struct Read {
-    /// Each with its place, such as `shop/job.yaml line 12`.
+    /// The objects, each with its place, such as `shop/job.yaml line 12`.
     pub(crate) objects: Vec<Placed>,
     pub(crate) problems: Vec<String>,
 }
 
-/// Reads what `files` names, folders in alphabetical order as kubectl does.
+/// Reads the files and folders that `files` names, folders in alphabetical order as kubectl does.
 ///
 /// # Errors
-/// Where a file cannot be read, or nothing stands in any of them.
+/// If a file cannot be read, or all of them are empty.
 pub(crate) fn read(files: &Files) -> anyhow::Result<Read> {
     if files.files.is_empty() {
         bail!("name the manifests with -f: a file, a folder, or - for standard input");
@@ -59,7 +59,7 @@ pub(crate) fn read(files: &Files) -> anyhow::Result<Read> {
     Ok(read)
 }
 
-/// The manifests of a folder, and with `deep` of those below it.
+/// Returns the manifests of a folder, and with `deep` of those below it.
 fn list(folder: &Path, deep: bool) -> anyhow::Result<Vec<PathBuf>> {
     let reading = || format!("reading folder {}", folder.display());
     let mut entries = fs::read_dir(folder)
@@ -69,7 +69,7 @@ fn list(folder: &Path, deep: bool) -> anyhow::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in entries {
         let path = entry.path();
-        // Of the entry itself: a symbolic link to a folder could lead round in a circle.
+        // The type of the entry itself: a symbolic link to a folder could lead to a cycle.
         let is_folder = entry.file_type().with_context(reading)?.is_dir();
         if is_folder && deep {
             found.extend(list(&path, deep)?);
@@ -101,17 +101,17 @@ impl Read {
     }
 }
 
-/// The objects of a text, each with `name` and its line.
+/// Returns the objects of a text, each with `name` and its line.
 fn parse(name: &str, text: &str) -> Result<Vec<Placed>, String> {
     let objects = manifest::parse_with_lines(text).map_err(|error| format!("{name}: {error}"))?;
     let placed = |(line, manifest)| Placed { place: format!("{name} line {line}"), manifest };
     Ok(objects.into_iter().map(placed).collect())
 }
 
-/// The items of a `List`, as `kubectl get -o yaml` writes what it found; a `List` that is one hook
-/// stays whole.
+/// Returns the items of a `List`, as `kubectl get -o yaml` writes its results; a `List` that is one
+/// hook stays whole.
 fn parts(object: Placed) -> Vec<Placed> {
-    // Wrong annotations of a hook are for whoever reads the objects.
+    // The reader of the objects reports wrong annotations of a hook.
     if !is_list(&object.manifest) || !matches!(hooks::parse(&object.manifest), Ok(None)) {
         return vec![object];
     }
@@ -121,7 +121,7 @@ fn parts(object: Placed) -> Vec<Placed> {
     items.into_iter().enumerate().map(item).collect()
 }
 
-/// Kustomize's own file is no object of a cluster, and what it says would be lost.
+/// Reports Kustomize's own file: it is not an object of a cluster, and its content would be lost.
 fn kustomization(name: &str, object: &Placed) -> Option<String> {
     let path = Path::new(name);
     let is_named = path.file_stem().is_some_and(|stem| stem == "kustomization");

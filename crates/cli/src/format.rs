@@ -1,4 +1,4 @@
-//! For programs: values as JSON and YAML. Pure.
+//! Output for programs: values as JSON and YAML. Pure.
 
 use helm::manifest;
 use serde_json::Value;
@@ -7,12 +7,12 @@ pub(crate) fn json(value: &Value) -> String {
     format!("{value:#}\n")
 }
 
-/// Quoted so that every reader of YAML, of 1.1 as of 1.2, reads the same.
+/// Returns YAML, quoted so that every reader of YAML, of 1.1 and of 1.2, reads the same.
 pub(crate) fn yaml(value: &Value) -> String {
     manifest::to_yaml(value)
 }
 
-/// Several documents.
+/// Returns several documents.
 pub(crate) fn stream(values: &[Value]) -> String {
     values.iter().map(yaml).collect::<Vec<_>>().join("---\n")
 }

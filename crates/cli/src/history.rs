@@ -41,7 +41,7 @@ pub(crate) async fn history(args: &History) -> anyhow::Result<Outcome> {
     Ok(Outcome::Good)
 }
 
-/// The records are Secrets; what everybody may know stands in status.
+/// Answers without the records: they are Secrets; status has the part that everybody may read.
 fn without_rights(cluster: &Cluster, object: &ReleaseLifecycle) -> String {
     let state = State::new(object);
     let revision = object.status.as_ref().and_then(|status| status.revision);

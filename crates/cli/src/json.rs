@@ -1,4 +1,4 @@
-//! For programs: the parts of the object that `status` speaks of, as the API server has them.
+//! Output for programs: the parts of the object that `status` reports, as the API server has them.
 
 use api::ReleaseLifecycle;
 use serde_json::{Value, json};

@@ -1,9 +1,10 @@
-//! `kubectl lifecycle`: what the operator does to your releases, and what you want of it.
+//! `kubectl lifecycle`: shows what the operator does to your releases, and takes your requests.
 //!
 //! - `args`: the command line
-//! - `status`, `plan`, `history`, `create`, `adopt`, `ask`: the commands, each with its own parts below it
+//! - `status`, `plan`, `history`, `create`, `adopt`, `ask`: the commands, each with its own parts
+//!   below it
 //! - `steps`, `timeline`, `table`, `transitions`: pure, an object in, text out
-//! - `cluster`, `files`, `screen`: the ways out of the process
+//! - `cluster`, `files`, `screen`: the input and the output of the process
 //! - `watch`: follows one release
 
 mod adopt;
@@ -36,7 +37,7 @@ use clap::Parser as _;
 
 use crate::args::{Cli, Command};
 
-/// What the exit code says; all else is an error, exit code 2.
+/// The outcome that the exit code reports; all else is an error, exit code 2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
     Good,
@@ -50,7 +51,7 @@ async fn main() -> ExitCode {
         Ok(Outcome::Failed) => ExitCode::FAILURE,
         Err(error) if is_closed_output(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            // Where standard error is closed too, the exit code has to do.
+            // If standard error is closed too, only the exit code reports it.
             let _ = screen::complain(&format!("error: {error:#}\n"));
             ExitCode::from(2)
         }
@@ -76,7 +77,7 @@ async fn run(command: Command) -> anyhow::Result<Outcome> {
     }
 }
 
-/// Everything that is wrong with what was given, at once.
+/// Prints all errors of the input at once.
 fn refuse(problems: &[String]) -> anyhow::Result<Outcome> {
     screen::complain(&problems.iter().map(|it| format!("error: {it}\n")).collect::<String>())?;
     Ok(Outcome::Failed)

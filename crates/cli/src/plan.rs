@@ -1,15 +1,15 @@
-//! `plan`: what would run at each event, decided by the same core as the controller's.
+//! `plan`: the steps that would run at each event, decided by the same core as the controller's.
 //!
-//! - this file: brings them together
-//! - `meant`: what the arguments mean
-//! - `given`: which release is meant
-//! - `resolve`, `reads`: where its objects come from
-//! - `chart`: has Helm's engine render them
-//! - `made`: what the release consists of then
-//! - `events`, `reasons`: pure, what happens and why
+//! - this file: combines them
+//! - `meant`: the meaning of the arguments
+//! - `given`: the selected release
+//! - `resolve`, `reads`: the origin of its objects
+//! - `chart`: lets Helm's engine render them
+//! - `made`: the resulting objects of the release
+//! - `events`, `reasons`: pure, the steps and their reasons
 //! - `render`: pure, for people
-//! - `show`: pure, what templates render to
-//! - `preview`: the same of a release that is about to be written
+//! - `show`: pure, the rendered templates
+//! - `preview`: the same for a release that is about to be written
 
 mod chart;
 mod events;
@@ -72,11 +72,11 @@ pub(crate) async fn plan(args: &Plan) -> anyhow::Result<Outcome> {
     Ok(if plan.is_useful() { Outcome::Good } else { Outcome::Failed })
 }
 
-/// What a plan is made from.
+/// The material that a plan is made from.
 struct Material {
     object: ReleaseLifecycle,
     contents: Contents,
-    /// Where the objects come from, in words.
+    /// The origin of the objects, in words.
     sources: Vec<String>,
     notes: Vec<String>,
 }
@@ -87,7 +87,7 @@ enum Contents {
 }
 
 impl Material {
-    /// The chart as `helm` takes it, as far as there is one that it takes.
+    /// Returns the chart as `helm` takes it, if there is one that it takes.
     fn chart(&self) -> &str {
         match &self.contents {
             Contents::Chart { whence, .. } => whence.argument(),
@@ -97,7 +97,7 @@ impl Material {
     }
 }
 
-/// Either that, or everything that is wrong.
+/// A result, or everything that is wrong.
 pub(crate) type Found<T> = Result<T, Vec<String>>;
 
 fn events_of(args: &Plan) -> Vec<Event> {
@@ -148,7 +148,7 @@ async fn from_cluster(args: &Plan, name: &str) -> anyhow::Result<Found<Material>
     resolve::resolve(object, true, other, &ClusterReads(&cluster)).await
 }
 
-/// What templates render to, instead of a plan.
+/// Prints the rendered templates, instead of a plan.
 async fn show(args: &Plan, material: Material) -> anyhow::Result<Outcome> {
     let Material { object, contents, .. } = material;
     let Contents::Chart { whence, values } = contents else {

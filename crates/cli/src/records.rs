@@ -13,34 +13,34 @@ use lifecycle::{event::Event, plan::Plan};
 
 use crate::cluster::Cluster;
 
-/// As much as a plan may inflate to. A tenant can write its own records.
+/// The largest size to which a plan may inflate. A tenant can write its own records.
 const MAX_PLAN_BYTES: u64 = 16 * 1024 * 1024;
 
-/// What is told of one revision.
+/// The displayed facts of one revision.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Record {
     pub(crate) revision: i32,
     pub(crate) updated: Option<Timestamp>,
     pub(crate) status: Status,
-    /// `None` where Helm wrote the record.
+    /// The event, or `None` if Helm wrote the record.
     pub(crate) event: Option<Event>,
-    /// The revision that a rollback went back to.
+    /// The revision that a rollback restored.
     pub(crate) target: Option<i32>,
     pub(crate) description: String,
 }
 
-/// What was found, by revision, and what of it cannot be read.
+/// The records that were found, by revision, and those that cannot be read.
 pub(crate) struct Records {
     pub(crate) records: Vec<Record>,
     pub(crate) problems: Vec<String>,
 }
 
-/// The labels of the records of a release.
+/// Returns the labels of the records of a release.
 pub(crate) fn selector(release: &str) -> String {
     format!("name={release},owner=helm")
 }
 
-/// Reads the records of a release; `None` where the user may not list Secrets.
+/// Reads the records of a release; `None` if the user may not list Secrets.
 pub(crate) async fn read(cluster: &Cluster, release: &str) -> anyhow::Result<Option<Records>> {
     let Some(secrets) = cluster.secrets(&selector(release)).await? else {
         return Ok(None);
@@ -48,7 +48,7 @@ pub(crate) async fn read(cluster: &Cluster, release: &str) -> anyhow::Result<Opt
     let mut found = Records { records: Vec::new(), problems: Vec::new() };
     for secret in secrets {
         let name = secret.name_any();
-        // Not the error's own words, which may quote data.
+        // The error's own words are not used: they may quote data.
         let Ok(value) = serde_json::to_value(&secret) else {
             found.problems.push(format!("Secret {name} is no JSON"));
             continue;
@@ -75,15 +75,15 @@ pub(crate) async fn read(cluster: &Cluster, release: &str) -> anyhow::Result<Opt
     Ok(Some(found))
 }
 
-/// The plan beside a record, where it can be read.
+/// Returns the plan beside a record, if it can be read.
 pub(crate) fn thaw(bytes: &[u8]) -> Option<Plan> {
     let mut inflated = Vec::new();
     GzDecoder::new(bytes).take(MAX_PLAN_BYTES).read_to_end(&mut inflated).ok()?;
     Plan::thaw(&inflated).ok().map(|(plan, _)| plan)
 }
 
-/// The revision that `rollback` goes back to by itself: the one that was deployed before the
-/// present one or, where the latest operation failed, the one that is deployed.
+/// Returns the revision to which `rollback` goes back by default: the one that was deployed before
+/// the present one or, if the latest operation failed, the one that is deployed.
 pub(crate) fn previous(records: &[Record]) -> Option<i32> {
     let was_deployed =
         |record: &&Record| matches!(record.status, Status::Deployed | Status::Superseded);
@@ -114,9 +114,9 @@ mod tests {
     fn a_rollback_goes_back_to_what_was_good_last() {
         use Status::{Deployed, Failed, PendingUpgrade, Superseded};
         assert_eq!(previous_of(&[Superseded, Superseded, Deployed]), Some(2));
-        // What failed in between was never good.
+        // One that failed in between was never good.
         assert_eq!(previous_of(&[Superseded, Failed, Deployed]), Some(1));
-        // The deployed one is what a failed upgrade is to be left for.
+        // The deployed one is the target after a failed upgrade.
         assert_eq!(previous_of(&[Superseded, Deployed, Failed]), Some(2));
         assert_eq!(previous_of(&[Superseded, Deployed, PendingUpgrade]), Some(2));
         assert_eq!(previous_of(&[Deployed]), None);

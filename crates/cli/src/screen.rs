@@ -1,4 +1,4 @@
-//! Standard output: what is known of it, and a picture on it that is redrawn in place.
+//! Standard output: its properties, and a picture on it that is redrawn in place.
 
 use std::{
     env,
@@ -7,36 +7,36 @@ use std::{
 
 use crate::words::Look;
 
-/// Whether a picture can be redrawn.
+/// Returns whether a picture can be redrawn.
 pub(crate) fn is_terminal() -> bool {
     io::stdout().is_terminal() && env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
-/// Colours on terminals only, and not where <https://no-color.org> is asked for.
+/// Returns the look: colours on terminals only, and not if <https://no-color.org> is requested.
 pub(crate) fn look() -> Look {
     let refused = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     Look { colour: is_terminal() && !refused, width: size().map(|(_, columns)| columns) }
 }
 
-/// Rows and columns.
+/// Returns rows and columns.
 fn size() -> Option<(usize, usize)> {
     let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
     (size.ws_row > 0 && size.ws_col > 0).then(|| (size.ws_row.into(), size.ws_col.into()))
 }
 
-/// Standard output may be closed early, as by `head`; then there is nobody to tell.
+/// Writes to standard output. It may be closed early, as by `head`; then there is no reader.
 pub(crate) fn write(text: &str) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     Ok(out.write_all(text.as_bytes()).and_then(|()| out.flush())?)
 }
 
-/// Standard error.
+/// Writes to standard error.
 pub(crate) fn complain(text: &str) -> anyhow::Result<()> {
     Ok(io::stderr().lock().write_all(text.as_bytes())?)
 }
 
 pub(crate) struct Screen {
-    /// How many rows of the last picture stand above the cursor.
+    /// The number of rows of the last picture above the cursor.
     drawn: usize,
 }
 
@@ -45,7 +45,7 @@ impl Screen {
         Self { drawn: 0 }
     }
 
-    /// Asked each time: windows change their size.
+    /// Returns the look. It is asked each time: windows change their size.
     #[expect(clippy::unused_self, reason = "it is the screen's")]
     pub(crate) fn look(&self) -> Look {
         look()
@@ -61,7 +61,7 @@ impl Screen {
         write(&format!("{up}\x1b[?7l{picture}\x1b[?7h"))
     }
 
-    /// The last picture, whole: it stays.
+    /// Draws the last picture, whole: it stays.
     pub(crate) fn finish(&mut self, text: &str) -> anyhow::Result<()> {
         let up = self.up();
         self.drawn = 0;
@@ -76,7 +76,7 @@ impl Screen {
     }
 }
 
-/// As many lines as there are rows: the header, and those around what is going on.
+/// Returns as many lines as there are rows: the header, and those around the present step.
 fn fit(mut lines: Vec<&str>, rows: usize) -> Vec<&str> {
     // The cursor's row stays empty.
     let room = rows.saturating_sub(1).max(3);

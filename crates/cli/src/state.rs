@@ -1,4 +1,4 @@
-//! What a release's status says, as questions. Pure.
+//! Questions about a release's status. Pure.
 
 use api::{ReleaseLifecycle, ReleaseLifecycleStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -21,7 +21,7 @@ impl<'a> State<'a> {
         Self { object, status: object.status.as_ref() }
     }
 
-    /// `namespace/name`.
+    /// Returns `namespace/name`.
     pub(crate) fn title(self) -> String {
         format!("{}/{}", self.namespace(), self.object.name_any())
     }
@@ -34,7 +34,7 @@ impl<'a> State<'a> {
         self.object.metadata.generation.unwrap_or_default()
     }
 
-    /// The generation that the controller has looked at; -1 if none.
+    /// Returns the generation that the controller has reconciled; -1 if none.
     pub(crate) fn observed(self) -> i64 {
         self.status.and_then(|status| status.observed_generation).unwrap_or(-1)
     }
@@ -43,21 +43,21 @@ impl<'a> State<'a> {
         self.object.metadata.deletion_timestamp.is_some()
     }
 
-    /// Whether the release is gone, and only the object is still there.
+    /// Returns whether the release is gone, and only the object is still there.
     pub(crate) fn has_been_deleted(self) -> bool {
-        // What makes up for a failed install is no answer to anything.
+        // The remediation of a failed install is not an answer to a request.
         let of_deletion =
             |last: &&Operation| last.event == Event::Delete && last.remedies.is_none();
         let last = self.operation().filter(of_deletion);
         last.is_some_and(|last| last.completed_at.is_some() && last.failure.is_none())
     }
 
-    /// The last install, upgrade or rollback that failed, until one succeeds.
+    /// Returns the last install, upgrade or rollback that failed, until one succeeds.
     pub(crate) fn last_attempt(self) -> Option<&'a LastAttempt> {
         self.status?.last_attempt.as_ref()
     }
 
-    /// The running or the last operation.
+    /// Returns the running or the last operation.
     pub(crate) fn operation(self) -> Option<&'a Operation> {
         self.status?.operation.as_ref()
     }
@@ -66,14 +66,14 @@ impl<'a> State<'a> {
         self.operation().filter(|operation| operation.completed_at.is_none())
     }
 
-    /// Those of the running or the last operation, in order.
+    /// Returns those of the running or the last operation, in order.
     pub(crate) fn hooks(self) -> impl Iterator<Item = &'a HookStatus> {
         let event = self.operation().map(|operation| operation.event);
         let all = self.status.into_iter().flat_map(|status| &status.hooks);
         all.filter(move |hook| Some(hook.event.operation()) == event)
     }
 
-    /// The hook at which the operation stands.
+    /// Returns the hook at which the operation is.
     pub(crate) fn cursor(self) -> Option<&'a HookCursor> {
         self.running()?.hook.as_ref()
     }
@@ -86,23 +86,23 @@ impl<'a> State<'a> {
         self.condition(conditions::READY)
     }
 
-    /// That the release's objects are not as they were deployed, or that nobody can tell.
+    /// Returns the condition that the release's objects have drifted, or that this is unknown.
     pub(crate) fn drift(self) -> Option<&'a Condition> {
         self.condition(conditions::DRIFTED).filter(|drifted| drifted.status != "False")
     }
 
-    /// What was seen of the last operation before it began.
+    /// Returns the findings about the last operation from before it began.
     pub(crate) fn warning(self) -> Option<&'a Condition> {
         self.condition(conditions::WARNED)
     }
 
-    /// Whether nothing goes on until somebody changes something.
+    /// Returns whether nothing continues until somebody changes something.
     pub(crate) fn is_stalled(self) -> bool {
         self.condition(conditions::STALLED).is_some_and(|stalled| stalled.status == "True")
     }
 
-    /// Whether one more attempt makes a difference: it failed, stands still, or its newest spec
-    /// was not looked at yet.
+    /// Returns whether one more attempt makes a difference: it failed, is blocked, or its newest
+    /// spec was not reconciled yet.
     pub(crate) fn can_be_retried(self) -> bool {
         if self.running().is_some() {
             return self.is_stalled() || self.is_standing();
@@ -110,17 +110,18 @@ impl<'a> State<'a> {
         self.ready_status() != "True" || self.observed() < self.generation()
     }
 
-    /// Whether a person has to say how to go on with the hook at which the operation stands.
+    /// Returns whether a person has to decide how to continue with the hook at which the operation
+    /// is blocked.
     pub(crate) fn is_standing(self) -> bool {
         self.cursor().is_some_and(|cursor| cursor.step == HookStep::Blocked)
     }
 
-    /// `True`, `False` or `Unknown`.
+    /// Returns `True`, `False` or `Unknown`.
     pub(crate) fn ready_status(self) -> &'a str {
         self.ready().map_or("Unknown", |ready| &ready.status)
     }
 
-    /// `Ready=True UpgradeSucceeded`.
+    /// Returns a text such as `Ready=True UpgradeSucceeded`.
     pub(crate) fn ready_words(self) -> String {
         match self.ready() {
             Some(ready) => format!("Ready={} {}", ready.status, ready.reason),
@@ -128,39 +129,41 @@ impl<'a> State<'a> {
         }
     }
 
-    /// Whether the controller is done with `generation`, so that nothing more happens by itself.
+    /// Returns whether the controller is done with `generation`, so that nothing more happens by
+    /// itself.
     pub(crate) fn is_settled(self, generation: i64) -> bool {
         if self.running().is_some() && self.is_suspended() {
-            // Whatever generation: that of the conditions is the operation's, which began before.
+            // The generation does not matter: that of the conditions is the operation's, which
+            // began before.
             return true;
         }
         let ended = self.running().is_none()
             && matches!(self.ready_status(), "True" | "False")
-            // What waits for others is not Ready, but goes on by itself.
+            // A release that waits for others is not Ready, but continues by itself.
             && self.condition(conditions::RECONCILING).is_none();
         self.observed() >= generation && (ended || self.needs_somebody())
     }
 
-    /// Whether nothing goes on until somebody changes something, as far as the controller has
-    /// looked: it is stalled, perhaps in the middle of an operation, or suspended.
+    /// Returns whether nothing continues until somebody changes something, as far as the controller
+    /// has reconciled: it is stalled, perhaps in the middle of an operation, or suspended.
     pub(crate) fn needs_somebody(self) -> bool {
         self.is_stalled() || self.is_suspended()
     }
 
-    /// Whether `spec.suspend` holds something back.
+    /// Returns whether `spec.suspend` holds something back.
     fn is_suspended(self) -> bool {
         let held_back = self.ready().is_some_and(|ready| ready.reason == Reason::Suspended);
         // The condition alone may be from before it was resumed.
         held_back && self.object.suspended()
     }
 
-    /// What `Ready` says of a running operation beyond what the journal says: what it waits for,
-    /// or what went wrong and is tried again.
+    /// Returns the message of `Ready` on a running operation beyond what the journal says: what it
+    /// waits for, or what went wrong and is tried again.
     pub(crate) fn waiting(self) -> Option<String> {
         self.running()?;
         let commands = self.object.commands();
         let message = conditions::flat(&self.ready()?.message);
-        // That is said of the release, not of a step.
+        // That is about the release, not about a step.
         let newer = conditions::flat(&conditions::newer_spec(self.generation(), &commands));
         let message = message.strip_suffix(&*newer).unwrap_or(&message);
         let mut journal: Journal = self.status?.journal()?;
@@ -176,13 +179,13 @@ impl<'a> State<'a> {
                 let said = of_hooks.iter().any(|message| conditions::flat(message) == more);
                 (!said).then(|| more.to_owned())
             }
-            // A controller of another version words it in its own way.
+            // A controller of another version words it differently.
             None => Some(message.to_owned()),
         }
     }
 
-    /// How the last operation ended, where that is not what `Ready` says:
-    /// `TestSuccess=True TestSucceeded`, and its message.
+    /// Returns how the last operation ended, if `Ready` does not say it: `TestSuccess=True
+    /// TestSucceeded`, and its message.
     pub(crate) fn verdict_of_tests(self) -> Option<(String, &'a str)> {
         let last = self.operation()?;
         let ended = last.event == Event::Test && last.completed_at.is_some();

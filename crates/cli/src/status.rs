@@ -45,7 +45,7 @@ fn text(cluster: &Cluster, objects: &[ReleaseLifecycle]) -> anyhow::Result<Strin
     let (now, look) = (Timestamp::now(), screen::look());
     Ok(match objects {
         [] => {
-            // As kubectl does: an empty answer is no error, and no output either.
+            // As in kubectl: an empty answer is not an error, and no output either.
             screen::complain(&format!("There is no ReleaseLifecycle in {}.\n", cluster.scope()))?;
             String::new()
         }

@@ -1,4 +1,4 @@
-//! The steps of an operation in the order in which they happen, and how each stands. Pure.
+//! The steps of an operation in the order in which they happen, and the state of each. Pure.
 
 use api::SourceKind;
 use lifecycle::{
@@ -14,9 +14,9 @@ pub(crate) enum Mark {
     Active,
     Done,
     Failed,
-    /// The operation failed before it came to this.
+    /// The operation failed before it reached this step.
     NotReached,
-    /// It was done without.
+    /// It was skipped.
     Skipped,
 }
 
@@ -42,7 +42,7 @@ pub(crate) fn steps<'a>(state: State<'a>, operation: &Operation) -> Vec<Step<'a>
         };
         Step::Phase(mark, words)
     };
-    // Most operations have nothing to delete, and those that do are quick about it.
+    // Most operations have nothing to delete, and those that do delete it quickly.
     let only_now = |at, words| (operation.phase == at).then(|| phase(at, [words; 3]));
     let mut steps =
         vec![phase(Phase::Recording, ["record the plan", "recording the plan", "plan recorded"])];
@@ -83,15 +83,15 @@ pub(crate) fn steps<'a>(state: State<'a>, operation: &Operation) -> Vec<Step<'a>
     steps
 }
 
-/// Whether the operation applies objects and waits for them, as far as the spec tells: the plan
-/// itself is in the record, which only the tenant may read.
+/// Returns whether the operation applies objects and waits for them, as far as the spec shows: the
+/// plan itself is in the record, which only the tenant may read.
 fn objects(state: State<'_>, operation: &Operation) -> (bool, bool) {
     let is_hook = |object: &serde_json::Value| {
         let annotations = object.pointer("/metadata/annotations");
         annotations.is_some_and(|annotations| annotations.get(lifecycle::hooks::HOOK).is_some())
     };
     let spec = &state.object.spec;
-    // What a ConfigMap or a Secret holds is not known here.
+    // The content of a ConfigMap or a Secret is unknown here.
     let any = match spec.source.kind() {
         SourceKind::Objects(all) => !all.iter().all(is_hook),
         SourceKind::ObjectsFrom(_) | SourceKind::Chart(_) | SourceKind::SourceRef(_) => true,
@@ -112,7 +112,7 @@ fn phase_mark(phase: Phase, operation: &Operation) -> Mark {
     let failed_in = operation.failure.as_ref().and(operation.failed_in);
     match failed_in {
         None => reached(operation.phase),
-        // Where nothing was recorded, nothing is closed.
+        // Without a record nothing is closed.
         Some(Phase::Recording) if phase == Phase::Closing => Mark::NotReached,
         Some(_) if matches!(phase, Phase::PreCleanup | Phase::PostCleanup | Phase::Closing) => {
             reached(operation.phase)
@@ -130,7 +130,7 @@ fn hook_mark(state: State<'_>, operation: &Operation, hook: &HookStatus) -> Mark
     match hook.phase {
         HookPhase::Succeeded => Mark::Done,
         HookPhase::Running if operation.completed_at.is_none() => Mark::Active,
-        // The operation was given up; whatever became of the hook, nobody looked.
+        // The operation was given up; the outcome of the hook is unknown.
         HookPhase::Running | HookPhase::Failed => Mark::Failed,
         HookPhase::Skipped => Mark::Skipped,
         HookPhase::Pending | HookPhase::Unknown if here => Mark::Active,

@@ -9,7 +9,7 @@ use crate::{
     words::{Colour, Look, elapsed, pad_columns, printable},
 };
 
-/// `namespaces`: whether each line names its own.
+/// Renders the table. `namespaces`: says whether each line names its own.
 pub(crate) fn render(
     objects: &[ReleaseLifecycle],
     namespaces: bool,
@@ -48,7 +48,7 @@ fn row(state: State<'_>, now: Timestamp) -> Vec<String> {
     ]
 }
 
-/// Cut at the terminal's edge: a line each.
+/// Returns a line for each, cut at the terminal's edge.
 fn line(row: &[String], ready: usize, look: Look) -> String {
     let mut room = look.width.unwrap_or(usize::MAX);
     let mut line = String::new();

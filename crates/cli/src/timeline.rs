@@ -50,10 +50,10 @@ fn when(operation: &Operation, now: Timestamp) -> String {
     }
 }
 
-/// What stands below the header: sentences that no step says.
+/// Returns the text below the header: sentences that are in no step.
 fn notes(state: State<'_>) -> Vec<String> {
     let mut notes = Vec::new();
-    // While an operation runs, its steps say what `Ready` says.
+    // While an operation runs, its steps say the same as `Ready`.
     if let Some(ready) = state.ready().filter(|_| state.running().is_none()) {
         notes.push(conditions::flat(&ready.message));
     } else if let Some(failure) = state.running().and_then(|running| running.failure.as_ref()) {
@@ -124,7 +124,7 @@ fn body(state: State<'_>, operation: &Operation, now: Timestamp, look: Look) -> 
     lines
 }
 
-/// Whether somebody has to say how to go on here.
+/// Returns whether somebody has to decide how to continue here.
 fn stands(state: State<'_>, step: &Step<'_>) -> bool {
     let Step::Hook(_, hook) = step else { return false };
     let cursor = state.cursor().filter(|cursor| cursor.index == hook.index);
@@ -186,7 +186,7 @@ fn hook_cells(state: State<'_>, mark: Mark, hook: &HookStatus, now: Timestamp) -
     vec![hook.event.to_string(), name(state, hook), weight, attempt, time, more]
 }
 
-/// `Job/name`, with the namespace where it is another than the release's.
+/// Returns `Job/name`, with the namespace if it is another than the release's.
 fn name(state: State<'_>, hook: &HookStatus) -> String {
     match &hook.namespace {
         Some(namespace) if namespace != state.namespace() => {
@@ -196,7 +196,8 @@ fn name(state: State<'_>, hook: &HookStatus) -> String {
     }
 }
 
-/// Why the hook failed, or what else is known of it: `exit code 3, Timeout: it did not end …`.
+/// Returns why the hook failed, or what else is known of it: `exit code 3, Timeout: it did not end
+/// …`.
 pub(crate) fn outcome(hook: &HookStatus) -> Option<String> {
     let told = hook.message.as_deref().is_some_and(|message| message.contains("exit code"));
     let code = hook.exit_code.filter(|_| !told).map(|code| format!("exit code {code}"));
@@ -206,7 +207,7 @@ pub(crate) fn outcome(hook: &HookStatus) -> Option<String> {
     };
     let parts: Vec<_> = [code, why].into_iter().flatten().collect();
     if parts.is_empty() {
-        // A failure always says something, or a reader would look for it elsewhere.
+        // A failure always has a text, or a reader would search for it elsewhere.
         return (hook.phase == HookPhase::Failed).then(|| "no reason is known".to_owned());
     }
     Some(parts.join(", "))

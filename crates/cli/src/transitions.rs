@@ -1,4 +1,4 @@
-//! What changed from one status to the next, a line each: for logs, and for `grep`. Pure.
+//! The changes from one status to the next, a line each: for logs, and for `grep`. Pure.
 
 use api::ReleaseLifecycle;
 use jiff::Timestamp;
@@ -13,8 +13,8 @@ use crate::{
     words::{clock, printable, took},
 };
 
-/// The lines of what `after` says that `before` did not. At the first look, without `before`: how
-/// it stands, and all that a running operation has done so far.
+/// Returns the lines for what is in `after` and was not in `before`. At the first check, without
+/// `before`: the present state, and all that a running operation has done so far.
 pub(crate) fn lines(
     before: Option<&ReleaseLifecycle>,
     after: &ReleaseLifecycle,
@@ -105,7 +105,7 @@ fn phase_line(operation: &Operation, lines: &mut Lines) {
                 .map_or(String::new(), |until| format!(", until {}", clock(until, lines.now)));
             format!("waiting until the objects are ready{until}")
         }
-        // The hooks' own lines say these, and the rest is over at once.
+        // The hooks' own lines say these, and the other phases are short.
         _ => return,
     };
     lines.push(lines.now, &what);
@@ -153,7 +153,7 @@ fn is_stopping(state: State<'_>, hook: &HookStatus) -> bool {
     cursor.is_some_and(|cursor| cursor.step == HookStep::Stop)
 }
 
-/// How the operation ended, if it has.
+/// Adds how the operation ended, if it has.
 fn ended(state: State<'_>, operation: &Operation, lines: &mut Lines) {
     let Some(at) = operation.completed_at else { return };
     let (how, why) = match &operation.failure {
@@ -169,7 +169,7 @@ fn ended(state: State<'_>, operation: &Operation, lines: &mut Lines) {
     lines.push(at, &format!("{what} after {took}, {}{why}", state.ready_words()));
 }
 
-/// Conditions that no operation explains: nothing can be begun, or nothing needs to be done.
+/// Adds conditions that no operation explains: nothing can begin, or nothing needs to be done.
 fn condition(before: Option<State<'_>>, after: State<'_>, lines: &mut Lines) {
     let Some(ready) = after.ready().filter(|_| after.running().is_none()) else { return };
     let explained = after.operation().is_some_and(|last| last.generation == after.observed());

@@ -1,6 +1,6 @@
 //! `status --watch` and `--wait`: follows one release until the controller is done with it.
 //!
-//! - `goal`: when that is, and how it is judged
+//! - `goal`: the end of a watch, and how it is judged
 
 mod goal;
 
@@ -28,14 +28,14 @@ use crate::{
     words::printable,
 };
 
-/// Elapsed time is redrawn so often.
+/// The interval at which elapsed time is redrawn.
 const TICK: Duration = Duration::from_secs(1);
-/// A release that stood still before is given up after this time without a change. The controller
-/// looks at once where something is asked for, but writes nothing where it finds the very same: that
-/// it has looked cannot be seen, only that nothing came of it.
+/// The time without a change after which a release that was blocked before is given up. The
+/// controller reconciles at once when something is requested, but writes nothing if the result is
+/// the same: the check itself cannot be seen, only that it changed nothing.
 const ANSWER: Duration = Duration::from_secs(15);
 
-/// Follows the release from `first` on, which was read just now.
+/// Follows the release from `first` on, which was just read.
 pub(crate) async fn follow(
     cluster: &Cluster,
     first: ReleaseLifecycle,
@@ -101,7 +101,7 @@ async fn watch(
     Ok(watched.goal.judge(&watched.object))
 }
 
-/// Why a release is no longer waited for.
+/// The reason why the wait for a release ends.
 fn in_vain(object: &ReleaseLifecycle) -> String {
     let state = State::new(object);
     let message = state.ready().map(|ready| printable(&conditions::flat(&ready.message)));
@@ -118,12 +118,12 @@ fn in_vain(object: &ReleaseLifecycle) -> String {
 struct Watched {
     object: ReleaseLifecycle,
     goal: Goal,
-    /// Of the status, since the watch began.
+    /// The time since which the status is unchanged, or the watch began.
     unchanged_since: Instant,
 }
 
 impl Watched {
-    /// The object before, unless `object` is another of its name.
+    /// Stores the new object. Returns the one before, unless `object` is another of its name.
     fn take(&mut self, object: ReleaseLifecycle) -> Option<ReleaseLifecycle> {
         let before = std::mem::replace(&mut self.object, object);
         if before.status != self.object.status {
@@ -147,7 +147,7 @@ fn ticks() -> Interval {
     ticks
 }
 
-/// What will pass, in words; an error where waiting is no use.
+/// Returns a temporary problem, in words; an error if waiting is useless.
 fn passing(cluster: &Cluster, error: watcher::Error) -> anyhow::Result<String> {
     use watcher::Error::{
         InitialListFailed, NoResourceVersion, WatchError, WatchFailed, WatchStartFailed,
@@ -165,7 +165,7 @@ fn passing(cluster: &Cluster, error: watcher::Error) -> anyhow::Result<String> {
     }
 }
 
-/// Where the changes go to.
+/// The output for the changes.
 enum View {
     /// Redrawn in place.
     Screen { screen: Screen, trouble: Option<String> },
@@ -216,7 +216,7 @@ impl View {
         }
     }
 
-    /// What no status can say.
+    /// Prints a text that no status contains.
     fn say(&mut self, what: &str) -> anyhow::Result<()> {
         match self {
             Self::Screen { .. } | Self::Lines { .. } => {
@@ -236,7 +236,7 @@ impl View {
         screen.draw(&text)
     }
 
-    /// Says once when the API server stops answering, and once when it answers again.
+    /// Prints once when the API server stops answering, and once when it answers again.
     fn trouble(&mut self, words: Option<String>) -> anyhow::Result<()> {
         let now = || Timestamp::now().strftime("%H:%M:%SZ").to_string();
         let text = |words: String| {

@@ -1,20 +1,20 @@
-//! How times, marks and sentences look. Pure.
+//! The format of times, marks and sentences. Pure.
 
 use std::borrow::Cow;
 
 use jiff::Timestamp;
 use lifecycle::terminal;
 
-/// What the text is written for.
+/// The device for which the text is written.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Look {
     pub(crate) colour: bool,
-    /// Columns of the terminal; sentences are wrapped to it. `None`: never.
+    /// The columns of the terminal; sentences are wrapped to it. `None`: never.
     pub(crate) width: Option<usize>,
 }
 
 impl Look {
-    /// For what is no terminal, or may be none.
+    /// The look for a device that is not a terminal, or may not be one.
     pub(crate) const PLAIN: Self = Self { colour: false, width: None };
 
     pub(crate) fn paint(self, colour: Colour, text: &str) -> Cow<'_, str> {
@@ -25,7 +25,7 @@ impl Look {
         }
     }
 
-    /// One line, cut at the terminal's edge.
+    /// Returns one line, cut at the terminal's edge.
     pub(crate) fn cut(self, line: &str) -> String {
         let room = self.width.unwrap_or(usize::MAX);
         if line.chars().count() <= room {
@@ -34,7 +34,7 @@ impl Look {
         line.chars().take(room.saturating_sub(1)).chain(['…']).collect()
     }
 
-    /// `text` with `indent` before each line, broken between words where it would be too long.
+    /// Returns `text` with `indent` before each line, broken between words if it is too long.
     pub(crate) fn wrap(self, indent: &str, text: &str) -> Vec<String> {
         let room = self
             .width
@@ -79,7 +79,7 @@ impl Colour {
         }
     }
 
-    /// That of the condition `Ready`.
+    /// Returns the mark of the condition `Ready`.
     pub(crate) fn of_ready(status: &str) -> Self {
         match status {
             "True" => Self::Green,
@@ -89,19 +89,20 @@ impl Colour {
     }
 }
 
-/// A hook may print anything, but not move the cursor of whoever reads it here.
+/// Returns a printable line. A hook may print anything, but not move the cursor of a person who
+/// reads it here.
 pub(crate) fn printable(line: &str) -> String {
     terminal::printable(line)
 }
 
-/// The time of day, with the date where it is not that of `now`.
+/// Returns the time of day, with the date if it is not that of `now`.
 pub(crate) fn clock(at: Timestamp, now: Timestamp) -> String {
     let day = |at: Timestamp| at.strftime("%F").to_string();
     let format = if day(at) == day(now) { "%H:%M:%SZ" } else { "%F %H:%M:%SZ" };
     at.strftime(format).to_string()
 }
 
-/// How long something took: `3.2s`, `59s`, `4m05s`, `2h07m`, `3d04h`.
+/// Returns how long something took: `3.2s`, `59s`, `4m05s`, `2h07m`, `3d04h`.
 pub(crate) fn took(from: Timestamp, to: Timestamp) -> String {
     let milliseconds = milliseconds(from, to);
     if milliseconds < 9_950 {
@@ -112,12 +113,13 @@ pub(crate) fn took(from: Timestamp, to: Timestamp) -> String {
     }
 }
 
-/// How long something has been going on, in whole seconds, so that it ticks evenly.
+/// Returns how long something has been running, in whole seconds, so that it ticks evenly.
 pub(crate) fn elapsed(from: Timestamp, now: Timestamp) -> String {
     coarse(milliseconds(from, now) / 1000)
 }
 
-/// Two machines' clocks differ: what began "in the future" has just begun.
+/// Returns the time between both. Two machines' clocks differ: what began "in the future" has just
+/// begun.
 fn milliseconds(from: Timestamp, to: Timestamp) -> i128 {
     to.duration_since(from).as_millis().max(0)
 }
@@ -131,8 +133,8 @@ fn coarse(seconds: i128) -> String {
     }
 }
 
-/// Lines up columns: each is as wide as its widest cell, and two blanks follow. Cells may be
-/// painted afterwards, since colours have no width but do have characters.
+/// Aligns columns: each is as wide as its widest cell, and two blanks follow. Cells may be painted
+/// afterwards, since colours have no width but do have characters.
 pub(crate) fn pad_columns(rows: &mut [Vec<String>]) {
     let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
     for column in 0..columns {

@@ -1,11 +1,11 @@
 //! Helm's formats, read and written as Helm 3 and Helm 4 do. Pure: no client, no clock, no I/O.
 //!
 //! - [`record`]: the release record, the JSON behind `helm list`, `history`, `rollback`
-//! - [`secret`]: the Secret that holds one record, and the operator's plans beside it; the `ConfigMap`
-//!   of Helm's other driver
+//! - [`secret`]: the Secret that holds one record, and the operator's plans beside it; the
+//!   `ConfigMap` of Helm's other driver
 //! - [`manifest`]: objects to manifest text that Go's YAML reader reads back unchanged, and back
-//! - [`takeover`]: what a record consists of, and whether that is what is wanted
-//! - [`managed`]: whose an object's fields are before it is applied
+//! - [`takeover`]: the objects of a record, and whether they are the desired ones
+//! - [`managed`]: the owners of an object's fields before it is applied
 //! - [`ownership`]: the label and annotations by which Helm knows its objects; `resource-policy`
 //!
 //! Objects are [`serde_json::Value`] throughout, so that no field newer than this program is lost.

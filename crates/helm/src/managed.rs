@@ -1,27 +1,27 @@
-//! The owners of an object's fields (`metadata.managedFields`), before the release applies it for the
-//! first time. Helm 3, and Helm 4 where a release was made client-side, own their fields by updates.
-//! To the API server that is somebody else than who applies: what the release changes would be a
-//! conflict, and what it drops would stay. So these fields are handed on first, as Helm 4 does by
-//! `k8s.io/client-go/util/csaupgrade`.
+//! The owners of an object's fields (`metadata.managedFields`), before the release applies it for
+//! the first time. Helm 3, and Helm 4 if a release was made client-side, own their fields by
+//! updates. To the API server that is another manager than the one that applies: fields that the
+//! release changes would be a conflict, and fields that it drops would stay. So these fields are
+//! handed on first, as Helm 4 does by `k8s.io/client-go/util/csaupgrade`.
 
 use serde_json::{Map, Value};
 
 use crate::ownership::{MANAGED_BY_LABEL, RELEASE_NAME_ANNOTATION, RELEASE_NAMESPACE_ANNOTATION};
 
-/// Who else writes the objects of a release, and how. Flux runs Helm's code under a name of its own;
-/// a release that is taken over from it has fields of that name.
+/// Other writers of the objects of a release, and their operation. Flux runs Helm's code under a
+/// name of its own; a release that is adopted from it has fields of that name.
 const FORMER: [(&str, &str); 2] = [("helm-controller", "Update"), ("helm-controller", "Apply")];
 
-/// Where the marks stand by which Helm knows its objects.
+/// The places of the marks by which Helm recognizes its objects.
 const MARKS: [(&str, &str); 3] = [
     ("labels", MANAGED_BY_LABEL),
     ("annotations", RELEASE_NAME_ANNOTATION),
     ("annotations", RELEASE_NAMESPACE_ANNOTATION),
 ];
 
-/// `metadata.managedFields` as they have to be for `manager` to apply the object; `None` where they
-/// are so already. With `takes_marks`, nobody else owns the marks of a release afterwards: who takes
-/// an object overwrites them in any case.
+/// Returns `metadata.managedFields` as they have to be for `manager` to apply the object; `None` if
+/// they are so already. With `takes_marks`, no other manager owns the marks of a release
+/// afterwards: a client that takes an object overwrites them in any case.
 pub fn handed_on(live: &Value, manager: &str, takes_marks: bool) -> Option<Vec<Value>> {
     let before = live.pointer("/metadata/managedFields")?.as_array()?;
     let mut entries = Vec::new();
@@ -31,7 +31,7 @@ pub fn handed_on(live: &Value, manager: &str, takes_marks: bool) -> Option<Vec<V
     }
     let is_own = |entry: &Value| is(entry, manager, "Apply");
     if !former.is_empty() {
-        // The newest speaks for the object as it is.
+        // The newest reflects the present object.
         former.sort_by(|a, b| b["time"].as_str().cmp(&a["time"].as_str()));
         let index = entries.iter().position(is_own).unwrap_or_else(|| {
             let mut own = former.remove(0);
@@ -41,7 +41,7 @@ pub fn handed_on(live: &Value, manager: &str, takes_marks: bool) -> Option<Vec<V
             entries.len() - 1
         });
         let own = &mut entries[index];
-        // Fields of another version may not exist in this one; nobody owns them any more.
+        // Fields of another version may not exist in this one; they are unowned from now on.
         let version = own["apiVersion"].clone();
         for other in former.into_iter().filter(|other| other["apiVersion"] == version) {
             let fields = union(own["fieldsV1"].take(), &other["fieldsV1"]);
@@ -65,15 +65,16 @@ fn is_former(entry: &Value, manager: &str) -> bool {
     is(entry, manager, "Update") || FORMER.iter().any(|(name, how)| is(entry, name, how))
 }
 
-/// Subresources, such as `status`, are written by controllers, whatever they are called.
+/// Returns whether the entry is of this manager and operation. Subresources, such as `status`, are
+/// written by controllers, whatever their name.
 fn is(entry: &Value, manager: &str, operation: &str) -> bool {
     entry["manager"] == manager
         && entry["operation"] == operation
         && entry["subresource"].as_str().is_none_or(str::is_empty)
 }
 
-/// The fields of either. In `FieldsV1` an empty object is a field; one that has fields of its own is
-/// itself among them as `.`.
+/// Returns the fields of either. In `FieldsV1` an empty object is a field; one that has fields of
+/// its own is itself among them as `.`.
 fn union(fields: Value, more: &Value) -> Value {
     let (Value::Object(mut fields), Value::Object(more)) = (fields.clone(), more) else {
         return if fields.is_object() { fields } else { more.clone() };
@@ -96,7 +97,8 @@ fn union(fields: Value, more: &Value) -> Value {
     Value::Object(fields)
 }
 
-/// Takes out the field at `path`, and what has no field left then: an empty object would be a field.
+/// Removes the field at `path`, and the parents that have no field left then: an empty object would
+/// be a field.
 fn remove(fields: &mut Value, path: &[&str]) {
     let Some(map) = fields.as_object_mut() else { return };
     let Some((first, rest)) = path.split_first() else { return };

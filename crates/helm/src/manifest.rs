@@ -11,8 +11,8 @@ use serde_json::Value;
 pub use emit::to_yaml;
 pub use read::{MAX_DEPTH, ManifestError, parse, parse_with_lines, parse_within};
 
-/// The text of a record's field `manifest`: `---\n# Source: <source>\n<document>\n` per object, in
-/// the order given, which Helm expects to be the install order: `renderResources` in
+/// Returns the text of a record's field `manifest`: `---\n# Source: <source>\n<document>\n` per
+/// object, in the order given, which Helm expects to be the install order: `renderResources` in
 /// `pkg/action/action.go`. `source` is a path of one line, e.g. `shop/templates/web.yaml`; a line
 /// break in it becomes a space.
 pub fn render<'a>(objects: impl IntoIterator<Item = &'a Value>, source: &str) -> String {
@@ -23,10 +23,10 @@ pub fn render<'a>(objects: impl IntoIterator<Item = &'a Value>, source: &str) ->
     })
 }
 
-/// The documents of a stream, each with the line it begins on (from 1), as `SplitManifests` in
-/// `pkg/release/v1/util/manifest.go` takes them apart: at each line that begins with `---`, whatever
+/// Returns the documents of a stream, each with the line it begins on (from 1), as `SplitManifests`
+/// in `pkg/release/v1/util/manifest.go` splits them: at each line that begins with `---`, whatever
 /// follows, so that `---kind: Job` begins a document too. Leading white space and blank documents
-/// go; trailing white space stays.
+/// are removed; trailing white space stays.
 fn split(text: &str) -> Vec<(usize, &str)> {
     // Helm trims the stream first, so an indented `---` may begin it.
     let mut start = text.len() - text.trim_start().len();

@@ -1,5 +1,5 @@
-//! By what Helm knows that an object is its own: `pkg/action/validate.go`. The marks are on live
-//! objects, not in the stored manifest, and not on hooks. Also `helm.sh/resource-policy`.
+//! The marks by which Helm recognizes its own objects: `pkg/action/validate.go`. The marks are on
+//! live objects, not in the stored manifest, and not on hooks. Also `helm.sh/resource-policy`.
 
 use std::fmt;
 
@@ -13,14 +13,14 @@ pub const MANAGED_BY: &str = "Helm";
 pub const RELEASE_NAME_ANNOTATION: &str = "meta.helm.sh/release-name";
 /// The annotation with the release's namespace.
 pub const RELEASE_NAMESPACE_ANNOTATION: &str = "meta.helm.sh/release-namespace";
-/// The annotation that keeps an object when its release goes.
+/// The annotation that keeps an object when its release is deleted.
 pub const RESOURCE_POLICY_ANNOTATION: &str = lifecycle::annotations::RESOURCE_POLICY;
 
 const KEEP: &str = "keep";
 
 /// Marks an object as the release's own, over any other mark: `setMetadataVisitor`. The items of a
-/// `List` are objects of their own, so the caller takes it apart first. What is not an object of
-/// JSON stays as it is; the API server refuses it.
+/// `List` are objects of their own, so the caller splits it first. A value that is not a JSON
+/// object stays as it is; the API server refuses it.
 pub fn mark(object: &mut Value, release: &str, namespace: &str) {
     let Some(object) = object.as_object_mut() else {
         return;
@@ -36,8 +36,8 @@ pub fn mark(object: &mut Value, release: &str, namespace: &str) {
     object.insert("metadata".to_owned(), metadata.into());
 }
 
-/// Whether a live object may be changed by the release: `checkOwnership`. Every mark that is missing
-/// or another's is in the error.
+/// Checks whether a live object may be changed by the release: `checkOwnership`. Every mark that is
+/// missing or another's is in the error.
 pub fn check(live: &Value, release: &str, namespace: &str) -> Result<(), OwnershipError> {
     let expected = [
         (Mark::Label, MANAGED_BY_LABEL, MANAGED_BY),
@@ -83,7 +83,7 @@ pub fn owner(live: &Value) -> Option<(&str, &str)> {
     ))
 }
 
-/// What an object's `helm.sh/resource-policy` says.
+/// The value of an object's `helm.sh/resource-policy`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ResourcePolicy {
     /// No annotation: deleted with the release.
@@ -95,8 +95,8 @@ pub enum ResourcePolicy {
     Unknown(String),
 }
 
-/// The policy that counts on uninstall, where Helm reads the *stored* object and is lenient about
-/// spaces and case: `filterManifestsToKeep` in `pkg/action/resource_policy.go`.
+/// Returns the policy that counts on uninstall, where Helm reads the *stored* object and is lenient
+/// about spaces and case: `filterManifestsToKeep` in `pkg/action/resource_policy.go`.
 pub fn resource_policy(stored: &Value) -> ResourcePolicy {
     match Mark::Annotation.value(stored, RESOURCE_POLICY_ANNOTATION) {
         None => ResourcePolicy::Absent,
@@ -105,8 +105,9 @@ pub fn resource_policy(stored: &Value) -> ResourcePolicy {
     }
 }
 
-/// Whether an object that an upgrade or a rollback no longer holds is kept. There Helm reads the
-/// *live* object and is exact, so `" Keep "` is deleted: `Client.update` in `pkg/kube/client.go`.
+/// Returns whether an object that an upgrade or a rollback no longer holds is kept. There Helm
+/// reads the *live* object and is exact, so `" Keep "` is deleted: `Client.update` in
+/// `pkg/kube/client.go`.
 pub fn kept_when_removed(live: &Value) -> bool {
     Mark::Annotation.value(live, RESOURCE_POLICY_ANNOTATION) == Some(KEEP)
 }
@@ -116,7 +117,7 @@ pub fn kept_when_removed(live: &Value) -> bool {
 pub struct OwnershipError {
     /// The object: `ConfigMap prod/web`.
     pub object: String,
-    /// The release that it belongs to, if to any.
+    /// The release that it belongs to, if it belongs to one.
     pub holder: Option<Holder>,
     /// Each mark that is missing or another's; at least one.
     pub problems: Vec<Problem>,
@@ -131,20 +132,20 @@ pub struct Holder {
     pub namespace: String,
 }
 
-/// One mark that is not as it should be.
+/// One mark that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     mark: Mark,
     /// The label's or annotation's key.
     pub key: &'static str,
-    /// What is there.
+    /// The present value.
     pub found: Option<String>,
-    /// What must be there.
+    /// The expected value.
     pub expected: String,
 }
 
 impl OwnershipError {
-    /// To whom it belongs: `release other in namespace prod`, or `no release`.
+    /// Returns its owner: `release other in namespace prod`, or `no release`.
     pub fn whose(&self) -> String {
         match &self.holder {
             Some(Holder { name, namespace }) => format!("release {name} in namespace {namespace}"),
@@ -157,7 +158,7 @@ impl fmt::Display for OwnershipError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { object, holder, problems } = self;
         write!(f, "{object} belongs to {}", self.whose())?;
-        // It may be all but the release's own: then one has to see what is different.
+        // It may be almost the release's own: then one has to see the difference.
         let present = problems.iter().filter(|problem| problem.found.is_some());
         for Problem { mark, key, found, expected } in present.filter(|_| holder.is_none()) {
             let found = found.as_deref().unwrap_or_default();
@@ -167,7 +168,7 @@ impl fmt::Display for OwnershipError {
     }
 }
 
-/// The marks of a release, for somebody to set.
+/// The marks of a release, for a person to set.
 pub fn marks(release: &str, namespace: &str) -> String {
     format!(
         "label {MANAGED_BY_LABEL}={MANAGED_BY} and annotations {RELEASE_NAME_ANNOTATION}={release}, \

@@ -1,9 +1,9 @@
 //! Helm's release record: one JSON document per revision of a release.
 //!
 //! The shapes are those of `Release`, `Info`, `Hook` and `Chart` in Helm's `pkg/release/v1` and
-//! `pkg/chart/v2` (Helm 3: `pkg/release`, `pkg/chart`). Both versions' records are read, and what is
-//! written is read by both. Fields that this module does not name are kept in `extra` and written
-//! back, so that rewriting another client's record loses nothing.
+//! `pkg/chart/v2` (Helm 3: `pkg/release`, `pkg/chart`). Both versions' records are read, and both
+//! versions read the records written here. Fields that this module does not name are kept in
+//! `extra` and written back, so that rewriting another client's record loses nothing.
 
 mod codec;
 mod lenient;
@@ -30,12 +30,12 @@ pub use name::{
 pub struct Release {
     /// The release's name, at most 53 characters.
     pub name: String,
-    /// Where the record lives, and where objects without a namespace go.
+    /// The namespace of the record, and of objects without a namespace.
     #[serde(default, deserialize_with = "or_default")]
     pub namespace: String,
     /// The revision, from 1.
     pub version: i32,
-    /// Status, times and what is said about them.
+    /// The status, the times and the texts about them.
     pub info: Info,
     /// The chart that was rendered; [`Chart::synthetic`] if there was none.
     #[serde(default, deserialize_with = "or_default")]
@@ -49,10 +49,10 @@ pub struct Release {
     /// Every hook, of all events.
     #[serde(default, deserialize_with = "or_default", skip_serializing_if = "Vec::is_empty")]
     pub hooks: Vec<Hook>,
-    /// How the objects are written; Helm 4's upgrade and rollback go on with it.
+    /// The way the objects are written; Helm 4's upgrade and rollback continue with it.
     #[serde(default, deserialize_with = "or_none", skip_serializing_if = "Option::is_none")]
     pub apply_method: Option<ApplyMethod>,
-    /// The namespace that the record states, where that is not the one that it is kept in, which
+    /// The namespace that the record states, if it is not the one that it is kept in, which
     /// [`crate::secret`] puts into [`Self::namespace`].
     #[serde(skip)]
     pub elsewhere: Option<String>,
@@ -68,13 +68,13 @@ pub struct Release {
 /// Status and times of a revision.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Info {
-    /// When revision 1 was made; copied from revision to revision.
+    /// The time when revision 1 was made; copied from revision to revision.
     #[serde(default, with = "zero_time", skip_serializing_if = "Option::is_none")]
     pub first_deployed: Option<Timestamp>,
-    /// When this revision was made; the `UPDATED` column of `helm list`.
+    /// The time when this revision was made; the `UPDATED` column of `helm list`.
     #[serde(default, with = "zero_time", skip_serializing_if = "Option::is_none")]
     pub last_deployed: Option<Timestamp>,
-    /// When the release was uninstalled.
+    /// The time when the release was uninstalled.
     #[serde(default, with = "zero_time", skip_serializing_if = "Option::is_none")]
     pub deleted: Option<Timestamp>,
     /// One line for people, e.g. `Upgrade complete`.
@@ -86,7 +86,7 @@ pub struct Info {
     /// The rendered `NOTES.txt`.
     #[serde(default, deserialize_with = "or_default", skip_serializing_if = "String::is_empty")]
     pub notes: String,
-    /// The revision this one is a copy of, if it came from a rollback by Helm 4; else 0.
+    /// The revision this one is a copy of, if it came from a rollback by Helm 4; otherwise 0.
     #[serde(default, deserialize_with = "or_default", skip_serializing_if = "is_zero")]
     pub rollback_revision: i32,
     /// Fields of other clients.
@@ -98,10 +98,10 @@ pub struct Info {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Status {
-    /// The status is not known, also when the record has none.
+    /// The status is unknown, also when the record has none.
     #[default]
     Unknown,
-    /// In the cluster. Several revisions may say so; the highest counts.
+    /// In the cluster. Several revisions may have it; the highest counts.
     Deployed,
     /// Removed, with its history kept (`helm uninstall --keep-history`).
     Uninstalled,
@@ -132,17 +132,18 @@ impl Status {
         Self::PendingRollback,
     ];
 
-    /// Whether Helm refuses to upgrade because of it: `Status.IsPending`. Not `uninstalling`.
+    /// Returns whether Helm refuses to upgrade because of it: `Status.IsPending`. Not
+    /// `uninstalling`.
     pub fn is_pending(self) -> bool {
         matches!(self, Self::PendingInstall | Self::PendingUpgrade | Self::PendingRollback)
     }
 
-    /// The status of this text.
+    /// Returns the status of this text.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|status| status.as_str() == text)
     }
 
-    /// The text in the record and in the label `status`.
+    /// Returns the text in the record and in the label `status`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Unknown => "unknown",
@@ -164,7 +165,7 @@ impl fmt::Display for Status {
     }
 }
 
-/// How objects are written. Absent in Helm 3's records, which means client-side.
+/// The way objects are written. Absent in Helm 3's records, which means client-side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ApplyMethod {
@@ -198,10 +199,10 @@ pub struct Hook {
     /// Lower runs first.
     #[serde(default, deserialize_with = "or_default", skip_serializing_if = "is_zero_weight")]
     pub weight: i64,
-    /// When the object is deleted. Unknown words are kept and mean nothing.
+    /// The delete policies of the object. Unknown words are kept and have no effect.
     #[serde(default, deserialize_with = "or_default", skip_serializing_if = "Vec::is_empty")]
     pub delete_policies: Vec<String>,
-    /// When Helm prints its logs.
+    /// The policies by which Helm prints its logs.
     #[serde(default, deserialize_with = "or_default", skip_serializing_if = "Vec::is_empty")]
     pub output_log_policies: Vec<String>,
     /// Fields of other clients.
@@ -223,7 +224,7 @@ pub struct HookRun {
     pub phase: Option<Phase>,
 }
 
-/// How a hook's last run went: `HookPhase`.
+/// The outcome of a hook's last run: `HookPhase`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Phase {
     /// Helm was stopped while it ran.
@@ -250,7 +251,7 @@ pub struct Chart {
     pub extra: Map<String, Value>,
 }
 
-/// What Helm prints of a chart; the rest of `Chart.yaml` is in `extra`.
+/// The parts of a chart that Helm prints; the rest of `Chart.yaml` is in `extra`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ChartMetadata {
@@ -263,7 +264,7 @@ pub struct ChartMetadata {
     /// Its semantic version.
     #[serde(default, deserialize_with = "or_default", skip_serializing_if = "String::is_empty")]
     pub version: String,
-    /// The version of what it contains.
+    /// The version of the application in it.
     #[serde(default, deserialize_with = "or_default", skip_serializing_if = "String::is_empty")]
     pub app_version: String,
     /// Fields that Helm does not print.
@@ -272,12 +273,12 @@ pub struct ChartMetadata {
 }
 
 impl Release {
-    /// How much text describes its objects and hooks, in bytes.
+    /// Returns the size of the text that describes its objects and hooks, in bytes.
     pub fn text_size(&self) -> usize {
         self.manifest.len() + self.hooks.iter().map(|hook| hook.manifest.len()).sum::<usize>()
     }
 
-    /// The name of this revision's Secret.
+    /// Returns the name of this revision's Secret.
     pub fn secret_name(&self) -> String {
         secret_name(&self.name, self.version)
     }
@@ -297,8 +298,8 @@ impl Chart {
         Self { metadata: Some(metadata), ..Self::default() }
     }
 
-    /// The chart without its templates, files, schema and lock: no command of Helm's reads them from
-    /// a record, and they are most of it.
+    /// Returns the chart without its templates, files, schema and lock: none of Helm's commands
+    /// reads them from a record, and they are most of it.
     #[must_use]
     pub fn reduced(&self) -> Self {
         let Self { metadata, values, .. } = self.clone();

@@ -1,5 +1,5 @@
-//! What holds a release record: a Secret (`pkg/storage/driver/secrets.go`), or the `ConfigMap` of
-//! Helm's other driver, which is only read.
+//! The storage of a release record: a Secret (`pkg/storage/driver/secrets.go`), or the `ConfigMap`
+//! of Helm's other driver, which is only read.
 
 mod parts;
 
@@ -12,10 +12,10 @@ use serde_json::{Value, json};
 
 use crate::record::{self, RecordError, Release, Status};
 
-/// What the values of a Secret may weigh together, in bytes before the Secret's own base64:
+/// The largest total of the values of a Secret, in bytes before the Secret's own base64:
 /// `MaxSecretSize` in `k8s.io/kubernetes/pkg/apis/core`.
 pub const MAX_SECRET_BYTES: usize = 1024 * 1024;
-/// The data key of the record, as Helm wants it.
+/// The data key of the record, as Helm expects it.
 pub const KEY_RELEASE: &str = "release";
 /// The data key of the plan of the operation that made the revision. Helm ignores it, and drops it
 /// when it rewrites the record.
@@ -28,7 +28,8 @@ pub const KEY_TEST_PLAN: &str = "test-plan";
 /// The operator's plans in a record's Secret, by data key.
 pub type Plans = BTreeMap<&'static str, Vec<u8>>;
 
-/// When a Secret is written. Helm stamps the creation and each update with a label of its own.
+/// The kind and the time of a write of a Secret. Helm sets a label of its own for the creation and
+/// for each update.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Written {
     /// For a POST: label `createdAt`.
@@ -37,7 +38,8 @@ pub enum Written {
     Modified(Timestamp),
 }
 
-/// Why a record cannot be read from what holds it, or not be put there. Never quotes its data.
+/// The reason why a record cannot be read from its storage, or not be stored there. It never quotes
+/// the data.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum StorageError {
     /// There is no record in it.
@@ -46,7 +48,7 @@ pub enum StorageError {
         /// Kind, namespace and name, such as `Secret prod/sh.helm.release.v1.shop.v1`.
         object: String,
     },
-    /// A value of its data is not what the API server writes.
+    /// A value of its data is not in the form that the API server writes.
     #[error("{object}: the value of data key `{key}` is not base64")]
     Value {
         /// As in [`Self::NoRecord`].
@@ -59,7 +61,7 @@ pub enum StorageError {
     Record {
         /// As in [`Self::NoRecord`].
         object: String,
-        /// What is wrong with it.
+        /// The problem of the record.
         error: RecordError,
     },
     /// It was copied from another one, or edited.
@@ -71,7 +73,7 @@ pub enum StorageError {
     OfAnother {
         /// As in [`Self::NoRecord`].
         object: String,
-        /// Whether the release is the one of its name.
+        /// True if the release is the one of its name.
         same_release: bool,
         /// The revision in the record.
         revision: i32,
@@ -85,17 +87,17 @@ pub enum StorageError {
     TooLarge {
         /// As in [`Self::NoRecord`].
         object: String,
-        /// All values of its data together.
+        /// The size of all values of its data together.
         total: usize,
-        /// What fills it, the largest first: a name, and its bytes if it stood alone.
+        /// The parts that fill it, the largest first: a name, and its bytes if it were alone.
         parts: Vec<(&'static str, usize)>,
     },
 }
 
-/// The Secret of `release`, ready for a POST: `newSecretsObject`. The user's labels
-/// ([`Release::labels`]) go beside Helm's own, which win. The caller adds annotations, and a
-/// `resourceVersion` for an update. Where it does not fit, it goes without what Helm has no use for
-/// ([`record::Chart::reduced`]).
+/// Returns the Secret of `release`, ready for a POST: `newSecretsObject`. The user's labels
+/// ([`Release::labels`]) are added to Helm's own, which take precedence. The caller adds
+/// annotations, and a `resourceVersion` for an update. If it does not fit, the parts that Helm does
+/// not use are left out ([`record::Chart::reduced`]).
 ///
 /// # Errors
 /// [`StorageError::TooLarge`], or [`RecordError::TooLarge`].
@@ -142,11 +144,11 @@ pub fn to_secret(
     }))
 }
 
-/// The record in a Secret as the API server returns it, and the plans beside it. Like Helm, it does
-/// not look at the Secret's type.
+/// Returns the record in a Secret as the API server returns it, and the plans beside it. Like Helm,
+/// it does not check the Secret's type.
 ///
 /// # Errors
-/// What is no record, and one that is not of the Secret's name.
+/// A Secret without a record, and a record that is not of the Secret's name.
 pub fn from_secret(secret: &Value) -> Result<(Release, Plans), StorageError> {
     let object = || place("Secret", secret);
     let encoded = value(secret, KEY_RELEASE, &object)?
@@ -161,8 +163,9 @@ pub fn from_secret(secret: &Value) -> Result<(Release, Plans), StorageError> {
     Ok((release, plans))
 }
 
-/// The record in a `ConfigMap`, where Helm keeps it with `HELM_DRIVER=configmap`: the same text under
-/// the same name, without the base64 that a Secret's values get (`pkg/storage/driver/cfgmaps.go`).
+/// Returns the record in a `ConfigMap`, where Helm keeps it with `HELM_DRIVER=configmap`: the same
+/// text under the same name, without the base64 that a Secret's values get
+/// (`pkg/storage/driver/cfgmaps.go`).
 ///
 /// # Errors
 /// As [`from_secret`].
@@ -173,8 +176,8 @@ pub fn from_config_map(config_map: &Value) -> Result<Release, StorageError> {
     read(encoded.as_bytes(), config_map, &object)
 }
 
-/// The record, and what only its holder says: the namespace, the user's labels, and the status, for
-/// which Helm asks the label.
+/// Returns the record, with the parts that only its storage has: the namespace, the user's labels,
+/// and the status, which Helm reads from the label.
 fn read(
     encoded: &[u8],
     holder: &Value,

@@ -1,5 +1,5 @@
-//! A release that another client made: what its record says it consists of, and whether that is what
-//! somebody wants by now. By the second a release is taken over without running anything.
+//! A release that another client made: the objects of its record, and whether they are the desired
+//! ones now. If they are, the release is adopted without running anything.
 
 mod differences;
 
@@ -19,36 +19,37 @@ use crate::{
 
 pub use differences::{Difference, describe, differences};
 
-/// Why the text of a record makes no objects.
+/// The reason why the text of a record does not describe objects.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordedError {
-    /// It is no YAML, or too much of it.
+    /// It is not YAML, or too much of it.
     #[error("the record of revision {revision}: {what}: {error}")]
     Text {
         /// The revision.
         revision: i32,
-        /// `manifest`, or which hook.
+        /// `manifest`, or the name of the hook.
         what: String,
-        /// What is wrong with it.
+        /// The problem.
         error: ManifestError,
     },
-    /// What it describes are no objects; at least one problem.
+    /// It describes invalid objects; at least one problem.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Objects(Vec<SourceError>),
 }
 
-/// The objects and the hooks of a record, read from its text as Helm does at a rollback and at an
-/// uninstall. Events, weights and delete policies of hooks are those that were recorded. Objects that
-/// name no namespace are `namespace`'s, also those of kinds that have none: which those are, only the
-/// cluster knows.
+/// Returns the objects and the hooks of a record, read from its text as Helm does at a rollback and
+/// at an uninstall. Events, weights and delete policies of hooks are those that were recorded.
+/// Objects that name no namespace get `namespace`, also those of cluster-scoped kinds: only the
+/// cluster knows which those are.
 ///
 /// # Errors
-/// Text that is no YAML or describes no objects, or more of it than a release may have.
+/// Text that is not YAML or describes no objects, or more of it than a release may have.
 pub fn desired(record: &Release, namespace: &str) -> Result<Desired, RecordedError> {
     let revision = record.version;
     let unreadable =
         |what: &str, error| RecordedError::Text { revision, what: what.to_owned(), error };
-    // More than a source, since what fits is never to be found too large when it is read again.
+    // It is more than for a source, so that a release that fits is never found too large when it is
+    // read again.
     let mut memory = Memory::new(2 * MOST_PER_RELEASE);
     let objects = manifest::parse_within(&record.manifest, &mut memory)
         .map_err(|error| unreadable("manifest", error))?;
@@ -67,8 +68,8 @@ pub fn desired(record: &Release, namespace: &str) -> Result<Desired, RecordedErr
     Desired::recorded(&objects, hooks, namespace, &place).map_err(RecordedError::Objects)
 }
 
-/// Whether the record is of this chart with these values of the user's, merged. What the chart
-/// renders to is not compared: templates may use clocks and random functions.
+/// Returns whether the record is of this chart with these values of the user's, merged. The
+/// rendered objects are not compared: templates may use clocks and random functions.
 pub fn is_of_chart(
     record: &Release,
     name: &str,
@@ -80,7 +81,7 @@ pub fn is_of_chart(
         && equal_maps(&record.config, values)
 }
 
-/// Whether both consist of the same objects and the same hooks, in whatever order.
+/// Returns whether both consist of the same objects and the same hooks, in whatever order.
 pub fn is_same(recorded: &Desired, wanted: &Desired) -> bool {
     let objects = |one: &PlannedObject, other: &PlannedObject| {
         one.object == other.object && equal_objects(&one.manifest, &other.manifest, &one.object)
@@ -96,12 +97,12 @@ pub fn is_same(recorded: &Desired, wanted: &Desired) -> bool {
 }
 
 fn same_sets<T>(one: &[T], other: &[T], equal: impl Fn(&T, &T) -> bool) -> bool {
-    // Names are unique in a release, so that each finds its only twin.
+    // Names are unique in a release, so each finds its only counterpart.
     one.len() == other.len() && one.iter().all(|a| other.iter().any(|b| equal(a, b)))
 }
 
-/// An object may name the namespace that it would be given anyway, and have what is as if it were not
-/// there.
+/// Returns whether both are equal. An object may name the namespace that it would be given anyway,
+/// and have parts that count as absent.
 fn equal_objects(one: &Value, other: &Value, object: &lifecycle::object::ObjectRef) -> bool {
     let plain = |manifest: &Value| {
         let mut manifest = Tidy(manifest).to_value();
@@ -115,7 +116,8 @@ fn equal_objects(one: &Value, other: &Value, object: &lifecycle::object::ObjectR
     equal(&plain(one), &plain(other))
 }
 
-/// Go writes 1.0 as 1, and reads every number of JSON as the same type.
+/// Returns whether both values are equal. Go writes 1.0 as 1, and reads every number of JSON as the
+/// same type.
 fn equal(one: &Value, other: &Value) -> bool {
     match (one, other) {
         (Value::Number(one), Value::Number(other)) => {

@@ -1,7 +1,7 @@
-//! Helm's annotations that mean nothing: words that Helm does not know, keys that are nearly its own,
-//! and hook annotations where nobody reads them.
+//! Helm's annotations that have no effect: words that Helm does not know, keys that are almost
+//! Helm's own, and hook annotations in places where nothing reads them.
 //!
-//! Helm passes over each of them without a word, and does something else than the author expects.
+//! Helm ignores each of them silently, and does something other than the author expects.
 
 use serde_json::{Map, Value};
 use thiserror::Error;
@@ -10,7 +10,7 @@ use crate::hooks::{
     self, DeletePolicy, HOOK, HOOK_DELETE_POLICY, HOOK_WEIGHT, LOG_POLICIES, OUTPUT_LOG_POLICY,
 };
 
-/// The annotation that keeps an object when its release goes.
+/// The annotation that keeps an object when its release is deleted.
 pub const RESOURCE_POLICY: &str = "helm.sh/resource-policy";
 
 /// The keys that Helm reads on an object of a release.
@@ -18,14 +18,14 @@ const KEYS: [&str; 5] = [HOOK, HOOK_WEIGHT, HOOK_DELETE_POLICY, OUTPUT_LOG_POLIC
 const PREFIX: &str = "helm.sh/";
 /// Longer keys are not compared letter by letter.
 const LONGEST_KEY: usize = 64;
-/// Objects are not looked into any deeper.
+/// The walk goes no deeper into an object.
 const DEEPEST: usize = 64;
-/// So many are reported of one object.
+/// The most findings that are reported for one object.
 const MOST_PER_OBJECT: usize = 20;
-/// What is quoted of a value.
+/// The length to which a quoted value is cut.
 const QUOTED: usize = 60;
 
-/// An annotation, or a word in one, that means nothing.
+/// An annotation, or a word in one, that has no effect.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Meaningless {
     /// A policy that Helm does not know.
@@ -44,7 +44,7 @@ pub enum Meaningless {
         /// The words that exist.
         known: String,
     },
-    /// A weight that Go's `strconv.Atoi` does not read; Helm takes it for zero.
+    /// A weight that Go's `strconv.Atoi` cannot parse; Helm takes it for zero.
     #[error(
         "annotation {HOOK_WEIGHT}: {:?} is no whole number, and Helm takes it for 0; use one such as \
          \"-5\" or \"10\"",
@@ -62,7 +62,7 @@ pub enum Meaningless {
         /// The key that was probably meant.
         meant: Option<&'static str>,
     },
-    /// An annotation that only hooks have, on an object that is none.
+    /// An annotation that only hooks have, on an object that is not a hook.
     #[error("annotation {key}: it does nothing without the annotation {HOOK}")]
     WithoutHook {
         /// The key.
@@ -79,7 +79,7 @@ pub enum Meaningless {
         /// The annotation that was meant.
         meant: &'static str,
     },
-    /// An annotation that stands below the object's own metadata.
+    /// An annotation below the object's own metadata.
     #[error(
         "{} in {path}: {place} it does nothing; put the annotation {meant} into \
          metadata.annotations of the {kind} itself",
@@ -107,8 +107,8 @@ fn suggestion(meant: Option<&'static str>) -> String {
 }
 
 impl Meaningless {
-    /// Whether an object with it is refused where a user wrote it: it is a hook, and what its author
-    /// says of it is not what would be done.
+    /// Returns whether an object with it is refused if a user wrote the object: it is a hook, and
+    /// its run would differ from what its author asks for.
     pub fn is_refused(&self) -> bool {
         match self {
             Self::Policy { key, .. } => *key == HOOK_DELETE_POLICY,
@@ -122,13 +122,13 @@ impl Meaningless {
 }
 
 impl Meaningless {
-    /// The same without what `hide` takes out of texts.
+    /// Returns the same with `hide` applied to the texts.
     #[must_use]
     pub fn hidden(self, hide: impl Fn(&str) -> String) -> Self {
         match self {
             Self::Policy { key, word, annotation, known } => {
                 let hidden = hide(&annotation);
-                // A part of what is hidden is not found by itself.
+                // A fragment of a hidden text is not found on its own.
                 let word = if hidden == annotation { word } else { hidden.clone() };
                 Self::Policy { key, word, annotation: hidden, known }
             }
@@ -143,14 +143,14 @@ impl Meaningless {
     }
 }
 
-/// All that means nothing in the metadata of `manifest`, and below it.
+/// Returns all annotations without effect in the metadata of `manifest`, and below it.
 pub fn meaningless(manifest: &Value) -> Vec<Meaningless> {
     let mut found = Vec::new();
     let kind = manifest.get("kind").and_then(Value::as_str).unwrap_or("object");
     if let Some(annotations) = map(manifest, "/metadata/annotations") {
         own(annotations, &mut found);
     }
-    // A hook that was made has a label beside its annotation.
+    // An object made for a hook has a label beside its annotation.
     let has = |key| map(manifest, "/metadata/annotations").is_some_and(|it| it.contains_key(key));
     for key in map(manifest, "/metadata/labels").into_iter().flat_map(Map::keys) {
         if found.len() >= MOST_PER_OBJECT {
@@ -167,7 +167,7 @@ pub fn meaningless(manifest: &Value) -> Vec<Meaningless> {
     walk.found
 }
 
-/// Those of the object itself.
+/// Collects those of the object itself.
 fn own(annotations: &Map<String, Value>, found: &mut Vec<Meaningless>) {
     let is_hook = annotations.contains_key(HOOK);
     for (key, value) in annotations {
@@ -177,7 +177,7 @@ fn own(annotations: &Map<String, Value>, found: &mut Vec<Meaningless>) {
         let value = value.as_str().unwrap_or_default();
         match Key::of(key) {
             Key::Known(RESOURCE_POLICY) => found.extend(policy(RESOURCE_POLICY, value, &["keep"])),
-            // Of an unknown event, the hook's own reader speaks.
+            // The hook's own reader reports an unknown event.
             Key::Known(HOOK) | Key::Other => {}
             Key::Known(key) if !is_hook => found.push(Meaningless::WithoutHook { key }),
             Key::Known(HOOK_WEIGHT) if hooks::weight(value).is_none() => {
@@ -202,7 +202,7 @@ fn own(annotations: &Map<String, Value>, found: &mut Vec<Meaningless>) {
     }
 }
 
-/// The first word that is none of `known`. An empty annotation is how Helm is told that no policy
+/// Returns the first word that is not in `known`. An empty annotation tells Helm that no policy
 /// applies, and an empty word beside others changes nothing.
 fn policy(key: &'static str, annotation: &str, known: &[&str]) -> Option<Meaningless> {
     let exist = match known {
@@ -224,9 +224,9 @@ fn policy(key: &'static str, annotation: &str, known: &[&str]) -> Option<Meaning
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Key {
     Known(&'static str),
-    /// Nearly that key.
+    /// Almost that key.
     Near(&'static str),
-    /// Of Helm's prefix, and like none of its keys.
+    /// It has Helm's prefix, but is not similar to any of its keys.
     Unknown,
     /// Not Helm's.
     Other,
@@ -242,7 +242,7 @@ impl Key {
         }
         let lower = key.to_lowercase();
         match lower.split_once('/') {
-            // What charts call themselves by.
+            // The label by which charts name themselves.
             Some(("helm.sh", "chart")) => Self::Other,
             Some(("helm.sh", name)) => nearest(name).map_or(Self::Unknown, Self::Near),
             // `helm.io/hook`, but neither Flux's nor Argo CD's own keys.
@@ -255,7 +255,7 @@ impl Key {
     }
 }
 
-/// What `helm.sh.hook`, `helm-hook` and `hook-weight` are meant to be.
+/// The key that is meant by `helm.sh.hook`, `helm-hook` and `hook-weight`.
 fn without_prefix(key: &str) -> Option<&'static str> {
     let name = key.strip_prefix("helm.sh").or(key.strip_prefix("helm"));
     match name {
@@ -269,7 +269,7 @@ fn named(name: &str) -> Option<&'static str> {
     KEYS.into_iter().find(|known| known.strip_prefix(PREFIX) == Some(name))
 }
 
-/// The key whose name is most like `name`, if one is.
+/// The key most similar to `name`, if any is similar.
 fn nearest(name: &str) -> Option<&'static str> {
     let names = KEYS.into_iter().filter_map(|key| Some((key, key.strip_prefix(PREFIX)?)));
     let like = |(key, known): (&'static str, &str)| {
@@ -282,7 +282,7 @@ fn nearest(name: &str) -> Option<&'static str> {
     names.filter_map(like).min().map(|(_, key)| key)
 }
 
-/// How many letters have to be changed, left out or put in (Levenshtein).
+/// The number of letters to change, remove or insert (Levenshtein).
 fn distance(a: &str, b: &str) -> usize {
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (index, x) in a.bytes().enumerate() {
@@ -299,7 +299,7 @@ fn distance(a: &str, b: &str) -> usize {
     row.last().copied().unwrap_or_default()
 }
 
-/// Looks for metadata below an object's own.
+/// Searches for metadata below the object's own.
 struct Walk<'a> {
     kind: &'a str,
     path: Vec<Step<'a>>,
@@ -344,7 +344,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Whether this is an item of a `List`.
+    /// Returns whether this is an item of a `List`.
     fn is_item(&self) -> bool {
         matches!(&*self.path, [Step::Field("items"), Step::Item(_)])
     }

@@ -1,10 +1,11 @@
-//! The commands by which a person says how to go on, ready to be pasted into a shell.
+//! The commands by which a person decides how an operation continues, ready to be pasted into a
+//! shell.
 
 use std::collections::BTreeMap;
 
 use crate::object::ObjectRef;
 
-/// Deletes `objects`: one command for each namespace.
+/// Returns the commands that delete `objects`, one for each namespace.
 pub fn delete(objects: &[ObjectRef]) -> String {
     let mut names: BTreeMap<Option<&str>, Vec<String>> = BTreeMap::new();
     for object in objects {
@@ -32,17 +33,17 @@ pub struct Commands {
 }
 
 impl Commands {
-    /// Goes on where it failed, or stands.
+    /// Resumes the operation where it failed, or is blocked.
     pub fn retry(&self) -> String {
         self.command("retry", "")
     }
 
-    /// Begins anew, with every hook.
+    /// Starts again from the beginning, with every hook.
     pub fn restart(&self) -> String {
         self.command("retry", " --restart")
     }
 
-    /// Goes on without what holds it up.
+    /// Continues without the hooks that block it.
     pub fn skip(&self) -> String {
         self.command("skip", "")
     }

@@ -1,4 +1,4 @@
-//! What a user reads about a release: the conditions of the custom resource, as kstatus
+//! The status of a release as a user reads it: the conditions of the custom resource, as kstatus
 //! understands them. `Ready` sums up; `Reconciling` and `Stalled` are there only while true.
 
 use crate::{
@@ -9,24 +9,25 @@ use crate::{
     step::Hold,
 };
 
-/// The first line of what [`READY`] says is at most so long; what is left stands below it.
+/// The longest first line of the message of [`READY`]; the rest follows below it.
 pub const LEAD_CHARS: usize = 200;
 
-/// The release is what its object asks for.
+/// The release is as its object requests.
 pub const READY: &str = "Ready";
 /// The operator is at work.
 pub const RECONCILING: &str = "Reconciling";
-/// Nothing goes on until somebody changes something.
+/// Nothing continues until somebody changes something.
 pub const STALLED: &str = "Stalled";
-/// Whether the last install, upgrade or rollback succeeded.
+/// Says whether the last install, upgrade or rollback succeeded.
 pub const RELEASED: &str = "Released";
-/// Whether the last tests succeeded.
+/// Says whether the last tests succeeded.
 pub const TEST_SUCCESS: &str = "TestSuccess";
-/// Whether the release's objects are no longer as they were deployed.
+/// Says whether the release's objects have drifted from what was deployed.
 pub const DRIFTED: &str = "Drifted";
-/// Whether what made up for the last install or upgrade, which has failed, succeeded.
+/// Says whether the remediation of the last install or upgrade, which failed, succeeded.
 pub const REMEDIATED: &str = "Remediated";
-/// What was seen of the last operation before it began: what can only fail, or means nothing.
+/// The findings about the last operation from before it began: parts that can only fail, or have no
+/// effect.
 pub const WARNED: &str = "Warned";
 
 /// One condition, without the times that the writer adds.
@@ -55,8 +56,8 @@ fn condition(
     Condition { type_, status, reason: reason.into(), message }
 }
 
-/// The message with a first line that a table has room for: the line breaks in place of a blank,
-/// after the last part of the sentence that fits. [`flat`] takes it back.
+/// Returns the message with a first line that fits into a table: a line break replaces the blank
+/// after the last part of the sentence that fits. [`flat`] reverts this.
 fn led(message: &str) -> String {
     let message = flat(message);
     let Some((end, _)) = message.char_indices().nth(LEAD_CHARS) else { return message };
@@ -68,24 +69,24 @@ fn led(message: &str) -> String {
         let (first, rest) = message.split_at(end);
         format!("{}\n{rest}", first.strip_suffix(' ').unwrap_or(first))
     } else {
-        // No sentence of ours has so long a word.
+        // None of our sentences has so long a word.
         let first: String = room.chars().take(LEAD_CHARS - 1).collect();
         format!("{first}…\n{}", message.split_at(first.len()).1)
     }
 }
 
-/// The message of a condition on one line.
+/// Returns the message of a condition on one line.
 pub fn flat(message: &str) -> String {
     message.replace('\n', " ")
 }
 
-/// The conditions of a release that nothing can be begun for.
+/// The conditions of a release for which no operation can begin.
 pub fn blocked(failure: &Failure) -> Vec<Condition> {
     let Failure { reason, message } = failure;
     vec![condition(READY, "False", reason, message), condition(STALLED, "True", reason, message)]
 }
 
-/// The conditions of a release that cannot be looked into for now; it is tried again.
+/// The conditions of a release that cannot be checked for now; the check is retried.
 pub fn retrying(message: &str) -> Vec<Condition> {
     vec![
         condition(READY, "Unknown", Reason::Retrying, message),
@@ -93,7 +94,7 @@ pub fn retrying(message: &str) -> Vec<Condition> {
     ]
 }
 
-/// The conditions of a release whose source cannot be told for now; it is looked at again.
+/// The conditions of a release whose source is unknown for now; it is checked again.
 pub fn waiting(failure: &Failure) -> Vec<Condition> {
     let Failure { reason, message } = failure;
     vec![
@@ -111,7 +112,7 @@ pub fn waiting_for_dependencies(message: &str) -> Vec<Condition> {
     ]
 }
 
-/// The conditions of a release whose deployed revision is what is desired; `pin` is the revision
+/// The conditions of a release whose deployed revision is the desired one; `pin` is the revision
 /// that it is held at.
 pub fn in_sync(revision: i32, pin: Option<i32>) -> Vec<Condition> {
     vec![match pin {
@@ -125,7 +126,7 @@ pub fn in_sync(revision: i32, pin: Option<i32>) -> Vec<Condition> {
     }]
 }
 
-/// Says more of a release that is ready: `besides` goes on with the sentence.
+/// Adds to the message of a release that is ready: `besides` continues the sentence.
 pub fn say_besides(conditions: &mut [Condition], besides: &str) {
     let is_ready = |it: &&mut Condition| it.type_ == READY && it.status == "True";
     if let Some(ready) = conditions.iter_mut().find(is_ready) {
@@ -138,8 +139,8 @@ pub fn tests_failed(message: &str) -> Vec<Condition> {
     vec![condition(READY, "False", Reason::TestFailed, message)]
 }
 
-/// The condition of a release with what can only fail, and what means nothing in its objects; `None`
-/// where there is neither.
+/// The condition of a release that has parts that can only fail, or that have no effect; `None` if
+/// it has neither.
 pub fn warned(fails: &[String], meaningless: &[String]) -> Option<Condition> {
     let reason =
         if fails.is_empty() { Reason::MeaninglessAnnotation } else { Reason::PreflightWarning };
@@ -148,7 +149,7 @@ pub fn warned(fails: &[String], meaningless: &[String]) -> Option<Condition> {
     Some(condition(WARNED, "True", reason, &message))
 }
 
-/// As many as fit into a message, and how many more there are.
+/// As many of the texts as fit into a message, and the number of the others.
 pub fn listed(texts: &[&str]) -> Option<String> {
     const MOST: usize = 900;
     let (first, rest) = texts.split_first()?;
@@ -162,23 +163,23 @@ pub fn listed(texts: &[&str]) -> Option<String> {
     Some(text)
 }
 
-/// The conditions of a release for which nothing is begun while `spec.suspend` is true.
+/// The conditions of a release for which nothing begins while `spec.suspend` is true.
 pub fn suspended() -> Vec<Condition> {
     let message = "spec.suspend is true: no operation begins until it is false";
     vec![condition(READY, "Unknown", Reason::Suspended, message)]
 }
 
-/// How what makes up for a failed install or upgrade has ended.
+/// The outcome of the remediation of a failed install or upgrade.
 #[derive(Clone, Copy, Debug)]
 pub struct Remedied<'a> {
-    /// Whether it succeeded.
+    /// True if it succeeded.
     pub succeeded: bool,
-    /// What it was and how it ended, in words.
+    /// Its kind and its outcome, in words.
     pub said: &'a str,
 }
 
-/// The conditions of a release whose configuration was given up; `remedied` is what was done about
-/// that, which [`REMEDIATED`] goes on saying.
+/// The conditions of a release whose configuration was given up; `remedied` is the remediation that
+/// followed, which [`REMEDIATED`] continues to report.
 pub fn given_up(
     attempt: &LastAttempt,
     remedied: Option<Remedied<'_>>,
@@ -194,7 +195,7 @@ pub fn given_up(
     failed(*event, *revision, &failure, retry, commands)
 }
 
-/// The conditions of a release whose last install or upgrade has failed, before that is made up for.
+/// The conditions of a release whose last install or upgrade has failed, before its remediation.
 pub fn to_be_remedied(attempt: &LastAttempt, remedy: Remedy) -> Vec<Condition> {
     let LastAttempt { event, revision, failure, .. } = attempt;
     let what = match remedy {
@@ -209,8 +210,8 @@ pub fn to_be_remedied(attempt: &LastAttempt, remedy: Remedy) -> Vec<Condition> {
     ]
 }
 
-/// The conditions of a release whose install or upgrade failed and was made up for by `remedy`, or
-/// was not.
+/// The conditions of a release whose install or upgrade failed, and which `remedy` remediated, or
+/// failed to remediate.
 pub fn remedied(attempt: &LastAttempt, remedy: &Operation, commands: &Commands) -> Vec<Condition> {
     let (succeeded, failed, what) = match remedy.target {
         Some(target) => (
@@ -234,7 +235,7 @@ pub fn remedied(attempt: &LastAttempt, remedy: &Operation, commands: &Commands) 
     conditions
 }
 
-/// `retry` says what happens where it is asked for.
+/// `retry` says what happens when a retry is requested.
 fn failed(
     event: Event,
     revision: i32,
@@ -254,8 +255,8 @@ fn failed(
     ]
 }
 
-/// The conditions of a release whose operation is `journal`'s. `hold` is what keeps it from going
-/// on, beyond what the journal says.
+/// The conditions of a release whose operation is `journal`'s. `hold` is what blocks it, beyond
+/// what the journal says.
 pub fn of(journal: &Journal, hold: Option<&Hold>, commands: &Commands) -> Vec<Condition> {
     let operation = &journal.operation;
     let (event, revision) = (operation.event, operation.revision);
@@ -284,7 +285,7 @@ pub fn of(journal: &Journal, hold: Option<&Hold>, commands: &Commands) -> Vec<Co
     }
 }
 
-/// A test says nothing of whether the release is as desired: that is looked at again.
+/// A test does not say whether the release is as desired: that is checked again.
 fn tested(journal: &Journal) -> Vec<Condition> {
     let operation = &journal.operation;
     let revision = operation.revision;
@@ -311,8 +312,8 @@ fn tested(journal: &Journal) -> Vec<Condition> {
     ]
 }
 
-/// What is said besides of an operation that runs while the object, by now of `generation`, may ask
-/// for something else.
+/// The addition to the message of a running operation while the object, now at `generation`, may
+/// ask for something else.
 pub fn newer_spec(generation: i64, commands: &Commands) -> String {
     format!(
         ". What generation {generation} of the object asks for comes after this; to end this now: {}",
@@ -324,7 +325,7 @@ fn running(journal: &Journal, hold: Option<&Hold>) -> Vec<Condition> {
     let message = progress(journal);
     match hold {
         Some(Hold::Stalled(failure)) => {
-            // Both are short, and the way out stands at the end.
+            // Both are short, and the way out is at the end.
             let message = format!("{message}: {}", failure.message);
             blocked(&Failure { reason: failure.reason.clone(), message })
         }
@@ -350,7 +351,7 @@ fn running(journal: &Journal, hold: Option<&Hold>) -> Vec<Condition> {
     }
 }
 
-/// What is known of the tries of a hook that have failed, while the next one runs.
+/// The known failures of a hook's earlier attempts, while the next one runs.
 fn known(journal: &Journal) -> Option<&str> {
     let cursor = journal.operation.hook.as_ref().filter(|cursor| cursor.step == HookStep::Run)?;
     journal.hooks.get(cursor.index)?.message.as_deref()

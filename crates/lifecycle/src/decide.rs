@@ -1,7 +1,7 @@
-//! The step rule. [`decide`] looks at the plan, the journal, what was observed and the time, and
-//! answers with the next journal and at most one effect. The caller writes the journal before it
-//! executes the effect; every effect is idempotent and harmless when it comes late. So a crash, a
-//! repeated request, a stale read and a second leader are one case: look again, decide again.
+//! The step rule. [`decide`] reads the plan, the journal, the observation and the time, and answers
+//! with the next journal and at most one effect. The caller writes the journal before it executes
+//! the effect; every effect is idempotent and harmless when it comes late. So a crash, a repeated
+//! request, a stale read and a second leader are one case: observe again, decide again.
 
 mod cleanup;
 mod deletion;
@@ -24,7 +24,7 @@ use crate::{
 
 pub use wishes::{Deletion, OnTimeout, Wishes};
 
-/// What [`decide`] needs to see for `journal`.
+/// The query whose answer [`decide`] needs for `journal`.
 pub fn query(journal: &Journal) -> Query {
     match journal.operation.phase {
         Phase::Recording => Query::Record,
@@ -56,12 +56,12 @@ pub fn decide(
     let turn = Turn { plan, journal: &journal, wishes, now };
     let step = turn.step(observation);
     let starts = step.effect.as_ref().is_some_and(|effect| match effect {
-        // What was cancelled ends with a record, whether or not it may begin anything.
+        // A cancelled operation ends with a record, whether or not it may begin anything.
         Effect::CreateRecord | Effect::ReopenRecord => journal.operation.cancel.is_none(),
         effect => effect.starts_something(),
     });
     if wishes.suspend && starts {
-        // What was seen is journalled all the same: it may be gone when the operation goes on.
+        // The observation is journalled anyway: it may be gone when the operation continues.
         let wake_at = Some(after(now, POLL_WATCHED));
         let hold = Some(Hold::Suspended);
         return Step { journal: step.journal, effect: None, wake_at, hold };
@@ -69,7 +69,7 @@ pub fn decide(
     step
 }
 
-/// One decision: what it is made from.
+/// One decision: its inputs.
 #[derive(Clone, Copy)]
 struct Turn<'a> {
     plan: &'a Plan,
@@ -93,8 +93,8 @@ impl<'a> Turn<'a> {
             Phase::Applying | Phase::Ready if journal.operation.cancel.is_some() => {
                 self.cancelled()
             }
-            // What is cancelled here ends with a record: a request for one may be under way, and
-            // would leave it pending.
+            // An operation cancelled here ends with a record: a request for one may be under way,
+            // and would leave it pending.
             Phase::Recording => self.record(observation),
             Phase::PreHooks | Phase::PostHooks => match &journal.operation.hook {
                 Some(cursor) => hook::step(self, cursor, observation),
@@ -111,7 +111,8 @@ impl<'a> Turn<'a> {
                 }
             },
             Phase::Applying => match observation {
-                // The answers to the apply say it already: a phase less where all is ready at once.
+                // The answers to the apply already contain it: one phase less if all is ready at
+                // once.
                 Observation::Readiness { waiting } if waiting.is_empty() => {
                     self.enter(Phase::PostHooks)
                 }
@@ -133,7 +134,7 @@ impl<'a> Turn<'a> {
                 Observation::Refused(failure) if !self.plan.event.ends_on_failure() => {
                     self.refused_deletion(failure)
                 }
-                // The record is another client's by now.
+                // The record now belongs to another client.
                 Observation::Refused(failure) => {
                     let mut journal = journal.clone();
                     journal.operation.failure.get_or_insert_with(|| failure.clone());
@@ -175,7 +176,7 @@ impl<'a> Turn<'a> {
             Observation::Refused(failure) if !self.plan.event.ends_on_failure() => {
                 self.refused_deletion(failure)
             }
-            // An earlier request, or another process, may have made it all the same: it is closed.
+            // An earlier request, or another process, may have made it anyway: it is closed.
             Observation::Refused(failure) => self.fail(failure.clone()),
             _ => Step::go(journal.clone(), Some(Effect::CreateRecord)),
         }
@@ -185,8 +186,8 @@ impl<'a> Turn<'a> {
         let deadline = self.journal.operation.deadline.unwrap_or(self.now);
         match observation {
             Observation::Readiness { waiting } if waiting.is_empty() => {
-                // Closing is journalled too where no post hook comes before: otherwise one process
-                // could close the record as deployed while another one journals that time ran out.
+                // Closing is journalled too if no post hook comes before it: otherwise one process
+                // could close the record as deployed while another journals that the time ran out.
                 self.enter(Phase::PostHooks)
             }
             Observation::Readiness { waiting } if self.now >= deadline => {
@@ -206,7 +207,7 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// The hooks that come after the objects are ready: for which these may have waited.
+    /// The hooks that run after the objects are ready: these may have waited for them.
     fn and_post_hooks(&self) -> String {
         let event = self.plan.event;
         let post = event.post().into_iter().flat_map(|post| self.plan.hooks_of(post)).next();
@@ -222,7 +223,7 @@ impl<'a> Turn<'a> {
         )
     }
 
-    /// Enters `phase`, or the first one after it in which there is something to do.
+    /// Enters `phase`, or the first one after it that has work to do.
     fn enter(self, phase: Phase) -> Step {
         let mut journal = self.journal.clone();
         let from = journal.operation.phase;
@@ -309,7 +310,7 @@ impl<'a> Turn<'a> {
         self.enter(next)
     }
 
-    /// The operation goes no further: it fails with why it was cancelled.
+    /// Ends the operation: it fails with the reason of its cancellation.
     fn cancelled(self) -> Step {
         self.fail(why_cancelled(self.journal))
     }
@@ -346,7 +347,7 @@ fn close(journal: Journal) -> Step {
     Step::go(journal, Some(Effect::Close { deployed }))
 }
 
-/// The first few, since status is small, and each once.
+/// The first few, since status is small, without repetitions.
 fn several(waiting: &[String]) -> String {
     const SHOWN: usize = 5;
     let mut said = BTreeSet::new();

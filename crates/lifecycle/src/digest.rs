@@ -1,4 +1,4 @@
-//! Digests: of bytes in the open, and of a configuration by a key.
+//! Digests: of bytes without a key, and of a configuration with a key.
 
 use std::io;
 
@@ -6,11 +6,11 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-/// The digest of a configuration: an HMAC, because the values in it may be secret and the digest
-/// is compared in the open. Of `inputs` the order of the fields counts.
+/// Returns the digest of a configuration: an HMAC, because the values in it may be secret and the
+/// digest is compared in the open. The order of the fields of `inputs` counts.
 ///
 /// # Panics
-/// Never: HMAC takes keys of any length, and what is digested has a JSON form.
+/// Never: HMAC takes keys of any length, and the inputs have a JSON form.
 #[expect(clippy::expect_used, reason = "neither the key's length nor a stream can fail")]
 pub fn config_digest(key: &[u8], inputs: &impl Serialize) -> String {
     struct Keyed(Hmac<Sha256>);

@@ -1,10 +1,10 @@
-//! Drift: where the release's objects are no longer as they were deployed.
+//! Drift: differences between the release's objects and their deployed state.
 //!
-//! What an object would become if it were applied again is asked of the API server; here is what
-//! follows from its answer:
+//! The API server is asked what an object would become if it were applied again; the conclusions
+//! from its answer are here:
 //!
-//! - this file: what the spec says is no drift, and how what was found is told
-//! - `fields`: which fields differ, and who wrote them when
+//! - this file: the spec's rules on what is not drift, and how findings are reported
+//! - `fields`: the fields that differ, and who wrote them when
 
 mod fields;
 
@@ -21,10 +21,10 @@ use crate::{
 
 pub use fields::{Origin, Path, differences, origin};
 
-/// So many objects are named in a message, and so many fields of each.
+/// The most objects that a message names, and the most fields of each.
 const MOST_OBJECTS: usize = 5;
 const MOST_FIELDS: usize = 3;
-/// As much of the API server's words on an object as is told, in bytes.
+/// The most of the API server's message on an object that is reported, in bytes.
 const MOST_WORDS: usize = 300;
 
 /// Fields that are not looked at.
@@ -43,14 +43,14 @@ pub struct Ignore {
     pub target: Option<Target>,
 }
 
-/// Rules that were read.
+/// The rules of the spec, parsed.
 pub struct Rules(Vec<(Matcher, Vec<Pointer>)>);
 
 impl Rules {
     /// Reads `spec.driftDetection.ignore`.
     ///
     /// # Errors
-    /// Which entry of which rule cannot be read, and why.
+    /// An entry of a rule that cannot be read, and why.
     pub fn read(rules: &[Ignore]) -> Result<Self, String> {
         let read = |(index, rule): (usize, &Ignore)| {
             let place = format!("spec.driftDetection.ignore[{index}]");
@@ -70,14 +70,14 @@ impl Rules {
         rules.iter().enumerate().map(read).collect::<Result<_, _>>().map(Self)
     }
 
-    /// What is not looked at in the object of this manifest.
+    /// The pointers that are ignored in the object of this manifest.
     pub fn of(&self, manifest: &Value) -> Vec<&Pointer> {
         let meant = self.0.iter().filter(|(target, _)| target.matches(manifest));
         meant.flat_map(|(_, paths)| paths).collect()
     }
 }
 
-/// A JSON pointer that was read.
+/// A JSON pointer, parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pointer {
     text: String,
@@ -94,18 +94,18 @@ impl Pointer {
         Some(Self { text: text.to_owned(), names })
     }
 
-    /// Whether it is the whole object.
+    /// Returns whether it is the whole object.
     pub fn is_whole(&self) -> bool {
         self.names.is_empty()
     }
 
-    /// Whether the field at `pointer` is this one, or in it.
+    /// Returns whether the field at `pointer` is this one, or inside it.
     pub fn covers(&self, pointer: &str) -> bool {
         let rest = pointer.strip_prefix(&*self.text);
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
-    /// Makes `body` say of this field what `live` says, so that applying it changes nothing there.
+    /// Copies this field from `live` to `body`, so that an apply changes nothing there.
     pub fn keep(&self, body: &mut Value, live: &Value) {
         let Some((last, way)) = self.names.split_last() else { return };
         let value = live.pointer(&self.text);
@@ -121,7 +121,7 @@ impl Pointer {
                     }
                     fields.get_mut(name)
                 }
-                // Items that are objects may be in another order there; what differs of them is told
+                // Items that are objects may be in another order there; their differences are named
                 // by their keys.
                 Value::Array(items) => {
                     let item = name.parse().ok().and_then(|at: usize| items.get_mut(at));
@@ -161,19 +161,19 @@ fn unescaped(name: &str) -> Option<String> {
         .then(|| name.replace("~1", "/").replace("~0", "~"))
 }
 
-/// When writes were part of the release's own work: until it was deployed, and while an operation
-/// ran after that, such as a test.
+/// The times at which writes were part of the release's own work: until it was deployed, and while
+/// an operation ran after that, such as a test.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Work {
-    /// When the revision was deployed.
+    /// The time when the revision was deployed.
     pub deployed_at: Option<Timestamp>,
-    /// From when to when the last operation ran.
+    /// The start and the end of the last operation.
     pub last: Option<(Timestamp, Timestamp)>,
 }
 
 impl Work {
-    /// Whether a write of that time was part of it. The API server tells whole seconds, so that one
-    /// in the very second of the end counts.
+    /// Returns whether a write of that time was part of it. The API server reports whole seconds,
+    /// so a write in the same second as the end counts.
     pub fn covers(&self, written: Timestamp) -> bool {
         let second = written.as_second();
         let until = |end: Timestamp| second <= end.as_second();
@@ -196,25 +196,26 @@ pub struct Baseline {
     pub removed: Option<Vec<String>>,
 }
 
-/// An object that is not as it was deployed.
+/// An object that has drifted.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Finding {
     /// Names the object.
     pub object: String,
-    /// What is wrong with it.
+    /// The difference.
     pub what: What,
 }
 
-/// What is wrong with an object.
+/// The kinds of difference of an object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum What {
     /// It is gone.
     Missing,
     /// These fields differ, as JSON pointers.
     Differs(Vec<String>),
-    /// It is somebody else's by its marks, or the API server would not make it what it was: why.
+    /// It is owned by another release by its marks, or the API server would not revert it: the
+    /// reason.
     Beyond(String),
-    /// It could not be compared: why.
+    /// It could not be compared: the reason.
     Unknown(String),
 }
 
@@ -236,7 +237,8 @@ impl What {
     }
 }
 
-/// Names the first of what was found; the same from look to look as long as the same is found.
+/// Names the first of the findings; the text stays the same from check to check as long as the
+/// findings do.
 pub fn named(findings: &[Finding]) -> String {
     let mut texts: Vec<_> = findings
         .iter()
@@ -257,12 +259,13 @@ fn drifted(status: &'static str, reason: Reason, message: String) -> Condition {
     Condition { type_: DRIFTED, status, reason: reason.into(), message }
 }
 
-/// The condition where the rules cannot be read, so that nothing was looked at.
+/// The condition if the rules cannot be read, so that nothing was checked.
 pub fn invalid(message: String) -> Condition {
     drifted("Unknown", Reason::InvalidIgnore, message)
 }
 
-/// The condition where nothing was corrected: because nothing was found, or because it is not wanted.
+/// The condition if nothing was corrected: because nothing was found, or because correction is not
+/// enabled.
 pub fn found(revision: i32, findings: &[Finding]) -> Condition {
     let unknown: Vec<_> = unknown(findings).cloned().collect();
     let drift: Vec<_> = drift(findings).cloned().collect();
@@ -282,7 +285,7 @@ pub fn found(revision: i32, findings: &[Finding]) -> Condition {
     drifted("True", Reason::DriftDetected, message)
 }
 
-/// The condition after what was found has been corrected, but for what is `left`.
+/// The condition after the findings have been corrected, except for those in `left`.
 pub fn corrected(revision: i32, done: &[Finding], left: &[Finding], now: Timestamp) -> Condition {
     if drift(left).next().is_none() && unknown(left).next().is_some() {
         return found(revision, left);

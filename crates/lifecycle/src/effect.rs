@@ -1,67 +1,67 @@
-//! What the step rule does to the cluster.
+//! The effects of the step rule on the cluster.
 
-/// What is done to the cluster. Each is idempotent, names UIDs where it changes or removes
-/// anything, and follows from the journal that was written before it.
+/// An effect on the cluster. Each is idempotent, names UIDs if it changes or removes anything, and
+/// follows from the journal that was written before it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Effect {
-    /// Write the record with the frozen plan: a new one, or, for a deletion and a test, the plan
+    /// Writes the record with the frozen plan: a new one, or, for a deletion and a test, the plan
     /// into the latest one.
     CreateRecord,
-    /// Make the record of a failed operation, which is gone on with, say that it runs.
+    /// Marks the record of a failed operation, which is resumed, as running.
     ReopenRecord,
-    /// DELETE a leftover of the hook's name.
+    /// Deletes a leftover with the hook's name.
     DeleteLeftover {
         /// The hook's index.
         hook: usize,
         /// The UID of the leftover.
         uid: String,
     },
-    /// POST the hook's object, held back.
+    /// Creates the hook's object, held back.
     CreateHook {
         /// The hook's index.
         hook: usize,
         /// The attempt, part of the run id.
         attempt: i32,
     },
-    /// Apply the hook's object over the one that exists: CRDs only, which are never deleted.
+    /// Applies the hook's object over the one that exists: CRDs only, which are never deleted.
     ApplyHook {
         /// The hook's index.
         hook: usize,
         /// The attempt, part of the run id.
         attempt: i32,
-        /// The UID of what exists.
+        /// The UID of the existing object.
         uid: String,
     },
-    /// Open the gate of the hook's object, if it is held and of this UID.
+    /// Opens the gate of the hook's object, if it is held and has this UID.
     StartHook {
         /// The hook's index.
         hook: usize,
         /// The UID of its object.
         uid: String,
     },
-    /// Stop the hook's object for good.
+    /// Stops the hook's object for good.
     StopHook {
         /// The hook's index.
         hook: usize,
         /// The UID of its object.
         uid: String,
     },
-    /// Delete hook objects and give Jobs their time to live, in this order.
+    /// Deletes hook objects and gives Jobs their time to live, in this order.
     CleanUp(Vec<CleanUp>),
-    /// Apply the release's objects in order, then prune.
+    /// Applies the release's objects in order, then prunes.
     Apply,
-    /// DELETE the release's objects in order.
+    /// Deletes the release's objects in order.
     DeleteObjects,
-    /// Close the record and, where it is deployed, supersede older ones. A deletion removes all
+    /// Closes the record and, if it is deployed, supersedes older ones. A deletion removes all
     /// records, and what hooks left behind; a test keeps the record's state.
     Close {
-        /// Whether the operation succeeded.
+        /// True if the operation succeeded.
         deployed: bool,
     },
 }
 
 impl Effect {
-    /// Whether it begins something that goes on without us: `spec.suspend` holds it back.
+    /// Returns whether it begins something that continues without us: `spec.suspend` holds it back.
     pub(crate) fn starts_something(&self) -> bool {
         match self {
             Self::CreateRecord
@@ -84,15 +84,15 @@ pub struct CleanUp {
     pub hook: usize,
     /// The UID of its object.
     pub uid: String,
-    /// What is done to it.
+    /// The action on it.
     pub action: CleanUpAction,
 }
 
-/// What [`CleanUp`] does to a hook's object.
+/// The action of [`CleanUp`] on a hook's object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CleanUpAction {
-    /// DELETE by UID.
+    /// Deletes it by UID.
     Delete,
-    /// Give the Job the `ttlSecondsAfterFinished` that was held back.
+    /// Gives the Job the `ttlSecondsAfterFinished` that was held back.
     SetTtl(i64),
 }

@@ -1,4 +1,4 @@
-//! What an operation does to a release, and the moments of it at which hooks run.
+//! The events: the kinds of operation on a release, and the moments of it at which hooks run.
 
 use std::fmt;
 
@@ -18,40 +18,42 @@ pub enum Event {
     Test,
 }
 
-/// What an operation of one event does and how it is spoken of. All that tells events apart is asked
-/// here or in an exhaustive `match`, so that the compiler names the places of a new one.
+/// The properties and the words of an operation of one event. Every difference between events is
+/// here or in an exhaustive `match`, so that the compiler names the places that a new one needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Facts {
     /// The word in messages and commands, such as `install`.
     pub word: &'static str,
     /// The word in conditions and Event objects, such as `Install`.
     pub title: &'static str,
-    /// The reason of the Event object when one begins.
+    /// The reason of the Event object when an operation begins.
     pub started: Reason,
-    /// The reason when one has succeeded.
+    /// The reason of the Event object when one has succeeded.
     pub succeeded: Reason,
-    /// The reason when one has failed.
+    /// The reason of the Event object when one has failed.
     pub failed: Reason,
-    /// The hook event before the work; of a test, its only one.
+    /// The hook event before the work; for a test, its only one.
     pub pre: HookEvent,
     /// The hook event after the work.
     pub post: Option<HookEvent>,
-    /// What is done between them.
+    /// The work between them.
     pub work: Work,
-    /// Whether it makes a revision, with a record of its own; otherwise its plan stands beside that
-    /// of the newest record.
+    /// True if it makes a revision, with a record of its own; otherwise its plan is stored beside
+    /// that of the newest record.
     pub makes_revision: bool,
-    /// Whether it does what the source says; otherwise it goes by the records alone.
+    /// True if it follows the source; otherwise it uses the records alone.
     pub needs_source: bool,
-    /// Whether a failure ends it; otherwise it goes on until all is done, and nobody can call it off.
+    /// True if a failure ends it; otherwise it continues until all is done, and nobody can cancel
+    /// it.
     pub ends_on_failure: bool,
-    /// The part of the spec that says how its objects are applied and what follows its failure.
+    /// The part of the spec that says how its objects are applied and how its failure is
+    /// remediated.
     pub field: Option<Field>,
-    /// What can make up for its failure.
+    /// The possible remediation of its failure.
     pub remedy: Option<Remedy>,
 }
 
-/// What an operation does to the release's objects between its hooks.
+/// The work of an operation on the release's objects between its hooks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Work {
     /// They are applied and awaited: the phases `Applying` and `Ready`.
@@ -81,12 +83,12 @@ impl Field {
     }
 }
 
-/// What makes up for a failed operation.
+/// The remediation of a failed operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Remedy {
-    /// Of an upgrade: the release goes back to the last revision that was deployed.
+    /// For an upgrade: the release is rolled back to the last revision that was deployed.
     Rollback,
-    /// Of an install: the release is deleted again.
+    /// For an install: the release is deleted again.
     Uninstall,
 }
 
@@ -95,7 +97,7 @@ impl Event {
     pub const ALL: [Self; 5] =
         [Self::Install, Self::Upgrade, Self::Rollback, Self::Delete, Self::Test];
 
-    /// What it does and how it is spoken of.
+    /// Returns its properties and its words.
     pub const fn facts(self) -> Facts {
         match self {
             Self::Install => Facts {
@@ -176,27 +178,29 @@ impl Event {
         }
     }
 
-    /// The hook event before the release's objects are applied or deleted; of a test, its only one.
+    /// Returns the hook event before the release's objects are applied or deleted; for a test, its
+    /// only one.
     pub fn pre(self) -> HookEvent {
         self.facts().pre
     }
 
-    /// The hook event after they are.
+    /// Returns the hook event after they are.
     pub fn post(self) -> Option<HookEvent> {
         self.facts().post
     }
 
-    /// Whether it makes a revision of its own.
+    /// Returns whether it makes a revision of its own.
     pub fn makes_revision(self) -> bool {
         self.facts().makes_revision
     }
 
-    /// Whether it does what the source says; otherwise it goes by the records alone.
+    /// Returns whether it follows the source; otherwise it uses the records alone.
     pub fn needs_source(self) -> bool {
         self.facts().needs_source
     }
 
-    /// Whether a failure ends it. A deletion goes on until all is gone, and nobody can call it off.
+    /// Returns whether a failure ends it. A deletion continues until all is gone, and nobody can
+    /// cancel it.
     pub fn ends_on_failure(self) -> bool {
         self.facts().ends_on_failure
     }
@@ -245,7 +249,7 @@ impl HookEvent {
         Self::Test,
     ];
 
-    /// The name as it stands in the annotation.
+    /// Returns the name as it is in the annotation.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::PreInstall => "pre-install",
@@ -260,7 +264,7 @@ impl HookEvent {
         }
     }
 
-    /// The event at whose operation it runs.
+    /// Returns the event of the operation that runs it.
     pub fn operation(self) -> Event {
         match self {
             Self::PreInstall | Self::PostInstall => Event::Install,
@@ -271,7 +275,7 @@ impl HookEvent {
         }
     }
 
-    /// The hook event of a word of the annotation; Helm knows two words for the tests.
+    /// Returns the hook event of a word of the annotation; Helm knows two words for the tests.
     pub(crate) fn parse(word: &str) -> Option<Self> {
         if word == "test-success" {
             return Some(Self::Test);

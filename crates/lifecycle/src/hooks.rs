@@ -1,4 +1,4 @@
-//! Helm's hook annotations: which events an object runs at, its weight, and when it is deleted.
+//! Helm's hook annotations: the events at which an object runs, its weight, and when it is deleted.
 //!
 //! The rules are those of Helm's `pkg/release/v1/util/manifest_sorter.go` (`manifestFile.sort`,
 //! `calculateHookWeight`, `operateAnnotationValues`).
@@ -22,7 +22,7 @@ pub(crate) const LOG_POLICIES: [&str; 2] = ["hook-succeeded", "hook-failed"];
 /// Every event and its repetition, which Helm runs.
 const MOST_EVENTS: usize = 2 * HookEvent::ALL.len();
 
-/// When a hook's object is deleted (Helm's `release.HookDeletePolicy`).
+/// The time at which a hook's object is deleted (Helm's `release.HookDeletePolicy`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DeletePolicy {
@@ -38,7 +38,7 @@ impl DeletePolicy {
     /// Every policy, in the order of a hook's life.
     pub const ALL: [Self; 3] = [Self::BeforeHookCreation, Self::HookSucceeded, Self::HookFailed];
 
-    /// The name as it stands in the annotation.
+    /// Returns the name as it is in the annotation.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::BeforeHookCreation => "before-hook-creation",
@@ -52,19 +52,19 @@ impl DeletePolicy {
     }
 }
 
-/// What the annotations of one hook say.
+/// The annotations of one hook, parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HookAnnotations {
     /// In the order of the annotation, duplicates kept as in Helm.
     pub events: Vec<HookEvent>,
-    /// Zero where the annotation is absent or not a number.
+    /// Zero if the annotation is absent or not a number.
     pub weight: i64,
-    /// The effective policies: `before-hook-creation` where the annotation is absent. Words that
-    /// Helm does not know are left out, but they do suppress the default, as in Helm.
+    /// The effective policies: `before-hook-creation` if the annotation is absent. Words that Helm
+    /// does not know are left out, but they do suppress the default, as in Helm.
     pub delete_policies: Vec<DeletePolicy>,
 }
 
-/// Why annotations cannot be understood.
+/// The reason why annotations cannot be parsed.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum HookError {
     /// Helm drops such a manifest silently; objects that a user wrote are refused instead.
@@ -74,15 +74,15 @@ pub enum HookError {
          post-delete, test, or remove the annotation to apply the object with the release"
     )]
     UnknownEvent {
-        /// The word that is no event.
+        /// The word that is not an event.
         value: String,
         /// The whole annotation.
         annotation: String,
     },
-    /// Each event costs a run; more of one than Helm's alias allows for is a mistake, or malice.
+    /// Each event costs a run; more of one than Helm's alias allows is a mistake, or malice.
     #[error("annotation {HOOK}: {count} events; name each event once")]
     TooManyEvents {
-        /// How many the annotation has.
+        /// The number of events in the annotation.
         count: usize,
     },
     /// Kubernetes only takes strings as annotation values.
@@ -96,8 +96,8 @@ pub enum HookError {
 }
 
 impl HookAnnotations {
-    /// Those of a hook in a record, which keeps the events and the weight that Helm understood. Its
-    /// policies are in `manifest`: what the record says of them may be no more than a default.
+    /// Returns those of a hook in a record, which keeps the events and the weight as Helm parsed
+    /// them. Its policies are in `manifest`: those in the record may be only a default.
     pub fn recorded(manifest: &Value, events: &[String], weight: i64) -> Self {
         Self {
             events: events.iter().filter_map(|word| HookEvent::parse(word)).collect(),
@@ -110,8 +110,8 @@ impl HookAnnotations {
     }
 }
 
-/// The words of the annotation `helm.sh/hook-delete-policy` of `manifest`, as Helm keeps them in
-/// its record; the default where the annotation is absent.
+/// Returns the words of the annotation `helm.sh/hook-delete-policy` of `manifest`, as Helm keeps
+/// them in its record; the default if the annotation is absent.
 pub fn policy_words(manifest: &Value) -> Vec<String> {
     let annotations = manifest.pointer("/metadata/annotations");
     let text = annotations.and_then(|annotations| annotations.get(HOOK_DELETE_POLICY)?.as_str());
@@ -121,15 +121,15 @@ pub fn policy_words(manifest: &Value) -> Vec<String> {
     )
 }
 
-/// The words of the annotation `helm.sh/hook-output-log-policy` of `manifest`, as Helm keeps them in
-/// its record.
+/// Returns the words of the annotation `helm.sh/hook-output-log-policy` of `manifest`, as Helm
+/// keeps them in its record.
 pub fn log_policy_words(manifest: &Value) -> Vec<String> {
     let annotations = manifest.pointer("/metadata/annotations");
     let text = annotations.and_then(|annotations| annotations.get(OUTPUT_LOG_POLICY)?.as_str());
     text.map_or_else(Vec::new, |text| words(text).collect())
 }
 
-/// Reads the hook annotations of `object`; `None` where it is not a hook.
+/// Reads the hook annotations of `object`; `None` if it is not a hook.
 ///
 /// # Errors
 /// [`HookError::UnknownEvent`] for an unknown or empty event, [`HookError::NotAString`] for a value
@@ -139,7 +139,7 @@ pub fn parse(object: &Value) -> Result<Option<HookAnnotations>, HookError> {
     let Some(annotations) = annotations else {
         return Ok(None);
     };
-    // Go reads null as an empty text, and templates leave it behind.
+    // Go reads null as an empty text, and templates produce it.
     let is_text = |value: &Value| value.is_string() || value.is_null();
     if let Some((name, value)) = annotations.iter().find(|(_, value)| !is_text(value)) {
         return Err(HookError::NotAString { name: name.clone(), value: value.to_string() });
@@ -225,7 +225,7 @@ mod tests {
             error.to_string(),
             "annotation helm.sh/hook-weight: the value 5 is not a string; put it in quotes"
         );
-        // As a template leaves it behind; Go reads an empty text.
+        // As a template produces it; Go reads an empty text.
         assert_eq!(hook(&json!({"example.com/x": null})), Ok(None));
         assert_eq!(hook(&json!({HOOK: null})), hook(&json!({HOOK: ""})));
     }

@@ -1,5 +1,5 @@
-//! The journal: how far an operation got. It is what the custom resource's status keeps, written
-//! with its resourceVersion before each effect that does not already follow from it.
+//! The journal: the progress of an operation. The custom resource's status keeps it, written with
+//! its resourceVersion before each effect that does not already follow from it.
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -11,7 +11,7 @@ use crate::{
     reason::Reason,
 };
 
-/// What a failure's message is cut to.
+/// The length to which a failure's message is cut.
 const MESSAGE_BYTES: usize = 1024;
 
 /// The running or the last operation, and the state of its hooks.
@@ -19,31 +19,31 @@ const MESSAGE_BYTES: usize = 1024;
 pub struct Journal {
     /// `status.operation`.
     pub operation: Operation,
-    /// Those of `status.hooks` that are the operation's, in the order of the plan.
+    /// The entries of `status.hooks` that belong to the operation, in the order of the plan.
     pub hooks: Vec<HookStatus>,
     /// `status.lastHandled…At`: the requests that need no answer any more.
     pub handled: Requests,
 }
 
-/// What people ask for by annotations `releaselifecycle.dev/…At`. Any value that differs from the
-/// one handled last is a request; a time is customary.
+/// The requests of people by annotations `releaselifecycle.dev/…At`. Any value that differs from
+/// the one handled last is a request; a time is customary.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Requests {
-    /// Go on where the last operation failed: the same revision, one more attempt at its hook.
+    /// Resumes where the last operation failed: the same revision, one more attempt at its hook.
     pub retry: Option<String>,
-    /// Begin again from the start: a new revision, every hook.
+    /// Begins again from the start: a new revision, every hook.
     pub restart: Option<String>,
-    /// Run the tests.
+    /// Runs the tests.
     pub test: Option<String>,
-    /// Stop the running operation.
+    /// Stops the running operation.
     pub cancel: Option<String>,
-    /// Do without the hook at which the operation stands; in a deletion, without all that remain.
+    /// Skips the hook at which the operation is blocked; in a deletion, all that remain.
     pub skip: Option<String>,
 }
 
 impl Requests {
-    /// These requests; where one is absent, the one that was `handled` last, so that it asks for
-    /// nothing: `GitOps` tools take away what `kubectl annotate` wrote.
+    /// Returns these requests. If one is absent, it is the one that was `handled` last, so that it
+    /// requests nothing: `GitOps` tools remove what `kubectl annotate` wrote.
     #[must_use]
     pub fn or_handled(self, handled: Self) -> Self {
         Self {
@@ -210,23 +210,24 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// The message is cut to 1 KiB: status and the record are small.
+    /// Makes a failure. The message is cut to 1 KiB: status and the record are small.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
         Self::with_word(reason.as_str(), message)
     }
 
-    /// As [`Self::new`], of `what` and then `way_out`, which is never cut.
+    /// Does the same as [`Self::new`], with `what` and then `way_out`, which is never cut.
     pub fn with_way_out(reason: Reason, what: &str, way_out: &str) -> Self {
         Self { reason: reason.into(), message: cut(what, way_out) }
     }
 
-    /// As [`Self::new`], with a word that may be Kubernetes' own, or an older version's.
+    /// Does the same as [`Self::new`], with a word that may be Kubernetes' own, or an older
+    /// version's.
     pub fn with_word(word: &str, message: impl Into<String>) -> Self {
         Self { reason: word.to_owned(), message: cut(&message.into(), "") }
     }
 }
 
-/// As much of `what` as fits into a failure's message before `way_out`.
+/// Returns as much of `what` as fits into a failure's message before `way_out`.
 pub(crate) fn cut(what: &str, way_out: &str) -> String {
     let most = MESSAGE_BYTES.saturating_sub(way_out.len());
     match what.split_at_checked(what.floor_char_boundary(most)) {
@@ -314,8 +315,8 @@ pub enum HookPhase {
 }
 
 impl Operation {
-    /// Whether it failed by itself, having done something: neither did anybody call it off, nor is
-    /// it without a record.
+    /// Returns whether it failed by itself, after some work: nobody cancelled it, and it has a
+    /// record.
     pub fn has_failed_at_work(&self) -> bool {
         self.completed_at.is_some()
             && self.failure.is_some()
@@ -326,7 +327,7 @@ impl Operation {
 
 impl Journal {
     /// The journal of an operation that was just decided on. `handled` are the requests that it
-    /// answers, or leaves without an object.
+    /// answers, or makes obsolete.
     pub fn begin(begin: Begin, config_digest: String, handled: Requests, now: Timestamp) -> Self {
         let Begin { id, event, revision, target, remedies, generation } = begin;
         Self {
@@ -357,7 +358,7 @@ impl Journal {
         }
     }
 
-    /// The journal of a failed operation that is gone on with: what has succeeded stays so.
+    /// The journal of a failed operation that is resumed: its successes are kept.
     #[must_use]
     pub fn reopened(&self, generation: i64, config_digest: String, handled: Requests) -> Self {
         let mut journal = self.clone();
@@ -372,7 +373,7 @@ impl Journal {
         journal
     }
 
-    /// The operation cannot go on: it ends as it is. What of it still runs is left alone.
+    /// Ends an operation that cannot continue as it is. Hooks that still run are left alone.
     #[must_use]
     pub fn abandon(&self, failure: Failure, now: Timestamp) -> Self {
         let mut journal = self.clone();
@@ -380,7 +381,7 @@ impl Journal {
         journal.ended(now)
     }
 
-    /// The last thing that remained of the operation was done, and with it its plan is gone.
+    /// Removes the plan: the last remaining part of the operation was done.
     #[must_use]
     pub fn concluded(&self, now: Timestamp) -> Self {
         self.clone().ended(now)
@@ -395,7 +396,7 @@ impl Journal {
         self
     }
 
-    /// The run id of the attempt at which the operation stands, if it stands at a hook.
+    /// The run id of the attempt at which the operation is, if it is at a hook.
     pub fn present_run(&self) -> Option<String> {
         let cursor = self.operation.hook.as_ref()?;
         Some(run_id(&self.operation.id, cursor.index, cursor.attempt))
@@ -411,15 +412,15 @@ impl Journal {
         }
     }
 
-    /// The first hook of `event` that has neither succeeded nor been done without.
+    /// The first hook of `event` that has neither succeeded nor been skipped.
     pub(crate) fn unfinished(&self, event: HookEvent) -> Option<&HookStatus> {
         self.hooks.iter().find(|hook| {
             hook.event == event && !matches!(hook.phase, HookPhase::Succeeded | HookPhase::Skipped)
         })
     }
 
-    /// What the operation has done without, to be read after its name: hooks that did not end well,
-    /// and objects that are still there. Empty where there is nothing of the kind.
+    /// Returns what the operation has skipped, to be read after its name: hooks that did not end
+    /// well, and objects that are still there. Empty if there is nothing of the kind.
     pub fn without(&self) -> String {
         let Operation { event, skip, left, .. } = &self.operation;
         let mut parts = Vec::new();
@@ -437,7 +438,7 @@ impl Journal {
         parts.iter().map(|part| format!("; {part}")).collect()
     }
 
-    /// Whether the operation has ended.
+    /// Returns whether the operation has ended.
     pub fn is_done(&self) -> bool {
         self.operation.phase == Phase::Done
     }

@@ -1,8 +1,8 @@
-//! The pure core of the ReleaseLifecycle operator: what Helm's hooks mean, which event it is, what
-//! an operation does, and the one rule by which it goes on after anything.
+//! The pure core of the ReleaseLifecycle operator: the meaning of Helm's hooks, the choice of the
+//! event, the work of an operation, and the one rule by which it continues after anything.
 //!
 //! Nothing here knows a client, a clock or a runtime; every decision is a function of its
-//! arguments. That is what makes it possible to check the machine by a model (`tests/model`).
+//! arguments. That makes it possible to check the machine by a model (`tests/model`).
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 

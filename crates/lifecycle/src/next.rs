@@ -1,5 +1,5 @@
-//! Which operation comes next: a pure function of the records, the desired configuration and the
-//! journal.
+//! The choice of the next operation: a pure function of the records, the desired configuration and
+//! the journal.
 
 mod remedy;
 
@@ -8,7 +8,7 @@ use crate::{
     journal::{Operation, Requests},
 };
 
-/// What one record of the release means for the choice of the event.
+/// One record of the release, as far as the choice of the event needs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// Its revision.
@@ -17,28 +17,28 @@ pub struct Record {
     pub origin: i32,
     /// Its state.
     pub state: RecordState,
-    /// The name of the custom resource whose operation wrote it, or which has taken it over; `None`
-    /// where Helm wrote it.
+    /// The name of the custom resource whose operation wrote it, or which adopted it; `None` if
+    /// Helm wrote it.
     pub owner: Option<String>,
-    /// Whether it was made from the configuration that is desired now.
+    /// True if it was made from the configuration that is desired now.
     pub matches: bool,
-    /// The id of the operation that is to end its state, where one of ours is at work.
+    /// The id of the operation that is to end its state, if one of ours is at work.
     pub operation: Option<String>,
-    /// Whether its operation makes up for a failed one: a rollback, for that of the configuration
-    /// that is desired now; an uninstallation, for any, since it has to end before all else.
+    /// True if its operation remediates a failed one: a rollback, that of the configuration that is
+    /// desired now; an uninstallation, any, since it has to end before all else.
     pub remedial: bool,
 }
 
-/// Helm's release statuses, as far as the choice of the event tells them apart.
+/// Helm's release statuses, as far as the choice of the event separates them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordState {
-    /// `pending-*`: somebody is, or died, at work.
+    /// `pending-*`: a client is at work, or died at it.
     Pending,
     /// `deployed`.
     Deployed,
     /// `superseded`: it was deployed once.
     Superseded,
-    /// `uninstalling`: somebody is deleting it, or died at it.
+    /// `uninstalling`: a client is deleting it, or died at it.
     Uninstalling,
     /// `uninstalled`: it was deleted, and its history kept.
     Uninstalled,
@@ -46,14 +46,14 @@ pub enum RecordState {
     Failed,
 }
 
-/// All that the choice of the event goes by.
+/// The inputs to the choice of the event.
 #[derive(Clone, Debug)]
 pub struct Situation<'a> {
     /// The running or the last operation.
     pub operation: Option<&'a Operation>,
-    /// Whether the last attempt failed for this very generation and configuration.
+    /// True if the last attempt failed for this very generation and configuration.
     pub gave_up: bool,
-    /// What is to be done where the last operation has failed.
+    /// The remediation to do if the last operation has failed.
     pub remedy: Option<Remedy>,
     /// The records of the release since and including the last deployed one, in any order.
     pub records: &'a [Record],
@@ -61,21 +61,21 @@ pub struct Situation<'a> {
     pub owner: &'a str,
     /// Its generation.
     pub generation: i64,
-    /// Whether it is being deleted, and what is to become of the objects.
+    /// The fate of the objects if it is being deleted; `None` if it is not.
     pub deletion: Option<Disposal>,
-    /// Whether the release was the custom resource's at some time.
+    /// True if the release was the custom resource's at some time.
     pub was_ours: bool,
     /// The revision that the release is held at.
     pub pin: Option<i32>,
-    /// What is asked for.
+    /// The requests.
     pub requests: &'a Requests,
-    /// What of it was handled.
+    /// Those of them that were handled.
     pub handled: &'a Requests,
-    /// Whether a revision is to be tested that was not yet.
+    /// True if a revision is to be tested that was not tested yet.
     pub test_due: bool,
 }
 
-/// What becomes of a release's objects when its custom resource is deleted.
+/// The fate of a release's objects when its custom resource is deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disposal {
     /// They are deleted, with hooks.
@@ -84,25 +84,25 @@ pub enum Disposal {
     Keep,
 }
 
-/// What to do about a release.
+/// The next thing to do for a release.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Go on with the operation in the journal.
+    /// Resumes the operation in the journal.
     Resume,
-    /// Begin an operation.
+    /// Begins an operation.
     Begin {
-        /// What it does.
+        /// Its kind.
         event: Event,
         /// The revision it makes or works on.
         revision: i32,
-        /// The revision that a rollback goes back to.
+        /// The revision that a rollback restores.
         target: Option<i32>,
-        /// The revision whose failure it makes up for.
+        /// The revision whose failure it remediates.
         remedies: Option<i32>,
     },
-    /// Go on with the operation of the newest record, which failed.
+    /// Resumes the operation of the newest record, which failed.
     Reopen,
-    /// The deployed revision is what is desired.
+    /// The deployed revision is the desired one.
     InSync {
         /// The deployed revision.
         revision: i32,
@@ -120,7 +120,7 @@ pub enum Next {
         /// The pending revision.
         revision: i32,
     },
-    /// The newest revision is Helm's, and nobody is at work on it: take it over.
+    /// The newest revision is Helm's, and no client is at work on it: adopt it.
     Adopt {
         /// The newest revision.
         revision: i32,
@@ -139,7 +139,7 @@ pub enum Next {
     Finish,
 }
 
-/// Decides what to do about a release.
+/// Decides the next thing to do for a release.
 pub fn next(situation: &Situation<'_>) -> Next {
     let Situation { operation, records, requests, handled, .. } = situation;
     if operation.is_some_and(|operation| operation.completed_at.is_none()) {
@@ -151,13 +151,14 @@ pub fn next(situation: &Situation<'_>) -> Next {
     }
     let Some(latest) = latest else {
         let asked = requests.restart != handled.restart || requests.retry != handled.retry;
-        // What somebody removed while it was worked on is not begun again by itself.
+        // A release that was removed while it was worked on is not begun again by itself.
         return if situation.gave_up && !asked { Next::GivenUp } else { begin(situation, 1) };
     };
     if let Some(next) = not_ours(situation, latest) {
         return next;
     }
-    // What was being uninstalled is else begun anew; this goes on, since it was not asked for.
+    // An interrupted uninstallation is otherwise begun anew; this one continues, since it was not
+    // requested.
     let is_undone = latest.state == RecordState::Uninstalling
         && latest.remedial
         && operation.is_none_or(|last| latest.operation.as_ref() != Some(&last.id));
@@ -175,7 +176,8 @@ pub fn next(situation: &Situation<'_>) -> Next {
         None => latest.matches,
     };
     let in_sync = latest.state == RecordState::Deployed && is_wanted;
-    // Without a status nobody knows whether it was given up; what failed is not run again silently.
+    // Without a status it is unknown whether it was given up; a failed operation is not run again
+    // silently.
     let failed_before = operation.is_none()
         && ((latest.remedial && situation.pin.is_none())
             || (latest.state == RecordState::Failed && is_wanted));
@@ -184,7 +186,7 @@ pub fn next(situation: &Situation<'_>) -> Next {
         return begin(situation, revision);
     }
     if gave_up && requests.retry != handled.retry {
-        // Where it failed before it had a record, there is nothing to go on with.
+        // If it failed before it had a record, there is nothing to resume.
         let is_there = latest.state == RecordState::Failed && latest.operation.is_some();
         return if is_there { Next::Reopen } else { begin(situation, revision) };
     }
@@ -197,8 +199,8 @@ pub fn next(situation: &Situation<'_>) -> Next {
     if in_sync { Next::InSync { revision: latest.revision } } else { Next::GivenUp }
 }
 
-/// The operation that leads to what is desired. A first install that failed is tried again as an
-/// install, and so is what was being uninstalled.
+/// The operation that leads to the desired state. A first install that failed is tried again as an
+/// install, and so is a release that was being uninstalled.
 fn begin(situation: &Situation<'_>, revision: i32) -> Next {
     let latest = situation.records.iter().max_by_key(|record| record.revision);
     let was_taken_down = latest
@@ -211,7 +213,7 @@ fn begin(situation: &Situation<'_>, revision: i32) -> Next {
     Next::Begin { event, revision, target: situation.pin, remedies: None }
 }
 
-/// An operation on a revision that is there, which somebody asked for.
+/// The operation on an existing revision that somebody requested.
 fn ask(event: Event, revision: i32) -> Next {
     Next::Begin { event, revision, target: None, remedies: None }
 }
@@ -220,8 +222,8 @@ fn was_deployed(record: &Record) -> bool {
     matches!(record.state, RecordState::Deployed | RecordState::Superseded)
 }
 
-/// What comes before anything else where the newest record is not the custom resource's. What has
-/// been uninstalled is nobody's.
+/// The first thing to do if the newest record is not the custom resource's. An uninstalled release
+/// is unowned.
 fn not_ours(situation: &Situation<'_>, latest: &Record) -> Option<Next> {
     let revision = latest.revision;
     match latest.owner.as_deref() {
@@ -237,7 +239,7 @@ fn not_ours(situation: &Situation<'_>, latest: &Record) -> Option<Next> {
 }
 
 fn delete(situation: &Situation<'_>, latest: Option<&Record>, disposal: Disposal) -> Next {
-    // One that made up for a failed install has not deleted what came after it.
+    // A remediation of a failed install has not deleted what came after it.
     let of_deletion = |last: &&Operation| last.event == Event::Delete && last.remedies.is_none();
     let last = situation.operation.filter(of_deletion);
     let has_ended = last.is_some_and(|last| last.failure.is_none());
@@ -247,11 +249,11 @@ fn delete(situation: &Situation<'_>, latest: Option<&Record>, disposal: Disposal
     };
     match not_ours(situation, latest) {
         None => {}
-        // Somebody used Helm on a release of ours, which goes all the same.
+        // Somebody used Helm on a release of ours, which is deleted anyway.
         Some(next @ (Next::Adopt { .. } | Next::AwaitHelm { .. })) if situation.was_ours => {
             return next;
         }
-        // What is somebody else's is left alone.
+        // A release owned by another client is left alone.
         Some(_) => return Next::Finish,
     }
     let failed = last.is_some_and(|last| last.generation == situation.generation);
@@ -313,7 +315,7 @@ mod tests {
         Some("now".to_owned())
     }
 
-    /// What is next, from a situation that `change` has changed.
+    /// The next thing to do, for a situation that `change` has changed.
     pub(super) fn check<'a>(
         records: &'a [Record],
         change: impl FnOnce(&mut Situation<'a>),
@@ -373,7 +375,7 @@ mod tests {
         ] {
             let records = [record(1, Superseded, true), of(None, record(2, state, false))];
             check(&records, |_| {}, expect);
-            // It is taken over before it is deleted, if it was ours.
+            // It is adopted before it is deleted, if it was ours.
             let expect = if state == Uninstalled { &Next::Finish } else { expect };
             let delete = Some(Disposal::Delete);
             check(&records, |it| it.deletion = delete, expect);
@@ -406,7 +408,7 @@ mod tests {
         let records = [record(1, Deployed, false), record(2, Failed, true)];
         let last = operation(Event::Upgrade, 2, true, true);
         check(&records, |it| it.gave_up = true, &Next::GivenUp);
-        // The status was lost: what failed is not run again silently.
+        // The status was lost: a failed operation is not run again silently.
         check(&records, |_| {}, &Next::GivenUp);
         let retry = Requests { retry: asked(), ..Requests::default() };
         for operation in [Some(&last), None] {
@@ -439,7 +441,7 @@ mod tests {
         let copy = Record { origin: 1, ..record(4, Deployed, false) };
         let copies = [copy];
         check(&copies, |it| it.pin = Some(1), &Next::InSync { revision: 4 });
-        // Clearing it goes back to the spec.
+        // Clearing the pin returns to the spec.
         check(&copies, |_| {}, &begin(Event::Upgrade, 5));
         let deployed = [record(1, Deployed, false)];
         check(&deployed, |it| it.pin = Some(1), &Next::InSync { revision: 1 });

@@ -39,12 +39,13 @@ impl ObjectRef {
         self.api_version.split_once('/').map_or("", |(group, _)| group)
     }
 
-    /// Whether it is the Namespace of this name.
+    /// Returns whether it is the Namespace of this name.
     pub fn is_namespace(&self, name: &str) -> bool {
         self.group().is_empty() && self.kind == "Namespace" && self.name == name
     }
 
-    /// Whether both name one object, whatever the version (Helm's `objectKey` in `Client.update`).
+    /// Returns whether both name one object, whatever the version (Helm's `objectKey` in
+    /// `Client.update`).
     pub fn is_same_object(&self, other: &Self) -> bool {
         self.group() == other.group()
             && (&self.kind, &self.namespace, &self.name)

@@ -1,10 +1,10 @@
-//! What the step rule asks to see, and what was seen.
+//! The queries of the step rule, and the observations that answer them.
 
 use jiff::Timestamp;
 
 use crate::journal::Failure;
 
-/// What [`decide`](crate::decide::decide) needs to see next.
+/// The query that [`decide`](crate::decide::decide) needs answered next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Query {
     /// The record of the operation's revision.
@@ -13,13 +13,13 @@ pub enum Query {
     Hook(usize),
     /// The readiness of the release's objects.
     Readiness,
-    /// Which of the release's objects are still there.
+    /// The release's objects that are still there.
     Remaining,
     /// Nothing: the next effect follows from the journal.
     Nothing,
 }
 
-/// What was seen, by reads that no cache answered.
+/// An observation, by reads that no cache answered.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Observation {
     /// The answer to [`Query::Nothing`].
@@ -28,30 +28,30 @@ pub enum Observation {
     NoRecord,
     /// The record of this operation exists; the digest is that of its plan.
     Recorded {
-        /// Of the frozen plan.
+        /// The digest of the frozen plan.
         plan_digest: String,
-        /// Whether the record still says that the operation runs.
+        /// True if the record still says that the operation runs.
         open: bool,
     },
-    /// A record of the revision exists, but of somebody else.
+    /// A record of the revision exists, but is owned by another client.
     ForeignRecord {
-        /// A sentence that says whose.
+        /// A sentence that names the owner.
         message: String,
     },
-    /// The object of the hook asked for; `None` where there is none of its name.
+    /// The object of the requested hook; `None` if there is none of its name.
     Hook(Option<HookObservation>),
-    /// Which objects are not ready yet, each with the reason. The effect
+    /// The objects that are not ready yet, each with the reason. The effect
     /// [`Apply`](crate::effect::Effect::Apply) answers with it too.
     Readiness {
         /// `Kind/name: reason`, in install order.
         waiting: Vec<String>,
     },
-    /// Which objects are still there. The effect
+    /// The objects that are still there. The effect
     /// [`DeleteObjects`](crate::effect::Effect::DeleteObjects) answers with it too.
     Remaining {
-        /// `Kind/name: what holds it`, in the order of their removal.
+        /// `Kind/name: what blocks it`, in the order of their removal.
         waiting: Vec<String>,
-        /// Whether one of them is not even going.
+        /// True if one of them is not even terminating.
         untouched: bool,
     },
     /// The effect decided on last was executed.
@@ -65,27 +65,27 @@ pub enum Observation {
 pub struct HookObservation {
     /// Its UID.
     pub uid: String,
-    /// Its run id; `None` where it was not made by this operator.
+    /// Its run id; `None` if it was not made by this operator.
     pub run: Option<String>,
-    /// Whether it may start.
+    /// Says whether it may start.
     pub gate: Gate,
-    /// Why it does not belong to this release; `None` where it does.
+    /// The reason why it does not belong to this release; `None` if it does.
     pub foreign: Option<String>,
-    /// Whether it is being deleted.
+    /// True if it is being deleted.
     pub terminating: bool,
-    /// Whether it has been told to stop for good.
+    /// True if it was ordered to stop for good.
     pub stopping: bool,
-    /// How it ended, if it has.
+    /// Its outcome, if it has ended.
     pub verdict: Option<Verdict>,
-    /// What holds it up, such as `pod x ImagePullBackOff: …` or its finalizers.
+    /// The reason why it is blocked, such as `pod x ImagePullBackOff: …` or its finalizers.
     pub waiting: Option<String>,
-    /// What its containers left behind so far.
+    /// The evidence that its containers left so far.
     pub evidence: Evidence,
-    /// When to look again for evidence that will not last.
+    /// The time of the next check for evidence that will not last.
     pub look_again_at: Option<Timestamp>,
 }
 
-/// Whether a hook's object may start.
+/// The state of the gate: says whether a hook's object may start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Gate {
     /// Held back until it is started.
@@ -96,35 +96,35 @@ pub enum Gate {
     None,
 }
 
-/// How a hook's object ended.
+/// The outcome of a hook's object.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Verdict {
-    /// `Complete`, `Succeeded`, or created where nothing is awaited.
+    /// `Complete`, `Succeeded`, or created if nothing is awaited.
     Succeeded,
     /// `Failed`.
     Failed {
         /// The reason of the Job's condition or of the Pod's status.
         reason: String,
-        /// What was seen.
+        /// The observed state.
         message: String,
     },
 }
 
-/// What a hook's containers left behind.
+/// The evidence that a hook's containers left.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Evidence {
     /// The exit code of the container that ended last and failed.
     pub exit_code: Option<i32>,
     /// The last lines it wrote.
     pub log: Option<String>,
-    /// Why its Pods failed.
+    /// The reason why its Pods failed.
     pub cause: Option<Box<Cause>>,
 }
 
-/// Why a hook's Pods failed.
+/// The reason why a hook's Pods failed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Cause {
-    /// What befell the Pod from outside, such as `Evicted`; `None` where a container failed.
+    /// The external cause, such as `Evicted`; `None` if a container failed.
     pub reason: Option<String>,
     /// Such as `pod x container main ended with exit code 3`.
     pub message: String,

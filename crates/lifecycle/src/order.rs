@@ -84,14 +84,14 @@ const UNINSTALL_ORDER: &[&str] = &[
     "PriorityClass",
 ];
 
-/// The place of `kind` in Helm's install order: known kinds by their rank, unknown ones after all
-/// of them and alphabetical among themselves. Sort stably by it.
+/// Returns the place of `kind` in Helm's install order: known kinds by their rank, unknown ones
+/// after all of them and alphabetical among themselves. Sort stably by it.
 pub fn install_rank(kind: &str) -> (usize, &str) {
     rank(INSTALL_ORDER, kind)
 }
 
-/// The place of `kind` in the order in which a deleted release's objects go; unknown kinds as in
-/// [`install_rank`].
+/// Returns the place of `kind` in the order in which a deleted release's objects are deleted;
+/// unknown kinds as in [`install_rank`].
 pub fn uninstall_rank(kind: &str) -> (usize, &str) {
     rank(UNINSTALL_ORDER, kind)
 }
@@ -103,8 +103,8 @@ fn rank<'a>(order: &[&str], kind: &'a str) -> (usize, &'a str) {
     }
 }
 
-/// The order of hooks within one event: weight, then name by bytes, then kind by install order
-/// (`hookByWeight.Less`; Helm's documentation names kind before name, its code does not).
+/// Returns the order of hooks within one event: weight, then name by bytes, then kind by install
+/// order (`hookByWeight.Less`; Helm's documentation names kind before name, its code does not).
 /// Sort stably by it, so that the order of the source breaks ties.
 pub fn hook_rank<'a>(weight: i64, name: &'a str, kind: &'a str) -> impl Ord + 'a {
     (weight, name, install_rank(kind))

@@ -1,4 +1,4 @@
-//! The plan: what an operation does, frozen before its first effect.
+//! The plan: the work of an operation, frozen before its first effect.
 
 use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
@@ -15,13 +15,13 @@ use crate::{
     source::Desired,
 };
 
-/// So many hooks run at one event: status stays under 64 KiB with them.
+/// The most hooks that run at one event: status stays under 64 KiB with them.
 pub const MOST_HOOKS: usize = 100;
 /// The length of the part of a name that is made from the run id.
 const SUFFIX: usize = 8;
 const MOST_GENERATED: usize = 63 - SUFFIX;
 
-/// Everything an operation does, in order.
+/// The complete work of an operation, in order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Plan {
@@ -29,65 +29,66 @@ pub struct Plan {
     pub operation: String,
     /// The custom resource that the operation serves.
     pub owner: Owner,
-    /// What the operation does.
+    /// The kind of the operation.
     pub event: Event,
     /// The revision it makes, or works on.
     pub revision: i32,
     /// The revision that a rollback copies.
     #[serde(default)]
     pub target: Option<i32>,
-    /// What it makes up for; `None` where it was asked for.
+    /// The failure it remediates; `None` if it was requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remedies: Option<Remedied>,
-    /// When the release was first deployed, as its records say; `None` for the first of them.
+    /// The time when the release was first deployed, as its records say; `None` for the first of
+    /// them.
     pub first_deployed: Option<Timestamp>,
-    /// The chart that the revision was made from; `None` where it is objects.
+    /// The chart that the revision was made from; `None` if it was made from objects.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chart: Option<Chart>,
-    /// Whether nothing was done: Helm made the revision, and the custom resource took it over. Then
+    /// True if nothing was done: Helm made the revision, and the custom resource adopted it. Then
     /// it has neither hooks nor objects; they are in the record.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub adopted: bool,
-    /// Of a revision that was taken over: what of it its chart renders to otherwise by now, in words.
+    /// For an adopted revision: the parts that its chart now renders differently, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub renders_otherwise: Option<String>,
     /// The digest of the configuration it was made from, see [`config_digest`](crate::digest::config_digest).
     pub config_digest: String,
     /// The key of that digest, in hexadecimal.
     pub config_key: String,
-    /// How long each hook, and the wait for readiness, may take.
+    /// The time that each hook, and the wait for readiness, may take.
     pub timeout_seconds: i64,
-    /// Whether post hooks wait for the objects to be ready.
+    /// True if post hooks wait for the objects to be ready.
     pub wait: bool,
-    /// What of others it takes.
+    /// The claims to objects and fields of other owners.
     #[serde(default, skip_serializing_if = "Claims::is_none")]
     pub claims: Claims,
-    /// The objects that were there before as another's, or nobody's. Where the operation fails they are
-    /// not removed as if it had made them.
+    /// The objects that existed before and were another release's, or unowned. If the operation
+    /// fails they are not removed as if it had made them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub taken: Vec<ObjectRef>,
-    /// Kinds and namespaces, without names, of which hooks of earlier revisions are: what those have
-    /// left behind is found by it, whatever records are kept.
+    /// The kinds and namespaces, without names, of the hooks of earlier revisions: their leftovers
+    /// are found by it, whatever records are kept.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hook_kinds: Vec<ObjectRef>,
     /// The hooks of the event, pre hooks first, each in the order in which it runs.
     pub hooks: Vec<PlannedHook>,
-    /// The objects that are applied, in install order; of a deletion or a test, none.
+    /// The objects that are applied, in install order; none for a deletion or a test.
     pub objects: Vec<PlannedObject>,
-    /// The objects that go, in the order of their removal: of a deletion, all of the release; else
-    /// those of earlier revisions that this one lacks.
+    /// The objects that are removed, in the order of their removal: for a deletion, all of the
+    /// release; otherwise those of earlier revisions that this one lacks.
     pub prune: Vec<ObjectRef>,
-    /// The objects that the revision before pruned: a request that was under way may have brought one
-    /// back since.
+    /// The objects that the revision before pruned: a request that was under way may have created
+    /// one again since.
     #[serde(default, skip_serializing_if = "PrunedBefore::is_empty")]
     pub pruned_before: PrunedBefore,
 }
 
-/// What an earlier revision pruned.
+/// The objects that an earlier revision pruned.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PrunedBefore {
-    /// When its operation began: what is older was left where it was, by its annotation.
+    /// The start of its operation: older objects were kept, by their annotation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
     /// The objects.
@@ -101,23 +102,23 @@ impl PrunedBefore {
     }
 }
 
-/// A revision whose operation failed and is made up for by another one.
+/// A revision whose operation failed and which another one remediates.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Remedied {
     /// The revision.
     pub revision: i32,
     /// The digest of the configuration it was made from: so the record itself says that this was
-    /// given up, whatever becomes of the custom resource's status.
+    /// given up, whatever happens to the custom resource's status.
     pub config_digest: String,
 }
 
-/// What an apply takes that is not the release's own. Frozen with the plan, so that what is taken
-/// does not depend on when a step is repeated.
+/// The claims of an apply to what is not the release's own. They are frozen with the plan, so that
+/// the claims do not depend on when a step is repeated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Claims {
-    /// Objects that exist and are another release's, or nobody's (`helm --take-ownership`).
+    /// Objects that exist and are another release's, or unowned (`helm --take-ownership`).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub take_ownership: bool,
     /// Fields of its objects that another field manager owns (`helm --force-conflicts`).
@@ -158,18 +159,18 @@ pub struct Chart {
     pub digest: String,
 }
 
-/// What an operation begins with.
+/// The initial values of an operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Begin {
     /// A new id.
     pub id: String,
-    /// What it does.
+    /// Its kind.
     pub event: Event,
     /// The revision it makes, or works on.
     pub revision: i32,
-    /// The revision that a rollback goes back to.
+    /// The revision that a rollback restores.
     pub target: Option<i32>,
-    /// The revision whose failure it makes up for.
+    /// The revision whose failure it remediates.
     pub remedies: Option<i32>,
     /// The generation that it serves.
     pub generation: i64,
@@ -190,7 +191,7 @@ pub struct Owner {
 pub struct PlannedHook {
     /// The hook event it runs at.
     pub event: HookEvent,
-    /// Its object; where the API server was to make up its name, with the prefix for a name.
+    /// Its object; if the API server was to generate its name, with the prefix for a name.
     pub object: ObjectRef,
     /// Its weight.
     pub weight: i64,
@@ -198,19 +199,20 @@ pub struct PlannedHook {
     pub delete_policies: Vec<DeletePolicy>,
     /// Its object as the source has it.
     pub manifest: Value,
-    /// Whether it stands in the `crds/` of a chart.
+    /// True if it is in the `crds/` of a chart.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub in_crds: bool,
-    /// Whether one in `crds/` that exists is applied; otherwise it is left as it is.
+    /// True if an existing one in `crds/` is applied; otherwise it is left as it is.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub replaces: bool,
-    /// Whether an earlier record of the release has a hook of this object: what is left of it is the
-    /// release's own though it has no mark, since Helm marks no hooks.
+    /// True if an earlier record of the release has a hook with this object: a leftover of it is
+    /// the release's own though it has no mark, since Helm marks no hooks.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub recorded: bool,
 }
 
-/// How a hook object is run (Helm's `WatchUntilReady`: Jobs and Pods are awaited, nothing else).
+/// The way a hook object is run (Helm's `WatchUntilReady`: Jobs and Pods are awaited, nothing
+/// else).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HookKind {
     /// Held back by `suspend`, awaited until `Complete` or `Failed`.
@@ -224,7 +226,7 @@ pub enum HookKind {
 }
 
 impl PlannedHook {
-    /// How its object is run.
+    /// Returns the way its object is run.
     pub fn kind(&self) -> HookKind {
         match (self.object.group(), self.object.kind.as_str()) {
             ("batch", "Job") => HookKind::Job,
@@ -234,12 +236,13 @@ impl PlannedHook {
         }
     }
 
-    /// Whether an object that exists counts as the hook's, as it is.
+    /// Returns whether an object that exists counts as the hook's, as it is.
     pub fn leaves_alone(&self) -> bool {
         self.in_crds && !self.replaces
     }
 
-    /// Whether `policy` applies to it. CRDs are never deleted (Helm's `deleteHookByPolicy`).
+    /// Returns whether `policy` applies to it. CRDs are never deleted (Helm's
+    /// `deleteHookByPolicy`).
     pub fn has(&self, policy: DeletePolicy) -> bool {
         self.object.kind != "CustomResourceDefinition" && self.delete_policies.contains(&policy)
     }
@@ -254,7 +257,8 @@ impl PlannedHook {
 }
 
 impl PlannedHook {
-    /// Whether the API server was to make up its name: then each run has a name of its own.
+    /// Returns whether the API server was to generate its name: then each run has a name of its
+    /// own.
     pub fn is_named_by_run(&self) -> bool {
         let name = self.manifest.pointer("/metadata/name").and_then(Value::as_str);
         name.is_none_or(str::is_empty)
@@ -304,14 +308,14 @@ impl Plan {
     /// The object that `attempt` of the hook at `index` makes.
     ///
     /// # Panics
-    /// Where the plan has no such hook.
+    /// If the plan has no such hook.
     #[expect(clippy::expect_used, reason = "a journal is checked against its plan by `decide`")]
     pub fn object(&self, index: usize, attempt: i32) -> ObjectRef {
         let hook = self.hooks.get(index).expect("only hooks of the plan are asked for");
         hook.named(&self.run_id(index, attempt))
     }
 
-    /// What its operation began with, for `generation` of the custom resource.
+    /// The initial values of its operation, for `generation` of the custom resource.
     pub fn begin(&self, generation: i64) -> Begin {
         Begin {
             id: self.operation.clone(),
@@ -323,8 +327,8 @@ impl Plan {
         }
     }
 
-    /// What it makes elsewhere than in `namespace`, and what does not go with that: objects and
-    /// hooks, but for `CustomResourceDefinitions` of hooks, which nobody deletes.
+    /// Returns what it makes outside of `namespace`, and what is not removed with that namespace:
+    /// objects and hooks, except `CustomResourceDefinitions` of hooks, which are never deleted.
     pub fn outside(&self, namespace: &str) -> Vec<ObjectRef> {
         let is_named =
             |hook: &&PlannedHook| hook.kind() != HookKind::Crd && !hook.is_named_by_run();
@@ -336,12 +340,12 @@ impl Plan {
         in_uninstall_order(objects.filter(is_outside).cloned())
     }
 
-    /// How long the step of a hook may take.
+    /// The time that the step of a hook may take.
     pub fn hook_timeout(&self) -> SignedDuration {
         SignedDuration::from_secs(self.timeout_seconds)
     }
 
-    /// How long the release's objects may take to become ready.
+    /// The time that the release's objects may take to become ready.
     pub fn ready_timeout(&self) -> SignedDuration {
         SignedDuration::from_secs(self.timeout_seconds)
     }
@@ -360,7 +364,7 @@ impl Plan {
             .map(|(index, _)| index)
     }
 
-    /// The bytes that the record keeps, and their digest.
+    /// Returns the bytes that the record keeps, and their digest.
     ///
     /// # Panics
     /// Never: every part of a plan has a JSON form.
@@ -371,11 +375,11 @@ impl Plan {
         (bytes, digest)
     }
 
-    /// Reads what [`Plan::freeze`] wrote, with its digest.
+    /// Reads the output of [`Plan::freeze`], with its digest.
     ///
     /// # Errors
-    /// Where the bytes are not a plan that [`Plan::freeze`] could have written. A tenant can write
-    /// its own records, so nothing in them is taken for granted.
+    /// If the bytes are not a plan that [`Plan::freeze`] could have written. A tenant can write its
+    /// own records, so nothing in them is trusted.
     pub fn thaw(bytes: &[u8]) -> Result<(Self, String), serde_json::Error> {
         let plan: Self = serde_json::from_slice(bytes)?;
         let objects = plan.objects.iter().map(|object| &object.manifest);
@@ -398,8 +402,8 @@ pub fn parse_run_id(run: &str, operation: &str) -> Option<(usize, i32)> {
     Some((index.parse().ok()?, attempt.parse().ok()?))
 }
 
-/// The hooks of `event` in `desired`, expanded to one entry per object and event, in running order;
-/// before them, as `crds` says, what a chart has in `crds/`.
+/// Returns the hooks of `event` in `desired`, expanded to one entry per object and event, in
+/// running order; before them, as `crds` says, the objects in the `crds/` of a chart.
 pub fn plan_hooks(desired: &Desired, event: Event, crds: Crds) -> Vec<PlannedHook> {
     let of = |hook_event: HookEvent| {
         let mut hooks: Vec<_> = desired
@@ -442,7 +446,7 @@ pub fn plan_hooks(desired: &Desired, event: Event, crds: Crds) -> Vec<PlannedHoo
     hooks
 }
 
-/// `objects`, each once, in the order in which a deleted release's objects go.
+/// Returns `objects`, each once, in the order in which a deleted release's objects are deleted.
 pub fn in_uninstall_order(objects: impl IntoIterator<Item = ObjectRef>) -> Vec<ObjectRef> {
     let mut once: Vec<ObjectRef> = Vec::new();
     for object in objects {

@@ -1,6 +1,6 @@
-//! What of a plan can only fail, seen before anything of it runs: a hook that needs an object which the
-//! same release makes only later, or has deleted by then; objects that are waited for and need what a
-//! post hook makes; a deadline that the timeout cuts short. Pure.
+//! The parts of a plan that can only fail, detected before anything of it runs: a hook that needs
+//! an object which the same release makes only later, or has deleted by then; objects that are
+//! waited for and need what a post hook makes; a deadline that the timeout cuts short. Pure.
 
 mod needs;
 mod words;
@@ -20,22 +20,22 @@ use crate::{
     plan::{HookKind, Plan, PlannedHook},
 };
 
-/// So many are reported of one plan.
+/// The most warnings that are reported for one plan.
 const MOST_WARNINGS: usize = 100;
 
-/// What can only fail.
+/// A part of a plan that can only fail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Warning {
-    /// What it is, and what helps.
+    /// The problem and its remedy.
     pub message: String,
-    /// What it depends on.
+    /// The condition under which it holds.
     pub holds: Holds,
 }
 
-/// When a warning holds.
+/// The condition under which a warning holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Holds {
-    /// Whatever there is in the cluster.
+    /// Regardless of what is in the cluster.
     Always,
     /// While there is no such object, as is to be expected.
     Without(ObjectRef),
@@ -49,7 +49,8 @@ impl fmt::Display for Warning {
     }
 }
 
-/// What of `plan`, for a release whose object is in the namespace `home`, can only fail.
+/// Returns the parts of `plan` that can only fail, for a release whose object is in the namespace
+/// `home`.
 pub fn warnings(plan: &Plan, home: &str) -> Vec<Warning> {
     let is_awaited = |hook: &&PlannedHook| {
         Some(hook.event) == plan.event.post()
@@ -73,7 +74,7 @@ pub fn warnings(plan: &Plan, home: &str) -> Vec<Warning> {
     found
 }
 
-/// When something happens: before the objects are applied or deleted, then, or after that.
+/// The moment of something: before the objects are applied or deleted, during that, or after.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Moment {
     Before(usize),
@@ -81,13 +82,13 @@ enum Moment {
     After(usize),
 }
 
-/// When the objects that others need are made, and which of them go.
+/// The times at which the objects that others need are made, and those of them that are deleted.
 struct Timeline<'a> {
     made: BTreeMap<Name<'a>, Vec<Moment>>,
     gone: BTreeSet<Name<'a>>,
 }
 
-/// Of the kinds that Pods refer to, all of which are in the core group.
+/// A name of the kinds that Pods refer to, all of which are in the core group.
 type Name<'a> = (&'a str, Option<&'a str>, &'a str);
 
 fn name(object: &ObjectRef) -> Option<Name<'_>> {
@@ -121,12 +122,12 @@ struct Check<'a> {
     plan: &'a Plan,
     home: &'a str,
     timeline: Timeline<'a>,
-    /// Of the post hooks that are awaited.
+    /// The words of the post hooks that are awaited.
     awaited: HookWords<'a>,
 }
 
 impl Check<'_> {
-    /// The release would delete the namespace that its own object and its records are in.
+    /// Warns if the release would delete the namespace of its own object and its records.
     fn own_namespace(&self) -> Option<Warning> {
         let objects = self.plan.objects.iter().map(|object| &object.object);
         let hooks = self.plan.hooks.iter().map(|hook| &hook.object);
@@ -139,7 +140,7 @@ impl Check<'_> {
         Some(Warning { message, holds: Holds::Always })
     }
 
-    /// Its own deadline is never reached.
+    /// Warns if its own deadline is never reached.
     fn deadline(&self, hook: &PlannedHook) -> Option<Warning> {
         let paths: &[&str] = match hook.kind() {
             HookKind::Job => {
@@ -161,7 +162,7 @@ impl Check<'_> {
         })
     }
 
-    /// What a hook needs and does not have when it runs.
+    /// The objects that a hook needs and that are missing when it runs.
     fn hook(&self, index: usize, hook: &PlannedHook) -> Vec<Warning> {
         if !matches!(hook.kind(), HookKind::Job | HookKind::Pod) {
             return Vec::new();
@@ -172,7 +173,8 @@ impl Check<'_> {
         missing.map(|lack| lack.stops(&format!("{} cannot run", title(hook)))).collect()
     }
 
-    /// What an object that is waited for needs and does not have before the post hooks run.
+    /// The objects that an object that is waited for needs and that are missing before the post
+    /// hooks run.
     fn object(&self, planned: &PlannedObject) -> Vec<Warning> {
         let PlannedObject { object, manifest } = planned;
         if !self.plan.wait || !is_waited_for(object, manifest) {
@@ -184,7 +186,7 @@ impl Check<'_> {
         missing.chain(self.waits_for_hook(object, manifest)).collect()
     }
 
-    /// Why `what` is not there at `now`, though the release has to do with it.
+    /// The reason why `what` is not there at `now`, though the release handles it.
     fn missing(&self, what: &ObjectRef, now: Moment) -> Option<Lack> {
         let made = self.timeline.made.get(&name(what)?).map_or(&[][..], Vec::as_slice);
         if now == Moment::Objects && made.contains(&now) {
@@ -251,7 +253,7 @@ impl Check<'_> {
         Lack { why, holds: if is_expected { Holds::IfMissing(what) } else { Holds::Without(what) } }
     }
 
-    /// Why what the plan does not make is not there at `now`.
+    /// The reason why an object that the plan does not make is not there at `now`.
     fn removed(&self, what: &ObjectRef, now: Moment) -> Option<Lack> {
         let goes = name(what).is_some_and(|name| self.timeline.gone.contains(&name));
         let is_deletion = self.plan.event == Event::Delete;
@@ -276,7 +278,7 @@ impl Check<'_> {
         }
     }
 
-    /// What seems to wait for what a post hook does.
+    /// Warns of an object that seems to wait for the work of a post hook.
     fn waits_for_hook(&self, object: &ObjectRef, manifest: &Value) -> Option<Warning> {
         let common = [&*object.name, &*self.plan.owner.name];
         let mut specs = pod_specs(manifest).into_iter();
@@ -291,7 +293,7 @@ impl Check<'_> {
     }
 }
 
-/// Why an object is not there when it is needed.
+/// The reason why an object is not there when it is needed.
 struct Lack {
     why: String,
     holds: Holds,
@@ -311,7 +313,7 @@ fn title(hook: &PlannedHook) -> String {
     format!("hook {} ({})", hook.object, hook.event)
 }
 
-/// Whether its Pods have to run before it counts as ready.
+/// Returns whether its Pods have to run before it counts as ready.
 fn is_waited_for(object: &ObjectRef, manifest: &Value) -> bool {
     let kinds = ["Deployment", "StatefulSet", "DaemonSet", "ReplicaSet"];
     let is_workload = match object.group() {

@@ -1,4 +1,4 @@
-//! A journal that was lost, made anew from the frozen plan and from what its hooks left behind.
+//! The recovery of a lost journal from the frozen plan and the leftovers of its hooks.
 
 use jiff::Timestamp;
 
@@ -18,16 +18,17 @@ pub struct Trace {
     pub index: usize,
     /// The attempt that made the object.
     pub attempt: i32,
-    /// As it is.
+    /// Its present state.
     pub object: HookObservation,
 }
 
-/// The journal of the operation of `plan`, whose digest is `plan_digest`, as far as it can be
-/// proven. Hooks run one after the other, so what comes before one that left an object has
-/// succeeded, and what comes after one that was held back, started and has not ended has not run.
-/// Of all others nobody can tell: a policy or a person may have deleted what they left, and what is
-/// still held may have been made by a request that came twice. They are `Unknown`, and at the first
-/// of them the operation waits for somebody. An outcome that is seen is in the journal at once.
+/// Returns the journal of the operation of `plan`, whose digest is `plan_digest`, as far as it can
+/// be proven. Hooks run one after the other. So a hook before one that left an object has
+/// succeeded. A hook after one that was held back, started and has not ended has not run. The state
+/// of all others is unknown: a policy or a person may have deleted what they left, and an object
+/// that is still held may have been made by a request that came twice. They are `Unknown`, and at
+/// the first of them the operation waits for somebody. An observed outcome is in the journal at
+/// once.
 pub fn rebuild(
     plan: &Plan,
     plan_digest: String,
@@ -66,7 +67,7 @@ pub fn rebuild(
             hook.message = Some("because the object's status was lost".to_owned());
         }
     }
-    // With the record's own answer the operation goes on from its first hook that is not proven.
+    // With the record's own answer the operation continues from its first hook that is not proven.
     let Some(last) = last else { return journal };
     let event: Option<HookEvent> = plan.hooks.get(last.index).map(|hook| hook.event);
     let post = event.is_some() && event == plan.event.post();
@@ -90,8 +91,8 @@ pub fn rebuild(
     journal
 }
 
-/// The journal of a failed operation that others came after, from its plan and from what status
-/// still says of its hooks; `None` where it says too little.
+/// Returns the journal of a failed operation after which others ran, from its plan and from the
+/// entries of its hooks that status still has; `None` if status says too little.
 pub fn recall(
     plan: &Plan,
     plan_digest: String,
@@ -134,7 +135,8 @@ impl Trace {
         self.object.gate != Gate::Held
     }
 
-    /// Where it cannot be held back, it may have been made twice.
+    /// Returns whether the object is that of the present attempt. If it cannot be held back, it may
+    /// have been made twice.
     fn is_the_present_one(&self) -> bool {
         self.object.gate == Gate::Open && self.object.verdict.is_none()
     }

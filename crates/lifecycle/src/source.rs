@@ -1,4 +1,4 @@
-//! The desired objects of a release, parsed: what is a hook, what is the release's, what is wrong.
+//! The desired objects of a release, parsed: the hooks, the release's own objects, the errors.
 
 use manifests::placed::{Placed, describe, is_list};
 use serde_json::Value;
@@ -12,29 +12,30 @@ use crate::{
     order,
 };
 
-/// The objects of a source, parted into hooks and the release's own.
+/// The objects of a source, separated into hooks and the release's own.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Desired {
-    /// What a chart has in `crds/`: made before the first hook runs, as [`crate::plan::Crds`] says.
+    /// The objects in a chart's `crds/`: made before the first hook runs, as [`crate::plan::Crds`]
+    /// says.
     pub crds: Vec<PlannedObject>,
     /// In the order of the source.
     pub hooks: Vec<Hook>,
     /// In Helm's install order.
     pub objects: Vec<PlannedObject>,
-    /// What in the objects means nothing, though they can be run and applied.
+    /// The parts of the objects that have no effect, though the objects can be run and applied.
     pub remarks: Vec<SourceError>,
 }
 
-/// Who wrote objects.
+/// The author of objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Author {
-    /// The user: what means nothing in hooks is refused.
+    /// The user: parts of hooks without effect are refused.
     User,
-    /// The author of a chart, which has to do as in Helm: what means nothing is remarked.
+    /// The author of a chart, which has to work as in Helm: parts without effect are remarked.
     Chart,
 }
 
-/// So many remarks are kept.
+/// The most remarks that are kept.
 const MOST_REMARKS: usize = 50;
 
 /// A hook as its source describes it.
@@ -42,7 +43,7 @@ const MOST_REMARKS: usize = 50;
 pub struct Hook {
     /// Names its object; a `List` needs no name.
     pub object: ObjectRef,
-    /// What is run, one after the other: its object, or the items of a `List`.
+    /// The objects that are run, one after the other: its object, or the items of a `List`.
     pub parts: Vec<PlannedObject>,
     /// The events it runs at.
     pub events: Vec<HookEvent>,
@@ -57,26 +58,26 @@ pub struct Hook {
 impl Hook {
     /// Its place among the hooks of an event.
     pub(crate) fn rank(&self) -> impl Ord + '_ {
-        // A `List`, and what the API server was to name, has none when Helm sorts.
+        // A `List`, and an object whose name the API server generates, have none when Helm sorts.
         let name = self.manifest.pointer("/metadata/name").and_then(Value::as_str);
         order::hook_rank(self.weight, name.unwrap_or_default(), &self.object.kind)
     }
 }
 
-/// What is wrong with one object of a source. `place` says where it stands, such as
-/// `spec.source.objects[2]`, and `object` is as much of `Kind/name` as is known.
+/// A problem of one object of a source. `place` says where it is, such as `spec.source.objects[2]`,
+/// and `object` is as much of `Kind/name` as is known.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{place} ({object}): {problem}")]
 pub struct SourceError {
-    /// Where the object stands.
+    /// The place of the object.
     pub place: String,
     /// As much of its name as is known.
     pub object: String,
-    /// What is wrong.
+    /// The problem.
     pub problem: Problem,
 }
 
-/// What can be wrong with an object.
+/// The possible problems of an object.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Problem {
     /// A field without which the object cannot be named.
@@ -102,32 +103,32 @@ pub enum Problem {
         /// Its name, if it has one.
         item: String,
     },
-    /// It would lead to another place of the API than the object's own.
+    /// The field would lead to a place of the API other than the object's own.
     #[error("{field} is {value:?}, which cannot stand in a URL; use letters, digits, '-' and '.'")]
     NotInUrls {
         /// The field's path.
         field: &'static str,
-        /// What stands there.
+        /// The value of the field.
         value: String,
     },
     /// Two objects of one name would overwrite each other.
     #[error("the same object stands at {other} already; remove one or rename it")]
     Duplicate {
-        /// Where the other stands.
+        /// The place of the other.
         other: String,
     },
-    /// Its hook annotations cannot be understood.
+    /// Its hook annotations cannot be parsed.
     #[error(transparent)]
     Hook(#[from] HookError),
-    /// An annotation, or a word in one, that means nothing.
+    /// An annotation, or a word in one, that has no effect.
     #[error(transparent)]
     Meaningless(#[from] Meaningless),
 }
 
 impl Desired {
-    /// Parses the objects that `author` wrote. The namespace of an object that names none is `namespace`; whether its
-    /// kind has one at all is for the caller to correct, who can ask the cluster. The items of a
-    /// `List` are taken one by one, as Helm does.
+    /// Parses the objects that `author` wrote. The namespace of an object that names none is
+    /// `namespace`. Whether its kind is namespaced at all is for the caller to correct, who can ask
+    /// the cluster. The items of a `List` are taken one by one, as Helm does.
     ///
     /// # Errors
     /// Every problem of every object.
@@ -174,8 +175,8 @@ impl Desired {
         if errors.is_empty() { Ok(desired) } else { Err(errors) }
     }
 
-    /// The objects and the hooks of a record, whose annotations its writer has read already.
-    /// `place` says which record.
+    /// Returns the objects and the hooks of a record, whose annotations its writer has read
+    /// already. `place` says which record.
     ///
     /// # Errors
     /// Every problem of every object.
@@ -220,7 +221,7 @@ impl Desired {
         });
     }
 
-    /// Takes what a chart has in `crds/`.
+    /// Adds the objects in a chart's `crds/`.
     ///
     /// # Errors
     /// Every problem of every object.
@@ -238,7 +239,7 @@ impl Desired {
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 
-    /// Whether there is nothing to run or to apply.
+    /// Returns whether there is nothing to run or to apply.
     pub fn is_empty(&self) -> bool {
         self.objects.is_empty() && self.hooks.iter().all(|hook| hook.parts.is_empty())
     }
@@ -251,7 +252,7 @@ impl Desired {
     }
 }
 
-/// What stands where already: two objects of one name would overwrite each other.
+/// The names in use and their places: two objects of one name would overwrite each other.
 #[derive(Default)]
 struct Seen {
     objects: Vec<(ObjectRef, Vec<HookEvent>, String)>,
@@ -284,7 +285,7 @@ impl Seen {
     }
 }
 
-/// Names what Helm sees as one hook.
+/// Names the object or the list that Helm treats as one hook.
 fn reference(manifest: &Value, parts: &[PlannedObject], namespace: &str) -> ObjectRef {
     if let ([part], false) = (parts, is_list(manifest)) {
         return part.object.clone();
@@ -364,7 +365,7 @@ fn parse_object(manifest: &Value, namespace: &str, hook: bool) -> Result<ObjectR
     })
 }
 
-/// Whether `part` is one segment of a path; what names are valid besides, the API server says.
+/// Returns whether `part` is one segment of a path; the API server checks names further.
 pub fn stands_in_urls(part: &str) -> bool {
     let breaks = |c: char| c.is_whitespace() || c.is_control() || ['/', '?', '#', '%'].contains(&c);
     part != "." && part != ".." && !part.contains(breaks)

@@ -7,11 +7,11 @@ use crate::{
     journal::{Failure, Journal},
 };
 
-/// How often what no watch reports is looked at again.
+/// The interval of checks for changes that no watch reports.
 pub(crate) const POLL: SignedDuration = SignedDuration::from_secs(1);
-/// How often that is looked at once it takes longer than it should.
+/// The interval of these checks once they take longer than they should.
 pub(crate) const POLL_STALLED: SignedDuration = SignedDuration::from_secs(5);
-/// How often what a watch reports is looked at all the same: an event may be lost.
+/// The interval of checks for changes that a watch reports anyway: an event may be lost.
 pub(crate) const POLL_WATCHED: SignedDuration = SignedDuration::from_mins(1);
 
 /// The outcome of [`decide`](crate::decide::decide).
@@ -21,13 +21,13 @@ pub struct Step {
     pub journal: Journal,
     /// To be executed then.
     pub effect: Option<Effect>,
-    /// When to decide again, if nothing reports a change before.
+    /// The time to decide again, if nothing reports a change before.
     pub wake_at: Option<Timestamp>,
-    /// What keeps the operation from going on, beyond what the journal says.
+    /// The reason why the operation is blocked, beyond what the journal says.
     pub hold: Option<Hold>,
 }
 
-/// What keeps an operation from going on.
+/// The reason why an operation is blocked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Hold {
     /// Something that may end by itself, such as `pod x ImagePullBackOff`.
@@ -53,7 +53,7 @@ impl Step {
     }
 }
 
-/// The time after `duration`; the end of time where there is no such time.
+/// The time after `duration`; the end of time if there is no such time.
 pub(crate) fn after(now: Timestamp, duration: SignedDuration) -> Timestamp {
     now.saturating_add(duration).unwrap_or(Timestamp::MAX)
 }

@@ -1,5 +1,6 @@
-//! Text that programs wrote for a terminal, without what only a terminal understands: escape
-//! sequences (ECMA-48), other control characters, and lines that were written over and over.
+//! Text that programs wrote for a terminal, without the parts that only a terminal understands:
+//! escape sequences (ECMA-48), other control characters, and lines that were overwritten
+//! repeatedly.
 
 use std::str::Chars;
 
@@ -10,8 +11,8 @@ const CSI: char = '\u{9b}';
 const ST: char = '\u{9c}';
 const REPLACEMENT: char = '\u{fffd}';
 
-/// The log as a reader of a terminal saw it last: of a line that was written over with `\r`, as
-/// progress bars are, its last state stays. What is no UTF-8 is replaced.
+/// The log as a reader of a terminal saw it last: of a line that was overwritten with `\r`, as
+/// progress bars are, the last state stays. Bytes that are not UTF-8 are replaced.
 ///
 /// The cost is linear, and the result is never longer than three times the input: each invalid byte
 /// becomes U+FFFD.
@@ -47,13 +48,14 @@ pub fn log(bytes: &[u8]) -> String {
     text
 }
 
-/// The text on one line, so that it can stand in a sentence.
+/// Returns the text on one line, so that it can be part of a sentence.
 pub fn sentence(text: &str) -> String {
     let text = log(text.as_bytes());
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// The line as it may be shown in a terminal: nothing of it moves the cursor or hides the rest.
+/// Returns the line as it may be shown in a terminal: nothing of it moves the cursor or hides the
+/// rest.
 pub fn printable(line: &str) -> String {
     Visible::of(line).filter(|char| !char.is_control()).collect()
 }
@@ -86,21 +88,21 @@ impl<'a> Visible<'a> {
         self.rest.clone().next()
     }
 
-    /// Passes over what satisfies `is_part`.
+    /// Skips the characters that satisfy `is_part`.
     fn skip(&mut self, is_part: impl Fn(char) -> bool) {
         while self.peek().is_some_and(&is_part) {
             self.rest.next();
         }
     }
 
-    /// Passes over the next character if it satisfies `is_end`.
+    /// Skips the next character if it satisfies `is_end`.
     fn skip_one(&mut self, is_end: impl Fn(char) -> bool) {
         if self.peek().is_some_and(is_end) {
             self.rest.next();
         }
     }
 
-    /// After an ESC.
+    /// Skips the rest of a sequence after an ESC.
     fn escape(&mut self) {
         match self.peek() {
             Some('[') => {
@@ -118,17 +120,17 @@ impl<'a> Visible<'a> {
         }
     }
 
-    /// After a CSI: parameters and one final character.
+    /// Skips the rest of a sequence after a CSI: parameters and one final character.
     fn control_sequence(&mut self) {
         self.skip(|char| matches!(char, ' '..='?'));
         self.skip_one(|char| matches!(char, '@'..='~'));
     }
 
-    /// After an OSC, such as one that sets the title. The log may begin or end in the middle of one:
-    /// it does not go beyond its line.
+    /// Skips the rest of a string after an OSC, such as one that sets the title. The log may begin
+    /// or end in the middle of one: it does not go beyond its line.
     fn string(&mut self) {
         self.skip(|char| !matches!(char, '\n' | BEL | ESC | ST));
-        // The ESC of `ESC \`, or of another sequence, is seen to by itself.
+        // The ESC of `ESC \`, or of another sequence, is handled separately.
         self.skip_one(|char| matches!(char, BEL | ST));
     }
 }
@@ -142,7 +144,7 @@ impl Iterator for Visible<'_> {
                 ESC => self.escape(),
                 CSI => self.control_sequence(),
                 '\u{90}' | '\u{98}' | '\u{9d}' | '\u{9e}' | '\u{9f}' => self.string(),
-                // They turn the direction of what follows.
+                // They change the direction of the text that follows.
                 '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {}
                 char => return Some(char),
             }
@@ -172,7 +174,7 @@ mod tests {
             // The same as single characters.
             ("\u{9b}1mbold\u{9d}0;title\u{9c}text\u{85}", "boldtext"),
             ("bell\x07 null\0 delete\x7f form\x0c", "bell null delete form"),
-            // What is not complete ends with its line.
+            // An incomplete sequence ends with its line.
             ("\x1b]0;no end\nsecond", "\nsecond"),
             ("\x1b[31", ""),
             ("\x1b", ""),
@@ -197,7 +199,7 @@ mod tests {
     fn what_is_no_utf_8_is_replaced() {
         assert_eq!(log(b"caf\xe9 \xff\xfe"), "caf\u{fffd} \u{fffd}\u{fffd}");
         assert_eq!(log(b"\x9b31mred\x9b0m"), "red");
-        // What a kubelet cut in the middle of a character.
+        // A text that a kubelet cut in the middle of a character.
         assert_eq!(log(b"\xa9 end"), "\u{fffd} end");
     }
 

@@ -1,14 +1,14 @@
-//! What of an object is as if it were not there, whichever way the object came to be written: nulls,
-//! and the empty maps of its metadata and its status.
+//! The parts of an object that count as absent, whichever way the object was written: nulls, and
+//! the empty maps of its metadata and its status.
 //!
-//! Client-side apply drops nulls, server-side apply keeps them, the API server drops `labels: {}` of
-//! what is embedded in another object, and `kubectl create --dry-run` writes `creationTimestamp: null`
-//! and `status: {}`. None of these is a change of the release, so that digests and comparisons are
+//! Client-side apply drops nulls, server-side apply keeps them, the API server drops `labels: {}`
+//! of an object embedded in another one, and `kubectl create --dry-run` writes `creationTimestamp:
+//! null` and `status: {}`. None of these is a change of the release, so digests and comparisons are
 //! made without them.
 //!
-//! Other empty maps say something: `emptyDir: {}` is a volume, `podSelector: {}` is every Pod and
-//! `aggregationRule: {}` empties a role. They stay, also where nulls were all that was in them.
-//! So does a null in a list, since what comes after it would move.
+//! Other empty maps have a meaning: `emptyDir: {}` is a volume, `podSelector: {}` is every Pod and
+//! `aggregationRule: {}` empties a role. They stay, even if they contained only nulls. So does a
+//! null in a list, since the items after it would move.
 
 use serde::{
     Serialize, Serializer,
@@ -16,15 +16,15 @@ use serde::{
 };
 use serde_json::{Map, Value};
 
-/// An object that is serialized without what is as if it were not there. One that has nothing of the
-/// kind comes out byte for byte as it is.
+/// An object that is serialized without the parts that count as absent. One without such parts is
+/// serialized byte for byte as it is.
 #[derive(Clone, Copy, Debug)]
 pub struct Tidy<'a>(pub &'a Value);
 
 impl Tidy<'_> {
-    /// The object as it is serialized.
+    /// Returns the object as it is serialized.
     pub fn to_value(self) -> Value {
-        // What is made of JSON has a JSON form.
+        // A value made of JSON has a JSON form.
         serde_json::to_value(self).unwrap_or_default()
     }
 }
@@ -35,7 +35,7 @@ impl Serialize for Tidy<'_> {
     }
 }
 
-/// Takes the nulls of all maps out of an object.
+/// Removes the nulls of all maps of an object.
 pub fn remove_nulls(object: &mut Value) {
     match object {
         Value::Object(fields) => {
@@ -47,17 +47,17 @@ pub fn remove_nulls(object: &mut Value) {
     }
 }
 
-/// Where in an object something stands.
+/// The place of a value in an object.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
     /// It is an object itself.
     Object,
     /// It is the metadata of an object, or of the template of one.
     Metadata,
-    /// Labels and annotations, and the fields of the core group's objects, in whose types a map that
-    /// is empty and one that is absent are one value.
+    /// Labels and annotations, and the fields of the core group's objects, in whose types an empty
+    /// map and an absent one are one value.
     Plain,
-    /// In a status, which nobody but a controller fills.
+    /// In a status, which only a controller fills.
     Status,
     /// The items of a list of objects.
     Items,
@@ -65,7 +65,7 @@ enum Place {
 }
 
 impl Place {
-    /// Where the field `key` of `map`, which stands here, is.
+    /// Returns the place of the field `key` of `map`, which is at this place.
     fn field(self, map: &Map<String, Value>, key: &str) -> Self {
         match (self, key) {
             (Self::Object, "metadata") => Self::Metadata,
@@ -90,7 +90,7 @@ impl Place {
         }
     }
 
-    /// Whether `value`, which is a field's and stands here, is as if it were not there.
+    /// Returns whether `value`, which is a field's and is at this place, counts as absent.
     fn leaves_out(self, value: &Value) -> bool {
         match value {
             Value::Null => true,
@@ -265,7 +265,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-        /// By which a digest that an earlier version of the operator made is still the same.
+        /// Because of this, a digest that an earlier version of the operator made is still the
+        /// same.
         #[test]
         fn what_has_neither_nulls_nor_empty_maps_comes_out_byte_for_byte(value in value()) {
             if is_plain(&value) {

@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 
 use crate::observe::forms;
 
-/// The object to POST for `attempt` of the hook at `index`: held back, marked, and otherwise as
-/// its source has it. It is never decoded into a type, which would drop newer fields.
+/// Returns the object to POST for `attempt` of the hook at `index`: held back, marked, and
+/// otherwise as its source has it. It is never decoded into a type, which would drop newer fields.
 pub fn build(
     plan: &Plan,
     index: usize,
@@ -51,7 +51,7 @@ pub fn build(
             }
             // Held back until the outcome is recorded.
             spec.remove("ttlSecondsAfterFinished");
-            // So that the Pods' events reach the operator.
+            // It lets the Pods' events reach the operator.
             let template = map_in(map_in(spec, "template"), "metadata");
             map_in(template, "labels").insert(names::UID_LABEL.to_owned(), json!(plan.owner.uid));
             map_in(template, "annotations")
@@ -70,8 +70,9 @@ pub fn build(
     object
 }
 
-/// Whether the operator can hold the hook's object back until its UID is journalled. Not a Job
-/// that its author or another controller starts, nor a Pod that no scheduler looks at.
+/// Returns whether the operator can hold the hook's object back until its UID is journalled. It
+/// cannot hold a Job that its author or another controller starts, nor a Pod that no scheduler
+/// handles.
 pub fn can_be_held(hook: &PlannedHook) -> bool {
     let manifest = &hook.manifest;
     match hook.kind() {
@@ -86,10 +87,10 @@ pub fn can_be_held(hook: &PlannedHook) -> bool {
     }
 }
 
-/// The JSON patch that opens the gate: refused where the UID is another or the gate is open.
-/// `live` is the object as it is where that is known to be more than [`build`] made: admission
-/// webhooks may have given it a queue, another manager, or scheduling gates. A Job that somebody
-/// else starts by now stays suspended; without `live`, the patch is refused for it.
+/// Returns the JSON patch that opens the gate: refused if the UID is another or the gate is open.
+/// `live` is the present object if it is known to be more than [`build`] made: admission webhooks
+/// may have given it a queue, another manager, or scheduling gates. A Job that another controller
+/// now starts stays suspended; without `live`, the patch is refused for it.
 pub fn start_patch(kind: HookKind, uid: &str, live: Option<&Value>) -> Value {
     let gate = "/metadata/annotations/releaselifecycle.dev~1gate";
     let test = |path: &str, value: Value| json!({"op": "test", "path": path, "value": value});
@@ -104,7 +105,7 @@ pub fn start_patch(kind: HookKind, uid: &str, live: Option<&Value>) -> Value {
         patch.push(json!({"op": "remove", "path": gate}));
         return Value::Array(patch);
     }
-    // Where a webhook put it back. An `add` of nothing removes it, and is none the worse otherwise.
+    // A webhook may have put it back. An `add` of nothing removes it, and is harmless otherwise.
     let ttl = "/spec/ttlSecondsAfterFinished";
     patch.push(json!({"op": "add", "path": ttl, "value": null}));
     if live.is_none() {
@@ -116,7 +117,8 @@ pub fn start_patch(kind: HookKind, uid: &str, live: Option<&Value>) -> Value {
     Value::Array(patch)
 }
 
-/// The annotations that `sent` had and `answer` lacks, without which the object is not known again.
+/// Returns the annotations that `sent` had and `answer` lacks, without which the object is not
+/// recognized.
 pub fn removed_annotations(sent: &Value, answer: &Value) -> Vec<&'static str> {
     let of = |object: &Value, name: &str| {
         object.pointer("/metadata/annotations")?.get(name)?.as_str().map(str::to_owned)
@@ -127,7 +129,8 @@ pub fn removed_annotations(sent: &Value, answer: &Value) -> Vec<&'static str> {
         .collect()
 }
 
-/// The JSON patch that ends a started Job for good. Suspending would not: a late start undoes it.
+/// Returns the JSON patch that ends a started Job for good. Suspending would not: a late start
+/// undoes it.
 pub fn stop_patch(uid: &str) -> Value {
     json!([
         {"op": "test", "path": "/metadata/uid", "value": uid},
@@ -135,7 +138,7 @@ pub fn stop_patch(uid: &str) -> Value {
     ])
 }
 
-/// The JSON patch that gives a Job the time to live that was held back.
+/// Returns the JSON patch that gives a Job the time to live that was held back.
 pub fn ttl_patch(uid: &str, seconds: i64) -> Value {
     json!([
         {"op": "test", "path": "/metadata/uid", "value": uid},
@@ -143,7 +146,7 @@ pub fn ttl_patch(uid: &str, seconds: i64) -> Value {
     ])
 }
 
-/// The object under `key`, made where it is missing.
+/// Returns the object under `key`, created if it is missing.
 fn map<'a>(object: &'a mut Value, key: &str) -> &'a mut Map<String, Value> {
     map_in(json::object(object), key)
 }

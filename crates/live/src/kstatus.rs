@@ -1,23 +1,23 @@
-//! Whether an object of any kind is ready, as kstatus computes it.
+//! The readiness of an object of any kind, as kstatus computes it.
 //!
 //! The rules are those of `sigs.k8s.io/cli-utils/pkg/kstatus/status` in the version that Helm 4.3.1
 //! waits with (`github.com/fluxcd/cli-utils` 1.2.2); each function here names the one it follows.
-//! `tests/fixtures/kstatus.json` holds what that code answers for a set of objects.
+//! `tests/fixtures/kstatus.json` holds the answers of that code for a set of objects.
 //!
 //! Where this differs from kstatus, or from `helm --wait`, which builds on it:
 //! - kstatus counts a Pod that cannot be scheduled as in progress for 15 seconds and as failed
 //!   afterwards. There is no clock here and a cluster autoscaler may still make room, so it stays
 //!   in progress and the caller's deadline ends the wait.
-//! - An entry of `containerStatuses` that has the wrong shape makes kstatus panic; it is passed
-//!   over here.
-//! - Helm looks at the Pods of a `ReplicaSet` or `StatefulSet` that is in progress and calls it
+//! - An entry of `containerStatuses` that has the wrong shape makes kstatus panic; it is skipped
+//!   here.
+//! - Helm checks the Pods of a `ReplicaSet` or `StatefulSet` that is in progress and calls it
 //!   failed as soon as one of them crash-loops or is failed otherwise. Only the object itself is
-//!   looked at here, so this ends at the caller's deadline too, as it always does for a Deployment.
-//! - A Job is ready once it has started, which is also what Helm makes of it with `--wait`. The
-//!   verdict that `--wait-for-jobs` and hooks need (complete or failed) is not this module's.
+//!   checked here, so this ends at the caller's deadline too, as it always does for a Deployment.
+//! - A Job is ready once it has started, as in Helm with `--wait`. The verdict that
+//!   `--wait-for-jobs` and hooks need (complete or failed) is not this module's.
 //! - Helm leaves paused Deployments out of the wait: [`is_waited_for`].
-//! - Foreign text goes into the message of a failure only, clipped. What is in progress names the
-//!   condition and its reason, because a free text may change at any time.
+//! - Foreign text goes into the message of a failure only, clipped. A message about progress names
+//!   the condition and its reason, because a free text may change at any time.
 
 mod object;
 
@@ -26,9 +26,9 @@ use object::{
 };
 use serde_json::Value;
 
-/// What an object's own content says about its progress (kstatus `status.go`, `Status`).
+/// The progress of an object, by its own content (kstatus `status.go`, `Status`).
 ///
-/// `NotFound` is missing: there is no object to look at then. A message is one sentence that changes
+/// `NotFound` is missing: there is no object to check then. A message is one sentence that changes
 /// only when the object's state does; it does not name the object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Readiness {
@@ -46,7 +46,7 @@ pub enum Readiness {
 }
 
 impl Readiness {
-    /// Why the object is not current.
+    /// The reason why the object is not current.
     pub fn message(&self) -> Option<&str> {
         match self {
             Self::Current => None,
@@ -58,24 +58,24 @@ impl Readiness {
     }
 }
 
-/// Readiness of a live object, with its status (kstatus `status.go`, `Compute`).
+/// The readiness of a live object, with its status (kstatus `status.go`, `Compute`).
 ///
-/// First what holds for every kind, then the rules of the built-in kinds; any other kind goes by
-/// its `Ready` condition and is current if it has none.
+/// First come the rules for every kind, then those of the built-in kinds; any other kind is judged
+/// by its `Ready` condition and is current if it has none.
 pub fn readiness(object: &Value) -> Readiness {
     let verdict = generic(object).and_then(|object| of_kind(&object));
     verdict.err().unwrap_or(Readiness::Current)
 }
 
-/// False for a paused Deployment, which Helm does not wait for (`pkg/kube/statuswait.go`, `wait`):
-/// its controller makes no progress until somebody resumes it.
+/// Returns false for a paused Deployment, which Helm does not wait for (`pkg/kube/statuswait.go`,
+/// `wait`): its controller makes no progress until somebody resumes it.
 pub fn is_waited_for(object: &Value) -> bool {
     let paused = object.pointer("/spec/paused").and_then(Value::as_bool).unwrap_or(false);
     !(paused && group_kind(object) == ("apps", "Deployment"))
 }
 
-/// What holds for every kind (kstatus `generic.go`, `checkGenericProperties`). The order counts:
-/// a terminating object is not asked for its conditions.
+/// The rules for every kind (kstatus `generic.go`, `checkGenericProperties`). The order counts: the
+/// conditions of a terminating object are not read.
 fn generic(value: &Value) -> Verdict<Object<'_>> {
     if !value.is_object() {
         return unknown("it is not a JSON object");
@@ -122,8 +122,8 @@ fn of_kind(object: &Object<'_>) -> Verdict {
         ("apps", "StatefulSet") => stateful_set(object),
         ("batch", "Job") => job(object),
         ("apiextensions.k8s.io", "CustomResourceDefinition") => resource_definition(object),
-        // Current whatever their conditions say. A disruption budget has been dealt with once its
-        // generation is observed.
+        // Current whatever their conditions say. A disruption budget is done once its generation is
+        // observed.
         ("", "ConfigMap" | "Secret") | ("batch", "CronJob") | ("policy", "PodDisruptionBudget") => {
             Ok(())
         }
@@ -131,8 +131,8 @@ fn of_kind(object: &Object<'_>) -> Verdict {
     }
 }
 
-/// kstatus `status.go`, `checkReadyCondition`. Only the controller knows whether `False` will
-/// pass, so it is never a failure.
+/// The rule of kstatus `status.go`, `checkReadyCondition`. Only the controller knows whether
+/// `False` will pass, so it is never a failure.
 fn ready_condition(object: &Object<'_>) -> Verdict {
     let ready = object.conditions.iter().find(|condition| {
         condition.kind == "Ready" && matches!(condition.status, "True" | "False" | "Unknown")
@@ -174,7 +174,8 @@ fn deployment(object: &Object<'_>) -> Verdict {
     Ok(())
 }
 
-/// kstatus `core.go`, `replicasetConditions`. A failure to make Pods may pass: quota is an example.
+/// The rule of kstatus `core.go`, `replicasetConditions`. A failure to make Pods may pass: quota is
+/// an example.
 fn replica_set(object: &Object<'_>) -> Verdict {
     if let Some(failure) = object.condition("ReplicaFailure", "True") {
         failure.in_progress()?;
@@ -186,8 +187,8 @@ fn replica_set(object: &Object<'_>) -> Verdict {
     object.too_many("status.replicas", wanted)
 }
 
-/// kstatus `core.go`, `stsConditions`. The API server sets `partition` to 0 in every rolling
-/// update, so live objects do not come to the comparison of revisions.
+/// The rule of kstatus `core.go`, `stsConditions`. The API server sets `partition` to 0 in every
+/// rolling update, so live objects do not come to the comparison of revisions.
 fn stateful_set(object: &Object<'_>) -> Verdict {
     if object.text("spec.updateStrategy.type", "") == "OnDelete" {
         return Ok(()); // Its Pods are updated when somebody deletes them.
@@ -212,8 +213,8 @@ fn stateful_set(object: &Object<'_>) -> Verdict {
     Ok(())
 }
 
-/// kstatus `core.go`, `daemonsetConditions`. Its controller always sets the observed generation,
-/// so a missing one is not overlooked as it is for other kinds.
+/// The rule of kstatus `core.go`, `daemonsetConditions`. Its controller always sets the observed
+/// generation, so a missing one is not overlooked as it is for other kinds.
 fn daemon_set(object: &Object<'_>) -> Verdict {
     for path in ["metadata.generation", "status.observedGeneration"] {
         if strict_int(object.value, path)?.is_none() {

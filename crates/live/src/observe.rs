@@ -1,5 +1,5 @@
-//! What a hook's object, its Pods and the Event objects about them say. Pure: JSON in, observation
-//! out.
+//! The observation of a hook: from its object, its Pods and the Event objects about them. Pure:
+//! JSON in, observation out.
 
 pub mod event_objects;
 pub mod forms;
@@ -17,11 +17,11 @@ use lifecycle::{
 };
 use serde_json::Value;
 
-/// How long before the author's own deadline evidence is taken: the Job controller deletes the Pod
-/// before it says `Failed`.
+/// The time before the author's own deadline at which evidence is collected: the Job controller
+/// deletes the Pod before it reports `Failed`.
 const BEFORE_DEADLINE: SignedDuration = SignedDuration::from_secs(2);
 
-/// What `object`, which has the name of `hook`, says of itself.
+/// Returns the observation of `object`, which has the name of `hook`.
 pub fn hook(
     plan: &Plan,
     hook: &PlannedHook,
@@ -39,18 +39,18 @@ pub fn hook(
         HookKind::Other => Some(Verdict::Succeeded),
     };
     let gate = match annotation(names::GATE_ANNOTATION).as_deref() {
-        // A Job with nothing to do is complete without having been let go.
+        // A Job with nothing to do is complete without a start.
         Some(names::HELD) if verdict.is_none() => Gate::Held,
         Some(names::HELD | names::OPEN) => Gate::Open,
         _ => Gate::None,
     };
     let terminating = is_terminating(object);
     let owner = format!("{namespace}/{}", plan.owner.name);
-    // An object of the release that became a hook has the marks of Helm alone.
+    // An object of the release that became a hook has only Helm's marks.
     let of_release = ownership::check(object, release, namespace).is_ok();
     let mark = annotation(names::OWNER_ANNOTATION);
-    // Helm marks no hooks: by a record of the release it is the release's, unless it has another's
-    // mark.
+    // Helm marks no hooks: one in a record of the release belongs to the release, unless it has
+    // another's mark.
     let of_helm = hook.recorded && mark.is_none() && ownership::owner(object).is_none();
     HookObservation {
         uid: text(object, "/metadata/uid").to_owned(),
@@ -66,7 +66,7 @@ pub fn hook(
     }
 }
 
-/// What keeps an object that is being deleted.
+/// The reason why an object that is being deleted remains.
 fn deletion(object: &Value) -> Option<String> {
     let finalizers = names_of(object.pointer("/metadata/finalizers"));
     if !finalizers.is_empty() {
@@ -75,7 +75,7 @@ fn deletion(object: &Value) -> Option<String> {
     (text(object, "/kind") == "Pod").then(|| "it is being deleted".to_owned())
 }
 
-/// Whether the object of a hook has ended; what is held may have, too.
+/// Returns whether the object of a hook has ended; a held one may have, too.
 pub fn has_ended(object: &Value) -> bool {
     match text(object, "/kind") {
         "Job" => job_verdict(object).is_some(),
@@ -92,7 +92,7 @@ fn foreign(found: Option<&str>, owner: &str) -> Option<String> {
     }
 }
 
-/// Helm's `jobConditions`: only `Complete` and `Failed` count.
+/// The verdict by Helm's `jobConditions`: only `Complete` and `Failed` count.
 fn job_verdict(job: &Value) -> Option<Verdict> {
     if let Some(failed) = condition(job, "Failed", "True") {
         return Some(Verdict::Failed {
@@ -103,7 +103,7 @@ fn job_verdict(job: &Value) -> Option<Verdict> {
     condition(job, "Complete", "True").map(|_| Verdict::Succeeded)
 }
 
-/// Helm's `podConditions`; but what was told to stop has failed.
+/// The verdict by Helm's `podConditions`; but a Pod that was ordered to stop has failed.
 fn pod_verdict(pod: &Value) -> Option<Verdict> {
     let succeeded = match text(pod, "/status/phase") {
         "Succeeded" => true,
@@ -127,8 +127,8 @@ fn own_deadline(object: &Value) -> Option<Timestamp> {
     at.checked_sub(BEFORE_DEADLINE).ok()
 }
 
-/// Whether the Job controller is about to delete the Pods, the author's deadline is near, or the
-/// object itself is being deleted.
+/// Returns whether the Job controller is about to delete the Pods, the author's deadline is near,
+/// or the object itself is being deleted.
 pub fn evidence_fades(object: &Value, now: Timestamp) -> bool {
     condition(object, "FailureTarget", "True").is_some()
         || is_terminating(object)
@@ -156,7 +156,7 @@ fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
     value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// At most `bytes` long: what others write has no bound.
+/// Cuts the text to at most `bytes`: the text of others has no bound.
 fn clip(mut text: String, bytes: usize) -> String {
     if text.len() > bytes {
         text.truncate(text.floor_char_boundary(bytes));

@@ -1,8 +1,8 @@
-//! Changes JSON that others have made. `value["key"] = …` panics where `value` is a text or a list.
+//! Changes to JSON that others have made. `value["key"] = …` panics if `value` is a text or a list.
 
 use serde_json::{Map, Value};
 
-/// Sets the field at `path`. What stands on the way and is no object becomes one.
+/// Sets the field at `path`. A value on the way that is not an object becomes one.
 pub fn set(value: &mut Value, path: &[&str], to: impl Into<Value>) {
     let mut place = value;
     for key in path {
@@ -11,12 +11,12 @@ pub fn set(value: &mut Value, path: &[&str], to: impl Into<Value>) {
     *place = to.into();
 }
 
-/// Takes the field's value, and leaves null; null where there is no such field.
+/// Takes the field's value, and leaves null; null if there is no such field.
 pub fn take(value: &mut Value, key: &str) -> Value {
     value.get_mut(key).map(Value::take).unwrap_or_default()
 }
 
-/// The object that `value` is, or becomes.
+/// Returns the object that `value` is, or becomes.
 ///
 /// # Panics
 /// Never.

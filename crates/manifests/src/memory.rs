@@ -1,26 +1,26 @@
-//! What may be read for one release, measured by the memory that it takes.
+//! The budget for reading one release, measured by the memory that it takes.
 //!
-//! A limit on the text bounds nothing: aliases repeat, patches copy, and `{a: 0}` is 6 bytes of text
-//! and 640 of memory.
+//! A limit on the text bounds nothing: aliases repeat, patches copy, and `{a: 0}` is 6 bytes of
+//! text and 640 of memory.
 
 use serde_json::Value;
 
-/// What the objects of one release may take. They are held a few times over while a plan is made,
-/// and the operator serves others, too.
+/// The most that the objects of one release may take. They are held a few times over while a plan
+/// is made, and the operator serves others, too.
 pub const MOST_PER_RELEASE: usize = 32 << 20;
 
-/// A mapping, its entries apart: its first one takes a node with room for eleven.
+/// A mapping, without its entries: its first one takes a node with room for eleven.
 const MAPPING: usize = 512;
-/// An entry of a mapping, its key and value apart, in nodes that are half empty.
+/// An entry of a mapping, without its key and value, in nodes that are half empty.
 const ENTRY: usize = 128;
 /// A list, and each of its items: it grows to twice of what it needs.
 const ITEM: usize = 64;
-/// A text, its bytes apart.
+/// A text, without its bytes.
 const TEXT: usize = 32;
-/// What is kept with each object beside it: its place, its name, several times.
+/// The data kept with each object: its place, its name, several times.
 const OBJECT: usize = 1024;
 
-/// How many bytes may still be taken. A little too much is counted rather than too little.
+/// The bytes that may still be taken. The count is too high rather than too low.
 #[derive(Debug)]
 pub struct Memory {
     left: Option<usize>,
@@ -32,22 +32,22 @@ pub struct Memory {
 pub struct Exhausted;
 
 impl Memory {
-    /// Of `bytes`.
+    /// A budget of `bytes`.
     pub fn new(bytes: usize) -> Self {
         Self { left: Some(bytes) }
     }
 
-    /// What a release may take.
+    /// The budget of a release.
     pub fn of_release() -> Self {
         Self::new(MOST_PER_RELEASE)
     }
 
-    /// Whether anything was refused, by which that is told from other errors of a reader.
+    /// Returns whether anything was refused; this distinguishes it from other errors of a reader.
     pub fn is_exhausted(&self) -> bool {
         self.left.is_none()
     }
 
-    /// Takes what an object of a source takes besides its value.
+    /// Takes what an object of a source needs in addition to its value.
     ///
     /// # Errors
     /// It is too much.
@@ -55,7 +55,7 @@ impl Memory {
         self.take(OBJECT)
     }
 
-    /// Takes what `value` takes. Of what is far too large no more is looked at than needed.
+    /// Takes what `value` needs. A value that is far too large is not read further than needed.
     ///
     /// # Errors
     /// It is too much.

@@ -1,8 +1,8 @@
-//! Patches in kustomize's shape, on the objects of a source and on its hooks.
+//! Patches in kustomize's format, on the objects of a source and on its hooks.
 //!
 //! A list of operations is a JSON patch (RFC 6902), a mapping a strategic merge patch. They mean
-//! what they mean to kustomize, which a test holds against the real one; where kustomize silently
-//! does nothing, or not what was written, here it is an error that says so.
+//! the same as in kustomize, and a test compares them with the real one. If kustomize silently does
+//! nothing, or something else than was written, here it is an error that says so.
 
 mod error;
 mod json;
@@ -27,8 +27,8 @@ pub use error::{PatchError, PatchProblem};
 use json::Operation;
 use target::{Named, Which};
 
-/// What all patches may add to all objects, and may be themselves. The spec bounds the patches and
-/// the objects, but not one times the other, nor what copies of copies make.
+/// The most that all patches may add to all objects, and the most that they may be themselves. The
+/// spec bounds the patches and the objects, but not one times the other, nor copies of copies.
 const MAX_ADDED_BYTES: usize = 16 << 20;
 
 /// Changes objects of the source before anything is planned, in kustomize's shape.
@@ -78,11 +78,12 @@ pub struct Target {
     pub annotation_selector: Option<String>,
 }
 
-/// The `objects` after all `patches`, one after the other. Those that a patch deletes are missing.
+/// Returns the `objects` after all `patches`, one after the other. Those that a patch deletes are
+/// missing.
 ///
 /// # Errors
-/// What is wrong with every patch; where all can be read, what does not fit the objects. The first
-/// that fails on an object is the last that is tried, since the next ones were to see what it does.
+/// The problem of every patch; if all can be read, those that do not fit the objects. The first
+/// that fails on an object is the last that is tried, since the next ones depend on its result.
 pub fn apply(patches: &[Patch], mut objects: Vec<Placed>) -> Result<Vec<Placed>, Vec<PatchError>> {
     let mut errors = Vec::new();
     let mut room = Memory::new(MAX_ADDED_BYTES);
@@ -115,27 +116,27 @@ impl From<Exhausted> for PatchProblem {
     }
 }
 
-/// A [`Target`] that was read.
+/// A [`Target`], parsed.
 pub struct Matcher(Option<Which>);
 
 impl Matcher {
-    /// Without a target, every object is meant.
+    /// Reads a target. Without one, every object is selected.
     ///
     /// # Errors
-    /// What is wrong with the target.
+    /// The problem of the target.
     pub fn read(target: Option<&Target>) -> Result<Self, PatchProblem> {
         target.map(Which::matching).transpose().map(Self)
     }
 
-    /// Whether the object of this manifest is meant.
+    /// Returns whether the object of this manifest is selected.
     pub fn matches(&self, manifest: &Value) -> bool {
         self.0.as_ref().is_none_or(|which| which.matches(manifest))
     }
 }
 
-/// A patch that was read.
+/// A patch, parsed.
 enum Changes {
-    /// Strategic merge patches, each with what it changes.
+    /// Strategic merge patches, each with the object that it changes.
     Merge(Vec<(Which, Value)>),
     /// JSON patch operations.
     Operations(Which, Vec<Operation>),
@@ -189,8 +190,8 @@ impl Changes {
     }
 }
 
-/// Has `step` change each object that is meant, which may be nested as deep as it is told; one for
-/// which it says `false` goes. Of a `List` the items are meant, as for kustomize.
+/// Lets `step` change each selected object, which may be nested as deep as its argument says; one
+/// for which it returns `false` is deleted. For a `List` the items are selected, as in kustomize.
 fn change(
     objects: &mut Vec<Placed>,
     which: &Which,
@@ -230,7 +231,7 @@ fn change(
     }
 }
 
-/// A scalar as text, as merge keys and labels are compared.
+/// Returns a scalar as text, as merge keys and labels are compared.
 fn scalar(value: &Value) -> Option<Cow<'_, str>> {
     match value {
         Value::String(text) => Some(Cow::Borrowed(text)),

@@ -1,11 +1,11 @@
-//! Objects of a source, each with the place where it stands.
+//! Objects of a source, each with its place.
 
 use serde_json::Value;
 
-/// An object of a source as it was written, and where that is.
+/// An object of a source as it was written, and its place.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Placed {
-    /// Where the object stands, such as `spec.source.objects[2]` or `ConfigMap/shop key all.yaml
+    /// The place of the object, such as `spec.source.objects[2]` or `ConfigMap/shop key all.yaml
     /// line 12`.
     pub place: String,
     /// The object.
@@ -13,7 +13,7 @@ pub struct Placed {
 }
 
 impl Placed {
-    /// The objects that stand in a spec.
+    /// Returns the objects in a spec.
     pub fn inline(objects: &[Value]) -> Vec<Self> {
         let place = |index| format!("spec.source.objects[{index}]");
         let placed = |(index, manifest): (usize, &Value)| Self {

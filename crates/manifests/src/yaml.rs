@@ -13,12 +13,12 @@ use thiserror::Error;
 
 use crate::memory::{MOST_PER_RELEASE, Memory};
 
-/// How deep a document may be nested, in lists and mappings; deeper ones are errors, though Helm
-/// takes them. The reader recurses, with up to 4 KiB of stack per level when optimized and about
-/// 25 KiB when not, so this is what a thread of 2 MiB bears in tests.
+/// The deepest nesting of a document, in lists and mappings; deeper ones are errors, though Helm
+/// takes them. The reader recurses, with up to 4 KiB of stack per level when optimized and about 25
+/// KiB when not, so this is the most that a thread of 2 MiB bears in tests.
 pub const MAX_DEPTH: usize = 64;
 
-/// Why a text cannot be read. Quotes no value, since what is read may be Secrets.
+/// The reason why a text cannot be read. It quotes no value, since the text may be a Secret.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("line {line}, column {column}: {problem}")]
 pub struct YamlError {
@@ -26,18 +26,18 @@ pub struct YamlError {
     pub line: u64,
     /// From 1.
     pub column: u64,
-    /// What the reader says.
+    /// The reader's message.
     pub problem: String,
 }
 
-/// What aliases (`*name`) may repeat in one text, in nodes. Where it is read, what they repeat is
-/// counted as if it stood there; this bounds what the reader has to keep for it.
+/// The most nodes that aliases (`*name`) may repeat in one text. The memory budget counts repeated
+/// nodes as if they were written out; this bounds the memory that the reader keeps for them.
 const MAX_ALIASED: usize = 16_384;
 
-/// The one document of `text`, which takes of `memory` while it is read.
+/// Reads the one document of `text`, which takes from `memory` while it is read.
 ///
 /// # Errors
-/// It cannot be read, or there is not as much memory: `memory` knows.
+/// It cannot be read, or there is not enough memory: `memory` knows.
 pub fn read(text: &str, memory: &mut Memory) -> Result<Value, YamlError> {
     serde_saphyr::with_deserializer_from_str_with_options(text, options(), |deserializer| {
         Reader(memory).deserialize(deserializer)
@@ -45,11 +45,11 @@ pub fn read(text: &str, memory: &mut Memory) -> Result<Value, YamlError> {
     .map_err(|error| located(&error))
 }
 
-/// The documents of a short `text`, those without content left out. They take of `memory` when they
-/// have been read, which is soon enough for a text of some ten KiB.
+/// Reads the documents of a short `text`, without those that have no content. They take from
+/// `memory` when they have been read, which is soon enough for a text of some ten KiB.
 ///
 /// # Errors
-/// It cannot be read, or there is not as much memory: `memory` knows.
+/// It cannot be read, or there is not enough memory: `memory` knows.
 pub fn read_all(text: &str, memory: &mut Memory) -> Result<Vec<Value>, YamlError> {
     let documents = serde_saphyr::from_multiple_with_options::<Document>(text, options())
         .map_err(|error| located(&error))?;
@@ -84,7 +84,7 @@ fn located(error: &serde_saphyr::Error) -> YamlError {
     }
 }
 
-/// The reader's message without place and without values.
+/// Returns the reader's message without the place and without values.
 fn problem(error: &serde_saphyr::Error) -> String {
     use serde_saphyr::Error as E;
     match error {
@@ -111,13 +111,13 @@ fn problem(error: &serde_saphyr::Error) -> String {
     }
 }
 
-/// Whether `value` is nested deeper than [`read`] would read it.
+/// Returns whether `value` is nested deeper than [`read`] would read it.
 pub fn is_too_deep(value: &Value) -> bool {
     is_deeper(value, MAX_DEPTH)
 }
 
-/// Whether `value` has more than `levels` lists and mappings in each other. Where it has, no more of
-/// them are looked into.
+/// Returns whether `value` has more than `levels` nested lists and mappings. If it has, the check
+/// stops there.
 pub(crate) fn is_deeper(value: &Value, levels: usize) -> bool {
     let Some(inner) = levels.checked_sub(1) else {
         return value.is_array() || value.is_object();
@@ -129,7 +129,7 @@ pub(crate) fn is_deeper(value: &Value, levels: usize) -> bool {
     }
 }
 
-/// A document that is counted by who reads it.
+/// A document whose memory the caller counts.
 struct Document(Value);
 
 impl<'de> Deserialize<'de> for Document {

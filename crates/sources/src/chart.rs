@@ -19,35 +19,35 @@ use crate::{
     values::Values,
 };
 
-/// As large as an archive may be.
+/// The largest size of an archive.
 pub const MOST_BYTES: usize = 20 << 20;
 
 /// A chart with its values, before it is rendered.
 pub struct ResolvedChart {
-    /// What is rendered.
+    /// The content that is rendered.
     pub content: Content,
-    /// Of what was fetched: that of a manifest in a registry, or that of the archive.
+    /// The digest of what was fetched: of a manifest in a registry, or of the archive.
     pub digest: String,
     /// The folder of the chart within the archive.
     pub path: Option<String>,
     /// The values for it.
     pub values: Vec<protocol::Values>,
-    /// What of the values is a Secret's, and stands in no message.
+    /// The parts of the values that come from Secrets, and must be in no message.
     pub secrets: Secrets,
-    /// What is told apart by digests.
+    /// The values that the digest is made from.
     parsed: Vec<Value>,
 }
 
 /// The files of a chart.
 #[derive(Clone)]
 pub enum Content {
-    /// As they were packaged.
+    /// The files as they were packaged.
     Archive(Arc<[u8]>),
-    /// In a folder of this machine, whose path this is.
+    /// The path of a folder on this machine.
     Folder(String),
 }
 
-/// What a record's digest is made of. A null in values counts: it takes away what the chart has there.
+/// The inputs to a record's digest. A null in values counts: it removes a value of the chart.
 #[derive(Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ChartInputs<'a> {
@@ -64,24 +64,24 @@ impl ResolvedChart {
         Self { content, digest, path, values: merged, secrets, parsed }
     }
 
-    /// By which a change of it is told.
+    /// Returns the inputs by which a change of it is detected.
     pub fn inputs(&self) -> ChartInputs<'_> {
         ChartInputs { digest: &self.digest, path: self.path.as_deref(), values: &self.parsed }
     }
 }
 
-/// Where the chart of a source is.
+/// The place of the chart of a source.
 pub enum ChartLocation<'a> {
     /// In a `ConfigMap` or a Secret.
     Archive(&'a ChartArchive),
     /// In a registry or a repository.
     Server(ServerChart<'a>),
-    /// In what a source of Flux has published.
+    /// In the artifact that a source of Flux has published.
     Flux(&'a SourceRef),
 }
 
 impl<'a> ChartLocation<'a> {
-    /// Where the spec says that the chart is.
+    /// Returns the place of the chart by the spec.
     ///
     /// # Errors
     /// It names none.
@@ -100,7 +100,7 @@ impl<'a> ChartLocation<'a> {
         })
     }
 
-    /// The folder of the chart within what is fetched.
+    /// Returns the folder of the chart within the archive that is fetched.
     pub fn path(&self) -> Option<&'a str> {
         match self {
             Self::Flux(source) => source.path.as_deref(),
@@ -109,10 +109,10 @@ impl<'a> ChartLocation<'a> {
     }
 }
 
-/// Reads the archive that a `ConfigMap` or a Secret holds.
+/// Reads the archive in a `ConfigMap` or a Secret.
 ///
 /// # Errors
-/// It is not there, or no archive.
+/// It is not there, or not an archive.
 pub async fn archive<R: Reads>(
     from: &ChartArchive,
     namespace: &str,
@@ -142,7 +142,7 @@ pub async fn archive<R: Reads>(
     })
 }
 
-/// What to fetch where Flux has published a chart.
+/// Returns the artifact to fetch if Flux has published a chart.
 ///
 /// # Errors
 /// It has published none, or none that can be checked.

@@ -1,5 +1,5 @@
-//! What a server wants to see, from the Secrets that the spec names. Read as the tenant, handed to
-//! the engine, and told to nobody: messages name keys, never what they hold.
+//! The credentials for a server, from the Secrets that the spec names. They are read as the tenant,
+//! handed to the engine, and never shown: messages name keys, never their values.
 
 use api::{ObjectsFromKind, SecretReference};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -23,11 +23,11 @@ pub(super) struct Named<'a> {
     pub(super) field: &'static str,
     pub(super) secret: Option<&'a SecretReference>,
     pub(super) certificates: Option<&'a SecretReference>,
-    /// The registry, for a Secret that knows several: `registry.example/charts/shop`.
+    /// The registry, for a Secret that has several: `registry.example/charts/shop`.
     pub(super) registry: Option<&'a str>,
 }
 
-/// `None` where none are named.
+/// Reads the credentials; `None` if none are named.
 pub(super) async fn read<R: Reads>(
     reads: &R,
     namespace: &str,
@@ -70,7 +70,7 @@ impl Held {
         Ok(Self { place, object, data })
     }
 
-    /// User name and password.
+    /// Returns the user name and the password.
     fn login(&self, registry: Option<&str>) -> Result<(String, String), Blocked> {
         if let Some(registry) = registry
             && let Some(config) = self.text(DOCKER_CONFIG)?
@@ -133,13 +133,13 @@ impl Held {
     }
 }
 
-/// The entry of `auths` for this registry: the one that names most of the path, as the kubelet
-/// chooses.
+/// Returns the entry of `auths` for this registry: the one that matches most of the path, as the
+/// kubelet chooses.
 fn entry_of<'a>(config: &'a Value, registry: &str) -> Option<&'a Value> {
     let named = |name: &str| {
         let name = name.strip_prefix("https://").or(name.strip_prefix("http://")).unwrap_or(name);
         let name = name.trim_end_matches('/');
-        // As Docker itself writes them.
+        // The form that Docker itself writes.
         let name = name.strip_suffix("/v1").or(name.strip_suffix("/v2")).unwrap_or(name).to_owned();
         if name == "index.docker.io" { "docker.io".to_owned() } else { name }
     };

@@ -1,5 +1,4 @@
-//! Charts in what a source of Flux has published: its artifact, of which it says the URL and the
-//! digest.
+//! Charts that a source of Flux has published: its artifact, with its URL and its digest.
 
 use api::SourceRef;
 use engine::protocol::Origin;
@@ -62,7 +61,7 @@ enum Trouble {
     Unusable(String),
 }
 
-/// What the object has published for its present spec.
+/// Returns the artifact that the object has published for its present spec.
 fn artifact(live: &Value) -> Result<Origin, Trouble> {
     let status = &live["status"];
     let observed = status["observedGeneration"].as_i64();
@@ -88,7 +87,7 @@ fn artifact(live: &Value) -> Result<Origin, Trouble> {
     Ok(Origin::Artifact { url: url.to_owned(), digest: digest.to_ascii_lowercase() })
 }
 
-/// What Flux says of it, in its own words.
+/// Returns Flux's report on it, in its own words.
 fn ready(status: &Value) -> String {
     let conditions = status["conditions"].as_array();
     let ready = conditions.into_iter().flatten().find(|it| it["type"] == "Ready");
@@ -120,7 +119,8 @@ mod tests {
         };
         let of = |status| super::artifact(&source(status));
         assert_eq!(of(json!({"observedGeneration": 2, "artifact": artifact})), taken());
-        // Not every kind says what it has observed; and what it could not renew is still there.
+        // Not every kind reports what it has observed; and an artifact that it could not renew is
+        // still there.
         let failed = json!([{"type": "Ready", "status": "False"}]);
         assert_eq!(of(json!({"artifact": artifact, "conditions": failed})), taken());
         let old = of(json!({"observedGeneration": 1, "artifact": artifact}));

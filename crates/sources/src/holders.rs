@@ -1,4 +1,4 @@
-//! `ConfigMaps` and Secrets, and what they hold.
+//! `ConfigMaps` and Secrets, and their contents.
 
 use api::ObjectsFromKind;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -30,12 +30,12 @@ pub(crate) async fn holder<R: Reads>(
     }
 }
 
-/// What `place` names does not exist.
+/// The error if the object that `place` names does not exist.
 pub(crate) fn absent<R: Reads>(reads: &R, object: &ObjectRef, place: &str) -> Blocked {
     Blocked::new(Reason::SourceNotFound, format!("{place}: {object} {}", reads.absence()))
 }
 
-/// The text that stands under `key`.
+/// Returns the text under `key`.
 pub(crate) fn text_of(
     kind: ObjectsFromKind,
     value: &Value,
@@ -50,7 +50,7 @@ pub(crate) fn text_of(
     })
 }
 
-/// There is no such key.
+/// The error if there is no such key.
 pub(crate) fn no_key(
     object: &ObjectRef,
     key: &str,

@@ -1,4 +1,4 @@
-//! The objects of a source that is no chart.
+//! The objects of a source that is not a chart.
 
 use api::ObjectsFrom;
 use helm::manifest::{self, ManifestError};
@@ -16,11 +16,10 @@ use crate::{
     reads::Reads,
 };
 
-/// As much text as the objects of a release may be. What of it fits into a record is for the record
-/// to say.
+/// The most text of the objects of a release. The record checks how much of it fits into it.
 const MOST_BYTES: usize = 8 * 1024 * 1024;
 
-/// The objects that stand in the spec.
+/// Returns the objects in the spec.
 ///
 /// # Errors
 /// There are none, or too many.
@@ -35,7 +34,7 @@ pub fn inline(objects: &[Value]) -> Result<Vec<Placed>, Blocked> {
     Ok(Placed::inline(objects))
 }
 
-/// The texts that `spec.source.objectsFrom` names, and what of them was not found.
+/// The texts that `spec.source.objectsFrom` names, and those that were not found.
 pub struct Texts {
     texts: Vec<Text>,
     problems: Problems,
@@ -43,17 +42,17 @@ pub struct Texts {
 
 /// A text of the source.
 struct Text {
-    /// Which of `spec.source.objectsFrom` names it.
+    /// The index in `spec.source.objectsFrom` of its name.
     index: usize,
     origin: String,
     yaml: String,
 }
 
-/// Reads the texts that `ConfigMaps` and Secrets hold.
+/// Reads the texts in `ConfigMaps` and Secrets.
 ///
 /// # Errors
-/// Something cannot be read, or they are more than a release may be. What is missing is for
-/// [`Texts::parse`] to say.
+/// Something cannot be read, or they are more than a release may be. [`Texts::parse`] reports what
+/// is missing.
 pub async fn read<R: Reads>(
     from: &[ObjectsFrom],
     namespace: &str,
@@ -89,12 +88,12 @@ pub async fn read<R: Reads>(
 }
 
 impl Texts {
-    /// Where each of them stands: `ConfigMap/shop key a.yaml`.
+    /// Returns the place of each of them: `ConfigMap/shop key a.yaml`.
     pub fn origins(&self) -> impl Iterator<Item = &str> {
         self.texts.iter().map(|text| &*text.origin)
     }
 
-    /// The objects of all texts, which may take as much memory as one release.
+    /// Returns the objects of all texts, which may take as much memory as one release.
     ///
     /// # Errors
     /// Everything that is wrong with them, and what is missing.
@@ -102,7 +101,7 @@ impl Texts {
         let Self { texts, mut problems } = self;
         let mut objects = Vec::new();
         let mut memory = Memory::of_release();
-        // What is there can be wrong even where something is missing.
+        // The existing texts can be wrong even if one is missing.
         for Text { index, origin, yaml } in texts {
             match manifest::parse_within(&yaml, &mut memory) {
                 Ok(parsed) => objects.extend(parsed.into_iter().map(|(line, manifest)| Placed {
@@ -125,7 +124,7 @@ impl Texts {
     }
 }
 
-/// The texts that `from` names, each with its key.
+/// Returns the texts that `from` names, each with its key.
 async fn texts<R: Reads>(
     from: &ObjectsFrom,
     namespace: &str,
@@ -151,8 +150,8 @@ async fn texts<R: Reads>(
     chosen.into_iter().map(decode).collect()
 }
 
-/// What stands at `place` holds no object: much rather a mistake than the wish to remove all that there
-/// is.
+/// The error if there is no object at `place`: more likely a mistake than the wish to remove all
+/// objects.
 pub(crate) fn empty(place: &str, what: &str) -> Blocked {
     let message = format!(
         "{place}: there is no object in {what}; put the objects there, or delete this \
@@ -161,7 +160,7 @@ pub(crate) fn empty(place: &str, what: &str) -> Blocked {
     Blocked::new(Reason::InvalidSource, message)
 }
 
-/// The text at `place` is no YAML that can be read.
+/// The error if the text at `place` cannot be read as YAML.
 pub(crate) fn unreadable(place: &str, error: ManifestError) -> Blocked {
     let reason = match error {
         ManifestError::TooLarge { .. } => Reason::SourceTooLarge,
@@ -170,7 +169,7 @@ pub(crate) fn unreadable(place: &str, error: ManifestError) -> Blocked {
     Blocked::new(reason, format!("{place}: {error}"))
 }
 
-/// The objects up to that at `place` are more than a release may be.
+/// The error if the objects up to that at `place` are more than a release may be.
 pub(crate) fn too_large(place: &str) -> Blocked {
     let message = format!(
         "{place}: with it, the objects take more than the {} MiB of memory that those of one \

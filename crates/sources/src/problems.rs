@@ -2,27 +2,27 @@ use lifecycle::{journal::Failure, reason::Reason};
 
 use crate::secrets::Secrets;
 
-/// Why it is unknown what a release consists of.
+/// The reason why the objects of a release are unknown.
 #[derive(Debug, thiserror::Error)]
 pub enum Error<E> {
-    /// Only a change helps, of the spec or of what it names.
+    /// Only a change of the spec or of an object that it names helps.
     #[error(transparent)]
     Blocked(#[from] Blocked),
-    /// A source has nothing for its present spec; a change of it tells.
+    /// A source has nothing for its present spec; a change of the source is awaited.
     #[error("{}: {}", .0.reason, .0.message)]
     NotReady(Failure),
-    /// What the spec names could not be read.
+    /// An object that the spec names could not be read.
     #[error("{0}")]
     Unread(E),
 }
 
-/// Everything that is wrong, of which only a change helps.
+/// All problems that only a change can solve.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}: {}", problems.join("; "))]
 pub struct Blocked {
     /// The reason, as conditions have it.
     pub reason: Reason,
-    /// In words, each by itself.
+    /// The problems in words, each by itself.
     pub problems: Vec<String>,
 }
 
@@ -35,12 +35,12 @@ impl Blocked {
         Self { reason, problems: problems.iter().map(ToString::to_string).collect() }
     }
 
-    /// As conditions say it.
+    /// Returns it in the form of a condition.
     pub fn failure(&self) -> Failure {
         Failure::new(self.reason, self.problems.join("; "))
     }
 
-    /// Without what `secrets` knows.
+    /// Returns it without the values in `secrets`.
     #[must_use]
     pub fn without(mut self, secrets: &Secrets) -> Self {
         for problem in &mut self.problems {
@@ -54,12 +54,12 @@ impl Blocked {
     }
 }
 
-/// Collects what is wrong, so that it is said at once.
+/// Collects problems, so that they are reported together.
 #[derive(Default)]
 pub(crate) struct Problems(Option<Blocked>);
 
 impl Problems {
-    /// What is wrong counts for more than what is missing.
+    /// Adds problems. The reason of an error takes precedence over that of a missing source.
     pub(crate) fn add(&mut self, more: Blocked) {
         match &mut self.0 {
             Some(blocked) => {

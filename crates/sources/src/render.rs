@@ -11,7 +11,8 @@ use crate::{
 };
 
 impl ResolvedChart {
-    /// The request to render it for `release`. With `capabilities` there is a cluster to look into.
+    /// Returns the request to render it for `release`. With `capabilities`, templates may look up
+    /// objects in a cluster.
     pub fn request<'a>(
         &'a self,
         release: protocol::Release<'a>,
@@ -33,7 +34,7 @@ impl ResolvedChart {
     }
 }
 
-/// What only a change mends, of the chart or of its values.
+/// Returns the problems that only a change of the chart or of its values solves.
 pub fn refusal(failure: &protocol::Failure, secrets: &Secrets) -> Blocked {
     let reason = match failure.kind {
         FailureKind::InvalidValues | FailureKind::SchemaViolation => Reason::InvalidValues,

@@ -1,4 +1,4 @@
-//! What a source makes: patched, parsed and within bounds.
+//! The result of a source: patched, parsed and within bounds.
 
 use std::collections::{HashMap, HashSet};
 
@@ -23,20 +23,20 @@ use crate::{
     problems::Blocked,
 };
 
-/// What a source makes.
+/// The result of a source.
 pub struct RenderedRelease {
     /// Its objects and hooks.
     pub desired: Desired,
-    /// Which chart it is, if it is one.
+    /// The chart, if it is one.
     pub chart: Option<plan::Chart>,
-    /// Where it is a chart, what its record says in the chart's own words.
+    /// The texts of its record in the chart's own words, if it is a chart.
     pub texts: Option<ChartTexts>,
 }
 
-/// What a record says of a chart.
+/// The texts about a chart in a record.
 #[derive(Clone)]
 pub struct ChartTexts {
-    /// What it says of itself.
+    /// The chart's metadata.
     pub chart: record::Chart,
     /// The values that were given, merged.
     pub config: Map<String, Value>,
@@ -44,11 +44,11 @@ pub struct ChartTexts {
     pub notes: String,
     /// The objects, as they were written.
     pub manifest: String,
-    /// As many as there are hooks, in their order.
+    /// One for each hook, in their order.
     pub hooks: Vec<Document>,
 }
 
-/// The release of objects that a user wrote.
+/// Makes the release of objects that a user wrote.
 ///
 /// # Errors
 /// Everything that is wrong with them.
@@ -58,7 +58,7 @@ pub fn of_objects(
     namespace: &str,
 ) -> Result<RenderedRelease, Blocked> {
     let mut objects = patched(patches, objects)?;
-    // By digests a null is as if it were not there; in a ConfigMap's data it would be an empty text.
+    // Digests treat a null as absent; in a ConfigMap's data it would be an empty text.
     for object in &mut objects {
         tidy::remove_nulls(&mut object.manifest);
     }
@@ -70,10 +70,10 @@ pub fn of_objects(
     Ok(RenderedRelease { desired, chart: None, texts: None })
 }
 
-/// The release of a chart of this digest.
+/// Makes the release of a chart of this digest.
 ///
 /// # Errors
-/// Everything that is wrong with what it renders to.
+/// Everything that is wrong with its rendered objects.
 pub fn of_chart(
     rendered: Rendered,
     digest: String,
@@ -124,12 +124,12 @@ struct Written {
 }
 
 impl Written {
-    /// The object of a document; `None` where it is only comments, which Helm keeps.
+    /// Returns the object of a document; `None` if it has only comments, which Helm keeps.
     fn read(&mut self, document: Document, memory: &mut Memory) -> Result<Option<Placed>, Blocked> {
         let mut found = read(&document.path, &document.manifest, memory)?;
         let manifest = found.pop();
         if !found.is_empty() {
-            // Helm parts what it renders into documents.
+            // Helm splits its output into documents.
             let message = format!("{}: it is not one object", document.path);
             return Err(Blocked::new(Reason::TemplateError, message));
         }
@@ -145,8 +145,8 @@ impl Written {
         Ok(object)
     }
 
-    /// The texts of the hooks, and that of the other objects: as they were written, but for what
-    /// patches have changed or removed.
+    /// Returns the texts of the hooks, and that of the other objects: as they were written, except
+    /// for those that patches have changed or removed.
     fn texts(self, objects: &[Placed]) -> (Vec<Document>, String) {
         let patched: HashMap<_, _> =
             objects.iter().map(|object| (&*object.place, &object.manifest)).collect();
@@ -160,7 +160,7 @@ impl Written {
             if *now != before.manifest {
                 document.manifest = manifest::to_yaml(now);
             }
-            // Patches may make a hook of an object, too.
+            // Patches may make an object a hook, too.
             if hooks::parse(now).is_ok_and(|hook| hook.is_some()) {
                 found.push(document);
             } else {
@@ -190,7 +190,7 @@ fn parsed(objects: &[Placed], namespace: &str, author: Author) -> Result<Desired
         .map_err(|errors| Blocked::all(Reason::InvalidSource, &errors))
 }
 
-/// Refuses what could be recorded, but not be read from the record.
+/// Refuses objects that could be recorded, but not be read from the record.
 fn check_bounds(objects: &[Placed]) -> Result<(), Blocked> {
     let mut memory = Memory::of_release();
     for Placed { place, manifest } in objects {
@@ -199,7 +199,7 @@ fn check_bounds(objects: &[Placed]) -> Result<(), Blocked> {
                 format!("{place}: the object is nested deeper than {} levels", yaml::MAX_DEPTH);
             return Err(Blocked::new(Reason::InvalidSource, message));
         }
-        // In the record the items of a `List` stand alone.
+        // In the record the items of a `List` are separate.
         let items = manifest["items"].as_array().map_or(1, Vec::len);
         if memory.take_value(manifest).is_err() || (0..items).any(|_| memory.take_object().is_err())
         {

@@ -1,12 +1,12 @@
-//! What must stand in no message, though a template may put it there: Helm quotes values in some of its
-//! own, and `fail` says whatever a chart wants.
+//! The texts that must be in no message, though a template may put them there: Helm quotes values
+//! in some of its own, and `fail` prints any text of a chart.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::Value;
 
-/// Shorter ones stand in any text.
+/// Shorter ones are in any text.
 const SHORTEST: usize = 4;
 
 /// The texts and numbers of Secrets, those of the values and those that were looked up.
@@ -20,7 +20,7 @@ impl Clone for Secrets {
 }
 
 impl Secrets {
-    /// What a Secret holds, or each Secret of a list, encoded as it is and decoded.
+    /// Adds the data of a Secret, or of each Secret of a list, encoded as it is and decoded.
     pub fn add_data(&self, found: &Value) {
         let items = found["items"].as_array();
         for secret in items.map_or(std::slice::from_ref(found), Vec::as_slice) {
@@ -38,7 +38,7 @@ impl Secrets {
             Value::String(text) => {
                 // A template may print one line of it, or all of it quoted.
                 for line in text.lines() {
-                    // Without what YAML takes for more than text, as in `*anchor`.
+                    // Without the characters that YAML does not take for text, as in `*anchor`.
                     let words = line.trim_matches(|it: char| !it.is_alphanumeric());
                     let both = [line.trim(), words].into_iter().filter(|it| it.len() >= SHORTEST);
                     self.lock().extend(both.map(str::to_owned));
@@ -57,7 +57,7 @@ impl Secrets {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// `message` without any of them.
+    /// Returns `message` without any of them.
     pub fn hide(&self, message: &str) -> String {
         let all = self.lock();
         let mut secrets: Vec<_> = all.iter().filter(|it| message.contains(it.as_str())).collect();

@@ -1,4 +1,4 @@
-//! Charts that servers have: where they are, and with which credentials they are asked for.
+//! Charts on servers: their place, and the credentials for their requests.
 
 use api::{OciChart, RepositoryChart};
 use engine::protocol::{Credentials, Origin};
@@ -12,9 +12,10 @@ use crate::{
 
 /// A chart of a registry or a repository, as the spec names it.
 pub struct ServerChart<'a> {
-    /// Where it is.
+    /// The place of the chart.
     pub origin: Origin,
-    /// Where the spec names it, for messages: `spec.source.chart.oci (oci://registry.example/shop)`.
+    /// The field of the spec that names it, for messages: `spec.source.chart.oci
+    /// (oci://registry.example/shop)`.
     pub place: String,
     named: Named<'a>,
 }
@@ -59,17 +60,17 @@ impl<'a> ServerChart<'a> {
         }
     }
 
-    /// The field of the spec that names it.
+    /// Returns the field of the spec that names it.
     pub fn field(&self) -> &'static str {
         self.named.field
     }
 
-    /// Whether Secrets are named, without which it is not to be had.
+    /// Returns whether the spec names Secrets, without which it cannot be fetched.
     pub fn needs_secrets(&self) -> bool {
         self.named.secret.is_some() || self.named.certificates.is_some()
     }
 
-    /// What to fetch, with what the Secrets hold.
+    /// Returns the chart to fetch, with the credentials of the Secrets.
     ///
     /// # Errors
     /// They are missing, or hold something else.
@@ -86,15 +87,15 @@ impl<'a> ServerChart<'a> {
 /// A chart to be fetched.
 #[derive(Clone)]
 pub struct WantedChart {
-    /// Where the spec names it, for messages.
+    /// The field of the spec that names it, for messages.
     pub place: String,
-    /// Where it is.
+    /// The place of the chart.
     pub origin: Origin,
-    /// What the server wants to see.
+    /// The credentials for the server.
     pub credentials: Option<Credentials>,
 }
 
-/// The server, whatever version of a chart is asked of it.
+/// The server, whatever version of a chart is requested.
 #[derive(Serialize)]
 #[serde(untagged)]
 pub enum Server<'a> {
@@ -102,7 +103,7 @@ pub enum Server<'a> {
     Registry {
         /// The URL of the chart.
         oci: &'a str,
-        /// Whether it is asked without TLS.
+        /// True if it is requested without TLS.
         plain: bool,
     },
     /// A repository with an index.
@@ -112,12 +113,12 @@ pub enum Server<'a> {
         /// The name of the chart.
         name: &'a str,
     },
-    /// What a source of Flux has published, which is asked for by its digest alone.
+    /// The artifacts that a source of Flux has published; each is requested by its digest alone.
     Artifacts,
 }
 
 impl WantedChart {
-    /// The digest by which it is asked for: then there is nothing to resolve.
+    /// Returns the digest by which it is requested: then there is nothing to resolve.
     pub fn pinned(&self) -> Option<&str> {
         match &self.origin {
             Origin::Oci { digest, .. } => digest.as_deref(),
@@ -126,7 +127,7 @@ impl WantedChart {
         }
     }
 
-    /// The server that has it.
+    /// Returns the server that has it.
     pub fn server(&self) -> Server<'_> {
         match &self.origin {
             Origin::Oci { url, plain_http, .. } => {
@@ -143,7 +144,7 @@ fn place(field: &str, url: &str, which: Option<&str>) -> String {
     which.map_or_else(|| format!("{field} ({url})"), |which| format!("{field} ({url} {which})"))
 }
 
-/// A URL as it may be shown: tokens stand in what precedes the host, and in the query.
+/// Returns a URL as it may be shown: tokens may be in the part before the host, and in the query.
 fn without_secrets(url: &str) -> String {
     let url = url.split(['?', '#']).next().unwrap_or(url);
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };

@@ -1,4 +1,4 @@
-//! The values for a chart: what the spec refers to, then what stands in it.
+//! The values for a chart: those that the spec refers to, then those in it.
 
 use api::{ObjectsFromKind, ReleaseLifecycleSpec, ValuesFrom};
 use engine::protocol;
@@ -12,26 +12,26 @@ use crate::{
     secrets::Secrets,
 };
 
-/// The values as the engine merges them, later ones over earlier ones, and as they are told apart.
+/// The values as the engine merges them, later ones over earlier ones, and as digests compare them.
 #[derive(Clone, Default)]
 pub struct Values {
-    /// As the engine takes them.
+    /// The values as the engine takes them.
     pub merged: Vec<protocol::Values>,
-    /// As digests take them: how they are written makes no difference.
+    /// The values as digests take them: the way they are written makes no difference.
     pub parsed: Vec<Value>,
-    /// What of them is a Secret's.
+    /// The parts that come from Secrets.
     pub secrets: Secrets,
-    /// Where they stand: `ConfigMap/shop key values.yaml`.
+    /// The places of the values: `ConfigMap/shop key values.yaml`.
     pub origins: Vec<String>,
-    /// What was optional and is missing, each with why.
+    /// The optional values that are missing, each with the reason.
     pub left_out: Vec<String>,
 }
 
 /// Reads the values of a spec.
 ///
 /// # Errors
-/// Everything that is wrong with them, but whether they are YAML: that is for Helm's own reader to
-/// say.
+/// Everything that is wrong with them, except whether they are YAML: Helm's own reader reports
+/// that.
 pub async fn read<R: Reads>(
     spec: &ReleaseLifecycleSpec,
     namespace: &str,

@@ -1,12 +1,13 @@
-//! The API server's audit log: what really happened, told by neither the operator nor the test.
+//! The API server's audit log: the real sequence of requests, reported by neither the operator nor
+//! the test.
 //!
 //! Expects `--audit-log-mode=blocking`, JSON lines, the stage `ResponseComplete`, and the level
-//! `RequestResponse` for Jobs, Pods and group `releaselifecycle.dev`. What is logged with less is
-//! read too, but [`judge()`] sees no bodies there; the level `Request` for the verb `delete` of all
-//! resources shows it every DELETE's precondition, and no Secret's content.
+//! `RequestResponse` for Jobs, Pods and group `releaselifecycle.dev`. Entries with a lower level
+//! are read too, but [`judge()`] sees no bodies there; the level `Request` for the verb `delete` of
+//! all resources shows it every DELETE's precondition, and no Secret's content.
 //!
 //! - this file: reading the log into [`Event`]s
-//! - `judge`: what the operator's protocol forbids
+//! - `judge`: the rules of the operator's protocol
 
 mod judge;
 #[cfg(test)]
@@ -32,66 +33,66 @@ pub struct Event {
     pub verb: String,
     /// The path, with the query.
     pub uri: String,
-    /// The API group; empty for the core group, and for paths that are no resource.
+    /// The API group; empty for the core group, and for paths that are not a resource.
     pub group: String,
-    /// Plural, such as `jobs`; empty for paths that are no resource.
+    /// The plural of the resource, such as `jobs`; empty for paths that are not a resource.
     pub resource: String,
-    /// Such as `status`.
+    /// The subresource, such as `status`.
     pub subresource: Option<String>,
-    /// `None` for what has no namespace, and for requests across all.
+    /// `None` for cluster-scoped objects, and for requests across all namespaces.
     pub namespace: Option<String>,
-    /// `None` for collections. For a create with `generateName`, the name that was made.
+    /// `None` for collections. For a create with `generateName`, the generated name.
     pub name: Option<String>,
-    /// Who authenticated.
+    /// The authenticated user.
     pub user: String,
-    /// Whom `user` acted as, if not as itself.
+    /// The user that `user` impersonated, if any.
     pub impersonated: Option<String>,
     /// The client's `User-Agent`.
     pub user_agent: Option<String>,
     /// The HTTP status.
     pub code: u16,
-    /// Whether the level has bodies, so that an absent one means that none was sent.
+    /// True if the level has bodies, so that an absent one means that none was sent.
     pub has_bodies: bool,
     /// The request's body: an object, a patch or `DeleteOptions`. Null if absent or not logged.
     pub request: Value,
     /// The answer's body: an object or a `Status`. Null if absent or not logged.
     pub response: Value,
-    /// When the API server received the request.
+    /// The time when the API server received the request.
     pub received: Timestamp,
-    /// When it had answered: the time of the stage `ResponseComplete`.
+    /// The time when it had answered: that of the stage `ResponseComplete`.
     pub completed: Timestamp,
 }
 
 impl Event {
-    /// Whether the API server did what was asked.
+    /// Returns whether the request succeeded.
     pub fn succeeded(&self) -> bool {
         (200..300).contains(&self.code)
     }
 
-    /// Whether it was a rehearsal, which changes nothing.
+    /// Returns whether it was a dry run, which changes nothing.
     pub fn is_dry_run(&self) -> bool {
         // A DELETE may say so in its body.
         self.uri.contains("dryRun=") || self.request.pointer("/dryRun/0").is_some()
     }
 
-    /// Whether it concerns an object of this namespace.
+    /// Returns whether it concerns an object of this namespace.
     pub fn is_in(&self, namespace: &str) -> bool {
         self.namespace.as_deref() == Some(namespace)
     }
 }
 
-/// The events of one namespace, in order.
+/// Returns the events of one namespace, in order.
 pub fn in_namespace(events: &[Event], namespace: &str) -> Vec<Event> {
     events.iter().filter(|event| event.is_in(namespace)).cloned().collect()
 }
 
-/// The events from byte `offset` on, and the offset to go on from. A last line that is not yet
-/// written to its end is left for the next call, and stages other than `ResponseComplete` are
-/// passed over.
+/// Returns the events from byte `offset` on, and the offset of the next call. A last line that is
+/// not yet complete is left for the next call, and stages other than `ResponseComplete` are
+/// skipped.
 ///
 /// # Errors
-/// When the file cannot be read, is shorter than `offset` (it was rotated), or has a line that is
-/// no audit event; the message has the line's offset.
+/// If the file cannot be read, is shorter than `offset` (it was rotated), or has a line that is not
+/// an audit event; the message has the line's offset.
 pub fn read_from(path: &Path, offset: u64) -> Result<(Vec<Event>, u64)> {
     let read = || -> Result<Vec<u8>> {
         let mut file = File::open(path)?;
@@ -148,7 +149,7 @@ struct Line {
     stage_timestamp: Timestamp,
 }
 
-/// A body that is nested deeper than the reader goes counts as not logged.
+/// Reads a body. One that is nested deeper than the reader goes counts as not logged.
 fn body<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
     let text = Box::<RawValue>::deserialize(deserializer)?;
     Ok(serde_json::from_str(text.get()).unwrap_or_default())

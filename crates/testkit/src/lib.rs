@@ -1,5 +1,5 @@
-//! What tests and benches stand on: a local cluster, a proxy that makes faults, servers that
-//! charts are fetched from, and the API server's audit log.
+//! The base of tests and benches: a local cluster, a proxy that makes faults, servers for charts,
+//! and the API server's audit log.
 
 pub mod audit;
 pub mod cluster;

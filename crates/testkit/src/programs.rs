@@ -10,13 +10,13 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
-/// Builds every program of the project and returns the folder that they are in. The whole
-/// workspace, since cargo chooses the features of what it shares by what is asked for together.
+/// Builds every program of the project and returns their folder. It builds the whole workspace,
+/// since cargo chooses the features of shared dependencies by all that is built together.
 ///
 /// # Errors
-/// Where one does not compile; cargo or Go has said why on standard error.
+/// If one does not compile; cargo or Go has printed why on standard error.
 pub fn build(profile: &str) -> Result<PathBuf> {
-    // Once in a process: asking cargo and Go costs half a second each time.
+    // Once in a process: a call of cargo and Go costs half a second each time.
     static BUILT: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
     let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(folder) = built.get(profile) {
@@ -32,7 +32,7 @@ fn build_now(profile: &str) -> Result<PathBuf> {
     let root = root.canonicalize().unwrap_or(root);
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     // Set by the cargo that runs this program for its package; ring's build script would take them
-    // for its own and have everything that speaks TLS compiled again.
+    // for its own and cause everything that uses TLS to be compiled again.
     for (name, _) in env::vars_os() {
         let text = name.to_string_lossy();
         if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
@@ -50,7 +50,7 @@ fn build_now(profile: &str) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// The target folder of the workspace.
+/// Returns the target folder of the workspace.
 pub fn target() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let root = root.canonicalize().unwrap_or(root);

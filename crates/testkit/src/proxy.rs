@@ -4,8 +4,8 @@
 //! streamed both ways, so a watch flows event by event. Protocol upgrades (`exec`, `attach`,
 //! `port-forward`) are not passed on.
 //!
-//! - `fault`: what can go wrong, at which request, and the signals
-//! - `ledger`: what is remembered of each request
+//! - `fault`: the possible faults, the requests that they meet, and the signals
+//! - `ledger`: the stored data of each request
 
 mod fault;
 mod kubeconfig;
@@ -43,14 +43,14 @@ use self::ledger::{Entry, Ledger};
 
 type Body = BoxBody<Bytes, hyper::Error>;
 
-/// Of one connection only: HTTP/1.1 forbids passing these on, and hyper sets its own.
+/// The headers of one connection only: HTTP/1.1 forbids passing these on, and hyper sets its own.
 const HOP_BY_HOP: [header::HeaderName; 5] =
     [header::CONNECTION, header::TE, header::TRAILER, header::TRANSFER_ENCODING, header::UPGRADE];
 
 /// The API server that a [`Proxy`] stands before.
 #[derive(Clone, Debug)]
 pub struct Upstream {
-    /// Such as `https://127.0.0.1:6443`; plain `http` works too.
+    /// The URL, such as `https://127.0.0.1:6443`; plain `http` works too.
     pub server: String,
     /// The certificates that `server` is trusted by, in PEM. May be empty for plain `http`.
     pub ca_pem: Vec<u8>,
@@ -71,7 +71,7 @@ impl Proxy {
     /// Listens on a free port of 127.0.0.1. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// When `upstream` is no URL or its certificates or token are unusable.
+    /// If `upstream` is not a URL or its certificates or token are unusable.
     pub async fn start(upstream: Upstream) -> Result<Self> {
         let shared = Arc::new(Shared::new(&upstream)?);
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("listen on loopback")?;
@@ -80,7 +80,7 @@ impl Proxy {
         Ok(Self { address, upstream, shared, accepting })
     }
 
-    /// The proxy's own URL, `http://127.0.0.1:<port>`.
+    /// Returns the proxy's own URL, `http://127.0.0.1:<port>`.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
@@ -94,16 +94,16 @@ impl Proxy {
     }
 
     /// Replaces the armed fault by `fault`, forgets the requests so far and counts from 1 again.
-    /// What is counted is [`Fault::counts`]: for most faults, all requests but watches.
+    /// [`Fault::counts`] says which requests count: for most faults, all requests except watches.
     ///
     /// # Errors
-    /// When the fault could never fire as meant: a pid that must not be signalled (0, 1, this
-    /// process, more than `i32::MAX`), a count of 0, or a status that is no HTTP error.
+    /// If the fault could never fire as meant: a pid that must not be signalled (0, 1, this
+    /// process, more than `i32::MAX`), a count of 0, or a status that is not an HTTP error.
     pub fn arm(&self, fault: Fault) -> Result<()> {
         self.arm_counting(fault, fault.counts())
     }
 
-    /// [`Proxy::arm`], with the choice which requests are counted.
+    /// Does the same as [`Proxy::arm`], with the choice which requests are counted.
     pub fn arm_counting(&self, fault: Fault, counted: Counted) -> Result<()> {
         fault.validate()?;
         self.shared.restart(Armed::new(Some(fault), counted));
@@ -121,17 +121,18 @@ impl Proxy {
         self.shared.state().armed.resume();
     }
 
-    /// Every request since the last [`Proxy::arm`] or [`Proxy::reset`], in order of arrival.
+    /// Returns every request since the last [`Proxy::arm`] or [`Proxy::reset`], in order of
+    /// arrival.
     pub fn requests(&self) -> Vec<Request> {
         self.shared.state().ledger.requests()
     }
 
-    /// How often the armed fault has taken effect.
+    /// Returns how often the armed fault has taken effect.
     pub fn hits(&self) -> usize {
         self.shared.state().armed.hits()
     }
 
-    /// Whether the armed fault has taken effect: for signals, after the signal was sent.
+    /// Returns whether the armed fault has taken effect: for signals, after the signal was sent.
     pub fn armed_hit(&self) -> bool {
         self.hits() > 0
     }
@@ -139,7 +140,7 @@ impl Proxy {
     /// Waits until the armed fault has taken effect once.
     ///
     /// # Errors
-    /// When that does not happen `within` this time; the message names the fault.
+    /// If that does not happen `within` this time; the message names the fault.
     pub async fn wait_hit(&self, within: Duration) -> Result<()> {
         let (mut hits, fault) = {
             let state = self.shared.state();
@@ -165,7 +166,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     loop {
         tokio::select! {
             accepted = listener.accept() => {
-                // A refused connection (out of descriptors, reset) is the client's to retry.
+                // The client retries a refused connection (out of descriptors, reset).
                 let Ok((stream, _)) = accepted else { continue };
                 // Without it, Nagle's algorithm holds small watch events back for 40 ms.
                 let _ = stream.set_nodelay(true);
@@ -223,7 +224,7 @@ async fn serve(
             }
             let answer = send(request, entry).await;
             let stopped = pause(pid, for_, &hit).await;
-            // Only when the answer is there: a process that wakes finds it.
+            // It is sent only when the answer is there: a process that wakes finds it.
             Ok(answer.map(|body| {
                 let stopped = stopped;
                 body.map_frame(move |frame| {
@@ -346,7 +347,8 @@ impl Shared {
         headers.remove(header::HOST);
         headers.entry(header::AUTHORIZATION).or_insert_with(|| self.authorization.clone());
 
-        // A task of its own outlives the client. Given up, it would be executed and logged as failed.
+        // A task of its own outlives the client. If it were aborted, the request would be executed
+        // and logged as failed.
         let sent = tokio::spawn(self.client.request(request)).await;
         match sent.map_err(anyhow::Error::from).and_then(|sent| Ok(sent?)) {
             Ok(mut response) => {
@@ -371,7 +373,7 @@ fn connector(ca_pem: &[u8]) -> Result<HttpsConnector<HttpConnector>> {
             .add(certificate.context("read the upstream's CA")?)
             .context("trust the upstream's CA")?;
     }
-    // Named, not the process's default: nobody has to install one first.
+    // The provider is named, not the process's default, which would have to be installed first.
     let tls = rustls::ClientConfig::builder_with_provider(Arc::new(
         rustls::crypto::ring::default_provider(),
     ))

@@ -1,5 +1,5 @@
-//! The records of a release that another client made, whole. Helm keeps them in Secrets or, if it is
-//! told to, in `ConfigMap`s.
+//! The complete records of a release that another client made. Helm keeps them in Secrets or, if it
+//! is configured so, in `ConfigMap`s.
 
 use anyhow::bail;
 use helm::{
@@ -17,29 +17,31 @@ use crate::{cluster::Cluster, records};
 /// One revision.
 pub(super) struct Stored {
     pub(super) release: Release,
-    /// The `ReleaseLifecycle` that made it or has taken it over.
+    /// The `ReleaseLifecycle` that made it or has adopted it.
     pub(super) owner: Option<String>,
     pub(super) written: Written,
 }
 
-/// Who has written to a record last, and when.
+/// The last writer of a record, and the time.
 #[derive(Default)]
 pub(super) struct Written {
     pub(super) by: Option<String>,
     pub(super) at: Option<Timestamp>,
 }
 
-/// All that is recorded of a release.
+/// All records of a release.
 pub(super) struct History {
-    /// By revision; at least one.
+    /// The records by revision; at least one.
     pub(super) stored: Vec<Stored>,
     pub(super) in_config_maps: bool,
-    /// What cannot be read.
+    /// The records that cannot be read.
     pub(super) problems: Vec<String>,
 }
 
+/// Reads the records.
+///
 /// # Errors
-/// Where there is none, or it may not be read.
+/// If there is none, or it may not be read.
 pub(super) async fn read(cluster: &Cluster, release: &str) -> anyhow::Result<History> {
     let selector = records::selector(release);
     let Some(secrets) = cluster.secrets(&selector).await? else {
@@ -52,7 +54,7 @@ pub(super) async fn read(cluster: &Cluster, release: &str) -> anyhow::Result<His
     let mut history = History { stored: Vec::new(), in_config_maps: false, problems: Vec::new() };
     for secret in secrets {
         let written = Written::of(secret.metadata.managed_fields.as_deref().unwrap_or_default());
-        // Not the error's own words, which may quote data.
+        // The error's own words are not used: they may quote data.
         let Ok(value) = serde_json::to_value(&secret) else {
             history.problems.push(format!("Secret {} is no JSON", secret.name_any()));
             continue;
@@ -110,7 +112,7 @@ impl Written {
 }
 
 impl History {
-    /// What counts: the highest of those that are deployed.
+    /// Returns the deployed revision: the highest of those that are deployed.
     pub(super) fn deployed(&self) -> Option<&Stored> {
         self.all_deployed().next_back()
     }

@@ -1,4 +1,4 @@
-//! What somebody should know of a release before it is taken over. Pure.
+//! The remarks that a user should read before a release is adopted. Pure.
 
 use helm::{
     ownership::{self, ResourcePolicy},
@@ -13,7 +13,7 @@ use super::history::{History, Stored};
 const FLUX_NAME: &str = "helm.toolkit.fluxcd.io/name";
 const FLUX_NAMESPACE: &str = "helm.toolkit.fluxcd.io/namespace";
 
-/// In the order in which they matter.
+/// Returns the remarks, the most important first.
 pub(super) fn of(history: &History, namespace: &str) -> Vec<String> {
     let mut remarks: Vec<_> =
         history.problems.iter().map(|problem| format!("warning: left out: {problem}")).collect();

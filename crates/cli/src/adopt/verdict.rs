@@ -1,5 +1,5 @@
-//! What would run once the manifests are applied, and why: decided by the controller's own
-//! functions. Pure.
+//! The operation that would run once the manifests are applied, and why: decided by the
+//! controller's own functions. Pure.
 
 use helm::{record::Status, takeover};
 use lifecycle::{
@@ -11,26 +11,26 @@ use lifecycle::{
 use super::history::{History, Stored};
 use crate::plan::Content;
 
-/// Whether the newest revision is what is written.
+/// The result of the comparison of the newest revision with the manifests.
 #[derive(Debug, PartialEq)]
 pub(super) enum Comparison {
     Same,
-    /// Why not, in words.
+    /// The differences, in words.
     Differs(String),
-    /// Why nobody can tell here.
+    /// The reason why it is unknown here.
     Unknown(String),
 }
 
-/// What would happen.
+/// The outcome that is expected.
 #[derive(Debug, PartialEq)]
 pub(super) struct Verdict {
-    /// In words.
+    /// The outcome in words.
     pub(super) text: String,
-    /// What would run.
+    /// The operation that would run.
     pub(super) event: Option<Event>,
 }
 
-/// Holds what is written against the newest record, as the operator does at the take-over.
+/// Compares the manifests with the newest record, as the operator does at the adoption.
 pub(super) fn compare(newest: &Stored, content: &Content, namespace: &str) -> Comparison {
     let record = &newest.release;
     let revision = record.version;
@@ -58,8 +58,8 @@ pub(super) fn compare(newest: &Stored, content: &Content, namespace: &str) -> Co
     }
 }
 
-/// What the operator would do; `me` is the name of the `ReleaseLifecycle`, `others` are those that
-/// are in the cluster.
+/// Returns what the operator would do; `me` is the name of the `ReleaseLifecycle`, `others` are
+/// those that are in the cluster.
 pub(super) fn of(
     history: &History,
     comparison: &Comparison,
@@ -71,7 +71,7 @@ pub(super) fn of(
     let is_same = *comparison == Comparison::Same && status == Status::Deployed;
     let mut records: Vec<_> = history.stored.iter().map(|stored| summary(stored, others)).collect();
     if history.newest()?.owner.as_deref() == Some(me) {
-        // From then on the operator goes by the digest of what it was given.
+        // From then on the operator uses the digest of its given configuration.
         let text = if others.iter().any(|other| other == me) {
             format!(
                 "revision {revision} of {release} is that of ReleaseLifecycle {me} already; what \
@@ -145,7 +145,7 @@ pub(super) fn of(
             let text = format!("{waits}an {event} to revision {new} would run, because {why}");
             Verdict { text, event: Some(event) }
         }
-        // Nobody else's record, without an operation, leads to anything else.
+        // A record of another client, without an operation, leads to nothing else.
         _ => return None,
     })
 }
@@ -167,7 +167,8 @@ fn decide(records: &[Record], me: &str) -> Next {
     })
 }
 
-/// What is another's that is not there any more is nobody's.
+/// Returns the record for the choice of the event. A record whose owner no longer exists is
+/// unowned.
 fn summary(stored: &Stored, others: &[String]) -> Record {
     let release = &stored.release;
     let state = match release.info.status {
@@ -246,7 +247,7 @@ mod tests {
             None,
             "if this is chart shop 1.4.2, which nobody can tell here: no",
         );
-        // Not what is written, though it be the same.
+        // Not the revision of the manifests, though it has the same content.
         let text = "revision 2, the newest, is failed, and this says what revision 1 has";
         check(&[new, (Failed, None)], &same, upgrade, text);
         let text = "once nobody is at work on it any more, an upgrade to revision 3 would run";

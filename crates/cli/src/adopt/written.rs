@@ -1,4 +1,4 @@
-//! What is written for a release: its source, and its values apart. Pure; no value gets into a
+//! The manifests for a release: its source, and its values separately. Pure; no value gets into a
 //! message.
 
 use anyhow::{Context as _, bail};
@@ -17,13 +17,13 @@ use crate::{
     plan::Found,
 };
 
-/// Where the operator looks if `valuesFrom` names no key.
+/// The key that the operator reads if `valuesFrom` names none.
 const VALUES_KEY: &str = "values.yaml";
 
-/// `spec.source` of a chart; `None` where the objects themselves are to be written.
+/// Returns `spec.source` of a chart; `None` if the objects themselves are to be written.
 ///
 /// # Errors
-/// Flags that no `ReleaseLifecycle` could be made of.
+/// Flags of which no `ReleaseLifecycle` could be made.
 pub(super) fn chart(source: &AdoptedSource, record: &Release) -> anyhow::Result<Option<Value>> {
     let metadata = record.chart.metadata.clone().unwrap_or_default();
     let version = source.version.clone().unwrap_or(metadata.version);
@@ -84,17 +84,18 @@ pub(super) fn chart(source: &AdoptedSource, record: &Release) -> anyhow::Result<
     Ok(Some(json!({"chart": from})))
 }
 
-/// The Secret that the values are put into.
+/// Returns the name of the Secret for the values.
 pub(super) fn values_secret(args: &Adopt) -> String {
     args.values_secret.clone().unwrap_or_else(|| format!("{}-values", args.release))
 }
 
-/// The text of the record's values, where it has any.
+/// Returns the text of the record's values, if it has any.
 pub(super) fn values(record: &Release) -> Option<String> {
     (!record.config.is_empty()).then(|| manifest::to_yaml(&json!(record.config)))
 }
 
-/// Whether a Secret of the cluster has these values already; applying them would take others away.
+/// Returns whether a Secret of the cluster has these values already; applying them would remove
+/// others.
 pub(super) fn holds(secret: &Value, values: &str) -> bool {
     let read: Result<k8s_openapi::api::core::v1::Secret, _> =
         serde_json::from_value(secret.clone());
@@ -102,10 +103,10 @@ pub(super) fn holds(secret: &Value, values: &str) -> bool {
     data.get(VALUES_KEY).is_some_and(|bytes| bytes.0 == values.as_bytes())
 }
 
-/// The manifests for `record`, of `chart` or else of its objects.
+/// Returns the manifests for `record`, with `chart` or otherwise with its objects.
 ///
 /// # Errors
-/// Everything that speaks against them.
+/// All objections to them.
 pub(super) fn package(
     args: &Adopt,
     namespace: &str,
@@ -163,7 +164,7 @@ fn check_names(args: &Adopt) -> Found<()> {
     if wrong.is_empty() { Ok(()) } else { Err(wrong) }
 }
 
-/// The objects and the hooks of the record, as a source may have them.
+/// Returns the objects and the hooks of the record, in the form that a source may have.
 fn objects(namespace: &str, record: &Release) -> Found<Vec<Placed>> {
     let (release, revision) = (&record.name, record.version);
     let recorded = takeover::desired(record, namespace).map_err(|error| vec![error.to_string()])?;
@@ -175,7 +176,7 @@ fn objects(namespace: &str, record: &Release) -> Found<Vec<Placed>> {
     };
     let objects: Vec<_> =
         hooks.enumerate().map(placed).chain(objects.enumerate().map(placed)).collect();
-    // What Helm does with them, no ReleaseLifecycle may say.
+    // A ReleaseLifecycle may not contain all that Helm accepts.
     Desired::parse(&objects, namespace, Author::User).map_err(|errors| {
         let remedy = "change the release with Helm first, or take it over with its chart where that \
                       has it right by now (--chart, --repo, --source-ref)";

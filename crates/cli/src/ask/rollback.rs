@@ -1,4 +1,4 @@
-//! `rollback`: holds a release at an earlier revision, or lets go of it.
+//! `rollback`: holds a release at an earlier revision, or removes the hold.
 
 use anyhow::bail;
 use serde_json::json;
@@ -54,10 +54,10 @@ enum Unclear {
     NoRights,
 }
 
-/// The revision to go back to; `found` is `None` where the records may not be read.
+/// Returns the revision to go back to; `found` is `None` if the records may not be read.
 fn choose(asked: i32, found: Option<&Records>) -> Result<i32, Unclear> {
     let Some(Records { records, .. }) = found else {
-        // The controller looks it up, and says so where there is none.
+        // The controller looks it up, and reports it if there is none.
         return if asked > 0 { Ok(asked) } else { Err(Unclear::NoRights) };
     };
     let there = || {

@@ -1,4 +1,4 @@
-//! How objects are put into manifests that `kubectl apply` takes as they are. Pure.
+//! The packaging of objects into manifests that `kubectl apply` takes as they are. Pure.
 
 use api::names::SOURCE_OF_LABEL;
 use helm::manifest;
@@ -9,40 +9,40 @@ use sha2::{Digest as _, Sha256};
 
 use crate::args::Create;
 
-/// Inline objects share the 256 KiB that `kubectl apply` has for its annotation with everything
-/// else, and each change of them is a copy in etcd.
+/// The most bytes of inline objects. They share the 256 KiB that `kubectl apply` has for its
+/// annotation with everything else, and each change of them is a copy in etcd.
 const MOST_INLINE_BYTES: usize = 128 * 1024;
 /// The custom resource's own limit.
 const MOST_INLINE: usize = 1000;
-/// Of a text as JSON, in the same annotation of a `ConfigMap` or a Secret.
+/// The most bytes of a text as JSON, in the same annotation of a `ConfigMap` or a Secret.
 const MOST_APPLIED_BYTES: usize = 240 * 1024;
-/// What a `ConfigMap` or a Secret may hold.
+/// The most bytes that a `ConfigMap` or a Secret may hold.
 const MOST_HELD_BYTES: usize = 1024 * 1024;
-/// Of the custom resource, too.
+/// The custom resource's own limit, too.
 const MOST_SOURCES: usize = 32;
 const KEY: &str = "objects.yaml";
-/// Of the hash in a name, as many as kustomize takes.
+/// The length of the hash in a name, as in kustomize.
 const HASH_BYTES: usize = 5;
 
 pub(crate) struct Options<'a> {
     pub(crate) name: &'a str,
     pub(crate) namespace: Option<&'a str>,
-    /// The names of the `ConfigMaps` and the Secrets begin so.
+    /// The prefix of the names of the `ConfigMaps` and the Secrets.
     pub(crate) source_name: String,
-    /// All of it but the source.
+    /// The spec without the source.
     pub(crate) spec: Value,
-    /// Whether each object is to be read from it as it is here, but for what is as if it were not there.
-    /// Of what is inline the API server tidies up more: it removes `namespace: ""`.
+    /// True if each object is to be read from it exactly as it is here, except for parts that count
+    /// as absent. The API server removes more from inline objects: it removes `namespace: ""`.
     pub(crate) exact: bool,
 }
 
 pub(crate) struct Package {
     pub(crate) documents: Vec<Value>,
-    /// What a reader should know.
+    /// The notes for the reader.
     pub(crate) notes: Vec<String>,
 }
 
-/// The fields of the spec that the command line sets.
+/// Returns the fields of the spec that the command line sets.
 pub(super) fn spec(args: &Create) -> Value {
     let mut spec = json!({});
     if let Some(account) = &args.service_account {
@@ -63,7 +63,7 @@ pub(super) fn spec(args: &Create) -> Value {
     spec
 }
 
-/// The manifests of a release of these objects, or everything that speaks against them.
+/// Returns the manifests of a release of these objects, or all objections to them.
 pub(crate) fn package(options: &Options<'_>, objects: &[Placed]) -> Result<Package, Vec<String>> {
     let tidied: Vec<_> = objects.iter().map(|object| tidied(object, options.exact)).collect();
     let objects = &*tidied;
@@ -128,8 +128,9 @@ pub(crate) fn package(options: &Options<'_>, objects: &[Placed]) -> Result<Packa
     Ok(Package { documents, notes })
 }
 
-/// Without what `kubectl create --dry-run` writes and nobody means: nulls, empty maps of metadata, and
-/// a status, which is never applied. It would keep Argo CD from ever finding the release in sync.
+/// Returns the object without the parts that `kubectl create --dry-run` writes and no author
+/// intends: nulls, empty maps of metadata, and a status, which is never applied. With them Argo CD
+/// would never find the release in sync.
 fn tidied(object: &Placed, exact: bool) -> Placed {
     let mut manifest = Tidy(&object.manifest).to_value();
     if !exact {
@@ -149,7 +150,7 @@ fn without_status(manifest: &mut Value) {
     }
 }
 
-/// Whether the API server keeps its metadata as they are where it is embedded.
+/// Returns whether the API server keeps its metadata unchanged if it is embedded.
 fn is_tidy(manifest: &Value) -> bool {
     let text = |value: &Value| value.as_str().is_some_and(|text| !text.is_empty());
     let texts = |value: &Value| {
@@ -165,20 +166,22 @@ fn is_tidy(manifest: &Value) -> bool {
     })
 }
 
-/// A `List` with a Secret among its items is one hook, or one document, and stays together.
+/// Returns whether it holds a Secret. A `List` with a Secret among its items is one hook, or one
+/// document, and stays together.
 fn holds_secret(object: &Placed) -> bool {
     let items = object.manifest["items"].as_array().into_iter().flatten();
     let mut all = items.chain([&object.manifest]);
     all.any(|it| it["kind"] == "Secret" && it["apiVersion"] == "v1")
 }
 
-/// `ConfigMap/shop-source-0123456789`.
+/// Returns a title such as `ConfigMap/shop-source-0123456789`.
 fn title(holder: &Value) -> String {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     format!("{}/{}", text(&holder["kind"]), text(&holder["metadata"]["name"]))
 }
 
-/// The `ConfigMaps` or the Secrets that hold these objects, each as full as `kubectl apply` bears.
+/// Returns the `ConfigMaps` or the Secrets that hold these objects, each as full as `kubectl apply`
+/// allows.
 fn hold(
     options: &Options<'_>,
     kind: &str,
@@ -220,28 +223,29 @@ fn hold(
     Ok(parts.iter().enumerate().map(holder).collect())
 }
 
-/// What one `ConfigMap` or Secret holds.
+/// The content of one `ConfigMap` or Secret.
 struct Part<'a> {
     text: String,
     manifests: Vec<&'a Value>,
 }
 
 impl Part<'_> {
-    /// Part of the name, as with kustomize's generators. `kubectl apply` sends one object after the
-    /// other, and the controller looks at each as it comes: were one that a release refers to
-    /// changed in place, an upgrade to a mix of old and new objects could begin. So what is referred
-    /// to never changes, and the `ReleaseLifecycle`, which is applied last, is the only switch.
+    /// Returns a part of the name, as with kustomize's generators. `kubectl apply` sends one object
+    /// after the other, and the controller reconciles each as it comes: if one that a release
+    /// refers to changed in place, an upgrade to a mix of old and new objects could begin. So the
+    /// referenced objects never change, and the `ReleaseLifecycle`, which is applied last, is the
+    /// only switch.
     ///
-    /// Over the objects, not the text, whose comments say where they were found: another folder
-    /// changes nothing. The index tells parts apart that hold the same, such as a hook with a
-    /// generated name that is there twice.
+    /// The hash is over the objects, not the text, whose comments say where they were found:
+    /// another folder changes nothing. The index distinguishes parts that hold the same, such as a
+    /// hook with a generated name that is there twice.
     fn hash(&self, index: usize) -> String {
         let digest = Sha256::digest(json!([index, self.manifests]).to_string());
         digest.iter().take(HASH_BYTES).map(|byte| format!("{byte:02x}")).collect()
     }
 }
 
-/// How somebody gets on where `holder` holds more text than plain `kubectl apply` bears.
+/// Returns what to do if `holder` holds more text than plain `kubectl apply` allows.
 pub(crate) fn remark_on_size(holder: &str, text: &str) -> Option<String> {
     (applied(text) > MOST_APPLIED_BYTES).then(|| {
         format!(
@@ -251,7 +255,7 @@ pub(crate) fn remark_on_size(holder: &str, text: &str) -> Option<String> {
     })
 }
 
-/// How long a text is in the annotation of `kubectl apply`.
+/// Returns the length of a text in the annotation of `kubectl apply`.
 fn applied(text: &str) -> usize {
     json!(text).to_string().len()
 }
@@ -339,7 +343,7 @@ mod tests {
         }
     }
 
-    /// As `kubectl create --dry-run=client` writes them.
+    /// The objects as `kubectl create --dry-run=client` writes them.
     #[test]
     fn nothing_is_written_that_nobody_means() {
         let manifest = json!({"apiVersion": "apps/v1", "kind": "Deployment",
@@ -416,7 +420,8 @@ mod tests {
         assert!(read.iter().eq(objects.iter().map(|it| &it.manifest)));
     }
 
-    /// What holds a source is never changed in place, and what has not changed keeps its name.
+    /// An object that holds a source is never changed in place, and an unchanged one keeps its
+    /// name.
     #[test]
     fn a_name_stands_for_what_it_holds() {
         let large = |i: usize| placed("ConfigMap", &format!("m{i}"), &"x".repeat(100_000));
@@ -430,7 +435,7 @@ mod tests {
             let same = |it: &&Value| it["metadata"]["name"] == holder["metadata"]["name"];
             assert!(after.iter().find(same).is_none_or(|it| it == holder));
         }
-        // Another folder is no change, and what is there twice is not lost.
+        // Another folder is no change, and an object that is there twice is not lost.
         let hook =
             |place: &str| Placed { place: place.to_owned(), ..placed("Secret", "s", "eA==") };
         let name = |it: &[Value]| it[0]["metadata"]["name"].clone();

@@ -1,4 +1,4 @@
-//! A chart: where it is, how it gets here, and what Helm's engine makes of it.
+//! A chart: its place, its download, and its rendering by Helm's engine.
 
 use std::{
     convert::Infallible,
@@ -24,30 +24,30 @@ use crate::{
 };
 
 const PROGRAM: &str = "releaselifecycle-engine";
-/// As much as a person waits for, and more than any chart needs.
+/// The most that a person waits for, and more than any chart needs.
 const LIMITS: Limits = Limits { memory: 1 << 30, cpu_seconds: 60, time: Duration::from_mins(1) };
 const PULL_SECONDS: u64 = 60;
 
-/// Where a chart is.
+/// The place of a chart.
 pub(super) enum Whence {
     Folder {
         path: PathBuf,
-        /// For people.
+        /// The title for people.
         title: String,
     },
     Archive {
         bytes: Vec<u8>,
-        /// For people.
+        /// The title for people.
         title: String,
     },
     Server(Origin),
 }
 
 impl Whence {
-    /// As an argument names it: a folder, an archive, or a chart in a registry.
+    /// Returns the chart that an argument names: a folder, an archive, or a chart in a registry.
     ///
     /// # Errors
-    /// Where there is none.
+    /// If there is none.
     pub(super) fn named(argument: &str, template: &Template) -> anyhow::Result<Self> {
         if argument.starts_with("oci://") {
             return Ok(Self::Server(Origin::Oci {
@@ -76,7 +76,7 @@ impl Whence {
         };
         let path = Path::new(argument);
         if fs::metadata(path).with_context(reading)?.is_dir() {
-            // The engine has its own idea of where it is.
+            // The engine has another working directory.
             let path = fs::canonicalize(path).with_context(reading)?;
             return Ok(Self::Folder { path, title: argument.to_owned() });
         }
@@ -89,18 +89,18 @@ impl Whence {
         Ok(Self::Archive { bytes, title: argument.to_owned() })
     }
 
-    /// As a command line names it, where one can.
+    /// Returns the chart as a command line names it, if one can.
     pub(super) fn argument(&self) -> Option<&str> {
         match self {
             Self::Folder { title, .. } => Some(title),
-            // One in the cluster has a title, and is no file.
+            // One in the cluster has a title, and is not a file.
             Self::Archive { title, .. } if is_file(title) => Some(title),
             Self::Server(Origin::Oci { url, .. }) => Some(url),
             Self::Archive { .. } | Self::Server(_) => None,
         }
     }
 
-    /// For people.
+    /// Returns the title for people.
     pub(super) fn title(&self) -> String {
         let versioned = |name: &str, version: &str| match version {
             "" => name.to_owned(),
@@ -122,10 +122,10 @@ fn is_file(title: &str) -> bool {
     Path::new(title).extension().is_some_and(|it| it == "tgz") && !title.contains(' ')
 }
 
-/// The values for a chart on the command line: files, then what is set, as in Helm.
+/// Returns the values for a chart on the command line: files, then `--set` flags, as in Helm.
 ///
 /// # Errors
-/// Where a file cannot be read.
+/// If a file cannot be read.
 pub(super) fn values(args: &Plan) -> anyhow::Result<Found<Values>> {
     let mut values = Vec::new();
     let mut problems = Vec::new();
@@ -165,13 +165,13 @@ fn is_release(yaml: &str) -> bool {
     yaml.lines().any(|line| line.trim_end() == "kind: ReleaseLifecycle")
 }
 
-/// A chart that is here.
+/// A chart on this machine.
 pub(super) struct Fetched {
     pub(super) content: Content,
     digest: String,
-    /// Its name and its version, where a server was asked.
+    /// Its name and its version, if it came from a server.
     pub(super) named: Option<(String, String)>,
-    /// What was fetched, where a server was asked.
+    /// The note on the download, if it came from a server.
     pub(super) note: Option<String>,
 }
 
@@ -180,16 +180,16 @@ impl Fetched {
         Self { content, digest, named: None, note: None }
     }
 
-    /// The chart, with the values for it.
+    /// Returns the chart, with the values for it.
     pub(super) fn with(self, values: Values) -> ResolvedChart {
         ResolvedChart::new(self.content, self.digest, None, values)
     }
 }
 
-/// Fetches what is not here.
+/// Fetches a chart that is not here.
 ///
 /// # Errors
-/// Where there is no engine, or no answer.
+/// If there is no engine, or no answer.
 pub(super) async fn fetch(whence: &Whence, template: &Template) -> anyhow::Result<Found<Fetched>> {
     let title = whence.title();
     let origin = match whence {
@@ -199,7 +199,7 @@ pub(super) async fn fetch(whence: &Whence, template: &Template) -> anyhow::Resul
         }
         Whence::Folder { path, .. } => {
             let folder = path.to_str().with_context(|| format!("{title}: the path is no text"))?;
-            // Nobody but a reader of records asks for the digest.
+            // Only a reader of records needs the digest.
             return Ok(Ok(Fetched::here(Content::Folder(folder.to_owned()), String::new())));
         }
         Whence::Server(origin) => origin,
@@ -231,7 +231,7 @@ pub(super) async fn fetch(whence: &Whence, template: &Template) -> anyhow::Resul
     }
 }
 
-/// What a registry wants to see of who asks.
+/// Returns the credentials that a registry requires.
 fn credentials(template: &Template) -> anyhow::Result<Option<Credentials>> {
     if template.username.is_none() && template.ca_file.is_none() {
         return Ok(None);
@@ -260,8 +260,10 @@ pub(super) struct Engine<'a> {
 }
 
 impl<'a> Engine<'a> {
+    /// Starts the engine.
+    ///
     /// # Errors
-    /// Where there is none.
+    /// If there is none.
     pub(super) fn start(
         template: &Template,
         chart: &'a ResolvedChart,
@@ -271,10 +273,10 @@ impl<'a> Engine<'a> {
         Ok(Self { renderer, chart, name, namespace })
     }
 
-    /// What the chart is for an install or an upgrade of this revision.
+    /// Renders the chart for an install or an upgrade of this revision.
     ///
     /// # Errors
-    /// Where the engine ends without an answer.
+    /// If the engine ends without an answer.
     pub(super) async fn render(
         &mut self,
         revision: i32,
@@ -299,10 +301,10 @@ impl<'a> Engine<'a> {
     }
 }
 
-/// The engine that was named, or the one beside this program, or the first in PATH.
+/// Returns the engine that was named, or the one beside this program, or the first in PATH.
 fn program(template: &Template) -> PathBuf {
     if let Some(named) = &template.engine {
-        // It is started elsewhere.
+        // It is started in another directory.
         return fs::canonicalize(named).unwrap_or_else(|_| named.clone());
     }
     let beside = engine::beside();

@@ -1,4 +1,4 @@
-//! Which release the files mean, and what is wrong with how it is written.
+//! The release that the files describe, and the errors in its manifest.
 
 use api::{DURATIONS, ReleaseLifecycle, ReleaseLifecycleSpec, SourceKind};
 use kube::{Resource as _, ResourceExt as _};
@@ -7,19 +7,19 @@ use serde_json::{Value, json};
 
 use super::{Contents, Found, Material, chart::Whence, reads::FileReads, resolve};
 
-/// What the command line asks for.
+/// The requests of the command line.
 #[derive(Default)]
 pub(super) struct Wanted<'a> {
     pub(super) name: Option<&'a str>,
     pub(super) namespace: Option<&'a str>,
     /// A chart instead of the release's own source.
     pub(super) other: Option<Whence>,
-    /// Whether a server may be asked for the release's own chart.
+    /// True if a server may be asked for the release's own chart.
     pub(super) fetches: bool,
 }
 
-/// The release of this name, or the only one there is; where the files hold none, their objects
-/// are a release themselves.
+/// Returns the release of this name, or the only one there is; if the files hold none, their
+/// objects are a release themselves.
 pub(super) async fn choose(objects: Vec<Placed>, wanted: Wanted<'_>) -> Found<Material> {
     let Wanted { name, namespace, other, fetches } = wanted;
     let (releases, others): (Vec<_>, Vec<_>) = objects.into_iter().partition(is_release);
@@ -83,7 +83,7 @@ pub(super) async fn choose(objects: Vec<Placed>, wanted: Wanted<'_>) -> Found<Ma
     }
 }
 
-/// A release of these objects, with everything else as it is by default.
+/// Returns a release of these objects, with the defaults for everything else.
 fn plain(objects: Vec<Placed>, name: Option<&str>, namespace: Option<&str>) -> Found<Material> {
     let object = bare(name.unwrap_or("release"), namespace)?;
     let notes = vec![
@@ -95,7 +95,7 @@ fn plain(objects: Vec<Placed>, name: Option<&str>, namespace: Option<&str>) -> F
     Ok(Material { object, contents: Contents::Objects(objects), sources, notes })
 }
 
-/// A release of which nothing more is known.
+/// Returns a release without any other details.
 pub(super) fn bare(name: &str, namespace: Option<&str>) -> Found<ReleaseLifecycle> {
     serde_json::from_value(json!({
         "metadata": {"name": name, "namespace": namespace},
@@ -114,7 +114,8 @@ pub(super) fn name_of(manifest: &Value) -> &str {
     manifest.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default()
 }
 
-/// The object, as the API server would read it; what it would refuse or leave out is an error.
+/// Returns the object, as the API server would read it; a field that it would refuse or leave out
+/// is an error.
 fn read(placed: &Placed) -> Found<ReleaseLifecycle> {
     let Placed { place, manifest } = placed;
     let title = format!("{place} (ReleaseLifecycle/{})", name_of(manifest));
@@ -143,7 +144,7 @@ fn read(placed: &Placed) -> Found<ReleaseLifecycle> {
     Err(problems.into_iter().map(|problem| format!("{title}: {problem}")).collect())
 }
 
-/// What the API server refuses of fields that are right by themselves.
+/// Returns the errors that the API server reports for fields that are right by themselves.
 fn inconsistent(spec: &ReleaseLifecycleSpec) -> Vec<String> {
     let source = &spec.source;
     let mut problems = Vec::new();
@@ -161,13 +162,13 @@ fn inconsistent(spec: &ReleaseLifecycleSpec) -> Vec<String> {
     problems
 }
 
-/// What is wrong with each field of the spec by itself, since the reader stops at the first and
+/// Returns the errors of each field of the spec by itself, since the reader stops at the first and
 /// does not say where.
 fn unreadable(spec: &Value) -> Vec<String> {
     if !spec.is_object() {
         return vec!["spec is missing; it says at least where the objects come from".to_owned()];
     }
-    // What the reader says of durations helps nobody.
+    // The reader's message on durations is not helpful.
     let (mut readable, mut problems) = (spec.clone(), Vec::new());
     for field in DURATIONS {
         if let Some(problem) = field.problem(spec) {
@@ -187,7 +188,8 @@ fn unreadable(spec: &Value) -> Vec<String> {
     problems
 }
 
-/// The fields of `given` that no version of the object has: the API server would leave them out.
+/// Finds the fields of `given` that no version of the object has: the API server would leave them
+/// out.
 fn unknown(path: &str, given: &Value, known: &Value, problems: &mut Vec<String>) {
     match (given, known) {
         // The objects of a release are not of this kind.
@@ -197,7 +199,7 @@ fn unknown(path: &str, given: &Value, known: &Value, problems: &mut Vec<String>)
                 let path = format!("{path}.{key}");
                 match known.get(key) {
                     Some(known) => unknown(&path, value, known, problems),
-                    // As if it were not there.
+                    // It counts as absent.
                     None if is_nothing(value) => {}
                     None => problems.push(format!(
                         "{path}: there is no such field; see `kubectl explain rl.spec`"
@@ -239,7 +241,7 @@ mod tests {
         placed("a.yaml line 1", manifest)
     }
 
-    /// Nothing is waited for.
+    /// Does not wait for anything.
     fn chosen(objects: Vec<Placed>, wanted: Wanted<'_>) -> Found<Material> {
         choose(objects, wanted).now_or_never().unwrap()
     }

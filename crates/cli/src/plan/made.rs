@@ -1,4 +1,4 @@
-//! What a release consists of: as the controller makes it of objects, or of a chart.
+//! The objects of a release: as the controller makes them from objects, or from a chart.
 
 use api::ReleaseLifecycle;
 use engine::protocol::Rendered;
@@ -13,10 +13,10 @@ use super::{
 };
 use crate::args::Template;
 
-/// The objects of the release, or why they are unknown.
+/// The objects of the release, or the reason why they are unknown.
 pub(super) struct Made {
     pub(super) desired: Found<Desired>,
-    /// Where it is another one for an upgrade.
+    /// Those of an upgrade, if they are different.
     pub(super) upgrade: Option<Found<Desired>>,
 }
 
@@ -29,7 +29,7 @@ impl Made {
         found.as_ref().map_err(Vec::as_slice)
     }
 
-    /// Itself, unless nothing of it is known: then why that is, each said once.
+    /// Returns itself, unless nothing of it is known: then the reasons, each once.
     fn if_any(self) -> Found<Self> {
         match self {
             Self { desired: Err(problems), upgrade: None } => Err(problems),
@@ -42,7 +42,7 @@ impl Made {
         }
     }
 
-    /// What in the objects means nothing, each said once.
+    /// Returns the parts of the objects that have no effect, each once.
     pub(super) fn remarks(&self) -> Vec<String> {
         let both = [Some(&self.desired), self.upgrade.as_ref()];
         let mut remarks: Vec<String> = Vec::new();
@@ -56,7 +56,7 @@ impl Made {
     }
 }
 
-/// As the controller does it: from the source to the objects.
+/// Goes from the source to the objects, as the controller does.
 pub(super) async fn make(
     template: &Template,
     material: &mut Material,
@@ -111,13 +111,13 @@ pub(super) async fn make(
     Ok(made.if_any())
 }
 
-/// That of an upgrade, as far as is known here.
+/// Returns the revision of an upgrade, as far as it is known here.
 pub(super) fn next_revision(object: &ReleaseLifecycle) -> i32 {
     let deployed = object.status.as_ref().and_then(|status| status.revision);
     deployed.unwrap_or(1).saturating_add(1)
 }
 
-/// What a chart makes of the release, as the operator does it.
+/// Returns the release that a chart renders, as in the operator.
 pub(super) fn of_chart(
     object: &ReleaseLifecycle,
     chart: &ResolvedChart,
@@ -129,7 +129,7 @@ pub(super) fn of_chart(
         .map_err(|blocked| blocked.without(&chart.secrets).problems)
 }
 
-/// The release of objects that a user wrote, as the operator makes it.
+/// Returns the release of objects that a user wrote, as in the operator.
 pub(super) fn of_objects(object: &ReleaseLifecycle, objects: Vec<Placed>) -> Found<Desired> {
     let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
     rendered::of_objects(objects, &object.spec.patches, namespace)

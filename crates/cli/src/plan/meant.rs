@@ -1,4 +1,4 @@
-//! What the arguments mean. Pure.
+//! The meaning of the arguments. Pure.
 
 use std::path::Path;
 
@@ -6,19 +6,21 @@ use anyhow::bail;
 
 use crate::args::Plan;
 
-/// What is planned.
+/// The subject of the plan.
 #[derive(Debug, PartialEq)]
 pub(super) enum Meant<'a> {
     /// This release of the cluster.
     Release(&'a str),
-    /// What stands in the files: the release of this name, or the only one.
+    /// The content of the files: the release of this name, or the only one.
     Files(Option<&'a str>),
     /// A chart, as a release of this name.
     Chart { name: Option<&'a str>, chart: &'a str },
 }
 
+/// Returns the meaning of the arguments.
+///
 /// # Errors
-/// Where flags do not fit together.
+/// If flags do not fit together.
 pub(super) fn meant(args: &Plan) -> anyhow::Result<Meant<'_>> {
     let meant = match (args.name.as_deref(), args.chart.as_deref()) {
         (Some(chart), None) if is_chart(chart) => Meant::Chart { name: None, chart },
@@ -60,7 +62,8 @@ pub(super) fn meant(args: &Plan) -> anyhow::Result<Meant<'_>> {
     Ok(meant)
 }
 
-/// Whether a single argument is a chart: no release can have such a name, but for the last.
+/// Returns whether a single argument is a chart: no release can have such a name, unless it ends
+/// in `.tgz`.
 fn is_chart(argument: &str) -> bool {
     let is_archive = Path::new(argument).extension().is_some_and(|it| it == "tgz");
     argument.contains('/') || [".", ".."].contains(&argument) || is_archive

@@ -1,4 +1,4 @@
-//! What a release would be that is about to be written, and what it would do.
+//! A preview of a release that is about to be written, and of its operation.
 
 use api::ReleaseLifecycleStatus;
 use engine::protocol::Values;
@@ -17,20 +17,20 @@ use super::{
 };
 use crate::{args::Template, words::Look};
 
-/// A release in manifests that nobody has applied yet.
+/// A release in manifests that have not been applied yet.
 pub(crate) struct Preview {
     material: Material,
     template: Template,
 }
 
-/// What a release consists of.
+/// The content of a release.
 pub(crate) enum Content {
     Objects(Desired),
     Chart { name: String, version: String, values: Map<String, Value> },
 }
 
 impl Preview {
-    /// The one release of `documents`, whose newest revision is `revision`.
+    /// Returns the one release of `documents`, whose newest revision is `revision`.
     ///
     /// # Errors
     /// Everything that is wrong with it.
@@ -47,10 +47,10 @@ impl Preview {
         Ok(Self { material, template })
     }
 
-    /// What it consists of. A chart is fetched, and from then on at hand.
+    /// Returns its content. A chart is fetched once, and kept.
     ///
     /// # Errors
-    /// Where there is no engine to fetch it, or no answer.
+    /// If there is no engine to fetch it, or no answer.
     pub(crate) async fn content(&mut self) -> anyhow::Result<Found<Content>> {
         let Material { object, contents, .. } = &mut self.material;
         let (whence, values) = match contents {
@@ -75,8 +75,8 @@ impl Preview {
         Ok(Ok(Content::Chart { name, version, values }))
     }
 
-    /// What its chart makes for an install or an upgrade of `revision`; `None` where it is no chart, or
-    /// cannot be rendered here.
+    /// Returns what its chart renders for an install or an upgrade of `revision`; `None` if it is
+    /// not a chart, or cannot be rendered here.
     pub(crate) async fn rendered(&self, event: Event, revision: i32) -> Option<Desired> {
         let Material { object, contents, .. } = &self.material;
         let Contents::Chart { whence, values } = contents else { return None };
@@ -90,10 +90,10 @@ impl Preview {
         made::of_chart(object, &chart, rendered).ok()
     }
 
-    /// What it would do at `event`, for people.
+    /// Returns its plan at `event`, for people.
     ///
     /// # Errors
-    /// Where there is no engine to render it.
+    /// If there is no engine to render it.
     pub(crate) async fn show(mut self, event: Event) -> anyhow::Result<Found<String>> {
         let made = made::make(&self.template, &mut self.material, &[event]).await?;
         let plan = made.and_then(|made| events::plan(&self.material, &made, &[event]));
@@ -101,7 +101,7 @@ impl Preview {
     }
 }
 
-/// The values of the one text that `adopt` writes; no others are met here.
+/// Returns the values of the one text that `adopt` writes; there are no others here.
 fn merged(values: &[Values]) -> Result<Map<String, Value>, String> {
     match values {
         [] => Ok(Map::new()),

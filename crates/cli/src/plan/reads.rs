@@ -1,4 +1,5 @@
-//! Who reads what a spec names: the cluster as the user may see it, or the files beside it.
+//! The readers of the objects that a spec names: the cluster as the user may see it, or the files
+//! beside it.
 
 use std::convert::Infallible;
 
@@ -25,7 +26,7 @@ impl Reads for ClusterReads<'_> {
         }
     }
 
-    // Asked of sources of Flux alone, which are not resolved here.
+    // Only asked for sources of Flux, which are not resolved here.
     async fn serves(&self, object: &ObjectRef) -> anyhow::Result<bool> {
         Ok(kind_of(object).is_some())
     }
@@ -35,10 +36,10 @@ impl Reads for ClusterReads<'_> {
     }
 }
 
-/// Finds objects in files.
+/// A reader that finds objects in files.
 pub(super) struct FileReads<'a> {
     pub(super) objects: &'a [Placed],
-    /// What is said of an object that is not in them.
+    /// The message on an object that is not in them.
     pub(super) absence: &'a str,
 }
 
@@ -74,7 +75,7 @@ fn kind_of(object: &ObjectRef) -> Option<ObjectsFromKind> {
     kinds.into_iter().find(|kind| kind.as_str() == object.kind && object.api_version == "v1")
 }
 
-/// A Secret as the API server stores it, which writes `stringData` over `data`.
+/// Returns a Secret as the API server stores it, which writes `stringData` over `data`.
 fn as_stored(mut object: Value) -> Value {
     let Some(Value::Object(texts)) = object.get_mut("stringData").map(Value::take) else {
         return object;

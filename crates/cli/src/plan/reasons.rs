@@ -1,4 +1,5 @@
-//! Why hooks run in this order: by weight, then name, then kind, then as the source has them. Pure.
+//! The reasons for the order of hooks: by weight, then name, then kind, then as the source has
+//! them. Pure.
 
 use lifecycle::{
     plan::PlannedHook,
@@ -6,7 +7,7 @@ use lifecycle::{
 };
 use serde_json::Value;
 
-/// The reason of each hook's place, in words.
+/// Returns the reason of each hook's place, in words.
 pub(super) fn of(hooks: &[PlannedHook], desired: &Desired) -> Vec<String> {
     let places: Vec<_> = hooks.iter().map(|hook| place(hook, desired)).collect();
     let mut reasons = Vec::new();
@@ -26,7 +27,7 @@ pub(super) fn of(hooks: &[PlannedHook], desired: &Desired) -> Vec<String> {
     reasons
 }
 
-/// What Helm sees as one hook, and which part of it this is.
+/// The object or the list that Helm treats as one hook, and which part of it this is.
 struct Place<'a> {
     whole: &'a Hook,
     part: usize,
@@ -86,7 +87,7 @@ fn after((hook, place): At<'_>, (before, before_place): At<'_>) -> String {
     format!("as heavy as {other}, and after it in the source")
 }
 
-/// By which Helm sorts: what has no name of its own comes first.
+/// Returns the name by which Helm sorts: a hook without a name of its own comes first.
 fn name(hook: &Hook) -> &str {
     hook.manifest.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default()
 }

@@ -30,7 +30,7 @@ fn header(plan: &ReleasePlan, look: Look) -> String {
 fn event_lines(event: &EventPlan, look: Look) -> Vec<String> {
     let title = look.paint(Colour::Bold, &event.event).into_owned();
     let mut lines = vec![format!("{title}: when {}", event.when)];
-    // The hooks' cells line up among themselves: no sentence of another step moves them.
+    // The hooks' cells are aligned among themselves: no sentence of another step moves them.
     let hooks = event.steps.iter().filter_map(|step| match step {
         Step::Hook(hook) => Some(hook_cells(hook)),
         _ => None,
@@ -54,7 +54,7 @@ fn event_lines(event: &EventPlan, look: Look) -> Vec<String> {
     lines
 }
 
-/// Number, what is done, and to what. The texts of `hooks` are taken in turn.
+/// Writes the rows: number, action, and object. The texts of `hooks` are taken in turn.
 fn step_rows(
     number: usize,
     step: &Step,

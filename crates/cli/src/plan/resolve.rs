@@ -1,5 +1,5 @@
-//! What a release is made from, as the operator resolves it, and what this program leaves to the
-//! operator. No value gets into a message.
+//! The source of a release, as the operator resolves it, and the parts that this program leaves to
+//! the operator. No value gets into a message.
 
 use api::{ReleaseLifecycle, SourceKind};
 use kube::ResourceExt as _;
@@ -8,11 +8,11 @@ use sources::{ChartLocation, Error, Reads, chart, objects, values};
 
 use super::{Contents, Found, Material, chart::Whence};
 
-/// How somebody gets on whose chart is nowhere to be had.
+/// The advice if the chart is not available.
 const NAME_IT: &str = "name the chart with --chart: a folder, an archive or oci://…";
 
-/// What the spec of `object` refers to. Of a chart that a server has, `fetches` says whether it may be
-/// asked. `other` is taken instead of the spec's source.
+/// Reads the objects to which the spec of `object` refers. `fetches` says whether a server may be
+/// asked for its chart. `other` is taken instead of the spec's source.
 ///
 /// # Errors
 /// Something could not be read.
@@ -79,7 +79,7 @@ async fn of_chart<R: Reads>(
     })
 }
 
-/// Where the chart of the spec is, and that in words.
+/// Returns the place of the spec's chart, and that in words.
 async fn locate<R: Reads>(
     object: &ReleaseLifecycle,
     namespace: &str,
@@ -119,7 +119,7 @@ async fn locate<R: Reads>(
     Ok(Err(vec![problem]))
 }
 
-/// What was found, or what is wrong with it; an error is that it could not be read.
+/// Returns the result, or its problems; an error means that it could not be read.
 fn told<T, E>(found: Result<T, Error<E>>) -> Result<Found<T>, E> {
     Ok(match found {
         Ok(found) => Ok(found),
@@ -157,7 +157,7 @@ mod tests {
         objects: &[Placed],
     ) -> Found<Material> {
         let reads = FileReads { objects, absence: "is not there" };
-        // Nothing is waited for.
+        // Does not wait for anything.
         let found = resolve(release(spec), fetches, other, &reads).now_or_never().unwrap();
         found.unwrap_or_else(|never| match never {})
     }

@@ -1,8 +1,8 @@
-//! `--show-only`: what templates render to, as `helm template --show-only` writes it. Pure.
+//! `--show-only`: the rendered templates, as `helm template --show-only` writes them. Pure.
 
 use engine::protocol::{Document, Rendered};
 
-/// The documents of the templates that `wanted` names, in this order.
+/// Returns the documents of the templates that `wanted` names, in this order.
 pub(super) fn only(rendered: &Rendered, wanted: &[String]) -> Result<String, Vec<String>> {
     // As Helm lists them: the objects, then the hooks.
     let hooks = rendered.hooks.iter().map(|hook| &hook.document);
@@ -22,7 +22,7 @@ pub(super) fn only(rendered: &Rendered, wanted: &[String]) -> Result<String, Vec
     if problems.is_empty() { Ok(text) } else { Err(problems) }
 }
 
-/// The path without the chart's name, as Helm's users write it.
+/// Returns the path without the chart's name, as Helm's users write it.
 fn inner(path: &str) -> &str {
     path.split_once('/').map_or(path, |(_, inner)| inner)
 }
@@ -40,8 +40,8 @@ fn missing(pattern: &str, documents: &[&Document]) -> String {
     )
 }
 
-/// Whether the path is what the pattern says: the path itself, one with `*` and `?` in it, neither
-/// of which is a `/`, or the folder that it is in.
+/// Returns whether the path matches the pattern: the path itself, one with `*` and `?` in it,
+/// neither of which is a `/`, or the folder that it is in.
 fn matches(pattern: &str, path: &str) -> bool {
     let pattern = pattern.strip_prefix("./").unwrap_or(pattern);
     if pattern.ends_with('/') {
@@ -50,7 +50,8 @@ fn matches(pattern: &str, path: &str) -> bool {
     fits(pattern.as_bytes(), path.as_bytes())
 }
 
-/// In time that grows with the product of the lengths: only the last `*` is ever tried again.
+/// Matches in time that grows with the product of the lengths: only the last `*` is ever tried
+/// again.
 fn fits(pattern: &[u8], text: &[u8]) -> bool {
     let (mut p, mut t) = (0, 0);
     let mut again = None;

@@ -1,4 +1,4 @@
-//! When a watch is over, and how its end is judged. Pure.
+//! The end of a watch, and how it is judged. Pure.
 
 use api::{ReleaseLifecycle, ReleaseLifecycleStatus};
 use lifecycle::{
@@ -9,12 +9,12 @@ use lifecycle::{
 
 use crate::{Outcome, state::State};
 
-/// When a watch is over, and how its end is judged.
+/// The end of a watch, and how it is judged.
 pub(crate) struct Goal {
-    /// What the controller must be done with.
+    /// The generation that the controller must be done with.
     generation: i64,
     wants: Wants,
-    /// Whether the object may go.
+    /// True if the object may be deleted.
     pub(super) may_go: bool,
 }
 
@@ -23,13 +23,13 @@ enum Wants {
     Ready,
     /// A request is answered, and then `Ready` is True.
     Answer { request: Request, asked: ReleaseLifecycle },
-    /// As above, but `TestSuccess` counts.
+    /// Like `Answer`, but `TestSuccess` counts.
     Tests { request: Request, asked: ReleaseLifecycle },
     /// This operation is cancelled.
     Cancelled { operation: Operation },
 }
 
-/// One of the annotations by which something is asked for.
+/// One of the annotations that make a request.
 pub(crate) struct Request {
     /// Its value.
     pub(crate) value: String,
@@ -45,23 +45,23 @@ impl Request {
 }
 
 impl Goal {
-    /// As the object is, it becomes Ready.
+    /// Makes the goal that the present object becomes Ready.
     pub(crate) fn ready(object: &ReleaseLifecycle) -> Self {
         Self::new(object, Wants::Ready)
     }
 
-    /// What `asked` asks for is done.
+    /// Makes the goal that the request of `asked` is done.
     pub(crate) fn answer(asked: &ReleaseLifecycle, request: Request) -> Self {
         let goal = Self::new(asked, Wants::Answer { request, asked: asked.clone() });
         Self { may_go: State::new(asked).is_being_deleted(), ..goal }
     }
 
-    /// The tests that `asked` asks for succeed.
+    /// Makes the goal that the tests that `asked` requests succeed.
     pub(crate) fn tests(asked: &ReleaseLifecycle, request: Request) -> Self {
         Self::new(asked, Wants::Tests { request, asked: asked.clone() })
     }
 
-    /// The operation is cancelled.
+    /// Makes the goal that the operation is cancelled.
     pub(crate) fn cancelled(asked: &ReleaseLifecycle, running: &Operation) -> Self {
         Self::new(asked, Wants::Cancelled { operation: running.clone() })
     }
@@ -75,8 +75,8 @@ impl Goal {
         match &self.wants {
             Wants::Ready => state.is_settled(self.generation),
             Wants::Answer { request, asked } | Wants::Tests { request, asked } => {
-                // What cannot be begun is not answered; the conditions say why. Those of an
-                // operation that stands still may have changed for another reason.
+                // A request that cannot begin is not answered; the conditions say why. Those of an
+                // operation that is blocked may have changed for another reason.
                 let refused = object.status != asked.status
                     && state.running().is_none()
                     && state.is_stalled();
@@ -88,12 +88,12 @@ impl Goal {
         }
     }
 
-    /// Whether it is not reached and, unless something changes soon, never will be.
+    /// Returns whether it is not reached and, unless something changes soon, never will be.
     pub(crate) fn stands_still(&self, object: &ReleaseLifecycle) -> bool {
         let state = State::new(object);
         match &self.wants {
-            // Where nothing runs, the controller says which generation it has looked at, however
-            // long it takes to come to that.
+            // If nothing runs, the controller records the generation that it has reconciled,
+            // however long it takes to come to that.
             Wants::Ready => state.running().is_some() && state.needs_somebody(),
             Wants::Answer { .. } | Wants::Tests { .. } | Wants::Cancelled { .. } => {
                 state.needs_somebody()
@@ -104,12 +104,12 @@ impl Goal {
     pub(crate) fn judge(&self, object: &ReleaseLifecycle) -> Outcome {
         let state = State::new(object);
         let good = match &self.wants {
-            // Where it is being deleted, it is never Ready again.
+            // While it is being deleted, it never becomes Ready again.
             Wants::Answer { .. } if state.has_been_deleted() => true,
             Wants::Ready | Wants::Answer { .. } => state.ready_status() == "True",
             Wants::Tests { request, .. } => {
                 let verdict = state.condition(conditions::TEST_SUCCESS);
-                // Until they have ended, it is that of earlier ones.
+                // Until they have ended, the condition is that of earlier ones.
                 let have_ended = request.is_answered(object) && state.running().is_none();
                 have_ended && verdict.is_some_and(|verdict| verdict.status == "True")
             }
@@ -118,7 +118,7 @@ impl Goal {
         if good { Outcome::Good } else { Outcome::Failed }
     }
 
-    /// What neither the timeline nor the conditions say of an end that is not good.
+    /// Returns what neither the timeline nor the conditions say of an end that is not good.
     pub(crate) fn missed(&self, object: &ReleaseLifecycle) -> Option<String> {
         match &self.wants {
             Wants::Cancelled { operation } if self.judge(object) == Outcome::Failed => {
@@ -129,20 +129,20 @@ impl Goal {
     }
 }
 
-/// Whether `operation`, which no longer runs, was cancelled.
+/// Returns whether `operation`, which no longer runs, was cancelled.
 fn was_cancelled(state: State<'_>, operation: &Operation) -> bool {
     let last = state.operation().filter(|last| last.id == operation.id);
     if let Some(last) = last {
         return last.failure.as_ref().is_some_and(|failure| failure.reason == Reason::Cancelled);
     }
-    // Another operation has taken its place in status; what failed before is kept.
+    // Another operation has replaced it in status; the last failed attempt is kept.
     state.last_attempt().is_some_and(|attempt| {
         (attempt.event, attempt.revision) == (operation.event, operation.revision)
             && attempt.failure.reason == Reason::Cancelled
     })
 }
 
-/// The answer where an operation ended before a request reached it.
+/// Returns the answer if an operation ended before a request reached it.
 pub(crate) fn too_late(operation: &Operation) -> String {
     let Operation { event, revision, .. } = operation;
     format!("the {event} of revision {revision} ended before it could be cancelled")

@@ -5,12 +5,12 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 use serde_saphyr::{DoubleQuoted, ser_options};
 
-/// One YAML document, ended by one line break, that Go's reader reads back as exactly `value`:
-/// whatever could be taken for a boolean, number, date, null or merge key is quoted. Text of
-/// several lines becomes a block where that is safe.
+/// Returns one YAML document, ended by one line break, that Go's reader reads back as exactly
+/// `value`: whatever could be taken for a boolean, number, date, null or merge key is quoted. Text
+/// of several lines becomes a block if that is safe.
 ///
-/// That a whole number was written `1.0` is lost, as it is in Kubernetes. An object nested deeper
-/// than [`super::MAX_DEPTH`] is written, but [`super::parse`] refuses to read it back.
+/// It is lost that a whole number was written `1.0`, as it is in Kubernetes. An object nested
+/// deeper than [`super::MAX_DEPTH`] is written, but [`super::parse`] refuses to read it back.
 pub fn to_yaml(value: &Value) -> String {
     // No folding: a folded block reads worse than a long line.
     let options = ser_options! { folded_wrap_chars: usize::MAX };
@@ -24,11 +24,11 @@ pub fn to_yaml(value: &Value) -> String {
     }
 }
 
-/// A value as saphyr is to write it. Its own choice of quotes is right for YAML 1.1 but for the
-/// two cases here.
+/// A value for saphyr to write. Its own choice of quotes is right for YAML 1.1 except in the two
+/// cases here.
 struct Node<'a> {
     value: &'a Value,
-    /// Nothing follows it in the document.
+    /// True if nothing follows it in the document.
     last: bool,
 }
 
@@ -68,9 +68,10 @@ impl Node<'_> {
     }
 }
 
-/// Quotes the keys at the left margin that begin with `---`, where Helm would split the document, or
-/// with a space that is not ASCII's, which Helm would trim at the document's start. Nothing else that
-/// saphyr writes begins a line so: blocks and inner keys are indented. A plain key has no colon.
+/// Quotes the keys at the left margin that begin with `---`, at which Helm would split the
+/// document, or with a space that is not ASCII's, which Helm would trim at the document's start. No
+/// other line that saphyr writes begins so: blocks and inner keys are indented. A plain key has no
+/// colon.
 fn quote_margin_keys(yaml: &str) -> String {
     let quote = |line: &str| match line.split_once(':') {
         Some((key, rest)) if at_risk(line) => format!("'{}':{rest}", key.replace('\'', "''")),

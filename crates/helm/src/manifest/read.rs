@@ -10,7 +10,8 @@ use super::split;
 
 pub use manifests::yaml::MAX_DEPTH;
 
-/// Why a manifest is not a stream of objects. Quotes no value, since manifests hold Secrets.
+/// The reason why a manifest is not a stream of objects. It quotes no value, since manifests hold
+/// Secrets.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ManifestError {
     /// Not YAML, or beyond the reader's limits.
@@ -22,7 +23,7 @@ pub enum ManifestError {
         line: u64,
         /// From 1.
         column: u64,
-        /// What the reader says.
+        /// The reader's message.
         problem: String,
     },
     /// YAML, but a list or a scalar.
@@ -35,10 +36,10 @@ pub enum ManifestError {
         document: usize,
         /// The line of the whole text that it begins on, from 1.
         line: usize,
-        /// What it is.
+        /// Its type.
         found: &'static str,
     },
-    /// With what was read before, more than one release may take.
+    /// Together with the documents before, more than one release may take.
     #[error(
         "document {document} (line {line} of the manifest): with it, the objects take more than \
          the {} MiB of memory that those of one release may; split it into several releases, or \
@@ -53,23 +54,25 @@ pub enum ManifestError {
     },
 }
 
-/// The objects of a manifest, in order, documents without content left out. Documents are taken
-/// apart as Helm's `SplitManifests` does, and read by Go's rules: the last of equal keys counts,
-/// `1.0` is 1, keys are text.
+/// Returns the objects of a manifest, in order, without documents that have no content. Documents
+/// are split as Helm's `SplitManifests` does, and read by Go's rules: the last of equal keys
+/// counts, `1.0` is 1, keys are text.
 ///
-/// One difference is kept: where a text ends within a `|` block, without a line break, as Helm 3's
+/// One difference is kept: if a text ends within a `|` block, without a line break, as Helm 3's
 /// trimmed hooks may, Go leaves out the block's last line break; here it is read as its author
 /// wrote it.
 pub fn parse(text: &str) -> Result<Vec<Value>, ManifestError> {
     Ok(parse_with_lines(text)?.into_iter().map(|(_, object)| object).collect())
 }
 
-/// As [`parse`], each object with the line of the text, from 1, that its document begins on.
+/// Does the same as [`parse`], each object with the line of the text, from 1, that its document
+/// begins on.
 pub fn parse_with_lines(text: &str) -> Result<Vec<(usize, Value)>, ManifestError> {
     parse_within(text, &mut Memory::of_release())
 }
 
-/// As [`parse_with_lines`], of a release that has several texts, which have `memory` together.
+/// Does the same as [`parse_with_lines`], for a release that has several texts, which share
+/// `memory`.
 pub fn parse_within(text: &str, memory: &mut Memory) -> Result<Vec<(usize, Value)>, ManifestError> {
     let mut objects = Vec::new();
     for (index, (line, content)) in split(text).into_iter().enumerate() {

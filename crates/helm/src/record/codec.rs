@@ -13,15 +13,16 @@ use serde_json::{Map, Value, json};
 
 use super::{Hook, Info, Release};
 
-/// How large a record's JSON may be, in bytes. A Secret's 1 MiB can inflate to a gigabyte.
+/// The largest JSON of a record, in bytes. A Secret's 1 MiB can inflate to a gigabyte.
 pub const MAX_INFLATED_BYTES: u64 = 64 * 1024 * 1024;
-/// What a record may take in memory once it is read: `[0,0]` is 5 bytes of text and 200 of memory.
+/// The most memory that a record may take once it is read: `[0,0]` is 5 bytes of text and 200 of
+/// memory.
 const MAX_MEMORY: usize = 128 * 1024 * 1024;
 
 const GZIP_MAGIC: [u8; 3] = [0x1f, 0x8b, 0x08];
 
-/// Why bytes are not a release record. Says where it is wrong, never what is there: a record
-/// holds the release's values.
+/// The reason why bytes are not a release record. It names the place of the error, never the data
+/// there: a record holds the release's values.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum RecordError {
     /// Not base64.
@@ -30,7 +31,7 @@ pub enum RecordError {
         /// The first bad byte, from 0, white space not counted.
         at: usize,
     },
-    /// Not the gzip data that it begins as.
+    /// Not the gzip data that the beginning announces.
     #[error("the release record is damaged gzip data ({0})")]
     Gzip(std::io::ErrorKind),
     /// Inflates beyond [`MAX_INFLATED_BYTES`], or beyond what it may take in memory.
@@ -58,8 +59,8 @@ pub enum RecordError {
     Field(String),
 }
 
-/// The bytes of a record as they go under the Secret's key `release`, before the base64 that every
-/// Secret value gets: `encodeRelease` in `pkg/storage/driver/util.go`.
+/// Returns the bytes of a record as they are stored under the Secret's key `release`, before the
+/// base64 that every Secret value gets: `encodeRelease` in `pkg/storage/driver/util.go`.
 ///
 /// # Errors
 /// [`RecordError::TooLarge`]: it could not be read again.
@@ -74,7 +75,7 @@ pub(crate) fn to_json(part: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(part).expect("it fails on keys that are no strings, and there are none")
 }
 
-/// Base64 of gzip.
+/// Returns base64 of gzip.
 #[expect(clippy::expect_used, reason = "a Vec takes all that is written")]
 pub(crate) fn pack(json: &[u8]) -> Vec<u8> {
     let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
@@ -115,7 +116,7 @@ fn inflate(gzip: &[u8]) -> Result<Vec<u8>, RecordError> {
     Ok(json)
 }
 
-/// Counts what the text takes in memory once it is read, before it is.
+/// Counts the memory that the text takes once it is read, before it is read.
 fn check_size(json: &[u8]) -> Result<(), RecordError> {
     // As `manifests::memory` counts them: a mapping, its entries, the items of a list.
     const MAPPING: usize = 512;
@@ -140,7 +141,7 @@ fn check_size(json: &[u8]) -> Result<(), RecordError> {
     if memory > MAX_MEMORY { Err(RecordError::TooLarge) } else { Ok(()) }
 }
 
-/// The path of the field because of which JSON is no release. Found by trying the fields one by
+/// Returns the path of the field because of which JSON is not a release. It tries the fields one by
 /// one, since serde's own message quotes the data.
 fn misfit(json: &[u8]) -> String {
     let Ok(Value::Object(release)) = serde_json::from_slice(json) else {

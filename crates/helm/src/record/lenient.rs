@@ -1,4 +1,5 @@
-//! How Go's JSON differs from serde's: `null` for anything, zero times, empty text for no value.
+//! The differences of Go's JSON from serde's: `null` for anything, zero times, empty text for no
+//! value.
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;

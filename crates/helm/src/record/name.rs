@@ -1,4 +1,4 @@
-//! What a record's Secret is called, and how Helm finds it.
+//! The name of a record's Secret, and the labels by which Helm finds it.
 
 use std::collections::BTreeMap;
 
@@ -10,13 +10,13 @@ pub const SECRET_TYPE: &str = "helm.sh/release.v1";
 pub const LABEL_NAME: &str = "name";
 /// Always [`OWNER`]; `helm list` selects by it.
 pub const LABEL_OWNER: &str = "owner";
-/// The status. Helm asks this label, not the JSON, which revision is deployed.
+/// The status. Helm reads the deployed revision from this label, not from the JSON.
 pub const LABEL_STATUS: &str = "status";
 /// The revision, decimal.
 pub const LABEL_VERSION: &str = "version";
-/// When Helm created the Secret, in Unix seconds; its next update drops it.
+/// The time when Helm created the Secret, in Unix seconds; its next update drops it.
 pub const LABEL_CREATED_AT: &str = "createdAt";
-/// When Helm last updated the Secret, in Unix seconds.
+/// The time when Helm last updated the Secret, in Unix seconds.
 pub const LABEL_MODIFIED_AT: &str = "modifiedAt";
 /// The labels that users cannot set: `systemLabels` in `pkg/storage/driver/util.go`.
 pub const SYSTEM_LABELS: [&str; 6] =
@@ -26,17 +26,17 @@ pub const OWNER: &str = "helm";
 
 const NAME_PREFIX: &str = "sh.helm.release.v1.";
 
-/// The name of a revision's Secret: `makeKey` in `pkg/storage/storage.go`.
+/// Returns the name of a revision's Secret: `makeKey` in `pkg/storage/storage.go`.
 pub fn secret_name(release: &str, revision: i32) -> String {
     format!("{NAME_PREFIX}{release}.v{revision}")
 }
 
-/// The release and the revision that a Secret's name stands for, `None` if it is not one of Helm's.
+/// Returns the release and the revision of a Secret's name, `None` if it is not one of Helm's.
 /// Release names may hold dots, so the revision follows the last `.v`.
 pub fn parse_secret_name(name: &str) -> Option<(&str, i32)> {
     let (release, digits) = name.strip_prefix(NAME_PREFIX)?.rsplit_once(".v")?;
     let revision = digits.parse().ok().filter(|revision| *revision > 0)?;
-    // Only the spelling that `secret_name` gives back: not `+1`, not `01`.
+    // Only the spelling that `secret_name` returns: not `+1`, not `01`.
     let canonical = !release.is_empty() && digits.bytes().next()?.is_ascii_digit();
     (canonical && !digits.starts_with('0')).then_some((release, revision))
 }

@@ -1,15 +1,15 @@
-//! What fills a record that is too large.
+//! The parts that fill a record that is too large.
 
 use serde::Serialize;
 
 use super::Plans;
 use crate::record::{self, Release};
 
-/// Less than one in so many bytes of all is not worth a word.
+/// A part smaller than this fraction of the total is not mentioned.
 const WORTH_A_WORD: usize = 200;
 
-/// The parts of a Secret that make up its size, the largest first: a name, and the bytes that it
-/// would take alone. Together they take a little less, since what repeats is compressed.
+/// Returns the parts of a Secret that make up its size, the largest first: a name, and the bytes
+/// that it would take alone. Together they take a little less, since repeated text is compressed.
 pub(super) fn of(release: &Release, plans: &Plans) -> Vec<(&'static str, usize)> {
     let chart = &release.chart;
     let mut parts = vec![

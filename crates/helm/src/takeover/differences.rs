@@ -1,30 +1,31 @@
-//! Where what a chart renders to is not what a record says: Helm 4 renders some charts otherwise than
-//! Helm 3 did, and what was taken over without running anything would change at the next upgrade.
-//! Objects and paths are named, values never: they may be a Secret's.
+//! The differences between the objects that a chart renders and those in a record. Helm 4 renders
+//! some charts differently from Helm 3, and a release that was adopted without running anything
+//! would change at the next upgrade. Objects and paths are named, values never: they may be a
+//! Secret's.
 
 use std::collections::BTreeMap;
 
 use lifecycle::{object::ObjectRef, source::Desired, tidy::Tidy};
 use serde_json::Value;
 
-/// More than these are not looked for.
+/// The search stops after this many.
 const MOST: usize = 1000;
-/// So many objects are named, and so many places of each.
+/// The most objects that are named, and the most places of each.
 const MOST_NAMED: usize = 8;
 const MOST_PLACES: usize = 4;
-/// A key, and a name, is cut to so many characters.
+/// The number of characters to which a key, and a name, is cut.
 const LONGEST: usize = 63;
 
 /// A place where both differ.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Difference {
-    /// Such as `ConfigMap/shop`, or `hook Job/migrate`.
+    /// The object, such as `ConfigMap/shop`, or `hook Job/migrate`.
     object: String,
-    /// The path of a field, or that one of the two lacks the object.
+    /// The path of a field, or a text that one of the two lacks the object.
     place: String,
 }
 
-/// Where `rendered` is not as `recorded`, in the order of the objects' names.
+/// Returns the places where `rendered` differs from `recorded`, in the order of the objects' names.
 pub fn differences(recorded: &Desired, rendered: &Desired) -> Vec<Difference> {
     let (recorded, rendered) = (parts(recorded), parts(rendered));
     let mut found = Vec::new();
@@ -44,7 +45,8 @@ pub fn differences(recorded: &Desired, rendered: &Desired) -> Vec<Difference> {
     found
 }
 
-/// `ConfigMap/shop (data.a, data.b), hook Job/migrate (it would go)`, and how many more.
+/// Returns a text such as `ConfigMap/shop (data.a, data.b), hook Job/migrate (it would go)`, with
+/// the number of further ones.
 pub fn describe(differences: &[Difference]) -> String {
     let mut objects: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for Difference { object, place } in differences {
@@ -62,7 +64,7 @@ pub fn describe(differences: &[Difference]) -> String {
     format!("{named}{}", more(objects.len(), MOST_NAMED))
 }
 
-/// What an object is known by, the version of its kind apart.
+/// The identity of an object, without the version of its kind.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Key<'a> {
     is_hook: bool,
@@ -158,7 +160,7 @@ fn field(path: &str, key: &str) -> String {
     }
 }
 
-/// Of what somebody else has written: not too long, and no control characters.
+/// Returns a text of another client: not too long, and without control characters.
 fn brief(text: &str) -> String {
     let mut brief: String = text.chars().filter(|c| !c.is_control()).take(LONGEST).collect();
     if text.chars().nth(LONGEST).is_some() {

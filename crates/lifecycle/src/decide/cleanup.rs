@@ -1,4 +1,4 @@
-//! What happens to hook objects after the hooks of an event have ended.
+//! The clean-up of hook objects after the hooks of an event have ended.
 
 use crate::{
     effect::{CleanUp, CleanUpAction},
@@ -8,9 +8,9 @@ use crate::{
     plan::Plan,
 };
 
-/// What happens to the hooks of `event` that have ended (Helm's `execHook`): after success
-/// `hook-succeeded` in reverse; after a failure the failed one if `hook-failed`, then the
-/// succeeded ones if `hook-succeeded`. A Job that stays gets its time to live back.
+/// The clean-up of the hooks of `event` that have ended (Helm's `execHook`): after success
+/// `hook-succeeded` in reverse; after a failure the failed one if `hook-failed`, then the succeeded
+/// ones if `hook-succeeded`. A Job that stays gets its time to live back.
 pub(super) fn items(plan: &Plan, journal: &Journal, event: Option<HookEvent>) -> Vec<CleanUp> {
     let ended = |phase: HookPhase| {
         let all = event.into_iter().flat_map(|event| plan.hooks_of(event));

@@ -1,4 +1,4 @@
-//! What a deletion does that no other event does: it deletes, waits until all is gone, and never
+//! The part of a deletion that no other event has: it deletes, waits until all is gone, and never
 //! fails.
 
 use jiff::Timestamp;
@@ -50,11 +50,11 @@ impl Turn<'_> {
                     self.wishes.commands.skip()
                 );
                 let failure = Failure::with_way_out(Reason::DeletionTimeout, &text, &way_out);
-                // No watch reports what goes in the end.
+                // No watch reports the objects that are deleted in the end.
                 let wake_at = Some(after(self.now, POLL_STALLED));
                 Step { wake_at, ..Step::stall(journal, self.now, failure) }
             }
-            // A request was lost, or somebody made it again.
+            // A request was lost, or somebody created the object again.
             Observation::Remaining { untouched: true, .. } => {
                 Step::go(journal, Some(Effect::DeleteObjects))
             }
@@ -67,8 +67,8 @@ impl Turn<'_> {
         }
     }
 
-    /// A deletion never fails: it waits for the right that it lacks. With the namespace all goes
-    /// that is in it, and nobody may have a right there any more.
+    /// A deletion never fails: it waits for the permission that it lacks. A terminating namespace
+    /// deletes all that is in it, and nobody may have a permission there any more.
     pub(super) fn refused_deletion(self, failure: &Failure) -> Step {
         if !self.wishes.deletion.namespace_goes {
             return Step::stall(self.journal.clone(), self.now, failure.clone());
@@ -84,7 +84,7 @@ impl Turn<'_> {
     }
 }
 
-/// What is left behind, as much of it as status takes.
+/// The objects left behind, as many of them as status takes.
 fn left(waiting: &[String]) -> Vec<String> {
     const MOST: usize = 50;
     let more = waiting.len().saturating_sub(MOST);

@@ -1,5 +1,5 @@
 //! One hook: `Create` (a leftover is removed, the object made, held back), `Run` (started, its
-//! verdict awaited), `Stop` (its time ran out), `Blocked` (somebody has to say how to go on).
+//! verdict awaited), `Stop` (its time ran out), `Blocked` (somebody has to decide how to continue).
 
 mod again;
 mod failure;
@@ -20,8 +20,8 @@ use crate::{
     step::{POLL, POLL_WATCHED, Step, after},
 };
 
-/// Where the hook begins, or goes on after it has failed. Where nobody can tell whether it has run,
-/// somebody has to say.
+/// The step at which the hook begins, or continues after it has failed. If it is unknown whether
+/// the hook has run, somebody has to decide.
 pub(super) fn cursor(plan: &Plan, hook: &HookStatus, now: Timestamp) -> HookCursor {
     let unknown = hook.phase == HookPhase::Unknown;
     HookCursor {
@@ -47,7 +47,7 @@ pub(super) fn step(turn: Turn<'_>, cursor: &HookCursor, observation: &Observatio
         (Observation::Hook(object), HookStep::Create) => turn.create(object.as_ref()),
         (Observation::Hook(object), HookStep::Run) => turn.run(turn.mine(object.as_ref())),
         (Observation::Hook(object), HookStep::Stop) => turn.stop(turn.mine(object.as_ref())),
-        // Where an object could not be made, Helm deletes nothing.
+        // If an object could not be made, Helm deletes nothing.
         (Observation::Refused(failure), HookStep::Create) => turn.give_up(failure.clone()),
         (Observation::Refused(failure), HookStep::Run | HookStep::Stop) => {
             turn.conclude(Err(failure.clone()), &Evidence::default())
@@ -80,7 +80,7 @@ impl HookTurn<'_> {
         self.turn.plan.object(self.cursor.index, self.cursor.attempt)
     }
 
-    /// The object made for this attempt, if it is still the one of the journal's UID.
+    /// The object made for this attempt, if it still has the journal's UID.
     fn mine<'o>(&self, object: Option<&'o HookObservation>) -> Option<&'o HookObservation> {
         object.filter(|object| Some(&object.uid) == self.cursor.uid.as_ref())
     }
@@ -88,7 +88,7 @@ impl HookTurn<'_> {
     fn create(&self, object: Option<&HookObservation>) -> Step {
         let index = self.cursor.index;
         let attempt = self.cursor.attempt;
-        // What cannot be held back runs already, and is seen to its end or stopped.
+        // An object that cannot be held back already runs, and is awaited to its end or stopped.
         let ours = self.turn.plan.run_id(index, attempt);
         if let Some(object) = object
             && object.run.as_ref() == Some(&ours)
@@ -96,7 +96,7 @@ impl HookTurn<'_> {
         {
             return self.created(object);
         }
-        // What was made for it besides, if anything, is held: it never starts, and is swept.
+        // Any other object made for it is held: it never starts, and is swept.
         if self.operation().skip.is_some() {
             return self.turn.hooks(self.cleanup_phase());
         }
@@ -141,8 +141,8 @@ impl HookTurn<'_> {
             );
             return self.give_up(Failure::new(Reason::HookNameTaken, message));
         }
-        // What never started is what a late request made, and no run of the hook; an attempt of
-        // this operation that failed makes room for the next.
+        // An object that never started was made by a late request, and is not a run of the hook; a
+        // failed attempt of this operation makes room for the next.
         if self.hook.has(DeletePolicy::BeforeHookCreation)
             || object.gate == Gate::Held
             || self.is_earlier_attempt(object)
@@ -163,8 +163,8 @@ impl HookTurn<'_> {
         })
     }
 
-    /// The leftover's UID goes into the journal before it is deleted: a process that goes by an old
-    /// journal may see the object of a later run here, and its write fails.
+    /// Deletes the leftover. Its UID is journalled before that: a process with an old journal may
+    /// see the object of a later run here, and its write fails.
     fn replace(&self, leftover: &HookObservation) -> Step {
         let uid = leftover.uid.clone();
         let mut journal = self.turn.journal.clone();
@@ -173,7 +173,7 @@ impl HookTurn<'_> {
         Step::go(journal, Some(Effect::DeleteLeftover { hook: self.cursor.index, uid }))
     }
 
-    /// The object of this attempt exists: its UID goes into the journal before it is started.
+    /// Records that the object of this attempt exists: its UID is journalled before it is started.
     fn created(&self, object: &HookObservation) -> Step {
         let mut journal = self.turn.journal.clone();
         let name = self.object().name;
@@ -242,7 +242,7 @@ impl HookTurn<'_> {
                 if let Some(status) = step.journal.hooks.get_mut(index)
                     && object.waiting.is_some()
                 {
-                    // Once it is stopped, nobody can tell any more.
+                    // Once it is stopped, the cause is unknown.
                     status.message.clone_from(&object.waiting);
                 }
                 step
@@ -263,11 +263,11 @@ impl HookTurn<'_> {
             return self.conclude(Err(self.stopped("was stopped")), &Evidence::default());
         };
         match &object.verdict {
-            // It was seen to run when it was deleted.
+            // It was seen running when it was deleted.
             Some(Verdict::Succeeded) if self.hook.kind() == HookKind::Pod && object.terminating => {
                 self.conclude(Err(self.stopped("was stopped")), &object.evidence)
             }
-            // It ended well before it could be stopped: what happened wins over the clock.
+            // It ended well before it could be stopped: the outcome counts, not the clock.
             Some(Verdict::Succeeded) => self.conclude(Ok(()), &object.evidence),
             Some(Verdict::Failed { .. }) => {
                 self.conclude(Err(self.stopped("was stopped")), &object.evidence)
@@ -293,7 +293,7 @@ impl HookTurn<'_> {
         }
     }
 
-    /// The hook has ended: its outcome, and the intent of what comes next, in one journal.
+    /// Ends the hook: its outcome, and the intent of the next step, in one journal.
     fn conclude(&self, outcome: Result<(), Failure>, evidence: &Evidence) -> Step {
         let index = self.cursor.index;
         let mut journal = self.turn.journal.clone();
@@ -303,7 +303,8 @@ impl HookTurn<'_> {
                 if let Some(status) = journal.hooks.get_mut(index) {
                     status.phase = HookPhase::Succeeded;
                     status.completed_at = Some(self.now());
-                    // What earlier attempts of its containers left is no evidence of a success.
+                    // The failures of its containers' earlier attempts are no evidence of a
+                    // success.
                     status.exit_code = None;
                     status.reason = None;
                     status.message = None;
@@ -329,7 +330,7 @@ impl HookTurn<'_> {
         }
     }
 
-    /// The operation ends here, as after a hook that failed.
+    /// Ends the operation here, as after a hook that failed.
     fn cancelled(&self, journal: Journal) -> Step {
         let failure = why_cancelled(&journal);
         self.clean_up_after(journal, failure)
@@ -342,8 +343,8 @@ impl HookTurn<'_> {
         self.turn.with(&journal).enter(self.cleanup_phase())
     }
 
-    /// The hook could not be made: the operation fails and nothing is deleted (Helm's `execHook`
-    /// returns at once where the creation fails).
+    /// Gives up a hook that could not be made: the operation fails and nothing is deleted (Helm's
+    /// `execHook` returns at once if the creation fails).
     fn give_up(&self, failure: Failure) -> Step {
         let mut journal = self.turn.journal.clone();
         journal.note_failure(self.cursor.index, &failure, self.now());
@@ -354,7 +355,7 @@ impl HookTurn<'_> {
         self.turn.with(&journal).fail(self.failure(&failure))
     }
 
-    /// The attempt ends without an object, but one may be under way, or already being swept: a
+    /// Ends the attempt without an object. One may still be under way, or already being swept: a
     /// retry must not take it for its own.
     fn use_up_attempt(&self, journal: &mut Journal) {
         if let Some(status) = journal.hooks.get_mut(self.cursor.index)
@@ -401,7 +402,8 @@ impl HookTurn<'_> {
         Step::go(journal, Some(effect))
     }
 
-    /// Waits for a watch to report a change, and for the deadline. What no watch covers is polled.
+    /// Waits for a watch to report a change, and for the deadline. Changes that no watch covers are
+    /// polled.
     fn wait(&self, waiting: Option<String>, leftover: bool) -> Step {
         let watched = matches!(self.hook.kind(), HookKind::Job | HookKind::Pod) && !leftover;
         let wake_at = after(self.now(), if watched { POLL_WATCHED } else { POLL });

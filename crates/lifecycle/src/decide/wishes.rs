@@ -1,5 +1,5 @@
-//! What is read live while an operation runs: requests, `suspend`, a newer spec, a deletion. All
-//! else counts from the next operation on.
+//! The inputs that are read live while an operation runs: requests, `suspend`, a newer spec, a
+//! deletion. All else counts from the next operation on.
 
 use jiff::SignedDuration;
 
@@ -10,38 +10,38 @@ use crate::{
     reason::Reason,
 };
 
-/// What people want of the running operation.
+/// The wishes of people for the running operation.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Wishes {
-    /// Nothing new is started.
+    /// True if nothing new is started.
     pub suspend: bool,
-    /// What is asked for by annotation.
+    /// The requests by annotation.
     pub requests: Requests,
-    /// Why the operation is to end early, other than by request.
+    /// The reason why the operation is to end early, other than by request.
     pub interrupt: Option<Cancel>,
-    /// How a deletion deals with what holds it up.
+    /// The settings for a deletion that is blocked.
     pub deletion: Deletion,
-    /// How people say what else they want.
+    /// The commands for other wishes.
     pub commands: Commands,
 }
 
-/// How a deletion deals with what holds it up.
+/// The settings for a deletion that is blocked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Deletion {
-    /// For so long failed hooks are tried again and objects are waited for.
+    /// The time for which failed hooks are tried again and objects are waited for.
     pub timeout: SignedDuration,
-    /// What happens then.
+    /// The reaction when it is over.
     pub on_timeout: OnTimeout,
-    /// Whether the namespace is going: nothing can be created there any more.
+    /// True if the namespace is terminating: nothing can be created there any more.
     pub namespace_goes: bool,
 }
 
-/// What happens when a deletion has used up its time.
+/// The reaction when a deletion has used up its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum OnTimeout {
     /// It waits for somebody.
     Block,
-    /// It does without the hooks that have not succeeded.
+    /// It skips the hooks that have not succeeded.
     SkipHooks,
 }
 
@@ -55,7 +55,7 @@ impl Default for Deletion {
     }
 }
 
-/// The journal with what `wishes` change of it. What was decided so stays decided, whatever is
+/// Returns the journal with the changes that `wishes` cause. These decisions are final, whatever is
 /// wished later.
 pub(super) fn heed(plan: &Plan, journal: &Journal, wishes: &Wishes) -> Journal {
     let mut journal = journal.clone();
@@ -72,7 +72,7 @@ pub(super) fn heed(plan: &Plan, journal: &Journal, wishes: &Wishes) -> Journal {
 
 fn cancel(journal: &mut Journal, wishes: &Wishes) {
     let operation = &mut journal.operation;
-    // What has failed, or is being closed, is ending anyway.
+    // An operation that has failed, or is being closed, is ending anyway.
     let ends = operation.failure.is_some() || operation.phase >= Phase::Closing;
     let requested = wishes.requests.cancel != journal.handled.cancel;
     if requested {
@@ -88,7 +88,7 @@ fn cancel(journal: &mut Journal, wishes: &Wishes) {
     let order = by_request.as_ref().or(wishes.interrupt.as_ref());
     match (&mut operation.cancel, order) {
         (None, Some(order)) => operation.cancel = Some(order.clone()),
-        // After the hook was asked for first, and now is.
+        // It was requested to end after the hook first, and is now to end at once.
         (Some(cancel), Some(order)) => cancel.now |= order.now,
         (_, None) => {}
     }
@@ -99,7 +99,7 @@ fn skip(journal: &mut Journal, wishes: &Wishes) {
     if requested {
         journal.handled.skip.clone_from(&wishes.requests.skip);
     }
-    // A deletion cannot be called off.
+    // A deletion cannot be cancelled.
     journal.handled.cancel.clone_from(&wishes.requests.cancel);
     let why = if wishes.deletion.namespace_goes {
         Failure::new(Reason::NamespaceTerminating, "its namespace is going, where no hook can run")

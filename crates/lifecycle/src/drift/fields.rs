@@ -1,5 +1,5 @@
-//! Which fields of an object differ from what they would be if it were applied again, and who wrote
-//! them when: by `metadata.managedFields`, whose form (`FieldsV1`) also says how lists are merged.
+//! The fields of an object that differ from the result of another apply, and who wrote them when:
+//! by `metadata.managedFields`, whose format (`FieldsV1`) also says how lists are merged.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::Work;
 
-/// Of the metadata, what the API server keeps for itself.
+/// The metadata that the API server keeps for itself.
 const OF_THE_SERVER: [&str; 7] = [
     "creationTimestamp",
     "deletionGracePeriodSeconds",
@@ -19,15 +19,15 @@ const OF_THE_SERVER: [&str; 7] = [
     "uid",
 ];
 
-/// Longer lists are compared as a whole, since each item is looked for in both.
+/// Longer lists are compared as a whole, since each item is searched for in both.
 const MOST_ITEMS: usize = 1000;
 
-/// The way to a field in the words of `FieldsV1`: `f:name` for a field, `k:{…}` for the item of a
-/// list that is known by these fields.
+/// The path to a field in the words of `FieldsV1`: `f:name` for a field, `k:{…}` for the item of a
+/// list that is identified by these fields.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Path(Vec<String>);
 
-/// The fields of `live` that `wanted`, the answer to applying the object again, has otherwise.
+/// The fields of `live` that differ in `wanted`, the answer to applying the object again.
 pub fn differences(live: &Value, wanted: &Value) -> Vec<Path> {
     let mut shape = Value::Null;
     for entry in entries(live).chain(entries(wanted)) {
@@ -38,23 +38,23 @@ pub fn differences(live: &Value, wanted: &Value) -> Vec<Path> {
     found.paths
 }
 
-/// What is known of the last write of a field.
+/// The origin of the last write of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// It was part of the release's own work.
     Work,
-    /// Somebody else has written it since.
+    /// Another client has written it since.
     Later,
-    /// Nobody owns the field. The API server keeps no trace of who removes one, nor when.
+    /// No manager owns the field. The API server keeps no trace of who removes one, nor when.
     Removed,
 }
 
-/// Who wrote the field at `path` of `live`, as far as that tells drift from the release's own work.
-/// Writes of `manager` by apply are the operator's own, and say nothing where somebody else has
-/// written the same.
+/// Returns who wrote the field at `path` of `live`, as far as that separates drift from the
+/// release's own work. Writes of `manager` by apply are the operator's own, and say nothing if
+/// another client has written the same.
 pub fn origin(live: &Value, path: &Path, work: &Work, manager: &str) -> Origin {
     let is_own = |entry: &&Value| entry["manager"] == manager && entry["operation"] == "Apply";
-    // What controllers report says nothing of what is wanted.
+    // The status that controllers write says nothing about the desired state.
     let writes = entries(live).filter(|entry| entry["subresource"] != "status");
     let owners = writes.filter(|entry| path.is_in(&entry["fieldsV1"]));
     let (own, others): (Vec<_>, Vec<_>) = owners.partition(is_own);
@@ -88,8 +88,8 @@ struct Found {
 }
 
 impl Found {
-    /// Where nothing is known of the `shape` of a field, or it is owned as a whole, it is compared
-    /// as a whole.
+    /// Compares a field. If the `shape` of the field is unknown, or it is owned as a whole, it is
+    /// compared as a whole.
     fn compare(&mut self, live: Option<&Value>, wanted: Option<&Value>, shape: &Value) {
         if live == wanted {
             return;
@@ -110,7 +110,7 @@ impl Found {
                 if (is_of(shape, "k:") || is_of(shape, "v:"))
                     && live.len().max(wanted.len()) <= MOST_ITEMS =>
             {
-                // Whoever adds an item may change the order.
+                // A client that adds an item may change the order.
                 if has_same_items(live, wanted) {
                     return;
                 }
@@ -157,8 +157,8 @@ fn has_same_items(some: &[Value], others: &[Value]) -> bool {
         })
 }
 
-/// Where the item is that is known by `key`. A manifest may leave out what has a default, such as
-/// the protocol of a port.
+/// The position of the item that is identified by `key`. A manifest may leave out what has a
+/// default, such as the protocol of a port.
 fn position(items: &[Value], key: &str) -> Option<usize> {
     let fields: Map<String, Value> = serde_json::from_str(key.strip_prefix("k:")?).ok()?;
     let is = |item: &Value, lenient: bool| {
@@ -172,7 +172,8 @@ fn position(items: &[Value], key: &str) -> Option<usize> {
 }
 
 impl Path {
-    /// As a JSON pointer into `live`, or where the field is missing there, into `wanted`.
+    /// Returns the path as a JSON pointer into `live`, or if the field is missing there, into
+    /// `wanted`.
     pub fn pointer(&self, live: &Value, wanted: &Value) -> String {
         let mut text = String::new();
         let (mut live, mut wanted) = (Some(live), Some(wanted));
@@ -190,7 +191,7 @@ impl Path {
         text
     }
 
-    /// Makes `body` say of this field what `live` says, so that applying it changes nothing there.
+    /// Copies this field from `live` to `body`, so that an apply changes nothing there.
     pub fn keep(&self, body: &mut Value, live: &Value) {
         let Some((last, way)) = self.0.split_last() else { return };
         let value = self.0.iter().try_fold(live, |place, key| step(place, key)).cloned();
@@ -226,7 +227,8 @@ impl Path {
         }
     }
 
-    /// Whether a manager that owns `fields` owns this field, or it is in one that it owns as a whole.
+    /// Returns whether a manager that owns `fields` owns this field, or a field that contains it as
+    /// a whole.
     fn is_in(&self, fields: &Value) -> bool {
         let mut place = fields;
         for key in &self.0 {

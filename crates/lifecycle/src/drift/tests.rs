@@ -10,7 +10,7 @@ fn work() -> Work {
     Work { deployed_at: Some(at("10:00:00.5")), last: Some((at("11:00:00"), at("11:00:10"))) }
 }
 
-/// An object of two containers and some labels, with these writes besides Helm's.
+/// An object with two containers and some labels, with these writes besides Helm's.
 fn deployment(writes: &[Value]) -> Value {
     let helm = json!({"manager": "helm", "operation": "Apply", "time": "2026-01-01T09:59:00Z",
     "fieldsV1": {
@@ -59,7 +59,7 @@ fn set(mut object: Value, pointer: &str, value: Value) -> Value {
     object
 }
 
-/// The pointers of what differs.
+/// The pointers of the differences.
 fn pointers(live: &Value, wanted: &Value) -> Vec<String> {
     differences(live, wanted).iter().map(|path| path.pointer(live, wanted)).collect()
 }
@@ -108,7 +108,7 @@ fn what_is_owned_as_a_whole_differs_as_a_whole() {
     assert_eq!(pointers(&live, &wanted), ["/spec/finalizers"]);
 }
 
-/// Where the one difference comes from that `fields` are a write of at `time`.
+/// The origin of the one difference, where `fields` are written at `time`.
 fn origin_of(time: &str, pointer: &str, fields: Value) -> Origin {
     let wanted = deployment(&[]);
     let live = set(deployment(&[write(time, fields)]), pointer, json!("changed"));
@@ -183,7 +183,7 @@ fn what_the_operator_has_kept_of_somebody_elses_write_remains_theirs() {
     let image = json!({"f:spec": {"f:containers": {"k:{\"name\":\"main\"}": {"f:image": {}}}}});
     let wanted = deployment(&[]);
     let live = deployment(&[write("10:00:00", image)]);
-    // A correction of something else has applied the whole object.
+    // A correction of another field has applied the whole object.
     let live = set(live, "/metadata/managedFields/0/time", json!("2026-01-01T12:00:00Z"));
     let live = set(live, "/spec/containers/1/image", json!("web:2"));
     let paths = differences(&live, &wanted);

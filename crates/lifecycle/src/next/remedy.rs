@@ -1,12 +1,12 @@
-//! What makes up for an operation that has failed, as `spec.install.onFailure` and
-//! `spec.upgrade.onFailure` say: an operation of its own, begun once.
+//! The remediation of a failed operation, as `spec.install.onFailure` and `spec.upgrade.onFailure`
+//! say: an operation of its own, begun once.
 
 use crate::event::{Event, Remedy};
 
 use super::{Next, Record, RecordState, Situation, was_deployed};
 
-/// What makes up for the last operation, if that is what failed: not where somebody called it off,
-/// nor where another client has made a revision since, or has rewritten the record. A remedy is the
+/// The remediation of the last operation, if it failed. There is none if somebody cancelled it, or
+/// if another client has made a revision since, or has rewritten the record. A remediation is the
 /// last operation itself then, so that none is begun twice.
 pub(super) fn of(situation: &Situation<'_>, latest: &Record) -> Option<Next> {
     let last = situation.operation.filter(|last| last.has_failed_at_work())?;
@@ -56,7 +56,7 @@ mod tests {
         [record(1, Superseded, false), record(2, Deployed, false), record(3, Failed, true)]
     }
 
-    /// What is next once the configuration was given up.
+    /// The next thing to do once the configuration was given up.
     fn check_given_up(records: &[Record], last: &Operation, remedy: Remedy, expect: &Next) {
         let given_up = |it: &mut Situation<'_>| (it.gave_up, it.remedy) = (true, Some(remedy));
         check(
@@ -75,7 +75,7 @@ mod tests {
         check_given_up(&records, &last, Remedy::Rollback, &ROLLBACK);
         check(&records, |it| (it.gave_up, it.operation) = (true, Some(&last)), &Next::GivenUp);
         check_given_up(&records, &last, Remedy::Uninstall, &Next::GivenUp);
-        // Helm may have left none that is deployed.
+        // Helm may have left no revision that is deployed.
         let none = [record(2, Superseded, false), record(3, Failed, true)];
         check_given_up(&none, &last, Remedy::Rollback, &ROLLBACK);
         check_given_up(&none[1..], &last, Remedy::Rollback, &Next::GivenUp);
@@ -131,7 +131,7 @@ mod tests {
         check_given_up(&rewritten, &failed, Remedy::Rollback, &Next::GivenUp);
     }
 
-    /// The last operation where it made up for the failure of `revision`.
+    /// The last operation if it remediated the failure of `revision`.
     fn remedial(event: Event, made: i32, revision: i32, failed: bool) -> Operation {
         Operation { remedies: Some(revision), ..operation(event, made, true, failed) }
     }
@@ -166,7 +166,7 @@ mod tests {
         check_given_up(&records, &last, Remedy::Uninstall, &expect);
         let done = remedial(Event::Delete, 1, 1, false);
         check_given_up(&[], &done, Remedy::Uninstall, &Next::GivenUp);
-        // What was made or taken over since is deleted with its object.
+        // A release that was made or adopted since is deleted with its object.
         let delete = Some(Disposal::Delete);
         let deployed = [record(1, Deployed, true)];
         check(

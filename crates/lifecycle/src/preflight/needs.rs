@@ -1,4 +1,4 @@
-//! What Pods need to be made and to start: the objects that their spec names.
+//! The objects that Pods need to be made and to start: those that their spec names.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::object::ObjectRef;
 
-/// What the Pods of `object` need to be made, or to start, each once.
+/// The objects that the Pods of `object` need to be made, or to start, each once.
 pub(super) fn of(object: &ObjectRef, manifest: &Value) -> BTreeSet<ObjectRef> {
     let mut needs = BTreeSet::new();
     let mut add = |kind: &str, name: Option<&Value>| {
@@ -41,7 +41,7 @@ fn of_volume<'a>(volume: &'a Value, add: &mut impl FnMut(&str, Option<&'a Value>
     for source in std::iter::once(volume).chain(projected) {
         add("ConfigMap", required(source.get("configMap"), "name"));
         let secret = source.get("secret");
-        // A projected source has the one name, a volume of its own the other.
+        // A projected source uses the one name, a volume of its own the other.
         add("Secret", required(secret, "name").or(required(secret, "secretName")));
     }
 }

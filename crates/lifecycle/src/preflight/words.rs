@@ -1,4 +1,4 @@
-//! Whether Pods wait for what a hook does: by the words of both.
+//! A check whether Pods wait for the work of a hook: by the words of both.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,17 +7,17 @@ use serde_json::Value;
 use super::needs::items;
 use crate::plan::PlannedHook;
 
-/// Words of fewer letters are found everywhere.
+/// Shorter words are found everywhere.
 const STEM: usize = 4;
-/// What any script says.
+/// The words that are in any script.
 const COMMON: [&str; 10] =
     ["done", "echo", "else", "exec", "exit", "sleep", "test", "then", "until", "while"];
-/// As much of what a container runs is read.
+/// The most of a container's command that is read.
 const MOST_TEXT: usize = 4096;
-/// So many of the words that begin alike are told apart.
+/// The most words with the same beginning that are kept apart.
 const MOST_ALIKE: usize = 8;
 
-/// The words that hooks are called by, with the hook of each, by their first letters.
+/// The words that name hooks, with the hook of each, by their first letters.
 #[derive(Default)]
 pub(super) struct HookWords<'a>(BTreeMap<String, Vec<(String, &'a PlannedHook)>>);
 
@@ -35,9 +35,9 @@ impl<'a> HookWords<'a> {
         found
     }
 
-    /// What of the Pods of `spec` seems to wait for a hook, and that hook: an init container that says it
-    /// waits, or a probe that runs a command, and names what the hook is called by. Words in `common` are
-    /// in every name of the release.
+    /// The part of the Pods of `spec` that seems to wait for a hook, and that hook: an init
+    /// container that says it waits, or a probe that runs a command, and uses a word of the hook's
+    /// name. Words in `common` are in every name of the release.
     pub(super) fn waited_for(
         &self,
         spec: &Value,
@@ -63,7 +63,7 @@ impl<'a> HookWords<'a> {
             .or_else(|| items(spec, "containers").find_map(by_probe))
     }
 
-    /// The hook that a word of `text` is a form of.
+    /// The hook of which a word of `text` is a form.
     fn named_in(&self, text: &str, common: &BTreeSet<String>) -> Option<&'a PlannedHook> {
         telling(text).filter(|word| !common.contains(word)).find_map(|word| {
             let alike = self.0.get(cut(&word, STEM))?;
@@ -73,7 +73,7 @@ impl<'a> HookWords<'a> {
     }
 }
 
-/// Whether both are forms of one word, as `migrate`, `migrated` and `migrations` are.
+/// Returns whether both are forms of one word, as `migrate`, `migrated` and `migrations` are.
 fn is_form(a: &str, b: &str) -> bool {
     a.starts_with(cut(b, STEM + 1)) || b.starts_with(cut(a, STEM + 1))
 }
@@ -83,7 +83,7 @@ fn run_by(container: &Value) -> impl Iterator<Item = &Value> {
     ["command", "args"].into_iter().flat_map(|key| items(container, key))
 }
 
-/// As much of the texts as is read.
+/// The texts, cut to the length that is read.
 fn text<'a>(parts: impl Iterator<Item = &'a Value>) -> String {
     let mut text = String::new();
     for part in parts.filter_map(Value::as_str) {
@@ -96,7 +96,7 @@ fn text<'a>(parts: impl Iterator<Item = &'a Value>) -> String {
     text
 }
 
-/// Those that say what is waited for.
+/// The words that say what is waited for.
 fn telling(text: &str) -> impl Iterator<Item = String> {
     let tells = |word: &String| !word.starts_with("wait") && !COMMON.contains(&word.as_str());
     words(text).filter(move |word| word.len() >= STEM && tells(word))

@@ -1,10 +1,10 @@
-//! What the rules of kstatus read of an object, and how strictly.
+//! The fields of an object that the rules of kstatus read, and how strictly.
 
 use serde_json::Value;
 
 use super::Readiness;
 
-/// The error is what keeps an object from being current.
+/// The error is the reason why an object is not current.
 pub(super) type Verdict<T = ()> = Result<T, Readiness>;
 
 /// An object and its conditions, which have been read without an error.
@@ -13,7 +13,7 @@ pub(super) struct Object<'a> {
     pub(super) conditions: Vec<Condition<'a>>,
 }
 
-/// The fields of a condition that the rules look at; an absent or null one is empty.
+/// The fields of a condition that the rules read; an absent or null one is empty.
 pub(super) struct Condition<'a> {
     pub(super) kind: &'a str,
     pub(super) status: &'a str,
@@ -59,7 +59,7 @@ impl<'a> Condition<'a> {
 }
 
 impl<'a> Object<'a> {
-    /// The number at `path`, or `default` where there is none (kstatus `util.go`, `GetIntField`).
+    /// The number at `path`, or `default` if there is none (kstatus `util.go`, `GetIntField`).
     pub(super) fn int(&self, path: &str, default: i64) -> i64 {
         let found = lookup(self.value, path).ok().flatten();
         found.and_then(Value::as_i64).unwrap_or(default)
@@ -80,7 +80,7 @@ impl<'a> Object<'a> {
         self.conditions.iter().find(|condition| condition.is(kind, status))
     }
 
-    /// Stops while the count at `path` is below what is wanted.
+    /// Stops while the count at `path` is below `wanted`.
     pub(super) fn too_few(&self, path: &str, wanted: i64, what: &str) -> Verdict {
         let count = self.count(path);
         if count < wanted {
@@ -89,7 +89,7 @@ impl<'a> Object<'a> {
         Ok(())
     }
 
-    /// Stops while there are more replicas than wanted.
+    /// Stops while there are more replicas than `wanted`.
     pub(super) fn too_many(&self, path: &str, wanted: i64) -> Verdict {
         let count = self.count(path);
         if count > wanted {
@@ -125,7 +125,7 @@ pub(super) fn strict_int(object: &Value, path: &str) -> Verdict<Option<i64>> {
     }
 }
 
-/// A null list is refused, as in apimachinery's `NestedSlice`.
+/// The list at `path`. A null list is refused, as in apimachinery's `NestedSlice`.
 pub(super) fn list<'a>(object: &'a Value, path: &str) -> Verdict<&'a [Value]> {
     match lookup(object, path)? {
         None => Ok(&[]),
@@ -134,7 +134,7 @@ pub(super) fn list<'a>(object: &'a Value, path: &str) -> Verdict<&'a [Value]> {
     }
 }
 
-/// Group and kind; both empty if the version has more than one slash, as in apimachinery.
+/// The group and the kind; both empty if the version has more than one slash, as in apimachinery.
 pub(super) fn group_kind(object: &Value) -> (&str, &str) {
     let text = |key: &str| object.get(key).and_then(Value::as_str).unwrap_or_default();
     match text("apiVersion").split_once('/') {
@@ -152,7 +152,7 @@ pub(super) fn unknown<T>(message: impl Into<String>) -> Verdict<T> {
     Err(Readiness::Unknown { message: message.into() })
 }
 
-/// Foreign text on one line and of a bounded length, because messages end up in a status.
+/// Returns foreign text on one line and of a bounded length, because messages end up in a status.
 pub(super) fn clip(text: &str) -> String {
     const MAX_CHARS: usize = 256;
     let mut chars = text.chars().map(|char| if char.is_control() { ' ' } else { char });

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::*;
 
-/// One line: the state, and the message where there is one.
+/// Checks one line: the state, and the message if there is one.
 fn check(object: Value, expected: &str) {
     let found = readiness(&object);
     let state = match found {
@@ -86,7 +86,7 @@ fn what_cannot_be_read_is_unknown() {
         json!({"status": {"conditions": [{"type": "Ready", "status": true}]}}),
         "Unknown: a condition's status is not a string",
     );
-    // A terminating object is one whatever else is in it.
+    // A terminating object is terminating whatever else is in it.
     check(
         json!({"metadata": {"deletionTimestamp": "x"}, "status": 1}),
         "Terminating: it is being deleted",
@@ -520,7 +520,7 @@ proptest! {
         });
         let found = readiness(&object);
         prop_assert_eq!(&found, &readiness(&object));
-        // A status that ends up in another status stays small.
+        // A message that ends up in another object's status stays small.
         prop_assert!(found.message().is_none_or(|message| message.len() < 4096));
     }
 }

@@ -1,4 +1,5 @@
-//! What only Event objects say: why a Job has no Pod, and why a Pod on its node does not begin.
+//! The information that is only in Event objects: why a Job has no Pod, and why a Pod on its node
+//! does not start.
 
 use jiff::{SignedDuration, Timestamp};
 use lifecycle::{observation::Cause, terminal};
@@ -6,18 +7,19 @@ use serde_json::Value;
 
 use super::{clip, pods, text};
 
-/// What a Job or a Pod needs to tell by itself; before that, nobody is asked.
+/// The time that a Job or a Pod needs to report by itself; before that, no Event objects are
+/// requested.
 const GRACE: SignedDuration = SignedDuration::from_secs(1);
-/// How often it is asked again: at first, and at last.
+/// The intervals of the requests: the first, and the last.
 const OFTEN: SignedDuration = SignedDuration::from_secs(2);
 const SELDOM: SignedDuration = SignedDuration::from_secs(30);
-/// How often where a reason is known, which a watch tells to be over.
+/// The interval once a reason is known; a watch reports its end.
 const KNOWN: SignedDuration = SignedDuration::from_secs(10);
-/// The kubelet tries a volume again at the latest after this time and tells so: what it has not told
-/// since is over.
+/// The kubelet tries a volume again after this time at the latest and reports it: a problem that it
+/// has not reported since is over.
 const RETRIED: SignedDuration = SignedDuration::from_secs(130);
 
-/// What keeps a Pod from beginning, and what shows that this is over.
+/// The reasons why a Pod cannot start, and those that show that this is over.
 const POD_HINDRANCES: [&str; 6] = [
     "FailedMount",
     "FailedAttachVolume",
@@ -28,7 +30,7 @@ const POD_HINDRANCES: [&str; 6] = [
 ];
 const POD_PROGRESS: [&str; 4] = ["Pulling", "Pulled", "Created", "Started"];
 
-/// Whose Event objects tell why something does not go on.
+/// The subject whose Event objects explain why something does not continue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Subject {
     /// A Job, or another object that makes Pods, without Pods.
@@ -45,7 +47,7 @@ impl Subject {
     }
 }
 
-/// Whom to ask about `object`, a hook, and its `pods`; nobody where something of it runs.
+/// Returns the subject to request for `object`, a hook, and its `pods`; none if a part of it runs.
 pub fn subject(object: &Value, pods: &[Value]) -> Option<Subject> {
     let of = |object: &Value| {
         let field = |path: &str| text(object, path).to_owned();
@@ -59,31 +61,33 @@ pub fn subject(object: &Value, pods: &[Value]) -> Option<Subject> {
     Some(Subject::Pod { name, uid })
 }
 
-/// Since when nothing of a hook that was started at `started` runs. A Job whose Pods have just ended
-/// will tell by itself what follows.
+/// Returns since when nothing of a hook that was started at `started` runs. A Job whose Pods have
+/// just ended will report the next step by itself.
 pub fn idle_since(started: Timestamp, pods: &[Value]) -> Timestamp {
-    // The end is told in whole seconds.
+    // The end is reported in whole seconds.
     let ended = pods::last_ended(pods).and_then(|at| at.checked_add(GRACE).ok());
     ended.map_or(started, |ended| ended.max(started))
 }
 
-/// When to ask, if it is too early about a hook that is idle since `since`.
+/// Returns when to request, if it is too early for a hook that is idle since `since`.
 pub fn too_early(since: Timestamp, now: Timestamp) -> Option<Timestamp> {
     let at = since.checked_add(GRACE).ok()?;
     (now < at).then_some(at)
 }
 
-/// When to ask again: ever more seldom, since the API server has no index for such questions.
+/// Returns when to request again: with back-off, since the API server has no index for such
+/// requests.
 pub fn again(since: Timestamp, now: Timestamp, known: bool) -> Option<Timestamp> {
     let least = if known { KNOWN } else { OFTEN };
     let waited = now.duration_since(since) / 2;
     now.checked_add(waited.clamp(least, SELDOM)).ok()
 }
 
-/// A Pod of `job`, which has failed for its tries, that is gone without a trace but for `events`.
+/// Reports a Pod of `job`, which failed by its own attempts, that is gone without a trace except in
+/// `events`.
 pub fn vanished_pod(job: &Value, events: &[Value]) -> Option<Cause> {
     let failed = super::condition(job, "Failed", "True")?;
-    // A Job whose containers are started again deletes its Pod itself.
+    // A Job whose containers are restarted deletes its Pod itself.
     let never = text(job, "/spec/template/spec/restartPolicy") == "Never";
     if text(failed, "/reason") != "BackoffLimitExceeded" || !never {
         return None;
@@ -94,8 +98,8 @@ pub fn vanished_pod(job: &Value, events: &[Value]) -> Option<Cause> {
     Some(Cause { reason: None, message })
 }
 
-/// What the kubelet says of a container's probe that fails, newest first. What it said of a run
-/// before, which began at another time, is over.
+/// The kubelet's reports on a container's failing probe, newest first. Those on an earlier run,
+/// which began at another time, are over.
 pub fn unhealthy(events: &[Value], container: &str, since: Option<Timestamp>) -> Option<String> {
     let place = format!("{{{container}}}");
     let current = current(events, &["Unhealthy"], &[]);
@@ -107,7 +111,7 @@ pub fn unhealthy(events: &[Value], container: &str, since: Option<Timestamp>) ->
     Some(clip(pods::steady_ids(&said), 300))
 }
 
-/// What `events` say of a claim that is not bound: a failure first.
+/// The report of `events` on a claim that is not bound: a failure first.
 pub fn unbound(events: &[Value]) -> Option<String> {
     const FAILURES: [&str; 4] =
         ["ProvisioningFailed", "FailedBinding", "VolumeMismatch", "ClaimMisbound"];
@@ -120,13 +124,13 @@ pub fn unbound(events: &[Value]) -> Option<String> {
     Some(clip(format!("{}: {}", text(event, "/reason"), pods::steady_ids(&said)), 500))
 }
 
-/// Whether `said`, of [`unbound`], is that something has failed.
+/// Returns whether `said`, of [`unbound`], reports a failure.
 pub fn is_failure(said: &str) -> bool {
     let waits = said.starts_with("WaitFor") || said.starts_with("ExternalProvisioning");
     !waits && !said.starts_with("Provisioning:")
 }
 
-/// What `events`, those of `subject`, say holds it up.
+/// The reason why `subject` is blocked, by `events`, which are about it.
 pub fn hindrance(subject: &Subject, events: &[Value]) -> Option<String> {
     match subject {
         Subject::Maker { name, .. } => {
@@ -145,10 +149,10 @@ pub fn hindrance(subject: &Subject, events: &[Value]) -> Option<String> {
                 .map(|(_, event)| pods::steady_ids(text(event, "/message").trim()))
                 .collect();
             if reason.ends_with("Volume") || reason == "FailedMount" {
-                // Each volume is tried in its own time: they take turns at being the newest.
+                // Each volume is tried at its own time: they take turns at being the newest.
                 messages.sort();
                 messages.dedup();
-                // What the kubelet says when it gave up for a while names no cause.
+                // The kubelet's report when it gave up for a while names no cause.
                 if messages.iter().any(|message| !is_vague(message)) {
                     messages.retain(|message| !is_vague(message));
                 }
@@ -166,8 +170,8 @@ fn is_vague(message: &str) -> bool {
         || message.contains("unmounted volumes=")
 }
 
-/// Those of `hindrances` that no `progress` followed, newest first. Times are told in whole seconds;
-/// what came in the same one as progress is over.
+/// Returns those of `hindrances` that no `progress` followed, newest first. Times are reported in
+/// whole seconds; those in the same second as progress are over.
 fn current<'a>(
     events: &'a [Value],
     hindrances: &[&str],
@@ -180,7 +184,7 @@ fn current<'a>(
     let progressed = of(progress).into_iter().map(|(at, _)| at).max();
     let mut current = of(hindrances);
     current.retain(|(at, event)| {
-        // The kubelet has not yet heard of what the Pod needs, and will in a moment.
+        // The kubelet does not know the objects that the Pod needs yet, and will in a moment.
         let warming_up = text(event, "/message").contains("failed to sync ");
         !warming_up && progressed.is_none_or(|progressed| *at > progressed)
     });
@@ -195,12 +199,13 @@ fn told_at(event: &Value) -> Option<Timestamp> {
     places.into_iter().find_map(|place| text(event, place).parse().ok())
 }
 
-/// Why `maker` cannot make a Pod.
+/// The reason why `maker` cannot make a Pod.
 pub(super) fn no_pod(maker: &str, message: &str) -> String {
     format!("no Pod can be made: {}", refusal(maker, message))
 }
 
-/// Why a Pod of Job `job` was refused, without the words and the name that are new at each try.
+/// The reason why a Pod of Job `job` was refused, without the words and the name that are new at
+/// each attempt.
 fn refusal(job: &str, message: &str) -> String {
     let message = message.strip_prefix("(combined from similar events): ").unwrap_or(message);
     let message = message.strip_prefix("Error creating: ").unwrap_or(message);
@@ -219,7 +224,7 @@ fn refusal(job: &str, message: &str) -> String {
 
 /// `migrate-x7k2p` becomes `migrate-*`.
 fn without_pod_names(job: &str, message: &str) -> String {
-    /// Of the random part that the API server adds, and the longest name it adds it to.
+    /// The length of the random part that the API server adds, and the longest name it adds it to.
     const RANDOM: usize = 5;
     const BASE: usize = 58;
     const ALPHABET: &str = "bcdfghjklmnpqrstvwxz2456789";

@@ -1,4 +1,5 @@
-//! Who starts a Job or a Pod where it is not the operator, and what follows from its form.
+//! The client that starts a Job or a Pod if it is not the operator, and the consequences of its
+//! form.
 
 use api::names;
 use lifecycle::observation::Gate;
@@ -8,10 +9,11 @@ use super::text;
 
 const QUEUE: &str = "/metadata/labels/kueue.x-k8s.io~1queue-name";
 const MANAGED_BY: &str = "/spec/managedBy";
-/// What `managedBy` means where it is missing.
+/// The default of `managedBy`.
 const JOB_CONTROLLER: &str = "kubernetes.io/job-controller";
 
-/// JSON pointers of what says that somebody else starts a Job, see `queue` and `manager`.
+/// The JSON pointers of the fields by which another controller starts a Job, see `queue` and
+/// `manager`.
 pub const STARTED_BY_OTHERS: [&str; 2] = [QUEUE, MANAGED_BY];
 
 /// The queue of Kueue, which admits the Job by ending its suspension.
@@ -24,12 +26,12 @@ fn manager(job: &Value) -> Option<&str> {
     job.pointer(MANAGED_BY)?.as_str().filter(|by| *by != JOB_CONTROLLER)
 }
 
-/// Whether somebody else decides when the Job starts.
+/// Returns whether another controller decides when the Job starts.
 pub fn is_started_by_others(job: &Value) -> bool {
     queue(job).is_some() || manager(job).is_some()
 }
 
-/// Why a Job that was let go does not start, and who has to do what.
+/// The reason why a Job that was released from its gate does not start, and who has to do what.
 pub(super) fn suspended(job: &Value, gate: Gate) -> Option<String> {
     if gate == Gate::Held || job.pointer("/spec/suspend") != Some(&Value::Bool(true)) {
         return None;
@@ -49,7 +51,7 @@ pub(super) fn suspended(job: &Value, gate: Gate) -> Option<String> {
     ))
 }
 
-/// What else is worth knowing of a hook that runs on; the last thing to be said.
+/// Other facts worth knowing about a hook that still runs; the last part of its message.
 pub fn remark(object: &Value, gate: Gate) -> Option<String> {
     let is = |path: &str| object.pointer(path).is_some_and(|value| !value.is_null());
     if let Some(manager) = manager(object) {

@@ -1,4 +1,5 @@
-//! What the Pods of a hook say: which container failed, what befell them, what holds them up.
+//! The state of a hook's Pods: the container that failed, external causes, the reasons why they are
+//! blocked.
 
 use api::names;
 use jiff::Timestamp;
@@ -7,7 +8,7 @@ use serde_json::Value;
 
 use super::{clip, condition, is_terminating, text};
 
-/// Reasons of a waiting container that no waiting cures.
+/// The reasons of a waiting container that do not pass by waiting.
 const STUCK: [&str; 8] = [
     "ImagePullBackOff",
     "ErrImagePull",
@@ -29,9 +30,9 @@ pub struct Culprit {
     /// The kubelet's word for the end, such as `OOMKilled`, with its message.
     pub reason: String,
     pub message: String,
-    /// Whether the log is that of the run before the present one.
+    /// True if the log is that of the run before the present one.
     pub previous: bool,
-    /// Tells one failure from the next; empty for one that still runs.
+    /// Distinguishes one failure from the next; empty for one that still runs.
     pub finished_at: String,
 }
 
@@ -45,7 +46,7 @@ impl Culprit {
     fn code(&self) -> String {
         let code = self.exit_code.unwrap_or_default();
         match self.reason.as_str() {
-            // What the code says already.
+            // The code already says it.
             "" | "Error" | "Completed" => format!("exit code {code}"),
             reason => format!("exit code {code} ({reason})"),
         }
@@ -58,8 +59,9 @@ impl Culprit {
     }
 }
 
-/// The container that failed last, in any of `pods`. One that ended because its Pod was told to go,
-/// and a sidecar, which ends after the others, are only taken where there is nothing else.
+/// Returns the container that failed last, in any of `pods`. One that ended because its Pod was
+/// ordered to stop, and a sidecar, which ends after the others, are only taken if there is no
+/// other.
 pub fn failed_container(pods: &[Value]) -> Option<Culprit> {
     containers(pods)
         .flat_map(|(pod, status)| {
@@ -88,8 +90,9 @@ fn ended(pod: &Value, status: &Value, terminated: &Value, previous: bool) -> Opt
     })
 }
 
-/// The container that is started again each time it ends, and how often it did: the last of them in
-/// any of `pods`. That it runs just now, or waits for its next start, makes no difference.
+/// Returns the container that is restarted each time it ends, and how often it was: the last of
+/// them in any of `pods`. It makes no difference that it runs at the moment, or waits for its next
+/// start.
 pub fn restarting(pods: &[Value]) -> Option<(Culprit, String)> {
     containers(pods)
         .filter_map(|(pod, status)| {
@@ -103,7 +106,7 @@ pub fn restarting(pods: &[Value]) -> Option<(Culprit, String)> {
             let tries = restarts.saturating_add(i64::from(!running)).max(1);
             let good = culprit.exit_code == Some(0);
             let again = previous || restarts > 0 || is_always_restarted(pod, &culprit.container);
-            // One that has ended well is started again where it never is to end.
+            // One that ended well is restarted if it is never to end.
             (again && (!good || tries > 1)).then_some((tries, culprit))
         })
         .max_by(|(_, one), (_, other)| one.finished_at.cmp(&other.finished_at))
@@ -129,15 +132,15 @@ fn failed_tries(failed: i64, of: Option<i64>) -> String {
     }
 }
 
-/// How many tries of a hook have failed, and how the last one did, while another one is under way.
-/// `cause` is that of the last one, as it is seen now or was before.
+/// Returns how many attempts of a hook have failed, and how the last one did, while another one is
+/// under way. `cause` is that of the last one, as observed now or before.
 pub fn tries(object: &Value, pods: &[Value], cause: Option<&Cause>) -> Option<String> {
     if let Some((_, text)) = restarting(pods) {
         return Some(text);
     }
     let failed = object.pointer("/status/failed").and_then(Value::as_i64).filter(|it| *it > 0)?;
     let most = object.pointer("/spec/backoffLimit").and_then(Value::as_i64);
-    // An index has tries of its own.
+    // An index has attempts of its own.
     let most = most.filter(|_| object.pointer("/spec/backoffLimitPerIndex").is_none());
     let most = most.map(|most| most.saturating_add(1));
     if most.is_some_and(|most| failed >= most) {
@@ -156,8 +159,9 @@ pub fn tries(object: &Value, pods: &[Value], cause: Option<&Cause>) -> Option<St
     Some(clip(format!("{tries}, last: {last}"), 700))
 }
 
-/// A Pod of a Job that somebody deletes, which counts as a failure of the Job. The Job's controller
-/// deletes Pods itself, but of one that failed for its tries only those that run beside.
+/// Returns the cause of a Pod of a Job that somebody deletes, which counts as a failure of the Job.
+/// The Job's controller deletes Pods itself; in a Job that failed by its own attempts, only those
+/// that still run.
 pub fn deleted(job: &Value, pods: &[Value]) -> Option<Cause> {
     let ending = ["FailureTarget", "Failed", "SuccessCriteriaMet", "Complete"];
     let ended = ending.iter().find_map(|type_| condition(job, type_, "True"));
@@ -173,11 +177,12 @@ pub fn deleted(job: &Value, pods: &[Value]) -> Option<Cause> {
 
 fn has_failed_by_itself(pod: &Value) -> bool {
     let failed = failed_container(std::slice::from_ref(pod));
-    // It may have failed before, and be started again.
+    // It may have failed before, and be restarted.
     failed.is_some_and(|failed| failed.previous || !is_terminating(pod))
 }
 
-/// A Pod of an earlier Job of the same name, which was deleted without it (`--cascade=orphan`).
+/// Reports a Pod of an earlier Job of the same name, which was deleted without it
+/// (`--cascade=orphan`).
 pub fn orphan(pods: &[Value]) -> Option<String> {
     let pod = pods.iter().find(|pod| {
         let owners = pod.pointer("/metadata/ownerReferences").and_then(Value::as_array);
@@ -190,7 +195,7 @@ pub fn orphan(pods: &[Value]) -> Option<String> {
     ))
 }
 
-/// A container that runs, for a hook whose time is running out.
+/// Returns a container that runs, for a hook whose time is running out.
 pub fn running_container(pods: &[Value]) -> Option<Culprit> {
     containers(pods)
         .filter(|(_, status)| runs(status))
@@ -206,7 +211,7 @@ pub fn running_container(pods: &[Value]) -> Option<Culprit> {
         })
 }
 
-/// What befell a Pod from outside of its containers, such as an eviction: one word and a sentence.
+/// The cause from outside of a Pod's containers, such as an eviction: one word and a sentence.
 pub(super) fn befell(pod: &Value) -> Option<(String, String)> {
     let failed = text(pod, "/status/phase") == "Failed";
     let (reason, message) = (text(pod, "/status/reason"), text(pod, "/status/message"));
@@ -221,7 +226,7 @@ pub(super) fn befell(pod: &Value) -> Option<(String, String)> {
     Some((reason.to_owned(), text(target, "/message").trim().to_owned()))
 }
 
-/// Why the last of `pods` failed, where `failed` is the container that failed last.
+/// The reason why the last of `pods` failed; `failed` is the container that failed last.
 pub fn cause(pods: &[Value], failed: Option<&Culprit>) -> Option<Cause> {
     let befallen = pods
         .iter()
@@ -278,12 +283,12 @@ fn befell_at(pod: &Value) -> &str {
     times.into_iter().find(|at| !at.is_empty()).unwrap_or_default()
 }
 
-/// What holds the Pods up, named at once and not at the timeout.
+/// The reason why the Pods are blocked, named at once and not at the timeout.
 pub fn stuck(pods: &[Value]) -> Option<String> {
     let container = containers(pods).find_map(|(pod, status)| {
         let waiting = status.pointer("/state/waiting")?;
         let reason = text(waiting, "/reason");
-        // How it ended says more, see [`restarting`].
+        // Its last end says more, see [`restarting`].
         let told =
             reason == "CrashLoopBackOff" && status.pointer("/lastState/terminated").is_some();
         (STUCK.contains(&reason) && !told).then(|| {
@@ -317,8 +322,8 @@ fn unscheduled(pod: &Value) -> Option<String> {
     }
 }
 
-/// A Pod that goes on only because of a container that does not end with the others: a sidecar that
-/// is none to the cluster, or a restart policy that lets nothing end.
+/// Reports a Pod that continues only because of a container that does not end with the others: a
+/// sidecar that is not one to the cluster, or a restart policy under which nothing ends.
 pub fn lingering(pods: &[Value]) -> Option<String> {
     pods.iter().find_map(|pod| {
         let statuses = pod.pointer("/status/containerStatuses")?.as_array()?;
@@ -337,20 +342,20 @@ pub fn lingering(pods: &[Value]) -> Option<String> {
     })
 }
 
-/// Whether nothing of `pods` runs or is about to.
+/// Returns whether nothing of `pods` runs or is about to.
 pub fn none_active(pods: &[Value]) -> bool {
     pods.iter().all(|pod| {
         is_terminating(pod) || ["Succeeded", "Failed"].contains(&text(pod, "/status/phase"))
     })
 }
 
-/// When the last of their containers ended, in whole seconds.
+/// The time when the last of their containers ended, in whole seconds.
 pub(super) fn last_ended(pods: &[Value]) -> Option<Timestamp> {
     let ended = containers(pods).map(|(_, status)| text(status, "/state/terminated/finishedAt"));
     ended.filter_map(|at| at.parse().ok()).max()
 }
 
-/// A Pod that is on its node, and none of whose containers has ever run.
+/// Returns a Pod that is on its node, and none of whose containers has ever run.
 pub fn unstarted(pods: &[Value]) -> Option<&Value> {
     let started = containers(pods).any(|(_, status)| {
         ["/state/running", "/state/terminated", "/lastState/terminated"]
@@ -364,9 +369,9 @@ pub fn unstarted(pods: &[Value]) -> Option<&Value> {
     })
 }
 
-/// The kubelet counts up its back-off in the message (`back-off 20s restarting …`), and takes turns
-/// between a failed pull and the back-off from it; a message of ours changes only when its cause
-/// does.
+/// Returns the message without changing parts. The kubelet counts up its back-off in the message
+/// (`back-off 20s restarting …`), and alternates between a failed pull and the back-off from it; a
+/// message of ours changes only when its cause does.
 fn steady(message: &str) -> String {
     let message = message.split_once("ErrImagePull: ").map_or(message, |(_, cause)| cause);
     let message = message
@@ -376,8 +381,8 @@ fn steady(message: &str) -> String {
     clip(steady_ids(message), 500)
 }
 
-/// Without the ids that a container runtime makes anew at each try: runs of hexadecimal digits as
-/// long as no word is.
+/// Returns the message without the ids that a container runtime makes anew at each attempt: runs of
+/// hexadecimal digits longer than any word.
 pub fn steady_ids(message: &str) -> String {
     const ID: usize = 32;
     let mut steady = String::with_capacity(message.len());
@@ -394,7 +399,7 @@ pub fn steady_ids(message: &str) -> String {
     steady
 }
 
-/// Whether a container is about to be started again, however it has ended.
+/// Returns whether a container is about to be restarted, however it has ended.
 fn is_always_restarted(pod: &Value, container: &str) -> bool {
     let list = pod.pointer("/spec/containers").and_then(Value::as_array);
     text(pod, "/spec/restartPolicy") == "Always"
@@ -410,7 +415,7 @@ pub(super) fn runs(status: &Value) -> bool {
     status.pointer("/state/running").is_some()
 }
 
-/// An init container that runs beside the others, and is ended after them.
+/// Returns whether it is an init container that runs beside the others, and is ended after them.
 pub(super) fn is_sidecar(pod: &Value, container: &str) -> bool {
     let containers = pod.pointer("/spec/initContainers").and_then(Value::as_array);
     containers

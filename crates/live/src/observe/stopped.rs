@@ -1,5 +1,5 @@
-//! Whether the Pods of a hook ended by themselves. What was told to stop has not succeeded, whatever
-//! its exit code: a backup that is interrupted may well exit with 0.
+//! A check whether the Pods of a hook ended by themselves. One that was ordered to stop has not
+//! succeeded, whatever its exit code: a backup that is interrupted may well exit with 0.
 
 use jiff::{SignedDuration, Timestamp};
 use lifecycle::{
@@ -11,24 +11,24 @@ use serde_json::Value;
 
 use super::{condition, is_terminating, pods, text};
 
-/// What happened to it, in any case.
+/// The known part of the cause, in any case.
 const STOPPED: &str = "it was told to stop before it had ended, so its exit code does not count";
 
-/// When the Pod was told to stop. A later deletion with a shorter grace period does not move it
-/// (`BeforeDelete` in k8s.io/apiserver/pkg/registry/rest/delete.go).
+/// The time when the Pod was ordered to stop. A later deletion with a shorter grace period does not
+/// move it (`BeforeDelete` in k8s.io/apiserver/pkg/registry/rest/delete.go).
 fn told_at(pod: &Value) -> Option<Timestamp> {
     let at: Timestamp = text(pod, "/metadata/deletionTimestamp").parse().ok()?;
     let grace = pod.pointer("/metadata/deletionGracePeriodSeconds").and_then(Value::as_i64);
     at.checked_sub(SignedDuration::from_secs(grace.unwrap_or_default())).ok()
 }
 
-/// Whether all containers of the Pod ended before it was told to stop. Sidecars are not asked: they
-/// are stopped because the others have ended.
+/// Returns whether all containers of the Pod ended before it was ordered to stop. Sidecars do not
+/// count: they are stopped because the others have ended.
 pub(super) fn ended_by_itself(pod: &Value) -> bool {
     if !is_terminating(pod) {
         return true;
     }
-    // Its containers are started again until it is told to stop.
+    // Its containers are restarted until it is ordered to stop.
     if text(pod, "/spec/restartPolicy") == "Always" {
         return false;
     }
@@ -40,7 +40,7 @@ pub(super) fn ended_by_itself(pod: &Value) -> bool {
         && told_at(pod).is_some_and(|told| statuses.iter().all(|status| ended_before(status, told)))
 }
 
-/// Whether a container of the Pod failed before it was told to stop.
+/// Returns whether a container of the Pod failed before it was ordered to stop.
 fn failed_by_itself(pod: &Value) -> bool {
     let failed = |status: &Value| {
         status.pointer("/state/terminated/exitCode").and_then(Value::as_i64).unwrap_or_default()
@@ -53,13 +53,14 @@ fn failed_by_itself(pod: &Value) -> bool {
         .any(|status| failed(status) && told_at(pod).is_none_or(|told| ended_before(status, told)))
 }
 
-/// Both times have whole seconds: what ends within the second in which it is told does not count.
+/// Returns whether it ended before that. Both times have whole seconds: an end within the second of
+/// the order does not count.
 fn ended_before(status: &Value, told: Timestamp) -> bool {
     let at = text(status, "/state/terminated/finishedAt");
     at.parse::<Timestamp>().is_ok_and(|at| at < told)
 }
 
-/// Why a Pod that ended, but not by itself, counts as failed: one word and a sentence.
+/// The reason why a Pod that ended, but not by itself, counts as failed: one word and a sentence.
 pub(super) fn stop_of(pod: &Value) -> Option<(String, String)> {
     if ended_by_itself(pod) || failed_by_itself(pod) {
         return None;
@@ -71,9 +72,9 @@ pub(super) fn stop_of(pod: &Value) -> Option<(String, String)> {
     })
 }
 
-/// A Pod of a running Job that was told to stop, other than by the Job's controller, which does so
-/// once the Job has failed or succeeded. Its controller may count it as a success (`isPodFailed` in
-/// pkg/controller/job) and then lets it go, so that this is journalled.
+/// Returns the cause of a Pod of a running Job that was ordered to stop, other than by the Job's
+/// controller, which does so once the Job has failed or succeeded. Its controller may count it as a
+/// success (`isPodFailed` in pkg/controller/job) and then releases it, so this is journalled.
 pub fn pod_of_job(job: &Value, pods: &[Value]) -> Option<Cause> {
     let ends = ["FailureTarget", "SuccessCriteriaMet", "Failed", "Complete"];
     if ends.into_iter().any(|type_| condition(job, type_, "True").is_some()) {
@@ -88,9 +89,9 @@ fn stopped_pod(pod: &Value) -> Option<Cause> {
     Some(Cause { reason: Some(reason), message })
 }
 
-/// The verdict on a Job that is `Complete` only because a Pod that was told to stop counts as
-/// succeeded. `known` is what the journal says of the hook: such a Pod is gone once it was counted.
-/// Where nothing shows that one was stopped, the Job's own word stands.
+/// The verdict on a Job that is `Complete` only because a Pod that was ordered to stop counts as
+/// succeeded. `known` is the journal's cause for the hook: such a Pod is gone once it was counted.
+/// If nothing shows that one was stopped, the Job's own report counts.
 pub fn job_verdict(job: &Value, pods: &[Value], known: Option<&HookStatus>) -> Option<Verdict> {
     if job.pointer("/spec/successPolicy").is_some_and(|policy| !policy.is_null()) {
         return None;
@@ -104,7 +105,7 @@ pub fn job_verdict(job: &Value, pods: &[Value], known: Option<&HookStatus>) -> O
     if u64::try_from(by_themselves).is_ok_and(|number| number >= needed) {
         return None;
     }
-    // Where more Pods have failed than are there, the one that was stopped may be among them, and
+    // If more Pods have failed than are there, the one that was stopped may be among them, and
     // another one has succeeded.
     let failed = pods.iter().filter(is_in("Failed")).count();
     let is_counted = || number("/status/failed").unwrap_or_default() > failed as u64;
@@ -118,7 +119,8 @@ pub fn job_verdict(job: &Value, pods: &[Value], known: Option<&HookStatus>) -> O
     Some(Verdict::Failed { reason, message: cause.message })
 }
 
-/// A foreground deletion has the Job's Pods deleted first, while the Job itself goes on counting.
+/// Reports a Job in foreground deletion: its Pods are deleted first, while the Job itself continues
+/// counting.
 fn deleted_with_its_pods(job: &Value) -> Option<Cause> {
     let finalizers = job.pointer("/metadata/finalizers").and_then(Value::as_array);
     let foreground =
@@ -135,7 +137,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    /// A Pod that was told to stop at 00:00:10.
+    /// A Pod that was ordered to stop at 00:00:10.
     fn told(phase: &str, ends: &[(i64, &str)]) -> Value {
         let names: Vec<_> =
             (0..ends.len()).map(|place| json!({"name": format!("c{place}")})).collect();

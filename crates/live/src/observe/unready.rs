@@ -1,5 +1,5 @@
-//! What an object that is not ready says of the cause, and which of the objects that it made say
-//! more. Pure.
+//! The cause by the report of an object that is not ready, and which of the objects that it made
+//! say more. Pure.
 
 use lifecycle::terminal;
 use serde_json::Value;
@@ -10,11 +10,11 @@ use super::{
     text,
 };
 
-/// A sentence of an explanation is at most this long: several stand in one message.
+/// The longest sentence of an explanation: several are in one message.
 const SENTENCE_BYTES: usize = 400;
 const REVISION: &str = "/metadata/annotations/deployment.kubernetes.io~1revision";
 
-/// How the objects of a kind come to be ready.
+/// The way in which the objects of a kind become ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Makes `ReplicaSets`, which make Pods.
@@ -23,7 +23,7 @@ pub enum Kind {
     Maker,
     Pod,
     Claim,
-    /// Whatever else says so by conditions.
+    /// Any other kind reports it by conditions.
     Other,
 }
 
@@ -41,7 +41,8 @@ impl Kind {
     }
 }
 
-/// Whether the controller has seen the object as it is: what it made before explains nothing.
+/// Returns whether the controller has observed the object in its present state: what it made before
+/// explains nothing.
 pub fn is_observed(object: &Value) -> bool {
     let number = |path: &str| object.pointer(path).and_then(Value::as_i64);
     match (number("/status/observedGeneration"), number("/metadata/generation")) {
@@ -50,7 +51,7 @@ pub fn is_observed(object: &Value) -> bool {
     }
 }
 
-/// What the object itself says of the cause.
+/// The cause by the object's own report.
 pub fn own_words(object: &Value) -> Option<String> {
     let said = match Kind::of(object) {
         Kind::Deployment | Kind::Maker => {
@@ -77,7 +78,7 @@ pub fn own_words(object: &Value) -> Option<String> {
     (!said.is_empty()).then(|| shorten(&said))
 }
 
-/// The label selector of the Pods of `object`, as a query; `None` where it selects nothing.
+/// The label selector of the Pods of `object`, as a query; `None` if it selects nothing.
 pub fn selector(object: &Value) -> Option<String> {
     let selector = object.pointer("/spec/selector")?;
     let labels = match Kind::of(object) {
@@ -103,7 +104,8 @@ pub fn selector(object: &Value) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join(","))
 }
 
-/// The `ReplicaSet` of what `deployment` asks for now, among those that its selector finds.
+/// Returns the `ReplicaSet` for the present spec of `deployment`, among those that its selector
+/// finds.
 pub fn current<'a>(deployment: &Value, sets: &'a [Value]) -> Option<&'a Value> {
     let own = sets.iter().filter(|set| is_made_by(set, deployment));
     let revision = text(deployment, REVISION);
@@ -113,7 +115,7 @@ pub fn current<'a>(deployment: &Value, sets: &'a [Value]) -> Option<&'a Value> {
     })
 }
 
-/// Of `pods`, those that `maker` made and that are not ready, the newest of them first.
+/// Returns those of `pods` that `maker` made and that are not ready, the newest of them first.
 pub fn unready(maker: &Value, mut pods: Vec<Value>) -> Vec<Value> {
     let newest = text(maker, "/status/updateRevision").to_owned();
     pods.retain(|pod| is_made_by(pod, maker) && !is_terminating(pod) && !is_ready(pod));
@@ -134,10 +136,10 @@ fn is_ready(pod: &Value) -> bool {
     text(pod, "/status/phase") == "Succeeded" || condition(pod, "Ready", "True").is_some()
 }
 
-/// What is known of Pods that are not ready.
+/// The known facts about Pods that are not ready.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Finding {
-    /// That is all.
+    /// Nothing else is known.
     Said(String),
     /// The last line that the container wrote says more.
     Container(Culprit, String),
@@ -156,7 +158,7 @@ pub struct Probed {
     pub since: Option<jiff::Timestamp>,
 }
 
-/// Why `pods`, none of which is ready, are not.
+/// The reason why none of `pods` is ready.
 pub fn finding(pods: &[Value]) -> Option<Finding> {
     if let Some(pod) = pods.iter().find(|pod| is_unscheduled(pod))
         && let Some(said) = pods::stuck(pods).filter(|said| said.contains(" Unschedulable"))
@@ -199,7 +201,7 @@ fn claims(pod: &Value) -> Vec<String> {
     named.filter(|name| !name.is_empty()).take(MOST).map(str::to_owned).collect()
 }
 
-/// An init container that the others wait for.
+/// Reports an init container that the others wait for.
 fn initializing(pod: &Value) -> Option<(Culprit, String)> {
     let statuses = pod.pointer("/status/initContainerStatuses")?.as_array()?;
     let sidecar = |status: &Value| pods::is_sidecar(pod, text(status, "/name"));
@@ -217,7 +219,7 @@ fn initializing(pod: &Value) -> Option<(Culprit, String)> {
     Some((culprit, said))
 }
 
-/// A Pod whose containers run, and that is not ready all the same.
+/// Reports a Pod whose containers run, and that is not ready anyway.
 fn running(pod: &Value) -> Option<Finding> {
     let pod_name = name(pod);
     let statuses = ["/status/initContainerStatuses", "/status/containerStatuses"];
@@ -249,8 +251,8 @@ fn name(object: &Value) -> &str {
     text(object, "/metadata/name")
 }
 
-/// At most `SENTENCE_BYTES` long: the beginning, which names the thing, and the end, where the
-/// innermost cause of a chain of errors stands.
+/// Shortens the text to at most `SENTENCE_BYTES`: the beginning, which names the thing, and the
+/// end, which has the innermost cause of a chain of errors.
 pub fn shorten(said: &str) -> String {
     const END: usize = SENTENCE_BYTES / 2;
     if said.len() <= SENTENCE_BYTES {

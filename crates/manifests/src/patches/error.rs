@@ -1,48 +1,48 @@
-//! What is wrong with a patch. Quotes no values of patches or objects, since they may be Secrets.
+//! The errors of patches. They quote no values of patches or objects, since they may be Secrets.
 
 use thiserror::Error;
 
 use crate::yaml::{MAX_DEPTH, YamlError};
 
-/// What is wrong with one patch of a spec.
+/// The problem of one patch of a spec.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("spec.patches[{index}]: {problem}")]
 pub struct PatchError {
-    /// Which patch, from 0.
+    /// The index of the patch, from 0.
     pub index: usize,
-    /// What is wrong.
+    /// The problem.
     pub problem: PatchProblem,
 }
 
-/// What can be wrong with a patch.
+/// The possible problems of a patch.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum PatchProblem {
     /// Its text is not YAML.
     #[error("patch is not readable, {0}")]
     Unreadable(#[from] YamlError),
-    /// Nothing but comments.
+    /// It has only comments.
     #[error(
         "patch is empty; write a mapping (strategic merge) or a list of operations (JSON patch)"
     )]
     Empty,
-    /// Neither a mapping nor a list.
+    /// It is neither a mapping nor a list.
     #[error(
         "patch is a {found}; write a mapping (strategic merge) or a list of operations (JSON patch)"
     )]
     NotAPatch {
-        /// What it is.
+        /// Its type.
         found: &'static str,
     },
-    /// Documents of which kustomize would refuse or ignore all but the first.
+    /// It has documents of which kustomize would refuse or ignore all but the first.
     #[error(
         "patch has {documents} documents, which only strategic merge patches without a target can \
          have; make an entry of spec.patches of each"
     )]
     Several {
-        /// How many.
+        /// Their number.
         documents: usize,
     },
-    /// A list of operations says nothing of what it changes.
+    /// A list of operations does not say what it changes.
     #[error("target is missing; a list of JSON patch operations needs it to say what it changes")]
     NoTarget,
     /// A strategic merge patch that does not say what it changes.
@@ -56,9 +56,9 @@ pub enum PatchProblem {
     Target {
         /// The field.
         field: &'static str,
-        /// What stands there.
+        /// The value of the field.
         value: String,
-        /// Why it cannot be used.
+        /// The reason why it cannot be used.
         reason: String,
     },
     /// It changes nothing.
@@ -67,15 +67,15 @@ pub enum PatchProblem {
          patch"
     )]
     NoMatch {
-        /// What was looked for.
+        /// The object that was searched for.
         wanted: String,
     },
-    /// An operation that is none.
+    /// An item that is not an operation.
     #[error("patch[{operation}] {problem}")]
     NotAnOperation {
-        /// Which operation, from 0.
+        /// The index of the operation, from 0.
         operation: usize,
-        /// What is wrong.
+        /// The problem.
         problem: String,
     },
     /// It does not fit an object.
@@ -83,9 +83,9 @@ pub enum PatchProblem {
     Object {
         /// As much of its name as is known.
         object: String,
-        /// Where the object stands.
+        /// The place of the object.
         place: String,
-        /// What is wrong.
+        /// The problem.
         problem: Box<Self>,
     },
     /// A strategic merge patch that cannot be merged.
@@ -93,19 +93,19 @@ pub enum PatchProblem {
     Merge {
         /// The field's path.
         path: String,
-        /// What is wrong and what to do.
+        /// The problem and what to do.
         reason: String,
     },
     /// An operation that cannot be done.
     #[error("patch[{operation}] ({op} {path}) {reason}")]
     Operation {
-        /// Which operation, from 0.
+        /// The index of the operation, from 0.
         operation: usize,
-        /// What it does, such as `add`.
+        /// Its kind, such as `add`.
         op: &'static str,
         /// Its path.
         path: String,
-        /// What is wrong and what to do.
+        /// The problem and what to do.
         reason: &'static str,
     },
     /// It would be another object.

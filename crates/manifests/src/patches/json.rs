@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use super::{PatchProblem, kind_of};
 use crate::{memory::Memory, yaml::is_deeper};
 
-/// An operation that was read.
+/// An operation, parsed.
 pub(super) struct Operation {
     op: &'static str,
     change: PatchOperation,
@@ -67,7 +67,7 @@ fn pointer(fields: &mut Map<String, Value>, field: &str) -> Result<PointerBuf, S
     let Some(Value::String(text)) = fields.remove(field) else {
         return Err(format!("has no {field}; write one such as /spec/replicas"));
     };
-    // The error would give the text back once more.
+    // The error would contain the text once more.
     PointerBuf::parse(text.clone()).map_err(|_| {
         format!(
             "has {field} {text:?}, which is no JSON pointer: begin it with '/', and write '~1' for \
@@ -76,7 +76,7 @@ fn pointer(fields: &mut Map<String, Value>, field: &str) -> Result<PointerBuf, S
     })
 }
 
-/// Does `operations` to `object`, which gets no deeper than `levels`.
+/// Applies `operations` to `object`, which gets no deeper than `levels`.
 pub(super) fn apply(
     object: &mut Value,
     operations: &[Operation],
@@ -85,8 +85,8 @@ pub(super) fn apply(
 ) -> Result<(), PatchProblem> {
     let before = identity(object);
     for (index, Operation { op, change }) in operations.iter().enumerate() {
-        // Before each: of copies into themselves, thirty would be a billion levels, which nothing
-        // that recurses, were it to drop them, survives.
+        // It is checked before each: thirty copies of a value into itself would be a billion
+        // levels, which overflow the stack of any recursion, even the one that drops them.
         if let Some((path, value)) = put(object, change) {
             let Some(levels) = levels.checked_sub(path.count()) else {
                 return Err(PatchProblem::TooDeep);
@@ -94,7 +94,7 @@ pub(super) fn apply(
             if is_deeper(value, levels) {
                 return Err(PatchProblem::TooDeep);
             }
-            // What is moved takes no memory, but each time it has to be looked at, which is bounded
+            // A move takes no memory, but each time the value has to be checked, which is bounded
             // in this way.
             let name = path.as_str().rsplit('/').next().unwrap_or_default();
             room.take_entry(name)?;
@@ -118,7 +118,7 @@ pub(super) fn apply(
     }
 }
 
-/// What `change` puts where, if there is such a value.
+/// Returns the value that `change` adds and its place, if there is such a value.
 fn put<'a>(object: &'a Value, change: &'a PatchOperation) -> Option<(&'a Pointer, &'a Value)> {
     match change {
         PatchOperation::Add(AddOperation { path, value })
@@ -131,7 +131,7 @@ fn put<'a>(object: &'a Value, change: &'a PatchOperation) -> Option<(&'a Pointer
     }
 }
 
-/// By what an object is known.
+/// The fields that identify an object.
 fn identity(object: &Value) -> [Option<Value>; 4] {
     ["/apiVersion", "/kind", "/metadata/name", "/metadata/namespace"]
         .map(|pointer| object.pointer(pointer).cloned())

@@ -1,25 +1,26 @@
-//! By what the items of a list are known when a strategic merge patch is merged into it.
+//! The keys that identify the items of a list when a strategic merge patch is merged into it.
 //!
-//! From the API types of Kubernetes 1.36, where the fields have `patchStrategy:"merge"`: the key is
-//! `patchMergeKey`, or where there are several, `listMapKey`. Lists that are not here are replaced
-//! as a whole, as are all lists of kinds that are not Kubernetes' own.
+//! They are from the API types of Kubernetes 1.36, for the fields that have
+//! `patchStrategy:"merge"`: the key is `patchMergeKey`, or if there are several, `listMapKey`.
+//! Lists that are not here are replaced as a whole, as are all lists of kinds that are not
+//! Kubernetes' own.
 
 /// The fields of a type that lead to lists which are merged.
 pub(super) type Fields = &'static [(&'static str, Shape)];
 
-/// What a field is.
+/// The shape of a field.
 #[derive(Clone, Copy)]
 pub(super) enum Shape {
     /// A mapping.
     Mapping(Fields),
-    /// A list of mappings that are known by these fields. The first is needed; the others have the
-    /// value that Kubernetes would give them.
+    /// A list of mappings that are identified by these fields. The first is needed; the others have
+    /// the value that Kubernetes would give them.
     Keyed(&'static [Key], Fields),
     /// A list of texts, each of which is there once.
     Set,
 }
 
-/// A field by which an item is known, and its value where it is missing.
+/// A field that identifies an item, and its default.
 pub(super) type Key = (&'static str, &'static str);
 
 use Shape::{Keyed, Mapping, Set};

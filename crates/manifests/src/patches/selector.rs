@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::scalar;
 
-/// Everything that it requires.
+/// All its requirements.
 #[derive(Debug, Default)]
 pub(super) struct Selector(Vec<Requirement>);
 
@@ -20,14 +20,14 @@ enum Test {
     Exists,
     Missing,
     In(Vec<String>),
-    /// Also where the key is missing.
+    /// Also if the key is missing.
     NotIn(Vec<String>),
     Greater(i64),
     Less(i64),
 }
 
 impl Selector {
-    /// Reads `text`; the error says what is wrong with it.
+    /// Reads `text`; the error describes its problem.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let mut tokens = Tokens { rest: text };
         let mut requirements = Vec::new();
@@ -44,7 +44,7 @@ impl Selector {
         }
     }
 
-    /// Whether the mapping of labels or annotations meets it.
+    /// Returns whether the mapping of labels or annotations meets it.
     pub(super) fn matches(&self, labels: Option<&Value>) -> bool {
         self.0.iter().all(|Requirement { key, test }| {
             let value = labels.and_then(|labels| labels.get(key)).and_then(scalar);
@@ -63,7 +63,7 @@ impl Selector {
     }
 }
 
-/// Words and signs, white space left out.
+/// Words and signs, without white space.
 struct Tokens<'a> {
     rest: &'a str,
 }
@@ -116,7 +116,7 @@ impl<'a> Tokens<'a> {
         Ok(Requirement { key, test })
     }
 
-    /// A value, which may be empty.
+    /// Reads a value, which may be empty.
     fn value(&mut self) -> Result<String, String> {
         match self.peek() {
             None | Some("," | ")") => Ok(String::new()),
@@ -146,7 +146,7 @@ impl<'a> Tokens<'a> {
     }
 }
 
-/// A label's key: a name, after a DNS name and a slash or without.
+/// Reads a label's key: a name, with or without a DNS name and a slash before it.
 fn key(text: &str) -> Result<String, String> {
     let (prefix, name) = match text.split_once('/') {
         Some((prefix, name)) => (Some(prefix), name),

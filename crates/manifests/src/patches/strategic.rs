@@ -10,14 +10,14 @@ use super::{
     kind_of, scalar,
 };
 
-/// What a patch does to the mapping or the list that it stands in.
+/// The key of the action of a patch on the mapping or the list that contains it.
 const DIRECTIVE: &str = "$patch";
 
-/// By what an object is known; of a patch that says only what it is for.
+/// The fields that identify an object; in a patch they only say which object it is for.
 const IDENTITY: [(&str, &str); 4] =
     [("", "apiVersion"), ("", "kind"), ("metadata", "name"), ("metadata", "namespace")];
 
-/// Merges `patch` into `object`; `false` where it deletes the object.
+/// Merges `patch` into `object`; `false` if it deletes the object.
 pub(super) fn apply(object: &mut Value, patch: &Value) -> Result<bool, PatchProblem> {
     let identity = IDENTITY.map(|(parent, field)| place(object, parent)?.get(field).cloned());
     let text = |field: &str| object.get(field).and_then(Value::as_str).unwrap_or_default();
@@ -64,11 +64,11 @@ fn set(fields: &mut Map<String, Value>, field: &str, value: Option<Value>) {
     };
 }
 
-/// Where in the object the patch is being merged.
+/// The place in the object at which the patch is being merged.
 #[derive(Default)]
 struct Path(Vec<String>);
 
-/// What `$patch` says.
+/// The values of `$patch`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Directive {
     Merge,
@@ -77,7 +77,7 @@ enum Directive {
 }
 
 impl Path {
-    /// What `live` becomes by `patch`; `None` where it goes.
+    /// Returns the result of `patch` on `live`; `None` if it is deleted.
     fn merge(
         &mut self,
         live: Option<Value>,
@@ -149,7 +149,7 @@ impl Path {
                 return Ok(Some(patch.to_vec().into()));
             }
         };
-        // An item that has nothing but a directive is for the list.
+        // An item that has only a directive is for the list.
         let for_list = |item: &&Value| {
             item.as_object().is_some_and(|item| item.len() == 1 && item.contains_key(DIRECTIVE))
         };
@@ -160,7 +160,7 @@ impl Path {
             Directive::Merge => live,
         };
         let mut live = Live::of(live, keys);
-        // Patched items come first, as in kustomize, so that what is new can be seen by the others.
+        // Patched items come first, as in kustomize, so that the others can refer to new ones.
         let mut merged = Vec::with_capacity(patch.len().saturating_add(live.items.len()));
         let mut seen = HashSet::new();
         for item in patch.iter().filter(|item| !for_list(item)) {
@@ -230,7 +230,8 @@ impl Path {
         }
     }
 
-    /// Refuses what kubectl writes into strategic merge patches and kustomize leaves in the object.
+    /// Refuses the directives that kubectl writes into strategic merge patches and kustomize leaves
+    /// in the object.
     fn refuse_directive(&self, key: &str) -> Result<(), PatchProblem> {
         let known = ["$setElementOrder/", "$deleteFromPrimitiveList/", "$retainKeys"];
         if known.iter().any(|directive| key.starts_with(directive)) {
@@ -241,7 +242,8 @@ impl Path {
         Ok(())
     }
 
-    /// In a list that is replaced as a whole every directive would end up in the object.
+    /// Refuses directives in a list that is replaced as a whole: every one would end up in the
+    /// object.
     fn refuse_directives(&mut self, value: &Value) -> Result<(), PatchProblem> {
         match value {
             Value::Array(items) => items.iter().try_for_each(|item| self.refuse_directives(item)),
@@ -270,11 +272,11 @@ impl Path {
     }
 }
 
-/// The items of a list in an object, found without looking through them for each item of a patch.
+/// The items of a list in an object, found without a search for each item of a patch.
 struct Live {
-    /// Without those that were taken or deleted.
+    /// The items without those that were taken or deleted.
     items: Vec<Option<Value>>,
-    /// Where those of a name are; the API server refuses a name twice, but objects come from
+    /// The places of those of a name; the API server refuses a name twice, but objects come from
     /// anywhere.
     places: HashMap<Vec<String>, Vec<usize>>,
 }
@@ -290,13 +292,13 @@ impl Live {
         Self { items: items.into_iter().map(Some).collect(), places }
     }
 
-    /// The first that is known by `known`.
+    /// Takes the first that `known` identifies.
     fn take(&mut self, known: &[String]) -> Option<Value> {
         let place = self.places.get(known)?.first()?;
         self.items.get_mut(*place)?.take()
     }
 
-    /// All that are known by `known` go.
+    /// Deletes all that `known` identifies.
     fn delete(&mut self, known: &[String]) {
         for place in self.places.get(known).into_iter().flatten() {
             if let Some(item) = self.items.get_mut(*place) {
@@ -306,7 +308,7 @@ impl Live {
     }
 }
 
-/// The values by which `item` is known, if it has the first.
+/// Returns the values that identify `item`, if it has the first.
 fn known_by(item: &Value, keys: &[Key]) -> Option<Vec<String>> {
     let value = |(index, (key, missing)): (usize, &Key)| match item.get(key).and_then(scalar) {
         Some(value) => Some(value.into_owned()),

@@ -1,4 +1,4 @@
-//! Which objects a patch changes.
+//! The selection of the objects that a patch changes.
 
 use std::fmt;
 
@@ -7,10 +7,10 @@ use serde_json::Value;
 
 use super::{PatchProblem, Target, selector::Selector};
 
-/// What a compiled expression may take; five hundred of them may be in one spec.
+/// The most that a compiled expression may take; five hundred of them may be in one spec.
 const MAX_COMPILED_BYTES: usize = 256 << 10;
 
-/// Which objects a patch changes.
+/// The objects that a patch changes.
 pub(super) enum Which {
     /// Those that its target matches.
     Matching(Box<Matching>),
@@ -18,9 +18,9 @@ pub(super) enum Which {
     Named(Named),
 }
 
-/// A [`Target`] that was read.
+/// A [`Target`], parsed.
 pub(super) struct Matching {
-    /// What is set, as its author wrote it.
+    /// The fields that are set, as their author wrote them.
     wanted: String,
     group: Option<Regex>,
     version: Option<Regex>,
@@ -31,8 +31,8 @@ pub(super) struct Matching {
     annotations: Selector,
 }
 
-/// By what a strategic merge patch names an object. A namespace is compared as it is written: an
-/// object that names none is meant by a patch that names none.
+/// The identity by which a strategic merge patch names an object. A namespace is compared as it is
+/// written: a patch that names none selects an object that names none.
 pub(super) struct Named {
     api_version: String,
     kind: String,
@@ -115,7 +115,7 @@ impl Named {
     }
 }
 
-/// What stands after "no object of the source is".
+/// Writes the text after "no object of the source is".
 impl fmt::Display for Which {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -138,7 +138,8 @@ fn expression(field: &'static str, pattern: Option<&str>) -> Result<Option<Regex
         value: pattern.to_owned(),
         reason: match error {
             regex::Error::CompiledTooBig(_) => "it is too large; use smaller repetitions".into(),
-            // The library draws the expression with a mark under the place; its last line says why.
+            // The library draws the expression with a mark under the place; its last line has the
+            // reason.
             error => {
                 let error = error.to_string();
                 let why = error.lines().last().unwrap_or_default().trim_start_matches("error: ");
@@ -146,7 +147,7 @@ fn expression(field: &'static str, pattern: Option<&str>) -> Result<Option<Regex
             }
         },
     };
-    // Alone first: `a)(b` is none, though it would be one between parentheses.
+    // Alone first: `a)(b` is not an expression, though it would be one between parentheses.
     let build = |pattern: &str| {
         RegexBuilder::new(pattern).size_limit(MAX_COMPILED_BYTES).build().map_err(problem)
     };

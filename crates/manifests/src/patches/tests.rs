@@ -288,7 +288,7 @@ fn what_is_wrong_is_said_with_its_place() {
 fn every_patch_that_is_wrong_is_said() {
     let error = apply_to(&[job()], &[patch("x"), on("Job", "{}"), patch("y")]).unwrap_err();
     assert_eq!(error.lines().count(), 2, "{error}");
-    // The third was to see what the second does.
+    // The third depends on the result of the second.
     let patches =
         [on("A", "{}"), on("Job", "spec: 1"), on("Job", "[{op: test, path: /spec, value: 1}]")];
     let error = apply_to(&[job()], &patches).unwrap_err();
@@ -317,7 +317,7 @@ fn neither_aliases_nor_copies_grow_beyond_bounds() {
     let large = format!("data: {:?}", "x".repeat(60_000));
     let error = apply_to(&many, &[on("Job", &large)]).unwrap_err();
     assert!(error.contains("add too much in all"), "{error}");
-    // Of a name that is added, no more than of a value.
+    // A name that is added may be no larger than a value.
     let large = format!("[{{op: add, path: /{}, value: 1}}]", "x".repeat(60_000));
     let error = apply_to(&many, &[on("Job", &large)]).unwrap_err();
     assert!(error.contains("add too much in all"), "{error}");
@@ -327,7 +327,7 @@ fn neither_aliases_nor_copies_grow_beyond_bounds() {
     assert!(error.contains("too large: too many nodes, aliases"), "{error}");
 }
 
-/// Whoever drops a value recurses, so that a depth must not be reached even for a moment.
+/// The drop of a value recurses, so the depth must not be exceeded even for a moment.
 #[test]
 fn no_operation_makes_an_object_too_deep() {
     let doubling = |times: usize| {
@@ -371,7 +371,7 @@ fn no_operation_makes_an_object_too_deep() {
     ] {
         assert!(apply_to(&[job()], std::slice::from_ref(&patch)).is_ok(), "{}", patch.patch);
     }
-    // A list's items stand two levels down.
+    // A list's items are two levels down.
     let list = json!({"apiVersion": "v1", "kind": "List", "items": [job()]});
     for patch in [on("Job", &deep(63).to_string()), chain(63, "")] {
         let error = apply_to(std::slice::from_ref(&list), &[patch]).unwrap_err();
@@ -399,7 +399,7 @@ fn long_lists_are_merged_in_no_time() {
     let env = &merged["spec"]["template"]["spec"]["containers"][0]["env"];
     assert_eq!(env.as_array().map(Vec::len), Some(38_000 - 2_150));
     assert_eq!(env[0], json!({"name": "n4298", "value": "1"}));
-    // Looking through the list for each item takes minutes.
+    // A search of the list for each item takes minutes.
     assert!(took.as_secs() < 10, "{took:?}");
 }
 
@@ -423,7 +423,7 @@ fn of_items_with_one_name_the_first_is_merged_and_all_are_deleted() {
     assert_eq!(one(with(env), patch("{name: X, $patch: delete}")), with(json!([{"name": "Y"}])),);
 }
 
-/// Any JSON, with the words that mean something to patches among the keys.
+/// Any JSON, with the words that have a meaning in patches among the keys.
 fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),

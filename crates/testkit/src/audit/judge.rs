@@ -1,6 +1,6 @@
-//! What the operator's protocol forbids (design §4, the fences), found in the audit log.
+//! Violations of the operator's protocol (design §4, the fences), found in the audit log.
 //!
-//! Order is told by resource versions: they are revisions of one etcd, so they order writes to
+//! The order is by resource versions: they are revisions of one etcd, so they order writes to
 //! different objects exactly, which timestamps of concurrent requests do not.
 
 use std::collections::BTreeMap;
@@ -14,10 +14,10 @@ const RUN: &str = "releaselifecycle.dev/run";
 const GATE: &str = "releaselifecycle.dev/gate";
 const GATE_PATH: &str = "/metadata/annotations/releaselifecycle.dev~1gate";
 
-/// Something that must not happen, and did.
+/// A forbidden event that happened.
 #[derive(Clone, Debug)]
 pub struct Violation {
-    /// What rule was broken.
+    /// The rule that was broken.
     pub kind: Kind,
     /// A sentence with the objects and times.
     pub message: String,
@@ -38,8 +38,8 @@ pub enum Kind {
     StartedEarly,
     /// A hook of the list was never started.
     NeverStarted,
-    /// A hook was started under more run ids than the list has it, failed attempts not counted;
-    /// or it is not in the list.
+    /// A hook was started under more run ids than the list has it, not counting failed attempts; or
+    /// it is not in the list.
     Surplus,
     /// A started Job was deleted before it was Complete or Failed.
     DeletedRunning,
@@ -47,11 +47,11 @@ pub enum Kind {
     DeletedWithoutUid,
     /// A hook object was created that ran at once, or without run id or gate.
     NotHeld,
-    /// A hook object was started by something else than a patch that tests UID and gate.
+    /// A hook object was started by a request other than a patch that tests UID and gate.
     UnfencedStart,
 }
 
-/// How often something was started, by run id. More than 1 means that a hook ran twice.
+/// Returns the number of starts by run id. More than 1 means that a hook ran twice.
 pub fn starts(events: &[Event]) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     for start in events.iter().filter_map(start) {
@@ -60,11 +60,10 @@ pub fn starts(events: &[Event]) -> BTreeMap<String, usize> {
     counts
 }
 
-/// Holds `events`, of one namespace and in the log's order, against the protocol for hook Jobs
-/// and Pods. `hooks` are the names of those that must have run to success, in order; a name
-/// stands twice if two of the operations or events have it. `operator` tells the operator's
-/// requests from all others: only the operator's creates and deletes are judged, but anyone's
-/// starts are.
+/// Compares `events`, of one namespace and in the log's order, with the protocol for hook Jobs and
+/// Pods. `hooks` are the names of those that must have run to success, in order; a name is in it
+/// twice if two of the operations or events have it. `operator` identifies the operator's requests:
+/// only the operator's creates and deletes are judged, but anyone's starts are.
 ///
 /// Objects that the log has without bodies are not judged.
 pub fn judge(
@@ -112,8 +111,8 @@ fn start(event: &Event) -> Option<Start<'_>> {
     })
 }
 
-/// The object that a successful write left, if it can be a hook: those have no owner, while the
-/// Pods of a hook Job, which may carry its annotations, do.
+/// Returns the object that a successful write left, if it can be a hook: those have no owner, while
+/// the Pods of a hook Job, which may carry its annotations, do.
 fn written_hook(event: &Event) -> Option<&Value> {
     let writes = matches!(&*event.verb, "create" | "update" | "patch");
     let object = &event.response;
@@ -135,7 +134,7 @@ fn is_creation(event: &Event) -> bool {
     event.verb == "create" || event.verb == "patch" && event.code == 201
 }
 
-/// Whether the object that the write left is kept from running.
+/// Returns whether the object that the write left is kept from running.
 fn is_inert(event: &Event) -> bool {
     if event.resource == "jobs" {
         event.response.pointer("/spec/suspend") == Some(&Value::Bool(true))
@@ -246,8 +245,8 @@ fn order(events: &[Event], started: &[Start<'_>], hooks: &[&str], violations: &m
                 ),
             }));
         }
-        // Later attempts belong to the same hook; what is wrong with a second start of the same
-        // run is said by `started_twice`.
+        // Later attempts belong to the same hook; `started_twice` reports a second start of the
+        // same run.
         let mut uids = vec![first.uid];
         let mut run = first;
         left.retain(|start| {
@@ -271,8 +270,8 @@ fn order(events: &[Event], started: &[Start<'_>], hooks: &[&str], violations: &m
     }));
 }
 
-/// Whether `event` shows or leaves one of these objects succeeded (`true`) or failed (`false`).
-/// What the cluster writes into their status is logged without bodies, so reads have to do.
+/// Returns whether `event` shows or leaves one of these objects succeeded (`true`) or failed
+/// (`false`). Status writes of the cluster are logged without bodies, so reads are used.
 fn verdict_of(event: &Event, uids: &[&str]) -> Option<bool> {
     let object = &event.response;
     let shows = matches!(&*event.verb, "get" | "create" | "update" | "patch");
@@ -329,8 +328,8 @@ fn deletion(
     let Some(start) = started.iter().find(|start| Some(start.uid) == uid) else {
         return;
     };
-    // The answer to a DELETE is often a Status without revision, so times have to do; they err on
-    // the operator's side.
+    // The answer to a DELETE is often a Status without revision, so times are used; they err on the
+    // operator's side.
     let finished = events
         .iter()
         .any(|other| verdict_of(other, &[start.uid]).is_some() && other.received < event.completed);

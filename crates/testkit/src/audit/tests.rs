@@ -130,7 +130,7 @@ fn the_protocol_followed_is_no_violation() {
     // A replay is refused, and a repeated create too.
     log.start("b", "op/1/1").last()["responseStatus"]["code"] = 422.into();
     log.create("b", "op/1/1").last()["responseStatus"]["code"] = 409.into();
-    // What was never started may be deleted and made again.
+    // An object that was never started may be deleted and created again.
     log.create("c", "op/2/1").delete("c", "op/2/1").run("c", "op/2/1");
     for line in log.lines.iter_mut().rev().take(3) {
         let text = line.to_string().replace("uid-op/2/1", "another");
@@ -170,7 +170,7 @@ fn started_before_the_previous_was_complete() {
 #[test]
 fn a_read_shows_that_the_previous_was_complete() {
     let mut log = good();
-    // What the Job controller writes is logged without bodies.
+    // Writes of the Job controller are logged without bodies.
     let object = std::mem::take(&mut log.lines[2]["responseObject"]);
     log.check(&["a", "b"], &[Kind::StartedEarly, Kind::DeletedRunning]);
     log.lines[3]["verb"] = "get".into();
@@ -194,10 +194,10 @@ fn never_started() {
     let mut log = good();
     let said = log.check(&["a", "b", "c"], &[Kind::NeverStarted]);
     assert_eq!(said, "NeverStarted: hook c was never started");
-    // Created only, is not started.
+    // An object that was only created is not started.
     log.create("c", "op/2/1");
     log.check(&["a", "b", "c"], &[Kind::NeverStarted]);
-    // The others' order is judged all the same.
+    // The others' order is still judged.
     log.check(&["x", "b", "a"], &[Kind::NeverStarted, Kind::StartedEarly]);
 }
 
@@ -252,7 +252,7 @@ fn delete_without_uid() {
     log.check(&["a", "b"], &[Kind::DeletedWithoutUid]);
     log.last()["objectRef"]["resource"] = "configmaps".into();
     log.check(&["a", "b"], &[Kind::DeletedWithoutUid]);
-    // Not logged is not absent.
+    // A body that is not logged is not absent.
     log.last()["level"] = "Metadata".into();
     log.check(&["a", "b"], &[]);
 }
@@ -276,7 +276,7 @@ fn created_without_being_held() {
         let found = said.iter().find(|violation| violation.kind == Kind::NotHeld).unwrap();
         assert!(found.message.ends_with(lack), "{found}");
     }
-    // A rehearsal makes nothing, and what the Job controller makes is no hook.
+    // A dry run creates nothing, and an object of the Job controller is not a hook.
     log.lines[0]["requestURI"] = "/x?dryRun=All".into();
     log.check(&["a", "b"], &[]);
     log.lines[0]["requestURI"] = "/x".into();

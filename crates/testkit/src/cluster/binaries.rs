@@ -28,7 +28,7 @@ struct Binary {
 
 /// A Go module that pins programs.
 struct Pins {
-    /// Below `tests/`.
+    /// The folder below `tests/`.
     folder: &'static str,
     go_mod: &'static str,
     go_sum: &'static str,
@@ -40,7 +40,7 @@ static CLUSTER: Pins = Pins {
     go_sum: include_str!("../../../../tests/cluster/go.sum"),
 };
 
-/// By itself, so that its pins make nobody build the cluster again.
+/// A module of its own, so that its pins do not cause the cluster to be built again.
 static REGISTRY: Pins = Pins {
     folder: "registry",
     go_mod: include_str!("../../../../tests/registry/go.mod"),
@@ -49,7 +49,7 @@ static REGISTRY: Pins = Pins {
 
 const KUBERNETES: &str = "k8s.io/kubernetes";
 
-/// In the order in which they are built: the first ones compile what the others share.
+/// The order of the builds: the first ones compile the packages that the others share.
 const BINARIES: &[Binary] = &[
     kubernetes("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver", &["--version"]),
     kubernetes("kubectl", "k8s.io/kubernetes/cmd/kubectl", &["version", "--client"]),
@@ -105,18 +105,19 @@ const fn kubernetes(
     Binary { name, package, pins: &CLUSTER, module: KUBERNETES, version }
 }
 
-/// The path of one of the cluster's programs; it is built first if need be.
+/// Returns the path of one of the cluster's programs; it is built first if need be.
 ///
-/// Names: `kube-apiserver`, `kubectl`, `kube-controller-manager`, `kube-scheduler`, `etcd`, `kwok`, `kubelet`,
-/// `helm` (version 4) and `helm3`; and `registry`, which has a module of its own.
+/// Names: `kube-apiserver`, `kubectl`, `kube-controller-manager`, `kube-scheduler`, `etcd`, `kwok`,
+/// `kubelet`, `helm` (version 4) and `helm3`; and `registry`, which has a module of its own.
 pub fn bin(name: &str) -> anyhow::Result<PathBuf> {
     let mut paths = ensure(&[name])?;
     paths.pop().with_context(|| format!("no path for {name}"))
 }
 
-/// Makes sure that these programs are there, building what is not; answers their paths in order.
+/// Makes sure that these programs are there, and builds those that are missing; returns their paths
+/// in order.
 pub fn ensure(names: &[&str]) -> anyhow::Result<Vec<PathBuf>> {
-    // Asking programs for their versions takes longer than most of what they are then used for.
+    // Asking programs for their versions takes longer than most of their later uses.
     static FOUND: Mutex<BTreeMap<&str, PathBuf>> = Mutex::new(BTreeMap::new());
     let wanted = names
         .iter()
@@ -153,7 +154,8 @@ fn build_missing(
         say("Waiting for another process that builds the cluster's programs.");
         lock.lock().context("locking the cluster's programs")?;
     }
-    // In the table's order, whatever the caller's, and only what nobody has built meanwhile.
+    // In the table's order, whatever the caller's, and only those that no other process has built
+    // meanwhile.
     let missing: Vec<&Binary> = BINARIES
         .iter()
         .filter(|b| wanted.iter().any(|w| w.name == b.name) && b.installed().is_none())
@@ -173,7 +175,7 @@ fn build_missing(
 }
 
 impl Binary {
-    /// The version that `go.mod` pins.
+    /// Returns the version that `go.mod` pins.
     fn pinned(&self) -> &'static str {
         self.pins
             .go_mod
@@ -192,7 +194,7 @@ impl Binary {
         })
     }
 
-    /// A program of somebody else, if it says that it is of the pinned version.
+    /// Returns an installed program of another origin, if it reports the pinned version.
     fn found(&self) -> Option<PathBuf> {
         let assets = env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from);
         let path = env::var_os("PATH").unwrap_or_default();
@@ -242,7 +244,7 @@ impl Pins {
     }
 }
 
-/// `target/cluster` of the workspace.
+/// Returns `target/cluster` of the workspace.
 pub(super) fn target_dir() -> PathBuf {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     workspace.canonicalize().unwrap_or(workspace).join("target/cluster")
@@ -252,7 +254,8 @@ fn build_dir() -> PathBuf {
     target_dir().join("bin")
 }
 
-/// The same for every program, or the packages that they share would be compiled more than once.
+/// Returns the same flags for every program, or the packages that they share would be compiled more
+/// than once.
 fn linker_flags() -> String {
     let version = BINARIES.iter().find(|b| b.module == KUBERNETES).map_or("", Binary::pinned);
     let mut numbers = version.trim_start_matches('v').split('.');
@@ -265,7 +268,8 @@ fn linker_flags() -> String {
 
 fn check_go() -> anyhow::Result<()> {
     let wanted = CLUSTER.go_mod.lines().find_map(|l| l.strip_prefix("go ")).unwrap_or("1.26");
-    // Asked in the module's folder, where an older Go fetches the one it needs, or says why not.
+    // It runs in the module's folder, where an older Go fetches the one it needs, or reports why
+    // not.
     let answer = Command::new("go").args(["env", "GOVERSION"]).current_dir(CLUSTER.dir()).output();
     let found = match answer {
         Ok(output) if output.status.success() => return Ok(()),

@@ -1,4 +1,4 @@
-//! The cluster's certificate authority and what it signs.
+//! The cluster's certificate authority and the certificates that it signs.
 
 use std::{fs, net::IpAddr, path::Path};
 

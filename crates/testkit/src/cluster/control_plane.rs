@@ -21,11 +21,11 @@ const AUDIT_POLICY: &str = include_str!("../../../../tests/cluster/audit-policy.
 const SERVICES: &str = "10.96.0.0/16";
 /// The first address of [`SERVICES`], which the API server takes for itself.
 pub(super) const API_SERVICE: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 1);
-/// The defaults of 20 and 30 requests a second would be what a test measures.
+/// With the defaults of 20 and 30 requests a second, a test would only measure those limits.
 const RATE: [&str; 2] = ["--kube-api-qps=2000", "--kube-api-burst=4000"];
 const DEADLINE: Duration = Duration::from_secs(90);
 
-/// A component that has a user of its own, so that the audit log tells who did what.
+/// A component that has a user of its own, so that the audit log shows who did what.
 #[derive(Clone, Copy)]
 pub(super) enum User {
     Admin,
@@ -132,7 +132,7 @@ impl ControlPlane {
         Ok(plane)
     }
 
-    /// Waits for the API server and starts what needs it.
+    /// Waits for the API server and starts the programs that need it.
     pub(super) fn wait_for_api(&self, cluster: &mut Cluster) -> anyhow::Result<()> {
         wait_for("the API server", DEADLINE, || {
             cluster.check_programs()?;
@@ -196,7 +196,7 @@ impl ControlPlane {
         Ok(())
     }
 
-    /// The kubeconfig file of one of the cluster's users.
+    /// Returns the kubeconfig file of one of the cluster's users.
     pub(super) fn kubeconfig(cluster: &Cluster, user: User) -> std::path::PathBuf {
         cluster.dir.join(user.file())
     }
@@ -259,7 +259,7 @@ fn start_etcd(cluster: &mut Cluster, client: u16, peer: u16) -> anyhow::Result<(
 
 fn write_kubeconfig(path: &Path, server: &str, ca: &str, token: &str) -> anyhow::Result<()> {
     let name = "releaselifecycle-test";
-    // JSON is YAML, and nobody has to quote.
+    // JSON is YAML, and needs no quoting.
     let config = json!({
         "apiVersion": "v1",
         "kind": "Config",
@@ -273,7 +273,7 @@ fn write_kubeconfig(path: &Path, server: &str, ca: &str, token: &str) -> anyhow:
     certs::write(path, &serde_json::to_string_pretty(&config).context("writing a kubeconfig")?)
 }
 
-/// Ports that are free now, all different: none is given back before all are taken.
+/// Returns ports that are free now, all different: none is released before all are taken.
 fn free_ports<const N: usize>() -> anyhow::Result<[u16; N]> {
     let mut ports = [0; N];
     let mut held = Vec::new();
@@ -285,7 +285,7 @@ fn free_ports<const N: usize>() -> anyhow::Result<[u16; N]> {
     Ok(ports)
 }
 
-/// 128 random bits.
+/// Returns 128 random bits.
 pub(super) fn random() -> anyhow::Result<String> {
     let mut bytes = [0_u8; 16];
     let mut source = File::open("/dev/urandom").context("opening /dev/urandom")?;

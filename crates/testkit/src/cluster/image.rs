@@ -1,4 +1,4 @@
-//! The images of a real node, made from a static busybox: no registry is asked.
+//! The images of a real node, made from a static busybox: no registry is needed.
 
 use std::{
     fs,
@@ -14,15 +14,17 @@ use super::{binaries::sha256, process::run};
 
 pub(super) const BUSYBOX: [&str; 2] =
     ["docker.io/library/busybox:1", "docker.io/library/busybox:latest"];
-/// Never looked for in a registry: a Pod's sandbox is there before anything can be pulled.
+/// The image of a Pod's sandbox. It is never pulled from a registry: the sandbox exists before
+/// anything can be pulled.
 pub(super) const PAUSE: &str = "localhost/pause:1";
 
-/// As process 1 it ends when asked to, and reaps what a Pod with a shared process namespace orphans.
+/// The script of process 1. It ends on request, and reaps the orphans of a Pod with a shared
+/// process namespace.
 const PAUSE_SCRIPT: &str = "trap 'exit 0' TERM INT; while :; do sleep 86400 & wait $!; done";
 
 /// The images as files in the folder that they were made in.
 pub(super) struct Images {
-    /// For `ctr images import`.
+    /// The archive for `ctr images import`.
     pub(super) archive: PathBuf,
     pub(super) layer: PathBuf,
     /// The configuration of the busybox image.
@@ -95,7 +97,7 @@ fn write_layer(root: &Path, layer: &Path, busybox: &Path) -> anyhow::Result<()> 
         symlink("busybox", root.join("bin").join(applet))
             .with_context(|| format!("linking {applet}"))?;
     }
-    // Where scripts expect it.
+    // The path that scripts expect.
     symlink("/bin/busybox", root.join("usr/bin/env")).context("linking env")?;
     run(Command::new("tar")
         .arg("-C")

@@ -1,7 +1,7 @@
-//! A Kubernetes cluster on this machine, without a container engine: the real control plane, and a node that either
-//! runs real containers or only says that it does (KWOK).
+//! A Kubernetes cluster on this machine, without a container engine: the real control plane, and a
+//! node that either runs real containers or simulates them (KWOK).
 //!
-//! Nothing is shared between two clusters: ports, interfaces, sockets and folders are chosen free for each. A cluster
+//! Two clusters share nothing: each gets free ports, interfaces, sockets and folders. A cluster
 //! ends with the process that started it, unless it is detached.
 
 mod binaries;
@@ -44,7 +44,7 @@ pub struct Cluster {
     life: Life,
 }
 
-/// Ports are chosen free and can be taken before the program binds them.
+/// The number of attempts. Free ports are chosen and can be taken before the program binds them.
 const ATTEMPTS: u32 = 4;
 
 impl Cluster {
@@ -68,7 +68,7 @@ impl Cluster {
         }
     }
 
-    /// The cluster that runs in this folder, if one does. Dropping it does not stop it.
+    /// Returns the cluster that runs in this folder, if one does. Dropping it does not stop it.
     pub fn attach(dir: &Path) -> Option<Self> {
         let dir = dir.canonicalize().ok()?;
         let state = State::load(&dir).ok()?;
@@ -86,7 +86,8 @@ impl Cluster {
         match cluster.boot(options) {
             Ok(()) => Ok(cluster),
             Err(error) => {
-                // The program that ended tells more than the one that waited for it.
+                // The error of the program that ended explains more than that of the one that
+                // waited for it.
                 let error = cluster.check_programs().err().unwrap_or(error);
                 cluster.shut_down().context("stopping what was started")?;
                 Err(error.context(format!("starting a cluster in {}", options.dir.display())))
@@ -121,7 +122,8 @@ impl Cluster {
         self.state.save(&self.dir)
     }
 
-    /// A step of the real node; if it fails, the node's remains are removed and the reason is said.
+    /// Handles a step of the real node; if it fails, the node's remains are removed and the reason
+    /// is printed.
     fn or_simulate<T>(
         &mut self,
         step: impl FnOnce(&mut Self) -> anyhow::Result<T>,
@@ -151,27 +153,28 @@ impl Cluster {
         }
     }
 
-    /// The kubeconfig file of a member of `system:masters`.
+    /// Returns the kubeconfig file of a member of `system:masters`.
     pub fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
     }
 
-    /// The API server's URL.
+    /// Returns the API server's URL.
     pub fn server(&self) -> &str {
         &self.state.server
     }
 
-    /// The certificate that signed the API server's.
+    /// Returns the certificate that signed the API server's.
     pub fn ca_pem(&self) -> &str {
         &self.state.ca_pem
     }
 
-    /// The bearer token of a member of `system:masters`.
+    /// Returns the bearer token of a member of `system:masters`.
     pub fn token(&self) -> &str {
         &self.state.token
     }
 
-    /// What the API server was asked, one JSON object a line. It is never rotated, and stays when the cluster stops.
+    /// Returns the path of the log of the API server's requests, one JSON object a line. It is
+    /// never rotated, and stays when the cluster stops.
     pub fn audit_log(&self) -> &Path {
         &self.audit_log
     }
@@ -180,17 +183,17 @@ impl Cluster {
         &self.dir
     }
 
-    /// What the Pods do run on, which may be less than what was asked for.
+    /// Returns the kind of node on which the Pods do run, which may be less than was requested.
     pub fn node(&self) -> Node {
         self.state.node
     }
 
-    /// The ids of the processes that make up the cluster, but for those inside a real node.
+    /// Returns the ids of the processes of the cluster, except for those inside a real node.
     pub fn pids(&self) -> Vec<u32> {
         self.state.started.iter().map(|s| s.pid).collect()
     }
 
-    /// Runs kubectl as administrator; its standard output.
+    /// Runs kubectl as administrator; returns its standard output.
     pub fn kubectl<I, S>(&self, args: I) -> anyhow::Result<String>
     where
         I: IntoIterator<Item = S>,
@@ -201,7 +204,7 @@ impl Cluster {
         )
     }
 
-    /// `kubectl apply --server-side` of a text with one or more objects.
+    /// Runs `kubectl apply --server-side` on a text with one or more objects.
     pub fn apply(&self, text: &str) -> anyhow::Result<()> {
         let file = self.dir.join(format!("apply-{}.yaml", control_plane::random()?));
         fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;
@@ -261,8 +264,8 @@ impl Drop for Cluster {
     }
 }
 
-/// Stops the cluster in this folder, whoever started it; does nothing if there is none.
-/// Logs and the audit log stay.
+/// Stops the cluster in this folder, whoever started it; does nothing if there is none. Logs and
+/// the audit log stay.
 pub fn stop(dir: &Path) -> anyhow::Result<()> {
     if !dir.exists() {
         return Ok(());
@@ -274,17 +277,18 @@ pub fn stop(dir: &Path) -> anyhow::Result<()> {
     remove_remains(dir)
 }
 
-/// The folder of the detached cluster of this name.
+/// Returns the folder of the detached cluster of this name.
 pub fn dir_of(name: &str) -> PathBuf {
     binaries::target_dir().join(name)
 }
 
-/// Standard error, past the test harness, which would hold back a long build's progress until it is over.
+/// Prints to standard error, past the test harness, which would hold back a long build's progress
+/// until it is over.
 fn say(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
-/// The last started goes first, so that nobody complains of a server that is gone.
+/// Kills the programs, the last started first, so that none reports a server that is gone.
 fn kill_all(programs: Vec<Program>) {
     programs.into_iter().rev().for_each(|mut p| p.kill());
 }
@@ -308,7 +312,7 @@ fn prepare_dir(dir: &Path) -> anyhow::Result<PathBuf> {
     dir.canonicalize().with_context(|| format!("resolving {}", dir.display()))
 }
 
-/// Everything but what is worth reading afterwards.
+/// Removes everything except the files worth reading afterwards.
 fn remove_remains(dir: &Path) -> anyhow::Result<()> {
     ["node", "etcd", "pki", "config", "kubeconfig", state::FILE]
         .iter()
@@ -325,7 +329,7 @@ fn remove(path: &Path) -> anyhow::Result<()> {
     }
 }
 
-/// Fills `${NAME}`s in.
+/// Replaces `${NAME}`s by their values.
 fn fill(template: &str, values: &[(&str, &str)]) -> String {
     values.iter().fold(template.to_owned(), |text, (name, value)| {
         text.replace(&format!("${{{name}}}"), value)

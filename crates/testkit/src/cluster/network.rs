@@ -36,7 +36,8 @@ impl Network {
         Ok(network)
     }
 
-    /// The kernel refuses a second interface of the same name, which makes the name a lock on the number.
+    /// Creates the link. The kernel refuses a second interface of the same name, which makes the
+    /// name a lock on the number.
     fn take(pid: u32) -> anyhow::Result<Self> {
         let peer = pid.to_string();
         for n in 1..=254 {
@@ -59,7 +60,7 @@ impl Network {
         bail!("254 nodes run on this machine already (see `ip link`)")
     }
 
-    /// Lets Pods reach the API server at the address that the kubelet tells them.
+    /// Lets Pods reach the API server at the address that the kubelet gives them.
     pub(super) fn serve_api(&self, pid: u32, service: Ipv4Addr, port: u16) -> anyhow::Result<()> {
         let pid = pid.to_string();
         let target = format!("{}:{port}", self.host);

@@ -1,7 +1,8 @@
 //! The real node: containerd and a kubelet in namespaces of their own.
 //!
-//! Everything inside belongs to one process, the node's process 1. When it dies, the kernel kills the rest of the PID
-//! namespace, and the mounts and interfaces go with their namespaces; only cgroups have to be removed by hand.
+//! Everything inside belongs to one process, the node's process 1. When it dies, the kernel kills
+//! the rest of the PID namespace, and the mounts and interfaces are removed with their namespaces;
+//! only cgroups have to be removed by hand.
 
 use std::{
     ffi::OsString,
@@ -34,12 +35,12 @@ const DEADLINE: Duration = Duration::from_mins(1);
 const PREFIX: &str = "node-";
 const INIT_NAME: &str = "node-init";
 
-/// Whether a program is a part of the real node.
+/// Returns whether a program is a part of the real node.
 pub(super) fn owns(started: &Started) -> bool {
     started.name.starts_with(PREFIX)
 }
 
-/// Whether a program is the node's process 1.
+/// Returns whether a program is the node's process 1.
 pub(super) fn is_init(started: &Started) -> bool {
     started.name == INIT_NAME
 }
@@ -55,7 +56,7 @@ pub(super) fn import(init: u32, archive: &Path) -> anyhow::Result<()> {
 pub(super) struct RealNode {
     pub(super) network: Network,
     dir: PathBuf,
-    /// The node's process 1, as seen from here.
+    /// The id of the node's process 1, as seen from here.
     init: u32,
     cgroup: String,
 }
@@ -78,7 +79,8 @@ impl RealNode {
         Ok(node)
     }
 
-    /// Loads the images and runs one container, which shows what this machine forbids better than a kubelet does.
+    /// Loads the images and runs one container, which shows the restrictions of this machine better
+    /// than a kubelet does.
     pub(super) fn prepare(&self, cluster: &mut Cluster) -> anyhow::Result<()> {
         let busybox = prerequisites::busybox().context("busybox is gone")?;
         let images = image::make(&self.dir.join("images"), &busybox)?;
@@ -197,7 +199,7 @@ fn start_init(cluster: &mut Cluster, dir: &Path) -> anyhow::Result<u32> {
     let [init] = init.as_slice() else {
         bail!("the node's namespaces have {} first processes instead of one", init.len())
     };
-    // Its end, not that of its parent, is the end of everything inside.
+    // The end of this process, not that of its parent, is the end of everything inside.
     cluster.state.started.push(Started::new(INIT_NAME, *init));
     Ok(*init)
 }

@@ -1,30 +1,32 @@
-//! What is asked of a cluster.
+//! The options of a cluster.
 
 use std::{ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-/// What the Pods of a cluster run on.
+/// The kind of node on which the Pods of a cluster run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Node {
     /// A kubelet with containerd and runc. Needs root on Linux.
     Real,
-    /// A simulated node: Pods of Jobs succeed after [`Options::pod_delay`], others become ready. A Pod's annotations
-    /// steer it: `releaselifecycle.dev/test-outcome: fail` (or `never`), `releaselifecycle.dev/test-delay: 5s`.
+    /// A simulated node: Pods of Jobs succeed after [`Options::pod_delay`], others become ready. A
+    /// Pod's annotations control it: `releaselifecycle.dev/test-outcome: fail` (or `never`),
+    /// `releaselifecycle.dev/test-delay: 5s`.
     Kwok,
 }
 
-/// How to start a cluster.
+/// The options for the start of a cluster.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The cluster's own folder. What an earlier cluster left there is removed.
+    /// The cluster's own folder. The remains of an earlier cluster there are removed.
     pub dir: PathBuf,
-    /// What is asked for. Where a real node cannot run, the cluster falls back and [`Cluster::node`](super::Cluster::node) says so.
+    /// The requested kind. If a real node cannot run, the cluster falls back and
+    /// [`Cluster::node`](super::Cluster::node) says so.
     pub node: Node,
-    /// How long a Pod of a Job runs on a simulated node: a random time in this range.
+    /// The time that a Pod of a Job runs on a simulated node: a random time in this range.
     pub pod_delay: RangeInclusive<Duration>,
-    /// The cluster outlives this process, until [`stop`](super::stop).
+    /// True if the cluster outlives this process, until [`stop`](super::stop).
     pub detached: bool,
 }
 

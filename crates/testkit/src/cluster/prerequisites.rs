@@ -1,4 +1,4 @@
-//! What a real node needs of the machine.
+//! The requirements of a real node on the machine.
 
 use std::{
     env, fs,
@@ -23,7 +23,7 @@ const TOOLS: [(&str, &str); 9] = [
     ("setpriv", "util-linux"),
 ];
 
-/// What a real node lacks here, with the Debian package to install for it.
+/// Returns the programs that a real node lacks here, with the Debian package to install for it.
 pub fn missing() -> Vec<(&'static str, &'static str)> {
     let mut missing: Vec<_> =
         TOOLS.into_iter().filter(|(program, _)| find(program).is_none()).collect();
@@ -36,7 +36,7 @@ pub fn missing() -> Vec<(&'static str, &'static str)> {
     missing
 }
 
-/// Installs what a real node lacks where that is possible.
+/// Installs the programs that a real node lacks, if that is possible.
 pub(super) fn ensure_node() -> anyhow::Result<()> {
     if !cfg!(target_os = "linux") {
         bail!("a node that runs containers needs Linux");
@@ -47,7 +47,7 @@ pub(super) fn ensure_node() -> anyhow::Result<()> {
     ensure(missing)
 }
 
-/// Installs buildah, which builds images without a daemon, where it is missing and that is possible.
+/// Installs buildah, which builds images without a daemon, if it is missing and that is possible.
 pub fn ensure_buildah() -> anyhow::Result<()> {
     ensure(|| match find("buildah") {
         Some(_) => Vec::new(),
@@ -80,7 +80,7 @@ fn ensure(missing: impl Fn() -> Vec<(&'static str, &'static str)>) -> anyhow::Re
 
 fn apt(packages: &[&str]) -> anyhow::Result<()> {
     run(Command::new("apt-get")
-        // Never in the place of another vendor's containerd.
+        // It must not replace another vendor's containerd.
         .args(["install", "-y", "--no-install-recommends", "--no-remove"])
         .args(packages)
         .env("DEBIAN_FRONTEND", "noninteractive")
@@ -90,7 +90,7 @@ fn apt(packages: &[&str]) -> anyhow::Result<()> {
     .map(drop)
 }
 
-/// The folder of the CNI plugins: Debian's, or the one that upstream's archives use.
+/// Returns the folder of the CNI plugins: Debian's, or the one that upstream's archives use.
 pub(super) fn cni_dir() -> Option<PathBuf> {
     ["/usr/lib/cni", "/opt/cni/bin"]
         .into_iter()
@@ -98,7 +98,7 @@ pub(super) fn cni_dir() -> Option<PathBuf> {
         .find(|dir| dir.join("bridge").is_file() && dir.join("host-local").is_file())
 }
 
-/// A busybox that runs where there is nothing else.
+/// Returns a busybox that runs without any libraries.
 pub(super) fn busybox() -> Option<PathBuf> {
     let path = find("busybox")?;
     // A dynamic program names its loader in the first page.

@@ -1,4 +1,4 @@
-//! Programs that outlive a call, but never the one who started them.
+//! Programs that outlive a call, but never the process that started them.
 
 use std::{
     ffi::OsString,
@@ -15,16 +15,17 @@ use anyhow::{Context as _, bail};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde::{Deserialize, Serialize};
 
-/// The cluster's programs are written in Go, which by default spends a quarter of an API server's time
-/// on keeping its heap small. Up to the limit they may let it grow.
+/// The memory settings. The cluster's programs are written in Go, which by default spends a quarter
+/// of an API server's time on keeping its heap small. Up to the limit they may let it grow.
 const MEMORY_FOR_TIME: [(&str, &str); 2] = [("GOGC", "400"), ("GOMEMLIMIT", "2GiB")];
 
-/// What is remembered of a started program, so that another process can stop it.
+/// The stored data of a started program, so that another process can stop it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Started {
     pub(super) name: String,
     pub(super) pid: u32,
-    /// In clock ticks since boot. With the process id it names one process for ever.
+    /// The start time in clock ticks since boot. With the process id it identifies one process for
+    /// ever.
     start_time: Option<u64>,
 }
 
@@ -40,7 +41,8 @@ impl Started {
         stat(self.pid).is_some_and(|s| s.state != 'Z' && Some(s.start_time) == self.start_time)
     }
 
-    /// Kills the process and waits until it is gone. A process that took over its id is left alone.
+    /// Kills the process and waits until it is gone. Another process that now has its id is left
+    /// alone.
     pub(super) fn kill(&self) -> anyhow::Result<()> {
         let deadline = Instant::now() + Duration::from_secs(20);
         if let Some(pid) = self.id().filter(|_| self.alive()) {
@@ -78,7 +80,7 @@ fn stat(pid: u32) -> Option<Stat> {
     })
 }
 
-/// The direct children of a process.
+/// Returns the direct children of a process.
 pub(super) fn children(parent: u32) -> Vec<u32> {
     let Ok(entries) = fs::read_dir("/proc") else {
         return Vec::new();
@@ -90,7 +92,7 @@ pub(super) fn children(parent: u32) -> Vec<u32> {
         .collect()
 }
 
-/// Whether a program ends with the process that started it.
+/// The lifetime of a program: whether it ends with the process that started it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Life {
     /// The kernel kills the program when this process ends, however it ends.
@@ -140,7 +142,7 @@ impl Program {
         Ok(Self { started: Started::new(name, child.id()), log, child })
     }
 
-    /// An error that shows the end of the log, if the program is no longer running.
+    /// Returns an error that shows the end of the log, if the program is no longer running.
     pub(crate) fn check(&mut self) -> anyhow::Result<()> {
         match self.child.try_wait().context("waiting for a child")? {
             None => Ok(()),
@@ -156,7 +158,7 @@ impl Program {
         format!("The end of {}:\n{tail}", self.log.display())
     }
 
-    /// Kills and reaps.
+    /// Kills and reaps the process.
     pub(crate) fn kill(&mut self) {
         // It may have ended by itself.
         let _ = self.child.kill();
@@ -164,8 +166,8 @@ impl Program {
     }
 }
 
-/// The kernel's "parent" of a tied program is the thread that started it, and a test's thread ends with
-/// the test while the cluster may be shared; so one thread that never ends starts them all.
+/// Starts a program from one thread that never ends. The kernel's "parent" of a tied program is the
+/// thread that started it, and a test's thread ends with the test while the cluster may be shared.
 fn spawn(command: Command) -> io::Result<Child> {
     type Job = (Command, mpsc::Sender<io::Result<Child>>);
     static SPAWNER: LazyLock<mpsc::Sender<Job>> = LazyLock::new(|| {
@@ -201,7 +203,7 @@ pub(super) fn run(command: &mut Command) -> anyhow::Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Asks again and again until the answer is yes. The question's last "not yet" is in the error.
+/// Repeats the question until the answer is yes. The question's last "not yet" is in the error.
 pub(crate) fn wait_for<F>(what: &str, limit: Duration, mut question: F) -> anyhow::Result<()>
 where
     F: FnMut() -> anyhow::Result<Result<(), String>>,

@@ -1,6 +1,8 @@
-//! The registry of a real node, so that an image without a tag, which a kubelet always pulls, is found.
+//! The registry of a real node, so that an image without a tag, which a kubelet always pulls, is
+//! found.
 //!
-//! It knows busybox and nothing else: any other pull fails at once instead of waiting for a network that is not there.
+//! It has busybox and nothing else: any other pull fails at once instead of waiting for a network
+//! that is not there.
 
 use std::{
     fs,
@@ -13,13 +15,14 @@ use serde_json::json;
 
 use super::image::{Images, digest};
 
-/// In the node's network namespace, where nobody else listens.
+/// The address in the node's network namespace, where no other program listens.
 pub(super) const ADDRESS: &str = "127.0.0.1:5000";
 
 const SCRIPT: &str = include_str!("../../../../tests/cluster/registry.sh");
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
-/// Writes what busybox's httpd serves, and tells containerd to ask it; answers the server's folder.
+/// Writes the files that busybox's httpd serves, and configures containerd to use it; returns the
+/// server's folder.
 pub(super) fn lay_out(node: &Path, images: &Images) -> anyhow::Result<String> {
     let site = node.join("registry");
     let write = |path: &Path, content: &[u8]| {

@@ -1,4 +1,5 @@
-//! What a cluster consists of, written down as it grows: whoever finds the folder can stop it.
+//! The parts of a cluster, stored as they are started: any process that finds the folder can stop
+//! it.
 
 use std::{fs, path::Path};
 
@@ -51,7 +52,7 @@ impl State {
         fs::rename(&new, dir.join(FILE)).with_context(|| format!("replacing {FILE}"))
     }
 
-    /// Whether everything that was started still runs.
+    /// Returns whether everything that was started still runs.
     pub(super) fn alive(&self) -> bool {
         !self.started.is_empty() && self.started.iter().all(Started::alive)
     }
@@ -61,7 +62,7 @@ impl State {
         self.cgroup.as_deref().map_or(Ok(()), remove_cgroups)
     }
 
-    /// Stops what belongs to a real node.
+    /// Stops the parts of a real node.
     pub(super) fn forget_node(&mut self) -> anyhow::Result<()> {
         let (node, others): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.started).into_iter().partition(owns);

@@ -1,4 +1,4 @@
-//! What can go wrong, at which request, and the signals.
+//! The possible faults, the requests that they meet, and the signals.
 
 use std::time::Duration;
 
@@ -9,38 +9,38 @@ use tokio::sync::watch;
 
 use super::ledger::Request;
 
-/// What goes wrong, and when. `n` and `every` count from 1, from the moment of arming, over the
+/// A fault, and its time. `n` and `every` count from 1, from the moment of arming, over the
 /// requests that [`Fault::counts`] names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// Kills process `pid` at the `n`-th request, once. The request gets no answer.
     KillAt {
-        /// Which request.
+        /// The number of the request.
         n: usize,
         /// The process that sends the requests.
         pid: u32,
-        /// Whether the API server sees the request.
+        /// Says whether the API server sees the request.
         when: When,
     },
     /// Stops process `pid` at the `n`-th request, once, and continues it after `for_`, at
     /// [`Proxy::resume`](super::Proxy::resume), or when the proxy is dropped. Counts as fired once
     /// the signal was sent.
     StopAt {
-        /// Which request.
+        /// The number of the request.
         n: usize,
         /// The process that sends the requests.
         pid: u32,
         /// `Before`: the request reaches the API server only after the pause, as a late one.
         /// `After`: it is carried out at once, and its answer is read after the pause.
         when: When,
-        /// How long the process stays stopped.
+        /// The time for which the process stays stopped.
         for_: Duration,
     },
     /// Holds every request back for this long, watches included.
     DelayAll(Duration),
     /// Refuses the next `count` requests, which the API server does not see.
     FailNext {
-        /// How many.
+        /// The number of requests.
         count: usize,
         /// An HTTP status of 400 to 599, such as 429, 500 or 503.
         status: u16,
@@ -52,7 +52,7 @@ pub enum Fault {
         /// An HTTP status of 400 to 599, such as 429, 500 or 503.
         status: u16,
     },
-    /// Has every `every`-th request carried out, then closes the connection without an answer.
+    /// Lets every `every`-th request be executed, then closes the connection without an answer.
     LoseAnswer {
         /// 1 = each.
         every: usize,
@@ -64,7 +64,7 @@ pub enum Fault {
     },
 }
 
-/// On which side of the request's execution a process is struck.
+/// The side of the request's execution on which a process is struck.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {
     /// The request is not forwarded.
@@ -73,17 +73,17 @@ pub enum When {
     After,
 }
 
-/// Which requests a fault counts.
+/// The requests that a fault counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Counted {
-    /// All but watches: when those are opened again depends on timing alone.
+    /// All except watches: the times at which those are opened again depend on timing alone.
     #[default]
     NonWatch,
     /// Those that store something; see [`Request::is_write`].
     Writes,
     /// POSTs that store something.
     Creates,
-    /// Those with this method, such as `GET`, whose path ends so, whatever the query.
+    /// Those with this method, such as `GET`, whose path ends with this text, whatever the query.
     Of(&'static str, &'static str),
     /// All.
     All,
@@ -105,7 +105,7 @@ impl Counted {
 }
 
 impl Fault {
-    /// What this fault counts unless told otherwise: [`Counted::NonWatch`], but for `Duplicate`
+    /// Returns the default count of this fault: [`Counted::NonWatch`], except for `Duplicate`
     /// ([`Counted::Creates`]) and `DelayAll` ([`Counted::All`]).
     pub fn counts(self) -> Counted {
         match self {
@@ -145,7 +145,7 @@ impl Fault {
     }
 }
 
-/// The fault of one arming, and how far its count got.
+/// The fault of one arming, and its present count.
 #[derive(Debug)]
 pub(super) struct Armed {
     fault: Option<Fault>,
@@ -161,7 +161,7 @@ impl Armed {
         Self { fault, counted, count: 0, hits, resumed }
     }
 
-    /// Numbers `request`, and gives the fault that it meets.
+    /// Numbers `request`, and returns the fault that it meets.
     pub(super) fn next(&mut self, request: &mut Request) -> Option<(Fault, Hit)> {
         if !self.counted.includes(request) {
             return None;
@@ -203,7 +203,7 @@ impl Hit {
     }
 
     async fn resumed(&self) {
-        // It fails without a sender only, and there is this one.
+        // It fails only without a sender, and there is this one.
         let _ = self.resumed.subscribe().wait_for(|resumed| *resumed).await;
     }
 }
@@ -222,7 +222,7 @@ fn signal(pid: u32, signal: Signal) -> bool {
     target(pid).is_ok_and(|pid| kill_process(pid, signal).is_ok())
 }
 
-/// Whether there was such a process to kill.
+/// Returns whether there was such a process to kill.
 pub(super) fn kill(pid: u32) -> bool {
     signal(pid, Signal::KILL)
 }
@@ -241,7 +241,7 @@ pub(super) async fn pause(pid: u32, for_: Duration, hit: &Hit) -> Option<Stopped
     Some(stopped)
 }
 
-/// Continues the process when dropped: a test that fails leaves none behind that is stopped.
+/// Continues the process when dropped: a test that fails leaves no stopped process behind.
 #[derive(Debug)]
 pub(super) struct Stopped(u32);
 
@@ -251,7 +251,7 @@ impl Drop for Stopped {
     }
 }
 
-/// A Kubernetes `Status`, as clients decode it from any refusal.
+/// Returns a Kubernetes `Status`, as clients decode it from any refusal.
 pub(super) fn status_body(status: StatusCode, message: &str) -> String {
     let reason = match status {
         StatusCode::BAD_REQUEST => "BadRequest",

@@ -11,7 +11,8 @@ use base64::engine::general_purpose::STANDARD;
 pub(super) fn write(path: &Path, server: &str, ca_pem: &[u8], token: &str) -> Result<()> {
     let mut cluster = serde_json::json!({"server": server});
     if !ca_pem.is_empty() {
-        // Plain http needs none. But without one, some clients read all that the machine trusts.
+        // Plain http needs none. But without one, some clients read all certificates that the
+        // machine trusts.
         cluster["certificate-authority-data"] = STANDARD.encode(ca_pem).into();
     }
     let config = serde_json::json!({

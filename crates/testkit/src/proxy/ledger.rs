@@ -1,4 +1,4 @@
-//! What is remembered of each request.
+//! The stored data of each request.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -13,7 +13,7 @@ use jiff::Timestamp;
 pub struct Request {
     /// Its place among all requests since the last arming or reset, from 1.
     pub n: usize,
-    /// Its place among those that the armed fault counts (without one: all but watches), from 1.
+    /// Its place among those that the armed fault counts (without one: all except watches), from 1.
     pub counted: Option<usize>,
     /// The HTTP method.
     pub method: Method,
@@ -26,9 +26,10 @@ pub struct Request {
     /// The answer's status, given by the API server or by a fault; also of an answer that was
     /// lost on purpose. `None`: not answered.
     pub status: Option<u16>,
-    /// When it arrived.
+    /// The time when it arrived.
     pub started: Timestamp,
-    /// When the answer's last byte was passed on, or all was given up. `None`: still open.
+    /// The time when the answer's last byte was passed on, or the request was given up. `None`:
+    /// still open.
     pub finished: Option<Timestamp>,
 }
 
@@ -51,8 +52,8 @@ impl Request {
         }
     }
 
-    /// Whether it asks to store something. Access reviews and their like are POSTs that store
-    /// nothing, and so is a dry run, unless asked for in the body of a DELETE.
+    /// Returns whether it asks to store something. Access reviews and similar requests are POSTs
+    /// that store nothing, and so is a dry run, unless requested in the body of a DELETE.
     pub fn is_write(&self) -> bool {
         const WRITES: [Method; 4] = [Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
         WRITES.contains(&self.method)
@@ -61,7 +62,7 @@ impl Request {
             && self.query("dryRun").is_none()
     }
 
-    /// Whether it is a watch.
+    /// Returns whether it is a watch.
     pub fn is_watch(&self) -> bool {
         self.method == Method::GET
             && self.query("watch").is_some_and(|value| !matches!(value, "false" | "0"))
@@ -93,8 +94,8 @@ impl Ledger {
     }
 }
 
-/// A request in progress. It is finished when its last owner lets go, however that comes about:
-/// the answer ended, the client went away, or a fault swallowed it.
+/// A request in progress. It is finished when its last owner drops it, for any reason: the answer
+/// ended, the client disconnected, or a fault swallowed it.
 #[derive(Debug)]
 pub(super) struct Entry(Arc<Mutex<Request>>);
 

@@ -9,8 +9,8 @@ use super::*;
 
 const SOON: Duration = Duration::from_secs(10);
 
-/// An API server's stand-in: repeats what it was sent, and tells of each request. `/watch` answers
-/// with what comes through `events`, piece by piece.
+/// An API server's stand-in: repeats the request, and reports each request. `/watch` answers with
+/// the content of `events`, piece by piece.
 struct Stub {
     proxy: Proxy,
     client: Client<HttpConnector, Full<Bytes>>,
@@ -75,7 +75,7 @@ impl Stub {
         });
         let upstream = Upstream { server, ca_pem: Vec::new(), token: "t0ken".to_owned() };
         let proxy = Proxy::start(upstream).await.unwrap();
-        // A client that repeats requests by itself would hide what the proxy does.
+        // A client that repeats requests by itself would hide the proxy's behaviour.
         let client =
             Client::builder(TokioExecutor::new()).retry_canceled_requests(false).build_http();
         Self { proxy, client, seen, events, watches }
@@ -94,7 +94,7 @@ impl Stub {
             .unwrap()
     }
 
-    /// Status and body, or `None` when the connection was closed without an answer.
+    /// Returns status and body, or `None` when the connection was closed without an answer.
     async fn send(&self, method: Method, path: &str, body: &'static str) -> Option<(u16, String)> {
         let sent = self.client.request(self.request(method, path, body));
         let answer = timeout(SOON, sent).await.unwrap().ok()?;
@@ -190,7 +190,7 @@ async fn kills_before_or_after_the_request() {
     }
 }
 
-/// Signals take effect some time after they were sent.
+/// Waits for a signal to take effect, some time after it was sent.
 async fn until_stopped(child: &Child, stopped: bool) {
     let path = format!("/proc/{}/stat", child.id());
     let reached = async {

@@ -1,5 +1,5 @@
-//! The servers that tests fetch charts from, on loopback: a real registry, and a site that serves
-//! files as a test says, over HTTP or HTTPS.
+//! The servers from which tests fetch charts, on loopback: a real registry, and a site that serves
+//! files as a test sets them, over HTTP or HTTPS.
 
 mod registry;
 mod site;
@@ -13,24 +13,24 @@ use crate::cluster::certs::Authority;
 pub use registry::Registry;
 pub use site::{Answer, Site, Takes};
 
-/// The user of every server that asks for one.
+/// The user of every server that requires one.
 pub const USERNAME: &str = "tester";
 /// The user's password.
 pub const PASSWORD: &str = "correct-horse";
 
-/// An authority that nobody trusts unless told to, and what it signed: a server's certificate for
+/// An authority that no client trusts by default, and its certificates: a server's certificate for
 /// 127.0.0.1 and `localhost`, and a client's. Each is a file, `<name>.pem` and `<name>.key`.
 pub struct Certificates {
     dir: tempfile::TempDir,
-    /// The authority's own.
+    /// The authority's own certificate.
     pub ca: String,
 }
 
 impl Certificates {
-    /// New ones.
+    /// Makes new ones.
     ///
     /// # Errors
-    /// Where they cannot be written.
+    /// If they cannot be written.
     pub fn new() -> anyhow::Result<Self> {
         let dir = tempfile::tempdir().context("make a folder for certificates")?;
         let authority = Authority::new()?;
@@ -42,15 +42,15 @@ impl Certificates {
         Ok(Self { dir, ca })
     }
 
-    /// `ca.pem`, `server.pem`, `server.key`, `client.pem` or `client.key`.
+    /// Returns the path of `ca.pem`, `server.pem`, `server.key`, `client.pem` or `client.key`.
     pub fn path(&self, name: &str) -> std::path::PathBuf {
         self.dir.path().join(name)
     }
 
-    /// The text of one of them.
+    /// Returns the text of one of them.
     ///
     /// # Errors
-    /// Where it cannot be read.
+    /// If it cannot be read.
     pub fn text(&self, name: &str) -> anyhow::Result<String> {
         read(&self.path(name))
     }

@@ -8,7 +8,7 @@ use crate::cluster::{
     process::{Life, Program, wait_for},
 };
 
-/// Of [`super::PASSWORD`]; the registry takes nothing but bcrypt.
+/// The hash of [`super::PASSWORD`]; the registry takes nothing but bcrypt.
 const HASH: &str = "$2a$04$JhtxGZALYKhkqGblYOVxxOaNYxEIaq2ZbBna/Nrwiqscvq2xPrTiq";
 
 /// The CNCF's own registry (distribution), as a process. Dropping it ends it.
@@ -19,11 +19,11 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Starts one that asks for [`USERNAME`] and [`super::PASSWORD`]; over HTTPS where there are
+    /// Starts one that requires [`USERNAME`] and [`super::PASSWORD`]; over HTTPS if there are
     /// `certificates`.
     ///
     /// # Errors
-    /// Where it cannot be built or started.
+    /// If it cannot be built or started.
     pub fn start(certificates: Option<&Certificates>) -> anyhow::Result<Self> {
         let dir = tempfile::tempdir().context("make a folder for the registry")?;
         let users = dir.path().join("htpasswd");
@@ -62,7 +62,7 @@ http:
         );
         fs::write(&config, text).context("write the registry's configuration")?;
         let args = [
-            // It sends traces to a collector unless it is told not to.
+            // It sends traces to a collector by default.
             "OTEL_TRACES_EXPORTER=none".into(),
             bin("registry")?,
             "serve".into(),
@@ -88,27 +88,27 @@ http:
         Ok((program, address))
     }
 
-    /// Host and port.
+    /// Returns host and port.
     pub fn address(&self) -> &str {
         &self.address
     }
 
-    /// What it was asked so far, one request a line, as it logs them.
+    /// Returns its requests so far, one a line, as it logs them.
     ///
     /// # Errors
-    /// Where its log cannot be read.
+    /// If its log cannot be read.
     pub fn requests(&self) -> anyhow::Result<Vec<String>> {
         let text = read(&self.dir.path().join("registry.log"))?;
         let answered = text.lines().filter(|line| line.contains(" HTTP/1.1\" "));
         Ok(answered.map(str::to_owned).collect())
     }
 
-    /// Ends it; what was pushed stays.
+    /// Ends it; pushed charts stay.
     pub fn stop(&mut self) {
         self.program.kill();
     }
 
-    /// Starts it again after [`Self::stop`], with the same address and what was pushed.
+    /// Starts it again after [`Self::stop`], with the same address and the pushed charts.
     ///
     /// # Errors
     /// As [`Self::start`].

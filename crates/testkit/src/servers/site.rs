@@ -31,36 +31,36 @@ use super::{Certificates, PASSWORD, USERNAME};
 
 type Body = BoxBody<Bytes, Infallible>;
 
-/// What is answered at a path.
+/// The answer at a path.
 #[derive(Clone, Debug)]
 pub enum Answer {
     /// These bytes.
     File(Bytes),
-    /// So many zeros, without saying how many they are.
+    /// This number of zeros, without a length.
     Zeros(usize),
-    /// Another URL.
+    /// A redirect to another URL.
     Redirect(String),
-    /// Nothing, ever, although the request was taken.
+    /// No answer, ever, although the request was taken.
     Hang,
-    /// Another code than 200.
+    /// A code other than 200.
     Status(u16),
 }
 
 impl Answer {
-    /// These bytes.
+    /// Answers with these bytes.
     pub fn file(bytes: impl Into<Bytes>) -> Self {
         Self::File(bytes.into())
     }
 }
 
-/// Of whom a site takes requests.
+/// The clients whose requests a site takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Takes {
-    /// Of anybody.
+    /// Any client.
     Anybody,
-    /// Of [`USERNAME`] with [`PASSWORD`].
+    /// Clients that log in as [`USERNAME`] with [`PASSWORD`].
     Login,
-    /// Of who shows a certificate of the authority; over HTTPS only.
+    /// Clients with a certificate of the authority; over HTTPS only.
     Certificate,
 }
 
@@ -81,18 +81,18 @@ struct Shared {
 }
 
 impl Site {
-    /// Over HTTP, for anybody.
+    /// Starts one over HTTP, for any client.
     ///
     /// # Errors
-    /// Where it cannot listen.
+    /// If it cannot listen.
     pub async fn plain() -> anyhow::Result<Self> {
         Self::start(None, Takes::Anybody).await
     }
 
-    /// Over HTTPS where there are `certificates`.
+    /// Starts one, over HTTPS if there are `certificates`.
     ///
     /// # Errors
-    /// Where it cannot listen, or the certificates cannot be read.
+    /// If it cannot listen, or the certificates cannot be read.
     pub async fn start(certificates: Option<&Certificates>, takes: Takes) -> anyhow::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("listen on loopback")?;
         let address = listener.local_addr().context("read the site's port")?;
@@ -108,17 +108,17 @@ impl Site {
         Ok(Self { address, scheme, shared, accepting })
     }
 
-    /// Such as `https://127.0.0.1:41234`.
+    /// Returns its URL, such as `https://127.0.0.1:41234`.
     pub fn url(&self) -> String {
         format!("{}://{}", self.scheme, self.address)
     }
 
-    /// Answers so from now on at this path, such as `/index.yaml`.
+    /// Sets the answer from now on at this path, such as `/index.yaml`.
     pub fn put(&self, path: &str, answer: Answer) {
         lock(&self.shared.answers).insert(path.to_owned(), answer);
     }
 
-    /// The paths that were asked for so far, with `401` before those that were refused.
+    /// Returns the requested paths so far, with `401` before those that were refused.
     pub fn asked(&self) -> Vec<String> {
         lock(&self.shared.asked).clone()
     }
@@ -160,7 +160,7 @@ async fn handle(stream: TcpStream, tls: Option<TlsAcceptor>, shared: Arc<Shared>
     match tls {
         None => serve(stream, shared).await,
         Some(tls) => {
-            // A client that does not trust the authority hangs up.
+            // A client that does not trust the authority closes the connection.
             if let Ok(stream) = tls.accept(stream).await {
                 serve(stream, shared).await;
             }
@@ -170,7 +170,7 @@ async fn handle(stream: TcpStream, tls: Option<TlsAcceptor>, shared: Arc<Shared>
 
 async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, shared: Arc<Shared>) {
     let service = service_fn(|request| answer(request, &shared));
-    // A client may go at any time.
+    // A client may disconnect at any time.
     let _ = hyper::server::conn::http1::Builder::new()
         .serve_connection(TokioIo::new(stream), service)
         .await;
@@ -208,7 +208,7 @@ fn empty() -> Body {
     Full::default().boxed()
 }
 
-/// Chunk by chunk.
+/// Returns zeros, chunk by chunk.
 fn zeros(count: usize) -> Body {
     const CHUNK: usize = 8 << 10;
     let chunks = (0..count.div_ceil(CHUNK))

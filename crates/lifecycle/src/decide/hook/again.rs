@@ -1,4 +1,4 @@
-//! Another attempt at a hook: after a while, when somebody asks for it, or not at all.
+//! Another attempt at a hook: after a while, when somebody requests it, or not at all.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -11,7 +11,7 @@ use crate::{
 };
 
 impl HookTurn<'_> {
-    /// Somebody has to say how to go on.
+    /// Blocks the hook: somebody has to decide how to continue.
     pub(super) fn blocked(&self) -> Step {
         let index = self.cursor.index;
         let mut journal = self.turn.journal.clone();
@@ -76,7 +76,7 @@ impl HookTurn<'_> {
         }
     }
 
-    /// A failed hook of a deletion; somebody may not want to wait.
+    /// Waits for the next attempt at a failed hook of a deletion; somebody may not want to wait.
     pub(super) fn wait_for_the_next_attempt(&self, until: Timestamp) -> Step {
         let mut journal = self.turn.journal.clone();
         let requests = &self.turn.wishes.requests;
@@ -94,8 +94,8 @@ impl HookTurn<'_> {
         Step::wait(journal, until, Some(text))
     }
 
-    /// A failed hook blocks a deletion, because it may be the backup: it is tried again for as long
-    /// as the deletion may take.
+    /// Handles a failed hook of a deletion. It blocks the deletion, because it may be the backup:
+    /// it is tried again for as long as the deletion may take.
     pub(super) fn deletion_failed(&self, mut journal: Journal) -> Step {
         let again = after(self.now(), backoff(self.cursor.attempt));
         if journal.operation.skip.is_some() {
@@ -118,7 +118,7 @@ fn timed_out() -> Failure {
     )
 }
 
-/// How long a failed hook of a deletion waits for its next attempt.
+/// The time that a failed hook of a deletion waits for its next attempt.
 fn backoff(attempt: i32) -> SignedDuration {
     const FIRST: i64 = 5;
     const LONGEST: i64 = 300;

@@ -1,4 +1,4 @@
-//! Why a hook failed, in words that need no look elsewhere.
+//! The reason why a hook failed, in words that are complete by themselves.
 
 use super::HookTurn;
 use crate::{
@@ -8,22 +8,22 @@ use crate::{
     reason::Reason,
 };
 
-/// Begins what is said of another attempt than the present one.
+/// Begins a text about another attempt than the present one.
 const BEFORE: &str = "attempt ";
 
 impl HookTurn<'_> {
-    /// By its own verdict. A Job knows little of its Pods; what a Pod says of itself is in its
-    /// message already.
+    /// The failure by the hook's own verdict. A Job knows little of its Pods; a Pod's own report is
+    /// in its message already.
     pub(super) fn failed(&self, reason: &str, message: &str, evidence: &Evidence) -> Failure {
         let seen = evidence.cause.as_ref().map(|cause| &*cause.message);
         let why = seen.or(self.last_seen()).filter(|_| self.hook.kind() == HookKind::Job);
-        // The verdict may rest on what was seen, and then says it.
+        // The verdict may rest on this evidence, and then contains it.
         let why = why.filter(|why| !message.contains(why));
         let parts = [message, why.unwrap_or_default()].into_iter().filter(|part| !part.is_empty());
         Failure::with_word(reason, parts.collect::<Vec<_>>().join("; "))
     }
 
-    /// It is gone; what was known of it last may tell why.
+    /// The failure of a hook whose object is gone; the last known state may explain it.
     pub(super) fn vanished(&self) -> Failure {
         let reason = self.status().and_then(|status| status.reason.as_deref());
         let message =
@@ -31,7 +31,7 @@ impl HookTurn<'_> {
         Failure::with_word(reason.unwrap_or(Reason::Vanished.as_str()), message)
     }
 
-    /// Why it was stopped, and what was seen of it before.
+    /// The failure of a hook that was stopped, with its last known state.
     pub(super) fn stopped(&self, how: &str) -> Failure {
         let (name, seen) = (self.object(), self.and_seen());
         let operation = self.operation();
@@ -51,7 +51,7 @@ impl HookTurn<'_> {
         self.last_seen().map_or(String::new(), |seen| format!("; last seen: {seen}"))
     }
 
-    /// How the attempt before has failed; that is known while the next one runs.
+    /// The failure of the attempt before; it is known while the next one runs.
     pub(super) fn attempt_before(&self) -> Option<String> {
         let HookStatus { attempt, phase, reason, message, .. } = self.status()?;
         let (reason, message) = (reason.as_deref()?, message.as_deref()?);
@@ -59,18 +59,18 @@ impl HookTurn<'_> {
         failed.then(|| format!("{BEFORE}{attempt} failed: {reason}: {message}"))
     }
 
-    /// What the journal says of this attempt so far.
+    /// The journal's last report of this attempt.
     fn last_seen(&self) -> Option<&str> {
         self.status()?.message.as_deref().filter(|message| !message.starts_with(BEFORE))
     }
 }
 
-/// Keeps what is there: evidence that is gone from the cluster is not forgotten.
+/// Keeps the evidence: it is not forgotten when it is gone from the cluster.
 pub(super) fn note(journal: &mut Journal, index: usize, evidence: &Evidence) {
     if let Some(status) = journal.hooks.get_mut(index) {
         status.exit_code = evidence.exit_code.or(status.exit_code);
         if let Some(cause) = &evidence.cause {
-            // That a Pod of a Job was stopped is needed for its verdict.
+            // The verdict of a Job depends on whether one of its Pods was stopped.
             if cause.reason.is_some() {
                 status.reason.clone_from(&cause.reason);
             }

@@ -44,7 +44,7 @@ fn of_an_indexed_job_it_is_the_last_in_any_pod_and_init_containers_count() {
     }});
     let pods = [failed("p-0", &json!([ended("main", 3, 20)])), init];
     assert_eq!(message(&pods), "pod p-1 container prepare ended with exit code 4");
-    // One that was killed because the Job had failed already is none of its causes.
+    // One that was killed because the Job had failed already is not one of its causes.
     let mut killed = failed("p-2", &json!([ended("main", 137, 40)]));
     killed["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:39Z");
     let pods = [pods[0].clone(), killed];
@@ -151,7 +151,7 @@ fn the_last_end_of_a_container_stays_while_it_runs_again() {
     assert_eq!(restarting(std::slice::from_ref(&ended)).unwrap().1, first);
     ended["spec"]["restartPolicy"] = json!("Never");
     assert_eq!(restarting(&[ended]), None);
-    // One that ends well is never to end either, but for its first time.
+    // One that ends well is not meant to end either, except the first time.
     let well = restarting(&[crashing(&waiting, 0, 2)]).unwrap().1;
     assert_eq!(well, "pod p container a CrashLoopBackOff: 3 tries failed, last: exit code 0");
     assert_eq!(restarting(&[crashing(&running, 0, 1)]), None);
@@ -167,7 +167,7 @@ fn the_tries_of_a_job_are_counted_while_the_next_one_runs() {
         tries(&job(json!(6), 2), &pods, None).unwrap(),
         "2 of 7 tries failed, last: exit code 1 in pod p container main"
     );
-    // Its Pod is gone, and what was noted of it stays.
+    // Its Pod is gone, and the noted cause stays.
     let noted = |reason: Option<&str>, message: &str| Cause {
         reason: reason.map(str::to_owned),
         message: message.to_owned(),
