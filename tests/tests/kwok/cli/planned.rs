@@ -73,7 +73,7 @@ fn objects(number: u32, revision: u32) -> Vec<Value> {
             annotations["helm.sh/hook-delete-policy"] = json!(policy);
         }
         let kind = if dice.below(3) == 0 { "ServiceAccount" } else { "ConfigMap" };
-        let mut hook = config_map(&format!("r{number}-h{index}"), "1")
+        let mut hook = config_map(&format!("r{number}-h{index}-{revision}"), "1")
             .set("/kind", kind)
             .set("/metadata/annotations", annotations);
         if kind != "ConfigMap"
