@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    env,
+    env, fs,
     path::{Path, PathBuf},
     process::Command,
     sync::{Mutex, PoisonError},
@@ -58,14 +58,16 @@ pub fn target() -> PathBuf {
 }
 
 fn engine(root: &Path, folder: &Path) -> Result<()> {
+    // Another test program may run the one that is there, or build it at the same time.
+    let built = folder.join(format!("releaselifecycle-engine-{}", std::process::id()));
     let status = Command::new("go")
         .args(["build", "-trimpath", "-ldflags=-s -w", "-o"])
-        .arg(folder.join("releaselifecycle-engine"))
+        .arg(&built)
         .arg(".")
         .env("CGO_ENABLED", "0")
         .current_dir(root.join("engine"))
         .status()
         .context("run go build; Go 1.26 or later is needed")?;
     ensure!(status.success(), "`go build` in engine/ failed ({status}), see above");
-    Ok(())
+    fs::rename(&built, folder.join("releaselifecycle-engine")).context("replace the engine")
 }
