@@ -8,6 +8,5 @@ pub(crate) mod gather;
 pub(crate) mod outside;
 pub(crate) mod recover;
 pub(crate) mod remarks;
-pub(crate) mod source;
 pub(crate) mod uninstall;
 pub(crate) mod unready;

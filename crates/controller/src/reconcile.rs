@@ -37,7 +37,8 @@ use crate::{
         resource::Guarded,
         tenancy::identity,
     },
-    operation::{drive::resume, source},
+    desired::source,
+    operation::drive::resume,
     reconcile::{
         load::Loaded,
         operate::operate,

@@ -84,7 +84,7 @@ impl<'a> Release<'a> {
 
     /// Returns the fence that precedes the writes of this release.
     pub(crate) fn fence(&self) -> Fence<'_> {
-        Fence::new(self.ctx, &self.object)
+        Fence::new(&self.ctx.cluster, &self.ctx.lease, &self.object)
     }
 
     pub(crate) fn uid(&self) -> &str {

@@ -34,9 +34,7 @@ impl Error {
     pub(crate) fn blocked(reason: Reason, message: impl Into<String>) -> Self {
         Self::Blocked(Failure::new(reason, message))
     }
-}
 
-impl Error {
     /// Returns the error of an action that the operator does with its own rights, and not as a
     /// tenant.
     pub(crate) fn of_operator(error: ApiError) -> Self {

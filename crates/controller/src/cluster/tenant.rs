@@ -155,9 +155,8 @@ impl<'a> Tenant<'a> {
         object: &ObjectRef,
         body: &Value,
     ) -> Result<Value, ApiError> {
-        let params =
-            PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
-        let request = self.request(object).await?.create(&params, body.to_string().into_bytes());
+        let request =
+            self.request(object).await?.create(&post_params(), body.to_string().into_bytes());
         self.send(Access::Write, object, "create", request.map(strictly), Some(body)).await
     }
 
@@ -168,10 +167,8 @@ impl<'a> Tenant<'a> {
         object: &ObjectRef,
         body: &Value,
     ) -> Result<Value, ApiError> {
-        let params =
-            PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
         let bytes = body.to_string().into_bytes();
-        let request = self.request(object).await?.replace(&object.name, &params, bytes);
+        let request = self.request(object).await?.replace(&object.name, &post_params(), bytes);
         self.send(Access::Write, object, "update", request, Some(body)).await
     }
 
@@ -445,6 +442,11 @@ pub(crate) fn place(object: &ObjectRef) -> String {
         Some(namespace) => format!("{object} in namespace {namespace}"),
         None => object.to_string(),
     }
+}
+
+/// Returns the parameters of a POST or PUT of this operator.
+fn post_params() -> PostParams {
+    PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() }
 }
 
 #[cfg(test)]

@@ -37,6 +37,16 @@ impl Release<'_> {
     }
 }
 
+/// Returns why the source is unknown: until it is changed, or for now; `None` if it is known.
+pub(crate) async fn unknown(release: &Release<'_>) -> Result<Option<Error>, Error> {
+    match release.source().await {
+        Ok(Ok(_)) => Ok(None),
+        Ok(Err(failure)) => Ok(Some(Error::Blocked(failure.clone()))),
+        Err(later @ Error::Later(..)) => Ok(Some(later)),
+        Err(error) => Err(error),
+    }
+}
+
 /// Reads the source that the spec names. An error that only a change resolves is `Error::Blocked`.
 async fn read(release: &Release<'_>) -> Result<ResolvedSource, Error> {
     match release.object.spec.source.kind() {

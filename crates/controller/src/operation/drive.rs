@@ -15,11 +15,12 @@ use lifecycle::{
 use crate::{
     cluster::error::Error,
     desired::digest,
+    desired::source,
     operation::{
         controls::{superseded, wishes},
         execute::execute,
         gather::{gather, is_of_another_plan},
-        remarks, source,
+        remarks,
     },
     plan::{history, make},
     records::Records,

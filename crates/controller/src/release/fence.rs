@@ -2,36 +2,42 @@
 //! revert later changes of another process.
 
 use api::ReleaseLifecycle;
+use election::Lease;
 
 use crate::{
-    cluster::{error::Error, permit::Permit},
-    release::{context::Context, object::read},
+    cluster::{Cluster, error::Error, permit::Permit},
+    release::object::read,
 };
 
 /// The permission for the writes of one release.
 #[derive(Clone, Copy)]
 pub(crate) struct Fence<'a> {
-    ctx: &'a Context,
+    cluster: &'a Cluster,
+    lease: &'a Lease,
     object: &'a ReleaseLifecycle,
 }
 
 impl<'a> Fence<'a> {
     /// Returns the fence of the release of `object`, as last read or written.
-    pub(crate) fn new(ctx: &'a Context, object: &'a ReleaseLifecycle) -> Self {
-        Self { ctx, object }
+    pub(crate) fn new(
+        cluster: &'a Cluster,
+        lease: &'a Lease,
+        object: &'a ReleaseLifecycle,
+    ) -> Self {
+        Self { cluster, lease, object }
     }
 
     /// Reads the custom resource again: if another process has written it since, that process
     /// manages the release now, and this one has to reconcile again.
     pub(crate) async fn guard(self) -> Result<Permit, Error> {
-        let present = read(&self.ctx.cluster, self.object).await?;
+        let present = read(self.cluster, self.object).await?;
         Permit::of_unchanged(&self.object.metadata, present.as_ref().map(|it| &it.metadata))
     }
 
     /// Checks the lease, without a request: for requests that create an object which may start, or
     /// remain, by itself.
     pub(crate) fn lead(self) -> Result<Permit, Error> {
-        Permit::of_leader(self.ctx.lease.is_held())
+        Permit::of_leader(self.lease.is_held())
     }
 
     /// Returns the custom resource's name, which marks the objects that its release writes.
