@@ -3,7 +3,7 @@
 
 use kube::KubeSchema;
 use lifecycle::{
-    event::{Event, Field, Remedy},
+    event::{Event, Field, Remediation},
     plan::{Claims, Crds},
 };
 use schemars::JsonSchema;
@@ -82,12 +82,12 @@ impl ReleaseLifecycle {
     }
 
     /// What makes up for a failed operation of `event`.
-    pub fn remedy(&self, event: Event) -> Option<Remedy> {
+    pub fn remediation(&self, event: Event) -> Option<Remediation> {
         let install = self.spec.install.as_ref().and_then(|it| it.on_failure);
         let upgrade = self.spec.upgrade.as_ref().and_then(|it| it.on_failure);
-        event.facts().remedy.filter(|remedy| match remedy {
-            Remedy::Uninstall => install.unwrap_or_default() == OnInstallFailure::Uninstall,
-            Remedy::Rollback => upgrade.unwrap_or_default() == OnUpgradeFailure::Rollback,
+        event.facts().remediation.filter(|remediation| match remediation {
+            Remediation::Uninstall => install.unwrap_or_default() == OnInstallFailure::Uninstall,
+            Remediation::Rollback => upgrade.unwrap_or_default() == OnUpgradeFailure::Rollback,
         })
     }
 

@@ -12,7 +12,7 @@ mod verdict;
 mod written;
 
 use api::ObjectsFromKind;
-use helm::{record::Release, takeover};
+use helm::{adopt, record::Release};
 use kube::ResourceExt;
 use lifecycle::event::Event;
 use serde_json::Value;
@@ -172,13 +172,13 @@ async fn compare(preview: &mut Preview, newest: &Stored, namespace: &str) -> Com
 /// it is rendered for another revision, occurs with Helm, too.
 async fn renders_otherwise(preview: &Preview, newest: &Stored, namespace: &str) -> Option<String> {
     let record = &newest.release;
-    let recorded = takeover::desired(record, namespace).ok()?;
+    let recorded = adopt::desired(record, namespace).ok()?;
     let event = if record.version > 1 { Event::Upgrade } else { Event::Install };
     let made = preview.rendered(event, record.version).await?;
-    let mut found = takeover::differences(&recorded, &made);
+    let mut found = adopt::differences(&recorded, &made);
     if !found.is_empty() {
         let again = preview.rendered(Event::Upgrade, record.version.saturating_add(1)).await?;
-        let by_itself = takeover::differences(&made, &again);
+        let by_itself = adopt::differences(&made, &again);
         found.retain(|it| by_itself.binary_search(it).is_err());
     }
     (!found.is_empty()).then(|| {
@@ -186,7 +186,7 @@ async fn renders_otherwise(preview: &Preview, newest: &Stored, namespace: &str) 
             "warning: the chart renders to something else than what Helm has recorded, which the next \
              upgrade would apply (here lookup finds nothing; the operator asks the cluster): {}. See \
              `helm get manifest {} -n {namespace}`",
-            takeover::describe(&found),
+            adopt::describe(&found),
             record.name
         )
     })

@@ -53,7 +53,7 @@ pub(crate) fn steps<'a>(state: State<'a>, operation: &Operation) -> Vec<Step<'a>
         Work::Delete => {
             let words = ["delete the objects", "deleting the objects", "objects deleted"];
             steps.push(phase(Phase::Deleting, words));
-            steps.extend(only_now(Phase::Gone, "waiting until they are gone"));
+            steps.extend(only_now(Phase::WaitingForDeletion, "waiting until they are gone"));
         }
         Work::Apply => {
             let (applies, waits) = objects(state, operation);
@@ -67,7 +67,7 @@ pub(crate) fn steps<'a>(state: State<'a>, operation: &Operation) -> Vec<Step<'a>
                     "waiting until they are ready",
                     "objects are ready",
                 ];
-                steps.push(phase(Phase::Ready, words));
+                steps.push(phase(Phase::WaitingForReady, words));
             }
         }
     }
@@ -99,7 +99,7 @@ fn objects(state: State<'_>, operation: &Operation) -> (bool, bool) {
     let same = operation.generation == state.generation();
     (
         any || !same || operation.phase == Phase::Applying,
-        any && state.object.wait() || !same || operation.phase == Phase::Ready,
+        any && state.object.wait() || !same || operation.phase == Phase::WaitingForReady,
     )
 }
 

@@ -98,8 +98,8 @@ fn phase_line(operation: &Operation, lines: &mut Lines) {
     let what = match operation.phase {
         Phase::Applying => "applying the objects".to_owned(),
         Phase::Deleting => "deleting the objects".to_owned(),
-        Phase::Gone => "waiting until the objects are gone".to_owned(),
-        Phase::Ready => {
+        Phase::WaitingForDeletion => "waiting until the objects are gone".to_owned(),
+        Phase::WaitingForReady => {
             let until = operation
                 .deadline
                 .map_or(String::new(), |until| format!(", until {}", clock(until, lines.now)));

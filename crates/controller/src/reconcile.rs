@@ -34,7 +34,7 @@ use crate::{
     cluster::{
         call::{ApiError, Cause},
         error::Error,
-        resource::Guarded,
+        resource::Tolerant,
         tenancy::identity,
     },
     desired::source,
@@ -54,7 +54,7 @@ use crate::{
 };
 
 /// Reconciles one object. It never panics: a panic would spread to the caller that awaits it.
-pub(crate) async fn reconcile(object: Arc<Guarded>, ctx: Arc<Context>) -> Result<Action, Error> {
+pub(crate) async fn reconcile(object: Arc<Tolerant>, ctx: Arc<Context>) -> Result<Action, Error> {
     if let Ok(cached) = &object.0
         && let Some(left) = ctx.faults.left(&key(cached), Some(version(cached)))
     {
@@ -75,7 +75,7 @@ fn version(object: &ReleaseLifecycle) -> i64 {
 }
 
 /// Reports on the object that this program has a fault, and leaves it alone for long.
-async fn fault(object: &Guarded, ctx: &Context, panicked: &Panicked) -> Action {
+async fn fault(object: &Tolerant, ctx: &Context, panicked: &Panicked) -> Action {
     let Ok(cached) = &object.0 else { return Action::await_change() };
     let key = key(cached);
     let wait = ctx.faults.next(&key, Some(version(cached)));
@@ -91,7 +91,7 @@ async fn fault(object: &Guarded, ctx: &Context, panicked: &Panicked) -> Action {
     Action::requeue(wait)
 }
 
-async fn reconcile_one(object: &Guarded, ctx: &Arc<Context>) -> Result<Action, Error> {
+async fn reconcile_one(object: &Tolerant, ctx: &Arc<Context>) -> Result<Action, Error> {
     let cached = match &object.0 {
         Ok(cached) => cached,
         Err(invalid) => {
@@ -106,7 +106,7 @@ async fn reconcile_one(object: &Guarded, ctx: &Arc<Context>) -> Result<Action, E
     }
     match wake(&Signals::of_cached(ctx, cached)) {
         Wake::Now => {}
-        Wake::Later(wait) => return Ok(Action::requeue(wait)),
+        Wake::RetryAfter(wait) => return Ok(Action::requeue(wait)),
         Wake::Rest => {
             ctx.backoff.forget(&key);
             ctx.running.forget(cached.metadata.uid.as_deref().unwrap_or_default());
@@ -175,12 +175,12 @@ async fn advance(release: &mut Release<'_>) -> Result<Action, Error> {
 }
 
 /// Returns when the reconciliation is retried.
-pub(crate) fn on_error(object: Arc<Guarded>, error: &Error, ctx: Arc<Context>) -> Action {
+pub(crate) fn on_error(object: Arc<Tolerant>, error: &Error, ctx: Arc<Context>) -> Action {
     let Ok(cached) = &object.0 else {
         return Action::await_change();
     };
     // Another client was faster, and its changes can be read now.
-    if matches!(error, Error::Outrun) {
+    if matches!(error, Error::Stale) {
         tracing::debug!("{error}");
         return Action::requeue(Duration::from_millis(20));
     }

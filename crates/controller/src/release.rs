@@ -46,8 +46,8 @@ pub(crate) struct Release<'a> {
     pub(crate) outside: Option<Vec<ObjectRef>>,
     /// The rendered source: rendered once, since the result may differ another time.
     pub(crate) made: OnceCell<RenderedRelease>,
-    /// The additional remark for the message of a release that is ready, see `besides`.
-    pub(crate) besides: Option<String>,
+    /// The additional remark for the message of a release that is ready, see `remark`.
+    pub(crate) remark: Option<String>,
     /// The content of the condition `Warned` from the next journal on, if it was checked.
     pub(crate) warned: Option<Vec<Condition>>,
 }
@@ -57,7 +57,7 @@ impl<'a> Release<'a> {
         let name = object.release_name().into_owned();
         let namespace = object.metadata.namespace.clone().unwrap_or_default();
         let (source, made) = (OnceCell::new(), OnceCell::new());
-        let (namespace_goes, outside, besides, warned) = (false, None, None, None);
+        let (namespace_goes, outside, remark, warned) = (false, None, None, None);
         Self {
             ctx,
             object,
@@ -68,7 +68,7 @@ impl<'a> Release<'a> {
             source,
             outside,
             made,
-            besides,
+            remark,
             warned,
         }
     }

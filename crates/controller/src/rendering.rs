@@ -6,5 +6,5 @@ pub(crate) mod renderers;
 /// The part that fetches charts, and the part that renders them.
 pub(crate) struct Rendering {
     pub(crate) charts: charts::Charts,
-    pub(crate) engines: renderers::Engines,
+    pub(crate) renderers: renderers::Renderers,
 }

@@ -38,14 +38,14 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{
     args::{Args, LogFormat},
-    cluster::{Cluster, metrics::Metrics, resource::Guarded},
+    cluster::{Cluster, metrics::Metrics, resource::Tolerant},
     health::{self, Health},
     reconcile::{on_error, reconcile, sweep::sweep_orphans},
     release::{context::Context, events::Reporter},
     rendering::{
         Rendering,
         charts::{self, Charts},
-        renderers::Engines,
+        renderers::Renderers,
     },
     support::{key::key, panics},
     watches::{Watches, held::HeldObject},
@@ -79,7 +79,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     metrics.leader.set(i64::from(lease.is_held()));
     let cluster = Cluster::new(operator.clone(), Arc::clone(&metrics));
     let watches = Watches::new(&operator, args.watch_limits());
-    let rendering = Rendering { charts, engines: Engines::new(args.engine.settings()) };
+    let rendering = Rendering { charts, renderers: Renderers::new(args.engine.settings()) };
     let ctx = Context::new(cluster, watches, rendering, args.options(), lease, reporter);
 
     let ready = Arc::new(AtomicBool::new(false));
@@ -271,11 +271,11 @@ struct Others {
 }
 
 impl Others {
-    fn note(&mut self, event: &Result<watcher::Event<Guarded>, watcher::Error>) {
+    fn note(&mut self, event: &Result<watcher::Event<Tolerant>, watcher::Error>) {
         let Ok(event) = event else { return };
         match event {
             watcher::Event::Init => self.listed.clear(),
-            watcher::Event::InitApply(Guarded(Ok(object))) => {
+            watcher::Event::InitApply(Tolerant(Ok(object))) => {
                 self.listed.insert(key(object));
                 self.free_dependents(object);
             }
@@ -284,8 +284,8 @@ impl Others {
                 self.ctx.watches.retain(&listed);
                 self.ctx.rendering.charts.retain(&listed);
             }
-            watcher::Event::Apply(Guarded(Ok(object))) => self.free_dependents(object),
-            watcher::Event::Delete(Guarded(Ok(object))) => {
+            watcher::Event::Apply(Tolerant(Ok(object))) => self.free_dependents(object),
+            watcher::Event::Delete(Tolerant(Ok(object))) => {
                 self.ctx.forget(&key(object));
             }
             _ => {}
@@ -302,7 +302,7 @@ impl Others {
 
 /// Drops large fields: live reads decide effects; the cache only shows whether there is anything to
 /// do.
-fn forget_bulk(cached: &mut Guarded) {
+fn forget_bulk(cached: &mut Tolerant) {
     if let Ok(object) = &mut cached.0 {
         object.metadata.managed_fields = None;
         object.spec.source.objects = None;
@@ -315,7 +315,7 @@ fn forget_bulk(cached: &mut Guarded) {
 fn note<K: Resource<DynamicType = ()>>(
     ctx: &Context,
     touched: &PartialObjectMeta<K>,
-) -> Option<ObjectRef<Guarded>> {
+) -> Option<ObjectRef<Tolerant>> {
     let annotations = touched.annotations();
     let owner = annotations.get(names::OWNER_ANNOTATION)?;
     if let Some(gate) = annotations.get(names::GATE_ANNOTATION) {
@@ -335,7 +335,7 @@ fn note<K: Resource<DynamicType = ()>>(
         ctx.watches.held.saw(owner, is_held, held);
     }
     let (namespace, name) = owner.split_once('/')?;
-    Some(ObjectRef::<Guarded>::new(name).within(namespace))
+    Some(ObjectRef::<Tolerant>::new(name).within(namespace))
 }
 
 /// Returns the fetcher of charts, which accepts any server but the API server.

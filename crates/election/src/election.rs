@@ -197,7 +197,7 @@ impl Election {
             next = Instant::now() + self.pause();
             let error = match self.write().await {
                 Ok(()) => return Ok(()),
-                Err(error) if error.meaning() == Meaning::Outrun => match self.look().await {
+                Err(error) if error.meaning() == Meaning::Stale => match self.look().await {
                     Ok(()) => {
                         next = Instant::now();
                         continue;
@@ -214,7 +214,7 @@ impl Election {
     /// Waits after an error that may pass, and fails for others.
     async fn forgive(&self, error: RequestError) -> Result<(), Error> {
         match error.meaning() {
-            Meaning::Outrun => Ok(()),
+            Meaning::Stale => Ok(()),
             Meaning::Forbidden => {
                 Err(Error::Forbidden { error, namespace: self.candidacy.namespace.clone() })
             }

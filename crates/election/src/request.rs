@@ -27,7 +27,7 @@ enum Cause {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Meaning {
     /// Another process wrote or removed the lease since it was read.
-    Outrun,
+    Stale,
     /// A right is missing.
     Forbidden,
     /// Only other settings help.
@@ -78,7 +78,7 @@ impl RequestError {
             };
         };
         match status.code {
-            404 | 409 => Meaning::Outrun,
+            404 | 409 => Meaning::Stale,
             403 => Meaning::Forbidden,
             400 | 405 | 413 | 415 | 422 => Meaning::Refused,
             _ => Meaning::Trouble,
@@ -125,8 +125,8 @@ mod tests {
     #[test]
     fn what_an_answer_means_is_told_by_its_code() {
         for (code, meaning) in [
-            (404, Meaning::Outrun),
-            (409, Meaning::Outrun),
+            (404, Meaning::Stale),
+            (409, Meaning::Stale),
             (403, Meaning::Forbidden),
             (422, Meaning::Refused),
             (401, Meaning::Trouble),
@@ -150,6 +150,6 @@ mod tests {
             (missing.meaning(), &*missing.to_string()),
             (Meaning::Refused, "get lease a/b: words")
         );
-        assert_eq!(answer(409).of_create().meaning(), Meaning::Outrun);
+        assert_eq!(answer(409).of_create().meaning(), Meaning::Stale);
     }
 }

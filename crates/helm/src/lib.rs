@@ -4,15 +4,15 @@
 //! - [`secret`]: the Secret that holds one record, and the operator's plans beside it; the
 //!   `ConfigMap` of Helm's other driver
 //! - [`manifest`]: objects to manifest text that Go's YAML reader reads back unchanged, and back
-//! - [`takeover`]: the objects of a record, and whether they are the desired ones
+//! - [`adopt`]: the objects of a record, and whether they are the desired ones
 //! - [`managed`]: the owners of an object's fields before it is applied
 //! - [`ownership`]: the label and annotations by which Helm knows its objects; `resource-policy`
 //!
 //! Objects are [`serde_json::Value`] throughout, so that no field newer than this program is lost.
 
+pub mod adopt;
 pub mod managed;
 pub mod manifest;
 pub mod ownership;
 pub mod record;
 pub mod secret;
-pub mod takeover;

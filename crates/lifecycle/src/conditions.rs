@@ -3,7 +3,7 @@
 
 use crate::{
     commands::Commands,
-    event::{Event, Remedy},
+    event::{Event, Remediation},
     journal::{Failure, HookStep, Journal, LastAttempt, Operation, Phase},
     reason::Reason,
     step::Hold,
@@ -126,11 +126,11 @@ pub fn in_sync(revision: i32, pin: Option<i32>) -> Vec<Condition> {
     }]
 }
 
-/// Adds to the message of a release that is ready: `besides` continues the sentence.
-pub fn say_besides(conditions: &mut [Condition], besides: &str) {
+/// Adds to the message of a release that is ready: `remark` continues the sentence.
+pub fn add_remark(conditions: &mut [Condition], remark: &str) {
     let is_ready = |it: &&mut Condition| it.type_ == READY && it.status == "True";
     if let Some(ready) = conditions.iter_mut().find(is_ready) {
-        ready.message.push_str(besides);
+        ready.message.push_str(remark);
     }
 }
 
@@ -171,22 +171,22 @@ pub fn suspended() -> Vec<Condition> {
 
 /// The outcome of the remediation of a failed install or upgrade.
 #[derive(Clone, Copy, Debug)]
-pub struct Remedied<'a> {
+pub struct Remediated<'a> {
     /// True if it succeeded.
     pub succeeded: bool,
     /// Its kind and its outcome, in words.
     pub said: &'a str,
 }
 
-/// The conditions of a release whose configuration was given up; `remedied` is the remediation that
+/// The conditions of a release whose configuration was given up; `remediated` is the remediation that
 /// followed, which [`REMEDIATED`] continues to report.
 pub fn given_up(
     attempt: &LastAttempt,
-    remedied: Option<Remedied<'_>>,
+    remediated: Option<Remediated<'_>>,
     commands: &Commands,
 ) -> Vec<Condition> {
     let LastAttempt { event, revision, failure, .. } = attempt;
-    let Some(Remedied { succeeded, said }) = remedied else {
+    let Some(Remediated { succeeded, said }) = remediated else {
         return failed(*event, *revision, failure, "go on where it failed", commands);
     };
     let retry = if succeeded { "try it again" } else { "go on where that failed" };
@@ -196,11 +196,11 @@ pub fn given_up(
 }
 
 /// The conditions of a release whose last install or upgrade has failed, before its remediation.
-pub fn to_be_remedied(attempt: &LastAttempt, remedy: Remedy) -> Vec<Condition> {
+pub fn to_be_remediated(attempt: &LastAttempt, remedy: Remediation) -> Vec<Condition> {
     let LastAttempt { event, revision, failure, .. } = attempt;
     let what = match remedy {
-        Remedy::Rollback => "it is rolled back, as spec.upgrade.onFailure says",
-        Remedy::Uninstall => "it is uninstalled, as spec.install.onFailure says",
+        Remediation::Rollback => "it is rolled back, as spec.upgrade.onFailure says",
+        Remediation::Uninstall => "it is uninstalled, as spec.install.onFailure says",
     };
     let message = format!("{event} of revision {revision} failed: {}; {what}", failure.message);
     vec![
@@ -212,7 +212,11 @@ pub fn to_be_remedied(attempt: &LastAttempt, remedy: Remedy) -> Vec<Condition> {
 
 /// The conditions of a release whose install or upgrade failed, and which `remedy` remediated, or
 /// failed to remediate.
-pub fn remedied(attempt: &LastAttempt, remedy: &Operation, commands: &Commands) -> Vec<Condition> {
+pub fn remediated(
+    attempt: &LastAttempt,
+    remedy: &Operation,
+    commands: &Commands,
+) -> Vec<Condition> {
     let (succeeded, failed, what) = match remedy.target {
         Some(target) => (
             Reason::RollbackSucceeded,
@@ -229,8 +233,8 @@ pub fn remedied(attempt: &LastAttempt, remedy: &Operation, commands: &Commands) 
         None => ("True", succeeded, format!("{what} succeeded")),
         Some(failure) => ("False", failed, format!("{what} failed: {}", failure.message)),
     };
-    let remedied = Remedied { succeeded: remedy.failure.is_none(), said: &said };
-    let mut conditions = given_up(attempt, Some(remedied), commands);
+    let remediated = Remediated { succeeded: remedy.failure.is_none(), said: &said };
+    let mut conditions = given_up(attempt, Some(remediated), commands);
     conditions.push(condition(REMEDIATED, status, reason, &said));
     conditions
 }
@@ -376,14 +380,16 @@ fn progress(journal: &Journal) -> String {
         Phase::Applying => {
             format!("{event}: applying the objects of revision {}", operation.revision)
         }
-        Phase::Ready => {
+        Phase::WaitingForReady => {
             let until = operation.deadline.unwrap_or(operation.started_at);
             format!("{event}: waiting until {until:.0} for the release's objects to be ready")
         }
         Phase::Deleting => {
             format!("{event}: deleting the objects of revision {}", operation.revision)
         }
-        Phase::Gone => format!("{event}: waiting for the release's objects to be gone"),
+        Phase::WaitingForDeletion => {
+            format!("{event}: waiting for the release's objects to be gone")
+        }
         Phase::Closing | Phase::Done => {
             format!("{event}: closing the record of revision {}", operation.revision)
         }
@@ -475,15 +481,15 @@ mod tests {
                 failures: 1,
                 failure: failure.clone(),
             };
-            let remedied = Remedied { succeeded: false, said: words };
+            let remediated = Remediated { succeeded: false, said: words };
             let all = [
                 blocked(&failure),
                 retrying(words),
                 waiting(&failure),
                 waiting_for_dependencies(words),
                 tests_failed(words),
-                given_up(&attempt, Some(remedied), &commands()),
-                to_be_remedied(&attempt, Remedy::Rollback),
+                given_up(&attempt, Some(remediated), &commands()),
+                to_be_remediated(&attempt, Remediation::Rollback),
                 failed(Event::Rollback, i32::MAX, &failure, "go on where it failed", &commands()),
             ];
             for condition in all.iter().flatten().filter(|it| it.type_ == READY) {

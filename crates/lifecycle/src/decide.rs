@@ -4,9 +4,9 @@
 //! request, a stale read and a second leader are one case: observe again, decide again.
 
 mod cleanup;
+mod controls;
 mod deletion;
 mod hook;
-mod wishes;
 
 use std::collections::BTreeSet;
 
@@ -22,7 +22,7 @@ use crate::{
     step::{Hold, POLL, POLL_WATCHED, Step, after},
 };
 
-pub use wishes::{Deletion, OnTimeout, Wishes};
+pub use controls::{Controls, Deletion, OnTimeout};
 
 /// The query whose answer [`decide`] needs for `journal`.
 pub fn query(journal: &Journal) -> Query {
@@ -33,8 +33,8 @@ pub fn query(journal: &Journal) -> Query {
             let cursor = cursor.filter(|cursor| cursor.step != HookStep::Blocked);
             cursor.map_or(Query::Nothing, |hook| Query::Hook(hook.index))
         }
-        Phase::Ready => Query::Readiness,
-        Phase::Gone => Query::Remaining,
+        Phase::WaitingForReady => Query::Readiness,
+        Phase::WaitingForDeletion => Query::Remaining,
         Phase::PreCleanup
         | Phase::Applying
         | Phase::Deleting
@@ -49,18 +49,18 @@ pub fn decide(
     plan: &Plan,
     journal: &Journal,
     observation: &Observation,
-    wishes: &Wishes,
+    controls: &Controls,
     now: Timestamp,
 ) -> Step {
-    let journal = wishes::heed(plan, journal, wishes);
-    let turn = Turn { plan, journal: &journal, wishes, now };
+    let journal = controls::apply(plan, journal, controls);
+    let turn = Turn { plan, journal: &journal, controls, now };
     let step = turn.step(observation);
     let starts = step.effect.as_ref().is_some_and(|effect| match effect {
         // A cancelled operation ends with a record, whether or not it may begin anything.
         Effect::CreateRecord | Effect::ReopenRecord => journal.operation.cancel.is_none(),
         effect => effect.starts_something(),
     });
-    if wishes.suspend && starts {
+    if controls.suspend && starts {
         // The observation is journalled anyway: it may be gone when the operation continues.
         let wake_at = Some(after(now, POLL_WATCHED));
         let hold = Some(Hold::Suspended);
@@ -74,7 +74,7 @@ pub fn decide(
 struct Turn<'a> {
     plan: &'a Plan,
     journal: &'a Journal,
-    wishes: &'a Wishes,
+    controls: &'a Controls,
     now: Timestamp,
 }
 
@@ -90,7 +90,7 @@ impl<'a> Turn<'a> {
         let journal = self.journal;
         let phase = journal.operation.phase;
         match phase {
-            Phase::Applying | Phase::Ready if journal.operation.cancel.is_some() => {
+            Phase::Applying | Phase::WaitingForReady if journal.operation.cancel.is_some() => {
                 self.cancelled()
             }
             // An operation cancelled here ends with a record: a request for one may be under way,
@@ -117,18 +117,18 @@ impl<'a> Turn<'a> {
                     self.enter(Phase::PostHooks)
                 }
                 Observation::Readiness { .. } => {
-                    let entered = self.enter(Phase::Ready);
+                    let entered = self.enter(Phase::WaitingForReady);
                     match entered.journal.operation.phase {
-                        Phase::Ready => self.with(&entered.journal).ready(observation),
+                        Phase::WaitingForReady => self.with(&entered.journal).ready(observation),
                         _ => entered,
                     }
                 }
                 Observation::Refused(failure) => self.fail(failure.clone()),
                 _ => Step::go(journal.clone(), Some(Effect::Apply)),
             },
-            Phase::Ready => self.ready(observation),
+            Phase::WaitingForReady => self.ready(observation),
             Phase::Deleting => self.deleting(observation),
-            Phase::Gone => self.gone(observation),
+            Phase::WaitingForDeletion => self.gone(observation),
             Phase::Closing => match observation {
                 Observation::Executed => self.done(journal.clone()),
                 Observation::Refused(failure) if !self.plan.event.ends_on_failure() => {
@@ -158,7 +158,7 @@ impl<'a> Turn<'a> {
                 operation.plan_digest = Some(plan_digest.clone());
                 operation.chart.clone_from(&self.plan.chart);
                 let phase = match operation.failed_in.take() {
-                    Some(Phase::Applying | Phase::Ready) => Phase::Applying,
+                    Some(Phase::Applying | Phase::WaitingForReady) => Phase::Applying,
                     Some(phase) if phase >= Phase::PostHooks => Phase::PostHooks,
                     _ => Phase::PreHooks,
                 };
@@ -231,8 +231,10 @@ impl<'a> Turn<'a> {
         operation.phase = phase;
         operation.hook = None;
         operation.deadline = None;
-        let starts =
-            matches!(phase, Phase::PreHooks | Phase::Applying | Phase::Ready | Phase::PostHooks);
+        let starts = matches!(
+            phase,
+            Phase::PreHooks | Phase::Applying | Phase::WaitingForReady | Phase::PostHooks
+        );
         if starts && operation.cancel.is_some() && operation.failure.is_none() {
             operation.phase = from;
             return self.with(&journal).cancelled();
@@ -257,7 +259,7 @@ impl<'a> Turn<'a> {
                 }
                 Work::Apply => Step::go(journal, Some(Effect::Apply)),
             },
-            Phase::Ready => {
+            Phase::WaitingForReady => {
                 if self.plan.wait && !self.plan.objects.is_empty() {
                     operation.deadline = Some(after(self.now, self.plan.ready_timeout()));
                     Step::go(journal, None)
@@ -269,11 +271,11 @@ impl<'a> Turn<'a> {
                 self.with(&journal).enter(Phase::PostHooks)
             }
             Phase::Deleting => Step::go(journal, Some(Effect::DeleteObjects)),
-            Phase::Gone if self.plan.wait => {
-                operation.deadline = Some(after(self.now, self.wishes.deletion.timeout));
+            Phase::WaitingForDeletion if self.plan.wait => {
+                operation.deadline = Some(after(self.now, self.controls.deletion.timeout));
                 Step::go(journal, None)
             }
-            Phase::Gone => self.with(&journal).enter(Phase::PostHooks),
+            Phase::WaitingForDeletion => self.with(&journal).enter(Phase::PostHooks),
             Phase::Closing => close(journal),
         }
     }

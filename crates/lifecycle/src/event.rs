@@ -50,15 +50,15 @@ pub struct Facts {
     /// remediated.
     pub field: Option<Field>,
     /// The possible remediation of its failure.
-    pub remedy: Option<Remedy>,
+    pub remediation: Option<Remediation>,
 }
 
 /// The work of an operation on the release's objects between its hooks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Work {
-    /// They are applied and awaited: the phases `Applying` and `Ready`.
+    /// They are applied and awaited: the phases `Applying` and `WaitingForReady`.
     Apply,
-    /// They are deleted and awaited: the phases `Deleting` and `Gone`.
+    /// They are deleted and awaited: the phases `Deleting` and `WaitingForDeletion`.
     Delete,
     /// Nothing.
     Nothing,
@@ -85,7 +85,7 @@ impl Field {
 
 /// The remediation of a failed operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Remedy {
+pub enum Remediation {
     /// For an upgrade: the release is rolled back to the last revision that was deployed.
     Rollback,
     /// For an install: the release is deleted again.
@@ -113,7 +113,7 @@ impl Event {
                 needs_source: true,
                 ends_on_failure: true,
                 field: Some(Field::Install),
-                remedy: Some(Remedy::Uninstall),
+                remediation: Some(Remediation::Uninstall),
             },
             Self::Upgrade => Facts {
                 word: "upgrade",
@@ -128,7 +128,7 @@ impl Event {
                 needs_source: true,
                 ends_on_failure: true,
                 field: Some(Field::Upgrade),
-                remedy: Some(Remedy::Rollback),
+                remediation: Some(Remediation::Rollback),
             },
             Self::Rollback => Facts {
                 word: "rollback",
@@ -143,7 +143,7 @@ impl Event {
                 needs_source: false,
                 ends_on_failure: true,
                 field: Some(Field::Upgrade),
-                remedy: None,
+                remediation: None,
             },
             Self::Delete => Facts {
                 word: "delete",
@@ -158,7 +158,7 @@ impl Event {
                 needs_source: false,
                 ends_on_failure: false,
                 field: None,
-                remedy: None,
+                remediation: None,
             },
             Self::Test => Facts {
                 word: "test",
@@ -173,7 +173,7 @@ impl Event {
                 needs_source: false,
                 ends_on_failure: true,
                 field: None,
-                remedy: None,
+                remediation: None,
             },
         }
     }

@@ -2,8 +2,9 @@
 //! its resourceVersion before each effect that does not already follow from it.
 
 use jiff::Timestamp;
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::{
     event::{Event, HookEvent},
@@ -95,8 +96,8 @@ pub struct Operation {
     /// When it ended; absent while it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completed_at: Option<Timestamp>,
-    /// Until when the release's objects may take to become ready (phase `Ready`), or to go (phase
-    /// `Gone`).
+    /// Until when the release's objects may take to become ready, or to be deleted (phases
+    /// `WaitingForReady` and `WaitingForDeletion`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Timestamp>,
     /// The hook at which the operation stands (phases `PreHooks` and `PostHooks`).
@@ -131,11 +132,13 @@ pub struct Cancel {
     pub failure: Failure,
 }
 
-/// The phases of an operation, in order. A deletion has `Deleting` and `Gone` in the place of
-/// `Applying` and `Ready`; a test has only its hooks. One with nothing to do is passed over.
+/// The phases of an operation, in order. A deletion has `Deleting` and `WaitingForDeletion` in the
+/// place of `Applying` and `WaitingForReady`; a test has only its hooks. One with nothing to do is
+/// passed over. `Ready` and `Gone` are the names that earlier versions wrote.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]
+#[schemars(transform = with_former_names)]
 pub enum Phase {
     /// The record of the revision, with the frozen plan, is being written.
     Recording,
@@ -146,11 +149,13 @@ pub enum Phase {
     /// The release's objects are applied, and those that the plan lacks are pruned.
     Applying,
     /// The release's objects are becoming ready.
-    Ready,
+    #[serde(alias = "Ready")]
+    WaitingForReady,
     /// The release's objects are being deleted.
     Deleting,
-    /// They are going: finalizers are at work.
-    Gone,
+    /// They are terminating: finalizers are at work.
+    #[serde(alias = "Gone")]
+    WaitingForDeletion,
     /// The post hooks run.
     PostHooks,
     /// Post hooks are deleted as their policies say.
@@ -159,6 +164,13 @@ pub enum Phase {
     Closing,
     /// The operation has ended.
     Done,
+}
+
+/// Keeps statuses valid that an earlier version wrote, and lets it write until it is replaced.
+fn with_former_names(schema: &mut Schema) {
+    if let Some(Value::Array(names)) = schema.get_mut("enum") {
+        names.extend(["Ready", "Gone"].map(Value::from));
+    }
 }
 
 /// The hook at which an operation stands.

@@ -1,10 +1,10 @@
 //! The choice of the next operation: a pure function of the records, the desired configuration and
 //! the journal.
 
-mod remedy;
+mod remediation;
 
 use crate::{
-    event::{Event, Remedy},
+    event::{Event, Remediation},
     journal::{Operation, Requests},
 };
 
@@ -54,7 +54,7 @@ pub struct Situation<'a> {
     /// True if the last attempt failed for this very generation and configuration.
     pub gave_up: bool,
     /// The remediation to do if the last operation has failed.
-    pub remedy: Option<Remedy>,
+    pub remediation: Option<Remediation>,
     /// The records of the release since and including the last deployed one, in any order.
     pub records: &'a [Record],
     /// The name of the custom resource.
@@ -190,7 +190,7 @@ pub fn next(situation: &Situation<'_>) -> Next {
         let is_there = latest.state == RecordState::Failed && latest.operation.is_some();
         return if is_there { Next::Reopen } else { begin(situation, revision) };
     }
-    if gave_up && let Some(next) = remedy::of(situation, latest) {
+    if gave_up && let Some(next) = remediation::of(situation, latest) {
         return next;
     }
     if requests.test != handled.test || (in_sync && situation.test_due) {
@@ -324,7 +324,7 @@ mod tests {
         let mut situation = Situation {
             operation: None,
             gave_up: false,
-            remedy: None,
+            remediation: None,
             records,
             owner: "me",
             generation: 2,

@@ -38,7 +38,7 @@ pub struct Plan {
     pub target: Option<i32>,
     /// The failure it remediates; `None` if it was requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub remedies: Option<Remedied>,
+    pub remedies: Option<Remediated>,
     /// The time when the release was first deployed, as its records say; `None` for the first of
     /// them.
     pub first_deployed: Option<Timestamp>,
@@ -105,7 +105,7 @@ impl PrunedBefore {
 /// A revision whose operation failed and which another one remediates.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Remedied {
+pub struct Remediated {
     /// The revision.
     pub revision: i32,
     /// The digest of the configuration it was made from: so the record itself says that this was

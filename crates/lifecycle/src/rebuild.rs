@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use crate::{
-    decide::{Wishes, decide},
+    decide::{Controls, decide},
     event::HookEvent,
     journal::{HookCursor, HookPhase, HookStatus, HookStep, Journal, Phase, Requests, pending},
     observation::{Gate, HookObservation, Observation},
@@ -35,11 +35,11 @@ pub fn rebuild(
     config_digest: String,
     generation: i64,
     traces: &[Trace],
-    wishes: &Wishes,
+    controls: &Controls,
     now: Timestamp,
 ) -> Journal {
     // Old requests have no object any more.
-    let handled = wishes.requests.clone();
+    let handled = controls.requests.clone();
     let mut journal = Journal::begin(plan.begin(generation), config_digest, handled, now);
     journal.operation.plan_digest = Some(plan_digest);
     journal.operation.chart.clone_from(&plan.chart);
@@ -86,7 +86,7 @@ pub fn rebuild(
     if started && last.object.verdict.is_some() {
         let seen = Observation::Hook(Some(last.object.clone()));
         // The effect follows from the journal, by a step of its own.
-        return decide(plan, &journal, &seen, wishes, now).journal;
+        return decide(plan, &journal, &seen, controls, now).journal;
     }
     journal
 }
@@ -170,8 +170,9 @@ mod tests {
     fn only_what_is_proven_is_taken_as_done() {
         let check = |traces: &[Trace], phase: Phase, at: Option<usize>, hooks: [HookPhase; 3]| {
             let now = Timestamp::UNIX_EPOCH;
-            let wishes = Wishes::default();
-            let journal = rebuild(&plan(), "d".to_owned(), String::new(), 1, traces, &wishes, now);
+            let controls = Controls::default();
+            let journal =
+                rebuild(&plan(), "d".to_owned(), String::new(), 1, traces, &controls, now);
             assert_eq!(journal.operation.phase, phase, "{traces:?}");
             let cursor = journal.operation.hook.as_ref().map(|cursor| cursor.index);
             assert_eq!(cursor, at, "{traces:?}");

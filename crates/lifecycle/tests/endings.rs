@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use lifecycle::{
     conditions,
-    decide::{Wishes, decide},
+    decide::{Controls, decide},
     event::{Event, HookEvent},
     journal::{HookPhase, HookStatus, Journal, Requests},
     object::PlannedObject,
@@ -74,7 +74,7 @@ impl Hook {
     }
 
     fn step(&mut self, observation: &Observation) -> Step {
-        let step = decide(&self.plan, &self.journal, observation, &Wishes::default(), self.now);
+        let step = decide(&self.plan, &self.journal, observation, &Controls::default(), self.now);
         self.journal = step.journal.clone();
         step
     }

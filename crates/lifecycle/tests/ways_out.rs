@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use lifecycle::{
     commands::Commands,
     conditions::{self, Condition},
-    decide::{Deletion, OnTimeout, Wishes, decide},
+    decide::{Controls, Deletion, OnTimeout, decide},
     event::{Event, HookEvent},
     journal::{Failure, HookPhase, HookStep, Journal, Phase, Requests},
     object::{ObjectRef, PlannedObject},
@@ -40,17 +40,17 @@ fn commands() -> Commands {
     Commands { namespace: "prod".to_owned(), name: "shop".to_owned() }
 }
 
-fn wishes(on_timeout: OnTimeout) -> Wishes {
+fn controls(on_timeout: OnTimeout) -> Controls {
     let deletion =
         Deletion { timeout: SignedDuration::from_secs(10), on_timeout, namespace_goes: false };
-    Wishes { deletion, commands: commands(), ..Wishes::default() }
+    Controls { deletion, commands: commands(), ..Controls::default() }
 }
 
 /// A deletion whose plan is recorded: it is at its hook.
 fn recorded(plan: &Plan) -> Journal {
     let journal = Journal::begin(plan.begin(1), String::new(), Requests::default(), NOW);
     let seen = Observation::Recorded { plan_digest: plan.freeze().1, open: true };
-    decide(plan, &journal, &seen, &Wishes::default(), NOW).journal
+    decide(plan, &journal, &seen, &Controls::default(), NOW).journal
 }
 
 /// One whose hook has failed with `message` for as long as it may.
@@ -61,7 +61,7 @@ fn blocked(message: &str) -> Step {
     journal.hooks[0].phase = HookPhase::Failed;
     journal.hooks[0].reason = Some("BackoffLimitExceeded".to_owned());
     journal.hooks[0].message = Some(message.to_owned());
-    decide(&plan, &journal, &Observation::Nothing, &wishes(OnTimeout::Block), NOW)
+    decide(&plan, &journal, &Observation::Nothing, &controls(OnTimeout::Block), NOW)
 }
 
 fn stalled(step: &Step) -> &Failure {
@@ -83,21 +83,21 @@ fn a_deletion_that_stands_at_a_hook_says_how_to_go_on_however_much_the_hook_said
 }
 
 /// At the phase `Gone`, with what is there yet.
-fn gone(wishes: &Wishes, waiting: &[String], now: Timestamp) -> Step {
+fn gone(controls: &Controls, waiting: &[String], now: Timestamp) -> Step {
     let plan = plan();
     let mut journal = recorded(&plan);
-    journal.operation.phase = Phase::Gone;
+    journal.operation.phase = Phase::WaitingForDeletion;
     journal.operation.hook = None;
     journal.operation.deadline = Some(NOW + SignedDuration::from_secs(10));
     let seen = Observation::Remaining { waiting: waiting.to_vec(), untouched: false };
-    decide(&plan, &journal, &seen, wishes, now)
+    decide(&plan, &journal, &seen, controls, now)
 }
 
 #[test]
 fn objects_that_do_not_go_are_named_with_the_way_out() {
     let waiting = ["ConfigMap/held: held by finalizer example.com/held".to_owned()];
     let late = NOW + SignedDuration::from_secs(10);
-    let step = gone(&wishes(OnTimeout::Block), &waiting, late);
+    let step = gone(&controls(OnTimeout::Block), &waiting, late);
     let failure = stalled(&step);
     assert_eq!(failure.reason, "DeletionTimeout");
     assert_eq!(
@@ -115,9 +115,9 @@ fn what_is_left_behind_is_kept_and_said_to_the_end() {
     let waiting: Vec<_> = (0..60).map(held).collect();
     let late = NOW + SignedDuration::from_secs(10);
     let skipped = Requests { skip: Some("1".to_owned()), ..Requests::default() };
-    let asked = Wishes { requests: skipped, ..wishes(OnTimeout::Block) };
-    for wishes in [asked, wishes(OnTimeout::SkipHooks)] {
-        let step = gone(&wishes, &waiting[..2], late);
+    let asked = Controls { requests: skipped, ..controls(OnTimeout::Block) };
+    for controls in [asked, controls(OnTimeout::SkipHooks)] {
+        let step = gone(&controls, &waiting[..2], late);
         assert_eq!(step.journal.operation.left, waiting[..2]);
         let mut journal = step.journal;
         journal.operation.phase = Phase::Done;
@@ -125,13 +125,13 @@ fn what_is_left_behind_is_kept_and_said_to_the_end() {
         let left = format!("left behind: {}; {}", waiting[0], waiting[1]);
         assert!(said[0].message.contains(&left), "{said:?}");
         // However many there are, status and sentences stay small.
-        let step = gone(&wishes, &waiting, late);
+        let step = gone(&controls, &waiting, late);
         assert_eq!(step.journal.operation.left.len(), 51);
         assert_eq!(step.journal.operation.left[50], "and 10 more");
         assert!(step.journal.without().len() < 1024, "{}", step.journal.without());
     }
     // What is gone in time is not left.
-    let step = gone(&wishes(OnTimeout::SkipHooks), &[], late);
+    let step = gone(&controls(OnTimeout::SkipHooks), &[], late);
     assert_eq!(step.journal.operation.left, Vec::<String>::new());
 }
 

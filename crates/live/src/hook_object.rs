@@ -6,7 +6,7 @@ use lifecycle::plan::{HookKind, Plan, PlannedHook};
 use manifests::json;
 use serde_json::{Map, Value, json};
 
-use crate::observe::forms;
+use crate::observe::gating;
 
 /// Returns the object to POST for `attempt` of the hook at `index`: held back, marked, and
 /// otherwise as its source has it. It is never decoded into a type, which would drop newer fields.
@@ -78,7 +78,7 @@ pub fn can_be_held(hook: &PlannedHook) -> bool {
     match hook.kind() {
         HookKind::Job => {
             let suspended = manifest.pointer("/spec/suspend") == Some(&json!(true));
-            !suspended && !forms::is_started_by_others(manifest)
+            !suspended && !gating::is_started_by_others(manifest)
         }
         HookKind::Pod => {
             manifest.pointer("/spec/nodeName").and_then(Value::as_str).is_none_or(str::is_empty)
@@ -100,7 +100,8 @@ pub fn start_patch(kind: HookKind, uid: &str, live: Option<&Value>) -> Value {
         json!({"op": "replace", "path": gate, "value": names::OPEN}),
     ];
     if kind == HookKind::Pod {
-        let gate = format!("/spec/schedulingGates/{}", live.and_then(forms::own_gate).unwrap_or(0));
+        let gate =
+            format!("/spec/schedulingGates/{}", live.and_then(gating::own_gate).unwrap_or(0));
         patch.push(test(&format!("{gate}/name"), json!(names::SCHEDULING_GATE)));
         patch.push(json!({"op": "remove", "path": gate}));
         return Value::Array(patch);
@@ -109,9 +110,9 @@ pub fn start_patch(kind: HookKind, uid: &str, live: Option<&Value>) -> Value {
     let ttl = "/spec/ttlSecondsAfterFinished";
     patch.push(json!({"op": "add", "path": ttl, "value": null}));
     if live.is_none() {
-        patch.extend(forms::STARTED_BY_OTHERS.map(|path| test(path, Value::Null)));
+        patch.extend(gating::STARTED_BY_OTHERS.map(|path| test(path, Value::Null)));
     }
-    if !live.is_some_and(forms::is_started_by_others) {
+    if !live.is_some_and(gating::is_started_by_others) {
         patch.push(json!({"op": "replace", "path": "/spec/suspend", "value": false}));
     }
     Value::Array(patch)

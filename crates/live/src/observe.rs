@@ -2,7 +2,7 @@
 //! JSON in, observation out.
 
 pub mod event_objects;
-pub mod forms;
+pub mod gating;
 pub mod pods;
 pub mod stopped;
 pub mod unready;
@@ -60,7 +60,7 @@ pub fn hook(
         terminating,
         stopping: object.pointer("/spec/activeDeadlineSeconds").and_then(Value::as_i64) == Some(1),
         verdict,
-        waiting: if terminating { deletion(object) } else { forms::suspended(object, gate) },
+        waiting: if terminating { deletion(object) } else { gating::suspended(object, gate) },
         evidence: Evidence::default(),
         look_again_at: own_deadline(object),
     }

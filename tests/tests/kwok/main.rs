@@ -1,5 +1,6 @@
 //! Behaviour against the real control plane, with simulated nodes.
 
+mod adopt;
 mod apply;
 mod bad_input;
 mod charts;
@@ -19,5 +20,4 @@ mod replicas;
 mod servers;
 mod sources;
 mod status;
-mod takeover;
 mod warnings;

@@ -1,9 +1,9 @@
 //! The remarks that a user should read before a release is adopted. Pure.
 
 use helm::{
+    adopt,
     ownership::{self, ResourcePolicy},
     record::Status,
-    takeover,
 };
 use lifecycle::source::Desired;
 
@@ -36,7 +36,7 @@ pub(super) fn of(history: &History, namespace: &str) -> Vec<String> {
                 .to_owned(),
         );
     }
-    let deployed = history.deployed().map(|stored| takeover::desired(&stored.release, namespace));
+    let deployed = history.deployed().map(|stored| adopt::desired(&stored.release, namespace));
     if let Some(Ok(desired)) = deployed {
         remarks.extend(flux(&desired));
         remarks.extend(policies(&desired));

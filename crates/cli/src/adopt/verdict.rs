@@ -1,7 +1,7 @@
 //! The operation that would run once the manifests are applied, and why: decided by the
 //! controller's own functions. Pure.
 
-use helm::{record::Status, takeover};
+use helm::{adopt, record::Status};
 use lifecycle::{
     event::Event,
     journal::Requests,
@@ -36,13 +36,13 @@ pub(super) fn compare(newest: &Stored, content: &Content, namespace: &str) -> Co
     let revision = record.version;
     let differs = |why: String| Comparison::Differs(why);
     match content {
-        Content::Objects(wanted) => match takeover::desired(record, namespace) {
-            Ok(recorded) if takeover::is_same(&recorded, wanted) => Comparison::Same,
+        Content::Objects(wanted) => match adopt::desired(record, namespace) {
+            Ok(recorded) if adopt::is_same(&recorded, wanted) => Comparison::Same,
             Ok(_) => differs(format!("revision {revision} has other objects or hooks than these")),
             Err(error) => differs(error.to_string()),
         },
         Content::Chart { name, version, values } => {
-            if takeover::is_of_chart(record, name, version, values) {
+            if adopt::is_of_chart(record, name, version, values) {
                 return Comparison::Same;
             }
             let metadata = record.chart.metadata.clone().unwrap_or_default();
@@ -154,7 +154,7 @@ fn decide(records: &[Record], me: &str) -> Next {
     next::next(&Situation {
         operation: None,
         gave_up: false,
-        remedy: None,
+        remediation: None,
         records,
         owner: me,
         generation: 1,

@@ -3,7 +3,7 @@
 
 use anyhow::{Context as _, bail};
 use api::SourceRefKind;
-use helm::{manifest, record::Release, takeover};
+use helm::{adopt, manifest, record::Release};
 use lifecycle::source::{Author, Desired};
 use manifests::placed::Placed;
 use serde_json::{Value, json};
@@ -167,7 +167,7 @@ fn check_names(args: &Adopt) -> Found<()> {
 /// Returns the objects and the hooks of the record, in the form that a source may have.
 fn objects(namespace: &str, record: &Release) -> Found<Vec<Placed>> {
     let (release, revision) = (&record.name, record.version);
-    let recorded = takeover::desired(record, namespace).map_err(|error| vec![error.to_string()])?;
+    let recorded = adopt::desired(record, namespace).map_err(|error| vec![error.to_string()])?;
     let hooks = recorded.hooks.into_iter().map(|hook| ("hook", hook.manifest));
     let objects = recorded.objects.into_iter().map(|it| ("object", it.manifest));
     let placed = |(index, (what, manifest)): (usize, (&str, Value))| Placed {

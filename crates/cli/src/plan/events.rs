@@ -369,12 +369,12 @@ impl Planner<'_> {
         let name = self.object.name_any();
         let retry = format!("`kubectl lifecycle retry {name}` goes on at the failed hook");
         match event {
-            Event::Install if self.object.remedy(event).is_some() => {
+            Event::Install if self.object.remediation(event).is_some() => {
                 "nothing after it runs, and the release is uninstalled, with its delete hooks \
                  (spec.install.onFailure: Uninstall)"
                     .to_owned()
             }
-            Event::Upgrade if self.object.remedy(event).is_some() => {
+            Event::Upgrade if self.object.remediation(event).is_some() => {
                 "nothing after it runs, and the release goes back to the last revision that was \
                  deployed, with its rollback hooks (spec.upgrade.onFailure: Rollback)"
                     .to_owned()

@@ -23,11 +23,11 @@ pub(crate) enum Error {
     /// The source is unknown for now. The release is reconciled again after this time, or when
     /// there is more to report.
     #[error("{}: {}", .0.reason, .0.message)]
-    Later(Failure, Duration),
+    RetryAfter(Failure, Duration),
     /// The custom resource changed since it was read, or another replica may hold the lease by now:
     /// reconcile again.
     #[error("the object, or the leader, changed while it was worked on")]
-    Outrun,
+    Stale,
 }
 
 impl Error {
@@ -59,7 +59,7 @@ impl From<sources::Error<Error>> for Error {
         match error {
             sources::Error::Blocked(blocked) => blocked.into(),
             // A change of it brings the release back.
-            sources::Error::NotReady(failure) => Self::Later(failure, RECHECK),
+            sources::Error::NotReady(failure) => Self::RetryAfter(failure, RECHECK),
             sources::Error::Unread(error) => error,
         }
     }

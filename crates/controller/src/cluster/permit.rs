@@ -19,13 +19,13 @@ impl Permit {
     ) -> Result<Self, Error> {
         let version = present.filter(|present| present.uid == known.uid);
         let version = version.and_then(|present| present.resource_version.as_ref());
-        if version == known.resource_version.as_ref() { Ok(Self(())) } else { Err(Error::Outrun) }
+        if version == known.resource_version.as_ref() { Ok(Self(())) } else { Err(Error::Stale) }
     }
 
     /// Permits a write if the lease is held: nothing else protects a request that creates an object
     /// which may start, or remain, by itself.
     pub(crate) fn of_leader(is_held: bool) -> Result<Self, Error> {
-        if is_held { Ok(Self(())) } else { Err(Error::Outrun) }
+        if is_held { Ok(Self(())) } else { Err(Error::Stale) }
     }
 
     /// Permits a request that protects itself: it names the UID of the object of one run of a hook,

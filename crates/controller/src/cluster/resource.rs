@@ -27,7 +27,7 @@ use crate::{
 const MOST_LEVELS: usize = 100;
 
 #[derive(Clone, Debug)]
-pub(crate) struct Guarded(pub(crate) Result<ReleaseLifecycle, Invalid>);
+pub(crate) struct Tolerant(pub(crate) Result<ReleaseLifecycle, Invalid>);
 
 /// A resource that was stored under another schema.
 #[derive(Clone, Debug)]
@@ -36,7 +36,7 @@ pub(crate) struct Invalid {
     metadata: Box<ObjectMeta>,
 }
 
-impl Guarded {
+impl Tolerant {
     /// Returns the object, which was read or written as `what` says.
     pub(crate) fn object(self, what: &str) -> Result<ReleaseLifecycle, ApiError> {
         self.0.map_err(|invalid| ApiError {
@@ -46,7 +46,7 @@ impl Guarded {
     }
 }
 
-impl Resource for Guarded {
+impl Resource for Tolerant {
     type DynamicType = ();
     type Scope = NamespaceResourceScope;
 
@@ -81,7 +81,7 @@ impl Resource for Guarded {
     }
 }
 
-impl<'de> Deserialize<'de> for Guarded {
+impl<'de> Deserialize<'de> for Tolerant {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let value = Cut(MOST_LEVELS).deserialize(deserializer)?;
         let metadata =
@@ -97,7 +97,7 @@ impl<'de> Deserialize<'de> for Guarded {
     }
 }
 
-impl Serialize for Guarded {
+impl Serialize for Tolerant {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match &self.0 {
             Ok(object) => object.serialize(serializer),
@@ -179,7 +179,7 @@ mod tests {
 
     #[derive(Deserialize)]
     struct List {
-        items: Vec<Guarded>,
+        items: Vec<Tolerant>,
     }
 
     fn nested(levels: usize) -> String {
@@ -190,7 +190,7 @@ mod tests {
     }
 
     fn objects(text: &str) -> Vec<Value> {
-        let read: Guarded = serde_json::from_str(text).unwrap();
+        let read: Tolerant = serde_json::from_str(text).unwrap();
         read.object("read it").unwrap().spec.source.objects.unwrap()
     }
 
@@ -216,7 +216,7 @@ mod tests {
     #[test]
     fn another_schemas_object_keeps_its_name() {
         let text = r#"{"metadata":{"name":"old"},"spec":{"source":7}}"#;
-        let read: Guarded = serde_json::from_str(text).unwrap();
+        let read: Tolerant = serde_json::from_str(text).unwrap();
         assert_eq!(read.meta().name.as_deref(), Some("old"));
         assert!(read.object("read it").is_err());
     }

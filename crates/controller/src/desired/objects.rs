@@ -1,7 +1,7 @@
 //! The desired objects of a release: those that its source renders to, or those of one of its
 //! records.
 
-use helm::takeover;
+use helm::adopt;
 use lifecycle::reason::Reason;
 use lifecycle::{plan::Begin, source::Desired};
 use sources::{RenderedRelease, ResolvedSource, rendered};
@@ -42,6 +42,6 @@ pub(crate) async fn make(release: &Release<'_>, begin: &Begin) -> Result<Rendere
 
 /// Returns the objects and the hooks of a record (no client required).
 pub(crate) fn of_record(release: &Release<'_>, stored: &Stored) -> Result<Desired, Error> {
-    takeover::desired(&stored.release, &release.namespace)
+    adopt::desired(&stored.release, &release.namespace)
         .map_err(|error| Error::blocked(Reason::RecordUnreadable, error.to_string()))
 }

@@ -45,15 +45,15 @@ pub(crate) async fn render(
     chart: &ResolvedChart,
     begin: &Begin,
 ) -> Result<Rendered, Error> {
-    let engines = &release.ctx.rendering.engines;
+    let renderers = &release.ctx.rendering.renderers;
     let (who, inputs) = (key(&release.object), inputs(release, chart));
-    if let Some(failure) = engines.breach(&who, &inputs) {
+    if let Some(failure) = renderers.breach(&who, &inputs) {
         return Err(Error::Blocked(failure));
     }
-    let Some(turn) = engines.turn(&release.namespace).await else {
+    let Some(turn) = renderers.turn(&release.namespace).await else {
         let message =
             "the chart waits to be rendered: other charts are before it (--engine-processes)";
-        return Err(Error::Later(
+        return Err(Error::RetryAfter(
             Failure::new(Reason::Rendering, message),
             AGAIN.mul_f64(jitter()),
         ));
@@ -69,13 +69,13 @@ pub(crate) async fn render(
     let request = chart.request(described, Some(capabilities), release.object.crds(begin.event));
     let identity = &release.tenant.identity;
     let found = |asked: Lookup| look_up(release, &chart.secrets, &served, asked);
-    let rendered = engines.render(turn, identity, &request, found).await?;
+    let rendered = renderers.render(turn, identity, &request, found).await?;
     if let Err(EngineError::Breach(breach)) = &rendered {
         let failure = too_much(*breach);
         if let Breach::Time(_) = breach {
-            return Err(Error::Later(failure, RECHECK.mul_f64(jitter())));
+            return Err(Error::RetryAfter(failure, RECHECK.mul_f64(jitter())));
         }
-        engines.note_breach(&who, &inputs, &failure);
+        renderers.note_breach(&who, &inputs, &failure);
         return Err(Error::Blocked(failure));
     }
     let rendered = rendered.map_err(|error| failed(error, &chart.secrets))?;

@@ -42,7 +42,7 @@ pub(crate) async fn unknown(release: &Release<'_>) -> Result<Option<Error>, Erro
     match release.source().await {
         Ok(Ok(_)) => Ok(None),
         Ok(Err(failure)) => Ok(Some(Error::Blocked(failure.clone()))),
-        Err(later @ Error::Later(..)) => Ok(Some(later)),
+        Err(later @ Error::RetryAfter(..)) => Ok(Some(later)),
         Err(error) => Err(error),
     }
 }

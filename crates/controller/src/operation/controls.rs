@@ -3,7 +3,7 @@
 use api::{OnDeletionTimeout, OnNewSpec};
 use jiff::SignedDuration;
 use lifecycle::{
-    decide::{Deletion, OnTimeout, Wishes},
+    decide::{Controls, Deletion, OnTimeout},
     event::Event,
     journal::{Cancel, Failure, Journal, Operation},
     plan::Plan,
@@ -13,15 +13,15 @@ use lifecycle::{
 use crate::{desired::digest, release::Release};
 
 /// Returns the controls of the operation of `journal`, as users have set them.
-pub(crate) fn wishes(release: &Release<'_>, plan: &Plan, journal: &Journal) -> Wishes {
-    Wishes { interrupt: interrupt(release, plan, journal), ..standing(release) }
+pub(crate) fn controls(release: &Release<'_>, plan: &Plan, journal: &Journal) -> Controls {
+    Controls { interrupt: interrupt(release, plan, journal), ..standing(release) }
 }
 
 /// Returns the controls that do not depend on the operation.
-pub(crate) fn standing(release: &Release<'_>) -> Wishes {
+pub(crate) fn standing(release: &Release<'_>) -> Controls {
     let object = &release.object;
     let timeout = SignedDuration::try_from(object.deletion_timeout());
-    Wishes {
+    Controls {
         suspend: object.suspended(),
         requests: object.requests(),
         interrupt: None,

@@ -17,7 +17,7 @@ use crate::{
     desired::digest,
     desired::source,
     operation::{
-        controls::{superseded, wishes},
+        controls::{controls, superseded},
         execute::execute,
         gather::{gather, is_of_another_plan},
         remarks,
@@ -55,15 +55,15 @@ pub(crate) async fn resume(
             if journal.operation.plan_digest.is_none() {
                 serve_recorded(release, &plan, &mut journal).await?;
             }
-            run(release, &plan, Made::Before, journal).await
+            run(release, &plan, Origin::Record, journal).await
         }
         Ok(Frozen::Anew { mut plan, is_keyed }) => {
             serve_anew(release, Arc::make_mut(&mut plan), is_keyed, &mut journal);
-            run(release, &plan, Made::Anew, journal).await
+            run(release, &plan, Origin::Created, journal).await
         }
         Ok(Frozen::Lost) => plan_lost(release, &journal).await,
         // Nothing was recorded, and the operation is no longer wanted.
-        Err(Error::Blocked(failure) | Error::Later(failure, _))
+        Err(Error::Blocked(failure) | Error::RetryAfter(failure, _))
             if journal.operation.plan_digest.is_none() && is_unwanted(release, &journal) =>
         {
             release.write_journal(&journal.abandon(failure, now()), None).await?;
@@ -196,35 +196,36 @@ async fn plan_lost(release: &mut Release<'_>, journal: &Journal) -> Result<Progr
 
 /// The origin of the plan in use.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Made {
+pub(crate) enum Origin {
     /// The record.
-    Before,
+    Record,
     /// This reconciliation, which created the plan: it is in no record that was read.
-    Anew,
+    Created,
 }
 
 /// Takes steps until there is something to wait for.
 pub(crate) async fn run(
     release: &mut Release<'_>,
     plan: &Plan,
-    made: Made,
+    origin: Origin,
     mut journal: Journal,
 ) -> Result<Progress, Error> {
     release.outside = Some(plan.outside(&release.namespace));
     let mut observation = gather(release, plan, &journal, query(&journal), now()).await?;
-    if made == Made::Anew && is_of_another_plan(&observation, plan) {
+    if origin == Origin::Created && is_of_another_plan(&observation, plan) {
         return Ok(Progress::AGAIN);
     }
     for _ in 0..STEPS {
         let now = now();
-        let mut step = decide(plan, &journal, &observation, &wishes(release, plan, &journal), now);
+        let mut step =
+            decide(plan, &journal, &observation, &controls(release, plan, &journal), now);
         if let Some(Hold::Stalled(failure)) = &mut step.hold
             && release.is_being_deleted()
         {
             *failure = while_deleting(failure.clone());
         }
         if step.journal.is_done() && step.journal.operation.failure.is_none() {
-            release.besides = Box::pin(remarks::of_rollback(release, plan)).await;
+            release.remark = Box::pin(remarks::of_rollback(release, plan)).await;
         }
         let changed = step.journal != journal;
         if changed || step.effect.is_none() {
@@ -253,7 +254,7 @@ async fn forget_old(release: &Release<'_>, journal: &Journal) {
         return;
     }
     match Records::of(release).prune(most, release.object.spec.pin_revision).await {
-        Ok(()) | Err(Error::Outrun) => {}
+        Ok(()) | Err(Error::Stale) => {}
         Err(error) => {
             let text = format!("more than {most} records are left: {error}");
             release.warn(Reason::RecordsNotPruned, text);

@@ -74,7 +74,7 @@ impl Turn<'_> {
                 None => {
                     // The plan was created from it, unless it was read from a record that is gone
                     // since.
-                    let made = self.release.made.get().ok_or(Error::Outrun)?;
+                    let made = self.release.made.get().ok_or(Error::Stale)?;
                     records.create(self.plan, made).await.map(|()| true)
                 }
                 Some(target) => records.copy(self.plan, target).await.map(|()| true),
@@ -91,7 +91,7 @@ impl Turn<'_> {
             // check.
             Ok(false) | Err(Error::Api(ApiError { cause: Cause::AlreadyExists, .. })) => {
                 let seen = self.look().await?;
-                if is_of_another_plan(&seen, self.plan) { Err(Error::Outrun) } else { Ok(seen) }
+                if is_of_another_plan(&seen, self.plan) { Err(Error::Stale) } else { Ok(seen) }
             }
             Err(error) => blocked_is_refused(Err(error)),
         }

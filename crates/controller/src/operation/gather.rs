@@ -12,7 +12,7 @@ use lifecycle::{
 use live::{
     kstatus::{self, Readiness},
     observe::{
-        self, event_objects, forms,
+        self, event_objects, gating,
         pods::{self, Culprit},
         stopped,
     },
@@ -179,7 +179,7 @@ pub(crate) async fn seen(
         let said: Vec<_> = [named, tries, pods::orphan(&others)].into_iter().flatten().collect();
         seen.waiting = Some(said.join("; "))
             .filter(|said| !said.is_empty())
-            .or_else(|| forms::remark(object, seen.gate));
+            .or_else(|| gating::remark(object, seen.gate));
     }
     let fades = now >= cursor.deadline || observe::evidence_fades(object, now);
     let culprit = failed.or_else(|| if fades { pods::running_container(&pods) } else { None });

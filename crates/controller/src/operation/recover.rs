@@ -67,15 +67,15 @@ pub(crate) async fn journal(
         )
     };
     release.warn(Reason::JournalRebuilt, text);
-    let mut wishes = controls::standing(release);
-    wishes.interrupt = is_of_former.then(|| Cancel {
+    let mut controls = controls::standing(release);
+    controls.interrupt = is_of_former.then(|| Cancel {
         now: true,
         failure: Failure::new(Reason::Deleted, "the ReleaseLifecycle that began it is gone"),
     });
     // The operation serves no generation of the new custom resource, and gives none up.
     let generation = if is_of_former { 0 } else { release.generation() };
-    let mut journal = rebuild(&plan, digest, wanted, generation, &traces, &wishes, now());
-    journal.operation.cancel = journal.operation.cancel.or(wishes.interrupt);
+    let mut journal = rebuild(&plan, digest, wanted, generation, &traces, &controls, now());
+    journal.operation.cancel = journal.operation.cancel.or(controls.interrupt);
     Ok(journal)
 }
 

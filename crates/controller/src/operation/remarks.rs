@@ -74,5 +74,5 @@ async fn is_same(release: &Release<'_>, stored: &Stored) -> Option<bool> {
     };
     let made = objects::of_source(release, &begin).await.ok()?;
     let recorded = objects::of_record(release, stored).ok()?;
-    Some(helm::takeover::is_same(&recorded, &made.desired))
+    Some(helm::adopt::is_same(&recorded, &made.desired))
 }

@@ -4,7 +4,7 @@
 use lifecycle::{
     digest::config_digest,
     event::HookEvent,
-    plan::{Begin, Crds, Plan, Remedied},
+    plan::{Begin, Crds, Plan, Remediated},
     source::SourceError,
 };
 
@@ -64,7 +64,7 @@ pub(crate) async fn plan(
         event: begin.event,
         revision: begin.revision,
         target: begin.target,
-        remedies: begin.remedies.map(|revision| remedied(records, revision)),
+        remedies: begin.remedies.map(|revision| remediated(records, revision)),
         config_digest: digest
             .unwrap_or_else(|| config_digest(key.as_bytes(), &digest::input(release))),
         adopted: false,
@@ -88,9 +88,9 @@ pub(crate) async fn plan(
 }
 
 /// Returns the failed revision that the operation remediates.
-fn remedied(records: &[Stored], revision: i32) -> Remedied {
+fn remediated(records: &[Stored], revision: i32) -> Remediated {
     let failed = records.iter().find(|stored| stored.release.version == revision);
     let plan = failed.and_then(|stored| stored.plan.as_ref());
     let config_digest = plan.map(|(plan, _)| plan.config_digest.clone()).unwrap_or_default();
-    Remedied { revision, config_digest }
+    Remediated { revision, config_digest }
 }

@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use helm::{
+    adopt,
     record::{Phase, Status},
-    takeover,
 };
 use jiff::{SignedDuration, Timestamp};
 use kube_runtime::controller::Action;
@@ -117,16 +117,16 @@ async fn renders_otherwise(
 ) -> Option<String> {
     made.chart.as_ref()?;
     let recorded = objects::of_record(release, stored).ok()?;
-    let mut found = takeover::differences(&recorded, &made.desired);
+    let mut found = adopt::differences(&recorded, &made.desired);
     if found.is_empty() {
         return None;
     }
     let revision = stored.release.version;
     let event = if revision > 1 { Event::Upgrade } else { Event::Install };
     let again = objects::make(release, &begin(release, event, revision)).await.ok()?;
-    let by_itself = takeover::differences(&made.desired, &again.desired);
+    let by_itself = adopt::differences(&made.desired, &again.desired);
     found.retain(|it| by_itself.binary_search(it).is_err());
-    (!found.is_empty()).then(|| takeover::describe(&found))
+    (!found.is_empty()).then(|| adopt::describe(&found))
 }
 
 /// Returns the description of an operation that renders the chart and begins nothing.
@@ -185,11 +185,11 @@ async fn is_wanted(release: &Release<'_>, stored: &Stored) -> Result<bool, Error
     let made = objects::of_source(release, &begin).await?;
     Ok(match (&made.chart, &made.texts) {
         (Some(chart), Some(texts)) if is_told_by_chart(release, stored, chart) => {
-            takeover::is_of_chart(record, &chart.name, &chart.version, &texts.config)
+            adopt::is_of_chart(record, &chart.name, &chart.version, &texts.config)
         }
         // A record that can no longer be read is not the desired state.
         _ => objects::of_record(release, stored)
-            .is_ok_and(|recorded| takeover::is_same(&recorded, &made.desired)),
+            .is_ok_and(|recorded| adopt::is_same(&recorded, &made.desired)),
     })
 }
 
@@ -227,14 +227,17 @@ pub(crate) async fn await_helm(
             release.commands().retry()
         );
         let left = Duration::try_from(until.duration_since(now)).unwrap_or(RECHECK);
-        return Err(Error::Later(Failure::new(Reason::HelmAtWork, message), left.min(RECHECK)));
+        return Err(Error::RetryAfter(
+            Failure::new(Reason::HelmAtWork, message),
+            left.min(RECHECK),
+        ));
     }
     if let Some(hook) = running_hook(release, stored).await? {
         let message = format!(
             "hook {hook} of revision {revision} of release {name} ({status}) runs, which another \
              client has started; it is waited for. Delete it if nobody needs it"
         );
-        return Err(Error::Later(Failure::new(Reason::HelmAtWork, message), RECHECK));
+        return Err(Error::RetryAfter(Failure::new(Reason::HelmAtWork, message), RECHECK));
     }
     let closed = match status {
         Status::Uninstalling => match presence(release, stored).await? {

@@ -90,7 +90,7 @@ pub(crate) async fn check(release: &Release<'_>, stored: &Stored) -> Result<Drif
         // Any decision since then comes first, of this operator or of another client. With the
         // versions that were read, no later change is reverted.
         if Records::of(release).newer(revision).await?.is_some() {
-            return Err(Error::Outrun);
+            return Err(Error::Stale);
         }
         let permit = release.fence().guard().await?;
         correct(&mut look, permit, revision, findings, to_correct).await?

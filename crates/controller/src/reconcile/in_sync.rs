@@ -24,7 +24,7 @@ pub(crate) async fn in_sync(
         None => None,
     };
     note_outside(release, stored).await?;
-    release.besides = match stored {
+    release.remark = match stored {
         Some(stored) => Box::pin(remarks::of_revision(release, stored)).await,
         None => None,
     };

@@ -84,7 +84,7 @@ pub(crate) fn next(
     next::next(&Situation {
         operation,
         gave_up,
-        remedy: operation.and_then(|last| object.remedy(last.event)),
+        remediation: operation.and_then(|last| object.remediation(last.event)),
         test_due: object.tests_enabled()
             && newest.is_some_and(|newest| {
                 !newest.is_adopted() && tested != Some(newest.release.version)

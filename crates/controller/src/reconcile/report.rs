@@ -52,7 +52,7 @@ pub(crate) async fn blocked(
     error: Error,
 ) -> Result<Action, Error> {
     match error {
-        Error::Outrun => Err(error),
+        Error::Stale => Err(error),
         Error::Blocked(failure) => {
             let failure = match object.metadata.deletion_timestamp {
                 Some(_) => while_deleting(failure),
@@ -61,7 +61,7 @@ pub(crate) async fn blocked(
             write_blocked(ctx, object, &failure).await?;
             Ok(Action::requeue(RECHECK))
         }
-        Error::Later(failure, again_in) => {
+        Error::RetryAfter(failure, again_in) => {
             // After a start nothing is remembered of servers, and the deployed revision is
             // unchanged.
             if failure.reason != Reason::Fetching || !is_ready(object) {

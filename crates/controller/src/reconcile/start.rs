@@ -11,7 +11,7 @@ use lifecycle::{
 use crate::{
     cluster::error::Error,
     desired::{digest, source},
-    operation::drive::{Made, Progress, resume, run},
+    operation::drive::{Origin, Progress, resume, run},
     plan::{
         make::{self, Planned},
         preflight::Warnings,
@@ -45,7 +45,7 @@ pub(crate) async fn start(
     warnings.note(release);
     release.write_journal(&journal, None).await?;
     warnings.tell(release);
-    run(release, &plan, Made::Anew, journal).await
+    run(release, &plan, Origin::Created, journal).await
 }
 
 /// Returns the requests that an operation of `event` answers, or makes irrelevant. Tests that were

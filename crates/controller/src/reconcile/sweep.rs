@@ -14,7 +14,7 @@ use crate::{
         call::{ApiError, optional},
         impersonation::Identity,
         permit::Permit,
-        resource::Guarded,
+        resource::Tolerant,
         tenancy::Tenancy,
         tenant::Tenant,
     },
@@ -115,7 +115,7 @@ async fn sweep_orphan(
     held: &HeldObject,
 ) -> Result<Swept, ApiError> {
     let Some((namespace, name)) = key.split_once('/') else { return Ok(Swept::Forget) };
-    let api: Api<Guarded> = Api::namespaced(cluster.operator.clone(), namespace);
+    let api: Api<Tolerant> = Api::namespaced(cluster.operator.clone(), namespace);
     let what = format!("get ReleaseLifecycle {key}");
     let owner = optional(call::read(&cluster.metrics, what, || api.get(name)).await)?;
     if owner.is_some_and(|owner| owner.meta().uid.as_deref() == Some(&held.owner)) {

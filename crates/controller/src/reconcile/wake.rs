@@ -41,7 +41,7 @@ pub(crate) enum Wake {
     /// There may be something to do.
     Now,
     /// Nothing is done before this time has passed.
-    Later(Duration),
+    RetryAfter(Duration),
     /// There is nothing to do until something changes.
     Rest,
 }
@@ -54,8 +54,8 @@ pub(crate) fn wake(signals: &Signals) -> Wake {
     }
     // A hook that has ended never waits for a source.
     match (signals.quiet_for, signals.retry_in) {
-        (Some(quiet), _) if !signals.is_at_work => Wake::Later(quiet),
-        (_, Some(left)) => Wake::Later(left),
+        (Some(quiet), _) if !signals.is_at_work => Wake::RetryAfter(quiet),
+        (_, Some(left)) => Wake::RetryAfter(left),
         _ => Wake::Now,
     }
 }
@@ -143,19 +143,23 @@ mod tests {
             (
                 "its source changes often",
                 Signals { quiet_for: Some(SOON), ..new },
-                Wake::Later(SOON),
+                Wake::RetryAfter(SOON),
             ),
             ("a hook runs meanwhile", Signals { quiet_for: Some(SOON), ..at_work }, Wake::Now),
-            ("an attempt failed", Signals { retry_in: Some(LATER), ..new }, Wake::Later(LATER)),
+            (
+                "an attempt failed",
+                Signals { retry_in: Some(LATER), ..new },
+                Wake::RetryAfter(LATER),
+            ),
             (
                 "and while a hook runs",
                 Signals { retry_in: Some(LATER), ..at_work },
-                Wake::Later(LATER),
+                Wake::RetryAfter(LATER),
             ),
             (
                 "both",
                 Signals { quiet_for: Some(SOON), retry_in: Some(LATER), ..new },
-                Wake::Later(SOON),
+                Wake::RetryAfter(SOON),
             ),
         ];
         for (what, signals, wanted) in table {

@@ -12,7 +12,7 @@ use lifecycle::{
     hooks,
     journal::{HookPhase, HookStatus, Journal},
     object::ObjectRef,
-    plan::{Crds, Plan, Remedied, plan_hooks},
+    plan::{Crds, Plan, Remediated, plan_hooks},
     source::Desired,
 };
 use serde_json::Map;
@@ -94,7 +94,7 @@ pub(super) fn later(plan: &Plan, desired: &Desired, event: Event) -> Plan {
         hooks: plan_hooks(desired, event, Crds::Skip),
         objects: Vec::new(),
         prune: [objects, plan.prune.clone()].concat(),
-        remedies: Some(Remedied {
+        remedies: Some(Remediated {
             revision: plan.revision,
             config_digest: plan.config_digest.clone(),
         }),

@@ -334,7 +334,7 @@ mod tests {
         before.operation.hook = None;
         before.operation.skip =
             Some(Failure::new(Reason::SkipRequested, "it was skipped by request"));
-        before.operation.phase = Phase::Gone;
+        before.operation.phase = Phase::WaitingForDeletion;
         let mut after = before.clone();
         after.operation.phase = Phase::Closing;
         after.operation.left = vec!["ConfigMap/a: held by finalizer f".to_owned()];

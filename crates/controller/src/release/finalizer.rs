@@ -15,7 +15,7 @@ use crate::{
         call,
         call::{Access, call, optional},
         error::Error,
-        resource::Guarded,
+        resource::Tolerant,
     },
     release::{
         Release,
@@ -45,9 +45,7 @@ pub(crate) async fn remove(release: &mut Release<'_>) -> Result<(), Error> {
     finalizers.retain(|name| name != names::FINALIZER);
     match set(release, &finalizers).await {
         // It is gone, or another client was faster.
-        Err(Error::Outrun) if read(&release.ctx.cluster, &release.object).await?.is_none() => {
-            Ok(())
-        }
+        Err(Error::Stale) if read(&release.ctx.cluster, &release.object).await?.is_none() => Ok(()),
         other => other,
     }
 }
@@ -56,7 +54,7 @@ pub(crate) async fn remove(release: &mut Release<'_>) -> Result<(), Error> {
 async fn set(release: &mut Release<'_>, finalizers: &[String]) -> Result<(), Error> {
     let object = &release.object;
     let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
-    let api: Api<Guarded> = Api::namespaced(release.ctx.cluster.operator.clone(), &namespace);
+    let api: Api<Tolerant> = Api::namespaced(release.ctx.cluster.operator.clone(), &namespace);
     let patch = json!({"metadata": {
         "resourceVersion": object.resource_version(),
         "finalizers": finalizers,
@@ -76,7 +74,7 @@ async fn set(release: &mut Release<'_>, finalizers: &[String]) -> Result<(), Err
 /// Returns why nothing is begun in a namespace that is terminating.
 pub(crate) fn nothing_begins(namespace: &str) -> Error {
     let text = format!("namespace {namespace} is being deleted: nothing is begun in it any more");
-    Error::Later(Failure::new(Reason::NamespaceTerminating, text), RECHECK)
+    Error::RetryAfter(Failure::new(Reason::NamespaceTerminating, text), RECHECK)
 }
 
 /// Returns true if the release's namespace is terminating. If the operator may not read it, the

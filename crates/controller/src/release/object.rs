@@ -7,7 +7,7 @@ use crate::cluster::{
     Cluster, call,
     call::{Access, ApiError, Cause, call, optional},
     error::Error,
-    resource::Guarded,
+    resource::Tolerant,
 };
 
 /// Returns the live object of `known`; `None` if it is gone. No cache decides an effect.
@@ -27,7 +27,7 @@ pub(crate) async fn find(
     namespace: &str,
     name: &str,
 ) -> Result<Option<ReleaseLifecycle>, Error> {
-    let api: Api<Guarded> = Api::namespaced(cluster.operator.clone(), namespace);
+    let api: Api<Tolerant> = Api::namespaced(cluster.operator.clone(), namespace);
     let what = format!("get ReleaseLifecycle {namespace}/{name}");
     let found = optional(call::read(&cluster.metrics, &*what, || api.get(name)).await);
     let found = found.map_err(Error::of_operator)?;
@@ -46,10 +46,10 @@ pub(super) async fn write_status(
     let mut next = object.clone();
     next.status = Some(status);
     next.metadata.managed_fields = None;
-    let next = Guarded(Ok(next));
+    let next = Tolerant(Ok(next));
     let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
     let name = object.metadata.name.as_deref().unwrap_or_default();
-    let api: Api<Guarded> = Api::namespaced(cluster.operator.clone(), namespace);
+    let api: Api<Tolerant> = Api::namespaced(cluster.operator.clone(), namespace);
     let params = PostParams {
         field_manager: Some(names::STATUS_MANAGER.to_owned()),
         ..PostParams::default()
@@ -61,11 +61,11 @@ pub(super) async fn write_status(
     Ok(())
 }
 
-/// Turns a conflict into [`Error::Outrun`]: another client was faster, and its changes can be read
+/// Turns a conflict into [`Error::Stale`]: another client was faster, and its changes can be read
 /// now.
 pub(crate) fn outrun(error: ApiError) -> Error {
     match error.cause {
-        Cause::Conflict(_) | Cause::NotFound(_) => Error::Outrun,
+        Cause::Conflict(_) | Cause::NotFound(_) => Error::Stale,
         _ => Error::Api(error),
     }
 }

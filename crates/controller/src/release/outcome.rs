@@ -16,7 +16,7 @@ pub(super) fn conclude(status: &mut ReleaseLifecycleStatus, journal: &Journal) {
         status.tested_revision = Some(operation.revision);
     }
     if let Some(failed) = operation.remedies {
-        return remedied(status, journal, failed);
+        return remediated(status, journal, failed);
     }
     if !operation.event.makes_revision() {
         return;
@@ -65,7 +65,7 @@ pub(super) fn no_drift(status: &mut ReleaseLifecycleStatus) {
 
 /// Records the result of an operation that remediates the failure of revision `failed`. The failure
 /// stays in status, or the revision would be retried for ever.
-fn remedied(status: &mut ReleaseLifecycleStatus, journal: &Journal, failed: i32) {
+fn remediated(status: &mut ReleaseLifecycleStatus, journal: &Journal, failed: i32) {
     let operation = &journal.operation;
     let is_deletion = operation.event == Event::Delete;
     if operation.failure.is_none() {

@@ -29,8 +29,8 @@ impl Release<'_> {
     ) -> Result<(), Error> {
         let before = self.journal();
         let warned = self.warned.take();
-        let (outside, besides) = (self.outside.as_deref(), self.besides.as_deref());
-        let report = Report::Operation { journal, hold, outside, besides, warned };
+        let (outside, remark) = (self.outside.as_deref(), self.remark.as_deref());
+        let report = Report::Operation { journal, hold, outside, remark, warned };
         let status = status::status(&self.object, report, now());
         self.warn_of_stall(&status);
         let cluster = &self.ctx.cluster;
@@ -52,8 +52,8 @@ impl Release<'_> {
         chart: Option<Chart>,
         drift: Option<Drift>,
     ) -> Result<(), Error> {
-        let (outside, besides) = (self.outside.as_deref(), self.besides.as_deref());
-        let report = Report::InSync { revision, chart, drift, outside, besides };
+        let (outside, remark) = (self.outside.as_deref(), self.remark.as_deref());
+        let report = Report::InSync { revision, chart, drift, outside, remark };
         write(&self.ctx.cluster, &mut self.object, report).await
     }
 

@@ -69,7 +69,7 @@ pub(crate) fn is_ready(object: &ReleaseLifecycle) -> bool {
 fn remedy_is_due(object: &ReleaseLifecycle) -> bool {
     let last = object.status.as_ref().and_then(|status| status.operation.as_ref());
     let failed = last.filter(|last| last.has_failed_at_work());
-    failed.is_some_and(|failed| object.remedy(failed.event).is_some())
+    failed.is_some_and(|failed| object.remediation(failed.event).is_some())
 }
 
 #[cfg(test)]
@@ -155,7 +155,7 @@ mod tests {
         let mut tests_count = says("False", "TestFailed");
         merge(&mut tests_count, json!({"spec": {"test": {"onFailure": "Fail"}}}));
         let tests = json!({"test": {"enable": true}});
-        let remedy = json!({"upgrade": {"onFailure": "Rollback"}});
+        let remediation = json!({"upgrade": {"onFailure": "Rollback"}});
         for (what, changes, expected) in [
             ("it is deployed", json!({}), true),
             ("nothing was said yet", json!({"status": null}), false),
@@ -181,8 +181,12 @@ mod tests {
             ("something is wrong", says("False", "SourceNotFound"), false),
             ("it was given up", given_up("HookFailed", 3, json!({})), true),
             ("an older spec was given up", given_up("HookFailed", 2, json!({})), false),
-            ("what was given up has a remedy", given_up("HookFailed", 3, remedy.clone()), true),
-            ("the remedy is to begin", given_up("RemediationPending", 3, remedy), false),
+            (
+                "what was given up has a remediation",
+                given_up("HookFailed", 3, remediation.clone()),
+                true,
+            ),
+            ("the remediation is to begin", given_up("RemediationPending", 3, remediation), false),
             ("this program has a fault", given_up("InternalError", 3, json!({})), false),
             ("it is being deleted", json!({"metadata": deleted}), false),
             (

@@ -4,7 +4,7 @@ use api::{DriftMode, OnTestFailure, ReleaseLifecycle, ReleaseLifecycleStatus, se
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1;
 use lifecycle::{
-    conditions::{self, Condition, Remedied},
+    conditions::{self, Condition, Remediated},
     drift::Baseline,
     event::Event,
     journal::{Failure, Journal},
@@ -28,7 +28,7 @@ pub(crate) enum Report<'a> {
         /// The objects of the operation outside of the namespace, if they are known.
         outside: Option<&'a [ObjectRef]>,
         /// The additional remark for the message of a release that is ready.
-        besides: Option<&'a str>,
+        remark: Option<&'a str>,
         /// The content of the condition `Warned`; `None`: unchanged.
         warned: Option<Vec<Condition>>,
     },
@@ -41,7 +41,7 @@ pub(crate) enum Report<'a> {
         /// The objects of the revision outside of the namespace, if they are known.
         outside: Option<&'a [ObjectRef]>,
         /// The additional remark.
-        besides: Option<&'a str>,
+        remark: Option<&'a str>,
     },
     /// The configuration was given up.
     GivenUp,
@@ -73,14 +73,14 @@ pub(crate) fn status(
     now: Timestamp,
 ) -> ReleaseLifecycleStatus {
     match report {
-        Report::Operation { journal, hold, outside, besides, warned } => {
-            of_operation(object, journal, hold, outside, besides, warned, now)
+        Report::Operation { journal, hold, outside, remark, warned } => {
+            of_operation(object, journal, hold, outside, remark, warned, now)
         }
-        Report::InSync { revision, chart, drift, outside, besides } => {
+        Report::InSync { revision, chart, drift, outside, remark } => {
             let mut status = object.status.clone().unwrap_or_default();
             status.chart = chart;
             status.outside = status.outside.or_else(|| outside.map(<[_]>::to_vec));
-            in_sync(object, status, revision, drift, besides, now)
+            in_sync(object, status, revision, drift, remark, now)
         }
         Report::GivenUp => given_up(object, now),
         Report::Dependencies(message) => {
@@ -131,7 +131,7 @@ fn of_operation(
     journal: &Journal,
     hold: Option<&Hold>,
     outside: Option<&[ObjectRef]>,
-    besides: Option<&str>,
+    remark: Option<&str>,
     warned: Option<Vec<Condition>>,
     now: Timestamp,
 ) -> ReleaseLifecycleStatus {
@@ -146,19 +146,19 @@ fn of_operation(
     let mut wanted = of_journal(object, journal, hold);
     if journal.is_done() {
         conclude(&mut status, journal);
-        let remedy = object.remedy(operation.event);
-        let remedy = remedy.filter(|_| operation.has_failed_at_work());
-        match (&status.last_attempt, remedy) {
-            (Some(attempt), Some(remedy)) => {
-                wanted = conditions::to_be_remedied(attempt, remedy);
+        let remediation = object.remediation(operation.event);
+        let remediation = remediation.filter(|_| operation.has_failed_at_work());
+        match (&status.last_attempt, remediation) {
+            (Some(attempt), Some(remediation)) => {
+                wanted = conditions::to_be_remediated(attempt, remediation);
             }
             (Some(attempt), None) if operation.remedies.is_some() => {
-                wanted = conditions::remedied(attempt, operation, &object.commands());
+                wanted = conditions::remediated(attempt, operation, &object.commands());
             }
             _ => {}
         }
-        if let Some(besides) = besides {
-            conditions::say_besides(&mut wanted, besides);
+        if let Some(remark) = remark {
+            conditions::add_remark(&mut wanted, remark);
         }
     }
     if let Some(warned) = warned {
@@ -176,7 +176,7 @@ fn in_sync(
     mut status: ReleaseLifecycleStatus,
     revision: i32,
     drift: Option<Drift>,
-    besides: Option<&str>,
+    remark: Option<&str>,
     now: Timestamp,
 ) -> ReleaseLifecycleStatus {
     status.revision = Some(revision);
@@ -190,8 +190,8 @@ fn in_sync(
         Some(failed) => conditions::tests_failed(&failed.message),
         None => conditions::in_sync(revision, object.spec.pin_revision),
     };
-    if let Some(besides) = besides {
-        conditions::say_besides(&mut wanted, besides);
+    if let Some(remark) = remark {
+        conditions::add_remark(&mut wanted, remark);
     }
     match drift {
         Some(drift) => {
@@ -216,14 +216,14 @@ fn given_up(object: &ReleaseLifecycle, now: Timestamp) -> ReleaseLifecycleStatus
     let mut status = object.status.clone().unwrap_or_default();
     status.set_handled(object.requests());
     let mut conditions = status.conditions.iter();
-    let remedied = conditions.find(|it| it.type_ == conditions::REMEDIATED);
-    let remedied =
-        remedied.map(|it| Remedied { succeeded: it.status == "True", said: &it.message });
+    let remediated = conditions.find(|it| it.type_ == conditions::REMEDIATED);
+    let remediated =
+        remediated.map(|it| Remediated { succeeded: it.status == "True", said: &it.message });
     let wanted = match &mut status.last_attempt {
         Some(attempt) => {
             // A change since then has nothing to do with the failure.
             attempt.generation = object.metadata.generation.unwrap_or_default();
-            conditions::given_up(attempt, remedied, &commands)
+            conditions::given_up(attempt, remediated, &commands)
         }
         None => conditions::blocked(&Failure::new(
             Reason::GivenUp,
@@ -354,8 +354,8 @@ mod tests {
     }
 
     fn reported(object: &ReleaseLifecycle, journal: &Journal) -> ReleaseLifecycleStatus {
-        let (hold, outside, besides, warned) = (None, None, None, None);
-        let report = Report::Operation { journal, hold, outside, besides, warned };
+        let (hold, outside, remark, warned) = (None, None, None, None);
+        let report = Report::Operation { journal, hold, outside, remark, warned };
         status(object, report, NOW)
     }
 
@@ -391,7 +391,7 @@ mod tests {
             chart: None,
             drift: None,
             outside: None,
-            besides: None,
+            remark: None,
         };
         let released = ("Released", "True", "UpgradeSucceeded");
         let given_up = [("Ready", "False", "GivenUp"), ("Stalled", "True", "GivenUp")];
@@ -485,8 +485,8 @@ mod tests {
         let last = failed.last_attempt.as_ref().map(|last| (last.revision, last.failures));
         assert_eq!(last, Some((3, 1)));
         let before = object(Some(failed));
-        let (chart, drift, outside, besides) = (None, None, None, None);
-        let report = Report::InSync { revision: 2, chart, drift, outside, besides };
+        let (chart, drift, outside, remark) = (None, None, None, None);
+        let report = Report::InSync { revision: 2, chart, drift, outside, remark };
         let next = status(&before, report, NOW);
         assert_eq!((next.revision, next.last_attempt), (Some(2), None));
     }
@@ -515,8 +515,8 @@ mod tests {
         let hold = Hold::Stalled(Failure::new(Reason::Forbidden, "it may not"));
         let journal = journal(Event::Upgrade, None, Phase::PreHooks);
         let stalled = |object: &ReleaseLifecycle| {
-            let (hold, outside, besides, warned) = (Some(&hold), None, None, None);
-            let report = Report::Operation { journal: &journal, hold, outside, besides, warned };
+            let (hold, outside, remark, warned) = (Some(&hold), None, None, None);
+            let report = Report::Operation { journal: &journal, hold, outside, remark, warned };
             status(object, report, NOW)
         };
         let idle = object(None);
@@ -540,8 +540,8 @@ mod tests {
         };
         let journal = journal(Event::Upgrade, None, Phase::PreHooks);
         let noted = |object: &ReleaseLifecycle, warned| {
-            let (journal, hold, outside, besides) = (&journal, None, None, None);
-            status(object, Report::Operation { journal, hold, outside, besides, warned }, NOW)
+            let (journal, hold, outside, remark) = (&journal, None, None, None);
+            status(object, Report::Operation { journal, hold, outside, remark, warned }, NOW)
         };
         let warned = |status: &ReleaseLifecycleStatus| {
             status.conditions.iter().any(|it| it.type_ == conditions::WARNED)

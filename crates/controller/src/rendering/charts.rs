@@ -128,7 +128,7 @@ impl Charts {
         lock(&self.shared.entries).retain(|key, _| keys.contains(key));
     }
 
-    /// Returns the chart. If that takes longer, the error is `Error::Later`, and the release is
+    /// Returns the chart. If that takes longer, the error is `Error::RetryAfter`, and the release is
     /// brought back when the chart is there.
     pub(crate) async fn get(&self, request: &Request) -> Result<Fetched, Error> {
         let shared = &self.shared;
@@ -255,7 +255,7 @@ impl Shared {
             Err(problem) => return Err(problem.error(RECHECK)),
         }
         let message = format!("{}: it is being fetched", request.wanted.place);
-        Err(Error::Later(Failure::new(Reason::Fetching, message), again_in))
+        Err(Error::RetryAfter(Failure::new(Reason::Fetching, message), again_in))
     }
 
     /// Asks the server, and brings the release back if it does not wait for the answer.
@@ -273,7 +273,7 @@ impl Shared {
         let since = Instant::now();
         // Reconciliations that wait for it are also told of a panic.
         let pulled = panics::caught(self.fetch(&fetch)).await;
-        let pulled = pulled.unwrap_or_else(|panicked| Err(Problem::Later(panicked.failure())));
+        let pulled = pulled.unwrap_or_else(|panicked| Err(Problem::RetryAfter(panicked.failure())));
         drop(turn);
         let is_news = self.conclude(fetch, since, pulled);
         // The entry's own receiver is gone; the remaining ones are reconciliations that wait.
@@ -325,7 +325,7 @@ impl Shared {
             Err(problem) => {
                 let wait = match &problem {
                     Problem::Blocked(_) => REST,
-                    Problem::Later(failure) => {
+                    Problem::RetryAfter(failure) => {
                         let wait = self.backoff.next(&fetch.key, None);
                         tracing::warn!(release = fetch.key, retry_in = ?wait, "{}", failure.message);
                         wait
@@ -342,7 +342,7 @@ impl Problem {
     fn error(self, again_in: Duration) -> Error {
         match self {
             Self::Blocked(failure) => Error::Blocked(failure),
-            Self::Later(failure) => Error::Later(failure, again_in),
+            Self::RetryAfter(failure) => Error::RetryAfter(failure, again_in),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The engines that render: a few processes, kept warm, each for one tenant at a time.
+//! The renderers that render: a few processes, kept warm, each for one tenant at a time.
 
 use std::{
     collections::HashMap,
@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const SHORTEST_REST: Duration = Duration::from_mins(1);
 const LONGEST_REST: Duration = Duration::from_hours(1);
 
-/// The settings for running the engines.
+/// The settings for running the renderers.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) program: PathBuf,
@@ -40,7 +40,7 @@ pub(crate) struct Settings {
     pub(crate) limits: Limits,
 }
 
-pub(crate) struct Engines {
+pub(crate) struct Renderers {
     settings: Settings,
     turns: Turns,
     warm: Arc<Mutex<Vec<Warm>>>,
@@ -61,7 +61,7 @@ struct Breached {
     failure: Failure,
 }
 
-impl Engines {
+impl Renderers {
     pub(crate) fn new(settings: Settings) -> Self {
         let turns = Turns::new(settings.processes);
         Self { settings, turns, warm: Arc::default(), breaches: Mutex::default() }
@@ -159,20 +159,20 @@ mod tests {
     #[test]
     fn what_took_too_much_rests_until_its_inputs_change() {
         let limits = Limits { memory: 1, cpu_seconds: 1, time: IDLE };
-        let engines = Engines::new(Settings { program: PathBuf::new(), processes: 1, limits });
+        let renderers = Renderers::new(Settings { program: PathBuf::new(), processes: 1, limits });
         let failure = Failure::new(Reason::RenderLimit, "too much");
-        assert_eq!(engines.breach("a/b", "1"), None);
-        engines.note_breach("a/b", "1", &failure);
-        assert_eq!(engines.breach("a/b", "1"), Some(failure.clone()));
-        assert_eq!((engines.breach("a/b", "2"), engines.breach("a/c", "1")), (None, None));
-        let until = |engines: &Engines| lock(&engines.breaches)["a/b"].until;
-        let first = until(&engines);
+        assert_eq!(renderers.breach("a/b", "1"), None);
+        renderers.note_breach("a/b", "1", &failure);
+        assert_eq!(renderers.breach("a/b", "1"), Some(failure.clone()));
+        assert_eq!((renderers.breach("a/b", "2"), renderers.breach("a/c", "1")), (None, None));
+        let until = |renderers: &Renderers| lock(&renderers.breaches)["a/b"].until;
+        let first = until(&renderers);
         for _ in 0..3 {
-            engines.note_breach("a/b", "1", &failure);
+            renderers.note_breach("a/b", "1", &failure);
         }
         // Doubled each time.
-        assert!(until(&engines) > first + 4 * SHORTEST_REST);
-        engines.note_breach("a/b", "2", &failure);
-        assert!(until(&engines) < first + SHORTEST_REST);
+        assert!(until(&renderers) > first + 4 * SHORTEST_REST);
+        renderers.note_breach("a/b", "2", &failure);
+        assert!(until(&renderers) < first + SHORTEST_REST);
     }
 }

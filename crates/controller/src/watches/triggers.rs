@@ -5,9 +5,9 @@ use std::sync::Mutex;
 use futures::{Stream, StreamExt as _, channel::mpsc, stream};
 use kube_runtime::reflector::ObjectRef;
 
-use crate::{cluster::resource::Guarded, support::sync::lock};
+use crate::{cluster::resource::Tolerant, support::sync::lock};
 
-type Release = ObjectRef<Guarded>;
+type Release = ObjectRef<Tolerant>;
 
 pub(crate) struct Triggers {
     sender: Trigger,

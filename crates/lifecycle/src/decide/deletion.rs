@@ -18,7 +18,7 @@ impl Turn<'_> {
             Observation::Remaining { waiting, .. } if waiting.is_empty() => {
                 self.enter(Phase::PostHooks)
             }
-            Observation::Remaining { .. } => self.enter(Phase::Gone),
+            Observation::Remaining { .. } => self.enter(Phase::WaitingForDeletion),
             Observation::Refused(failure) => self.refused_deletion(failure),
             _ => Step::go(self.journal.clone(), Some(Effect::DeleteObjects)),
         }
@@ -34,10 +34,10 @@ impl Turn<'_> {
             Observation::Remaining { waiting, .. } if self.now >= deadline => {
                 let text = format!(
                     "the release's objects are not gone within {} s (spec.deletion.timeout): {}",
-                    self.wishes.deletion.timeout.as_secs(),
+                    self.controls.deletion.timeout.as_secs(),
                     several(waiting)
                 );
-                let skips = self.wishes.deletion.on_timeout == OnTimeout::SkipHooks;
+                let skips = self.controls.deletion.on_timeout == OnTimeout::SkipHooks;
                 if skips || journal.operation.skip.is_some() {
                     let mut journal = journal;
                     journal.operation.left = left(waiting);
@@ -47,7 +47,7 @@ impl Turn<'_> {
                 }
                 let way_out = format!(
                     ". Remove what holds them, or leave them behind: {}",
-                    self.wishes.commands.skip()
+                    self.controls.commands.skip()
                 );
                 let failure = Failure::with_way_out(Reason::DeletionTimeout, &text, &way_out);
                 // No watch reports the objects that are deleted in the end.
@@ -70,7 +70,7 @@ impl Turn<'_> {
     /// A deletion never fails: it waits for the permission that it lacks. A terminating namespace
     /// deletes all that is in it, and nobody may have a permission there any more.
     pub(super) fn refused_deletion(self, failure: &Failure) -> Step {
-        if !self.wishes.deletion.namespace_goes {
+        if !self.controls.deletion.namespace_goes {
             return Step::stall(self.journal.clone(), self.now, failure.clone());
         }
         match self.journal.operation.phase {
@@ -80,7 +80,7 @@ impl Turn<'_> {
     }
 
     pub(super) fn deletion_deadline(self) -> Timestamp {
-        after(self.journal.operation.started_at, self.wishes.deletion.timeout)
+        after(self.journal.operation.started_at, self.controls.deletion.timeout)
     }
 }
 

@@ -4,7 +4,7 @@
 use jiff::SignedDuration;
 use lifecycle::{
     commands::Commands,
-    decide::{Deletion, Wishes},
+    decide::{Controls, Deletion},
     journal::{Cancel, Failure, Requests},
     reason::Reason,
 };
@@ -76,9 +76,9 @@ impl Asked {
         self.withdrawn.skip = false;
     }
 
-    pub(crate) fn wishes(self, configuration: &Configuration, handled: &Requests) -> Wishes {
+    pub(crate) fn controls(self, configuration: &Configuration, handled: &Requests) -> Controls {
         let removal_asks = configuration.mutation == Some(Mutation::RemovalAsks);
-        Wishes {
+        Controls {
             suspend: self.suspend,
             requests: if removal_asks { self.annotations() } else { self.requests(handled) },
             interrupt: self.superseded.map(|now| Cancel {

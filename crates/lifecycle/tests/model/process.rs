@@ -325,22 +325,22 @@ pub(crate) fn step(
         _ => cluster.timestamp(),
     };
     let plan = configuration.plan(operation);
-    let mut wishes = status.asked.wishes(configuration, &status.journal.handled);
+    let mut controls = status.asked.controls(configuration, &status.journal.handled);
     let mut journal = (*status.journal).clone();
     let at = journal.operation.hook.as_ref().map(|cursor| cursor.step);
     match mutation {
-        Some(Mutation::SuspendIgnored) => wishes.suspend = false,
+        Some(Mutation::SuspendIgnored) => controls.suspend = false,
         Some(Mutation::CancelIgnored) if at == Some(HookStep::Create) => {
-            wishes.interrupt = None;
-            wishes.requests.cancel.clone_from(&journal.handled.cancel);
+            controls.interrupt = None;
+            controls.requests.cancel.clone_from(&journal.handled.cancel);
             journal.operation.cancel = None;
         }
         Some(Mutation::BlockedGoesOn) if at == Some(HookStep::Blocked) => {
-            wishes.requests.skip = Some("nobody".to_owned());
+            controls.requests.skip = Some("nobody".to_owned());
         }
         _ => {}
     }
-    let mut step = decide(plan, &journal, observation, &wishes, now);
+    let mut step = decide(plan, &journal, observation, &controls, now);
     if mutation == Some(Mutation::BlockedGoesOn) && at == Some(HookStep::Blocked) {
         step.journal.handled.skip.clone_from(&status.journal.handled.skip);
     }
@@ -399,9 +399,10 @@ fn rebuilt(
         }
         Some(_) | None => return begun().concluded(cluster.timestamp()),
     }
-    let wishes = status.asked.wishes(configuration, &Requests::default());
+    let controls = status.asked.controls(configuration, &Requests::default());
     let now = cluster.timestamp();
-    let mut journal = rebuild(plan, "sha256:0".to_owned(), String::new(), 1, traces, &wishes, now);
+    let mut journal =
+        rebuild(plan, "sha256:0".to_owned(), String::new(), 1, traces, &controls, now);
     if configuration.mutation == Some(Mutation::UnknownIsPending) {
         for hook in &mut journal.hooks {
             if hook.phase == HookPhase::Unknown {

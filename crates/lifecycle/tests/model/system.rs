@@ -95,7 +95,7 @@ pub(crate) enum Action {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reached {
     WriteConflict,
-    Outrun,
+    Stale,
     NameTaken,
     LateStartRefused,
     LateCreation,
@@ -114,7 +114,7 @@ pub(crate) enum Reached {
 impl Reached {
     pub(crate) const ALL: [Self; 15] = [
         Self::WriteConflict,
-        Self::Outrun,
+        Self::Stale,
         Self::NameTaken,
         Self::LateStartRefused,
         Self::LateCreation,
@@ -236,7 +236,7 @@ impl System {
 
     fn send(&self, state: &mut State, process: usize) {
         if state.processes[process].is_outrun(&self.configuration, &state.cluster) {
-            self.reach(Reached::Outrun);
+            self.reach(Reached::Stale);
             state.processes[process] = Process::Idle;
             return;
         }

@@ -5,7 +5,7 @@ use lifecycle::terminal;
 use serde_json::Value;
 
 use super::{
-    clip, condition, event_objects, forms, is_terminating,
+    clip, condition, event_objects, gating, is_terminating,
     pods::{self, Culprit},
     text,
 };
@@ -65,7 +65,7 @@ pub fn own_words(object: &Value) -> Option<String> {
             let stuck = condition(object, "Progressing", "False")
                 .filter(|it| text(it, "/reason") != "ProgressDeadlineExceeded")
                 .map(|it| format!("{}: {}", text(it, "/reason"), text(it, "/message")));
-            stuck.or_else(|| forms::suspended(object, lifecycle::observation::Gate::None))?
+            stuck.or_else(|| gating::suspended(object, lifecycle::observation::Gate::None))?
         }
         Kind::Pod | Kind::Claim => return None,
         Kind::Other => {

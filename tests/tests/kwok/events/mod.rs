@@ -3,7 +3,7 @@
 mod delete;
 mod ends;
 mod lost;
-mod remedy;
+mod remediation;
 mod requests;
 mod rollback;
 mod superseded;

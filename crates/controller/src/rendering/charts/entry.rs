@@ -25,7 +25,7 @@ pub(super) enum Problem {
     /// Only a change helps, on this side or at the server.
     Blocked(Failure),
     /// Waiting may help.
-    Later(Failure),
+    RetryAfter(Failure),
 }
 
 /// The entry of one release and one request.
@@ -211,7 +211,7 @@ mod tests {
     #[test]
     fn a_failure_keeps_from_asking_for_a_while_and_is_said_while_it_is_asked_again() {
         let (mut entry, now) = (entry(), Instant::now());
-        let problem = Problem::Later(Failure::new(Reason::SourceUnreachable, "no answer"));
+        let problem = Problem::RetryAfter(Failure::new(Reason::SourceUnreachable, "no answer"));
         entry.succeed(occasion(1), now, "a".to_owned(), None);
         let late = now + INTERVAL;
         let until = late + Duration::from_secs(5);

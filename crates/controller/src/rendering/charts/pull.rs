@@ -64,7 +64,7 @@ async fn addresses(settings: &Settings) -> Result<Vec<String>, Problem> {
     for (host, port) in &settings.api_server {
         let found = lookup_host((&**host, *port)).await.map_err(|error| {
             let message = format!("the API server's name {host} has no address for now: {error}");
-            Problem::Later(Failure::new(Reason::SourceUnreachable, message))
+            Problem::RetryAfter(Failure::new(Reason::SourceUnreachable, message))
         })?;
         addresses.extend(found.map(|address| address.to_string()));
     }
@@ -82,7 +82,7 @@ fn check(
     let protocol::Pulled { digest, chart, .. } = pulled;
     let broken = |what: &str| {
         let message = format!("{}: the engine answered {what}", wanted.place);
-        Err(Problem::Later(Failure::new(Reason::SourceUnreachable, message)))
+        Err(Problem::RetryAfter(Failure::new(Reason::SourceUnreachable, message)))
     };
     let Some(archive) = chart else {
         if known != Some(&*digest) {
@@ -118,7 +118,7 @@ fn problem(wanted: &WantedChart, error: EngineError) -> Problem {
         }
         // Such as a missing program: the administrator who installs the operator has to provide it.
         error => {
-            return Problem::Later(Failure::new(
+            return Problem::RetryAfter(Failure::new(
                 Reason::SourceUnreachable,
                 format!("{place}: {error}"),
             ));

@@ -15,9 +15,9 @@ impl HookTurn<'_> {
     pub(super) fn blocked(&self) -> Step {
         let index = self.cursor.index;
         let mut journal = self.turn.journal.clone();
-        let requests = &self.turn.wishes.requests;
+        let requests = &self.turn.controls.requests;
         let deletion = !self.turn.plan.event.ends_on_failure();
-        let skips = deletion && self.turn.wishes.deletion.on_timeout == OnTimeout::SkipHooks;
+        let skips = deletion && self.turn.controls.deletion.on_timeout == OnTimeout::SkipHooks;
         let outlived = skips.then(|| self.turn.deletion_deadline());
         if self.operation().skip.is_some() || outlived.is_some_and(|at| self.now() >= at) {
             journal.operation.skip.get_or_insert_with(timed_out);
@@ -54,7 +54,7 @@ impl HookTurn<'_> {
                 "to do without the hooks that remain",
             ),
         };
-        let commands = &self.turn.wishes.commands;
+        let commands = &self.turn.controls.commands;
         let way_out =
             format!(". To run the hook again: {}; {skip}: {}", commands.retry(), commands.skip());
         let failure = Failure::with_way_out(reason, &what, &way_out);
@@ -79,7 +79,7 @@ impl HookTurn<'_> {
     /// Waits for the next attempt at a failed hook of a deletion; somebody may not want to wait.
     pub(super) fn wait_for_the_next_attempt(&self, until: Timestamp) -> Step {
         let mut journal = self.turn.journal.clone();
-        let requests = &self.turn.wishes.requests;
+        let requests = &self.turn.controls.requests;
         if requests.retry != journal.handled.retry {
             journal.handled.retry.clone_from(&requests.retry);
             journal.operation.hook = Some(HookCursor { not_before: None, ..self.cursor.clone() });

@@ -1,7 +1,7 @@
 //! The remediation of a failed operation, as `spec.install.onFailure` and `spec.upgrade.onFailure`
 //! say: an operation of its own, begun once.
 
-use crate::event::{Event, Remedy};
+use crate::event::{Event, Remediation};
 
 use super::{Next, Record, RecordState, Situation, was_deployed};
 
@@ -17,15 +17,15 @@ pub(super) fn of(situation: &Situation<'_>, latest: &Record) -> Option<Next> {
         return None;
     }
     let remedies = Some(last.revision);
-    match (situation.remedy?, last.event) {
-        (Remedy::Rollback, Event::Upgrade) => {
+    match (situation.remediation?, last.event) {
+        (Remediation::Rollback, Event::Upgrade) => {
             // As Helm's rollback-on-failure: the highest that was ever deployed.
             let target = situation.records.iter().filter(|it| was_deployed(it));
             let target = Some(target.map(|record| record.revision).max()?);
             let revision = latest.revision.saturating_add(1);
             Some(Next::Begin { event: Event::Rollback, revision, target, remedies })
         }
-        (Remedy::Uninstall, Event::Install) => {
+        (Remediation::Uninstall, Event::Install) => {
             let revision = latest.revision;
             Some(Next::Begin { event: Event::Delete, revision, target: None, remedies })
         }
@@ -57,8 +57,14 @@ mod tests {
     }
 
     /// The next thing to do once the configuration was given up.
-    fn check_given_up(records: &[Record], last: &Operation, remedy: Remedy, expect: &Next) {
-        let given_up = |it: &mut Situation<'_>| (it.gave_up, it.remedy) = (true, Some(remedy));
+    fn check_given_up(
+        records: &[Record],
+        last: &Operation,
+        remediation: Remediation,
+        expect: &Next,
+    ) {
+        let given_up =
+            |it: &mut Situation<'_>| (it.gave_up, it.remediation) = (true, Some(remediation));
         check(
             records,
             |it| {
@@ -72,22 +78,22 @@ mod tests {
     #[test]
     fn a_failed_upgrade_is_rolled_back_where_that_is_wanted() {
         let (records, last) = (upgraded(), operation(Event::Upgrade, 3, true, true));
-        check_given_up(&records, &last, Remedy::Rollback, &ROLLBACK);
+        check_given_up(&records, &last, Remediation::Rollback, &ROLLBACK);
         check(&records, |it| (it.gave_up, it.operation) = (true, Some(&last)), &Next::GivenUp);
-        check_given_up(&records, &last, Remedy::Uninstall, &Next::GivenUp);
+        check_given_up(&records, &last, Remediation::Uninstall, &Next::GivenUp);
         // Helm may have left no revision that is deployed.
         let none = [record(2, Superseded, false), record(3, Failed, true)];
-        check_given_up(&none, &last, Remedy::Rollback, &ROLLBACK);
-        check_given_up(&none[1..], &last, Remedy::Rollback, &Next::GivenUp);
+        check_given_up(&none, &last, Remediation::Rollback, &ROLLBACK);
+        check_given_up(&none[1..], &last, Remediation::Rollback, &Next::GivenUp);
     }
 
     #[test]
     fn what_is_wanted_or_asked_for_comes_first() {
         let (records, last) = (upgraded(), operation(Event::Upgrade, 3, true, true));
-        let remedy = Some(Remedy::Rollback);
+        let remediation = Some(Remediation::Rollback);
         check(
             &records,
-            |it| (it.remedy, it.operation) = (remedy, Some(&last)),
+            |it| (it.remediation, it.operation) = (remediation, Some(&last)),
             &begin(Event::Upgrade, 4),
         );
         let retry = Requests { retry: asked(), ..NONE.clone() };
@@ -96,7 +102,7 @@ mod tests {
             check(
                 &records,
                 |it| {
-                    (it.gave_up, it.remedy, it.operation) = (true, remedy, Some(&last));
+                    (it.gave_up, it.remediation, it.operation) = (true, remediation, Some(&last));
                     it.requests = requests;
                 },
                 &expect,
@@ -105,7 +111,7 @@ mod tests {
         check(
             &records,
             |it| {
-                (it.gave_up, it.remedy, it.operation) = (true, remedy, Some(&last));
+                (it.gave_up, it.remediation, it.operation) = (true, remediation, Some(&last));
                 it.deletion = Some(Disposal::Delete);
             },
             &begin(Event::Delete, 3),
@@ -119,16 +125,16 @@ mod tests {
         let failure = Failure::new(Reason::Superseded, "by a newer spec");
         let called_off =
             Operation { cancel: Some(Cancel { now: false, failure }), ..failed.clone() };
-        check_given_up(&records, &called_off, Remedy::Rollback, &Next::GivenUp);
+        check_given_up(&records, &called_off, Remediation::Rollback, &Next::GivenUp);
         let without_a_record = Operation { plan_digest: None, ..failed.clone() };
-        check_given_up(&records, &without_a_record, Remedy::Rollback, &Next::GivenUp);
+        check_given_up(&records, &without_a_record, Remediation::Rollback, &Next::GivenUp);
         let older = operation(Event::Upgrade, 2, true, true);
-        check_given_up(&records, &older, Remedy::Rollback, &Next::GivenUp);
+        check_given_up(&records, &older, Remediation::Rollback, &Next::GivenUp);
         let rewritten = [
             record(2, Deployed, false),
             Record { operation: Some("another".to_owned()), ..record(3, Failed, true) },
         ];
-        check_given_up(&rewritten, &failed, Remedy::Rollback, &Next::GivenUp);
+        check_given_up(&rewritten, &failed, Remediation::Rollback, &Next::GivenUp);
     }
 
     /// The last operation if it remediated the failure of `revision`.
@@ -140,7 +146,7 @@ mod tests {
     fn a_remedy_is_begun_once_and_a_retry_of_what_it_made_up_for_is_a_new_upgrade() {
         let back = [Record { origin: 2, ..record(4, Deployed, false) }];
         let done = remedial(Event::Rollback, 4, 3, false);
-        check_given_up(&back, &done, Remedy::Rollback, &Next::GivenUp);
+        check_given_up(&back, &done, Remediation::Rollback, &Next::GivenUp);
         let retry = Requests { retry: asked(), ..NONE.clone() };
         let expect = begin(Event::Upgrade, 5);
         check(
@@ -150,7 +156,7 @@ mod tests {
         );
         let failed = [record(2, Deployed, false), record(4, Failed, false)];
         let last = remedial(Event::Rollback, 4, 3, true);
-        check_given_up(&failed, &last, Remedy::Rollback, &Next::GivenUp);
+        check_given_up(&failed, &last, Remediation::Rollback, &Next::GivenUp);
         check(
             &failed,
             |it| (it.gave_up, it.operation, it.requests) = (true, Some(&last), &retry),
@@ -163,9 +169,9 @@ mod tests {
         let (records, last) = ([record(1, Failed, true)], operation(Event::Install, 1, true, true));
         let expect =
             Next::Begin { event: Event::Delete, revision: 1, target: None, remedies: Some(1) };
-        check_given_up(&records, &last, Remedy::Uninstall, &expect);
+        check_given_up(&records, &last, Remediation::Uninstall, &expect);
         let done = remedial(Event::Delete, 1, 1, false);
-        check_given_up(&[], &done, Remedy::Uninstall, &Next::GivenUp);
+        check_given_up(&[], &done, Remediation::Uninstall, &Next::GivenUp);
         // A release that was made or adopted since is deleted with its object.
         let delete = Some(Disposal::Delete);
         let deployed = [record(1, Deployed, true)];
@@ -184,6 +190,6 @@ mod tests {
         let lost = Next::JournalLost { revision: 1 };
         check(&going, |_| {}, &lost);
         let ended = remedial(Event::Delete, 1, 1, true);
-        check_given_up(&going, &ended, Remedy::Uninstall, &Next::GivenUp);
+        check_given_up(&going, &ended, Remediation::Uninstall, &Next::GivenUp);
     }
 }

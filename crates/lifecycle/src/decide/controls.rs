@@ -10,9 +10,9 @@ use crate::{
     reason::Reason,
 };
 
-/// The wishes of people for the running operation.
+/// The controls of people for the running operation.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Wishes {
+pub struct Controls {
     /// True if nothing new is started.
     pub suspend: bool,
     /// The requests by annotation.
@@ -21,7 +21,7 @@ pub struct Wishes {
     pub interrupt: Option<Cancel>,
     /// The settings for a deletion that is blocked.
     pub deletion: Deletion,
-    /// The commands for other wishes.
+    /// The commands for other controls.
     pub commands: Commands,
 }
 
@@ -55,28 +55,28 @@ impl Default for Deletion {
     }
 }
 
-/// Returns the journal with the changes that `wishes` cause. These decisions are final, whatever is
+/// Returns the journal with the changes that `controls` cause. These decisions are final, whatever is
 /// wished later.
-pub(super) fn heed(plan: &Plan, journal: &Journal, wishes: &Wishes) -> Journal {
+pub(super) fn apply(plan: &Plan, journal: &Journal, controls: &Controls) -> Journal {
     let mut journal = journal.clone();
     if journal.is_done() {
         return journal;
     }
     if plan.event.ends_on_failure() {
-        cancel(&mut journal, wishes);
+        cancel(&mut journal, controls);
     } else {
-        skip(&mut journal, wishes);
+        skip(&mut journal, controls);
     }
     journal
 }
 
-fn cancel(journal: &mut Journal, wishes: &Wishes) {
+fn cancel(journal: &mut Journal, controls: &Controls) {
     let operation = &mut journal.operation;
     // An operation that has failed, or is being closed, is ending anyway.
     let ends = operation.failure.is_some() || operation.phase >= Phase::Closing;
-    let requested = wishes.requests.cancel != journal.handled.cancel;
+    let requested = controls.requests.cancel != journal.handled.cancel;
     if requested {
-        journal.handled.cancel.clone_from(&wishes.requests.cancel);
+        journal.handled.cancel.clone_from(&controls.requests.cancel);
     }
     if ends {
         return;
@@ -85,7 +85,7 @@ fn cancel(journal: &mut Journal, wishes: &Wishes) {
         now: true,
         failure: Failure::new(Reason::Cancelled, "it was cancelled by annotation cancelAt"),
     });
-    let order = by_request.as_ref().or(wishes.interrupt.as_ref());
+    let order = by_request.as_ref().or(controls.interrupt.as_ref());
     match (&mut operation.cancel, order) {
         (None, Some(order)) => operation.cancel = Some(order.clone()),
         // It was requested to end after the hook first, and is now to end at once.
@@ -94,14 +94,14 @@ fn cancel(journal: &mut Journal, wishes: &Wishes) {
     }
 }
 
-fn skip(journal: &mut Journal, wishes: &Wishes) {
-    let requested = wishes.requests.skip != journal.handled.skip;
+fn skip(journal: &mut Journal, controls: &Controls) {
+    let requested = controls.requests.skip != journal.handled.skip;
     if requested {
-        journal.handled.skip.clone_from(&wishes.requests.skip);
+        journal.handled.skip.clone_from(&controls.requests.skip);
     }
     // A deletion cannot be cancelled.
-    journal.handled.cancel.clone_from(&wishes.requests.cancel);
-    let why = if wishes.deletion.namespace_goes {
+    journal.handled.cancel.clone_from(&controls.requests.cancel);
+    let why = if controls.deletion.namespace_goes {
         Failure::new(Reason::NamespaceTerminating, "its namespace is going, where no hook can run")
     } else if requested {
         Failure::new(Reason::SkipRequested, "it was skipped by annotation skipAt")

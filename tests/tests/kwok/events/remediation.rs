@@ -37,7 +37,7 @@ async fn installed(namespace: &Namespace, objects: &[Value]) -> Result<Controlle
 }
 
 /// Waits until a remedy has ended, and nothing goes on.
-async fn remedied(
+async fn remediated(
     namespace: &Namespace,
     controller: &Controller,
     status: &str,
@@ -83,7 +83,7 @@ async fn is_rolled_back(
     let namespace = Namespace::new(kwok(), prefix).await?;
     let controller = installed(&namespace, &objects("1", before)).await?;
     namespace.release("shop", &objects("2", more), rolls_back()).await?;
-    let release = remedied(&namespace, &controller, "True").await?;
+    let release = remediated(&namespace, &controller, "True").await?;
     assert_eq!(remedy(&release), ("RollbackSucceeded", "rollback to revision 1 succeeded"));
     let text = message(&release);
     assert!(text.starts_with("upgrade of revision 2 failed: "), "{text}");
@@ -145,7 +145,7 @@ async fn a_retry_after_a_rollback_is_a_new_upgrade_which_is_rolled_back_again() 
     let controller = installed(&namespace, &objects("1", &[])).await?;
     let bad = [job("bad").hook("post-upgrade").fails()];
     namespace.release("shop", &objects("2", &bad), rolls_back()).await?;
-    remedied(&namespace, &controller, "True").await?;
+    remediated(&namespace, &controller, "True").await?;
     namespace.annotate("shop", "retryAt", "1")?;
     let again = |release: &ReleaseLifecycle| {
         let status = release.status.as_ref();
@@ -174,7 +174,7 @@ async fn a_rollback_that_was_not_asked_for_goes_on_after_a_kill() -> Result<()> 
     controller.kill()?;
     let controller = namespace.controller()?;
     let_end(&namespace, "slow")?;
-    remedied(&namespace, &controller, "True").await?;
+    remediated(&namespace, &controller, "True").await?;
     assert_eq!(namespace.uid("Job", "slow").await?, uid);
     assert_eq!(namespace.tenant_did("create")?, ["jobs/bad", "jobs/slow"]);
     assert_eq!(value(&namespace).await?, "1");
@@ -195,7 +195,7 @@ async fn a_rollback_that_fails_is_tried_again_only_when_somebody_asks() -> Resul
     let controller = installed(&namespace, &first).await?;
     let bad = [config_map("main", "2"), job("bad").hook("post-upgrade").fails()];
     namespace.release("shop", &bad, rolls_back()).await?;
-    let release = remedied(&namespace, &controller, "False").await?;
+    let release = remediated(&namespace, &controller, "False").await?;
     let (word, said) = remedy(&release);
     assert_eq!(word, "RollbackFailed");
     let failed = "rollback to revision 1 failed: pre-rollback hook Job/before";
@@ -254,7 +254,7 @@ async fn that_it_is_to_be_rolled_back_may_be_said_after_it_has_failed() -> Resul
     assert_eq!(value(&namespace).await?, "2");
     // Nothing else is wanted than before, so that the upgrade is not tried again.
     namespace.release("shop", &bad, rolls_back()).await?;
-    remedied(&namespace, &controller, "True").await?;
+    remediated(&namespace, &controller, "True").await?;
     assert_eq!(value(&namespace).await?, "1");
     let history = ["superseded", "failed", "deployed"];
     assert_eq!(states(&namespace)?, history);
@@ -280,7 +280,7 @@ async fn a_release_of_helm_goes_back_to_what_helm_has_made() -> Result<()> {
         let controller = namespace.controller()?;
         let bad = objects("2", &[job("bad").hook("post-upgrade").fails()]);
         namespace.release("shop", &bad, rolls_back()).await?;
-        remedied(&namespace, &controller, "True").await?;
+        remediated(&namespace, &controller, "True").await?;
         assert_eq!(value(&namespace).await?, "1", "{program}");
         let hooks = ["jobs/bad", "jobs/before-1", "jobs/after-1"];
         assert_eq!(namespace.tenant_did("create")?, hooks, "{program}");
@@ -303,7 +303,7 @@ async fn what_was_rolled_back_is_not_tried_again_though_the_status_was_lost() ->
     namespace.lose_status("shop")?;
     let mut controller = namespace.controller()?;
     let_end(&namespace, "slow")?;
-    let release = remedied(&namespace, &controller, "True").await?;
+    let release = remediated(&namespace, &controller, "True").await?;
     assert_eq!(reason(&release), "GivenUp");
     controller.kill()?;
     namespace.lose_status("shop")?;
@@ -331,7 +331,7 @@ async fn an_install_that_fails_is_uninstalled_and_not_made_again() -> Result<()>
     let namespace = Namespace::new(kwok(), "remedy-install").await?;
     let mut controller = namespace.controller()?;
     namespace.release("shop", &failing(&[]), uninstalls()).await?;
-    let release = remedied(&namespace, &controller, "True").await?;
+    let release = remediated(&namespace, &controller, "True").await?;
     let expect = ("UninstallSucceeded", "uninstallation of revision 1 succeeded");
     assert_eq!(remedy(&release), expect);
     let text = message(&release);
@@ -382,7 +382,7 @@ async fn an_uninstallation_that_was_not_asked_for_goes_on_though_the_status_is_l
         namespace.wait("shop", &controller, "waiting for its hook", waits).await?;
     }
     let_end(&namespace, "slow")?;
-    let release = remedied(&namespace, &controller, "True").await?;
+    let release = remediated(&namespace, &controller, "True").await?;
     assert_eq!((reason(&release), remedy(&release).0), ("GivenUp", "UninstallSucceeded"));
     let once = ["jobs/bad", "jobs/before", "jobs/slow", "jobs/after"];
     assert_eq!(namespace.tenant_did("create")?, once);
@@ -410,7 +410,7 @@ async fn an_uninstallation_whose_hook_fails_stands_until_somebody_does_without_i
     assert!(condition(&release, "Remediated").is_none(), "it has not ended");
     assert_eq!(states(&namespace)?, ["uninstalling"]);
     namespace.annotate("shop", "skipAt", "1")?;
-    remedied(&namespace, &controller, "True").await?;
+    remediated(&namespace, &controller, "True").await?;
     assert_eq!(namespace.kubectl(&["get", "secrets", "-o", "name"])?, "");
     Ok(())
 }
