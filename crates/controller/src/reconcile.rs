@@ -26,7 +26,9 @@ use std::{
 };
 
 use api::{OnNewSpec, ReleaseLifecycle};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube_runtime::controller::Action;
+use tracing::{Instrument, Span};
 
 use lifecycle::reason::Reason;
 
@@ -114,7 +116,8 @@ async fn reconcile_one(object: &Tolerant, ctx: &Arc<Context>) -> Result<Action, 
         }
     }
     ctx.cluster.metrics.reconciling.inc();
-    let result = panics::caught(Box::pin(reconcile_release(cached, ctx))).await;
+    let work = Box::pin(reconcile_release(cached, ctx)).instrument(span(cached));
+    let result = panics::caught(work).await;
     ctx.cluster.metrics.reconciling.dec();
     let result = result.unwrap_or_else(|panicked| panicked.resume());
     if result.is_ok() {
@@ -122,6 +125,12 @@ async fn reconcile_one(object: &Tolerant, ctx: &Arc<Context>) -> Result<Action, 
         ctx.faults.forget(&key);
     }
     result
+}
+
+/// Returns the span that each line of the log about this object is in.
+fn span(object: &ReleaseLifecycle) -> Span {
+    let ObjectMeta { namespace, name, .. } = &object.metadata;
+    tracing::info_span!("release", namespace = namespace.as_deref(), name = name.as_deref())
 }
 
 async fn reconcile_release(cached: &ReleaseLifecycle, ctx: &Context) -> Result<Action, Error> {
@@ -161,14 +170,17 @@ async fn advance(release: &mut Release<'_>) -> Result<Action, Error> {
     if let Some(journal) = running {
         if release.object.on_new_spec() != OnNewSpec::Wait && !release.is_being_deleted() {
             // A source that is unknown supersedes nothing.
-            source::unknown(release).await?;
+            source::resolve(release).await?;
         }
         return Ok(after(resume(release, journal).await?, release));
     }
     let history = Records::of(release).history().await?;
     // A rollback needs no source, and may be the solution.
     let is_needed = !release.is_being_deleted() && release.object.spec.pin_revision.is_none();
-    let missing = if is_needed { source::unknown(release).await? } else { None };
+    if is_needed {
+        source::resolve(release).await?;
+    }
+    let missing = release.source.known().err().filter(|_| is_needed);
     let orphaned = adopt::is_orphaned(release, &history).await?;
     let next = next::next(release, &history, missing.is_none(), orphaned);
     Box::pin(operate(release, &history, next, missing)).await
@@ -179,6 +191,7 @@ pub(crate) fn on_error(object: Arc<Tolerant>, error: &Error, ctx: Arc<Context>) 
     let Ok(cached) = &object.0 else {
         return Action::await_change();
     };
+    let _span = span(cached).entered();
     // Another client was faster, and its changes can be read now.
     if matches!(error, Error::Stale) {
         tracing::debug!("{error}");

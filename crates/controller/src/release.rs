@@ -12,6 +12,8 @@ pub(crate) mod running;
 pub(crate) mod settled;
 pub(crate) mod status;
 
+use std::time::Duration;
+
 use api::ReleaseLifecycle;
 use lifecycle::{
     commands::Commands,
@@ -21,13 +23,36 @@ use lifecycle::{
     plan::Owner,
     reason::Reason,
 };
-use sources::{RenderedRelease, ResolvedSource};
-use tokio::sync::OnceCell;
+use sources::ResolvedSource;
 
 use crate::{
-    cluster::tenant::Tenant,
+    cluster::{error::Error, tenant::Tenant},
     release::{context::Context, fence::Fence},
 };
+
+/// The source that the spec names, as far as this reconciliation has read it.
+pub(crate) enum Source {
+    /// Nothing has needed it yet.
+    Unread,
+    Known(Box<ResolvedSource>),
+    /// It cannot be read: until it is changed, or for this time.
+    Unknown(Failure, Option<Duration>),
+}
+
+impl Source {
+    /// Returns the source, or the reason why it is unknown.
+    pub(crate) fn known(&self) -> Result<&ResolvedSource, Error> {
+        match self {
+            Self::Known(source) => Ok(source),
+            Self::Unknown(failure, None) => Err(Error::Blocked(failure.clone())),
+            Self::Unknown(failure, Some(wait)) => Err(Error::RetryAfter(failure.clone(), *wait)),
+            Self::Unread => Err(Error::blocked(
+                Reason::InternalError,
+                "the source is needed before it was read".to_owned(),
+            )),
+        }
+    }
+}
 
 pub(crate) struct Release<'a> {
     pub(crate) ctx: &'a Context,
@@ -39,14 +64,12 @@ pub(crate) struct Release<'a> {
     pub(crate) namespace: String,
     /// True if the namespace is terminating; only checked if the object is being deleted, too.
     pub(crate) namespace_goes: bool,
-    /// The source that the spec names, or why it is unknown; empty until it is first needed.
-    pub(crate) source: OnceCell<Result<ResolvedSource, Failure>>,
+    /// The source; `desired::source::resolve` reads it.
+    pub(crate) source: Source,
     /// The objects outside of the namespace, of the current operation or of the deployed revision;
     /// `None` until they are known.
     pub(crate) outside: Option<Vec<ObjectRef>>,
-    /// The rendered source: rendered once, since the result may differ another time.
-    pub(crate) made: OnceCell<RenderedRelease>,
-    /// The additional remark for the message of a release that is ready, see `remark`.
+    /// The additional remark for the message of a release that is ready.
     pub(crate) remark: Option<String>,
     /// The content of the condition `Warned` from the next journal on, if it was checked.
     pub(crate) warned: Option<Vec<Condition>>,
@@ -56,7 +79,6 @@ impl<'a> Release<'a> {
     pub(crate) fn new(ctx: &'a Context, object: ReleaseLifecycle, tenant: Tenant<'a>) -> Self {
         let name = object.release_name().into_owned();
         let namespace = object.metadata.namespace.clone().unwrap_or_default();
-        let (source, made) = (OnceCell::new(), OnceCell::new());
         let (namespace_goes, outside, remark, warned) = (false, None, None, None);
         Self {
             ctx,
@@ -65,9 +87,8 @@ impl<'a> Release<'a> {
             name,
             namespace,
             namespace_goes,
-            source,
+            source: Source::Unread,
             outside,
-            made,
             remark,
             warned,
         }
@@ -114,7 +135,10 @@ impl<'a> Release<'a> {
 
     /// Returns the source that was found; `None` if it was not read yet, or not found.
     pub(crate) fn known_source(&self) -> Option<&ResolvedSource> {
-        self.source.get()?.as_ref().ok()
+        match &self.source {
+            Source::Known(source) => Some(source),
+            Source::Unread | Source::Unknown(..) => None,
+        }
     }
 
     /// Returns true if the source is part of the desired state, and is unknown.

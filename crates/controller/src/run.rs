@@ -377,7 +377,9 @@ pub(crate) fn init_log(args: &Args) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&args.log)
         .with_context(|| format!("read the log filter {:?} (--log)", args.log))?
         // It logs answers that it cannot parse, with their whole content.
-        .add_directive("kube_client::client=off".parse().context("it is a filter")?);
+        .add_directive("kube_client::client=off".parse().context("it is a filter")?)
+        // Its spans repeat the operator's own: release, operation, hook.
+        .add_directive("kube_runtime::controller=warn".parse().context("it is a filter")?);
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())

@@ -12,20 +12,14 @@ use crate::{
 };
 
 /// Returns the objects that the source renders to for the operation that begins, patched and
-/// parsed. The source is rendered once: the result may differ the next time (client required).
-pub(crate) async fn of_source<'a>(
-    release: &'a Release<'_>,
+/// parsed. The result may differ the next time (client required).
+pub(crate) async fn of_source(
+    release: &Release<'_>,
     begin: &Begin,
-) -> Result<&'a RenderedRelease, Error> {
-    release.made.get_or_try_init(|| Box::pin(make(release, begin))).await
-}
-
-/// Like [`of_source`], but always renders again.
-pub(crate) async fn make(release: &Release<'_>, begin: &Begin) -> Result<RenderedRelease, Error> {
-    let found = release.source().await?.map_err(|failure| Error::Blocked(failure.clone()))?;
+) -> Result<RenderedRelease, Error> {
     let patches = release.object.spec.patches.clone();
     let namespace = release.namespace.clone();
-    Ok(match found {
+    Ok(match release.source.known()? {
         ResolvedSource::Objects(objects) => {
             let objects = objects.clone();
             blocking::run(move || rendered::of_objects(objects, &patches, &namespace)).await

@@ -3,7 +3,6 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use api::{ChartKind, ObjectsFromKind, SourceKind};
-use lifecycle::journal::Failure;
 use lifecycle::{digest::digest, object::ObjectRef};
 use serde_json::Value;
 use sources::{
@@ -13,7 +12,7 @@ use sources::{
 
 use crate::{
     cluster::error::Error,
-    release::Release,
+    release::{Release, Source},
     rendering::charts::{Fetched, Request},
     support::{blocking, key::key},
     watches::sources::{Reference, Referent},
@@ -23,28 +22,18 @@ use crate::{
 /// most 256 KiB.
 const LARGE_BYTES: usize = 128 * 1024;
 
-impl Release<'_> {
-    /// Returns the source of the release, read once. An error that only a change resolves is in the
-    /// answer, since not everything depends on the source.
-    pub(crate) async fn source(&self) -> Result<Result<&ResolvedSource, &Failure>, Error> {
-        let read = async || match Box::pin(read(self)).await {
-            Ok(found) => Ok(Ok(found)),
-            Err(Error::Blocked(failure)) => Ok(Err(failure)),
-            Err(error) => Err(error),
+/// Reads the source of the release into `release.source`, once per reconciliation. A source that is
+/// unknown is no error, since not everything depends on it.
+pub(crate) async fn resolve(release: &mut Release<'_>) -> Result<(), Error> {
+    if matches!(release.source, Source::Unread) {
+        release.source = match Box::pin(read(release)).await {
+            Ok(found) => Source::Known(Box::new(found)),
+            Err(Error::Blocked(failure)) => Source::Unknown(failure, None),
+            Err(Error::RetryAfter(failure, wait)) => Source::Unknown(failure, Some(wait)),
+            Err(error) => return Err(error),
         };
-        let found = self.source.get_or_try_init(read).await?;
-        Ok(found.as_ref())
     }
-}
-
-/// Returns why the source is unknown: until it is changed, or for now; `None` if it is known.
-pub(crate) async fn unknown(release: &Release<'_>) -> Result<Option<Error>, Error> {
-    match release.source().await {
-        Ok(Ok(_)) => Ok(None),
-        Ok(Err(failure)) => Ok(Some(Error::Blocked(failure.clone()))),
-        Err(later @ Error::RetryAfter(..)) => Ok(Some(later)),
-        Err(error) => Err(error),
-    }
+    Ok(())
 }
 
 /// Reads the source that the spec names. An error that only a change resolves is `Error::Blocked`.

@@ -12,17 +12,23 @@ use lifecycle::{
     step::Hold,
 };
 
+use sources::RenderedRelease;
+use tracing::{Instrument, Span};
+
 use crate::{
     cluster::error::Error,
     desired::digest,
     desired::source,
     operation::{
         controls::{controls, superseded},
-        execute::execute,
+        execute::Turn,
         gather::{gather, is_of_another_plan},
         remarks,
     },
-    plan::{history, make},
+    plan::{
+        history,
+        make::{self, Planned},
+    },
     records::Records,
     release::{Release, finalizer::while_deleting},
     support::clock::now,
@@ -57,9 +63,10 @@ pub(crate) async fn resume(
             }
             run(release, &plan, Origin::Record, journal).await
         }
-        Ok(Frozen::Anew { mut plan, is_keyed }) => {
-            serve_anew(release, Arc::make_mut(&mut plan), is_keyed, &mut journal);
-            run(release, &plan, Origin::Created, journal).await
+        Ok(Frozen::Anew { made, is_keyed }) => {
+            let Planned { mut plan, rendered, .. } = *made;
+            serve_anew(release, &mut plan, is_keyed, &mut journal);
+            run(release, &plan, Origin::Created(rendered.map(Box::new)), journal).await
         }
         Ok(Frozen::Lost) => plan_lost(release, &journal).await,
         // Nothing was recorded, and the operation is no longer wanted.
@@ -104,13 +111,17 @@ fn serve_anew(release: &Release<'_>, plan: &mut Plan, is_keyed: bool, journal: &
 /// mention one. A first install gets a new key each time its plan is created, so that its digest
 /// may be by another key.
 async fn serve_recorded(
-    release: &Release<'_>,
+    release: &mut Release<'_>,
     plan: &Plan,
     journal: &mut Journal,
 ) -> Result<(), Error> {
     let is_first =
         plan.event == Event::Install && release.generation() == journal.operation.generation;
-    if !is_first || release.is_being_deleted() || source::unknown(release).await?.is_some() {
+    if !is_first || release.is_being_deleted() {
+        return Ok(());
+    }
+    source::resolve(release).await?;
+    if release.known_source().is_none() {
         return Ok(());
     }
     let inputs = digest::input(release);
@@ -134,14 +145,14 @@ enum Frozen {
     Recorded(Arc<Plan>),
     /// A new plan, since nothing was recorded yet; `is_keyed`: true if it has the key of the plan
     /// before.
-    Anew { plan: Arc<Plan>, is_keyed: bool },
+    Anew { made: Box<Planned>, is_keyed: bool },
     /// The record no longer has the plan.
     Lost,
 }
 
 /// Returns the plan that the journal refers to. Before it is recorded, it is created again under
 /// the same id; if the record exists after all, the plan in the record counts.
-async fn frozen_plan(release: &Release<'_>, journal: &Journal) -> Result<Frozen, Error> {
+async fn frozen_plan(release: &mut Release<'_>, journal: &Journal) -> Result<Frozen, Error> {
     let operation = &journal.operation;
     if let Some(digest) = &operation.plan_digest
         && let Some(plan) = release.ctx.running.plan(release.uid(), digest)
@@ -171,7 +182,7 @@ async fn frozen_plan(release: &Release<'_>, journal: &Journal) -> Result<Frozen,
             };
             let is_keyed = history::key(&history).is_some();
             let made = make::plan(release, &history, &begin).await?;
-            Ok(Frozen::Anew { plan: Arc::new(made.plan), is_keyed })
+            Ok(Frozen::Anew { made: Box::new(made), is_keyed })
         }
     }
 }
@@ -195,12 +206,12 @@ async fn plan_lost(release: &mut Release<'_>, journal: &Journal) -> Result<Progr
 }
 
 /// The origin of the plan in use.
-#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Origin {
     /// The record.
     Record,
-    /// This reconciliation, which created the plan: it is in no record that was read.
-    Created,
+    /// This reconciliation, which created the plan: it is in no record that was read. The record
+    /// will hold the result of rendering; there is none if the plan comes from another record.
+    Created(Option<Box<RenderedRelease>>),
 }
 
 /// Takes steps until there is something to wait for.
@@ -208,13 +219,39 @@ pub(crate) async fn run(
     release: &mut Release<'_>,
     plan: &Plan,
     origin: Origin,
+    journal: Journal,
+) -> Result<Progress, Error> {
+    let span = tracing::info_span!(
+        "operation",
+        event = %plan.event,
+        revision = plan.revision,
+        id = plan.operation,
+    );
+    Box::pin(take_steps(release, plan, origin, journal)).instrument(span).await
+}
+
+/// Returns the span of the hook at which the operation is; none outside of hooks.
+fn span(plan: &Plan, journal: &Journal) -> Span {
+    let Some(cursor) = &journal.operation.hook else { return Span::none() };
+    let Some(hook) = plan.hooks.get(cursor.index) else { return Span::none() };
+    tracing::info_span!("hook", event = %hook.event, object = %hook.object, attempt = cursor.attempt)
+}
+
+async fn take_steps(
+    release: &mut Release<'_>,
+    plan: &Plan,
+    origin: Origin,
     mut journal: Journal,
 ) -> Result<Progress, Error> {
     release.outside = Some(plan.outside(&release.namespace));
     let mut observation = gather(release, plan, &journal, query(&journal), now()).await?;
-    if origin == Origin::Created && is_of_another_plan(&observation, plan) {
+    if matches!(origin, Origin::Created(_)) && is_of_another_plan(&observation, plan) {
         return Ok(Progress::AGAIN);
     }
+    let rendered = match &origin {
+        Origin::Record => None,
+        Origin::Created(rendered) => rendered.as_deref(),
+    };
     for _ in 0..STEPS {
         let now = now();
         let mut step =
@@ -229,11 +266,15 @@ pub(crate) async fn run(
         }
         let changed = step.journal != journal;
         if changed || step.effect.is_none() {
-            release.write_journal(&step.journal, step.hold.as_ref()).await?;
+            let write = release.write_journal(&step.journal, step.hold.as_ref());
+            write.instrument(span(plan, &step.journal)).await?;
         }
         journal = step.journal;
         observation = match (step.effect, step.wake_at) {
-            (Some(effect), _) => Box::pin(execute(release, plan, &journal, &effect, now)).await?,
+            (Some(effect), _) => {
+                let turn = Turn { release, plan, rendered, journal: &journal, now };
+                Box::pin(turn.execute(&effect)).instrument(span(plan, &journal)).await?
+            }
             (None, Some(wake_at)) => return Ok(Progress::Waits(until(wake_at, now))),
             (None, None) if journal.is_done() => {
                 forget_old(release, &journal).await;

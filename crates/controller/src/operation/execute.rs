@@ -14,6 +14,7 @@ use lifecycle::{
 };
 use live::{hook_object, observe};
 use serde_json::Value;
+use sources::RenderedRelease;
 
 use crate::{
     cluster::{
@@ -34,37 +35,36 @@ use crate::{
 /// The time for which a right that was there when the operation began may be missing at a hook.
 const ROLES_LOAD: SignedDuration = SignedDuration::from_secs(10);
 
-pub(crate) async fn execute(
-    release: &Release<'_>,
-    plan: &Plan,
-    journal: &Journal,
-    effect: &Effect,
-    now: Timestamp,
-) -> Result<Observation, Error> {
-    let turn = Turn { release, plan, journal, now };
-    match effect {
-        Effect::CreateRecord => turn.create_record().await,
-        Effect::ReopenRecord => turn.reopen_record().await,
-        Effect::CreateHook { hook, attempt } => turn.create_hook(*hook, *attempt).await,
-        Effect::ApplyHook { hook, attempt, uid } => turn.apply_hook(*hook, *attempt, uid).await,
-        Effect::StartHook { hook, uid } => turn.start_hook(*hook, uid).await,
-        Effect::StopHook { hook, uid } => turn.stop_hook(*hook, uid).await,
-        Effect::DeleteLeftover { hook, uid } => turn.delete_leftover(*hook, uid).await,
-        Effect::CleanUp(items) => turn.clean_up(items).await,
-        Effect::Apply => turn.apply().await,
-        Effect::DeleteObjects => blocked_is_refused(uninstall::delete(release, plan).await),
-        Effect::Close { .. } => turn.close().await,
-    }
-}
-
-struct Turn<'a> {
-    release: &'a Release<'a>,
-    plan: &'a Plan,
-    journal: &'a Journal,
-    now: Timestamp,
+/// One effect of an operation, and what it may look at.
+pub(crate) struct Turn<'a> {
+    pub(crate) release: &'a Release<'a>,
+    pub(crate) plan: &'a Plan,
+    /// The result of rendering that the plan was created from, for the record that is created.
+    pub(crate) rendered: Option<&'a RenderedRelease>,
+    pub(crate) journal: &'a Journal,
+    pub(crate) now: Timestamp,
 }
 
 impl Turn<'_> {
+    /// Executes the effect, and returns the state that is observed then.
+    pub(crate) async fn execute(&self, effect: &Effect) -> Result<Observation, Error> {
+        match effect {
+            Effect::CreateRecord => self.create_record().await,
+            Effect::ReopenRecord => self.reopen_record().await,
+            Effect::CreateHook { hook, attempt } => self.create_hook(*hook, *attempt).await,
+            Effect::ApplyHook { hook, attempt, uid } => self.apply_hook(*hook, *attempt, uid).await,
+            Effect::StartHook { hook, uid } => self.start_hook(*hook, uid).await,
+            Effect::StopHook { hook, uid } => self.stop_hook(*hook, uid).await,
+            Effect::DeleteLeftover { hook, uid } => self.delete_leftover(*hook, uid).await,
+            Effect::CleanUp(items) => self.clean_up(items).await,
+            Effect::Apply => self.apply().await,
+            Effect::DeleteObjects => {
+                blocked_is_refused(uninstall::delete(self.release, self.plan).await)
+            }
+            Effect::Close { .. } => self.close().await,
+        }
+    }
+
     async fn create_record(&self) -> Result<Observation, Error> {
         let records = Records::of(self.release);
         let written = if self.plan.event.makes_revision() {
@@ -74,8 +74,8 @@ impl Turn<'_> {
                 None => {
                     // The plan was created from it, unless it was read from a record that is gone
                     // since.
-                    let made = self.release.made.get().ok_or(Error::Stale)?;
-                    records.create(self.plan, made).await.map(|()| true)
+                    let rendered = self.rendered.ok_or(Error::Stale)?;
+                    records.create(self.plan, rendered).await.map(|()| true)
                 }
                 Some(target) => records.copy(self.plan, target).await.map(|()| true),
             }

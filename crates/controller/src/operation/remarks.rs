@@ -9,13 +9,13 @@ use lifecycle::{
 use sources::ResolvedSource;
 
 use crate::{
-    desired::{digest, objects},
+    desired::{digest, objects, source},
     records::Stored,
     release::Release,
 };
 
 /// Returns the rest of the sentence that reports that the revision of `stored` is deployed.
-pub(crate) async fn of_revision(release: &Release<'_>, stored: &Stored) -> Option<String> {
+pub(crate) async fn of_revision(release: &mut Release<'_>, stored: &Stored) -> Option<String> {
     let (plan, _) = stored.plan.as_ref()?;
     if release.object.spec.pin_revision.is_some() {
         let is_wanted = match &*plan.config_digest {
@@ -30,7 +30,7 @@ pub(crate) async fn of_revision(release: &Release<'_>, stored: &Stored) -> Optio
 }
 
 /// Like [`of_revision`], for the revision that a rollback creates.
-pub(crate) async fn of_rollback(release: &Release<'_>, plan: &Plan) -> Option<String> {
+pub(crate) async fn of_rollback(release: &mut Release<'_>, plan: &Plan) -> Option<String> {
     let is_held = release.object.spec.pin_revision.is_some() && plan.event == Event::Rollback;
     if !is_held || plan.config_digest.is_empty() || has_digest(release, plan).await? {
         return None;
@@ -56,14 +56,16 @@ fn asks_for_more(release: &Release<'_>) -> String {
 
 /// Returns whether the plan is of the configuration in the spec; `None` if that is unknown: a
 /// release that is pinned needs no source.
-async fn has_digest(release: &Release<'_>, plan: &Plan) -> Option<bool> {
-    release.source().await.ok()?.ok()?;
+async fn has_digest(release: &mut Release<'_>, plan: &Plan) -> Option<bool> {
+    source::resolve(release).await.ok()?;
+    release.known_source()?;
     Some(digest::input(release).have(&plan.config_digest, &plan.config_key))
 }
 
 /// Like [`has_digest`], where only the objects can be compared.
-async fn is_same(release: &Release<'_>, stored: &Stored) -> Option<bool> {
-    let ResolvedSource::Objects(_) = release.source().await.ok()?.ok()? else { return None };
+async fn is_same(release: &mut Release<'_>, stored: &Stored) -> Option<bool> {
+    source::resolve(release).await.ok()?;
+    let ResolvedSource::Objects(_) = release.known_source()? else { return None };
     let begin = Begin {
         id: String::new(),
         event: Event::Upgrade,

@@ -8,7 +8,7 @@ use lifecycle::{
     source::SourceError,
 };
 
-use sources::planned;
+use sources::{RenderedRelease, planned};
 
 use super::{
     crds, history, kinds,
@@ -17,23 +17,30 @@ use super::{
 };
 use crate::{
     cluster::error::Error,
-    desired::digest,
+    desired::{digest, source},
     records::{Stored, newest},
     release::Release,
 };
 
-/// A plan, and the remarks on the objects that it was created from.
+/// A plan, and what it was created from.
 pub(crate) struct Planned {
     pub(crate) plan: Plan,
+    /// The result of rendering, for the record; `None` if the plan comes from a record.
+    pub(crate) rendered: Option<RenderedRelease>,
+    /// The remarks on the objects.
     pub(crate) remarks: Vec<SourceError>,
 }
 
 /// Returns the plan of an operation that is about to begin (client required).
 pub(crate) async fn plan(
-    release: &Release<'_>,
+    release: &mut Release<'_>,
     records: &[Stored],
     begin: &Begin,
 ) -> Result<Planned, Error> {
+    if begin.event.needs_source() {
+        source::resolve(release).await?;
+    }
+    let release = &*release;
     let mut material = material::of(release, records, begin).await?;
     if !begin.event.needs_source() {
         // Hooks that do not run now are no reason not to begin: nobody can correct a record.
@@ -42,7 +49,7 @@ pub(crate) async fn plan(
     }
     let crds = release.object.crds(begin.event);
     kinds::find(release, &mut material, begin.event, crds).await?;
-    let Material { mut desired, prune, pruned_before, digest, chart } = material;
+    let Material { mut desired, prune, pruned_before, digest, chart, rendered } = material;
     if crds == Crds::Create {
         crds::leave_out_existing(release, &mut desired.crds).await?;
     }
@@ -84,7 +91,7 @@ pub(crate) async fn plan(
         pruned_before,
         objects: desired.objects,
     };
-    Ok(Planned { plan, remarks: desired.remarks })
+    Ok(Planned { plan, rendered, remarks: desired.remarks })
 }
 
 /// Returns the failed revision that the operation remediates.

@@ -34,6 +34,8 @@ pub(super) struct Material {
     pub(super) digest: Option<String>,
     /// The chart of the revision.
     pub(super) chart: Option<Chart>,
+    /// The result of rendering, for the record, if the source was rendered.
+    pub(super) rendered: Option<RenderedRelease>,
 }
 
 /// Returns the inputs of the operation's plan.
@@ -56,10 +58,17 @@ pub(super) async fn of(
     });
     Ok(match begin.event {
         Event::Install | Event::Upgrade => {
-            let RenderedRelease { desired, chart, .. } = objects::of_source(release, begin).await?;
-            let (desired, chart) = (desired.clone(), chart.clone());
+            let rendered = Box::pin(objects::of_source(release, begin)).await?;
+            let (desired, chart) = (rendered.desired.clone(), rendered.chart.clone());
             let prune = prune_set(earlier_objects(release, history)?, &desired.objects);
-            Material { desired, prune, pruned_before, digest: None, chart }
+            Material {
+                desired,
+                prune,
+                pruned_before,
+                digest: None,
+                chart,
+                rendered: Some(rendered),
+            }
         }
         Event::Rollback => {
             let target = begin.target.unwrap_or_default();
@@ -79,7 +88,7 @@ pub(super) async fn of(
                 Some((plan, _)) => (plan.config_digest, plan.chart),
                 None => (String::new(), None),
             };
-            Material { desired, prune, pruned_before, digest: Some(digest), chart }
+            Material { desired, prune, pruned_before, digest: Some(digest), chart, rendered: None }
         }
         Event::Delete => {
             let mut desired = of_latest()?;
@@ -90,14 +99,28 @@ pub(super) async fn of(
             let removal = planned::removal(newest);
             kept::report(release, &removal);
             let prune = removal.going;
-            Material { desired, prune, pruned_before, digest: None, chart: of_latest_plan() }
+            Material {
+                desired,
+                prune,
+                pruned_before,
+                digest: None,
+                chart: of_latest_plan(),
+                rendered: None,
+            }
         }
         Event::Test => {
             let mut desired = of_latest()?;
             desired.objects.clear();
             planned::select_tests(&release.object, &mut desired);
             let chart = of_latest_plan();
-            Material { desired, prune: Vec::new(), pruned_before, digest: None, chart }
+            Material {
+                desired,
+                prune: Vec::new(),
+                pruned_before,
+                digest: None,
+                chart,
+                rendered: None,
+            }
         }
     })
 }

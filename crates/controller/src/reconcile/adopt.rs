@@ -22,7 +22,7 @@ use sources::RenderedRelease;
 
 use crate::{
     cluster::error::Error,
-    desired::{digest, objects},
+    desired::{digest, objects, source},
     operation::remarks,
     plan::history,
     reconcile::next::handled,
@@ -66,14 +66,18 @@ pub(crate) async fn adopt(release: &mut Release<'_>, history: &[Stored]) -> Resu
         Some(key) => key,
         None => former_key(release).await?,
     };
-    let is_wanted = record.info.status == Status::Deployed && is_wanted(release, stored).await?;
+    let rendered = match record.info.status {
+        Status::Deployed => rendered_if_same(release, stored).await?,
+        _ => None,
+    };
+    let is_wanted = rendered.is_some();
     let inputs = digest::input(release);
     let event = match record.version {
         _ if stored.origin() != record.version => Event::Rollback,
         1 => Event::Install,
         _ => Event::Upgrade,
     };
-    let otherwise = match release.made.get().filter(|_| is_wanted) {
+    let otherwise = match &rendered {
         Some(made) => renders_otherwise(release, stored, made).await,
         None => None,
     };
@@ -82,7 +86,7 @@ pub(crate) async fn adopt(release: &mut Release<'_>, history: &[Stored]) -> Resu
         renders_otherwise: otherwise.clone(),
         target: (event == Event::Rollback).then(|| stored.origin()),
         first_deployed: record.info.first_deployed,
-        chart: release.made.get().filter(|_| is_wanted).and_then(|made| made.chart.clone()),
+        chart: rendered.and_then(|rendered| rendered.chart),
         adopted: true,
         config_digest: if is_wanted {
             config_digest(config_key.as_bytes(), &inputs)
@@ -123,7 +127,7 @@ async fn renders_otherwise(
     }
     let revision = stored.release.version;
     let event = if revision > 1 { Event::Upgrade } else { Event::Install };
-    let again = objects::make(release, &begin(release, event, revision)).await.ok()?;
+    let again = objects::of_source(release, &begin(release, event, revision)).await.ok()?;
     let by_itself = adopt::differences(&made.desired, &again.desired);
     found.retain(|it| by_itself.binary_search(it).is_err());
     (!found.is_empty()).then(|| adopt::describe(&found))
@@ -174,23 +178,28 @@ fn again(release: &Release<'_>) -> Action {
     Action::requeue(Duration::ZERO)
 }
 
-/// Returns true if the record has the objects that the source renders to.
-async fn is_wanted(release: &Release<'_>, stored: &Stored) -> Result<bool, Error> {
+/// Renders the source, and returns the result if the record has its objects.
+async fn rendered_if_same(
+    release: &mut Release<'_>,
+    stored: &Stored,
+) -> Result<Option<RenderedRelease>, Error> {
     // A release that is pinned at a revision, or being deleted, needs nothing of its source.
     if release.object.spec.pin_revision.is_some() || release.is_being_deleted() {
-        return Ok(false);
+        return Ok(None);
     }
+    source::resolve(release).await?;
     let record = &stored.release;
     let begin = begin(release, Event::Upgrade, record.version.saturating_add(1));
     let made = objects::of_source(release, &begin).await?;
-    Ok(match (&made.chart, &made.texts) {
+    let is_same = match (&made.chart, &made.texts) {
         (Some(chart), Some(texts)) if is_told_by_chart(release, stored, chart) => {
             adopt::is_of_chart(record, &chart.name, &chart.version, &texts.config)
         }
         // A record that can no longer be read is not the desired state.
         _ => objects::of_record(release, stored)
             .is_ok_and(|recorded| adopt::is_same(&recorded, &made.desired)),
-    })
+    };
+    Ok(is_same.then_some(made))
 }
 
 /// Returns true if name, version and values of the chart are enough for the comparison. For our own

@@ -28,7 +28,7 @@ pub(crate) async fn start(
     begin: Begin,
 ) -> Result<Progress, Error> {
     finalizer::hold(release).await?;
-    let Planned { plan, remarks } = make::plan(release, history, &begin).await?;
+    let Planned { plan, rendered, remarks } = make::plan(release, history, &begin).await?;
     let warnings = Warnings::of(release, &plan, &remarks).await?;
     if let Some(remark) = source::remark(release) {
         release.warn(Reason::LargeSource, remark);
@@ -45,7 +45,7 @@ pub(crate) async fn start(
     warnings.note(release);
     release.write_journal(&journal, None).await?;
     warnings.tell(release);
-    run(release, &plan, Origin::Created, journal).await
+    run(release, &plan, Origin::Created(rendered.map(Box::new)), journal).await
 }
 
 /// Returns the requests that an operation of `event` answers, or makes irrelevant. Tests that were
