@@ -187,9 +187,9 @@ pub fn given_up(
 ) -> Vec<Condition> {
     let LastAttempt { event, revision, failure, .. } = attempt;
     let Some(Remedied { succeeded, said }) = remedied else {
-        return failed(*event, *revision, failure, "go on where it failed", commands);
+        return failed(*event, *revision, failure, "resume where it failed", commands);
     };
-    let retry = if succeeded { "try it again" } else { "go on where that failed" };
+    let retry = if succeeded { "try it again" } else { "resume where that failed" };
     let failure =
         Failure { reason: failure.reason.clone(), message: format!("{}; {said}", failure.message) };
     failed(*event, *revision, &failure, retry, commands)
@@ -271,7 +271,7 @@ pub fn of(journal: &Journal, hold: Option<&Hold>, commands: &Commands) -> Vec<Co
             let message = format!("release of revision {revision} is deleted{without}");
             vec![condition(READY, "False", Reason::Deleted, &message)]
         }
-        (Some(failure), _) => failed(event, revision, failure, "go on where it failed", commands),
+        (Some(failure), _) => failed(event, revision, failure, "resume where it failed", commands),
         (None, _) => {
             let hooks = count(journal.hooks.len(), "hook");
             let message = format!("{event} of revision {revision} succeeded with {hooks}");
@@ -316,7 +316,7 @@ fn tested(journal: &Journal) -> Vec<Condition> {
 /// ask for something else.
 pub fn newer_spec(generation: i64, commands: &Commands) -> String {
     format!(
-        ". What generation {generation} of the object asks for comes after this; to end this now: {}",
+        ". Generation {generation} of the object comes after this; to end this now: {}",
         commands.cancel()
     )
 }
@@ -408,7 +408,7 @@ fn hook_progress(journal: &Journal) -> String {
         HookStep::Create => format!("creating {what} since {since:.0}, until {until:.0}"),
         HookStep::Run => format!("waiting for {what} since {since:.0}, until {until:.0}"),
         HookStep::Stop => format!("stopping {what} since {since:.0}, until {until:.0}"),
-        HookStep::Blocked => format!("standing at {what} since {since:.0}"),
+        HookStep::Blocked => format!("blocked at {what} since {since:.0}"),
     }
 }
 
@@ -443,12 +443,12 @@ mod tests {
                 "no such table ".repeat(20)
             ),
         );
-        let conditions = failed(Event::Install, 1, &failure, "go on where it failed", &commands());
+        let conditions = failed(Event::Install, 1, &failure, "resume where it failed", &commands());
         let message = &conditions[0].message;
         let first = first_line(message);
         assert!(first.ends_with("container main ended with exit code 3:"), "{first}");
         assert!(
-            message.ends_with("go on where it failed: `kubectl lifecycle retry shop -n prod`"),
+            message.ends_with("resume where it failed: `kubectl lifecycle retry shop -n prod`"),
             "{message}"
         );
         assert!(!flat(message).contains('\n'));
@@ -484,7 +484,7 @@ mod tests {
                 tests_failed(words),
                 given_up(&attempt, Some(remedied), &commands()),
                 to_be_remedied(&attempt, Remedy::Rollback),
-                failed(Event::Rollback, i32::MAX, &failure, "go on where it failed", &commands()),
+                failed(Event::Rollback, i32::MAX, &failure, "resume where it failed", &commands()),
             ];
             for condition in all.iter().flatten().filter(|it| it.type_ == READY) {
                 let first = first_line(&condition.message);
