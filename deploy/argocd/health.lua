@@ -18,7 +18,7 @@ if obj.spec.suspend and ready ~= nil and ready.reason == "Suspended" then
 end
 -- What the conditions say of an older spec says nothing of this one.
 if ready == nil or status.observedGeneration ~= obj.metadata.generation then
-  local message = "the operator has not looked at this spec yet"
+  local message = "the operator has not observed this spec yet"
   if ready ~= nil then
     message = message .. "; of the one before it says: " .. ready.message
   end

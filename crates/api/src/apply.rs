@@ -1,5 +1,5 @@
-//! How installs and upgrades are done: what they may take that is not the release's own, what becomes
-//! of a chart's `crds/`, and what makes up for one that has failed.
+//! The configuration of installs and upgrades: adoption of existing objects, a chart's `crds/`, and
+//! the remediation of failures.
 
 use kube::KubeSchema;
 use lifecycle::{
@@ -11,25 +11,26 @@ use serde::{Deserialize, Serialize};
 
 use crate::ReleaseLifecycle;
 
-/// How an install is done.
+/// Configures installs.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Install {
-    /// True: objects that exist and are another release's, or nobody's, become this release's.
-    /// Default: false.
+    /// Adopts existing objects that are owned by another release or unowned. If false, such an
+    /// object fails the operation. Defaults to false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub take_ownership: Option<bool>,
-    /// What is done about what a chart has in `crds/`: nothing (Skip), what is missing is made
-    /// (Create), or what exists is applied besides (`CreateReplace`). Default: Create.
+    /// Policy for the objects in a chart's `crds/`: `Skip` does nothing, `Create` creates those
+    /// that do not exist, `CreateReplace` also applies those that exist. Defaults to `Create`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crds: Option<Crds>,
-    /// What happens once it has failed: Stop waits for somebody, Uninstall deletes the release, with
-    /// its delete hooks and its history, as `helm install --rollback-on-failure` does. Default: Stop.
+    /// Remediation of a failed install: `Stop` leaves the release as it is until the spec changes
+    /// or a retry is requested, `Uninstall` runs the delete hooks and deletes the release with its
+    /// history, as `helm install --rollback-on-failure` does. Defaults to `Stop`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_failure: Option<OnInstallFailure>,
 }
 
-/// What a failed install does.
+/// Remediation of a failed install.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[allow(missing_docs)]
 pub enum OnInstallFailure {
@@ -38,26 +39,26 @@ pub enum OnInstallFailure {
     Uninstall,
 }
 
-/// How an upgrade is done.
+/// Configures upgrades.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Upgrade {
-    /// True: objects that exist and are another release's, or nobody's, become this release's. It
-    /// counts for rollbacks, too. Default: false.
+    /// Adopts existing objects that are owned by another release or unowned. If false, such an
+    /// object fails the operation. Also applies to rollbacks. Defaults to false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub take_ownership: Option<bool>,
-    /// What is done about what a chart has in `crds/`: nothing (Skip), what is missing is made
-    /// (Create), or what exists is applied besides (`CreateReplace`). Default: Skip.
+    /// Policy for the objects in a chart's `crds/`: `Skip` does nothing, `Create` creates those
+    /// that do not exist, `CreateReplace` also applies those that exist. Defaults to `Skip`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crds: Option<Crds>,
-    /// What happens once it has failed: Stop waits for somebody, Rollback goes back to the last
-    /// revision that was deployed, with its rollback hooks, as `helm upgrade --rollback-on-failure`
-    /// does. Default: Stop.
+    /// Remediation of a failed upgrade: `Stop` leaves the release as it is until the spec changes
+    /// or a retry is requested, `Rollback` rolls it back to the last deployed revision, with its
+    /// rollback hooks, as `helm upgrade --rollback-on-failure` does. Defaults to `Stop`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_failure: Option<OnUpgradeFailure>,
 }
 
-/// What a failed upgrade does.
+/// Remediation of a failed upgrade.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[allow(missing_docs)]
 pub enum OnUpgradeFailure {
@@ -67,7 +68,7 @@ pub enum OnUpgradeFailure {
 }
 
 impl ReleaseLifecycle {
-    /// What an operation of `event` takes of others.
+    /// Returns the claims of an operation of `event` on objects and fields of others.
     pub fn claims(&self, event: Event) -> Claims {
         let spec = &self.spec;
         let take_ownership = match event.facts().field {
@@ -81,7 +82,7 @@ impl ReleaseLifecycle {
         }
     }
 
-    /// What makes up for a failed operation of `event`.
+    /// Returns the remediation of a failed operation of `event`.
     pub fn remediation(&self, event: Event) -> Option<Remediation> {
         let install = self.spec.install.as_ref().and_then(|it| it.on_failure);
         let upgrade = self.spec.upgrade.as_ref().and_then(|it| it.on_failure);
@@ -91,7 +92,7 @@ impl ReleaseLifecycle {
         })
     }
 
-    /// What an operation of `event` does about what a chart has in `crds/`.
+    /// Returns the policy of an operation of `event` for a chart's `crds/`.
     pub fn crds(&self, event: Event) -> Crds {
         match event {
             Event::Install => {

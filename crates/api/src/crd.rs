@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::ReleaseLifecycle;
 
-/// The definition of the custom resource, as it stands in `crds/`.
+/// Returns the definition of the custom resource, as in `crds/`.
 pub fn crd() -> CustomResourceDefinition {
     let mut crd = ReleaseLifecycle::crd();
     for version in &mut crd.spec.versions {
@@ -22,7 +22,7 @@ pub fn crd() -> CustomResourceDefinition {
     crd
 }
 
-/// The API server warns of formats that it does not know, such as `uint`.
+/// Removes formats that the API server does not know and warns of, such as `uint`.
 fn drop_unsigned_formats(schema: &mut JSONSchemaProps) {
     if schema.format.as_deref().is_some_and(|format| format.starts_with("uint")) {
         schema.format = None;

@@ -1,9 +1,9 @@
-//! The fields that hold a duration, and what is wrong with a value of theirs, in words: the API server
-//! says it by a pattern.
+//! The fields that hold a duration, and the check of their values. It explains a mistake in words,
+//! where the API server shows a pattern.
 
 use serde_json::Value;
 
-/// The longest that the API server takes.
+/// The longest duration that the API server accepts.
 const MOST_HOURS: f64 = 8760.0;
 const MOST_CHARACTERS: usize = 32;
 
@@ -14,11 +14,11 @@ pub struct DurationField {
     pub path: &'static str,
     /// Its JSON pointer in the spec.
     pub pointer: &'static str,
-    /// The least that the API server takes, in seconds.
+    /// The shortest duration that the API server accepts, in seconds.
     least: u8,
 }
 
-/// All of them.
+/// All fields of the spec that hold a duration.
 pub const DURATIONS: [DurationField; 3] = [
     DurationField { path: "spec.timeout", pointer: "/timeout", least: 1 },
     DurationField { path: "spec.interval", pointer: "/interval", least: 1 },
@@ -26,7 +26,7 @@ pub const DURATIONS: [DurationField; 3] = [
 ];
 
 impl DurationField {
-    /// What is wrong with its value in `spec`, if anything is.
+    /// Returns the mistake in its value in `spec`, if there is one.
     pub fn problem(&self, spec: &Value) -> Option<String> {
         let Self { path, pointer, least } = self;
         let value = spec.pointer(pointer).filter(|value| !value.is_null())?;
@@ -42,14 +42,14 @@ impl DurationField {
         }
     }
 
-    /// As the API server says it.
+    /// Returns the API server's own message.
     fn range(&self) -> String {
         let Self { path, least, .. } = self;
         format!("{path} must be between {least}s and {MOST_HOURS}h, such as 90s or 1h30m")
     }
 }
 
-/// As the pattern of the fields has it: numbers with units, without a sign.
+/// Returns the seconds of a text like the fields' pattern: numbers with units, without a sign.
 fn seconds(text: &str) -> Option<f64> {
     let (mut rest, mut total) = (text, 0.0);
     while !rest.is_empty() {

@@ -1,13 +1,13 @@
-//! Labels, annotations and other names that stand in the cluster. They are never renamed.
+//! Labels, annotations and other names that are stored in the cluster. They are never renamed.
 
 /// Label: the UID of the custom resource, on every hook object. Nothing carries ownerReferences:
 /// a foreground deletion would have the garbage collector kill a running hook.
 pub const UID_LABEL: &str = "releaselifecycle.dev/uid";
 /// Label: the name of the custom resource, on every hook object.
 pub const NAME_LABEL: &str = "releaselifecycle.dev/name";
-/// Label: the revision whose operation made the hook object.
+/// Label: the revision whose operation created the hook object.
 pub const REVISION_LABEL: &str = "releaselifecycle.dev/revision";
-/// Label: the hook event at which the hook object runs. Helm knows it as an annotation only.
+/// Label: the hook event of the hook object. Helm uses this name for an annotation only.
 pub const HOOK_LABEL: &str = "helm.sh/hook";
 /// Label: the name of the custom resource, on the `ConfigMaps` and Secrets that `kubectl lifecycle
 /// create` writes for its `spec.source.objectsFrom`.
@@ -17,39 +17,40 @@ pub const RUN_ANNOTATION: &str = "releaselifecycle.dev/run";
 /// Annotation: the custom resource as `<namespace>/<name>`, on hook objects and on their Pods.
 pub const OWNER_ANNOTATION: &str = "releaselifecycle.dev/owner";
 /// Annotation: the ServiceAccount, of the custom resource's namespace, as which a hook object was
-/// made.
+/// created.
 pub const ACCOUNT_ANNOTATION: &str = "releaselifecycle.dev/service-account";
 /// Annotation: whether a hook object may start, [`HELD`] or [`OPEN`].
 pub const GATE_ANNOTATION: &str = "releaselifecycle.dev/gate";
-/// Value of [`GATE_ANNOTATION`]: created, its UID not journalled yet.
+/// Value of [`GATE_ANNOTATION`]: the hook object was created, and its UID is not in the journal
+/// yet.
 pub const HELD: &str = "held";
-/// Value of [`GATE_ANNOTATION`]: started.
+/// Value of [`GATE_ANNOTATION`]: the hook object was started.
 pub const OPEN: &str = "open";
 /// The scheduling gate that holds a hook Pod back.
 pub const SCHEDULING_GATE: &str = "releaselifecycle.dev/held";
 
-/// Annotation of a record that was copied out of a `ConfigMap`: the newest revision that was to be
-/// copied. Until that is there, the copy is not complete.
+/// Annotation of a record that was copied from a `ConfigMap`: the newest revision to copy. The copy
+/// is complete when that revision exists.
 pub const IMPORTED_THROUGH_ANNOTATION: &str = "releaselifecycle.dev/imported-through";
 
-/// Who writes a release's objects. Helm's own name, so that `helm upgrade` goes on without
-/// conflicts where the operator left off.
+/// Field manager of a release's objects. It is Helm's own, so that a later `helm upgrade` has no
+/// conflicts.
 pub const FIELD_MANAGER: &str = "helm";
-/// Who writes the custom resource's status.
+/// Field manager of the custom resource's status.
 pub const STATUS_MANAGER: &str = "releaselifecycle-controller";
 
 /// The finalizer that keeps the custom resource until its release is deleted.
 pub const FINALIZER: &str = "releaselifecycle.dev/finalizer";
 
-/// Annotation of the custom resource: go on where the last operation failed, with one more attempt
+/// Annotation of the custom resource: resume where the last operation failed, with one more attempt
 /// at its hook. As with all of these, any new value is a request, and a time is customary.
 pub const RETRY_AT: &str = "releaselifecycle.dev/retryAt";
-/// Annotation of the custom resource: begin again from the start, as a new revision.
+/// Annotation of the custom resource: run the operation again from the start, as a new revision.
 pub const RESTART_AT: &str = "releaselifecycle.dev/restartAt";
 /// Annotation of the custom resource: run the tests.
 pub const TEST_AT: &str = "releaselifecycle.dev/testAt";
 /// Annotation of the custom resource: stop the running operation.
 pub const CANCEL_AT: &str = "releaselifecycle.dev/cancelAt";
-/// Annotation of the custom resource: do without the hook at which the operation stands; in a
-/// deletion, without all hooks that remain.
+/// Annotation of the custom resource: skip the hook at which the operation is blocked; in a
+/// deletion, all hooks that remain.
 pub const SKIP_AT: &str = "releaselifecycle.dev/skipAt";

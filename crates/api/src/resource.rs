@@ -15,7 +15,7 @@ use crate::{
     status::ReleaseLifecycleStatus,
 };
 
-/// What the user wants of a release.
+/// Desired state of a release.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "releaselifecycle.dev",
@@ -25,7 +25,7 @@ use crate::{
     shortname = "rl",
     namespaced,
     derive = "PartialEq",
-    doc = "ReleaseLifecycle takes a release through its life: it runs Helm's hooks around an install, an upgrade, a rollback, a deletion and the tests of the release's objects, and goes on at the same hook after any interruption.",
+    doc = "ReleaseLifecycle is a Helm release that the operator installs, upgrades, rolls back, tests and deletes. It runs Helm's hooks at each of these events, and resumes at the same hook after any interruption.",
     status = "ReleaseLifecycleStatus",
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
     printcolumn(name = "Event", type_ = "string", json_path = ".status.operation.event"),
@@ -33,34 +33,37 @@ use crate::{
     printcolumn(name = "Status", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", priority = 1),
-    validation = Rule::new("size(self.metadata.name) <= 63").message("metadata.name stands in labels: use at most 63 characters"),
+    validation = Rule::new("size(self.metadata.name) <= 63").message("metadata.name is used in labels: use at most 63 characters"),
     validation = Rule::new("has(self.spec.releaseName) || size(self.metadata.name) <= 53").message("Helm takes release names of at most 53 characters: shorten metadata.name, or set spec.releaseName"),
     validation = Rule::new("!has(self.spec.dependsOn) || self.spec.dependsOn.all(it, it.name != self.metadata.name)").message("spec.dependsOn names this object itself: remove it there"),
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("has(self.releaseName) == has(oldSelf.releaseName) && (!has(self.releaseName) || self.releaseName == oldSelf.releaseName)").message("spec.releaseName cannot be changed, set or removed later: delete this object and create another").field_path(".releaseName"))]
-#[x_kube(validation = Rule::new("(!has(self.values) && !has(self.valuesFrom)) || has(self.source.chart) || has(self.source.sourceRef)").message("spec.values and spec.valuesFrom are for charts: remove them, or name a chart by spec.source.chart or spec.source.sourceRef"))]
+#[x_kube(validation = Rule::new("(!has(self.values) && !has(self.valuesFrom)) || has(self.source.chart) || has(self.source.sourceRef)").message("spec.values and spec.valuesFrom are for charts: remove them, or set spec.source.chart or spec.source.sourceRef"))]
 pub struct ReleaseLifecycleSpec {
-    /// Where the desired objects come from.
+    /// Source of the release's objects and hooks. Exactly one of its fields must be set.
     pub source: Source,
 
-    /// Values for the chart; they win over `valuesFrom` and over those of the chart.
+    /// Values for the chart. They override those of `valuesFrom` and the chart's defaults. Only for
+    /// charts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::chart::values")]
     pub values: Option<Values>,
 
-    /// `ConfigMaps` and Secrets of this namespace with values for the chart; a later one wins.
+    /// `ConfigMaps` and Secrets of this namespace that hold values for the chart. They are merged
+    /// in order: later ones override earlier ones. Only for charts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub values_from: Vec<ValuesFrom>,
 
-    /// Changes to the objects of the source and to its hooks, in kustomize's shape, before anything
-    /// is planned.
+    /// Patches of the source's objects and hooks, in kustomize's format. They are applied in order,
+    /// before the operation is planned.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100))]
     pub patches: Vec<Patch>,
 
-    /// The name of the release, as `helm list` shows it. Default: metadata.name. Immutable.
+    /// Name of the Helm release, as `helm list` shows it. Defaults to metadata.name. Cannot be
+    /// changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(min = 1, max = 53),
@@ -68,130 +71,136 @@ pub struct ReleaseLifecycleSpec {
     )]
     pub release_name: Option<String>,
 
-    /// The ServiceAccount of this namespace as which everything of this release is done.
-    /// Default: the operator's `--default-service-account`.
+    /// Name of the ServiceAccount of this namespace as which the operator reads the source and
+    /// manages the release's objects, hooks and records. Defaults to the operator's
+    /// `--default-service-account`. Required if the operator runs with neither that flag nor
+    /// `--single-tenant`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
     pub service_account_name: Option<String>,
 
-    /// How long each hook may take, and each wait for readiness. Default: 5m.
+    /// Timeout of each hook and of each wait for readiness, such as 90s or 1h30m. Defaults to 5m.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"), length(max = 32))]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('8760h')").message("spec.timeout must be between 1s and 8760h, such as 90s or 1h30m"))]
     pub timeout: Option<Duration>,
 
-    /// How often what the source refers to is looked at again, besides being watched, and whether the
-    /// release's objects have drifted. Default: 10m.
+    /// Interval at which the source is read again and the release's objects are checked for drift,
+    /// such as 90s or 1h30m. Changes of watched sources take effect at once. Defaults to 10m.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"), length(max = 32))]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('8760h')").message("spec.interval must be between 1s and 8760h, such as 90s or 1h30m"))]
     pub interval: Option<Duration>,
 
-    /// The `ReleaseLifecycles` of this namespace that are Ready before an install or an upgrade
+    /// `ReleaseLifecycles` of this namespace that must be Ready before an install or an upgrade
     /// begins.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub depends_on: Vec<Dependency>,
 
-    /// How many revisions the release keeps a record of; 0: all. The deployed one, those since, and
-    /// a pinned one are kept in any case. Default: 10.
+    /// Maximum number of revisions whose records are kept; 0 keeps all. The deployed revision,
+    /// later ones and a pinned one are always kept. Defaults to 10.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub max_history: Option<i32>,
 
-    /// Whether post hooks run after the release's objects are ready; false: right after they are
-    /// applied. Default: true.
+    /// Waits for the release's objects to be ready before the post hooks run. If false, they run as
+    /// soon as the objects are applied. Defaults to true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wait: Option<bool>,
 
-    /// How hooks are run.
+    /// Configures the hooks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hooks: Option<Hooks>,
 
-    /// How an install is done.
+    /// Configures installs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub install: Option<Install>,
 
-    /// How an upgrade is done.
+    /// Configures upgrades.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upgrade: Option<Upgrade>,
 
-    /// True: fields of the release's objects that another field manager has set are set as the release
-    /// has them; otherwise such an object fails the operation. Default: false.
+    /// Overwrites fields of the release's objects that another field manager has set to another
+    /// value. If false, such a conflict fails the operation. Defaults to false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub force_conflicts: Option<bool>,
 
-    /// True: a running hook is watched to its end, and nothing new is started. Default: false.
+    /// Suspends the release: a running hook is watched to its end, and nothing new is started.
+    /// Defaults to false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
 
-    /// What a newer spec does to a running operation. Default: Wait.
+    /// Effect of a newer spec on a running operation: `Wait` ends the operation first,
+    /// `CancelAfterHook` ends it after the running hook, `CancelNow` also stops that hook. Defaults
+    /// to `Wait`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_new_spec: Option<OnNewSpec>,
 
-    /// Holds the release at this revision: a rollback. Without it, the release goes back to the
-    /// spec.
+    /// Revision to roll back to. The release stays at that revision as long as this field is set;
+    /// when it is removed, the release is upgraded to the spec again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub pin_revision: Option<i32>,
 
-    /// How a rollback is done.
+    /// Configures rollbacks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollback: Option<Rollback>,
 
-    /// Whether and which tests run after an install or an upgrade, and when they are asked for.
+    /// Configures the test hooks: those that run after installs and upgrades, and on request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test: Option<Test>,
 
-    /// What is done about objects of the release that somebody has changed: they are looked at once
-    /// in `interval`.
+    /// Configures drift detection: every `interval`, the release's objects are compared with the
+    /// deployed revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drift_detection: Option<DriftDetection>,
 
-    /// What becomes of the release when this object is deleted.
+    /// Configures the deletion of the release, which begins when this object is deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion: Option<Deletion>,
 }
 
-/// Where the desired objects come from. Hooks are those with the annotation helm.sh/hook.
+/// Source of the release's objects and hooks. Objects with the annotation helm.sh/hook are hooks.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("(has(self.objects) ? 1 : 0) + (has(self.objectsFrom) ? 1 : 0) + (has(self.chart) ? 1 : 0) + (has(self.sourceRef) ? 1 : 0) == 1").message("spec.source takes exactly one of objects, objectsFrom, chart and sourceRef"))]
 pub struct Source {
-    /// The release's objects and its hooks themselves.
+    /// Manifests of the release's objects and hooks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "embedded_objects")]
     pub objects: Option<Vec<Value>>,
 
-    /// `ConfigMaps` and Secrets of this namespace that hold them as YAML, one after the other.
+    /// `ConfigMaps` and Secrets of this namespace that hold the manifests as YAML. They are read in
+    /// order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(min = 1, max = 32))]
     pub objects_from: Vec<ObjectsFrom>,
 
-    /// A chart, from which Helm's own engine makes them.
+    /// Chart that Helm's own engine renders.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chart: Option<Chart>,
 
-    /// A source of Flux whose artifact is or holds such a chart.
+    /// Flux source whose artifact is a chart or contains one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_ref: Option<SourceRef>,
 }
 
-/// The one of its fields that a source has.
+/// The field that is set in a source.
 #[derive(Clone, Copy, Debug)]
 pub enum SourceKind<'a> {
-    /// `objects`: the objects themselves.
+    /// `objects`: the manifests.
     Objects(&'a [Value]),
-    /// `objectsFrom`: what holds them; empty where the source has no field at all.
+    /// `objectsFrom`; empty if the source has no field at all.
     ObjectsFrom(&'a [ObjectsFrom]),
     /// `chart`.
     Chart(&'a Chart),
-    /// `sourceRef`: a source of Flux that has a chart.
+    /// `sourceRef`.
     SourceRef(&'a SourceRef),
 }
 
 impl Source {
-    /// The field that it has. The API server refuses more than one.
+    /// Returns the field that is set. The API server refuses more than one.
     pub fn kind(&self) -> SourceKind<'_> {
         // Without `..`: a new field is to be named here.
         let Self { objects, objects_from, chart, source_ref } = self;
@@ -206,7 +215,7 @@ impl Source {
         }
     }
 
-    /// How many of its fields are there. The API server takes exactly one.
+    /// Returns the number of fields that are set. The API server accepts exactly one.
     pub fn fields(&self) -> usize {
         let Self { objects, objects_from, chart, source_ref } = self;
         let given =
@@ -214,7 +223,7 @@ impl Source {
         given.into_iter().filter(|is_given| *is_given).count()
     }
 
-    /// Whether it is a chart, wherever that is.
+    /// Returns whether it is a chart, in any place.
     pub fn is_chart(&self) -> bool {
         match self.kind() {
             SourceKind::Chart(_) | SourceKind::SourceRef(_) => true,
@@ -223,22 +232,22 @@ impl Source {
     }
 }
 
-/// Names a `ConfigMap` or a Secret that holds objects as YAML.
+/// Reference to a `ConfigMap` or a Secret that holds manifests as YAML.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ObjectsFrom {
-    /// `ConfigMap` or Secret.
+    /// Kind of the object: `ConfigMap` or Secret.
     pub kind: ObjectsFromKind,
-    /// Its name.
+    /// Name of the object.
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
     pub name: String,
-    /// The key whose value is read. Default: every key, in alphabetical order.
+    /// Key whose value is read. Defaults to all keys, in alphabetical order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
     pub key: Option<String>,
 }
 
-/// What holds objects as YAML.
+/// Kind of an object that holds manifests, values or a chart.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]
@@ -249,7 +258,7 @@ pub enum ObjectsFromKind {
 }
 
 impl ObjectsFromKind {
-    /// The word for it, such as `ConfigMap`.
+    /// Returns the kind, such as `ConfigMap`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::ConfigMap => "ConfigMap",
@@ -259,55 +268,58 @@ impl ObjectsFromKind {
 }
 
 impl fmt::Display for ObjectsFrom {
-    /// `ConfigMap/shop`, and ` key all.yaml` where it names one.
+    /// Writes `ConfigMap/shop`, followed by ` key all.yaml` if a key is set.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.kind.as_str(), self.name)?;
         self.key.as_ref().map_or(Ok(()), |key| write!(f, " key {key}"))
     }
 }
 
-/// Names another `ReleaseLifecycle` of this namespace.
+/// Reference to another `ReleaseLifecycle` of this namespace.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Dependency {
-    /// Its name.
+    /// Name of the `ReleaseLifecycle`.
     #[schemars(length(min = 1, max = 63))]
     pub name: String,
 }
 
-/// How hooks are run.
+/// Configures the hooks.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Hooks {
-    /// How many of the last lines of a failed hook are kept in status; 0: none. Default: 20.
+    /// Number of log lines of a failed hook that are kept in status.hooks, counted from the end; 0
+    /// keeps none. Defaults to 20.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 200))]
     pub log_lines: Option<i32>,
 }
 
-/// What a newer spec does to a running operation.
+/// Effect of a newer spec on a running operation: `Wait` ends the operation first,
+/// `CancelAfterHook` ends it after the running hook, `CancelNow` also stops that hook. Defaults to
+/// `Wait`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum OnNewSpec {
-    /// Nothing: it counts from the next operation on.
+    /// The operation ends first.
     #[default]
     Wait,
-    /// The operation ends after the hook that runs.
+    /// The operation ends after the running hook.
     CancelAfterHook,
-    /// The hook that runs is stopped, and the operation ends.
+    /// The running hook is stopped, and the operation ends.
     CancelNow,
 }
 
-/// How a rollback is done.
+/// Configures rollbacks.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Rollback {
-    /// Whose rollback hooks run: those of the revision that is gone back to, as in Helm, or of the
-    /// one that is deployed. Default: Target.
+    /// Revision whose rollback hooks run: `Target` is the revision to roll back to, as in Helm,
+    /// `Current` the deployed one. Defaults to `Target`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hooks_from: Option<HooksFrom>,
 }
 
-/// Whose rollback hooks run.
+/// Revision whose rollback hooks run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[allow(missing_docs)]
 pub enum HooksFrom {
@@ -316,64 +328,69 @@ pub enum HooksFrom {
     Current,
 }
 
-/// Whether and which tests run.
+/// Configures the test hooks.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Test {
-    /// Whether the test hooks run after each install and upgrade. Default: false.
+    /// Runs the test hooks after each install and upgrade. Defaults to false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enable: Option<bool>,
-    /// Which test hooks run, by name; all of them where there is none.
+    /// Selects the test hooks that run, by name. If empty, all of them run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100))]
     pub filters: Vec<TestFilter>,
-    /// Whether the object is Ready when its tests have failed. Default: Ignore.
+    /// Effect of failed tests: `Ignore` sets only the condition `TestSuccess` to False, `Fail` also
+    /// sets Ready to False. Defaults to `Ignore`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_failure: Option<OnTestFailure>,
 }
 
-/// Names a test hook.
+/// Selects or excludes one test hook.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TestFilter {
-    /// The name of its object.
+    /// Name of the hook's object.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
-    /// True: it does not run. Otherwise only those that are named run. Default: false.
+    /// Excludes this test hook. If false, the hook is selected, and only selected ones run.
+    /// Defaults to false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exclude: Option<bool>,
 }
 
-/// What failed tests do.
+/// Effect of failed tests: `Ignore` sets only the condition `TestSuccess` to False, `Fail` also
+/// sets Ready to False. Defaults to `Ignore`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum OnTestFailure {
-    /// The condition `TestSuccess` is False.
+    /// Only the condition `TestSuccess` is False.
     #[default]
     Ignore,
-    /// The condition Ready is False, too.
+    /// The condition Ready is also False.
     Fail,
 }
 
-/// What becomes of the release when its object is deleted.
+/// Configures the deletion of the release.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Deletion {
-    /// For so long failed hooks are tried again, and the release's objects are waited for.
-    /// Default: 10m.
+    /// Time for which failed delete hooks are retried, and for which the operator waits until the
+    /// release's objects are deleted; such as 90s or 1h30m. Defaults to 10m.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"), length(max = 32))]
     #[x_kube(validation = Rule::new("duration(self) >= duration('0s') && duration(self) <= duration('8760h')").message("spec.deletion.timeout must be between 0s and 8760h, such as 90s or 1h30m"))]
     pub timeout: Option<Duration>,
-    /// What happens then: Block waits for somebody, `SkipHooks` does without the hooks that have not
-    /// succeeded. Default: Block.
+    /// Action when a delete hook still fails after `timeout`: `Block` keeps the deletion until a
+    /// retry or a skip is requested, `SkipHooks` skips the hooks that have not succeeded. Defaults
+    /// to `Block`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_timeout: Option<OnDeletionTimeout>,
-    /// Keep: the release stays as it is, and goes on as Helm's. Default: Delete.
+    /// Action on the release: `Delete` runs its delete hooks and deletes its objects and records,
+    /// `Keep` leaves everything as it is, as a release of Helm. Defaults to `Delete`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub objects: Option<Objects>,
 }
 
-/// What happens when a deletion has used up its time.
+/// Action when a deletion has reached its timeout.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[allow(missing_docs)]
 pub enum OnDeletionTimeout {
@@ -382,7 +399,7 @@ pub enum OnDeletionTimeout {
     SkipHooks,
 }
 
-/// What becomes of a release's objects.
+/// Action on a release whose object is deleted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[allow(missing_docs)]
 pub enum Objects {
@@ -392,7 +409,8 @@ pub enum Objects {
 }
 
 impl Test {
-    /// Whether the test hook of this name runs: those that are named, if any is, less those excluded.
+    /// Returns whether the test hook of this name runs: those that are named, if any is, except
+    /// those that are excluded.
     pub fn selects(&self, name: &str) -> bool {
         let excluded = |filter: &&TestFilter| filter.exclude.unwrap_or(false);
         let mut included = self.filters.iter().filter(|filter| !excluded(filter)).peekable();
@@ -402,7 +420,7 @@ impl Test {
 }
 
 impl ReleaseLifecycle {
-    /// The name of the release.
+    /// Returns the name of the release.
     pub fn release_name(&self) -> Cow<'_, str> {
         match (&self.spec.release_name, &self.metadata.name) {
             (Some(name), _) | (None, Some(name)) => Cow::Borrowed(name),
@@ -410,83 +428,83 @@ impl ReleaseLifecycle {
         }
     }
 
-    /// How long each hook, and each wait for readiness, may take.
+    /// Returns the timeout of each hook and of each wait for readiness.
     pub fn timeout(&self) -> time::Duration {
         self.spec.timeout.map_or(time::Duration::from_mins(5), time::Duration::from)
     }
 
-    /// Whether post hooks run after the release's objects are ready.
+    /// Returns whether post hooks run only after the release's objects are ready.
     pub fn wait(&self) -> bool {
         self.spec.wait.unwrap_or(true)
     }
 
-    /// How often what the source refers to is looked at again.
+    /// Returns the interval at which the source is read again and drift is checked.
     pub fn interval(&self) -> time::Duration {
         self.spec.interval.map_or(time::Duration::from_mins(10), time::Duration::from)
     }
 
-    /// How many revisions the release keeps a record of; `None`: all.
+    /// Returns the number of revisions whose records are kept; `None` means all.
     pub fn max_history(&self) -> Option<usize> {
         let most = usize::try_from(self.spec.max_history.unwrap_or(10)).unwrap_or(0);
         (most > 0).then_some(most)
     }
 
-    /// Whether nothing new is to be started.
+    /// Returns whether the release is suspended.
     pub fn suspended(&self) -> bool {
         self.spec.suspend.unwrap_or(false)
     }
 
-    /// What a newer spec does to a running operation.
+    /// Returns the effect of a newer spec on a running operation.
     pub fn on_new_spec(&self) -> OnNewSpec {
         self.spec.on_new_spec.unwrap_or_default()
     }
 
-    /// Whose rollback hooks run.
+    /// Returns the revision whose rollback hooks run.
     pub fn rollback_hooks_from(&self) -> HooksFrom {
         self.spec.rollback.as_ref().and_then(|it| it.hooks_from).unwrap_or_default()
     }
 
-    /// Whether the tests run after each install and upgrade.
+    /// Returns whether the tests run after each install and upgrade.
     pub fn tests_enabled(&self) -> bool {
         self.spec.test.as_ref().and_then(|test| test.enable).unwrap_or(false)
     }
 
-    /// Whether the test hook of this name runs.
+    /// Returns whether the test hook of this name runs.
     pub fn selects_test(&self, name: &str) -> bool {
         self.spec.test.as_ref().is_none_or(|test| test.selects(name))
     }
 
-    /// What failed tests do.
+    /// Returns the effect of failed tests.
     pub fn on_test_failure(&self) -> OnTestFailure {
         self.spec.test.as_ref().and_then(|test| test.on_failure).unwrap_or_default()
     }
 
-    /// For so long a deletion tries failed hooks again, and waits for the objects.
+    /// Returns the time for which a deletion retries failed hooks and waits for the objects.
     pub fn deletion_timeout(&self) -> time::Duration {
         let timeout = self.spec.deletion.as_ref().and_then(|deletion| deletion.timeout);
         timeout.map_or(time::Duration::from_mins(10), time::Duration::from)
     }
 
-    /// What happens when a deletion has used up its time.
+    /// Returns the action when a deletion has reached its timeout.
     pub fn on_deletion_timeout(&self) -> OnDeletionTimeout {
         self.spec.deletion.as_ref().and_then(|deletion| deletion.on_timeout).unwrap_or_default()
     }
 
-    /// Whether the release's objects stay when this object is deleted.
+    /// Returns whether the release's objects stay when this object is deleted.
     pub fn keeps_objects(&self) -> bool {
         let objects = self.spec.deletion.as_ref().and_then(|deletion| deletion.objects);
         objects.unwrap_or_default() == Objects::Keep
     }
 
-    /// The commands by which people ask for something.
+    /// Returns the commands that request something of this release.
     pub fn commands(&self) -> Commands {
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
         let (namespace, name) = (&self.metadata.namespace, &self.metadata.name);
         Commands { namespace: text(namespace), name: text(name) }
     }
 
-    /// The requests of the annotations. An annotation that is absent or empty asks for nothing: in
-    /// its place stands the request that was handled last.
+    /// Returns the requests of the annotations. An annotation that is absent or empty requests
+    /// nothing: the request that was handled last takes its place.
     pub fn requests(&self) -> Requests {
         let value = |name| {
             let value = self.metadata.annotations.as_ref()?.get(name)?;
@@ -505,14 +523,14 @@ impl ReleaseLifecycle {
         }
     }
 
-    /// How many of the last lines of a failed hook are kept.
+    /// Returns the number of log lines of a failed hook that are kept.
     pub fn log_lines(&self) -> i32 {
         self.spec.hooks.as_ref().and_then(|hooks| hooks.log_lines).unwrap_or(20)
     }
 }
 
-/// Embedded resources: the API server itself refuses unknown metadata and annotations that are
-/// not strings, and editors, kustomize and Argo CD see into them.
+/// Returns the schema of embedded resources: the API server refuses unknown metadata and
+/// annotations that are not strings, and editors, kustomize and Argo CD can read them.
 fn embedded_objects(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "array",

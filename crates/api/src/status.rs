@@ -10,84 +10,86 @@ use lifecycle::{
 };
 use serde::{Deserialize, Serialize};
 
-/// What the operator did and saw.
+/// Observed state of a release.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReleaseLifecycleStatus {
-    /// The generation that the conditions speak of; -1 before the operator saw the object.
+    /// Generation of the spec to which the conditions apply; -1 until the operator has observed the
+    /// object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 
-    /// Ready sums up. Reconciling and Stalled are there only while true.
+    /// Conditions of the release. Ready is their summary. Reconciling and Stalled are present only
+    /// while they are True.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
 
-    /// The deployed revision.
+    /// Deployed revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<i32>,
 
-    /// The chart of the deployed revision; absent where it is made from objects.
+    /// Chart of the deployed revision. Absent if its source has no chart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chart: Option<Chart>,
 
-    /// From what drift of the deployed revision is told.
+    /// State with which the release's objects are compared to detect drift.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub baseline: Option<Baseline>,
 
-    /// What the release has made outside of its namespace, at most 100 objects: it does not go with
-    /// the namespace. Absent where that is not known.
+    /// Objects that the release has created outside of its namespace, at most 100. They are not
+    /// deleted together with the namespace. Absent if they are unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outside: Option<Vec<ObjectRef>>,
 
-    /// The running or the last operation: the journal.
+    /// Journal of the running operation, or of the last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operation: Option<Operation>,
 
-    /// The last install, upgrade or rollback that failed, until one succeeds; what makes up for it
+    /// Last install, upgrade or rollback that failed. Absent once one has succeeded; a remediation
     /// does not count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_attempt: Option<LastAttempt>,
 
-    /// The hooks of the last operation of each event, in the order in which they run.
+    /// Hooks of the last operation of each event, in the order in which they run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["event".into(), "index".into()]))]
     pub hooks: Vec<HookStatus>,
 
-    /// The revision that was tested last.
+    /// Revision that was tested last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tested_revision: Option<i32>,
 
-    /// The value of the annotation `releaselifecycle.dev/retryAt` that was heeded last.
+    /// Last value of the annotation `releaselifecycle.dev/retryAt` that was handled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_retry_at: Option<String>,
 
-    /// The value of the annotation `releaselifecycle.dev/restartAt` that was heeded last.
+    /// Last value of the annotation `releaselifecycle.dev/restartAt` that was handled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_restart_at: Option<String>,
 
-    /// The value of the annotation `releaselifecycle.dev/testAt` that was heeded last.
+    /// Last value of the annotation `releaselifecycle.dev/testAt` that was handled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_test_at: Option<String>,
 
-    /// The value of the annotation `releaselifecycle.dev/cancelAt` that was heeded last.
+    /// Last value of the annotation `releaselifecycle.dev/cancelAt` that was handled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_cancel_at: Option<String>,
 
-    /// The value of the annotation `releaselifecycle.dev/skipAt` that was heeded last.
+    /// Last value of the annotation `releaselifecycle.dev/skipAt` that was handled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_skip_at: Option<String>,
 }
 
-/// So many hooks of earlier operations are kept beside those of the last one.
+/// The most hooks of earlier operations that are kept beside those of the last one.
 const MOST_OLDER_HOOKS: usize = 50;
 
-/// So many objects outside of the release's namespace are kept in status.
+/// The most objects outside of the release's namespace that are kept in status.
 pub const MOST_OUTSIDE: usize = 100;
 
 impl ReleaseLifecycleStatus {
-    /// Keeps what an operation makes outside of the release's namespace; as long as it has not
-    /// succeeded, besides what was there before.
+    /// Stores the objects that an operation creates outside of the release's namespace. Earlier
+    /// ones stay until it has succeeded.
     pub fn set_outside(&mut self, made: &[ObjectRef], succeeded: bool) {
         let before = self.outside.take().filter(|_| !succeeded).unwrap_or_default();
         let mut outside = made.to_vec();
@@ -97,14 +99,14 @@ impl ReleaseLifecycleStatus {
         self.outside = Some(outside);
     }
 
-    /// The journal, if there ever was an operation.
+    /// Returns the journal, if there ever was an operation.
     pub fn journal(&self) -> Option<Journal> {
         let operation = self.operation.clone()?;
         let hooks = self.hooks.iter().filter(|hook| hook.event.operation() == operation.event);
         Some(Journal { hooks: hooks.cloned().collect(), operation, handled: self.handled() })
     }
 
-    /// Keeps `journal`, and of the hooks of other events what there is room for.
+    /// Stores `journal`, and the hooks of other events unless they are too many.
     pub fn set_journal(&mut self, journal: Journal) {
         let Journal { operation, hooks, handled } = journal;
         let mut older = std::mem::take(&mut self.hooks);
@@ -118,7 +120,7 @@ impl ReleaseLifecycleStatus {
         self.set_handled(handled);
     }
 
-    /// The requests that were heeded last.
+    /// Returns the requests that were handled last.
     pub fn handled(&self) -> Requests {
         Requests {
             retry: self.last_handled_retry_at.clone(),
@@ -129,7 +131,7 @@ impl ReleaseLifecycleStatus {
         }
     }
 
-    /// Keeps the requests that were heeded.
+    /// Stores the requests that were handled.
     pub fn set_handled(&mut self, handled: Requests) {
         let Requests { retry, restart, test, cancel, skip } = handled;
         self.last_handled_retry_at = retry;
@@ -140,9 +142,8 @@ impl ReleaseLifecycleStatus {
     }
 }
 
-/// Replaces the conditions by `wanted`. A transition time moves only where a status does;
-/// `Released`, `TestSuccess`, `Remediated`, `Drifted` and `Warned` stay as they were where `wanted` does
-/// not speak of them.
+/// Replaces the conditions by `wanted`. A transition time changes only with the status. `Released`,
+/// `TestSuccess`, `Remediated`, `Drifted` and `Warned` stay as they were if `wanted` lacks them.
 pub fn set_conditions(
     current: &mut Vec<Condition>,
     wanted: Vec<conditions::Condition>,
@@ -179,7 +180,7 @@ pub fn set_conditions(
     current.sort_by_key(|condition| rank(&condition.type_));
 }
 
-/// Kubernetes takes 32768 characters; nobody reads so many.
+/// Cuts a message, which is to be read. Kubernetes accepts 32768 characters.
 fn truncate(mut message: String) -> String {
     const LIMIT: usize = 4096;
     if message.len() > LIMIT {

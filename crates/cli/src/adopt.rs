@@ -88,7 +88,7 @@ fn nothing_deployed(history: &History, release: &str) -> String {
         .map(|stored| format!("{} {}", stored.release.version, stored.release.info.status))
         .collect();
     format!(
-        "no revision of release {release} is deployed ({}), so there is nothing to take over: mend it \
+        "no revision of release {release} is deployed ({}), so there is nothing to adopt: repair it \
          with Helm first, or write a ReleaseLifecycle as for a new release, which is installed as the \
          next revision",
         revisions.join(", ")
@@ -133,7 +133,7 @@ async fn others(cluster: &Cluster, release: &str, remarks: &mut Vec<String>) -> 
         Ok(objects) => objects,
         Err(error) => {
             remarks.push(format!(
-                "warning: nobody can tell whether a ReleaseLifecycle has this release already: \
+                "warning: it is unknown whether a ReleaseLifecycle has this release already: \
                  {error:#}"
             ));
             return Vec::new();
@@ -153,7 +153,7 @@ async fn others(cluster: &Cluster, release: &str, remarks: &mut Vec<String>) -> 
 /// The reason why only the operator can check the chart.
 fn unknowable(args: &Adopt) -> Option<&'static str> {
     if args.source.source_ref.is_some() {
-        return Some("what Flux has fetched is known in the cluster alone");
+        return Some("the artifact that Flux has fetched is known only in the cluster");
     }
     let has_login = args.source.secret_ref.is_some();
     has_login.then_some("it is fetched with a Secret, which this program does not use")

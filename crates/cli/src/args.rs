@@ -21,10 +21,10 @@ pub(crate) use history::History;
 pub(crate) use plan::{Plan, Template};
 pub(crate) use status::{Output, Status};
 
-/// Shows what the ReleaseLifecycle operator does to your releases, and asks it for more
+/// Shows the releases of the ReleaseLifecycle operator, and sends requests to it
 ///
-/// Each command says at the end of its help what its exit codes mean: 0 is good, 1 means that the
-/// operation failed or that the input is wrong, 2 is a usage error or no answer from the cluster.
+/// The help of each command ends with its exit codes: 0 is success, 1 means that the operation
+/// failed or that the input is wrong, 2 is a usage error or no answer from the cluster.
 #[derive(Parser)]
 #[command(name = "kubectl-lifecycle", bin_name = "kubectl lifecycle", version)]
 pub(crate) struct Cli {
@@ -51,10 +51,10 @@ pub(crate) enum Command {
     Complete(Complete),
 }
 
-/// Which cluster and namespace, by the names that kubectl gives these flags.
+/// The cluster and the namespace, with the flags of kubectl.
 #[derive(Args)]
 pub(crate) struct Place {
-    /// The namespace; default: that of the kube context
+    /// Namespace of the ReleaseLifecycle; default: that of the kube context
     #[arg(short, long)]
     pub(crate) namespace: Option<String>,
 
@@ -62,24 +62,24 @@ pub(crate) struct Place {
     #[arg(long)]
     pub(crate) kubeconfig: Option<PathBuf>,
 
-    /// The context of the kubeconfig; default: its current one
+    /// Context of the kubeconfig; default: its current context
     #[arg(long)]
     pub(crate) context: Option<String>,
 }
 
-/// Where manifests are read from, by the names that kubectl gives these flags.
+/// The files of manifests, with the flags of kubectl.
 #[derive(Args)]
 pub(crate) struct Files {
-    /// A file, a folder (its *.yaml, *.yml and *.json), or - for standard input; may be repeated
+    /// File, folder (its *.yaml, *.yml and *.json), or - for standard input; may be repeated
     #[arg(short, long = "filename", value_name = "FILE|FOLDER|-")]
     pub(crate) files: Vec<PathBuf>,
 
-    /// Look into the folders below, too
+    /// Read subfolders, too
     #[arg(short = 'R', long, requires = "files")]
     pub(crate) recursive: bool,
 }
 
-/// What is written of a list.
+/// The output format of a list.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
     Table,

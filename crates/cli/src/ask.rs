@@ -31,7 +31,7 @@ pub(crate) async fn retry(args: &Retry) -> anyhow::Result<Outcome> {
     let release = Release::find(&args.how).await?;
     let state = State::new(&release.object);
     if args.restart {
-        let said = "asked to begin again: a new revision, every hook";
+        let said = "restart requested: a new revision with every hook";
         let asked = release.request(names::RESTART_AT, |it| &it.restart, said).await?;
         return asked.follow(&args.wait, Goal::answer).await;
     }
@@ -44,7 +44,7 @@ pub(crate) async fn retry(args: &Retry) -> anyhow::Result<Outcome> {
             "there is nothing to retry: {what}; --restart begins again, as a new revision"
         ));
     }
-    let said = "asked to go on where it failed";
+    let said = "retry requested: it resumes where it failed";
     let asked = release.request(names::RETRY_AT, |it| &it.retry, said).await?;
     asked.follow(&args.wait, Goal::answer).await
 }
@@ -59,8 +59,10 @@ pub(crate) async fn cancel(args: &Cancel) -> anyhow::Result<Outcome> {
             Ok(running) => running.clone(),
             Err(why) => return release.refuse(&why),
         };
-        let said =
-            format!("asked to cancel the {} of revision {}", running.event, running.revision);
+        let said = format!(
+            "cancellation requested: the {} of revision {}",
+            running.event, running.revision
+        );
         let asked = release.request_as_seen(names::CANCEL_AT, |it| &it.cancel, &said).await?;
         if let Some(asked) = asked {
             let goal = |object: &ReleaseLifecycle, _| Goal::cancelled(object, &running);
@@ -92,7 +94,7 @@ fn to_cancel<'a>(
             Err(format!("there is nothing to cancel: nothing is running ({words})"))
         }
         Some(running) if running.event == Event::Delete => {
-            Err("a deletion cannot be called off; `skip` does without its hooks".to_owned())
+            Err("a deletion cannot be cancelled; `skip` skips its hooks".to_owned())
         }
         Some(running) => Ok(running),
     }
@@ -100,7 +102,7 @@ fn to_cancel<'a>(
 
 pub(crate) async fn test(args: &Test) -> anyhow::Result<Outcome> {
     let release = Release::find(&args.how).await?;
-    let asked = release.request(names::TEST_AT, |it| &it.test, "asked for its tests").await?;
+    let asked = release.request(names::TEST_AT, |it| &it.test, "tests requested").await?;
     asked.follow(&args.wait, Goal::tests).await
 }
 
@@ -108,12 +110,12 @@ pub(crate) async fn skip(args: &Skip) -> anyhow::Result<Outcome> {
     let release = Release::find(&args.how).await?;
     let state = State::new(&release.object);
     let said = match (state.is_being_deleted(), state.is_standing()) {
-        (true, _) => "asked to be deleted without the hooks that remain",
-        (false, true) => "asked to go on as if the hook had run",
+        (true, _) => "skip requested: it is deleted without the hooks that remain",
+        (false, true) => "skip requested: it continues as if the hook had run",
         (false, false) => {
             return release.refuse(
                 "there is nothing to skip: it is not being deleted, and no hook waits for \
-                 somebody's word",
+                 a request",
             );
         }
     };

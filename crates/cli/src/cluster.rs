@@ -245,7 +245,7 @@ impl Cluster {
                 401 => "the cluster does not take these credentials: log in again",
                 403 => &forbidden,
                 400 | 409 | 422 => "correct that and try again",
-                _ => "look at the API server's log",
+                _ => "check the API server's log",
             },
             kube::Error::SerdeError(_) => {
                 "the controller is of another version: use the kubectl-lifecycle that belongs to it"

@@ -227,13 +227,13 @@ fn a_hook_of_an_operation_that_was_given_up_is_not_shown_as_running() {
 fn an_object_that_nobody_looked_at_says_so() {
     let expected = "\
 shop/shop  nothing observed yet
-  No controller has looked at it: is one running, and does it serve namespace shop?
+  No controller has observed it: is one running, and does it serve namespace shop?
 ";
     check(&unobserved(), "11:03:00", expected);
     let mut changed = succeeded();
     changed.metadata.generation = Some(3);
     let text = timeline::render(&changed, at("11:04:00"), Look::PLAIN);
-    assert!(text.contains("No controller has looked at generation 3 yet"), "{text}");
+    assert!(text.contains("No controller has observed generation 3 yet"), "{text}");
 }
 
 #[test]
@@ -266,7 +266,7 @@ NAMESPACE  NAME  READY    EVENT    REVISION  SINCE  STATUS
 shop       shop  False    upgrade  2         5s     upgrade of revision 2 failed: pre-upgrade hook \
                     Job/shop-migration failed: BackoffLimitExceeded: Job has reached the specified \
                     backoff limit
-shop       shop  Unknown  -        -         -      no controller has looked at generation 1 yet
+shop       shop  Unknown  -        -         -      no controller has observed generation 1 yet
 ";
     assert!(text == expected, "expected:\n{expected}\nfound:\n{text}");
     let narrow = Look { colour: false, width: Some(60) };
@@ -335,7 +335,7 @@ fn what_has_no_operation_of_its_own_is_said_once() {
     check_lines(
         None,
         &unobserved(),
-        &["11:02:20Z shop/shop generation 1 waits for a controller to look at it"],
+        &["11:02:20Z shop/shop generation 1 is not observed by a controller yet"],
     );
     let line =
         "11:02:20Z shop/shop Ready=False UnknownKind: Nonsense/x: the cluster does not know it";

@@ -43,7 +43,7 @@ pub(crate) fn read(files: &Files) -> anyhow::Result<Read> {
         let listed =
             if metadata.is_dir() { list(path, files.recursive)? } else { vec![path.clone()] };
         if listed.is_empty() {
-            let hint = if files.recursive { "" } else { "; -R looks into the folders below, too" };
+            let hint = if files.recursive { "" } else { "; -R reads subfolders, too" };
             bail!("folder {} has no *.yaml, *.yml or *.json{hint}", path.display());
         }
         for path in listed {
@@ -215,7 +215,7 @@ mod tests {
     fn a_folder_without_manifests_is_an_error_that_says_what_is_looked_for() {
         let folder = folder(&[("below/d.yaml", "kind: D\n")]);
         let error = read_folder(&folder, false).unwrap_err().to_string();
-        assert!(error.contains("no *.yaml, *.yml or *.json; -R looks into"), "{error}");
+        assert!(error.contains("no *.yaml, *.yml or *.json; -R reads"), "{error}");
         let empty = self::folder(&[("a.yaml", "---\n# nothing\n")]);
         assert!(read_folder(&empty, false).unwrap_err().to_string().contains("no manifests in"));
     }

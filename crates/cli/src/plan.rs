@@ -174,7 +174,7 @@ async fn show(args: &Plan, material: Material) -> anyhow::Result<Outcome> {
         Err(problems) => return refuse(&problems),
     };
     if !object.spec.patches.is_empty() {
-        warnings.push("this is what the templates say; spec.patches change it".to_owned());
+        warnings.push("this is the output of the templates; spec.patches change it".to_owned());
     }
     screen::complain(&warnings.iter().map(|it| format!("warning: {it}\n")).collect::<String>())?;
     screen::write(&text)?;

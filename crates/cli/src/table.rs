@@ -35,7 +35,7 @@ fn row(state: State<'_>, now: Timestamp) -> Vec<String> {
     let since = operation.map(|last| last.completed_at.unwrap_or(last.started_at));
     let message = match state.ready() {
         Some(ready) if state.observed() >= state.generation() => ready.message.clone(),
-        _ => format!("no controller has looked at generation {} yet", state.generation()),
+        _ => format!("no controller has observed generation {} yet", state.generation()),
     };
     vec![
         state.namespace().to_owned(),

@@ -66,7 +66,7 @@ fn notes(state: State<'_>) -> Vec<String> {
         notes.push("The object is being deleted.".to_owned());
     } else if observed < 0 {
         notes.push(format!(
-            "No controller has looked at it: is one running, and does it serve namespace {}?",
+            "No controller has observed it: is one running, and does it serve namespace {}?",
             state.namespace()
         ));
     } else if observed < generation
@@ -82,7 +82,7 @@ fn notes(state: State<'_>) -> Vec<String> {
         ));
     } else if observed < generation {
         notes.push(format!(
-            "No controller has looked at generation {generation} yet; this is generation {observed}. \
+            "No controller has observed generation {generation} yet; this is generation {observed}. \
              If it stays so: is a controller running?"
         ));
     }
@@ -164,7 +164,7 @@ fn hook_cells(state: State<'_>, mark: Mark, hook: &HookStatus, now: Timestamp) -
             let (what, since) = match cursor.map(|cursor| cursor.step) {
                 Some(HookStep::Create) => ("creating", began),
                 Some(HookStep::Stop) => ("stopping", began),
-                Some(HookStep::Blocked) => ("standing", began),
+                Some(HookStep::Blocked) => ("blocked", began),
                 _ => ("running", started),
             };
             let since = since.unwrap_or(from);

@@ -65,7 +65,7 @@ fn unobserved(before: Option<State<'_>>, after: State<'_>, lines: &mut Lines) {
     if news && after.observed() < generation {
         let then = match after.running() {
             Some(running) => format!("comes after the {} that runs", running.event),
-            None => "waits for a controller to look at it".to_owned(),
+            None => "is not observed by a controller yet".to_owned(),
         };
         lines.push(lines.now, &format!("generation {generation} {then}"));
     }
@@ -135,7 +135,7 @@ fn hook_lines(before: Option<State<'_>>, after: State<'_>, hook: &HookStatus, li
         HookPhase::Pending | HookPhase::Running | HookPhase::Unknown => {}
         HookPhase::Skipped => {
             let why = outcome(hook).unwrap_or_default();
-            lines.push(at, &format!("{what} was done without: {why}"));
+            lines.push(at, &format!("{what} was skipped: {why}"));
         }
         HookPhase::Succeeded => lines.push(at, &format!("{what} succeeded{after}")),
         HookPhase::Failed => {

@@ -107,7 +107,7 @@ fn in_vain(object: &ReleaseLifecycle) -> String {
     let message = state.ready().map(|ready| printable(&conditions::flat(&ready.message)));
     let message = message.unwrap_or_default();
     format!(
-        "{}: nothing has changed for {} s, and nothing goes on until somebody changes something: \
+        "{}: nothing has changed for {} s, and the release is blocked until you change something: \
          {}: {message}\n",
         state.title(),
         ANSWER.as_secs(),

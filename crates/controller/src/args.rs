@@ -13,27 +13,27 @@ use crate::{
     watches::Limits as WatchLimits,
 };
 
-/// The default name of the lease; that of an operator which serves one namespace ends with this
-/// namespace.
+/// The default name of the lease. An operator that serves one namespace appends this namespace.
 const LEASE: &str = "releaselifecycle-controller";
-/// Tells that the operator runs in a Pod as this Pod's ServiceAccount.
+/// The token file of an operator that runs in a Pod, as the Pod's ServiceAccount.
 const POD_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 
 /// The ReleaseLifecycle operator: runs Helm's hooks around installs and upgrades, durably.
 ///
-/// Inside a cluster it uses its Pod's ServiceAccount; outside, the current kube context.
+/// In a cluster it uses the ServiceAccount of its Pod; outside, the current kube context.
 #[derive(Parser, Debug)]
 #[command(name = "releaselifecycle-controller", version)]
 pub(crate) struct Args {
-    /// Path of a kubeconfig; default: in the cluster its own, else $KUBECONFIG or ~/.kube/config
+    /// Path of a kubeconfig; default: $KUBECONFIG or ~/.kube/config if there is one, otherwise the
+    /// Pod's ServiceAccount
     #[arg(long, env = "RELEASELIFECYCLE_KUBECONFIG")]
     pub(crate) kubeconfig: Option<PathBuf>,
 
-    /// Serve ReleaseLifecycles of this namespace only; default: of all
+    /// Serve only the ReleaseLifecycles of this namespace; default: of all namespaces
     #[arg(long, env = "RELEASELIFECYCLE_NAMESPACE")]
     pub(crate) namespace: Option<String>,
 
-    /// ServiceAccount of the object's namespace to act as where spec.serviceAccountName is absent
+    /// ServiceAccount for releases without spec.serviceAccountName, in the namespace of the release
     #[arg(
         long,
         env = "RELEASELIFECYCLE_DEFAULT_SERVICE_ACCOUNT",
@@ -41,31 +41,31 @@ pub(crate) struct Args {
     )]
     pub(crate) default_service_account: Option<String>,
 
-    /// Act as the operator itself where spec.serviceAccountName is absent
+    /// Manage releases without spec.serviceAccountName by the operator's own rights
     #[arg(long, env = "RELEASELIFECYCLE_SINGLE_TENANT")]
     pub(crate) single_tenant: bool,
 
-    /// Address of /livez, /readyz and /metrics
+    /// Address to serve /livez, /readyz and /metrics on
     #[arg(long, env = "RELEASELIFECYCLE_LISTEN", default_value = "0.0.0.0:8080")]
     pub(crate) listen: SocketAddr,
 
-    /// How many releases are worked on at once; a running hook does not count
+    /// Maximum number of releases that are reconciled at once; running hooks do not count
     #[arg(long, env = "RELEASELIFECYCLE_CONCURRENCY", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) concurrency: u16,
 
-    /// How many of the objects that sources name are watched; further ones are looked at once in
+    /// Maximum number of objects named by sources that are watched; others are read once in
     /// spec.interval
     #[arg(long, env = "RELEASELIFECYCLE_SOURCE_WATCHES", default_value_t = 500)]
     pub(crate) source_watches: usize,
 
-    /// In how many namespaces the records of releases are watched, each for every ServiceAccount; what
-    /// Helm does to other releases is noticed when they are looked at again
+    /// Maximum number of watches of releases' records, one for each namespace and ServiceAccount;
+    /// changes that Helm makes to other releases are noticed when these are reconciled
     #[arg(long, env = "RELEASELIFECYCLE_RECORD_WATCHES", default_value_t = 500)]
     pub(crate) record_watches: usize,
 
-    /// Seconds after which a release that another client has left pending, or half uninstalled, is
-    /// gone on with, if nothing was written and none of its hooks runs: longer than the --timeout that
-    /// your clients of Helm use
+    /// Seconds after which the operator adopts a release that another client has left pending or
+    /// half uninstalled, if nothing was written since and none of its hooks runs; must be longer
+    /// than the --timeout of your Helm clients
     #[arg(long, env = "RELEASELIFECYCLE_TAKEOVER_SECONDS", default_value_t = 900, value_parser = clap::value_parser!(u32).range(1..=604_800))]
     pub(crate) takeover_seconds: u32,
 
@@ -75,25 +75,27 @@ pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) charts: ChartArgs,
 
-    /// Namespace of the lease by which one of several replicas leads; default: in a cluster the
-    /// operator's own, else that of --namespace, else `default`
+    /// Namespace of the lease for leader election; default: in a cluster the namespace of the Pod,
+    /// otherwise that of --namespace, otherwise `default`
     #[arg(long, env = "RELEASELIFECYCLE_LEASE_NAMESPACE", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) lease_namespace: Option<String>,
 
-    /// Name of the lease; default: `releaselifecycle-controller`, and with --namespace
-    /// `releaselifecycle-controller-<namespace>`
+    /// Name of the lease for leader election; default: `releaselifecycle-controller`, and with
+    /// --namespace `releaselifecycle-controller-<namespace>`
     #[arg(long, env = "RELEASELIFECYCLE_LEASE_NAME", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) lease_name: Option<String>,
 
-    /// Who holds the lease, never the same for two replicas; default: `<hostname>_<process id>`
+    /// Identity of this replica in the lease, unique among the replicas; default:
+    /// `<hostname>_<process id>`
     #[arg(long, env = "RELEASELIFECYCLE_IDENTITY", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) identity: Option<String>,
 
-    /// So many seconds without a renewal end the lease; a leader gives it up after two thirds of them
+    /// Seconds after which a lease expires that is not renewed; the leader steps down after two
+    /// thirds of them
     #[arg(long, env = "RELEASELIFECYCLE_LEASE_SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u16).range(5..=3600))]
     pub(crate) lease_seconds: u16,
 
-    /// Lead without a lease: only where there can never be a second replica
+    /// Disable leader election; only if there can never be a second replica
     #[arg(long, env = "RELEASELIFECYCLE_NO_LEADER_ELECTION")]
     pub(crate) no_leader_election: bool,
 
@@ -101,13 +103,14 @@ pub(crate) struct Args {
     #[arg(long, env = "RELEASELIFECYCLE_LOG_FORMAT", default_value = "text")]
     pub(crate) log_format: LogFormat,
 
-    /// Which log lines are written, such as `info` or `controller=debug,info`
+    /// Filter of the log, such as `info` or `controller=debug,info`
     #[arg(long, env = "RELEASELIFECYCLE_LOG", default_value = "info,kube_client=off")]
     pub(crate) log: String,
 }
 
 impl Args {
-    /// As the flags say, or as fits the place where the operator runs.
+    /// Returns the candidacy by the flags, with defaults that fit the place where the operator
+    /// runs.
     pub(crate) fn candidacy(&self, config: &Config) -> Candidacy {
         let served = self.namespace.as_deref();
         let in_pod = config.auth_info.token_file.as_deref() == Some(POD_TOKEN);
@@ -146,27 +149,28 @@ impl Args {
     }
 }
 
-/// How charts are rendered. Sources of objects never start an engine.
+/// The flags for rendering charts. Sources of objects never start an engine.
 #[derive(clap::Args, Debug)]
 pub(crate) struct EngineArgs {
-    /// The program that renders charts; default: `releaselifecycle-engine` beside this one
+    /// Path of the program that renders charts; default: `releaselifecycle-engine` beside this
+    /// program
     #[arg(long = "engine", value_name = "PATH", env = "RELEASELIFECYCLE_ENGINE")]
     program: Option<PathBuf>,
 
-    /// How many charts are rendered at once, at most one of a namespace; each by a process that
+    /// Maximum number of charts that are rendered at once, at most one per namespace; each process
     /// serves one tenant
     #[arg(long = "engine-processes", env = "RELEASELIFECYCLE_ENGINE_PROCESSES", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
     processes: u16,
 
-    /// MiB of memory that an engine may take
+    /// Memory limit of an engine process, in MiB
     #[arg(long = "engine-memory-mib", env = "RELEASELIFECYCLE_ENGINE_MEMORY_MIB", default_value_t = 256, value_parser = clap::value_parser!(u32).range(128..=65536))]
     memory_mib: u32,
 
-    /// Seconds of processor time that a chart may take
+    /// Limit of CPU time to render a chart, in seconds
     #[arg(long = "engine-cpu-seconds", env = "RELEASELIFECYCLE_ENGINE_CPU_SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=3600))]
     cpu_seconds: u16,
 
-    /// Seconds that a chart may take, with what it looks up in the cluster
+    /// Timeout to render a chart, in seconds; includes its lookups in the cluster
     #[arg(long = "engine-seconds", env = "RELEASELIFECYCLE_ENGINE_SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=3600))]
     seconds: u16,
 }
@@ -185,15 +189,15 @@ impl EngineArgs {
     }
 }
 
-/// How charts are fetched from servers.
+/// The flags for fetching charts from servers.
 #[derive(clap::Args, Debug)]
 pub(crate) struct ChartArgs {
-    /// Folder of charts that were fetched, the operator's own (mode 0700); it may be lost at any
-    /// time; default: `releaselifecycle-charts` in the folder for temporary files
+    /// Folder for fetched charts, which only the operator may use (mode 0700) and which may be lost
+    /// at any time; default: `releaselifecycle-charts` in the folder for temporary files
     #[arg(long = "chart-cache", value_name = "PATH", env = "RELEASELIFECYCLE_CHART_CACHE")]
     cache: Option<PathBuf>,
 
-    /// MiB that this folder may take; 0: no chart is kept
+    /// Maximum size of this folder, in MiB; 0 keeps no chart
     #[arg(
         long = "chart-cache-mib",
         env = "RELEASELIFECYCLE_CHART_CACHE_MIB",
@@ -201,8 +205,8 @@ pub(crate) struct ChartArgs {
     )]
     cache_mib: u32,
 
-    /// Fetch charts from this machine itself, too; for trying things out: in a cluster it would let
-    /// tenants reach what listens in the operator's own Pod
+    /// Allow charts from servers on the operator's own machine, for tests: in a cluster, tenants
+    /// could reach servers in the operator's Pod
     #[arg(long = "source-loopback", env = "RELEASELIFECYCLE_SOURCE_LOOPBACK")]
     pub(crate) loopback: bool,
 }

@@ -88,7 +88,7 @@ async fn fault(object: &Tolerant, ctx: &Context, panicked: &Panicked) -> Action 
     };
     // Even that may fail.
     if let Ok(Err(error)) = panics::caught(Box::pin(say)).await {
-        tracing::warn!(object = key, "it is not said in its status: {error}");
+        tracing::warn!(object = key, "its status could not be written: {error}");
     }
     Action::requeue(wait)
 }

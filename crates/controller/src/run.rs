@@ -93,7 +93,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let led = lead(&args, operator, Arc::new(ctx), &ready, &shutdown, election.as_mut());
     // A panic at one object or watch does not stop the process; any other one ends it in order, and
     // the lease expires.
-    let led = panics::caught(Box::pin(led)).await.context("the operator cannot go on")?;
+    let led = panics::caught(Box::pin(led)).await.context("the operator cannot continue")?;
     metrics.leader.set(0);
     // After the reconciliations have ended.
     if led.is_ok()
@@ -102,7 +102,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         election.release().await;
     }
     led.map_err(advised)?;
-    tracing::info!("stopped; running hooks go on and will be found again");
+    tracing::info!("stopped; running hooks continue and will be found again");
     Ok(())
 }
 
@@ -166,7 +166,7 @@ fn advised(error: election::Error) -> anyhow::Error {
         }
         election::Error::Refused(_) => "; see --lease-namespace, --lease-name and --identity",
         election::Error::Lost { .. } => {
-            "; running hooks go on, and whoever leads next finds them again"
+            "; running hooks continue, and the next leader finds them again"
         }
     };
     anyhow::anyhow!("{error}{advice}")
@@ -179,7 +179,7 @@ async fn overdue(shutdown: &CancellationToken, ready: &AtomicBool) {
     shutdown.cancelled().await;
     if ready.load(Relaxed) {
         tokio::time::sleep(GRACE).await;
-        tracing::warn!("what was under way did not end within {} s", GRACE.as_secs());
+        tracing::warn!("reconciliations did not end within {} s", GRACE.as_secs());
     }
 }
 

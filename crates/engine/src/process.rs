@@ -78,7 +78,7 @@ pub enum Breach {
     #[error("its templates call themselves without end")]
     Stack,
     /// The size of the answer.
-    #[error("what it renders is more than {} MiB", .0 >> 20)]
+    #[error("its output is more than {} MiB", .0 >> 20)]
     Answer(u64),
 }
 

@@ -187,18 +187,18 @@ pub fn given_up(
 ) -> Vec<Condition> {
     let LastAttempt { event, revision, failure, .. } = attempt;
     let Some(Remediated { succeeded, said }) = remediated else {
-        return failed(*event, *revision, failure, "go on where it failed", commands);
+        return failed(*event, *revision, failure, "resume where it failed", commands);
     };
-    let retry = if succeeded { "try it again" } else { "go on where that failed" };
+    let retry = if succeeded { "try it again" } else { "resume where that failed" };
     let failure =
         Failure { reason: failure.reason.clone(), message: format!("{}; {said}", failure.message) };
     failed(*event, *revision, &failure, retry, commands)
 }
 
 /// The conditions of a release whose last install or upgrade has failed, before its remediation.
-pub fn to_be_remediated(attempt: &LastAttempt, remedy: Remediation) -> Vec<Condition> {
+pub fn to_be_remediated(attempt: &LastAttempt, remediation: Remediation) -> Vec<Condition> {
     let LastAttempt { event, revision, failure, .. } = attempt;
-    let what = match remedy {
+    let what = match remediation {
         Remediation::Rollback => "it is rolled back, as spec.upgrade.onFailure says",
         Remediation::Uninstall => "it is uninstalled, as spec.install.onFailure says",
     };
@@ -210,14 +210,14 @@ pub fn to_be_remediated(attempt: &LastAttempt, remedy: Remediation) -> Vec<Condi
     ]
 }
 
-/// The conditions of a release whose install or upgrade failed, and which `remedy` remediated, or
+/// The conditions of a release whose install or upgrade failed, and which `remediation` repaired, or
 /// failed to remediate.
 pub fn remediated(
     attempt: &LastAttempt,
-    remedy: &Operation,
+    remediation: &Operation,
     commands: &Commands,
 ) -> Vec<Condition> {
-    let (succeeded, failed, what) = match remedy.target {
+    let (succeeded, failed, what) = match remediation.target {
         Some(target) => (
             Reason::RollbackSucceeded,
             Reason::RollbackFailed,
@@ -226,14 +226,14 @@ pub fn remediated(
         None => (
             Reason::UninstallSucceeded,
             Reason::UninstallFailed,
-            format!("uninstallation of revision {}", remedy.revision),
+            format!("uninstallation of revision {}", remediation.revision),
         ),
     };
-    let (status, reason, said) = match &remedy.failure {
+    let (status, reason, said) = match &remediation.failure {
         None => ("True", succeeded, format!("{what} succeeded")),
         Some(failure) => ("False", failed, format!("{what} failed: {}", failure.message)),
     };
-    let remediated = Remediated { succeeded: remedy.failure.is_none(), said: &said };
+    let remediated = Remediated { succeeded: remediation.failure.is_none(), said: &said };
     let mut conditions = given_up(attempt, Some(remediated), commands);
     conditions.push(condition(REMEDIATED, status, reason, &said));
     conditions
@@ -275,7 +275,7 @@ pub fn of(journal: &Journal, hold: Option<&Hold>, commands: &Commands) -> Vec<Co
             let message = format!("release of revision {revision} is deleted{without}");
             vec![condition(READY, "False", Reason::Deleted, &message)]
         }
-        (Some(failure), _) => failed(event, revision, failure, "go on where it failed", commands),
+        (Some(failure), _) => failed(event, revision, failure, "resume where it failed", commands),
         (None, _) => {
             let hooks = count(journal.hooks.len(), "hook");
             let message = format!("{event} of revision {revision} succeeded with {hooks}");
@@ -320,7 +320,7 @@ fn tested(journal: &Journal) -> Vec<Condition> {
 /// ask for something else.
 pub fn newer_spec(generation: i64, commands: &Commands) -> String {
     format!(
-        ". What generation {generation} of the object asks for comes after this; to end this now: {}",
+        ". Generation {generation} of the object comes after this; to end this now: {}",
         commands.cancel()
     )
 }
@@ -414,7 +414,7 @@ fn hook_progress(journal: &Journal) -> String {
         HookStep::Create => format!("creating {what} since {since:.0}, until {until:.0}"),
         HookStep::Run => format!("waiting for {what} since {since:.0}, until {until:.0}"),
         HookStep::Stop => format!("stopping {what} since {since:.0}, until {until:.0}"),
-        HookStep::Blocked => format!("standing at {what} since {since:.0}"),
+        HookStep::Blocked => format!("blocked at {what} since {since:.0}"),
     }
 }
 
@@ -449,12 +449,12 @@ mod tests {
                 "no such table ".repeat(20)
             ),
         );
-        let conditions = failed(Event::Install, 1, &failure, "go on where it failed", &commands());
+        let conditions = failed(Event::Install, 1, &failure, "resume where it failed", &commands());
         let message = &conditions[0].message;
         let first = first_line(message);
         assert!(first.ends_with("container main ended with exit code 3:"), "{first}");
         assert!(
-            message.ends_with("go on where it failed: `kubectl lifecycle retry shop -n prod`"),
+            message.ends_with("resume where it failed: `kubectl lifecycle retry shop -n prod`"),
             "{message}"
         );
         assert!(!flat(message).contains('\n'));
@@ -490,7 +490,7 @@ mod tests {
                 tests_failed(words),
                 given_up(&attempt, Some(remediated), &commands()),
                 to_be_remediated(&attempt, Remediation::Rollback),
-                failed(Event::Rollback, i32::MAX, &failure, "go on where it failed", &commands()),
+                failed(Event::Rollback, i32::MAX, &failure, "resume where it failed", &commands()),
             ];
             for condition in all.iter().flatten().filter(|it| it.type_ == READY) {
                 let first = first_line(&condition.message);

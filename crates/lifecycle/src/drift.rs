@@ -27,18 +27,18 @@ const MOST_FIELDS: usize = 3;
 /// The most of the API server's message on an object that is reported, in bytes.
 const MOST_WORDS: usize = 300;
 
-/// Fields that are not looked at.
+/// Rule for fields that are neither compared nor changed by a correction.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Ignore {
-    /// JSON pointers (RFC 6901) to fields of the live object, such as `/spec/replicas`; an empty one
-    /// is the whole object, even where it is missing.
+    /// JSON pointers (RFC 6901) to fields of the live object, such as `/spec/replicas`. An empty
+    /// pointer ignores the whole object, even if it is missing.
     #[schemars(
         length(min = 1, max = 100),
         inner(length(max = 1024), regex(pattern = r"^(/.*)?$"))
     )]
     pub paths: Vec<String>,
-    /// Of which objects, by what their manifests say; without it, of all.
+    /// Selects the objects by their manifests. Defaults to all objects of the release.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<Target>,
 }
@@ -182,16 +182,16 @@ impl Work {
     }
 }
 
-/// From what drift is told, of the deployed revision.
+/// State of the deployed revision with which the live objects are compared.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Baseline {
-    /// The deployed revision.
+    /// Deployed revision.
     pub revision: i32,
-    /// When it was deployed: what was written until then is no drift.
+    /// Time at which the revision was deployed. Changes until then are not drift.
     pub deployed_at: Timestamp,
-    /// Fields that its hooks have removed, as far as they left no other trace; absent until the
-    /// objects were looked at.
+    /// Fields that were missing at the first check of the revision, and count as removed by its
+    /// hooks, which is no drift. Absent until that check.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub removed: Option<Vec<String>>,
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::reason::Reason;
 
-/// What an operation does to a release.
+/// Event of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[allow(missing_docs)]
 pub enum Event {

@@ -57,90 +57,89 @@ impl Requests {
     }
 }
 
-/// One run of an event.
+/// Operation: one run of an event.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Operation {
-    /// Names the operation in its record and in the run id of each of its hooks.
+    /// ID of the operation, which is also in its record and in the run ID of each of its hooks.
     pub id: String,
-    /// What the operation does.
+    /// Event of the operation.
     pub event: Event,
-    /// The revision that the operation makes, as `helm history` shows it.
+    /// Revision that the operation creates, as `helm history` shows it; in a deletion and a test,
+    /// the existing one.
     pub revision: i32,
-    /// The generation of the object that the operation serves.
+    /// Generation of the spec that the operation applies.
     pub generation: i64,
-    /// The revision that a rollback goes back to.
+    /// Revision to which a rollback goes back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<i32>,
-    /// The revision whose failure the operation makes up for, as `spec.install.onFailure` or
-    /// `spec.upgrade.onFailure` says; absent where it was asked for.
+    /// Revision whose failure the operation remediates, by `spec.install.onFailure` or
+    /// `spec.upgrade.onFailure`. Absent if the operation is no remediation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remedies: Option<i32>,
-    /// The chart of the revision; absent until the record holds the plan, and where there is none.
+    /// Chart of the revision. Absent until the record has the plan, and if the source has no chart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chart: Option<Chart>,
-    /// The leader under which the operation began, by the `leaseTransitions` of the operator's
-    /// Lease.
+    /// Leader that began the operation, by the `leaseTransitions` of the operator's Lease.
     #[serde(default)]
     pub leader: i32,
-    /// The digest of what the operation was asked for; another one is a newer spec.
+    /// Digest of the desired configuration. A newer spec has another digest.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub config_digest: String,
-    /// The digest of the frozen plan; absent until the record holds the plan.
+    /// Digest of the frozen plan. Absent until the record has the plan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan_digest: Option<String>,
-    /// How far the operation got.
+    /// Phase that the operation has reached.
     pub phase: Phase,
-    /// When the operation was decided on.
+    /// Time at which the operation began.
     pub started_at: Timestamp,
-    /// When it ended; absent while it runs.
+    /// Time at which the operation ended. Absent while it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completed_at: Option<Timestamp>,
-    /// Until when the release's objects may take to become ready, or to be deleted (phases
-    /// `WaitingForReady` and `WaitingForDeletion`).
+    /// Deadline for the release's objects to be ready (phase `WaitingForReady`) or deleted
+    /// (phase `WaitingForDeletion`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Timestamp>,
-    /// The hook at which the operation stands (phases `PreHooks` and `PostHooks`).
+    /// Current hook of the operation (phases `PreHooks` and `PostHooks`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hook: Option<HookCursor>,
-    /// Why the operation goes no further.
+    /// Cancellation of the operation. Absent if it was not cancelled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancel: Option<Cancel>,
-    /// Why its hooks that have not ended are done without; only in a deletion.
+    /// Reason for skipping the hooks that have not ended. Only in a deletion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skip: Option<Failure>,
-    /// What a deletion went on without, although it was still there: objects, each with what holds
-    /// it.
+    /// Objects that still existed when the deletion continued without them, each with the reason.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left: Vec<String>,
-    /// Why the operation failed; set as soon as that is known.
+    /// Failure of the operation. Set as soon as it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
-    /// The phase in which it failed: there a retry goes on.
+    /// Phase in which the operation failed. A retry resumes there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed_in: Option<Phase>,
 }
 
-/// Why an operation goes no further, and how soon.
+/// Cancellation of an operation.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Cancel {
-    /// Whether a running hook is stopped; otherwise the operation ends after it.
+    /// Stops the running hook. If false, the operation ends after that hook.
     pub now: bool,
-    /// What the operation then fails with.
+    /// Failure with which the operation then ends.
     #[serde(flatten)]
     pub failure: Failure,
 }
 
-/// The phases of an operation, in order. A deletion has `Deleting` and `WaitingForDeletion` in the
-/// place of `Applying` and `WaitingForReady`; a test has only its hooks. One with nothing to do is
-/// passed over. `Ready` and `Gone` are the names that earlier versions wrote.
+/// Phase of an operation; the values are in order. A deletion has `Deleting` and `WaitingForDeletion`
+/// instead of `Applying` and `WaitingForReady`; a test has only its hooks. A phase with nothing to do
+/// is skipped. `Ready` and `Gone` are the names of the same phases in earlier versions.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]
 #[schemars(transform = with_former_names)]
 pub enum Phase {
-    /// The record of the revision, with the frozen plan, is being written.
+    /// The record of the revision is being written, with the frozen plan.
     Recording,
     /// The pre hooks run; in a test, the test hooks.
     PreHooks,
@@ -153,7 +152,7 @@ pub enum Phase {
     WaitingForReady,
     /// The release's objects are being deleted.
     Deleting,
-    /// They are terminating: finalizers are at work.
+    /// The release's objects are terminating: finalizers are at work.
     #[serde(alias = "Gone")]
     WaitingForDeletion,
     /// The post hooks run.
@@ -173,51 +172,53 @@ fn with_former_names(schema: &mut Schema) {
     }
 }
 
-/// The hook at which an operation stands.
+/// Current hook of an operation.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HookCursor {
-    /// Its index in the plan.
+    /// Index of the hook in the plan.
     pub index: usize,
-    /// Counts the objects made for this hook, from 1.
+    /// Number of the attempt, from 1. Each attempt has an object of its own.
     pub attempt: i32,
-    /// What is being done.
+    /// Step of the hook.
     pub step: HookStep,
-    /// The UID of the object made for this attempt, from the step `Run` on.
+    /// UID of the object created for this attempt, from the step `Run` on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<String>,
-    /// The UID of the leftover that is removed first (step `Create`).
+    /// UID of a leftover object that is deleted first (step `Create`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leftover: Option<String>,
-    /// When the step began.
+    /// Time at which the step began.
     pub started_at: Timestamp,
-    /// Until when the step may take.
+    /// Deadline of the step.
     pub deadline: Timestamp,
-    /// Before this, nothing is created (step `Create`): an attempt before has failed.
+    /// Time before which the object is not created (step `Create`), since an earlier attempt has
+    /// failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_before: Option<Timestamp>,
 }
 
-/// The steps of one hook.
+/// Step of a hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum HookStep {
-    /// A leftover is removed and the object created, held back.
+    /// A leftover is deleted, and the object is created but not started.
     Create,
-    /// The object is started and its verdict awaited.
+    /// The object is started, and watched until it ends.
     Run,
-    /// Its time ran out, or the operation was cancelled: it is being stopped for good.
+    /// The hook has reached its timeout, or the operation was cancelled: it is being stopped for
+    /// good.
     Stop,
-    /// Somebody has to say how to go on: again, or without it.
+    /// The operation is blocked until a retry or a skip of the hook is requested.
     Blocked,
 }
 
-/// Why an operation failed.
+/// Failure of an operation.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Failure {
-    /// One word in `PascalCase`, the reason of the conditions.
+    /// Reason of the failure in `CamelCase`, which is also that of the conditions.
     pub reason: String,
-    /// A sentence that names the object and what was seen.
+    /// Human-readable message that names the object and the cause.
     pub message: String,
 }
 
@@ -248,71 +249,71 @@ pub(crate) fn cut(what: &str, way_out: &str) -> String {
     }
 }
 
-/// The last install, upgrade or rollback that failed: its configuration is given up until the
-/// object changes or somebody asks for another attempt.
+/// Last install, upgrade or rollback that failed. Its configuration is not attempted again until
+/// the object changes or a retry is requested.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LastAttempt {
-    /// The digest of what was asked for.
+    /// Digest of the desired configuration.
     pub config_digest: String,
-    /// The generation of the object that asked for it.
+    /// Generation of the spec that was attempted.
     pub generation: i64,
-    /// What was attempted.
+    /// Event of the attempt.
     pub event: Event,
-    /// The revision that it made.
+    /// Revision that the attempt created.
     pub revision: i32,
-    /// How often this configuration has failed in a row.
+    /// Number of consecutive failures of this configuration.
     pub failures: i32,
-    /// With what it failed.
+    /// Failure of the attempt.
     #[serde(flatten)]
     pub failure: Failure,
 }
 
-/// The state of one hook, kept until the next operation of its event.
+/// State of one hook, which is kept until the next operation of its event.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HookStatus {
-    /// Its index in the plan of its operation.
+    /// Index of the hook in the plan of its operation.
     pub index: usize,
-    /// The hook event it runs at.
+    /// Hook event, as in the annotation helm.sh/hook.
     pub event: HookEvent,
-    /// The kind of its object.
+    /// Kind of the hook's object.
     pub kind: String,
-    /// The namespace of its object; absent for kinds without one.
+    /// Namespace of the hook's object. Absent for cluster-scoped kinds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
-    /// The name of its object.
+    /// Name of the hook's object.
     pub name: String,
-    /// Its weight; lower runs first.
+    /// Weight of the hook. Hooks with a lower weight run first.
     pub weight: i64,
-    /// How it stands.
+    /// Phase of the hook.
     pub phase: HookPhase,
-    /// Counts the objects made for it, from 1; 0 before the first.
+    /// Number of attempts, each with an object of its own; 0 before the first.
     pub attempt: i32,
-    /// The UID of its object.
+    /// UID of the hook's object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<String>,
-    /// When its object had been created and its clock began.
+    /// Time at which the hook's object had been created. The timeout counts from here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Timestamp>,
-    /// When its verdict was seen.
+    /// Time at which the operator saw that the hook had ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completed_at: Option<Timestamp>,
-    /// The exit code of its container that ended last and failed.
+    /// Exit code of the container that failed last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
-    /// One word: why it failed.
+    /// Reason of the failure, in `CamelCase`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// A sentence: what was seen.
+    /// Human-readable message with the cause of the failure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// The last lines that a failed hook wrote.
+    /// Last log lines of a failed hook, at most `spec.hooks.logLines`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log: Option<String>,
 }
 
-/// How a hook stands. Helm's `release.HookPhase` with `Pending` for its empty value.
+/// Phase of a hook: Helm's `release.HookPhase`, with `Pending` for its empty value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[allow(missing_docs)]
 pub enum HookPhase {
@@ -320,9 +321,9 @@ pub enum HookPhase {
     Running,
     Succeeded,
     Failed,
-    /// Done without.
+    /// It was skipped.
     Skipped,
-    /// Whether it has run cannot be told: the journal was lost.
+    /// Unknown whether it has run: the journal was lost.
     Unknown,
 }
 

@@ -16,20 +16,20 @@ pub struct PlannedObject {
     pub manifest: Value,
 }
 
-/// Names an object of the cluster.
+/// Reference to an object of the cluster.
 #[derive(
     Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ObjectRef {
-    /// Group and version, such as `batch/v1`.
+    /// API group and version, such as `batch/v1`.
     pub api_version: String,
-    /// The kind, such as `Job`.
+    /// Kind, such as `Job`.
     pub kind: String,
-    /// The namespace; `None` for kinds without one.
+    /// Namespace. Absent for cluster-scoped kinds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
-    /// The name.
+    /// Name.
     pub name: String,
 }
 

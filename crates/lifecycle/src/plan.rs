@@ -133,8 +133,8 @@ impl Claims {
     }
 }
 
-/// What is done about what a chart has in `crds/`: nothing, what is missing is made, or what exists is
-/// applied besides.
+/// Policy for the objects in a chart's `crds/`: does nothing, creates those that do not exist, or
+/// also applies those that exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 // Words on each of them would take the place of the field's own in the schema.
 #[allow(missing_docs)]
@@ -144,18 +144,18 @@ pub enum Crds {
     CreateReplace,
 }
 
-/// A chart that a revision was made from.
+/// Chart from which a revision was rendered.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Chart {
-    /// Its name.
+    /// Name of the chart.
     pub name: String,
-    /// Its version.
+    /// Version of the chart.
     pub version: String,
-    /// The version of what it contains.
+    /// Version of the application in the chart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub app_version: Option<String>,
-    /// The digest of what was fetched: of the manifest from a registry, otherwise of the archive.
+    /// Digest of the fetched chart: of its manifest in an OCI registry, otherwise of its archive.
     pub digest: String,
 }
 

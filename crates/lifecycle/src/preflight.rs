@@ -269,7 +269,7 @@ impl Check<'_> {
                 let whose = if goes { " is an object of this release and" } else { "" };
                 let (name, namespace) = (&self.plan.owner.name, self.home);
                 let why = format!(
-                    "{what}{whose} does not exist: create it, or go on without the hooks by `kubectl \
+                    "{what}{whose} does not exist: create it, or skip the hooks by `kubectl \
                      lifecycle skip {name} -n {namespace}`"
                 );
                 Some(Lack { why, holds: Holds::IfMissing(what.clone()) })

@@ -27,7 +27,7 @@ impl Category {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Success => "success",
-            Self::Progress => "goes on by itself",
+            Self::Progress => "continues by itself",
             Self::BackOff => "tried again with back-off",
             Self::UserFixable => "needs a change or a request",
             Self::Notice => "notice",
@@ -98,9 +98,9 @@ reasons! {
     Fetching: Progress,
     /// The chart waits for its turn to be rendered.
     Rendering: Progress,
-    /// A release of Helm was taken over.
+    /// A release of Helm was adopted.
     Adopted: Notice,
-    /// A chart that was taken over renders to something else than Helm has recorded.
+    /// An adopted chart renders to something else than Helm has recorded.
     RendersOtherwise: Notice,
     /// Helm is at work on the release.
     HelmAtWork: Progress,
@@ -123,9 +123,9 @@ reasons! {
     NoDrift: Success,
     /// Objects were changed or removed.
     DriftDetected: UserFixable,
-    /// Objects were made again as they were deployed.
+    /// Objects were reverted to the deployed state.
     DriftCorrected: Success,
-    /// Objects could not be made as they were deployed.
+    /// Objects could not be reverted.
     DriftNotCorrected: UserFixable,
     /// Objects could not be compared.
     DriftUnknown: UserFixable,

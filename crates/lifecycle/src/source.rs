@@ -96,7 +96,7 @@ pub enum Problem {
         prefix: String,
     },
     /// A `List` among the items of another.
-    #[error("{kind} {item:?} stands among the items of a List; put its items there")]
+    #[error("{kind} {item:?} is among the items of a List; put its items there")]
     NestedList {
         /// Its kind.
         kind: String,
@@ -104,7 +104,9 @@ pub enum Problem {
         item: String,
     },
     /// The field would lead to a place of the API other than the object's own.
-    #[error("{field} is {value:?}, which cannot stand in a URL; use letters, digits, '-' and '.'")]
+    #[error(
+        "{field} is {value:?}, which cannot be part of a URL; use letters, digits, '-' and '.'"
+    )]
     NotInUrls {
         /// The field's path.
         field: &'static str,
@@ -112,7 +114,7 @@ pub enum Problem {
         value: String,
     },
     /// Two objects of one name would overwrite each other.
-    #[error("the same object stands at {other} already; remove one or rename it")]
+    #[error("the same object is already at {other}; remove one or rename it")]
     Duplicate {
         /// The place of the other.
         other: String,
@@ -430,8 +432,8 @@ mod tests {
                  object needs it",
                 "spec.source.objects[2] (ConfigMap/no name): metadata.name is missing or not a \
                  string; every object needs it",
-                "spec.source.objects[4] (ConfigMap/twin): the same object stands at \
-                 spec.source.objects[3] already; remove one or rename it",
+                "spec.source.objects[4] (ConfigMap/twin): the same object is already at \
+                 spec.source.objects[3]; remove one or rename it",
             ]
         );
         assert!(text[4].contains("unknown hook event \"pre-instal\""), "{}", text[4]);
@@ -470,7 +472,7 @@ mod tests {
         assert_eq!(
             errors[0].to_string(),
             "spec.source.objects[0] (Role/a?dryRun=All): metadata.name is \"a?dryRun=All\", which \
-             cannot stand in a URL; use letters, digits, '-' and '.'"
+             cannot be part of a URL; use letters, digits, '-' and '.'"
         );
     }
 

@@ -272,7 +272,7 @@ fn a_deletion_is_told_what_its_hooks_will_not_find() {
         &plan(Event::Delete, &objects("pre-delete")),
         &[(
             "hook Job/cleanup (pre-delete) cannot run: ServiceAccount/cleanup is an object of this \
-             release and does not exist: create it, or go on without the hooks by `kubectl lifecycle \
+             release and does not exist: create it, or skip the hooks by `kubectl lifecycle \
              skip shop -n prod`",
             Holds::IfMissing(object("ServiceAccount", "cleanup")),
         )],

@@ -73,7 +73,7 @@ fn stalled(step: &Step) -> &Failure {
 fn a_deletion_that_stands_at_a_hook_says_how_to_go_on_however_much_the_hook_said() {
     for message in ["it ended with exit code 1", &"é".repeat(1024)] {
         let step = blocked(message);
-        let ways = "To run the hook again: `kubectl lifecycle retry shop -n prod`; to do without \
+        let ways = "To run the hook again: `kubectl lifecycle retry shop -n prod`; to skip \
                     the hooks that remain: `kubectl lifecycle skip shop -n prod`";
         assert!(stalled(&step).message.ends_with(ways), "{step:?}");
         let said = conditions::of(&step.journal, step.hold.as_ref(), &commands());
@@ -168,7 +168,7 @@ fn a_failed_operation_names_its_retry() {
     let said = conditions::of(&journal, None, &commands());
     assert_eq!(
         said[0].message,
-        "upgrade of revision 1 failed: it failed. Change the spec, or go on where it failed: \
+        "upgrade of revision 1 failed: it failed. Change the spec, or resume where it failed: \
          `kubectl lifecycle retry shop -n prod`"
     );
 }

@@ -31,48 +31,49 @@ use target::{Named, Which};
 /// spec bounds the patches and the objects, but not one times the other, nor copies of copies.
 const MAX_ADDED_BYTES: usize = 16 << 20;
 
-/// Changes objects of the source before anything is planned, in kustomize's shape.
+/// Patch of the source's objects and hooks, in kustomize's format.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Patch {
-    /// Which objects it changes; without it, the one that a strategic merge patch names itself.
+    /// Selects the objects to patch. Defaults to the object that a strategic merge patch names
+    /// itself; required for JSON patch operations.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<Target>,
-    /// A strategic merge patch or a list of JSON patch operations, as YAML or JSON.
+    /// Strategic merge patch or list of JSON patch operations, as YAML or JSON.
     #[schemars(length(min = 1, max = 65536))]
     pub patch: String,
 }
 
-/// The objects that match in everything that is set; what is empty counts as not set. Group,
-/// version, kind, name and namespace are regular expressions for the whole of it.
+/// Selects objects by all fields that are set and not empty. Group, version, kind, name and
+/// namespace are regular expressions for the whole value.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Target {
-    /// The API group, such as `apps`; `^$` for the core group.
+    /// Regular expression for the API group, such as `apps`; `^$` selects the core group.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub group: Option<String>,
-    /// The API version, such as `v1`.
+    /// Regular expression for the API version, such as `v1`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub version: Option<String>,
-    /// The kind, such as `Job`.
+    /// Regular expression for the kind, such as `Job`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub kind: Option<String>,
-    /// The name.
+    /// Regular expression for the name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub name: Option<String>,
-    /// The namespace, as the manifest has it.
+    /// Regular expression for the namespace, as it is in the manifest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub namespace: Option<String>,
-    /// A label selector, such as `app=shop,tier!=db`.
+    /// Label selector, such as `app=shop,tier!=db`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub label_selector: Option<String>,
-    /// A selector as for labels, for annotations.
+    /// Annotation selector, in the syntax of label selectors.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub annotation_selector: Option<String>,

@@ -67,7 +67,7 @@ fn artifact(live: &Value) -> Result<Origin, Trouble> {
     let observed = status["observedGeneration"].as_i64();
     let generation = live["metadata"]["generation"].as_i64();
     if observed.is_some_and(|observed| Some(observed) != generation) {
-        let why = format!("has not been looked at since it was changed{}", ready(status));
+        let why = format!("has not been reconciled since it was changed{}", ready(status));
         return Err(Trouble::Waiting(why));
     }
     let text = |name: &str| status["artifact"][name].as_str().filter(|text| !text.is_empty());
@@ -93,7 +93,7 @@ fn ready(status: &Value) -> String {
     let ready = conditions.into_iter().flatten().find(|it| it["type"] == "Ready");
     let Some(ready) = ready else { return String::new() };
     let text = |name: &str| ready[name].as_str().unwrap_or_default();
-    format!("; it says Ready {}, {}: {}", text("status"), text("reason"), text("message"))
+    format!("; its condition Ready is {}, {}: {}", text("status"), text("reason"), text("message"))
 }
 
 #[cfg(test)]
@@ -124,7 +124,7 @@ mod tests {
         let failed = json!([{"type": "Ready", "status": "False"}]);
         assert_eq!(of(json!({"artifact": artifact, "conditions": failed})), taken());
         let old = of(json!({"observedGeneration": 1, "artifact": artifact}));
-        assert_eq!(old, waiting("has not been looked at since it was changed"));
+        assert_eq!(old, waiting("has not been reconciled since it was changed"));
     }
 
     #[test]
@@ -133,7 +133,9 @@ mod tests {
                             "message": "denied"}]);
         assert_eq!(
             artifact(&source(json!({"conditions": ready}))),
-            waiting("has no artifact yet; it says Ready False, AuthenticationFailed: denied")
+            waiting(
+                "has no artifact yet; its condition Ready is False, AuthenticationFailed: denied"
+            )
         );
         assert_eq!(artifact(&json!({"metadata": {}})), waiting("has no artifact yet"));
     }

@@ -14,7 +14,7 @@ use testkit::cluster::{self, Cluster, Node, Options};
 pub(crate) struct Up {
     #[command(flatten)]
     which: Which,
-    /// What Pods run on. A real node falls back to a simulated one where it cannot run
+    /// Kind of the node; if a real node cannot run, it is simulated
     #[arg(long, env = "NODE", value_enum, default_value = "real")]
     node: NodeKind,
 }
@@ -27,10 +27,11 @@ pub(crate) struct Down {
 
 #[derive(Args)]
 struct Which {
-    /// The cluster's name, which is its folder's under target/cluster
+    /// Name of the cluster, which is also that of its folder under target/cluster
     #[arg(long, env = "CLUSTER_NAME", default_value = "default")]
     name: String,
-    /// "current": use the cluster of the current kube context, start and stop nothing
+    /// Cluster to use; "current" is that of the current kube context, which is neither started nor
+    /// stopped
     #[arg(long, env = "CLUSTER", value_parser = ["local", "current"], default_value = "local")]
     cluster: String,
 }

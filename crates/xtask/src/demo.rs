@@ -30,7 +30,7 @@ use self::{
 };
 use crate::{cluster, print};
 
-/// An install, and an upgrade whose controller is killed in the middle
+/// An install, and an upgrade during which the controller is killed
 #[derive(Args)]
 #[command(mut_arg("name", |name| name.default_value("demo")))]
 pub(crate) struct Demo {

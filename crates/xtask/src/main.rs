@@ -1,4 +1,4 @@
-//! The project's own chores: `cargo xtask <command>`.
+//! The project's own tasks: `cargo xtask <command>`.
 
 mod cluster;
 mod crds;
@@ -10,22 +10,22 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-/// The project's own chores
+/// The project's own tasks
 #[derive(Parser)]
 enum Xtask {
     /// Start the local cluster and print the line that a shell needs to use it
     Cluster(cluster::Up),
     /// Stop the local cluster
     ClusterDown(cluster::Down),
-    /// Show an install and an upgrade on a real cluster, the controller killed in the middle
+    /// Show an install and an upgrade on a real cluster, during which the controller is killed
     Demo(demo::Demo),
-    /// The same with the guide's chart, then its tests and a rollback
+    /// Show the same with the guide's chart, and then its tests and a rollback
     DemoChart(demo::Demo),
-    /// Run every test program, a few at a time, and print what each took
+    /// Run every test program, a few at a time, and print the time of each
     Test(tests::Tests),
-    /// Write what is generated from the code: crds/ and parts of docs/
+    /// Write the generated files: crds/ and parts of docs/
     Generate {
-        /// Write nothing; fail where something is not as it has to be
+        /// Write nothing, and fail if a file is not up to date
         #[arg(long)]
         check: bool,
     },

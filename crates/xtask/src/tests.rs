@@ -32,10 +32,10 @@ const THREADS: &str = "4";
 
 #[derive(Args)]
 pub(crate) struct Tests {
-    /// So many programs at a time; as many as there are cores, unless it is given
+    /// Maximum number of programs that run at once; default: the number of cores
     #[arg(long)]
     programs: Option<usize>,
-    /// Only these programs, such as crash or kwok
+    /// Programs to run, such as crash or kwok; default: all
     only: Vec<String>,
 }
 

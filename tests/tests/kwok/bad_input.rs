@@ -80,7 +80,7 @@ fn unreadable() -> Vec<Case> {
             config_map("twins-right", "other"),
             &[
                 "spec.source.objects[1] (ConfigMap/twins-right): ",
-                "stands at spec.source.objects[0] already; remove one or rename it",
+                "is already at spec.source.objects[0]; remove one or rename it",
             ],
         ),
         case(

@@ -133,7 +133,7 @@ async fn a_hook_that_needs_a_later_one_is_told_before_it_runs() -> Result<()> {
     assert!(text.contains("HookNameTaken"), "{text}");
     let command = format!("kubectl delete serviceaccount/z-sa -n {}", namespace.name);
     assert!(
-        text.contains(&format!("delete the object where nobody needs it (`{command}`)")),
+        text.contains(&format!("delete the object if it is not needed (`{command}`)")),
         "{text}"
     );
     let words: Vec<_> = command.split(' ').skip(1).collect();
@@ -230,7 +230,7 @@ async fn a_deletion_whose_hook_needs_what_was_never_made_is_told_so() -> Result<
     namespace.kubectl(&["delete", "rl", "consul", "--wait=false"])?;
     let text = format!(
         "hook Job/cleanup (pre-delete) cannot run: ServiceAccount/cleanup is an object of this release \
-         and does not exist: create it, or go on without the hooks by `kubectl lifecycle skip consul \
+         and does not exist: create it, or skip the hooks by `kubectl lifecycle skip consul \
          -n {}`",
         namespace.name
     );

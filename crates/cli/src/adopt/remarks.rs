@@ -31,7 +31,7 @@ pub(super) fn of(history: &History, namespace: &str) -> Vec<String> {
     if history.in_config_maps {
         remarks.push(
             "warning: Helm keeps the records of this release in ConfigMaps, and the operator keeps \
-             its own in Secrets, as Helm does by default: once it has taken the release over, use \
+             its own in Secrets, as Helm does by default: once it has adopted the release, use \
              Helm without HELM_DRIVER"
                 .to_owned(),
         );
@@ -54,7 +54,7 @@ fn at_work(newest: &Stored) -> Option<String> {
     Some(format!(
         "warning: revision {} is {}: {who}{} is at work on it, or has died at it. The operator waits \
          (HelmAtWork) until nothing was written to it for as long as its flag --takeover-seconds \
-         says and none of its hooks runs, and then goes on without",
+         says and none of its hooks runs, and then continues without it",
         newest.release.version,
         info.status,
         since.unwrap_or_default()

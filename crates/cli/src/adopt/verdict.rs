@@ -74,8 +74,8 @@ pub(super) fn of(
         // From then on the operator uses the digest of its given configuration.
         let text = if others.iter().any(|other| other == me) {
             format!(
-                "revision {revision} of {release} is that of ReleaseLifecycle {me} already; what \
-                 another spec would do, `kubectl lifecycle plan` shows"
+                "revision {revision} of {release} is that of ReleaseLifecycle {me} already; \
+                 `kubectl lifecycle plan` shows the effect of another spec"
             )
         } else {
             format!(
@@ -92,13 +92,13 @@ pub(super) fn of(
     if matches!(next, Next::AwaitHelm { .. }) {
         if status == Status::Uninstalling {
             let text = format!(
-                "once nobody is at work on it any more, revision {revision} of {release} is deployed \
+                "once no client is at work on it any more, revision {revision} of {release} is deployed \
                  again if nothing of it has been deleted; otherwise it is installed anew, with the \
                  install hooks"
             );
             return Some(Verdict { text, event: None });
         }
-        waits = "once nobody is at work on it any more, ";
+        waits = "once no client is at work on it any more, ";
         let latest = records.iter_mut().max_by_key(|record| record.revision)?;
         latest.state = RecordState::Failed;
         next = decide(&records, me);
@@ -111,7 +111,7 @@ pub(super) fn of(
     }
     Some(match next {
         Next::InSync { revision } => Verdict {
-            text: format!("nothing would run: revision {revision} of {release} is what this says"),
+            text: format!("nothing would run: revision {revision} of {release} is the same"),
             event: None,
         },
         Next::Foreign { .. } => Verdict {
@@ -126,15 +126,15 @@ pub(super) fn of(
                 _ if status != Status::Deployed => {
                     let deployed = history.deployed().map_or(0, |it| it.release.version);
                     format!(
-                        "revision {revision}, the newest, is {status}, and this says what revision \
-                         {deployed} has"
+                        "revision {revision}, the newest, is {status}, and this is the same as \
+                         revision {deployed}"
                     )
                 }
                 Comparison::Differs(why) => why.clone(),
                 Comparison::Unknown(why) => {
                     let metadata = newest.chart.metadata.clone().unwrap_or_default();
                     let text = format!(
-                        "nothing would run if this is chart {} {}, which nobody can tell here: {why}; \
+                        "nothing would run if this is chart {} {}, which is unknown here: {why}; \
                          otherwise an {event} to revision {new} would",
                         metadata.name, metadata.version
                     );
@@ -233,7 +233,7 @@ mod tests {
         let (upgrade, same) = (Some(Event::Upgrade), Comparison::Same);
         let differs = Comparison::Differs("it differs".to_owned());
         let (old, new) = ((Superseded, None), (Deployed, None));
-        check(&[old, new], &same, None, "nothing would run: revision 2 of shop is what this says");
+        check(&[old, new], &same, None, "nothing would run: revision 2 of shop is the same");
         check(
             &[old, new],
             &differs,
@@ -241,20 +241,15 @@ mod tests {
             "an upgrade to revision 3 would run, because it diff",
         );
         let unknown = Comparison::Unknown("no answer".to_owned());
-        check(
-            &[new],
-            &unknown,
-            None,
-            "if this is chart shop 1.4.2, which nobody can tell here: no",
-        );
+        check(&[new], &unknown, None, "if this is chart shop 1.4.2, which is unknown here: no");
         // Not the revision of the manifests, though it has the same content.
-        let text = "revision 2, the newest, is failed, and this says what revision 1 has";
+        let text = "revision 2, the newest, is failed, and this is the same as revision 1";
         check(&[new, (Failed, None)], &same, upgrade, text);
-        let text = "once nobody is at work on it any more, an upgrade to revision 3 would run";
+        let text = "once no client is at work on it any more, an upgrade to revision 3 would run";
         check(&[new, (PendingUpgrade, None)], &same, upgrade, text);
         check(&[new, (Uninstalling, None)], &same, None, "installed anew, with the install hooks");
         check(&[(Deployed, Some("other"))], &same, None, "Stalled (ForeignRelease)");
-        check(&[(Deployed, Some("gone"))], &same, None, "revision 1 of shop is what this says");
+        check(&[(Deployed, Some("gone"))], &same, None, "revision 1 of shop is the same");
         check(&[(Deployed, Some("shop"))], &same, None, "is that of ReleaseLifecycle shop already");
         let left = of(&history(&[(Deployed, Some("shop"))]), &same, "shop", &[]).unwrap();
         assert!(left.text.contains("which is gone: nothing would run if"), "{}", left.text);

@@ -178,8 +178,8 @@ fn objects(namespace: &str, record: &Release) -> Found<Vec<Placed>> {
         hooks.enumerate().map(placed).chain(objects.enumerate().map(placed)).collect();
     // A ReleaseLifecycle may not contain all that Helm accepts.
     Desired::parse(&objects, namespace, Author::User).map_err(|errors| {
-        let remedy = "change the release with Helm first, or take it over with its chart where that \
-                      has it right by now (--chart, --repo, --source-ref)";
+        let remedy = "change the release with Helm first, or adopt it with its chart if that is \
+                      correct by now (--chart, --repo, --source-ref)";
         let errors = errors.iter().map(|error| format!("{error}; {remedy}"));
         errors.collect::<Vec<_>>()
     })?;

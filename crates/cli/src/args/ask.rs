@@ -6,13 +6,13 @@ use clap::Args;
 
 use super::{Place, duration};
 
-/// What all of them take.
+/// The arguments of all of them.
 #[derive(Args)]
 pub(crate) struct How {
-    /// The ReleaseLifecycle
+    /// Name of the ReleaseLifecycle
     pub(crate) name: String,
 
-    /// Have the API server check it without doing it
+    /// Only check the request: the API server validates it, and nothing is changed
     #[arg(long)]
     pub(crate) dry_run: bool,
 
@@ -20,30 +20,30 @@ pub(crate) struct How {
     pub(crate) place: Place,
 }
 
-/// For those whose end can be waited for.
+/// The flags of the commands that can wait for the end of an operation.
 #[derive(Args)]
 pub(crate) struct Wait {
-    /// Follow the release, as `status --watch` does, until the controller is done with it; one
-    /// that stood still before is given up, exit code 1, when nothing has changed for 15 s
+    /// Follow the release, as `status --watch` does, until the operation has ended; if the release
+    /// was blocked before and nothing changes for 15 s, exit with code 1
     #[arg(short, long, conflicts_with = "dry_run")]
     pub(crate) wait: bool,
 
-    /// Give up waiting after this time, such as 90s or 10m; default: never
+    /// Maximum time to wait, such as 90s or 10m; default: no limit
     #[arg(long, requires = "wait", value_parser = duration)]
     pub(crate) timeout: Option<Duration>,
 }
 
 const RETRY: &str = "\
 Exit codes:
-  0  it was asked for; with --wait: the release is Ready, or a deletion has ended
-  1  nothing has failed; with --wait: it failed again, or nothing goes on
+  0  the retry was requested; with --wait: the release is Ready, or a deletion has ended
+  1  nothing has failed; with --wait: it failed again, or is blocked
   2  wrong usage, no such release, no answer from the cluster, --timeout ran out";
 
-/// Go on where an operation failed: the same revision, one more attempt at its hook
+/// Resume an operation where it failed: the same revision, with one more attempt at its hook
 #[derive(Args)]
 #[command(after_help = RETRY)]
 pub(crate) struct Retry {
-    /// Begin again instead: a new revision, every hook; also of a release that has not failed
+    /// Start again instead: a new revision with every hook; also possible if nothing has failed
     #[arg(long)]
     pub(crate) restart: bool,
     #[command(flatten)]
@@ -54,12 +54,11 @@ pub(crate) struct Retry {
 
 const CANCEL: &str = "\
 Exit codes:
-  0  it was asked for; with --wait: the operation was cancelled
-  1  nothing is running that can be cancelled; it ended in another way first; with --wait: also
-     where nothing goes on
+  0  the cancellation was requested; with --wait: the operation was cancelled
+  1  there is no operation to cancel; with --wait: it ended in another way first, or is blocked
   2  wrong usage, no such release, no answer from the cluster, --timeout ran out
 
-A running hook is stopped for good. What it has done is not undone, and what was applied stays.
+A running hook is stopped for good. Its effects are not undone, and applied objects stay.
 A deletion cannot be cancelled.";
 
 /// Stop the running operation, and its hook with it
@@ -74,11 +73,11 @@ pub(crate) struct Cancel {
 
 const TEST: &str = "\
 Exit codes:
-  0  they were asked for; with --wait: they succeeded, or there are none (condition TestSuccess)
-  1  with --wait: they failed, or cannot be run, or nothing goes on
+  0  the tests were requested; with --wait: they succeeded, or there are none (condition TestSuccess)
+  1  with --wait: they failed, or cannot be run, or are blocked
   2  wrong usage, no such release, no answer from the cluster, --timeout ran out";
 
-/// Run the tests of the latest revision, those that spec.test.filters lets through
+/// Run the tests of the latest revision that spec.test.filters selects
 #[derive(Args)]
 #[command(after_help = TEST)]
 pub(crate) struct Test {
@@ -90,33 +89,33 @@ pub(crate) struct Test {
 
 const ROLLBACK: &str = "\
 Exit codes:
-  0  it was asked for; with --wait: the release is Ready
-  1  there is no such revision; with --wait: the rollback failed, or nothing goes on
+  0  the rollback was requested; with --wait: the release is Ready
+  1  there is no such revision; with --wait: the rollback failed, or is blocked
   2  wrong usage, no such release, no answer from the cluster, --timeout ran out
 
-A rollback sets spec.pinRevision. As long as that stands, the release is held at that revision and
-changes of spec.source have no effect; --undo removes it, and the release goes back to its spec.
-Where a tool such as Argo CD or Flux applies the spec, set the field in what it applies.
+A rollback sets spec.pinRevision. As long as that field is set, the release stays at that revision
+and changes of spec.source have no effect; --undo removes it, and the release is upgraded to its
+spec. If a tool such as Argo CD or Flux applies the spec, set the field in its manifests.
 
-Without REVISION, or with 0, it goes back to the revision that was deployed before the present one;
-after a failed operation, to the one that is deployed. That is looked up in the release's records,
-which are Secrets; with a REVISION, nobody needs the right to read them.
+Without REVISION, or with 0, the release is rolled back to the revision that was deployed before the
+present one; after a failed operation, to the one that is deployed. This needs the right to read the
+release's records, which are Secrets; with a REVISION, it does not.
 
 Examples:
   kubectl lifecycle rollback shop --wait
   kubectl lifecycle rollback shop 3
   kubectl lifecycle rollback shop --undo";
 
-/// Go back to an earlier revision, with its rollback hooks, and stay there
+/// Roll back to an earlier revision, with its rollback hooks, and stay there
 #[derive(Args)]
 #[command(after_help = ROLLBACK)]
 pub(crate) struct Rollback {
     #[command(flatten)]
     pub(crate) how: How,
-    /// The revision, see `kubectl lifecycle history`; 0: the previous one
+    /// Revision, see `kubectl lifecycle history`; 0: the previous one
     #[arg(default_value_t = 0, value_parser = clap::value_parser!(i32).range(0..))]
     pub(crate) revision: i32,
-    /// Go back to what the spec says, by an upgrade
+    /// Upgrade to the spec again
     #[arg(long, conflicts_with = "revision")]
     pub(crate) undo: bool,
     #[command(flatten)]
@@ -128,10 +127,10 @@ Exit codes:
   0  spec.suspend is true
   2  wrong usage, no such release, no answer from the cluster
 
-A hook that runs is watched to its end. Where a tool such as Argo CD or Flux applies the spec, set
-spec.suspend in what it applies.";
+A running hook is watched to its end. If a tool such as Argo CD or Flux applies the spec, set
+spec.suspend in its manifests.";
 
-/// Have nothing new started for a release until it is resumed
+/// Suspend a release: start nothing new until it is resumed
 #[derive(Args)]
 #[command(after_help = SUSPEND)]
 pub(crate) struct Suspend {
@@ -142,10 +141,10 @@ pub(crate) struct Suspend {
 const RESUME: &str = "\
 Exit codes:
   0  spec.suspend is not set; with --wait: the release is Ready
-  1  with --wait: the operation failed, or nothing goes on
+  1  with --wait: the operation failed, or is blocked
   2  wrong usage, no such release, no answer from the cluster, --timeout ran out";
 
-/// Go on with a release that was suspended
+/// Resume a suspended release
 #[derive(Args)]
 #[command(after_help = RESUME)]
 pub(crate) struct Resume {
@@ -157,17 +156,16 @@ pub(crate) struct Resume {
 
 const SKIP: &str = "\
 Exit codes:
-  0  it was asked for; with --wait: the release is gone, or Ready
-  1  there is nothing to skip; with --wait: the operation failed, or nothing goes on
+  0  the skip was requested; with --wait: the release is deleted, or Ready
+  1  there is nothing to skip; with --wait: the operation failed, or is blocked
   2  wrong usage, no such release, no answer from the cluster, --timeout ran out
 
-In a deletion all hooks that remain are done without, the one that runs is stopped. Look first at
-what they do: a pre-delete hook may be the last backup. Where the release's objects are not gone when
-spec.deletion.timeout has passed, they are left behind as they are, and with them whatever holds
-them: Event objects (HookSkipped, ReleaseLeft) list what was skipped and what is left.";
+In a deletion all hooks that remain are skipped, and the running one is stopped. Check first what
+they do: a pre-delete hook may be the last backup. If the release's objects still exist when
+spec.deletion.timeout has passed, they are left behind as they are. Event objects (HookSkipped,
+ReleaseLeft) list the skipped hooks and the objects that are left.";
 
-/// Do without the hooks that hold up a deletion, or without the hook of which nobody can tell
-/// whether it ran
+/// Skip the hooks that block a deletion, or a hook of which it is unknown whether it ran
 #[derive(Args)]
 #[command(after_help = SKIP)]
 pub(crate) struct Skip {

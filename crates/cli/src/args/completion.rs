@@ -5,8 +5,8 @@ Exit codes:
   0  the script was written
   2  wrong usage
 
-bash, zsh and fish complete the program by its own name, kubectl-lifecycle. kubectl completes its
-plugins itself and asks a program called kubectl_complete-lifecycle on PATH, which also knows the
+The scripts for bash, zsh and fish complete the program by its own name, kubectl-lifecycle. For its
+plugins, kubectl runs a program called kubectl_complete-lifecycle in PATH, which also completes the
 names of your releases:
   kubectl lifecycle completion kubectl > ~/.local/bin/kubectl_complete-lifecycle
   chmod +x ~/.local/bin/kubectl_complete-lifecycle
@@ -17,11 +17,11 @@ Others:
   kubectl lifecycle completion zsh > \"${fpath[1]}/_kubectl-lifecycle\"
   kubectl lifecycle completion fish > ~/.config/fish/completions/kubectl-lifecycle.fish";
 
-/// Write a script that completes commands, flags and names
+/// Write a script for shell completion of commands, flags and names
 #[derive(Args)]
 #[command(after_help = AFTER)]
 pub(crate) struct Completion {
-    /// For which shell; kubectl: for `kubectl lifecycle` in any of them
+    /// Shell of the script; kubectl: for `kubectl lifecycle` in any shell
     #[arg(value_enum)]
     pub(crate) shell: Shell,
 }
@@ -34,11 +34,11 @@ pub(crate) enum Shell {
     Kubectl,
 }
 
-/// What could stand next, for kubectl
+/// Print the completions of a command line, for kubectl
 #[derive(Args)]
 #[command(hide = true)]
 pub(crate) struct Complete {
-    /// The words so far; the last one is being typed
+    /// Words of the command line; the last one is being typed
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     pub(crate) words: Vec<String>,
 }

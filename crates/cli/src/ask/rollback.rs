@@ -29,7 +29,7 @@ pub(crate) async fn rollback(args: &Rollback) -> anyhow::Result<Outcome> {
         Ok(target) => target,
         Err(Unclear::Unknown(why)) => return release.refuse(&why),
         Err(Unclear::NoRights) => bail!(
-            "which revision was deployed before stands in Secrets, which you may not list in {}: \
+            "the revision that was deployed before is recorded in Secrets, which you may not list in {}: \
              name the REVISION, or ask for a role with the verb list of secrets",
             release.cluster.scope()
         ),

@@ -96,16 +96,16 @@ pub(crate) fn package(options: &Options<'_>, objects: &[Placed]) -> Result<Packa
         let names = holders.iter().map(title).collect::<Vec<_>>().join(", ");
         notes.push(if fits && !secrets.is_empty() {
             format!(
-                "note: Secrets stand apart from the ReleaseLifecycle; its objects are in {names}"
+                "note: Secrets are not in the ReleaseLifecycle itself; its objects are in {names}"
             )
         } else if fits {
             format!(
                 "note: the objects are in {names}: the API server would tidy up the metadata of \
-                 those that stand in the ReleaseLifecycle itself, and that would be a change"
+                 those in the ReleaseLifecycle itself, and that would be a change"
             )
         } else {
             format!(
-                "note: {} objects of {} KiB are too much to stand in the ReleaseLifecycle itself; \
+                "note: {} objects of {} KiB are too much for the ReleaseLifecycle itself; \
                  they are in {names}",
                 objects.len(),
                 bytes / 1024,

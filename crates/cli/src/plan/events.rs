@@ -160,7 +160,7 @@ fn unplanned(material: &Material, event: Event, problems: &[String]) -> EventPla
     let (release, chart) = (object.release_name(), material.chart());
     let place = object.namespace().map_or(String::new(), |it| format!(" -n {it}"));
     let problem = format!(
-        "it cannot be planned here: {}. Where the chart looks into the cluster, ask it, with the same \
+        "it cannot be planned here: {}. If the chart reads the cluster, ask the cluster, with the same \
          values: `helm {flags} {release} {chart}{place} --dry-run=server`",
         problems.join("; ")
     );
@@ -192,8 +192,8 @@ impl Planner<'_> {
         let mut notes = Vec::new();
         let steps = match event {
             Event::Delete if self.object.keeps_objects() => vec![Step::None {
-                reason: "spec.deletion.objects is Keep: no hook runs, everything stays, and the \
-                         release goes on as Helm's"
+                reason: "spec.deletion.objects is Keep: no hook runs, and everything stays, as a \
+                         release of Helm"
                     .to_owned(),
             }],
             _ => self.steps(event, &mut notes)?,
@@ -235,7 +235,7 @@ impl Planner<'_> {
             }
             Event::Rollback => notes.push(
                 "a rollback takes objects and hooks from the record of the revision that it goes \
-                 back to; this is what it does where that has what the source has now"
+                 back to; this is the plan if that revision is the same as the source"
                     .to_owned(),
             ),
             _ => {}
@@ -315,12 +315,12 @@ impl Planner<'_> {
             steps.push(Step::Apply { reason: reason.to_owned(), objects });
         }
         if event != Event::Install {
-            let reason = "what earlier revisions had and this one lacks is deleted; which that is, \
-                          the records in the cluster say";
+            let reason = "objects of earlier revisions that this one lacks are deleted; the records \
+                          in the cluster name them";
             steps.push(Step::Prune { reason: reason.to_owned() });
         }
         if any && self.object.wait() {
-            let reason = "until the objects are ready; spec.wait: false goes on at once";
+            let reason = "until the objects are ready; spec.wait: false skips this";
             let timeout = span(self.object.timeout());
             steps.push(Step::Wait { timeout, reason: reason.to_owned() });
         }
@@ -358,16 +358,16 @@ impl Planner<'_> {
             Event::Rollback => "spec.pinRevision names another revision than the deployed one",
             Event::Delete => "the ReleaseLifecycle is deleted",
             Event::Test if self.object.tests_enabled() => {
-                "after each install and upgrade, and when asked for (`kubectl lifecycle test`)"
+                "after each install and upgrade, and when requested (`kubectl lifecycle test`)"
             }
-            Event::Test => "asked for (`kubectl lifecycle test`)",
+            Event::Test => "requested (`kubectl lifecycle test`)",
         }
         .to_owned()
     }
 
     fn on_failure(&self, event: Event) -> String {
         let name = self.object.name_any();
-        let retry = format!("`kubectl lifecycle retry {name}` goes on at the failed hook");
+        let retry = format!("`kubectl lifecycle retry {name}` resumes at the failed hook");
         match event {
             Event::Install if self.object.remediation(event).is_some() => {
                 "nothing after it runs, and the release is uninstalled, with its delete hooks \
@@ -397,11 +397,11 @@ impl Planner<'_> {
                 let timeout = span(self.object.deletion_timeout());
                 let then = match self.object.on_deletion_timeout() {
                     OnDeletionTimeout::Block => format!(
-                        "the deletion stands until somebody mends it, or does without the hooks by \
+                        "the deletion is blocked until you retry the hook, or skip the hooks by \
                          `kubectl lifecycle skip {name}` (spec.deletion.onTimeout: Block)"
                     ),
-                    OnDeletionTimeout::SkipHooks => "the hooks that have not succeeded are done \
-                        without (spec.deletion.onTimeout: SkipHooks)"
+                    OnDeletionTimeout::SkipHooks => "the hooks that have not succeeded are \
+                        skipped (spec.deletion.onTimeout: SkipHooks)"
                         .to_owned(),
                 };
                 format!(

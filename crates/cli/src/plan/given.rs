@@ -166,7 +166,7 @@ fn inconsistent(spec: &ReleaseLifecycleSpec) -> Vec<String> {
 /// does not say where.
 fn unreadable(spec: &Value) -> Vec<String> {
     if !spec.is_object() {
-        return vec!["spec is missing; it says at least where the objects come from".to_owned()];
+        return vec!["spec is missing; it needs at least spec.source".to_owned()];
     }
     // The reader's message on durations is not helpful.
     let (mut readable, mut problems) = (spec.clone(), Vec::new());

@@ -89,8 +89,8 @@ pub(super) async fn make(
     }
     notes.push(format!(
         "the chart is rendered as `helm template` does it: lookup finds nothing, .Capabilities are \
-         what Helm takes for granted; an upgrade is that of revision {next}, all else that of an \
-         install, revision 1"
+         Helm's defaults; an upgrade is rendered as revision {next}, all else as an install, \
+         revision 1"
     ));
     for rendered in install.iter().chain(&upgrade).flatten() {
         for warning in &rendered.warnings {

@@ -178,10 +178,10 @@ upgrade: when the source differs from what is deployed
    3  apply        ConfigMap/shop
                    PersistentVolumeClaim/data
                    Service/shop
-   4  prune        what earlier revisions had and this one lacks is deleted; which that is, the records in the cluster say
-   5  wait         at most 1m30s until the objects are ready; spec.wait: false goes on at once
+   4  prune        objects of earlier revisions that this one lacks are deleted; the records in the cluster name them
+   5  wait         at most 1m30s until the objects are ready; spec.wait: false skips this
   then the tests run (spec.test.enable)
-  if it fails: nothing after it runs, what was applied stays, and the record of the revision before stays deployed; `kubectl lifecycle retry shop` goes on at the failed hook, `kubectl lifecycle rollback shop` goes back
+  if it fails: nothing after it runs, what was applied stays, and the record of the revision before stays deployed; `kubectl lifecycle retry shop` resumes at the failed hook, `kubectl lifecycle rollback shop` goes back
 ",
         );
     }
@@ -197,7 +197,7 @@ delete: when the ReleaseLifecycle is deleted
    2  delete      Service/shop
                   ConfigMap/shop
    3  keep        PersistentVolumeClaim/data
-  if it fails: a failed hook is tried again for 5m (spec.deletion.timeout); then the hooks that have not succeeded are done without (spec.deletion.onTimeout: SkipHooks)
+  if it fails: a failed hook is tried again for 5m (spec.deletion.timeout); then the hooks that have not succeeded are skipped (spec.deletion.onTimeout: SkipHooks)
 ",
         );
         let kept = plan(&[Event::Delete], json!({"deletion": {"objects": "Keep"}}));
@@ -210,7 +210,7 @@ delete: when the ReleaseLifecycle is deleted
             Event::Test,
             json!({"test": {"filters": [{"name": "load", "exclude": true}], "onFailure": "Fail"}}),
             "\
-test: when asked for (`kubectl lifecycle test`)
+test: when requested (`kubectl lifecycle test`)
    1  test  Pod/smoke  weight 0  at most 5m  before-hook-creation  the only test hook
   Pod/load does not run: spec.test.filters leaves it out
   if it fails: the conditions TestSuccess and Ready are False (spec.test.onFailure: Fail)

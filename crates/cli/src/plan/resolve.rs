@@ -99,11 +99,11 @@ async fn locate<R: Reads>(
             Err(error) => return told(Err(error)),
         },
         Ok(ChartLocation::Flux(reference)) => format!(
-            "spec.source.sourceRef ({reference}): what Flux has fetched is known within the \
-             cluster alone; {NAME_IT}"
+            "spec.source.sourceRef ({reference}): the artifact that Flux has fetched is known \
+             only in the cluster; {NAME_IT}"
         ),
         Ok(ChartLocation::Server(server)) if !fetches => {
-            format!("{}: with -f no server is asked; {NAME_IT}", server.place)
+            format!("{}: with -f no server is contacted; {NAME_IT}", server.place)
         }
         Ok(ChartLocation::Server(server)) if server.needs_secrets() => format!(
             "{}: it is fetched with a Secret, which this program does not use; {NAME_IT}, such as \
@@ -219,7 +219,10 @@ mod tests {
         assert!(problems(&secret, true).contains("it is fetched with a Secret"));
         let flux = json!({"source": {"sourceRef": {"kind": "GitRepository", "name": "a"}}});
         let text = problems(&flux, true);
-        assert!(text.contains("sourceRef (GitRepository/a): what Flux has fetched"), "{text}");
+        assert!(
+            text.contains("sourceRef (GitRepository/a): the artifact that Flux has fetched"),
+            "{text}"
+        );
         let other = Some(Whence::Folder { path: "/shop".into(), title: "./shop".to_owned() });
         let given = resolved(&flux, false, other, &[]).unwrap_or_else(|it| panic!("{it:?}"));
         assert_eq!(given.sources, ["--chart ./shop"]);

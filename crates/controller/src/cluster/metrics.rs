@@ -81,7 +81,7 @@ impl Metrics {
         );
         registry.register(
             "leader",
-            "1 for the replica that acts, 0 for one that stands by",
+            "1 for the leader, 0 for a standby replica",
             metrics.leader.clone(),
         );
         metrics

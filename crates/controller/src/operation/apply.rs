@@ -189,7 +189,7 @@ async fn apply_one(
     }
     Err(Failed::Error(Error::Api(ApiError {
         what: format!("apply {object}"),
-        cause: Cause::Unavailable("somebody else keeps changing it".to_owned()),
+        cause: Cause::Unavailable("another client keeps changing it".to_owned()),
     })))
 }
 

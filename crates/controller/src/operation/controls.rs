@@ -62,7 +62,7 @@ fn interrupt(release: &Release<'_>, plan: &Plan, journal: &Journal) -> Option<Ca
 pub(crate) fn superseded(release: &Release<'_>, operation: &Operation) -> Failure {
     let generation = release.generation();
     let message = if operation.generation == generation {
-        "what its source refers to has changed since".to_owned()
+        "its source has changed since".to_owned()
     } else {
         format!("generation {generation} of the spec supersedes it")
     };

@@ -102,7 +102,7 @@ impl Turn<'_> {
             Ok(true) => self.look().await,
             Ok(false) => {
                 let message = format!(
-                    "its record is no longer there, or no longer says that it failed. To begin anew: \
+                    "its record is no longer there, or no longer says that it failed. To start again: \
                      {}",
                     self.release.commands().restart()
                 );

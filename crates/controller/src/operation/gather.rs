@@ -79,7 +79,7 @@ async fn record(release: &Release<'_>, journal: &Journal) -> Result<Observation,
         // Not written yet, or that of an earlier operation.
         _ if !makes_revision && stored.is_of(release.object_name()) => Observation::NoRecord,
         _ => foreign(format!(
-            "another client made revision {} of release {} at the same time (Secret {}); look at it \
+            "another client made revision {} of release {} at the same time (Secret {}); check it \
              with `helm history {}`",
             operation.revision,
             release.name,

@@ -47,8 +47,8 @@ async fn remove(release: &Release<'_>) -> Result<Option<String>, Error> {
     );
     let Some(outside) = status.outside.clone() else {
         return Ok(Some(format!(
-            "namespace {namespace} {known}; what the release has made outside of it is not known and \
-             stays: {search}"
+            "namespace {namespace} {known}; the objects that the release has created outside of it \
+             are unknown and stay: {search}"
         )));
     };
     // If the list is full, it may be incomplete.
@@ -79,7 +79,7 @@ async fn remove(release: &Release<'_>) -> Result<Option<String>, Error> {
         }
     }
     let more = if is_cut {
-        format!("; more than {MOST_OUTSIDE} were made: {search}")
+        format!("; more than {MOST_OUTSIDE} were created: {search}")
     } else {
         String::new()
     };
@@ -90,7 +90,7 @@ async fn remove(release: &Release<'_>) -> Result<Option<String>, Error> {
         return Ok(Some(format!("namespace {namespace} {known}{more}")));
     }
     Ok(Some(format!(
-        "namespace {namespace} {known}; what is outside of it stays: {}. Once nobody needs it: {}{more}",
+        "namespace {namespace} {known}; objects outside of it stay: {}. If they are not needed: {}{more}",
         why.join("; "),
         commands::delete(&left)
     )))

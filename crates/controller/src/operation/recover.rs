@@ -36,8 +36,8 @@ pub(crate) async fn journal(
             Reason::JournalLost,
             format!(
                 "revision {revision} of release {} is pending, but neither status.operation nor its \
-                 record says what is being done. When you have seen which of its hooks have run and \
-                 it may begin anew: kubectl delete secret {}",
+                 record has the operation. When you have seen which of its hooks have run and \
+                 it may start again: kubectl delete secret {}",
                 release.name,
                 helm::record::secret_name(&release.name, revision)
             ),
@@ -55,14 +55,14 @@ pub(crate) async fn journal(
     };
     let text = if is_of_former {
         format!(
-            "the {} of revision {revision} was begun by a ReleaseLifecycle of this name that is gone; \
+            "the {} of revision {revision} was begun by a ReleaseLifecycle of this name that was deleted; \
              its record is closed",
             plan.event
         )
     } else {
         format!(
-            "status.operation was lost while the {} of revision {revision} ran; it goes on where its \
-             hooks' objects prove it was",
+            "status.operation was lost while the {} of revision {revision} ran; it resumes at the \
+             point that the objects of its hooks prove",
             plan.event
         )
     };

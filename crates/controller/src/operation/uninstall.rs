@@ -135,7 +135,7 @@ pub(crate) async fn remove_leftovers(release: &Release<'_>) -> Result<(), Error>
     if !kept.is_empty() {
         let names: Vec<_> = kept.iter().map(ToString::to_string).collect();
         let text = format!(
-            "what hooks made and may hold data stays: {}. Once nobody needs it: {}",
+            "objects that hooks created and that may hold data stay: {}. If they are not needed: {}",
             first_of(&names),
             commands::delete(&kept)
         );

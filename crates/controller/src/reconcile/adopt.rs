@@ -98,11 +98,11 @@ pub(crate) async fn adopt(release: &mut Release<'_>, history: &[Stored]) -> Resu
     };
     Records::of(release).adopt(stored, &plan).await?;
     let text = format!(
-        "revision {} of release {}, made by another client and {}, is taken over{}",
+        "revision {} of release {}, made by another client and {}, is adopted{}",
         record.version,
         release.name,
         record.info.status,
-        if is_wanted { "; it is what is wanted, and nothing runs" } else { "" }
+        if is_wanted { "; it is the desired state, and nothing runs" } else { "" }
     );
     release.tell(Reason::Adopted, text);
     if let Some(what) = otherwise {
@@ -165,8 +165,8 @@ fn check_namespace(stored: &Stored) -> Result<(), Error> {
         Reason::ForeignRelease,
         format!(
             "the record {} says that the release is in namespace {of:?}, as with storageNamespace in \
-             Flux, or after a backup was restored elsewhere: only what is in the namespace of its \
-             records can be taken over",
+             Flux, or after a backup was restored elsewhere: only a release in the namespace of its \
+             records can be adopted",
             stored.release.secret_name()
         ),
     ))
@@ -231,7 +231,7 @@ pub(crate) async fn await_helm(
     if now < until && !is_retried(release) {
         let message = format!(
             "another client is at work on revision {revision} of release {name} ({status}), and has \
-             last written at {since:.0}. It is gone on without it from {until:.0} \
+             last written at {since:.0}. The operator continues without it from {until:.0} \
              (--takeover-seconds); if it has failed or died, at once: {}",
             release.commands().retry()
         );
@@ -244,7 +244,7 @@ pub(crate) async fn await_helm(
     if let Some(hook) = running_hook(release, stored).await? {
         let message = format!(
             "hook {hook} of revision {revision} of release {name} ({status}) runs, which another \
-             client has started; it is waited for. Delete it if nobody needs it"
+             client has started; the operator waits for it. Delete it if it is not needed"
         );
         return Err(Error::RetryAfter(Failure::new(Reason::HelmAtWork, message), RECHECK));
     }
@@ -264,7 +264,7 @@ pub(crate) async fn await_helm(
         Records::of(release).close_for_helm(stored, closed, description).await?;
     }
     let text = format!(
-        "revision {revision} of release {name} was {status}, and nobody has written to it since \
+        "revision {revision} of release {name} was {status}, and no client has written to it since \
          {since:.0}; it is {closed} now"
     );
     release.warn(Reason::HelmGaveUp, text);
@@ -284,7 +284,7 @@ async fn import(release: &Release<'_>, history: &[Stored]) -> Result<(), Error> 
     let text = format!(
         "the records of release {name} since the last deployed one are copied from ConfigMaps into \
          Secrets, which count from now on: use Helm without HELM_DRIVER=configmap. The ConfigMaps \
-         are left as they are; once nobody needs them: kubectl delete configmap -n {namespace} -l \
+         are left as they are; if they are not needed: kubectl delete configmap -n {namespace} -l \
          owner=helm,name={name}"
     );
     release.tell(Reason::RecordsCopied, text);

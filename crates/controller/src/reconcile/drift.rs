@@ -285,7 +285,7 @@ impl Look<'_> {
             permit = release.fence().guard().await?;
             state = self.at(planned).await.unwrap_or_else(|error| State::Beyond(told(error)));
         }
-        Ok(Some(What::Beyond("somebody else keeps changing it".to_owned())))
+        Ok(Some(What::Beyond("another client keeps changing it".to_owned())))
     }
 
     /// Returns the body to apply.

@@ -28,7 +28,7 @@ pub(crate) async fn keep(release: &mut Release<'_>, running: Option<Journal>) ->
         let deployed = status.is_some_and(|status| status.revision == Some(revision));
         match Records::of(release).reinstate(revision, deployed).await {
             Err(Error::Blocked(Failure { message, .. })) => {
-                let text = format!("the record goes on saying that it is being deleted: {message}");
+                let text = format!("the record still has the status uninstalling: {message}");
                 release.warn(Reason::RecordNotReinstated, text);
             }
             other => other?,

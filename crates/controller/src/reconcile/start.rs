@@ -89,8 +89,8 @@ pub(crate) async fn reopen(
         return Err(Error::blocked(
             Reason::RetryImpossible,
             format!(
-                "how far revision {} got is no longer known, so that it cannot be gone on with. To \
-                 begin anew, with every hook: {}",
+                "the progress of revision {} is no longer known, so that it cannot be resumed. To \
+                 start again, with every hook: {}",
                 plan.revision,
                 release.commands().restart()
             ),

@@ -39,7 +39,7 @@ impl Records<'_> {
         let found = self.tenant.get(&self.reference(next)).await?;
         Ok(found.map(|_| {
             format!(
-                "another client made revision {next} of release {release} meanwhile; look at it \
+                "another client made revision {next} of release {release} meanwhile; check it \
                  with `helm history {release}`",
                 release = self.name
             )

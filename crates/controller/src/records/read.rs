@@ -153,7 +153,7 @@ fn too_much(object: &ObjectRef) -> Error {
         Reason::RecordTooLarge,
         format!(
             "the records of the release since the last deployed one have more than {} MiB of manifests, \
-             with {}: remove those of failed revisions that nobody needs",
+             with {}: remove those of failed revisions that are not needed",
             MOST_TEXT >> 20,
             object.name
         ),
@@ -165,7 +165,7 @@ fn unreadable(error: &StorageError, object: &ObjectRef) -> Error {
     Error::blocked(
         Reason::RecordUnreadable,
         format!(
-            "{error}. Restore it from a backup or, if nobody needs it, remove it: kubectl delete \
+            "{error}. Restore it from a backup or, if it is not needed, remove it: kubectl delete \
              {} -n {namespace} {}",
             object.kind.to_lowercase(),
             object.name

@@ -118,7 +118,7 @@ impl Records<'_> {
         let Some(mut stored) = ours else {
             let message = format!(
                 "the record {} was removed or rewritten by another client while the operation ran; \
-                 look at it with `helm history {release}`",
+                 check it with `helm history {release}`",
                 record::secret_name(release, operation.revision)
             );
             return Ok(Err(Failure::new(Reason::RecordLost, message)));

@@ -126,7 +126,7 @@ fn notes(before: Option<&Journal>, after: &Journal) -> Vec<Note> {
     let facts = event.facts();
     if before.is_none() {
         let why = operation.remedies.map_or(String::new(), |failed| {
-            format!(", to make up for revision {failed}, which has failed")
+            format!(", as remediation of revision {failed}, which has failed")
         });
         notes.push(whole(false, facts.started, format!("{event} of revision {revision}{why}")));
     }
@@ -158,8 +158,8 @@ fn notes(before: Option<&Journal>, after: &Journal) -> Vec<Note> {
     notes.extend(skipped(before, after));
     if !operation.left.is_empty() && before.is_none_or(|before| before.operation.left.is_empty()) {
         let text = format!(
-            "{event} of revision {revision} goes on without waiting for what is still there: {}. \
-             Nobody looks after it any more: remove what holds it by hand",
+            "{event} of revision {revision} continues without waiting for objects that still exist: {}. \
+             The operator no longer watches them: remove what holds them by hand",
             first_of(&operation.left)
         );
         notes.push(whole(true, Reason::ReleaseLeft, text));
@@ -338,9 +338,9 @@ mod tests {
         let mut after = before.clone();
         after.operation.phase = Phase::Closing;
         after.operation.left = vec!["ConfigMap/a: held by finalizer f".to_owned()];
-        let text = "delete of revision 1 goes on without waiting for what is still there: \
-                    ConfigMap/a: held by finalizer f. Nobody looks after it any more: remove what \
-                    holds it by hand";
+        let text = "delete of revision 1 continues without waiting for objects that still exist: \
+                    ConfigMap/a: held by finalizer f. The operator no longer watches them: remove \
+                    what holds them by hand";
         assert_eq!(said(&before, &after), [pair("ReleaseLeft", text)]);
         let mut done = after.clone();
         done.operation.phase = Phase::Done;

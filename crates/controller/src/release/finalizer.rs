@@ -73,7 +73,7 @@ async fn set(release: &mut Release<'_>, finalizers: &[String]) -> Result<(), Err
 
 /// Returns why nothing is begun in a namespace that is terminating.
 pub(crate) fn nothing_begins(namespace: &str) -> Error {
-    let text = format!("namespace {namespace} is being deleted: nothing is begun in it any more");
+    let text = format!("namespace {namespace} is terminating: no operation begins in it any more");
     Error::RetryAfter(Failure::new(Reason::NamespaceTerminating, text), RECHECK)
 }
 

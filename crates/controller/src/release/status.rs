@@ -229,7 +229,7 @@ fn given_up(object: &ReleaseLifecycle, now: Timestamp) -> ReleaseLifecycleStatus
             Reason::GivenUp,
             format!(
                 "the newest revision failed with this very configuration; see `helm history`. \
-                 Change the spec, or begin anew, with every hook: {}",
+                 Change the spec, or start again, with every hook: {}",
                 commands.restart()
             ),
         )),

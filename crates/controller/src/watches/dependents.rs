@@ -41,7 +41,7 @@ pub(crate) fn not_ready(object: &ReleaseLifecycle) -> Option<String> {
         Some(ready) if ready.observed_generation == object.metadata.generation => {
             (ready.status != "True").then(|| ready.reason.clone())
         }
-        _ => Some("its newest spec was not looked at yet".to_owned()),
+        _ => Some("its newest spec was not observed yet".to_owned()),
     }
 }
 
@@ -69,7 +69,7 @@ mod tests {
         for (metadata, ready, observed, why) in [
             (json!({}), "True", 2, None),
             (json!({}), "False", 2, Some("HookFailed")),
-            (json!({}), "True", 1, Some("its newest spec was not looked at yet")),
+            (json!({}), "True", 1, Some("its newest spec was not observed yet")),
             (deleted, "True", 2, Some("it is being deleted")),
         ] {
             let object = object(metadata, ready, observed);

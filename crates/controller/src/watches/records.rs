@@ -77,7 +77,7 @@ impl RecordWatches {
         let warn = |most| {
             tracing::warn!(
                 "the releases of {most} namespaces and ServiceAccounts are watched \
-                 (--record-watches); what Helm does to others is noticed when they are looked at again"
+                 (--record-watches); changes that Helm makes to others are noticed when these are reconciled"
             );
         };
         let watches = Registry::new(most, warn);

@@ -123,7 +123,7 @@ impl SourceWatches {
         let warn = |most| {
             tracing::warn!(
                 "{most} objects that sources name are watched (--source-watches); further ones are \
-                 looked at once in spec.interval"
+                 read once in spec.interval"
             );
         };
         let state = State { releases: HashMap::new(), watches: Registry::new(most, warn) };

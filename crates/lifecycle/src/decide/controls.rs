@@ -102,7 +102,10 @@ fn skip(journal: &mut Journal, controls: &Controls) {
     // A deletion cannot be cancelled.
     journal.handled.cancel.clone_from(&controls.requests.cancel);
     let why = if controls.deletion.namespace_goes {
-        Failure::new(Reason::NamespaceTerminating, "its namespace is going, where no hook can run")
+        Failure::new(
+            Reason::NamespaceTerminating,
+            "its namespace is terminating, and no hook can run in it",
+        )
     } else if requested {
         Failure::new(Reason::SkipRequested, "it was skipped by annotation skipAt")
     } else {

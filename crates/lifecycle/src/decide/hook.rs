@@ -135,8 +135,8 @@ impl HookTurn<'_> {
         }
         if let Some(whose) = &object.foreign {
             let message = format!(
-                "{name} exists and is not of this release ({whose}); delete the object where nobody \
-                 needs it ({}), or rename the hook",
+                "{name} exists and is not of this release ({whose}); delete the object if it is \
+                 not needed ({}), or rename the hook",
                 commands::delete(std::slice::from_ref(&name))
             );
             return self.give_up(Failure::new(Reason::HookNameTaken, message));

@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::{condition, is_terminating, pods, text};
 
 /// The known part of the cause, in any case.
-const STOPPED: &str = "it was told to stop before it had ended, so its exit code does not count";
+const STOPPED: &str = "it was stopped before it had ended, so its exit code does not count";
 
 /// The time when the Pod was ordered to stop. A later deletion with a shorter grace period does not
 /// move it (`BeforeDelete` in k8s.io/apiserver/pkg/registry/rest/delete.go).
@@ -205,7 +205,7 @@ mod tests {
              "message": "Eviction API: evicting"}]);
         let (reason, message) = stop_of(&evicted).unwrap();
         assert_eq!(reason, "Evicted");
-        assert!(message.starts_with("Eviction API: evicting; it was told to stop"), "{message}");
+        assert!(message.starts_with("Eviction API: evicting; it was stopped"), "{message}");
     }
 
     fn job(completions: u64, succeeded: u64) -> Value {

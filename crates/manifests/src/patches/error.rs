@@ -43,7 +43,7 @@ pub enum PatchProblem {
         documents: usize,
     },
     /// A list of operations does not say what it changes.
-    #[error("target is missing; a list of JSON patch operations needs it to say what it changes")]
+    #[error("target is missing; a list of JSON patch operations needs it to select objects")]
     NoTarget,
     /// A strategic merge patch that does not say what it changes.
     #[error("patch has no {field}; add it, or give the patch a target")]

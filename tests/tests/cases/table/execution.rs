@@ -145,9 +145,9 @@ pub(super) const LEFTOVERS: &[Case] = &[
             [config_map(name, "hook").hook(event), config_map(name, "object")]
         };
         install(twice("early", "pre-install"))
-            .says(["already exists", "the same object stands at"])
+            .says(["already exists", "the same object is already at"])
             .install(twice("late", "post-install"))
             .release("after")
-            .says(["already exists", "the same object stands at"])
+            .says(["already exists", "the same object is already at"])
     }),
 ];

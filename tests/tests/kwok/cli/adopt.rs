@@ -81,7 +81,7 @@ async fn the_objects_of_a_release_are_taken_over_and_nothing_runs() -> Result<()
         by_helm(&namespace, program, "upgrade", &objects("2"))?;
         let cli = Cli::new(&namespace)?;
         let End { out, err, .. } = adopt(&cli, &[])?;
-        let says = "nothing would run: revision 2 of shop is what this says\n";
+        let says = "nothing would run: revision 2 of shop is the same\n";
         assert!(err.ends_with(says), "{err}");
         assert!(err.contains("ConfigMap/kept stays when the release is deleted"), "{err}");
         assert!(!err.contains("hunter2") && !err.contains("aHVudGVyMg"), "{err}");
@@ -143,7 +143,7 @@ async fn a_chart_is_taken_over_with_its_values_apart() -> Result<()> {
     let before = namespace.object("ConfigMap", "main").await?.context("Helm has made it")?;
 
     let End { out, err, .. } = adopt(&cli, &["--repo", &url])?;
-    assert_eq!(err, "nothing would run: revision 1 of shop is what this says\n");
+    assert_eq!(err, "nothing would run: revision 1 of shop is the same\n");
     assert_eq!(out.matches("hunter2").count(), 1, "{out}");
     // What would run otherwise, and why.
     let newer = adopt(&cli, &["--repo", &url, "--version", "^1.0.0"])?.err;
@@ -160,7 +160,7 @@ async fn a_chart_is_taken_over_with_its_values_apart() -> Result<()> {
         &["--source-ref", "HelmChart/shop"],
     ] {
         let said = adopt(&cli, more)?.err;
-        let says = "nothing would run if this is chart shop 1.0.0, which nobody can tell here:";
+        let says = "nothing would run if this is chart shop 1.0.0, which is unknown here:";
         assert!(said.starts_with(says), "{more:?}: {said}");
     }
 
@@ -195,7 +195,7 @@ async fn what_helm_3_has_rendered_otherwise_is_listed() -> Result<()> {
                 next upgrade would apply (here lookup finds nothing; the operator asks the cluster): \
                 ConfigMap/sub (data.value). See `helm get manifest shop -n ";
     assert!(said.starts_with(what), "{said}");
-    assert!(said.ends_with("nothing would run: revision 1 of shop is what this says\n"), "{said}");
+    assert!(said.ends_with("nothing would run: revision 1 of shop is the same\n"), "{said}");
     assert!(!said.contains("hunter2") && !said.contains("aHVudGVyMg"), "{said}");
     Ok(())
 }
@@ -220,7 +220,7 @@ async fn a_chart_in_a_registry_with_a_login_is_taken_over() -> Result<()> {
     let chart = format!("{url}/shop");
     let from = ["--chart", &*chart, "--plain-http", "--secret-ref", "login"];
     let End { out, err, .. } = adopt(&cli, &from)?;
-    let says = "nothing would run if this is chart shop 1.0.0, which nobody can tell here: it is \
+    let says = "nothing would run if this is chart shop 1.0.0, which is unknown here: it is \
                 fetched with a Secret";
     assert!(err.starts_with(says) && !err.contains("hunter2"), "{err}");
     apply(&cli, &out)?;
@@ -252,7 +252,7 @@ async fn what_is_in_the_way_is_told() -> Result<()> {
     ensure!(by_helm(&namespace, "helm", "upgrade", &failing).is_err(), "its hook fails");
     let said = adopt(&cli, &[])?.err;
     let says = "an upgrade to revision 3 would run, because revision 2, the newest, is failed, and \
-                this says what revision 1 has\n";
+                this is the same as revision 1\n";
     assert!(said.starts_with(says), "{said}");
     assert!(said.contains("1  pre-upgrade  Job/hook"), "{said}");
 
@@ -268,7 +268,7 @@ async fn what_is_in_the_way_is_told() -> Result<()> {
     let said = adopt(&cli, &[])?.err;
     for part in [
         "warning: revision 3 is pending-upgrade: Helm, which has last written to it at 20",
-        "once nobody is at work on it any more, an upgrade to revision 4 would run",
+        "once no client is at work on it any more, an upgrade to revision 4 would run",
     ] {
         assert!(said.contains(part), "{part}: {said}");
     }
@@ -318,7 +318,7 @@ async fn records_in_config_maps_are_read_too() -> Result<()> {
     ensure!(install.env("HELM_DRIVER", "configmap").output()?.status.success(), "helm install");
     let End { out, err, .. } = adopt(&cli, &[])?;
     assert!(err.contains("Helm keeps the records of this release in ConfigMaps"), "{err}");
-    assert!(err.ends_with("revision 1 of shop is what this says\n"), "{err}");
+    assert!(err.ends_with("revision 1 of shop is the same\n"), "{err}");
     let file = cli.write("adopted.yaml", &out)?;
     let file = file.to_string_lossy();
     namespace.kubectl(&["apply", "--dry-run=server", "-f", &file])?;

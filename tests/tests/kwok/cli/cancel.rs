@@ -68,7 +68,7 @@ async fn an_operation_that_went_a_step_further_is_cancelled_all_the_same() -> Re
     let step = || namespace.kubectl(&["label", "rl", "shop", "step=2"]).map(|_| ());
     let end = cancel(&namespace, step).await?;
     assert_eq!(end.code, Some(0), "{end:?}");
-    assert!(end.out.contains("asked to cancel the upgrade of revision 2"), "{end:?}");
+    assert!(end.out.contains("cancellation requested: the upgrade of revision 2"), "{end:?}");
     request(&namespace)?.context("it is asked for")?;
     Ok(())
 }

@@ -26,7 +26,7 @@ async fn what_failed_is_retried_and_begun_again() -> Result<()> {
     // It fails again as long as nothing is mended.
     let end = cli.run(&["retry", "shop", "--wait", "--timeout", "90s"])?;
     assert_eq!(end.code, Some(1), "{end:?}");
-    assert!(end.out.contains("asked to go on where it failed"), "{end:?}");
+    assert!(end.out.contains("retry requested: it resumes where it failed"), "{end:?}");
 
     namespace.kubectl(&["delete", "configmap", "migrate"])?;
     cli.good(&["retry", "shop", "--wait", "--timeout", "90s"])?;
@@ -59,7 +59,7 @@ async fn what_runs_is_cancelled() -> Result<()> {
     let said = cli.bad(1, &["skip", "shop"])?;
     assert!(said.contains("there is nothing to skip"), "{said}");
     let said = cli.good(&["cancel", "shop", "--wait", "--timeout", "90s"])?;
-    assert!(said.contains("asked to cancel the upgrade of revision 2"), "{said}");
+    assert!(said.contains("cancellation requested: the upgrade of revision 2"), "{said}");
     let release = namespace.wait_stalled("shop", &controller).await?;
     assert_eq!(reason(&release), "Cancelled");
     // The failed upgrade is left for the revision that is deployed.
@@ -115,7 +115,7 @@ async fn a_deletion_is_helped_past_its_hooks() -> Result<()> {
         .wait("shop", &controller, "standing", |release| reason(release) == "HookFailed")
         .await?;
     let said = cli.bad(1, &["cancel", "shop"])?;
-    assert!(said.contains("a deletion cannot be called off"), "{said}");
+    assert!(said.contains("a deletion cannot be cancelled"), "{said}");
     let end = cli.run(&["status", "shop", "--watch", "--timeout", "90s"])?;
     assert_eq!(end.code, Some(1), "it waits for somebody: {end:?}");
     let end = cli.run(&["retry", "shop", "--wait", "--timeout", "90s"])?;

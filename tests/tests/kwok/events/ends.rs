@@ -168,7 +168,7 @@ async fn what_waits_behind_a_hook_is_told_how_to_end_it() -> Result<()> {
     namespace.wait_active("migrate").await?;
     namespace.release("shop", &[config_map("main", "2")], json!({})).await?;
     let text = format!(
-        "What generation 2 of the object asks for comes after this; to end this now: {}",
+        "Generation 2 of the object comes after this; to end this now: {}",
         command("cancel", &namespace)
     );
     namespace

@@ -202,7 +202,7 @@ async fn a_rollback_that_fails_is_tried_again_only_when_somebody_asks() -> Resul
     assert!(said.starts_with(failed), "{said}");
     let text = message(&release);
     assert!(text.starts_with("upgrade of revision 2 failed: post-upgrade hook Job/bad"), "{text}");
-    assert!(text.contains(failed) && text.contains("go on where that failed"), "{text}");
+    assert!(text.contains(failed) && text.contains("resume where that failed"), "{text}");
     // Revision 3 goes on at its hook.
     namespace.annotate("shop", "retryAt", "1")?;
     let again = |release: &ReleaseLifecycle| {

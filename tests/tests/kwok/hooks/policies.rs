@@ -60,7 +60,7 @@ async fn after_a_failure_hook_failed_deletes_it_and_hook_succeeded_the_earlier_o
                  Job has reached the specified backoff limit; pod d-";
     assert!(text.starts_with(begin), "{text}");
     let end = format!(
-        " container main ended with exit code 1. Change the spec, or go on where it failed: `kubectl \
+        " container main ended with exit code 1. Change the spec, or resume where it failed: `kubectl \
          lifecycle retry shop -n {}`",
         namespace.name
     );

@@ -131,8 +131,8 @@ async fn a_new_artifact_is_an_upgrade() -> Result<()> {
     let release = wait_reason(&namespace, &controller, "shop", "SourceNotReady").await?;
     assert_eq!(
         message(&release),
-        "spec.source.sourceRef (OCIRepository/shop): OCIRepository/shop has no artifact yet; it says \
-         Ready False, OCIArtifactPullFailed: no such tag"
+        "spec.source.sourceRef (OCIRepository/shop): OCIRepository/shop has no artifact yet; its \
+         condition Ready is False, OCIArtifactPullFailed: no such tag"
     );
 
     for (revision, version) in [(1, "1.0.0"), (2, "1.1.0")] {
@@ -212,6 +212,6 @@ async fn what_is_wrong_with_a_source_is_said() -> Result<()> {
     status["observedGeneration"] = 0.into();
     set_status(&namespace, "GitRepository", status)?;
     let release = wait_reason(&namespace, &controller, "shop", "SourceNotReady").await?;
-    assert!(message(&release).contains("has not been looked at since it was changed"));
+    assert!(message(&release).contains("has not been reconciled since it was changed"));
     Ok(())
 }

@@ -51,10 +51,8 @@ async fn what_is_wrong_with_a_source_is_said_with_its_place() -> Result<()> {
         (
             one("twins"),
             "InvalidSource",
-            &[
-                "Secret/twins key twins line 9 (ConfigMap/a): the same object stands at Secret/twins \
-               key twins line 2 already",
-            ],
+            &["Secret/twins key twins line 9 (ConfigMap/a): the same object is already at \
+               Secret/twins key twins line 2"],
         ),
         (
             one("unknown"),

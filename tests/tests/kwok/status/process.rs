@@ -96,7 +96,7 @@ async fn sigterm_leaves_hooks_running_and_another_process_goes_on_with_them() ->
     let status = controller.terminate()?;
     assert!(status.success(), "{status}");
     assert!(start.elapsed() < Duration::from_secs(5), "it took {:?}", start.elapsed());
-    assert!(controller.log()?.contains("running hooks go on and will be found again"));
+    assert!(controller.log()?.contains("running hooks continue and will be found again"));
     let after = namespace.object("Job", "hook").await?;
     assert!(active(after.as_ref()), "{after:#?}");
 

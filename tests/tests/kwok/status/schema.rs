@@ -48,7 +48,7 @@ async fn values_out_of_range_are_refused_with_what_to_write_instead() -> Result<
         (
             long(64),
             json!({"releaseName": "short"}),
-            "metadata.name stands in labels: use at most 63",
+            "metadata.name is used in labels: use at most 63",
         ),
         ("a".to_owned(), json!({"releaseName": long(54)}), "spec.releaseName: Too long"),
         ("a".to_owned(), json!({"releaseName": "Shop_1"}), "spec.releaseName in body should match"),

@@ -184,8 +184,7 @@ fn read(message: &str, details: Option<&StatusDetails>) -> (Why, String) {
         let namespace = message.split_once(" in namespace ").map(|(_, rest)| rest);
         let namespace = namespace.and_then(|rest| rest.split_whitespace().next());
         let namespace = namespace.map_or_else(String::new, |it| format!(" {it}"));
-        let text =
-            format!("namespace{namespace} is being terminated, and nothing new is made there");
+        let text = format!("namespace{namespace} is terminating, and nothing can be created there");
         return (Why::Terminating, text);
     }
     if let Some((_, level)) = message.split_once("violates PodSecurity ") {
@@ -288,7 +287,7 @@ mod tests {
                      because it is being terminated";
         let it = refused(403, going, &[("NamespaceTerminating", "namespace prod is going", "")]);
         assert_eq!(it.why, Why::Terminating);
-        assert_eq!(it.message, "namespace prod is being terminated, and nothing new is made there");
+        assert_eq!(it.message, "namespace prod is terminating, and nothing can be created there");
 
         let level = "pods \"a\" is forbidden: violates PodSecurity \"restricted:latest\": \
                      allowPrivilegeEscalation != false (container \"m\" must set it)";

@@ -45,13 +45,13 @@ impl HookTurn<'_> {
         let (reason, what, skip) = match status.map(|status| status.phase) {
             Some(HookPhase::Unknown) => (
                 Reason::JournalLost,
-                format!("whether it has run cannot be told, {}", text(|status| &status.message)),
-                "to go on as if it had",
+                format!("it is unknown whether it has run, {}", text(|status| &status.message)),
+                "to continue as if it had",
             ),
             _ => (
                 Reason::HookFailed,
                 format!("{}: {}", text(|status| &status.reason), text(|status| &status.message)),
-                "to do without the hooks that remain",
+                "to skip the hooks that remain",
             ),
         };
         let commands = &self.turn.controls.commands;
