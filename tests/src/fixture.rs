@@ -253,13 +253,27 @@ mod tests {
         })
     }
 
+    /// Returns the status with the phases' names of today.
+    fn renamed(mut status: Value) -> Value {
+        for field in ["phase", "failedIn"] {
+            if let Some(phase) = status.pointer_mut(&format!("/operation/{field}")) {
+                match phase.as_str() {
+                    Some("Ready") => *phase = "WaitingForReady".into(),
+                    Some("Gone") => *phase = "WaitingForDeletion".into(),
+                    _ => {}
+                }
+            }
+        }
+        status
+    }
+
     #[test]
     fn every_recorded_journal_reads_as_it_was_written() {
         for (place, state) in states() {
             let status: ReleaseLifecycleStatus =
                 serde_json::from_value(state.status.clone()).expect(&place);
             assert!(status.journal().is_some(), "{place}");
-            assert_eq!(serde_json::to_value(&status).unwrap(), state.status, "{place}");
+            assert_eq!(serde_json::to_value(&status).unwrap(), renamed(state.status), "{place}");
         }
     }
 

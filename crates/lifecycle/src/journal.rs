@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     event::{Event, HookEvent},
@@ -167,8 +167,8 @@ pub enum Phase {
 
 /// Keeps statuses valid that an earlier version wrote, and lets it write until it is replaced.
 fn with_former_names(schema: &mut Schema) {
-    if let Some(Value::Array(names)) = schema.get_mut("enum") {
-        names.extend(["Ready", "Gone"].map(Value::from));
+    if let Some(Value::Array(phases)) = schema.get_mut("oneOf") {
+        phases.extend(["Ready", "Gone"].map(|name| json!({"type": "string", "const": name})));
     }
 }
 

@@ -277,13 +277,13 @@ mod tests {
     }
 
     #[test]
-    fn what_helm_takes_and_no_release_may_say_is_told_with_a_way_on() {
+    fn objects_that_only_helm_accepts_are_reported_with_a_remedy() {
         let mut record = record(&json!({}));
         record.manifest += "---\napiVersion: batch/v1\nkind: Job\nmetadata: {name: migrate}\n";
         let problems = package(&args(""), "prod", &record, None).map(|_| ()).unwrap_err();
         let text = problems.join("\n");
         assert!(text.contains("revision 4 of release shop, object 2 (Job/migrate): the same"));
-        assert!(text.contains("at revision 4 of release shop, hook 1 already"), "{text}");
+        assert!(text.contains("already at revision 4 of release shop, hook 1;"), "{text}");
         assert!(text.contains("(--chart, --repo, --source-ref)"), "{text}");
     }
 
