@@ -117,7 +117,7 @@ async fn objects_that_move_from_one_holder_to_another_make_one_upgrade() -> Resu
     let file = cli.write("shop.yaml", &cli.good(&create)?)?;
     let help = cli.good(&["create", "--help"])?;
     let command = help.split("kubectl apply -n shop -f shop.yaml").nth(1).context("the command")?;
-    let flags = command.split("\nWhere").next().unwrap_or_default().replace('\\', "");
+    let flags = command.split("\nIf the file").next().unwrap_or_default().replace('\\', "");
     let flags: Vec<_> = flags.split_whitespace().collect();
     namespace.kubectl(&[&["apply", "-f", &file.to_string_lossy()], &*flags].concat())?;
     let name = |it: &ObjectsFrom| format!("{}/{}", it.kind.as_str().to_lowercase(), it.name);
