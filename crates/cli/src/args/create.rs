@@ -63,7 +63,7 @@ pub(crate) struct Create {
     #[arg(long)]
     pub(crate) test: bool,
 
-    /// Prefix of the names of the ConfigMap and the Secret with the objects (see below); default:
+    /// Prefix of the names of the `ConfigMap` and the Secret with the objects (see below); default:
     /// NAME-source
     #[arg(long, value_name = "NAME")]
     pub(crate) source_name: Option<String>,
