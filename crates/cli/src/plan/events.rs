@@ -3,7 +3,7 @@
 
 use std::{collections::HashSet, convert::Infallible, time::Duration};
 
-use api::{OnDeletionTimeout, OnTestFailure, ReleaseLifecycle};
+use api::{HooksFrom, OnDeletionTimeout, OnTestFailure, ReleaseLifecycle};
 use kube::ResourceExt as _;
 use lifecycle::{
     event::{Event, HookEvent, Work},
@@ -237,16 +237,11 @@ impl Planner<'_> {
             let reason = format!("there is nothing to do at this {event}");
             steps.push(Step::None { reason });
         }
-        match event {
-            Event::Install | Event::Upgrade if self.object.tests_enabled() => {
-                notes.push("then the tests run (spec.test.enable)".to_owned());
-            }
-            Event::Rollback => notes.push(
-                "a rollback takes objects and hooks from the record of the revision that it goes \
-                 back to; this is the plan if that revision is the same as the source"
-                    .to_owned(),
-            ),
-            _ => {}
+        if event.makes_revision() && self.object.tests_enabled() {
+            notes.push("then the tests run (spec.test.enable)".to_owned());
+        }
+        if event == Event::Rollback {
+            notes.push(self.instead_of_records().to_owned());
         }
         Ok(steps)
     }
@@ -265,6 +260,20 @@ impl Planner<'_> {
             Event::Install | Event::Upgrade | Event::Delete | Event::Test => source(),
         };
         planned::select(self.object, event, desired, Vec::new())
+    }
+
+    fn instead_of_records(&self) -> &'static str {
+        match self.object.rollback_hooks_from() {
+            HooksFrom::Target => {
+                "a rollback takes objects and hooks from the record of the revision that it goes \
+                 back to; this is the plan if that revision is the same as the source"
+            }
+            HooksFrom::Current => {
+                "a rollback takes objects from the record of the revision that it goes back to, and \
+                 hooks from that of the deployed one (spec.rollback.hooksFrom: Current); this is \
+                 the plan if both revisions are the same as the source"
+            }
+        }
     }
 
     /// What can only fail, as far as that is known without a cluster.
@@ -350,7 +359,7 @@ impl Planner<'_> {
             Event::Rollback => "spec.pinRevision names another revision than the deployed one",
             Event::Delete => "the ReleaseLifecycle is deleted",
             Event::Test if self.object.tests_enabled() => {
-                "after each install and upgrade, and when requested (`kubectl lifecycle test`)"
+                "after each install, upgrade and rollback, and when requested (`kubectl lifecycle test`)"
             }
             Event::Test => "requested (`kubectl lifecycle test`)",
         }
