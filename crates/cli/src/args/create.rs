@@ -59,7 +59,7 @@ pub(crate) struct Create {
     #[arg(long)]
     pub(crate) no_wait: bool,
 
-    /// Run the test hooks after each install and upgrade (spec.test.enable)
+    /// Run the test hooks after each install, upgrade and rollback (spec.test.enable)
     #[arg(long)]
     pub(crate) test: bool,
 
