@@ -20,4 +20,5 @@ mod replicas;
 mod servers;
 mod sources;
 mod status;
+mod tenants;
 mod warnings;
