@@ -39,7 +39,7 @@ use tracing_subscriber::EnvFilter;
 use crate::{
     args::{Args, LogFormat},
     cluster::{Cluster, metrics::Metrics, resource::Tolerant},
-    health::{self, Health},
+    health::{self, Health, Pages},
     reconcile::{on_error, reconcile, sweep::sweep_orphans},
     release::{context::Context, events::Reporter},
     rendering::{
@@ -83,12 +83,14 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let ctx = Context::new(cluster, watches, rendering, args.options(), lease, reporter);
 
     let ready = Arc::new(AtomicBool::new(false));
-    let listener = TcpListener::bind(args.listen)
-        .await
-        .with_context(|| format!("listen on {} (--listen)", args.listen))?;
-    tracing::info!(address = %listener.local_addr()?, "serving /livez, /readyz and /metrics");
     let health = Health { metrics: Arc::clone(&metrics), ready: Arc::clone(&ready) };
-    tokio::spawn(serve(listener, health, shutdown.clone()));
+    for (flag, address, pages) in args.listeners() {
+        let listener = TcpListener::bind(address)
+            .await
+            .with_context(|| format!("listen on {address} ({flag})"))?;
+        tracing::info!(address = %listener.local_addr()?, "serving {}", pages.listed());
+        tokio::spawn(serve(listener, health.clone(), pages, shutdown.clone()));
+    }
 
     let led = lead(&args, operator, Arc::new(ctx), &ready, &shutdown, election.as_mut());
     // A panic at one object or watch does not stop the process; any other one ends it in order, and
@@ -108,16 +110,10 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
 
 /// Serves until the process ends. If serving fails, the process ends, too, since its health would
 /// be unknown.
-async fn serve(listener: TcpListener, health: Health, shutdown: CancellationToken) {
-    let stop = shutdown.clone();
-    let served = health::serve(listener, health, async move { stop.cancelled().await });
-    let end = match panics::caught(served).await {
-        Ok(Ok(())) => None,
-        Ok(Err(error)) => Some(error.to_string()),
-        Err(panicked) => Some(panicked.to_string()),
-    };
-    if let Some(error) = end {
-        tracing::error!("/livez, /readyz and /metrics are no longer served: {error}");
+async fn serve(listener: TcpListener, health: Health, pages: Pages, shutdown: CancellationToken) {
+    let served = health::serve(listener, health, pages, shutdown.clone().cancelled_owned());
+    if let Err(panicked) = panics::caught(served).await {
+        tracing::error!("{} is no longer served: {panicked}", pages.listed());
         shutdown.cancel();
     }
 }
