@@ -5,6 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// The shipped role that a tenant's ServiceAccount is bound to, and its rights: `deploy/base`.
 const DEPLOYER: &str = "releaselifecycle-deployer";
+/// The shipped role by which the operator may act as the ServiceAccounts of a namespace:
+/// `deploy/multi-tenant`.
+const IMPERSONATOR: &str = "releaselifecycle-impersonator";
 const DEPLOYER_RESOURCES: [(&str, &[&str]); 7] = [
     (
         "",
@@ -218,6 +221,18 @@ pub(crate) fn remedy(user: &str, rights: &[Right]) -> String {
     format!("allow it: {text}")
 }
 
+/// Returns the command to paste that lets the operator act as the ServiceAccounts of the namespace.
+pub(crate) fn impersonation_remedy(lack: &Lack) -> String {
+    let namespace = lack.rights.iter().find_map(|right| right.namespace.as_ref());
+    let subject = account(&lack.user).map_or_else(
+        || format!("--user={}", lack.user),
+        |(namespace, name)| format!("--serviceaccount={namespace}:{name}"),
+    );
+    let place = namespace.map_or_else(String::new, |namespace| format!(" -n {namespace}"));
+    let kind = if namespace.is_some() { "rolebinding" } else { "clusterrolebinding" };
+    format!("`kubectl create {kind} {IMPERSONATOR}{place} --clusterrole={IMPERSONATOR} {subject}`")
+}
+
 /// Returns the commands for a role that is not shipped.
 fn role(
     name: &str,
@@ -288,6 +303,22 @@ mod tests {
              --resource=leases.coordination.k8s.io` and `kubectl create rolebinding shop-more -n prod \
              --role=shop-more --serviceaccount=prod:shop`"
         );
+    }
+
+    #[test]
+    fn a_namespace_is_opened_to_the_operator_by_one_command() {
+        let said = lacking(
+            "serviceaccounts \"shop\" is forbidden: User \"system:serviceaccount:ops:operator\" \
+             cannot impersonate resource \"serviceaccounts\" in API group \"\" in the namespace \
+             \"prod\"",
+        );
+        assert_eq!(
+            impersonation_remedy(&said.unwrap()),
+            "`kubectl create rolebinding releaselifecycle-impersonator -n prod \
+             --clusterrole=releaselifecycle-impersonator --serviceaccount=ops:operator`"
+        );
+        let role = include_str!("../../../../deploy/multi-tenant/role-impersonator.yaml");
+        assert!(role.contains(&format!("name: {IMPERSONATOR}\n")));
     }
 
     #[test]
