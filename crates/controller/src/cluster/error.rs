@@ -82,8 +82,8 @@ impl From<ApiError> for Error {
             Why::Rights(lack) if is_impersonation(lack) => Self::blocked(
                 Reason::Forbidden,
                 format!(
-                    "{error}; the operator may not act as a ServiceAccount of this namespace: allow \
-                     it (deploy/multi-tenant): {}; where it runs with --single-tenant, remove \
+                    "{error}; the operator may not act as a ServiceAccount of this namespace \
+                     (deploy/multi-tenant); {}; where it runs with --single-tenant, remove \
                      spec.serviceAccountName instead",
                     rights::impersonation_remedy(lack)
                 ),

@@ -221,16 +221,23 @@ pub(crate) fn remedy(user: &str, rights: &[Right]) -> String {
     format!("allow it: {text}")
 }
 
-/// Returns the command to paste that lets the operator act as the ServiceAccounts of the namespace.
+/// Returns how to let the operator act as the ServiceAccounts of a release's namespace: a command to
+/// paste, if the API server named the namespace.
 pub(crate) fn impersonation_remedy(lack: &Lack) -> String {
-    let namespace = lack.rights.iter().find_map(|right| right.namespace.as_ref());
+    let Some(namespace) = lack.rights.iter().find_map(|right| right.namespace.as_ref()) else {
+        return format!(
+            "bind the ClusterRole {IMPERSONATOR} to the operator by a RoleBinding in the release's \
+             namespace"
+        );
+    };
     let subject = account(&lack.user).map_or_else(
         || format!("--user={}", lack.user),
         |(namespace, name)| format!("--serviceaccount={namespace}:{name}"),
     );
-    let place = namespace.map_or_else(String::new, |namespace| format!(" -n {namespace}"));
-    let kind = if namespace.is_some() { "rolebinding" } else { "clusterrolebinding" };
-    format!("`kubectl create {kind} {IMPERSONATOR}{place} --clusterrole={IMPERSONATOR} {subject}`")
+    format!(
+        "allow it: `kubectl create rolebinding {IMPERSONATOR} -n {namespace} \
+         --clusterrole={IMPERSONATOR} {subject}`"
+    )
 }
 
 /// Returns the commands for a role that is not shipped.
@@ -307,16 +314,24 @@ mod tests {
 
     #[test]
     fn a_namespace_is_opened_to_the_operator_by_one_command() {
-        let said = lacking(
+        let asked = [
             "serviceaccounts \"shop\" is forbidden: User \"system:serviceaccount:ops:operator\" \
              cannot impersonate resource \"serviceaccounts\" in API group \"\" in the namespace \
              \"prod\"",
-        );
-        assert_eq!(
-            impersonation_remedy(&said.unwrap()),
-            "`kubectl create rolebinding releaselifecycle-impersonator -n prod \
-             --clusterrole=releaselifecycle-impersonator --serviceaccount=ops:operator`"
-        );
+            "secrets is forbidden: User \"system:serviceaccount:ops:operator\" cannot \
+             impersonate-on:serviceaccount:list resource \"secrets\" in API group \"\" in the \
+             namespace \"prod\"",
+        ];
+        for said in asked {
+            assert_eq!(
+                impersonation_remedy(&lacking(said).unwrap()),
+                "allow it: `kubectl create rolebinding releaselifecycle-impersonator -n prod \
+                 --clusterrole=releaselifecycle-impersonator --serviceaccount=ops:operator`"
+            );
+        }
+        let nowhere = "forbidden: User \"x\" cannot impersonate-on:serviceaccount:get resource \
+                       \"nodes\" in API group \"\" at the cluster scope";
+        assert!(!impersonation_remedy(&lacking(nowhere).unwrap()).contains("kubectl"));
         let role = include_str!("../../../../deploy/multi-tenant/role-impersonator.yaml");
         assert!(role.contains(&format!("name: {IMPERSONATOR}\n")));
     }
