@@ -156,6 +156,7 @@ impl Args {
         Options {
             tenancy,
             watched: self.namespace.clone(),
+            concurrency: self.concurrency.into(),
             takeover_after: Duration::from_secs(self.takeover_seconds.into()),
         }
     }

@@ -31,14 +31,22 @@ use lifecycle::object;
 use serde::de::DeserializeOwned;
 use tokio::{
     net::TcpListener,
+    runtime::Handle,
     signal::unix::{SignalKind, signal},
+    sync::oneshot,
+    task::JoinHandle,
 };
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 use crate::{
     args::{Args, LogFormat},
-    cluster::{Cluster, metrics::Metrics, resource::Tolerant},
+    cluster::{
+        Cluster,
+        answer::{PAGE, limited},
+        metrics::Metrics,
+        resource::Tolerant,
+    },
     health::{self, Health, Pages},
     reconcile::{on_error, reconcile, sweep::sweep_orphans},
     release::{context::Context, events::Reporter},
@@ -59,23 +67,30 @@ const WATCH_TIMEOUT: u32 = 60;
 /// since a call to an API server that does not answer may take longer.
 const GRACE: Duration = Duration::from_secs(10);
 
-pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
+/// Runs the operator. Signals, health and the lease live on the runtime `vital`, so that no work can
+/// make the leader seem dead.
+pub(crate) async fn run(args: Args, vital: &Handle) -> anyhow::Result<()> {
     let shutdown = CancellationToken::new();
     let signalled = shutdown.clone();
-    tokio::spawn(async move {
+    vital.spawn(async move {
         panics::kept("what waits for signals", || cancel_on_signal(signalled.clone())).await;
     });
 
     let config = config(&args).await?;
     let candidacy = (!args.no_leader_election).then(|| args.candidacy(&config));
     let charts = charts(&args, &config);
-    let operator = Client::try_from(config).context("make a client")?;
+    // Each runtime drives the connections of its own client.
+    let candidate = {
+        let _on = vital.enter();
+        limited(Client::try_from(config.clone()).context("make a client")?)
+    };
+    let operator = limited(Client::try_from(config).context("make a client")?);
     let metrics = Arc::new(Metrics::new());
     let (reporter, sender) = Reporter::new(operator.clone());
     tokio::spawn(sender);
     let lease = Arc::new(candidacy.as_ref().map_or_else(Lease::always, |_| Lease::new()));
-    let mut election =
-        candidacy.map(|candidacy| Election::new(operator.clone(), candidacy, Arc::clone(&lease)));
+    let election =
+        candidacy.map(|candidacy| Election::new(candidate, candidacy, Arc::clone(&lease)));
     metrics.leader.set(i64::from(lease.is_held()));
     let cluster = Cluster::new(operator.clone(), Arc::clone(&metrics));
     let watches = Watches::new(&operator, args.watch_limits());
@@ -85,24 +100,23 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let ready = Arc::new(AtomicBool::new(false));
     let health = Health { metrics: Arc::clone(&metrics), ready: Arc::clone(&ready) };
     for (flag, address, pages) in args.listeners() {
-        let listener = TcpListener::bind(address)
-            .await
-            .with_context(|| format!("listen on {address} ({flag})"))?;
+        // Where it is made, its connections are driven.
+        let listener = vital.spawn(TcpListener::bind(address)).await.context("bind")?;
+        let listener = listener.with_context(|| format!("listen on {address} ({flag})"))?;
         tracing::info!(address = %listener.local_addr()?, "serving {}", pages.listed());
-        tokio::spawn(serve(listener, health.clone(), pages, shutdown.clone()));
+        vital.spawn(serve(listener, health.clone(), pages, shutdown.clone()));
     }
+    let ended = CancellationToken::new();
+    let leadership = election.map(|election| {
+        let (ready, shutdown) = (Arc::clone(&ready), shutdown.clone());
+        Leadership::seek(vital, election, ready, shutdown, ended.clone())
+    });
 
-    let led = lead(&args, operator, Arc::new(ctx), &ready, &shutdown, election.as_mut());
+    let led = lead(&args, operator, Arc::new(ctx), &ready, &shutdown, leadership, &ended);
     // A panic at one object or watch does not stop the process; any other one ends it in order, and
     // the lease expires.
     let led = panics::caught(Box::pin(led)).await.context("the operator cannot continue")?;
     metrics.leader.set(0);
-    // After the reconciliations have ended.
-    if led.is_ok()
-        && let Some(election) = &mut election
-    {
-        election.release().await;
-    }
     led.map_err(advised)?;
     tracing::info!("stopped; running hooks continue and will be found again");
     Ok(())
@@ -118,6 +132,60 @@ async fn serve(listener: TcpListener, health: Health, pages: Pages, shutdown: Ca
     }
 }
 
+/// The leadership of this process, which a task on the vital runtime seeks, keeps and gives up.
+struct Leadership {
+    acquired: oneshot::Receiver<()>,
+    /// Ends with an error if the lease was not acquired or is lost.
+    task: JoinHandle<Result<(), election::Error>>,
+}
+
+impl Leadership {
+    /// Seeks the lease until `shutdown`, and keeps it until the reconciliations have `ended`.
+    fn seek(
+        vital: &Handle,
+        mut election: Election,
+        ready: Arc<AtomicBool>,
+        shutdown: CancellationToken,
+        ended: CancellationToken,
+    ) -> Self {
+        let (leads, acquired) = oneshot::channel();
+        let task = vital.spawn(async move {
+            // A replica that stands by is ready: a rolling update waits for it.
+            let standing_by = || ready.store(true, Relaxed);
+            tokio::select! {
+                acquired = election.acquire(standing_by) => acquired?,
+                () = shutdown.cancelled() => return Ok(()),
+            }
+            ready.store(false, Relaxed);
+            // Without a receiver the process ends.
+            let _ = leads.send(());
+            tokio::select! {
+                error = election.keep() => return Err(error),
+                () = ended.cancelled() => {}
+            }
+            election.release().await;
+            Ok(())
+        });
+        Self { acquired, task }
+    }
+
+    /// Returns true once this process leads, and false if it will not.
+    async fn acquired(&mut self) -> bool {
+        (&mut self.acquired).await.is_ok()
+    }
+
+    /// Returns how the leadership ended.
+    async fn end(&mut self) -> Result<(), election::Error> {
+        match (&mut self.task).await {
+            Ok(end) => end,
+            Err(failed) => match failed.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => Ok(()),
+            },
+        }
+    }
+}
+
 /// Stands by until this process leads, and then leads until it is told to end or has lost the
 /// lease, which interrupts the reconciliations.
 async fn lead(
@@ -126,30 +194,33 @@ async fn lead(
     ctx: Arc<Context>,
     ready: &Arc<AtomicBool>,
     shutdown: &CancellationToken,
-    mut election: Option<&mut Election>,
+    mut leadership: Option<Leadership>,
+    ended: &CancellationToken,
 ) -> Result<(), election::Error> {
-    if let Some(election) = election.as_deref_mut() {
-        // A replica that stands by is ready: a rolling update waits for it.
-        let standing_by = || ready.store(true, Relaxed);
-        tokio::select! {
-            acquired = election.acquire(standing_by) => acquired?,
-            () = shutdown.cancelled() => return Ok(()),
+    if let Some(leadership) = &mut leadership {
+        if !leadership.acquired().await {
+            return leadership.end().await;
         }
-        ready.store(false, Relaxed);
         ctx.cluster.metrics.leader.set(1);
     }
     let lost = async {
-        match election {
-            Some(election) => election.keep().await,
+        match &mut leadership {
+            Some(leadership) => leadership.end().await,
             None => std::future::pending().await,
         }
     };
     let orphans = Arc::clone(&ctx);
     tokio::select! {
-        () = control(args, operator, ctx, Arc::clone(ready), shutdown.clone()) => Ok(()),
-        () = sweep_orphans(&orphans.cluster, &orphans.options.tenancy, &orphans.watches.held) => Ok(()),
-        () = overdue(shutdown, ready) => Ok(()),
-        error = lost => Err(error),
+        () = control(args, operator, ctx, Arc::clone(ready), shutdown.clone()) => {}
+        () = sweep_orphans(&orphans.cluster, &orphans.options.tenancy, &orphans.watches.held) => {}
+        () = overdue(shutdown, ready) => {}
+        lost = lost => return lost,
+    }
+    // The lease is given up after the reconciliations have ended.
+    ended.cancel();
+    match &mut leadership {
+        Some(leadership) => leadership.end().await,
+        None => Ok(()),
     }
 }
 
@@ -187,9 +258,10 @@ async fn control(
     shutdown: CancellationToken,
 ) {
     let (store, writer) = reflector::store();
-    let mut others = Others { ctx: Arc::clone(&ctx), listed: HashSet::new() };
+    let mut others = Others { ctx: Arc::clone(&ctx), keys: HashSet::new(), uids: HashSet::new() };
     let all = scoped(&client, args.namespace.as_deref());
-    let watch = move || watcher(all.clone(), watcher::Config::default()).default_backoff();
+    let watch =
+        move || watcher(all.clone(), watcher::Config::default().page_size(PAGE)).default_backoff();
     let releases = panics::kept_stream("the watch of ReleaseLifecycles", watch)
         .inspect(move |event| {
             // A panic was logged; the missed objects are also checked periodically.
@@ -200,7 +272,6 @@ async fn control(
                 tracing::info!("ready");
             }
         })
-        .modify(forget_bulk)
         .reflect(writer)
         .touched_objects();
     let controller = Controller::for_stream(releases, store);
@@ -209,7 +280,8 @@ async fn control(
     let pods = touched::<Pod>(&client, namespace);
     let (on_job, on_pod) = (Arc::clone(&ctx), Arc::clone(&ctx));
     controller
-        .with_config(controller::Config::default().concurrency(args.concurrency))
+        // The limit is that of the slots, which namespaces share fairly.
+        .with_config(controller::Config::default().concurrency(0))
         .watches_stream(jobs, move |job| panics::caught_now(|| note(&on_job, &job)).ok().flatten())
         .watches_stream(pods, move |pod| panics::caught_now(|| note(&on_pod, &pod)).ok().flatten())
         .reconcile_on(ctx.watches.triggers.listen())
@@ -235,7 +307,8 @@ where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + Send + 'static,
     PartialObjectMeta<K>: DeserializeOwned,
 {
-    let config = watcher::Config::default().labels(names::UID_LABEL).timeout(WATCH_TIMEOUT);
+    let config =
+        watcher::Config::default().labels(names::UID_LABEL).timeout(WATCH_TIMEOUT).page_size(PAGE);
     let all = scoped::<PartialObjectMeta<K>>(client, namespace);
     let watch = move || watcher(all.clone(), config.clone()).default_backoff().touched_objects();
     Box::pin(panics::kept_stream("the watch of hooks", watch)).filter_map(async |touched| {
@@ -262,27 +335,31 @@ where
 /// The effects of a change of one release on others that wait, and on cached state.
 struct Others {
     ctx: Arc<Context>,
-    /// The keys that the running list has returned so far.
-    listed: HashSet<String>,
+    /// The keys and UIDs that the running list has returned so far.
+    keys: HashSet<String>,
+    uids: HashSet<String>,
 }
 
 impl Others {
     fn note(&mut self, event: &Result<watcher::Event<Tolerant>, watcher::Error>) {
         let Ok(event) = event else { return };
         match event {
-            watcher::Event::Init => self.listed.clear(),
+            watcher::Event::Init => {
+                self.keys.clear();
+                self.uids.clear();
+            }
             watcher::Event::InitApply(Tolerant(Ok(object))) => {
-                self.listed.insert(key(object));
+                self.keys.insert(key(object));
+                self.uids.extend(object.metadata.uid.clone());
                 self.free_dependents(object);
             }
             watcher::Event::InitDone => {
-                let listed = std::mem::take(&mut self.listed);
-                self.ctx.watches.retain(&listed);
-                self.ctx.rendering.charts.retain(&listed);
+                let (keys, uids) = (std::mem::take(&mut self.keys), std::mem::take(&mut self.uids));
+                self.ctx.retain(&keys, &uids);
             }
             watcher::Event::Apply(Tolerant(Ok(object))) => self.free_dependents(object),
             watcher::Event::Delete(Tolerant(Ok(object))) => {
-                self.ctx.forget(&key(object));
+                self.ctx.forget(&key(object), object.metadata.uid.as_deref().unwrap_or_default());
             }
             _ => {}
         }
@@ -293,16 +370,6 @@ impl Others {
         for dependent in dependents.freed_by(object) {
             triggers.trigger().pull(&dependent);
         }
-    }
-}
-
-/// Drops large fields: live reads decide effects; the cache only shows whether there is anything to
-/// do.
-fn forget_bulk(cached: &mut Tolerant) {
-    if let Ok(object) = &mut cached.0 {
-        object.metadata.managed_fields = None;
-        object.spec.source.objects = None;
-        object.spec.patches = Vec::new();
     }
 }
 

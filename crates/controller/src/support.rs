@@ -6,4 +6,5 @@ pub(crate) mod clock;
 pub(crate) mod key;
 pub(crate) mod panics;
 pub(crate) mod permits;
+pub(crate) mod slots;
 pub(crate) mod sync;

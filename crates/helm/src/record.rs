@@ -132,6 +132,11 @@ impl Status {
         Self::PendingRollback,
     ];
 
+    /// Returns whether the revision is, or was, deployed.
+    pub fn was_deployed(self) -> bool {
+        matches!(self, Self::Deployed | Self::Superseded)
+    }
+
     /// Returns whether Helm refuses to upgrade because of it: `Status.IsPending`. Not
     /// `uninstalling`.
     pub fn is_pending(self) -> bool {

@@ -7,6 +7,7 @@ mod values;
 
 use std::{error::Error as StdError, future::Future, io, time::Duration};
 
+use http_body_util::LengthLimitError;
 use kube::core::Status;
 use serde_json::Value;
 use thiserror::Error;
@@ -222,6 +223,9 @@ fn unanswered(error: &(dyn StdError + 'static)) -> Cause {
     let mut kind = None;
     let mut source = Some(error);
     while let Some(error) = source {
+        if error.is::<LengthLimitError>() {
+            return Cause::Refused(Refused::own(413, "the answer is too large"));
+        }
         kind = kind.or_else(|| Some(error.downcast_ref::<io::Error>()?.kind()));
         source = error.source();
     }

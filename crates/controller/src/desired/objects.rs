@@ -22,13 +22,14 @@ pub(crate) async fn of_source(
     Ok(match release.source.known()? {
         ResolvedSource::Objects(objects) => {
             let objects = objects.clone();
-            blocking::run(move || rendered::of_objects(objects, &patches, &namespace)).await
+            let work = move || rendered::of_objects(objects, &patches, &namespace);
+            blocking::run(&release.namespace, work).await
         }
         ResolvedSource::Chart(chart) => {
             let rendered = render(release, chart, begin).await?;
             let digest = chart.digest.clone();
-            let made =
-                blocking::run(move || rendered::of_chart(rendered, digest, &patches, &namespace));
+            let work = move || rendered::of_chart(rendered, digest, &patches, &namespace);
+            let made = blocking::run(&release.namespace, work);
             made.await.map_err(|blocked| blocked.without(&chart.secrets))
         }
     }?)

@@ -21,26 +21,6 @@ pub(crate) fn key(history: &[Stored]) -> Option<String> {
     Some(latest.plan.as_ref()?.0.config_key.clone())
 }
 
-/// Returns every object that may exist, as in the newest revision that has it: those of the latest
-/// revision, and those that earlier ones have left.
-pub(super) fn newest_objects(
-    release: &Release<'_>,
-    latest: Vec<PlannedObject>,
-    history: &[Stored],
-) -> Result<Vec<PlannedObject>, Error> {
-    let mut newest = latest;
-    let mut earlier: Vec<_> = history.iter().collect();
-    earlier.sort_by_key(|stored| std::cmp::Reverse(stored.release.version));
-    for stored in earlier {
-        for object in objects_of(release, stored)? {
-            if !newest.iter().any(|other| other.object.is_same_object(&object.object)) {
-                newest.push(object);
-            }
-        }
-    }
-    Ok(newest)
-}
-
 /// Returns the objects of a revision, whichever client created it.
 pub(crate) fn objects_of(
     release: &Release<'_>,
@@ -122,14 +102,16 @@ pub(super) fn mark_recorded(recorded: &[ObjectRef], hooks: &mut [PlannedHook]) {
     }
 }
 
-/// Returns the objects of every record since and including the last deployed one.
+/// Returns the objects of every record since and including the last deployed one, newest first.
 pub(super) fn earlier_objects(
     release: &Release<'_>,
     history: &[Stored],
-) -> Result<Vec<ObjectRef>, Error> {
+) -> Result<Vec<PlannedObject>, Error> {
+    let mut newest_first: Vec<_> = history.iter().collect();
+    newest_first.sort_by_key(|stored| std::cmp::Reverse(stored.release.version));
     let mut found = Vec::new();
-    for stored in history {
-        found.extend(objects_of(release, stored)?.into_iter().map(|object| object.object));
+    for stored in newest_first {
+        found.extend(objects_of(release, stored)?);
     }
     Ok(found)
 }

@@ -1,9 +1,8 @@
 //! The records of one release: their place, and their owner.
 
-use helm::record;
+use helm::{record, stored::Holder};
 use lifecycle::object::ObjectRef;
 
-use super::record::Holder;
 use crate::{
     cluster::{error::Error, tenant::Tenant},
     release::{Release, fence::Fence},

@@ -4,14 +4,11 @@
 use std::cmp::Reverse;
 
 use api::names::IMPORTED_THROUGH_ANNOTATION;
-use helm::{
-    record,
-    secret::{self, KEY_PLAN, Plans, StorageError},
-};
+use helm::{record, secret::StorageError, stored::Holder};
 use lifecycle::{object::ObjectRef, reason::Reason};
 use serde_json::Value;
 
-use super::{Records, Stored, frozen::thaw, record::Holder};
+use super::{Records, Stored};
 use crate::cluster::{call::ApiError, error::Error};
 
 /// The maximum number of records since the last deployed one that are read, however many attempts
@@ -65,7 +62,7 @@ impl Records<'_> {
             let object = self.held_by(holder, revision);
             // It may have been removed since.
             let Some(found) = self.tenant.get(&object).await? else { continue };
-            match read(holder, &found) {
+            match Stored::read(holder, &found) {
                 Ok(stored) => {
                     let was_deployed = stored.was_deployed();
                     size += stored.release.text_size();
@@ -121,14 +118,14 @@ impl Records<'_> {
     pub(crate) async fn get(self, revision: i32) -> Result<Option<Stored>, Error> {
         let object = self.reference(revision);
         let secret = self.tenant.get(&object).await?;
-        let stored = secret.as_ref().map(|secret| read(Holder::Secret, secret)).transpose();
+        let stored = secret.as_ref().map(|secret| Stored::read(Holder::Secret, secret)).transpose();
         stored.map_err(|error| unreadable(&error, &object))
     }
 
     /// Returns every record of the release that can be read, in no order.
     pub(crate) async fn all(self) -> Result<Vec<Stored>, Error> {
         let secrets = self.tenant.list(&self.reference(0), &self.selector()).await?;
-        Ok(secrets.iter().filter_map(|secret| read(Holder::Secret, secret).ok()).collect())
+        Ok(secrets.iter().filter_map(|secret| Stored::read(Holder::Secret, secret).ok()).collect())
     }
 }
 
@@ -136,16 +133,6 @@ impl Records<'_> {
 fn is_incomplete(newest_first: &[Listed]) -> bool {
     let through = |newest: &Listed| newest.imported_through.unwrap_or(0);
     newest_first.first().is_none_or(|newest| newest.revision < through(newest))
-}
-
-fn read(holder: Holder, found: &Value) -> Result<Stored, StorageError> {
-    let (release, plans) = match holder {
-        Holder::Secret => secret::from_secret(found)?,
-        Holder::ConfigMap => (secret::from_config_map(found)?, Plans::new()),
-    };
-    let plan = plans.get(KEY_PLAN).and_then(|bytes| thaw(bytes));
-    let metadata = found["metadata"].clone();
-    Ok(Stored { holder, metadata, release, plan, plans })
 }
 
 fn too_much(object: &ObjectRef) -> Error {

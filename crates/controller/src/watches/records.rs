@@ -19,7 +19,7 @@ use kube_runtime::{
 use tokio::task::JoinHandle;
 
 use crate::{
-    cluster::impersonation::Identity,
+    cluster::{answer::PAGE, impersonation::Identity},
     support::{key::key, panics, sync::lock},
     watches::{
         is_forbidden,
@@ -260,7 +260,7 @@ impl State {
 
 async fn watch(place: Place, client: Client, state: Arc<Mutex<State>>, trigger: Trigger) {
     let api: Api<PartialObjectMeta<Secret>> = Api::namespaced(client, &place.0);
-    let records = watcher::Config::default().labels("owner=helm");
+    let records = watcher::Config::default().labels("owner=helm").page_size(PAGE);
     let mut events = std::pin::pin!(watcher(api, records).default_backoff());
     let note = |see: &mut dyn FnMut(&mut Records) -> Vec<String>| lock(&state).note(&place, see);
     // A list is in no order.
