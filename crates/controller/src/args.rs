@@ -8,6 +8,7 @@ use kube::Config;
 
 use crate::{
     cluster::tenancy::Tenancy,
+    health::Pages,
     release::context::Options,
     rendering::{charts::Cache, renderers::Settings},
     watches::Limits as WatchLimits,
@@ -45,9 +46,13 @@ pub(crate) struct Args {
     #[arg(long, env = "RELEASELIFECYCLE_SINGLE_TENANT")]
     pub(crate) single_tenant: bool,
 
-    /// Address to serve /livez, /readyz and /metrics on
+    /// Address to serve /livez and /readyz on, and /metrics unless --metrics-address is set
     #[arg(long, env = "RELEASELIFECYCLE_LISTEN", default_value = "0.0.0.0:8080")]
-    pub(crate) listen: SocketAddr,
+    listen: SocketAddr,
+
+    /// Address to serve /metrics on; default: that of --listen
+    #[arg(long, env = "RELEASELIFECYCLE_METRICS_ADDRESS")]
+    metrics_address: Option<SocketAddr>,
 
     /// Maximum number of releases that are reconciled at once; running hooks do not count
     #[arg(long, env = "RELEASELIFECYCLE_CONCURRENCY", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
@@ -128,6 +133,17 @@ impl Args {
             identity: self.identity.clone().unwrap_or_else(election::identity),
             field_manager: STATUS_MANAGER.to_owned(),
             duration: Duration::from_secs(self.lease_seconds.into()),
+        }
+    }
+
+    /// Returns the addresses to listen on, with the flag of each.
+    pub(crate) fn listeners(&self) -> Vec<(&'static str, SocketAddr, Pages)> {
+        match self.metrics_address {
+            None => vec![("--listen", self.listen, Pages::All)],
+            Some(metrics) => vec![
+                ("--listen", self.listen, Pages::Probes),
+                ("--metrics-address", metrics, Pages::Metrics),
+            ],
         }
     }
 

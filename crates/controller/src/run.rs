@@ -47,7 +47,7 @@ use crate::{
         metrics::Metrics,
         resource::Tolerant,
     },
-    health::{self, Health},
+    health::{self, Health, Pages},
     reconcile::{on_error, reconcile, sweep::sweep_orphans},
     release::{context::Context, events::Reporter},
     rendering::{
@@ -98,12 +98,14 @@ pub(crate) async fn run(args: Args, vital: &Handle) -> anyhow::Result<()> {
     let ctx = Context::new(cluster, watches, rendering, args.options(), lease, reporter);
 
     let ready = Arc::new(AtomicBool::new(false));
-    let listener = TcpListener::bind(args.listen)
-        .await
-        .with_context(|| format!("listen on {} (--listen)", args.listen))?;
-    tracing::info!(address = %listener.local_addr()?, "serving /livez, /readyz and /metrics");
     let health = Health { metrics: Arc::clone(&metrics), ready: Arc::clone(&ready) };
-    vital.spawn(serve(listener, health, shutdown.clone()));
+    for (flag, address, pages) in args.listeners() {
+        // Where it is made, its connections are driven.
+        let listener = vital.spawn(TcpListener::bind(address)).await.context("bind")?;
+        let listener = listener.with_context(|| format!("listen on {address} ({flag})"))?;
+        tracing::info!(address = %listener.local_addr()?, "serving {}", pages.listed());
+        vital.spawn(serve(listener, health.clone(), pages, shutdown.clone()));
+    }
     let ended = CancellationToken::new();
     let leadership = election.map(|election| {
         let (ready, shutdown) = (Arc::clone(&ready), shutdown.clone());
@@ -122,16 +124,10 @@ pub(crate) async fn run(args: Args, vital: &Handle) -> anyhow::Result<()> {
 
 /// Serves until the process ends. If serving fails, the process ends, too, since its health would
 /// be unknown.
-async fn serve(listener: TcpListener, health: Health, shutdown: CancellationToken) {
-    let stop = shutdown.clone();
-    let served = health::serve(listener, health, async move { stop.cancelled().await });
-    let end = match panics::caught(served).await {
-        Ok(Ok(())) => None,
-        Ok(Err(error)) => Some(error.to_string()),
-        Err(panicked) => Some(panicked.to_string()),
-    };
-    if let Some(error) = end {
-        tracing::error!("/livez, /readyz and /metrics are no longer served: {error}");
+async fn serve(listener: TcpListener, health: Health, pages: Pages, shutdown: CancellationToken) {
+    let served = health::serve(listener, health, pages, shutdown.clone().cancelled_owned());
+    if let Err(panicked) = panics::caught(served).await {
+        tracing::error!("{} is no longer served: {panicked}", pages.listed());
         shutdown.cancel();
     }
 }

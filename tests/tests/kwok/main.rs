@@ -5,6 +5,7 @@ mod apply;
 mod bad_input;
 mod charts;
 mod cli;
+mod deploy;
 mod docs;
 mod drift;
 mod events;

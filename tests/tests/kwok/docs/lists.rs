@@ -53,6 +53,7 @@ fn every_link_and_path_leads_somewhere() -> Result<()> {
         "ARCHITECTURE.md",
         "CHANGELOG.md",
         "CONTRIBUTING.md",
+        "SECURITY.md",
         "engine/README.md",
         "examples/guide/README.md",
         "examples/guide-chart/README.md",
