@@ -255,7 +255,7 @@ mod tests {
         ]);
         let selected = select(&release(json!({})), Event::Delete, all, earlier.objects);
         assert_eq!(names(&selected.kept), ["stays"]);
-        assert_eq!(names(&selected.prune), ["left", "goes", "odd"]);
+        assert_eq!(names(&selected.prune), ["goes", "odd", "left"]);
         assert_eq!(selected.unknown[0].1, "perhaps");
         assert!(selected.desired.objects.is_empty());
     }
