@@ -38,7 +38,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{
     args::{Args, LogFormat},
-    cluster::{Cluster, metrics::Metrics, resource::Tolerant},
+    cluster::{Cluster, api_server::Endpoints, metrics::Metrics, resource::Tolerant},
     health::{self, Health},
     reconcile::{on_error, reconcile, sweep::sweep_orphans},
     release::{context::Context, events::Reporter},
@@ -68,8 +68,13 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
 
     let config = config(&args).await?;
     let candidacy = (!args.no_leader_election).then(|| args.candidacy(&config));
-    let charts = charts(&args, &config);
+    let endpoints = Arc::new(Endpoints::new());
+    let charts = charts(&args, &config, Arc::clone(&endpoints));
     let operator = Client::try_from(config).context("make a client")?;
+    let follower = operator.clone();
+    tokio::spawn(async move {
+        panics::kept("what reads the API server's addresses", || endpoints.follow(&follower)).await;
+    });
     let metrics = Arc::new(Metrics::new());
     let (reporter, sender) = Reporter::new(operator.clone());
     tokio::spawn(sender);
@@ -338,8 +343,8 @@ fn note<K: Resource<DynamicType = ()>>(
     Some(ObjectRef::<Tolerant>::new(name).within(namespace))
 }
 
-/// Returns the fetcher of charts, which accepts any server but the API server.
-fn charts(args: &Args, config: &Config) -> Charts {
+/// Returns the fetcher of charts, which never asks the API server.
+fn charts(args: &Args, config: &Config, endpoints: Arc<Endpoints>) -> Charts {
     let url = &config.cluster_url;
     let port = if url.scheme_str() == Some("http") { 80 } else { 443 };
     let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
@@ -349,9 +354,9 @@ fn charts(args: &Args, config: &Config) -> Charts {
         let port = variable("KUBERNETES_SERVICE_PORT").and_then(|port| port.parse().ok());
         api_server.push((host, port.unwrap_or(443)));
     }
-    let (program, loopback) = (args.engine.settings().program, args.charts.loopback);
+    let (program, reach) = (args.engine.settings().program, args.reach());
     Charts::new(
-        charts::Settings { program, loopback, api_server, user_agent: AGENT },
+        charts::Settings { program, reach, api_server, endpoints, user_agent: AGENT },
         args.charts.cache(),
     )
 }

@@ -285,6 +285,8 @@ impl Process {
             Some(status) if status.code() == Some(2) => {
                 if words.contains("stack") && words.contains("exceeds") {
                     Breach::Stack
+                } else if let Some(fault) = fault(&words) {
+                    return EngineError::Broken { what: fault };
                 } else {
                     Breach::Memory(limits.memory)
                 }
@@ -303,6 +305,24 @@ impl Process {
         let words = self.words.lock().unwrap_or_else(PoisonError::into_inner).clone();
         (status, words)
     }
+}
+
+/// Returns the fault by which the process ended, if it was a fault of the program: a panic, or a
+/// verdict of Go's runtime that has nothing to do with memory. Of a panic's own words only those
+/// are repeated that Go's runtime wrote, which hold no data.
+fn fault(words: &str) -> Option<String> {
+    const VERDICTS: [&str; 4] =
+        ["all goroutines are asleep", "concurrent map", "unexpected signal", "sync: "];
+    words.lines().find_map(|line| {
+        if let Some(panic) = line.strip_prefix("panic: ") {
+            let is_of_runtime = panic.starts_with("runtime error: ");
+            let why = if is_of_runtime { format!(": {panic}") } else { String::new() };
+            return Some(format!("ended by a fault of its own, a panic{why}"));
+        }
+        let verdict = line.strip_prefix("fatal error: ")?;
+        let is_fault = VERDICTS.iter().any(|it| verdict.starts_with(it));
+        is_fault.then(|| format!("ended by a fault of its own: {verdict}"))
+    })
 }
 
 /// Keeps the first words, in which Go gives its reason before it lists all goroutines.
@@ -331,4 +351,35 @@ fn with_words(what: String, words: &str) -> String {
 
 fn out_of_turn() -> EngineError {
     EngineError::Broken { what: "answered what was not asked".to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_of_the_program_is_not_taken_for_a_lack_of_memory() {
+        for (words, says) in [
+            (
+                "panic: runtime error: index out of range [3] with length 2\n\n",
+                Some("index out of"),
+            ),
+            ("panic: hidden\n", Some("a panic")),
+            ("fatal error: all goroutines are asleep - deadlock!\n", Some("deadlock")),
+            ("fatal error: concurrent map writes\n", Some("concurrent map writes")),
+            ("fatal error: runtime: out of memory\n", None),
+            ("runtime: out of memory: cannot allocate 4194304-byte block\n", None),
+            ("fatal error: runtime: cannot allocate memory\n", None),
+            ("runtime: failed to create new OS thread\nfatal error: newosproc\n", None),
+            ("", None),
+        ] {
+            let fault = fault(words);
+            assert_eq!(fault.is_some(), says.is_some(), "{words}");
+            let fault = fault.unwrap_or_default();
+            assert!(
+                fault.contains(says.unwrap_or_default()) && !fault.contains("hidden"),
+                "{fault}"
+            );
+        }
+    }
 }

@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -29,11 +30,17 @@ func TestMain(m *testing.M) {
 		fmt.Println("these tests, like the program, are built with CGO_ENABLED=0")
 		os.Exit(1)
 	}
-	name := os.Getenv(trial)
+	name, network := strings.CutPrefix(os.Getenv(trial), "network: ")
 	if name == "" {
 		os.Exit(m.Run())
 	}
-	limits := Limits{MemoryBytes: 256 << 20, CPUSeconds: 1, Files: name == "files" || name == "core"}
+	limits := Limits{MemoryBytes: 256 << 20, CPUSeconds: 1, Files: name == "files" || name == "core", Network: network}
+	if network {
+		// As the engine does: Go tries once whether there is IPv6.
+		if socket, err := net.ListenPacket("udp", ":0"); err == nil {
+			_ = socket.Close()
+		}
+	}
 	if err := Enter(limits); err != nil {
 		fmt.Println("not confined:", err)
 		os.Exit(3)
@@ -58,6 +65,26 @@ var trials = map[string]func(target string) any{
 	"write":  func(target string) any { return os.WriteFile(target+".new", nil, 0o600) },
 	"exec": func(string) any {
 		return exec.Command("/proc/self/exe").Run()
+	},
+	"raw": func(string) any {
+		_, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, unix.IPPROTO_ICMP)
+		return err
+	},
+	"attach": func(string) any {
+		socket, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return fmt.Sprint("no socket: ", err)
+		}
+		return unix.SetsockoptInt(socket, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, 0)
+	},
+	"parent": func(string) any {
+		_, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", os.Getppid()))
+		return err
+	},
+	"give way": func(string) any {
+		// Read by the parent: here there are no files.
+		_, _ = io.ReadFull(os.Stdin, make([]byte, 1))
+		return nil
 	},
 	"replace": func(string) any { return syscall.Exec("/bin/true", []string{"true"}, nil) },
 	"fork": func(string) any {
@@ -198,10 +225,16 @@ func TestTheSandboxRefuses(t *testing.T) {
 		"dial": listener.Addr().String(), "unix": socket.Addr().String(), "mount": folder,
 		"read": secret, "write": secret, "threads": secret,
 	}
-	for _, name := range []string{
-		"dial", "unix", "listen", "resolve", "read", "write", "exec", "replace", "fork", "ptrace", "kill",
-		"limit", "mount", "bpf", "iouring", "code", "threads",
-	} {
+	always := []string{
+		"unix", "listen", "read", "write", "exec", "replace", "fork", "ptrace", "kill",
+		"limit", "mount", "bpf", "iouring", "code", "threads", "raw", "parent",
+	}
+	names := append([]string{"dial", "resolve"}, always...)
+	for _, name := range append(always, "attach") {
+		targets["network: "+name] = targets[name]
+		names = append(names, "network: "+name)
+	}
+	for _, name := range names {
 		t.Run(name, func(t *testing.T) {
 			said, state := attempt(t, name, targets[name])
 			if !state.Success() || !strings.Contains(said, "operation not permitted") {
@@ -218,9 +251,14 @@ func TestTheSandboxRefuses(t *testing.T) {
 // keep the engine from starting there.
 func TestTheFilterFitsOtherMachines(t *testing.T) {
 	for _, machine := range []*arch.Info{arch.X86_64, arch.AARCH64} {
-		for _, name := range append([]string{"mmap", "mprotect", "clone", "prlimit64", "tgkill", "kill"}, allowed...) {
+		for _, name := range slices.Concat(allowed, connected) {
 			if _, there := machine.SyscallNames[name]; !there {
 				t.Errorf("%s has no %s", machine.Name, name)
+			}
+		}
+		for _, call := range conditions(true) {
+			if _, there := machine.SyscallNames[call.Name]; !there {
+				t.Errorf("%s has no %s", machine.Name, call.Name)
 			}
 		}
 	}
@@ -229,6 +267,54 @@ func TestTheFilterFitsOtherMachines(t *testing.T) {
 func TestTheSandboxAllowsWork(t *testing.T) {
 	if said, state := attempt(t, "work", ""); said != "33554432" || !state.Success() {
 		t.Errorf("%s: %q", state, said)
+	}
+}
+
+func TestWhatFetchesMayConnect(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	if said, state := attempt(t, "network: dial", listener.Addr().String()); said != "<nil>" || !state.Success() {
+		t.Errorf("%s: %q", state, said)
+	}
+}
+
+// Whoever started it goes first.
+func TestTheOperatorGoesFirst(t *testing.T) {
+	for name, nice := range map[string]string{"give way": "19", "network: give way": "0"} {
+		command := exec.Command(os.Args[0])
+		command.Env = []string{trial + "=" + name}
+		in, err := command.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := command.Start(); err != nil {
+			t.Fatal(err)
+		}
+		process := fmt.Sprintf("/proc/%d/", command.Process.Pid)
+		is := func() string {
+			score, _ := os.ReadFile(process + "oom_score_adj")
+			// After the name, which may hold anything: the 17th.
+			stat, _ := os.ReadFile(process + "stat")
+			_, rest, _ := strings.Cut(string(stat), ") ")
+			fields := append(strings.Fields(rest), make([]string, 17)...)
+			return strings.TrimSpace(string(score)) + " " + fields[16]
+		}
+		for range 200 {
+			if is() == "1000 "+nice {
+				break
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+		if got := is(); got != "1000 "+nice {
+			t.Errorf("%s: %s, wanted 1000 %s", name, got, nice)
+		}
+		_, _ = in.Write([]byte("x"))
+		if err := command.Wait(); err != nil {
+			t.Error(err)
+		}
 	}
 }
 
