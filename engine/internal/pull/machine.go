@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -109,6 +110,10 @@ func (m *Machine) lookup(ctx context.Context, host string) ([]netip.Addr, error)
 	if address, err := netip.ParseAddr(host); err == nil {
 		return []netip.Addr{address}, nil
 	}
+	if runtime.GOOS != "linux" {
+		// There a process has all files, and a system resolver of its own.
+		return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	}
 	name := normal(host)
 	if found := m.hosts[name]; len(found) > 0 {
 		return found, nil
@@ -138,7 +143,9 @@ func (m *Machine) names(host string) []string {
 	full := host + "."
 	var all []string
 	for _, domain := range m.search {
-		all = append(all, full+strings.Trim(domain, ".")+".")
+		if domain = strings.Trim(domain, "."); domain != "" {
+			all = append(all, full+domain+".")
+		}
 	}
 	if strings.Count(host, ".") >= m.ndots {
 		return append([]string{full}, all...)

@@ -50,16 +50,18 @@ func Enter(limits Limits) error {
 
 // giveWay puts the process behind the operator, which started it and has to live on:
 // of all processes the kernel ends this one first if memory is short, and what renders
-// computes when nobody else does.
+// computes after it.
 func giveWay(limits Limits) error {
 	// Where that cannot be written, the limit of memory is what remains.
 	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("1000"), 0)
 	if limits.Files || limits.Network || cgo {
 		return nil
 	}
-	const lowest = 19
+	// A third of what the operator gets, where both want a processor. The lowest would be
+	// a hundredth, and on a busy machine of a person a chart would never be done.
+	const nice = 5
 	// Of each thread, and with it of those that it starts.
-	if _, _, errno := syscall.AllThreadsSyscall(unix.SYS_SETPRIORITY, unix.PRIO_PROCESS, 0, lowest); errno != 0 {
+	if _, _, errno := syscall.AllThreadsSyscall(unix.SYS_SETPRIORITY, unix.PRIO_PROCESS, 0, nice); errno != 0 {
 		return fmt.Errorf("lowering the priority: %w", errno)
 	}
 	return nil

@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -58,6 +59,13 @@ var trials = map[string]func(target string) any{
 	"resolve": func(string) any {
 		_, err := net.LookupHost("example.com")
 		return err
+	},
+	"names": func(target string) any {
+		resolver := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, network, target)
+		}}
+		found, err := resolver.LookupNetIP(context.Background(), "ip", "charts.example.")
+		return fmt.Sprint(found, err)
 	},
 	"listen": func(string) any { _, err := net.Listen("tcp", "127.0.0.1:0"); return err },
 	"unix":   func(target string) any { _, err := net.Dial("unix", target); return err },
@@ -281,9 +289,75 @@ func TestWhatFetchesMayConnect(t *testing.T) {
 	}
 }
 
+// A server of names: charts.example is 10.0.0.7. Over UDP it answers that the answer is
+// too long, if it is told to.
+func nameServer(t *testing.T, truncate bool) string {
+	t.Helper()
+	answer := func(query []byte, truncated byte) []byte {
+		end := 12
+		for query[end] != 0 {
+			end += int(query[end]) + 1
+		}
+		end += 5
+		isA := query[end-3] == 1
+		reply := append([]byte{query[0], query[1], 0x81 | truncated, 0x80, 0, 1, 0, 0, 0, 0, 0, 0}, query[12:end]...)
+		if isA && truncated == 0 {
+			reply[7] = 1
+			reply = append(reply, 0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 10, 0, 0, 7)
+		}
+		return reply
+	}
+	udp, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tcp, err := net.Listen("tcp", udp.LocalAddr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = udp.Close(), tcp.Close() })
+	go func() {
+		for buffer := make([]byte, 2000); ; {
+			count, from, err := udp.ReadFrom(buffer)
+			if err != nil {
+				return
+			}
+			var truncated byte
+			if truncate {
+				truncated = 2
+			}
+			_, _ = udp.WriteTo(answer(buffer[:count], truncated), from)
+		}
+	}()
+	go func() {
+		for {
+			connection, err := tcp.Accept()
+			if err != nil {
+				return
+			}
+			buffer := make([]byte, 2000)
+			if count, err := connection.Read(buffer); err == nil && count > 2 {
+				reply := answer(buffer[2:count], 0)
+				_, _ = connection.Write(append([]byte{0, byte(len(reply))}, reply...))
+			}
+			_ = connection.Close()
+		}
+	}()
+	return udp.LocalAddr().String()
+}
+
+func TestWhatFetchesResolvesNames(t *testing.T) {
+	for _, truncate := range []bool{false, true} {
+		said, state := attempt(t, "network: names", nameServer(t, truncate))
+		if said != "[10.0.0.7] <nil>" || !state.Success() {
+			t.Errorf("truncated %t: %s: %q", truncate, state, said)
+		}
+	}
+}
+
 // Whoever started it goes first.
 func TestTheOperatorGoesFirst(t *testing.T) {
-	for name, nice := range map[string]string{"give way": "19", "network: give way": "0"} {
+	for name, nice := range map[string]string{"give way": "5", "network: give way": "0"} {
 		command := exec.Command(os.Args[0])
 		command.Env = []string{trial + "=" + name}
 		in, err := command.StdinPipe()
