@@ -44,6 +44,7 @@ use crate::{
     cluster::{
         Cluster,
         answer::{PAGE, limited},
+        api_server::Endpoints,
         metrics::Metrics,
         resource::Tolerant,
     },
@@ -78,13 +79,13 @@ pub(crate) async fn run(args: Args, vital: &Handle) -> anyhow::Result<()> {
 
     let config = config(&args).await?;
     let candidacy = (!args.no_leader_election).then(|| args.candidacy(&config));
-    let charts = charts(&args, &config);
     // Each runtime drives the connections of its own client.
     let candidate = {
         let _on = vital.enter();
         limited(Client::try_from(config.clone()).context("make a client")?)
     };
-    let operator = limited(Client::try_from(config).context("make a client")?);
+    let operator = limited(Client::try_from(config.clone()).context("make a client")?);
+    let charts = charts(&args, &config, Endpoints::new(operator.clone()));
     let metrics = Arc::new(Metrics::new());
     let (reporter, sender) = Reporter::new(operator.clone());
     tokio::spawn(sender);
@@ -401,8 +402,8 @@ fn note<K: Resource<DynamicType = ()>>(
     Some(ObjectRef::<Tolerant>::new(name).within(namespace))
 }
 
-/// Returns the fetcher of charts, which accepts any server but the API server.
-fn charts(args: &Args, config: &Config) -> Charts {
+/// Returns the fetcher of charts, which never asks the API server.
+fn charts(args: &Args, config: &Config, endpoints: Endpoints) -> Charts {
     let url = &config.cluster_url;
     let port = if url.scheme_str() == Some("http") { 80 } else { 443 };
     let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
@@ -412,9 +413,9 @@ fn charts(args: &Args, config: &Config) -> Charts {
         let port = variable("KUBERNETES_SERVICE_PORT").and_then(|port| port.parse().ok());
         api_server.push((host, port.unwrap_or(443)));
     }
-    let (program, loopback) = (args.engine.settings().program, args.charts.loopback);
+    let (program, reach) = (args.engine.settings().program, args.reach());
     Charts::new(
-        charts::Settings { program, loopback, api_server, user_agent: AGENT },
+        charts::Settings { program, reach, api_server, endpoints, user_agent: AGENT },
         args.charts.cache(),
     )
 }

@@ -46,8 +46,8 @@ impl Operator {
         Ok(operator)
     }
 
-    /// Lets it act as the ServiceAccounts of a tenant's namespace, as the documentation says.
-    pub(super) fn allow_in(&self, namespace: &Namespace) -> Result<()> {
+    /// Lets it act as the `ServiceAccounts` of a tenant's namespace, as the documentation says.
+    pub(super) fn allow_in(namespace: &Namespace) -> Result<()> {
         let role = ["--clusterrole=releaselifecycle-impersonator"];
         let account = format!("--serviceaccount={NAMESPACE}:{ACCOUNT}");
         let create = ["create", "rolebinding", "releaselifecycle-impersonator", &account];

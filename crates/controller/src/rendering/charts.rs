@@ -19,7 +19,10 @@ use lifecycle::{journal::Failure, reason::Reason};
 use sources::WantedChart;
 use tokio::sync::watch;
 
-pub(crate) use self::{cache::Cache, pull::Settings};
+pub(crate) use self::{
+    cache::Cache,
+    pull::{Reach, Settings},
+};
 use self::{
     cache::Scope,
     entry::{Entry, Next, Occasion, Problem, UnderWay},
