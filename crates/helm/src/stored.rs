@@ -10,6 +10,7 @@ use lifecycle::{
     next::{Record, RecordState},
     plan::Plan,
 };
+use manifests::memory::{Exhausted, Memory};
 use serde_json::Value;
 
 use crate::{
@@ -61,6 +62,15 @@ impl Stored {
         let plan = plans.get(KEY_PLAN).and_then(|bytes| thaw(bytes));
         let metadata = found["metadata"].clone();
         Ok(Self { holder, metadata, release, plan, plans })
+    }
+
+    /// Takes what the record and its plan hold.
+    ///
+    /// # Errors
+    /// It is too much.
+    pub fn take_from(&self, memory: &mut Memory) -> Result<(), Exhausted> {
+        self.release.take_from(memory)?;
+        self.plan.iter().try_for_each(|(plan, _)| plan.take_from(memory))
     }
 
     /// Returns the facts of the record that decide the next event. `is_wanted`: returns true if a

@@ -386,6 +386,17 @@ impl Plan {
         (bytes, digest)
     }
 
+    /// Takes what the plan holds.
+    ///
+    /// # Errors
+    /// It is too much.
+    pub fn take_from(&self, memory: &mut Memory) -> Result<(), Exhausted> {
+        let objects = self.objects.iter().map(|object| &object.manifest);
+        let mut manifests = self.hooks.iter().map(|hook| &hook.manifest).chain(objects);
+        manifests.try_for_each(|manifest| memory.take_value(manifest))?;
+        self.prune.iter().try_for_each(|_| memory.take_object())
+    }
+
     /// Reads the output of [`Plan::freeze`], with its digest.
     ///
     /// # Errors

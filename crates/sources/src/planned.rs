@@ -7,7 +7,7 @@ use api::{HooksFrom, ReleaseLifecycle};
 use helm::ownership::{self, ResourcePolicy};
 use lifecycle::{
     event::{Event, HookEvent, Work},
-    object::{ObjectRef, PlannedObject},
+    object::{ObjectRef, ObjectSet, PlannedObject},
     plan::{MOST_HOOKS, Owner, Plan, PlannedHook, in_uninstall_order, plan_hooks, prune_set},
     reason::Reason,
     source::{Desired, Hook},
@@ -144,12 +144,9 @@ pub fn hooks(
 
 /// Returns every object that may exist, as in the newest revision that has it.
 fn newest(latest: Vec<PlannedObject>, earlier: Vec<PlannedObject>) -> Vec<PlannedObject> {
+    let mut seen: ObjectSet = latest.iter().map(|object| &object.object).collect();
     let mut newest = latest;
-    for object in earlier {
-        if !newest.iter().any(|other| other.object.is_same_object(&object.object)) {
-            newest.push(object);
-        }
-    }
+    newest.extend(earlier.into_iter().filter(|object| seen.insert(&object.object)));
     newest
 }
 
@@ -258,7 +255,7 @@ mod tests {
         ]);
         let selected = select(&release(json!({})), Event::Delete, all, earlier.objects);
         assert_eq!(names(&selected.kept), ["stays"]);
-        assert_eq!(names(&selected.prune), ["left", "goes", "odd"]);
+        assert_eq!(names(&selected.prune), ["goes", "odd", "left"]);
         assert_eq!(selected.unknown[0].1, "perhaps");
         assert!(selected.desired.objects.is_empty());
     }

@@ -21,4 +21,5 @@ mod replicas;
 mod servers;
 mod sources;
 mod status;
+mod tenants;
 mod warnings;

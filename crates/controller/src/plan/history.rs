@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use kube::discovery::Scope;
 use lifecycle::{
     event::Event,
-    object::{ObjectRef, PlannedObject},
+    object::{ObjectRef, ObjectSet, PlannedObject},
     plan::{Plan, PlannedHook},
 };
 
@@ -36,8 +36,8 @@ pub(crate) fn objects_of(
 
 /// Leaves out the objects that a revision adopted from others, if it was never deployed.
 pub(super) fn leave_out_taken(objects: &mut Vec<PlannedObject>, stored: &Stored) {
-    let taken = taken(stored);
-    objects.retain(|object| !taken.iter().any(|it| it.is_same_object(&object.object)));
+    let taken: ObjectSet = taken(stored).iter().collect();
+    objects.retain(|object| !taken.contains(&object.object));
 }
 
 /// Returns the objects that a revision adopted from others, if it was never deployed.
@@ -92,13 +92,14 @@ pub(super) fn hook_kinds(history: &[Stored], recorded: &[ObjectRef]) -> Vec<Obje
 
 /// Marks the hooks that an earlier record has, too.
 pub(super) fn mark_recorded(recorded: &[ObjectRef], hooks: &mut [PlannedHook]) {
+    let nowhere = |recorded: &ObjectRef| ObjectRef { namespace: None, ..recorded.clone() };
+    let somewhere: ObjectSet = recorded.iter().collect();
+    // A record gives a namespace to objects that have none.
+    let anywhere: Vec<_> = recorded.iter().map(nowhere).collect();
+    let anywhere: ObjectSet = anywhere.iter().collect();
     for hook in hooks {
-        // A record gives a namespace to objects that have none.
-        let is_hook = |recorded: &ObjectRef| match &hook.object.namespace {
-            Some(_) => recorded.is_same_object(&hook.object),
-            None => ObjectRef { namespace: None, ..recorded.clone() }.is_same_object(&hook.object),
-        };
-        hook.recorded = recorded.iter().any(is_hook);
+        let known = if hook.object.namespace.is_some() { &somewhere } else { &anywhere };
+        hook.recorded = known.contains(&hook.object);
     }
 }
 

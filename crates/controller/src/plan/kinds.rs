@@ -2,7 +2,7 @@
 
 use kube::discovery::Scope;
 use lifecycle::reason::Reason;
-use lifecycle::{event::Event, plan::Crds};
+use lifecycle::{event::Event, object::ObjectSet, plan::Crds};
 
 use super::{crds, material::Material};
 use crate::{cluster::error::Error, release::Release};
@@ -46,6 +46,7 @@ pub(super) async fn find(
     }
     // Objects without a namespace can be compared only once their scope is known.
     let objects = &selected.desired.objects;
+    let wanted: ObjectSet = objects.iter().map(|object| &object.object).collect();
     for list in [&mut selected.prune, &mut pruned_before.objects] {
         let mut served = Vec::new();
         for mut object in std::mem::take(list) {
@@ -56,10 +57,10 @@ pub(super) async fn find(
                 served.push(object);
             }
         }
-        served.retain(|old| !objects.iter().any(|object| object.object.is_same_object(old)));
+        served.retain(|old| !wanted.contains(old));
         *list = served;
     }
-    let prune = &selected.prune;
-    pruned_before.objects.retain(|old| !prune.iter().any(|it| it.is_same_object(old)));
+    let prune: ObjectSet = selected.prune.iter().collect();
+    pruned_before.objects.retain(|old| !prune.contains(old));
     Ok(())
 }

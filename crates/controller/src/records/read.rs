@@ -6,6 +6,7 @@ use std::cmp::Reverse;
 use api::names::IMPORTED_THROUGH_ANNOTATION;
 use helm::{record, secret::StorageError, stored::Holder};
 use lifecycle::{object::ObjectRef, reason::Reason};
+use manifests::memory::Memory;
 use serde_json::Value;
 
 use super::{Records, Stored};
@@ -15,8 +16,8 @@ use crate::cluster::{call::ApiError, error::Error};
 /// have failed.
 const MOST_RECORDS: usize = 64;
 
-/// The maximum size of their text together: a tenant may write anything.
-const MOST_TEXT: usize = 64 << 20;
+/// The maximum memory of them together: a tenant may write anything.
+const MOST_MEMORY: usize = 96 << 20;
 
 /// A record, as described by the metadata of its holder.
 pub(super) struct Listed {
@@ -57,7 +58,7 @@ impl Records<'_> {
     pub(crate) async fn history(self) -> Result<Vec<Stored>, Error> {
         let (holder, listed) = self.newest_first().await?;
         let mut history: Vec<Stored> = Vec::new();
-        let (mut newest, mut size) = (true, 0);
+        let (mut newest, mut memory) = (true, Memory::new(MOST_MEMORY));
         for Listed { revision, .. } in listed.into_iter().take(MOST_RECORDS) {
             let object = self.held_by(holder, revision);
             // It may have been removed since.
@@ -65,10 +66,7 @@ impl Records<'_> {
             match Stored::read(holder, &found) {
                 Ok(stored) => {
                     let was_deployed = stored.was_deployed();
-                    size += stored.release.text_size();
-                    if size > MOST_TEXT {
-                        return Err(too_much(&object));
-                    }
+                    stored.take_from(&mut memory).map_err(|_| too_much(&object))?;
                     history.push(stored);
                     if was_deployed {
                         break;
@@ -122,10 +120,17 @@ impl Records<'_> {
         stored.map_err(|error| unreadable(&error, &object))
     }
 
-    /// Returns every record of the release that can be read, in no order.
-    pub(crate) async fn all(self) -> Result<Vec<Stored>, Error> {
-        let secrets = self.tenant.list(&self.reference(0), &self.selector()).await?;
-        Ok(secrets.iter().filter_map(|secret| Stored::read(Holder::Secret, secret).ok()).collect())
+    /// Calls `each` with every record of the release that can be read, newest first and one at a
+    /// time.
+    pub(crate) async fn for_each(self, mut each: impl FnMut(Stored)) -> Result<(), Error> {
+        for Listed { revision, .. } in self.listed(Holder::Secret, "").await? {
+            match self.get(revision).await {
+                Ok(stored) => stored.into_iter().for_each(&mut each),
+                Err(Error::Blocked(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 }
 
@@ -139,9 +144,9 @@ fn too_much(object: &ObjectRef) -> Error {
     Error::blocked(
         Reason::RecordTooLarge,
         format!(
-            "the records of the release since the last deployed one have more than {} MiB of manifests, \
+            "the records of the release since the last deployed one take more than {} MiB of memory, \
              with {}: remove those of failed revisions that are not needed",
-            MOST_TEXT >> 20,
+            MOST_MEMORY >> 20,
             object.name
         ),
     )

@@ -23,13 +23,19 @@ use crate::{
     support::{key::key, panics, sync::lock},
     watches::{
         is_forbidden,
-        registry::{Registry, gone},
+        registry::{InNamespace, Registry, gone},
         triggers::Trigger,
     },
 };
 
 /// The namespace of the records, and the identity that watches them.
 type Place = (String, Identity);
+
+impl InNamespace for Place {
+    fn namespace(&self) -> &str {
+        &self.0
+    }
+}
 
 pub(crate) struct RecordWatches {
     state: Arc<Mutex<State>>,
