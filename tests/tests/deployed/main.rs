@@ -53,7 +53,7 @@ async fn live(operator: &Operator, more: Value) -> Result<()> {
         anyhow::Ok(live.map(|live| live["data"]["value"].clone()))
     };
     if more.get("serviceAccountName").is_none() {
-        Operator::allow_in(&namespace)?;
+        operator::allow_in(&namespace)?;
     }
     operator.check_refused_places()?;
     rendered(operator, &namespace, &more).await?;

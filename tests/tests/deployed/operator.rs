@@ -46,14 +46,6 @@ impl Operator {
         Ok(operator)
     }
 
-    /// Lets it act as the `ServiceAccounts` of a tenant's namespace, as the documentation says.
-    pub(super) fn allow_in(namespace: &Namespace) -> Result<()> {
-        let role = ["--clusterrole=releaselifecycle-impersonator"];
-        let account = format!("--serviceaccount={NAMESPACE}:{ACCOUNT}");
-        let create = ["create", "rolebinding", "releaselifecycle-impersonator", &account];
-        namespace.kubectl(&[&create[..], &role].concat()).map(drop)
-    }
-
     /// Asserts that the API server takes no release in the namespaces of the cluster and the operator.
     pub(super) fn check_refused_places(&self) -> Result<()> {
         for (namespace, whose) in [("kube-system", "the cluster's"), (NAMESPACE, "the operator's")]
@@ -125,6 +117,14 @@ impl Operator {
     fn kubectl(&self, args: &[&str]) -> Result<String> {
         self.cluster.kubectl(["--namespace", NAMESPACE].iter().chain(args))
     }
+}
+
+/// Lets the operator act as the `ServiceAccount`s of a tenant's namespace, as the documentation says.
+pub(super) fn allow_in(namespace: &Namespace) -> Result<()> {
+    let role = "--clusterrole=releaselifecycle-impersonator";
+    let account = format!("--serviceaccount={NAMESPACE}:{ACCOUNT}");
+    let create = ["create", "rolebinding", "releaselifecycle-impersonator", role, &account];
+    namespace.kubectl(&create).map(drop)
 }
 
 /// The Pod of a holder of the lease.

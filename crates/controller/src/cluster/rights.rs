@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// The shipped role that a tenant's ServiceAccount is bound to, and its rights: `deploy/base`.
 const DEPLOYER: &str = "releaselifecycle-deployer";
-/// The shipped role by which the operator may act as the `ServiceAccounts` of a namespace:
+/// The shipped role by which the operator may act as a `ServiceAccount` of a namespace:
 /// `deploy/multi-tenant`.
 const IMPERSONATOR: &str = "releaselifecycle-impersonator";
 const DEPLOYER_RESOURCES: [(&str, &[&str]); 7] = [
@@ -221,7 +221,7 @@ pub(crate) fn remedy(user: &str, rights: &[Right]) -> String {
     format!("allow it: {text}")
 }
 
-/// Returns how to let the operator act as the `ServiceAccounts` of a release's namespace: a command to
+/// Returns how to let the operator act as a `ServiceAccount` of a release's namespace: a command to
 /// paste, if the API server named the namespace.
 pub(crate) fn impersonation_remedy(lack: &Lack) -> String {
     let Some(namespace) = lack.rights.iter().find_map(|right| right.namespace.as_ref()) else {

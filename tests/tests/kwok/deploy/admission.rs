@@ -36,7 +36,7 @@ async fn wait_refused(namespace: &str, whose: &str) -> Result<()> {
         if said.contains(&format!("no ReleaseLifecycle in {namespace}, {whose}")) {
             return Ok(());
         }
-        ensure!(start.elapsed() < Duration::from_secs(60), "{namespace}: {said:?}");
+        ensure!(start.elapsed() < Duration::from_mins(1), "{namespace}: {said:?}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }

@@ -1,4 +1,6 @@
-//! The NetworkPolicies, evaluated as Kubernetes defines them: the local cluster's network enforces none.
+//! The network policies, evaluated as Kubernetes defines them: the local cluster enforces none.
+
+#![expect(clippy::expect_used, reason = "a test may end where it stands")]
 
 use std::{fs, net::IpAddr};
 
@@ -129,8 +131,9 @@ fn the_ports_are_those_of_the_container() -> Result<()> {
     let container = &template["spec"]["containers"][0];
     let ports = json!([{"name": "probes", "containerPort": 8080},
                        {"name": "metrics", "containerPort": 8081}]);
-    let found: Vec<_> = container["ports"].as_array().context("ports")?.iter().cloned().collect();
-    let found: Vec<_> = found
+    let found: Vec<_> = container["ports"]
+        .as_array()
+        .context("ports")?
         .iter()
         .map(|it| json!({"name": it["name"], "containerPort": it["containerPort"]}))
         .collect();

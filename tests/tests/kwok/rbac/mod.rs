@@ -126,7 +126,7 @@ async fn a_single_tenant_operator_lives_by_its_own_rights() -> Result<()> {
     operator.live().await
 }
 
-/// A namespace that did not allow the operator to act as its ServiceAccounts: the message has the command
+/// A namespace that did not allow the operator to act as its `ServiceAccount`s: the message has the command
 /// to paste.
 #[tokio::test]
 async fn a_tenant_opens_its_namespace_by_the_command_in_the_message() -> Result<()> {

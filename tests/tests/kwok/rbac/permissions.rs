@@ -1,6 +1,9 @@
 //! What each identity may do, as `kubectl auth can-i --list` answers: `docs/src/internals/permissions.md`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+};
 
 use anyhow::{Context, Result, ensure};
 use e2e::{Namespace, internals, kwok};
@@ -111,7 +114,7 @@ async fn the_page_shows_what_each_identity_may_do() -> Result<()> {
     for row in rows.into_iter().filter(|row| !everybody.contains_key(*row)) {
         let cells = columns.iter().map(|(_, rights)| cell(rights.get(row)));
         let cells = cells.collect::<Result<Vec<_>>>()?;
-        table.push_str(&format!("| `{row}` | {} |\n", cells.join(" | ")));
+        writeln!(table, "| `{row}` | {} |", cells.join(" | "))?;
     }
     // What it may do in every namespace holds for a list of all of them.
     for (row, verbs) in columns[0].1.iter().filter(|(row, _)| !everybody.contains_key(*row)) {

@@ -18,7 +18,7 @@ pub(super) enum Place {
     Everywhere,
     /// In the operator's own namespace, by a Role.
     Home,
-    /// In the namespaces of tenants, by a RoleBinding that each of them makes.
+    /// In the namespaces of tenants, by a `RoleBinding` that each of them makes.
     Tenant,
 }
 
@@ -81,7 +81,7 @@ pub(super) fn renamed(home: &Namespace, rest: &str) -> String {
     format!("{}-{rest}", home.name)
 }
 
-/// Applies a folder's roles, whom they are bound to, and the operator's ServiceAccount. Roles hold for the
+/// Applies a folder's roles, whom they are bound to, and the operator's `ServiceAccount`. Roles hold for the
 /// whole cluster, on which other tests rely on the shipped ones: these have names of their own.
 pub(super) fn apply_renamed(home: &Namespace, flavour: &str, how: &str) -> Result<()> {
     let mut items = objects(flavour)?;
