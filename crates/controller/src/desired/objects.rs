@@ -26,10 +26,9 @@ pub(crate) async fn of_source(
         }
         ResolvedSource::Chart(chart) => {
             let rendered = render(release, chart, begin).await?;
-            let digest = chart.digest.clone();
-            let made =
-                blocking::run(move || rendered::of_chart(rendered, digest, &patches, &namespace));
-            made.await.map_err(|blocked| blocked.without(&chart.secrets))
+            let (digest, secrets) = (chart.digest.clone(), chart.secrets.clone());
+            let made = move || rendered::of_chart(rendered, digest, &patches, &namespace, &secrets);
+            blocking::run(made).await
         }
     }?)
 }
