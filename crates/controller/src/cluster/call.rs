@@ -8,11 +8,16 @@ mod values;
 use std::{error::Error as StdError, future::Future, io, time::Duration};
 
 use kube::core::Status;
-use serde_json::Value;
 use thiserror::Error;
 
-pub(crate) use self::refused::{Refused, Why};
-use self::{refused::WITHHELD, values::without_values};
+use self::{
+    refused::WITHHELD,
+    values::{without_items, without_values},
+};
+pub(crate) use self::{
+    refused::{Refused, Why},
+    values::Values,
+};
 use crate::cluster::metrics::Metrics;
 
 /// Longer than the API server's own admission deadline of 30 s.
@@ -81,13 +86,22 @@ impl ApiError {
         }
     }
 
-    /// Removes the values that `sent` holds, if the message is that of an admission webhook or
-    /// policy.
-    pub(crate) fn without_values_of(mut self, sent: Option<&Value>) -> Self {
-        if let Cause::Refused(refused) = &mut self.cause {
-            refused.hide(sent);
+    /// Removes the values of the objects that the call is about.
+    pub(crate) fn without_values_of(mut self, values: &Values) -> Self {
+        match &mut self.cause {
+            Cause::Refused(refused) => refused.hide(values),
+            Cause::Unavailable(words) => match values.hide_known(words) {
+                Some(hidden) => *words = hidden,
+                None => return self.without_data(),
+            },
+            Cause::NotFound(_) | Cause::AlreadyExists | Cause::Conflict(_) | Cause::Outage(_) => {}
         }
         self
+    }
+
+    /// Returns true if the object that is there may be quoted, too.
+    pub(crate) fn is_about_values(&self) -> bool {
+        matches!(&self.cause, Cause::Refused(refused) if refused.is_about_values())
     }
 
     /// Removes the API server's message where it may quote the object that was sent: a Secret's
@@ -199,11 +213,17 @@ pub(crate) fn cause(error: kube::Error) -> Cause {
     match (code, reason.as_str()) {
         (404, _) => Cause::NotFound(told()),
         (409, "AlreadyExists") => Cause::AlreadyExists,
+        (409, _) if message.starts_with("Apply failed with") => {
+            Cause::Conflict(without_items(message))
+        }
         (409, _) => Cause::Conflict(told()),
         (400 | 403 | 405 | 413 | 415 | 422, _) => Cause::Refused(refused),
         (401, _) if is_admission => Cause::Refused(refused),
-        // Server-side apply reports a field that is not in the schema like this.
-        (500, _) if message.starts_with("failed to create typed patch object") => {
+        // Server-side apply reports a field that is not in the schema, or cannot be read, like this.
+        (500, _)
+            if message.starts_with("failed to create typed patch object")
+                || message.starts_with("failed to convert new object") =>
+        {
             Cause::Refused(refused)
         }
         // The message may quote the object, whatever the code.

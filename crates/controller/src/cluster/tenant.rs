@@ -21,7 +21,7 @@ use tokio::sync::OnceCell;
 
 use crate::cluster::{
     Cluster,
-    call::{Access, ApiError, Cause, Refused, Why, call, optional, read},
+    call::{Access, ApiError, Cause, Refused, Values, Why, call, optional, read},
     discovery::Kind,
     impersonation::Identity,
     permit::Permit,
@@ -337,7 +337,10 @@ impl<'a> Tenant<'a> {
         };
         let mut error = match answer {
             Ok(answer) => return Ok(answer),
-            Err(error) => error.without_values_of(sent),
+            Err(error) => {
+                let values = self.values(access, object, &error, sent).await;
+                error.without_values_of(&values)
+            }
         };
         if error.is_not_found() {
             // The kind may no longer exist.
@@ -354,6 +357,44 @@ impl<'a> Tenant<'a> {
             }
         }
         Err(if object.kind == "Secret" { error.without_data() } else { error })
+    }
+
+    /// Returns the values that the message of `error` may contain: those of the object that was sent,
+    /// and of the one that is there.
+    async fn values(
+        &self,
+        access: Access,
+        object: &ObjectRef,
+        error: &ApiError,
+        sent: Option<&Value>,
+    ) -> Values {
+        let mut values = Values::default();
+        if let Some(sent) = sent {
+            values.add(sent);
+        }
+        let is_of_one = access == Access::Write || sent.is_some();
+        if error.is_about_values() && is_of_one && object.kind != "Secret" {
+            let request = self.request(object).await.and_then(|request| {
+                built("get", request.get(&segment(&object.name), &GetParams::default()))
+            });
+            let live = match request {
+                Ok(request) => {
+                    let read = call(
+                        &self.cluster.metrics,
+                        Access::Read,
+                        "get",
+                        self.client.request(request),
+                    );
+                    optional(read.await)
+                }
+                Err(error) => Err(error),
+            };
+            match live {
+                Ok(live) => live.iter().for_each(|live| values.add(live)),
+                Err(_) => values.is_unknown = true,
+            }
+        }
+        values
     }
 
     /// Returns true if the impersonated ServiceAccount does not exist: the API server lets the
