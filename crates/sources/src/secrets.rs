@@ -10,6 +10,7 @@ use base64::{
         general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD},
     },
 };
+use manifests::values;
 use serde_json::Value;
 
 /// Shorter ones are in any text, and are hidden only where they stand in quotes.
@@ -132,16 +133,8 @@ fn without(message: &str, secrets: &[String]) -> String {
         if !lower.contains(secret.as_str()) {
             continue;
         }
-        let mut told = String::with_capacity(text.len());
-        let mut from = 0;
-        for (at, found) in lower.match_indices(secret.as_str()) {
-            told.push_str(text.get(from..at).unwrap_or_default());
-            told.push_str(CUT);
-            from = at.saturating_add(found.len());
-        }
-        told.push_str(text.get(from..).unwrap_or_default());
-        lower = told.to_ascii_lowercase();
-        text = told;
+        text = values::cut(&text, &lower, secret);
+        lower = text.to_ascii_lowercase();
     }
     text
 }

@@ -90,7 +90,7 @@ impl ApiError {
     pub(crate) fn without_values_of(mut self, values: &Values) -> Self {
         match &mut self.cause {
             Cause::Refused(refused) => refused.hide(values),
-            Cause::Unavailable(words) => match values.hide_known(words) {
+            Cause::Unavailable(words) => match values.known.hide(words) {
                 Some(hidden) => *words = hidden,
                 None => return self.without_data(),
             },

@@ -370,7 +370,7 @@ impl<'a> Tenant<'a> {
     ) -> Values {
         let mut values = Values::default();
         if let Some(sent) = sent {
-            values.add(sent);
+            values.known.add(sent);
         }
         let is_of_one = access == Access::Write || sent.is_some();
         if error.is_about_values() && is_of_one && object.kind != "Secret" {
@@ -390,7 +390,7 @@ impl<'a> Tenant<'a> {
                 Err(error) => Err(error),
             };
             match live {
-                Ok(live) => live.iter().for_each(|live| values.add(live)),
+                Ok(live) => live.iter().for_each(|live| values.known.add(live)),
                 Err(_) => values.is_unknown = true,
             }
         }

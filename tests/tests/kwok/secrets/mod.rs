@@ -8,7 +8,7 @@ use std::{fmt::Write as _, io::Read as _};
 use anyhow::{Context, Result, ensure};
 use api::names::STATUS_MANAGER;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use e2e::{Controller, Namespace};
+use e2e::{Controller, Namespace, message};
 use flate2::read::GzDecoder;
 use serde_json::{Value, json};
 
@@ -174,6 +174,20 @@ async fn put(namespace: &Namespace, name: &str, data: Value) -> Result<()> {
 /// `spec` with the objects in the Secret `name`.
 fn from_secret(name: &str) -> Value {
     json!({"source": {"objectsFrom": [{"kind": "Secret", "name": name}]}})
+}
+
+/// Waits until each of these releases is refused, as far as it goes. Returns all messages.
+async fn refused(
+    namespace: &Namespace,
+    controller: &Controller,
+    names: impl IntoIterator<Item = &str>,
+) -> Result<String> {
+    let mut all = String::new();
+    for name in names {
+        let release = namespace.wait_stalled(name, controller).await?;
+        writeln!(all, "{name}: {}", message(&release))?;
+    }
+    Ok(all)
 }
 
 /// Makes a release of each of these texts, which stand in Secrets.

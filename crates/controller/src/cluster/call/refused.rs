@@ -130,7 +130,7 @@ impl Refused {
                 known.collect::<Option<()>>().map(|()| faults(&self.fields))
             }
             // Their own names are in quotes.
-            Why::PodSecurity | Why::Quota | Why::Other => values.hide_known(&self.message),
+            Why::PodSecurity | Why::Quota | Why::Other => values.known.hide(&self.message),
         };
         match hidden {
             Some(hidden) => self.message = hidden,
@@ -291,7 +291,7 @@ mod tests {
     /// A refusal of one field, in the words of the API server.
     fn values(objects: &[Value]) -> Values {
         let mut values = Values::default();
-        objects.iter().for_each(|object| values.add(object));
+        objects.iter().for_each(|object| values.known.add(object));
         values
     }
 

@@ -1,6 +1,6 @@
 //! Messages of others without the values that they quote. Pure.
 
-use serde_json::Value;
+pub(super) use manifests::values::on_one_line;
 
 /// The placeholder for a value.
 const CUT: &str = "…";
@@ -184,99 +184,20 @@ fn from_name(text: &str) -> (&str, &str) {
     }
 }
 
-/// The minimum length of a value that is searched for: a shorter one is a part of any word.
-const SHORTEST: usize = 4;
-/// The maximum number of values that are searched for.
-const MOST_VALUES: usize = 10_000;
-
 /// The values of the objects that a call is about: the one that was sent, and the one that is there.
 #[derive(Default)]
 pub(crate) struct Values {
-    texts: Vec<String>,
-    /// What a value may be a part of without being hidden.
-    names: Vec<String>,
+    pub(crate) known: manifests::values::Values,
     /// True if one of the objects is not known.
     pub(crate) is_unknown: bool,
 }
 
 impl Values {
-    /// Adds those of `object` that are neither its kind nor a name.
-    pub(crate) fn add(&mut self, object: &Value) {
-        let text = |path: &str| object.pointer(path).and_then(Value::as_str).map(str::to_owned);
-        let own = ["/kind", "/apiVersion", "/metadata/name", "/metadata/namespace"];
-        self.names.extend(own.into_iter().filter_map(text));
-        self.scalars(object, true);
-    }
-
     /// Returns the message of another program without them; without anything in quotes if one of
     /// the objects is not known. Returns `None` if they are too many.
     pub(super) fn hide(&self, words: &str) -> Option<String> {
-        let words = self.hide_known(words)?;
+        let words = self.known.hide(words)?;
         Some(if self.is_unknown { without_quotes(&words) } else { words })
-    }
-
-    /// Does the same as [`Self::hide`], but keeps what is in quotes.
-    pub(super) fn hide_known(&self, words: &str) -> Option<String> {
-        if self.texts.len() >= MOST_VALUES {
-            return None;
-        }
-        let is_found = |text: &&String| {
-            words.contains(text.as_str()) && !self.names.iter().any(|name| name.contains(&**text))
-        };
-        let mut texts: Vec<_> = self.texts.iter().filter(is_found).collect();
-        // The longest first: one may be a part of another.
-        texts.sort_by_key(|text| std::cmp::Reverse(text.len()));
-        Some(texts.into_iter().fold(words.to_owned(), |words, it| words.replace(it, CUT)))
-    }
-
-    fn scalars(&mut self, value: &Value, is_top: bool) {
-        if self.texts.len() >= MOST_VALUES {
-            return;
-        }
-        match value {
-            Value::Null | Value::Bool(_) => {}
-            Value::Number(number) => self.push(&number.to_string()),
-            Value::String(text) => {
-                self.push(text);
-                // A message may quote a single line of a file, and is on one line itself.
-                for line in text.lines() {
-                    self.push(line.trim());
-                    self.push(&on_one_line(line));
-                }
-                let escaped = value.to_string();
-                if escaped.len() > text.len().saturating_add(2) {
-                    let escaped = escaped.strip_prefix('"').and_then(|it| it.strip_suffix('"'));
-                    self.push(escaped.unwrap_or_default());
-                }
-            }
-            Value::Array(items) => items.iter().for_each(|item| self.scalars(item, false)),
-            Value::Object(fields) => {
-                for (key, value) in fields {
-                    match (&**key, value) {
-                        ("kind" | "apiVersion", _) if is_top => {}
-                        // The name of a container or a variable: without it, the message does not
-                        // say which one is meant.
-                        ("name", Value::String(name)) => self.names.push(name.clone()),
-                        ("metadata", Value::Object(metadata)) if is_top => {
-                            for (key, value) in metadata {
-                                let is_own = ["name", "namespace", "managedFields"];
-                                if !is_own.contains(&&**key) {
-                                    self.scalars(value, false);
-                                }
-                            }
-                        }
-                        _ => self.scalars(value, false),
-                    }
-                }
-            }
-        }
-    }
-
-    fn push(&mut self, text: &str) {
-        let is_known = self.texts.last().is_some_and(|last| last == text);
-        if text.len() >= SHORTEST && !is_known {
-            self.texts.push(text.to_owned());
-        }
     }
 }
 
@@ -303,8 +224,4 @@ fn without_quotes(words: &str) -> String {
     }
     told.push_str(rest);
     told
-}
-
-pub(super) fn on_one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
