@@ -30,9 +30,13 @@ impl Values {
         self.add_value(object, true);
     }
 
-    /// Adds a name: a value that is a part of it is not hidden.
+    /// Adds a name: a value that is a part of it is not hidden. A text that cannot be a name is
+    /// hidden itself.
     pub fn add_name(&mut self, name: &str) {
-        self.names.push(name.to_owned());
+        let is_odd = |letter: char| {
+            !letter.is_ascii_alphanumeric() && !['-', '.', '_', '/', ':', '@'].contains(&letter)
+        };
+        if name.contains(is_odd) { self.add_text(name) } else { self.names.push(name.to_owned()) }
     }
 
     /// Adds a text, and each of its lines: a message may quote a single line of a file.
@@ -64,9 +68,9 @@ impl Values {
                 for (key, value) in fields {
                     match (&**key, value) {
                         ("kind" | "apiVersion", _) if is_object => {}
-                        // The name of a container or a variable: without it, the message does not
-                        // say which one is meant.
-                        ("name", Value::String(name)) => self.add_name(name),
+                        // Without the name of a container, a variable or another object, the
+                        // message does not say which one is meant.
+                        (key, Value::String(name)) if is_name(key) => self.add_name(name),
                         ("metadata", Value::Object(metadata)) if is_object => {
                             let is_own =
                                 |key: &str| ["name", "namespace", "managedFields"].contains(&key);
@@ -94,7 +98,7 @@ impl Values {
         }
         let mut words = words.to_owned();
         let mut lower = words.to_ascii_lowercase();
-        let is_name = |text: &str| self.names.iter().any(|name| name.contains(text));
+        let is_of_name = |text: &str| self.names.iter().any(|name| name.contains(text));
         // The longest first: one may be a part of another.
         let mut texts: Vec<_> = self.texts.iter().collect();
         texts.sort_by_key(|text| Reverse(text.len()));
@@ -105,7 +109,7 @@ impl Values {
                 let wanted = text.to_ascii_lowercase();
                 (lower.contains(&wanted), wanted)
             };
-            if found && !is_name(text) {
+            if found && !is_of_name(text) {
                 // Places in one are places in the other.
                 let searched = if text.len() < LONG { &words } else { &lower };
                 words = cut(&words, searched, &wanted);
@@ -114,6 +118,11 @@ impl Values {
         }
         Some(words)
     }
+}
+
+/// Returns whether a field has a name: `name`, `serviceAccountName`, and what the operator adds.
+pub fn is_name(field: &str) -> bool {
+    field == "name" || field.ends_with("Name") || field.starts_with("meta.helm.sh/release-")
 }
 
 /// Cuts the parts out of `words` at which `searched`, a text of the same length, has `wanted`.
@@ -144,10 +153,11 @@ mod tests {
     fn values_are_hidden_and_names_are_not() {
         let mut values = Values::default();
         values.add(&json!({"kind": "Job", "metadata": {"name": "shop", "labels": {"app": "shop"}},
-            "spec": {"a": "Hunter2-and", "b": "abcd", "c": "no", "d": 4711, "name": "main",
+            "spec": {"nodeName": "node-a", "e": "node", "f": {"name": "Hunter2 and"}, "a": "Hunter2-and", "b": "abcd", "c": "no", "d": 4711, "name": "main",
                      "file": "one:\n  two:   \"x\"\n", "x": "a \"b\""}}));
         for (words, told) in [
-            ("shop, app, Job, main, no", "shop, app, Job, main, no"),
+            ("shop, app, Job, main, no, node-a", "shop, app, Job, main, no, node-a"),
+            ("no hunter2 and is there", "no … is there"),
             ("hunter2-AND abcd ABCD 4711", "… … ABCD …"),
             ("line two: \"x\" of it", "line … of it"),
             ("{\"x\":\"a \\\"b\\\"\"}", "{\"x\":\"…\"}"),

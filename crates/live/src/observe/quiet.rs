@@ -2,7 +2,7 @@
 //! status, and of Event objects about it. The kubelet quotes commands and arguments, webhooks quote
 //! anything.
 
-use manifests::values::Values;
+use manifests::values::{self, Values};
 use serde_json::Value;
 
 use super::text;
@@ -68,7 +68,9 @@ fn texts(value: &Value, values: &mut Values) {
     };
     for (key, value) in fields {
         match (&**key, value) {
-            ("name" | "image", Value::String(name)) => values.add_name(name),
+            (key, Value::String(name)) if key == "image" || values::is_name(key) => {
+                values.add_name(name);
+            }
             ("args" | "annotations" | "labels" | "hostname" | "subdomain", value) => {
                 values.add_value(value, false);
             }

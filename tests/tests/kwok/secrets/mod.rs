@@ -1,14 +1,17 @@
 //! A marker stands in every place that a Secret's data can come from, and nothing that the operator
 //! writes contains it: status, Event objects, the log, metrics, descriptions of records.
 
+mod changes;
+mod charts;
 mod objects;
+mod pods;
 
 use std::{fmt::Write as _, io::Read as _};
 
 use anyhow::{Context, Result, ensure};
-use api::names::STATUS_MANAGER;
+use api::{ReleaseLifecycle, names::STATUS_MANAGER};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use e2e::{Controller, Namespace, message};
+use e2e::{Controller, Namespace, condition, message};
 use flate2::read::GzDecoder;
 use serde_json::{Value, json};
 
@@ -176,7 +179,7 @@ fn from_secret(name: &str) -> Value {
     json!({"source": {"objectsFrom": [{"kind": "Secret", "name": name}]}})
 }
 
-/// Waits until each of these releases is refused, as far as it goes. Returns all messages.
+/// Waits until each of these releases is refused, or is deployed as it is. Returns all messages.
 async fn refused(
     namespace: &Namespace,
     controller: &Controller,
@@ -184,7 +187,13 @@ async fn refused(
 ) -> Result<String> {
     let mut all = String::new();
     for name in names {
-        let release = namespace.wait_stalled(name, controller).await?;
+        let is = |release: &ReleaseLifecycle| {
+            let is_ready = condition(release, "Ready").is_some_and(|it| it.status == "True");
+            let seen = release.status.as_ref().map(|status| status.observed_generation);
+            seen == Some(release.metadata.generation)
+                && (is_ready || condition(release, "Stalled").is_some())
+        };
+        let release = namespace.wait(name, controller, "refused", is).await?;
         writeln!(all, "{name}: {}", message(&release))?;
     }
     Ok(all)

@@ -485,7 +485,7 @@ mod tests {
     #[test]
     fn a_value_is_hidden_in_whatever_words_the_api_server_has_for_it() {
         let sent = json!({"kind": "Job", "metadata": {"name": "shop", "labels": {"app": "shop"}},
-            "spec": {"backoffLimit": 73164921870_u64, "runtimeClassName": "hunter2",
+            "spec": {"backoffLimit": 73164921870_u64, "runtimeClass": "hunter2",
                      "file": "a: 1\n  b:   \"hunter2\"\n"}});
         for (message, told) in [
             (
