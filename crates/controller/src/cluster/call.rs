@@ -86,15 +86,19 @@ impl ApiError {
         }
     }
 
-    /// Removes the values of the objects that the call is about.
-    pub(crate) fn without_values_of(mut self, values: &Values) -> Self {
-        match &mut self.cause {
-            Cause::Refused(refused) => refused.hide(values),
-            Cause::Unavailable(words) => match values.known.hide(words) {
-                Some(hidden) => *words = hidden,
-                None => return self.without_data(),
-            },
-            Cause::NotFound(_) | Cause::AlreadyExists | Cause::Conflict(_) | Cause::Outage(_) => {}
+    /// Removes the values of the objects that the call is about. `status` is the answer.
+    pub(crate) fn without_values_of(mut self, status: Option<&Status>, values: &Values) -> Self {
+        match (&mut self.cause, status) {
+            (Cause::Refused(refused), Some(status)) => refused.hide(status, values),
+            (Cause::Unavailable(words), Some(status))
+                if *words == unavailable(status.code, &status.message) =>
+            {
+                let Some(message) = values.known.hide(&status.message) else {
+                    return self.without_data();
+                };
+                *words = unavailable(status.code, &message);
+            }
+            _ => {}
         }
         self
     }
@@ -230,8 +234,12 @@ pub(crate) fn cause(error: kube::Error) -> Cause {
         _ if is_admission => Cause::Unavailable(format!("{} ({code})", told())),
         (502..=504, _) => Cause::Outage(format!("{} ({code})", without_values(message))),
         (500, _) if message.contains("etcdserver: ") => Cause::Outage(without_values(message)),
-        _ => Cause::Unavailable(format!("{} ({code})", without_values(message))),
+        _ => Cause::Unavailable(unavailable(*code, message)),
     }
+}
+
+fn unavailable(code: u16, message: &str) -> String {
+    format!("{} ({code})", without_values(message))
 }
 
 /// Classifies a call without an answer by what happened to the connection.

@@ -1,7 +1,7 @@
 //! A tenant's access to its objects: plain JSON in and out, so that no field is lost, with the
 //! tenant's identity, each call by the rules of [`crate::cluster::call`].
 
-use std::{borrow::Cow, fmt::Write as _};
+use std::{borrow::Cow, fmt::Write as _, sync::Mutex};
 
 use api::names::FIELD_MANAGER;
 use k8s_openapi::{api::core::v1::ServiceAccount, apimachinery::pkg::version::Info};
@@ -19,12 +19,15 @@ use manifests::json;
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
-use crate::cluster::{
-    Cluster,
-    call::{Access, ApiError, Cause, Refused, Values, Why, call, optional, read},
-    discovery::Kind,
-    impersonation::Identity,
-    permit::Permit,
+use crate::{
+    cluster::{
+        Cluster,
+        call::{Access, ApiError, Cause, Refused, Values, Why, call, optional, read},
+        discovery::Kind,
+        impersonation::Identity,
+        permit::Permit,
+    },
+    support::sync::lock,
 };
 
 /// The maximum size of a log in memory; the last lines of it are kept.
@@ -331,15 +334,23 @@ impl<'a> Tenant<'a> {
     ) -> Result<Value, ApiError> {
         let request = built(&what, request)?;
         let metrics = &self.cluster.metrics;
+        let status = Mutex::new(None);
+        let ask = |request| async {
+            let answer = self.client.request(request).await;
+            if let Err(kube::Error::Api(told)) = &answer {
+                *lock(&status) = Some(told.clone());
+            }
+            answer
+        };
         let answer = match access {
-            Access::Read => read(metrics, what, || self.client.request(request.clone())).await,
-            Access::Write => call(metrics, access, what, self.client.request(request)).await,
+            Access::Read => read(metrics, what, || ask(request.clone())).await,
+            Access::Write => call(metrics, access, what, ask(request)).await,
         };
         let mut error = match answer {
             Ok(answer) => return Ok(answer),
             Err(error) => {
                 let values = self.values(access, object, &error, sent).await;
-                error.without_values_of(&values)
+                error.without_values_of(lock(&status).as_deref(), &values)
             }
         };
         if error.is_not_found() {

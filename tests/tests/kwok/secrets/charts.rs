@@ -4,7 +4,7 @@ use anyhow::Result;
 use e2e::{Chart, Namespace, kwok};
 use serde_json::{Value, json};
 
-use super::{Canaries, put, refused};
+use super::{Canaries, printed, put, refused};
 
 /// A `ConfigMap` with a value of this template.
 fn data(value: &str) -> String {
@@ -200,7 +200,8 @@ async fn of_a_charts_values() -> Result<()> {
     for part in ["a.yaml:6:8): …", "need …", "a-…-b", "does not match pattern '^a$'"] {
         assert!(said.contains(part), "{part:?} is not in {said}");
     }
-    canaries.check(&namespace, &controller, &[])
+    let printed = printed(&namespace, names.iter().copied())?;
+    canaries.check(&namespace, &controller, &printed)
 }
 
 #[tokio::test]

@@ -15,6 +15,8 @@ use e2e::{Controller, Namespace, condition, message};
 use flate2::read::GzDecoder;
 use serde_json::{Value, json};
 
+use crate::cli::Cli;
+
 /// The markers of one namespace.
 struct Canaries {
     markers: Vec<(String, String)>,
@@ -80,7 +82,7 @@ impl Canaries {
     }
 
     /// Nothing that the operator has written shows a marker.
-    fn check(&self, namespace: &Namespace, controller: &Controller, more: &[&str]) -> Result<()> {
+    fn check(&self, namespace: &Namespace, controller: &Controller, more: &[String]) -> Result<()> {
         let mut found = Vec::new();
         for (surface, text) in written(namespace, controller)? {
             found.extend(self.shown(&surface, &text));
@@ -152,6 +154,19 @@ fn written(namespace: &Namespace, controller: &Controller) -> Result<Vec<(String
     }
     all.push(("metrics".to_owned(), controller.http("/metrics")?.1));
     all.extend(controller.log()?.lines().map(|line| ("log".to_owned(), line.to_owned())));
+    Ok(all)
+}
+
+/// What `kubectl lifecycle` prints of these releases.
+fn printed<'a>(namespace: &Namespace, names: impl Iterator<Item = &'a str>) -> Result<Vec<String>> {
+    let cli = Cli::new(namespace)?;
+    let mut all = Vec::new();
+    for name in names {
+        for command in ["plan", "status", "history"] {
+            let end = cli.run(&[command, name])?;
+            all.extend([end.out, end.err]);
+        }
+    }
     Ok(all)
 }
 

@@ -4,7 +4,7 @@ use anyhow::Result;
 use e2e::{Namespace, kwok, manifests::job};
 use serde_json::{Value, json};
 
-use super::{Canaries, refused, releases};
+use super::{Canaries, printed, refused, releases};
 
 fn hook(name: &str) -> Value {
     let mut hook = job(name);
@@ -97,6 +97,45 @@ async fn of_objects_that_are_wrong_by_themselves() -> Result<()> {
     let said = refused(&namespace, &controller, cases.iter().map(|case| case.0)).await?;
     // The fault is named all the same.
     for part in ["unknown hook event", "helm.sh/hook-weight", "apiVersion is", "generateName is"] {
+        assert!(said.contains(part), "{part:?} is not in {said}");
+    }
+    let printed = printed(&namespace, cases.iter().map(|case| case.0))?;
+    canaries.check(&namespace, &controller, &printed)
+}
+
+#[tokio::test]
+async fn of_pods_that_are_not_secure_and_of_quotas() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "canary-security").await?;
+    let label = "pod-security.kubernetes.io/enforce=restricted";
+    namespace.kubectl(&["label", "namespace", &namespace.name, label])?;
+    let controller = namespace.controller()?;
+    let mut canaries = Canaries::new();
+    let c = &mut canaries;
+    let requested = c.number("quota");
+    let options = json!({"type": c.plain("type"), "user": c.plain("user")});
+    let security = json!({"seLinuxOptions": options,
+                          "capabilities": {"add": [c.plain("capability")]}});
+    let container = json!([{"name": "main", "image": "x", "securityContext": security,
+                            "ports": [{"containerPort": 4711, "hostPort": 47110}]}]);
+    let sysctls = json!([{"name": "kernel.x", "value": c.plain("sysctl")}]);
+    let annotated = json!({"helm.sh/hook": "pre-install", "a": c.plain("annotation"),
+        "container.apparmor.security.beta.kubernetes.io/main": c.plain("profile")});
+    let pod = with(e2e::manifests::pod("pod"), "/metadata/annotations", annotated);
+    let pod = with(pod, "/spec/containers", container);
+    let pod = with(pod, "/spec/securityContext", json!({"sysctls": sysctls}));
+    let claim = object(
+        "PersistentVolumeClaim",
+        "claim",
+        json!({"spec": {
+        "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": requested}}}}),
+    );
+    namespace.kubectl(&["create", "quota", "none", "--hard=requests.storage=1"])?;
+    let is_counted =
+        |quota: Option<&Value>| quota.is_some_and(|quota| !quota["status"]["hard"].is_null());
+    namespace.wait_object("ResourceQuota", "none", "counted", is_counted).await?;
+    releases(&namespace, &[("pod", pod.to_string()), ("claim", claim.to_string())]).await?;
+    let said = refused(&namespace, &controller, ["pod", "claim"]).await?;
+    for part in ["it violates PodSecurity", "container \"main\"", "exceeded quota: none"] {
         assert!(said.contains(part), "{part:?} is not in {said}");
     }
     canaries.check(&namespace, &controller, &[])

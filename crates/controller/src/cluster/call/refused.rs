@@ -66,6 +66,12 @@ impl Field {
     }
 }
 
+/// Returns the causes that are about a field.
+fn causes(status: &Status) -> impl Iterator<Item = &StatusCause> {
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    causes.filter(|cause| !cause.field.is_empty())
+}
+
 /// Returns the faults of all fields.
 fn faults(fields: &[Field]) -> String {
     let text = fields.iter().map(|Field { path, fault, .. }| format!("{path}: {fault}"));
@@ -82,9 +88,7 @@ impl Refused {
 
     pub(super) fn of(status: &Status) -> Self {
         let Status { code, message, details, .. } = status;
-        let causes = details.as_ref().map(|details| &details.causes[..]).unwrap_or_default();
-        let fields = causes.iter().filter(|cause| !cause.field.is_empty());
-        let fields: Vec<_> = fields.map(Field::new).collect();
+        let fields: Vec<_> = causes(status).map(Field::new).collect();
         let (why, mut message) = read(message, details.as_ref());
         if why == Why::Other && !fields.is_empty() {
             message = faults(&fields);
@@ -111,7 +115,7 @@ impl Refused {
 
     /// Hides the values of the objects that the call is about: webhooks and policies have messages of
     /// their own, which may contain anything, and so may the API server's detail of a fault.
-    pub(super) fn hide(&mut self, values: &Values) {
+    pub(super) fn hide(&mut self, status: &Status, values: &Values) {
         let hidden = match &self.why {
             Why::Rights(_)
             | Why::Grant(_)
@@ -122,15 +126,25 @@ impl Refused {
                 Some((whose, words)) => values.hide(words).map(|words| format!("{whose}: {words}")),
                 None => return,
             },
-            Why::Other if !self.fields.is_empty() => {
-                let known = self.fields.iter_mut().map(|field| {
-                    field.fault = values.hide(&field.fault)?;
+            // Known values first: where the API server's quotations end is a guess.
+            Why::Other if self.fields.is_empty() => {
+                values.known.hide(&status.message).map(|words| without_values(&words))
+            }
+            Why::Other => {
+                let causes = causes(status).map(|cause| cause.message.as_str());
+                let hidden = self.fields.iter_mut().zip(causes).map(|(field, words)| {
+                    field.fault = without_value(&values.known.hide(words)?);
+                    if values.is_unknown {
+                        // A rule of a CustomResourceDefinition may quote any field.
+                        let kind = field.fault.find(": ").unwrap_or(field.fault.len());
+                        field.fault.truncate(kind);
+                    }
                     Some(())
                 });
-                known.collect::<Option<()>>().map(|()| faults(&self.fields))
+                hidden.collect::<Option<()>>().map(|()| faults(&self.fields))
             }
             // Their own names are in quotes.
-            Why::PodSecurity | Why::Quota | Why::Other => values.known.hide(&self.message),
+            Why::PodSecurity | Why::Quota => values.known.hide(&self.message),
         };
         match hidden {
             Some(hidden) => self.message = hidden,
@@ -271,6 +285,17 @@ mod tests {
     use serde_json::{Value, json};
 
     fn refused(code: u16, message: &str, causes: &[(&str, &str, &str)]) -> Refused {
+        Refused::of(&status(code, message, causes))
+    }
+
+    /// A refusal of an object with these values.
+    fn refused_of(status: &Status, values: &Values) -> Refused {
+        let mut it = Refused::of(status);
+        it.hide(status, values);
+        it
+    }
+
+    fn status(code: u16, message: &str, causes: &[(&str, &str, &str)]) -> Status {
         let causes = causes.iter().map(|(reason, message, field)| StatusCause {
             reason: (*reason).to_owned(),
             message: (*message).to_owned(),
@@ -284,8 +309,7 @@ mod tests {
             uid: String::new(),
             retry_after_seconds: 0,
         };
-        let status = Status::failure(message, "").with_code(code).with_details(details);
-        Refused::of(&status)
+        Status::failure(message, "").with_code(code).with_details(details)
     }
 
     /// A refusal of one field, in the words of the API server.
@@ -397,6 +421,8 @@ mod tests {
                 "spec: Invalid value: field is immutable",
             ),
             ("spec", "Invalid value: {\"a\":\"x: hunter2\"}", "spec: Invalid value"),
+            ("spec", "Invalid value: 4711", "spec: Invalid value"),
+            ("spec", "Invalid value: it is wrong", "spec: Invalid value: it is wrong"),
             (
                 "spec.type",
                 "Unsupported value: \"hunter2\": supported values: \"A\", \"B\"",
@@ -455,11 +481,11 @@ mod tests {
     fn whose_policy_it_was_is_told_and_the_objects_values_are_not() {
         let policy = "configmaps \"a\" is forbidden: ValidatingAdmissionPolicy 'labels' with binding \
                       'all' denied request: label license is hunter2, use team-x";
-        let mut it = refused(422, policy, &[("", "ValidatingAdmissionPolicy 'labels' …", "")]);
-        assert_eq!(it.why, Why::Admission);
+        let policy = status(422, policy, &[("", "ValidatingAdmissionPolicy 'labels' …", "")]);
         let sent = json!({"kind": "ConfigMap", "metadata": {"name": "team-x",
                           "labels": {"license": "hunter2"}}});
-        it.hide(&values(&[sent]));
+        let it = refused_of(&policy, &values(&[sent]));
+        assert_eq!(it.why, Why::Admission);
         assert_eq!(
             it.message,
             "ValidatingAdmissionPolicy 'labels' with binding 'all' denied request: label license is \
@@ -467,8 +493,7 @@ mod tests {
         );
         let webhook = "admission webhook \"check.example.com\" denied the request: image 'hunter2' \
                        isn't \"good\"";
-        let mut it = refused(400, webhook, &[]);
-        it.hide(&unknown());
+        let mut it = refused_of(&status(400, webhook, &[]), &unknown());
         assert_eq!(
             it.message,
             "admission webhook \"check.example.com\" denied the request: image '…' isn't \"…\""
@@ -477,8 +502,7 @@ mod tests {
         let start = "admission webhook \"check.example.com\" denied the request (the API server's";
         assert!(it.message.starts_with(start), "{}", it.message);
         let silent = "admission webhook \"a.b\" denied the request without explanation";
-        let mut it = refused(403, silent, &[]);
-        it.hide(&unknown());
+        let it = refused_of(&status(403, silent, &[]), &unknown());
         assert_eq!(it.message, "admission webhook \"a.b\" denied the request");
     }
 
@@ -500,22 +524,26 @@ mod tests {
                 "no PriorityClass with name hunter2 was found",
                 "no PriorityClass with name … was found",
             ),
-            ("conversion of b: \"hunter2\" failed", "conversion of b: \"…\" failed"),
+            ("conversion of b: \"hunter2\" failed", "conversion of … failed"),
             (
                 "violates PodSecurity \"restricted:latest\": type hunter2 (container \"a\")",
                 "it violates PodSecurity \"restricted:latest\": type … (container \"a\")",
             ),
         ] {
-            let mut it = refused(403, message, &[]);
-            it.hide(&values(&[sent.clone()]));
+            let it = refused_of(&status(403, message, &[]), &values(&[sent.clone()]));
             assert_eq!(it.message, told);
         }
-        let mut it = invalid("spec.x", "Invalid value: \"object\": hunter2 is no \"word\"");
-        it.hide(&values(&[sent]));
-        assert_eq!(it.message, "spec.x: Invalid value: … is no \"…\"");
+        for fault in
+            ["\"object\": hunter2 is no \"word\"", "\"hunter2\": a: \"hunter2 is no \"word\""]
+        {
+            let fault = format!("Invalid value: {fault}");
+            let it =
+                refused_of(&status(422, "", &[("", &fault, "spec.x")]), &values(&[sent.clone()]));
+            assert!(!it.message.contains("hunter2"), "{}", it.message);
+            assert!(it.message.starts_with("spec.x: Invalid value: "), "{}", it.message);
+        }
         let all: Vec<_> = (0..20_000).map(|it| json!(format!("value {it}"))).collect();
-        let mut it = refused(400, "hunter2", &[]);
-        it.hide(&values(&[json!({"a": all})]));
+        let it = refused_of(&status(400, "hunter2", &[]), &values(&[json!({"a": all})]));
         assert!(it.message.starts_with("refused with 400 (the API"), "{}", it.message);
     }
 

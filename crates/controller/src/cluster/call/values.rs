@@ -16,6 +16,7 @@ pub(super) fn without_value(message: &str) -> String {
         "Not found: ",
         "Too long: ",
     ];
+    const BRACKETS: [char; 5] = ['"', '{', '}', '[', ']'];
     let Some(kind) = KINDS.iter().find(|kind| message.starts_with(**kind)) else {
         // `Required value`, `Forbidden`, `Too many`, `Internal error`.
         return without_values(message);
@@ -26,12 +27,14 @@ pub(super) fn without_value(message: &str) -> String {
         // The end of a value of another kind is unknown. But such a value ends with its own bracket
         // or quote, and the text after the last colon contains none.
         None => match rest.rfind(": ").map(|colon| rest.split_at(colon)) {
-            Some((_, after)) if !after.contains(['"', '{', '}', '[', ']']) => after,
+            Some((_, after)) if !after.contains(BRACKETS) => after,
+            // The rules of a CustomResourceDefinition have a message in place of the value.
+            None if rest.contains(' ') && !rest.contains(BRACKETS) => rest,
             _ => "",
         },
     };
     // The allowed values come from the schema.
-    let detail = after.strip_prefix(": ").unwrap_or_default();
+    let detail = after.strip_prefix(": ").unwrap_or(after);
     let detail = if detail.starts_with("supported values: ") {
         on_one_line(detail)
     } else {
