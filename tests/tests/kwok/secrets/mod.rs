@@ -5,6 +5,7 @@ mod changes;
 mod charts;
 mod objects;
 mod pods;
+mod servers;
 
 use std::{fmt::Write as _, io::Read as _};
 

@@ -118,8 +118,7 @@ async fn of_pods_that_are_not_secure_and_of_quotas() -> Result<()> {
     let container = json!([{"name": "main", "image": "x", "securityContext": security,
                             "ports": [{"containerPort": 4711, "hostPort": 47110}]}]);
     let sysctls = json!([{"name": "kernel.x", "value": c.plain("sysctl")}]);
-    let annotated = json!({"helm.sh/hook": "pre-install", "a": c.plain("annotation"),
-        "container.apparmor.security.beta.kubernetes.io/main": c.plain("profile")});
+    let annotated = json!({"helm.sh/hook": "pre-install", "a": c.plain("annotation")});
     let pod = with(e2e::manifests::pod("pod"), "/metadata/annotations", annotated);
     let pod = with(pod, "/spec/containers", container);
     let pod = with(pod, "/spec/securityContext", json!({"sysctls": sysctls}));
