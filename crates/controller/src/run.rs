@@ -56,7 +56,7 @@ use crate::{
         charts::{self, Charts},
         renderers::Renderers,
     },
-    support::{key::key, panics},
+    support::{key::key, lines::Lines, panics},
     watches::{Watches, held::HeldObject},
 };
 
@@ -447,10 +447,11 @@ pub(crate) fn init_log(args: &Args) -> anyhow::Result<()> {
         .add_directive("kube_client::client=off".parse().context("it is a filter")?)
         // Its spans repeat the operator's own: release, operation, hook.
         .add_directive("kube_runtime::controller=warn".parse().context("it is a filter")?);
+    let colored = std::io::stderr().is_terminal();
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
+        .with_ansi(colored)
+        .with_writer(move || Lines { to: std::io::stderr(), colored });
     match args.log_format {
         LogFormat::Text => builder.init(),
         LogFormat::Json => builder.json().init(),

@@ -4,6 +4,7 @@ pub(crate) mod backoff;
 pub(crate) mod blocking;
 pub(crate) mod clock;
 pub(crate) mod key;
+pub(crate) mod lines;
 pub(crate) mod panics;
 pub(crate) mod permits;
 pub(crate) mod slots;

@@ -79,6 +79,20 @@ pub struct SourceError {
     pub problem: Problem,
 }
 
+impl SourceError {
+    fn new(place: &str, manifest: &Value, problem: Problem) -> Self {
+        let error = Self { place: place.to_owned(), object: describe(manifest), problem };
+        // An object that is in a Secret consists of the Secret's data.
+        if place.starts_with("Secret/") { error.without_values() } else { error }
+    }
+
+    /// Returns the same without the values of the object that it quotes.
+    #[must_use]
+    pub fn without_values(self) -> Self {
+        Self { problem: self.problem.without_values(), ..self }
+    }
+}
+
 /// The possible problems of an object.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Problem {
@@ -129,6 +143,27 @@ pub enum Problem {
     Meaningless(#[from] Meaningless),
 }
 
+impl Problem {
+    fn without_values(self) -> Self {
+        let hidden = || "…".to_owned();
+        match self {
+            Self::GenerateName { .. } => Self::GenerateName { prefix: hidden() },
+            Self::NotInUrls { field, .. } => Self::NotInUrls { field, value: hidden() },
+            Self::Hook(HookError::UnknownEvent { .. }) => {
+                Self::Hook(HookError::UnknownEvent { value: hidden(), annotation: hidden() })
+            }
+            Self::Hook(HookError::NotAString { name, .. }) => {
+                Self::Hook(HookError::NotAString { name, value: hidden() })
+            }
+            Self::Meaningless(word) => Self::Meaningless(word.without_values()),
+            Self::Missing { .. }
+            | Self::NestedList { .. }
+            | Self::Duplicate { .. }
+            | Self::Hook(HookError::TooManyEvents { .. }) => self,
+        }
+    }
+}
+
 impl Desired {
     /// Parses the objects that `author` wrote. The namespace of an object that names none is
     /// `namespace`. Whether its kind is namespaced at all is for the caller to correct, who can ask
@@ -149,8 +184,7 @@ impl Desired {
                 let is_wrong = author == Author::User && word.is_refused();
                 let found = if is_wrong { &mut errors } else { &mut desired.remarks };
                 if is_wrong || found.len() < MOST_REMARKS {
-                    let (place, object) = (place.clone(), describe(manifest));
-                    found.push(SourceError { place, object, problem: word.into() });
+                    found.push(SourceError::new(place, manifest, word.into()));
                 }
             }
             let parsed = hooks::parse(manifest).map_err(Problem::from).and_then(|hook| {
@@ -169,10 +203,7 @@ impl Desired {
                     manifest: manifest.clone(),
                 }),
                 Ok((parts, None)) => desired.objects.extend(parts),
-                Err(problem) => {
-                    let (place, object) = (place.clone(), describe(manifest));
-                    errors.push(SourceError { place, object, problem });
-                }
+                Err(problem) => errors.push(SourceError::new(place, manifest, problem)),
             }
         }
         desired.sort();
@@ -192,9 +223,8 @@ impl Desired {
     ) -> Result<Self, Vec<SourceError>> {
         let mut desired = Self::default();
         let mut errors = Vec::new();
-        let mut wrong = |manifest: &Value, problem| {
-            let object = describe(manifest);
-            errors.push(SourceError { place: place.to_owned(), object, problem });
+        let mut wrong = |manifest: &Value, problem: Problem| {
+            errors.push(SourceError::new(place, manifest, problem).without_values());
         };
         for manifest in objects {
             match parts(manifest, namespace, false) {
@@ -234,10 +264,7 @@ impl Desired {
         for Placed { place, manifest } in crds {
             match parts(manifest, namespace, false) {
                 Ok(parts) => self.crds.extend(parts),
-                Err(problem) => {
-                    let (place, object) = (place.clone(), describe(manifest));
-                    errors.push(SourceError { place, object, problem });
-                }
+                Err(problem) => errors.push(SourceError::new(place, manifest, problem)),
             }
         }
         if errors.is_empty() { Ok(()) } else { Err(errors) }
@@ -500,6 +527,36 @@ mod tests {
         assert_eq!(errors.iter().map(ToString::to_string).collect::<Vec<_>>(), expected[..1]);
         let of_user = Desired::parse(&objects[1..], "prod", Author::User).unwrap();
         assert_eq!(of_user.remarks.len(), 1);
+    }
+
+    #[test]
+    fn of_an_object_in_a_secret_no_value_is_told() {
+        let object = |metadata: Value| {
+            json!({"apiVersion": "v1", "kind": "Job",
+                                              "metadata": metadata})
+        };
+        let annotated =
+            |annotations: Value| object(json!({"name": "a", "annotations": annotations}));
+        let secret = "hunter2";
+        for manifest in [
+            object(json!({"generateName": secret})),
+            object(json!({"name": "a", "namespace": format!("a/{secret}")})),
+            annotated(json!({"a": [secret]})),
+            annotated(json!({"helm.sh/hook": secret})),
+            annotated(json!({"helm.sh/hook": "test", "helm.sh/hook-weight": secret})),
+            annotated(json!({"helm.sh/hook": "test", "helm.sh/hook-delete-policy": secret})),
+            annotated(json!({"helm.sh/resource-policy": secret})),
+        ] {
+            for (place, is_shown) in [("Secret/b key c line 1", false), ("a.yaml", true)] {
+                let placed = Placed { place: place.to_owned(), manifest: manifest.clone() };
+                let said = match Desired::parse(&[placed], "prod", Author::User) {
+                    Ok(desired) => desired.remarks,
+                    Err(errors) => errors,
+                };
+                let said = said.iter().map(ToString::to_string).collect::<String>();
+                assert_eq!(said.contains(secret), is_shown, "{said}");
+            }
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 pub mod event_objects;
 pub mod gating;
 pub mod pods;
+pub mod quiet;
 pub mod stopped;
 pub mod unready;
 

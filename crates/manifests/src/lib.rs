@@ -8,4 +8,5 @@ pub mod json;
 pub mod memory;
 pub mod patches;
 pub mod placed;
+pub mod values;
 pub mod yaml;

@@ -7,7 +7,7 @@ use helm::{manifest, record};
 use lifecycle::reason::Reason;
 use lifecycle::{
     hooks, plan,
-    source::{Author, Desired},
+    source::{Author, Desired, SourceError},
     tidy,
 };
 use manifests::{
@@ -21,6 +21,7 @@ use serde_json::{Map, Value};
 use crate::{
     objects::{empty, too_large, unreadable},
     problems::Blocked,
+    secrets::Secrets,
 };
 
 /// The result of a source.
@@ -62,7 +63,8 @@ pub fn of_objects(
     for object in &mut objects {
         tidy::remove_nulls(&mut object.manifest);
     }
-    let desired = parsed(&objects, namespace, Author::User)?;
+    let desired = Desired::parse(&objects, namespace, Author::User)
+        .map_err(|errors| Blocked::all(Reason::InvalidSource, &errors))?;
     // An empty List, or patches that remove every object.
     if desired.is_empty() {
         return Err(empty("spec.source", "it"));
@@ -70,7 +72,7 @@ pub fn of_objects(
     Ok(RenderedRelease { desired, chart: None, texts: None })
 }
 
-/// Makes the release of a chart of this digest.
+/// Makes the release of a chart of this digest. Nothing that it reports contains `secrets`.
 ///
 /// # Errors
 /// Everything that is wrong with its rendered objects.
@@ -79,6 +81,17 @@ pub fn of_chart(
     digest: String,
     patches: &[Patch],
     namespace: &str,
+    secrets: &Secrets,
+) -> Result<RenderedRelease, Blocked> {
+    made(rendered, digest, patches, namespace, secrets).map_err(|blocked| blocked.without(secrets))
+}
+
+fn made(
+    rendered: Rendered,
+    digest: String,
+    patches: &[Patch],
+    namespace: &str,
+    secrets: &Secrets,
 ) -> Result<RenderedRelease, Blocked> {
     let mut memory = Memory::of_release();
     for values in [&rendered.chart, &rendered.config] {
@@ -101,7 +114,13 @@ pub fn of_chart(
         crds.extend(read.into_iter().map(|manifest| Placed { place: path.clone(), manifest }));
     }
     let objects = patched(patches, objects)?;
-    let mut desired = parsed(&objects, namespace, Author::Chart)?;
+    let mut desired = Desired::parse(&objects, namespace, Author::Chart).map_err(|errors| {
+        let errors: Vec<_> =
+            errors.into_iter().map(|error| error_without(error, secrets)).collect();
+        Blocked::all(Reason::InvalidSource, &errors)
+    })?;
+    let remarks = std::mem::take(&mut desired.remarks).into_iter();
+    desired.remarks = remarks.map(|remark| error_without(remark, secrets)).collect();
     desired
         .add_crds(&crds, namespace)
         .map_err(|errors| Blocked::all(Reason::InvalidChart, &errors))?;
@@ -191,9 +210,14 @@ fn patched(patches: &[Patch], objects: Vec<Placed>) -> Result<Vec<Placed>, Block
     Ok(objects)
 }
 
-fn parsed(objects: &[Placed], namespace: &str, author: Author) -> Result<Desired, Blocked> {
-    Desired::parse(objects, namespace, author)
-        .map_err(|errors| Blocked::all(Reason::InvalidSource, &errors))
+/// Returns the error without the values that it quotes, if some of the chart's values are secret: a
+/// template may change them in any way.
+fn error_without(mut error: SourceError, secrets: &Secrets) -> SourceError {
+    if secrets.is_empty() {
+        return error;
+    }
+    error.object = secrets.hide(&error.object);
+    error.without_values()
 }
 
 /// Refuses objects that could be recorded, but not be read from the record.

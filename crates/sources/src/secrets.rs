@@ -3,11 +3,32 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
+use base64::{
+    Engine as _, alphabet,
+    engine::{
+        DecodePaddingMode,
+        general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD},
+    },
+};
+use manifests::values;
 use serde_json::Value;
 
-/// Shorter ones are in any text.
+/// Shorter ones are in any text, and are hidden only where they stand in quotes.
 const SHORTEST: usize = 4;
+/// The shortest text in base64 that is decoded.
+const SHORTEST_BASE64: usize = 6;
+/// More are not searched for: that would take long.
+const MOST: usize = 20_000;
+/// The placeholder.
+const CUT: &str = "…";
+
+/// Takes a text that was cut anywhere.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
+);
 
 /// The texts and numbers of Secrets, those of the values and those that were looked up.
 #[derive(Default)]
@@ -40,12 +61,30 @@ impl Secrets {
                 for line in text.lines() {
                     // Without the characters that YAML does not take for text, as in `*anchor`.
                     let words = line.trim_matches(|it: char| !it.is_alphanumeric());
-                    let both = [line.trim(), words].into_iter().filter(|it| it.len() >= SHORTEST);
-                    self.lock().extend(both.map(str::to_owned));
+                    let line = line.trim();
+                    let long = Some(words).filter(|words| words.len() >= SHORTEST);
+                    let all = [line].into_iter().chain(long).filter(|it| !it.is_empty());
+                    self.lock().extend(all.map(str::to_owned));
+                    let quoted = Value::from(line).to_string();
+                    let quoted = quoted.strip_prefix('"').and_then(|it| it.strip_suffix('"'));
+                    let quoted = quoted.unwrap_or(line);
+                    if quoted != line {
+                        // As Go's `%q` and `toJson` print it.
+                        let escaped =
+                            ["<", ">", "&"].into_iter().fold(quoted.to_owned(), |it, c| {
+                                let code = c.bytes().next().unwrap_or_default();
+                                it.replace(c, &format!("\\u00{code:02x}"))
+                            });
+                        self.lock().extend([quoted.to_owned(), escaped]);
+                    }
                 }
             }
             Value::Number(number) => {
-                self.lock().extend(Some(number.to_string()).filter(|text| text.len() >= SHORTEST));
+                let exponent = number.as_f64().map(|it| format!("{it:e}"));
+                // As Go prints a large number: `1.2345678e+07`.
+                let as_go = exponent.map(|it| it.replacen('e', "e+0", 1));
+                let all = [Some(number.to_string()), as_go].into_iter().flatten();
+                self.lock().extend(all.filter(|text| text.len() >= SHORTEST));
             }
             Value::Array(items) => items.iter().for_each(|item| self.add(item)),
             Value::Object(entries) => entries.values().for_each(|value| self.add(value)),
@@ -57,14 +96,116 @@ impl Secrets {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns `message` without any of them.
+    /// Returns whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
+    /// Returns `message` without any of them, in whatever case they are written, in base64, and in
+    /// quotes that contain a part of one.
     pub fn hide(&self, message: &str) -> String {
         let all = self.lock();
-        let mut secrets: Vec<_> = all.iter().filter(|it| message.contains(it.as_str())).collect();
+        if all.is_empty() {
+            return message.to_owned();
+        }
+        if all.len() > MOST {
+            return format!(
+                "(the message is withheld: it may quote one of the Secrets of the values, which have \
+                 more than {MOST} lines)"
+            );
+        }
+        let mut secrets: Vec<_> = all.iter().map(|it| it.to_ascii_lowercase()).collect();
         // One may be a part of another.
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
-        secrets.into_iter().fold(message.to_owned(), |text, it| text.replace(it.as_str(), "…"))
+        secrets.dedup();
+        let text = without(message, &secrets);
+        let text = without_base64(&text, &secrets);
+        without_fragments(&text, &secrets)
     }
+}
+
+/// Replaces each of `secrets`, which are in lower case.
+fn without(message: &str, secrets: &[String]) -> String {
+    let mut text = message.to_owned();
+    // Of the same length, so that places in one are places in the other.
+    let mut lower = text.to_ascii_lowercase();
+    for secret in secrets.iter().filter(|it| it.len() >= SHORTEST) {
+        if !lower.contains(secret.as_str()) {
+            continue;
+        }
+        text = values::cut(&text, &lower, secret);
+        lower = text.to_ascii_lowercase();
+    }
+    text
+}
+
+/// Replaces what decodes to a text that contains one of `secrets`.
+fn without_base64(message: &str, secrets: &[String]) -> String {
+    let is_base64 = |it: char| it.is_ascii_alphanumeric() || it == '+' || it == '/';
+    let words = |text: &str| -> Vec<String> {
+        let words = text.split(|it| !is_base64(it)).filter(|it| it.len() >= SHORTEST_BASE64);
+        words.map(decoded).collect()
+    };
+    let tells = |decoded: &str| {
+        secrets.iter().any(|it| it.len() >= SHORTEST && decoded.contains(it.as_str()))
+    };
+    if !tells(&words(message).join("\n")) {
+        return message.to_owned();
+    }
+    let mut told = String::with_capacity(message.len());
+    let mut rest = message;
+    while !rest.is_empty() {
+        let (word, after) = rest.split_at(rest.find(|c| !is_base64(c)).unwrap_or(rest.len()));
+        let is_told = word.len() >= SHORTEST_BASE64 && tells(&decoded(word));
+        told.push_str(if is_told { CUT } else { word });
+        let (other, after) = after.split_at(after.find(is_base64).unwrap_or(after.len()));
+        told.push_str(other);
+        rest = after;
+    }
+    told
+}
+
+/// Returns what a word is in base64, in lower case, wherever the group of four letters begins that
+/// it is a part of.
+fn decoded(word: &str) -> String {
+    let parts = (0..4).filter_map(|skip| {
+        let part = word.get(skip..)?;
+        // A single letter more is no byte.
+        let whole = part.len().saturating_sub(usize::from(part.len() % 4 == 1));
+        LENIENT.decode(part.get(..whole)?).ok()
+    });
+    let parts = parts.map(|part| String::from_utf8_lossy(&part).to_ascii_lowercase());
+    parts.collect::<Vec<_>>().join("\n")
+}
+
+/// Replaces quoted text that is a part of one of `secrets`: parsers quote what they stopped at. Such
+/// a quotation may be cut short (`abc...`).
+fn without_fragments(message: &str, secrets: &[String]) -> String {
+    let is_part = |inner: &str| {
+        let inner = inner.trim_end_matches('.').to_ascii_lowercase();
+        let is_short = inner.len() < SHORTEST;
+        !inner.is_empty()
+            && secrets
+                .iter()
+                .any(|it| if is_short { *it == inner } else { it.contains(inner.as_str()) })
+    };
+    let mut told = String::with_capacity(message.len());
+    let mut rest = message;
+    while let Some(at) = rest.find(['"', '\'', '`']) {
+        let mark = rest.get(at..).and_then(|it| it.chars().next()).unwrap_or('"');
+        let (before, from) = rest.split_at(at.saturating_add(1));
+        told.push_str(before);
+        rest = match from.split_once(mark) {
+            Some((inner, after)) if is_part(inner) => {
+                told.push_str(CUT);
+                told.push(mark);
+                after
+            }
+            _ => from,
+        };
+    }
+    told.push_str(rest);
+    told
 }
 
 #[cfg(test)]
@@ -87,5 +228,29 @@ mod tests {
         secrets.add_data(&looked_up);
         assert_eq!(secrets.hide("bG9va2VkLXVw is looked-up"), "… is …");
         assert_eq!(secrets.hide("a.yaml: unknown anchor 's3cret'"), "a.yaml: unknown anchor '…'");
+    }
+
+    #[test]
+    fn other_forms_of_a_secret_are_hidden_too() {
+        let secrets = Secrets::default();
+        secrets.add(&json!(["Hunter2[x", "abc", "say \"<yes>\"", 12345678]));
+        for (message, told) in [
+            ("HUNTER2[X, hunter2[x", "…, …"),
+            ("SHVudGVyMlt4 is base64", "… is base64"),
+            ("error in bWU6SHVudGVyMlt4OnlvdQ==.", "error in …==."),
+            ("missing closing ]: `[x`", "missing closing ]: `[x`"),
+            ("missing closing ]: `r2[x`", "missing closing ]: `…`"),
+            ("cannot unmarshal !!str `Hunter2...` into int", "cannot unmarshal !!str `…` into int"),
+            ("abc is \"abc\", it's no 'abc' or `d`", "abc is \"…\", it's no '…' or `d`"),
+            (r#"printed "say \"<yes>\"""#, r#"printed "…""#),
+            (r#"printed "say \"\u003cyes\u003e\"""#, r#"printed "…""#),
+            ("1.2345678e+07, 12345678", "…, …"),
+            (
+                "templates/configmap.yaml:3:4: at <.Values.a>",
+                "templates/configmap.yaml:3:4: at <.Values.a>",
+            ),
+        ] {
+            assert_eq!(secrets.hide(message), told, "{message}");
+        }
     }
 }

@@ -18,6 +18,7 @@ mod lifecycle;
 mod rbac;
 mod refusals;
 mod replicas;
+mod secrets;
 mod servers;
 mod sources;
 mod status;

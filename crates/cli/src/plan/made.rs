@@ -94,7 +94,7 @@ pub(super) async fn make(
     ));
     for rendered in install.iter().chain(&upgrade).flatten() {
         for warning in &rendered.warnings {
-            let warning = format!("warning: {warning}");
+            let warning = format!("warning: {}", chart.secrets.hide(warning));
             if !notes.contains(&warning) {
                 notes.push(warning);
             }
@@ -124,9 +124,10 @@ pub(super) fn of_chart(
     rendered: Rendered,
 ) -> Found<Desired> {
     let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
-    rendered::of_chart(rendered, chart.digest.clone(), &object.spec.patches, namespace)
+    let (digest, patches) = (chart.digest.clone(), &object.spec.patches);
+    rendered::of_chart(rendered, digest, patches, namespace, &chart.secrets)
         .map(|release| release.desired)
-        .map_err(|blocked| blocked.without(&chart.secrets).problems)
+        .map_err(|blocked| blocked.problems)
 }
 
 /// Returns the release of objects that a user wrote, as in the operator.

@@ -9,11 +9,16 @@ use std::{error::Error as StdError, future::Future, io, time::Duration};
 
 use http_body_util::LengthLimitError;
 use kube::core::Status;
-use serde_json::Value;
 use thiserror::Error;
 
-pub(crate) use self::refused::{Refused, Why};
-use self::{refused::WITHHELD, values::without_values};
+use self::{
+    refused::WITHHELD,
+    values::{without_items, without_values},
+};
+pub(crate) use self::{
+    refused::{Refused, Why},
+    values::Values,
+};
 use crate::cluster::metrics::Metrics;
 
 /// Longer than the API server's own admission deadline of 30 s.
@@ -82,13 +87,26 @@ impl ApiError {
         }
     }
 
-    /// Removes the values that `sent` holds, if the message is that of an admission webhook or
-    /// policy.
-    pub(crate) fn without_values_of(mut self, sent: Option<&Value>) -> Self {
-        if let Cause::Refused(refused) = &mut self.cause {
-            refused.hide(sent);
+    /// Removes the values of the objects that the call is about. `status` is the answer.
+    pub(crate) fn without_values_of(mut self, status: Option<&Status>, values: &Values) -> Self {
+        match (&mut self.cause, status) {
+            (Cause::Refused(refused), Some(status)) => refused.hide(status, values),
+            (Cause::Unavailable(words), Some(status))
+                if *words == unavailable(status.code, &status.message) =>
+            {
+                let Some(message) = values.known.hide(&status.message) else {
+                    return self.without_data();
+                };
+                *words = unavailable(status.code, &message);
+            }
+            _ => {}
         }
         self
+    }
+
+    /// Returns true if the object that is there may be quoted, too.
+    pub(crate) fn is_about_values(&self) -> bool {
+        matches!(&self.cause, Cause::Refused(refused) if refused.is_about_values())
     }
 
     /// Removes the API server's message where it may quote the object that was sent: a Secret's
@@ -200,19 +218,29 @@ pub(crate) fn cause(error: kube::Error) -> Cause {
     match (code, reason.as_str()) {
         (404, _) => Cause::NotFound(told()),
         (409, "AlreadyExists") => Cause::AlreadyExists,
+        (409, _) if message.starts_with("Apply failed with") => {
+            Cause::Conflict(without_items(message))
+        }
         (409, _) => Cause::Conflict(told()),
         (400 | 403 | 405 | 413 | 415 | 422, _) => Cause::Refused(refused),
         (401, _) if is_admission => Cause::Refused(refused),
-        // Server-side apply reports a field that is not in the schema like this.
-        (500, _) if message.starts_with("failed to create typed patch object") => {
+        // Server-side apply reports a field that is not in the schema, or cannot be read, like this.
+        (500, _)
+            if message.starts_with("failed to create typed patch object")
+                || message.starts_with("failed to convert new object") =>
+        {
             Cause::Refused(refused)
         }
         // The message may quote the object, whatever the code.
         _ if is_admission => Cause::Unavailable(format!("{} ({code})", told())),
         (502..=504, _) => Cause::Outage(format!("{} ({code})", without_values(message))),
         (500, _) if message.contains("etcdserver: ") => Cause::Outage(without_values(message)),
-        _ => Cause::Unavailable(format!("{} ({code})", without_values(message))),
+        _ => Cause::Unavailable(unavailable(*code, message)),
     }
+}
+
+fn unavailable(code: u16, message: &str) -> String {
+    format!("{} ({code})", without_values(message))
 }
 
 /// Classifies a call without an answer by what happened to the connection.

@@ -134,3 +134,19 @@ impl Metrics {
         text
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_namespaces_that_wait_are_listed() {
+        let metrics = Metrics::new();
+        metrics.waiting("shop", 2);
+        metrics.waiting("blog", 1);
+        metrics.waiting("blog", 0);
+        let text = metrics.text();
+        assert!(text.contains("\nreleaselifecycle_waiting{namespace=\"shop\"} 2\n"), "{text}");
+        assert!(!text.contains("blog"), "{text}");
+    }
+}

@@ -1,7 +1,7 @@
 //! A tenant's access to its objects: plain JSON in and out, so that no field is lost, with the
 //! tenant's identity, each call by the rules of [`crate::cluster::call`].
 
-use std::{borrow::Cow, fmt::Write as _};
+use std::{borrow::Cow, fmt::Write as _, sync::Mutex};
 
 use api::names::FIELD_MANAGER;
 use k8s_openapi::{api::core::v1::ServiceAccount, apimachinery::pkg::version::Info};
@@ -21,13 +21,16 @@ use manifests::{json, memory::Memory};
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
-use crate::cluster::{
-    Cluster,
-    answer::{Answer, MOST_MEMORY, PAGE},
-    call::{Access, ApiError, Cause, Refused, Why, call, optional, read},
-    discovery::Kind,
-    impersonation::Identity,
-    permit::Permit,
+use crate::{
+    cluster::{
+        Cluster,
+        answer::{Answer, MOST_MEMORY, PAGE},
+        call::{Access, ApiError, Cause, Refused, Values, Why, call, optional, read},
+        discovery::Kind,
+        impersonation::Identity,
+        permit::Permit,
+    },
+    support::sync::lock,
 };
 
 /// A request as kube builds it.
@@ -363,13 +366,24 @@ impl<'a> Tenant<'a> {
     ) -> Result<Value, ApiError> {
         let request = built(&what, request)?;
         let metrics = &self.cluster.metrics;
+        let status = Mutex::new(None);
+        let ask = |request| async {
+            let answer = self.client.request(request).await;
+            if let Err(kube::Error::Api(told)) = &answer {
+                *lock(&status) = Some(told.clone());
+            }
+            answer
+        };
         let answer = match access {
-            Access::Read => read(metrics, &*what, || self.client.request(request.clone())).await,
-            Access::Write => call(metrics, access, &*what, self.client.request(request)).await,
+            Access::Read => read(metrics, &*what, || ask(request.clone())).await,
+            Access::Write => call(metrics, access, &*what, ask(request)).await,
         };
         let mut error = match answer {
             Ok(answer) => return within(answer, what),
-            Err(error) => error.without_values_of(sent),
+            Err(error) => {
+                let values = self.values(access, object, &error, sent).await;
+                error.without_values_of(lock(&status).as_deref(), &values)
+            }
         };
         if error.is_not_found() {
             // The kind may no longer exist.
@@ -386,6 +400,44 @@ impl<'a> Tenant<'a> {
             }
         }
         Err(if object.kind == "Secret" { error.without_data() } else { error })
+    }
+
+    /// Returns the values that the message of `error` may contain: those of the object that was sent,
+    /// and of the one that is there.
+    async fn values(
+        &self,
+        access: Access,
+        object: &ObjectRef,
+        error: &ApiError,
+        sent: Option<&Value>,
+    ) -> Values {
+        let mut values = Values::default();
+        if let Some(sent) = sent {
+            values.known.add(sent);
+        }
+        let is_of_one = access == Access::Write || sent.is_some();
+        if error.is_about_values() && is_of_one && object.kind != "Secret" {
+            let request = self.request(object).await.and_then(|request| {
+                built("get", request.get(&segment(&object.name), &GetParams::default()))
+            });
+            let live = match request {
+                Ok(request) => {
+                    let read = call(
+                        &self.cluster.metrics,
+                        Access::Read,
+                        "get",
+                        self.client.request(request),
+                    );
+                    optional(read.await)
+                }
+                Err(error) => Err(error),
+            };
+            match live {
+                Ok(live) => live.iter().for_each(|live| values.known.add(live)),
+                Err(_) => values.is_unknown = true,
+            }
+        }
+        values
     }
 
     /// Returns true if the impersonated ServiceAccount does not exist: the API server lets the

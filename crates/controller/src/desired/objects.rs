@@ -27,10 +27,9 @@ pub(crate) async fn of_source(
         }
         ResolvedSource::Chart(chart) => {
             let rendered = render(release, chart, begin).await?;
-            let digest = chart.digest.clone();
-            let work = move || rendered::of_chart(rendered, digest, &patches, &namespace);
-            let made = blocking::run(&release.namespace, work);
-            made.await.map_err(|blocked| blocked.without(&chart.secrets))
+            let (digest, secrets) = (chart.digest.clone(), chart.secrets.clone());
+            let made = move || rendered::of_chart(rendered, digest, &patches, &namespace, &secrets);
+            blocking::run(&release.namespace, made).await
         }
     }?)
 }

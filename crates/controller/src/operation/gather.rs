@@ -14,7 +14,7 @@ use live::{
     observe::{
         self, event_objects, gating,
         pods::{self, Culprit},
-        stopped,
+        quiet, stopped,
     },
 };
 use serde_json::Value;
@@ -124,6 +124,7 @@ pub(crate) async fn seen(
     object: &Value,
     now: Timestamp,
 ) -> Result<HookObservation, Error> {
+    let object = &quiet::object(object.clone());
     let mut seen = observe::hook(plan, hook, object, &release.name, &release.namespace);
     let watched = release.ctx.options.watched.as_ref();
     if seen.verdict.is_none() && watched.is_some() && watched != hook.object.namespace.as_ref() {
@@ -213,7 +214,7 @@ async fn hindrance(
     let mut again = event_objects::too_early(since, now);
     if again.is_none() {
         let namespace = hook.object.namespace.as_deref();
-        let events = match release.tenant.events(namespace, subject.uid()).await {
+        let mut events = match release.tenant.events(namespace, subject.uid()).await {
             Ok(events) => events,
             // A tenant that may not read Event objects learns of the problem at the timeout.
             Err(error) if error.is_forbidden() => return None,
@@ -223,6 +224,8 @@ async fn hindrance(
                 Vec::new()
             }
         };
+        let about: Vec<_> = pods.iter().chain([object]).collect();
+        quiet::events(&mut events, &about);
         known = event_objects::hindrance(&subject, &events);
         again = event_objects::again(since, now, known.is_some());
     }
@@ -250,6 +253,7 @@ async fn pods_of(
             let of = "/metadata/labels/batch.kubernetes.io~1controller-uid";
             Ok(pods
                 .into_iter()
+                .map(quiet::object)
                 .partition(|pod| pod.pointer(of).and_then(Value::as_str) == Some(uid)))
         }
         // A tenant that may not read Pods gets its verdict all the same.
@@ -355,7 +359,7 @@ async fn readiness(
 ) -> Result<Observation, Error> {
     let mut waiting = Vec::new();
     for object in &plan.objects {
-        let live = release.tenant.get(&object.object).await?;
+        let live = release.tenant.get(&object.object).await?.map(quiet::object);
         let Some(own_words) = not_ready(&object.object, live.as_ref()) else { continue };
         waiting.push(Unready { object: &object.object, live, own_words });
     }
@@ -372,7 +376,10 @@ pub(crate) fn not_ready(object: &ObjectRef, live: Option<&Value>) -> Option<Stri
     }
     match kstatus::readiness(live) {
         Readiness::Current => None,
-        other => Some(format!("{object}: {}", other.message().unwrap_or("it is not ready"))),
+        _ => {
+            let told = kstatus::readiness(&quiet::object(live.clone()));
+            Some(format!("{object}: {}", told.message().unwrap_or("it is not ready")))
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use lifecycle::object::ObjectRef;
 use live::observe::{
     event_objects::{self, Subject},
     pods::Culprit,
+    quiet,
     unready::{self, Finding, Kind},
 };
 use serde_json::Value;
@@ -209,7 +210,11 @@ impl Asking<'_> {
         match self.release.tenant.events(Some(text(about, "/metadata/namespace")), uid).await {
             // The Pod's own state is reported all the same.
             Err(error) if error.is_forbidden() => Ok(Vec::new()),
-            events => events,
+            Err(error) => Err(error),
+            Ok(mut events) => {
+                quiet::events(&mut events, &[about]);
+                Ok(events)
+            }
         }
     }
 
@@ -221,7 +226,8 @@ impl Asking<'_> {
         selector: &str,
     ) -> Result<Vec<Value>, ApiError> {
         let like = like(api_version, kind, place);
-        self.release.tenant.list_some(&like, selector, READ).await
+        let found = self.release.tenant.list_some(&like, selector, READ).await?;
+        Ok(found.into_iter().map(quiet::object).collect())
     }
 }
 

@@ -7,9 +7,8 @@ use lifecycle::{
     plan::Plan,
     preflight::{self, Holds},
     reason::Reason,
-    source::{Problem, SourceError},
+    source::SourceError,
 };
-use sources::ResolvedSource;
 
 use crate::{cluster::error::Error, release::Release};
 
@@ -51,7 +50,7 @@ impl Warnings {
                 fails.push(warning.message);
             }
         }
-        let meaningless = remarks.iter().map(|remark| told(release, remark)).collect();
+        let meaningless = remarks.iter().map(ToString::to_string).collect();
         Ok(Self { event: plan.event, fails, meaningless })
     }
 
@@ -76,19 +75,6 @@ impl Warnings {
             }
         }
     }
-}
-
-/// Returns the remark in words, without the values that a chart's Secrets hold.
-fn told(release: &Release<'_>, remark: &SourceError) -> String {
-    let Some(ResolvedSource::Chart(chart)) = release.known_source() else {
-        return remark.to_string();
-    };
-    let hide = |text: &str| chart.secrets.hide(text);
-    let mut remark = remark.clone();
-    if let Problem::Meaningless(word) = remark.problem {
-        remark.problem = word.hidden(hide).into();
-    }
-    hide(&remark.to_string())
 }
 
 /// Returns true if the tenant can confirm that the object does not exist. An object that it may not

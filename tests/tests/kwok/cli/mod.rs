@@ -25,7 +25,7 @@ use tempfile::TempDir;
 use testkit::programs;
 
 /// The program as a user of a namespace runs it, with a folder for files.
-struct Cli<'a> {
+pub(crate) struct Cli<'a> {
     namespace: &'a Namespace,
     folder: TempDir,
     kubeconfig: PathBuf,
@@ -33,10 +33,10 @@ struct Cli<'a> {
 
 /// What it ended with.
 #[derive(Debug)]
-struct End {
+pub(crate) struct End {
     code: Option<i32>,
-    out: String,
-    err: String,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 impl End {
@@ -52,7 +52,7 @@ impl End {
 
 impl<'a> Cli<'a> {
     /// As the cluster's administrator.
-    fn new(namespace: &'a Namespace) -> Result<Self> {
+    pub(crate) fn new(namespace: &'a Namespace) -> Result<Self> {
         let kubeconfig = namespace.cluster().kubeconfig().to_owned();
         Ok(Self { namespace, folder: tempfile::tempdir()?, kubeconfig })
     }
@@ -90,7 +90,7 @@ impl<'a> Cli<'a> {
         Ok(self.folder.path().join(folder).to_string_lossy().into_owned())
     }
 
-    fn run(&self, args: &[&str]) -> Result<End> {
+    pub(crate) fn run(&self, args: &[&str]) -> Result<End> {
         End::of(self.start(args)?)
     }
 

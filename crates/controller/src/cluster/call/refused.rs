@@ -8,9 +8,8 @@ use kube::core::{
     response::{StatusCause, StatusDetails},
 };
 use lifecycle::reason::Reason;
-use serde_json::Value;
 
-use super::values::{hidden, on_one_line, without_keys, without_value, without_values};
+use super::values::{Values, on_one_line, without_keys, without_value, without_values};
 use crate::cluster::rights::{self, Lack};
 
 /// The reason why the API server refused.
@@ -51,6 +50,8 @@ pub(crate) struct Field {
     pub(crate) path: String,
     /// True if the field must keep the value that it had when the object was created.
     pub(crate) immutable: bool,
+    /// The kind of the fault and its detail, without the value.
+    fault: String,
 }
 
 impl Field {
@@ -60,8 +61,23 @@ impl Field {
         const WORDS: [&str; 5] =
             ["immutable", "may not change", "may not be changed", "cannot change", "updates to "];
         let immutable = WORDS.iter().any(|words| cause.message.contains(words));
-        Self { path: without_keys(&cause.field), immutable }
+        let fault = without_value(&cause.message);
+        Self { path: without_keys(&cause.field), immutable, fault }
     }
+}
+
+/// Returns the causes that are about a field.
+fn causes(status: &Status) -> impl Iterator<Item = &StatusCause> {
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    causes.filter(|cause| !cause.field.is_empty())
+}
+
+/// Returns the faults of all fields.
+fn faults(fields: &[Field]) -> String {
+    let text = fields.iter().map(|Field { path, fault, .. }| format!("{path}: {fault}"));
+    let mut text: Vec<_> = text.collect();
+    text.dedup();
+    text.join("; ")
 }
 
 impl Refused {
@@ -72,10 +88,12 @@ impl Refused {
 
     pub(super) fn of(status: &Status) -> Self {
         let Status { code, message, details, .. } = status;
-        let causes = details.as_ref().map(|details| &details.causes[..]).unwrap_or_default();
-        let fields = causes.iter().filter(|cause| !cause.field.is_empty());
-        let (why, message) = read(message, details.as_ref());
-        Self { code: *code, why, message, fields: fields.map(Field::new).collect() }
+        let fields: Vec<_> = causes(status).map(Field::new).collect();
+        let (why, mut message) = read(message, details.as_ref());
+        if why == Why::Other && !fields.is_empty() {
+            message = faults(&fields);
+        }
+        Self { code: *code, why, message, fields }
     }
 
     /// Limits the rights that would be granted to the namespace of the object that grants them, if
@@ -95,15 +113,48 @@ impl Refused {
         self.why = Why::NoAccount(format!("{namespace}/{name}"));
     }
 
-    /// Hides the values that `sent` holds, if the message is not the API server's own. `sent` is
-    /// `None` if the object is not known, as with a patch of an existing object.
-    pub(super) fn hide(&mut self, sent: Option<&Value>) {
-        if self.why == Why::Admission {
-            self.message = match self.message.split_once(": ") {
-                Some((whose, words)) => format!("{whose}: {}", hidden(words, sent)),
-                None => std::mem::take(&mut self.message),
-            };
+    /// Hides the values of the objects that the call is about: webhooks and policies have messages of
+    /// their own, which may contain anything, and so may the API server's detail of a fault.
+    pub(super) fn hide(&mut self, status: &Status, values: &Values) {
+        let hidden = match &self.why {
+            Why::Rights(_)
+            | Why::Grant(_)
+            | Why::NoAccount(_)
+            | Why::NoAccountOfPod(_)
+            | Why::Terminating => return,
+            Why::Admission => match self.message.split_once(": ") {
+                Some((whose, words)) => values.hide(words).map(|words| format!("{whose}: {words}")),
+                None => return,
+            },
+            // Known values first: where the API server's quotations end is a guess.
+            Why::Other if self.fields.is_empty() => {
+                values.known.hide(&status.message).map(|words| without_values(&words))
+            }
+            Why::Other => {
+                let causes = causes(status).map(|cause| cause.message.as_str());
+                let hidden = self.fields.iter_mut().zip(causes).map(|(field, words)| {
+                    field.fault = without_value(&values.known.hide(words)?);
+                    if values.is_unknown {
+                        // A rule of a CustomResourceDefinition may quote any field.
+                        let kind = field.fault.find(": ").unwrap_or(field.fault.len());
+                        field.fault.truncate(kind);
+                    }
+                    Some(())
+                });
+                hidden.collect::<Option<()>>().map(|()| faults(&self.fields))
+            }
+            // Their own names are in quotes.
+            Why::PodSecurity | Why::Quota => values.known.hide(&self.message),
+        };
+        match hidden {
+            Some(hidden) => self.message = hidden,
+            None => self.without_words(),
         }
+    }
+
+    /// Returns true if the message may contain values of the objects that the call is about.
+    pub(super) fn is_about_values(&self) -> bool {
+        matches!(self.why, Why::Admission | Why::PodSecurity | Why::Other)
     }
 
     /// Removes everything that is not a fixed phrase of the API server, or a field.
@@ -198,16 +249,7 @@ fn read(message: &str, details: Option<&StatusDetails>) -> (Why, String) {
         let text = format!("its ServiceAccount {place} does not exist");
         return (Why::NoAccountOfPod(place.to_owned()), text);
     }
-    let invalid: Vec<_> = causes.iter().filter(|cause| !cause.field.is_empty()).collect();
-    if invalid.is_empty() {
-        return (Why::Other, without_values(message));
-    }
-    let text = invalid
-        .iter()
-        .map(|cause| format!("{}: {}", without_keys(&cause.field), without_value(&cause.message)));
-    let mut text: Vec<_> = text.collect();
-    text.dedup();
-    (Why::Other, text.join("; "))
+    (Why::Other, without_values(message))
 }
 
 fn ungrantable(lack: &Lack) -> String {
@@ -240,9 +282,20 @@ fn admission(message: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn refused(code: u16, message: &str, causes: &[(&str, &str, &str)]) -> Refused {
+        Refused::of(&status(code, message, causes))
+    }
+
+    /// A refusal of an object with these values.
+    fn refused_of(status: &Status, values: &Values) -> Refused {
+        let mut it = Refused::of(status);
+        it.hide(status, values);
+        it
+    }
+
+    fn status(code: u16, message: &str, causes: &[(&str, &str, &str)]) -> Status {
         let causes = causes.iter().map(|(reason, message, field)| StatusCause {
             reason: (*reason).to_owned(),
             message: (*message).to_owned(),
@@ -256,11 +309,22 @@ mod tests {
             uid: String::new(),
             retry_after_seconds: 0,
         };
-        let status = Status::failure(message, "").with_code(code).with_details(details);
-        Refused::of(&status)
+        Status::failure(message, "").with_code(code).with_details(details)
     }
 
     /// A refusal of one field, in the words of the API server.
+    fn values(objects: &[Value]) -> Values {
+        let mut values = Values::default();
+        objects.iter().for_each(|object| values.known.add(object));
+        values
+    }
+
+    fn unknown() -> Values {
+        let mut values = Values::default();
+        values.is_unknown = true;
+        values
+    }
+
     fn invalid(field: &str, cause: &str) -> Refused {
         let message = format!("ConfigMap \"web\" is invalid: {field}: {cause}");
         refused(422, &message, &[("FieldValueInvalid", cause, field)])
@@ -357,6 +421,8 @@ mod tests {
                 "spec: Invalid value: field is immutable",
             ),
             ("spec", "Invalid value: {\"a\":\"x: hunter2\"}", "spec: Invalid value"),
+            ("spec", "Invalid value: 4711", "spec: Invalid value"),
+            ("spec", "Invalid value: it is wrong", "spec: Invalid value: it is wrong"),
             (
                 "spec.type",
                 "Unsupported value: \"hunter2\": supported values: \"A\", \"B\"",
@@ -395,6 +461,14 @@ mod tests {
                  \"spec.backofLimit\"",
             ),
             (
+                "conversion webhook for a.b/v1, Kind=C failed: hunter2",
+                "conversion webhook for a.b/v1, Kind=C failed",
+            ),
+            (
+                "conversion webhook for a.b/v1, Kind=C failed: Post \"https://c\": refused",
+                "conversion webhook for a.b/v1, Kind=C failed: Post \"https://c\": refused",
+            ),
+            (
                 "parsing time \"hunter2\" as \"2006-01-02\": cannot parse \"hunter2",
                 "parsing time \"…\" as \"…\": cannot parse …",
             ),
@@ -407,11 +481,11 @@ mod tests {
     fn whose_policy_it_was_is_told_and_the_objects_values_are_not() {
         let policy = "configmaps \"a\" is forbidden: ValidatingAdmissionPolicy 'labels' with binding \
                       'all' denied request: label license is hunter2, use team-x";
-        let mut it = refused(422, policy, &[("", "ValidatingAdmissionPolicy 'labels' …", "")]);
-        assert_eq!(it.why, Why::Admission);
+        let policy = status(422, policy, &[("", "ValidatingAdmissionPolicy 'labels' …", "")]);
         let sent = json!({"kind": "ConfigMap", "metadata": {"name": "team-x",
                           "labels": {"license": "hunter2"}}});
-        it.hide(Some(&sent));
+        let it = refused_of(&policy, &values(&[sent]));
+        assert_eq!(it.why, Why::Admission);
         assert_eq!(
             it.message,
             "ValidatingAdmissionPolicy 'labels' with binding 'all' denied request: label license is \
@@ -419,8 +493,7 @@ mod tests {
         );
         let webhook = "admission webhook \"check.example.com\" denied the request: image 'hunter2' \
                        isn't \"good\"";
-        let mut it = refused(400, webhook, &[]);
-        it.hide(None);
+        let mut it = refused_of(&status(400, webhook, &[]), &unknown());
         assert_eq!(
             it.message,
             "admission webhook \"check.example.com\" denied the request: image '…' isn't \"…\""
@@ -429,9 +502,72 @@ mod tests {
         let start = "admission webhook \"check.example.com\" denied the request (the API server's";
         assert!(it.message.starts_with(start), "{}", it.message);
         let silent = "admission webhook \"a.b\" denied the request without explanation";
-        let mut it = refused(403, silent, &[]);
-        it.hide(None);
+        let it = refused_of(&status(403, silent, &[]), &unknown());
         assert_eq!(it.message, "admission webhook \"a.b\" denied the request");
+    }
+
+    #[test]
+    fn a_value_is_hidden_in_whatever_words_the_api_server_has_for_it() {
+        let sent = json!({"kind": "Job", "metadata": {"name": "shop", "labels": {"app": "shop"}},
+            "spec": {"backoffLimit": 73164921870_u64, "runtimeClass": "hunter2",
+                     "file": "a: 1\n  b:   \"hunter2\"\n"}});
+        for (message, told) in [
+            (
+                "json: cannot unmarshal number 73164921870 into Go struct field of shop",
+                "json: cannot unmarshal number … into Go struct field of shop",
+            ),
+            (
+                "pod rejected: RuntimeClass \"hunter2\" not found",
+                "pod rejected: RuntimeClass \"…\" not found",
+            ),
+            (
+                "no PriorityClass with name hunter2 was found",
+                "no PriorityClass with name … was found",
+            ),
+            ("conversion of b: \"hunter2\" failed", "conversion of … failed"),
+            (
+                "violates PodSecurity \"restricted:latest\": type hunter2 (container \"a\")",
+                "it violates PodSecurity \"restricted:latest\": type … (container \"a\")",
+            ),
+        ] {
+            let it = refused_of(&status(403, message, &[]), &values(&[sent.clone()]));
+            assert_eq!(it.message, told);
+        }
+        for fault in
+            ["\"object\": hunter2 is no \"word\"", "\"hunter2\": a: \"hunter2 is no \"word\""]
+        {
+            let fault = format!("Invalid value: {fault}");
+            let it =
+                refused_of(&status(422, "", &[("", &fault, "spec.x")]), &values(&[sent.clone()]));
+            assert!(!it.message.contains("hunter2"), "{}", it.message);
+            assert!(it.message.starts_with("spec.x: Invalid value: "), "{}", it.message);
+        }
+        let all: Vec<_> = (0..20_000).map(|it| json!(format!("value {it}"))).collect();
+        let it = refused_of(&status(400, "hunter2", &[]), &values(&[json!({"a": all})]));
+        assert!(it.message.starts_with("refused with 400 (the API"), "{}", it.message);
+    }
+
+    #[test]
+    fn items_of_lists_are_named_by_their_names_alone() {
+        for (message, told) in [
+            (".a[name=\"x\"].env[name=\"y\"].value", ".a[name=\"x\"].env[name=\"y\"].value"),
+            (
+                ".spec.ports[port=80,protocol=\"TCP\"].nodePort",
+                ".spec.ports[port=…,protocol=…].nodePort",
+            ),
+            (".f[=\"hunter2\"] and .g[=7]", ".f[=…] and .g[=…]"),
+            ("conflicts with \"x\":\n- .a[0].b\n- .c", "conflicts with \"x\":\n- .a[0].b\n- .c"),
+            (".a[", ".a["),
+        ] {
+            assert_eq!(super::super::values::without_items(message), told);
+        }
+        for (path, told) in [
+            ("spec.a[12].b", "spec.a[12].b"),
+            ("data[a [b] {c}]", "data[…]"),
+            ("a[0].labels[x.y/z]", "a[0].labels[…]"),
+        ] {
+            assert_eq!(without_keys(path), told);
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Messages of others without the values that they quote. Pure.
 
-use serde_json::Value;
+pub(super) use manifests::values::on_one_line;
 
 /// The placeholder for a value.
 const CUT: &str = "…";
@@ -16,6 +16,7 @@ pub(super) fn without_value(message: &str) -> String {
         "Not found: ",
         "Too long: ",
     ];
+    const BRACKETS: [char; 5] = ['"', '{', '}', '[', ']'];
     let Some(kind) = KINDS.iter().find(|kind| message.starts_with(**kind)) else {
         // `Required value`, `Forbidden`, `Too many`, `Internal error`.
         return without_values(message);
@@ -26,12 +27,14 @@ pub(super) fn without_value(message: &str) -> String {
         // The end of a value of another kind is unknown. But such a value ends with its own bracket
         // or quote, and the text after the last colon contains none.
         None => match rest.rfind(": ").map(|colon| rest.split_at(colon)) {
-            Some((_, after)) if !after.contains(['"', '{', '}', '[', ']']) => after,
+            Some((_, after)) if !after.contains(BRACKETS) => after,
+            // The rules of a CustomResourceDefinition have a message in place of the value.
+            None if rest.contains(' ') && !rest.contains(BRACKETS) => rest,
             _ => "",
         },
     };
     // The allowed values come from the schema.
-    let detail = after.strip_prefix(": ").unwrap_or_default();
+    let detail = after.strip_prefix(": ").unwrap_or(after);
     let detail = if detail.starts_with("supported values: ") {
         on_one_line(detail)
     } else {
@@ -75,6 +78,14 @@ pub(super) fn without_values(text: &str) -> String {
         "path ",
     ];
     let mut told = String::with_capacity(text.len());
+    // A conversion webhook has words of its own, and the object is not known.
+    let text = match text.split_once("conversion webhook for ") {
+        Some((_, rest)) if !rest.contains(" failed: Post \"") => {
+            let end = text.find(" failed: ").map_or(text.len(), |at| at.saturating_add(7));
+            text.get(..end).unwrap_or_default()
+        }
+        _ => text,
+    };
     // `.spec.replicas: expected numeric (int or float), got &value.valueUnstructured{Value:"x"}`.
     let lines = text.lines().map(|line| match line.split_once(", got &") {
         Some((line, _)) => line,
@@ -109,83 +120,87 @@ pub(super) fn without_keys(path: &str) -> String {
     let mut rest = path;
     while let Some((before, from)) = rest.split_once('[') {
         told.push_str(before);
-        told.push('[');
-        let (key, after) = from
-            .rsplit_once(']')
-            .filter(|_| !from.contains('['))
-            .unwrap_or_else(|| from.split_once(']').unwrap_or((from, "")));
-        let is_index = key.bytes().all(|it| it.is_ascii_digit());
-        told.push_str(if is_index { key } else { CUT });
-        told.push(']');
-        rest = after;
+        let index = from.split_once(']').filter(|(index, after)| {
+            index.bytes().all(|it| it.is_ascii_digit())
+                && (after.is_empty() || after.starts_with(['.', '[']))
+        });
+        rest = if let Some((index, after)) = index {
+            told.push_str(&format!("[{index}]"));
+            after
+        } else {
+            // A key may contain brackets.
+            told.push_str(&format!("[{CUT}]"));
+            from.rsplit_once(']').map_or("", |(_, after)| after)
+        };
     }
     told.push_str(rest);
     told
 }
 
-/// Returns the message of another program without the values of the object that was sent or, if
-/// that object is not known, without quoted text.
-pub(super) fn hidden(words: &str, sent: Option<&Value>) -> String {
-    let Some(sent) = sent.filter(|sent| sent.get("kind").is_some()) else {
-        return without_quotes(words);
-    };
-    let mut values = Vec::new();
-    scalars(sent, &mut values, true);
-    // The longest first: one may be a part of another.
-    values.sort_by_key(|value| std::cmp::Reverse(value.len()));
-    values.dedup();
-    let mut words = words.to_owned();
-    for value in values {
-        if words.contains(&value) {
-            words = words.replace(&value, CUT);
-        }
-    }
-    words
-}
-
-/// The minimum length of a value that is searched for: a shorter one is a part of any word.
-const SHORTEST: usize = 4;
-/// The maximum number of values that are searched for.
-const MOST_VALUES: usize = 10_000;
-
-/// Collects the values of an object that are not its kind or a name.
-fn scalars(value: &Value, into: &mut Vec<String>, is_top: bool) {
-    if into.len() >= MOST_VALUES {
-        return;
-    }
-    match value {
-        Value::Null | Value::Bool(_) => {}
-        Value::Number(number) => push(number.to_string(), into),
-        Value::String(text) => {
-            push(text.clone(), into);
-            // A message may quote a single line of a file.
-            if text.contains('\n') {
-                text.lines().for_each(|line| push(line.trim().to_owned(), into));
+/// Returns the API server's list of conflicts without the values by which it names items of lists,
+/// except names: `.spec.ports[port=…,protocol=…].nodePort`.
+pub(super) fn without_items(conflicts: &str) -> String {
+    let mut told = String::with_capacity(conflicts.len());
+    let mut rest = conflicts;
+    while let Some((before, from)) = rest.split_once('[') {
+        told.push_str(before);
+        told.push('[');
+        // Each is `name="value"`; an item that is a value itself has no name.
+        let mut first = true;
+        rest = loop {
+            let (name, value) = from_name(if first { from } else { rest });
+            if !first {
+                told.push(',');
             }
-        }
-        Value::Array(items) => items.iter().for_each(|item| scalars(item, into, false)),
-        Value::Object(fields) => {
-            for (key, value) in fields {
-                match (&**key, value) {
-                    ("kind" | "apiVersion", _) if is_top => {}
-                    // The name of a container or a variable: without it, the message does not say
-                    // which one is meant.
-                    ("name", Value::String(_)) => {}
-                    ("metadata", Value::Object(metadata)) if is_top => {
-                        let own = metadata.iter();
-                        let own = own.filter(|(key, _)| !matches!(&***key, "name" | "namespace"));
-                        own.for_each(|(_, value)| scalars(value, into, false));
-                    }
-                    _ => scalars(value, into, false),
+            first = false;
+            told.push_str(name);
+            let (shown, after) = match quoted(value) {
+                Some((text, after)) if name == "name=" => (format!("\"{text}\""), after),
+                Some((_, after)) => (CUT.to_owned(), after),
+                None => {
+                    let end = value.find([',', ']']).unwrap_or(value.len());
+                    let is_index = name.is_empty()
+                        && value
+                            .get(..end)
+                            .is_some_and(|it| it.bytes().all(|it| it.is_ascii_digit()));
+                    let shown = if is_index { value.get(..end).unwrap_or_default() } else { CUT };
+                    (shown.to_owned(), value.get(end..).unwrap_or_default())
                 }
+            };
+            told.push_str(&shown);
+            match after.strip_prefix(',') {
+                Some(more) => rest = more,
+                None => break after,
             }
-        }
+        };
+    }
+    told.push_str(rest);
+    told
+}
+
+/// Returns the `name=` that `text` begins with, and the text after it.
+fn from_name(text: &str) -> (&str, &str) {
+    let end = text.find(|it: char| !it.is_alphanumeric()).unwrap_or(text.len());
+    match text.get(end..) {
+        Some(rest) if rest.starts_with('=') => text.split_at(end.saturating_add(1)),
+        _ => ("", text),
     }
 }
 
-fn push(value: String, into: &mut Vec<String>) {
-    if value.len() >= SHORTEST && into.len() < MOST_VALUES {
-        into.push(value);
+/// The values of the objects that a call is about: the one that was sent, and the one that is there.
+#[derive(Default)]
+pub(crate) struct Values {
+    pub(crate) known: manifests::values::Values,
+    /// True if one of the objects is not known.
+    pub(crate) is_unknown: bool,
+}
+
+impl Values {
+    /// Returns the message of another program without them; without anything in quotes if one of
+    /// the objects is not known. Returns `None` if they are too many.
+    pub(super) fn hide(&self, words: &str) -> Option<String> {
+        let words = self.known.hide(words)?;
+        Some(if self.is_unknown { without_quotes(&words) } else { words })
     }
 }
 
@@ -212,8 +227,4 @@ fn without_quotes(words: &str) -> String {
     }
     told.push_str(rest);
     told
-}
-
-pub(super) fn on_one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
