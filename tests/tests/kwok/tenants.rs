@@ -136,25 +136,6 @@ async fn a_history_that_takes_much_memory_is_refused() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_secret_with_the_name_of_a_record_stops_no_correction_of_drift() -> Result<()> {
-    let namespace = Namespace::new(kwok(), "hot").await?;
-    let mut controller = namespace.controller()?;
-    let spec = json!({"interval": "2s", "driftDetection": {"mode": "enabled"}});
-    namespace.release("hot", &[config_map("main", "1")], spec).await?;
-    namespace.wait_ready("hot", &controller).await?;
-    let name = "sh.helm.release.v1.hot.v2";
-    namespace.kubectl(&["create", "secret", "generic", name, "--from-literal=a=b"])?;
-    let changed = r#"{"data":{"value":"changed"}}"#;
-    namespace.kubectl(&["patch", "configmap", "main", "--type=merge", "-p", changed])?;
-    namespace
-        .wait("hot", &controller, "corrected", |release| {
-            e2e::condition(release, "Drifted").is_some_and(|it| it.reason == "DriftCorrected")
-        })
-        .await?;
-    check(&namespace, &mut controller).await
-}
-
-#[tokio::test]
 async fn forged_held_hooks_delay_no_upgrade() -> Result<()> {
     let namespace = Namespace::new(kwok(), "held").await?;
     let mut controller = namespace.controller()?;

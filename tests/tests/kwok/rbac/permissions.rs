@@ -118,11 +118,14 @@ async fn the_page_shows_what_each_identity_may_do() -> Result<()> {
     }
     // What it may do in every namespace holds for a list of all of them.
     for (row, verbs) in columns[0].1.iter().filter(|(row, _)| !everybody.contains_key(*row)) {
+        // Such as `endpointslices.discovery.k8s.io (kubernetes)`, for one object.
+        let (row, name) =
+            row.strip_suffix(')').and_then(|it| it.split_once(" (")).unwrap_or((row, ""));
         let (resource, subresource) = row.split_once('/').unwrap_or((row, ""));
         let (resource, group) = resource.split_once('.').unwrap_or((resource, ""));
         for verb in verbs {
             let attributes = json!({"verb": verb, "group": group, "resource": resource,
-                                    "subresource": subresource});
+                                    "subresource": subresource, "name": name});
             multi.wait_allowed(&operator, attributes, true).await?;
         }
     }

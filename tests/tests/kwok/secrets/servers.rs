@@ -12,7 +12,7 @@ use super::{Canaries, printed, put};
 async fn of_servers() -> Result<()> {
     let namespace = Namespace::new(kwok(), "canary-servers").await?;
     let cache = target().join("tmp/charts").join(&namespace.name).join("cache");
-    let args = ["--source-loopback", "--chart-cache", &cache.to_string_lossy()];
+    let args = ["--source-allow", "127.0.0.0/8", "--chart-cache", &cache.to_string_lossy()];
     let controller = namespace.controller_with(&args)?;
     let mut canaries = Canaries::new();
     let certificates = Certificates::new()?;
