@@ -1,5 +1,5 @@
 # Every command of the project; CI calls the same targets.
-.PHONY: tools check lint deny book test demo demo-chart cluster cluster-down model crash cases interop render bench-render bench-records counts image generate engine engine-test
+.PHONY: tools check lint deny book test demo demo-chart cluster cluster-down model fuzz crash cases interop render bench-render bench-records counts image generate engine engine-test
 CARGO ?= cargo
 # Where `make tools` installs.
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
@@ -58,6 +58,12 @@ cluster-down: ## stops it
 
 model: ## the model check of the core: configurations, states, properties
 	$(CARGO) test --workspace --test model -- --nocapture
+
+# How many random inputs of each kind.
+CASES ?= 20000
+
+fuzz: ## what tenants can write, changed at random: CASES=1000000 for a night
+	PROPTEST_CASES=$(CASES) $(CARGO) test --workspace --test hostile -- --nocapture
 
 crash: ## the controller killed after each of its requests, and other faults
 	$(CARGO) test --workspace --test crash -- --nocapture

@@ -69,8 +69,9 @@ func run(args []string, in io.Reader, out, log io.Writer) int {
 		if !parsed() {
 			return exitUsage
 		}
-		// It reads the machine's certificates, and dials.
-		limits := sandbox.Limits{MemoryBytes: mode.memoryBytes, CPUSeconds: mode.cpuSeconds, Files: true}
+		// All that it reads of files: from then on it has only the network.
+		mode.machine = pull.ReadMachine()
+		limits := sandbox.Limits{MemoryBytes: mode.memoryBytes, CPUSeconds: mode.cpuSeconds, Network: true}
 		if err := sandbox.Enter(limits); err != nil {
 			fmt.Fprintf(log, "releaselifecycle-engine: not confined, so nothing is fetched: %s\n", err)
 			return exitUnconfined
@@ -132,6 +133,7 @@ func (m *renderMode) check(message *protocol.In) *protocol.Error {
 
 // pullMode answers requests to fetch a chart.
 type pullMode struct {
+	machine     *pull.Machine
 	memoryBytes uint64
 	cpuSeconds  uint64
 }
@@ -146,7 +148,7 @@ func (m *pullMode) serve(conn *protocol.Conn) error {
 		if err := sandbox.AllowCPU(m.cpuSeconds); err != nil {
 			return nil, err
 		}
-		pulled, problem := pull.Pull(message.Pull)
+		pulled, problem := m.machine.Pull(message.Pull)
 		if problem != nil {
 			return nil, problem
 		}

@@ -39,7 +39,8 @@ func largeIndex(archive []byte) []byte {
 func pulling(t *testing.T, request *protocol.Pull) (answer protocol.Out, engine *child) {
 	t.Helper()
 	engine = start(t, "pull")
-	request.Loopback = true
+	request.Allow = []string{"127.0.0.0/8"}
+	request.ArtifactHosts = request.Allow
 	engine.send(&protocol.In{V: 1, Pull: request})
 	return engine.receive(), engine
 }
@@ -66,7 +67,7 @@ func TestLargeThingsAreFetchedWithinTheLimits(t *testing.T) {
 	for _, request := range []*protocol.Pull{
 		{Repository: &protocol.Repository{URL: server.URL, Name: "chart-1999", Version: "<9"}},
 		{Repository: &protocol.Repository{URL: server.URL + "/chunked", Name: "chart-0000", Version: "<9"}},
-		{Artifact: &protocol.Artifact{URL: server.URL + "/a.tgz", Digest: digest.FromBytes(archive).String()}},
+		{Artifact: &protocol.Artifact{URL: server.URL + "/a.tgz", Digest: digest.FromBytes(archive).String(), Under: []string{"/"}}},
 	} {
 		answer, engine := pulling(t, request)
 		for range 2 {

@@ -1,5 +1,7 @@
 //! Labels, annotations and other names that are stored in the cluster. They are never renamed.
 
+/// The beginning of every name of our own.
+pub const PREFIX: &str = "releaselifecycle.dev/";
 /// Label: the UID of the custom resource, on every hook object. Nothing carries ownerReferences:
 /// a foreground deletion would have the garbage collector kill a running hook.
 pub const UID_LABEL: &str = "releaselifecycle.dev/uid";

@@ -147,7 +147,7 @@ pub struct ReleaseLifecycleSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollback: Option<Rollback>,
 
-    /// Configures the test hooks: those that run after installs and upgrades, and on request.
+    /// Configures the test hooks: those that run after installs, upgrades and rollbacks, and on request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test: Option<Test>,
 
@@ -332,7 +332,7 @@ pub enum HooksFrom {
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Test {
-    /// Runs the test hooks after each install and upgrade. Defaults to false.
+    /// Runs the test hooks after each install, upgrade and rollback. Defaults to false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enable: Option<bool>,
     /// Selects the test hooks that run, by name. If empty, all of them run.
@@ -464,7 +464,7 @@ impl ReleaseLifecycle {
         self.spec.rollback.as_ref().and_then(|it| it.hooks_from).unwrap_or_default()
     }
 
-    /// Returns whether the tests run after each install and upgrade.
+    /// Returns whether the tests run after each install, upgrade and rollback.
     pub fn tests_enabled(&self) -> bool {
         self.spec.test.as_ref().and_then(|test| test.enable).unwrap_or(false)
     }

@@ -5,7 +5,7 @@ use lifecycle::{
     conditions,
     drift::Baseline,
     journal::{HookStatus, Journal, LastAttempt, Operation, Requests},
-    object::ObjectRef,
+    object::{ObjectRef, ObjectSet},
     plan::Chart,
 };
 use serde::{Deserialize, Serialize};
@@ -93,7 +93,8 @@ impl ReleaseLifecycleStatus {
     pub fn set_outside(&mut self, made: &[ObjectRef], succeeded: bool) {
         let before = self.outside.take().filter(|_| !succeeded).unwrap_or_default();
         let mut outside = made.to_vec();
-        let is_new = |object: &ObjectRef| !made.iter().any(|made| made.is_same_object(object));
+        let known: ObjectSet = made.iter().collect();
+        let is_new = |object: &ObjectRef| !known.contains(object);
         outside.extend(before.into_iter().filter(is_new));
         outside.truncate(MOST_OUTSIDE);
         self.outside = Some(outside);

@@ -1,20 +1,14 @@
 //! The records of a release: Helm's Secrets, as the user may read them.
 
-use std::io::Read as _;
-
-use flate2::read::GzDecoder;
 use helm::{
     record::Status,
-    secret::{self, KEY_PLAN},
+    stored::{Holder, Stored},
 };
 use jiff::Timestamp;
 use kube::ResourceExt as _;
-use lifecycle::{event::Event, plan::Plan};
+use lifecycle::event::Event;
 
 use crate::cluster::Cluster;
-
-/// The largest size to which a plan may inflate. A tenant can write its own records.
-const MAX_PLAN_BYTES: u64 = 16 * 1024 * 1024;
 
 /// The displayed facts of one revision.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,6 +21,21 @@ pub(crate) struct Record {
     /// The revision that a rollback restored.
     pub(crate) target: Option<i32>,
     pub(crate) description: String,
+}
+
+impl Record {
+    fn of(stored: Stored) -> Self {
+        let target = stored.target();
+        let Stored { release, plan, .. } = stored;
+        Self {
+            revision: release.version,
+            updated: release.info.last_deployed,
+            status: release.info.status,
+            event: plan.map(|(plan, _)| plan.event),
+            target,
+            description: release.info.description,
+        }
+    }
 }
 
 /// The records that were found, by revision, and those that cannot be read.
@@ -53,21 +62,8 @@ pub(crate) async fn read(cluster: &Cluster, release: &str) -> anyhow::Result<Opt
             found.problems.push(format!("Secret {name} is no JSON"));
             continue;
         };
-        match secret::from_secret(&value) {
-            Ok((release, plans)) => {
-                let plan = plans.get(KEY_PLAN).and_then(|bytes| thaw(bytes));
-                found.records.push(Record {
-                    revision: release.version,
-                    updated: release.info.last_deployed,
-                    status: release.info.status,
-                    event: plan.as_ref().map(|plan| plan.event),
-                    target: match release.info.rollback_revision {
-                        0 => plan.and_then(|plan| plan.target),
-                        target => Some(target),
-                    },
-                    description: release.info.description,
-                });
-            }
+        match Stored::read(Holder::Secret, &value) {
+            Ok(stored) => found.records.push(Record::of(stored)),
             Err(error) => found.problems.push(error.to_string()),
         }
     }
@@ -75,18 +71,10 @@ pub(crate) async fn read(cluster: &Cluster, release: &str) -> anyhow::Result<Opt
     Ok(Some(found))
 }
 
-/// Returns the plan beside a record, if it can be read.
-pub(crate) fn thaw(bytes: &[u8]) -> Option<Plan> {
-    let mut inflated = Vec::new();
-    GzDecoder::new(bytes).take(MAX_PLAN_BYTES).read_to_end(&mut inflated).ok()?;
-    Plan::thaw(&inflated).ok().map(|(plan, _)| plan)
-}
-
 /// Returns the revision to which `rollback` goes back by default: the one that was deployed before
 /// the present one or, if the latest operation failed, the one that is deployed.
 pub(crate) fn previous(records: &[Record]) -> Option<i32> {
-    let was_deployed =
-        |record: &&Record| matches!(record.status, Status::Deployed | Status::Superseded);
+    let was_deployed = |record: &&Record| record.status.was_deployed();
     let latest = records.iter().max_by_key(|record| record.revision)?;
     let before =
         |record: &&Record| record.revision < latest.revision || latest.status != Status::Deployed;

@@ -1,15 +1,23 @@
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 
 use api::names::STATUS_MANAGER;
-use clap::{Parser, ValueEnum, builder::NonEmptyStringValueParser};
+use clap::{ArgAction, Parser, ValueEnum, builder::NonEmptyStringValueParser};
 use election::Candidacy;
 use engine::Limits;
 use kube::Config;
 
 use crate::{
     cluster::tenancy::Tenancy,
+    health::Pages,
     release::context::Options,
-    rendering::{charts::Cache, renderers::Settings},
+    rendering::{
+        charts::{Cache, Reach},
+        renderers::Settings,
+    },
     watches::Limits as WatchLimits,
 };
 
@@ -17,6 +25,15 @@ use crate::{
 const LEASE: &str = "releaselifecycle-controller";
 /// The token file of an operator that runs in a Pod, as the Pod's ServiceAccount.
 const POD_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
+
+/// The servers of artifacts of Flux's own controllers, by each of the names that its documentation
+/// has for them.
+const FLUX_SERVERS: [&str; 4] = [
+    "source-controller.flux-system.svc.cluster.local",
+    "source-controller.flux-system.svc",
+    "source-watcher.flux-system.svc.cluster.local",
+    "source-watcher.flux-system.svc",
+];
 
 /// The ReleaseLifecycle operator: runs Helm's hooks around installs and upgrades, durably.
 ///
@@ -45,9 +62,13 @@ pub(crate) struct Args {
     #[arg(long, env = "RELEASELIFECYCLE_SINGLE_TENANT")]
     pub(crate) single_tenant: bool,
 
-    /// Address to serve /livez, /readyz and /metrics on
+    /// Address to serve /livez and /readyz on, and /metrics unless --metrics-address is set
     #[arg(long, env = "RELEASELIFECYCLE_LISTEN", default_value = "0.0.0.0:8080")]
-    pub(crate) listen: SocketAddr,
+    listen: SocketAddr,
+
+    /// Address to serve /metrics on; default: that of --listen
+    #[arg(long, env = "RELEASELIFECYCLE_METRICS_ADDRESS")]
+    metrics_address: Option<SocketAddr>,
 
     /// Maximum number of releases that are reconciled at once; running hooks do not count
     #[arg(long, env = "RELEASELIFECYCLE_CONCURRENCY", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
@@ -131,6 +152,17 @@ impl Args {
         }
     }
 
+    /// Returns the addresses to listen on, with the flag of each.
+    pub(crate) fn listeners(&self) -> Vec<(&'static str, SocketAddr, Pages)> {
+        match self.metrics_address {
+            None => vec![("--listen", self.listen, Pages::All)],
+            Some(metrics) => vec![
+                ("--listen", self.listen, Pages::Probes),
+                ("--metrics-address", metrics, Pages::Metrics),
+            ],
+        }
+    }
+
     pub(crate) fn options(&self) -> Options {
         let tenancy = match &self.default_service_account {
             Some(name) => Tenancy::Default(name.clone()),
@@ -140,7 +172,19 @@ impl Args {
         Options {
             tenancy,
             watched: self.namespace.clone(),
+            concurrency: self.concurrency.into(),
             takeover_after: Duration::from_secs(self.takeover_seconds.into()),
+        }
+    }
+
+    /// Returns the servers that charts may come from. Where tenants do not trust each other, private
+    /// networks are closed to them: they may not be able to reach these by themselves.
+    pub(crate) fn reach(&self) -> Reach {
+        Reach {
+            allow: self.charts.allow.clone(),
+            private: self.single_tenant,
+            https_only: !self.charts.insecure_allow_http,
+            artifact_hosts: self.charts.flux_artifact_hosts.clone(),
         }
     }
 
@@ -205,10 +249,43 @@ pub(crate) struct ChartArgs {
     )]
     cache_mib: u32,
 
-    /// Allow charts from servers on the operator's own machine, for tests: in a cluster, tenants
-    /// could reach servers in the operator's Pod
-    #[arg(long = "source-loopback", env = "RELEASELIFECYCLE_SOURCE_LOOPBACK")]
-    pub(crate) loopback: bool,
+    /// Server in a private network from which charts may come: an address, a range (10.0.0.0/8), a
+    /// host, host:port or *.suffix; repeatable. With --single-tenant all private networks are
+    /// allowed, and this is for the operator's own machine, which is allowed by address only. Cloud
+    /// metadata services and the API server are always refused
+    #[arg(long = "source-allow", value_name = "SERVER", env = "RELEASELIFECYCLE_SOURCE_ALLOW", value_delimiter = ',', value_parser = server)]
+    allow: Vec<String>,
+
+    /// Servers of Flux's artifacts, which spec.source.sourceRef may lead to, in private networks
+    /// too: a host, host:port, address or *.suffix
+    #[arg(long, value_name = "HOST", env = "RELEASELIFECYCLE_FLUX_ARTIFACT_HOSTS", value_delimiter = ',', value_parser = server, default_values = FLUX_SERVERS)]
+    flux_artifact_hosts: Vec<String>,
+
+    /// Allow registries and repositories without TLS: http:// and spec.source.chart.oci.insecure
+    #[arg(long, value_name = "BOOL", env = "RELEASELIFECYCLE_INSECURE_ALLOW_HTTP", action = ArgAction::Set, default_value_t = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    insecure_allow_http: bool,
+}
+
+/// Accepts what names a server; the engine has the last word.
+fn server(text: &str) -> Result<String, String> {
+    let wanted = "an address, a range such as 10.0.0.0/8, a host, host:port or *.suffix is needed";
+    let (host, length) = text.split_once('/').map_or((text, None), |(ip, it)| (ip, Some(it)));
+    let is_server = match (host.parse::<IpAddr>(), length) {
+        (Ok(IpAddr::V4(_)), Some(length)) => length.parse().is_ok_and(|length: u8| length <= 32),
+        (Ok(IpAddr::V6(_)), Some(length)) => length.parse().is_ok_and(|length: u8| length <= 128),
+        (Ok(_), None) => true,
+        (Err(_), Some(_)) => false,
+        (Err(_), None) if host.parse::<SocketAddr>().is_ok() => true,
+        (Err(_), None) => {
+            let name = host.strip_prefix("*.").unwrap_or(host);
+            let (name, port) = name.split_once(':').unwrap_or((name, "1"));
+            let fits = |it: u8| it.is_ascii_alphanumeric() || b"-._".contains(&it);
+            port.parse::<u16>().is_ok()
+                && !name.trim_matches('.').is_empty()
+                && name.bytes().all(fits)
+        }
+    };
+    if is_server { Ok(text.to_owned()) } else { Err(wanted.to_owned()) }
 }
 
 impl ChartArgs {
@@ -234,6 +311,31 @@ mod tests {
         config.default_namespace = "of-the-pod".to_owned();
         config.auth_info.token_file = token_file.map(str::to_owned);
         args.candidacy(&config)
+    }
+
+    #[test]
+    fn private_networks_are_closed_where_there_are_tenants() {
+        let reach = |flags: &[&str]| Args::parse_from(["controller"].iter().chain(flags)).reach();
+        let closed = reach(&[]);
+        assert!(!closed.private && closed.allow.is_empty() && !closed.https_only);
+        assert_eq!(closed.artifact_hosts, FLUX_SERVERS);
+        assert!(!reach(&["--default-service-account=deployer"]).private);
+        assert!(reach(&["--single-tenant"]).private);
+        let some = ["--source-allow=10.0.0.0/8,a.example:5000", "--source-allow", "*.b.example"];
+        assert_eq!(reach(&some).allow, ["10.0.0.0/8", "a.example:5000", "*.b.example"]);
+        assert!(reach(&["--insecure-allow-http=false"]).https_only);
+        assert!(!reach(&["--insecure-allow-http"]).https_only);
+        assert_eq!(reach(&["--flux-artifact-hosts=a.example"]).artifact_hosts, ["a.example"]);
+    }
+
+    #[test]
+    fn what_names_no_server_is_refused_at_the_start() {
+        for good in ["::1", "fd00::/8", "[fd00::1]:80", "10.0.0.1:80", "registry", "a.b.:80"] {
+            assert_eq!(server(good).as_deref(), Ok(good));
+        }
+        for odd in ["", "*", "*.", "10.0.0.0/33", "a/8", "http://a", "a:b", "a b", "*.*.a", "a:"] {
+            assert!(server(odd).is_err(), "{odd}");
+        }
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The API server: the calls to it, the identity that makes them, and their results.
 
+pub(crate) mod answer;
+pub(crate) mod api_server;
 pub(crate) mod call;
 pub(crate) mod discovery;
 pub(crate) mod error;

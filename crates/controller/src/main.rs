@@ -18,18 +18,21 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use tikv_jemallocator::Jemalloc;
+use tokio::runtime::Builder;
 
 /// The allocator: memory that a chart needs for a moment must go back to the system, see
 /// `make counts`.
 #[global_allocator]
 static ALLOCATOR: Jemalloc = Jemalloc;
 
-#[tokio::main]
-async fn main() -> anyhow::Result<ExitCode> {
+fn main() -> anyhow::Result<ExitCode> {
     let args = args::Args::parse();
     run::init_log(&args)?;
     support::panics::install();
-    Ok(match Box::pin(run::run(args)).await {
+    let vital =
+        Builder::new_multi_thread().worker_threads(1).thread_name("vital").enable_all().build()?;
+    let work = Builder::new_multi_thread().enable_all().build()?;
+    Ok(match work.block_on(run::run(args, vital.handle())) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // In the log, where people look for the last message of a process.

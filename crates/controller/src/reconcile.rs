@@ -52,6 +52,7 @@ use crate::{
     support::{
         key::key,
         panics::{self, Panicked},
+        slots::Slot,
     },
 };
 
@@ -115,14 +116,19 @@ async fn reconcile_one(object: &Tolerant, ctx: &Arc<Context>) -> Result<Action, 
             return Ok(rest(ctx, cached));
         }
     }
+    let slot = ctx.slots.take(cached.metadata.namespace.as_deref().unwrap_or_default()).await;
     ctx.cluster.metrics.reconciling.inc();
-    let work = Box::pin(reconcile_release(cached, ctx)).instrument(span(cached));
+    let work = Box::pin(reconcile_release(cached, ctx, slot)).instrument(span(cached));
     let result = panics::caught(work).await;
     ctx.cluster.metrics.reconciling.dec();
     let result = result.unwrap_or_else(|panicked| panicked.resume());
-    if result.is_ok() {
+    if let Ok(action) = &result {
         ctx.backoff.forget(&key);
         ctx.faults.forget(&key);
+        if *action == Action::requeue(Duration::ZERO) {
+            return Ok(Action::requeue(ctx.pace.next(&key, cached.metadata.generation)));
+        }
+        ctx.pace.forget(&key);
     }
     result
 }
@@ -133,14 +139,19 @@ fn span(object: &ReleaseLifecycle) -> Span {
     tracing::info_span!("release", namespace = namespace.as_deref(), name = name.as_deref())
 }
 
-async fn reconcile_release(cached: &ReleaseLifecycle, ctx: &Context) -> Result<Action, Error> {
+async fn reconcile_release(
+    cached: &ReleaseLifecycle,
+    ctx: &Context,
+    slot: Slot,
+) -> Result<Action, Error> {
     // Before the journal is read, see `sweep`.
-    let held = ctx.watches.held.of(&key(cached));
-    let mut release = match load::load(ctx, cached).await? {
+    let uid = cached.metadata.uid.as_deref().unwrap_or_default();
+    let held = ctx.watches.held.of(&key(cached), uid, sweep::MOST_AT_ONCE);
+    let mut release = match load::load(ctx, cached, slot).await? {
         Loaded::Release(release) => *release,
         Loaded::Refused(mut object, error) => return blocked(ctx, &mut object, error).await,
         Loaded::Gone => {
-            ctx.forget(&key(cached));
+            ctx.forget(&key(cached), uid);
             return Ok(Action::await_change());
         }
     };
@@ -195,7 +206,7 @@ pub(crate) fn on_error(object: Arc<Tolerant>, error: &Error, ctx: Arc<Context>) 
     // Another client was faster, and its changes can be read now.
     if matches!(error, Error::Stale) {
         tracing::debug!("{error}");
-        return Action::requeue(Duration::from_millis(20));
+        return Action::requeue(ctx.pace.next(&key(cached), cached.metadata.generation));
     }
     let (key, generation) = (key(cached), cached.metadata.generation);
     let wait = match error {

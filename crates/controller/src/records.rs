@@ -1,10 +1,9 @@
 //! The release's records: Helm's Secrets, one for each revision, with our plans beside.
+//! One record, and its meaning, is in `helm::stored`.
 //!
 //! - `of_release`: the records of one release
-//! - `record`: one record, and its meaning
 //! - `adopt`: the records of another client
 //! - `body`: the content of a record
-//! - `frozen`: the bytes of a plan
 //! - `import`: copying records that are `ConfigMaps`
 //! - `prune`: removing the oldest
 //! - `read`: finding and reading them
@@ -12,14 +11,13 @@
 
 mod adopt;
 mod body;
-mod frozen;
 mod import;
 mod of_release;
 mod prune;
 mod read;
-mod record;
 mod write;
 
+pub(crate) use helm::stored::{Stored, newest};
 pub(crate) use of_release::Records;
-pub(crate) use record::{Stored, newest};
+
 pub(crate) use write::no_target;

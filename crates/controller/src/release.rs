@@ -28,6 +28,7 @@ use sources::ResolvedSource;
 use crate::{
     cluster::{error::Error, tenant::Tenant},
     release::{context::Context, fence::Fence},
+    support::slots::Slot,
 };
 
 /// The source that the spec names, as far as this reconciliation has read it.
@@ -56,6 +57,8 @@ impl Source {
 
 pub(crate) struct Release<'a> {
     pub(crate) ctx: &'a Context,
+    /// The slot of this reconciliation.
+    pub(crate) slot: Slot,
     /// The object as last read or written, never from a cache.
     pub(crate) object: ReleaseLifecycle,
     pub(crate) tenant: Tenant<'a>,
@@ -76,12 +79,18 @@ pub(crate) struct Release<'a> {
 }
 
 impl<'a> Release<'a> {
-    pub(crate) fn new(ctx: &'a Context, object: ReleaseLifecycle, tenant: Tenant<'a>) -> Self {
+    pub(crate) fn new(
+        ctx: &'a Context,
+        object: ReleaseLifecycle,
+        tenant: Tenant<'a>,
+        slot: Slot,
+    ) -> Self {
         let name = object.release_name().into_owned();
         let namespace = object.metadata.namespace.clone().unwrap_or_default();
         let (namespace_goes, outside, remark, warned) = (false, None, None, None);
         Self {
             ctx,
+            slot,
             object,
             tenant,
             name,

@@ -31,15 +31,24 @@ use lifecycle::object;
 use serde::de::DeserializeOwned;
 use tokio::{
     net::TcpListener,
+    runtime::Handle,
     signal::unix::{SignalKind, signal},
+    sync::oneshot,
+    task::JoinHandle,
 };
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 use crate::{
     args::{Args, LogFormat},
-    cluster::{Cluster, metrics::Metrics, resource::Tolerant},
-    health::{self, Health},
+    cluster::{
+        Cluster,
+        answer::{PAGE, limited},
+        api_server::Endpoints,
+        metrics::Metrics,
+        resource::Tolerant,
+    },
+    health::{self, Health, Pages},
     reconcile::{on_error, reconcile, sweep::sweep_orphans},
     release::{context::Context, events::Reporter},
     rendering::{
@@ -59,23 +68,33 @@ const WATCH_TIMEOUT: u32 = 60;
 /// since a call to an API server that does not answer may take longer.
 const GRACE: Duration = Duration::from_secs(10);
 
-pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
+/// Runs the operator. Signals, health and the lease live on the runtime `vital`, so that no work can
+/// make the leader seem dead.
+pub(crate) async fn run(args: Args, vital: &Handle) -> anyhow::Result<()> {
     let shutdown = CancellationToken::new();
     let signalled = shutdown.clone();
-    tokio::spawn(async move {
+    vital.spawn(async move {
         panics::kept("what waits for signals", || cancel_on_signal(signalled.clone())).await;
     });
 
     let config = config(&args).await?;
     let candidacy = (!args.no_leader_election).then(|| args.candidacy(&config));
-    let charts = charts(&args, &config);
-    let operator = Client::try_from(config).context("make a client")?;
+    // Each runtime drives the connections of its own client.
+    let candidate = {
+        let _on = vital.enter();
+        limited(Client::try_from(config.clone()).context("make a client")?)
+    };
+    let operator = limited(Client::try_from(config.clone()).context("make a client")?);
+    let endpoints = Arc::new(Endpoints::new(operator.clone()));
+    let charts = charts(&args, &config, Arc::clone(&endpoints));
+    // So that a missing right is noticed before the first chart is fetched.
+    tokio::spawn(async move { panics::caught(endpoints.addresses()).await.ok() });
     let metrics = Arc::new(Metrics::new());
     let (reporter, sender) = Reporter::new(operator.clone());
     tokio::spawn(sender);
     let lease = Arc::new(candidacy.as_ref().map_or_else(Lease::always, |_| Lease::new()));
-    let mut election =
-        candidacy.map(|candidacy| Election::new(operator.clone(), candidacy, Arc::clone(&lease)));
+    let election =
+        candidacy.map(|candidacy| Election::new(candidate, candidacy, Arc::clone(&lease)));
     metrics.leader.set(i64::from(lease.is_held()));
     let cluster = Cluster::new(operator.clone(), Arc::clone(&metrics));
     let watches = Watches::new(&operator, args.watch_limits());
@@ -83,24 +102,25 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let ctx = Context::new(cluster, watches, rendering, args.options(), lease, reporter);
 
     let ready = Arc::new(AtomicBool::new(false));
-    let listener = TcpListener::bind(args.listen)
-        .await
-        .with_context(|| format!("listen on {} (--listen)", args.listen))?;
-    tracing::info!(address = %listener.local_addr()?, "serving /livez, /readyz and /metrics");
     let health = Health { metrics: Arc::clone(&metrics), ready: Arc::clone(&ready) };
-    tokio::spawn(serve(listener, health, shutdown.clone()));
+    for (flag, address, pages) in args.listeners() {
+        // Where it is made, its connections are driven.
+        let listener = vital.spawn(TcpListener::bind(address)).await.context("bind")?;
+        let listener = listener.with_context(|| format!("listen on {address} ({flag})"))?;
+        tracing::info!(address = %listener.local_addr()?, "serving {}", pages.listed());
+        vital.spawn(serve(listener, health.clone(), pages, shutdown.clone()));
+    }
+    let ended = CancellationToken::new();
+    let leadership = election.map(|election| {
+        let (ready, shutdown) = (Arc::clone(&ready), shutdown.clone());
+        Leadership::seek(vital, election, ready, shutdown, ended.clone())
+    });
 
-    let led = lead(&args, operator, Arc::new(ctx), &ready, &shutdown, election.as_mut());
+    let led = lead(&args, operator, Arc::new(ctx), &ready, &shutdown, leadership, &ended);
     // A panic at one object or watch does not stop the process; any other one ends it in order, and
     // the lease expires.
     let led = panics::caught(Box::pin(led)).await.context("the operator cannot continue")?;
     metrics.leader.set(0);
-    // After the reconciliations have ended.
-    if led.is_ok()
-        && let Some(election) = &mut election
-    {
-        election.release().await;
-    }
     led.map_err(advised)?;
     tracing::info!("stopped; running hooks continue and will be found again");
     Ok(())
@@ -108,17 +128,65 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
 
 /// Serves until the process ends. If serving fails, the process ends, too, since its health would
 /// be unknown.
-async fn serve(listener: TcpListener, health: Health, shutdown: CancellationToken) {
-    let stop = shutdown.clone();
-    let served = health::serve(listener, health, async move { stop.cancelled().await });
-    let end = match panics::caught(served).await {
-        Ok(Ok(())) => None,
-        Ok(Err(error)) => Some(error.to_string()),
-        Err(panicked) => Some(panicked.to_string()),
-    };
-    if let Some(error) = end {
-        tracing::error!("/livez, /readyz and /metrics are no longer served: {error}");
+async fn serve(listener: TcpListener, health: Health, pages: Pages, shutdown: CancellationToken) {
+    let served = health::serve(listener, health, pages, shutdown.clone().cancelled_owned());
+    if let Err(panicked) = panics::caught(served).await {
+        tracing::error!("{} is no longer served: {panicked}", pages.listed());
         shutdown.cancel();
+    }
+}
+
+/// The leadership of this process, which a task on the vital runtime seeks, keeps and gives up.
+struct Leadership {
+    acquired: oneshot::Receiver<()>,
+    /// Ends with an error if the lease was not acquired or is lost.
+    task: JoinHandle<Result<(), election::Error>>,
+}
+
+impl Leadership {
+    /// Seeks the lease until `shutdown`, and keeps it until the reconciliations have `ended`.
+    fn seek(
+        vital: &Handle,
+        mut election: Election,
+        ready: Arc<AtomicBool>,
+        shutdown: CancellationToken,
+        ended: CancellationToken,
+    ) -> Self {
+        let (leads, acquired) = oneshot::channel();
+        let task = vital.spawn(async move {
+            // A replica that stands by is ready: a rolling update waits for it.
+            let standing_by = || ready.store(true, Relaxed);
+            tokio::select! {
+                acquired = election.acquire(standing_by) => acquired?,
+                () = shutdown.cancelled() => return Ok(()),
+            }
+            ready.store(false, Relaxed);
+            // Without a receiver the process ends.
+            let _ = leads.send(());
+            tokio::select! {
+                error = election.keep() => return Err(error),
+                () = ended.cancelled() => {}
+            }
+            election.release().await;
+            Ok(())
+        });
+        Self { acquired, task }
+    }
+
+    /// Returns true once this process leads, and false if it will not.
+    async fn acquired(&mut self) -> bool {
+        (&mut self.acquired).await.is_ok()
+    }
+
+    /// Returns how the leadership ended.
+    async fn end(&mut self) -> Result<(), election::Error> {
+        match (&mut self.task).await {
+            Ok(end) => end,
+            Err(failed) => match failed.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => Ok(()),
+            },
+        }
     }
 }
 
@@ -130,30 +198,33 @@ async fn lead(
     ctx: Arc<Context>,
     ready: &Arc<AtomicBool>,
     shutdown: &CancellationToken,
-    mut election: Option<&mut Election>,
+    mut leadership: Option<Leadership>,
+    ended: &CancellationToken,
 ) -> Result<(), election::Error> {
-    if let Some(election) = election.as_deref_mut() {
-        // A replica that stands by is ready: a rolling update waits for it.
-        let standing_by = || ready.store(true, Relaxed);
-        tokio::select! {
-            acquired = election.acquire(standing_by) => acquired?,
-            () = shutdown.cancelled() => return Ok(()),
+    if let Some(leadership) = &mut leadership {
+        if !leadership.acquired().await {
+            return leadership.end().await;
         }
-        ready.store(false, Relaxed);
         ctx.cluster.metrics.leader.set(1);
     }
     let lost = async {
-        match election {
-            Some(election) => election.keep().await,
+        match &mut leadership {
+            Some(leadership) => leadership.end().await,
             None => std::future::pending().await,
         }
     };
     let orphans = Arc::clone(&ctx);
     tokio::select! {
-        () = control(args, operator, ctx, Arc::clone(ready), shutdown.clone()) => Ok(()),
-        () = sweep_orphans(&orphans.cluster, &orphans.options.tenancy, &orphans.watches.held) => Ok(()),
-        () = overdue(shutdown, ready) => Ok(()),
-        error = lost => Err(error),
+        () = control(args, operator, ctx, Arc::clone(ready), shutdown.clone()) => {}
+        () = sweep_orphans(&orphans.cluster, &orphans.options.tenancy, &orphans.watches.held) => {}
+        () = overdue(shutdown, ready) => {}
+        lost = lost => return lost,
+    }
+    // The lease is given up after the reconciliations have ended.
+    ended.cancel();
+    match &mut leadership {
+        Some(leadership) => leadership.end().await,
+        None => Ok(()),
     }
 }
 
@@ -191,9 +262,10 @@ async fn control(
     shutdown: CancellationToken,
 ) {
     let (store, writer) = reflector::store();
-    let mut others = Others { ctx: Arc::clone(&ctx), listed: HashSet::new() };
+    let mut others = Others { ctx: Arc::clone(&ctx), keys: HashSet::new(), uids: HashSet::new() };
     let all = scoped(&client, args.namespace.as_deref());
-    let watch = move || watcher(all.clone(), watcher::Config::default()).default_backoff();
+    let watch =
+        move || watcher(all.clone(), watcher::Config::default().page_size(PAGE)).default_backoff();
     let releases = panics::kept_stream("the watch of ReleaseLifecycles", watch)
         .inspect(move |event| {
             // A panic was logged; the missed objects are also checked periodically.
@@ -204,7 +276,6 @@ async fn control(
                 tracing::info!("ready");
             }
         })
-        .modify(forget_bulk)
         .reflect(writer)
         .touched_objects();
     let controller = Controller::for_stream(releases, store);
@@ -213,7 +284,8 @@ async fn control(
     let pods = touched::<Pod>(&client, namespace);
     let (on_job, on_pod) = (Arc::clone(&ctx), Arc::clone(&ctx));
     controller
-        .with_config(controller::Config::default().concurrency(args.concurrency))
+        // The limit is that of the slots, which namespaces share fairly.
+        .with_config(controller::Config::default().concurrency(0))
         .watches_stream(jobs, move |job| panics::caught_now(|| note(&on_job, &job)).ok().flatten())
         .watches_stream(pods, move |pod| panics::caught_now(|| note(&on_pod, &pod)).ok().flatten())
         .reconcile_on(ctx.watches.triggers.listen())
@@ -239,7 +311,8 @@ where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + Send + 'static,
     PartialObjectMeta<K>: DeserializeOwned,
 {
-    let config = watcher::Config::default().labels(names::UID_LABEL).timeout(WATCH_TIMEOUT);
+    let config =
+        watcher::Config::default().labels(names::UID_LABEL).timeout(WATCH_TIMEOUT).page_size(PAGE);
     let all = scoped::<PartialObjectMeta<K>>(client, namespace);
     let watch = move || watcher(all.clone(), config.clone()).default_backoff().touched_objects();
     Box::pin(panics::kept_stream("the watch of hooks", watch)).filter_map(async |touched| {
@@ -266,27 +339,31 @@ where
 /// The effects of a change of one release on others that wait, and on cached state.
 struct Others {
     ctx: Arc<Context>,
-    /// The keys that the running list has returned so far.
-    listed: HashSet<String>,
+    /// The keys and UIDs that the running list has returned so far.
+    keys: HashSet<String>,
+    uids: HashSet<String>,
 }
 
 impl Others {
     fn note(&mut self, event: &Result<watcher::Event<Tolerant>, watcher::Error>) {
         let Ok(event) = event else { return };
         match event {
-            watcher::Event::Init => self.listed.clear(),
+            watcher::Event::Init => {
+                self.keys.clear();
+                self.uids.clear();
+            }
             watcher::Event::InitApply(Tolerant(Ok(object))) => {
-                self.listed.insert(key(object));
+                self.keys.insert(key(object));
+                self.uids.extend(object.metadata.uid.clone());
                 self.free_dependents(object);
             }
             watcher::Event::InitDone => {
-                let listed = std::mem::take(&mut self.listed);
-                self.ctx.watches.retain(&listed);
-                self.ctx.rendering.charts.retain(&listed);
+                let (keys, uids) = (std::mem::take(&mut self.keys), std::mem::take(&mut self.uids));
+                self.ctx.retain(&keys, &uids);
             }
             watcher::Event::Apply(Tolerant(Ok(object))) => self.free_dependents(object),
             watcher::Event::Delete(Tolerant(Ok(object))) => {
-                self.ctx.forget(&key(object));
+                self.ctx.forget(&key(object), object.metadata.uid.as_deref().unwrap_or_default());
             }
             _ => {}
         }
@@ -297,16 +374,6 @@ impl Others {
         for dependent in dependents.freed_by(object) {
             triggers.trigger().pull(&dependent);
         }
-    }
-}
-
-/// Drops large fields: live reads decide effects; the cache only shows whether there is anything to
-/// do.
-fn forget_bulk(cached: &mut Tolerant) {
-    if let Ok(object) = &mut cached.0 {
-        object.metadata.managed_fields = None;
-        object.spec.source.objects = None;
-        object.spec.patches = Vec::new();
     }
 }
 
@@ -338,8 +405,8 @@ fn note<K: Resource<DynamicType = ()>>(
     Some(ObjectRef::<Tolerant>::new(name).within(namespace))
 }
 
-/// Returns the fetcher of charts, which accepts any server but the API server.
-fn charts(args: &Args, config: &Config) -> Charts {
+/// Returns the fetcher of charts, which never asks the API server.
+fn charts(args: &Args, config: &Config, endpoints: Arc<Endpoints>) -> Charts {
     let url = &config.cluster_url;
     let port = if url.scheme_str() == Some("http") { 80 } else { 443 };
     let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
@@ -349,9 +416,9 @@ fn charts(args: &Args, config: &Config) -> Charts {
         let port = variable("KUBERNETES_SERVICE_PORT").and_then(|port| port.parse().ok());
         api_server.push((host, port.unwrap_or(443)));
     }
-    let (program, loopback) = (args.engine.settings().program, args.charts.loopback);
+    let (program, reach) = (args.engine.settings().program, args.reach());
     Charts::new(
-        charts::Settings { program, loopback, api_server, user_agent: AGENT },
+        charts::Settings { program, reach, api_server, endpoints, user_agent: AGENT },
         args.charts.cache(),
     )
 }

@@ -7,4 +7,5 @@ pub(crate) mod key;
 pub(crate) mod lines;
 pub(crate) mod panics;
 pub(crate) mod permits;
+pub(crate) mod slots;
 pub(crate) mod sync;

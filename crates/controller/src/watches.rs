@@ -53,6 +53,7 @@ impl Watches {
     /// Forgets the custom resource of this key, which is gone.
     pub(crate) fn forget(&self, key: &str) {
         self.records.forget(key);
+        self.dependents.forget(key);
         self.sources.forget(key);
     }
 
@@ -60,6 +61,7 @@ impl Watches {
     pub(crate) fn retain(&self, keys: &HashSet<String>) {
         self.records.retain(keys);
         self.sources.retain(keys);
+        self.dependents.retain(keys);
     }
 }
 

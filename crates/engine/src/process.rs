@@ -11,6 +11,8 @@ use std::{
     time::Duration,
 };
 
+use manifests::{bounded::Bounded, memory::Memory};
+use serde::de::DeserializeSeed;
 use serde_json::Value;
 use thiserror::Error;
 use tokio::{
@@ -25,6 +27,10 @@ use crate::protocol::{
 
 /// The maximum length of an answer. A release is far smaller; a chart is sent as base64.
 const LONGEST_LINE: u64 = 64 << 20;
+/// The most memory that an answer takes: `{b: 0}` is 6 bytes of a chart's values and 700 of memory.
+const MOST_MEMORY: usize = 96 << 20;
+/// The nesting limit, below that of the parser: deeper values are read as null.
+const MOST_LEVELS: usize = 120;
 /// The signal that the kernel sends to a process that has used up its processor time.
 const SIGXCPU: i32 = 24;
 /// The limits for fetching a chart, whatever its server sends. An index of 20 MiB fits, and an
@@ -265,7 +271,17 @@ impl Process {
             }
             return Err(broken("ended without an answer".to_owned()));
         }
-        let answer: FromEngine = serde_json::from_slice(&answer)
+        let mut memory = Memory::new(MOST_MEMORY);
+        let mut text = serde_json::Deserializer::from_slice(&answer);
+        let value = Bounded::new(&mut memory, MOST_LEVELS).deserialize(&mut text);
+        let value = match value.and_then(|value| text.end().map(|()| value)) {
+            Ok(_) if memory.is_exhausted() => {
+                return Err(EngineError::Breach(Breach::Answer(LONGEST_LINE)));
+            }
+            value => value,
+        };
+        let answer: FromEngine = value
+            .and_then(serde_json::from_value)
             .map_err(|error| broken(format!("answered what is not understood: {error}")))?;
         if answer.v != VERSION {
             return Err(broken(format!(
@@ -285,6 +301,8 @@ impl Process {
             Some(status) if status.code() == Some(2) => {
                 if words.contains("stack") && words.contains("exceeds") {
                     Breach::Stack
+                } else if let Some(fault) = fault(&words) {
+                    return EngineError::Broken { what: fault };
                 } else {
                     Breach::Memory(limits.memory)
                 }
@@ -303,6 +321,24 @@ impl Process {
         let words = self.words.lock().unwrap_or_else(PoisonError::into_inner).clone();
         (status, words)
     }
+}
+
+/// Returns the fault by which the process ended, if it was a fault of the program: a panic, or a
+/// verdict of Go's runtime that has nothing to do with memory. Of a panic's own words only those
+/// are repeated that Go's runtime wrote, which hold no data.
+fn fault(words: &str) -> Option<String> {
+    const VERDICTS: [&str; 4] =
+        ["all goroutines are asleep", "concurrent map", "unexpected signal", "sync: "];
+    words.lines().find_map(|line| {
+        if let Some(panic) = line.strip_prefix("panic: ") {
+            let is_of_runtime = panic.starts_with("runtime error: ");
+            let why = if is_of_runtime { format!(": {panic}") } else { String::new() };
+            return Some(format!("ended by a fault of its own, a panic{why}"));
+        }
+        let verdict = line.strip_prefix("fatal error: ")?;
+        let is_fault = VERDICTS.iter().any(|it| verdict.starts_with(it));
+        is_fault.then(|| format!("ended by a fault of its own: {verdict}"))
+    })
 }
 
 /// Keeps the first words, in which Go gives its reason before it lists all goroutines.
@@ -331,4 +367,35 @@ fn with_words(what: String, words: &str) -> String {
 
 fn out_of_turn() -> EngineError {
     EngineError::Broken { what: "answered what was not asked".to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_of_the_program_is_not_taken_for_a_lack_of_memory() {
+        for (words, says) in [
+            (
+                "panic: runtime error: index out of range [3] with length 2\n\n",
+                Some("index out of"),
+            ),
+            ("panic: hidden\n", Some("a panic")),
+            ("fatal error: all goroutines are asleep - deadlock!\n", Some("deadlock")),
+            ("fatal error: concurrent map writes\n", Some("concurrent map writes")),
+            ("fatal error: runtime: out of memory\n", None),
+            ("runtime: out of memory: cannot allocate 4194304-byte block\n", None),
+            ("fatal error: runtime: cannot allocate memory\n", None),
+            ("runtime: failed to create new OS thread\nfatal error: newosproc\n", None),
+            ("", None),
+        ] {
+            let fault = fault(words);
+            assert_eq!(fault.is_some(), says.is_some(), "{words}");
+            let fault = fault.unwrap_or_default();
+            assert!(
+                fault.contains(says.unwrap_or_default()) && !fault.contains("hidden"),
+                "{fault}"
+            );
+        }
+    }
 }

@@ -202,10 +202,18 @@ pub struct Pull {
     /// The digest of the chart that is already known, which is not fetched again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub known: Option<String>,
-    /// Addresses to which no request is sent, each with its port.
+    /// Addresses to which no request is ever sent, each on all ports or on one: `10.0.0.1`,
+    /// `127.0.0.1:6443`.
     pub refuse: Vec<String>,
-    /// True if this machine itself may be asked.
-    pub loopback: bool,
+    /// The parts of private networks and of this machine to which requests are sent: an address, a
+    /// range, a host, `host:port` or `*.suffix`.
+    pub allow: Vec<String>,
+    /// True if requests are sent to all private networks.
+    pub private: bool,
+    /// True if a registry or a repository without TLS is refused.
+    pub https_only: bool,
+    /// The servers of artifacts, in private networks too.
+    pub artifact_hosts: Vec<String>,
     /// The maximum size of an archive.
     pub max_bytes: u64,
     /// The maximum time of the fetch.
@@ -246,6 +254,9 @@ pub enum Origin {
         url: String,
         /// Its digest, `sha256:…`.
         digest: String,
+        /// The folders of the source that names it, each with a slash at both ends: the path of the
+        /// URL must begin with one.
+        under: Vec<String>,
     },
 }
 

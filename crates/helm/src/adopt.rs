@@ -3,9 +3,11 @@
 
 mod differences;
 
+use std::collections::HashMap;
+
 use lifecycle::{
     hooks::HookAnnotations,
-    object::PlannedObject,
+    object::{ObjectRef, PlannedObject},
     source::{Desired, Hook, SourceError},
     tidy::Tidy,
 };
@@ -84,21 +86,30 @@ pub fn is_of_chart(
 /// Returns whether both consist of the same objects and the same hooks, in whatever order.
 pub fn is_same(recorded: &Desired, wanted: &Desired) -> bool {
     let objects = |one: &PlannedObject, other: &PlannedObject| {
-        one.object == other.object && equal_objects(&one.manifest, &other.manifest, &one.object)
+        equal_objects(&one.manifest, &other.manifest, &one.object)
     };
     let hooks = |one: &Hook, other: &Hook| {
-        one.object == other.object
-            && (&one.events, one.weight, &one.delete_policies)
-                == (&other.events, other.weight, &other.delete_policies)
+        (&one.events, one.weight, &one.delete_policies)
+            == (&other.events, other.weight, &other.delete_policies)
             && equal_objects(&one.manifest, &other.manifest, &one.object)
     };
-    same_sets(&recorded.objects, &wanted.objects, objects)
-        && same_sets(&recorded.hooks, &wanted.hooks, hooks)
+    same_sets(&recorded.objects, &wanted.objects, |it| &it.object, objects)
+        && same_sets(&recorded.hooks, &wanted.hooks, |it| &it.object, hooks)
 }
 
-fn same_sets<T>(one: &[T], other: &[T], equal: impl Fn(&T, &T) -> bool) -> bool {
-    // Names are unique in a release, so each finds its only counterpart.
-    one.len() == other.len() && one.iter().all(|a| other.iter().any(|b| equal(a, b)))
+fn same_sets<T>(
+    one: &[T],
+    other: &[T],
+    object: impl Fn(&T) -> &ObjectRef,
+    equal: impl Fn(&T, &T) -> bool,
+) -> bool {
+    // Names are nearly unique in a release: only hooks of different events may share one.
+    let mut by_name: HashMap<&ObjectRef, Vec<&T>> = HashMap::new();
+    for it in other {
+        by_name.entry(object(it)).or_default().push(it);
+    }
+    let is_there = |a| by_name.get(object(a)).is_some_and(|all| all.iter().any(|b| equal(a, b)));
+    one.len() == other.len() && one.iter().all(is_there)
 }
 
 /// Returns whether both are equal. An object may name the namespace that it would be given anyway,

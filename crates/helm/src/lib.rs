@@ -3,6 +3,7 @@
 //! - [`record`]: the release record, the JSON behind `helm list`, `history`, `rollback`
 //! - [`secret`]: the Secret that holds one record, and the operator's plans beside it; the
 //!   `ConfigMap` of Helm's other driver
+//! - [`stored`]: a record as it is stored, with those plans, and its meaning
 //! - [`manifest`]: objects to manifest text that Go's YAML reader reads back unchanged, and back
 //! - [`adopt`]: the objects of a record, and whether they are the desired ones
 //! - [`managed`]: the owners of an object's fields before it is applied
@@ -16,3 +17,4 @@ pub mod manifest;
 pub mod ownership;
 pub mod record;
 pub mod secret;
+pub mod stored;

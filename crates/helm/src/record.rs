@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::Timestamp;
+use manifests::memory::{Exhausted, Memory};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -131,6 +132,11 @@ impl Status {
         Self::PendingUpgrade,
         Self::PendingRollback,
     ];
+
+    /// Returns whether the revision is, or was, deployed.
+    pub fn was_deployed(self) -> bool {
+        matches!(self, Self::Deployed | Self::Superseded)
+    }
 
     /// Returns whether Helm refuses to upgrade because of it: `Status.IsPending`. Not
     /// `uninstalling`.
@@ -276,6 +282,21 @@ impl Release {
     /// Returns the size of the text that describes its objects and hooks, in bytes.
     pub fn text_size(&self) -> usize {
         self.manifest.len() + self.hooks.iter().map(|hook| hook.manifest.len()).sum::<usize>()
+    }
+
+    /// Takes what the record holds.
+    ///
+    /// # Errors
+    /// It is too much.
+    pub fn take_from(&self, memory: &mut Memory) -> Result<(), Exhausted> {
+        memory.take_text(&self.manifest)?;
+        self.hooks.iter().try_for_each(|hook| memory.take_text(&hook.manifest))?;
+        memory.take_text(&self.info.notes)?;
+        let values = self.chart.values.iter();
+        for fields in values.chain([&self.config, &self.extra, &self.chart.extra]) {
+            memory.take_fields(fields)?;
+        }
+        Ok(())
     }
 
     /// Returns the name of this revision's Secret.

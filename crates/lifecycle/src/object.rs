@@ -1,6 +1,6 @@
 //! The objects of a release, and their names.
 
-use std::fmt;
+use std::{collections::HashSet, fmt};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -50,6 +50,45 @@ impl ObjectRef {
         self.group() == other.group()
             && (&self.kind, &self.namespace, &self.name)
                 == (&other.kind, &other.namespace, &other.name)
+    }
+}
+
+/// An object as it is compared by [`ObjectRef::is_same_object`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Identity {
+    group: String,
+    kind: String,
+    namespace: Option<String>,
+    name: String,
+}
+
+impl From<&ObjectRef> for Identity {
+    fn from(object: &ObjectRef) -> Self {
+        let ObjectRef { kind, namespace, name, .. } = object.clone();
+        Self { group: object.group().to_owned(), kind, namespace, name }
+    }
+}
+
+/// A set of objects, by [`ObjectRef::is_same_object`]: a comparison of each with each other one
+/// would take the square of their number.
+#[derive(Clone, Debug, Default)]
+pub struct ObjectSet(HashSet<Identity>);
+
+impl ObjectSet {
+    /// Adds the object; returns false if it was there.
+    pub fn insert(&mut self, object: &ObjectRef) -> bool {
+        self.0.insert(object.into())
+    }
+
+    /// Returns true if the object is in the set.
+    pub fn contains(&self, object: &ObjectRef) -> bool {
+        self.0.contains(&object.into())
+    }
+}
+
+impl<'a> FromIterator<&'a ObjectRef> for ObjectSet {
+    fn from_iter<T: IntoIterator<Item = &'a ObjectRef>>(objects: T) -> Self {
+        Self(objects.into_iter().map(Into::into).collect())
     }
 }
 

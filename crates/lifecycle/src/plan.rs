@@ -1,8 +1,12 @@
 //! The plan: the work of an operation, frozen before its first effect.
 
 use jiff::{SignedDuration, Timestamp};
+use manifests::{
+    bounded::Bounded,
+    memory::{Exhausted, MOST_PER_RELEASE, Memory},
+};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeSeed};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -10,10 +14,17 @@ use crate::{
     digest::{digest, hex},
     event::{Event, HookEvent},
     hooks::DeletePolicy,
-    object::{ObjectRef, PlannedObject},
+    object::{ObjectRef, ObjectSet, PlannedObject},
     order,
     source::Desired,
 };
+
+/// The most memory that a plan takes: that of its objects, hooks among them twice, and names.
+const MOST_PER_PLAN: usize = 2 * MOST_PER_RELEASE;
+/// The most objects of a kind that are in a plan: of hooks, of objects to apply or to prune.
+pub const MOST_IN_PLAN: usize = 10_000;
+/// The nesting limit, below that of the parser.
+const MOST_LEVELS: usize = 120;
 
 /// The most hooks that run at one event: status stays under 64 KiB with them.
 pub const MOST_HOOKS: usize = 100;
@@ -375,13 +386,37 @@ impl Plan {
         (bytes, digest)
     }
 
+    /// Takes what the plan holds.
+    ///
+    /// # Errors
+    /// It is too much.
+    pub fn take_from(&self, memory: &mut Memory) -> Result<(), Exhausted> {
+        let objects = self.objects.iter().map(|object| &object.manifest);
+        let mut manifests = self.hooks.iter().map(|hook| &hook.manifest).chain(objects);
+        manifests.try_for_each(|manifest| memory.take_value(manifest))?;
+        self.prune.iter().try_for_each(|_| memory.take_object())
+    }
+
     /// Reads the output of [`Plan::freeze`], with its digest.
     ///
     /// # Errors
     /// If the bytes are not a plan that [`Plan::freeze`] could have written. A tenant can write its
-    /// own records, so nothing in them is trusted.
+    /// own records, so nothing in them is trusted: a few kilobytes may want gigabytes of memory.
     pub fn thaw(bytes: &[u8]) -> Result<(Self, String), serde_json::Error> {
-        let plan: Self = serde_json::from_slice(bytes)?;
+        let mut memory = Memory::new(MOST_PER_PLAN);
+        let mut text = serde_json::Deserializer::from_slice(bytes);
+        let plan = Bounded::new(&mut memory, MOST_LEVELS).deserialize(&mut text)?;
+        text.end()?;
+        if memory.is_exhausted() {
+            return Err(serde::de::Error::custom(Exhausted));
+        }
+        let plan: Self = serde_json::from_value(plan)?;
+        if plan.hooks.len() > MOST_IN_PLAN
+            || plan.objects.len() > MOST_IN_PLAN
+            || plan.prune.len() > MOST_IN_PLAN
+        {
+            return Err(serde::de::Error::custom("a plan has fewer hooks and objects"));
+        }
         let objects = plan.objects.iter().map(|object| &object.manifest);
         let mut manifests = plan.hooks.iter().map(|hook| &hook.manifest).chain(objects);
         if manifests.any(|manifest| !manifest["metadata"].is_object()) {
@@ -448,12 +483,8 @@ pub fn plan_hooks(desired: &Desired, event: Event, crds: Crds) -> Vec<PlannedHoo
 
 /// Returns `objects`, each once, in the order in which a deleted release's objects are deleted.
 pub fn in_uninstall_order(objects: impl IntoIterator<Item = ObjectRef>) -> Vec<ObjectRef> {
-    let mut once: Vec<ObjectRef> = Vec::new();
-    for object in objects {
-        if !once.iter().any(|other| other.is_same_object(&object)) {
-            once.push(object);
-        }
-    }
+    let mut seen = ObjectSet::default();
+    let mut once: Vec<ObjectRef> = objects.into_iter().filter(|it| seen.insert(it)).collect();
     once.sort_by(|a, b| order::uninstall_rank(&a.kind).cmp(&order::uninstall_rank(&b.kind)));
     once
 }
@@ -463,13 +494,8 @@ pub fn prune_set(
     earlier: impl IntoIterator<Item = ObjectRef>,
     objects: &[PlannedObject],
 ) -> Vec<ObjectRef> {
-    let mut prune: Vec<ObjectRef> = Vec::new();
-    for old in earlier {
-        let kept = objects.iter().any(|object| object.object.is_same_object(&old));
-        if !kept && !prune.iter().any(|other| other.is_same_object(&old)) {
-            prune.push(old);
-        }
-    }
+    let mut seen: ObjectSet = objects.iter().map(|object| &object.object).collect();
+    let mut prune: Vec<ObjectRef> = earlier.into_iter().filter(|it| seen.insert(it)).collect();
     prune.sort_by(|a, b| order::install_rank(&b.kind).cmp(&order::install_rank(&a.kind)));
     prune
 }

@@ -166,6 +166,8 @@ reasons! {
     RenderLimit: UserFixable,
     /// The source holds too much.
     SourceTooLarge: UserFixable,
+    /// The `ReleaseLifecycle` takes too much memory.
+    TooLarge: UserFixable,
     /// The release does not fit into a Secret.
     RecordTooLarge: UserFixable,
     /// The cluster does not serve a kind.

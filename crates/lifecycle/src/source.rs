@@ -1,5 +1,7 @@
 //! The desired objects of a release, parsed: the hooks, the release's own objects, the errors.
 
+use std::collections::HashMap;
+
 use manifests::placed::{Placed, describe, is_list};
 use serde_json::Value;
 use thiserror::Error;
@@ -8,7 +10,7 @@ use crate::{
     annotations::{Meaningless, meaningless},
     event::HookEvent,
     hooks::{self, DeletePolicy, HookAnnotations, HookError},
-    object::{ObjectRef, PlannedObject},
+    object::{Identity, ObjectRef, PlannedObject},
     order,
 };
 
@@ -284,7 +286,7 @@ impl Desired {
 /// The names in use and their places: two objects of one name would overwrite each other.
 #[derive(Default)]
 struct Seen {
-    objects: Vec<(ObjectRef, Vec<HookEvent>, String)>,
+    objects: HashMap<Identity, Vec<(Vec<HookEvent>, String)>>,
 }
 
 impl Seen {
@@ -298,17 +300,18 @@ impl Seen {
             if is_unnamed(manifest) {
                 continue;
             }
-            let twin = self.objects.iter().find(|(other, other_events, _)| {
-                other.is_same_object(object)
-                    && (events.iter().any(|event| other_events.contains(event))
-                        // As hook and as object of the release it would be made twice.
-                        || events.is_empty()
-                        || other_events.is_empty())
+            // At most one for each hook event.
+            let namesakes = self.objects.entry(object.into()).or_default();
+            let twin = namesakes.iter().find(|(other_events, _)| {
+                events.iter().any(|event| other_events.contains(event))
+                    // As hook and as object of the release it would be made twice.
+                    || events.is_empty()
+                    || other_events.is_empty()
             });
-            if let Some((_, _, other)) = twin {
+            if let Some((_, other)) = twin {
                 return Err(Problem::Duplicate { other: other.clone() });
             }
-            self.objects.push((object.clone(), events.to_vec(), place.to_owned()));
+            namesakes.push((events.to_vec(), place.to_owned()));
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
+pub mod bounded;
 pub mod json;
 pub mod memory;
 pub mod patches;

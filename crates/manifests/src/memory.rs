@@ -3,7 +3,7 @@
 //! A limit on the text bounds nothing: aliases repeat, patches copy, and `{a: 0}` is 6 bytes of
 //! text and 640 of memory.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// The most that the objects of one release may take. They are held a few times over while a plan
 /// is made, and the operator serves others, too.
@@ -70,17 +70,27 @@ impl Memory {
                     self.take_value(item)
                 })
             }
-            Value::Object(fields) => {
-                self.take_mapping()?;
-                fields.iter().try_for_each(|(key, value)| {
-                    self.take_entry(key)?;
-                    self.take_value(value)
-                })
-            }
+            Value::Object(fields) => self.take_fields(fields),
         }
     }
 
-    pub(crate) fn take_text(&mut self, text: &str) -> Result<(), Exhausted> {
+    /// Takes what a mapping with these fields needs.
+    ///
+    /// # Errors
+    /// It is too much.
+    pub fn take_fields(&mut self, fields: &Map<String, Value>) -> Result<(), Exhausted> {
+        self.take_mapping()?;
+        fields.iter().try_for_each(|(key, value)| {
+            self.take_entry(key)?;
+            self.take_value(value)
+        })
+    }
+
+    /// Takes what a text needs.
+    ///
+    /// # Errors
+    /// It is too much.
+    pub fn take_text(&mut self, text: &str) -> Result<(), Exhausted> {
         self.take(text.len().saturating_add(TEXT))
     }
 

@@ -143,7 +143,11 @@ fn entry_of<'a>(config: &'a Value, registry: &str) -> Option<&'a Value> {
         let name = name.strip_suffix("/v1").or(name.strip_suffix("/v2")).unwrap_or(name).to_owned();
         if name == "index.docker.io" { "docker.io".to_owned() } else { name }
     };
-    let registry = registry.strip_prefix("registry-1.").unwrap_or(registry);
+    // The name under which Docker Hub serves; those of other registries are their own.
+    let hub = registry.strip_prefix("registry-1.docker.io");
+    let hub = hub.filter(|path| path.is_empty() || path.starts_with('/'));
+    let hub = hub.map(|path| format!("docker.io{path}"));
+    let registry = hub.as_deref().unwrap_or(registry);
     let fits = |name: &str| {
         registry.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
@@ -205,7 +209,13 @@ mod tests {
         assert_eq!(login("registry.example/chartsmore/shop"), Some(pair("host", "a:b")));
         assert_eq!(login("registry.example:5000/shop"), Some(pair("port", "p")));
         assert_eq!(login("registry-1.docker.io/charts/shop"), Some(pair("hub", "p")));
-        for without in ["registry.example.evil/shop", "other/registry.example", "empty.example/a"] {
+        for without in [
+            "registry-1.registry.example/shop",
+            "registry-1.docker.io.evil/a",
+            "registry.example.evil/shop",
+            "other/registry.example",
+            "empty.example/a",
+        ] {
             assert_eq!(login(without), None, "{without}");
         }
     }

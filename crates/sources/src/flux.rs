@@ -41,7 +41,7 @@ pub(super) async fn wanted<R: Reads>(
         return Err(absent(reads, &object, &place).into());
     };
     let origin = match artifact(&live) {
-        Ok(artifact) => artifact,
+        Ok((url, digest)) => Origin::Artifact { url, digest, under: folders(&object, &live) },
         Err(Trouble::Waiting(why)) => {
             let failure = Failure::new(Reason::SourceNotReady, format!("{place}: {object} {why}"));
             return Err(Error::NotReady(failure));
@@ -62,7 +62,7 @@ enum Trouble {
 }
 
 /// Returns the artifact that the object has published for its present spec.
-fn artifact(live: &Value) -> Result<Origin, Trouble> {
+fn artifact(live: &Value) -> Result<(String, String), Trouble> {
     let status = &live["status"];
     let observed = status["observedGeneration"].as_i64();
     let generation = live["metadata"]["generation"].as_i64();
@@ -84,7 +84,26 @@ fn artifact(live: &Value) -> Result<Origin, Trouble> {
              see source-controller's --artifact-digest-algo"
         )));
     }
-    Ok(Origin::Artifact { url: url.to_owned(), digest: digest.to_ascii_lowercase() })
+    Ok((url.to_owned(), digest.to_ascii_lowercase()))
+}
+
+/// Returns the folders in which a server of Flux keeps the artifacts of this object:
+/// `/<kind>/<namespace>/<name>/`. An `ExternalArtifact` may also be kept under the object that it
+/// was made from. Who may write the status of an object may lead to no other namespace by it.
+fn folders(object: &ObjectRef, live: &Value) -> Vec<String> {
+    let from = &live["spec"]["sourceRef"];
+    let from = (object.kind == "ExternalArtifact")
+        .then(|| Some((from["kind"].as_str()?, from["name"].as_str()?)))
+        .flatten();
+    let namespace = object.namespace.as_deref().unwrap_or_default();
+    let is_plain = |text: &str| {
+        text != ".." && text.bytes().all(|it| it.is_ascii_alphanumeric() || b"-.".contains(&it))
+    };
+    std::iter::once((&*object.kind, &*object.name))
+        .chain(from)
+        .filter(|(kind, name)| [kind, name].into_iter().all(|it| !it.is_empty() && is_plain(it)))
+        .map(|(kind, name)| format!("/{}/{namespace}/{name}/", kind.to_ascii_lowercase()))
+        .collect()
 }
 
 /// Returns Flux's report on it, in its own words.
@@ -106,7 +125,7 @@ mod tests {
         json!({"metadata": {"generation": 2}, "status": status})
     }
 
-    fn waiting(why: &str) -> Result<Origin, Trouble> {
+    fn waiting(why: &str) -> Result<(String, String), Trouble> {
         Err(Trouble::Waiting(why.to_owned()))
     }
 
@@ -114,9 +133,7 @@ mod tests {
     fn what_was_published_for_the_present_spec_is_taken() {
         let digest = format!("sha256:{}", "a".repeat(64));
         let artifact = json!({"url": "http://flux/a.tar.gz", "digest": digest});
-        let taken = || {
-            Ok(Origin::Artifact { url: "http://flux/a.tar.gz".to_owned(), digest: digest.clone() })
-        };
+        let taken = || Ok(("http://flux/a.tar.gz".to_owned(), digest.clone()));
         let of = |status| super::artifact(&source(status));
         assert_eq!(of(json!({"observedGeneration": 2, "artifact": artifact})), taken());
         // Not every kind reports what it has observed; and an artifact that it could not renew is
@@ -125,6 +142,29 @@ mod tests {
         assert_eq!(of(json!({"artifact": artifact, "conditions": failed})), taken());
         let old = of(json!({"observedGeneration": 1, "artifact": artifact}));
         assert_eq!(old, waiting("has not been reconciled since it was changed"));
+    }
+
+    #[test]
+    fn an_artifact_is_in_a_folder_of_its_source() {
+        let folders = |kind: &str, spec: Value| {
+            let object = ObjectRef {
+                api_version: format!("{GROUP}/{VERSION}"),
+                kind: kind.to_owned(),
+                namespace: Some("team-a".to_owned()),
+                name: "shop".to_owned(),
+            };
+            super::folders(&object, &json!({"spec": spec}))
+        };
+        let other = json!({"sourceRef": {"kind": "Source", "name": "my-source", "namespace": "b"}});
+        assert_eq!(folders("HelmChart", other.clone()), ["/helmchart/team-a/shop/"]);
+        let own = "/externalartifact/team-a/shop/";
+        assert_eq!(folders("ExternalArtifact", other), [own, "/source/team-a/my-source/"]);
+        for (kind, name) in [("helmchart/team-b", "x"), ("a", "../team-b"), ("a", ".."), ("", "x")]
+        {
+            let odd = json!({"sourceRef": {"kind": kind, "name": name}});
+            assert_eq!(folders("ExternalArtifact", odd), [own], "{kind} {name}");
+        }
+        assert_eq!(folders("ExternalArtifact", json!({})), [own]);
     }
 
     #[test]

@@ -94,6 +94,12 @@ fn made(
     secrets: &Secrets,
 ) -> Result<RenderedRelease, Blocked> {
     let mut memory = Memory::of_release();
+    for values in [&rendered.chart, &rendered.config] {
+        memory.take_fields(values).map_err(|_| {
+            let text = "the chart's metadata and values would take too much memory";
+            Blocked::new(Reason::SourceTooLarge, text)
+        })?;
+    }
     let mut written = Written::default();
     let mut objects = Vec::new();
     for hook in rendered.hooks {

@@ -127,10 +127,18 @@ type Pull struct {
 	Credentials *Credentials `json:"credentials,omitempty"`
 	// Known is the digest that the caller has.
 	Known string `json:"known,omitempty"`
-	// Refuse lists addresses (ip:port) that are not dialled.
-	Refuse   []string `json:"refuse,omitempty"`
-	Loopback bool     `json:"loopback,omitempty"`
-	MaxBytes int64    `json:"maxBytes,omitempty"`
+	// Refuse lists addresses that are never dialled, each perhaps with a port: those of
+	// the API server.
+	Refuse []string `json:"refuse,omitempty"`
+	// Allow lists what is dialled though it is in a private network, or this machine.
+	Allow []string `json:"allow,omitempty"`
+	// Private is whether private networks are dialled without being listed.
+	Private bool `json:"private,omitempty"`
+	// HTTPSOnly refuses what is not encrypted.
+	HTTPSOnly bool `json:"httpsOnly,omitempty"`
+	// ArtifactHosts are the servers of artifacts.
+	ArtifactHosts []string `json:"artifactHosts,omitempty"`
+	MaxBytes      int64    `json:"maxBytes,omitempty"`
 	// Seconds is the deadline of the whole pull.
 	Seconds int `json:"seconds,omitempty"`
 	// UserAgent is what servers are told of who asks.
@@ -156,6 +164,8 @@ type Repository struct {
 type Artifact struct {
 	URL    string `json:"url"`
 	Digest string `json:"digest"`
+	// Under lists the folders of the source that names it: the URL's path begins with one.
+	Under []string `json:"under"`
 }
 
 // Credentials are sent to the host of the source's URL only.

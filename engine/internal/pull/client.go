@@ -9,9 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -57,11 +55,7 @@ type asked struct {
 }
 
 // newClient makes a client for one source. It notes what it asks.
-func newClient(request *protocol.Pull, at origin, notes *asked) (*http.Client, *protocol.Error) {
-	refused, problem := parseRefuse(request.Refuse)
-	if problem != nil {
-		return nil, problem
-	}
+func newClient(guard *guard, request *protocol.Pull, at origin, notes *asked) (*http.Client, *protocol.Error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
 	own := config
 	if c := request.Credentials; c != nil {
@@ -82,11 +76,12 @@ func newClient(request *protocol.Pull, at origin, notes *asked) (*http.Client, *
 			own.Certificates = []tls.Certificate{pair}
 		}
 	}
-	guard := &guard{refused: refused, loopback: request.Loopback}
 	return &http.Client{
 		Transport: &transport{
 			origin: at, own: guard.transport(own), others: guard.transport(config), notes: notes,
 			agent: cmp.Or(request.UserAgent, userAgent),
+			// Flux serves artifacts without TLS; their digest is known.
+			httpsOnly: request.HTTPSOnly && request.Artifact == nil,
 		},
 		CheckRedirect: func(next *http.Request, via []*http.Request) error { return redirect(next, via, at) },
 	}, nil
@@ -98,10 +93,14 @@ type transport struct {
 	own, others http.RoundTripper
 	notes       *asked
 	agent       string
+	httpsOnly   bool
 }
 
 func (t *transport) RoundTrip(ask *http.Request) (*http.Response, error) {
 	*t.notes = asked{last: ask.URL.Host}
+	if t.httpsOnly && ask.URL.Scheme != "https" {
+		return nil, &refusal{"it is asked over http, which the operator's flag --insecure-allow-http=false forbids; use https"}
+	}
 	ask.Header.Set("User-Agent", t.agent)
 	through := t.others
 	if originOf(ask.URL) == t.origin {
@@ -132,19 +131,11 @@ func redirect(next *http.Request, via []*http.Request, at origin) error {
 	return nil
 }
 
-// guard refuses addresses as they are dialled: after names are resolved, so that
-// no name and no redirect leads around it.
-type guard struct {
-	refused  []netip.AddrPort
-	loopback bool
-}
-
 func (g *guard) transport(config *tls.Config) *http.Transport {
-	dialer := &net.Dialer{Timeout: connectTimeout, Control: g.control}
 	return &http.Transport{
 		// No proxy: what an environment sets up would dial for us, unchecked.
 		Proxy:                  nil,
-		DialContext:            dialer.DialContext,
+		DialContext:            g.dial,
 		TLSClientConfig:        config,
 		TLSHandshakeTimeout:    connectTimeout,
 		ResponseHeaderTimeout:  headerTimeout,
@@ -158,69 +149,22 @@ func (g *guard) transport(config *tls.Config) *http.Transport {
 	}
 }
 
-func (g *guard) control(_, address string, _ syscall.RawConn) error {
-	dialled, err := netip.ParseAddrPort(address)
-	if err != nil {
-		return &refusal{fmt.Sprintf("address %s cannot be checked", address)}
+// newGuard reads what of a request is about addresses.
+func newGuard(machine *Machine, request *protocol.Pull) (*guard, *protocol.Error) {
+	refused, problem := parseRules("refuse", request.Refuse)
+	if problem != nil {
+		return nil, problem
 	}
-	if why := g.why(dialled); why != "" {
-		return &refusal{fmt.Sprintf("address %s is not dialled: %s", address, why)}
-	}
-	return nil
-}
-
-// Metadata services of clouds, which hand out the machine's credentials, at
-// addresses that are not link-local.
-var metadataServices = []netip.Addr{
-	netip.MustParseAddr("fd00:ec2::254"),
-	netip.MustParseAddr("100.100.100.200"),
-}
-
-var (
-	nat64       = netip.MustParsePrefix("64:ff9b::/96")
-	thisNetwork = netip.MustParsePrefix("0.0.0.0/8")
-)
-
-// why says why an address is refused, or nothing.
-func (g *guard) why(dialled netip.AddrPort) string {
-	address := plain(dialled.Addr())
-	switch {
-	case slices.Contains(g.refused, netip.AddrPortFrom(address, dialled.Port())):
-		return "it is the Kubernetes API server's"
-	case address.IsLinkLocalUnicast():
-		return "it is link-local, where machines find their own credentials"
-	case slices.Contains(metadataServices, address):
-		return "it is a cloud's metadata service"
-	case address.IsMulticast():
-		return "it is a multicast address"
-	case address.IsUnspecified() || thisNetwork.Contains(address):
-		return "it is no address of a host"
-	case address.IsLoopback() && !g.loopback:
-		return "it is the operator's own machine"
-	}
-	return ""
-}
-
-// plain is the IPv4 address that an IPv6 address stands for, if it does.
-func plain(address netip.Addr) netip.Addr {
-	address = address.Unmap().WithZone("")
-	if nat64.Contains(address) {
-		bytes := address.As16()
-		return netip.AddrFrom4([4]byte(bytes[12:]))
-	}
-	return address
-}
-
-func parseRefuse(texts []string) ([]netip.AddrPort, *protocol.Error) {
-	refused := make([]netip.AddrPort, 0, len(texts))
-	for _, text := range texts {
-		parsed, err := netip.ParseAddrPort(text)
-		if err != nil {
-			return nil, protocol.Errorf(protocol.BadRequest, "refuse %q: an address of the form ip:port is needed", text)
+	for _, rule := range refused {
+		if !rule.prefix.IsValid() {
+			return nil, protocol.Errorf(protocol.BadRequest, "refuse %q: an address is needed", rule.name)
 		}
-		refused = append(refused, netip.AddrPortFrom(plain(parsed.Addr()), parsed.Port()))
 	}
-	return refused, nil
+	allowed, problem := parseRules("allow", request.Allow)
+	if problem != nil {
+		return nil, problem
+	}
+	return &guard{machine: machine, refused: refused, allowed: allowed, private: request.Private}, nil
 }
 
 // failure is what an error of the client means. Only the kernel's words and those of

@@ -5,7 +5,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -14,50 +13,6 @@ import (
 
 	"releaselifecycle.dev/engine/internal/protocol"
 )
-
-func TestAddresses(t *testing.T) {
-	refused, problem := parseRefuse([]string{"10.96.0.1:443", "[fd00::1]:6443"})
-	if problem != nil {
-		t.Fatal(problem)
-	}
-	guarded := &guard{refused: refused}
-	for address, why := range map[string]string{
-		"10.96.0.1:443":               "API server",
-		"[::ffff:10.96.0.1]:443":      "API server",
-		"[64:ff9b::10.96.0.1]:443":    "API server",
-		"[fd00::1]:6443":              "API server",
-		"10.96.0.1:80":                "",
-		"169.254.169.254:80":          "link-local",
-		"[::ffff:169.254.169.254]:80": "link-local",
-		"[64:ff9b::a9fe:a9fe]:80":     "link-local",
-		"[fe80::1]:80":                "link-local",
-		"[fe80::1%eth0]:80":           "link-local",
-		"[fd00:ec2::254]:80":          "metadata",
-		"100.100.100.200:80":          "metadata",
-		"127.0.0.1:80":                "own machine",
-		"127.8.8.8:80":                "own machine",
-		"[::1]:80":                    "own machine",
-		"[::ffff:127.0.0.1]:80":       "own machine",
-		"0.0.0.0:80":                  "no address",
-		"0.1.2.3:80":                  "no address",
-		"[::]:80":                     "no address",
-		"224.0.0.1:80":                "multicast",
-		"[ff02::1]:80":                "multicast",
-		"192.0.2.7:443":               "",
-		"[2001:db8::1]:443":           "",
-		"10.0.0.8:443":                "",
-	} {
-		got := guarded.why(netip.MustParseAddrPort(address))
-		if (why == "") != (got == "") || !strings.Contains(got, why) {
-			t.Errorf("%s: %q, wanted %q", address, got, why)
-		}
-	}
-	if why := (&guard{loopback: true}).why(netip.MustParseAddrPort("127.0.0.1:80")); why != "" {
-		t.Errorf("loopback is allowed, and refused: %s", why)
-	}
-	_, problem = parseRefuse([]string{"kubernetes.default"})
-	wantKind(t, problem, protocol.BadRequest)
-}
 
 func wantKind(t *testing.T, problem *protocol.Error, kind protocol.Kind) {
 	t.Helper()
@@ -68,8 +23,8 @@ func wantKind(t *testing.T, problem *protocol.Error, kind protocol.Kind) {
 
 func fromURL(at string, of []byte) *protocol.Pull {
 	return &protocol.Pull{
-		Artifact: &protocol.Artifact{URL: at, Digest: digest.FromBytes(of).String()},
-		Loopback: true, MaxBytes: 2000, Seconds: 20,
+		Artifact:      &protocol.Artifact{URL: at, Digest: digest.FromBytes(of).String(), Under: []string{"/"}},
+		ArtifactHosts: here, Allow: here, MaxBytes: 2000, Seconds: 20,
 	}
 }
 
@@ -89,6 +44,10 @@ func TestArtifact(t *testing.T) {
 	}
 	_, problem = Pull(fromURL(at+"/charts/b.tgz", data))
 	wantError(t, problem, protocol.DigestMismatch, "/charts/b.tgz")
+	// It would tell what cannot be read.
+	if found := digest.FromBytes(archive("b.tgz")).Encoded(); strings.Contains(problem.Message, found) {
+		t.Errorf("the digest that was found is in: %s", problem.Message)
+	}
 	_, problem = Pull(fromURL(at+"/charts/c", data))
 	wantError(t, problem, protocol.ChartNotFound, "/charts/c")
 	_, problem = Pull(fromURL(at+"/charts/shop-9.0.0.tgz", data))
@@ -145,7 +104,7 @@ func TestRedirects(t *testing.T) {
 		t.Errorf("elsewhere: %s", elsewhere)
 	}
 	_, problem := Pull(fromURL(at+"/metadata", data))
-	wantError(t, problem, protocol.Refused, "169.254.169.254:80", "link-local")
+	wantError(t, problem, protocol.Refused, "169.254.169.254", "link-local")
 	_, problem = Pull(fromURL(at+"/broken", data))
 	wantError(t, problem, protocol.Unreachable, hostOf(t, other), "502")
 	_, problem = Pull(fromURL(at+"/file", data))
@@ -161,9 +120,11 @@ func TestRedirects(t *testing.T) {
 	_, problem = Pull(request)
 	wantError(t, problem, protocol.Refused, hostOf(t, other), "API server")
 	request = fromURL(other+"/charts/a.tgz", data)
-	request.Loopback = false
+	request.ArtifactHosts = []string{"localhost"}
+	request.Allow = nil
+	request.Artifact.URL = strings.Replace(request.Artifact.URL, "127.0.0.1", "localhost", 1)
 	_, problem = Pull(request)
-	wantError(t, problem, protocol.Refused, "own machine")
+	wantError(t, problem, protocol.Refused, "own machine", "--source-allow")
 }
 
 func TestServersThatHang(t *testing.T) {
@@ -177,7 +138,7 @@ func TestServersThatHang(t *testing.T) {
 	}
 	for name, handler := range map[string]http.HandlerFunc{"silent": silent, "slow": slow} {
 		at := serving(t, handler)
-		request := fromURL(at, nil)
+		request := fromURL(at+"/a", nil)
 		request.Seconds = 1
 		started := time.Now()
 		_, problem := Pull(request)
@@ -189,7 +150,7 @@ func TestServersThatHang(t *testing.T) {
 			t.Errorf("%s: it took %s", name, took)
 		}
 	}
-	_, problem := Pull(fromURL("http://127.0.0.1:1/", nil))
+	_, problem := Pull(fromURL("http://127.0.0.1:1/a", nil))
 	wantError(t, problem, protocol.Unreachable, "127.0.0.1:1", "refused")
 }
 

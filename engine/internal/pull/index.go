@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
-	"strings"
 	"unicode"
 
 	"sigs.k8s.io/yaml"
@@ -21,8 +19,6 @@ const (
 	maxParsed = 512 << 10
 	// maxVersions bounds how many versions of one chart are kept.
 	maxVersions = 20_000
-	// fewNames is how many charts a message names.
-	fewNames = 8
 )
 
 // chartIndex is what an index says of one chart.
@@ -31,8 +27,6 @@ type chartIndex struct {
 	// there is whether the index names the chart.
 	there   bool
 	entries []*indexEntry
-	// names are the first few charts by name, for a message, and one more.
-	names []string
 }
 
 // index is as much of a repository's index.yaml as a pull needs. Helm's own reader
@@ -99,30 +93,11 @@ func readSmall(data []byte, chart string) (*chartIndex, error) {
 	if len(found.entries) > maxVersions {
 		return nil, tooManyVersions(chart)
 	}
-	for name := range all.Entries {
-		found.name(name)
-	}
 	return found, nil
 }
 
 func tooManyVersions(chart string) error {
 	return bad("it has more than %d versions of chart %s", maxVersions, chart)
-}
-
-// name notes that there is a chart of this name, if it can be one.
-func (c *chartIndex) name(name string) {
-	isOdd := func(r rune) bool {
-		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("._-", r)
-	}
-	if name == "" || len(name) > 100 || strings.ContainsFunc(name, isOdd) {
-		return
-	}
-	at, there := slices.BinarySearch(c.names, name)
-	if there || at > fewNames {
-		return
-	}
-	c.names = slices.Insert(c.names, at, name)
-	c.names = c.names[:min(len(c.names), fewNames+1)]
 }
 
 // begin is called where an index names the chart that is looked for. If it does so
@@ -148,9 +123,8 @@ func readJSON(from io.Reader, chart string) (*chartIndex, error) {
 		case "apiVersion":
 			return source.decode(&found.apiVersion)
 		case "entries":
-			found.there, found.entries, found.names = false, nil, nil
+			found.there, found.entries = false, nil
 			return source.object(func(name string) error {
-				found.name(name)
 				if name != chart {
 					return source.skip()
 				}

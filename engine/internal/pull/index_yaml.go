@@ -185,7 +185,7 @@ func (s *yamlScan) topLevel(content []byte) error {
 		}
 		s.found.apiVersion = value.APIVersion
 	case "entries":
-		s.found.there, s.found.entries, s.found.names = false, nil, nil
+		s.found.there, s.found.entries = false, nil
 		s.names = -1
 		var err error
 		s.inEntries, err = isBelow(rest)
@@ -203,7 +203,6 @@ func (s *yamlScan) name(content []byte) error {
 	if !is {
 		return errLayout
 	}
-	s.found.name(name)
 	s.inChart, s.items = false, -1
 	if name != s.chart {
 		return nil

@@ -146,8 +146,8 @@ func (f *fetcher) reference(
 	}
 	version, found, err := choose(strict(versions), wanted.Version)
 	if err != nil || !found {
-		return "", protocol.Errorf(protocol.ChartNotFound, "%s/%s has no version that fits %q; it has %s%s",
-			repository.Reference.Registry, repository.Reference.Repository, wanted.Version, few(versions), unranged(versions))
+		return "", protocol.Errorf(protocol.ChartNotFound, "%s/%s has no version that fits %q%s%s",
+			repository.Reference.Registry, repository.Reference.Repository, wanted.Version, f.offer(versions), unranged(versions))
 	}
 	return tag(version), nil
 }
@@ -223,7 +223,7 @@ func isNotFound(err error) bool {
 func (f *fetcher) notThere(ctx context.Context, repository *remote.Repository, reference string) *protocol.Error {
 	there := ""
 	if versions, problem := f.versions(ctx, repository); problem == nil {
-		there = "; it has " + few(versions)
+		there = f.offer(versions)
 	}
 	return protocol.Errorf(protocol.ChartNotFound, "%s/%s has no %s%s",
 		repository.Reference.Registry, repository.Reference.Repository, reference, there)

@@ -73,8 +73,8 @@ func push(t *testing.T, host, tag, kind string, config, layer []byte) string {
 func fromOCI(t *testing.T, at, version string) *protocol.Pull {
 	t.Helper()
 	return &protocol.Pull{
-		OCI:      &protocol.OCI{URL: "oci://" + hostOf(t, at) + "/charts/shop", Version: version, PlainHTTP: true},
-		Loopback: true, MaxBytes: 2000, Seconds: 20,
+		OCI:   &protocol.OCI{URL: "oci://" + hostOf(t, at) + "/charts/shop", Version: version, PlainHTTP: true},
+		Allow: here, Private: true, MaxBytes: 2000, Seconds: 20,
 	}
 }
 
@@ -144,7 +144,7 @@ func TestWhatARegistryDoesNotGive(t *testing.T) {
 	request.OCI.PlainHTTP = false
 	_, problem = Pull(request)
 	wantError(t, problem, protocol.Unreachable, "TLS")
-	request.Loopback = false
+	request.Allow = nil
 	_, problem = Pull(request)
 	wantError(t, problem, protocol.Refused, "own machine")
 }

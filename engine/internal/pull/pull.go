@@ -4,8 +4,8 @@
 // URLs are written by tenants and answered by servers that may mean harm, so every
 // address is checked as it is dialled, sizes and times are bounded, credentials go
 // to the host that they are for, and no message repeats what a server said: of its
-// words only names of hosts that it leads to, and names and versions of charts, which
-// are checked to be such.
+// words only names of hosts that it leads to, and versions of a chart, which are checked
+// to be such.
 package pull
 
 import (
@@ -31,15 +31,15 @@ const (
 )
 
 // Pull fetches one chart.
-func Pull(request *protocol.Pull) (*protocol.Pulled, *protocol.Error) {
-	pulled, problem := pull(request)
+func (m *Machine) Pull(request *protocol.Pull) (*protocol.Pulled, *protocol.Error) {
+	pulled, problem := m.pull(request)
 	if problem != nil && problem.Transient == nil {
 		problem.Transient = new(bool)
 	}
 	return pulled, problem
 }
 
-func pull(request *protocol.Pull) (*protocol.Pulled, *protocol.Error) {
+func (m *Machine) pull(request *protocol.Pull) (*protocol.Pulled, *protocol.Error) {
 	if problem := check(request); problem != nil {
 		return nil, problem
 	}
@@ -50,7 +50,11 @@ func pull(request *protocol.Pull) (*protocol.Pulled, *protocol.Error) {
 	timeout := time.Duration(seconds) * time.Second
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
-	fetch := &fetcher{maxBytes: request.MaxBytes, known: request.Known, timeout: timeout}
+	guard, problem := newGuard(m, request)
+	if problem != nil {
+		return nil, problem
+	}
+	fetch := &fetcher{guard: guard, maxBytes: request.MaxBytes, known: request.Known, timeout: timeout}
 	if fetch.maxBytes == 0 {
 		fetch.maxBytes = defaultMaxBytes
 	}
@@ -86,6 +90,7 @@ func check(request *protocol.Pull) *protocol.Error {
 
 // fetcher is what the sources have in common.
 type fetcher struct {
+	guard    *guard
 	client   *http.Client
 	origin   origin
 	maxBytes int64
@@ -96,9 +101,18 @@ type fetcher struct {
 
 // connect prepares the client for a source's host.
 func (f *fetcher) connect(request *protocol.Pull, at origin) *protocol.Error {
-	client, problem := newClient(request, at, &f.asked)
+	client, problem := newClient(f.guard, request, at, &f.asked)
 	f.client, f.origin = client, at
 	return problem
+}
+
+// offer says for a message which versions of a chart there are. Of what a private
+// network has, somebody who cannot reach it learns nothing.
+func (f *fetcher) offer(versions []string) string {
+	if f.guard.inside && !f.guard.private {
+		return ""
+	}
+	return "; it has " + few(versions)
 }
 
 // get reads what is at a URL, up to a number of bytes.

@@ -58,9 +58,10 @@ func (f *fetcher) repository(ctx context.Context, request *protocol.Pull) (*prot
 	}
 	// Old tools wrote none: then the archive is what the server says it is.
 	if promised != "" {
-		if got := promised.Algorithm().FromBytes(archive); got != promised {
+		if promised.Algorithm().FromBytes(archive) != promised {
+			// Not the digest that it has: whoever cannot read it could test guesses.
 			return nil, protocol.Errorf(protocol.DigestMismatch,
-				"the %s from %s has digest %s, and the repository's index says %s", what, at.Host, got, promised)
+				"the %s from %s does not have the digest that the repository's index says", what, at.Host)
 		}
 	}
 	// Always of one kind, whatever the index says: so it can be compared, and pinned.
@@ -96,8 +97,7 @@ func (f *fetcher) index(
 // find picks the entry that is asked for.
 func (f *fetcher) find(listed *chartIndex, wanted *protocol.Repository) (*indexEntry, *protocol.Error) {
 	if !listed.there {
-		return nil, protocol.Errorf(protocol.ChartNotFound, "the repository at %s has no chart %q; it has %s",
-			f.last, wanted.Name, few(listed.names))
+		return nil, protocol.Errorf(protocol.ChartNotFound, "the repository at %s has no chart %q", f.last, wanted.Name)
 	}
 	entries := listed.entries
 	var versions []string
@@ -112,8 +112,8 @@ func (f *fetcher) find(listed *chartIndex, wanted *protocol.Repository) (*indexE
 		return nil, protocol.Errorf(protocol.BadRequest, "repository.version %q is neither a version nor a range of versions",
 			wanted.Version)
 	case !found:
-		return nil, protocol.Errorf(protocol.ChartNotFound, "the repository at %s has no version of chart %s that fits %q; it has %s",
-			f.last, wanted.Name, wanted.Version, few(readable(versions)))
+		return nil, protocol.Errorf(protocol.ChartNotFound, "the repository at %s has no version of chart %s that fits %q%s",
+			f.last, wanted.Name, wanted.Version, f.offer(readable(versions)))
 	}
 	at := slices.IndexFunc(entries, func(entry *indexEntry) bool {
 		return entry != nil && len(entry.URLs) > 0 && entry.Version == version
@@ -133,8 +133,9 @@ func (f *fetcher) archiveURL(base *url.URL, name string, entry *indexEntry) (*ur
 	folder.Path = strings.TrimSuffix(base.Path, "/") + "/"
 	folder.RawPath = ""
 	at := folder.ResolveReference(reference)
-	if !reference.IsAbs() {
-		// A token in the repository's URL is for its archives too, as in Helm.
+	if !reference.IsAbs() && originOf(at) == originOf(base) {
+		// A token in the repository's URL is for its archives too, as in Helm; but not
+		// for those of another host: "//host/path" is relative as well.
 		at.RawQuery = base.RawQuery
 	}
 	switch {

@@ -21,7 +21,7 @@ import (
 func fromRepository(at, name, version string) *protocol.Pull {
 	return &protocol.Pull{
 		Repository: &protocol.Repository{URL: at, Name: name, Version: version},
-		Loopback:   true, MaxBytes: 2000, Seconds: 20,
+		Allow:      here, Private: true, MaxBytes: 2000, Seconds: 20,
 	}
 }
 
@@ -84,13 +84,13 @@ func TestWhatARepositoryDoesNotGive(t *testing.T) {
 		words                 []string
 	}{
 		{"/repo", "shop", "7.0.0", protocol.ChartNotFound, []string{"7.0.0", "2.0.0, 1.10.0"}},
-		{"/repo/", "cart", "", protocol.ChartNotFound, []string{`"cart"`, "shop"}},
+		{"/repo/", "cart", "", protocol.ChartNotFound, []string{`no chart "cart"`}},
 		{"/repo", "empty", "", protocol.ChartNotFound, []string{"none"}},
 		{"/repo", "shop", "one", protocol.BadRequest, []string{`"one"`}},
 		{"/nowhere", "shop", "", protocol.ChartNotFound, []string{"index", "/nowhere/"}},
 		{"/page", "shop", "", protocol.InvalidIndex, []string{"index.yaml"}},
 		{"/broken", "shop", "", protocol.Unreachable, []string{"502"}},
-		{"/repo", "shop", "0.3.0-wrong", protocol.DigestMismatch, []string{"0.3.0-wrong", "sha256:000"}},
+		{"/repo", "shop", "0.3.0-wrong", protocol.DigestMismatch, []string{"0.3.0-wrong", "index says"}},
 		{"/repo", "shop", "0.3.0-bad", protocol.InvalidIndex, []string{"0.3.0-bad", "digest"}},
 		{"/repo", "shop", "0.3.0-oci", protocol.InvalidIndex, []string{"chart.oci"}},
 		{"/repo", "shop", "0.3.0-large", protocol.TooLarge, []string{"2000 bytes"}},

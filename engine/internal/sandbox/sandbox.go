@@ -9,7 +9,9 @@ package sandbox
 type Limits struct {
 	MemoryBytes uint64
 	CPUSeconds  uint64
-	// Files leaves files and the network reachable: to fetch charts, and to render
-	// those of a person on a machine of their own.
+	// Network leaves the network reachable, and no files: to fetch charts.
+	Network bool
+	// Files leaves all reachable: to render the charts of a person on a machine of
+	// their own.
 	Files bool
 }

@@ -7,6 +7,8 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"slices"
+	"syscall"
 	"time"
 	"unsafe"
 
@@ -20,9 +22,12 @@ func Enter(limits Limits) error {
 	if err := harden(); err != nil {
 		return err
 	}
-	// Two, so that the collector can work beside the templates; and a fixed
-	// number, so that the runtime reads no files to find a better one.
-	runtime.GOMAXPROCS(min(runtime.GOMAXPROCS(0), 2))
+	// A fixed number, so that the runtime reads no files to find a better one; and a
+	// small one, since these processes share the operator's part of the machine.
+	runtime.GOMAXPROCS(1)
+	if err := giveWay(limits); err != nil {
+		return err
+	}
 	if limits.MemoryBytes > 0 {
 		if err := limitMemory(limits.MemoryBytes); err != nil {
 			return err
@@ -40,7 +45,26 @@ func Enter(limits Limits) error {
 		// The C library starts threads in its own ways, which are not allowed for.
 		return errors.New("this program was built with cgo; build it with CGO_ENABLED=0")
 	}
-	return forbid()
+	return forbid(limits.Network)
+}
+
+// giveWay puts the process behind the operator, which started it and has to live on:
+// of all processes the kernel ends this one first if memory is short, and what renders
+// computes after it.
+func giveWay(limits Limits) error {
+	// Where that cannot be written, the limit of memory is what remains.
+	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("1000"), 0)
+	if limits.Files || limits.Network || cgo {
+		return nil
+	}
+	// A third of what the operator gets, where both want a processor. The lowest would be
+	// a hundredth, and on a busy machine of a person a chart would never be done.
+	const nice = 5
+	// Of each thread, and with it of those that it starts.
+	if _, _, errno := syscall.AllThreadsSyscall(unix.SYS_SETPRIORITY, unix.PRIO_PROCESS, 0, nice); errno != 0 {
+		return fmt.Errorf("lowering the priority: %w", errno)
+	}
+	return nil
 }
 
 // harden is for every mode: no core, which would hold a tenant's values, and no
@@ -123,13 +147,70 @@ var allowed = []string{
 	"exit", "exit_group",
 }
 
+// connected are what else Go needs to be a client of TCP and of name servers: nothing
+// that listens, and no way to hand a file from one process to another.
+var connected = []string{"connect", "getsockname", "getpeername", "shutdown"}
+
+// options are those of sockets that Go sets.
+var options = [][2]uint64{
+	{unix.SOL_SOCKET, unix.SO_BROADCAST}, {unix.SOL_SOCKET, unix.SO_KEEPALIVE},
+	{unix.IPPROTO_TCP, unix.TCP_NODELAY}, {unix.IPPROTO_TCP, unix.TCP_KEEPIDLE},
+	{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL}, {unix.IPPROTO_TCP, unix.TCP_KEEPCNT},
+	{unix.IPPROTO_IPV6, unix.IPV6_V6ONLY},
+}
+
+func is(argument uint32, value uint64) seccomp.Condition {
+	return seccomp.Condition{Argument: argument, Operation: seccomp.Equal, Value: value}
+}
+
+// conditions are the calls that are allowed with some arguments only; of several for
+// one call one has to hold.
+func conditions(network bool) []seccomp.NameWithConditions {
+	pid := uint64(os.Getpid())
+	all := []seccomp.NameWithConditions{
+		// Memory, but none that code can be put into.
+		{Name: "mmap", Conditions: seccomp.ArgumentConditions{
+			{Argument: 2, Operation: seccomp.BitsNotSet, Value: unix.PROT_EXEC},
+		}},
+		{Name: "mprotect", Conditions: seccomp.ArgumentConditions{
+			{Argument: 2, Operation: seccomp.BitsNotSet, Value: unix.PROT_EXEC},
+		}},
+		// Threads of this process, but no processes.
+		{Name: "clone", Conditions: seccomp.ArgumentConditions{
+			{Argument: 0, Operation: seccomp.BitsSet, Value: unix.CLONE_THREAD},
+		}},
+		// Limits of this process, signals to this process.
+		{Name: "prlimit64", Conditions: seccomp.ArgumentConditions{is(0, 0)}},
+		{Name: "tgkill", Conditions: seccomp.ArgumentConditions{is(0, pid)}},
+		{Name: "kill", Conditions: seccomp.ArgumentConditions{is(0, pid)}},
+	}
+	if !network {
+		return all
+	}
+	for _, family := range []uint64{unix.AF_INET, unix.AF_INET6} {
+		for _, kind := range []uint64{unix.SOCK_STREAM, unix.SOCK_DGRAM} {
+			all = append(all, seccomp.NameWithConditions{Name: "socket", Conditions: seccomp.ArgumentConditions{
+				is(0, family), is(1, kind|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC), is(2, 0),
+			}})
+		}
+	}
+	for _, option := range options {
+		all = append(all, seccomp.NameWithConditions{Name: "setsockopt", Conditions: seccomp.ArgumentConditions{
+			is(1, option[0]), is(2, option[1]),
+		}})
+	}
+	return append(all, seccomp.NameWithConditions{Name: "getsockopt", Conditions: seccomp.ArgumentConditions{
+		is(1, unix.SOL_SOCKET), is(2, unix.SO_ERROR),
+	}})
+}
+
 // forbid installs the filter on all threads, and tries it.
-func forbid() error {
+func forbid(network bool) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	pid := uint64(os.Getpid())
-	is := func(argument uint32, value uint64) seccomp.Condition {
-		return seccomp.Condition{Argument: argument, Operation: seccomp.Equal, Value: value}
+	names := allowed
+	if network {
+		names = slices.Concat(allowed, connected)
 	}
 	filter := seccomp.Filter{
 		NoNewPrivs: true,
@@ -137,25 +218,7 @@ func forbid() error {
 		Policy: seccomp.Policy{
 			DefaultAction: seccomp.ActionErrno,
 			Syscalls: []seccomp.SyscallGroup{{
-				Action: seccomp.ActionAllow,
-				Names:  allowed,
-				NamesWithCondtions: []seccomp.NameWithConditions{
-					// Memory, but none that code can be put into.
-					{Name: "mmap", Conditions: seccomp.ArgumentConditions{
-						{Argument: 2, Operation: seccomp.BitsNotSet, Value: unix.PROT_EXEC},
-					}},
-					{Name: "mprotect", Conditions: seccomp.ArgumentConditions{
-						{Argument: 2, Operation: seccomp.BitsNotSet, Value: unix.PROT_EXEC},
-					}},
-					// Threads of this process, but no processes.
-					{Name: "clone", Conditions: seccomp.ArgumentConditions{
-						{Argument: 0, Operation: seccomp.BitsSet, Value: unix.CLONE_THREAD},
-					}},
-					// Limits of this process, signals to this process.
-					{Name: "prlimit64", Conditions: seccomp.ArgumentConditions{is(0, 0)}},
-					{Name: "tgkill", Conditions: seccomp.ArgumentConditions{is(0, pid)}},
-					{Name: "kill", Conditions: seccomp.ArgumentConditions{is(0, pid)}},
-				},
+				Action: seccomp.ActionAllow, Names: names, NamesWithCondtions: conditions(network),
 			}},
 		},
 	}
@@ -164,18 +227,22 @@ func forbid() error {
 	}
 	// On another thread than the one that installed it.
 	tried := make(chan error)
-	go func() { tried <- try() }()
+	go func() { tried <- try(network) }()
 	return <-tried
 }
 
 // try makes sure that the filter holds: an engine that only believes itself
 // confined is worse than none.
-func try() error {
+func try(network bool) error {
 	if fd, err := unix.Open("/", unix.O_RDONLY|unix.O_CLOEXEC, 0); !errors.Is(err, unix.EPERM) {
 		_ = unix.Close(fd)
 		return fmt.Errorf("the seccomp filter does not refuse to open files, which gave %v", err)
 	}
-	if fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0); !errors.Is(err, unix.EPERM) {
+	family := unix.AF_INET
+	if network {
+		family = unix.AF_UNIX
+	}
+	if fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0); !errors.Is(err, unix.EPERM) {
 		_ = unix.Close(fd)
 		return fmt.Errorf("the seccomp filter does not refuse to open sockets, which gave %v", err)
 	}

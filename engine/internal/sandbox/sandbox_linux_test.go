@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -29,11 +31,17 @@ func TestMain(m *testing.M) {
 		fmt.Println("these tests, like the program, are built with CGO_ENABLED=0")
 		os.Exit(1)
 	}
-	name := os.Getenv(trial)
+	name, network := strings.CutPrefix(os.Getenv(trial), "network: ")
 	if name == "" {
 		os.Exit(m.Run())
 	}
-	limits := Limits{MemoryBytes: 256 << 20, CPUSeconds: 1, Files: name == "files" || name == "core"}
+	limits := Limits{MemoryBytes: 256 << 20, CPUSeconds: 1, Files: name == "files" || name == "core", Network: network}
+	if network {
+		// As the engine does: Go tries once whether there is IPv6.
+		if socket, err := net.ListenPacket("udp", ":0"); err == nil {
+			_ = socket.Close()
+		}
+	}
 	if err := Enter(limits); err != nil {
 		fmt.Println("not confined:", err)
 		os.Exit(3)
@@ -52,12 +60,39 @@ var trials = map[string]func(target string) any{
 		_, err := net.LookupHost("example.com")
 		return err
 	},
+	"names": func(target string) any {
+		resolver := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, network, target)
+		}}
+		found, err := resolver.LookupNetIP(context.Background(), "ip", "charts.example.")
+		return fmt.Sprint(found, err)
+	},
 	"listen": func(string) any { _, err := net.Listen("tcp", "127.0.0.1:0"); return err },
 	"unix":   func(target string) any { _, err := net.Dial("unix", target); return err },
 	"read":   func(target string) any { _, err := os.ReadFile(target); return err },
 	"write":  func(target string) any { return os.WriteFile(target+".new", nil, 0o600) },
 	"exec": func(string) any {
 		return exec.Command("/proc/self/exe").Run()
+	},
+	"raw": func(string) any {
+		_, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, unix.IPPROTO_ICMP)
+		return err
+	},
+	"attach": func(string) any {
+		socket, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return fmt.Sprint("no socket: ", err)
+		}
+		return unix.SetsockoptInt(socket, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, 0)
+	},
+	"parent": func(string) any {
+		_, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", os.Getppid()))
+		return err
+	},
+	"give way": func(string) any {
+		// Read by the parent: here there are no files.
+		_, _ = io.ReadFull(os.Stdin, make([]byte, 1))
+		return nil
 	},
 	"replace": func(string) any { return syscall.Exec("/bin/true", []string{"true"}, nil) },
 	"fork": func(string) any {
@@ -198,10 +233,16 @@ func TestTheSandboxRefuses(t *testing.T) {
 		"dial": listener.Addr().String(), "unix": socket.Addr().String(), "mount": folder,
 		"read": secret, "write": secret, "threads": secret,
 	}
-	for _, name := range []string{
-		"dial", "unix", "listen", "resolve", "read", "write", "exec", "replace", "fork", "ptrace", "kill",
-		"limit", "mount", "bpf", "iouring", "code", "threads",
-	} {
+	always := []string{
+		"unix", "listen", "read", "write", "exec", "replace", "fork", "ptrace", "kill",
+		"limit", "mount", "bpf", "iouring", "code", "threads", "raw", "parent",
+	}
+	names := append([]string{"dial", "resolve"}, always...)
+	for _, name := range append(always, "attach") {
+		targets["network: "+name] = targets[name]
+		names = append(names, "network: "+name)
+	}
+	for _, name := range names {
 		t.Run(name, func(t *testing.T) {
 			said, state := attempt(t, name, targets[name])
 			if !state.Success() || !strings.Contains(said, "operation not permitted") {
@@ -218,9 +259,14 @@ func TestTheSandboxRefuses(t *testing.T) {
 // keep the engine from starting there.
 func TestTheFilterFitsOtherMachines(t *testing.T) {
 	for _, machine := range []*arch.Info{arch.X86_64, arch.AARCH64} {
-		for _, name := range append([]string{"mmap", "mprotect", "clone", "prlimit64", "tgkill", "kill"}, allowed...) {
+		for _, name := range slices.Concat(allowed, connected) {
 			if _, there := machine.SyscallNames[name]; !there {
 				t.Errorf("%s has no %s", machine.Name, name)
+			}
+		}
+		for _, call := range conditions(true) {
+			if _, there := machine.SyscallNames[call.Name]; !there {
+				t.Errorf("%s has no %s", machine.Name, call.Name)
 			}
 		}
 	}
@@ -229,6 +275,120 @@ func TestTheFilterFitsOtherMachines(t *testing.T) {
 func TestTheSandboxAllowsWork(t *testing.T) {
 	if said, state := attempt(t, "work", ""); said != "33554432" || !state.Success() {
 		t.Errorf("%s: %q", state, said)
+	}
+}
+
+func TestWhatFetchesMayConnect(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	if said, state := attempt(t, "network: dial", listener.Addr().String()); said != "<nil>" || !state.Success() {
+		t.Errorf("%s: %q", state, said)
+	}
+}
+
+// A server of names: charts.example is 10.0.0.7. Over UDP it answers that the answer is
+// too long, if it is told to.
+func nameServer(t *testing.T, truncate bool) string {
+	t.Helper()
+	answer := func(query []byte, truncated byte) []byte {
+		end := 12
+		for query[end] != 0 {
+			end += int(query[end]) + 1
+		}
+		end += 5
+		isA := query[end-3] == 1
+		reply := append([]byte{query[0], query[1], 0x81 | truncated, 0x80, 0, 1, 0, 0, 0, 0, 0, 0}, query[12:end]...)
+		if isA && truncated == 0 {
+			reply[7] = 1
+			reply = append(reply, 0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 10, 0, 0, 7)
+		}
+		return reply
+	}
+	udp, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tcp, err := net.Listen("tcp", udp.LocalAddr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = udp.Close(), tcp.Close() })
+	go func() {
+		for buffer := make([]byte, 2000); ; {
+			count, from, err := udp.ReadFrom(buffer)
+			if err != nil {
+				return
+			}
+			var truncated byte
+			if truncate {
+				truncated = 2
+			}
+			_, _ = udp.WriteTo(answer(buffer[:count], truncated), from)
+		}
+	}()
+	go func() {
+		for {
+			connection, err := tcp.Accept()
+			if err != nil {
+				return
+			}
+			buffer := make([]byte, 2000)
+			if count, err := connection.Read(buffer); err == nil && count > 2 {
+				reply := answer(buffer[2:count], 0)
+				_, _ = connection.Write(append([]byte{0, byte(len(reply))}, reply...))
+			}
+			_ = connection.Close()
+		}
+	}()
+	return udp.LocalAddr().String()
+}
+
+func TestWhatFetchesResolvesNames(t *testing.T) {
+	for _, truncate := range []bool{false, true} {
+		said, state := attempt(t, "network: names", nameServer(t, truncate))
+		if said != "[10.0.0.7] <nil>" || !state.Success() {
+			t.Errorf("truncated %t: %s: %q", truncate, state, said)
+		}
+	}
+}
+
+// Whoever started it goes first.
+func TestTheOperatorGoesFirst(t *testing.T) {
+	for name, nice := range map[string]string{"give way": "5", "network: give way": "0"} {
+		command := exec.Command(os.Args[0])
+		command.Env = []string{trial + "=" + name}
+		in, err := command.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := command.Start(); err != nil {
+			t.Fatal(err)
+		}
+		process := fmt.Sprintf("/proc/%d/", command.Process.Pid)
+		is := func() string {
+			score, _ := os.ReadFile(process + "oom_score_adj")
+			// After the name, which may hold anything: the 17th.
+			stat, _ := os.ReadFile(process + "stat")
+			_, rest, _ := strings.Cut(string(stat), ") ")
+			fields := append(strings.Fields(rest), make([]string, 17)...)
+			return strings.TrimSpace(string(score)) + " " + fields[16]
+		}
+		for range 200 {
+			if is() == "1000 "+nice {
+				break
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+		if got := is(); got != "1000 "+nice {
+			t.Errorf("%s: %s, wanted 1000 %s", name, got, nice)
+		}
+		_, _ = in.Write([]byte("x"))
+		if err := command.Wait(); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

@@ -52,6 +52,10 @@ async fn live(operator: &Operator, more: Value) -> Result<()> {
         let live = namespace.object("ConfigMap", "settings").await?;
         anyhow::Ok(live.map(|live| live["data"]["value"].clone()))
     };
+    if more.get("serviceAccountName").is_none() {
+        operator::allow_in(&namespace)?;
+    }
+    operator.check_refused_places()?;
     rendered(operator, &namespace, &more).await?;
     namespace.release("shop", &objects("1"), more.clone()).await?;
     let release = namespace.wait_ready("shop", operator).await?;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use e2e::{Logs, root};
+use e2e::{Logs, Namespace, root};
 use serde_json::json;
 use testkit::cluster::Cluster;
 
@@ -26,7 +26,7 @@ pub(super) fn shipped(flavour: &str) -> PathBuf {
 pub(super) fn with_another_image(flavour: &str) -> Result<PathBuf> {
     let (name, tag) = image::OTHER.split_once(':').context("a tag")?;
     let image = json!({"name": "releaselifecycle-controller", "newName": name, "newTag": tag});
-    e2e::overlay("image", &shipped(flavour), &json!({"images": [image]}))
+    e2e::overlay("image", &shipped(flavour), &[], &json!({"images": [image]}))
 }
 
 pub(super) struct Operator {
@@ -44,6 +44,24 @@ impl Operator {
             operator.kubectl(&["get", DEPLOYMENT, "-o", "jsonpath={.status.readyReplicas}"])?;
         ensure!(ready == "2", "{ready} replicas are ready");
         Ok(operator)
+    }
+
+    /// Asserts that the API server takes no release in the namespaces of the cluster and the operator.
+    pub(super) fn check_refused_places(&self) -> Result<()> {
+        for (namespace, whose) in [("kube-system", "the cluster's"), (NAMESPACE, "the operator's")]
+        {
+            let release = json!({
+                "apiVersion": "releaselifecycle.dev/v1alpha1", "kind": "ReleaseLifecycle",
+                "metadata": {"name": "intruder", "namespace": namespace},
+                "spec": {"serviceAccountName": "default", "source": {"objects": [
+                    {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "intruder"}}]}},
+            });
+            let said = self.cluster.apply(&release.to_string()).err();
+            let said = said.map(|error| format!("{error:#}")).unwrap_or_default();
+            let expected = format!("no ReleaseLifecycle in {namespace}");
+            ensure!(said.contains(&expected) && said.contains(whose), "{namespace}: {said}");
+        }
+        Ok(())
     }
 
     /// `kubectl delete -k`; waits until all is gone.
@@ -99,6 +117,14 @@ impl Operator {
     fn kubectl(&self, args: &[&str]) -> Result<String> {
         self.cluster.kubectl(["--namespace", NAMESPACE].iter().chain(args))
     }
+}
+
+/// Lets the operator act as the `ServiceAccount`s of a tenant's namespace, as the documentation says.
+pub(super) fn allow_in(namespace: &Namespace) -> Result<()> {
+    let role = "--clusterrole=releaselifecycle-impersonator";
+    let account = format!("--serviceaccount={NAMESPACE}:{ACCOUNT}");
+    let create = ["create", "rolebinding", "releaselifecycle-impersonator", role, &account];
+    namespace.kubectl(&create).map(drop)
 }
 
 /// The Pod of a holder of the lease.

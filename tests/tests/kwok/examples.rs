@@ -44,7 +44,7 @@ async fn the_api_server_takes_every_example() -> Result<()> {
             // Its own namespace need not be there.
             let namespace = Namespace::new(kwok(), "examples").await?;
             let here = json!({"namespace": namespace.name});
-            let overlay = e2e::overlay(&namespace.name, &folder, &here)?;
+            let overlay = e2e::overlay(&namespace.name, &folder, &[], &here)?;
             count(apply("--dry-run=server", ["--kustomize", &overlay.to_string_lossy()])?);
             continue;
         }

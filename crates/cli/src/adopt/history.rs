@@ -3,14 +3,13 @@
 
 use anyhow::bail;
 use helm::{
-    record::{self, Release, Status},
-    secret::{self, KEY_PLAN},
+    record::{Release, Status},
+    stored::{self, Holder},
 };
 use jiff::Timestamp;
-use k8s_openapi::{
-    api::core::v1::ConfigMap, apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry,
-};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::ResourceExt as _;
+use serde_json::Value;
 
 use crate::{cluster::Cluster, records};
 
@@ -59,22 +58,17 @@ pub(super) async fn read(cluster: &Cluster, release: &str) -> anyhow::Result<His
             history.problems.push(format!("Secret {} is no JSON", secret.name_any()));
             continue;
         };
-        match secret::from_secret(&value) {
-            Ok((release, plans)) => {
-                let plan = plans.get(KEY_PLAN).and_then(|bytes| records::thaw(bytes));
-                let owner = plan.map(|plan| plan.owner.name);
-                history.stored.push(Stored { release, owner, written });
-            }
-            Err(error) => history.problems.push(error.to_string()),
-        }
+        history.add(Holder::Secret, &value, written);
     }
     if history.stored.is_empty() && history.problems.is_empty() {
         for map in cluster.config_maps(&selector).await?.unwrap_or_default() {
             history.in_config_maps = true;
-            match of_config_map(&map) {
-                Ok(stored) => history.stored.push(stored),
-                Err(problem) => history.problems.push(problem),
-            }
+            let written = Written::of(map.metadata.managed_fields.as_deref().unwrap_or_default());
+            let Ok(value) = serde_json::to_value(&map) else {
+                history.problems.push(format!("ConfigMap {} is no JSON", map.name_any()));
+                continue;
+            };
+            history.add(Holder::ConfigMap, &value, written);
         }
     }
     history.stored.sort_by_key(|stored| stored.release.version);
@@ -83,15 +77,6 @@ pub(super) async fn read(cluster: &Cluster, release: &str) -> anyhow::Result<His
         ([], problems) => bail!("no record can be read: {}", problems.join("; ")),
         _ => Ok(history),
     }
-}
-
-fn of_config_map(map: &ConfigMap) -> Result<Stored, String> {
-    let problem = |why: &dyn std::fmt::Display| format!("ConfigMap {}: {why}", map.name_any());
-    let text = map.data.as_ref().and_then(|data| data.get(secret::KEY_RELEASE));
-    let text = text.ok_or_else(|| problem(&"it has no data key `release`"))?;
-    let release = record::decode(text.as_bytes()).map_err(|error| problem(&error))?;
-    let written = Written::of(map.metadata.managed_fields.as_deref().unwrap_or_default());
-    Ok(Stored { release, owner: None, written })
 }
 
 async fn missing(cluster: &Cluster, release: &str) -> anyhow::Result<String> {
@@ -112,6 +97,16 @@ impl Written {
 }
 
 impl History {
+    fn add(&mut self, holder: Holder, found: &Value, written: Written) {
+        match stored::Stored::read(holder, found) {
+            Ok(stored) => {
+                let owner = stored.owner().map(str::to_owned);
+                self.stored.push(Stored { release: stored.release, owner, written });
+            }
+            Err(error) => self.problems.push(error.to_string()),
+        }
+    }
+
     /// Returns the deployed revision: the highest of those that are deployed.
     pub(super) fn deployed(&self) -> Option<&Stored> {
         self.all_deployed().next_back()

@@ -59,11 +59,11 @@ pub(crate) struct Create {
     #[arg(long)]
     pub(crate) no_wait: bool,
 
-    /// Run the test hooks after each install and upgrade (spec.test.enable)
+    /// Run the test hooks after each install, upgrade and rollback (spec.test.enable)
     #[arg(long)]
     pub(crate) test: bool,
 
-    /// Prefix of the names of the ConfigMap and the Secret with the objects (see below); default:
+    /// Prefix of the names of the `ConfigMap` and the Secret with the objects (see below); default:
     /// NAME-source
     #[arg(long, value_name = "NAME")]
     pub(crate) source_name: Option<String>,

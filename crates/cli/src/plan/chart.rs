@@ -211,8 +211,11 @@ pub(super) async fn fetch(whence: &Whence, template: &Template) -> anyhow::Resul
         credentials: credentials(template)?,
         known: None,
         refuse: Vec::new(),
-        // This machine is the person's own.
-        loopback: true,
+        // This machine and its networks are the person's own.
+        allow: ["0.0.0.0/0", "::/0"].map(str::to_owned).to_vec(),
+        private: true,
+        https_only: false,
+        artifact_hosts: Vec::new(),
         max_bytes: MOST_BYTES as u64,
         seconds: PULL_SECONDS,
         user_agent: AGENT,

@@ -1,20 +1,20 @@
 //! What happens at each event, step by step. Pure; the shape is part of the command's interface
 //! (`plan --help`), so that fields are added but never renamed.
 
-use std::{collections::HashSet, time::Duration};
+use std::{collections::HashSet, convert::Infallible, time::Duration};
 
-use api::{OnDeletionTimeout, OnTestFailure, ReleaseLifecycle};
+use api::{HooksFrom, OnDeletionTimeout, OnTestFailure, ReleaseLifecycle};
 use kube::ResourceExt as _;
 use lifecycle::{
     event::{Event, HookEvent, Work},
     hooks::DeletePolicy,
     object::ObjectRef,
-    plan::{HookKind, Owner, Plan, PlannedHook},
+    plan::{HookKind, Plan, PlannedHook},
     preflight::{self, Holds},
     source::Desired,
 };
 use serde::Serialize;
-use sources::planned::{self, Removal};
+use sources::planned::{self, Selected};
 
 use super::{Found, Made, Material, reasons};
 
@@ -210,18 +210,26 @@ impl Planner<'_> {
     }
 
     fn steps(&self, event: Event, notes: &mut Vec<String>) -> Result<Vec<Step>, String> {
-        let hooks = self.hooks(event, notes)?;
+        let selected = self.selected(event);
+        let kept = selected.kept.clone();
+        for left_out in &selected.left_out {
+            notes.push(format!("{left_out} does not run: spec.test.filters leaves it out"));
+        }
+        let hooks = planned::hooks(self.object, event, &selected.desired)
+            .map_err(|blocked| blocked.problems.join("; "))?;
         let reasons = reasons::of(&hooks, self.desired);
-        notes.extend(self.warnings(event, &hooks));
-        let (before, after): (Vec<_>, Vec<_>) = hooks
+        let plan = planned::plan(self.object, event, hooks, selected);
+        notes.extend(self.warnings(&plan));
+        let (before, after): (Vec<_>, Vec<_>) = plan
+            .hooks
             .iter()
             .zip(reasons)
             .map(|(hook, reason)| (hook.event, self.hook(hook, reason)))
             .partition(|(at, _)| *at == event.pre());
         let mut steps: Vec<_> = before.into_iter().map(|(_, step)| step).collect();
         match event.facts().work {
-            Work::Apply => self.apply(event, &mut steps),
-            Work::Delete => self.delete(&mut steps),
+            Work::Apply => self.apply(&plan, &mut steps),
+            Work::Delete => self.delete(&plan, &kept, &mut steps),
             Work::Nothing => {}
         }
         steps.extend(after.into_iter().map(|(_, step)| step));
@@ -229,56 +237,51 @@ impl Planner<'_> {
             let reason = format!("there is nothing to do at this {event}");
             steps.push(Step::None { reason });
         }
-        match event {
-            Event::Install | Event::Upgrade if self.object.tests_enabled() => {
-                notes.push("then the tests run (spec.test.enable)".to_owned());
-            }
-            Event::Rollback => notes.push(
-                "a rollback takes objects and hooks from the record of the revision that it goes \
-                 back to; this is the plan if that revision is the same as the source"
-                    .to_owned(),
-            ),
-            _ => {}
+        if event.makes_revision() && self.object.tests_enabled() {
+            notes.push("then the tests run (spec.test.enable)".to_owned());
+        }
+        if event == Event::Rollback {
+            notes.push(self.instead_of_records().to_owned());
         }
         Ok(steps)
     }
 
-    /// What can only fail, as far as that is known without a cluster.
-    fn warnings(&self, event: Event, hooks: &[PlannedHook]) -> Vec<String> {
-        let owner = Owner { uid: String::new(), name: self.object.name_any() };
-        let mut plan = Plan::new(String::new(), owner, event, 1);
-        plan.timeout_seconds = i64::try_from(self.object.timeout().as_secs()).unwrap_or(i64::MAX);
-        plan.wait = self.object.wait();
-        plan.hooks = hooks.to_vec();
-        match event.facts().work {
-            Work::Delete => plan.prune = self.removal().going,
-            Work::Nothing => {}
-            Work::Apply => plan.objects.clone_from(&self.desired.objects),
+    /// The work of the operation, as the operator selects it. Without the records, the source
+    /// stands for each revision that an operation takes something from.
+    fn selected(&self, event: Event) -> Selected {
+        let source = || self.desired.clone();
+        let desired = match event {
+            Event::Rollback => {
+                let hooks_of_deployed = || Ok(source().hooks);
+                let Ok(desired) =
+                    planned::restored::<Infallible>(self.object, source(), hooks_of_deployed);
+                desired
+            }
+            Event::Install | Event::Upgrade | Event::Delete | Event::Test => source(),
+        };
+        planned::select(self.object, event, desired, Vec::new())
+    }
+
+    fn instead_of_records(&self) -> &'static str {
+        match self.object.rollback_hooks_from() {
+            HooksFrom::Target => {
+                "a rollback takes objects and hooks from the record of the revision that it goes \
+                 back to; this is the plan if that revision is the same as the source"
+            }
+            HooksFrom::Current => {
+                "a rollback takes objects from the record of the revision that it goes back to, and \
+                 hooks from that of the deployed one (spec.rollback.hooksFrom: Current); this is \
+                 the plan if both revisions are the same as the source"
+            }
         }
+    }
+
+    /// What can only fail, as far as that is known without a cluster.
+    fn warnings(&self, plan: &Plan) -> Vec<String> {
         let home = self.object.metadata.namespace.as_deref().unwrap_or_default();
-        let warnings = preflight::warnings(&plan, home).into_iter();
+        let warnings = preflight::warnings(plan, home).into_iter();
         let known = warnings.filter(|warning| !matches!(warning.holds, Holds::IfMissing(_)));
         known.map(|warning| format!("{WARNING}{warning}")).collect()
-    }
-
-    /// What becomes of the objects at a deletion.
-    fn removal(&self) -> Removal {
-        planned::removal(self.desired.objects.iter().cloned())
-    }
-
-    fn hooks(&self, event: Event, notes: &mut Vec<String>) -> Result<Vec<PlannedHook>, String> {
-        let chosen = |desired| {
-            let hooks = planned::hooks(self.object, event, desired);
-            hooks.map_err(|blocked| blocked.problems.join("; "))
-        };
-        if event != Event::Test {
-            return chosen(self.desired);
-        }
-        let mut selected = self.desired.clone();
-        for left_out in planned::select_tests(self.object, &mut selected) {
-            notes.push(format!("{left_out} does not run: spec.test.filters leaves it out"));
-        }
-        chosen(&selected)
     }
 
     fn hook(&self, hook: &PlannedHook, reason: String) -> Step {
@@ -305,32 +308,30 @@ impl Planner<'_> {
         }))
     }
 
-    fn apply(&self, event: Event, steps: &mut Vec<Step>) {
-        let objects: Vec<_> =
-            self.desired.objects.iter().map(|it| self.named(&it.object)).collect();
+    fn apply(&self, plan: &Plan, steps: &mut Vec<Step>) {
+        let objects: Vec<_> = plan.objects.iter().map(|it| self.named(&it.object)).collect();
         let any = !objects.is_empty();
         if any {
             let reason =
                 "by kind, in Helm's install order; of one kind, in the order of the source";
             steps.push(Step::Apply { reason: reason.to_owned(), objects });
         }
-        if event != Event::Install {
+        if plan.event != Event::Install {
             let reason = "objects of earlier revisions that this one lacks are deleted; the records \
                           in the cluster name them";
             steps.push(Step::Prune { reason: reason.to_owned() });
         }
-        if any && self.object.wait() {
+        if any && plan.wait {
             let reason = "until the objects are ready; spec.wait: false skips this";
             let timeout = span(self.object.timeout());
             steps.push(Step::Wait { timeout, reason: reason.to_owned() });
         }
     }
 
-    fn delete(&self, steps: &mut Vec<Step>) {
-        let Removal { going, kept, .. } = self.removal();
-        if !going.is_empty() {
+    fn delete(&self, plan: &Plan, kept: &[ObjectRef], steps: &mut Vec<Step>) {
+        if !plan.prune.is_empty() {
             let reason = "by kind, in Helm's uninstall order, and waited for until they are gone";
-            let objects = going.iter().map(|object| self.named(object)).collect();
+            let objects = plan.prune.iter().map(|object| self.named(object)).collect();
             steps.push(Step::Delete { reason: reason.to_owned(), objects });
         }
         if !kept.is_empty() {
@@ -358,7 +359,7 @@ impl Planner<'_> {
             Event::Rollback => "spec.pinRevision names another revision than the deployed one",
             Event::Delete => "the ReleaseLifecycle is deleted",
             Event::Test if self.object.tests_enabled() => {
-                "after each install and upgrade, and when requested (`kubectl lifecycle test`)"
+                "after each install, upgrade and rollback, and when requested (`kubectl lifecycle test`)"
             }
             Event::Test => "requested (`kubectl lifecycle test`)",
         }

@@ -187,6 +187,24 @@ upgrade: when the source differs from what is deployed
     }
 
     #[test]
+    fn a_rollback_says_whose_objects_and_hooks_these_are() {
+        check(
+            Event::Rollback,
+            json!({"wait": false, "test": {"enable": true}, "rollback": {"hooksFrom": "Current"}}),
+            "\
+rollback: when spec.pinRevision names another revision than the deployed one
+   1  apply  ConfigMap/shop
+             PersistentVolumeClaim/data
+             Service/shop
+   2  prune  objects of earlier revisions that this one lacks are deleted; the records in the cluster name them
+  then the tests run (spec.test.enable)
+  a rollback takes objects from the record of the revision that it goes back to, and hooks from that of the deployed one (spec.rollback.hooksFrom: Current); this is the plan if both revisions are the same as the source
+  if it fails: nothing after it runs, and the revision is recorded as failed; `kubectl lifecycle retry shop` resumes at the failed hook
+",
+        );
+    }
+
+    #[test]
     fn a_deletion_says_what_stays() {
         check(
             Event::Delete,

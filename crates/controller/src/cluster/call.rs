@@ -7,6 +7,7 @@ mod values;
 
 use std::{error::Error as StdError, future::Future, io, time::Duration};
 
+use http_body_util::LengthLimitError;
 use kube::core::Status;
 use thiserror::Error;
 
@@ -250,6 +251,9 @@ fn unanswered(error: &(dyn StdError + 'static)) -> Cause {
     let mut kind = None;
     let mut source = Some(error);
     while let Some(error) = source {
+        if error.is::<LengthLimitError>() {
+            return Cause::Refused(Refused::own(413, "the answer is too large"));
+        }
         kind = kind.or_else(|| Some(error.downcast_ref::<io::Error>()?.kind()));
         source = error.source();
     }

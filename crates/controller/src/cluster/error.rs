@@ -6,7 +6,7 @@ use thiserror::Error;
 use crate::{
     cluster::{
         call::{ApiError, Cause, Refused, Why},
-        rights::Lack,
+        rights::{self, Lack},
     },
     support::key::RECHECK,
 };
@@ -82,9 +82,10 @@ impl From<ApiError> for Error {
             Why::Rights(lack) if is_impersonation(lack) => Self::blocked(
                 Reason::Forbidden,
                 format!(
-                    "{error}; the operator may not act as a ServiceAccount: give it the rights of \
-                     deploy/multi-tenant, or, where it runs with --single-tenant, remove \
-                     spec.serviceAccountName"
+                    "{error}; the operator may not act as a ServiceAccount of this namespace \
+                     (deploy/multi-tenant); {}; where it runs with --single-tenant, remove \
+                     spec.serviceAccountName instead",
+                    rights::impersonation_remedy(lack)
                 ),
             ),
             Why::Rights(_) | Why::Grant(_) | Why::NoAccount(_) => {

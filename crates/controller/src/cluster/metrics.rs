@@ -8,6 +8,9 @@ use prometheus_client::{
 
 use crate::support::panics;
 
+/// The label of a namespace. Only namespaces that wait have one.
+type InNamespace = [(&'static str, String); 1];
+
 type Labels = [(&'static str, &'static str); 1];
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -25,6 +28,7 @@ pub(crate) struct Metrics {
     operation_seconds: Histogram,
     api_writes: Family<Labels, Counter>,
     pub(crate) reconciling: Gauge,
+    waiting: Family<InNamespace, Gauge>,
     pub(crate) leader: Gauge,
 }
 
@@ -40,6 +44,7 @@ impl Metrics {
             operation_seconds: seconds(),
             api_writes: Family::default(),
             reconciling: Gauge::default(),
+            waiting: Family::default(),
             leader: Gauge::default(),
         };
         let registry = metrics.registry.sub_registry_with_prefix("releaselifecycle");
@@ -75,6 +80,11 @@ impl Metrics {
             metrics.reconciling.clone(),
         );
         registry.register(
+            "waiting",
+            "Releases that wait for their turn, by namespace; only namespaces that wait",
+            metrics.waiting.clone(),
+        );
+        registry.register(
             "panics",
             "Faults of the operator that were caught, see its log",
             panics::count(),
@@ -101,6 +111,17 @@ impl Metrics {
         self.operation_seconds.observe(seconds);
     }
 
+    /// Notes the number of releases of the namespace that wait for their turn.
+    pub(crate) fn waiting(&self, namespace: &str, releases: usize) {
+        let label = [("namespace", namespace.to_owned())];
+        if releases == 0 {
+            self.waiting.remove(&label);
+        } else {
+            let releases = i64::try_from(releases).unwrap_or(i64::MAX);
+            self.waiting.get_or_create(&label).set(releases);
+        }
+    }
+
     pub(crate) fn api_write(&self, outcome: &'static str) {
         self.api_writes.get_or_create(&[("outcome", outcome)]).inc();
     }
@@ -111,5 +132,21 @@ impl Metrics {
         // Writing to a String cannot fail.
         let _ = encode(&mut text, &self.registry);
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_namespaces_that_wait_are_listed() {
+        let metrics = Metrics::new();
+        metrics.waiting("shop", 2);
+        metrics.waiting("blog", 1);
+        metrics.waiting("blog", 0);
+        let text = metrics.text();
+        assert!(text.contains("\nreleaselifecycle_waiting{namespace=\"shop\"} 2\n"), "{text}");
+        assert!(!text.contains("blog"), "{text}");
     }
 }

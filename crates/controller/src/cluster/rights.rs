@@ -5,6 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// The shipped role that a tenant's ServiceAccount is bound to, and its rights: `deploy/base`.
 const DEPLOYER: &str = "releaselifecycle-deployer";
+/// The shipped role by which the operator may act as a `ServiceAccount` of a namespace:
+/// `deploy/multi-tenant`.
+const IMPERSONATOR: &str = "releaselifecycle-impersonator";
 const DEPLOYER_RESOURCES: [(&str, &[&str]); 7] = [
     (
         "",
@@ -218,6 +221,25 @@ pub(crate) fn remedy(user: &str, rights: &[Right]) -> String {
     format!("allow it: {text}")
 }
 
+/// Returns how to let the operator act as a `ServiceAccount` of a release's namespace: a command to
+/// paste, if the API server named the namespace.
+pub(crate) fn impersonation_remedy(lack: &Lack) -> String {
+    let Some(namespace) = lack.rights.iter().find_map(|right| right.namespace.as_ref()) else {
+        return format!(
+            "bind the ClusterRole {IMPERSONATOR} to the operator by a RoleBinding in the release's \
+             namespace"
+        );
+    };
+    let subject = account(&lack.user).map_or_else(
+        || format!("--user={}", lack.user),
+        |(namespace, name)| format!("--serviceaccount={namespace}:{name}"),
+    );
+    format!(
+        "allow it: `kubectl create rolebinding {IMPERSONATOR} -n {namespace} \
+         --clusterrole={IMPERSONATOR} {subject}`"
+    )
+}
+
 /// Returns the commands for a role that is not shipped.
 fn role(
     name: &str,
@@ -288,6 +310,30 @@ mod tests {
              --resource=leases.coordination.k8s.io` and `kubectl create rolebinding shop-more -n prod \
              --role=shop-more --serviceaccount=prod:shop`"
         );
+    }
+
+    #[test]
+    fn a_namespace_is_opened_to_the_operator_by_one_command() {
+        let asked = [
+            "serviceaccounts \"shop\" is forbidden: User \"system:serviceaccount:ops:operator\" \
+             cannot impersonate resource \"serviceaccounts\" in API group \"\" in the namespace \
+             \"prod\"",
+            "secrets is forbidden: User \"system:serviceaccount:ops:operator\" cannot \
+             impersonate-on:serviceaccount:list resource \"secrets\" in API group \"\" in the \
+             namespace \"prod\"",
+        ];
+        for said in asked {
+            assert_eq!(
+                impersonation_remedy(&lacking(said).unwrap()),
+                "allow it: `kubectl create rolebinding releaselifecycle-impersonator -n prod \
+                 --clusterrole=releaselifecycle-impersonator --serviceaccount=ops:operator`"
+            );
+        }
+        let nowhere = "forbidden: User \"x\" cannot impersonate-on:serviceaccount:get resource \
+                       \"nodes\" in API group \"\" at the cluster scope";
+        assert!(!impersonation_remedy(&lacking(nowhere).unwrap()).contains("kubectl"));
+        let role = include_str!("../../../../deploy/multi-tenant/role-impersonator.yaml");
+        assert!(role.contains(&format!("name: {IMPERSONATOR}\n")));
     }
 
     #[test]

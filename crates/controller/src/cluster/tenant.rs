@@ -11,17 +11,20 @@ use kube::{
         DeleteParams, GetParams, ListParams, LogParams, Patch, PatchParams, PostParams,
         Preconditions, PropagationPolicy, ValidationDirective,
     },
-    core::{DynamicObject, Request, discovery::v2::APIGroupDiscovery},
+    core::{
+        DynamicObject, Request, discovery::v2::APIGroupDiscovery, request::Error as RequestError,
+    },
     discovery::Scope,
 };
 use lifecycle::{object::ObjectRef, terminal};
-use manifests::json;
+use manifests::{json, memory::Memory};
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
 use crate::{
     cluster::{
         Cluster,
+        answer::{Answer, MOST_MEMORY, PAGE},
         call::{Access, ApiError, Cause, Refused, Values, Why, call, optional, read},
         discovery::Kind,
         impersonation::Identity,
@@ -29,6 +32,12 @@ use crate::{
     },
     support::sync::lock,
 };
+
+/// A request as kube builds it.
+type Built = http::Request<Vec<u8>>;
+
+/// The maximum memory of a list of all pages.
+const MOST_LISTED: usize = 64 << 20;
 
 /// The maximum size of a log in memory; the last lines of it are kept.
 const LOG_LIMIT: i64 = 256 * 1024;
@@ -74,9 +83,34 @@ impl<'a> Tenant<'a> {
         like: &ObjectRef,
         selector: &str,
     ) -> Result<Vec<Value>, ApiError> {
-        let request = self.request(like).await?.list(&ListParams::default().labels(selector));
-        let what = listing(like, selector);
-        Ok(items(self.send_what(Access::Read, like, what, request, None).await?))
+        self.pages(like, &ListParams::default().labels(selector), Request::list).await
+    }
+
+    /// Returns the objects of all pages, unless they take too much memory together.
+    async fn pages(
+        &self,
+        like: &ObjectRef,
+        params: &ListParams,
+        ask: impl Fn(&Request, &ListParams) -> Result<Built, RequestError>,
+    ) -> Result<Vec<Value>, ApiError> {
+        let request = self.request(like).await?;
+        let what = || listing(like, params.label_selector.as_deref().unwrap_or("any label"));
+        let mut memory = Memory::new(MOST_LISTED);
+        let mut found = Vec::new();
+        let mut params = params.clone().limit(PAGE);
+        loop {
+            let page = ask(&request, &params);
+            let mut page = self.send_what(Access::Read, like, what(), page, None).await?;
+            let more = page["metadata"]["continue"].as_str().filter(|it| !it.is_empty());
+            params.continue_token = more.map(str::to_owned);
+            for item in items(&mut page) {
+                memory.take_value(&item).map_err(|_| too_large(what(), MOST_LISTED))?;
+                found.push(item);
+            }
+            if params.continue_token.is_none() {
+                return Ok(found);
+            }
+        }
     }
 
     /// Like [`Self::list`], but only the first objects if there are many.
@@ -89,7 +123,7 @@ impl<'a> Tenant<'a> {
         let params = ListParams::default().labels(selector).limit(most);
         let request = self.request(like).await?.list(&params);
         let what = listing(like, selector);
-        Ok(items(self.send_what(Access::Read, like, what, request, None).await?))
+        Ok(items(&mut self.send_what(Access::Read, like, what, request, None).await?))
     }
 
     /// Returns a page of the objects of the kind of `like`, in its namespace if it names one, as
@@ -124,10 +158,7 @@ impl<'a> Tenant<'a> {
         like: &ObjectRef,
         selector: &str,
     ) -> Result<Vec<Value>, ApiError> {
-        let params = ListParams::default().labels(selector);
-        let request = self.request(like).await?.list_metadata(&params);
-        let what = listing(like, selector);
-        Ok(items(self.send_what(Access::Read, like, what, request, None).await?))
+        self.pages(like, &ListParams::default().labels(selector), Request::list_metadata).await
     }
 
     /// Returns the Event objects about the object of this UID.
@@ -148,7 +179,7 @@ impl<'a> Tenant<'a> {
         let params = ListParams::default().fields(&about).limit(LIMIT);
         let request = self.request(&like).await?.list(&params);
         let what = listing(&like, &about);
-        Ok(items(self.send_what(Access::Read, &like, what, request, None).await?))
+        Ok(items(&mut self.send_what(Access::Read, &like, what, request, None).await?))
     }
 
     /// POST; unknown fields are refused, as in Helm and in [`Self::apply`].
@@ -297,7 +328,8 @@ impl<'a> Tenant<'a> {
         let request =
             Request::new(path).create(&PostParams::default(), body.to_string().into_bytes());
         let request = built(&what, request)?;
-        read(&self.cluster.metrics, what, || self.client.request(request.clone())).await
+        let answer = read(&self.cluster.metrics, &*what, || self.client.request(request.clone()));
+        within(answer.await?, what)
     }
 
     async fn request(&self, object: &ObjectRef) -> Result<Request, ApiError> {
@@ -317,7 +349,7 @@ impl<'a> Tenant<'a> {
         access: Access,
         object: &ObjectRef,
         verb: &str,
-        request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
+        request: Result<Built, RequestError>,
         sent: Option<&Value>,
     ) -> Result<Value, ApiError> {
         self.send_what(access, object, format!("{verb} {}", place(object)), request, sent).await
@@ -329,7 +361,7 @@ impl<'a> Tenant<'a> {
         access: Access,
         object: &ObjectRef,
         what: String,
-        request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
+        request: Result<Built, RequestError>,
         sent: Option<&Value>,
     ) -> Result<Value, ApiError> {
         let request = built(&what, request)?;
@@ -343,11 +375,11 @@ impl<'a> Tenant<'a> {
             answer
         };
         let answer = match access {
-            Access::Read => read(metrics, what, || ask(request.clone())).await,
-            Access::Write => call(metrics, access, what, ask(request)).await,
+            Access::Read => read(metrics, &*what, || ask(request.clone())).await,
+            Access::Write => call(metrics, access, &*what, ask(request)).await,
         };
         let mut error = match answer {
-            Ok(answer) => return Ok(answer),
+            Ok(answer) => return within(answer, what),
             Err(error) => {
                 let values = self.values(access, object, &error, sent).await;
                 error.without_values_of(lock(&status).as_deref(), &values)
@@ -385,27 +417,25 @@ impl<'a> Tenant<'a> {
         }
         let is_of_one = access == Access::Write || sent.is_some();
         if error.is_about_values() && is_of_one && object.kind != "Secret" {
-            let request = self.request(object).await.and_then(|request| {
-                built("get", request.get(&segment(&object.name), &GetParams::default()))
-            });
-            let live = match request {
-                Ok(request) => {
-                    let read = call(
-                        &self.cluster.metrics,
-                        Access::Read,
-                        "get",
-                        self.client.request(request),
-                    );
-                    optional(read.await)
-                }
-                Err(error) => Err(error),
-            };
-            match live {
+            match self.live(object).await {
                 Ok(live) => live.iter().for_each(|live| values.known.add(live)),
                 Err(_) => values.is_unknown = true,
             }
         }
         values
+    }
+
+    /// Returns the object that is there. It is not [`Self::get`], whose errors lead here.
+    async fn live(&self, object: &ObjectRef) -> Result<Option<Value>, ApiError> {
+        let what = format!("get {}", place(object));
+        let request = self.request(object).await?;
+        let request = built(&what, request.get(&segment(&object.name), &GetParams::default()))?;
+        let answer = self.client.request(request);
+        let answer = call(&self.cluster.metrics, Access::Read, &*what, answer).await;
+        match optional(answer)? {
+            Some(live) => within(live, what).map(Some),
+            None => Ok(None),
+        }
     }
 
     /// Returns true if the impersonated ServiceAccount does not exist: the API server lets the
@@ -456,8 +486,8 @@ fn apply_params() -> PatchParams {
     }
 }
 
-fn items(mut list: Value) -> Vec<Value> {
-    match json::take(&mut list, "items") {
+fn items(list: &mut Value) -> Vec<Value> {
+    match json::take(list, "items") {
         Value::Array(items) => items,
         _ => Vec::new(),
     }
@@ -472,10 +502,17 @@ fn strictly(mut request: http::Request<Vec<u8>>) -> http::Request<Vec<u8>> {
     request
 }
 
-fn built(
-    what: &str,
-    request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
-) -> Result<http::Request<Vec<u8>>, ApiError> {
+/// Returns the answer, unless it was over its budget.
+fn within(answer: Answer, what: String) -> Result<Value, ApiError> {
+    answer.0.map_err(|_| too_large(what, MOST_MEMORY))
+}
+
+fn too_large(what: String, most: usize) -> ApiError {
+    let message = format!("the answer takes more than {} MiB of memory", most >> 20);
+    ApiError { what, cause: Cause::Refused(Refused::own(413, message)) }
+}
+
+fn built(what: &str, request: Result<Built, RequestError>) -> Result<Built, ApiError> {
     // Such as a name that is not valid in a path.
     request.map_err(|error| ApiError {
         what: what.to_owned(),

@@ -22,13 +22,14 @@ pub(crate) async fn of_source(
     Ok(match release.source.known()? {
         ResolvedSource::Objects(objects) => {
             let objects = objects.clone();
-            blocking::run(move || rendered::of_objects(objects, &patches, &namespace)).await
+            let work = move || rendered::of_objects(objects, &patches, &namespace);
+            blocking::run(&release.namespace, work).await
         }
         ResolvedSource::Chart(chart) => {
             let rendered = render(release, chart, begin).await?;
             let (digest, secrets) = (chart.digest.clone(), chart.secrets.clone());
             let made = move || rendered::of_chart(rendered, digest, &patches, &namespace, &secrets);
-            blocking::run(made).await
+            blocking::run(&release.namespace, made).await
         }
     }?)
 }

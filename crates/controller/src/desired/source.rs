@@ -47,7 +47,9 @@ async fn read(release: &Release<'_>) -> Result<ResolvedSource, Error> {
             release.ctx.watches.sources.follow(&key(&release.object), &references(release));
             let reads = TenantReads(release);
             let texts = objects::read(holders, &release.namespace, &reads).await?;
-            Ok(ResolvedSource::Objects(blocking::run(move || texts.parse()).await?))
+            Ok(ResolvedSource::Objects(
+                blocking::run(&release.namespace, move || texts.parse()).await?,
+            ))
         }
         SourceKind::Chart(_) | SourceKind::SourceRef(_) => {
             release.ctx.watches.sources.follow(&key(&release.object), &references(release));

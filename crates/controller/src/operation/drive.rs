@@ -253,6 +253,9 @@ async fn take_steps(
         Origin::Created(rendered) => rendered.as_deref(),
     };
     for _ in 0..STEPS {
+        if release.slot.is_due() {
+            return Ok(Progress::AGAIN);
+        }
         let now = now();
         let mut step =
             decide(plan, &journal, &observation, &controls(release, plan, &journal), now);

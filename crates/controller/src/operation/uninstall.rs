@@ -16,7 +16,7 @@ use crate::{
         error::Error,
     },
     desired::objects,
-    records::Records,
+    records::{Records, Stored},
     release::Release,
 };
 
@@ -175,13 +175,14 @@ async fn hook_kinds(release: &Release<'_>) -> Result<BTreeSet<ObjectRef>, Error>
         name: String::new(),
     };
     let mut kinds = BTreeSet::from([like("batch/v1", "Job"), like("v1", "Pod")]);
-    for stored in Records::of(release).all().await? {
+    let add = |stored: Stored| {
         kinds.extend(stored.plan.iter().flat_map(|(plan, _)| plan.hook_kinds.clone()));
         // A record that can no longer be read has left nothing that could be found.
-        let Ok(desired) = objects::of_record(release, &stored) else { continue };
+        let Ok(desired) = objects::of_record(release, &stored) else { return };
         for part in desired.hooks.into_iter().flat_map(|hook| hook.parts) {
             kinds.insert(ObjectRef { name: String::new(), ..part.object });
         }
-    }
+    };
+    Records::of(release).for_each(add).await?;
     Ok(kinds)
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use kube::discovery::Scope;
 use lifecycle::{
     event::Event,
-    object::{ObjectRef, PlannedObject},
+    object::{ObjectRef, ObjectSet, PlannedObject},
     plan::{Plan, PlannedHook},
 };
 
@@ -19,26 +19,6 @@ pub(crate) fn key(history: &[Stored]) -> Option<String> {
     let with_key = history.iter().filter(|stored| stored.plan.is_some());
     let latest = with_key.max_by_key(|stored| stored.release.version)?;
     Some(latest.plan.as_ref()?.0.config_key.clone())
-}
-
-/// Returns every object that may exist, as in the newest revision that has it: those of the latest
-/// revision, and those that earlier ones have left.
-pub(super) fn newest_objects(
-    release: &Release<'_>,
-    latest: Vec<PlannedObject>,
-    history: &[Stored],
-) -> Result<Vec<PlannedObject>, Error> {
-    let mut newest = latest;
-    let mut earlier: Vec<_> = history.iter().collect();
-    earlier.sort_by_key(|stored| std::cmp::Reverse(stored.release.version));
-    for stored in earlier {
-        for object in objects_of(release, stored)? {
-            if !newest.iter().any(|other| other.object.is_same_object(&object.object)) {
-                newest.push(object);
-            }
-        }
-    }
-    Ok(newest)
 }
 
 /// Returns the objects of a revision, whichever client created it.
@@ -56,8 +36,8 @@ pub(crate) fn objects_of(
 
 /// Leaves out the objects that a revision adopted from others, if it was never deployed.
 pub(super) fn leave_out_taken(objects: &mut Vec<PlannedObject>, stored: &Stored) {
-    let taken = taken(stored);
-    objects.retain(|object| !taken.iter().any(|it| it.is_same_object(&object.object)));
+    let taken: ObjectSet = taken(stored).iter().collect();
+    objects.retain(|object| !taken.contains(&object.object));
 }
 
 /// Returns the objects that a revision adopted from others, if it was never deployed.
@@ -112,24 +92,27 @@ pub(super) fn hook_kinds(history: &[Stored], recorded: &[ObjectRef]) -> Vec<Obje
 
 /// Marks the hooks that an earlier record has, too.
 pub(super) fn mark_recorded(recorded: &[ObjectRef], hooks: &mut [PlannedHook]) {
+    let nowhere = |recorded: &ObjectRef| ObjectRef { namespace: None, ..recorded.clone() };
+    let somewhere: ObjectSet = recorded.iter().collect();
+    // A record gives a namespace to objects that have none.
+    let anywhere: Vec<_> = recorded.iter().map(nowhere).collect();
+    let anywhere: ObjectSet = anywhere.iter().collect();
     for hook in hooks {
-        // A record gives a namespace to objects that have none.
-        let is_hook = |recorded: &ObjectRef| match &hook.object.namespace {
-            Some(_) => recorded.is_same_object(&hook.object),
-            None => ObjectRef { namespace: None, ..recorded.clone() }.is_same_object(&hook.object),
-        };
-        hook.recorded = recorded.iter().any(is_hook);
+        let known = if hook.object.namespace.is_some() { &somewhere } else { &anywhere };
+        hook.recorded = known.contains(&hook.object);
     }
 }
 
-/// Returns the objects of every record since and including the last deployed one.
+/// Returns the objects of every record since and including the last deployed one, newest first.
 pub(super) fn earlier_objects(
     release: &Release<'_>,
     history: &[Stored],
-) -> Result<Vec<ObjectRef>, Error> {
+) -> Result<Vec<PlannedObject>, Error> {
+    let mut newest_first: Vec<_> = history.iter().collect();
+    newest_first.sort_by_key(|stored| std::cmp::Reverse(stored.release.version));
     let mut found = Vec::new();
-    for stored in history {
-        found.extend(objects_of(release, stored)?.into_iter().map(|object| object.object));
+    for stored in newest_first {
+        found.extend(objects_of(release, stored)?);
     }
     Ok(found)
 }

@@ -2,7 +2,7 @@
 
 use kube::discovery::Scope;
 use lifecycle::reason::Reason;
-use lifecycle::{event::Event, plan::Crds};
+use lifecycle::{event::Event, object::ObjectSet, plan::Crds};
 
 use super::{crds, material::Material};
 use crate::{cluster::error::Error, release::Release};
@@ -16,14 +16,15 @@ pub(super) async fn find(
     crds: Crds,
 ) -> Result<(), Error> {
     let tenant = &release.tenant;
-    let defined = crds::defined_kinds(&material.desired, event, crds);
-    let remark = if crds == Crds::Skip && !material.desired.crds.is_empty() {
+    let Material { selected, pruned_before, .. } = material;
+    let defined = crds::defined_kinds(&selected.desired, event, crds);
+    let remark = if crds == Crds::Skip && !selected.desired.crds.is_empty() {
         format!("; of the chart's crds/ nothing is installed, since spec.{event}.crds is Skip")
     } else {
         String::new()
     };
     let mut unknown = Vec::new();
-    for object in material.desired.refs_mut() {
+    for object in selected.desired.refs_mut() {
         match tenant.kind(object).await? {
             Some(kind) if kind.scope == Scope::Cluster => object.namespace = None,
             Some(_) => {}
@@ -44,8 +45,9 @@ pub(super) async fn find(
         return Err(Error::blocked(Reason::UnknownKind, unknown.join("; ")));
     }
     // Objects without a namespace can be compared only once their scope is known.
-    let objects = &material.desired.objects;
-    for list in [&mut material.prune, &mut material.pruned_before.objects] {
+    let objects = &selected.desired.objects;
+    let wanted: ObjectSet = objects.iter().map(|object| &object.object).collect();
+    for list in [&mut selected.prune, &mut pruned_before.objects] {
         let mut served = Vec::new();
         for mut object in std::mem::take(list) {
             if let Some(kind) = tenant.kind(&object).await? {
@@ -55,10 +57,10 @@ pub(super) async fn find(
                 served.push(object);
             }
         }
-        served.retain(|old| !objects.iter().any(|object| object.object.is_same_object(old)));
+        served.retain(|old| !wanted.contains(old));
         *list = served;
     }
-    let prune = &material.prune;
-    material.pruned_before.objects.retain(|old| !prune.iter().any(|it| it.is_same_object(old)));
+    let prune: ObjectSet = selected.prune.iter().collect();
+    pruned_before.objects.retain(|old| !prune.contains(old));
     Ok(())
 }

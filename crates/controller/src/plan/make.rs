@@ -1,9 +1,10 @@
 //! Makes a plan from the desired objects: parse, look up the kinds, check rights and owners.
 //! Nothing is changed here, so all errors are reported at once and can be corrected without hurry.
 
+use std::mem;
+
 use lifecycle::{
     digest::config_digest,
-    event::HookEvent,
     plan::{Begin, Crds, Plan, Remediated},
     source::SourceError,
 };
@@ -42,56 +43,43 @@ pub(crate) async fn plan(
     }
     let release = &*release;
     let mut material = material::of(release, records, begin).await?;
-    if !begin.event.needs_source() {
-        // Hooks that do not run now are no reason not to begin: nobody can correct a record.
-        let runs = |event: &HookEvent| event.operation() == begin.event;
-        material.desired.hooks.retain(|hook| hook.events.iter().any(runs));
-    }
     let crds = release.object.crds(begin.event);
     kinds::find(release, &mut material, begin.event, crds).await?;
-    let Material { mut desired, prune, pruned_before, digest, chart, rendered } = material;
+    let Material { mut selected, pruned_before, digest, chart, rendered } = material;
+    let desired = &mut selected.desired;
     if crds == Crds::Create {
         crds::leave_out_existing(release, &mut desired.crds).await?;
     }
     let claims = release.object.claims(begin.event);
-    let mut hooks = planned::hooks(&release.object, begin.event, &desired)?;
+    let mut hooks = planned::hooks(&release.object, begin.event, desired)?;
     let recorded = history::recorded_hooks(release, records);
     history::mark_recorded(&recorded, &mut hooks);
-    rights::check(release, &hooks, &desired.objects, &prune).await?;
+    rights::check(release, &hooks, &desired.objects, &selected.prune).await?;
     let mut taken = owners::check(release, begin.event, &desired.objects, claims).await?;
     taken.extend(records.iter().flat_map(history::taken).cloned());
     let latest = newest(records);
     let key = history::key(records).unwrap_or_else(|| uuid::Uuid::new_v4().simple().to_string());
-    let timeout = release.object.timeout().as_secs();
+    let remarks = mem::take(&mut selected.desired.remarks);
     let plan = Plan {
         operation: begin.id.clone(),
-        owner: release.owner(),
-        first_deployed: latest.and_then(|stored| stored.release.info.first_deployed),
-        chart,
-        event: begin.event,
         revision: begin.revision,
         target: begin.target,
         remedies: begin.remedies.map(|revision| remediated(records, revision)),
+        first_deployed: latest.and_then(|stored| stored.release.info.first_deployed),
+        chart,
         config_digest: digest
             .unwrap_or_else(|| config_digest(key.as_bytes(), &digest::input(release))),
-        adopted: false,
-        renders_otherwise: None,
-        taken,
         config_key: key,
-        timeout_seconds: i64::try_from(timeout).unwrap_or(i64::MAX),
-        wait: release.object.wait(),
-        claims,
+        taken,
         hook_kinds: if begin.event.makes_revision() {
             history::hook_kinds(records, &recorded)
         } else {
             Vec::new()
         },
-        hooks,
-        prune,
         pruned_before,
-        objects: desired.objects,
+        ..planned::plan(&release.object, begin.event, hooks, selected)
     };
-    Ok(Planned { plan, rendered, remarks: desired.remarks })
+    Ok(Planned { plan, rendered, remarks })
 }
 
 /// Returns the failed revision that the operation remediates.

@@ -1,19 +1,20 @@
 //! The inputs of a plan: the source, or the records.
 
-use api::HooksFrom;
 use helm::record::Status;
 use lifecycle::{
-    event::Event,
-    object::ObjectRef,
-    plan::{Begin, Chart, PrunedBefore, prune_set},
+    event::{Event, Work},
+    plan::{Begin, Chart, PrunedBefore},
     source::Desired,
 };
 
 use super::{
-    history::{earlier_objects, leave_out_taken, newest_objects},
+    history::{earlier_objects, leave_out_taken},
     kept,
 };
-use sources::{RenderedRelease, planned};
+use sources::{
+    RenderedRelease,
+    planned::{self, Selected},
+};
 
 use crate::{
     cluster::error::Error,
@@ -24,10 +25,8 @@ use crate::{
 
 /// The inputs of a plan.
 pub(super) struct Material {
-    /// The objects to apply, and the hooks to choose from.
-    pub(super) desired: Desired,
-    /// The objects to prune.
-    pub(super) prune: Vec<ObjectRef>,
+    /// The work: hooks to choose from, objects to apply, objects to delete.
+    pub(super) selected: Selected,
     /// The objects that were pruned with the revision before.
     pub(super) pruned_before: PrunedBefore,
     /// The digest of the configuration, if it is not that of the spec.
@@ -56,71 +55,51 @@ pub(super) async fn of(
         since: stored.created(),
         objects: stored.plan.as_ref().map(|(plan, _)| plan.prune.clone()).unwrap_or_default(),
     });
-    Ok(match begin.event {
+    let (mut digest, mut chart, mut source) = (None, None, None);
+    let desired = match begin.event {
         Event::Install | Event::Upgrade => {
             let rendered = Box::pin(objects::of_source(release, begin)).await?;
-            let (desired, chart) = (rendered.desired.clone(), rendered.chart.clone());
-            let prune = prune_set(earlier_objects(release, history)?, &desired.objects);
-            Material {
-                desired,
-                prune,
-                pruned_before,
-                digest: None,
-                chart,
-                rendered: Some(rendered),
-            }
+            let desired = rendered.desired.clone();
+            chart.clone_from(&rendered.chart);
+            source = Some(rendered);
+            desired
         }
         Event::Rollback => {
             let target = begin.target.unwrap_or_default();
             let stored = Records::of(release).get(target).await?;
             let stored = stored.ok_or_else(|| no_target(&release.name, target))?;
-            let mut desired = objects::of_record(release, &stored)?;
-            if release.object.rollback_hooks_from() == HooksFrom::Current {
+            let hooks_of_deployed = || {
                 let deployed = |stored: &&Stored| stored.release.info.status == Status::Deployed;
-                let current = history.iter().find(deployed).or(latest);
-                desired.hooks = match current {
+                Ok::<_, Error>(match history.iter().find(deployed).or(latest) {
                     Some(stored) => objects::of_record(release, stored)?.hooks,
                     None => Vec::new(),
-                };
-            }
-            let prune = prune_set(earlier_objects(release, history)?, &desired.objects);
-            let (digest, chart) = match stored.plan {
-                Some((plan, _)) => (plan.config_digest, plan.chart),
-                None => (String::new(), None),
+                })
             };
-            Material { desired, prune, pruned_before, digest: Some(digest), chart, rendered: None }
+            let target = objects::of_record(release, &stored)?;
+            let desired = planned::restored(&release.object, target, hooks_of_deployed)?;
+            let plan = stored.plan.map(|(plan, _)| plan);
+            chart = plan.as_ref().and_then(|plan| plan.chart.clone());
+            digest = Some(plan.map(|plan| plan.config_digest).unwrap_or_default());
+            desired
         }
         Event::Delete => {
             let mut desired = of_latest()?;
             if let Some(latest) = latest {
                 leave_out_taken(&mut desired.objects, latest);
             }
-            let newest = newest_objects(release, std::mem::take(&mut desired.objects), history)?;
-            let removal = planned::removal(newest);
-            kept::report(release, &removal);
-            let prune = removal.going;
-            Material {
-                desired,
-                prune,
-                pruned_before,
-                digest: None,
-                chart: of_latest_plan(),
-                rendered: None,
-            }
+            chart = of_latest_plan();
+            desired
         }
         Event::Test => {
-            let mut desired = of_latest()?;
-            desired.objects.clear();
-            planned::select_tests(&release.object, &mut desired);
-            let chart = of_latest_plan();
-            Material {
-                desired,
-                prune: Vec::new(),
-                pruned_before,
-                digest: None,
-                chart,
-                rendered: None,
-            }
+            chart = of_latest_plan();
+            of_latest()?
         }
-    })
+    };
+    let earlier = match begin.event.facts().work {
+        Work::Nothing => Vec::new(),
+        Work::Apply | Work::Delete => earlier_objects(release, history)?,
+    };
+    let selected = planned::select(&release.object, begin.event, desired, earlier);
+    kept::report(release, &selected);
+    Ok(Material { selected, pruned_before, digest, chart, rendered: source })
 }

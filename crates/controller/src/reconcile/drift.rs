@@ -209,7 +209,7 @@ impl Look<'_> {
         };
         let mut fields = Vec::new();
         // Large objects take long to compare.
-        let compared = blocking::run(move || {
+        let compared = blocking::run(&release.namespace, move || {
             let paths = drift::differences(&live, &wanted);
             let found = paths.into_iter().map(|path| {
                 let pointer = path.pointer(&live, &wanted);

@@ -5,13 +5,14 @@ use api::ReleaseLifecycle;
 use crate::{
     cluster::{error::Error, tenancy::identity, tenant::Tenant},
     release::{Release, context::Context, finalizer, object::read},
+    support::slots::Slot,
 };
 
 /// The result of reading an object of the cache again.
 pub(crate) enum Loaded<'a> {
     /// The object exists, and so does its tenant.
     Release(Box<Release<'a>>),
-    /// The object names no identity with which its release could be managed.
+    /// The object is too large, or names no identity with which its release could be managed.
     Refused(Box<ReleaseLifecycle>, Error),
     /// The object is gone.
     Gone,
@@ -21,13 +22,22 @@ pub(crate) enum Loaded<'a> {
 pub(crate) async fn load<'a>(
     ctx: &'a Context,
     cached: &ReleaseLifecycle,
+    slot: Slot,
 ) -> Result<Loaded<'a>, Error> {
-    let Some(object) = read(&ctx.cluster, cached).await? else { return Ok(Loaded::Gone) };
+    let object = match read(&ctx.cluster, cached).await {
+        Ok(Some(object)) => object,
+        Ok(None) => return Ok(Loaded::Gone),
+        // It cannot be read, and its status says so.
+        Err(error @ Error::Blocked(_)) => {
+            return Ok(Loaded::Refused(Box::new(cached.clone()), error));
+        }
+        Err(error) => return Err(error),
+    };
     let tenant = match identity(&ctx.options.tenancy, &object) {
         Ok(identity) => Tenant::new(&ctx.cluster, identity)?,
         Err(error) => return Ok(Loaded::Refused(Box::new(object), error)),
     };
-    let mut release = Release::new(ctx, object, tenant);
+    let mut release = Release::new(ctx, object, tenant, slot);
     if release.is_being_deleted() {
         release.namespace_goes = finalizer::namespace_goes(&release).await?;
     }

@@ -27,6 +27,9 @@ use crate::{
 /// one.
 const ORPHANS: Duration = Duration::from_secs(5);
 
+/// The number of held objects that are checked in one reconciliation: anybody can create some.
+pub(crate) const MOST_AT_ONCE: usize = 10;
+
 /// Deletes those of `held` whose run is not the current one of the journal. The watch saw them
 /// before the journal was read, so that none of a later run can be among them. An error here must
 /// not block the release.
@@ -49,10 +52,6 @@ enum Swept {
 }
 
 async fn sweep_one(release: &Release<'_>, held: &HeldObject) -> Result<Swept, ApiError> {
-    // The hook of a former custom resource of this name.
-    if held.owner != release.uid() {
-        return Ok(Swept::Keep);
-    }
     let Some(live) = still_held(&release.tenant, held).await? else { return Ok(Swept::Forget) };
     let annotation = |name: &str| live["metadata"]["annotations"][name].as_str();
     // If the status was lost, it may be the current one, and about to start.

@@ -66,7 +66,10 @@ impl Signals {
         let key = key(object);
         Self {
             record_changed: ctx.watches.records.is_due(object),
-            hook_is_held: ctx.watches.held.any(&key),
+            hook_is_held: ctx
+                .watches
+                .held
+                .any(&key, object.metadata.uid.as_deref().unwrap_or_default()),
             quiet_for: ctx.watches.sources.quiet_for(object),
             retry_in: ctx.backoff.left(&key, object.metadata.generation),
             ..Self::of_object(ctx, object)

@@ -1,35 +1,14 @@
 //! Adopts records that another client has written, and closes a record that a dead client left
 //! open.
 
-use helm::record::Status;
-use jiff::Timestamp;
+use helm::{
+    record::Status,
+    stored::{frozen, key},
+};
 use lifecycle::{event::Event, plan::Plan};
-use serde_json::Value;
 
-use super::{Records, Stored, frozen::frozen, record::key};
+use super::{Records, Stored};
 use crate::cluster::error::Error;
-
-impl Stored {
-    /// Returns when the Secret was last written, by the API server's clock.
-    pub(crate) fn written_at(&self) -> Option<Timestamp> {
-        let time = |value: &Value| value.as_str()?.parse::<Timestamp>().ok();
-        let fields = self.metadata["managedFields"].as_array().into_iter().flatten();
-        let writes = fields.filter_map(|entry| time(&entry["time"]));
-        writes.chain(time(&self.metadata["creationTimestamp"])).max()
-    }
-
-    /// Returns the record as closed, after its client was given up.
-    pub(crate) fn closed(&self, status: Status, description: String) -> Self {
-        let mut closed = self.clone();
-        let info = &mut closed.release.info;
-        info.status = status;
-        info.description = description;
-        if status == Status::Deployed {
-            info.deleted = None;
-        }
-        closed
-    }
-}
 
 impl Records<'_> {
     /// Makes the record one of the custom resource of `plan`. Nothing that Helm wrote changes.

@@ -2,12 +2,15 @@
 //! operator's plans can be stored beside them.
 
 use api::names::IMPORTED_THROUGH_ANNOTATION;
-use helm::secret::{self, Plans, Written};
+use helm::{
+    secret::{self, Plans, Written},
+    stored::Holder,
+};
 use manifests::json;
 
 use lifecycle::reason::Reason;
 
-use super::{Records, Stored, record::Holder, write::too_large};
+use super::{Records, Stored, write::too_large};
 use crate::cluster::{
     call::{ApiError, Cause},
     error::Error,

@@ -1,9 +1,9 @@
 //! The records of one release: their place, and their owner.
 
-use helm::record;
+use helm::{record, stored::Holder};
 use lifecycle::object::ObjectRef;
+use serde_json::Value;
 
-use super::record::Holder;
 use crate::{
     cluster::{error::Error, tenant::Tenant},
     release::{Release, fence::Fence},
@@ -37,7 +37,12 @@ impl Records<'_> {
     pub(crate) async fn newer(self, revision: i32) -> Result<Option<String>, Error> {
         let next = revision.saturating_add(1);
         let found = self.tenant.get(&self.reference(next)).await?;
-        Ok(found.map(|_| {
+        // One without Helm's labels is none of the release's records, for Helm neither.
+        let is_record = |found: &Value| {
+            let labels = &found["metadata"]["labels"];
+            labels["owner"] == "helm" && labels["name"] == self.name
+        };
+        Ok(found.filter(is_record).map(|_| {
             format!(
                 "another client made revision {next} of release {release} meanwhile; check it \
                  with `helm history {release}`",

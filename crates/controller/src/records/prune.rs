@@ -1,6 +1,8 @@
 //! `spec.maxHistory`: the oldest records are removed once there are more.
 
-use super::{Records, read::Listed, record::Holder};
+use helm::stored::Holder;
+
+use super::{Records, read::Listed};
 use crate::cluster::error::Error;
 
 impl Records<'_> {

@@ -4,22 +4,20 @@
 use std::cmp::Reverse;
 
 use api::names::IMPORTED_THROUGH_ANNOTATION;
-use helm::{
-    record,
-    secret::{self, KEY_PLAN, Plans, StorageError},
-};
+use helm::{record, secret::StorageError, stored::Holder};
 use lifecycle::{object::ObjectRef, reason::Reason};
+use manifests::memory::Memory;
 use serde_json::Value;
 
-use super::{Records, Stored, frozen::thaw, record::Holder};
+use super::{Records, Stored};
 use crate::cluster::{call::ApiError, error::Error};
 
 /// The maximum number of records since the last deployed one that are read, however many attempts
 /// have failed.
 const MOST_RECORDS: usize = 64;
 
-/// The maximum size of their text together: a tenant may write anything.
-const MOST_TEXT: usize = 64 << 20;
+/// The maximum memory of them together: a tenant may write anything.
+const MOST_MEMORY: usize = 96 << 20;
 
 /// A record, as described by the metadata of its holder.
 pub(super) struct Listed {
@@ -60,18 +58,15 @@ impl Records<'_> {
     pub(crate) async fn history(self) -> Result<Vec<Stored>, Error> {
         let (holder, listed) = self.newest_first().await?;
         let mut history: Vec<Stored> = Vec::new();
-        let (mut newest, mut size) = (true, 0);
+        let (mut newest, mut memory) = (true, Memory::new(MOST_MEMORY));
         for Listed { revision, .. } in listed.into_iter().take(MOST_RECORDS) {
             let object = self.held_by(holder, revision);
             // It may have been removed since.
             let Some(found) = self.tenant.get(&object).await? else { continue };
-            match read(holder, &found) {
+            match Stored::read(holder, &found) {
                 Ok(stored) => {
                     let was_deployed = stored.was_deployed();
-                    size += stored.release.text_size();
-                    if size > MOST_TEXT {
-                        return Err(too_much(&object));
-                    }
+                    stored.take_from(&mut memory).map_err(|_| too_much(&object))?;
                     history.push(stored);
                     if was_deployed {
                         break;
@@ -121,14 +116,21 @@ impl Records<'_> {
     pub(crate) async fn get(self, revision: i32) -> Result<Option<Stored>, Error> {
         let object = self.reference(revision);
         let secret = self.tenant.get(&object).await?;
-        let stored = secret.as_ref().map(|secret| read(Holder::Secret, secret)).transpose();
+        let stored = secret.as_ref().map(|secret| Stored::read(Holder::Secret, secret)).transpose();
         stored.map_err(|error| unreadable(&error, &object))
     }
 
-    /// Returns every record of the release that can be read, in no order.
-    pub(crate) async fn all(self) -> Result<Vec<Stored>, Error> {
-        let secrets = self.tenant.list(&self.reference(0), &self.selector()).await?;
-        Ok(secrets.iter().filter_map(|secret| read(Holder::Secret, secret).ok()).collect())
+    /// Calls `each` with every record of the release that can be read, newest first and one at a
+    /// time.
+    pub(crate) async fn for_each(self, mut each: impl FnMut(Stored)) -> Result<(), Error> {
+        for Listed { revision, .. } in self.listed(Holder::Secret, "").await? {
+            match self.get(revision).await {
+                Ok(stored) => stored.into_iter().for_each(&mut each),
+                Err(Error::Blocked(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 }
 
@@ -138,23 +140,13 @@ fn is_incomplete(newest_first: &[Listed]) -> bool {
     newest_first.first().is_none_or(|newest| newest.revision < through(newest))
 }
 
-fn read(holder: Holder, found: &Value) -> Result<Stored, StorageError> {
-    let (release, plans) = match holder {
-        Holder::Secret => secret::from_secret(found)?,
-        Holder::ConfigMap => (secret::from_config_map(found)?, Plans::new()),
-    };
-    let plan = plans.get(KEY_PLAN).and_then(|bytes| thaw(bytes));
-    let metadata = found["metadata"].clone();
-    Ok(Stored { holder, metadata, release, plan, plans })
-}
-
 fn too_much(object: &ObjectRef) -> Error {
     Error::blocked(
         Reason::RecordTooLarge,
         format!(
-            "the records of the release since the last deployed one have more than {} MiB of manifests, \
+            "the records of the release since the last deployed one take more than {} MiB of memory, \
              with {}: remove those of failed revisions that are not needed",
-            MOST_TEXT >> 20,
+            MOST_MEMORY >> 20,
             object.name
         ),
     )

@@ -4,6 +4,7 @@ use api::names;
 use helm::{
     record::{self, Release, Status},
     secret::{self, Plans, StorageError, Written},
+    stored::{Holder, frozen, key},
 };
 use lifecycle::{
     event::Event,
@@ -15,11 +16,7 @@ use manifests::json;
 use serde_json::Value;
 use sources::RenderedRelease;
 
-use super::frozen::frozen;
-use super::{
-    Records, Stored, body,
-    record::{Holder, key},
-};
+use super::{Records, Stored, body};
 use crate::cluster::error::Error;
 use crate::support::clock::now;
 

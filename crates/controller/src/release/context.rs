@@ -1,6 +1,6 @@
 //! The state that all reconciliations share, in parts: each user gets only the part that it needs.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use election::Lease;
 
@@ -8,7 +8,7 @@ use crate::{
     cluster::{Cluster, tenancy::Tenancy},
     release::{events::Reporter, running::Running},
     rendering::Rendering,
-    support::backoff::Backoff,
+    support::{backoff::Backoff, slots::Slots},
     watches::Watches,
 };
 
@@ -21,7 +21,11 @@ pub(crate) struct Context {
     pub(crate) lease: Arc<Lease>,
     pub(crate) reporter: Reporter,
     pub(crate) running: Running,
+    /// The slots of reconciliations.
+    pub(crate) slots: Arc<Slots>,
     pub(crate) backoff: Backoff,
+    /// The pace of reconciliations that follow each other at once.
+    pub(crate) pace: Backoff,
     /// The back-off of objects at which this program had a fault of its own.
     pub(crate) faults: Backoff,
 }
@@ -34,6 +38,8 @@ pub(crate) struct Options {
     pub(crate) watched: Option<String>,
     /// The time for which another client that writes nothing is respected.
     pub(crate) takeover_after: Duration,
+    /// The number of releases that are reconciled at once.
+    pub(crate) concurrency: usize,
 }
 
 impl Context {
@@ -45,7 +51,10 @@ impl Context {
         lease: Arc<Lease>,
         reporter: Reporter,
     ) -> Self {
+        let metrics = Arc::clone(&cluster.metrics);
+        let report = move |namespace: &str, waiting| metrics.waiting(namespace, waiting);
         Self {
+            slots: Arc::new(Slots::new(options.concurrency, report)),
             cluster,
             watches,
             rendering,
@@ -54,16 +63,30 @@ impl Context {
             reporter,
             running: Running::default(),
             backoff: Backoff::default(),
+            pace: Backoff::of_repeats(),
             faults: Backoff::after_panics(),
         }
     }
 
-    /// Forgets the custom resource of this key, which is gone.
-    pub(crate) fn forget(&self, key: &str) {
+    /// Forgets the custom resource of this key and UID, which is gone: everything of it that any cache
+    /// holds.
+    pub(crate) fn forget(&self, key: &str, uid: &str) {
+        self.running.forget(uid);
         self.watches.forget(key);
         self.rendering.charts.forget(key);
         self.backoff.forget(key);
+        self.pace.forget(key);
         self.faults.forget(key);
+    }
+
+    /// Forgets all custom resources but those of these keys and UIDs, in whatever cache.
+    pub(crate) fn retain(&self, keys: &HashSet<String>, uids: &HashSet<String>) {
+        self.running.retain(uids);
+        self.watches.retain(keys);
+        self.rendering.charts.retain(keys);
+        for backoff in [&self.backoff, &self.pace, &self.faults] {
+            backoff.retain(keys);
+        }
     }
 
     /// Forgets the source of the custom resource of this key, which refers to nothing.

@@ -19,7 +19,7 @@ use crate::{
     },
     release::{
         Release,
-        object::{outrun, read},
+        object::{outrun, read, update},
     },
     support::key::RECHECK,
 };
@@ -67,7 +67,7 @@ async fn set(release: &mut Release<'_>, finalizers: &[String]) -> Result<(), Err
     let patch = Patch::Merge(&patch);
     let write = api.patch(&name, &params, &patch);
     let written = call(&release.ctx.cluster.metrics, Access::Write, &*what, write).await;
-    release.object = written.map_err(outrun)?.object(&what)?;
+    update(&mut release.object, written.map_err(outrun)?.object(&what)?);
     Ok(())
 }
 

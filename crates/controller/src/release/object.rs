@@ -1,13 +1,13 @@
 //! The custom resource of a release: reads the live object, and writes its status.
 
 use api::{ReleaseLifecycle, ReleaseLifecycleStatus, names};
-use kube::{Api, api::PostParams};
+use kube::{Api, Resource, api::PostParams};
 
 use crate::cluster::{
     Cluster, call,
     call::{Access, ApiError, Cause, call, optional},
     error::Error,
-    resource::Tolerant,
+    resource::{Tolerant, Whole},
 };
 
 /// Returns the live object of `known`; `None` if it is gone. No cache decides an effect.
@@ -17,11 +17,15 @@ pub(crate) async fn read(
 ) -> Result<Option<ReleaseLifecycle>, Error> {
     let namespace = known.metadata.namespace.as_deref().unwrap_or_default();
     let name = known.metadata.name.as_deref().unwrap_or_default();
-    let object = find(cluster, namespace, name).await?;
-    Ok(object.filter(|object| object.metadata.uid == known.metadata.uid))
+    let api: Api<Whole> = Api::namespaced(cluster.operator.clone(), namespace);
+    let what = format!("get ReleaseLifecycle {namespace}/{name}");
+    let found = optional(call::read(&cluster.metrics, &*what, || api.get(name)).await);
+    let found = found.map_err(Error::of_operator)?;
+    let same = found.filter(|found| found.meta().uid == known.metadata.uid);
+    same.map(|found| found.object(&what)).transpose()
 }
 
-/// Returns the live custom resource of this name.
+/// Returns the live custom resource of this name, without its bulk.
 pub(crate) async fn find(
     cluster: &Cluster,
     namespace: &str,
@@ -57,8 +61,14 @@ pub(super) async fn write_status(
     let what = format!("write the status of ReleaseLifecycle {namespace}/{name}");
     let write = api.replace_status(name, &params, &next);
     let written = call(&cluster.metrics, Access::Write, &*what, write).await.map_err(outrun)?;
-    *object = written.object(&what)?;
+    update(object, written.object(&what)?);
     Ok(())
+}
+
+/// Takes over what a write has changed: its spec is the one over which it was written.
+pub(super) fn update(object: &mut ReleaseLifecycle, written: ReleaseLifecycle) {
+    object.metadata = written.metadata;
+    object.status = written.status;
 }
 
 /// Turns a conflict into [`Error::Stale`]: another client was faster, and its changes can be read

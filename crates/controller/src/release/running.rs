@@ -1,7 +1,7 @@
 //! Caches of running operations. Missing entries are read or derived again.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex},
 };
 
@@ -83,6 +83,13 @@ impl Running {
 
     pub(crate) fn keep_explanations(&self, uid: &str, explanations: Explanations) {
         lock(&self.explanations).insert(uid.to_owned(), explanations);
+    }
+
+    /// Forgets the operations of all objects but those with these UIDs.
+    pub(crate) fn retain(&self, uids: &HashSet<String>) {
+        lock(&self.plans).retain(|uid, _| uids.contains(uid));
+        lock(&self.evidence).retain(|uid, _| uids.contains(uid));
+        lock(&self.explanations).retain(|uid, _| uids.contains(uid));
     }
 
     /// Forgets an operation that has ended.

@@ -19,7 +19,10 @@ use lifecycle::{journal::Failure, reason::Reason};
 use sources::WantedChart;
 use tokio::sync::watch;
 
-pub(crate) use self::{cache::Cache, pull::Settings};
+pub(crate) use self::{
+    cache::Cache,
+    pull::{Reach, Settings},
+};
 use self::{
     cache::Scope,
     entry::{Entry, Next, Occasion, Problem, UnderWay},
@@ -40,6 +43,8 @@ use crate::{
 /// The number of charts that are fetched at once: each may take 200 MiB of memory for a moment,
 /// half of it in the engine.
 const AT_ONCE: usize = 2;
+/// The maximum size of all archives that were fetched and not taken yet.
+const MOST_KEPT: usize = 64 << 20;
 /// The time for which a reconciliation waits for the answer; most servers are faster.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// The time for which a request that the server refused is not repeated, however often the release
@@ -306,6 +311,9 @@ impl Shared {
     /// Records the result. Returns true if the release must be notified.
     fn conclude(&self, fetch: Fetch, since: Instant, pulled: Result<Pulled, Problem>) -> bool {
         let mut entries = lock(&self.entries);
+        // An archive that nobody takes stays, and a tenant may have many releases: beyond the
+        // limit, the cache on disk has to do.
+        let kept: usize = entries.values().map(Entry::kept_bytes).sum();
         let own = entries.get_mut(&fetch.key).filter(|entry| {
             entry.is_for(&fetch.request)
                 && entry.under_way.as_ref().is_some_and(|it| it.id == fetch.id)
@@ -316,6 +324,7 @@ impl Shared {
             Ok(Pulled { digest, archive }) => {
                 self.backoff.forget(&fetch.key);
                 let Fetch { key, wanted, occasion, .. } = fetch;
+                let archive = archive.filter(|it| kept + it.len() <= MOST_KEPT);
                 let is_news = entry.succeed(occasion, since, digest.clone(), archive);
                 if is_news {
                     tracing::info!(release = key, digest, "fetched {}", wanted.place);

@@ -1,7 +1,7 @@
 //! Back-off per object: doubled at each failure, with jitter, forgotten at the first success.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -38,6 +38,12 @@ impl Backoff {
         Self::between(Duration::from_mins(5), Duration::from_hours(1))
     }
 
+    /// Returns the pace of work that is repeated at once: a few repeats cost nothing, and no repeat
+    /// can become a hot loop.
+    pub(crate) fn of_repeats() -> Self {
+        Self::between(Duration::from_millis(2), Duration::from_secs(30))
+    }
+
     /// Returns the time to wait after one more failure of `key`.
     pub(crate) fn next(&self, key: &str, generation: Option<i64>) -> Duration {
         self.next_within(key, generation, self.longest)
@@ -71,6 +77,11 @@ impl Backoff {
 
     pub(crate) fn forget(&self, key: &str) {
         self.lock().remove(key);
+    }
+
+    /// Forgets all objects but those of these keys.
+    pub(crate) fn retain(&self, keys: &HashSet<String>) {
+        self.lock().retain(|key, _| keys.contains(key));
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Failures>> {
@@ -109,6 +120,14 @@ mod tests {
         assert!(waits[0] >= Duration::from_mins(3) && waits[7] >= Duration::from_mins(45));
         assert!(waits[7] <= Duration::from_mins(75));
         assert!(backoff.left("a", Some(1)).is_some() && backoff.left("b", Some(1)).is_none());
+    }
+
+    #[test]
+    fn a_repeat_is_soon_and_many_are_not() {
+        let pace = Backoff::of_repeats();
+        let waits: Vec<_> = (0..30).map(|_| pace.next("a", Some(1))).collect();
+        assert!(waits[..4].iter().sum::<Duration>() < Duration::from_millis(40), "{waits:?}");
+        assert!(waits[20..].iter().all(|wait| *wait > Duration::from_secs(20)), "{waits:?}");
     }
 
     #[test]

@@ -1,22 +1,26 @@
 //! Work that waits for nothing and may take long.
 
-use tokio::{sync::Semaphore, task};
+use std::sync::LazyLock;
 
-use crate::support::panics;
+use tokio::task;
 
-/// The permits: work that takes seconds and tens of MiB, which a tenant can cause, is done at most
-/// twice at once, however many releases there are.
-static PERMITS: Semaphore = Semaphore::const_new(2);
+use crate::support::{panics, permits::Turns};
 
-/// Does `work` on a thread of its own: the other threads keep the lease and watch hooks. A panic
-/// continues in the caller that waits.
-pub(crate) async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    // Fails only if it is closed, which it never is. The work keeps its permit even if nobody waits
-    // for it any more.
-    let permit = PERMITS.acquire().await.ok();
+/// The turns: work that takes seconds and tens of MiB, which a tenant can cause, is done at most
+/// twice at once, however many releases there are, and once for each namespace.
+static TURNS: LazyLock<Turns> = LazyLock::new(|| Turns::new(2));
+
+/// Does `work` of a release of the namespace on a thread of its own. A panic continues in the caller
+/// that waits.
+pub(crate) async fn run<T: Send + 'static>(
+    namespace: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> T {
+    // The work keeps its turn even if nobody waits for it any more.
+    let turn = TURNS.take(namespace).await;
     let done = task::spawn_blocking(move || {
         let done = panics::caught_now(work);
-        drop(permit);
+        drop(turn);
         done
     });
     match done.await {

@@ -266,7 +266,7 @@ mod tests {
         hook();
         let work = async || {
             let done =
-                crate::support::blocking::run(|| [1, 2, 3].get(9).copied().expect("a ninth"));
+                crate::support::blocking::run("a", || [1, 2, 3].get(9).copied().expect("a ninth"));
             let _: i32 = done.await;
         };
         let panicked = caught(work()).await.unwrap_err();
@@ -278,7 +278,7 @@ mod tests {
         for _ in 0..3 {
             caught(work()).await.unwrap_err();
         }
-        assert_eq!(crate::support::blocking::run(|| 7).await, 7);
+        assert_eq!(crate::support::blocking::run("a", || 7).await, 7);
     }
 
     #[tokio::test]

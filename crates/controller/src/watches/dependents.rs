@@ -20,6 +20,22 @@ impl Dependents {
         all.entry(dependency).or_default().insert(dependent);
     }
 
+    /// Forgets the custom resource of this key, which is gone and waits for nothing.
+    pub(crate) fn forget(&self, key: &str) {
+        lock(&self.0).retain(|_, waiting| {
+            waiting.remove(key);
+            !waiting.is_empty()
+        });
+    }
+
+    /// Forgets all custom resources that wait but those of these keys.
+    pub(crate) fn retain(&self, keys: &HashSet<String>) {
+        lock(&self.0).retain(|_, waiting| {
+            waiting.retain(|key| keys.contains(key));
+            !waiting.is_empty()
+        });
+    }
+
     /// Returns the releases that wait for `dependency`, if it is Ready.
     pub(crate) fn freed_by(&self, dependency: &ReleaseLifecycle) -> HashSet<String> {
         if not_ready(dependency).is_some() {

@@ -10,6 +10,10 @@ use lifecycle::object::ObjectRef;
 
 use crate::support::sync::lock;
 
+/// The maximum number of held objects of one custom resource that are remembered. An operation holds
+/// one.
+const MOST_PER_RELEASE: usize = 64;
+
 /// Held hook objects that a watch has reported, by the key of their custom resource. Anybody can
 /// create an object that looks like one: they are checked again before anything is done.
 #[derive(Default)]
@@ -29,12 +33,15 @@ pub(crate) struct HeldObject {
 }
 
 impl Held {
+    /// Notes whether the object is held. Of many objects of one key only some are remembered: the
+    /// others are found when the operator lists all hooks again.
     pub(crate) fn saw(&self, key: &str, held: bool, object: HeldObject) {
         if held {
-            lock(&self.objects)
-                .entry(key.to_owned())
-                .or_default()
-                .insert(object.uid.clone(), object);
+            let mut all = lock(&self.objects);
+            let objects = all.entry(key.to_owned()).or_default();
+            if objects.len() < MOST_PER_RELEASE || objects.contains_key(&object.uid) {
+                objects.insert(object.uid.clone(), object);
+            }
         } else {
             self.forget(key, &object.uid);
         }
@@ -50,13 +57,19 @@ impl Held {
         }
     }
 
-    pub(crate) fn any(&self, key: &str) -> bool {
-        lock(&self.objects).contains_key(key)
+    /// Returns true if a hook object of the custom resource with this UID is held. Those of a former
+    /// one of the same key are left to the search for orphans.
+    pub(crate) fn any(&self, key: &str, owner: &str) -> bool {
+        let all = lock(&self.objects);
+        all.get(key).is_some_and(|objects| objects.values().any(|it| it.owner == owner))
     }
 
-    pub(crate) fn of(&self, key: &str) -> Vec<HeldObject> {
+    /// Returns the held objects of the custom resource with this UID, `most` of them if they are
+    /// many.
+    pub(crate) fn of(&self, key: &str, owner: &str, most: usize) -> Vec<HeldObject> {
         let all = lock(&self.objects);
-        all.get(key).map_or_else(Vec::new, |objects| objects.values().cloned().collect())
+        let objects = all.get(key).into_iter().flat_map(HashMap::values);
+        objects.filter(|it| it.owner == owner).take(most).cloned().collect()
     }
 
     /// Returns the objects that have been held for longer than any hook is between two steps.
@@ -90,12 +103,38 @@ mod tests {
         for uid in ["1", "1", "2"] {
             held.saw("ns/shop", true, object(uid));
         }
-        assert_eq!((held.of("ns/shop").len(), held.of("ns/other").len()), (2, 0));
+        let of = |key, owner| held.of(key, owner, 9).len();
+        assert_eq!(
+            (of("ns/shop", "owner"), of("ns/shop", "former"), of("ns/other", "owner")),
+            (2, 0, 0)
+        );
+        assert_eq!(held.of("ns/shop", "owner", 1).len(), 1);
         assert_eq!(held.older_than(Duration::ZERO).len(), 2);
         assert!(held.older_than(Duration::from_hours(1)).is_empty());
         held.saw("ns/shop", false, object("1"));
-        assert!(held.any("ns/shop"));
+        assert!(held.any("ns/shop", "owner") && !held.any("ns/shop", "former"));
         held.forget("ns/shop", "2");
-        assert!(!held.any("ns/shop"));
+        assert!(!held.any("ns/shop", "owner"));
+    }
+
+    #[test]
+    fn of_thousands_some_are_remembered() {
+        let held = Held::default();
+        for uid in 0..10_000 {
+            let object = HeldObject {
+                object: ObjectRef {
+                    api_version: "batch/v1".to_owned(),
+                    kind: "Job".to_owned(),
+                    namespace: Some("ns".to_owned()),
+                    name: format!("forged-{uid}"),
+                },
+                uid: uid.to_string(),
+                owner: "owner".to_owned(),
+                account: None,
+                since: Instant::now(),
+            };
+            held.saw("ns/shop", true, object);
+        }
+        assert_eq!(held.of("ns/shop", "owner", usize::MAX).len(), MOST_PER_RELEASE);
     }
 }

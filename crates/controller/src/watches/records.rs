@@ -19,17 +19,23 @@ use kube_runtime::{
 use tokio::task::JoinHandle;
 
 use crate::{
-    cluster::impersonation::Identity,
+    cluster::{answer::PAGE, impersonation::Identity},
     support::{key::key, panics, sync::lock},
     watches::{
         is_forbidden,
-        registry::{Registry, gone},
+        registry::{InNamespace, Registry, gone},
         triggers::Trigger,
     },
 };
 
 /// The namespace of the records, and the identity that watches them.
 type Place = (String, Identity);
+
+impl InNamespace for Place {
+    fn namespace(&self) -> &str {
+        &self.0
+    }
+}
 
 pub(crate) struct RecordWatches {
     state: Arc<Mutex<State>>,
@@ -260,7 +266,7 @@ impl State {
 
 async fn watch(place: Place, client: Client, state: Arc<Mutex<State>>, trigger: Trigger) {
     let api: Api<PartialObjectMeta<Secret>> = Api::namespaced(client, &place.0);
-    let records = watcher::Config::default().labels("owner=helm");
+    let records = watcher::Config::default().labels("owner=helm").page_size(PAGE);
     let mut events = std::pin::pin!(watcher(api, records).default_backoff());
     let note = |see: &mut dyn FnMut(&mut Records) -> Vec<String>| lock(&state).note(&place, see);
     // A list is in no order.

@@ -8,6 +8,12 @@ use std::{
 
 use tokio::task::JoinHandle;
 
+/// The place of a watch.
+pub(super) trait InNamespace {
+    /// Returns the namespace whose tenants the watch is for.
+    fn namespace(&self) -> &str;
+}
+
 /// The watches by their places, each with the state that it has `seen`, and its followers, by their
 /// keys.
 pub(super) struct Registry<P, S> {
@@ -16,6 +22,8 @@ pub(super) struct Registry<P, S> {
     warn: fn(usize),
     is_full: bool,
     watches: HashMap<P, Watch<S>>,
+    /// The number of watches of each namespace.
+    taken: HashMap<String, usize>,
     /// The places of each follower that are watched.
     places: HashMap<String, BTreeSet<P>>,
 }
@@ -32,11 +40,11 @@ impl<S> Drop for Watch<S> {
     }
 }
 
-impl<P: Clone + Eq + Hash + Ord, S: Default> Registry<P, S> {
+impl<P: InNamespace + Clone + Eq + Hash + Ord, S: Default> Registry<P, S> {
     /// Returns a registry of at most `most` watches; `warn` is called once, if there would be more.
     pub(super) fn new(most: usize, warn: fn(usize)) -> Self {
-        let (watches, places) = (HashMap::new(), HashMap::new());
-        Self { most, warn, is_full: false, watches, places }
+        let (watches, taken, places) = (HashMap::new(), HashMap::new(), HashMap::new());
+        Self { most, warn, is_full: false, watches, taken, places }
     }
 
     /// Makes `follower` follow these places and no others, as far as there is room. `start` begins
@@ -54,7 +62,7 @@ impl<P: Clone + Eq + Hash + Ord, S: Default> Registry<P, S> {
         let mut watched = BTreeSet::new();
         for place in places {
             if !self.watches.contains_key(place) {
-                if self.watches.len() >= self.most {
+                if !self.has_room(place.namespace()) {
                     if !std::mem::replace(&mut self.is_full, true) {
                         (self.warn)(self.most);
                     }
@@ -63,6 +71,7 @@ impl<P: Clone + Eq + Hash + Ord, S: Default> Registry<P, S> {
                 let Some(task) = start(place) else { continue };
                 let watch = Watch { task, followers: BTreeSet::new(), seen: S::default() };
                 self.watches.insert(place.clone(), watch);
+                *self.taken.entry(place.namespace().to_owned()).or_default() += 1;
             }
             if let Some(watch) = self.watches.get_mut(place) {
                 watch.followers.insert(follower.to_owned());
@@ -85,13 +94,33 @@ impl<P: Clone + Eq + Hash + Ord, S: Default> Registry<P, S> {
         let Some(watch) = self.watches.get_mut(place) else { return };
         watch.followers.remove(follower);
         if watch.followers.is_empty() {
-            self.watches.remove(place);
+            self.remove(place);
         }
+    }
+
+    fn remove(&mut self, place: &P) -> Option<Watch<S>> {
+        let watch = self.watches.remove(place)?;
+        if let Some(taken) = self.taken.get_mut(place.namespace()) {
+            *taken -= 1;
+            if *taken == 0 {
+                self.taken.remove(place.namespace());
+            }
+        }
+        Some(watch)
+    }
+
+    /// Returns true if there is room for one more watch of the namespace. The last quarter is for
+    /// namespaces that have less than a quarter.
+    fn has_room(&self, namespace: &str) -> bool {
+        let share = self.most.div_ceil(4);
+        let taken = self.taken.get(namespace).copied().unwrap_or_default();
+        let most = if taken < share { self.most } else { self.most - share };
+        self.watches.len() < most
     }
 
     /// Ends a watch that failed. Its followers may start it again.
     pub(super) fn end(&mut self, place: &P) -> BTreeSet<String> {
-        let Some(mut watch) = self.watches.remove(place) else { return BTreeSet::new() };
+        let Some(mut watch) = self.remove(place) else { return BTreeSet::new() };
         let followers = std::mem::take(&mut watch.followers);
         for follower in &followers {
             if let Some(places) = self.places.get_mut(follower) {
@@ -133,6 +162,12 @@ mod tests {
     use std::{cell::Cell, future::pending};
 
     use super::*;
+
+    impl InNamespace for &'static str {
+        fn namespace(&self) -> &str {
+            self.split_once('/').map_or(self, |(namespace, _)| namespace)
+        }
+    }
 
     /// A registry of two watches, and the number of watches that were begun.
     struct Counted {
@@ -185,6 +220,20 @@ mod tests {
         // The place that was left makes room for a new one.
         counted.follow("x", ["c"]);
         assert_eq!((counted.begun.get(), counted.followers("c")), (3, vec!["x"]));
+    }
+
+    #[tokio::test]
+    async fn one_namespace_leaves_room_for_others() {
+        let mut registry: Registry<&'static str, u32> = Registry::new(8, |_| ());
+        let start = |_: &&'static str| Some(tokio::spawn(pending()));
+        let all = ["a/1", "a/2", "a/3", "a/4", "a/5", "a/6", "a/7", "a/8"];
+        registry.follow("a", &BTreeSet::from(all), start);
+        assert_eq!(registry.watches.len(), 6);
+        registry.follow("b", &BTreeSet::from(["b/1", "b/2", "b/3"]), start);
+        assert!(registry.seen(&"b/2").is_some() && registry.seen(&"b/3").is_none());
+        registry.leave("a");
+        registry.follow("c", &BTreeSet::from(["c/1"]), start);
+        assert_eq!((registry.watches.len(), registry.taken.get("a")), (3, None));
     }
 
     #[tokio::test]

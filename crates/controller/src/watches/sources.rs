@@ -26,7 +26,7 @@ use crate::{
     watches::{
         is_forbidden,
         pace::Pace,
-        registry::{Registry, gone},
+        registry::{InNamespace, Registry, gone},
         triggers::Trigger,
     },
 };
@@ -38,6 +38,12 @@ pub(crate) struct Reference {
     pub(crate) referent: Referent,
     pub(crate) namespace: String,
     pub(crate) name: String,
+}
+
+impl InNamespace for Reference {
+    fn namespace(&self) -> &str {
+        &self.namespace
+    }
 }
 
 /// The kinds of object that a source may name.

@@ -166,7 +166,7 @@ async fn a_chart_is_taken_over_with_its_values_apart() -> Result<()> {
 
     apply(&cli, &out)?;
     let cache = cli.folder.path().join("cache");
-    let args = ["--source-loopback", "--chart-cache", &cache.to_string_lossy()];
+    let args = ["--source-allow=127.0.0.0/8", "--chart-cache", &cache.to_string_lossy()];
     let controller = namespace.controller_with(&args)?;
     let release = wait_in_sync(&namespace, &controller, 1).await?;
     assert_eq!(reason(&release), "InSync", "{}", message(&release));
@@ -229,7 +229,7 @@ async fn a_chart_in_a_registry_with_a_login_is_taken_over() -> Result<()> {
                        "stringData": {"username": USERNAME, "password": PASSWORD}}))
         .await?;
     let cache = cli.folder.path().join("cache");
-    let args = ["--source-loopback", "--chart-cache", &cache.to_string_lossy()];
+    let args = ["--source-allow=127.0.0.0/8", "--chart-cache", &cache.to_string_lossy()];
     let controller = namespace.controller_with(&args)?;
     wait_in_sync(&namespace, &controller, 1).await?;
     assert_eq!(done(&namespace)?, Vec::<String>::new());

@@ -1,159 +1,306 @@
-//! `plan` shows what the operator then freezes: a hundred releases, planned both ways.
+//! `plan` shows what the operator then freezes: a hundred releases, planned both ways for every
+//! event of their lives.
 
-use std::io::Read;
+mod frozen;
+mod made;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, ensure};
-use base64::{Engine as _, engine::general_purpose::STANDARD};
-use e2e::{
-    Namespace, kwok,
-    manifests::{Manifest, config_map},
-};
-use flate2::read::GzDecoder;
+use e2e::{Controller, Namespace, kwok};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use helm::secret::KEY_PLAN;
-use lifecycle::{hooks::DeletePolicy, plan::Plan};
+use kube::api::DeleteParams;
+use lifecycle::{
+    event::{Event, Work},
+    hooks::DeletePolicy,
+    object::ObjectRef,
+    plan::{Plan, PlannedHook},
+};
 use serde_json::{Value, json};
 
+use self::{
+    frozen::Frozen,
+    made::{objects, rest},
+};
 use super::Cli;
 
 const RELEASES: u32 = 100;
-const EVENTS: [&str; 6] = [
-    "pre-install",
-    "post-install",
-    "pre-upgrade",
-    "post-upgrade",
-    "pre-install,pre-upgrade",
-    "post-install,post-upgrade,test",
-];
-const POLICIES: [&str; 4] =
-    ["", "before-hook-creation", "hook-succeeded", "hook-failed,hook-succeeded"];
-const KINDS: [&str; 4] = ["ConfigMap", "Secret", "ServiceAccount", "Service"];
+/// The revision to which each release is rolled back.
+const TARGET: u32 = 1;
 
-/// Numbers that look random, and are the same each time.
-struct Dice(u64);
+/// What is done at an event, in order. Objects are a kind and a name.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Done {
+    before: Vec<Value>,
+    applied: Vec<Value>,
+    /// The time for which it is waited until they are ready.
+    wait: Option<Value>,
+    /// By a deletion, or because an earlier revision had them.
+    deleted: Vec<Value>,
+    kept: Vec<Value>,
+    after: Vec<Value>,
+}
 
-impl Dice {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 =
-            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(self.0 >> 33).unwrap_or(0) % limit
+impl Done {
+    /// As `plan` shows it. Its own words on what is pruned name no objects.
+    fn shown(plan: &Value, event: Event) -> Result<Self> {
+        let events = plan["events"].as_array().context("there are events")?;
+        let event = events.iter().find(|it| it["event"] == event.facts().word);
+        let steps = event.context("it is planned")?["steps"].as_array().context("it has steps")?;
+        let hooks = |steps: &[Value]| {
+            let fields = [
+                "hookEvent",
+                "kind",
+                "name",
+                "generateName",
+                "weight",
+                "deletePolicies",
+                "timeout",
+            ];
+            let hook = |step: &Value| fields.iter().map(|field| step[*field].clone()).collect();
+            let hooks = steps.iter().filter(|step| step["step"] == "hook");
+            hooks.map(hook).collect::<Vec<Value>>()
+        };
+        let objects = |word: &str| {
+            let steps = steps.iter().filter(|step| step["step"] == word);
+            let objects = steps.flat_map(|step| step["objects"].as_array().into_iter().flatten());
+            objects.map(|it| json!([it["kind"], it["name"]])).collect::<Vec<_>>()
+        };
+        let work = steps.iter().take_while(|step| step["step"] == "hook").count();
+        let wait = steps.iter().find(|step| step["step"] == "wait");
+        Ok(Self {
+            before: hooks(&steps[..work]),
+            applied: objects("apply"),
+            wait: wait.map(|step| step["timeout"].clone()),
+            deleted: objects("delete"),
+            kept: objects("keep"),
+            after: hooks(&steps[work..]),
+        })
+    }
+
+    /// As the operator has frozen it. `live` are the objects that there were.
+    fn frozen(plan: &Plan, live: &[Value]) -> Self {
+        let timeout = json!(format!("{}m", plan.timeout_seconds / 60));
+        let hook = |hook: &PlannedHook| {
+            let policies: Vec<_> =
+                DeletePolicy::ALL.into_iter().filter(|policy| hook.has(*policy)).collect();
+            let (object, is_named_by_run) = (&hook.object, hook.is_named_by_run());
+            json!([
+                hook.event,
+                object.kind,
+                object.name,
+                is_named_by_run,
+                hook.weight,
+                policies,
+                timeout
+            ])
+        };
+        let named = |object: &ObjectRef| json!([object.kind, object.name]);
+        let (before, after): (Vec<_>, Vec<_>) =
+            plan.hooks.iter().partition(|hook| hook.event == plan.event.pre());
+        let deleted: Vec<_> = plan.prune.iter().map(named).collect();
+        let is_deletion = plan.event.facts().work == Work::Delete;
+        let kept = live.iter().filter(|object| is_deletion && !deleted.contains(object));
+        Self {
+            before: before.into_iter().map(hook).collect(),
+            applied: plan.objects.iter().map(|it| named(&it.object)).collect(),
+            wait: (plan.wait && !plan.objects.is_empty()).then(|| timeout.clone()),
+            kept: kept.cloned().collect(),
+            deleted,
+            after: after.into_iter().map(hook).collect(),
+        }
+    }
+
+    /// Adds what is pruned of the objects `before`: the last kind that was applied goes first.
+    fn pruning(mut self, before: &[Value]) -> Self {
+        let gone: Vec<_> = before.iter().filter(|it| !self.applied.contains(it)).collect();
+        let kinds: Vec<_> = gone.chunk_by(|one, other| one[0] == other[0]).collect();
+        self.deleted = kinds.into_iter().rev().flatten().copied().cloned().collect();
+        self
     }
 }
 
-/// A release of some objects and hooks, in an order of their own; its second revision has others.
-fn objects(number: u32, revision: u32) -> Vec<Value> {
-    let mut dice = Dice(u64::from(number) * 2 + u64::from(revision));
-    let mut all = Vec::new();
-    for index in 0..=dice.below(6) {
-        let kind = KINDS[dice.below(KINDS.len())];
-        let mut object = config_map(&format!("r{number}-o{index}"), "1").set("/kind", kind);
-        if kind != "ConfigMap"
-            && let Some(object) = object.as_object_mut()
-        {
-            object.remove("data");
+/// The number of comparisons, and of things that were the same.
+#[derive(Clone, Copy, Debug, Default)]
+struct Compared {
+    plans: usize,
+    hooks: usize,
+    applied: usize,
+    deleted: usize,
+    kept: usize,
+}
+
+type Total = BTreeMap<&'static str, Compared>;
+
+struct Story<'a> {
+    namespace: &'a Namespace,
+    controller: &'a Controller,
+    cli: &'a Cli<'a>,
+    frozen: &'a Frozen,
+    number: u32,
+    name: String,
+    total: Total,
+    /// The objects of the newest revision.
+    live: Vec<Value>,
+}
+
+impl Story<'_> {
+    /// Leads a release through all events. Returns the objects that remain.
+    async fn run(mut self) -> Result<(Total, Vec<Value>)> {
+        let first = self.planned(1)?;
+        let second = self.planned(2)?;
+        let shown = |plan, event| Done::shown(plan, event);
+
+        self.deploy(1, 1, None).await?;
+        self.compare(Event::Install, 1, shown(&first, Event::Install)?).await?;
+        self.compare_tests(1, &first).await?;
+
+        self.deploy(2, 2, None).await?;
+        let upgrade = shown(&second, Event::Upgrade)?.pruning(&self.live);
+        self.compare(Event::Upgrade, 2, upgrade).await?;
+        self.compare_tests(2, &second).await?;
+
+        self.deploy(2, 3, Some(TARGET)).await?;
+        let mut rollback = shown(&first, Event::Rollback)?.pruning(&self.live);
+        if rest(self.number)["rollback"]["hooksFrom"] == "Current" {
+            let current = shown(&second, Event::Rollback)?;
+            rollback = Done { before: current.before, after: current.after, ..rollback };
         }
-        if kind == "Service" {
-            object = object.set("/spec", json!({"ports": [{"port": 80}]}));
-        }
-        if dice.below(4) == 0 {
-            object =
-                object.set("/metadata/annotations", json!({"helm.sh/resource-policy": "keep"}));
-        }
-        all.push(object);
+        self.compare(Event::Rollback, 3, rollback).await?;
+        self.compare_tests(3, &first).await?;
+
+        self.namespace.releases().delete(&self.name, &DeleteParams::default()).await?;
+        self.namespace.wait_released(&self.name, self.controller).await?;
+        let deletion = shown(&first, Event::Delete)?;
+        let mut kept = deletion.kept.clone();
+        let restored = self.live.clone();
+        self.compare(Event::Delete, 3, deletion).await?;
+        // What the rollback pruned stays, too, if it is to be kept.
+        let kept_by_rollback = shown(&second, Event::Delete)?.kept.into_iter();
+        kept.extend(kept_by_rollback.filter(|object| !restored.contains(object)));
+        Ok((self.total, kept))
     }
-    for index in 0..dice.below(8) {
-        let weight = dice.below(7).to_string();
-        let weight = if dice.below(2) == 0 { weight } else { format!("-{weight}") };
-        let mut annotations = json!({
-            "helm.sh/hook": EVENTS[dice.below(EVENTS.len())],
-            "helm.sh/hook-weight": weight,
+
+    /// What `plan` shows of a revision.
+    fn planned(&self, revision: u32) -> Result<Value> {
+        let mut spec = rest(self.number);
+        spec["serviceAccountName"] = json!("deployer");
+        spec["source"] = json!({"objects": objects(self.number, revision)});
+        let manifest = json!({
+            "apiVersion": "releaselifecycle.dev/v1alpha1", "kind": "ReleaseLifecycle",
+            "metadata": {"name": self.name, "namespace": self.namespace.name}, "spec": spec,
         });
-        let policy = POLICIES[dice.below(POLICIES.len())];
-        if !policy.is_empty() {
-            annotations["helm.sh/hook-delete-policy"] = json!(policy);
-        }
-        let kind = if dice.below(3) == 0 { "ServiceAccount" } else { "ConfigMap" };
-        let mut hook = config_map(&format!("r{number}-h{index}-{revision}"), "1")
-            .set("/kind", kind)
-            .set("/metadata/annotations", annotations);
-        if kind != "ConfigMap"
-            && let Some(hook) = hook.as_object_mut()
-        {
-            hook.remove("data");
-        }
-        let place = dice.below(all.len() + 1);
-        all.insert(place, hook);
+        let file = format!("{}-{revision}.json", self.name);
+        let file = self.cli.write(&file, &manifest.to_string())?;
+        self.cli.json(&["plan", "-f", &file.to_string_lossy()])
     }
-    all
-}
 
-/// The hooks and the objects of an event, as `plan` prints them.
-fn shown(plan: &Value) -> (Vec<Value>, Vec<Value>) {
-    let steps = plan["events"][0]["steps"].as_array().cloned().unwrap_or_default();
-    let is = |step: &&Value, word: &str| step["step"] == word;
-    let hooks = steps.iter().filter(|step| is(step, "hook")).map(|step| {
-        let fields = ["hookEvent", "kind", "name", "weight", "deletePolicies", "timeout"];
-        fields.iter().map(|field| step[*field].clone()).collect()
-    });
-    let applied = steps.iter().filter(|step| is(step, "apply"));
-    let objects = applied.flat_map(|step| step["objects"].as_array().cloned().unwrap_or_default());
-    (hooks.collect(), objects.map(|it| json!([it["kind"], it["name"]])).collect())
-}
+    /// Waits until the release has this revision, and it was tested if it is to be.
+    async fn deploy(&self, source: u32, revision: i32, pin: Option<u32>) -> Result<()> {
+        let mut spec = rest(self.number);
+        let is_tested = self.is_tested(revision);
+        spec["test"]["enable"] = json!(is_tested);
+        if let Some(pin) = pin {
+            spec["pinRevision"] = json!(pin);
+        }
+        self.namespace.release(&self.name, &objects(self.number, source), spec).await?;
+        let what = format!("at revision {revision}, and tested: {is_tested}");
+        self.namespace
+            .wait(&self.name, self.controller, &what, |release| {
+                release.status.as_ref().is_some_and(|status| {
+                    status.revision == Some(revision)
+                        && (!is_tested || status.tested_revision == Some(revision))
+                })
+            })
+            .await?;
+        Ok(())
+    }
 
-/// The same of the plan that is frozen in the record of a revision.
-async fn frozen(
-    namespace: &Namespace,
-    name: &str,
-    revision: u32,
-) -> Result<(Vec<Value>, Vec<Value>)> {
-    let secret = format!("sh.helm.release.v1.{name}.v{revision}");
-    let secret = namespace.object("Secret", &secret).await?.context("the record exists")?;
-    let data = secret["data"][KEY_PLAN].as_str().context("the record has a plan")?;
-    let mut text = Vec::new();
-    GzDecoder::new(&*STANDARD.decode(data)?).read_to_end(&mut text)?;
-    let (plan, _) = Plan::thaw(&text)?;
-    let hooks = plan.hooks.iter().map(|hook| {
-        let policies: Vec<_> =
-            DeletePolicy::ALL.into_iter().filter(|policy| hook.has(*policy)).collect();
-        let timeout = format!("{}m", plan.timeout_seconds / 60);
-        json!([hook.event, hook.object.kind, hook.object.name, hook.weight, policies, timeout])
-    });
-    let objects = plan.objects.iter().map(|it| json!([it.object.kind, it.object.name]));
-    Ok((hooks.collect(), objects.collect()))
+    /// One of three revisions of each release is tested: a test takes as long as an upgrade.
+    fn is_tested(&self, revision: i32) -> bool {
+        revision.unsigned_abs() == self.number % 3 + 1
+    }
+
+    async fn compare_tests(&mut self, revision: i32, plan: &Value) -> Result<()> {
+        if !self.is_tested(revision) {
+            return Ok(());
+        }
+        self.compare(Event::Test, revision, Done::shown(plan, Event::Test)?).await
+    }
+
+    async fn compare(&mut self, event: Event, revision: i32, shown: Done) -> Result<()> {
+        let plan = self.frozen.plan(&self.name, event, revision).await?;
+        let frozen = Done::frozen(&plan, &self.live);
+        let name = &self.name;
+        ensure!(shown == frozen, "{event} of {name}:\nshown {shown:#?},\nfrozen {frozen:#?}");
+        let total = self.total.entry(event.facts().word).or_default();
+        total.plans += 1;
+        total.hooks += shown.before.len() + shown.after.len();
+        total.applied += shown.applied.len();
+        total.deleted += shown.deleted.len();
+        total.kept += shown.kept.len();
+        if event.makes_revision() {
+            self.live = shown.applied;
+        }
+        Ok(())
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn what_plan_shows_is_what_the_operator_freezes() -> Result<()> {
     let namespace = Namespace::new(kwok(), "planned").await?;
+    let frozen = Frozen::watch(&namespace).await?;
     let controller = namespace.controller()?;
     let cli = Cli::new(&namespace)?;
-    for revision in [1, 2] {
-        let event = if revision == 1 { "install" } else { "upgrade" };
-        let compare = async |number: u32| {
-            let name = format!("r{number}");
-            let objects = objects(number, revision);
-            let manifest = json!({
-                "apiVersion": "releaselifecycle.dev/v1alpha1", "kind": "ReleaseLifecycle",
-                "metadata": {"name": name, "namespace": namespace.name},
-                "spec": {"serviceAccountName": "deployer", "source": {"objects": objects}},
-            });
-            let file = cli.write(&format!("{name}-{revision}.json"), &manifest.to_string())?;
-            let file = file.to_string_lossy();
-            let shown = shown(&cli.json(&["plan", "-f", &file, "--event", event])?);
-            namespace.release(&name, &objects, json!({})).await?;
-            namespace
-                .wait(&name, &controller, "deployed", |release| {
-                    let deployed = release.status.as_ref().and_then(|status| status.revision);
-                    deployed == i32::try_from(revision).ok()
-                })
-                .await?;
-            let frozen = frozen(&namespace, &name, revision).await?;
-            ensure!(shown == frozen, "{event} of {name}: shown {shown:?}, frozen {frozen:?}");
-            Ok(shown.0.len())
+    let story = |number| {
+        let story = Story {
+            namespace: &namespace,
+            controller: &controller,
+            cli: &cli,
+            frozen: &frozen,
+            number,
+            name: format!("r{number}"),
+            total: Total::new(),
+            live: Vec::new(),
         };
-        let all = stream::iter(1..=RELEASES).map(compare).buffer_unordered(8);
-        let hooks: Vec<usize> = all.try_collect().await?;
-        assert!(hooks.iter().sum::<usize>() > 100, "there were few hooks: {hooks:?}");
+        story.run()
+    };
+    let all = stream::iter(1..=RELEASES).map(story).buffer_unordered(12);
+    let all: Vec<_> = all.try_collect().await?;
+
+    let mut total = Total::new();
+    let mut kept = BTreeSet::new();
+    for (one, objects) in all {
+        for (event, more) in one {
+            let total = total.entry(event).or_default();
+            total.plans += more.plans;
+            total.hooks += more.hooks;
+            total.applied += more.applied;
+            total.deleted += more.deleted;
+            total.kept += more.kept;
+        }
+        kept.extend(objects.iter().map(Value::to_string));
     }
+    let plans = usize::try_from(RELEASES)?;
+    for event in Event::ALL {
+        let compared = total.get(event.facts().word).copied().unwrap_or_default();
+        assert!(compared.plans >= plans && compared.hooks >= 50, "{event}: {total:?}");
+        let is_changed = !matches!(event, Event::Install | Event::Test);
+        assert!(!is_changed || compared.deleted >= 50, "{event}: {total:?}");
+    }
+    assert!(kept.len() >= 50, "few objects are kept: {kept:?}");
+
+    let kinds = "configmaps,secrets,serviceaccounts,services";
+    let left: Value =
+        serde_json::from_str(&namespace.kubectl(&["get", kinds, "--output", "json"])?)?;
+    let left: BTreeSet<_> = left["items"]
+        .as_array()
+        .context("a list")?
+        .iter()
+        .map(|it| (&it["kind"], &it["metadata"]["name"]))
+        .filter(|(_, name)| name.as_str().is_some_and(|name| name.contains("-o")))
+        .map(|(kind, name)| json!([kind, name]).to_string())
+        .collect();
+    assert_eq!(left, kept, "the objects that stayed, and those that `plan` says are kept");
     Ok(())
 }

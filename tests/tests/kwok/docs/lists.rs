@@ -53,6 +53,7 @@ fn every_link_and_path_leads_somewhere() -> Result<()> {
         "ARCHITECTURE.md",
         "CHANGELOG.md",
         "CONTRIBUTING.md",
+        "SECURITY.md",
         "engine/README.md",
         "examples/guide/README.md",
         "examples/guide-chart/README.md",
@@ -189,6 +190,9 @@ async fn the_metrics_are_those_that_are_served() -> Result<()> {
     }
     let (_, text) = controller.http("/metrics")?;
     let page = Page::of_docs("operations.md")?;
-    assert_eq!(documented(&page.text), served(&text), "{text}");
+    let mut served = served(&text);
+    // Only while releases wait, see the unit test of the metrics.
+    served.insert("releaselifecycle_waiting".to_owned(), ["namespace".to_owned()].into());
+    assert_eq!(documented(&page.text), served, "{text}");
     Ok(())
 }

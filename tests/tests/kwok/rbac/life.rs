@@ -37,7 +37,7 @@ impl Operator {
     pub(super) async fn start(rights: &[&Right], args: &[&str]) -> Result<Self> {
         let tenant = Namespace::new(kwok(), "rbac").await?;
         let home = Namespace::new(kwok(), "rbac-home").await?;
-        grant(&home, rights).await?;
+        grant(&home, &tenant, rights).await?;
         let kubeconfig = home.kubeconfig_of(ACCOUNT)?;
         let replica = |identity: &str| {
             // A renewal every four seconds.
@@ -52,16 +52,6 @@ impl Operator {
     /// Its releases name no ServiceAccount.
     pub(super) fn acting_as_itself(self) -> Self {
         Self { more: json!({"serviceAccountName": null}), ..self }
-    }
-
-    /// Gives it the right to act as others in its tenant's namespace alone, by this `ClusterRole`.
-    pub(super) async fn bind(&self, cluster_role: &str) -> Result<()> {
-        let role = format!("--clusterrole={cluster_role}");
-        let account = format!("--serviceaccount={}:{ACCOUNT}", self.home.name);
-        self.tenant.kubectl(&["create", "rolebinding", "operator", &role, &account])?;
-        let right = json!({"namespace": self.tenant.name, "verb": "impersonate",
-                           "resource": "serviceaccounts"});
-        self.home.wait_allowed(ACCOUNT, right, true).await
     }
 
     pub(super) fn replica(&self, which: usize) -> &Controller {

@@ -2,21 +2,23 @@
 //! any verb of them.
 
 mod life;
+mod permissions;
 mod shipped;
 mod switch;
 
 use std::fs;
 
 use anyhow::{Context, Result, bail, ensure};
-use e2e::{Namespace, kwok, manifests::config_map, message, root};
+use e2e::{Namespace, kwok, manifests::config_map, message, reason, root};
 use futures::{StreamExt, TryStreamExt};
 use serde_json::json;
 
 use life::Operator;
-use shipped::{Right, rights};
+pub(crate) use shipped::objects;
+use shipped::{ALL_NAMESPACES, Place, Right, rights};
 
 /// Each right of the operator, and what is seen where it is missing.
-const SHOWN: [(&str, &str); 19] = [
+const SHOWN: [(&str, &str); 20] = [
     // The list never arrives, so it never becomes ready.
     ("list releaselifecycles", "event queue error: "),
     ("watch releaselifecycles", "event queue error: "),
@@ -33,6 +35,7 @@ const SHOWN: [(&str, &str); 19] = [
     ("get serviceaccounts", "get ServiceAccount "),
     // Its hooks are waited for, who cannot run.
     ("get namespaces", "Stalled: "),
+    ("get endpointslices", "the API server's own addresses cannot be read"),
     // The process ends, naming the verbs.
     ("get leases", "get lease "),
     ("create leases", "create lease "),
@@ -46,7 +49,9 @@ const AT_ONCE: usize = 4;
 
 #[tokio::test]
 async fn the_operator_lives_by_the_rights_that_are_shipped() -> Result<()> {
-    let rights = rights("multi-tenant")?;
+    // A RoleBinding goes with its namespace, and what the operator asks for then is refused.
+    let rights = rights(ALL_NAMESPACES)?;
+    ensure!(rights.iter().all(|right| right.place != Place::Tenant), "{rights:?}");
     let operator = Operator::start(&rights.iter().collect::<Vec<_>>(), &[]).await?;
     operator.live().await?;
     for right in &rights {
@@ -121,16 +126,29 @@ async fn a_single_tenant_operator_lives_by_its_own_rights() -> Result<()> {
     operator.live().await
 }
 
-/// As deploy/multi-tenant/role-impersonator.yaml says, for a cluster where only some namespaces have
-/// releases.
+/// A namespace that did not allow the operator to act as its `ServiceAccount`s: the message has the command
+/// to paste.
 #[tokio::test]
-async fn the_right_to_act_as_others_may_be_given_namespace_by_namespace() -> Result<()> {
+async fn a_tenant_opens_its_namespace_by_the_command_in_the_message() -> Result<()> {
     let rights = rights("multi-tenant")?;
-    let own: Vec<_> = rights.iter().filter(|right| right.verb != "impersonate").collect();
+    let own: Vec<_> = rights.iter().filter(|right| right.place != Place::Tenant).collect();
     let operator = Operator::start(&own, &[]).await?;
     let file = root().join("deploy/multi-tenant/role-impersonator.yaml");
     kwok().kubectl(["apply", "--server-side", "--filename", &file.to_string_lossy()])?;
-    operator.bind("releaselifecycle-impersonator").await?;
+    let leader = operator.leader(None).await?;
+    let tenant = &operator.tenant;
+    tenant.release("early", &[config_map("early", "")], json!({})).await?;
+    let early = tenant.wait_stalled("early", operator.replica(leader)).await?;
+    ensure!(reason(&early) == "Forbidden", "{}", reason(&early));
+    let said = message(&early);
+    let command = said.split('`').find(|it| it.starts_with("kubectl create rolebinding "));
+    let command = command.with_context(|| format!("no command in {said}"))?;
+    ensure!(command.contains("--clusterrole=releaselifecycle-impersonator"), "{command}");
+    kwok().kubectl(command.split(' ').skip(1))?;
+    // Nothing else has to be done.
+    tenant.wait_ready("early", operator.replica(leader)).await?;
+    tenant.kubectl(&["delete", "rl", "early", "--wait=false"])?;
+    tenant.wait_released("early", operator.replica(leader)).await?;
     operator.live().await
 }
 

@@ -1,19 +1,24 @@
 //! A cluster that goes from one folder of `deploy/` to the other: `kubectl apply` removes nothing, and
 //! all the same what the other folder gave does not hold any more.
 
-use std::fs;
-
 use anyhow::{Result, ensure};
-use e2e::{Namespace, kwok, target};
+use e2e::{Namespace, kwok};
 use serde_json::{Value, json};
 
-use super::shipped::objects;
+use super::shipped::{ALL_NAMESPACES, apply_renamed, renamed};
 
 #[tokio::test]
 async fn the_other_way_to_run_the_operator_takes_back_what_this_one_gave() -> Result<()> {
     for how in ["--server-side=false", "--server-side"] {
         let switched = Switched::new(how).await?;
-        for flavour in ["multi-tenant", "single-tenant", "multi-tenant"] {
+        for flavour in [
+            "multi-tenant",
+            "single-tenant",
+            ALL_NAMESPACES,
+            "multi-tenant",
+            ALL_NAMESPACES,
+            "single-tenant",
+        ] {
             switched.apply(flavour)?;
             switched.wait_as(flavour).await?;
         }
@@ -25,16 +30,19 @@ async fn the_other_way_to_run_the_operator_takes_back_what_this_one_gave() -> Re
 /// of their own.
 struct Switched {
     home: Namespace,
+    /// A namespace that has allowed nothing.
+    other: Namespace,
     how: &'static str,
 }
 
 impl Switched {
     async fn new(how: &'static str) -> Result<Self> {
-        let switched = Self { home: Namespace::new(kwok(), "switch").await?, how };
+        let other = Namespace::new(kwok(), "switch-other").await?;
+        let switched = Self { home: Namespace::new(kwok(), "switch").await?, other, how };
         // Whoever edits the namespace has the role by its labels; this user has it alone.
         switched.home.kubectl(&["create", "serviceaccount", "editor"])?;
         switched.bind("editor", "editor")?;
-        // The operator has this one for all namespaces, and perhaps by hand for some.
+        // As a tenant does in its namespace.
         switched.bind("impersonator", &switched.name("controller"))?;
         Ok(switched)
     }
@@ -45,31 +53,18 @@ impl Switched {
         self.home.kubectl(&["create", "rolebinding", role, &cluster_role, &account]).map(drop)
     }
 
-    /// What `releaselifecycle-…` is called here.
     fn name(&self, rest: &str) -> String {
-        format!("{}-{rest}", self.home.name)
+        renamed(&self.home, rest)
     }
 
     /// Applies the folder's roles, and whom they are bound to.
     fn apply(&self, flavour: &str) -> Result<()> {
-        let mut items = objects(flavour)?;
-        items.retain(|object| {
-            let kind = object["kind"].as_str().unwrap_or_default();
-            ["ClusterRole", "ClusterRoleBinding", "ServiceAccount"].contains(&kind)
-        });
-        let list = json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string();
-        let list = list.replace("releaselifecycle-system", &self.home.name);
-        let list = list.replace("releaselifecycle-", &self.name(""));
-        let folder = target().join("tmp/switch");
-        fs::create_dir_all(&folder)?;
-        let file = folder.join(&self.home.name).with_extension("json");
-        fs::write(&file, list)?;
-        kwok().kubectl(["apply", self.how, "--filename", &file.to_string_lossy()]).map(drop)
+        apply_renamed(&self.home, flavour, self.how)
     }
 
     /// Waits until those rights hold that the folder gives, and no others.
     async fn wait_as(&self, flavour: &str) -> Result<()> {
-        let is_multi = flavour == "multi-tenant";
+        let is_multi = flavour != "single-tenant";
         let operator = self.name("controller");
         for (account, verb, resource, allowed) in [
             ("editor", "create", "releaselifecycles.releaselifecycle.dev", is_multi),
@@ -78,6 +73,9 @@ impl Switched {
         ] {
             self.home.wait_may(account, verb, resource, allowed).await?;
         }
+        let elsewhere = json!({"namespace": self.other.name, "verb": "impersonate",
+                               "resource": "serviceaccounts"});
+        self.home.wait_allowed(&operator, elsewhere, flavour == ALL_NAMESPACES).await?;
         let editor = self.home.kubectl(&["get", "clusterrole", &self.name("editor"), "-o=json"])?;
         let editor: Value = serde_json::from_str(&editor)?;
         for label in ["aggregate-to-edit", "aggregate-to-admin"] {

@@ -74,16 +74,21 @@ fn set_status(namespace: &Namespace, kind: &str, status: Value) -> Result<()> {
     namespace.kubectl(&args).map(drop)
 }
 
-/// Puts the archive on the site under a name of its own, and answers the status that tells of it.
-fn publish(site: &Site, name: &str, archive: Vec<u8>) -> Result<Value> {
+/// The path at which source-controller serves it.
+fn path(namespace: &Namespace, kind: &str, name: &str) -> String {
+    format!("/{}/{}/shop/{name}.tar.gz", kind.to_lowercase(), namespace.name)
+}
+
+/// Puts the archive on the site at `path`, and answers the status that tells of it.
+fn publish(site: &Site, path: &str, archive: Vec<u8>) -> Result<Value> {
     let digest = sha256(&archive)?;
-    site.put(&format!("/{name}.tar.gz"), Answer::file(archive));
-    let url = format!("{}/{name}.tar.gz", site.url());
+    site.put(path, Answer::file(archive));
+    let url = format!("{}{path}", site.url());
     let ready = json!({"type": "Ready", "status": "True", "reason": "Succeeded",
                        "message": "stored artifact", "lastTransitionTime": "2024-01-01T00:00:00Z"});
     Ok(json!({
         "observedGeneration": 1,
-        "artifact": {"url": url, "digest": digest, "revision": name, "path": "x",
+        "artifact": {"url": url, "digest": digest, "revision": path, "path": "x",
                      "lastUpdateTime": "2024-01-01T00:00:00Z"},
         "conditions": [ready],
     }))
@@ -137,12 +142,14 @@ async fn a_new_artifact_is_an_upgrade() -> Result<()> {
 
     for (revision, version) in [(1, "1.0.0"), (2, "1.1.0")] {
         let archive = fs::read(package(&namespace, version, "")?)?;
-        set_status(&namespace, "OCIRepository", publish(&site, version, archive)?)?;
+        let path = path(&namespace, "OCIRepository", version);
+        set_status(&namespace, "OCIRepository", publish(&site, &path, archive)?)?;
         wait_revision(&namespace, &controller, revision).await?;
         assert_eq!(says(&namespace).await?, format!("{version} hello"));
     }
     // Each was fetched once.
-    assert_eq!(site.asked(), ["/1.0.0.tar.gz", "/1.1.0.tar.gz"]);
+    let asked = ["1.0.0", "1.1.0"].map(|version| path(&namespace, "OCIRepository", version));
+    assert_eq!(site.asked(), asked);
     Ok(())
 }
 
@@ -168,7 +175,8 @@ async fn every_kind_of_source_holds_charts() -> Result<()> {
             }
             _ => (fs::read(package(&namespace, "1.2.3", "")?)?, json!({})),
         };
-        set_status(&namespace, kind, publish(&site, kind, archive)?)?;
+        let status = publish(&site, &path(&namespace, kind, "chart"), archive)?;
+        set_status(&namespace, kind, status)?;
         namespace.release("shop", &[], from(kind, more)).await?;
         wait_revision(&namespace, &controller, 1).await?;
         assert_eq!(says(&namespace).await?, "1.2.3 hello", "{kind}");
@@ -189,8 +197,9 @@ async fn what_is_wrong_with_a_source_is_said() -> Result<()> {
     // The server has something else than the object says.
     source(&namespace, "GitRepository")?;
     let package = fs::read(package(&namespace, "1.2.3", "")?)?;
-    let status = publish(&site, "changed", package.clone())?;
-    site.put("/changed.tar.gz", Answer::file("something else"));
+    let changed = path(&namespace, "GitRepository", "changed");
+    let status = publish(&site, &changed, package.clone())?;
+    site.put(&changed, Answer::file("something else"));
     set_status(&namespace, "GitRepository", status)?;
     let release = wait_reason(&namespace, &controller, "shop", "DigestMismatch").await?;
     assert!(
@@ -198,7 +207,22 @@ async fn what_is_wrong_with_a_source_is_said() -> Result<()> {
         "{release:?}"
     );
 
-    let mut status = publish(&site, "fine", package)?;
+    // Somebody who may write the status names what is of another namespace, or elsewhere.
+    let other = namespace.name.clone() + "-b";
+    let status = publish(&site, &changed.replace(&namespace.name, &other), package.clone())?;
+    set_status(&namespace, "GitRepository", status.clone())?;
+    let release = wait_reason(&namespace, &controller, "shop", "SourceRefused").await?;
+    assert!(message(&release).contains("no path of this source's"), "{}", message(&release));
+    let mut status = publish(&site, &path(&namespace, "GitRepository", "fine"), package)?;
+    status["artifact"]["url"] = status["artifact"]["url"]
+        .as_str()
+        .context("a URL")?
+        .replace("127.0.0.1", "localhost")
+        .into();
+    set_status(&namespace, "GitRepository", status.clone())?;
+    let says = |release: &_| message(release).contains("--flux-artifact-hosts");
+    namespace.wait("shop", &controller, "another host is refused", says).await?;
+
     status["artifact"]["digest"] = "blake3:00".into();
     set_status(&namespace, "GitRepository", status.clone())?;
     wait_reason(&namespace, &controller, "shop", "InvalidSource").await?;

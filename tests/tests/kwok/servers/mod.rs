@@ -76,7 +76,9 @@ fn push(
 /// A controller that fetches from this machine. Its cache is the test's own.
 fn controller(namespace: &Namespace) -> Result<Controller> {
     let cache = scratch(namespace, "")?.join("cache");
-    namespace.controller_with(&["--source-loopback", "--chart-cache", &cache.to_string_lossy()])
+    let allowed = ["--source-allow=127.0.0.0/8", "--flux-artifact-hosts=127.0.0.1"];
+    let cache = cache.to_string_lossy();
+    namespace.controller_with(&[&allowed[..], &["--chart-cache", &cache]].concat())
 }
 
 /// A Secret of these keys.

@@ -62,7 +62,7 @@ async fn a_private_authority_a_docker_config_and_a_digest() -> Result<()> {
     // Who has no credentials gets nothing, although the same cache holds the chart.
     let stranger = Namespace::new(kwok(), "oci-stranger").await?;
     let cache = super::scratch(&namespace, "")?.join("cache");
-    let args = ["--source-loopback", "--chart-cache", &cache.to_string_lossy()];
+    let args = ["--source-allow=127.0.0.0/8", "--chart-cache", &cache.to_string_lossy()];
     let strange = stranger.controller_with(&args)?;
     secret(&stranger, "authority", json!({"ca.crt": certificates.ca})).await?;
     let anonymous = json!({"digest": digest, "certSecretRef": {"name": "authority"}});

@@ -92,7 +92,7 @@ async fn a_repository_that_wants_to_see_a_certificate() -> Result<()> {
 #[tokio::test]
 async fn without_a_cache_charts_are_fetched_each_time() -> Result<()> {
     let namespace = Namespace::new(kwok(), "repository-uncached").await?;
-    let nowhere = ["--source-loopback", "--chart-cache", "/dev/null/charts"];
+    let nowhere = ["--source-allow=127.0.0.0/8", "--chart-cache", "/dev/null/charts"];
     let controller = namespace.controller_with(&nowhere)?;
     let site = Site::plain().await?;
     publish(&namespace, &site, &["1.0.0"])?;

@@ -75,7 +75,7 @@ async fn a_repository_that_hangs_holds_up_nobody_else() -> Result<()> {
     let namespace = Namespace::new(kwok(), "hangs").await?;
     // One release at a time: whoever waited in its turn would hold up all, and say nothing.
     let cache = super::scratch(&namespace, "")?.join("cache");
-    let args = ["--concurrency", "1", "--source-loopback", "--chart-cache"];
+    let args = ["--concurrency", "1", "--source-allow=127.0.0.0/8", "--chart-cache"];
     let controller =
         namespace.controller_with(&[&args[..], &[&cache.to_string_lossy()]].concat())?;
     let site = Site::plain().await?;

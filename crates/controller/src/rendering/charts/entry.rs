@@ -78,6 +78,12 @@ impl Entry {
         Self { request, found: None, failed: None, under_way: None, left: false }
     }
 
+    /// Returns the size of an archive that nobody has taken yet.
+    pub(super) fn kept_bytes(&self) -> usize {
+        let archive = self.found.as_ref().and_then(|found| found.archive.as_ref());
+        archive.map_or(0, |archive| archive.len())
+    }
+
     pub(super) fn is_for(&self, request: &Scope) -> bool {
         self.request == *request
     }

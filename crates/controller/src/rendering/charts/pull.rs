@@ -11,20 +11,35 @@ use sources::{WantedChart, chart::MOST_BYTES};
 use tokio::net::lookup_host;
 
 use super::entry::Problem;
+use crate::cluster::api_server::Endpoints;
 
 /// The maximum time of a fetch.
 const TIME: Duration = Duration::from_mins(1);
 
 /// The settings for fetching charts.
-#[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) program: PathBuf,
-    /// True if charts may also come from this machine itself.
-    pub(crate) loopback: bool,
+    /// The servers that charts may come from.
+    pub(crate) reach: Reach,
     /// The API server, by each of its names and ports: no chart comes from there.
     pub(crate) api_server: Vec<(String, u16)>,
+    /// The addresses at which the API server itself listens.
+    pub(crate) endpoints: Arc<Endpoints>,
     /// The user agent by which servers recognize this program's requests.
     pub(crate) user_agent: &'static str,
+}
+
+/// The servers that charts may come from, beside those of the internet.
+#[derive(Clone, Debug)]
+pub(crate) struct Reach {
+    /// The servers in private networks, and on this machine, that tenants may name.
+    pub(crate) allow: Vec<String>,
+    /// True if tenants may name all servers in private networks.
+    pub(crate) private: bool,
+    /// True if registries and repositories must use TLS.
+    pub(crate) https_only: bool,
+    /// The servers of Flux's artifacts.
+    pub(crate) artifact_hosts: Vec<String>,
 }
 
 /// The answer of the server.
@@ -44,7 +59,10 @@ pub(super) async fn pull(
         credentials: wanted.credentials.clone(),
         known: known.clone(),
         refuse: addresses(settings).await?,
-        loopback: settings.loopback,
+        allow: settings.reach.allow.clone(),
+        private: settings.reach.private,
+        https_only: settings.reach.https_only,
+        artifact_hosts: settings.reach.artifact_hosts.clone(),
         max_bytes: MOST_BYTES as u64,
         seconds: TIME.as_secs(),
         user_agent: settings.user_agent,
@@ -57,16 +75,25 @@ pub(super) async fn pull(
     check(wanted, pulled, known.as_deref())
 }
 
-/// Returns every address of the API server. If one of its names does not resolve for now, nothing
-/// is fetched: an unknown address cannot be refused.
+/// Returns every address of the API server: on all ports, since other services of a control plane
+/// listen there, too; on this machine, where tests run one, on its own port. If one of its names
+/// does not resolve for now, nothing is fetched: an unknown address cannot be refused.
 async fn addresses(settings: &Settings) -> Result<Vec<String>, Problem> {
-    let mut addresses = Vec::new();
+    let Some(endpoints) = settings.endpoints.addresses().await else {
+        let message =
+            "the API server's own addresses are unknown for now; the operator's log says why";
+        return Err(Problem::RetryAfter(Failure::new(Reason::SourceUnreachable, message)));
+    };
+    let mut addresses: Vec<_> = endpoints.iter().map(ToString::to_string).collect();
     for (host, port) in &settings.api_server {
         let found = lookup_host((&**host, *port)).await.map_err(|error| {
             let message = format!("the API server's name {host} has no address for now: {error}");
             Problem::RetryAfter(Failure::new(Reason::SourceUnreachable, message))
         })?;
-        addresses.extend(found.map(|address| address.to_string()));
+        addresses.extend(found.map(|address| match address.ip() {
+            own if own.is_loopback() => address.to_string(),
+            ip => ip.to_string(),
+        }));
     }
     addresses.sort();
     addresses.dedup();
@@ -135,9 +162,7 @@ fn problem(wanted: &WantedChart, error: EngineError) -> Problem {
             "it is not taken; correct the digest, or find out who changed what is published",
         ),
         FailureKind::TooLarge => (Reason::ChartTooLarge, "leave out of it what is not the chart's"),
-        FailureKind::Refused => {
-            (Reason::SourceRefused, "the operator fetches nothing from there; name another server")
-        }
+        FailureKind::Refused => (Reason::SourceRefused, "or name another server"),
         FailureKind::InvalidChart => (Reason::InvalidChart, "package it with `helm package`"),
         // Such as a certificate that is not trusted.
         FailureKind::Unreachable => (
