@@ -36,7 +36,7 @@ pub use self::{
     render::refusal,
     rendered::{ChartTexts, RenderedRelease},
     secrets::Secrets,
-    server::{Server, ServerChart, WantedChart},
+    server::{Server, ServerChart, WantedChart, without_secrets},
 };
 
 /// What a release is made from.

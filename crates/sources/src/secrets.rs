@@ -233,7 +233,7 @@ mod tests {
     #[test]
     fn other_forms_of_a_secret_are_hidden_too() {
         let secrets = Secrets::default();
-        secrets.add(&json!(["Hunter2[x", "abc", "say \"<yes>\"", 12345678]));
+        secrets.add(&json!(["Hunter2[x", "abc", "say \"<yes>\"", 12_345_678]));
         for (message, told) in [
             ("HUNTER2[X, hunter2[x", "…, …"),
             ("SHVudGVyMlt4 is base64", "… is base64"),

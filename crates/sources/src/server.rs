@@ -145,7 +145,7 @@ fn place(field: &str, url: &str, which: Option<&str>) -> String {
 }
 
 /// Returns a URL as it may be shown: tokens may be in the part before the host, and in the query.
-fn without_secrets(url: &str) -> String {
+pub fn without_secrets(url: &str) -> String {
     let url = url.split(['?', '#']).next().unwrap_or(url);
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
     let (host, path) = rest.find('/').map_or((rest, ""), |slash| rest.split_at(slash));

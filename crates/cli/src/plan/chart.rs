@@ -15,7 +15,9 @@ use engine::{
 };
 use lifecycle::{digest::digest, plan::Crds};
 use serde_json::Value;
-use sources::{Content, ResolvedChart, chart::MOST_BYTES, refusal, values::Values};
+use sources::{
+    Content, ResolvedChart, chart::MOST_BYTES, refusal, values::Values, without_secrets,
+};
 
 use super::Found;
 use crate::{
@@ -111,9 +113,9 @@ impl Whence {
             Self::Server(Origin::Oci { url, digest: Some(digest), .. }) => versioned(url, digest),
             Self::Server(Origin::Oci { url, version, .. }) => versioned(url, version),
             Self::Server(Origin::Repository { url, name, version }) => {
-                versioned(&format!("{name} in {url}"), version)
+                versioned(&format!("{name} in {}", without_secrets(url)), version)
             }
-            Self::Server(Origin::Artifact { url, .. }) => url.clone(),
+            Self::Server(Origin::Artifact { url, .. }) => without_secrets(url),
         }
     }
 }

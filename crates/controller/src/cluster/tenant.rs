@@ -417,27 +417,25 @@ impl<'a> Tenant<'a> {
         }
         let is_of_one = access == Access::Write || sent.is_some();
         if error.is_about_values() && is_of_one && object.kind != "Secret" {
-            let request = self.request(object).await.and_then(|request| {
-                built("get", request.get(&segment(&object.name), &GetParams::default()))
-            });
-            let live = match request {
-                Ok(request) => {
-                    let read = call(
-                        &self.cluster.metrics,
-                        Access::Read,
-                        "get",
-                        self.client.request(request),
-                    );
-                    optional(read.await)
-                }
-                Err(error) => Err(error),
-            };
-            match live {
+            match self.live(object).await {
                 Ok(live) => live.iter().for_each(|live| values.known.add(live)),
                 Err(_) => values.is_unknown = true,
             }
         }
         values
+    }
+
+    /// Returns the object that is there. It is not [`Self::get`], whose errors lead here.
+    async fn live(&self, object: &ObjectRef) -> Result<Option<Value>, ApiError> {
+        let what = format!("get {}", place(object));
+        let request = self.request(object).await?;
+        let request = built(&what, request.get(&segment(&object.name), &GetParams::default()))?;
+        let answer = self.client.request(request);
+        let answer = call(&self.cluster.metrics, Access::Read, &*what, answer).await;
+        match optional(answer)? {
+            Some(live) => within(live, what).map(Some),
+            None => Ok(None),
+        }
     }
 
     /// Returns true if the impersonated ServiceAccount does not exist: the API server lets the

@@ -374,13 +374,11 @@ pub(crate) fn not_ready(object: &ObjectRef, live: Option<&Value>) -> Option<Stri
     if !kstatus::is_waited_for(live) {
         return None;
     }
-    match kstatus::readiness(live) {
-        Readiness::Current => None,
-        _ => {
-            let told = kstatus::readiness(&quiet::object(live.clone()));
-            Some(format!("{object}: {}", told.message().unwrap_or("it is not ready")))
-        }
+    if kstatus::readiness(live) == Readiness::Current {
+        return None;
     }
+    let told = kstatus::readiness(&quiet::object(live.clone()));
+    Some(format!("{object}: {}", told.message().unwrap_or("it is not ready")))
 }
 
 #[cfg(test)]

@@ -19,7 +19,9 @@ pub fn object(mut object: Value) -> Value {
 /// Cuts the values of `objects` out of the messages of `events`, which are about them.
 pub fn events(events: &mut [Value], objects: &[&Value]) {
     let values = values_of(objects);
-    events.iter_mut().for_each(|event| messages(event, &values));
+    for event in events {
+        messages(event, &values);
+    }
 }
 
 fn messages(value: &mut Value, values: &Values) {

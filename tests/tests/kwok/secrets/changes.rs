@@ -100,14 +100,14 @@ async fn of_drift_and_of_conflicts() -> Result<()> {
     release(&namespace, "shop", &objects, drift.clone()).await?;
     says(&namespace, &controller, "shop", "NoDrift").await?;
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let patch = |object: &str, patch: Value| {
+    let change = |object: &str, patch: Value| {
         namespace.kubectl(&["patch", object, "--field-manager=other", "-p", &patch.to_string()])
     };
-    patch("configmap/c", json!({"data": {"value": canaries.odd("drifted data")}}))?;
-    patch("secret/s", json!({"stringData": {"a": canaries.odd("drifted Secret")}}))?;
+    change("configmap/c", json!({"data": {"value": canaries.odd("drifted data")}}))?;
+    change("secret/s", json!({"stringData": {"a": canaries.odd("drifted Secret")}}))?;
     let env = json!([{"name": "main", "env": [{"name": "PASSWORD", "value": canaries.odd("drifted env")}],
                       "volumeMounts": [{"mountPath": path, "readOnly": true}]}]);
-    patch("deployment/web", json!({"spec": {"template": {"spec": {"containers": env}}}}))?;
+    change("deployment/web", json!({"spec": {"template": {"spec": {"containers": env}}}}))?;
     says(&namespace, &controller, "shop", "DriftDetected").await?;
     says(&namespace, &controller, "shop", "Deployment/web").await?;
     canaries.check(&namespace, &controller, &[])?;

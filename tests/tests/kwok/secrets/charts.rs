@@ -38,6 +38,7 @@ fn fail(expression: &str) -> String {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "a list of cases")]
 async fn of_a_charts_values() -> Result<()> {
     let namespace = Namespace::new(kwok(), "canary-chart").await?;
     let controller = namespace.controller()?;

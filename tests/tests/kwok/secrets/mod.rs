@@ -102,14 +102,14 @@ impl Canaries {
 fn needles(marker: &str) -> Vec<(String, bool)> {
     let start = marker.get(..marker.len().min(8)).unwrap_or(marker);
     let mut needles = vec![(start.to_lowercase(), false)];
-    if marker.starts_with('7') {
+    if let Some((first, rest)) = start.split_at_checked(1).filter(|(first, _)| *first == "7") {
         // As Go prints a large number.
-        needles.push((format!("{}.{}", &start[..1], &start[1..6]), false));
+        needles.push((format!("{first}.{rest}"), false));
     }
     if marker.len() >= 10 {
         for offset in 0..3 {
             let encoded = STANDARD.encode([&b"xxx"[..offset], marker.as_bytes()].concat());
-            needles.push((encoded[4..12].to_owned(), true));
+            needles.extend(encoded.get(4..12).map(|part| (part.to_owned(), true)));
         }
     }
     needles

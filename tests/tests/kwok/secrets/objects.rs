@@ -141,6 +141,7 @@ async fn of_pods_that_are_not_secure_and_of_quotas() -> Result<()> {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "a list of cases")]
 async fn of_objects_that_the_api_server_refuses() -> Result<()> {
     let namespace = Namespace::new(kwok(), "canary-refused").await?;
     let controller = namespace.controller()?;

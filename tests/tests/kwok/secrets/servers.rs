@@ -12,7 +12,7 @@ use super::{Canaries, printed, put};
 async fn of_servers() -> Result<()> {
     let namespace = Namespace::new(kwok(), "canary-servers").await?;
     let cache = target().join("tmp/charts").join(&namespace.name).join("cache");
-    let args = ["--source-allow", "127.0.0.0/8", "--chart-cache", &cache.to_string_lossy()];
+    let args = ["--source-allow=127.0.0.0/8", "--chart-cache", &cache.to_string_lossy()];
     let controller = namespace.controller_with(&args)?;
     let mut canaries = Canaries::new();
     let certificates = Certificates::new()?;
@@ -80,8 +80,7 @@ async fn of_servers() -> Result<()> {
             let said = message(release);
             said.contains("spec.source.chart") && !said.contains("is being fetched")
         };
-        let release = namespace.wait(name, &controller, "refused", is).await?;
-        eprintln!("{name}: {}", message(&release));
+        namespace.wait(name, &controller, "refused", is).await?;
     }
     let printed = printed(&namespace, cases.iter().map(|case| case.0))?;
     canaries.check(&namespace, &controller, &printed)

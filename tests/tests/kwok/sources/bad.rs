@@ -59,7 +59,7 @@ async fn what_is_wrong_with_a_source_is_said_with_its_place() -> Result<()> {
             "InvalidSource",
             &[
                 "Secret/unknown key unknown line 2 (Job/hook): annotation helm.sh/hook: unknown hook \
-               event \"pre-instal\"",
+               event \"…\" in \"…\"; use one of pre-install",
             ],
         ),
         (one("empty"), "InvalidSource", &["there is no object in what it names"]),

@@ -315,14 +315,14 @@ mod tests {
     /// A refusal of one field, in the words of the API server.
     fn values(objects: &[Value]) -> Values {
         let mut values = Values::default();
-        objects.iter().for_each(|object| values.known.add(object));
+        for object in objects {
+            values.known.add(object);
+        }
         values
     }
 
     fn unknown() -> Values {
-        let mut values = Values::default();
-        values.is_unknown = true;
-        values
+        Values { is_unknown: true, ..Values::default() }
     }
 
     fn invalid(field: &str, cause: &str) -> Refused {
@@ -509,7 +509,7 @@ mod tests {
     #[test]
     fn a_value_is_hidden_in_whatever_words_the_api_server_has_for_it() {
         let sent = json!({"kind": "Job", "metadata": {"name": "shop", "labels": {"app": "shop"}},
-            "spec": {"backoffLimit": 73164921870_u64, "runtimeClass": "hunter2",
+            "spec": {"backoffLimit": 73_164_921_870_u64, "runtimeClass": "hunter2",
                      "file": "a: 1\n  b:   \"hunter2\"\n"}});
         for (message, told) in [
             (
@@ -530,15 +530,17 @@ mod tests {
                 "it violates PodSecurity \"restricted:latest\": type … (container \"a\")",
             ),
         ] {
-            let it = refused_of(&status(403, message, &[]), &values(&[sent.clone()]));
+            let it = refused_of(&status(403, message, &[]), &values(std::slice::from_ref(&sent)));
             assert_eq!(it.message, told);
         }
         for fault in
             ["\"object\": hunter2 is no \"word\"", "\"hunter2\": a: \"hunter2 is no \"word\""]
         {
             let fault = format!("Invalid value: {fault}");
-            let it =
-                refused_of(&status(422, "", &[("", &fault, "spec.x")]), &values(&[sent.clone()]));
+            let it = refused_of(
+                &status(422, "", &[("", &fault, "spec.x")]),
+                &values(std::slice::from_ref(&sent)),
+            );
             assert!(!it.message.contains("hunter2"), "{}", it.message);
             assert!(it.message.starts_with("spec.x: Invalid value: "), "{}", it.message);
         }

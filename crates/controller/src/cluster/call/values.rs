@@ -125,11 +125,11 @@ pub(super) fn without_keys(path: &str) -> String {
                 && (after.is_empty() || after.starts_with(['.', '[']))
         });
         rest = if let Some((index, after)) = index {
-            told.push_str(&format!("[{index}]"));
+            told.extend(["[", index, "]"]);
             after
         } else {
             // A key may contain brackets.
-            told.push_str(&format!("[{CUT}]"));
+            told.extend(["[", CUT, "]"]);
             from.rsplit_once(']').map_or("", |(_, after)| after)
         };
     }
