@@ -1,7 +1,10 @@
 //! The texts that must be in no message, though a template may put them there: Helm quotes values
 //! in some of its own, and `fail` prints any text of a chart.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{
+    collections::BTreeSet,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use base64::{
     Engine as _, alphabet,
@@ -19,6 +22,8 @@ const SHORTEST: usize = 4;
 const SHORTEST_BASE64: usize = 6;
 /// More are not searched for: that would take long.
 const MOST: usize = 20_000;
+/// The most bytes of them that are kept.
+const MOST_BYTES: usize = 8 << 20;
 /// The placeholder.
 const CUT: &str = "…";
 
@@ -32,7 +37,32 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
 
 /// The texts and numbers of Secrets, those of the values and those that were looked up.
 #[derive(Default)]
-pub struct Secrets(Mutex<Vec<String>>);
+pub struct Secrets(Mutex<Known>);
+
+/// A set with a bound: a chart may look the same Secret up a thousand times.
+#[derive(Clone, Default)]
+struct Known {
+    texts: BTreeSet<String>,
+    bytes: usize,
+    /// True if there were more than are kept; then none are.
+    is_full: bool,
+}
+
+impl Known {
+    fn extend(&mut self, texts: impl IntoIterator<Item = String>) {
+        for text in texts {
+            if self.is_full || self.texts.contains(&text) {
+                continue;
+            }
+            self.bytes = self.bytes.saturating_add(text.len());
+            if self.bytes > MOST_BYTES || self.texts.len() >= MOST {
+                *self = Self { is_full: true, ..Self::default() };
+            } else {
+                self.texts.insert(text);
+            }
+        }
+    }
+}
 
 impl Clone for Secrets {
     fn clone(&self) -> Self {
@@ -92,29 +122,31 @@ impl Secrets {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<String>> {
+    fn lock(&self) -> MutexGuard<'_, Known> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.lock().is_empty()
+        let all = self.lock();
+        all.texts.is_empty() && !all.is_full
     }
 
     /// Returns `message` without any of them, in whatever case they are written, in base64, and in
     /// quotes that contain a part of one.
     pub fn hide(&self, message: &str) -> String {
         let all = self.lock();
-        if all.is_empty() {
-            return message.to_owned();
-        }
-        if all.len() > MOST {
+        if all.is_full {
             return format!(
                 "(the message is withheld: it may quote one of the Secrets of the values, which have \
-                 more than {MOST} lines)"
+                 more than {MOST} lines, or {} MiB)",
+                MOST_BYTES >> 20
             );
         }
-        let mut secrets: Vec<_> = all.iter().map(|it| it.to_ascii_lowercase()).collect();
+        if all.texts.is_empty() {
+            return message.to_owned();
+        }
+        let mut secrets: Vec<_> = all.texts.iter().map(|it| it.to_ascii_lowercase()).collect();
         // One may be a part of another.
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         secrets.dedup();
@@ -252,5 +284,20 @@ mod tests {
         ] {
             assert_eq!(secrets.hide(message), told, "{message}");
         }
+    }
+
+    #[test]
+    fn what_a_chart_looks_up_a_thousand_times_is_kept_once_and_too_much_withholds_the_message() {
+        let secrets = Secrets::default();
+        let text = format!("{}hunter2-hunter2", "line of a secret\n".repeat(1000));
+        for _ in 0..1000 {
+            secrets.add(&Value::from(&*text));
+        }
+        assert!(secrets.lock().bytes < 1000);
+        assert_eq!(secrets.hide("a hunter2-hunter2"), "a …");
+        let many: Vec<_> = (0..=MOST).map(|n| Value::from(format!("secret {n}"))).collect();
+        secrets.add(&many.into());
+        assert!(secrets.lock().texts.is_empty() && !secrets.is_empty());
+        assert!(secrets.hide("a hunter2-hunter2").contains("withheld"));
     }
 }
