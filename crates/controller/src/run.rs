@@ -85,10 +85,7 @@ pub(crate) async fn run(args: Args, vital: &Handle) -> anyhow::Result<()> {
         limited(Client::try_from(config.clone()).context("make a client")?)
     };
     let operator = limited(Client::try_from(config.clone()).context("make a client")?);
-    let endpoints = Arc::new(Endpoints::new(operator.clone()));
-    let charts = charts(&args, &config, Arc::clone(&endpoints));
-    // So that a missing right is noticed before the first chart is fetched.
-    tokio::spawn(async move { panics::caught(endpoints.addresses()).await.ok() });
+    let charts = charts(&args, &config, Endpoints::new(operator.clone()));
     let metrics = Arc::new(Metrics::new());
     let (reporter, sender) = Reporter::new(operator.clone());
     tokio::spawn(sender);
@@ -261,6 +258,8 @@ async fn control(
     ready: Arc<AtomicBool>,
     shutdown: CancellationToken,
 ) {
+    let rendering = Arc::clone(&ctx);
+    tokio::spawn(async move { panics::caught(rendering.rendering.charts.prepare()).await.ok() });
     let (store, writer) = reflector::store();
     let mut others = Others { ctx: Arc::clone(&ctx), keys: HashSet::new(), uids: HashSet::new() };
     let all = scoped(&client, args.namespace.as_deref());
@@ -406,7 +405,7 @@ fn note<K: Resource<DynamicType = ()>>(
 }
 
 /// Returns the fetcher of charts, which never asks the API server.
-fn charts(args: &Args, config: &Config, endpoints: Arc<Endpoints>) -> Charts {
+fn charts(args: &Args, config: &Config, endpoints: Endpoints) -> Charts {
     let url = &config.cluster_url;
     let port = if url.scheme_str() == Some("http") { 80 } else { 443 };
     let host = url.host().unwrap_or_default().trim_matches(['[', ']']);

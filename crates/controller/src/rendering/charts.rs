@@ -122,6 +122,11 @@ impl Charts {
         }
     }
 
+    /// Reads what every fetch needs, so that a missing right is noticed before the first one.
+    pub(crate) async fn prepare(&self) {
+        self.shared.settings.endpoints.addresses().await;
+    }
+
     /// Forgets the custom resource, which is gone, or names no chart of a server.
     pub(crate) fn forget(&self, key: &str) {
         lock(&self.shared.entries).remove(key);

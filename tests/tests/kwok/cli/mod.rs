@@ -67,10 +67,15 @@ impl<'a> Cli<'a> {
         }
         cli.kubeconfig = cli.write("kubeconfig", &serde_json::to_string(&kubeconfig)?)?;
         if !verbs.is_empty() {
-            let (verbs, user) = (format!("--verb={verbs}"), format!("--user={user}"));
-            let resource = "--resource=releaselifecycles.releaselifecycle.dev";
-            namespace.kubectl(&["create", "role", "reader", &verbs, resource])?;
-            namespace.kubectl(&["create", "rolebinding", "reader", "--role=reader", &user])?;
+            let first = verbs.split(',').next().unwrap_or_default();
+            let (verbs, of) = (format!("--verb={verbs}"), format!("--user={user}"));
+            let releases = "releaselifecycles.releaselifecycle.dev";
+            let resource = format!("--resource={releases}");
+            namespace.kubectl(&["create", "role", "reader", &verbs, &resource])?;
+            namespace.kubectl(&["create", "rolebinding", "reader", "--role=reader", &of])?;
+            // The API server notices a binding a moment later.
+            let may = || namespace.kubectl(&["auth", "can-i", first, releases, "--as", user]);
+            ensure!((0..100).any(|_| may().is_ok()), "{user} may not {first} {releases}");
         }
         Ok(cli)
     }

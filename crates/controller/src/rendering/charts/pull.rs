@@ -24,7 +24,7 @@ pub(crate) struct Settings {
     /// The API server, by each of its names and ports: no chart comes from there.
     pub(crate) api_server: Vec<(String, u16)>,
     /// The addresses at which the API server itself listens.
-    pub(crate) endpoints: Arc<Endpoints>,
+    pub(crate) endpoints: Endpoints,
     /// The user agent by which servers recognize this program's requests.
     pub(crate) user_agent: &'static str,
 }
