@@ -66,7 +66,6 @@ async fn check(namespace: &Namespace, controller: &mut Controller) -> Result<()>
     namespace.release("other", &[config_map("own", "1")], json!({})).await?;
     namespace.wait_ready("other", controller).await?;
     let memory = controller.memory_mib("VmHWM")?;
-    println!("{}: {memory:.0} MiB at most", namespace.name);
     ensure!(memory < MOST_MEMORY, "{memory} MiB");
     let metrics = controller.http("/metrics")?.1;
     ensure!(metrics.contains("\nreleaselifecycle_panics_total 0\n"), "{metrics}");
