@@ -120,7 +120,7 @@ async fn a_plan_that_takes_much_memory_or_time_is_none() -> Result<()> {
 #[tokio::test]
 async fn a_history_that_takes_much_memory_is_refused() -> Result<()> {
     let namespace = Namespace::new(kwok(), "history").await?;
-    for (name, values) in [("some", 90_000), ("many", 500_000)] {
+    for (name, values) in [("some", 60_000), ("many", 500_000)] {
         let values = format!("[{}0]", r#"{"":0},"#.repeat(values));
         for revision in 1..=12 {
             create(&namespace, &record(name, revision, &values, None)?)?;

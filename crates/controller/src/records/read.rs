@@ -17,7 +17,7 @@ use crate::cluster::{call::ApiError, error::Error};
 const MOST_RECORDS: usize = 64;
 
 /// The maximum memory of them together: a tenant may write anything.
-const MOST_MEMORY: usize = 96 << 20;
+const MOST_MEMORY: usize = 64 << 20;
 
 /// A record, as described by the metadata of its holder.
 pub(super) struct Listed {

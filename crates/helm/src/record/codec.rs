@@ -17,7 +17,7 @@ use super::{Hook, Info, Release};
 pub const MAX_INFLATED_BYTES: u64 = 64 * 1024 * 1024;
 /// The most memory that a record may take once it is read: `[0,0]` is 5 bytes of text and 200 of
 /// memory.
-const MAX_MEMORY: usize = 64 * 1024 * 1024;
+const MAX_MEMORY: usize = 48 * 1024 * 1024;
 
 const GZIP_MAGIC: [u8; 3] = [0x1f, 0x8b, 0x08];
 
