@@ -11,8 +11,7 @@ use std::{
     time::Duration,
 };
 
-use manifests::{bounded::Bounded, memory::Memory};
-use serde::de::DeserializeSeed;
+use manifests::bounded;
 use serde_json::Value;
 use thiserror::Error;
 use tokio::{
@@ -29,8 +28,6 @@ use crate::protocol::{
 const LONGEST_LINE: u64 = 64 << 20;
 /// The most memory that an answer takes: `{b: 0}` is 6 bytes of a chart's values and 700 of memory.
 const MOST_MEMORY: usize = 96 << 20;
-/// The nesting limit, below that of the parser: deeper values are read as null.
-const MOST_LEVELS: usize = 120;
 /// The signal that the kernel sends to a process that has used up its processor time.
 const SIGXCPU: i32 = 24;
 /// The limits for fetching a chart, whatever its server sends. An index of 20 MiB fits, and an
@@ -271,18 +268,10 @@ impl Process {
             }
             return Err(broken("ended without an answer".to_owned()));
         }
-        let mut memory = Memory::new(MOST_MEMORY);
-        let mut text = serde_json::Deserializer::from_slice(&answer);
-        let value = Bounded::new(&mut memory, MOST_LEVELS).deserialize(&mut text);
-        let value = match value.and_then(|value| text.end().map(|()| value)) {
-            Ok(_) if memory.is_exhausted() => {
-                return Err(EngineError::Breach(Breach::Answer(LONGEST_LINE)));
-            }
-            value => value,
-        };
-        let answer: FromEngine = value
-            .and_then(serde_json::from_value)
-            .map_err(|error| broken(format!("answered what is not understood: {error}")))?;
+        let unclear = |error| broken(format!("answered what is not understood: {error}"));
+        let value = bounded::from_slice(&answer, MOST_MEMORY).map_err(unclear)?;
+        let value = value.ok_or(EngineError::Breach(Breach::Answer(LONGEST_LINE)))?;
+        let answer: FromEngine = serde_json::from_value(value).map_err(unclear)?;
         if answer.v != VERSION {
             return Err(broken(format!(
                 "speaks version {} of the protocol, and this program version {VERSION}",

@@ -2,11 +2,11 @@
 
 use jiff::{SignedDuration, Timestamp};
 use manifests::{
-    bounded::Bounded,
+    bounded,
     memory::{Exhausted, MOST_PER_RELEASE, Memory},
 };
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize, de::DeserializeSeed};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -23,8 +23,6 @@ use crate::{
 const MOST_PER_PLAN: usize = 2 * MOST_PER_RELEASE;
 /// The most objects of a kind that are in a plan: of hooks, of objects to apply or to prune.
 pub const MOST_IN_PLAN: usize = 10_000;
-/// The nesting limit, below that of the parser.
-const MOST_LEVELS: usize = 120;
 
 /// The most hooks that run at one event: status stays under 64 KiB with them.
 pub const MOST_HOOKS: usize = 100;
@@ -403,13 +401,8 @@ impl Plan {
     /// If the bytes are not a plan that [`Plan::freeze`] could have written. A tenant can write its
     /// own records, so nothing in them is trusted: a few kilobytes may want gigabytes of memory.
     pub fn thaw(bytes: &[u8]) -> Result<(Self, String), serde_json::Error> {
-        let mut memory = Memory::new(MOST_PER_PLAN);
-        let mut text = serde_json::Deserializer::from_slice(bytes);
-        let plan = Bounded::new(&mut memory, MOST_LEVELS).deserialize(&mut text)?;
-        text.end()?;
-        if memory.is_exhausted() {
-            return Err(serde::de::Error::custom(Exhausted));
-        }
+        let plan = bounded::from_slice(bytes, MOST_PER_PLAN)?
+            .ok_or_else(|| serde::de::Error::custom(Exhausted))?;
         let plan: Self = serde_json::from_value(plan)?;
         if plan.hooks.len() > MOST_IN_PLAN
             || plan.objects.len() > MOST_IN_PLAN

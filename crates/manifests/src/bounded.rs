@@ -10,6 +10,22 @@ use serde_json::{Map, Value};
 
 use crate::memory::{Exhausted, Memory};
 
+/// The nesting limit of JSON whose depth nobody else checks, below that of the parser.
+pub const MOST_LEVELS: usize = 120;
+
+/// Reads JSON that takes at most `most` bytes of memory; `None` if it takes more. Values below
+/// [`MOST_LEVELS`] levels are read as null.
+///
+/// # Errors
+/// If it is not JSON.
+pub fn from_slice(json: &[u8], most: usize) -> serde_json::Result<Option<Value>> {
+    let mut memory = Memory::new(most);
+    let mut text = serde_json::Deserializer::from_slice(json);
+    let value = Bounded::new(&mut memory, MOST_LEVELS).deserialize(&mut text)?;
+    text.end()?;
+    Ok(Some(value).filter(|_| !memory.is_exhausted()))
+}
+
 /// A field that the reader does not need, by the way to it.
 #[derive(Clone, Copy, Debug)]
 pub enum Skip {

@@ -30,7 +30,7 @@ type Machine struct {
 const maxFile = 1 << 20
 
 // ReadMachine reads the machine's addresses, its certificates, and how it resolves
-// names. What it does not have is done without.
+// names. What it does not have is skipped.
 func ReadMachine() *Machine {
 	// The package keeps them.
 	_, _ = x509.SystemCertPool()

@@ -290,7 +290,7 @@ func TestWhatFetchesMayConnect(t *testing.T) {
 }
 
 // A server of names: charts.example is 10.0.0.7. Over UDP it answers that the answer is
-// too long, if it is told to.
+// too long, on request.
 func nameServer(t *testing.T, truncate bool) string {
 	t.Helper()
 	answer := func(query []byte, truncated byte) []byte {

@@ -5,7 +5,7 @@ use http::{Request, Response};
 use http_body_util::Limited;
 use kube::{Client, client::Body};
 use manifests::{
-    bounded::Bounded,
+    bounded::{Bounded, MOST_LEVELS},
     memory::{Exhausted, Memory},
 };
 use serde::{Deserialize, Deserializer, de::DeserializeSeed};
@@ -21,9 +21,6 @@ const MOST_BYTES: usize = 64 << 20;
 
 /// The maximum memory of an answer.
 pub(crate) const MOST_MEMORY: usize = 64 << 20;
-
-/// The nesting limit, below that of the parser: deeper values are read as null.
-const MOST_LEVELS: usize = 120;
 
 /// Returns a client that ends an answer that is too large. A watch has no end, and each of its
 /// events is one object.
