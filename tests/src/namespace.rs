@@ -281,6 +281,18 @@ impl Namespace {
         Ok(())
     }
 
+    /// Waits until the lost status of a release is reported, and has its operation resume.
+    ///
+    /// # Errors
+    /// If it is never reported.
+    pub async fn resume_lost(&self, name: &str, controller: &dyn Logs) -> Result<()> {
+        let is_lost = |release: &ReleaseLifecycle| {
+            reason(release) == "JournalLost" && message(release).starts_with("status was lost")
+        };
+        self.wait(name, controller, "reported to have lost its status", is_lost).await?;
+        self.annotate(name, "retryAt", "resume")
+    }
+
     /// Lets a container of the Job that waits for `/tmp/go` continue.
     ///
     /// # Errors

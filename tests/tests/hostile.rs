@@ -17,6 +17,7 @@ use lifecycle::{
     event::{Event, HookEvent},
     hooks,
     journal::{Journal, Requests},
+    known::KnownPlans,
     observation::Observation,
     plan::{Begin, Plan},
     source::{Author, Desired},
@@ -218,8 +219,9 @@ proptest! {
                          "labels": {"owner": "helm", "name": "shop", "status": "deployed"}},
             "data": {"release": STANDARD.encode(STANDARD.encode(record))}});
         for holder in [Holder::Secret, Holder::ConfigMap] {
-            if let Ok(stored) = Stored::read(holder, &changed(secret.clone(), &around)) {
-                let _ = stored.summary(|_, _| true);
+            let secret = changed(secret.clone(), &around);
+            if let Ok(stored) = Stored::read(holder, &secret, &KnownPlans::default()) {
+                let _ = (stored.summary(|_, _| true), stored.unknown_plans());
                 let _ = (stored.created(), stored.written_at(), stored.origin());
                 let _ = helm::adopt::desired(&stored.release, "prod");
             }

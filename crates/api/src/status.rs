@@ -5,6 +5,7 @@ use lifecycle::{
     conditions,
     drift::Baseline,
     journal::{HookStatus, Journal, LastAttempt, Operation, Requests},
+    known::{KnownPlan, KnownPlans},
     object::{ObjectRef, ObjectSet},
     plan::Chart,
 };
@@ -45,6 +46,11 @@ pub struct ReleaseLifecycleStatus {
     /// Journal of the running operation, or of the last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operation: Option<Operation>,
+
+    /// Plans that the operator has made for the revisions that are kept. A plan in a record whose
+    /// digest is not here is not executed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub plans: Vec<KnownPlan>,
 
     /// Last install, upgrade or rollback that failed. Absent once one has succeeded; a remediation
     /// does not count.
@@ -119,6 +125,22 @@ impl ReleaseLifecycleStatus {
         self.hooks.append(&mut older);
         self.operation = Some(operation);
         self.set_handled(handled);
+    }
+
+    /// Returns the plans that may be executed: those in status, and that of the last operation,
+    /// which is all that earlier versions noted.
+    pub fn known_plans(&self) -> KnownPlans {
+        let of_last = self.operation.as_ref().and_then(|last| {
+            let digest = last.plan_digest.clone()?;
+            Some(KnownPlan { revision: last.revision, event: last.event, digest })
+        });
+        self.plans.iter().cloned().chain(of_last).collect()
+    }
+
+    /// Returns true if nothing is known of any operation: the object is new, or its status was
+    /// lost.
+    pub fn knows_nothing(&self) -> bool {
+        self.operation.is_none() && self.plans.is_empty()
     }
 
     /// Returns the requests that were handled last.

@@ -6,7 +6,7 @@ use helm::{
 };
 use jiff::Timestamp;
 use kube::ResourceExt as _;
-use lifecycle::event::Event;
+use lifecycle::{event::Event, known::KnownPlans};
 
 use crate::cluster::Cluster;
 
@@ -25,13 +25,14 @@ pub(crate) struct Record {
 
 impl Record {
     fn of(stored: Stored) -> Self {
+        let event = stored.claimed().map(|plan| plan.event);
         let target = stored.target();
-        let Stored { release, plan, .. } = stored;
+        let release = stored.release;
         Self {
             revision: release.version,
             updated: release.info.last_deployed,
             status: release.info.status,
-            event: plan.map(|(plan, _)| plan.event),
+            event,
             target,
             description: release.info.description,
         }
@@ -62,7 +63,8 @@ pub(crate) async fn read(cluster: &Cluster, release: &str) -> anyhow::Result<Opt
             found.problems.push(format!("Secret {name} is no JSON"));
             continue;
         };
-        match Stored::read(Holder::Secret, &value) {
+        // What plans say is only shown.
+        match Stored::read(Holder::Secret, &value, &KnownPlans::default()) {
             Ok(stored) => found.records.push(Record::of(stored)),
             Err(error) => found.problems.push(error.to_string()),
         }

@@ -19,6 +19,7 @@ use lifecycle::{
     commands::Commands,
     conditions::Condition,
     journal::{Failure, Journal},
+    known::KnownPlan,
     object::ObjectRef,
     plan::Owner,
     reason::Reason,
@@ -74,6 +75,8 @@ pub(crate) struct Release<'a> {
     pub(crate) outside: Option<Vec<ObjectRef>>,
     /// The additional remark for the message of a release that is ready.
     pub(crate) remark: Option<String>,
+    /// The plan of an operation that begins, until its first journal is written.
+    pub(crate) plan: Option<KnownPlan>,
     /// The content of the condition `Warned` from the next journal on, if it was checked.
     pub(crate) warned: Option<Vec<Condition>>,
 }
@@ -87,7 +90,7 @@ impl<'a> Release<'a> {
     ) -> Self {
         let name = object.release_name().into_owned();
         let namespace = object.metadata.namespace.clone().unwrap_or_default();
-        let (namespace_goes, outside, remark, warned) = (false, None, None, None);
+        let (namespace_goes, outside, remark, plan, warned) = (false, None, None, None, None);
         Self {
             ctx,
             slot,
@@ -99,6 +102,7 @@ impl<'a> Release<'a> {
             source: Source::Unread,
             outside,
             remark,
+            plan,
             warned,
         }
     }

@@ -39,6 +39,24 @@ fn imports_go_down_and_in_no_circle() {
     println!("{} modules in {} layers, no import goes up", arrows.len(), layers.len());
 }
 
+#[test]
+fn each_row_of_what_is_believed_names_a_test() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let text = fs::read_to_string(root.join("ARCHITECTURE.md")).unwrap();
+    let (_, section) = text.split_once("\n## What is believed\n").unwrap();
+    let (section, _) = section.split_once("\n## ").unwrap();
+    let rows = section.lines().filter(|line| line.starts_with("| ")).skip(1);
+    let names: Vec<_> = rows.map(|row| row.rsplit('`').nth(1).unwrap()).collect();
+    assert!(names.len() > 10, "{names:?}");
+    let tests: String = files(&root.join("tests/tests"))
+        .iter()
+        .map(|file| fs::read_to_string(file).unwrap())
+        .collect();
+    for name in names {
+        assert!(tests.contains(&format!("fn {name}(")), "there is no test {name}");
+    }
+}
+
 /// The layers from the bottom to the top, each with its modules.
 fn layers(architecture: &Path) -> Vec<Vec<String>> {
     let text = fs::read_to_string(architecture).unwrap();

@@ -7,6 +7,7 @@ use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use jiff::Timestamp;
 use lifecycle::{
     event::Event,
+    known::KnownPlans,
     next::{Record, RecordState},
     plan::Plan,
 };
@@ -42,26 +43,39 @@ pub struct Stored {
     /// The record itself.
     pub release: Release,
     /// The plan of the operation that created the record, with its digest; `None` if Helm wrote the
-    /// record, or rewrote it and dropped the plan.
+    /// record, or rewrote it and dropped the plan, or if the plan is not a known one.
     pub plan: Option<(Plan, String)>,
+    /// A plan in its place that is not known: anybody may have written it. It is not executed.
+    claim: Option<(Plan, String)>,
     /// The plans beside it, as they are stored.
     pub plans: Plans,
+    known: KnownPlans,
 }
 
 impl Stored {
-    /// Returns the record that an object of the API server holds.
+    /// Returns the record that an object of the API server holds, with its plans as far as they are
+    /// `known`.
     ///
     /// # Errors
     /// An object without a record, and a record that is not of the object's name. A plan that
     /// cannot be read counts as none.
-    pub fn read(holder: Holder, found: &Value) -> Result<Self, StorageError> {
+    pub fn read(holder: Holder, found: &Value, known: &KnownPlans) -> Result<Self, StorageError> {
         let (release, plans) = match holder {
             Holder::Secret => secret::from_secret(found)?,
             Holder::ConfigMap => (secret::from_config_map(found)?, Plans::new()),
         };
-        let plan = plans.get(KEY_PLAN).and_then(|bytes| thaw(bytes));
+        let found_plan = plans.get(KEY_PLAN).and_then(|bytes| thaw(bytes));
         let metadata = found["metadata"].clone();
-        Ok(Self { holder, metadata, release, plan, plans })
+        let known = known.clone();
+        let mut stored = Self { holder, metadata, release, plan: None, claim: None, plans, known };
+        let is_known = |(plan, digest): &(Plan, String)| {
+            key(plan.event) == KEY_PLAN && stored.knows(plan, digest)
+        };
+        match found_plan {
+            Some(found) if is_known(&found) => stored.plan = Some(found),
+            found => stored.claim = found,
+        }
+        Ok(stored)
     }
 
     /// Takes what the record and its plan hold.
@@ -70,13 +84,30 @@ impl Stored {
     /// It is too much.
     pub fn take_from(&self, memory: &mut Memory) -> Result<(), Exhausted> {
         self.release.take_from(memory)?;
-        self.plan.iter().try_for_each(|(plan, _)| plan.take_from(memory))
+        self.plan.iter().chain(&self.claim).try_for_each(|(plan, _)| plan.take_from(memory))
+    }
+
+    fn knows(&self, plan: &Plan, digest: &str) -> bool {
+        self.known.has(self.release.version, plan, digest)
+    }
+
+    /// Returns the plan of the operation that created the record, by its own words: known or not.
+    /// Nothing of it may be executed.
+    pub fn claimed(&self) -> Option<&Plan> {
+        self.plan.as_ref().or(self.claim.as_ref()).map(|(plan, _)| plan)
+    }
+
+    /// Returns every plan in the record that is not known, with its digest: what a person is asked
+    /// to vouch for.
+    pub fn unknown_plans(&self) -> Vec<(Plan, String)> {
+        let plans = self.plans.values().filter_map(|bytes| thaw(bytes));
+        plans.filter(|(plan, digest)| !self.knows(plan, digest)).collect()
     }
 
     /// Returns the facts of the record that decide the next event. `is_wanted`: returns true if a
     /// digest of one of its plans is that of the desired state.
     pub fn summary(&self, is_wanted: impl Fn(&str, &Plan) -> bool) -> Record {
-        let plan = self.plan.as_ref().map(|(plan, _)| plan);
+        let claimed = self.claimed();
         let revision = self.release.version;
         let state = match self.release.info.status {
             Status::Deployed => RecordState::Deployed,
@@ -88,36 +119,43 @@ impl Stored {
                 RecordState::Pending
             }
         };
-        let (operation, remedial) = match (state, plan) {
+        let (operation, remedial, is_known) = match (state, claimed) {
             (RecordState::Uninstalling, _) => {
                 let plan = self.plan_of(Event::Delete).map(|(plan, _)| plan);
                 let remedial = plan.as_ref().is_some_and(|plan| plan.remedies.is_some());
-                (plan.map(|plan| plan.operation), remedial)
+                let is_known = plan.is_some() || !self.plans.contains_key(KEY_DELETE_PLAN);
+                (plan.map(|plan| plan.operation), remedial, is_known)
             }
             // An adopted record had no operation that could be resumed.
             (_, Some(plan)) if !plan.adopted => {
                 let failed = plan.remedies.as_ref();
                 let remedial = failed.is_some_and(|it| is_wanted(&it.config_digest, plan));
-                (Some(plan.operation.clone()), remedial)
+                let known = self.plan.as_ref().map(|(plan, _)| plan.operation.clone());
+                let is_known = known.is_some();
+                (known, remedial, is_known)
             }
-            _ => (None, false),
+            (_, claimed) => (None, false, claimed.is_none() || self.plan.is_some()),
         };
         Record {
             revision,
             origin: self.target().unwrap_or(revision),
             state,
-            owner: plan.map(|plan| plan.owner.name.clone()),
-            matches: plan.is_some_and(|plan| is_wanted(&plan.config_digest, plan)),
+            owner: claimed.map(|plan| plan.owner.name.clone()),
+            is_known,
+            matches: claimed.is_some_and(|plan| is_wanted(&plan.config_digest, plan)),
             operation,
             remedial,
         }
     }
 
-    /// Returns the plan of an operation of this event, with its digest.
+    /// Returns the plan of an operation of this event, with its digest, if it is known.
     pub fn plan_of(&self, event: Event) -> Option<(Plan, String)> {
         match key(event) {
             KEY_PLAN => self.plan.clone(),
-            key => thaw(self.plans.get(key)?),
+            key => {
+                let found = thaw(self.plans.get(key)?);
+                found.filter(|(plan, digest)| plan.event == event && self.knows(plan, digest))
+            }
         }
     }
 
@@ -128,7 +166,7 @@ impl Stored {
 
     /// Returns true if the custom resource `owner` created or adopted it.
     pub fn is_of(&self, owner: &str) -> bool {
-        self.owner() == Some(owner)
+        self.plan.as_ref().is_some_and(|(plan, _)| plan.owner.name == owner)
     }
 
     /// Returns true if the revision is, or was, deployed.
@@ -148,12 +186,13 @@ impl Stored {
 
     /// Returns the UID of its owner, who may be another object of that name.
     pub fn owner_uid(&self) -> Option<&str> {
-        self.plan.as_ref().map(|(plan, _)| &*plan.owner.uid)
+        self.claimed().map(|plan| &*plan.owner.uid)
     }
 
-    /// Returns the custom resource that created or adopted it; `None` if it is Helm's.
+    /// Returns the custom resource that created or adopted it, by its own words; `None` if it is
+    /// Helm's.
     pub fn owner(&self) -> Option<&str> {
-        self.plan.as_ref().map(|(plan, _)| &*plan.owner.name)
+        self.claimed().map(|plan| &*plan.owner.name)
     }
 
     /// Returns the revision that a rollback copied into it.

@@ -16,6 +16,7 @@ pub mod effect;
 pub mod event;
 pub mod hooks;
 pub mod journal;
+pub mod known;
 pub mod next;
 pub mod object;
 pub mod observation;

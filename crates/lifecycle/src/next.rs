@@ -20,6 +20,8 @@ pub struct Record {
     /// The name of the custom resource whose operation wrote it, or which adopted it; `None` if
     /// Helm wrote it.
     pub owner: Option<String>,
+    /// False if the plan that stands in it is not known: nothing of it is executed.
+    pub is_known: bool,
     /// True if it was made from the configuration that is desired now.
     pub matches: bool,
     /// The id of the operation that is to end its state, if one of ours is at work.
@@ -65,6 +67,8 @@ pub struct Situation<'a> {
     pub deletion: Option<Disposal>,
     /// True if the release was the custom resource's at some time.
     pub was_ours: bool,
+    /// True if status knows of no operation and no plan: the object is new, or its status was lost.
+    pub knows_nothing: bool,
     /// The revision that the release is held at.
     pub pin: Option<i32>,
     /// The requests.
@@ -120,6 +124,17 @@ pub enum Next {
         /// The pending revision.
         revision: i32,
     },
+    /// A record of ours is at work, but status, which alone could say that its plan is the
+    /// operator's, was lost: a person has to vouch for it.
+    PlanUnknown {
+        /// The newest revision.
+        revision: i32,
+    },
+    /// A person vouches for the plans in the newest record.
+    Trust {
+        /// The newest revision.
+        revision: i32,
+    },
     /// The newest revision is Helm's, and no client is at work on it: adopt it.
     Adopt {
         /// The newest revision.
@@ -154,7 +169,7 @@ pub fn next(situation: &Situation<'_>) -> Next {
         // A release that was removed while it was worked on is not begun again by itself.
         return if situation.gave_up && !asked { Next::GivenUp } else { begin(situation, 1) };
     };
-    if let Some(next) = not_ours(situation, latest) {
+    if let Some(next) = not_ours(situation, latest).or_else(|| unknown(situation, latest)) {
         return next;
     }
     // An interrupted uninstallation is otherwise begun anew; this one continues, since it was not
@@ -226,15 +241,46 @@ fn was_deployed(record: &Record) -> bool {
 /// is unowned.
 fn not_ours(situation: &Situation<'_>, latest: &Record) -> Option<Next> {
     let revision = latest.revision;
+    let is_lost = |owner: &str| owner == situation.owner && !latest.is_known;
     match latest.owner.as_deref() {
-        Some(owner) => (owner != situation.owner).then_some(Next::Foreign { revision }),
-        None => match latest.state {
+        Some(owner) if !is_lost(owner) || situation.knows_nothing => {
+            (owner != situation.owner).then_some(Next::Foreign { revision })
+        }
+        // By whom its plan was written is unknown, and what it says counts for nothing.
+        Some(_) | None => match latest.state {
             RecordState::Uninstalled => None,
             RecordState::Pending | RecordState::Uninstalling => Some(Next::AwaitHelm { revision }),
             RecordState::Deployed | RecordState::Superseded | RecordState::Failed => {
                 Some(Next::Adopt { revision })
             }
         },
+    }
+}
+
+/// The first thing to do if the newest record is the custom resource's by its own words alone,
+/// since the status that would prove it was lost. What was deployed is adopted, like Helm's. What
+/// was at work, failed, or was rolled back must not run again by itself, and continues if a person
+/// vouches for it.
+fn unknown(situation: &Situation<'_>, latest: &Record) -> Option<Next> {
+    if latest.is_known {
+        return None;
+    }
+    let revision = latest.revision;
+    let is_asked = situation.requests.retry != situation.handled.retry;
+    let is_deleted = situation.deletion.is_some();
+    match latest.state {
+        RecordState::Uninstalled => None,
+        RecordState::Pending if is_deleted => Some(Next::Adopt { revision }),
+        RecordState::Pending | RecordState::Uninstalling => {
+            Some(if is_asked { Next::Trust { revision } } else { Next::PlanUnknown { revision } })
+        }
+        RecordState::Failed if !is_deleted => {
+            (is_asked && latest.matches).then_some(Next::Trust { revision })
+        }
+        RecordState::Deployed if !is_deleted && latest.remedial => None,
+        RecordState::Deployed | RecordState::Superseded | RecordState::Failed => {
+            Some(Next::Adopt { revision })
+        }
     }
 }
 
@@ -255,6 +301,9 @@ fn delete(situation: &Situation<'_>, latest: Option<&Record>, disposal: Disposal
         }
         // A release owned by another client is left alone.
         Some(_) => return Next::Finish,
+    }
+    if let Some(next) = unknown(situation, latest) {
+        return next;
     }
     let failed = last.is_some_and(|last| last.generation == situation.generation);
     if failed && situation.requests.retry == situation.handled.retry {
@@ -284,6 +333,7 @@ mod tests {
             origin: revision,
             state,
             owner: Some("me".to_owned()),
+            is_known: true,
             matches,
             operation: Some(format!("op-{revision}")),
             remedial: false,
@@ -330,6 +380,7 @@ mod tests {
             generation: 2,
             deletion: None,
             was_ours: true,
+            knows_nothing: false,
             pin: None,
             requests: &NONE,
             handled: &NONE,
@@ -383,6 +434,57 @@ mod tests {
         }
         let another = [of(Some("other"), record(2, Deployed, true))];
         check(&another, |_| {}, &Next::Foreign { revision: 2 });
+    }
+
+    #[test]
+    fn a_plan_that_somebody_else_has_written_makes_the_record_one_of_helms() {
+        let forged = |state| Record { is_known: false, operation: None, ..record(2, state, true) };
+        let last = operation(Event::Upgrade, 2, true, false);
+        for (state, expect) in [
+            (Deployed, Next::Adopt { revision: 2 }),
+            (Failed, Next::Adopt { revision: 2 }),
+            (Pending, Next::AwaitHelm { revision: 2 }),
+            (Uninstalling, Next::AwaitHelm { revision: 2 }),
+        ] {
+            let records = [forged(state)];
+            check(&records, |it| it.operation = Some(&last), &expect);
+            let delete = Some(Disposal::Delete);
+            check(&records, |it| (it.operation, it.deletion) = (Some(&last), delete), &expect);
+        }
+        let others = [of(Some("other"), forged(Deployed))];
+        check(&others, |_| {}, &Next::Foreign { revision: 2 });
+    }
+
+    #[test]
+    fn without_a_status_only_a_person_can_say_that_an_operation_resumes() {
+        let retry = Requests { retry: asked(), ..Requests::default() };
+        let lost = |state, matches| Record { is_known: false, ..record(2, state, matches) };
+        let (adopt, trust) = (Next::Adopt { revision: 2 }, Next::Trust { revision: 2 });
+        let wait = Next::PlanUnknown { revision: 2 };
+        for (record, alone, asked) in [
+            (lost(Deployed, true), &adopt, &adopt),
+            (lost(Pending, true), &wait, &trust),
+            (lost(Uninstalling, true), &wait, &trust),
+            (lost(Failed, true), &Next::GivenUp, &trust),
+            (lost(Failed, false), &begin(Event::Install, 3), &begin(Event::Install, 3)),
+            (
+                Record { remedial: true, ..lost(Deployed, false) },
+                &Next::GivenUp,
+                &begin(Event::Upgrade, 3),
+            ),
+        ] {
+            let records = [record];
+            check(&records, |it| it.knows_nothing = true, alone);
+            check(&records, |it| (it.knows_nothing, it.requests) = (true, &retry), asked);
+        }
+        // A deletion begins once what there is to delete is adopted.
+        for (state, expect) in
+            [(Deployed, &adopt), (Pending, &adopt), (Failed, &adopt), (Uninstalling, &wait)]
+        {
+            let records = [lost(state, true)];
+            let delete = Some(Disposal::Delete);
+            check(&records, |it| (it.knows_nothing, it.deletion) = (true, delete), expect);
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod adopt;
 mod apply;
 mod bad_input;
+mod belief;
 mod charts;
 mod cli;
 mod deploy;

@@ -9,6 +9,7 @@ use helm::{
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::ResourceExt as _;
+use lifecycle::known::KnownPlans;
 use serde_json::Value;
 
 use crate::{cluster::Cluster, records};
@@ -98,7 +99,7 @@ impl Written {
 
 impl History {
     fn add(&mut self, holder: Holder, found: &Value, written: Written) {
-        match stored::Stored::read(holder, found) {
+        match stored::Stored::read(holder, found, &KnownPlans::default()) {
             Ok(stored) => {
                 let owner = stored.owner().map(str::to_owned);
                 self.stored.push(Stored { release: stored.release, owner, written });

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use lifecycle::{
     decide::{decide, query},
     event::Event,
-    journal::{Cancel, Failure, Journal, Phase},
+    journal::{Cancel, Failure, Journal, Operation, Phase},
     plan::{Begin, Plan},
     reason::Reason,
     step::Hold,
@@ -29,7 +29,7 @@ use crate::{
         history,
         make::{self, Planned},
     },
-    records::Records,
+    records::{Records, Stored},
     release::{Release, finalizer::while_deleting},
     support::clock::now,
 };
@@ -66,6 +66,7 @@ pub(crate) async fn resume(
         Ok(Frozen::Anew { made, is_keyed }) => {
             let Planned { mut plan, rendered, .. } = *made;
             serve_anew(release, &mut plan, is_keyed, &mut journal);
+            release.write_plan(&plan).await?;
             run(release, &plan, Origin::Created(rendered.map(Box::new)), journal).await
         }
         Ok(Frozen::Lost) => plan_lost(release, &journal).await,
@@ -160,6 +161,13 @@ async fn frozen_plan(release: &mut Release<'_>, journal: &Journal) -> Result<Fro
         return Ok(Frozen::Recorded(plan));
     }
     let stored = Records::of(release).get(operation.revision).await?;
+    if let Some(plan) =
+        stored.as_ref().and_then(|stored| of_earlier_version(release, stored, operation))
+    {
+        let plan = plan.clone();
+        release.write_plan(&plan).await?;
+        return Ok(Frozen::Recorded(Arc::new(plan)));
+    }
     match (stored.and_then(|stored| stored.plan_of(operation.event)), &operation.plan_digest) {
         (Some((plan, found)), Some(digest)) if found == *digest => {
             let plan = Arc::new(plan);
@@ -185,6 +193,20 @@ async fn frozen_plan(release: &mut Release<'_>, journal: &Journal) -> Result<Fro
             Ok(Frozen::Anew { made: Box::new(made), is_keyed })
         }
     }
+}
+
+/// Returns the recorded plan of an operation that an earlier version began, and whose digest that
+/// version was to note only after the record was written.
+fn of_earlier_version<'a>(
+    release: &Release<'_>,
+    stored: &'a Stored,
+    operation: &Operation,
+) -> Option<&'a Plan> {
+    let notes_plans = release.object.status.as_ref().is_some_and(|it| !it.plans.is_empty());
+    if notes_plans || operation.plan_digest.is_some() {
+        return None;
+    }
+    stored.claimed().filter(|plan| plan.operation == operation.id)
 }
 
 /// Ends an operation whose plan is lost: with the plan, the remaining work is unknown.

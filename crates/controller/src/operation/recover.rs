@@ -8,6 +8,7 @@ use helm::record::Status;
 use lifecycle::{
     event::Event,
     journal::{Cancel, Failure, Journal},
+    known::KnownPlan,
     object::ObjectRef,
     plan::{Plan, parse_run_id},
     reason::Reason,
@@ -77,6 +78,35 @@ pub(crate) async fn journal(
     let mut journal = rebuild(&plan, digest, wanted, generation, &traces, &controls, now());
     journal.operation.cancel = journal.operation.cancel.or(controls.interrupt);
     Ok(journal)
+}
+
+/// Returns the report on a record at work whose plan nothing proves to be the operator's.
+pub(crate) fn plan_unknown(release: &Release<'_>, revision: i32) -> Error {
+    Error::blocked(
+        Reason::JournalLost,
+        format!(
+            "status was lost while revision {revision} of release {} was at work. Whoever may write              Secret {} may have written the plan in it, so that the operation only resumes if you              say so, where the objects of its hooks prove that it was: {}",
+            release.name,
+            helm::record::secret_name(&release.name, revision),
+            release.commands().retry()
+        ),
+    )
+}
+
+/// Notes the plans in the record of `revision` as those of the operator, as a person has asked. A
+/// record that failed still needs the request, to be opened again.
+pub(crate) async fn trust(
+    release: &mut Release<'_>,
+    history: &[Stored],
+    revision: i32,
+) -> Result<(), Error> {
+    let stored = history.iter().find(|stored| stored.release.version == revision);
+    let Some(stored) = stored else { return Ok(()) };
+    let plans = stored.unknown_plans();
+    let plans = plans.into_iter().map(|(plan, digest)| KnownPlan::of(&plan, digest)).collect();
+    let retry = release.object.requests().retry;
+    let retry = retry.filter(|_| stored.release.info.status != Status::Failed);
+    release.write_plans(plans, retry).await
 }
 
 /// Returns the traces of the operation's hooks, by the run ids of their objects.

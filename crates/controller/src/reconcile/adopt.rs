@@ -96,9 +96,14 @@ pub(crate) async fn adopt(release: &mut Release<'_>, history: &[Stored]) -> Resu
         config_key,
         ..Plan::new(id, release.owner(), event, record.version)
     };
+    release.write_plan(&plan).await?;
     Records::of(release).adopt(stored, &plan).await?;
+    let maker = match stored.owner() {
+        Some(_) => "whose plan is not in status",
+        None => "made by another client",
+    };
     let text = format!(
-        "revision {} of release {}, made by another client and {}, is adopted{}",
+        "revision {} of release {}, {maker} and {}, is adopted{}",
         record.version,
         release.name,
         record.info.status,

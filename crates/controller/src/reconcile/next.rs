@@ -21,6 +21,8 @@ pub(crate) fn needs_source(next: &Next) -> bool {
         | Next::Reopen
         | Next::CloseLate { .. }
         | Next::JournalLost { .. }
+        | Next::PlanUnknown { .. }
+        | Next::Trust { .. }
         | Next::AwaitHelm { .. }
         | Next::Foreign { .. }
         | Next::Finish => false,
@@ -36,6 +38,8 @@ pub(crate) fn begins(next: &Next) -> bool {
         | Next::GivenUp
         | Next::CloseLate { .. }
         | Next::JournalLost { .. }
+        | Next::PlanUnknown { .. }
+        | Next::Trust { .. }
         | Next::Foreign { .. }
         | Next::Finish => false,
     }
@@ -94,6 +98,7 @@ pub(crate) fn next(
         generation,
         deletion: release.is_being_deleted().then_some(disposal),
         was_ours: status.is_some_and(|status| status.revision.is_some()),
+        knows_nothing: status.is_none_or(api::ReleaseLifecycleStatus::knows_nothing),
         pin: object.spec.pin_revision,
         requests: &object.requests(),
         handled: &handled,

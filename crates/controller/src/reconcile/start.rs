@@ -3,6 +3,7 @@
 use lifecycle::{
     event::Event,
     journal::{Journal, Requests},
+    known::KnownPlan,
     plan::Begin,
     reason::Reason,
     rebuild::recall,
@@ -43,6 +44,7 @@ pub(crate) async fn start(
     let mut journal = Journal::begin(begin, wanted, handled, now());
     journal.operation.leader = release.ctx.lease.epoch();
     warnings.note(release);
+    release.plan = Some(KnownPlan::of(&plan, plan.freeze().1));
     release.write_journal(&journal, None).await?;
     warnings.tell(release);
     run(release, &plan, Origin::Created(rendered.map(Box::new)), journal).await

@@ -1,7 +1,8 @@
 //! The records of one release: their place, and their owner.
 
+use api::{ReleaseLifecycle, ReleaseLifecycleStatus};
 use helm::{record, stored::Holder};
-use lifecycle::object::ObjectRef;
+use lifecycle::{known::KnownPlans, object::ObjectRef};
 use serde_json::Value;
 
 use crate::{
@@ -14,6 +15,7 @@ use crate::{
 pub(crate) struct Records<'a> {
     pub(super) tenant: &'a Tenant<'a>,
     pub(super) fence: Fence<'a>,
+    object: &'a ReleaseLifecycle,
     /// The release, and its namespace.
     pub(super) name: &'a str,
     pub(super) namespace: &'a str,
@@ -25,6 +27,7 @@ impl<'a> Records<'a> {
         Self {
             tenant: &release.tenant,
             fence: release.fence(),
+            object: &release.object,
             name: &release.name,
             namespace: &release.namespace,
         }
@@ -49,6 +52,12 @@ impl Records<'_> {
                 release = self.name
             )
         }))
+    }
+
+    /// Returns the plans that the operator has made.
+    pub(super) fn known(self) -> KnownPlans {
+        let status = self.object.status.as_ref();
+        status.map(ReleaseLifecycleStatus::known_plans).unwrap_or_default()
     }
 
     /// Returns the labels of all records of the release.

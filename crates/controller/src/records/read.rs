@@ -59,11 +59,12 @@ impl Records<'_> {
         let (holder, listed) = self.newest_first().await?;
         let mut history: Vec<Stored> = Vec::new();
         let (mut newest, mut memory) = (true, Memory::new(MOST_MEMORY));
+        let known = self.known();
         for Listed { revision, .. } in listed.into_iter().take(MOST_RECORDS) {
             let object = self.held_by(holder, revision);
             // It may have been removed since.
             let Some(found) = self.tenant.get(&object).await? else { continue };
-            match Stored::read(holder, &found) {
+            match Stored::read(holder, &found, &known) {
                 Ok(stored) => {
                     let was_deployed = stored.was_deployed();
                     stored.take_from(&mut memory).map_err(|_| too_much(&object))?;
@@ -116,8 +117,9 @@ impl Records<'_> {
     pub(crate) async fn get(self, revision: i32) -> Result<Option<Stored>, Error> {
         let object = self.reference(revision);
         let secret = self.tenant.get(&object).await?;
-        let stored = secret.as_ref().map(|secret| Stored::read(Holder::Secret, secret)).transpose();
-        stored.map_err(|error| unreadable(&error, &object))
+        let Some(secret) = secret else { return Ok(None) };
+        let stored = Stored::read(Holder::Secret, &secret, &self.known());
+        stored.map(Some).map_err(|error| unreadable(&error, &object))
     }
 
     /// Calls `each` with every record of the release that can be read, newest first and one at a

@@ -3,7 +3,8 @@
 use api::{ReleaseLifecycle, ReleaseLifecycleStatus};
 use lifecycle::{
     journal::{Failure, Journal},
-    plan::Chart,
+    known::KnownPlan,
+    plan::{Chart, Plan},
     reason::Reason,
     step::Hold,
 };
@@ -28,15 +29,29 @@ impl Release<'_> {
         hold: Option<&Hold>,
     ) -> Result<(), Error> {
         let before = self.journal();
-        let warned = self.warned.take();
+        let (warned, plan) = (self.warned.take(), self.plan.take());
         let (outside, remark) = (self.outside.as_deref(), self.remark.as_deref());
-        let report = Report::Operation { journal, hold, outside, remark, warned };
+        let report = Report::Operation { journal, hold, outside, remark, warned, plan };
         let status = status::status(&self.object, report, now());
         self.warn_of_stall(&status);
         let cluster = &self.ctx.cluster;
         write_status(cluster, &mut self.object, status).await?;
         self.ctx.reporter.journal(&cluster.metrics, &self.object, before.as_ref(), journal);
         Ok(())
+    }
+
+    /// Notes a plan that is about to be recorded: from then on it may be executed.
+    pub(crate) async fn write_plan(&mut self, plan: &Plan) -> Result<(), Error> {
+        self.write_plans(vec![KnownPlan::of(plan, plan.freeze().1)], None).await
+    }
+
+    /// Notes plans that may be executed, and that the request for a `retry` is handled by that.
+    pub(crate) async fn write_plans(
+        &mut self,
+        plans: Vec<KnownPlan>,
+        retry: Option<String>,
+    ) -> Result<(), Error> {
+        write(&self.ctx.cluster, &mut self.object, Report::Plans { plans, retry }).await
     }
 
     fn warn_of_stall(&self, next: &ReleaseLifecycleStatus) {

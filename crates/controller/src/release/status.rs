@@ -8,6 +8,7 @@ use lifecycle::{
     drift::Baseline,
     event::Event,
     journal::{Failure, Journal},
+    known::{self, KnownPlan},
     object::ObjectRef,
     plan::Chart,
     reason::Reason,
@@ -31,6 +32,14 @@ pub(crate) enum Report<'a> {
         remark: Option<&'a str>,
         /// The content of the condition `Warned`; `None`: unchanged.
         warned: Option<Vec<Condition>>,
+        /// The plan of the operation, if this is the first journal of it.
+        plan: Option<KnownPlan>,
+    },
+    /// These plans may be executed.
+    Plans {
+        plans: Vec<KnownPlan>,
+        /// The value of the request for a retry that is handled by that.
+        retry: Option<String>,
     },
     /// The deployed revision is the desired one. Any other request needs no answer.
     InSync {
@@ -73,8 +82,20 @@ pub(crate) fn status(
     now: Timestamp,
 ) -> ReleaseLifecycleStatus {
     match report {
-        Report::Operation { journal, hold, outside, remark, warned } => {
-            of_operation(object, journal, hold, outside, remark, warned, now)
+        Report::Operation { journal, hold, outside, remark, warned, plan } => {
+            let mut status = of_operation(object, journal, hold, outside, remark, warned, now);
+            if let Some(plan) = plan {
+                known::note(&mut status.plans, plan, object.max_history());
+            }
+            status
+        }
+        Report::Plans { plans, retry } => {
+            let mut status = object.status.clone().unwrap_or_default();
+            for plan in plans {
+                known::note(&mut status.plans, plan, object.max_history());
+            }
+            status.last_handled_retry_at = retry.or(status.last_handled_retry_at);
+            status
         }
         Report::InSync { revision, chart, drift, outside, remark } => {
             let mut status = object.status.clone().unwrap_or_default();
@@ -354,8 +375,8 @@ mod tests {
     }
 
     fn reported(object: &ReleaseLifecycle, journal: &Journal) -> ReleaseLifecycleStatus {
-        let (hold, outside, remark, warned) = (None, None, None, None);
-        let report = Report::Operation { journal, hold, outside, remark, warned };
+        let (hold, outside, remark, warned, plan) = (None, None, None, None, None);
+        let report = Report::Operation { journal, hold, outside, remark, warned, plan };
         status(object, report, NOW)
     }
 
@@ -515,8 +536,9 @@ mod tests {
         let hold = Hold::Stalled(Failure::new(Reason::Forbidden, "it may not"));
         let journal = journal(Event::Upgrade, None, Phase::PreHooks);
         let stalled = |object: &ReleaseLifecycle| {
-            let (hold, outside, remark, warned) = (Some(&hold), None, None, None);
-            let report = Report::Operation { journal: &journal, hold, outside, remark, warned };
+            let (outside, remark, warned, plan) = (None, None, None, None);
+            let (journal, hold) = (&journal, Some(&hold));
+            let report = Report::Operation { journal, hold, outside, remark, warned, plan };
             status(object, report, NOW)
         };
         let idle = object(None);
@@ -540,8 +562,9 @@ mod tests {
         };
         let journal = journal(Event::Upgrade, None, Phase::PreHooks);
         let noted = |object: &ReleaseLifecycle, warned| {
-            let (journal, hold, outside, remark) = (&journal, None, None, None);
-            status(object, Report::Operation { journal, hold, outside, remark, warned }, NOW)
+            let (journal, hold, outside, remark, plan) = (&journal, None, None, None, None);
+            let report = Report::Operation { journal, hold, outside, remark, warned, plan };
+            status(object, report, NOW)
         };
         let warned = |status: &ReleaseLifecycleStatus| {
             status.conditions.iter().any(|it| it.type_ == conditions::WARNED)

@@ -109,3 +109,19 @@ async fn a_pinned_revision_is_corrected_to_what_it_was() -> Result<()> {
     edit(&namespace, "configmap/main", &json!({"data": {"value": "3"}}))?;
     wait_field(&namespace, ("ConfigMap", "main"), "/data/value", &Value::from("1")).await
 }
+
+#[tokio::test]
+async fn a_secret_with_the_name_of_a_record_stops_no_correction() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "hot").await?;
+    let controller = namespace.controller()?;
+    namespace.release("shop", &[config_map("main", "1")], detection("enabled", json!([]))).await?;
+    settled(&namespace, &controller).await?;
+    // For Helm, too, it is no record without its labels.
+    let name = "sh.helm.release.v1.shop.v2";
+    namespace.kubectl(&["create", "secret", "generic", name, "--from-literal=a=b"])?;
+    let changed = r#"{"data":{"value":"changed"}}"#;
+    namespace.kubectl(&["patch", "configmap", "main", "--type=merge", "-p", changed])?;
+    let corrected = "--for=jsonpath={.data.value}=1";
+    namespace.kubectl(&["wait", "configmap/main", corrected, "--timeout=90s"])?;
+    Ok(())
+}

@@ -1,7 +1,6 @@
 //! Objects that somebody changes after they were deployed.
 
 mod correct;
-mod forged;
 mod ignore;
 mod own_work;
 mod warn;

@@ -1,6 +1,7 @@
 //! Two stores, and either of them lost.
 
 use anyhow::{Context, Result};
+use api::ReleaseLifecycle;
 use e2e::{
     Namespace, kwok,
     manifests::{Manifest, config_map, job},
@@ -11,7 +12,8 @@ use serde_json::json;
 const DELAY: &str = "/metadata/annotations/releaselifecycle.dev~1test-delay";
 
 #[tokio::test]
-async fn a_lost_status_is_made_anew_and_the_running_hook_goes_on() -> Result<()> {
+async fn a_lost_status_is_made_anew_once_a_person_asks_and_the_running_hook_goes_on() -> Result<()>
+{
     let namespace = Namespace::new(kwok(), "lost").await?;
     let mut controller = namespace.controller()?;
     let objects = [
@@ -26,6 +28,7 @@ async fn a_lost_status_is_made_anew_and_the_running_hook_goes_on() -> Result<()>
     controller.kill()?;
     namespace.lose_status("shop")?;
     let controller = namespace.controller()?;
+    namespace.resume_lost("shop", &controller).await?;
     namespace.wait_ready("shop", &controller).await?;
     namespace.wait_event("JournalRebuilt").await?;
     assert_eq!(namespace.uid("Job", "second").await?, uid);
@@ -51,7 +54,9 @@ async fn a_hook_of_which_nothing_is_left_waits_for_a_persons_word() -> Result<()
         // A policy or a person may have deleted it.
         namespace.kubectl(&["delete", "job", "first"])?;
         let controller = namespace.controller()?;
-        let release = namespace.wait_stalled("shop", &controller).await?;
+        namespace.resume_lost("shop", &controller).await?;
+        let is_at_first = |release: &ReleaseLifecycle| message(release).contains("Job/first");
+        let release = namespace.wait("shop", &controller, "at its hook", is_at_first).await?;
         assert_eq!(reason(&release), "JournalLost");
         let text = message(&release);
         assert!(

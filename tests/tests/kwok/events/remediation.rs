@@ -302,6 +302,7 @@ async fn what_was_rolled_back_is_not_tried_again_though_the_status_was_lost() ->
     controller.kill()?;
     namespace.lose_status("shop")?;
     let mut controller = namespace.controller()?;
+    namespace.resume_lost("shop", &controller).await?;
     let_end(&namespace, "slow")?;
     let release = remediated(&namespace, &controller, "True").await?;
     assert_eq!(reason(&release), "GivenUp");
@@ -376,6 +377,9 @@ async fn an_uninstallation_that_was_not_asked_for_goes_on_though_the_status_is_l
             namespace.lose_status("shop")?;
         }
         controller = namespace.controller()?;
+        if status_is_lost {
+            namespace.resume_lost("shop", &controller).await?;
+        }
         let waits = |release: &ReleaseLifecycle| {
             e2e::hook(release, "slow").is_some_and(|it| it.uid.is_some() && it.uid == uid)
         };

@@ -8,14 +8,14 @@ use e2e::Namespace;
 use futures::{StreamExt as _, TryStreamExt as _};
 use helm::{
     record::SECRET_TYPE,
-    stored::{Holder, Stored},
+    stored::{Holder, Stored, key, thaw},
 };
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
     Api,
     api::{ListParams, WatchEvent, WatchParams},
 };
-use lifecycle::{event::Event, plan::Plan};
+use lifecycle::{event::Event, known::KnownPlans, plan::Plan};
 use tokio::{
     sync::watch::{self, Receiver, Sender},
     task::JoinHandle,
@@ -85,10 +85,12 @@ async fn follow(secrets: &Api<Secret>, mut version: String, seen: &Sender<Seen>)
                 WatchEvent::Error(status) => bail!("{status:?}"),
             };
             version = secret.metadata.resource_version.clone().context("it has a version")?;
-            let stored = Stored::read(Holder::Secret, &serde_json::to_value(&secret)?)?;
+            let secret = serde_json::to_value(&secret)?;
+            let stored = Stored::read(Holder::Secret, &secret, &KnownPlans::default())?;
             seen.send_modify(|seen| {
                 for event in [Event::Install, Event::Delete, Event::Test] {
-                    if let Some((plan, _)) = stored.plan_of(event) {
+                    let frozen = stored.plans.get(key(event));
+                    if let Some((plan, _)) = frozen.and_then(|bytes| thaw(bytes)) {
                         let release = stored.release.name.clone();
                         let key = (release, plan.event.facts().word, plan.revision);
                         seen.plans.insert(key, plan);
