@@ -15,18 +15,22 @@ use clap::Args;
 use serde::Deserialize;
 
 /// Those that take long, the longest first, so that none of them is left for the end.
-const LONG: [&str; 10] = [
+const LONG: [&str; 12] = [
     "crash",
     "kwok",
     "render",
     "containers",
-    "cases",
-    "deployed",
-    "interop",
     "counts",
-    "records",
+    "deployed",
+    "cases",
+    "model",
+    "interop",
+    DOCUMENTATION,
     "cluster",
+    "kustomize",
 ];
+/// The examples in the documentation of the code, which cargo builds and runs itself.
+const DOCUMENTATION: &str = "documentation";
 /// Tests at a time in one program, where it leaves that to the harness.
 const THREADS: &str = "4";
 
@@ -39,12 +43,9 @@ pub(crate) struct Tests {
     only: Vec<String>,
 }
 
-/// A program that cargo has built for tests.
 struct Program {
     name: String,
-    path: PathBuf,
-    /// Where cargo would start it.
-    folder: PathBuf,
+    command: Command,
 }
 
 struct Ended {
@@ -57,6 +58,8 @@ struct Ended {
 pub(crate) fn run(args: &Tests) -> anyhow::Result<()> {
     let begun = Instant::now();
     let mut programs = build()?;
+    // Beside the others: cargo locks its folder only for as long as it looks whether all is built.
+    programs.push(documentation());
     programs.retain(|it| args.only.is_empty() || args.only.contains(&it.name));
     let place = |name: &str| LONG.iter().position(|long| *long == name);
     // What takes no time goes first; the last is taken first.
@@ -68,7 +71,7 @@ pub(crate) fn run(args: &Tests) -> anyhow::Result<()> {
     let at_once = args.programs.unwrap_or_else(cores);
     let (built, waiting) = (begun.elapsed(), Mutex::new(programs));
     let (sender, ends) = mpsc::channel();
-    let mut all = thread::scope(|scope| {
+    let all = thread::scope(|scope| {
         for _ in 0..at_once.max(1) {
             let (sender, waiting, logs) = (sender.clone(), &waiting, &logs);
             scope.spawn(move || {
@@ -76,7 +79,7 @@ pub(crate) fn run(args: &Tests) -> anyhow::Result<()> {
                     let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).pop();
                     let Some(program) = next else { return };
                     // It fails only where nobody listens any more.
-                    let _ = sender.send(run_one(&program, logs));
+                    let _ = sender.send(run_one(program, logs));
                 }
             });
         }
@@ -88,9 +91,6 @@ pub(crate) fn run(args: &Tests) -> anyhow::Result<()> {
         });
         ends.collect::<anyhow::Result<Vec<_>>>()
     })?;
-    if args.only.is_empty() {
-        all.push(documentation(&logs)?);
-    }
     summarize(&all, built, begun.elapsed());
     let failed: Vec<_> =
         all.iter().filter(|it| !it.passed).map(|ended| ended.name.as_str()).collect();
@@ -137,36 +137,31 @@ fn build() -> anyhow::Result<Vec<Program>> {
         if !message.target.kind.iter().any(|kind| kind == "test") {
             name = format!("{name} (unit)");
         }
-        programs.push(Program { name, path, folder });
+        let mut command = Command::new(path);
+        // Each of them is asked by its path alone, as cargo does.
+        command.current_dir(&folder).env("CARGO_MANIFEST_DIR", &folder);
+        programs.push(Program { name, command });
     }
     Ok(programs)
 }
 
-fn run_one(program: &Program, logs: &Path) -> anyhow::Result<Ended> {
-    let mut command = Command::new(&program.path);
-    // Each of them is asked by its path alone, as cargo does.
-    command.current_dir(&program.folder).env("CARGO_MANIFEST_DIR", &program.folder);
+fn documentation() -> Program {
+    let mut command = cargo();
+    command.args(["test", "--workspace", "--quiet", "--doc"]);
+    Program { name: DOCUMENTATION.to_owned(), command }
+}
+
+fn run_one(program: Program, logs: &Path) -> anyhow::Result<Ended> {
+    let Program { name, mut command } = program;
     if std::env::var_os("RUST_TEST_THREADS").is_none() {
         command.env("RUST_TEST_THREADS", THREADS);
     }
-    ended(&program.name, command, logs)
-}
-
-fn documentation(logs: &Path) -> anyhow::Result<Ended> {
-    let mut command = cargo();
-    command.args(["test", "--workspace", "--quiet", "--doc"]);
-    let ended = ended("documentation", command, logs)?;
-    tell(&ended);
-    Ok(ended)
-}
-
-fn ended(name: &str, mut command: Command, logs: &Path) -> anyhow::Result<Ended> {
     let log = logs.join(format!("{}.log", name.replace(' ', "-")));
     let file = File::create(&log).with_context(|| format!("create {}", log.display()))?;
     command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
     let begun = Instant::now();
     let status = command.status().with_context(|| format!("run {name}"))?;
-    Ok(Ended { name: name.to_owned(), passed: status.success(), took: begun.elapsed(), log })
+    Ok(Ended { name, passed: status.success(), took: begun.elapsed(), log })
 }
 
 /// All that a program wrote that failed, and of the others how many tests they ran.

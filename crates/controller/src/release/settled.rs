@@ -39,9 +39,12 @@ pub(crate) fn is_settled(object: &ReleaseLifecycle) -> bool {
         ready.status == "False" && reason != Some(Reason::InternalError) && is_at_rest
     });
     let (requests, handled) = (object.requests(), status.handled());
+    // A skip that nothing waits for is noted, or it would count for a deletion that comes later. A
+    // request to cancel is noted when the next operation begins.
     let asked = requests.retry != handled.retry
         || requests.restart != handled.restart
-        || requests.test != handled.test;
+        || requests.test != handled.test
+        || requests.skip != handled.skip;
     let observed = status.observed_generation == object.metadata.generation;
     !running && !asked && observed && (at_rest || gave_up)
 }
@@ -150,6 +153,8 @@ mod tests {
         let deleted = json!({"deletionTimestamp": "2026-01-01T00:00:00Z"});
         let mut handled = asks("testAt");
         merge(&mut handled, json!({"status": {"lastHandledTestAt": "now"}}));
+        let mut noted = asks("skipAt");
+        merge(&mut noted, json!({"status": {"lastHandledSkipAt": "now"}}));
         let mut suspended = says("Unknown", "Suspended");
         merge(&mut suspended, json!({"spec": {"suspend": true}}));
         let mut tests_count = says("False", "TestFailed");
@@ -171,6 +176,8 @@ mod tests {
             ("a test is asked for", asks("testAt"), false),
             ("that test was run", handled, true),
             ("a request to cancel what does not run", asks("cancelAt"), true),
+            ("a request to skip what does not wait", asks("skipAt"), false),
+            ("that request was noted", noted, true),
             ("tests are due", json!({"spec": tests}), false),
             ("tests were run", json!({"spec": tests, "status": {"testedRevision": 2}}), true),
             ("tests failed that count", tests_count, true),

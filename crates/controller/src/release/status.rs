@@ -17,7 +17,10 @@ use lifecycle::{
 
 use crate::{
     cluster::call::ApiError,
-    release::outcome::{conclude, forgive, no_drift},
+    release::{
+        outcome::{conclude, forgive, no_drift},
+        settled::is_at_work,
+    },
 };
 
 /// A report on a release.
@@ -312,6 +315,10 @@ fn says(
         // will they once this is written.
         status.last_handled_retry_at = object.requests().retry;
     }
+    if !is_at_work(object) {
+        // It must not be kept for a deletion, whose first hook may be the backup.
+        status.last_handled_skip_at = object.requests().skip;
+    }
     with_conditions(object, status, wanted, now)
 }
 
@@ -490,6 +497,23 @@ mod tests {
         };
         let later = status(&object(Some(seen)), Report::Blocked(&failure), NOW);
         assert_eq!(later.last_handled_retry_at, None);
+    }
+
+    #[test]
+    fn a_skip_that_nothing_waits_for_is_not_kept() {
+        let deleted = Some(v1::Time(NOW));
+        for (what, before, deletion, noted) in [
+            ("at rest", Some(done()), None, Some("now")),
+            ("at work", Some(running()), None, None),
+            ("in a deletion", Some(done()), deleted, None),
+        ] {
+            let mut object = object(before);
+            let asks = [(api::names::SKIP_AT.to_owned(), "now".to_owned())];
+            object.metadata.annotations = Some(asks.into());
+            object.metadata.deletion_timestamp = deletion;
+            let next = status(&object, Report::Suspended, NOW);
+            assert_eq!(next.last_handled_skip_at.as_deref(), noted, "{what}");
+        }
     }
 
     #[test]

@@ -293,20 +293,31 @@ async fn an_annotation_that_is_taken_away_asks_for_nothing() -> Result<()> {
     Ok(())
 }
 
+/// It asked for nothing when it came, whether an operation ran or none, and is not kept for the deletion.
 #[tokio::test]
 async fn an_old_skip_that_is_taken_away_does_without_no_backup() -> Result<()> {
-    let namespace = Namespace::new(kwok(), "skip-withdrawn").await?;
-    let controller = namespace.controller()?;
-    let objects = [config_map("main", "1"), job("backup").hook("pre-delete").never_ends()];
-    namespace.release("shop", &objects, json!({})).await?;
-    namespace.annotate("shop", "skipAt", "earlier")?;
-    namespace.wait_ready("shop", &controller).await?;
-    namespace.kubectl(&["delete", "rl", "shop", "--wait=false"])?;
-    namespace.wait_active("backup").await?;
-    namespace.kubectl(&["annotate", "rl", "shop", "releaselifecycle.dev/skipAt-"])?;
-    namespace.let_end("backup").await?;
-    namespace.wait_released("shop", &controller).await?;
-    assert_eq!(namespace.tenant_did("create")?, ["jobs/backup"]);
-    namespace.wait_event("DeleteSucceeded").await?;
+    for at_rest in [true, false] {
+        let namespace = Namespace::new(kwok(), "skip-withdrawn").await?;
+        let controller = namespace.controller()?;
+        let objects = [config_map("main", "1"), job("backup").hook("pre-delete").never_ends()];
+        namespace.release("shop", &objects, json!({})).await?;
+        if at_rest {
+            namespace.wait_ready("shop", &controller).await?;
+        }
+        namespace.annotate("shop", "skipAt", "earlier")?;
+        let noted = |release: &api::ReleaseLifecycle| {
+            let status = release.status.as_ref();
+            status.and_then(|status| status.last_handled_skip_at.as_deref()) == Some("earlier")
+        };
+        namespace.wait("shop", &controller, "done with the skip", noted).await?;
+        namespace.wait_ready("shop", &controller).await?;
+        namespace.kubectl(&["delete", "rl", "shop", "--wait=false"])?;
+        namespace.wait_active("backup").await?;
+        namespace.kubectl(&["annotate", "rl", "shop", "releaselifecycle.dev/skipAt-"])?;
+        namespace.let_end("backup").await?;
+        namespace.wait_released("shop", &controller).await?;
+        assert_eq!(namespace.tenant_did("create")?, ["jobs/backup"]);
+        namespace.wait_event("DeleteSucceeded").await?;
+    }
     Ok(())
 }
