@@ -58,8 +58,17 @@ async fn of_chart<R: Reads>(
     reads: &R,
 ) -> Result<Found<Material>, R::Error> {
     let namespace = object.namespace().unwrap_or_default();
+    let mut notes = Vec::new();
     let located = match other {
         Some(other) => {
+            if let Ok(ChartLocation::Server(server)) = ChartLocation::of(&object.spec.source)
+                && let Some(signed) = server.signed()
+            {
+                notes.push(format!(
+                    "the chart of --chart is not verified; the operator verifies that of the spec: \
+                     {signed}"
+                ));
+            }
             let title = format!("--chart {}", other.title());
             Ok((other, title))
         }
@@ -70,7 +79,7 @@ async fn of_chart<R: Reads>(
         (Ok((whence, title)), Ok(values)) => {
             let sources = std::iter::once(title).chain(values.origins.iter().cloned()).collect();
             let left_out = values.left_out.iter();
-            let notes = left_out.map(|why| format!("optional, and left out: {why}")).collect();
+            notes.extend(left_out.map(|why| format!("optional, and left out: {why}")));
             Ok(Material { object, contents: Contents::Chart { whence, values }, sources, notes })
         }
         (located, values) => {
@@ -111,7 +120,11 @@ async fn locate<R: Reads>(
             server.place
         ),
         Ok(ChartLocation::Server(server)) => {
-            let whence = Whence::Server(server.origin);
+            let verify = match told(server.verification(namespace, reads).await)? {
+                Ok(verify) => verify,
+                Err(problems) => return Ok(Err(problems)),
+            };
+            let whence = Whence::Server { origin: server.origin, verify };
             let title = whence.title();
             return Ok(Ok((whence, title)));
         }

@@ -90,10 +90,11 @@ impl Request {
     pub(crate) fn new(object: &ReleaseLifecycle, wanted: WantedChart, comeback: Comeback) -> Self {
         let (key, requests) = (key(object), object.requests());
         let namespace = object.metadata.namespace.clone().unwrap_or_default();
-        let credentials = &wanted.credentials;
+        // What was verified by other keys, or not at all, is another chart.
+        let parts = (&wanted.credentials, &wanted.verify);
         Self {
-            scope: Scope::of(&(&namespace, wanted.server(), credentials)),
-            asked: Scope::of(&(&namespace, &wanted.origin, credentials)),
+            scope: Scope::of(&(&namespace, wanted.server(), parts)),
+            asked: Scope::of(&(&namespace, &wanted.origin, parts)),
             occasion: Occasion {
                 generation: object.metadata.generation.unwrap_or_default(),
                 retry: requests.retry,
