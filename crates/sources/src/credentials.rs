@@ -142,7 +142,8 @@ impl Held {
         if (is_notation && !has_policy) || !self.data.keys().any(|name| is_key(name)) {
             return Err(self.lacks(wanted));
         }
-        let used = self.data.iter().filter(|(name, _)| is_key(name) || (is_notation && *name == POLICY));
+        let used =
+            self.data.iter().filter(|(name, _)| is_key(name) || (is_notation && *name == POLICY));
         used.map(|(name, value)| {
             let data = value.as_str().and_then(|text| STANDARD.decode(text).ok());
             let data = data.ok_or_else(|| self.wrong(&format!("key {name} is not base64")))?;

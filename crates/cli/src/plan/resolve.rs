@@ -242,6 +242,28 @@ mod tests {
     }
 
     #[test]
+    fn a_chart_that_has_to_be_signed_is_fetched_with_the_keys_or_said_not_to_be_verified() {
+        let verify = json!({"provider": "cosign", "secretRef": {"name": "keys"}});
+        let chart = json!({"oci": {"url": "oci://registry.example/shop", "verify": verify}});
+        let spec = json!({"source": {"chart": chart}});
+        let text = problems(&spec, true);
+        assert!(text.contains("oci.verify.secretRef (Secret/keys): Secret/keys is not"), "{text}");
+        let keys = held("Secret", "keys", &json!({"data": {"cosign.pub": "a2V5"}}));
+        let given = resolved(&spec, true, None, &[keys]).unwrap_or_else(|it| panic!("{it:?}"));
+        let Contents::Chart { whence: Whence::Server { verify, .. }, .. } = given.contents else {
+            panic!("a server's chart")
+        };
+        let verify = verify.unwrap();
+        assert_eq!((verify.provider, &*verify.files[0].data), ("cosign", &b"key"[..]));
+        let other = Some(Whence::Folder { path: "/shop".into(), title: "./shop".to_owned() });
+        let given = resolved(&spec, true, other, &[]).unwrap_or_else(|it| panic!("{it:?}"));
+        let note = &given.notes[0];
+        assert!(
+            note.contains("not verified") && note.contains("cosign, by the keys of Secret/keys")
+        );
+    }
+
+    #[test]
     fn keys_are_read_in_order_and_each_object_knows_its_place() {
         let map = json!({"data": {"b.yaml": "kind: B\n", "a.yaml": "\nkind: A\n---\nkind: C\n"}});
         let secret = json!({"data": {"s": "a2luZDogUwo=", "t": "eA=="}});

@@ -52,7 +52,8 @@ impl Signer {
         let to = format!("http://{}/v2/{repository}", registry.address());
         for blob in [payload.as_str(), config] {
             let begun = send(Method::POST, &format!("{to}/blobs/uploads/"), "", "").await?;
-            let location = begun.headers().get(header::LOCATION).context("no place to upload to")?;
+            let location =
+                begun.headers().get(header::LOCATION).context("no place to upload to")?;
             let location = format!("{}&digest={}", location.to_str()?, digest(blob.as_bytes()));
             send(Method::PUT, &location, "application/octet-stream", blob).await?;
         }

@@ -3,11 +3,11 @@
 use anyhow::Result;
 use e2e::{Namespace, kwok, message};
 use serde_json::{Value, json};
-use testkit::servers::{Answer, PASSWORD, Registry, Signer, Site};
+use testkit::servers::{PASSWORD, Registry, Signer};
 
 use super::{
-    controller, keeps_secrets, login, oci, package, push, repository, says, scratch, secret,
-    wait_reason, wait_revision,
+    controller, keeps_secrets, login, oci, package, push, repository, says, secret, wait_reason,
+    wait_revision,
 };
 
 /// `spec` with a chart that has to be signed by the keys of a Secret.
@@ -37,7 +37,8 @@ async fn a_chart_waits_for_its_signature_and_each_newer_one_for_its_own() -> Res
     let release = wait_reason(&namespace, &controller, "shop", "SourceNotFound").await?;
     assert!(message(&release).contains("oci.verify.secretRef (Secret/keys)"), "{release:?}");
     secret(&namespace, "keys", json!({"cosign.key": PASSWORD, "readme": "x"})).await?;
-    let says_pub = |release: &api::ReleaseLifecycle| message(release).contains("needs the keys *.pub");
+    let says_pub =
+        |release: &api::ReleaseLifecycle| message(release).contains("needs the keys *.pub");
     namespace.wait("shop", &controller, "no key", says_pub).await?;
     secret(&namespace, "keys", json!({"cosign.pub": PASSWORD})).await?;
     let release = wait_reason(&namespace, &controller, "shop", "InvalidSource").await?;
@@ -83,7 +84,8 @@ async fn what_was_fetched_unverified_is_not_used_by_who_wants_it_signed() -> Res
     let controller = controller(&namespace)?;
     let registry = Registry::start(None)?;
     login(&namespace, "login", PASSWORD).await?;
-    let digest = push(&namespace, &registry, &package(&namespace, "1.0.0", "")?, &["--plain-http"])?;
+    let digest =
+        push(&namespace, &registry, &package(&namespace, "1.0.0", "")?, &["--plain-http"])?;
     let chart = json!({"digest": digest, "insecure": true, "secretRef": {"name": "login"}});
     namespace.release("shop", &[], oci(&registry, chart)).await?;
     wait_revision(&namespace, &controller, 1).await?;
