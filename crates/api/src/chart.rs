@@ -145,7 +145,7 @@ pub struct Verification {
     pub provider: VerificationProvider,
     /// Secret of this namespace with the public keys. For `cosign`: keys that end with `.pub`, any
     /// of which may have signed. For `notation`: `trustpolicy.json`, and certificates in keys that end
-    /// with `.crt` or `.pem`. For `helm`: OpenPGP keyrings in keys that end with `.gpg` or `.asc`.
+    /// with `.crt` or `.pem`. For `helm`: PGP keyrings in keys that end with `.gpg` or `.asc`.
     pub secret_ref: SecretReference,
 }
 
