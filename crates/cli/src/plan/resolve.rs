@@ -80,7 +80,8 @@ async fn of_chart<R: Reads>(
             let sources = std::iter::once(title).chain(values.origins.iter().cloned()).collect();
             let left_out = values.left_out.iter();
             notes.extend(left_out.map(|why| format!("optional, and left out: {why}")));
-            Ok(Material { object, contents: Contents::Chart { whence, values }, sources, notes })
+            let contents = Contents::Chart { whence: Box::new(whence), values };
+            Ok(Material { object, contents, sources, notes })
         }
         (located, values) => {
             Err([located.err(), values.err()].into_iter().flatten().flatten().collect())
@@ -207,7 +208,7 @@ mod tests {
                 json!({"place": "spec.values", "object": {"a": {"c": 1}}}),
             ]
         );
-        assert!(matches!(&whence, Whence::Archive { bytes, .. } if *bytes == [0x1f, 0x8b]));
+        assert!(matches!(&*whence, Whence::Archive { bytes, .. } if *bytes == [0x1f, 0x8b]));
         assert_eq!(given.notes.len(), 2, "{:?}", given.notes);
         assert!(given.notes[1].contains("ConfigMap/m has no key values.yaml"), "{:?}", given.notes);
     }
@@ -250,9 +251,8 @@ mod tests {
         assert!(text.contains("oci.verify.secretRef (Secret/keys): Secret/keys is not"), "{text}");
         let keys = held("Secret", "keys", &json!({"data": {"cosign.pub": "a2V5"}}));
         let given = resolved(&spec, true, None, &[keys]).unwrap_or_else(|it| panic!("{it:?}"));
-        let Contents::Chart { whence: Whence::Server { verify, .. }, .. } = given.contents else {
-            panic!("a server's chart")
-        };
+        let Contents::Chart { whence, .. } = given.contents else { panic!("a chart") };
+        let Whence::Server { verify, .. } = *whence else { panic!("a server's chart") };
         let verify = verify.unwrap();
         assert_eq!((verify.provider, &*verify.files[0].data), ("cosign", &b"key"[..]));
         let other = Some(Whence::Folder { path: "/shop".into(), title: "./shop".to_owned() });
