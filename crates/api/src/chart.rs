@@ -36,6 +36,19 @@ pub enum ChartKind<'a> {
     Archive(&'a ChartArchive),
 }
 
+impl<'a> ChartKind<'a> {
+    /// Returns the Secrets that a chart on a server names.
+    pub fn secrets(self) -> impl Iterator<Item = &'a SecretReference> {
+        let (secrets, verify) = match self {
+            Self::Oci(chart) => ([&chart.secret_ref, &chart.cert_secret_ref], &chart.verify),
+            Self::Repository(chart) => ([&chart.secret_ref, &chart.cert_secret_ref], &chart.verify),
+            Self::Archive(_) => ([&None, &None], &None),
+        };
+        let keys = verify.as_ref().map(|verify| &verify.secret_ref);
+        secrets.into_iter().flatten().chain(keys)
+    }
+}
+
 impl Chart {
     /// Returns the field that is set, if any is. The API server accepts exactly one.
     pub fn kind(&self) -> Option<ChartKind<'_>> {
@@ -86,11 +99,15 @@ pub struct OciChart {
     /// Connects to the registry over HTTP instead of HTTPS. Defaults to false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub insecure: Option<bool>,
+    /// Verification of the chart before it is used. If absent, the chart needs no signature.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verify: Option<Verification>,
 }
 
 /// Chart in a Helm repository.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.verify) || self.verify.provider == 'helm'").message("spec.source.chart.repository.verify takes the provider helm; cosign and notation are for charts in OCI registries"))]
 pub struct RepositoryChart {
     /// URL of the repository, such as `https://charts.example`.
     #[schemars(length(max = 2048), regex(pattern = r"^https?://[^\s@]+$"))]
@@ -112,6 +129,53 @@ pub struct RepositoryChart {
     /// authorities.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cert_secret_ref: Option<SecretReference>,
+    /// Verification of the chart before it is used, by the provider `helm`. If absent, the chart
+    /// needs no signature.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verify: Option<Verification>,
+}
+
+/// Verification of a chart's signature. A chart that is not signed, or not by these keys, is not
+/// used.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Verification {
+    /// Tool that has signed the chart: `cosign` or `notation` (beside a chart in an OCI registry), or
+    /// `helm` (a provenance file).
+    pub provider: VerificationProvider,
+    /// Secret of this namespace with the public keys. For `cosign`: keys that end with `.pub`, any
+    /// of which may have signed. For `notation`: `trustpolicy.json`, and certificates in keys that end
+    /// with `.crt` or `.pem`. For `helm`: PGP keyrings in keys that end with `.gpg` or `.asc`.
+    pub secret_ref: SecretReference,
+}
+
+/// Tool that has signed a chart.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)]
+pub enum VerificationProvider {
+    Cosign,
+    Notation,
+    Helm,
+}
+
+impl VerificationProvider {
+    /// Returns the name, such as `cosign`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Cosign => "cosign",
+            Self::Notation => "notation",
+            Self::Helm => "helm",
+        }
+    }
+}
+
+impl fmt::Display for VerificationProvider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 /// Chart archive in a `ConfigMap` (`binaryData`) or a Secret.

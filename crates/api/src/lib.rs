@@ -17,7 +17,7 @@ mod status;
 pub use apply::{Install, OnInstallFailure, OnUpgradeFailure, Upgrade};
 pub use chart::{
     Chart, ChartArchive, ChartKind, OciChart, RepositoryChart, SecretReference, SourceRef,
-    SourceRefKind, Values, ValuesFrom,
+    SourceRefKind, Values, ValuesFrom, Verification, VerificationProvider,
 };
 pub use crd::crd;
 pub use drift::{DriftDetection, DriftMode};

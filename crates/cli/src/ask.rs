@@ -140,7 +140,7 @@ pub(crate) async fn suspend(args: &Suspend) -> anyhow::Result<Outcome> {
 pub(crate) async fn resume(args: &Resume) -> anyhow::Result<Outcome> {
     let release = Release::find(&args.how).await?;
     if !release.object.suspended() {
-        return release.follow_as_is("is not suspended", &args.wait).await;
+        return Box::pin(release.follow_as_is("is not suspended", &args.wait)).await;
     }
     let resumed = release.change(&json!({"spec": {"suspend": null}}), "resumed").await?;
     resumed.follow(&args.wait, |object, _| Goal::ready(object)).await

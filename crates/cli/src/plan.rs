@@ -83,7 +83,7 @@ struct Material {
 
 enum Contents {
     Objects(Vec<Placed>),
-    Chart { whence: Whence, values: Values },
+    Chart { whence: Box<Whence>, values: Values },
 }
 
 impl Material {
@@ -135,7 +135,7 @@ fn from_chart(args: &Plan, name: Option<&str>, chart: &str) -> anyhow::Result<Fo
         Ok(Material {
             object: given::bare(name, Some(namespace))?,
             sources: vec![format!("chart {}", whence.title())],
-            contents: Contents::Chart { whence, values },
+            contents: Contents::Chart { whence: Box::new(whence), values },
             notes: Vec::new(),
         })
     }))

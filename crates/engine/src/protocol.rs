@@ -199,7 +199,10 @@ pub struct Pull {
     /// The credentials, for that server only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credentials: Option<Credentials>,
-    /// The digest of the chart that is already known, which is not fetched again.
+    /// The keys of those who may have signed it; without them it needs no signature.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verify: Option<Verify>,
+    /// The digest of the chart that is already known, which is neither fetched nor verified again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub known: Option<String>,
     /// Addresses to which no request is ever sent, each on all ports or on one: `10.0.0.1`,
@@ -280,6 +283,25 @@ pub struct Credentials {
     pub key: String,
 }
 
+/// The keys of those who may have signed a chart.
+#[derive(Clone, PartialEq, Eq, Hash, Serialize)]
+pub struct Verify {
+    /// The tool that has signed it: `cosign`, `notation` or `helm`.
+    pub provider: &'static str,
+    /// The keys, certificates and policies, in the order of their names.
+    pub files: Vec<File>,
+}
+
+/// One key of a Secret.
+#[derive(Clone, PartialEq, Eq, Hash, Serialize)]
+pub struct File {
+    /// Its name.
+    pub name: String,
+    /// Its value.
+    #[serde(serialize_with = "to_base64")]
+    pub data: Vec<u8>,
+}
+
 /// A chart that was fetched.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 pub struct Pulled {
@@ -328,6 +350,7 @@ pub enum FailureKind {
     Refused,
     InvalidIndex,
     Unreachable,
+    NotVerified,
     BadRequest,
 }
 

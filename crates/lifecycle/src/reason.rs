@@ -152,6 +152,8 @@ reasons! {
     Unauthorized: UserFixable,
     /// What the server sent is not what the digest says.
     DigestMismatch: UserFixable,
+    /// The chart is not signed as its `verify` demands.
+    VerificationFailed: UserFixable,
     /// The archive is too large.
     ChartTooLarge: UserFixable,
     /// The operator fetches nothing from that address.

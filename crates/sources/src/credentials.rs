@@ -1,9 +1,9 @@
 //! The credentials for a server, from the Secrets that the spec names. They are read as the tenant,
 //! handed to the engine, and never shown: messages name keys, never their values.
 
-use api::{ObjectsFromKind, SecretReference};
+use api::{ObjectsFromKind, SecretReference, Verification, VerificationProvider};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use engine::protocol::Credentials;
+use engine::protocol::{Credentials, File, Verify};
 use lifecycle::{object::ObjectRef, reason::Reason};
 use manifests::json;
 use serde_json::{Map, Value};
@@ -23,6 +23,7 @@ pub(super) struct Named<'a> {
     pub(super) field: &'static str,
     pub(super) secret: Option<&'a SecretReference>,
     pub(super) certificates: Option<&'a SecretReference>,
+    pub(super) verify: Option<&'a Verification>,
     /// The registry, for a Secret that has several: `registry.example/charts/shop`.
     pub(super) registry: Option<&'a str>,
 }
@@ -45,6 +46,18 @@ pub(super) async fn read<R: Reads>(
         held.certificates(&mut credentials)?;
     }
     Ok(Some(credentials).filter(|it| *it != Credentials::default()))
+}
+
+/// Reads the keys of those who may have signed the chart; `None` if nobody has to.
+pub(super) async fn verification<R: Reads>(
+    reads: &R,
+    namespace: &str,
+    named: &Named<'_>,
+) -> Result<Option<Verify>, Error<R::Error>> {
+    let Some(Verification { provider, secret_ref }) = named.verify else { return Ok(None) };
+    let place = format!("{}.verify.secretRef (Secret/{})", named.field, secret_ref.name);
+    let held = Held::read(reads, namespace, &secret_ref.name, place).await?;
+    Ok(Some(Verify { provider: provider.as_str(), files: held.keys_of(*provider)? }))
 }
 
 /// A Secret's data.
@@ -110,6 +123,33 @@ impl Held {
             return Err(self.lacks("ca.crt, or tls.crt and tls.key"));
         }
         Ok(())
+    }
+
+    /// Returns what this provider verifies with, and nothing else: a Secret that cosign has made
+    /// holds the private key, too.
+    fn keys_of(&self, provider: VerificationProvider) -> Result<Vec<File>, Blocked> {
+        const POLICY: &str = "trustpolicy.json";
+        let (endings, wanted): (&[_], _) = match provider {
+            VerificationProvider::Cosign => (&[".pub"], "*.pub"),
+            VerificationProvider::Notation => {
+                (&[".crt", ".pem"], "trustpolicy.json and *.crt or *.pem")
+            }
+            VerificationProvider::Helm => (&[".gpg", ".asc"], "*.gpg or *.asc"),
+        };
+        let is_key = |name: &str| endings.iter().any(|ending| name.ends_with(ending));
+        let is_notation = provider == VerificationProvider::Notation;
+        let has_policy = self.data.contains_key(POLICY);
+        if (is_notation && !has_policy) || !self.data.keys().any(|name| is_key(name)) {
+            return Err(self.lacks(wanted));
+        }
+        let used =
+            self.data.iter().filter(|(name, _)| is_key(name) || (is_notation && *name == POLICY));
+        used.map(|(name, value)| {
+            let data = value.as_str().and_then(|text| STANDARD.decode(text).ok());
+            let data = data.ok_or_else(|| self.wrong(&format!("key {name} is not base64")))?;
+            Ok(File { name: name.clone(), data })
+        })
+        .collect()
     }
 
     fn text(&self, key: &str) -> Result<Option<String>, Blocked> {
@@ -240,6 +280,33 @@ mod tests {
         assert!(texts[0].contains("username and password (there: pass, username)"), "{}", texts[0]);
         assert!(texts[1].contains("no entry for a.example"), "{}", texts[1]);
         assert!(texts[5].contains("ca.crt, or tls.crt and tls.key (there: none)"), "{}", texts[5]);
+    }
+
+    #[test]
+    fn only_public_keys_are_used_to_verify() {
+        use VerificationProvider::{Cosign, Helm, Notation};
+        let held = held(&[
+            ("cosign.key", "hidden"),
+            ("cosign.password", "hidden"),
+            ("cosign.pub", "key"),
+            ("old.pub", "old"),
+            ("ca.crt", "ca"),
+            ("trustpolicy.json", "{}"),
+        ]);
+        let names = |provider| {
+            let files = held.keys_of(provider).unwrap();
+            files.into_iter().map(|file| file.name).collect::<Vec<_>>()
+        };
+        assert_eq!(names(Cosign), ["cosign.pub", "old.pub"]);
+        assert_eq!(names(Notation), ["ca.crt", "trustpolicy.json"]);
+        let lacks = |held: Held, provider| held.keys_of(provider).err().unwrap().to_string();
+        let text = lacks(held, Helm);
+        assert!(text.contains("needs the keys *.gpg or *.asc (there: ca.crt"), "{text}");
+        assert!(!text.contains("hidden"), "{text}");
+        for only in ["ca.crt", "trustpolicy.json"] {
+            let text = lacks(super::tests::held(&[(only, "x")]), Notation);
+            assert!(text.contains("needs the keys trustpolicy.json and *.crt or *.pem"), "{text}");
+        }
     }
 
     #[test]

@@ -52,7 +52,7 @@ pub(super) async fn wanted<R: Reads>(
             );
         }
     };
-    Ok(WantedChart { place, origin, credentials: None })
+    Ok(WantedChart { place, origin, credentials: None, verify: None })
 }
 
 #[derive(Debug, PartialEq, Eq)]

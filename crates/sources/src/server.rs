@@ -1,7 +1,7 @@
 //! Charts on servers: their place, and the credentials for their requests.
 
 use api::{OciChart, RepositoryChart};
-use engine::protocol::{Credentials, Origin};
+use engine::protocol::{Credentials, Origin, Verify};
 use serde::Serialize;
 
 use crate::{
@@ -36,6 +36,7 @@ impl<'a> ServerChart<'a> {
                 field,
                 secret: chart.secret_ref.as_ref(),
                 certificates: chart.cert_secret_ref.as_ref(),
+                verify: chart.verify.as_ref(),
                 registry: Some(chart.url.trim_start_matches("oci://")),
             },
         }
@@ -55,6 +56,7 @@ impl<'a> ServerChart<'a> {
                 field,
                 secret: chart.secret_ref.as_ref(),
                 certificates: chart.cert_secret_ref.as_ref(),
+                verify: chart.verify.as_ref(),
                 registry: None,
             },
         }
@@ -63,6 +65,25 @@ impl<'a> ServerChart<'a> {
     /// Returns the field of the spec that names it.
     pub fn field(&self) -> &'static str {
         self.named.field
+    }
+
+    /// Returns the tool that must have signed it, and the Secret with the keys: `cosign, by the keys
+    /// of Secret/keys`.
+    pub fn signed(&self) -> Option<String> {
+        let verify = self.named.verify?;
+        Some(format!("{}, by the keys of Secret/{}", verify.provider, verify.secret_ref.name))
+    }
+
+    /// Returns the keys of those who may have signed it; `None` if nobody has to.
+    ///
+    /// # Errors
+    /// They are missing.
+    pub async fn verification<R: Reads>(
+        &self,
+        namespace: &str,
+        reads: &R,
+    ) -> Result<Option<Verify>, Error<R::Error>> {
+        credentials::verification(reads, namespace, &self.named).await
     }
 
     /// Returns whether the spec names Secrets, without which it cannot be fetched.
@@ -80,7 +101,8 @@ impl<'a> ServerChart<'a> {
         reads: &R,
     ) -> Result<WantedChart, Error<R::Error>> {
         let credentials = credentials::read(reads, namespace, &self.named).await?;
-        Ok(WantedChart { place: self.place, origin: self.origin, credentials })
+        let verify = self.verification(namespace, reads).await?;
+        Ok(WantedChart { place: self.place, origin: self.origin, credentials, verify })
     }
 }
 
@@ -93,6 +115,8 @@ pub struct WantedChart {
     pub origin: Origin,
     /// The credentials for the server.
     pub credentials: Option<Credentials>,
+    /// The keys of those who may have signed it; `None` if nobody has to.
+    pub verify: Option<Verify>,
 }
 
 /// The server, whatever version of a chart is requested.

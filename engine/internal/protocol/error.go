@@ -28,6 +28,7 @@ const (
 	Refused        Kind = "Refused"
 	InvalidIndex   Kind = "InvalidIndex"
 	Unreachable    Kind = "Unreachable"
+	NotVerified    Kind = "NotVerified"
 )
 
 // Error is the engine's answer to a request that it cannot fulfil.

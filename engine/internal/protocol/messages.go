@@ -125,7 +125,9 @@ type Pull struct {
 	Repository  *Repository  `json:"repository,omitempty"`
 	Artifact    *Artifact    `json:"artifact,omitempty"`
 	Credentials *Credentials `json:"credentials,omitempty"`
-	// Known is the digest that the caller has.
+	// Verify asks for a signature of the chart.
+	Verify *Verify `json:"verify,omitempty"`
+	// Known is the digest that the caller has, verified by the same keys if there are any.
 	Known string `json:"known,omitempty"`
 	// Refuse lists addresses that are never dialled, each perhaps with a port: those of
 	// the API server.
@@ -175,6 +177,29 @@ type Credentials struct {
 	CA       string `json:"ca,omitempty"`
 	Cert     string `json:"cert,omitempty"`
 	Key      string `json:"key,omitempty"`
+}
+
+// Provider is a tool whose signatures are verified.
+type Provider string
+
+// The tools.
+const (
+	Cosign         Provider = "cosign"
+	Notation       Provider = "notation"
+	HelmProvenance Provider = "helm"
+)
+
+// Verify is who may have signed a chart.
+type Verify struct {
+	Provider Provider `json:"provider"`
+	// Files are the keys, certificates and policies of a Secret.
+	Files []File `json:"files"`
+}
+
+// File is one key of a Secret.
+type File struct {
+	Name string `json:"name"`
+	Data []byte `json:"data"`
 }
 
 // Pulled is a fetched chart; Chart is null if it is the known one.

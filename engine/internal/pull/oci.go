@@ -59,12 +59,12 @@ func (f *fetcher) oci(ctx context.Context, request *protocol.Pull) (*protocol.Pu
 	if err != nil {
 		return nil, f.registryFailure(err, reference)
 	}
-	config, layer, problem := f.parts(ctx, repository, manifest, reference)
+	chart, problem := f.parts(ctx, repository, manifest, reference)
 	if problem != nil {
 		return nil, problem
 	}
 	var metadata struct{ Name, Version string }
-	data, problem := f.blob(ctx, repository, config, maxManifest, "config of "+reference)
+	data, problem := f.blob(ctx, repository, chart.config, maxManifest, "config of "+reference)
 	if problem != nil {
 		return nil, problem
 	}
@@ -75,8 +75,18 @@ func (f *fetcher) oci(ctx context.Context, request *protocol.Pull) (*protocol.Pu
 	if pulled.Digest == f.known {
 		return pulled, nil
 	}
-	if pulled.Chart, problem = f.blob(ctx, repository, layer, f.maxBytes, "chart "+reference); problem != nil {
+	if f.verifier != nil && f.verifier.Helm == nil {
+		if problem := f.signedBeside(ctx, repository, manifest, reference); problem != nil {
+			return nil, problem
+		}
+	}
+	if pulled.Chart, problem = f.blob(ctx, repository, chart.layer, f.maxBytes, "chart "+reference); problem != nil {
 		return nil, problem
+	}
+	if f.verifier != nil && f.verifier.Helm != nil {
+		if problem := f.signedWithin(ctx, repository, chart, pulled, reference); problem != nil {
+			return nil, problem
+		}
 	}
 	return pulled, nil
 }
@@ -113,7 +123,7 @@ func (f *fetcher) registry(request *protocol.Pull) (*remote.Repository, *protoco
 	}
 	return &remote.Repository{
 		Client: client, Reference: reference, PlainHTTP: request.OCI.PlainHTTP,
-		TagListMaxPages: maxTagPages, MaxMetadataBytes: maxTagBytes,
+		TagListMaxPages: maxTagPages, ReferrerListMaxPages: maxTagPages, MaxMetadataBytes: maxTagBytes,
 	}, nil
 }
 
@@ -229,25 +239,37 @@ func (f *fetcher) notThere(ctx context.Context, repository *remote.Repository, r
 		repository.Reference.Registry, repository.Reference.Repository, reference, there)
 }
 
+// parts are what a chart's manifest names; provenance is nil if it was pushed without.
+type parts struct {
+	config, layer ocispec.Descriptor
+	provenance    *ocispec.Descriptor
+}
+
 // parts reads the manifest.
 func (f *fetcher) parts(
 	ctx context.Context, repository *remote.Repository, manifest ocispec.Descriptor, reference string,
-) (config, layer ocispec.Descriptor, problem *protocol.Error) {
+) (*parts, *protocol.Error) {
 	data, problem := f.read(ctx, repository.Manifests(), manifest, maxManifest, "manifest of "+reference)
 	if problem != nil {
-		return config, layer, problem
+		return nil, problem
 	}
 	var parsed ocispec.Manifest
 	if err := json.Unmarshal(data, &parsed); err != nil || parsed.Config.MediaType != configType {
-		return config, layer, f.noChart(reference)
+		return nil, f.noChart(reference)
+	}
+	of := func(mediaType string) *ocispec.Descriptor {
+		at := slices.IndexFunc(parsed.Layers, func(d ocispec.Descriptor) bool { return d.MediaType == mediaType })
+		if at < 0 {
+			return nil
+		}
+		return &parsed.Layers[at]
 	}
 	for _, mediaType := range []string{layerType, legacyLayerType} {
-		at := slices.IndexFunc(parsed.Layers, func(d ocispec.Descriptor) bool { return d.MediaType == mediaType })
-		if at >= 0 {
-			return parsed.Config, parsed.Layers[at], nil
+		if layer := of(mediaType); layer != nil {
+			return &parts{config: parsed.Config, layer: *layer, provenance: of(helmProvenanceType)}, nil
 		}
 	}
-	return config, layer, f.noChart(reference)
+	return nil, f.noChart(reference)
 }
 
 func (f *fetcher) noChart(reference string) *protocol.Error {

@@ -20,6 +20,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"releaselifecycle.dev/engine/internal/protocol"
+	"releaselifecycle.dev/engine/internal/verify"
 )
 
 const (
@@ -57,6 +58,9 @@ func (m *Machine) pull(request *protocol.Pull) (*protocol.Pulled, *protocol.Erro
 	fetch := &fetcher{guard: guard, maxBytes: request.MaxBytes, known: request.Known, timeout: timeout}
 	if fetch.maxBytes == 0 {
 		fetch.maxBytes = defaultMaxBytes
+	}
+	if fetch.verifier, problem = fetch.signatures(request); problem != nil {
+		return nil, problem
 	}
 	switch {
 	case request.OCI != nil:
@@ -96,6 +100,8 @@ type fetcher struct {
 	maxBytes int64
 	known    string
 	timeout  time.Duration
+	// verifier is nil if the chart needs no signature.
+	verifier *verify.Verifier
 	asked
 }
 

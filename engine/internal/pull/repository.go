@@ -66,9 +66,19 @@ func (f *fetcher) repository(ctx context.Context, request *protocol.Pull) (*prot
 	}
 	// Always of one kind, whatever the index says: so it can be compared, and pinned.
 	pulled.Digest = digest.FromBytes(archive).String()
-	if pulled.Digest != f.known {
-		pulled.Chart = archive
+	if pulled.Digest == f.known {
+		return pulled, nil
 	}
+	if f.verifier != nil {
+		signed, problem := f.provenance(ctx, at, request.Credentials, what)
+		if problem == nil {
+			problem = f.hasProvenance(pulled, archive, signed, what)
+		}
+		if problem != nil {
+			return nil, problem
+		}
+	}
+	pulled.Chart = archive
 	return pulled, nil
 }
 

@@ -18,7 +18,7 @@ pub(crate) async fn rollback(args: &Rollback) -> anyhow::Result<Outcome> {
     if args.undo {
         let Some(pin) = pin else {
             let said = "is not held at a revision: spec.pinRevision is not set";
-            return release.follow_as_is(said, &args.wait).await;
+            return Box::pin(release.follow_as_is(said, &args.wait)).await;
         };
         let said = format!("is no longer held at revision {pin}: it goes back to its spec");
         let undone = release.change(&json!({"spec": {"pinRevision": null}}), &said).await?;
@@ -37,7 +37,7 @@ pub(crate) async fn rollback(args: &Rollback) -> anyhow::Result<Outcome> {
     if pin == Some(target) {
         let words = State::new(&release.object).ready_words();
         let said = format!("needs no change: spec.pinRevision is {target} already ({words})");
-        return release.follow_as_is(&said, &args.wait).await;
+        return Box::pin(release.follow_as_is(&said, &args.wait)).await;
     }
     let name = &args.how.name;
     let said = format!(

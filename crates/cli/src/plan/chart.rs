@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use engine::{
     Answer, EngineError, Limits, Puller, Renderer,
-    protocol::{self, Credentials, Origin, Pull, Release, Rendered},
+    protocol::{self, Credentials, Origin, Pull, Release, Rendered, Verify},
 };
 use lifecycle::{digest::digest, plan::Crds};
 use serde_json::Value;
@@ -42,7 +42,11 @@ pub(super) enum Whence {
         /// The title for people.
         title: String,
     },
-    Server(Origin),
+    Server {
+        origin: Origin,
+        /// The keys of those who may have signed it.
+        verify: Option<Verify>,
+    },
 }
 
 impl Whence {
@@ -52,12 +56,13 @@ impl Whence {
     /// If there is none.
     pub(super) fn named(argument: &str, template: &Template) -> anyhow::Result<Self> {
         if argument.starts_with("oci://") {
-            return Ok(Self::Server(Origin::Oci {
+            let origin = Origin::Oci {
                 url: argument.to_owned(),
                 version: template.version.clone().unwrap_or_default(),
                 digest: None,
                 plain_http: template.plain_http,
-            }));
+            };
+            return Ok(Self::Server { origin, verify: None });
         }
         if argument.contains("://") {
             bail!(
@@ -97,8 +102,8 @@ impl Whence {
             Self::Folder { title, .. } => Some(title),
             // One in the cluster has a title, and is not a file.
             Self::Archive { title, .. } if is_file(title) => Some(title),
-            Self::Server(Origin::Oci { url, .. }) => Some(url),
-            Self::Archive { .. } | Self::Server(_) => None,
+            Self::Server { origin: Origin::Oci { url, .. }, .. } => Some(url),
+            Self::Archive { .. } | Self::Server { .. } => None,
         }
     }
 
@@ -108,14 +113,17 @@ impl Whence {
             "" => name.to_owned(),
             version => format!("{name} {version}"),
         };
-        match self {
-            Self::Folder { title, .. } | Self::Archive { title, .. } => title.clone(),
-            Self::Server(Origin::Oci { url, digest: Some(digest), .. }) => versioned(url, digest),
-            Self::Server(Origin::Oci { url, version, .. }) => versioned(url, version),
-            Self::Server(Origin::Repository { url, name, version }) => {
+        let origin = match self {
+            Self::Folder { title, .. } | Self::Archive { title, .. } => return title.clone(),
+            Self::Server { origin, .. } => origin,
+        };
+        match origin {
+            Origin::Oci { url, digest: Some(digest), .. } => versioned(url, digest),
+            Origin::Oci { url, version, .. } => versioned(url, version),
+            Origin::Repository { url, name, version } => {
                 versioned(&format!("{name} in {}", without_secrets(url)), version)
             }
-            Self::Server(Origin::Artifact { url, .. }) => without_secrets(url),
+            Origin::Artifact { url, .. } => without_secrets(url),
         }
     }
 }
@@ -194,7 +202,7 @@ impl Fetched {
 /// If there is no engine, or no answer.
 pub(super) async fn fetch(whence: &Whence, template: &Template) -> anyhow::Result<Found<Fetched>> {
     let title = whence.title();
-    let origin = match whence {
+    let (origin, verify) = match whence {
         Whence::Archive { bytes, .. } => {
             let content = Content::Archive(bytes.as_slice().into());
             return Ok(Ok(Fetched::here(content, digest(bytes))));
@@ -204,11 +212,12 @@ pub(super) async fn fetch(whence: &Whence, template: &Template) -> anyhow::Resul
             // Only a reader of records needs the digest.
             return Ok(Ok(Fetched::here(Content::Folder(folder.to_owned()), String::new())));
         }
-        Whence::Server(origin) => origin,
+        Whence::Server { origin, verify } => (origin, verify),
     };
     let request = Pull {
         from: origin.clone(),
         credentials: credentials(template)?,
+        verify: verify.clone(),
         known: None,
         refuse: Vec::new(),
         // This machine and its networks are the person's own.
@@ -223,7 +232,11 @@ pub(super) async fn fetch(whence: &Whence, template: &Template) -> anyhow::Resul
     let mut engine = Puller::start(&program(template)).context(NO_ENGINE)?;
     match engine.pull(&request).await {
         Ok(pulled) => {
-            let note = format!("fetched {} {}, {}", pulled.name, pulled.version, pulled.digest);
+            let mut note = format!("fetched {} {}, {}", pulled.name, pulled.version, pulled.digest);
+            if let Some(verify) = verify {
+                note.push_str("; its signature was verified: ");
+                note.push_str(verify.provider);
+            }
             let archive = pulled.chart.context("the engine fetched no chart")?;
             let named = Some((pulled.name, pulled.version));
             let content = Content::Archive(archive.into());

@@ -70,7 +70,7 @@ impl Preview {
         };
         let (name, version) = fetched.named.unwrap_or_default();
         if let sources::Content::Archive(archive) = fetched.content {
-            *whence = Whence::Archive { bytes: archive.to_vec(), title: whence.title() };
+            **whence = Whence::Archive { bytes: archive.to_vec(), title: whence.title() };
         }
         Ok(Ok(Content::Chart { name, version, values }))
     }

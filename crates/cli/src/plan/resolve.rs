@@ -58,8 +58,17 @@ async fn of_chart<R: Reads>(
     reads: &R,
 ) -> Result<Found<Material>, R::Error> {
     let namespace = object.namespace().unwrap_or_default();
+    let mut notes = Vec::new();
     let located = match other {
         Some(other) => {
+            if let Ok(ChartLocation::Server(server)) = ChartLocation::of(&object.spec.source)
+                && let Some(signed) = server.signed()
+            {
+                notes.push(format!(
+                    "the chart of --chart is not verified; the operator verifies that of the spec: \
+                     {signed}"
+                ));
+            }
             let title = format!("--chart {}", other.title());
             Ok((other, title))
         }
@@ -70,8 +79,9 @@ async fn of_chart<R: Reads>(
         (Ok((whence, title)), Ok(values)) => {
             let sources = std::iter::once(title).chain(values.origins.iter().cloned()).collect();
             let left_out = values.left_out.iter();
-            let notes = left_out.map(|why| format!("optional, and left out: {why}")).collect();
-            Ok(Material { object, contents: Contents::Chart { whence, values }, sources, notes })
+            notes.extend(left_out.map(|why| format!("optional, and left out: {why}")));
+            let contents = Contents::Chart { whence: Box::new(whence), values };
+            Ok(Material { object, contents, sources, notes })
         }
         (located, values) => {
             Err([located.err(), values.err()].into_iter().flatten().flatten().collect())
@@ -111,7 +121,11 @@ async fn locate<R: Reads>(
             server.place
         ),
         Ok(ChartLocation::Server(server)) => {
-            let whence = Whence::Server(server.origin);
+            let verify = match told(server.verification(namespace, reads).await)? {
+                Ok(verify) => verify,
+                Err(problems) => return Ok(Err(problems)),
+            };
+            let whence = Whence::Server { origin: server.origin, verify };
             let title = whence.title();
             return Ok(Ok((whence, title)));
         }
@@ -194,7 +208,7 @@ mod tests {
                 json!({"place": "spec.values", "object": {"a": {"c": 1}}}),
             ]
         );
-        assert!(matches!(&whence, Whence::Archive { bytes, .. } if *bytes == [0x1f, 0x8b]));
+        assert!(matches!(&*whence, Whence::Archive { bytes, .. } if *bytes == [0x1f, 0x8b]));
         assert_eq!(given.notes.len(), 2, "{:?}", given.notes);
         assert!(given.notes[1].contains("ConfigMap/m has no key values.yaml"), "{:?}", given.notes);
     }
@@ -226,6 +240,27 @@ mod tests {
         let other = Some(Whence::Folder { path: "/shop".into(), title: "./shop".to_owned() });
         let given = resolved(&flux, false, other, &[]).unwrap_or_else(|it| panic!("{it:?}"));
         assert_eq!(given.sources, ["--chart ./shop"]);
+    }
+
+    #[test]
+    fn a_chart_that_has_to_be_signed_is_fetched_with_the_keys_or_said_not_to_be_verified() {
+        let verify = json!({"provider": "cosign", "secretRef": {"name": "keys"}});
+        let chart = json!({"oci": {"url": "oci://registry.example/shop", "verify": verify}});
+        let spec = json!({"source": {"chart": chart}});
+        let text = problems(&spec, true);
+        assert!(text.contains("oci.verify.secretRef (Secret/keys): Secret/keys is not"), "{text}");
+        let keys = held("Secret", "keys", &json!({"data": {"cosign.pub": "a2V5"}}));
+        let given = resolved(&spec, true, None, &[keys]).unwrap_or_else(|it| panic!("{it:?}"));
+        let Contents::Chart { whence, .. } = given.contents else { panic!("a chart") };
+        let Whence::Server { verify, .. } = *whence else { panic!("a server's chart") };
+        let verify = verify.unwrap();
+        assert_eq!((verify.provider, &*verify.files[0].data), ("cosign", &b"key"[..]));
+        let other = Some(Whence::Folder { path: "/shop".into(), title: "./shop".to_owned() });
+        let given = resolved(&spec, true, other, &[]).unwrap_or_else(|it| panic!("{it:?}"));
+        let note = &given.notes[0];
+        assert!(
+            note.contains("not verified") && note.contains("cosign, by the keys of Secret/keys")
+        );
     }
 
     #[test]

@@ -123,30 +123,23 @@ fn references(release: &Release<'_>) -> BTreeSet<Reference> {
     for from in &spec.values_from {
         add(Referent::Core(from.kind), &from.name);
     }
-    let secrets = match spec.source.kind() {
-        SourceKind::Objects(_) => [&None, &None],
+    match spec.source.kind() {
+        SourceKind::Objects(_) => {}
         SourceKind::ObjectsFrom(holders) => {
             for from in holders {
                 add(Referent::Core(from.kind), &from.name);
             }
-            [&None, &None]
         }
-        SourceKind::SourceRef(source) => {
-            add(Referent::Flux(source.kind), &source.name);
-            [&None, &None]
-        }
+        SourceKind::SourceRef(source) => add(Referent::Flux(source.kind), &source.name),
         SourceKind::Chart(chart) => match chart.kind() {
-            Some(ChartKind::Archive(from)) => {
-                add(Referent::Core(from.kind), &from.name);
-                [&None, &None]
+            Some(ChartKind::Archive(from)) => add(Referent::Core(from.kind), &from.name),
+            Some(server) => {
+                for secret in server.secrets() {
+                    add(Referent::Core(ObjectsFromKind::Secret), &secret.name);
+                }
             }
-            Some(ChartKind::Oci(chart)) => [&chart.secret_ref, &chart.cert_secret_ref],
-            Some(ChartKind::Repository(chart)) => [&chart.secret_ref, &chart.cert_secret_ref],
-            None => [&None, &None],
+            None => {}
         },
-    };
-    for secret in secrets.into_iter().flatten() {
-        add(Referent::Core(ObjectsFromKind::Secret), &secret.name);
     }
     named
 }

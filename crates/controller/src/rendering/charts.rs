@@ -90,10 +90,10 @@ impl Request {
     pub(crate) fn new(object: &ReleaseLifecycle, wanted: WantedChart, comeback: Comeback) -> Self {
         let (key, requests) = (key(object), object.requests());
         let namespace = object.metadata.namespace.clone().unwrap_or_default();
-        let credentials = &wanted.credentials;
+        let (scope, asked) = scopes(&namespace, &wanted);
         Self {
-            scope: Scope::of(&(&namespace, wanted.server(), credentials)),
-            asked: Scope::of(&(&namespace, &wanted.origin, credentials)),
+            scope,
+            asked,
             occasion: Occasion {
                 generation: object.metadata.generation.unwrap_or_default(),
                 retry: requests.retry,
@@ -106,6 +106,15 @@ impl Request {
             comeback,
         }
     }
+}
+
+/// Returns the part of the cache that a release of this namespace may use, and its request. Without
+/// the credentials, nothing is there; what was verified by other keys, or not at all, is another
+/// chart.
+fn scopes(namespace: &str, wanted: &WantedChart) -> (Scope, Scope) {
+    let WantedChart { place: _, origin, credentials, verify } = wanted;
+    let secrets = (credentials, verify);
+    (Scope::of(&(namespace, wanted.server(), secrets)), Scope::of(&(namespace, origin, secrets)))
 }
 
 impl Charts {
@@ -371,4 +380,33 @@ struct Fetch {
     request: Scope,
     occasion: Occasion,
     known: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use engine::protocol::{File, Origin, Verify};
+
+    use super::*;
+
+    fn of(keys: Option<(&'static str, &str)>) -> (Scope, Scope) {
+        let verify = keys.map(|(provider, key)| Verify {
+            provider,
+            files: vec![File { name: "a.pub".to_owned(), data: key.into() }],
+        });
+        let origin = Origin::Artifact { url: String::new(), digest: String::new(), under: vec![] };
+        let wanted = WantedChart { place: String::new(), origin, credentials: None, verify };
+        scopes("shop", &wanted)
+    }
+
+    #[test]
+    fn what_was_verified_otherwise_is_another_chart() {
+        let keys = [None, Some(("cosign", "a")), Some(("cosign", "b")), Some(("helm", "a"))];
+        for (at, one) in keys.iter().enumerate() {
+            for (other_at, other) in keys.iter().enumerate() {
+                let ((scope, asked), (other_scope, other_asked)) = (of(*one), of(*other));
+                assert_eq!(scope == other_scope, at == other_at);
+                assert_eq!(asked == other_asked, at == other_at);
+            }
+        }
+    }
 }

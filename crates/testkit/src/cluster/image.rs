@@ -55,7 +55,7 @@ pub(super) fn make(dir: &Path, busybox: &Path) -> anyhow::Result<Images> {
     Ok(Images { archive, layer, busybox })
 }
 
-pub(super) fn digest(bytes: &[u8]) -> String {
+pub(crate) fn digest(bytes: &[u8]) -> String {
     format!("sha256:{}", sha256(bytes))
 }
 

@@ -28,6 +28,7 @@ use std::{
 use anyhow::{Context as _, bail};
 pub use binaries::{bin, ensure};
 use control_plane::ControlPlane;
+pub(crate) use image::digest;
 pub use options::{Node, Options};
 pub use prerequisites::{ensure_buildah, missing};
 use process::{Life, Program};

@@ -2,6 +2,7 @@
 //! files as a test sets them, over HTTP or HTTPS.
 
 mod registry;
+mod signer;
 mod site;
 
 use std::path::Path;
@@ -11,6 +12,7 @@ use anyhow::Context as _;
 use crate::cluster::certs::Authority;
 
 pub use registry::Registry;
+pub use signer::Signer;
 pub use site::{Answer, Site, Takes};
 
 /// The user of every server that requires one.

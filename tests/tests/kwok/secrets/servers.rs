@@ -39,7 +39,17 @@ async fn of_servers() -> Result<()> {
         ("config-2", config(json!({"auth": STANDARD.encode(c.plain("auth without a colon"))}))),
         ("config-3", config(json!({"auth": c.odd("auth that is no base64")}))),
         ("config-4", config(json!({"username": c.odd("user"), "password": c.odd("password")}))),
+        ("keys", json!({"cosign.pub": c.odd("cosign.pub"), "cosign.key": c.odd("cosign.key")})),
+        (
+            "policy",
+            json!({"trustpolicy.json": c.odd("trustpolicy.json"), "ca.crt": c.odd("authority")}),
+        ),
+        ("ring", json!({"ring.gpg": c.odd("ring.gpg"), "other.asc": c.odd("other.asc")})),
     ];
+    let keys = |provider: &str, name: &str| {
+        json!({"source": {"chart": {"oci": {"url": format!("oci://{address}/shop"), "insecure": true,
+            "verify": {"provider": provider, "secretRef": {"name": name}}}}}})
+    };
     for (name, data) in &secrets {
         put(&namespace, name, data.clone()).await?;
     }
@@ -71,6 +81,10 @@ async fn of_servers() -> Result<()> {
         ("config-3", oci("config-3")),
         ("config-4", oci("config-4")),
         ("query", repository(&query, json!({}))),
+        ("keys", keys("cosign", "keys")),
+        ("policy", keys("notation", "policy")),
+        ("ring", keys("helm", "ring")),
+        ("no-ring", keys("helm", "keys")),
     ];
     for (name, spec) in &cases {
         namespace.release(name, &[], spec.clone()).await?;

@@ -5,6 +5,7 @@ mod bad;
 mod flux;
 mod oci;
 mod repository;
+mod signed;
 mod waiting;
 
 use std::{

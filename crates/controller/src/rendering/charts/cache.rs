@@ -25,8 +25,8 @@ const PART: &str = ".part";
 /// The age at which an unfinished file is abandoned: whoever began it was killed.
 const LEFT: Duration = Duration::from_hours(1);
 
-/// The source of a chart, its tenant, and the credentials: a client without them gets nothing from
-/// the cache.
+/// The source of a chart, its tenant, the credentials, and the keys by which it was verified: a
+/// client without them gets nothing from the cache.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Scope(String);
 

@@ -57,6 +57,7 @@ pub(super) async fn pull(
     let request = Pull {
         from: wanted.origin.clone(),
         credentials: wanted.credentials.clone(),
+        verify: wanted.verify.clone(),
         known: known.clone(),
         refuse: addresses(settings).await?,
         allow: settings.reach.allow.clone(),
@@ -160,6 +161,11 @@ fn problem(wanted: &WantedChart, error: EngineError) -> Problem {
         FailureKind::DigestMismatch => (
             Reason::DigestMismatch,
             "it is not taken; correct the digest, or find out who changed what is published",
+        ),
+        FailureKind::NotVerified => (
+            Reason::VerificationFailed,
+            "it is not used; sign the chart, or correct the keys in the Secret that \
+             verify.secretRef names",
         ),
         FailureKind::TooLarge => (Reason::ChartTooLarge, "leave out of it what is not the chart's"),
         FailureKind::Refused => (Reason::SourceRefused, "or name another server"),
