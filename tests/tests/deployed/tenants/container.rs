@@ -98,7 +98,8 @@ impl Container {
     /// Lets the kernel count the most memory of each process from now on.
     fn forget_peaks(&self) -> Result<()> {
         for id in fs::read_to_string(&self.processes)?.split_whitespace() {
-            fs::write(format!("/proc/{id}/clear_refs"), "5")?;
+            // An engine may have ended by now.
+            let _ = fs::write(format!("/proc/{id}/clear_refs"), "5");
         }
         Ok(())
     }
