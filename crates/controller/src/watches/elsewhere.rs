@@ -49,8 +49,9 @@ impl Elsewhere {
         if lock(&self.late).insert(key.to_owned()) {
             let (late, trigger, key) =
                 (Arc::clone(&self.late), self.trigger.clone(), key.to_owned());
+            let later = self.later;
             tokio::spawn(async move {
-                tokio::time::sleep(LATER).await;
+                tokio::time::sleep(later).await;
                 // First, so that no change is missed in between.
                 lock(&late).remove(&key);
                 trigger.pull(&key);
