@@ -400,8 +400,9 @@ impl Attacker {
     /// `ServiceAccount`s.
     async fn many_records(&self, what: &'static str) {
         for n in 0..10 {
-            let mut watching = release(&format!("watch-{n}"), &objects("watch", "0"), json!({}));
-            watching["spec"]["serviceAccountName"] = format!("deployer-{n}").into();
+            let name = format!("watch-{n}");
+            let account = json!({"serviceAccountName": format!("deployer-{n}")});
+            let watching = release(&name, &objects(&name, "0"), account);
             self.create(what, Kind::Release, &watching).await;
         }
         let mut pace = self.pace(Duration::from_millis(500));
@@ -423,8 +424,7 @@ impl Attacker {
         for n in 0..10 {
             self.create(what, Kind::ConfigMap, &self.bombs.values(&name(n))).await;
         }
-        let from: Vec<_> =
-            (0..10).map(|n| json!({"kind": "ConfigMap", "name": name(n), "key": "all"})).collect();
+        let from: Vec<_> = (0..10).map(|n| json!({"kind": "ConfigMap", "name": name(n)})).collect();
         let chart = super::bombs::chart("small");
         let large = release("values", &chart, json!({"valuesFrom": from, "interval": "2s"}));
         self.create(what, Kind::Release, &large).await;

@@ -111,7 +111,7 @@ impl Bombs {
     }
 
     pub(super) fn values(&self, name: &str) -> Value {
-        config_map_of(name, "all", &self.lines_of_values)
+        config_map_of(name, "values.yaml", &self.lines_of_values)
     }
 
     /// A release with a large plan, and a hook that runs until it is deleted.
