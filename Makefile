@@ -1,5 +1,5 @@
 # Every command of the project; CI calls the same targets.
-.PHONY: tools check lint deny book test demo demo-chart cluster cluster-down model fuzz crash cases interop render bench-render bench-records counts image generate engine engine-test
+.PHONY: tools check lint deny book test demo demo-chart cluster cluster-down model fuzz crash cases interop render bench-render bench-records tenants counts image generate engine engine-test
 CARGO ?= cargo
 # Where `make tools` installs.
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
@@ -87,6 +87,12 @@ bench-records: ## ten thousand of Helm's records in one namespace: taking over, 
 counts: ## API writes for a hook and for a release; memory of the controller, idle and after work
 	$(CARGO) build --release --package controller
 	$(CARGO) test --workspace --test counts -- --nocapture
+
+# How long the attack lasts.
+MINUTES ?= 10
+
+tenants: ## two tenants on the image as shipped: one does its worst for MINUTES, the other upgrades
+	MINUTES=$(MINUTES) PROFILE=$(PROFILE) $(CARGO) test --workspace --test deployed -- --nocapture --ignored
 
 # Any tool that takes a Containerfile: `BUILDER="docker build"`, `BUILDER="podman build"`.
 BUILDER ?= buildah bud

@@ -10,6 +10,7 @@ mod chart;
 mod controller;
 pub mod documentation;
 pub mod fixture;
+pub mod forged;
 pub mod helm;
 pub mod internals;
 mod kustomize;

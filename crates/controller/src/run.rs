@@ -401,7 +401,8 @@ fn note<K: Resource<DynamicType = ()>>(
         ctx.watches.held.saw(owner, is_held, held);
     }
     let (namespace, name) = owner.split_once('/')?;
-    Some(ObjectRef::<Tolerant>::new(name).within(namespace))
+    let wakes = ctx.watches.elsewhere.wakes(&touched.namespace().unwrap_or_default(), owner);
+    wakes.then(|| ObjectRef::<Tolerant>::new(name).within(namespace))
 }
 
 /// Returns the fetcher of charts, which never asks the API server.

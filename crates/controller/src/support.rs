@@ -1,5 +1,6 @@
 //! The base: modules that depend on neither Kubernetes nor releases.
 
+pub(crate) mod allowances;
 pub(crate) mod backoff;
 pub(crate) mod blocking;
 pub(crate) mod clock;

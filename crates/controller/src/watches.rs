@@ -1,6 +1,7 @@
 //! The triggers of a release besides its own object.
 
 pub(crate) mod dependents;
+pub(crate) mod elsewhere;
 pub(crate) mod held;
 mod pace;
 pub(crate) mod records;
@@ -14,8 +15,8 @@ use kube::Client;
 use kube_runtime::watcher;
 
 use self::{
-    dependents::Dependents, held::Held, records::RecordWatches, sources::SourceWatches,
-    triggers::Triggers,
+    dependents::Dependents, elsewhere::Elsewhere, held::Held, records::RecordWatches,
+    sources::SourceWatches, triggers::Triggers,
 };
 
 /// The maximum numbers of watches.
@@ -34,6 +35,7 @@ pub(crate) struct Watches {
     pub(crate) records: RecordWatches,
     pub(crate) dependents: Dependents,
     pub(crate) held: Held,
+    pub(crate) elsewhere: Elsewhere,
 }
 
 impl Watches {
@@ -46,6 +48,7 @@ impl Watches {
             records: RecordWatches::new(operator.clone(), trigger.clone(), limits.records),
             dependents: Dependents::default(),
             held: Held::default(),
+            elsewhere: Elsewhere::new(trigger.clone()),
             triggers,
         }
     }

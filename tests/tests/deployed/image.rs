@@ -11,8 +11,8 @@ const NAMES: [&str; 2] = ["docker.io/library/releaselifecycle-controller:dev", O
 /// What a user calls it.
 pub(super) const OTHER: &str = "registry.example/ops/releaselifecycle:test";
 
-/// `make image`, in the profile that the other tests compile in, and into the cluster's node.
-pub(super) fn load(cluster: &Cluster) -> Result<()> {
+/// `make image` in this profile, and into the cluster's node.
+pub(super) fn load(cluster: &Cluster, profile: &str) -> Result<()> {
     ensure_buildah()?;
     let dir = target().canonicalize()?.join("tmp/image");
     // What an earlier run left would only grow.
@@ -30,8 +30,8 @@ pub(super) fn load(cluster: &Cluster) -> Result<()> {
             make.env_remove(&name);
         }
     }
-    make.args(["image", "PROFILE=dev", "IMAGE=releaselifecycle-controller:test"]);
-    run(make.arg(format!("BUILDER={builder}")))?;
+    make.args(["image", "IMAGE=releaselifecycle-controller:test"]);
+    run(make.args([format!("PROFILE={profile}"), format!("BUILDER={builder}")]))?;
     for (count, name) in NAMES.iter().enumerate() {
         let archive = dir.join(format!("{count}.tar"));
         let mut push = Command::new("buildah");

@@ -3,6 +3,7 @@
 
 mod image;
 mod operator;
+mod tenants;
 
 use anyhow::{Context, Result, ensure};
 use e2e::{
@@ -21,7 +22,8 @@ const UNTIL_TOLD: &str = "echo begun; while [ ! -e /tmp/go ]; do sleep 0.1; done
 #[tokio::test]
 async fn a_release_lives_while_replicas_come_and_go() -> Result<()> {
     let Some(cluster) = containers() else { return Ok(()) };
-    image::load(cluster)?;
+    // In the profile that the other tests compile in.
+    image::load(cluster, "dev")?;
     let single = Operator::deploy(cluster, &operator::shipped("single-tenant"))?;
     live(&single, json!({"serviceAccountName": null})).await.context("deploy/single-tenant")?;
     // All that it was is gone, the definition of the resource too: the next one comes to a cluster

@@ -99,7 +99,7 @@ impl Operator {
     }
 
     /// Who holds the lease: a Pod and a process.
-    fn leader(&self) -> Result<Option<String>> {
+    pub(super) fn leader(&self) -> Result<Option<String>> {
         let path = "jsonpath={.spec.holderIdentity}";
         let lease = ["get", "lease", "releaselifecycle-controller", "-o", path];
         let holder = self.kubectl(&lease)?;
@@ -114,7 +114,8 @@ impl Operator {
         })
     }
 
-    fn kubectl(&self, args: &[&str]) -> Result<String> {
+    /// `kubectl` in the operator's namespace.
+    pub(super) fn kubectl(&self, args: &[&str]) -> Result<String> {
         self.cluster.kubectl(["--namespace", NAMESPACE].iter().chain(args))
     }
 }
@@ -128,7 +129,7 @@ pub(super) fn allow_in(namespace: &Namespace) -> Result<()> {
 }
 
 /// The Pod of a holder of the lease.
-fn pod_of(holder: &str) -> &str {
+pub(super) fn pod_of(holder: &str) -> &str {
     holder.split_once('_').map_or(holder, |(pod, _)| pod)
 }
 

@@ -1,54 +1,20 @@
 //! What a tenant writes, with the rights that any tenant has, costs the operator a bounded amount of
 //! memory and time, and does not reach the release of another.
 
-use std::{
-    io::Write,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use e2e::{
-    Controller, Namespace, kwok,
+    Controller, Namespace,
+    forged::{self, record},
+    kwok,
     manifests::{Manifest, config_map, job},
     message, reason,
 };
-use flate2::{Compression, write::GzEncoder};
 use serde_json::{Value, json};
 
 /// The memory of the operator, in MiB, whatever tenants write. Without charts.
 const MOST_MEMORY: f64 = 256.0;
-
-fn gzip(text: &str) -> Result<Vec<u8>> {
-    let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
-    gzip.write_all(text.as_bytes())?;
-    Ok(gzip.finish()?)
-}
-
-/// A record that Helm would list, as a Secret, with a plan beside it.
-fn record(release: &str, revision: u32, values: &str, plan: Option<&str>) -> Result<Value> {
-    let record = format!(
-        r#"{{"name":"{release}","namespace":"","version":{revision},"info":{{"status":"failed"}},"manifest":"","chart":{{"metadata":{{"name":"x","version":"0.0.1"}}}},"config":{{"a":{values}}}}}"#
-    );
-    let mut secret = json!({
-        "apiVersion": "v1", "kind": "Secret", "type": "helm.sh/release.v1",
-        "metadata": {"name": format!("sh.helm.release.v1.{release}.v{revision}"),
-            "labels": {"name": release, "owner": "helm", "status": "failed",
-                       "version": revision.to_string()}},
-        "data": {"release": STANDARD.encode(STANDARD.encode(gzip(&record)?))},
-    });
-    if let Some(plan) = plan {
-        secret["data"]["plan"] = STANDARD.encode(gzip(plan)?).into();
-    }
-    Ok(secret)
-}
-
-/// A plan of this release with these objects.
-fn plan(release: &str, objects: &str) -> String {
-    format!(
-        r#"{{"operation":"x","owner":{{"uid":"u","name":"{release}"}},"event":"Install","revision":1,"firstDeployed":null,"configDigest":"","configKey":"","timeoutSeconds":1,"wait":false,"hooks":[],"objects":[{objects}],"prune":[]}}"#
-    )
-}
 
 fn create(namespace: &Namespace, object: &Value) -> Result<()> {
     let kubectl = |file: &str| namespace.kubectl(&["create", "-f", file]);
@@ -77,7 +43,7 @@ async fn check(namespace: &Namespace, controller: &mut Controller) -> Result<()>
 async fn an_object_that_takes_much_memory_is_stalled_alone() -> Result<()> {
     let namespace = Namespace::new(kwok(), "large").await?;
     let mut controller = namespace.controller()?;
-    let bulk = format!("[{}0]", r#"{"":0},"#.repeat(180_000));
+    let bulk = forged::maps(180_000);
     for name in ["a", "b", "c"] {
         let release = format!(
             r#"{{"apiVersion":"releaselifecycle.dev/v1alpha1","kind":"ReleaseLifecycle","metadata":{{"name":"{name}"}},"spec":{{"serviceAccountName":"deployer","source":{{"chart":{{"archive":{{"kind":"Secret","name":"no","key":"no"}}}}}},"values":{{"a":{bulk}}}}}}}"#
@@ -99,16 +65,9 @@ async fn an_object_that_takes_much_memory_is_stalled_alone() -> Result<()> {
 #[tokio::test]
 async fn a_plan_that_takes_much_memory_or_time_is_none() -> Result<()> {
     let namespace = Namespace::new(kwok(), "bomb").await?;
-    let deep = format!("[{}0]", r#"{"":0},"#.repeat(2_200_000));
-    let of = |name: &str, more: &str| {
-        format!(
-            r#"{{"object":{{"apiVersion":"v1","kind":"ConfigMap","name":"{name}"}},"manifest":{{"metadata":{{}}{more}}}}}"#
-        )
-    };
-    let many: Vec<_> = (0..130_000).map(|n| of(&format!("n{n}"), "")).collect();
-    let memory = plan("memory", &of("x", &format!(r#","x":{deep}"#)));
+    let (memory, time) = (forged::large_plan("memory"), forged::long_plan("time"));
     create(&namespace, &record("memory", 1, "0", Some(&memory))?)?;
-    create(&namespace, &record("time", 1, "0", Some(&plan("time", &many.join(","))))?)?;
+    create(&namespace, &record("time", 1, "0", Some(&time))?)?;
     let mut controller = namespace.controller()?;
     for name in ["memory", "time"] {
         namespace.release(name, &[config_map(name, "1")], json!({})).await?;
@@ -121,7 +80,7 @@ async fn a_plan_that_takes_much_memory_or_time_is_none() -> Result<()> {
 async fn a_history_that_takes_much_memory_is_refused() -> Result<()> {
     let namespace = Namespace::new(kwok(), "history").await?;
     for (name, values) in [("some", 60_000), ("many", 500_000)] {
-        let values = format!("[{}0]", r#"{"":0},"#.repeat(values));
+        let values = forged::maps(values);
         for revision in 1..=12 {
             create(&namespace, &record(name, revision, &values, None)?)?;
         }
@@ -162,5 +121,59 @@ async fn forged_held_hooks_delay_no_upgrade() -> Result<()> {
     let objects = [config_map("main", "2"), job("migrate").hook("pre-upgrade")];
     namespace.release("shop", &objects, json!({})).await?;
     namespace.wait_ready("shop", &controller).await?;
+    check(&namespace, &mut controller).await
+}
+
+#[tokio::test]
+async fn a_name_that_is_a_path_leads_the_operator_nowhere() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "path").await?;
+    let mut controller = namespace.controller()?;
+    let victim = format!("../../{}/releaselifecycles/victim", namespace.name);
+    let depends = json!({"dependsOn": [{"name": victim}]});
+    namespace.release("shop", &[config_map("main", "1")], depends).await?;
+    let waits = |release: &_| reason(release) == "DependencyNotReady";
+    let release = namespace.wait("shop", &controller, "waiting", waits).await?;
+    assert!(message(&release).contains("it does not exist"), "{}", message(&release));
+    let log = std::fs::read_to_string(namespace.cluster().audit_log())?;
+    let asked = |line: &str| {
+        let uri = line.split_once(r#""requestURI":""#).and_then(|(_, rest)| rest.split('"').next());
+        uri.is_some_and(|uri| uri.contains(&namespace.name) && uri.contains("victim"))
+    };
+    assert_eq!(log.lines().find(|line| asked(line)), None);
+    check(&namespace, &mut controller).await
+}
+
+#[tokio::test]
+async fn long_annotations_take_no_memory() -> Result<()> {
+    const EACH: usize = 240_000;
+    let namespace = Namespace::new(kwok(), "long").await?;
+    let mut controller = namespace.controller()?;
+    namespace.release("shop", &[config_map("main", "1")], json!({})).await?;
+    namespace.wait_ready("shop", &controller).await?;
+    let before = controller.memory_mib("VmHWM")?;
+    let folder = tempfile::tempdir()?;
+    // Records of releases that nobody manages, and Jobs that look like hooks that are held back.
+    for n in 0..200 {
+        let owner = format!("{}/{n}-{}", namespace.name, "x".repeat(EACH));
+        let record = json!({
+            "apiVersion": "v1", "kind": "Secret", "type": "helm.sh/release.v1",
+            "metadata": {"name": format!("sh.helm.release.v1.other-{n}.v1"),
+                         "labels": {"owner": "helm"},
+                         "annotations": {"releaselifecycle.dev/owner": &owner}}});
+        let held = job(&format!("long-{n}"))
+            .set("/metadata/labels", json!({"releaselifecycle.dev/uid": "x"}))
+            .set(
+                "/metadata/annotations",
+                json!({"releaselifecycle.dev/owner": owner, "releaselifecycle.dev/gate": "held"}),
+            )
+            .set("/spec/suspend", true);
+        std::fs::write(folder.path().join(format!("{n}-a.json")), record.to_string())?;
+        std::fs::write(folder.path().join(format!("{n}-b.json")), held.to_string())?;
+    }
+    namespace.kubectl(&["create", "-f", &folder.path().to_string_lossy()])?;
+    namespace.release("shop", &[config_map("main", "2")], json!({})).await?;
+    namespace.wait_ready("shop", &controller).await?;
+    let more = controller.memory_mib("VmHWM")? - before;
+    ensure!(more < 48.0, "{more} MiB for 200 times two annotations of {EACH} bytes");
     check(&namespace, &mut controller).await
 }

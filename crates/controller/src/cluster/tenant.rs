@@ -36,8 +36,8 @@ use crate::{
 /// A request as kube builds it.
 type Built = http::Request<Vec<u8>>;
 
-/// The maximum memory of a list of all pages.
-const MOST_LISTED: usize = 64 << 20;
+/// What stands in a message for the selector of a list without one.
+const ANY_LABEL: &str = "any label";
 
 /// The maximum size of a log in memory; the last lines of it are kept.
 const LOG_LIMIT: i64 = 256 * 1024;
@@ -83,32 +83,55 @@ impl<'a> Tenant<'a> {
         like: &ObjectRef,
         selector: &str,
     ) -> Result<Vec<Value>, ApiError> {
-        self.pages(like, &ListParams::default().labels(selector), Request::list).await
+        self.pages(like, ListParams::default().labels(selector), Request::list).await
     }
 
     /// Returns the objects of all pages, unless they take too much memory together.
     async fn pages(
         &self,
         like: &ObjectRef,
-        params: &ListParams,
+        params: ListParams,
         ask: impl Fn(&Request, &ListParams) -> Result<Built, RequestError>,
     ) -> Result<Vec<Value>, ApiError> {
+        let what = listing(like, params.label_selector.as_deref().unwrap_or(ANY_LABEL));
+        let (mut memory, mut found) = (Memory::new(MOST_MEMORY), Vec::new());
+        let take = |item: Value| {
+            memory.take_value(&item).map_err(|_| too_large(what.clone(), MOST_MEMORY))?;
+            found.push(item);
+            Ok(())
+        };
+        self.each(like, params.limit(PAGE), ask, take).await?;
+        Ok(found)
+    }
+
+    /// Gives the objects of the kind of `like`, in its namespace if it names one, to `take`, page by
+    /// page, until that fails. Returns the list without its items.
+    pub(crate) async fn each_of_kind(
+        &self,
+        like: &ObjectRef,
+        page: u32,
+        take: impl FnMut(Value) -> Result<(), ApiError>,
+    ) -> Result<Value, ApiError> {
+        self.each(like, ListParams::default().limit(page), Request::list, take).await
+    }
+
+    async fn each(
+        &self,
+        like: &ObjectRef,
+        mut params: ListParams,
+        ask: impl Fn(&Request, &ListParams) -> Result<Built, RequestError>,
+        mut take: impl FnMut(Value) -> Result<(), ApiError>,
+    ) -> Result<Value, ApiError> {
         let request = self.request(like).await?;
-        let what = || listing(like, params.label_selector.as_deref().unwrap_or("any label"));
-        let mut memory = Memory::new(MOST_LISTED);
-        let mut found = Vec::new();
-        let mut params = params.clone().limit(PAGE);
+        let what = listing(like, params.label_selector.as_deref().unwrap_or(ANY_LABEL));
         loop {
             let page = ask(&request, &params);
-            let mut page = self.send_what(Access::Read, like, what(), page, None).await?;
+            let mut page = self.send_what(Access::Read, like, what.clone(), page, None).await?;
+            items(&mut page).into_iter().try_for_each(&mut take)?;
             let more = page["metadata"]["continue"].as_str().filter(|it| !it.is_empty());
             params.continue_token = more.map(str::to_owned);
-            for item in items(&mut page) {
-                memory.take_value(&item).map_err(|_| too_large(what(), MOST_LISTED))?;
-                found.push(item);
-            }
             if params.continue_token.is_none() {
-                return Ok(found);
+                return Ok(page);
             }
         }
     }
@@ -124,20 +147,6 @@ impl<'a> Tenant<'a> {
         let request = self.request(like).await?.list(&params);
         let what = listing(like, selector);
         Ok(items(&mut self.send_what(Access::Read, like, what, request, None).await?))
-    }
-
-    /// Returns a page of the objects of the kind of `like`, in its namespace if it names one, as
-    /// the list that the API server returns: the first ones, or those after `page`.
-    pub(crate) async fn list_page(
-        &self,
-        like: &ObjectRef,
-        most: u32,
-        page: Option<&str>,
-    ) -> Result<Value, ApiError> {
-        let mut params = ListParams::default().limit(most);
-        params.continue_token = page.map(str::to_owned);
-        let request = self.request(like).await?.list(&params);
-        self.send_what(Access::Read, like, listing(like, "any label"), request, None).await
     }
 
     /// Returns the version of the cluster, and the APIs that it serves, group by group.
@@ -158,7 +167,7 @@ impl<'a> Tenant<'a> {
         like: &ObjectRef,
         selector: &str,
     ) -> Result<Vec<Value>, ApiError> {
-        self.pages(like, &ListParams::default().labels(selector), Request::list_metadata).await
+        self.pages(like, ListParams::default().labels(selector), Request::list_metadata).await
     }
 
     /// Returns the Event objects about the object of this UID.

@@ -203,14 +203,9 @@ fn misleads(object: &ObjectRef, is_namespaced: bool) -> Option<String> {
 /// Returns all objects of a kind, in a namespace if one is named: page by page, so that no more is
 /// read than the limit allows.
 async fn list(release: &Release<'_>, like: &ObjectRef) -> Result<Value, ApiError> {
-    let (mut whole, mut items, mut size) = (Value::Null, Vec::new(), 0);
-    let mut next = None;
-    loop {
-        let mut page = release.tenant.list_page(like, PAGE, next.as_deref()).await?;
-        if let Value::Array(more) = json::take(&mut page, "items") {
-            size += more.iter().map(|item| item.to_string().len()).sum::<usize>();
-            items.extend(more);
-        }
+    let (mut found, mut size) = (Vec::new(), 0);
+    let take = |item: Value| {
+        size += item.to_string().len();
         if size > MOST_FOUND {
             let message = format!("it is more than {} MiB; name one object", MOST_FOUND >> 20);
             return Err(ApiError {
@@ -218,19 +213,15 @@ async fn list(release: &Release<'_>, like: &ObjectRef) -> Result<Value, ApiError
                 cause: Cause::Refused(Refused::own(413, message)),
             });
         }
-        next = page["metadata"]["continue"].as_str().filter(|it| !it.is_empty()).map(str::to_owned);
-        if whole.is_null() {
-            whole = page;
-        }
-        if next.is_none() {
-            break;
-        }
-    }
+        found.push(item);
+        Ok(())
+    };
+    let mut whole = release.tenant.each_of_kind(like, PAGE, take).await?;
     if let Some(Value::Object(metadata)) = whole.get_mut("metadata") {
         metadata.remove("continue");
         metadata.remove("remainingItemCount");
     }
-    json::set(&mut whole, &["items"], items);
+    json::set(&mut whole, &["items"], found);
     Ok(whole)
 }
 

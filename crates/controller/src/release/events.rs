@@ -1,7 +1,11 @@
 //! Event objects and metrics: the changes from one journal to the next. A separate task sends the
 //! Event objects, never a reconciliation.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+    time::Duration,
+};
 
 use api::{ReleaseLifecycle, names::STATUS_MANAGER};
 use jiff::Timestamp;
@@ -16,15 +20,24 @@ use lifecycle::{
 };
 use tokio::sync::mpsc;
 
-use crate::{cluster::metrics::Metrics, support::panics};
+use crate::{
+    cluster::metrics::Metrics,
+    support::{allowances::Allowances, panics},
+};
 
 /// The maximum number of unsent Event objects; more are dropped. Status has all the facts; Event
 /// objects are only additional.
 const QUEUE: usize = 1024;
+/// The maximum number of Event objects of one namespace at once, whose tenant may cause any number:
+/// the queue has room for others, too.
+const MOST_AT_ONCE: u32 = 256;
+/// The time after which the namespace may have one more. The recorder remembers each for minutes.
+const EACH: Duration = Duration::from_millis(200);
 
 #[derive(Clone)]
 pub(crate) struct Reporter {
     queue: mpsc::Sender<(events::Event, ObjectReference)>,
+    allowances: Arc<Allowances>,
 }
 
 impl Reporter {
@@ -40,7 +53,8 @@ impl Reporter {
                 }
             }
         };
-        (Self { queue }, task)
+        let allowances = Arc::new(Allowances::new(MOST_AT_ONCE, EACH));
+        (Self { queue, allowances }, task)
     }
 
     /// Reports the news in `after` compared with `before`.
@@ -96,6 +110,11 @@ impl Reporter {
     }
 
     fn send_about(&self, about: ObjectReference, note: Note) {
+        // An object without a namespace is a namespace.
+        let namespace = about.namespace.as_ref().or(about.name.as_ref());
+        if !self.allowances.take(namespace.map_or("", String::as_str)) {
+            return;
+        }
         let event = events::Event {
             type_: if note.warning { EventType::Warning } else { EventType::Normal },
             // Within minutes the recorder sends the old text again for the same action and reason.

@@ -2,6 +2,7 @@
 
 use api::{ReleaseLifecycle, ReleaseLifecycleStatus, names};
 use kube::{Api, Resource, api::PostParams};
+use lifecycle::source::stands_in_urls;
 
 use crate::cluster::{
     Cluster, call,
@@ -31,6 +32,10 @@ pub(crate) async fn find(
     namespace: &str,
     name: &str,
 ) -> Result<Option<ReleaseLifecycle>, Error> {
+    // No object has such a name, and the operator's own request would have another path.
+    if !stands_in_urls(name) {
+        return Ok(None);
+    }
     let api: Api<Tolerant> = Api::namespaced(cluster.operator.clone(), namespace);
     let what = format!("get ReleaseLifecycle {namespace}/{name}");
     let found = optional(call::read(&cluster.metrics, &*what, || api.get(name)).await);

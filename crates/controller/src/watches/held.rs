@@ -14,11 +14,26 @@ use crate::support::sync::lock;
 /// one.
 const MOST_PER_RELEASE: usize = 64;
 
+/// The maximum number of held objects that are remembered of those that are in one namespace, whose
+/// tenant may have forged them.
+const MOST_PER_NAMESPACE: usize = 1000;
+/// The longest key of a custom resource: a namespace and a name.
+const LONGEST_KEY: usize = 63 + 1 + 253;
+/// The longest name of an object.
+const LONGEST_NAME: usize = 253;
+
 /// Held hook objects that a watch has reported, by the key of their custom resource. Anybody can
 /// create an object that looks like one: they are checked again before anything is done.
 #[derive(Default)]
 pub(crate) struct Held {
-    objects: Mutex<HashMap<String, HashMap<String, HeldObject>>>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    objects: HashMap<String, HashMap<String, HeldObject>>,
+    /// The number of those in each namespace.
+    taken: HashMap<String, usize>,
 }
 
 #[derive(Clone)]
@@ -33,75 +48,107 @@ pub(crate) struct HeldObject {
 }
 
 impl Held {
-    /// Notes whether the object is held. Of many objects of one key only some are remembered: the
-    /// others are found when the operator lists all hooks again.
+    /// Notes whether the object is held. Of many objects of one key or one namespace only some are
+    /// remembered: the others are found when the operator lists all hooks again.
     pub(crate) fn saw(&self, key: &str, held: bool, object: HeldObject) {
         if held {
-            let mut all = lock(&self.objects);
-            let objects = all.entry(key.to_owned()).or_default();
-            if objects.len() < MOST_PER_RELEASE || objects.contains_key(&object.uid) {
-                objects.insert(object.uid.clone(), object);
-            }
+            lock(&self.state).note(key, object);
         } else {
             self.forget(key, &object.uid);
         }
     }
 
     pub(crate) fn forget(&self, key: &str, uid: &str) {
-        let mut all = lock(&self.objects);
-        if let Some(objects) = all.get_mut(key) {
-            objects.remove(uid);
-            if objects.is_empty() {
-                all.remove(key);
-            }
-        }
+        lock(&self.state).forget(key, uid);
     }
 
     /// Returns true if a hook object of the custom resource with this UID is held. Those of a former
     /// one of the same key are left to the search for orphans.
     pub(crate) fn any(&self, key: &str, owner: &str) -> bool {
-        let all = lock(&self.objects);
-        all.get(key).is_some_and(|objects| objects.values().any(|it| it.owner == owner))
+        let objects = &lock(&self.state).objects;
+        objects.get(key).is_some_and(|objects| objects.values().any(|it| it.owner == owner))
     }
 
     /// Returns the held objects of the custom resource with this UID, `most` of them if they are
     /// many.
     pub(crate) fn of(&self, key: &str, owner: &str, most: usize) -> Vec<HeldObject> {
-        let all = lock(&self.objects);
-        let objects = all.get(key).into_iter().flat_map(HashMap::values);
+        let state = lock(&self.state);
+        let objects = state.objects.get(key).into_iter().flat_map(HashMap::values);
         objects.filter(|it| it.owner == owner).take(most).cloned().collect()
     }
 
     /// Returns the objects that have been held for longer than any hook is between two steps.
     pub(crate) fn older_than(&self, age: Duration) -> Vec<(String, HeldObject)> {
-        let all = lock(&self.objects);
-        let each = all.iter().flat_map(|(key, held)| held.values().map(move |held| (key, held)));
+        let state = lock(&self.state);
+        let each =
+            state.objects.iter().flat_map(|(key, held)| held.values().map(move |held| (key, held)));
         let old = each.filter(|(_, held)| held.since.elapsed() >= age);
         old.map(|(key, held)| (key.clone(), held.clone())).collect()
     }
+}
+
+impl State {
+    fn note(&mut self, key: &str, object: HeldObject) {
+        // No object of the operator has longer ones.
+        let account = object.account.as_deref().unwrap_or_default();
+        if key.len() > LONGEST_KEY || account.len() > LONGEST_NAME {
+            return;
+        }
+        let of_key = self.objects.get(key);
+        if !of_key.is_some_and(|objects| objects.contains_key(&object.uid)) {
+            let taken = self.taken.entry(namespace(&object).to_owned()).or_default();
+            let is_full = of_key.is_some_and(|objects| objects.len() >= MOST_PER_RELEASE);
+            if is_full || *taken >= MOST_PER_NAMESPACE {
+                return;
+            }
+            *taken += 1;
+        }
+        self.objects.entry(key.to_owned()).or_default().insert(object.uid.clone(), object);
+    }
+
+    fn forget(&mut self, key: &str, uid: &str) {
+        let Some(objects) = self.objects.get_mut(key) else { return };
+        let Some(gone) = objects.remove(uid) else { return };
+        if objects.is_empty() {
+            self.objects.remove(key);
+        }
+        if let Some(taken) = self.taken.get_mut(namespace(&gone)) {
+            *taken -= 1;
+            if *taken == 0 {
+                self.taken.remove(namespace(&gone));
+            }
+        }
+    }
+}
+
+fn namespace(object: &HeldObject) -> &str {
+    object.object.namespace.as_deref().unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn an_object_is_known_until_it_is_opened_or_forgotten() {
-        let object = |uid: &str| HeldObject {
+    fn object(namespace: &str, uid: &str) -> HeldObject {
+        HeldObject {
             object: ObjectRef {
                 api_version: "batch/v1".to_owned(),
                 kind: "Job".to_owned(),
-                namespace: Some("ns".to_owned()),
+                namespace: Some(namespace.to_owned()),
                 name: "migrate".to_owned(),
             },
             uid: uid.to_owned(),
             owner: "owner".to_owned(),
             account: None,
             since: Instant::now(),
-        };
+        }
+    }
+
+    #[test]
+    fn an_object_is_known_until_it_is_opened_or_forgotten() {
         let held = Held::default();
         for uid in ["1", "1", "2"] {
-            held.saw("ns/shop", true, object(uid));
+            held.saw("ns/shop", true, object("ns", uid));
         }
         let of = |key, owner| held.of(key, owner, 9).len();
         assert_eq!(
@@ -111,7 +158,7 @@ mod tests {
         assert_eq!(held.of("ns/shop", "owner", 1).len(), 1);
         assert_eq!(held.older_than(Duration::ZERO).len(), 2);
         assert!(held.older_than(Duration::from_hours(1)).is_empty());
-        held.saw("ns/shop", false, object("1"));
+        held.saw("ns/shop", false, object("ns", "1"));
         assert!(held.any("ns/shop", "owner") && !held.any("ns/shop", "former"));
         held.forget("ns/shop", "2");
         assert!(!held.any("ns/shop", "owner"));
@@ -121,20 +168,35 @@ mod tests {
     fn of_thousands_some_are_remembered() {
         let held = Held::default();
         for uid in 0..10_000 {
-            let object = HeldObject {
-                object: ObjectRef {
-                    api_version: "batch/v1".to_owned(),
-                    kind: "Job".to_owned(),
-                    namespace: Some("ns".to_owned()),
-                    name: format!("forged-{uid}"),
-                },
-                uid: uid.to_string(),
-                owner: "owner".to_owned(),
-                account: None,
-                since: Instant::now(),
-            };
-            held.saw("ns/shop", true, object);
+            held.saw("ns/shop", true, object("ns", &uid.to_string()));
         }
         assert_eq!(held.of("ns/shop", "owner", usize::MAX).len(), MOST_PER_RELEASE);
+    }
+
+    #[test]
+    fn a_namespace_with_thousands_leaves_room_for_others() {
+        let held = Held::default();
+        let saw = |key: &str, is_held, object| held.saw(key, is_held, object);
+        for uid in 0..10_000 {
+            saw(&format!("bad/{uid}"), true, object("bad", &uid.to_string()));
+        }
+        assert_eq!(held.older_than(Duration::ZERO).len(), MOST_PER_NAMESPACE);
+        saw("ns/shop", true, object("ns", "1"));
+        assert!(held.any("ns/shop", "owner"));
+        for uid in 0..10_000 {
+            saw(&format!("bad/{uid}"), false, object("bad", &uid.to_string()));
+        }
+        saw("ns/shop", false, object("ns", "1"));
+        let state = lock(&held.state);
+        assert!(state.objects.is_empty() && state.taken.is_empty());
+    }
+
+    #[test]
+    fn what_is_longer_than_a_name_is_not_remembered() {
+        let held = Held::default();
+        held.saw(&format!("ns/{}", "x".repeat(240_000)), true, object("ns", "1"));
+        let account = Some("x".repeat(240_000));
+        held.saw("ns/shop", true, HeldObject { account, ..object("ns", "1") });
+        assert!(held.older_than(Duration::ZERO).is_empty());
     }
 }

@@ -4,7 +4,8 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
-    sync::{Arc, Mutex},
+    hash::{BuildHasher as _, RandomState},
+    sync::{Arc, LazyLock, Mutex},
 };
 
 use api::{ReleaseLifecycle, names};
@@ -27,6 +28,21 @@ use crate::{
         triggers::Trigger,
     },
 };
+
+/// The maximum number of releases without a custom resource of which one watch remembers the newest
+/// record. A custom resource that comes later may be of one of them.
+const MOST_UNFOLLOWED: usize = 2000;
+
+/// The hash of a name or a key. A tenant chooses how long these are in its Secrets, and how many
+/// there are: what is remembered of each must not grow with them.
+type Hash = u64;
+
+/// Returns the hash of `text`, by a seed that nobody outside knows: nobody can choose two texts of
+/// one hash.
+fn hash(text: &str) -> Hash {
+    static SEED: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    SEED.hash_one(text)
+}
 
 /// The namespace of the records, and the identity that watches them.
 type Place = (String, Identity);
@@ -56,25 +72,57 @@ struct State {
 struct Records {
     /// True if the first list is complete.
     listed: bool,
-    /// The newest record of each release.
-    newest: HashMap<String, Seen>,
+    newest: Newest,
+    /// The newest records of the list that is being read, which is in no order.
+    listing: Newest,
     /// The custom resources of each release, of which there should be one, by their key, and the
     /// newest revision that each knows of.
     followers: HashMap<String, BTreeMap<String, i32>>,
+}
+
+/// The newest record of each release, by the hash of its name.
+#[derive(Default)]
+struct Newest {
+    seen: HashMap<Hash, Record>,
+    /// True if there was no room for all.
+    is_cut: bool,
+}
+
+/// What is remembered of a record.
+#[derive(Clone, Copy, Debug)]
+struct Record {
+    revision: i32,
+    /// The key of the custom resource whose operator wrote it last.
+    by: Option<Hash>,
 }
 
 /// The facts about a record in its metadata.
 #[derive(Debug)]
 struct Seen {
     release: String,
-    revision: i32,
-    /// The key of the custom resource whose operator wrote it last.
-    by: Option<String>,
+    record: Record,
 }
 
-impl Seen {
-    fn is_of(&self, key: &str) -> bool {
-        self.by.as_deref() == Some(key)
+impl Newest {
+    fn get(&self, release: &str) -> Option<Record> {
+        self.seen.get(&hash(release)).copied()
+    }
+
+    /// Notes the record, unless there is a newer one, or no room for one of a release that nobody
+    /// follows; returns true if it was noted.
+    fn note(&mut self, seen: &Seen, is_followed: bool, followed: usize) -> bool {
+        let hash = hash(&seen.release);
+        let known = self.seen.get(&hash);
+        if known.is_some_and(|known| known.revision > seen.record.revision) {
+            return false;
+        }
+        let has_room = is_followed || self.seen.len() < MOST_UNFOLLOWED + followed;
+        if known.is_none() && !has_room {
+            self.is_cut = true;
+            return false;
+        }
+        self.seen.insert(hash, seen.record);
+        true
     }
 }
 
@@ -176,14 +224,14 @@ impl Records {
         }
     }
 
-    /// Returns true if the newest record of `release` is not owned by `key`, or if all its records
-    /// are gone.
+    /// Returns true if the newest record of `release` is not owned by `key`, if all its records are
+    /// gone, or if nothing is known of them.
     fn is_changed(&self, release: &str, key: &str) -> bool {
         let known = || self.followers.get(release).and_then(|them| them.get(key)).copied();
         self.listed
             && match self.newest.get(release) {
-                Some(newest) => !newest.is_of(key),
-                None => known().is_some_and(|known| known > 0),
+                Some(newest) => newest.by != Some(hash(key)),
+                None => self.newest.is_cut || known().is_some_and(|known| known > 0),
             }
     }
 
@@ -193,26 +241,36 @@ impl Records {
         followers.filter(|key| self.is_changed(release, key)).cloned().collect()
     }
 
-    fn saw(&mut self, seen: Seen) -> Vec<String> {
-        if self.newest.get(&seen.release).is_some_and(|newest| newest.revision > seen.revision) {
+    fn saw(&mut self, seen: &Seen) -> Vec<String> {
+        let is_followed = self.followers.contains_key(&seen.release);
+        if !self.newest.note(seen, is_followed, self.followers.len()) {
             return Vec::new();
         }
-        let release = seen.release.clone();
-        self.newest.insert(release.clone(), seen);
-        self.changed(&release)
+        self.changed(&seen.release)
     }
 
     fn lost(&mut self, gone: &Seen) -> Vec<String> {
-        if self.newest.get(&gone.release).is_some_and(|newest| newest.revision > gone.revision) {
+        let newest = self.newest.get(&gone.release);
+        if newest.is_some_and(|newest| newest.revision > gone.record.revision) {
             return Vec::new();
         }
-        self.newest.remove(&gone.release);
+        self.newest.seen.remove(&hash(&gone.release));
         self.changed(&gone.release)
     }
 
-    /// Replaces the state after a start, and after an interruption of the watch.
-    fn relisted(&mut self, newest: HashMap<String, Seen>) -> Vec<String> {
-        (self.listed, self.newest) = (true, newest);
+    /// Begins the list after a start, and after an interruption of the watch.
+    fn begin_list(&mut self) {
+        self.listing = Newest::default();
+    }
+
+    fn list(&mut self, seen: &Seen) {
+        let is_followed = self.followers.contains_key(&seen.release);
+        self.listing.note(seen, is_followed, self.followers.len());
+    }
+
+    /// Takes the list, which is complete, in place of what was known.
+    fn end_list(&mut self) -> Vec<String> {
+        (self.listed, self.newest) = (true, std::mem::take(&mut self.listing));
         self.followers.keys().flat_map(|release| self.changed(release)).collect()
     }
 }
@@ -269,30 +327,26 @@ async fn watch(place: Place, client: Client, state: Arc<Mutex<State>>, trigger: 
     let records = watcher::Config::default().labels("owner=helm").page_size(PAGE);
     let mut events = std::pin::pin!(watcher(api, records).default_backoff());
     let note = |see: &mut dyn FnMut(&mut Records) -> Vec<String>| lock(&state).note(&place, see);
-    // A list is in no order.
-    let mut listed: HashMap<String, Seen> = HashMap::new();
     while let Some(event) = events.next().await {
+        let none = Vec::new;
         let due = match event {
-            Ok(Event::Init) => {
-                listed.clear();
-                continue;
-            }
-            Ok(Event::InitApply(secret)) => {
-                let known = |seen: &Seen| listed.get(&seen.release).map_or(0, |it| it.revision);
-                if let Some(seen) = seen(&secret).filter(|seen| known(seen) < seen.revision) {
-                    listed.insert(seen.release.clone(), seen);
-                }
-                continue;
-            }
-            Ok(Event::InitDone) => {
-                note(&mut |records| records.relisted(std::mem::take(&mut listed)))
-            }
-            Ok(Event::Apply(secret)) => {
-                note(&mut |records| seen(&secret).map(|seen| records.saw(seen)).unwrap_or_default())
-            }
-            Ok(Event::Delete(secret)) => note(&mut |records| {
-                seen(&secret).map(|gone| records.lost(&gone)).unwrap_or_default()
+            Ok(Event::Init) => note(&mut |records| {
+                records.begin_list();
+                none()
             }),
+            Ok(Event::InitApply(secret)) => note(&mut |records| {
+                if let Some(seen) = seen(&secret) {
+                    records.list(&seen);
+                }
+                none()
+            }),
+            Ok(Event::InitDone) => note(&mut Records::end_list),
+            Ok(Event::Apply(secret)) => {
+                note(&mut |records| seen(&secret).map_or_else(none, |seen| records.saw(&seen)))
+            }
+            Ok(Event::Delete(secret)) => {
+                note(&mut |records| seen(&secret).map_or_else(none, |gone| records.lost(&gone)))
+            }
             Err(error) => {
                 tracing::debug!(?place, "watch of records: {error}");
                 // A tenant that may not watch uses no place, and the watch is tried again when one
@@ -314,20 +368,26 @@ async fn watch(place: Place, client: Client, state: Arc<Mutex<State>>, trigger: 
 /// Returns `None` if it is no record.
 fn seen(secret: &PartialObjectMeta<Secret>) -> Option<Seen> {
     let (release, revision) = record::parse_secret_name(secret.metadata.name.as_deref()?)?;
-    let by = secret.annotations().get(names::OWNER_ANNOTATION).cloned();
-    Some(Seen { release: release.to_owned(), revision, by })
+    let by = secret.annotations().get(names::OWNER_ANNOTATION).map(|key| hash(key));
+    Some(Seen { release: release.to_owned(), record: Record { revision, by } })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn seen(revision: i32, by: Option<&str>) -> Seen {
-        Seen { release: "shop".to_owned(), revision, by: by.map(str::to_owned) }
+    fn of(release: &str, revision: i32, by: Option<&str>) -> Seen {
+        Seen { release: release.to_owned(), record: Record { revision, by: by.map(hash) } }
     }
 
-    fn listed(records: impl IntoIterator<Item = Seen>) -> HashMap<String, Seen> {
-        records.into_iter().map(|seen| (seen.release.clone(), seen)).collect()
+    fn seen(revision: i32, by: Option<&str>) -> Seen {
+        of("shop", revision, by)
+    }
+
+    fn relisted(records: &mut Records, list: impl IntoIterator<Item = Seen>) -> Vec<String> {
+        records.begin_list();
+        list.into_iter().for_each(|seen| records.list(&seen));
+        records.end_list()
     }
 
     #[test]
@@ -336,19 +396,38 @@ mod tests {
         records.followers.insert("shop".to_owned(), BTreeMap::from([("ns/shop".to_owned(), 2)]));
         let ours = Some("ns/shop");
         let none: [&str; 0] = [];
-        assert_eq!(records.saw(seen(1, None)), none, "before everything was listed");
-        assert_eq!(records.relisted(listed([seen(2, ours)])), none);
-        assert_eq!(records.saw(seen(3, ours)), none);
-        assert_eq!(records.saw(seen(2, None)), none, "Helm supersedes an old one");
-        assert_eq!(records.saw(seen(3, None)), ["ns/shop"], "Helm uninstalls");
-        assert_eq!(records.saw(seen(4, Some("ns/other"))), ["ns/shop"]);
-        assert_eq!(records.saw(seen(4, ours)), none, "taken over");
+        assert_eq!(records.saw(&seen(1, None)), none, "before everything was listed");
+        assert_eq!(relisted(&mut records, [seen(2, ours), seen(1, None)]), none);
+        assert_eq!(records.saw(&seen(3, ours)), none);
+        assert_eq!(records.saw(&seen(2, None)), none, "Helm supersedes an old one");
+        assert_eq!(records.saw(&seen(3, None)), ["ns/shop"], "Helm uninstalls");
+        assert_eq!(records.saw(&seen(4, Some("ns/other"))), ["ns/shop"]);
+        assert_eq!(records.saw(&seen(4, ours)), none, "taken over");
         assert_eq!(records.lost(&seen(3, None)), none, "an old one was pruned");
         assert_eq!(records.lost(&seen(4, ours)), ["ns/shop"]);
-        assert_eq!(records.relisted(listed([])), ["ns/shop"]);
+        assert_eq!(relisted(&mut records, []), ["ns/shop"]);
         records.follow("shop".to_owned(), "ns/shop".to_owned(), 0);
-        assert_eq!(records.relisted(listed([])), none, "never deployed");
-        assert_eq!(records.relisted(listed([seen(5, None)])), ["ns/shop"]);
-        assert_eq!(records.saw(Seen { release: "other".to_owned(), ..seen(9, None) }), none);
+        assert_eq!(relisted(&mut records, []), none, "never deployed");
+        assert_eq!(relisted(&mut records, [seen(5, None)]), ["ns/shop"]);
+        assert_eq!(records.saw(&of("other", 9, None)), none);
+    }
+
+    #[test]
+    fn of_releases_that_nobody_follows_a_bounded_number_is_remembered() {
+        let mut records = Records::default();
+        let (name, key) = (|n: usize| format!("shop-{n}"), |n: usize| format!("ns/shop-{n}"));
+        let last = 2 * MOST_UNFOLLOWED;
+        records.follow(name(last), key(last), 1);
+        let list = (0..=last).map(|n| of(&name(n), 1, Some(&key(n))));
+        assert!(relisted(&mut records, list).is_empty());
+        assert!(records.newest.seen.len() <= MOST_UNFOLLOWED + 2);
+        // Of what is followed later and was remembered, it is known whether it has changed.
+        records.follow(name(0), key(0), 1);
+        records.follow(name(last - 1), key(last - 1), 1);
+        assert!(!records.is_changed(&name(0), &key(0)));
+        assert!(!records.is_changed(&name(last), &key(last)));
+        assert!(records.is_changed(&name(last - 1), &key(last - 1)), "nothing is known");
+        assert!(records.saw(&of(&name(last - 1), 2, Some(&key(last - 1)))).is_empty());
+        assert!(!records.is_changed(&name(last - 1), &key(last - 1)));
     }
 }
