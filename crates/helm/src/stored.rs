@@ -97,11 +97,11 @@ impl Stored {
         self.plan.as_ref().or(self.claim.as_ref()).map(|(plan, _)| plan)
     }
 
-    /// Returns every plan in the record that is not known, with its digest: what a person is asked
-    /// to vouch for.
+    /// Returns the plans in the record that are not known, with their digests: that of the revision
+    /// and that of its deletion. A test whose journal was lost runs again.
     pub fn unknown_plans(&self) -> Vec<(Plan, String)> {
-        let plans = self.plans.values().filter_map(|bytes| thaw(bytes));
-        plans.filter(|(plan, digest)| !self.knows(plan, digest)).collect()
+        let plans = [KEY_PLAN, KEY_DELETE_PLAN].map(|key| thaw(self.plans.get(key)?));
+        plans.into_iter().flatten().filter(|(plan, digest)| !self.knows(plan, digest)).collect()
     }
 
     /// Returns the facts of the record that decide the next event. `is_wanted`: returns true if a

@@ -108,7 +108,7 @@ async fn a_forged_plan_of_a_deployed_revision_counts_as_no_plan() -> Result<()> 
     let mut pinned = spec;
     pinned["pinRevision"] = json!(1);
     namespace.release("shop", &objects(), pinned).await?;
-    namespace.wait("shop", &controller, "back", |it| reason(it) == "RollbackSucceeded").await?;
+    namespace.wait("shop", &controller, "back", |it| reason(it) == "RevisionPinned").await?;
     nothing_forged(&namespace).await?;
     let metrics = controller.http("/metrics")?.1;
     assert!(metrics.contains("\nreleaselifecycle_panics_total 0\n"), "{metrics}");
@@ -162,15 +162,16 @@ async fn a_forged_state_and_plan_of_a_deletion_or_a_test_runs_nothing() -> Resul
     namespace.kubectl(&["patch", "secret", RECORD, "--type=merge", "-p", &patch.to_string()])?;
     let controller = namespace.controller_with(&args)?;
     // As one of Helm's whose client has died.
+    namespace.annotate("shop", "testAt", "now")?;
     namespace.wait_event("HelmGaveUp").await?;
-    namespace.wait_ready("shop", &controller).await?;
+    namespace.wait_event("TestSucceeded").await?;
     nothing_forged(&namespace).await?;
     ensure!(namespace.object("ConfigMap", "main").await?.is_some(), "it is still there");
     // A deletion runs the hook that the release has.
     namespace.kubectl(&["delete", "rl", "shop", "--wait=false"])?;
     namespace.wait_released("shop", &controller).await?;
     nothing_forged(&namespace).await?;
-    assert_eq!(namespace.tenant_did("create")?, ["jobs/gone"]);
+    assert_eq!(namespace.tenant_did("create")?, ["jobs/probe", "jobs/gone"]);
     Ok(())
 }
 
@@ -184,7 +185,7 @@ async fn a_status_that_comes_with_the_object_is_not_kept() -> Result<()> {
         "spec": {"serviceAccountName": "deployer",
                  "source": {"objects": [config_map("main", "1"), job("first").hook("pre-install")]}},
         "status": {"observedGeneration": 1, "revision": 7,
-                   "plans": [{"revision": 1, "event": "install", "digest": "sha256:0"}],
+                   "plans": [{"revision": 1, "event": "Install", "digest": "sha256:0"}],
                    "conditions": [{"type": "Ready", "status": "True", "reason": "InSync",
                                    "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}]},
     });

@@ -85,7 +85,9 @@ pub(crate) fn plan_unknown(release: &Release<'_>, revision: i32) -> Error {
     Error::blocked(
         Reason::JournalLost,
         format!(
-            "status was lost while revision {revision} of release {} was at work. Whoever may write              Secret {} may have written the plan in it, so that the operation only resumes if you              say so, where the objects of its hooks prove that it was: {}",
+            "status was lost while revision {revision} of release {} was at work. Whoever may write \
+             Secret {} may have written the plan in it, so that the operation resumes, where the \
+             objects of its hooks prove that it was, only if you say so: {}",
             release.name,
             helm::record::secret_name(&release.name, revision),
             release.commands().retry()

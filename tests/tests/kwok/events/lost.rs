@@ -55,7 +55,9 @@ async fn a_hook_of_which_nothing_is_left_waits_for_a_persons_word() -> Result<()
         namespace.kubectl(&["delete", "job", "first"])?;
         let controller = namespace.controller()?;
         namespace.resume_lost("shop", &controller).await?;
-        let is_at_first = |release: &ReleaseLifecycle| message(release).contains("Job/first");
+        let is_at_first = |release: &ReleaseLifecycle| {
+            reason(release) == "JournalLost" && message(release).contains("Job/first")
+        };
         let release = namespace.wait("shop", &controller, "at its hook", is_at_first).await?;
         assert_eq!(reason(&release), "JournalLost");
         let text = message(&release);
