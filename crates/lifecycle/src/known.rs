@@ -101,7 +101,7 @@ mod tests {
         }
         assert_eq!(
             plans.iter().map(|it| it.revision).collect::<Vec<_>>(),
-            Vec::from_iter(91..=100)
+            (91..=100).collect::<Vec<_>>()
         );
         for revision in 101..=200 {
             note(&mut plans, known(Event::Upgrade, revision, "a"), None);

@@ -50,6 +50,7 @@ pub enum RecordState {
 
 /// The inputs to the choice of the event.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact by itself")]
 pub struct Situation<'a> {
     /// The running or the last operation.
     pub operation: Option<&'a Operation>,

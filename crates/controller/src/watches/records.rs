@@ -328,24 +328,24 @@ async fn watch(place: Place, client: Client, state: Arc<Mutex<State>>, trigger: 
     let mut events = std::pin::pin!(watcher(api, records).default_backoff());
     let note = |see: &mut dyn FnMut(&mut Records) -> Vec<String>| lock(&state).note(&place, see);
     while let Some(event) = events.next().await {
-        let none = Vec::new;
+        let nobody = Vec::new;
         let due = match event {
             Ok(Event::Init) => note(&mut |records| {
                 records.begin_list();
-                none()
+                nobody()
             }),
             Ok(Event::InitApply(secret)) => note(&mut |records| {
                 if let Some(seen) = seen(&secret) {
                     records.list(&seen);
                 }
-                none()
+                nobody()
             }),
             Ok(Event::InitDone) => note(&mut Records::end_list),
             Ok(Event::Apply(secret)) => {
-                note(&mut |records| seen(&secret).map_or_else(none, |seen| records.saw(&seen)))
+                note(&mut |records| seen(&secret).map_or_else(nobody, |seen| records.saw(&seen)))
             }
             Ok(Event::Delete(secret)) => {
-                note(&mut |records| seen(&secret).map_or_else(none, |gone| records.lost(&gone)))
+                note(&mut |records| seen(&secret).map_or_else(nobody, |gone| records.lost(&gone)))
             }
             Err(error) => {
                 tracing::debug!(?place, "watch of records: {error}");
@@ -418,8 +418,8 @@ mod tests {
         let (name, key) = (|n: usize| format!("shop-{n}"), |n: usize| format!("ns/shop-{n}"));
         let last = 2 * MOST_UNFOLLOWED;
         records.follow(name(last), key(last), 1);
-        let list = (0..=last).map(|n| of(&name(n), 1, Some(&key(n))));
-        assert!(relisted(&mut records, list).is_empty());
+        let all = (0..=last).map(|n| of(&name(n), 1, Some(&key(n))));
+        assert!(relisted(&mut records, all).is_empty());
         assert!(records.newest.seen.len() <= MOST_UNFOLLOWED + 2);
         // Of what is followed later and was remembered, it is known whether it has changed.
         records.follow(name(0), key(0), 1);

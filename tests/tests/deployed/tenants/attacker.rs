@@ -488,7 +488,7 @@ impl Attacker {
         let mut pace = self.pace(Duration::from_secs(10));
         while let Some(round) = pace.next().await {
             let name = format!("forced-{round}");
-            self.create(what, Kind::Release, &self.bombs.forced(&name)).await;
+            self.create(what, Kind::Release, &Bombs::forced(&name)).await;
             tokio::time::sleep(Duration::from_secs(7)).await;
             self.force(what, &name).await;
             self.delete(what, Kind::Secret, &format!("sh.helm.release.v1.{name}.v1")).await;
@@ -499,7 +499,7 @@ impl Attacker {
     /// Hooks that never end, and servers that never answer.
     async fn slow(&self, what: &'static str) {
         for n in 0..3 {
-            self.create(what, Kind::Release, &self.bombs.endless(&format!("endless-{n}"))).await;
+            self.create(what, Kind::Release, &Bombs::endless(&format!("endless-{n}"))).await;
         }
         // The last of the addresses for documentation: nobody answers.
         for n in 0..20 {

@@ -115,7 +115,7 @@ impl Bombs {
     }
 
     /// A release with a large plan, and a hook that runs until it is deleted.
-    pub(super) fn forced(&self, name: &str) -> String {
+    pub(super) fn forced(name: &str) -> String {
         let hook = endless_hook(name);
         let large = forged::maps(40_000);
         format!(
@@ -123,7 +123,7 @@ impl Bombs {
         )
     }
 
-    pub(super) fn endless(&self, name: &str) -> Value {
+    pub(super) fn endless(name: &str) -> Value {
         json!({
             "apiVersion": "releaselifecycle.dev/v1alpha1", "kind": "ReleaseLifecycle",
             "metadata": {"name": name},

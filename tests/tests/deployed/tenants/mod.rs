@@ -21,7 +21,7 @@ use container::{Container, Sampler, Seen};
 use neighbour::{Neighbour, Times};
 
 /// How long the neighbour is measured alone.
-const ALONE: Duration = Duration::from_secs(60);
+const ALONE: Duration = Duration::from_mins(1);
 /// How long each part of the attack is tried by itself.
 const EACH: Duration = Duration::from_secs(15);
 /// So many times as long an upgrade may take under attack, beyond what the API server and the node are
@@ -58,10 +58,11 @@ async fn a_tenant_that_does_its_worst_harms_no_other() -> Result<()> {
         parts.push((part.what(), sampler.end()?));
     }
     let (sampler, cpu) = (Sampler::start(container.clone()), container.cpu()?);
-    let (sent, attacked) = tokio::join!(attacker.attack(&Part::ALL, time), neighbour.measure(time));
+    let (sent, disturbed) =
+        tokio::join!(attacker.attack(&Part::ALL, time), neighbour.measure(time));
     let seen = sampler.end()?;
     let restarts = restarts(&operator)?;
-    let attacked = attacked.with_context(|| {
+    let disturbed = disturbed.with_context(|| {
         // A tenant chooses how long they are.
         let log: Vec<String> =
             operator.log_tail().lines().map(|it| it.chars().take(400).collect()).collect();
@@ -76,7 +77,7 @@ async fn a_tenant_that_does_its_worst_harms_no_other() -> Result<()> {
         parts,
         sent,
         alone,
-        attacked,
+        attacked: disturbed,
         seen,
         restarts,
     };
@@ -191,9 +192,10 @@ impl Found {
         );
         let seconds = |time: Duration| format!("{:.2} s", time.as_secs_f64());
         for (what, it) in self.compared() {
-            let ([a, b], [c, d]) = (it.alone.map(seconds), it.attacked.map(seconds));
-            let ([n, m], ratio) = (it.counts, it.ratio());
-            writeln!(text, "| {what} | {n}, {m} | {a} | {b} | {c} | {d} | × {ratio:.2} |")?;
+            let times = it.alone.into_iter().chain(it.attacked).map(seconds).collect::<Vec<_>>();
+            let ([before, since], ratio) = (it.counts, it.ratio());
+            let times = times.join(" | ");
+            writeln!(text, "| {what} | {before}, {since} | {times} | × {ratio:.2} |")?;
         }
         for (what, ratio) in self.controlled() {
             writeln!(text, "| {what}, beyond its control | | | | | | × {ratio:.2} |")?;
