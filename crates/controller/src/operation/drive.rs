@@ -49,6 +49,8 @@ pub(crate) enum Progress {
 impl Progress {
     /// The state that was read is outdated.
     pub(crate) const AGAIN: Self = Self::Waits(Duration::ZERO);
+    /// Others wait for the slot. It is no repetition, which would be slowed down.
+    const YIELDS: Self = Self::Waits(Duration::from_millis(1));
 }
 
 /// Resumes the operation of `journal`, by the plan that it began with.
@@ -274,9 +276,10 @@ async fn take_steps(
         Origin::Record => None,
         Origin::Created(rendered) => rendered.as_deref(),
     };
-    for _ in 0..STEPS {
-        if release.slot.is_due() {
-            return Ok(Progress::AGAIN);
+    for step in 0..STEPS {
+        // One step at least: where it takes long to read everything, none would ever be taken.
+        if step > 0 && release.slot.is_due() {
+            return Ok(Progress::YIELDS);
         }
         let now = now();
         let mut step =
