@@ -25,7 +25,7 @@ pub(crate) struct Record {
 
 impl Record {
     fn of(stored: Stored) -> Self {
-        let event = stored.claimed().map(|plan| plan.event);
+        let event = stored.claimed().map(|(plan, _)| plan.event);
         let target = stored.target();
         let release = stored.release;
         Self {

@@ -91,10 +91,10 @@ impl Stored {
         self.known.has(self.release.version, plan, digest)
     }
 
-    /// Returns the plan of the operation that created the record, by its own words: known or not.
-    /// Nothing of it may be executed.
-    pub fn claimed(&self) -> Option<&Plan> {
-        self.plan.as_ref().or(self.claim.as_ref()).map(|(plan, _)| plan)
+    /// Returns the plan of the operation that created the record, with its digest, by its own words:
+    /// known or not. Nothing of it may be executed.
+    pub fn claimed(&self) -> Option<&(Plan, String)> {
+        self.plan.as_ref().or(self.claim.as_ref())
     }
 
     /// Returns the plans in the record that are not known, with their digests: that of the revision
@@ -107,7 +107,7 @@ impl Stored {
     /// Returns the facts of the record that decide the next event. `is_wanted`: returns true if a
     /// digest of one of its plans is that of the desired state.
     pub fn summary(&self, is_wanted: impl Fn(&str, &Plan) -> bool) -> Record {
-        let claimed = self.claimed();
+        let claimed = self.claimed().map(|(plan, _)| plan);
         let revision = self.release.version;
         let state = match self.release.info.status {
             Status::Deployed => RecordState::Deployed,
@@ -186,13 +186,13 @@ impl Stored {
 
     /// Returns the UID of its owner, who may be another object of that name.
     pub fn owner_uid(&self) -> Option<&str> {
-        self.claimed().map(|plan| &*plan.owner.uid)
+        self.claimed().map(|(plan, _)| &*plan.owner.uid)
     }
 
     /// Returns the custom resource that created or adopted it, by its own words; `None` if it is
     /// Helm's.
     pub fn owner(&self) -> Option<&str> {
-        self.claimed().map(|plan| &*plan.owner.name)
+        self.claimed().map(|(plan, _)| &*plan.owner.name)
     }
 
     /// Returns the revision that a rollback copied into it.

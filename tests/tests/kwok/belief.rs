@@ -264,3 +264,31 @@ async fn an_event_of_somebody_else_is_shown_and_changes_nothing() -> Result<()> 
     assert_eq!(namespace.tenant_did("create")?, ["jobs/first"]);
     Ok(())
 }
+
+#[tokio::test]
+async fn a_forged_plan_of_a_former_object_is_closed_and_not_executed() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "forged-former").await?;
+    namespace.apply(&kept(&namespace)).await?;
+    let mut controller = namespace.controller()?;
+    let own = [config_map("main", "1"), job("first").hook("pre-install").never_ends()];
+    namespace.release("shop", &own, json!({})).await?;
+    namespace.wait_active("first").await?;
+    controller.kill()?;
+    let mut forged = plan(&namespace, RECORD, "plan").await?;
+    forge(&namespace, &mut forged)?;
+    forged["owner"]["uid"] = json!("of another one");
+    put(&namespace, RECORD, "plan", &forged)?;
+    namespace.lose_status("shop")?;
+    let controller = namespace.controller()?;
+    // The record is closed, and the release is installed anew.
+    namespace
+        .wait_object("Secret", "sh.helm.release.v1.shop.v2", "there", |it| it.is_some())
+        .await?;
+    let record = namespace.object("Secret", RECORD).await?.context("the record")?;
+    assert_eq!(record["metadata"]["labels"]["status"], "failed");
+    namespace.wait_active("first").await?;
+    namespace.let_end("first").await?;
+    namespace.wait_ready("shop", &controller).await?;
+    nothing_forged(&namespace).await?;
+    Ok(())
+}

@@ -208,7 +208,7 @@ fn of_earlier_version<'a>(
     if notes_plans || operation.plan_digest.is_some() {
         return None;
     }
-    stored.claimed().filter(|plan| plan.operation == operation.id)
+    stored.claimed().map(|(plan, _)| plan).filter(|plan| plan.operation == operation.id)
 }
 
 /// Ends an operation whose plan is lost: with the plan, the remaining work is unknown.

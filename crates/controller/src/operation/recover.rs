@@ -30,6 +30,8 @@ pub(crate) async fn journal(
     let stored = history.iter().find(|stored| stored.release.version == revision);
     let found = stored.and_then(|stored| match stored.release.info.status {
         Status::Uninstalling => stored.plan_of(Event::Delete),
+        // That of a former custom resource is not executed, but ended.
+        _ if stored.owner_uid() != Some(release.uid()) => stored.claimed().cloned(),
         _ => stored.plan.clone(),
     });
     let Some((plan, digest)) = found else {

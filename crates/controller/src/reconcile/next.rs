@@ -67,6 +67,10 @@ pub(crate) fn next(
             && record.state == RecordState::Deployed
             && !release.is_being_deleted();
         record.owner.take_if(|_| is_open);
+        // Of the operation of a former object nothing is executed: what runs of it is stopped, and
+        // its record is closed.
+        let is_at_work = matches!(record.state, RecordState::Pending | RecordState::Uninstalling);
+        record.is_known |= of_former && is_at_work && !release.is_being_deleted();
         record
     };
     let records: Vec<_> = history.iter().map(summary).collect();
