@@ -287,7 +287,8 @@ impl Namespace {
     /// If it is never reported.
     pub async fn resume_lost(&self, name: &str, controller: &dyn Logs) -> Result<()> {
         let is_lost = |release: &ReleaseLifecycle| {
-            reason(release) == "JournalLost" && message(release).starts_with("status was lost")
+            reason(release) == "JournalLost"
+                && message(release).starts_with("nothing in status proves")
         };
         self.wait(name, controller, "reported to have lost its status", is_lost).await?;
         self.annotate(name, "retryAt", "resume")

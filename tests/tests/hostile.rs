@@ -221,7 +221,7 @@ proptest! {
         for holder in [Holder::Secret, Holder::ConfigMap] {
             let secret = changed(secret.clone(), &around);
             if let Ok(stored) = Stored::read(holder, &secret, &KnownPlans::default()) {
-                let _ = (stored.summary(|_, _| true), stored.unknown_plans());
+                let _ = (stored.summary(|_, _| true), stored.at_work());
                 let _ = (stored.created(), stored.written_at(), stored.origin());
                 let _ = helm::adopt::desired(&stored.release, "prod");
             }

@@ -128,9 +128,12 @@ impl ReleaseLifecycleStatus {
     }
 
     /// Returns the plans that may be executed: those in status, and that of the last operation,
-    /// which is all that earlier versions noted.
+    /// which is all that earlier versions noted. An operation that began under a former object, and
+    /// was only to be ended, serves no generation.
     pub fn known_plans(&self) -> KnownPlans {
-        let of_last = self.operation.as_ref().and_then(|last| {
+        let last = self.operation.as_ref();
+        let last = last.filter(|it| it.generation != 0 || it.completed_at.is_none());
+        let of_last = last.and_then(|last| {
             let digest = last.plan_digest.clone()?;
             Some(KnownPlan { revision: last.revision, event: last.event, digest })
         });

@@ -68,11 +68,14 @@ impl Stored {
         let metadata = found["metadata"].clone();
         let known = known.clone();
         let mut stored = Self { holder, metadata, release, plan: None, claim: None, plans, known };
-        let is_known = |(plan, digest): &(Plan, String)| {
-            key(plan.event) == KEY_PLAN && stored.knows(plan, digest)
+        // Otherwise it was copied from elsewhere.
+        let is_in_place = |(plan, _): &(Plan, String)| {
+            key(plan.event) == KEY_PLAN && plan.revision == stored.release.version
         };
-        match found_plan {
-            Some(found) if is_known(&found) => stored.plan = Some(found),
+        match found_plan.filter(is_in_place) {
+            Some((plan, digest)) if stored.knows(&plan, &digest) => {
+                stored.plan = Some((plan, digest));
+            }
             found => stored.claim = found,
         }
         Ok(stored)
@@ -97,11 +100,16 @@ impl Stored {
         self.plan.as_ref().or(self.claim.as_ref())
     }
 
-    /// Returns the plans in the record that are not known, with their digests: that of the revision
-    /// and that of its deletion. A test whose journal was lost runs again.
-    pub fn unknown_plans(&self) -> Vec<(Plan, String)> {
-        let plans = [KEY_PLAN, KEY_DELETE_PLAN].map(|key| thaw(self.plans.get(key)?));
-        plans.into_iter().flatten().filter(|(plan, digest)| !self.knows(plan, digest)).collect()
+    /// Returns the plan of the operation that is at work by the state of the record, with its
+    /// digest, known or not: what a person may be asked to vouch for.
+    pub fn at_work(&self) -> Option<(Plan, String)> {
+        match self.release.info.status {
+            Status::Uninstalling => {
+                let found = thaw(self.plans.get(KEY_DELETE_PLAN)?);
+                found.filter(|(plan, _)| plan.event == Event::Delete)
+            }
+            _ => self.claimed().cloned(),
+        }
     }
 
     /// Returns the facts of the record that decide the next event. `is_wanted`: returns true if a
@@ -164,9 +172,9 @@ impl Stored {
         self.metadata.get("creationTimestamp")?.as_str()?.parse().ok()
     }
 
-    /// Returns true if the custom resource `owner` created or adopted it.
+    /// Returns true if the custom resource `owner` created or adopted it, by its own words.
     pub fn is_of(&self, owner: &str) -> bool {
-        self.plan.as_ref().is_some_and(|(plan, _)| plan.owner.name == owner)
+        self.owner() == Some(owner)
     }
 
     /// Returns true if the revision is, or was, deployed.

@@ -9,11 +9,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::{event::Event, plan::Plan};
 
-/// The maximum number of plans that are known, however many revisions are kept.
+/// The maximum number of revisions whose plans are known, however many are kept.
 const MOST: usize = 64;
 
-/// The number of plans that stay known, however few revisions are kept.
+/// The number of revisions whose plans stay known, however few are kept.
 const LEAST: usize = 8;
+
+/// The maximum number of plans of one operation.
+const MOST_OF_ONE: usize = 4;
 
 /// A plan that the operator has made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -35,18 +38,28 @@ impl KnownPlan {
 }
 
 /// Adds a plan, before its record is written. Those of as many revisions as are kept (`kept`;
-/// `None`: all) stay, and of tests and deletions only those of this operation: its plan may have
-/// been made more than once, and a late request may have recorded any of them.
-pub fn note(known: &mut Vec<KnownPlan>, plan: KnownPlan, kept: Option<usize>) {
+/// `None`: all) stay, also that of the `pinned` one, and of tests and deletions only those of this
+/// operation. A plan may be made more than once, and a late request may record any of them: the first
+/// one and the last ones stay.
+pub fn note(known: &mut Vec<KnownPlan>, plan: KnownPlan, kept: Option<usize>, pinned: Option<i32>) {
     if known.contains(&plan) {
         return;
     }
-    known.retain(|it| {
-        it.event.makes_revision() || (it.revision, it.event) == (plan.revision, plan.event)
-    });
+    let is_same = |it: &KnownPlan| (it.revision, it.event) == (plan.revision, plan.event);
+    known.retain(|it| it.event.makes_revision() || is_same(it));
+    let mut same = (0..known.len()).filter(|at| known.get(*at).is_some_and(is_same));
+    if same.clone().count() >= MOST_OF_ONE
+        && let Some(second) = same.nth(1)
+    {
+        known.remove(second);
+    }
     known.push(plan);
-    let surplus = known.len().saturating_sub(kept.unwrap_or(MOST).clamp(LEAST, MOST));
-    known.drain(..surplus);
+    let kept = kept.unwrap_or(MOST).clamp(LEAST, MOST);
+    let mut revisions: Vec<_> = known.iter().map(|it| it.revision).collect();
+    revisions.dedup();
+    let surplus = revisions.len().saturating_sub(kept);
+    revisions.truncate(surplus);
+    known.retain(|it| Some(it.revision) == pinned || !revisions.contains(&it.revision));
 }
 
 /// The plans of one release that are known.
@@ -97,14 +110,14 @@ mod tests {
     fn as_many_are_known_as_there_are_records_of() {
         let mut plans = Vec::new();
         for revision in 1..=100 {
-            note(&mut plans, known(Event::Upgrade, revision, "a"), Some(10));
+            note(&mut plans, known(Event::Upgrade, revision, "a"), Some(10), Some(3));
         }
         assert_eq!(
             plans.iter().map(|it| it.revision).collect::<Vec<_>>(),
-            (91..=100).collect::<Vec<_>>()
+            [3].into_iter().chain(92..=100).collect::<Vec<_>>()
         );
         for revision in 101..=200 {
-            note(&mut plans, known(Event::Upgrade, revision, "a"), None);
+            note(&mut plans, known(Event::Upgrade, revision, "a"), None, None);
         }
         assert_eq!(plans.len(), MOST);
     }
@@ -112,14 +125,24 @@ mod tests {
     #[test]
     fn a_test_pushes_no_revision_out_and_the_next_operation_forgets_it() {
         let mut plans = vec![known(Event::Install, 1, "a")];
-        note(&mut plans, known(Event::Test, 1, "t"), Some(10));
+        note(&mut plans, known(Event::Test, 1, "t"), Some(10), None);
         // The same test, whose plan was made again.
-        note(&mut plans, known(Event::Test, 1, "u"), Some(10));
-        note(&mut plans, known(Event::Test, 1, "u"), Some(10));
+        note(&mut plans, known(Event::Test, 1, "u"), Some(10), None);
+        note(&mut plans, known(Event::Test, 1, "u"), Some(10), None);
         let digests =
             |plans: &[KnownPlan]| plans.iter().map(|it| it.digest.clone()).collect::<String>();
         assert_eq!(digests(&plans), "atu");
-        note(&mut plans, known(Event::Upgrade, 2, "b"), Some(10));
+        note(&mut plans, known(Event::Upgrade, 2, "b"), Some(10), None);
         assert_eq!(digests(&plans), "ab");
+    }
+
+    #[test]
+    fn of_a_plan_that_is_made_again_and_again_the_first_and_the_last_ones_stay() {
+        let mut plans = vec![known(Event::Install, 1, "a")];
+        for digest in ["b", "c", "d", "e", "f"] {
+            note(&mut plans, known(Event::Upgrade, 2, digest), Some(10), None);
+        }
+        let digests = plans.iter().map(|it| it.digest.clone()).collect::<String>();
+        assert_eq!(digests, "abdef");
     }
 }

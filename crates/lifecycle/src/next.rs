@@ -201,7 +201,8 @@ pub fn next(situation: &Situation<'_>) -> Next {
     if requests.restart != handled.restart || !(in_sync || gave_up) {
         return begin(situation, revision);
     }
-    if gave_up && requests.retry != handled.retry {
+    // Without its plan it cannot be resumed: it can be started again.
+    if gave_up && latest.is_known && requests.retry != handled.retry {
         // If it failed before it had a record, there is nothing to resume.
         let is_there = latest.state == RecordState::Failed && latest.operation.is_some();
         return if is_there { Next::Reopen } else { begin(situation, revision) };
@@ -209,7 +210,7 @@ pub fn next(situation: &Situation<'_>) -> Next {
     if gave_up && let Some(next) = remediation::of(situation, latest) {
         return next;
     }
-    if requests.test != handled.test || (in_sync && situation.test_due) {
+    if latest.is_known && (requests.test != handled.test || (in_sync && situation.test_due)) {
         return ask(Event::Test, latest.revision);
     }
     if in_sync { Next::InSync { revision: latest.revision } } else { Next::GivenUp }
@@ -260,8 +261,8 @@ fn not_ours(situation: &Situation<'_>, latest: &Record) -> Option<Next> {
 
 /// The first thing to do if the newest record is the custom resource's by its own words alone,
 /// since the status that would prove it was lost. What was deployed is adopted, like Helm's. What
-/// was at work, failed, or was rolled back must not run again by itself, and continues if a person
-/// vouches for it.
+/// was at work resumes if a person vouches for it. What failed, or was rolled back, is not tried
+/// again by itself.
 fn unknown(situation: &Situation<'_>, latest: &Record) -> Option<Next> {
     if latest.is_known {
         return None;
@@ -275,9 +276,7 @@ fn unknown(situation: &Situation<'_>, latest: &Record) -> Option<Next> {
         RecordState::Pending | RecordState::Uninstalling => {
             Some(if is_asked { Next::Trust { revision } } else { Next::PlanUnknown { revision } })
         }
-        RecordState::Failed if !is_deleted => {
-            (is_asked && latest.matches).then_some(Next::Trust { revision })
-        }
+        RecordState::Failed if !is_deleted => None,
         RecordState::Deployed if !is_deleted && latest.remedial => None,
         RecordState::Deployed | RecordState::Superseded | RecordState::Failed => {
             Some(Next::Adopt { revision })
@@ -297,7 +296,9 @@ fn delete(situation: &Situation<'_>, latest: Option<&Record>, disposal: Disposal
     match not_ours(situation, latest) {
         None => {}
         // Somebody used Helm on a release of ours, which is deleted anyway.
-        Some(next @ (Next::Adopt { .. } | Next::AwaitHelm { .. })) if situation.was_ours => {
+        Some(next @ (Next::Adopt { .. } | Next::AwaitHelm { .. }))
+            if situation.was_ours || latest.owner.as_deref() == Some(situation.owner) =>
+        {
             return next;
         }
         // A release owned by another client is left alone.
@@ -466,13 +467,9 @@ mod tests {
             (lost(Deployed, true), &adopt, &adopt),
             (lost(Pending, true), &wait, &trust),
             (lost(Uninstalling, true), &wait, &trust),
-            (lost(Failed, true), &Next::GivenUp, &trust),
+            (lost(Failed, true), &Next::GivenUp, &Next::GivenUp),
             (lost(Failed, false), &begin(Event::Install, 3), &begin(Event::Install, 3)),
-            (
-                Record { remedial: true, ..lost(Deployed, false) },
-                &Next::GivenUp,
-                &begin(Event::Upgrade, 3),
-            ),
+            (Record { remedial: true, ..lost(Deployed, false) }, &Next::GivenUp, &Next::GivenUp),
         ] {
             let records = [record];
             check(&records, |it| it.knows_nothing = true, alone);

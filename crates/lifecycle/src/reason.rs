@@ -213,8 +213,10 @@ reasons! {
     RecordLost: UserFixable,
     /// The plan was removed or rewritten while the operation ran.
     PlanLost: UserFixable,
-    /// The status was lost while a hook ran.
+    /// The status was lost while an operation was at work.
     JournalLost: UserFixable,
+    /// The CustomResourceDefinition is of an earlier version.
+    CrdOutdated: UserFixable,
     /// A test failed.
     TestFailed: UserFixable,
 

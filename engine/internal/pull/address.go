@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"releaselifecycle.dev/engine/internal/protocol"
 )
@@ -228,7 +229,7 @@ type guard struct {
 	// private is whether private addresses are dialled without a rule.
 	private bool
 	// inside is set once an address was dialled that is not public.
-	inside bool
+	inside atomic.Bool
 }
 
 // why says why an address is not dialled for a host, or nothing.
@@ -265,7 +266,7 @@ func (g *guard) check(host, port string, address netip.Addr) error {
 		return &refusal{fmt.Sprintf("nothing is fetched from there: %s", why)}
 	}
 	if found, _ := classify(address); found != public {
-		g.inside = true
+		g.inside.Store(true)
 	}
 	return nil
 }

@@ -91,13 +91,16 @@ func newClient(guard *guard, request *protocol.Pull, at origin, notes *asked) (*
 type transport struct {
 	origin      origin
 	own, others http.RoundTripper
-	notes       *asked
-	agent       string
-	httpsOnly   bool
+	// notes is nil for a client of several requests at once.
+	notes     *asked
+	agent     string
+	httpsOnly bool
 }
 
 func (t *transport) RoundTrip(ask *http.Request) (*http.Response, error) {
-	*t.notes = asked{last: ask.URL.Host}
+	if t.notes != nil {
+		*t.notes = asked{last: ask.URL.Host}
+	}
 	if t.httpsOnly && ask.URL.Scheme != "https" {
 		return nil, &refusal{"it is asked over http, which the operator's flag --insecure-allow-http=false forbids; use https"}
 	}
@@ -107,7 +110,7 @@ func (t *transport) RoundTrip(ask *http.Request) (*http.Response, error) {
 		through = t.own
 	}
 	answer, err := through.RoundTrip(ask)
-	if err == nil {
+	if err == nil && t.notes != nil {
 		t.notes.status, t.notes.challenge = answer.StatusCode, answer.Header.Get("Www-Authenticate")
 	}
 	return answer, err

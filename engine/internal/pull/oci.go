@@ -72,6 +72,11 @@ func (f *fetcher) oci(ctx context.Context, request *protocol.Pull) (*protocol.Pu
 		return nil, f.noChart(reference)
 	}
 	pulled := &protocol.Pulled{Name: metadata.Name, Version: metadata.Version, Digest: manifest.Digest.String()}
+	if f.verifier != nil {
+		if problem := f.isAskedFor(repository, pulled, reference); problem != nil {
+			return nil, problem
+		}
+	}
 	if pulled.Digest == f.known {
 		return pulled, nil
 	}

@@ -115,7 +115,7 @@ func (f *fetcher) connect(request *protocol.Pull, at origin) *protocol.Error {
 // offer says for a message which versions of a chart there are. Of what a private
 // network has, somebody who cannot reach it learns nothing.
 func (f *fetcher) offer(versions []string) string {
-	if f.guard.inside && !f.guard.private {
+	if f.guard.inside.Load() && !f.guard.private {
 		return ""
 	}
 	return "; it has " + few(versions)

@@ -42,7 +42,8 @@ func (f *fetcher) repository(ctx context.Context, request *protocol.Pull) (*prot
 				"the index of %s: chart %s %s: its digest is none of the form sha256:<64 hexadecimal digits>",
 				base.Host, wanted.Name, entry.Version)
 		}
-		if promised.String() == f.known {
+		// What is known may be another version, which its signature says.
+		if promised.String() == f.known && f.verifier == nil {
 			pulled.Digest = f.known
 			return pulled, nil
 		}
@@ -66,7 +67,7 @@ func (f *fetcher) repository(ctx context.Context, request *protocol.Pull) (*prot
 	}
 	// Always of one kind, whatever the index says: so it can be compared, and pinned.
 	pulled.Digest = digest.FromBytes(archive).String()
-	if pulled.Digest == f.known {
+	if pulled.Digest == f.known && f.verifier == nil {
 		return pulled, nil
 	}
 	if f.verifier != nil {

@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"path"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/Masterminds/semver/v3"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"oras.land/oras-go/v2/errdef"
 	"oras.land/oras-go/v2/registry/remote"
@@ -30,8 +32,11 @@ const (
 const (
 	// maxSignatures bounds how many are tried: who can push beside a chart can push many.
 	maxSignatures = 50
-	// maxSignature bounds one, which has a few kilobytes.
-	maxSignature = 256 << 10
+	// maxSignature bounds one, which has a few kilobytes. The time that a certificate's key
+	// takes grows with its square.
+	maxSignature = 64 << 10
+	// maxProvenance bounds a provenance file, which holds the chart's metadata.
+	maxProvenance = 256 << 10
 	// maxRevocation bounds lists of revoked certificates.
 	maxRevocation     = 4 << 20
 	revocationTimeout = 5 * time.Second
@@ -59,10 +64,10 @@ func (f *fetcher) signatures(request *protocol.Pull) (*verify.Verifier, *protoco
 	return verify.New(wanted, client)
 }
 
-// revocations is the client that asks whether certificates were revoked. It dials by the
-// same rules, and has no credentials. The answers are signed, so TLS is not needed.
+// revocations is the client that asks whether certificates were revoked, several at once. It
+// dials by the same rules, and has no credentials. The answers are signed, so TLS is not needed.
 func (f *fetcher) revocations(agent string) (*http.Client, *protocol.Error) {
-	client, problem := newClient(f.guard, &protocol.Pull{UserAgent: agent}, origin{}, new(asked))
+	client, problem := newClient(f.guard, &protocol.Pull{UserAgent: agent}, origin{}, nil)
 	if problem != nil {
 		return nil, problem
 	}
@@ -111,6 +116,25 @@ func (t *tally) failure(host, chart, keys, sign string) *protocol.Error {
 	}
 	return protocol.Errorf(protocol.NotVerified, "%s: %s is not signed as it has to be: %s tried with %s: %s%s",
 		host, chart, some, keys, strings.Join(t.why, "; "), more)
+}
+
+// isAskedFor checks that a chart, whose name and version its signature covers, is the one that
+// is asked for: who can write to the registry could put another one that the same keys have
+// signed in its place. `helm push` gives a chart the place of its name, and the tag of its
+// version.
+func (f *fetcher) isAskedFor(repository *remote.Repository, pulled *protocol.Pulled, reference string) *protocol.Error {
+	if _, err := parseDigest(reference); err == nil {
+		return nil
+	}
+	asked, err := semver.NewVersion(strings.ReplaceAll(reference, "_", "+"))
+	is, isErr := semver.NewVersion(pulled.Version)
+	isVersion := err != nil || isErr == nil && asked.Equal(is) && asked.Metadata() == is.Metadata()
+	if pulled.Name == path.Base(repository.Reference.Repository) && isVersion {
+		return nil
+	}
+	return protocol.Errorf(protocol.NotVerified, "%s: %s of %s is another chart, %s %s: a chart that is verified "+
+		"has the place and the tag that `helm push` gives it, or is named by its digest",
+		f.last, reference, repository.Reference.Repository, pulled.Name, pulled.Version)
 }
 
 // signedBeside checks the signatures that a registry keeps beside a chart: of its manifest,
@@ -224,6 +248,9 @@ func (f *fetcher) referrers(
 		if problem == nil {
 			err = check(data, mediaType)
 		}
+		if err != nil && ctx.Err() != nil {
+			return false, f.registryFailure(ctx.Err(), "signature")
+		}
 		if err == nil {
 			return true, nil
 		}
@@ -255,7 +282,7 @@ func (f *fetcher) signedWithin(
 	if chart.provenance == nil {
 		return f.withoutProvenance(reference)
 	}
-	signed, problem := f.blob(ctx, repository, *chart.provenance, maxSignature, "provenance of "+reference)
+	signed, problem := f.blob(ctx, repository, *chart.provenance, maxProvenance, "provenance of "+reference)
 	if problem != nil {
 		return problem
 	}
@@ -271,7 +298,7 @@ func (f *fetcher) provenance(
 	if beside.RawPath != "" {
 		beside.RawPath += ".prov"
 	}
-	data, problem := f.get(ctx, &beside, credentials, maxSignature, "provenance file of the "+what)
+	data, problem := f.get(ctx, &beside, credentials, maxProvenance, "provenance file of the "+what)
 	if problem != nil && problem.Kind == protocol.ChartNotFound {
 		return nil, f.withoutProvenance(what)
 	}

@@ -3,6 +3,7 @@ package pull
 import (
 	"bytes"
 	"crypto"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -11,6 +12,7 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp"
 	"github.com/ProtonMail/go-crypto/openpgp/armor"
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"helm.sh/helm/v4/pkg/provenance"
 
@@ -104,7 +106,7 @@ func TestProvenanceFiles(t *testing.T) {
 		"changed":                   {signed("name: evil"), ring, "changed after it was signed"},
 		"not signed":                {[]byte("files:\n  hidden: 1\n"), ring, "no signature that can be read"},
 		"by a key that has expired": {provenanceOf(t, expired, file, chart), keyring(t, "old.gpg", expired), "has expired"},
-		"huge":                      {bytes.Repeat([]byte("-"), maxSignature+1), ring, ""},
+		"huge":                      {bytes.Repeat([]byte("-"), maxProvenance+1), ring, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			beside = c.beside
@@ -118,6 +120,30 @@ func TestProvenanceFiles(t *testing.T) {
 			case problem != nil || !bytes.Equal(pulled.Chart, chart):
 				t.Errorf("%+v %v", pulled, problem)
 			}
+		})
+	}
+}
+
+func TestAKnownArchiveOfAnotherVersionIsVerifiedAgain(t *testing.T) {
+	key := pgpKey(t, nil)
+	old := archive("shop-1.3.0.tgz")
+	for name, promise := range map[string]string{"by the index": digest.FromBytes(old).String(), "by no index": ""} {
+		t.Run(name, func(t *testing.T) {
+			at := serving(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				switch {
+				case strings.HasSuffix(r.URL.Path, "index.yaml"):
+					_, _ = fmt.Fprintf(w, "apiVersion: v1\nentries:\n  shop:\n  - {name: shop, version: 1.4.2, digest: %q, urls: [x.tgz]}\n", promise)
+				case strings.HasSuffix(r.URL.Path, ".prov"):
+					_, _ = w.Write(provenanceOf(t, key, "shop-1.3.0.tgz", old))
+				default:
+					_, _ = w.Write(old)
+				}
+			}))
+			request := fromRepository(at+"/repo", "shop", "1.4.2")
+			request.Known = digest.FromBytes(old).String()
+			request.Verify = byHelm(keyring(t, "pubring.gpg", key))
+			_, problem := Pull(request)
+			wantError(t, problem, protocol.NotVerified, "something else")
 		})
 	}
 }

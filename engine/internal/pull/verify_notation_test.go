@@ -85,7 +85,7 @@ func TestSignaturesOfNotationThatAreNotAccepted(t *testing.T) {
 		"no signature": {func(*signedRegistry) []byte { return []byte("hidden") }, "no signature that can be read"},
 		"huge": {func(charts *signedRegistry) []byte {
 			return append(anna.Sign(t, charts.chart, kind, 0), bytes.Repeat([]byte(" "), maxSignature)...)
-		}, "256 KiB"},
+		}, "64 KiB"},
 		"expired": {func(charts *signedRegistry) []byte {
 			signed := anna.Sign(t, charts.chart, kind, time.Second)
 			time.Sleep(2100 * time.Millisecond)
@@ -158,6 +158,8 @@ func TestTrustPoliciesThatAreNone(t *testing.T) {
 		{[]protocol.File{policy(`{"version":"9","trustPolicies":[]}`), anna.File("ca.crt")}, "no trust policy"},
 		{[]protocol.File{policy(strings.Replace(string(good.Data), "registryScopes", "scopes", 1)), anna.File("ca.crt")}, "no trust policy"},
 		{[]protocol.File{trusting("*", "audit", "*"), anna.File("ca.crt")}, "strict or permissive"},
+		{[]protocol.File{policy(strings.Replace(string(good.Data), `"ca:charts"`, `"ca:charts","tsa:public"`, 1)), anna.File("ca.crt")},
+			"several trust stores (ca:charts, tsa:public)"},
 		{[]protocol.File{trusting("registry.example/other", "strict", "*"), anna.File("ca.crt")}, "no statement of trustpolicy.json"},
 		{[]protocol.File{policy(`{"version":"1.0","trustPolicies":[{"name":"x","registryScopes":["*"],"signatureVerification":{"level":"skip"}}]}`),
 			anna.File("ca.crt")}, "strict or permissive"},

@@ -278,7 +278,7 @@ func TestSignaturesOfCosignThatAreNotAccepted(t *testing.T) {
 		}, []string{"another key"}},
 		"that is huge": {func(charts *signedRegistry, own string) ocispec.Descriptor {
 			return charts.simple(t, append(simplePayload(cosignType, own), bytes.Repeat([]byte(" "), maxSignature)...), key)
-		}, []string{"cannot be read", "256 KiB"}},
+		}, []string{"cannot be read", "64 KiB"}},
 		"whose payload is not there": {func(charts *signedRegistry, own string) ocispec.Descriptor {
 			layer := charts.simple(t, simplePayload(cosignType, own), key)
 			layer.Digest = digest.Digest(elsewhere)
@@ -309,7 +309,7 @@ func TestSignaturesOfCosignThatAreNotAccepted(t *testing.T) {
 		}, "another key"},
 		"huge": {func(own string) []byte {
 			return append(bundle(t, key, own, signPredicate), bytes.Repeat([]byte(" "), maxSignature)...)
-		}, "256 KiB"},
+		}, "64 KiB"},
 	} {
 		t.Run("a bundle "+name, func(t *testing.T) {
 			charts := newSignedRegistry(t, true)
@@ -430,6 +430,19 @@ func TestAKnownChartWasVerifiedBefore(t *testing.T) {
 	if pulled, problem := Pull(request); problem != nil || pulled.Chart != nil {
 		t.Errorf("%+v %v", pulled, problem)
 	}
+}
+
+func TestASignedChartInThePlaceOfAnotherIsNotTaken(t *testing.T) {
+	charts := newSignedRegistry(t, true)
+	key := ecKey(t, elliptic.P256())
+	charts.tagged(t, charts.simple(t, simplePayload(cosignType, charts.chart.Digest.String()), key))
+	if err := charts.pushing.Tag(t.Context(), charts.chart, "1.9.0"); err != nil {
+		t.Fatal(err)
+	}
+	request := fromOCI(t, charts.at, "1.9.0")
+	request.Verify = byCosign(publicKey(t, "cosign.pub", key))
+	_, problem := Pull(request)
+	wantError(t, problem, protocol.NotVerified, "is another chart, shop 1.4.2")
 }
 
 func TestAChartThatWasChangedAfterItWasSigned(t *testing.T) {

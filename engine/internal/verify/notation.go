@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/notaryproject/notation-core-go/revocation"
 	"github.com/notaryproject/notation-core-go/revocation/crl"
@@ -45,6 +46,10 @@ func newNotation(files []protocol.File, client *http.Client) (*Notation, error) 
 	if decoder.Decode(policy) != nil || policy.Validate() != nil {
 		return nil, fmt.Errorf("%s is no trust policy of version 1.0 that `notation policy import` would take", policyFile)
 	}
+	if stores := stores(policy); len(stores) > 1 {
+		return nil, fmt.Errorf("%s names several trust stores (%s), and the Secret is one: a certificate for one purpose "+
+			"would count for all; name one, and use a Secret for each", policyFile, strings.Join(stores, ", "))
+	}
 	files, err := named(files, ".crt", ".pem")
 	if err != nil {
 		return nil, err
@@ -66,6 +71,16 @@ func newNotation(files []protocol.File, client *http.Client) (*Notation, error) 
 		return nil, err
 	}
 	return &Notation{policy: policy, verifier: verifier, names: names(files)}, nil
+}
+
+// stores are the trust stores that a policy names, each once.
+func stores(policy *trustpolicy.Document) []string {
+	var found []string
+	for _, statement := range policy.TrustPolicies {
+		found = append(found, statement.TrustStores...)
+	}
+	slices.Sort(found)
+	return slices.Compact(found)
 }
 
 // options make the library ask by our client whether a certificate was revoked: its own
@@ -102,7 +117,7 @@ func certificates(data []byte) (found []*x509.Certificate, err error) {
 	}
 }
 
-// store is every trust store that a policy names: the Secret is one, as in Flux.
+// store is the one trust store that a policy names.
 type store []*x509.Certificate
 
 // GetCertificates returns all certificates of the Secret.

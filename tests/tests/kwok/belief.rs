@@ -53,6 +53,20 @@ fn forge(namespace: &Namespace, plan: &mut Value) -> Result<()> {
     Ok(())
 }
 
+/// Changes the state in the record.
+async fn set_state(namespace: &Namespace, state: &str) -> Result<()> {
+    let secret = namespace.object("Secret", RECORD).await?.context("the record")?;
+    let release = STANDARD.decode(secret["data"]["release"].as_str().context("a release")?)?;
+    let mut text = String::new();
+    GzDecoder::new(&*STANDARD.decode(release)?).read_to_string(&mut text)?;
+    let mut record: Value = serde_json::from_str(&text)?;
+    record["info"]["status"] = json!(state);
+    let data = STANDARD.encode(STANDARD.encode(record.to_string()));
+    let patch = json!({"data": {"release": data}, "metadata": {"labels": {"status": state}}});
+    namespace.kubectl(&["patch", "secret", RECORD, "--type=merge", "-p", &patch.to_string()])?;
+    Ok(())
+}
+
 /// Checks that nothing of a forged plan was done.
 async fn nothing_forged(namespace: &Namespace) -> Result<()> {
     for (kind, name) in [("ConfigMap", "forged"), ("Job", "forged-hook")] {
@@ -150,16 +164,7 @@ async fn a_forged_state_and_plan_of_a_deletion_or_a_test_runs_nothing() -> Resul
         forged["event"] = json!(event);
         put(&namespace, RECORD, key, &forged)?;
     }
-    let secret = namespace.object("Secret", RECORD).await?.context("the record")?;
-    let release = STANDARD.decode(secret["data"]["release"].as_str().context("a release")?)?;
-    let mut text = String::new();
-    GzDecoder::new(&*STANDARD.decode(release)?).read_to_string(&mut text)?;
-    let mut record: Value = serde_json::from_str(&text)?;
-    record["info"]["status"] = json!("uninstalling");
-    let data = STANDARD.encode(STANDARD.encode(record.to_string()));
-    let patch =
-        json!({"data": {"release": data}, "metadata": {"labels": {"status": "uninstalling"}}});
-    namespace.kubectl(&["patch", "secret", RECORD, "--type=merge", "-p", &patch.to_string()])?;
+    set_state(&namespace, "uninstalling").await?;
     let controller = namespace.controller_with(&args)?;
     // As one of Helm's whose client has died.
     namespace.annotate("shop", "testAt", "now")?;
@@ -273,6 +278,7 @@ async fn a_forged_plan_of_a_former_object_is_closed_and_not_executed() -> Result
     let own = [config_map("main", "1"), job("first").hook("pre-install").never_ends()];
     namespace.release("shop", &own, json!({})).await?;
     namespace.wait_active("first").await?;
+    let former = namespace.uid("Job", "first").await?;
     controller.kill()?;
     let mut forged = plan(&namespace, RECORD, "plan").await?;
     forge(&namespace, &mut forged)?;
@@ -286,9 +292,72 @@ async fn a_forged_plan_of_a_former_object_is_closed_and_not_executed() -> Result
         .await?;
     let record = namespace.object("Secret", RECORD).await?.context("the record")?;
     assert_eq!(record["metadata"]["labels"]["status"], "failed");
-    namespace.wait_active("first").await?;
+    let is_another = |job: Option<&Value>| {
+        job.is_some_and(|job| {
+            job["metadata"]["uid"].as_str() != former.as_deref() && job["status"]["active"] == 1
+        })
+    };
+    namespace.wait_object("Job", "first", "made anew", is_another).await?;
     namespace.let_end("first").await?;
     namespace.wait_ready("shop", &controller).await?;
     nothing_forged(&namespace).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_forged_deletion_of_a_former_object_deletes_nothing() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "forged-removal").await?;
+    namespace.apply(&kept(&namespace)).await?;
+    let mut controller = namespace.controller()?;
+    namespace.release("shop", &objects(), json!({})).await?;
+    namespace.wait_ready("shop", &controller).await?;
+    controller.kill()?;
+    let mut forged = plan(&namespace, RECORD, "plan").await?;
+    forge(&namespace, &mut forged)?;
+    forged["event"] = json!("delete");
+    forged["owner"]["uid"] = json!("of another one");
+    forged["hooks"] = json!([]);
+    for key in ["plan", "delete-plan"] {
+        put(&namespace, RECORD, key, &forged)?;
+    }
+    set_state(&namespace, "pending-upgrade").await?;
+    let controller = namespace.controller_with(&["--takeover-seconds", "1"])?;
+    namespace.annotate("shop", "testAt", "now")?;
+    namespace.wait_event("HelmGaveUp").await?;
+    let is_upgraded = |it: &api::ReleaseLifecycle| {
+        it.status.as_ref().and_then(|status| status.revision) == Some(2)
+    };
+    namespace.wait("shop", &controller, "upgraded", is_upgraded).await?;
+    nothing_forged(&namespace).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn only_the_plan_that_a_person_was_told_of_resumes() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "forged-vouched").await?;
+    namespace.apply(&kept(&namespace)).await?;
+    let mut controller = namespace.controller()?;
+    let own = [config_map("main", "1"), job("first").hook("pre-install").never_ends()];
+    namespace.release("shop", &own, json!({})).await?;
+    namespace.wait_active("first").await?;
+    controller.kill()?;
+    let genuine = plan(&namespace, RECORD, "plan").await?;
+    namespace.lose_status("shop")?;
+    let mut controller = namespace.controller()?;
+    let release = namespace.wait_stalled("shop", &controller).await?;
+    assert_eq!(reason(&release), "JournalLost");
+    let told = message(&release);
+    controller.kill()?;
+    // Between the look at the plan and the request.
+    let mut forged = genuine.clone();
+    forge(&namespace, &mut forged)?;
+    put(&namespace, RECORD, "plan", &forged)?;
+    namespace.annotate("shop", "retryAt", "1")?;
+    let controller = namespace.controller()?;
+    let is_told_anew =
+        |it: &api::ReleaseLifecycle| reason(it) == "JournalLost" && message(it) != told;
+    namespace.wait("shop", &controller, "told of another plan", is_told_anew).await?;
+    nothing_forged(&namespace).await?;
+    assert_eq!(namespace.tenant_did("create")?, ["jobs/first"]);
     Ok(())
 }

@@ -68,7 +68,10 @@ pub(crate) async fn resume(
         Ok(Frozen::Anew { made, is_keyed }) => {
             let Planned { mut plan, rendered, .. } = *made;
             serve_anew(release, &mut plan, is_keyed, &mut journal);
-            release.write_plan(&plan).await?;
+            // While it is suspended it is made each time it is looked at, and not recorded.
+            if !release.object.suspended() {
+                release.write_plan(&plan).await?;
+            }
             run(release, &plan, Origin::Created(rendered.map(Box::new)), journal).await
         }
         Ok(Frozen::Lost) => plan_lost(release, &journal).await,

@@ -49,6 +49,7 @@ pub(crate) async fn journal(
     let traces = traces(release, &plan).await?;
     let inputs = digest::input(release);
     // The operation of a former custom resource ends here: the new custom resource starts its own.
+    // Nothing of its plan is believed, and nothing of it is executed.
     let is_of_former = plan.owner.uid != release.uid() && plan.event != Event::Delete;
     let wanted = match &plan.remedies {
         _ if is_of_former => String::new(),
@@ -82,35 +83,45 @@ pub(crate) async fn journal(
     Ok(journal)
 }
 
-/// Returns the report on a record at work whose plan nothing proves to be the operator's.
-pub(crate) fn plan_unknown(release: &Release<'_>, revision: i32) -> Error {
+/// Returns the report on a record at work whose plan nothing proves to be the operator's. It names
+/// the plan, so that a person vouches for this one.
+pub(crate) fn plan_unknown(release: &Release<'_>, history: &[Stored], revision: i32) -> Error {
+    let digest = at_work(history, revision).map(|(_, digest)| digest);
     Error::blocked(
         Reason::JournalLost,
         format!(
-            "status was lost while revision {revision} of release {} was at work. Whoever may write \
-             Secret {} may have written the plan in it, so that the operation resumes, where the \
-             objects of its hooks prove that it was, only if you say so: {}",
-            release.name,
+            "nothing in status proves that the plan in Secret {}, by which revision {revision} of \
+             release {} is at work, is the operator's: the status was lost, or somebody else wrote \
+             the record. If it is what you expect ({}), it resumes where the objects of its hooks \
+             prove that it was: {}",
             helm::record::secret_name(&release.name, revision),
+            release.name,
+            digest.as_deref().unwrap_or("no plan that can be read"),
             release.commands().retry()
         ),
     )
 }
 
-/// Notes the plans in the record of `revision` as those of the operator, as a person has asked. A
-/// record that failed still needs the request, to be opened again.
+/// Notes the plan at work in the record of `revision` as the operator's, as a person has asked who
+/// was told of this plan.
 pub(crate) async fn trust(
     release: &mut Release<'_>,
     history: &[Stored],
     revision: i32,
 ) -> Result<(), Error> {
-    let stored = history.iter().find(|stored| stored.release.version == revision);
-    let Some(stored) = stored else { return Ok(()) };
-    let plans = stored.unknown_plans();
-    let plans = plans.into_iter().map(|(plan, digest)| KnownPlan::of(&plan, digest)).collect();
+    let unknown = plan_unknown(release, history, revision);
+    let Some((plan, digest)) = at_work(history, revision) else { return Err(unknown) };
+    let conditions = release.object.status.iter().flat_map(|status| &status.conditions);
+    let mut told = conditions.filter(|it| it.reason == Reason::JournalLost);
+    if !told.any(|it| it.message.contains(&digest)) {
+        return Err(unknown);
+    }
     let retry = release.object.requests().retry;
-    let retry = retry.filter(|_| stored.release.info.status != Status::Failed);
-    release.write_plans(plans, retry).await
+    release.write_plans(vec![KnownPlan::of(&plan, digest)], retry).await
+}
+
+fn at_work(history: &[Stored], revision: i32) -> Option<(Plan, String)> {
+    history.iter().find(|stored| stored.release.version == revision)?.at_work()
 }
 
 /// Returns the traces of the operation's hooks, by the run ids of their objects.

@@ -40,9 +40,10 @@ pub(super) fn leave_out_taken(objects: &mut Vec<PlannedObject>, stored: &Stored)
     objects.retain(|object| !taken.contains(&object.object));
 }
 
-/// Returns the objects that a revision adopted from others, if it was never deployed.
-pub(super) fn taken(stored: &Stored) -> &[ObjectRef] {
-    match &stored.plan {
+/// Returns the objects that a revision adopted from others, if it was never deployed. This only
+/// protects objects, so that the record's own words count.
+pub(crate) fn taken(stored: &Stored) -> &[ObjectRef] {
+    match stored.claimed() {
         Some((plan, _)) if !stored.was_deployed() => &plan.taken,
         _ => &[],
     }

@@ -66,12 +66,19 @@ pub(crate) async fn adopt(release: &mut Release<'_>, history: &[Stored]) -> Resu
         Some(key) => key,
         None => former_key(release).await?,
     };
+    let before = stored.claimed().map(|(plan, _)| plan);
     let rendered = match record.info.status {
         Status::Deployed => rendered_if_same(release, stored).await?,
         _ => None,
     };
-    let is_wanted = rendered.is_some();
     let inputs = digest::input(release);
+    // Status knows no plan if it was lost, or if an earlier version wrote it. What was deployed by
+    // this configuration is not deployed anew, although chance may make it another one.
+    let knows_plans = release.object.status.as_ref().is_some_and(|it| !it.plans.is_empty());
+    let is_recorded = !knows_plans
+        && record.info.status == Status::Deployed
+        && before.is_some_and(|plan| inputs.have(&plan.config_digest, &plan.config_key));
+    let is_wanted = rendered.is_some() || is_recorded;
     let event = match record.version {
         _ if stored.origin() != record.version => Event::Rollback,
         1 => Event::Install,
@@ -86,8 +93,12 @@ pub(crate) async fn adopt(release: &mut Release<'_>, history: &[Stored]) -> Resu
         renders_otherwise: otherwise.clone(),
         target: (event == Event::Rollback).then(|| stored.origin()),
         first_deployed: record.info.first_deployed,
-        chart: rendered.and_then(|rendered| rendered.chart),
+        chart: match rendered {
+            Some(rendered) => rendered.chart,
+            None => before.filter(|_| is_recorded).and_then(|plan| plan.chart.clone()),
+        },
         adopted: true,
+        taken: history::taken(stored).to_vec(),
         config_digest: if is_wanted {
             config_digest(config_key.as_bytes(), &inputs)
         } else {
@@ -156,8 +167,8 @@ async fn former_key(release: &Release<'_>) -> Result<String, Error> {
             Err(Error::Blocked(_)) => None,
             stored => stored?,
         };
-        if let Some((plan, _)) = stored.and_then(|stored| stored.plan) {
-            return Ok(plan.config_key);
+        if let Some((plan, _)) = stored.as_ref().and_then(Stored::claimed) {
+            return Ok(plan.config_key.clone());
         }
     }
     Ok(uuid::Uuid::new_v4().simple().to_string())

@@ -82,7 +82,7 @@ pub(crate) async fn operate(
             release.write_journal(&journal, None).await?;
             Ok(after(resume(release, journal).await?, release))
         }
-        Next::PlanUnknown { revision } => Err(recover::plan_unknown(release, revision)),
+        Next::PlanUnknown { revision } => Err(recover::plan_unknown(release, history, revision)),
         Next::Trust { revision } => {
             recover::trust(release, history, revision).await?;
             Ok(Action::requeue(Duration::ZERO))

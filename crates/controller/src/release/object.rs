@@ -2,6 +2,7 @@
 
 use api::{ReleaseLifecycle, ReleaseLifecycleStatus, names};
 use kube::{Api, Resource, api::PostParams};
+use lifecycle::reason::Reason;
 use lifecycle::source::stands_in_urls;
 
 use crate::cluster::{
@@ -52,6 +53,7 @@ pub(super) async fn write_status(
     if object.status.as_ref() == Some(&status) {
         return Ok(());
     }
+    let noted = !status.plans.is_empty();
     let mut next = object.clone();
     next.status = Some(status);
     next.metadata.managed_fields = None;
@@ -67,6 +69,16 @@ pub(super) async fn write_status(
     let write = api.replace_status(name, &params, &next);
     let written = call(&cluster.metrics, Access::Write, &*what, write).await.map_err(outrun)?;
     update(object, written.object(&what)?);
+    let knows = |it: &ReleaseLifecycleStatus| !it.plans.is_empty();
+    if noted && !object.status.as_ref().is_some_and(knows) {
+        return Err(Error::blocked(
+            Reason::CrdOutdated,
+            "the CustomResourceDefinition of ReleaseLifecycle is of an earlier version, and drops \
+             status.plans, without which nothing can be executed: an administrator updates it with \
+             `kubectl apply --server-side -f crds/`"
+                .to_owned(),
+        ));
+    }
     Ok(())
 }
 

@@ -88,14 +88,14 @@ pub(crate) fn status(
         Report::Operation { journal, hold, outside, remark, warned, plan } => {
             let mut status = of_operation(object, journal, hold, outside, remark, warned, now);
             if let Some(plan) = plan {
-                known::note(&mut status.plans, plan, object.max_history());
+                note_plan(object, &mut status, plan);
             }
             status
         }
         Report::Plans { plans, retry } => {
             let mut status = object.status.clone().unwrap_or_default();
             for plan in plans {
-                known::note(&mut status.plans, plan, object.max_history());
+                note_plan(object, &mut status, plan);
             }
             status.last_handled_retry_at = retry.or(status.last_handled_retry_at);
             status
@@ -123,6 +123,11 @@ pub(crate) fn status(
         Report::Blocked(failure) => says(object, conditions::blocked(failure), now),
         Report::Trouble(error) => trouble(object, error, now),
     }
+}
+
+fn note_plan(object: &ReleaseLifecycle, status: &mut ReleaseLifecycleStatus, plan: KnownPlan) {
+    let (kept, pinned) = (object.max_history(), object.spec.pin_revision);
+    known::note(&mut status.plans, plan, kept, pinned);
 }
 
 /// Returns the condition that reports why only a person can end the running operation, if that is
