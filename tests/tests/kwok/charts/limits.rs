@@ -70,7 +70,7 @@ async fn a_chart_that_takes_too_much_is_stopped_and_told_and_no_other_suffers() 
 async fn charts_that_loop_hold_up_no_release_without_a_chart() -> Result<()> {
     let namespace = Namespace::new(kwok(), "loops").await?;
     let controller =
-        namespace.controller_with(&["--engine-cpu-seconds", "1", "--concurrency", "4"])?;
+        namespace.controller_with(&["--engine-cpu-seconds", "1", "--concurrency", "3"])?;
     let loops = "{{ range until 100000 }}{{ range until 100000 }}{{ end }}{{ end }}";
     let names: Vec<_> = (0..4).map(|number| format!("loop-{number}")).collect();
     for name in &names {
