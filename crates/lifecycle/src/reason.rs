@@ -215,7 +215,7 @@ reasons! {
     PlanLost: UserFixable,
     /// The status was lost while an operation was at work.
     JournalLost: UserFixable,
-    /// The CustomResourceDefinition is of an earlier version.
+    /// The CRD of the custom resource is of an earlier version.
     CrdOutdated: UserFixable,
     /// A test failed.
     TestFailed: UserFixable,
