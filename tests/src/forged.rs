@@ -65,7 +65,11 @@ pub fn long_plan(release: &str) -> String {
     plan(release, &objects.join(","))
 }
 
-fn gzip(text: &str) -> Result<Vec<u8>, Error> {
+/// Returns the text, compressed as plans and records are.
+///
+/// # Errors
+/// As [`record`].
+pub fn gzip(text: &str) -> Result<Vec<u8>, Error> {
     let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
     gzip.write_all(text.as_bytes())?;
     gzip.finish()

@@ -1,16 +1,16 @@
 //! What others have written where the operator reads: it is believed only as far as nobody else
 //! could have written it. The table is in ARCHITECTURE.md.
 
-use std::io::{Read as _, Write as _};
+use std::io::Read as _;
 
 use anyhow::{Context as _, Result, ensure};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use e2e::{
-    Namespace, kwok,
+    Controller, Namespace, forged, kwok,
     manifests::{Manifest, config_map, job},
     message, reason,
 };
-use flate2::{Compression, read::GzDecoder, write::GzEncoder};
+use flate2::read::GzDecoder;
 use kube::api::PostParams;
 use serde_json::{Value, json};
 
@@ -27,9 +27,8 @@ async fn plan(namespace: &Namespace, record: &str, key: &str) -> Result<Value> {
 
 /// Writes a plan into a record, as whoever may write Secrets can.
 fn put(namespace: &Namespace, record: &str, key: &str, plan: &Value) -> Result<()> {
-    let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
-    gzip.write_all(plan.to_string().as_bytes())?;
-    let data = json!({"data": {key: STANDARD.encode(gzip.finish()?)}}).to_string();
+    let plan = STANDARD.encode(forged::gzip(&plan.to_string())?);
+    let data = json!({"data": {key: plan}}).to_string();
     namespace.kubectl(&["patch", "secret", record, "--type=merge", "-p", &data])?;
     Ok(())
 }
@@ -90,6 +89,15 @@ fn objects() -> [Value; 3] {
     [config_map("main", "1"), job("gone").hook("pre-delete"), job("probe").hook("test")]
 }
 
+/// Starts a controller, and an install whose first hook runs until somebody lets it end.
+async fn at_first_hook(namespace: &Namespace) -> Result<Controller> {
+    let controller = namespace.controller()?;
+    let own = [config_map("main", "1"), job("first").hook("pre-install").never_ends()];
+    namespace.release("shop", &own, json!({})).await?;
+    namespace.wait_active("first").await?;
+    Ok(controller)
+}
+
 #[tokio::test]
 async fn a_forged_plan_of_a_deployed_revision_counts_as_no_plan() -> Result<()> {
     let namespace = Namespace::new(kwok(), "forged").await?;
@@ -133,10 +141,7 @@ async fn a_forged_plan_of_a_deployed_revision_counts_as_no_plan() -> Result<()> 
 async fn a_forged_plan_of_a_running_operation_ends_it() -> Result<()> {
     let namespace = Namespace::new(kwok(), "forged-running").await?;
     namespace.apply(&kept(&namespace)).await?;
-    let mut controller = namespace.controller()?;
-    let own = [config_map("main", "1"), job("first").hook("pre-install").never_ends()];
-    namespace.release("shop", &own, json!({})).await?;
-    namespace.wait_active("first").await?;
+    let mut controller = at_first_hook(&namespace).await?;
     controller.kill()?;
     let mut forged = plan(&namespace, RECORD, "plan").await?;
     forge(&namespace, &mut forged)?;
@@ -158,7 +163,7 @@ async fn a_forged_state_and_plan_of_a_deletion_or_a_test_runs_nothing() -> Resul
     namespace.release("shop", &objects(), json!({})).await?;
     namespace.wait_ready("shop", &controller).await?;
     controller.kill()?;
-    for (event, key) in [("delete", "delete-plan"), ("test", "test-plan")] {
+    for (event, key) in [("Delete", "delete-plan"), ("Test", "test-plan")] {
         let mut forged = plan(&namespace, RECORD, "plan").await?;
         forge(&namespace, &mut forged)?;
         forged["event"] = json!(event);
@@ -207,10 +212,7 @@ async fn a_status_that_comes_with_the_object_is_not_kept() -> Result<()> {
 #[tokio::test]
 async fn marks_on_objects_and_records_of_others_start_and_delete_nothing() -> Result<()> {
     let namespace = Namespace::new(kwok(), "forged-marks").await?;
-    let mut controller = namespace.controller()?;
-    let own = [config_map("main", "1"), job("first").hook("pre-install").never_ends()];
-    namespace.release("shop", &own, json!({})).await?;
-    namespace.wait_active("first").await?;
+    let mut controller = at_first_hook(&namespace).await?;
     let run = namespace.object("Job", "first").await?.context("the hook")?;
     controller.kill()?;
     // A Job that says of itself that it is the hook, and has ended.
@@ -244,10 +246,7 @@ async fn marks_on_objects_and_records_of_others_start_and_delete_nothing() -> Re
 #[tokio::test]
 async fn an_event_of_somebody_else_is_shown_and_changes_nothing() -> Result<()> {
     let namespace = Namespace::new(kwok(), "forged-event").await?;
-    let controller = namespace.controller()?;
-    let own = [config_map("main", "1"), job("first").hook("pre-install").never_ends()];
-    namespace.release("shop", &own, json!({})).await?;
-    namespace.wait_active("first").await?;
+    let controller = at_first_hook(&namespace).await?;
     let uid = namespace.uid("Job", "first").await?;
     for reason in ["BackoffLimitExceeded", "Completed", "FailedCreate"] {
         let event = json!({
@@ -274,10 +273,7 @@ async fn an_event_of_somebody_else_is_shown_and_changes_nothing() -> Result<()> 
 async fn a_forged_plan_of_a_former_object_is_closed_and_not_executed() -> Result<()> {
     let namespace = Namespace::new(kwok(), "forged-former").await?;
     namespace.apply(&kept(&namespace)).await?;
-    let mut controller = namespace.controller()?;
-    let own = [config_map("main", "1"), job("first").hook("pre-install").never_ends()];
-    namespace.release("shop", &own, json!({})).await?;
-    namespace.wait_active("first").await?;
+    let mut controller = at_first_hook(&namespace).await?;
     let former = namespace.uid("Job", "first").await?;
     controller.kill()?;
     let mut forged = plan(&namespace, RECORD, "plan").await?;
@@ -314,7 +310,7 @@ async fn a_forged_deletion_of_a_former_object_deletes_nothing() -> Result<()> {
     controller.kill()?;
     let mut forged = plan(&namespace, RECORD, "plan").await?;
     forge(&namespace, &mut forged)?;
-    forged["event"] = json!("delete");
+    forged["event"] = json!("Delete");
     forged["owner"]["uid"] = json!("of another one");
     forged["hooks"] = json!([]);
     for key in ["plan", "delete-plan"] {
@@ -336,10 +332,7 @@ async fn a_forged_deletion_of_a_former_object_deletes_nothing() -> Result<()> {
 async fn only_the_plan_that_a_person_was_told_of_resumes() -> Result<()> {
     let namespace = Namespace::new(kwok(), "forged-vouched").await?;
     namespace.apply(&kept(&namespace)).await?;
-    let mut controller = namespace.controller()?;
-    let own = [config_map("main", "1"), job("first").hook("pre-install").never_ends()];
-    namespace.release("shop", &own, json!({})).await?;
-    namespace.wait_active("first").await?;
+    let mut controller = at_first_hook(&namespace).await?;
     controller.kill()?;
     let genuine = plan(&namespace, RECORD, "plan").await?;
     namespace.lose_status("shop")?;
