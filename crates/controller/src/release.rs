@@ -146,6 +146,11 @@ impl<'a> Release<'a> {
         self.object.status.as_ref()?.journal()
     }
 
+    /// Returns false if status was lost, or written by an earlier version.
+    pub(crate) fn knows_plans(&self) -> bool {
+        self.object.status.as_ref().is_some_and(|status| !status.plans.is_empty())
+    }
+
     /// Returns the source that was found; `None` if it was not read yet, or not found.
     pub(crate) fn known_source(&self) -> Option<&ResolvedSource> {
         match &self.source {

@@ -139,10 +139,9 @@ impl Stored {
                 let failed = plan.remedies.as_ref();
                 let remedial = failed.is_some_and(|it| is_wanted(&it.config_digest, plan));
                 let known = self.plan.as_ref().map(|(plan, _)| plan.operation.clone());
-                let is_known = known.is_some();
-                (known, remedial, is_known)
+                (known, remedial, self.claim.is_none())
             }
-            (_, claimed) => (None, false, claimed.is_none() || self.plan.is_some()),
+            _ => (None, false, self.claim.is_none()),
         };
         Record {
             revision,

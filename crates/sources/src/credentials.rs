@@ -60,6 +60,11 @@ pub(super) async fn verification<R: Reads>(
     Ok(Some(Verify { provider: provider.as_str(), files: held.keys_of(*provider)? }))
 }
 
+/// Returns what a key of a Secret holds.
+fn bytes(value: &Value) -> Option<Vec<u8>> {
+    STANDARD.decode(value.as_str()?).ok()
+}
+
 /// A Secret's data.
 struct Held {
     place: String,
@@ -145,8 +150,8 @@ impl Held {
         let used =
             self.data.iter().filter(|(name, _)| is_key(name) || (is_notation && *name == POLICY));
         used.map(|(name, value)| {
-            let data = value.as_str().and_then(|text| STANDARD.decode(text).ok());
-            let data = data.ok_or_else(|| self.wrong(&format!("key {name} is not base64")))?;
+            let data =
+                bytes(value).ok_or_else(|| self.wrong(&format!("key {name} is not base64")))?;
             Ok(File { name: name.clone(), data })
         })
         .collect()
@@ -154,8 +159,7 @@ impl Held {
 
     fn text(&self, key: &str) -> Result<Option<String>, Blocked> {
         let Some(value) = self.data.get(key) else { return Ok(None) };
-        let bytes = value.as_str().and_then(|text| STANDARD.decode(text).ok());
-        let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
+        let text = bytes(value).and_then(|bytes| String::from_utf8(bytes).ok());
         text.map(Some).ok_or_else(|| self.wrong(&format!("key {key} is not text in UTF-8")))
     }
 

@@ -207,8 +207,7 @@ fn of_earlier_version<'a>(
     stored: &'a Stored,
     operation: &Operation,
 ) -> Option<&'a Plan> {
-    let notes_plans = release.object.status.as_ref().is_some_and(|it| !it.plans.is_empty());
-    if notes_plans || operation.plan_digest.is_some() {
+    if release.knows_plans() || operation.plan_digest.is_some() {
         return None;
     }
     stored.claimed().map(|(plan, _)| plan).filter(|plan| plan.operation == operation.id)

@@ -86,20 +86,7 @@ pub(crate) async fn journal(
 /// Returns the report on a record at work whose plan nothing proves to be the operator's. It names
 /// the plan, so that a person vouches for this one.
 pub(crate) fn plan_unknown(release: &Release<'_>, history: &[Stored], revision: i32) -> Error {
-    let digest = at_work(history, revision).map(|(_, digest)| digest);
-    Error::blocked(
-        Reason::JournalLost,
-        format!(
-            "nothing in status proves that the plan in Secret {}, by which revision {revision} of \
-             release {} is at work, is the operator's: the status was lost, or somebody else wrote \
-             the record. If it is what you expect ({}), it resumes where the objects of its hooks \
-             prove that it was: {}",
-            helm::record::secret_name(&release.name, revision),
-            release.name,
-            digest.as_deref().unwrap_or("no plan that can be read"),
-            release.commands().retry()
-        ),
-    )
+    unknown(release, revision, at_work(history, revision).as_ref())
 }
 
 /// Notes the plan at work in the record of `revision` as the operator's, as a person has asked who
@@ -109,19 +96,36 @@ pub(crate) async fn trust(
     history: &[Stored],
     revision: i32,
 ) -> Result<(), Error> {
-    let unknown = plan_unknown(release, history, revision);
-    let Some((plan, digest)) = at_work(history, revision) else { return Err(unknown) };
+    let plan = at_work(history, revision);
     let conditions = release.object.status.iter().flat_map(|status| &status.conditions);
     let mut told = conditions.filter(|it| it.reason == Reason::JournalLost);
-    if !told.any(|it| it.message.contains(&digest)) {
-        return Err(unknown);
+    match plan {
+        Some(plan) if told.any(|it| it.message.contains(&plan.digest)) => {
+            release.write_trusted(plan).await
+        }
+        plan => Err(unknown(release, revision, plan.as_ref())),
     }
-    let retry = release.object.requests().retry;
-    release.write_plans(vec![KnownPlan::of(&plan, digest)], retry).await
 }
 
-fn at_work(history: &[Stored], revision: i32) -> Option<(Plan, String)> {
-    history.iter().find(|stored| stored.release.version == revision)?.at_work()
+fn at_work(history: &[Stored], revision: i32) -> Option<KnownPlan> {
+    let stored = history.iter().find(|stored| stored.release.version == revision)?;
+    stored.at_work().map(|(plan, digest)| KnownPlan::of(&plan, digest))
+}
+
+fn unknown(release: &Release<'_>, revision: i32, plan: Option<&KnownPlan>) -> Error {
+    Error::blocked(
+        Reason::JournalLost,
+        format!(
+            "nothing in status proves that the plan in Secret {}, by which revision {revision} of \
+             release {} is at work, is the operator's: the status was lost, or somebody else wrote \
+             the record. If it is what you expect ({}), it resumes where the objects of its hooks \
+             prove that it was: {}",
+            helm::record::secret_name(&release.name, revision),
+            release.name,
+            plan.map_or("no plan that can be read", |plan| &plan.digest),
+            release.commands().retry()
+        ),
+    )
 }
 
 /// Returns the traces of the operation's hooks, by the run ids of their objects.

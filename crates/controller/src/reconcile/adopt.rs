@@ -72,10 +72,9 @@ pub(crate) async fn adopt(release: &mut Release<'_>, history: &[Stored]) -> Resu
         _ => None,
     };
     let inputs = digest::input(release);
-    // Status knows no plan if it was lost, or if an earlier version wrote it. What was deployed by
-    // this configuration is not deployed anew, although chance may make it another one.
-    let knows_plans = release.object.status.as_ref().is_some_and(|it| !it.plans.is_empty());
-    let is_recorded = !knows_plans
+    // What was deployed by this configuration is not deployed anew, although chance may make it
+    // another one.
+    let is_recorded = !release.knows_plans()
         && record.info.status == Status::Deployed
         && before.is_some_and(|plan| inputs.have(&plan.config_digest, &plan.config_key));
     let is_wanted = rendered.is_some() || is_recorded;

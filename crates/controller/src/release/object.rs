@@ -2,8 +2,7 @@
 
 use api::{ReleaseLifecycle, ReleaseLifecycleStatus, names};
 use kube::{Api, Resource, api::PostParams};
-use lifecycle::reason::Reason;
-use lifecycle::source::stands_in_urls;
+use lifecycle::{reason::Reason, source::stands_in_urls};
 
 use crate::cluster::{
     Cluster, call,

@@ -1,13 +1,24 @@
-//! The part of status that remains of an operation that has ended. Pure.
+//! The part of status that outlasts an operation. Pure.
 
-use api::ReleaseLifecycleStatus;
+use api::{ReleaseLifecycle, ReleaseLifecycleStatus};
 use lifecycle::{
     conditions,
     drift::Baseline,
     event::Event,
     journal::{Failure, Journal, LastAttempt},
+    known::{self, KnownPlan},
     reason::Reason,
 };
+
+/// Notes that the plan may be executed.
+pub(super) fn note_plan(
+    object: &ReleaseLifecycle,
+    status: &mut ReleaseLifecycleStatus,
+    plan: KnownPlan,
+) {
+    let (kept, pinned) = (object.max_history(), object.spec.pin_revision);
+    known::note(&mut status.plans, plan, kept, pinned);
+}
 
 /// Records the result of an operation that has ended.
 pub(super) fn conclude(status: &mut ReleaseLifecycleStatus, journal: &Journal) {

@@ -42,16 +42,14 @@ impl Release<'_> {
 
     /// Notes a plan that is about to be recorded: from then on it may be executed.
     pub(crate) async fn write_plan(&mut self, plan: &Plan) -> Result<(), Error> {
-        self.write_plans(vec![KnownPlan::of(plan, plan.freeze().1)], None).await
+        let (plan, retry) = (KnownPlan::of(plan, plan.freeze().1), None);
+        write(&self.ctx.cluster, &mut self.object, Report::Plan { plan, retry }).await
     }
 
-    /// Notes plans that may be executed, and that the request for a `retry` is handled by that.
-    pub(crate) async fn write_plans(
-        &mut self,
-        plans: Vec<KnownPlan>,
-        retry: Option<String>,
-    ) -> Result<(), Error> {
-        write(&self.ctx.cluster, &mut self.object, Report::Plans { plans, retry }).await
+    /// Notes a plan that may be executed since a person vouches for it, by the request for a retry.
+    pub(crate) async fn write_trusted(&mut self, plan: KnownPlan) -> Result<(), Error> {
+        let retry = self.object.requests().retry;
+        write(&self.ctx.cluster, &mut self.object, Report::Plan { plan, retry }).await
     }
 
     fn warn_of_stall(&self, next: &ReleaseLifecycleStatus) {

@@ -8,7 +8,7 @@ use lifecycle::{
     drift::Baseline,
     event::Event,
     journal::{Failure, Journal},
-    known::{self, KnownPlan},
+    known::KnownPlan,
     object::ObjectRef,
     plan::Chart,
     reason::Reason,
@@ -18,7 +18,7 @@ use lifecycle::{
 use crate::{
     cluster::call::ApiError,
     release::{
-        outcome::{conclude, forgive, no_drift},
+        outcome::{conclude, forgive, no_drift, note_plan},
         settled::is_at_work,
     },
 };
@@ -38,9 +38,9 @@ pub(crate) enum Report<'a> {
         /// The plan of the operation, if this is the first journal of it.
         plan: Option<KnownPlan>,
     },
-    /// These plans may be executed.
-    Plans {
-        plans: Vec<KnownPlan>,
+    /// This plan may be executed.
+    Plan {
+        plan: KnownPlan,
         /// The value of the request for a retry that is handled by that.
         retry: Option<String>,
     },
@@ -92,11 +92,9 @@ pub(crate) fn status(
             }
             status
         }
-        Report::Plans { plans, retry } => {
+        Report::Plan { plan, retry } => {
             let mut status = object.status.clone().unwrap_or_default();
-            for plan in plans {
-                note_plan(object, &mut status, plan);
-            }
+            note_plan(object, &mut status, plan);
             status.last_handled_retry_at = retry.or(status.last_handled_retry_at);
             status
         }
@@ -123,11 +121,6 @@ pub(crate) fn status(
         Report::Blocked(failure) => says(object, conditions::blocked(failure), now),
         Report::Trouble(error) => trouble(object, error, now),
     }
-}
-
-fn note_plan(object: &ReleaseLifecycle, status: &mut ReleaseLifecycleStatus, plan: KnownPlan) {
-    let (kept, pinned) = (object.max_history(), object.spec.pin_revision);
-    known::note(&mut status.plans, plan, kept, pinned);
 }
 
 /// Returns the condition that reports why only a person can end the running operation, if that is
@@ -386,10 +379,16 @@ mod tests {
         object
     }
 
+    fn at<'a>(
+        journal: &'a Journal,
+        hold: Option<&'a Hold>,
+        warned: Option<Vec<Condition>>,
+    ) -> Report<'a> {
+        Report::Operation { journal, hold, outside: None, remark: None, warned, plan: None }
+    }
+
     fn reported(object: &ReleaseLifecycle, journal: &Journal) -> ReleaseLifecycleStatus {
-        let (hold, outside, remark, warned, plan) = (None, None, None, None, None);
-        let report = Report::Operation { journal, hold, outside, remark, warned, plan };
-        status(object, report, NOW)
+        status(object, at(journal, None, None), NOW)
     }
 
     fn running() -> ReleaseLifecycleStatus {
@@ -564,12 +563,8 @@ mod tests {
     fn a_stall_of_what_runs_is_told_once() {
         let hold = Hold::Stalled(Failure::new(Reason::Forbidden, "it may not"));
         let journal = journal(Event::Upgrade, None, Phase::PreHooks);
-        let stalled = |object: &ReleaseLifecycle| {
-            let (outside, remark, warned, plan) = (None, None, None, None);
-            let (journal, hold) = (&journal, Some(&hold));
-            let report = Report::Operation { journal, hold, outside, remark, warned, plan };
-            status(object, report, NOW)
-        };
+        let stalled =
+            |object: &ReleaseLifecycle| status(object, at(&journal, Some(&hold), None), NOW);
         let idle = object(None);
         assert_eq!(new_stall(&idle, &stalled(&idle)), None, "nothing ran");
         let at_work = object(Some(running()));
@@ -590,11 +585,8 @@ mod tests {
             message: message.to_owned(),
         };
         let journal = journal(Event::Upgrade, None, Phase::PreHooks);
-        let noted = |object: &ReleaseLifecycle, warned| {
-            let (journal, hold, outside, remark, plan) = (&journal, None, None, None, None);
-            let report = Report::Operation { journal, hold, outside, remark, warned, plan };
-            status(object, report, NOW)
-        };
+        let noted =
+            |object: &ReleaseLifecycle, warned| status(object, at(&journal, None, warned), NOW);
         let warned = |status: &ReleaseLifecycleStatus| {
             status.conditions.iter().any(|it| it.type_ == conditions::WARNED)
         };

@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    support::{allowances::Allowances, sync::lock},
+    support::{allowances::Allowances, key::LONGEST_KEY, sync::lock},
     watches::triggers::Trigger,
 };
 
@@ -19,8 +19,6 @@ const MOST_AT_ONCE: u32 = 100;
 const EACH: Duration = Duration::from_millis(200);
 /// The time after which the other changes wake a release.
 const LATER: Duration = Duration::from_secs(1);
-/// The longest key of a custom resource: a namespace and a name.
-const LONGEST_KEY: usize = 63 + 1 + 253;
 
 pub(crate) struct Elsewhere {
     allowances: Allowances,

@@ -8,7 +8,7 @@ use std::{
 
 use lifecycle::object::ObjectRef;
 
-use crate::support::sync::lock;
+use crate::support::{key::LONGEST_KEY, sync::lock};
 
 /// The maximum number of held objects of one custom resource that are remembered. An operation holds
 /// one.
@@ -17,8 +17,6 @@ const MOST_PER_RELEASE: usize = 64;
 /// The maximum number of held objects that are remembered of those that are in one namespace, whose
 /// tenant may have forged them.
 const MOST_PER_NAMESPACE: usize = 1000;
-/// The longest key of a custom resource: a namespace and a name.
-const LONGEST_KEY: usize = 63 + 1 + 253;
 /// The longest name of an object.
 const LONGEST_NAME: usize = 253;
 

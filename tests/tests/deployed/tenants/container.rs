@@ -155,7 +155,7 @@ pub(super) struct Seen {
     pub(super) late: usize,
 }
 
-/// Looks at a container until it is told to end, from a thread of its own, so that no other work of
+/// Watches a container until [`Sampler::end`], on a thread of its own, so that no other work of
 /// this program delays it.
 pub(super) struct Sampler {
     end: Arc<AtomicBool>,
