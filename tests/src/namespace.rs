@@ -166,6 +166,19 @@ impl Namespace {
         what: &str,
         is: impl Fn(&ReleaseLifecycle) -> bool,
     ) -> Result<ReleaseLifecycle> {
+        let is = |release: Option<&ReleaseLifecycle>| release.is_some_and(&is);
+        let found = self.until(name, controller, what, is).await?;
+        found.with_context(|| format!("release {name} is {what}, and is none"))
+    }
+
+    /// Waits until `is` accepts the release, which may be gone.
+    async fn until(
+        &self,
+        name: &str,
+        controller: &dyn Logs,
+        what: &str,
+        is: impl Fn(Option<&ReleaseLifecycle>) -> bool,
+    ) -> Result<Option<ReleaseLifecycle>> {
         let field = format!("metadata.name={name}");
         let mut last = None;
         let watch = async {
@@ -173,26 +186,25 @@ impl Namespace {
                 // A watch alone may begin before the test's own last write.
                 let found = self.releases().list(&ListParams::default().fields(&field)).await?;
                 let version = found.metadata.resource_version.unwrap_or_default();
-                if let Some(release) = found.items.into_iter().next() {
-                    if is(&release) {
-                        return Ok::<_, kube::Error>(release);
-                    }
-                    last = Some(release);
+                let release = found.items.into_iter().next();
+                if is(release.as_ref()) {
+                    return Ok::<_, kube::Error>(release);
                 }
+                last = release;
                 let params = WatchParams::default().fields(&field);
                 let mut events = self.releases().watch(&params, &version).await?.boxed();
                 while let Some(event) = events.try_next().await? {
-                    match event {
-                        WatchEvent::Added(release) | WatchEvent::Modified(release) => {
-                            if is(&release) {
-                                return Ok(release);
-                            }
-                            last = Some(release);
-                        }
+                    let release = match event {
+                        WatchEvent::Added(release) | WatchEvent::Modified(release) => Some(release),
+                        WatchEvent::Deleted(_) => None,
+                        WatchEvent::Bookmark(_) => continue,
                         // Such as an expired version.
                         WatchEvent::Error(_) => break,
-                        _ => {}
+                    };
+                    if is(release.as_ref()) {
+                        return Ok(release);
                     }
+                    last = release;
                 }
             }
         };
@@ -232,19 +244,7 @@ impl Namespace {
     /// # Errors
     /// With the last status seen and the controller's last lines, if it stays.
     pub async fn wait_released(&self, name: &str, controller: &dyn Logs) -> Result<()> {
-        let start = std::time::Instant::now();
-        loop {
-            let Some(release) = self.releases().get_opt(name).await? else { return Ok(()) };
-            if start.elapsed() > PATIENCE {
-                bail!(
-                    "release {name} was still there after {PATIENCE:?}: {}\nthe controller's log \
-                     ends:\n{}",
-                    serde_json::to_string_pretty(&release.status)?,
-                    controller.log_tail(),
-                );
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        self.until(name, controller, "gone", |release| release.is_none()).await.map(drop)
     }
 
     /// Makes a request by an annotation `releaselifecycle.dev/…` of the release.

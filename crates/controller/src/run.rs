@@ -2,33 +2,30 @@
 
 use std::{
     collections::HashSet,
-    fmt::Debug,
     io::IsTerminal,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::Context as _;
-use api::{ReleaseLifecycle, names};
+use api::ReleaseLifecycle;
 use election::{Election, Lease};
-use futures::{Stream, StreamExt};
+use futures::StreamExt;
 use http::{HeaderValue, header::USER_AGENT};
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
 use kube::{
-    Api, Client, Config, Resource, ResourceExt,
+    Api, Client, Config, Resource,
     config::{KubeConfigOptions, Kubeconfig},
-    core::{NamespaceResourceScope, PartialObjectMeta},
+    core::NamespaceResourceScope,
 };
 use kube_runtime::{
     Controller, WatchStreamExt, controller,
     reflector::{self, ObjectRef},
     watcher,
 };
-use lifecycle::object;
-use serde::de::DeserializeOwned;
 use tokio::{
     net::TcpListener,
     runtime::Handle,
@@ -57,13 +54,14 @@ use crate::{
         renderers::Renderers,
     },
     support::{key::key, lines::Lines, panics},
-    watches::{Watches, held::HeldObject},
+    watches::{
+        Watches,
+        hooks::{self, touched},
+    },
 };
 
 /// The user agent by which servers recognize this program's requests.
 pub(crate) const AGENT: &str = concat!("releaselifecycle-controller/", env!("CARGO_PKG_VERSION"));
-/// The seconds after which a watch that died silently is noticed.
-const WATCH_TIMEOUT: u32 = 60;
 /// The time for which SIGTERM waits for the running reconciliations; less than the kubelet's 30 s,
 /// since a call to an API server that does not answer may take longer.
 const GRACE: Duration = Duration::from_secs(10);
@@ -279,14 +277,14 @@ async fn control(
         .touched_objects();
     let controller = Controller::for_stream(releases, store);
     let namespace = args.namespace.as_deref();
-    let jobs = touched::<Job>(&client, namespace);
-    let pods = touched::<Pod>(&client, namespace);
+    let jobs = touched::<Job>(scoped(&client, namespace));
+    let pods = touched::<Pod>(scoped(&client, namespace));
     let (on_job, on_pod) = (Arc::clone(&ctx), Arc::clone(&ctx));
     controller
         // The limit is that of the slots, which namespaces share fairly.
         .with_config(controller::Config::default().concurrency(0))
-        .watches_stream(jobs, move |job| panics::caught_now(|| note(&on_job, &job)).ok().flatten())
-        .watches_stream(pods, move |pod| panics::caught_now(|| note(&on_pod, &pod)).ok().flatten())
+        .watches_stream(jobs, move |job| woken_by(&on_job, &job))
+        .watches_stream(pods, move |pod| woken_by(&on_pod, &pod))
         .reconcile_on(ctx.watches.triggers.listen())
         .graceful_shutdown_on(async move { shutdown.cancelled().await })
         .run(reconcile, on_error, ctx)
@@ -299,30 +297,11 @@ async fn control(
         .await;
 }
 
-/// Returns hook objects and their Pods as they change: metadata only, and nothing is stored. A hook
-/// may be in another namespace than its release, unless the operator serves only one. An error
-/// stays with its own watch, which backs off; in the controller it would block every trigger.
-fn touched<K>(
-    client: &Client,
-    namespace: Option<&str>,
-) -> impl Stream<Item = Result<PartialObjectMeta<K>, watcher::Error>> + Send + 'static + use<K>
-where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + Send + 'static,
-    PartialObjectMeta<K>: DeserializeOwned,
-{
-    let config =
-        watcher::Config::default().labels(names::UID_LABEL).timeout(WATCH_TIMEOUT).page_size(PAGE);
-    let all = scoped::<PartialObjectMeta<K>>(client, namespace);
-    let watch = move || watcher(all.clone(), config.clone()).default_backoff().touched_objects();
-    Box::pin(panics::kept_stream("the watch of hooks", watch)).filter_map(async |touched| {
-        match touched {
-            Ok(object) => Some(Ok(object)),
-            Err(error) => {
-                tracing::warn!("watch of {}s: {error}", K::kind(&()));
-                None
-            }
-        }
-    })
+fn woken_by<K: hooks::Kind>(
+    ctx: &Context,
+    touched: &hooks::Touched<K>,
+) -> Option<ObjectRef<Tolerant>> {
+    panics::caught_now(|| ctx.watches.woken_by(touched)).ok().flatten()
 }
 
 fn scoped<K>(client: &Client, namespace: Option<&str>) -> Api<K>
@@ -374,35 +353,6 @@ impl Others {
             triggers.trigger().pull(&dependent);
         }
     }
-}
-
-/// Returns the custom resource whose hook was touched. Held objects are remembered, see
-/// [`crate::reconcile::sweep`].
-fn note<K: Resource<DynamicType = ()>>(
-    ctx: &Context,
-    touched: &PartialObjectMeta<K>,
-) -> Option<ObjectRef<Tolerant>> {
-    let annotations = touched.annotations();
-    let owner = annotations.get(names::OWNER_ANNOTATION)?;
-    if let Some(gate) = annotations.get(names::GATE_ANNOTATION) {
-        let held = HeldObject {
-            object: object::ObjectRef {
-                api_version: K::api_version(&()).into_owned(),
-                kind: K::kind(&()).into_owned(),
-                namespace: touched.namespace(),
-                name: touched.name_any(),
-            },
-            uid: touched.uid().unwrap_or_default(),
-            owner: touched.labels().get(names::UID_LABEL).cloned().unwrap_or_default(),
-            account: annotations.get(names::ACCOUNT_ANNOTATION).cloned(),
-            since: Instant::now(),
-        };
-        let is_held = gate == names::HELD && touched.metadata.deletion_timestamp.is_none();
-        ctx.watches.held.saw(owner, is_held, held);
-    }
-    let (namespace, name) = owner.split_once('/')?;
-    let wakes = ctx.watches.elsewhere.wakes(&touched.namespace().unwrap_or_default(), owner);
-    wakes.then(|| ObjectRef::<Tolerant>::new(name).within(namespace))
 }
 
 /// Returns the fetcher of charts, which never asks the API server.

@@ -3,6 +3,7 @@
 pub(crate) mod dependents;
 pub(crate) mod elsewhere;
 pub(crate) mod held;
+pub(crate) mod hooks;
 mod pace;
 pub(crate) mod records;
 mod registry;
@@ -15,8 +16,8 @@ use kube::Client;
 use kube_runtime::watcher;
 
 use self::{
-    dependents::Dependents, elsewhere::Elsewhere, held::Held, records::RecordWatches,
-    sources::SourceWatches, triggers::Triggers,
+    dependents::Dependents, elsewhere::Elsewhere, held::Held, hooks::Looked,
+    records::RecordWatches, sources::SourceWatches, triggers::Triggers,
 };
 
 /// The maximum numbers of watches.
@@ -35,6 +36,7 @@ pub(crate) struct Watches {
     pub(crate) records: RecordWatches,
     pub(crate) dependents: Dependents,
     pub(crate) held: Held,
+    pub(crate) looked: Looked,
     pub(crate) elsewhere: Elsewhere,
 }
 
@@ -48,6 +50,7 @@ impl Watches {
             records: RecordWatches::new(operator.clone(), trigger.clone(), limits.records),
             dependents: Dependents::default(),
             held: Held::default(),
+            looked: Looked::default(),
             elsewhere: Elsewhere::new(trigger.clone()),
             triggers,
         }
@@ -58,6 +61,7 @@ impl Watches {
         self.records.forget(key);
         self.dependents.forget(key);
         self.sources.forget(key);
+        self.looked.forget(key);
     }
 
     /// Forgets all custom resources but those of these keys.
@@ -65,6 +69,7 @@ impl Watches {
         self.records.retain(keys);
         self.sources.retain(keys);
         self.dependents.retain(keys);
+        self.looked.retain(keys);
     }
 }
 

@@ -1,6 +1,7 @@
 //! The observation of a hook: from its object, its Pods and the Event objects about them. Pure:
 //! JSON in, observation out.
 
+pub mod digest;
 pub mod event_objects;
 pub mod gating;
 pub mod pods;

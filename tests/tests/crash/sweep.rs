@@ -18,6 +18,8 @@ use crate::{
 const WORKERS: usize = 8;
 /// So many in one sweep, so that few points lie beyond the end of it.
 pub(crate) const IN_A_ROW: usize = 2;
+/// So many in one that tries each request, so that none is left alone at the end.
+const OF_EACH: usize = 4;
 
 static LOG: LazyLock<AuditLog> =
     LazyLock::new(|| AuditLog::new(kwok().audit_log().to_owned(), |it| it.namespace.is_some()));
@@ -244,7 +246,8 @@ impl Sweep {
             anyhow::Ok((n, ended))
         });
         let mut outcome = Outcome::default();
-        let mut runs = stream::iter(runs).buffered(IN_A_ROW);
+        let tries_each = matches!(points, Points::Until { step: 1, .. });
+        let mut runs = stream::iter(runs).buffered(if tries_each { OF_EACH } else { IN_A_ROW });
         let mut over = false;
         while let Some(run) = runs.next().await {
             let (n, Ended { namespace, struck, violations }) = run?;

@@ -1,10 +1,10 @@
-//! Finds the resource of a kind in the cluster, and remembers it.
+//! Finds the resource of a kind in the cluster, and remembers all of its group and version.
 
 use std::{collections::HashMap, sync::Mutex};
 
 use kube::{
     Client,
-    core::{ApiResource, GroupVersionKind},
+    core::{ApiResource, GroupVersion},
     discovery::{self, Scope},
 };
 
@@ -41,26 +41,26 @@ impl Kinds {
             return Ok(Some(known.clone()));
         }
         let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-        let gvk = GroupVersionKind::gvk(group, version, kind);
+        let served = GroupVersion::gv(group, version);
         let what = format!("discover {kind} of {api_version}");
-        let pinned = || async {
-            match discovery::pinned_kind(client, &gvk).await {
-                Ok(found) => Ok(Some(found)),
-                Err(kube::Error::Discovery(_)) => Ok(None),
+        let group = || async {
+            match discovery::pinned_group(client, &served).await {
+                Ok(found) => Ok(found.versioned_resources(version)),
+                Err(kube::Error::Discovery(_)) => Ok(Vec::new()),
                 Err(error) => Err(error),
             }
         };
-        let found = read(metrics, what, pinned).await;
-        let found = match found {
-            Err(ApiError { cause: Cause::NotFound(_), .. }) => None,
+        let found = match read(metrics, what, group).await {
+            Err(ApiError { cause: Cause::NotFound(_), .. }) => Vec::new(),
             other => other?,
         };
-        let Some((resource, capabilities)) = found else {
-            return Ok(None);
-        };
-        let kind = Kind { resource, scope: capabilities.scope };
-        self.lock().insert(key, kind.clone());
-        Ok(Some(kind))
+        let mut known = self.lock();
+        for (resource, capabilities) in found {
+            let key = (api_version.to_owned(), resource.kind.clone());
+            // Of two resources of one kind, the first is meant.
+            known.entry(key).or_insert(Kind { resource, scope: capabilities.scope });
+        }
+        Ok(known.get(&key).cloned())
     }
 
     /// Forgets a kind, which may no longer exist, or may have changed.

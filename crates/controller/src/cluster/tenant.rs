@@ -394,7 +394,11 @@ impl<'a> Tenant<'a> {
                 error.without_values_of(lock(&status).as_deref(), &values)
             }
         };
-        if error.is_not_found() {
+        // An object that is missing has a name.
+        let named = |told: &kube::core::Status| {
+            told.details.as_ref().is_some_and(|details| !details.name.is_empty())
+        };
+        if error.is_not_found() && !lock(&status).as_deref().is_some_and(named) {
             // The kind may no longer exist.
             self.cluster.kinds.forget(&object.api_version, &object.kind);
         }

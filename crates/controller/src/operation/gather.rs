@@ -12,7 +12,7 @@ use lifecycle::{
 use live::{
     kstatus::{self, Readiness},
     observe::{
-        self, event_objects, gating,
+        self, digest, event_objects, gating,
         pods::{self, Culprit},
         quiet, stopped,
     },
@@ -24,6 +24,7 @@ use crate::{
     operation::{uninstall, unready, unready::Unready},
     records::Records,
     release::Release,
+    support::key::key,
 };
 
 /// The interval of checks of a hook in a namespace that this operator does not watch.
@@ -124,6 +125,11 @@ pub(crate) async fn seen(
     object: &Value,
     now: Timestamp,
 ) -> Result<HookObservation, Error> {
+    release.ctx.watches.looked.saw(
+        &key(&release.object),
+        text(object, "/metadata/uid"),
+        digest::of(hook.kind(), object),
+    );
     let object = &quiet::object(object.clone());
     let mut seen = observe::hook(plan, hook, object, &release.name, &release.namespace);
     let watched = release.ctx.options.watched.as_ref();
@@ -227,6 +233,12 @@ async fn hindrance(
         let about: Vec<_> = pods.iter().chain([object]).collect();
         quiet::events(&mut events, &about);
         known = event_objects::hindrance(&subject, &events);
+        if known.is_some() {
+            let key = key(&release.object);
+            for about in about {
+                release.ctx.watches.looked.explained(&key, text(about, "/metadata/uid"));
+            }
+        }
         again = event_objects::again(since, now, known.is_some());
     }
     let times = [seen.look_again_at, again].into_iter().flatten();
@@ -240,26 +252,30 @@ async fn pods_of(
     job: &Value,
     uid: &str,
 ) -> Result<(Vec<Value>, Vec<Value>), Error> {
-    let text = |path: &str| job.pointer(path).and_then(Value::as_str).unwrap_or_default();
     let like = ObjectRef {
         api_version: "v1".to_owned(),
         kind: "Pod".to_owned(),
-        namespace: Some(text("/metadata/namespace").to_owned()),
+        namespace: Some(text(job, "/metadata/namespace").to_owned()),
         name: String::new(),
     };
-    let selector = format!("batch.kubernetes.io/job-name={}", text("/metadata/name"));
+    let selector = format!("batch.kubernetes.io/job-name={}", text(job, "/metadata/name"));
     match release.tenant.list(&like, &selector).await {
         Ok(pods) => {
+            let (key, looked) = (key(&release.object), &release.ctx.watches.looked);
+            for pod in &pods {
+                looked.saw(&key, text(pod, "/metadata/uid"), digest::of(HookKind::Pod, pod));
+            }
             let of = "/metadata/labels/batch.kubernetes.io~1controller-uid";
-            Ok(pods
-                .into_iter()
-                .map(quiet::object)
-                .partition(|pod| pod.pointer(of).and_then(Value::as_str) == Some(uid)))
+            Ok(pods.into_iter().map(quiet::object).partition(|pod| text(pod, of) == uid))
         }
         // A tenant that may not read Pods gets its verdict all the same.
         Err(error) if error.is_forbidden() => Ok((Vec::new(), Vec::new())),
         Err(error) => Err(error.into()),
     }
+}
+
+fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
+    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
 /// Returns the Pod of a Job that somebody deleted; `noted`: true if something is already known of

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::Mutex,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -22,9 +22,9 @@ const LONGEST_NAME: usize = 253;
 
 /// Held hook objects that a watch has reported, by the key of their custom resource. Anybody can
 /// create an object that looks like one: they are checked again before anything is done.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Held {
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
 }
 
 #[derive(Default)]
@@ -46,18 +46,20 @@ pub(crate) struct HeldObject {
 }
 
 impl Held {
-    /// Notes whether the object is held. Of many objects of one key or one namespace only some are
-    /// remembered: the others are found when the operator lists all hooks again.
-    pub(crate) fn saw(&self, key: &str, held: bool, object: HeldObject) {
-        if held {
-            lock(&self.state).note(key, object);
-        } else {
-            self.forget(key, &object.uid);
-        }
+    /// Notes that the object is held, and returns true if it was not known. Of many objects of one key
+    /// or one namespace only some are remembered: the others are found when the operator lists all
+    /// hooks again.
+    pub(crate) fn note(&self, key: &str, object: HeldObject) -> bool {
+        lock(&self.state).note(key, object)
     }
 
     pub(crate) fn forget(&self, key: &str, uid: &str) {
         lock(&self.state).forget(key, uid);
+    }
+
+    /// Returns true if the object of this UID is held.
+    pub(crate) fn has(&self, key: &str, uid: &str) -> bool {
+        lock(&self.state).objects.get(key).is_some_and(|objects| objects.contains_key(uid))
     }
 
     /// Returns true if a hook object of the custom resource with this UID is held. Those of a former
@@ -86,22 +88,24 @@ impl Held {
 }
 
 impl State {
-    fn note(&mut self, key: &str, object: HeldObject) {
+    fn note(&mut self, key: &str, object: HeldObject) -> bool {
         // No object of the operator has longer ones.
         let account = object.account.as_deref().unwrap_or_default();
         if key.len() > LONGEST_KEY || account.len() > LONGEST_NAME {
-            return;
+            return false;
         }
         let of_key = self.objects.get(key);
-        if !of_key.is_some_and(|objects| objects.contains_key(&object.uid)) {
+        let is_new = !of_key.is_some_and(|objects| objects.contains_key(&object.uid));
+        if is_new {
             let taken = self.taken.entry(namespace(&object).to_owned()).or_default();
             let is_full = of_key.is_some_and(|objects| objects.len() >= MOST_PER_RELEASE);
             if is_full || *taken >= MOST_PER_NAMESPACE {
-                return;
+                return false;
             }
             *taken += 1;
         }
         self.objects.entry(key.to_owned()).or_default().insert(object.uid.clone(), object);
+        is_new
     }
 
     fn forget(&mut self, key: &str, uid: &str) {
@@ -145,9 +149,8 @@ mod tests {
     #[test]
     fn an_object_is_known_until_it_is_opened_or_forgotten() {
         let held = Held::default();
-        for uid in ["1", "1", "2"] {
-            held.saw("ns/shop", true, object("ns", uid));
-        }
+        let news = ["1", "1", "2"].map(|uid| held.note("ns/shop", object("ns", uid)));
+        assert_eq!(news, [true, false, true]);
         let of = |key, owner| held.of(key, owner, 9).len();
         assert_eq!(
             (of("ns/shop", "owner"), of("ns/shop", "former"), of("ns/other", "owner")),
@@ -156,7 +159,8 @@ mod tests {
         assert_eq!(held.of("ns/shop", "owner", 1).len(), 1);
         assert_eq!(held.older_than(Duration::ZERO).len(), 2);
         assert!(held.older_than(Duration::from_hours(1)).is_empty());
-        held.saw("ns/shop", false, object("ns", "1"));
+        held.forget("ns/shop", "1");
+        assert!(!held.has("ns/shop", "1") && held.has("ns/shop", "2"));
         assert!(held.any("ns/shop", "owner") && !held.any("ns/shop", "former"));
         held.forget("ns/shop", "2");
         assert!(!held.any("ns/shop", "owner"));
@@ -166,7 +170,7 @@ mod tests {
     fn of_thousands_some_are_remembered() {
         let held = Held::default();
         for uid in 0..10_000 {
-            held.saw("ns/shop", true, object("ns", &uid.to_string()));
+            held.note("ns/shop", object("ns", &uid.to_string()));
         }
         assert_eq!(held.of("ns/shop", "owner", usize::MAX).len(), MOST_PER_RELEASE);
     }
@@ -174,17 +178,16 @@ mod tests {
     #[test]
     fn a_namespace_with_thousands_leaves_room_for_others() {
         let held = Held::default();
-        let saw = |key: &str, is_held, object| held.saw(key, is_held, object);
         for uid in 0..10_000 {
-            saw(&format!("bad/{uid}"), true, object("bad", &uid.to_string()));
+            held.note(&format!("bad/{uid}"), object("bad", &uid.to_string()));
         }
         assert_eq!(held.older_than(Duration::ZERO).len(), MOST_PER_NAMESPACE);
-        saw("ns/shop", true, object("ns", "1"));
+        held.note("ns/shop", object("ns", "1"));
         assert!(held.any("ns/shop", "owner"));
         for uid in 0..10_000 {
-            saw(&format!("bad/{uid}"), false, object("bad", &uid.to_string()));
+            held.forget(&format!("bad/{uid}"), &uid.to_string());
         }
-        saw("ns/shop", false, object("ns", "1"));
+        held.forget("ns/shop", "1");
         let state = lock(&held.state);
         assert!(state.objects.is_empty() && state.taken.is_empty());
     }
@@ -192,9 +195,9 @@ mod tests {
     #[test]
     fn what_is_longer_than_a_name_is_not_remembered() {
         let held = Held::default();
-        held.saw(&format!("ns/{}", "x".repeat(240_000)), true, object("ns", "1"));
+        held.note(&format!("ns/{}", "x".repeat(240_000)), object("ns", "1"));
         let account = Some("x".repeat(240_000));
-        held.saw("ns/shop", true, HeldObject { account, ..object("ns", "1") });
+        held.note("ns/shop", HeldObject { account, ..object("ns", "1") });
         assert!(held.older_than(Duration::ZERO).is_empty());
     }
 }

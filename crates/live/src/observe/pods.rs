@@ -287,24 +287,26 @@ fn befell_at(pod: &Value) -> &str {
 pub fn stuck(pods: &[Value]) -> Option<String> {
     let container = containers(pods).find_map(|(pod, status)| {
         let waiting = status.pointer("/state/waiting")?;
-        let reason = text(waiting, "/reason");
         // Its last end says more, see [`restarting`].
-        let told =
-            reason == "CrashLoopBackOff" && status.pointer("/lastState/terminated").is_some();
-        (STUCK.contains(&reason) && !told).then(|| {
-            let reason = if reason == "ErrImagePull" { "ImagePullBackOff" } else { reason };
-            format!(
-                "pod {} container {} {}",
-                text(pod, "/metadata/name"),
-                text(status, "/name"),
-                joined(reason, &steady(text(waiting, "/message")))
-            )
-        })
+        let told = text(waiting, "/reason") == "CrashLoopBackOff"
+            && status.pointer("/lastState/terminated").is_some();
+        let why = stuck_for(waiting).filter(|_| !told)?;
+        let (pod, container) = (text(pod, "/metadata/name"), text(status, "/name"));
+        Some(format!("pod {pod} container {container} {why}"))
     });
     container.or_else(|| pods.iter().find_map(unscheduled))
 }
 
-fn unscheduled(pod: &Value) -> Option<String> {
+/// The reason of a waiting container that does not pass by waiting, and its message.
+pub(super) fn stuck_for(waiting: &Value) -> Option<String> {
+    let reason = text(waiting, "/reason");
+    STUCK.contains(&reason).then(|| {
+        let reason = if reason == "ErrImagePull" { "ImagePullBackOff" } else { reason };
+        joined(reason, &steady(text(waiting, "/message")))
+    })
+}
+
+pub(super) fn unscheduled(pod: &Value) -> Option<String> {
     let name = text(pod, "/metadata/name");
     let condition = condition(pod, "PodScheduled", "False")?;
     match text(condition, "/reason") {

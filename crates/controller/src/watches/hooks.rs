@@ -1,0 +1,334 @@
+//! The watches of hooks' Jobs and Pods. A change wakes the release of the hook if it reports something
+//! that the release's last look at the object did not show.
+
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+    fmt,
+    marker::PhantomData,
+    sync::Mutex,
+    time::{Duration, Instant},
+};
+
+use api::names;
+use futures::{Stream, StreamExt as _};
+use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
+use kube::{
+    Api, Resource, ResourceExt as _,
+    core::{NamespaceResourceScope, ObjectMeta},
+};
+use kube_runtime::{WatchStreamExt as _, reflector::ObjectRef, watcher};
+use lifecycle::{object, plan::HookKind};
+use live::observe::digest;
+use manifests::{
+    bounded::{Bounded, MOST_LEVELS, Skip},
+    memory::Memory,
+};
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeSeed as _, Error as _},
+};
+
+use crate::{
+    cluster::{answer::PAGE, resource::Tolerant},
+    support::{panics, sync::lock},
+    watches::{Watches, held::HeldObject},
+};
+
+/// The seconds after which a watch that died silently is noticed.
+const TIMEOUT: u32 = 60;
+/// The time after which a release looks at an object that is still held back: that of a step is opened
+/// long before.
+const LATE: Duration = Duration::from_millis(500);
+/// The maximum number of objects of one release whose digests are remembered.
+const MOST_PER_RELEASE: usize = 256;
+
+/// The memory of one object without its bulk.
+const MOST_MEMORY: usize = 1 << 20;
+
+/// The parts that nothing here depends on.
+const BULK: &[Skip] = &[
+    Skip::Within(
+        "metadata",
+        &[
+            Skip::Field("managedFields"),
+            Skip::Within("annotations", &[Skip::AllBut(names::PREFIX)]),
+            Skip::Within("labels", &[Skip::AllBut(names::PREFIX)]),
+        ],
+    ),
+    Skip::Within(
+        "spec",
+        &[
+            Skip::Field("template"),
+            Skip::Field("containers"),
+            Skip::Field("initContainers"),
+            Skip::Field("volumes"),
+        ],
+    ),
+];
+
+/// A kind of objects that hooks consist of.
+pub(crate) trait Kind:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope> + Send + 'static
+{
+    const KIND: HookKind;
+}
+
+impl Kind for Job {
+    const KIND: HookKind = HookKind::Job;
+}
+
+impl Kind for Pod {
+    const KIND: HookKind = HookKind::Pod;
+}
+
+/// An object of a hook, as a watch reports it.
+pub(crate) struct Touched<K> {
+    metadata: ObjectMeta,
+    /// `None`: unknown, since the object takes too much memory.
+    digest: Option<u64>,
+    is_gone: bool,
+    kind: PhantomData<fn() -> K>,
+}
+
+impl<K> Clone for Touched<K> {
+    fn clone(&self) -> Self {
+        Self { metadata: self.metadata.clone(), ..*self }
+    }
+}
+
+impl<K> fmt::Debug for Touched<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Touched").field(&self.metadata.name).finish()
+    }
+}
+
+impl<'de, K: Kind> Deserialize<'de> for Touched<K> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut memory = Memory::new(MOST_MEMORY);
+        let reader = Bounded::new(&mut memory, MOST_LEVELS).without(BULK);
+        let object = reader.deserialize(deserializer)?;
+        let metadata = ObjectMeta::deserialize(&object["metadata"]).map_err(D::Error::custom)?;
+        let is_whole = !memory.is_exhausted();
+        let digest = is_whole.then(|| digest::of(K::KIND, &object));
+        Ok(Self { metadata, digest, is_gone: false, kind: PhantomData })
+    }
+}
+
+impl<K: Kind> Resource for Touched<K> {
+    type DynamicType = ();
+    type Scope = NamespaceResourceScope;
+
+    fn kind(dt: &()) -> Cow<'_, str> {
+        K::kind(dt)
+    }
+
+    fn group(dt: &()) -> Cow<'_, str> {
+        K::group(dt)
+    }
+
+    fn version(dt: &()) -> Cow<'_, str> {
+        K::version(dt)
+    }
+
+    fn plural(dt: &()) -> Cow<'_, str> {
+        K::plural(dt)
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}
+
+/// Returns hook objects and their Pods as they change; none is stored. A hook may be in another
+/// namespace than its release, unless the operator serves only one. An error stays with its own watch,
+/// which backs off; in the controller it would block every trigger.
+pub(crate) fn touched<K: Kind>(
+    all: Api<Touched<K>>,
+) -> impl Stream<Item = Result<Touched<K>, watcher::Error>> + Send + 'static + use<K> {
+    let config =
+        watcher::Config::default().labels(names::UID_LABEL).timeout(TIMEOUT).page_size(PAGE);
+    let watch = move || watcher(all.clone(), config.clone()).default_backoff();
+    Box::pin(panics::kept_stream("the watch of hooks", watch)).filter_map(async |event| match event
+    {
+        Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => Some(Ok(object)),
+        Ok(watcher::Event::Delete(object)) => Some(Ok(Touched { is_gone: true, ..object })),
+        Ok(watcher::Event::Init | watcher::Event::InitDone) => None,
+        Err(error) => {
+            tracing::warn!("watch of {}s: {error}", K::kind(&()));
+            None
+        }
+    })
+}
+
+/// The digests of the objects that releases have looked at, by the key of their custom resource and by
+/// their UID. Where there is none of an object, a release has seen nothing of it.
+#[derive(Default)]
+pub(crate) struct Looked(Mutex<HashMap<String, HashMap<String, Seen>>>);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    Digest(u64),
+    /// The release reports of the object what only Event objects say: each change may be its end.
+    Explained,
+}
+
+impl Looked {
+    /// Notes that the release of this key has looked at the object.
+    pub(crate) fn saw(&self, key: &str, uid: &str, digest: u64) {
+        self.note(key, uid, Seen::Digest(digest));
+    }
+
+    /// Notes that the release of this key reports of the object what only Event objects say.
+    pub(crate) fn explained(&self, key: &str, uid: &str) {
+        self.note(key, uid, Seen::Explained);
+    }
+
+    fn note(&self, key: &str, uid: &str, seen: Seen) {
+        let mut all = lock(&self.0);
+        let of_release = all.entry(key.to_owned()).or_default();
+        if of_release.len() >= MOST_PER_RELEASE {
+            of_release.clear();
+        }
+        of_release.insert(uid.to_owned(), seen);
+    }
+
+    /// Returns true if the release of this key has not seen what the object reports by now.
+    fn is_news(&self, key: &str, uid: &str, digest: u64) -> bool {
+        let all = lock(&self.0);
+        let seen = all.get(key).and_then(|of_release| of_release.get(uid)).copied();
+        seen.unwrap_or(Seen::Digest(digest::NOTHING)) != Seen::Digest(digest)
+    }
+
+    pub(crate) fn forget(&self, key: &str) {
+        lock(&self.0).remove(key);
+    }
+
+    pub(crate) fn retain(&self, keys: &HashSet<String>) {
+        lock(&self.0).retain(|key, _| keys.contains(key));
+    }
+}
+
+impl Watches {
+    /// Returns the custom resource that the change of a hook's object wakes. Objects that are held back
+    /// are remembered, since they may be those of late requests, and wake it later.
+    pub(crate) fn woken_by<K: Kind>(&self, touched: &Touched<K>) -> Option<ObjectRef<Tolerant>> {
+        let key = touched.annotations().get(names::OWNER_ANNOTATION)?;
+        let uid = touched.uid().unwrap_or_default();
+        let is_held = self.note_held(key, &uid, touched);
+        if is_held && touched.digest == Some(digest::NOTHING) {
+            return None;
+        }
+        let is_news = touched.is_gone
+            || touched.digest.is_none_or(|digest| self.looked.is_news(key, &uid, digest));
+        let (namespace, name) = key.split_once('/')?;
+        let wakes = is_news && self.elsewhere.wakes(&touched.namespace().unwrap_or_default(), key);
+        wakes.then(|| ObjectRef::<Tolerant>::new(name).within(namespace))
+    }
+
+    /// Notes whether the object is held back, and returns true if it is.
+    fn note_held<K: Kind>(&self, key: &str, uid: &str, touched: &Touched<K>) -> bool {
+        let annotations = touched.annotations();
+        let Some(gate) = annotations.get(names::GATE_ANNOTATION) else { return false };
+        let is_held = gate == names::HELD
+            && !touched.is_gone
+            && touched.metadata.deletion_timestamp.is_none();
+        if !is_held {
+            self.held.forget(key, uid);
+            return false;
+        }
+        let is_new = self.held.note(
+            key,
+            HeldObject {
+                object: object::ObjectRef {
+                    api_version: K::api_version(&()).into_owned(),
+                    kind: K::kind(&()).into_owned(),
+                    namespace: touched.namespace(),
+                    name: touched.name_any(),
+                },
+                uid: uid.to_owned(),
+                owner: touched.labels().get(names::UID_LABEL).cloned().unwrap_or_default(),
+                account: annotations.get(names::ACCOUNT_ANNOTATION).cloned(),
+                since: Instant::now(),
+            },
+        );
+        if is_new {
+            self.wake_if_late(key.to_owned(), uid.to_owned());
+        }
+        true
+    }
+
+    fn wake_if_late(&self, key: String, uid: String) {
+        let (held, trigger) = (self.held.clone(), self.triggers.trigger().clone());
+        tokio::spawn(async move {
+            tokio::time::sleep(LATE).await;
+            if held.has(&key, &uid) {
+                trigger.pull(&key);
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn read<K: Kind>(object: &Value) -> Touched<K> {
+        serde_json::from_str(&object.to_string()).unwrap()
+    }
+
+    #[test]
+    fn what_is_read_of_an_object_is_what_its_digest_needs() {
+        let job = json!({
+            "metadata": {"name": "migrate", "uid": "1",
+                "managedFields": [{"manager": "kubectl"}],
+                "labels": {names::UID_LABEL: "owner", "app": "shop"},
+                "annotations": {names::GATE_ANNOTATION: names::OPEN, "example.com/x": "y"}},
+            "spec": {"template": {"spec": {"containers": [{"image": "shop"}]}}},
+            "status": {"conditions": [{"type": "Complete", "status": "True"}]}});
+        let touched = read::<Job>(&job);
+        assert_eq!(touched.digest, Some(digest::of(HookKind::Job, &job)));
+        assert_eq!(touched.labels().keys().collect::<Vec<_>>(), [names::UID_LABEL]);
+        assert_eq!(touched.annotations().keys().collect::<Vec<_>>(), [names::GATE_ANNOTATION]);
+        assert_eq!(touched.metadata.managed_fields, None);
+    }
+
+    #[test]
+    fn an_object_that_takes_too_much_memory_is_always_news() {
+        let bulk = vec![json!({"": 0}); 100_000];
+        let large = json!({"metadata": {"name": "a"}, "status": {"conditions": bulk}});
+        assert_eq!(read::<Pod>(&large).digest, None);
+        let template = json!({"metadata": {"name": "a"}, "spec": {"template": bulk}});
+        assert_eq!(read::<Job>(&template).digest, Some(digest::NOTHING), "its bulk is not read");
+    }
+
+    #[test]
+    fn news_is_what_the_last_look_did_not_show() {
+        let looked = Looked::default();
+        let is_news = |digest| looked.is_news("ns/shop", "1", digest);
+        assert!(!is_news(digest::NOTHING) && is_news(7), "nothing was seen of it");
+        looked.saw("ns/shop", "1", 7);
+        assert!(is_news(digest::NOTHING) && !is_news(7) && is_news(8));
+        assert!(looked.is_news("ns/other", "1", 7) && looked.is_news("ns/shop", "2", 7));
+        looked.explained("ns/shop", "1");
+        assert!(is_news(digest::NOTHING) && is_news(7));
+        looked.forget("ns/shop");
+        assert!(!is_news(digest::NOTHING));
+    }
+
+    #[test]
+    fn of_a_release_with_thousands_of_pods_some_are_remembered() {
+        let looked = Looked::default();
+        for uid in 0..10_000 {
+            looked.saw("ns/shop", &uid.to_string(), 7);
+        }
+        let all = lock(&looked.0);
+        assert!(all.values().all(|of_release| of_release.len() <= MOST_PER_RELEASE));
+    }
+}
