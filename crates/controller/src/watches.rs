@@ -10,7 +10,7 @@ mod registry;
 pub(crate) mod sources;
 pub(crate) mod triggers;
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 use kube::Client;
 use kube_runtime::watcher;
@@ -37,7 +37,7 @@ pub(crate) struct Watches {
     pub(crate) dependents: Dependents,
     pub(crate) held: Held,
     pub(crate) looked: Looked,
-    pub(crate) elsewhere: Elsewhere,
+    pub(crate) elsewhere: Arc<Elsewhere>,
 }
 
 impl Watches {
@@ -51,7 +51,7 @@ impl Watches {
             dependents: Dependents::default(),
             held: Held::default(),
             looked: Looked::default(),
-            elsewhere: Elsewhere::new(trigger.clone()),
+            elsewhere: Arc::new(Elsewhere::new(trigger.clone())),
             triggers,
         }
     }

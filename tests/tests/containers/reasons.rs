@@ -2,8 +2,9 @@
 //! that `kubectl describe` shows.
 
 use anyhow::{Context, Result};
+use api::ReleaseLifecycle;
 use e2e::{
-    Controller, Namespace, containers, hook,
+    Controller, Namespace, condition, containers, hook,
     manifests::{Manifest, job, pod},
     message,
 };
@@ -50,6 +51,24 @@ async fn volumes_that_cannot_be_mounted_are_named_and_waited_for() -> Result<()>
     namespace.kubectl(&["create", "configmap", "absent-settings"])?;
     namespace.kubectl(&["create", "secret", "generic", "absent-secret"])?;
     namespace.wait_ready("shop", &controller).await?;
+    Ok(())
+}
+
+/// No event of a watch says that a Pod which has its node does not start there.
+#[tokio::test]
+async fn a_pod_that_does_not_start_is_explained_long_before_its_time_is_over() -> Result<()> {
+    let Some(cluster) = containers() else { return Ok(()) };
+    let namespace = Namespace::new(cluster, "start").await?;
+    let controller = namespace.controller()?;
+    let volumes = json!([{"name": "password", "secret": {"secretName": "absent-secret"}}]);
+    let object = pod("hook").hook("pre-install").set_pod("/spec/volumes", volumes);
+    // Less than the time after which a hook is looked at in any case.
+    namespace.release("shop", &[object], json!({"timeout": "50s"})).await?;
+    let is_explained = |release: &ReleaseLifecycle| message(release).contains("FailedMount");
+    let is_over = |release: &ReleaseLifecycle| condition(release, "Stalled").is_some();
+    let either = |release: &ReleaseLifecycle| is_explained(release) || is_over(release);
+    let release = namespace.wait("shop", &controller, "explained", either).await?;
+    assert!(is_explained(&release) && !is_over(&release), "{}", message(&release));
     Ok(())
 }
 

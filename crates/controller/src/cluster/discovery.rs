@@ -1,6 +1,10 @@
 //! Finds the resource of a kind in the cluster, and remembers all of its group and version.
 
-use std::{collections::HashMap, sync::Mutex};
+use std::{
+    collections::HashMap,
+    sync::Mutex,
+    time::{Duration, Instant},
+};
 
 use kube::{
     Client,
@@ -8,9 +12,12 @@ use kube::{
     discovery::{self, Scope},
 };
 
-use crate::cluster::{
-    call::{ApiError, Cause, read},
-    metrics::Metrics,
+use crate::{
+    cluster::{
+        call::{ApiError, Cause, read},
+        metrics::Metrics,
+    },
+    support::sync::lock,
 };
 
 /// A kind as the cluster serves it.
@@ -24,8 +31,20 @@ pub(crate) struct Kind {
 /// once.
 #[derive(Default)]
 pub(crate) struct Kinds {
-    known: Mutex<HashMap<(String, String), Kind>>,
+    state: Mutex<State>,
 }
+
+#[derive(Default)]
+struct State {
+    /// The kinds that were asked for, by `apiVersion` and name.
+    known: HashMap<(String, String), Kind>,
+    /// All kinds of an `apiVersion`, and when they were read.
+    read: HashMap<String, (Instant, Vec<Kind>)>,
+}
+
+/// The time for which what was read answers for kinds that were not asked for. It is short: they may
+/// be removed, or defined anew, unnoticed.
+const FRESH: Duration = Duration::from_secs(10);
 
 impl Kinds {
     /// Returns `None` if the cluster does not serve the kind.
@@ -37,38 +56,49 @@ impl Kinds {
         kind: &str,
     ) -> Result<Option<Kind>, ApiError> {
         let key = (api_version.to_owned(), kind.to_owned());
-        if let Some(known) = self.lock().get(&key) {
-            return Ok(Some(known.clone()));
+        if let Some(known) = lock(&self.state).find(&key) {
+            return Ok(Some(known));
         }
         let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
         let served = GroupVersion::gv(group, version);
         let what = format!("discover {kind} of {api_version}");
-        let group = || async {
+        let list = || async {
             match discovery::pinned_group(client, &served).await {
                 Ok(found) => Ok(found.versioned_resources(version)),
                 Err(kube::Error::Discovery(_)) => Ok(Vec::new()),
                 Err(error) => Err(error),
             }
         };
-        let found = match read(metrics, what, group).await {
+        let found = match read(metrics, what, list).await {
             Err(ApiError { cause: Cause::NotFound(_), .. }) => Vec::new(),
             other => other?,
         };
-        let mut known = self.lock();
-        for (resource, capabilities) in found {
-            let key = (api_version.to_owned(), resource.kind.clone());
-            // Of two resources of one kind, the first is meant.
-            known.entry(key).or_insert(Kind { resource, scope: capabilities.scope });
-        }
-        Ok(known.get(&key).cloned())
+        let found = found
+            .into_iter()
+            .map(|(resource, capabilities)| Kind { resource, scope: capabilities.scope });
+        let mut state = lock(&self.state);
+        state.read.insert(api_version.to_owned(), (Instant::now(), found.collect()));
+        Ok(state.find(&key))
     }
 
     /// Forgets a kind, which may no longer exist, or may have changed.
     pub(crate) fn forget(&self, api_version: &str, kind: &str) {
-        self.lock().remove(&(api_version.to_owned(), kind.to_owned()));
+        let mut state = lock(&self.state);
+        state.known.remove(&(api_version.to_owned(), kind.to_owned()));
+        state.read.remove(api_version);
     }
+}
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(String, String), Kind>> {
-        self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+impl State {
+    fn find(&mut self, key: &(String, String)) -> Option<Kind> {
+        if let Some(known) = self.known.get(key) {
+            return Some(known.clone());
+        }
+        self.read.retain(|_, (at, _)| at.elapsed() < FRESH);
+        let (_, all) = self.read.get(&key.0)?;
+        // Of two resources of one kind, the first is meant.
+        let found = all.iter().find(|it| it.resource.kind == key.1)?.clone();
+        self.known.insert(key.clone(), found.clone());
+        Some(found)
     }
 }

@@ -29,6 +29,8 @@ use crate::{
 
 /// The interval of checks of a hook in a namespace that this operator does not watch.
 const UNWATCHED: SignedDuration = SignedDuration::from_secs(2);
+/// The time after which a hook that could not be held back is looked at.
+const SOON: SignedDuration = SignedDuration::from_secs(1);
 /// The maximum size of a hook's log tail in status.
 const LOG_BYTES: usize = 2048;
 
@@ -134,13 +136,16 @@ pub(crate) async fn seen(
     let mut seen = observe::hook(plan, hook, object, &release.name, &release.namespace);
     let watched = release.ctx.options.watched.as_ref();
     if seen.verdict.is_none() && watched.is_some() && watched != hook.object.namespace.as_ref() {
-        let soon = now.saturating_add(UNWATCHED).unwrap_or(now);
-        seen.look_again_at = Some(seen.look_again_at.map_or(soon, |at| at.min(soon)));
+        look_again(&mut seen, now.saturating_add(UNWATCHED).ok());
     }
     let cursor = journal.operation.hook.as_ref();
     let started = cursor
         .filter(|cursor| cursor.step != HookStep::Create && cursor.uid.as_ref() == Some(&seen.uid));
     let Some(cursor) = started.filter(|_| seen.gate != Gate::Held) else {
+        // One that was not held back runs already, and is looked at in whole once that is journalled.
+        if seen.gate != Gate::Held && seen.verdict.is_none() {
+            look_again(&mut seen, now.saturating_add(SOON).ok());
+        }
         return Ok(seen);
     };
     let (pods, others) = match hook.kind() {
@@ -214,10 +219,16 @@ async fn hindrance(
     now: Timestamp,
     seen: &mut HookObservation,
 ) -> Option<String> {
-    let subject = event_objects::subject(object, pods)?;
     let since = event_objects::idle_since(cursor.started_at, pods);
     let mut known = None;
     let mut again = event_objects::too_early(since, now);
+    let Some(subject) = event_objects::subject(object, pods) else {
+        // Its Pods may get a node, and no watch's event says that they do not start there.
+        if pods::none_started(pods) {
+            look_again(seen, again.or_else(|| event_objects::again(since, now, false)));
+        }
+        return None;
+    };
     if again.is_none() {
         let namespace = hook.object.namespace.as_deref();
         let mut events = match release.tenant.events(namespace, subject.uid()).await {
@@ -241,9 +252,14 @@ async fn hindrance(
         }
         again = event_objects::again(since, now, known.is_some());
     }
-    let times = [seen.look_again_at, again].into_iter().flatten();
-    seen.look_again_at = times.filter(|at| *at > now).min();
+    seen.look_again_at = seen.look_again_at.filter(|at| *at > now);
+    look_again(seen, again);
     known
+}
+
+/// Has the hook looked at again at this time, unless it is before.
+fn look_again(seen: &mut HookObservation, at: Option<Timestamp>) {
+    seen.look_again_at = [seen.look_again_at, at].into_iter().flatten().min();
 }
 
 /// Returns the Pods of the Job of this UID, and those of other Jobs of its name.

@@ -325,9 +325,7 @@ impl Shared {
     /// Records the result. Returns true if the release must be notified.
     fn conclude(&self, fetch: Fetch, since: Instant, pulled: Result<Pulled, Problem>) -> bool {
         let mut entries = lock(&self.entries);
-        // An archive that nobody takes stays, and a tenant may have many releases: beyond the
-        // limit, the cache on disk has to do.
-        let kept: usize = entries.values().map(Entry::kept_bytes).sum();
+        let room = room(&entries);
         let own = entries.get_mut(&fetch.key).filter(|entry| {
             entry.is_for(&fetch.request)
                 && entry.under_way.as_ref().is_some_and(|it| it.id == fetch.id)
@@ -338,7 +336,7 @@ impl Shared {
             Ok(Pulled { digest, archive }) => {
                 self.backoff.forget(&fetch.key);
                 let Fetch { key, wanted, occasion, .. } = fetch;
-                let archive = archive.filter(|it| kept + it.len() <= MOST_KEPT);
+                let archive = archive.filter(|it| it.len() <= room);
                 let is_news = entry.succeed(occasion, since, digest.clone(), archive);
                 if is_news {
                     tracing::info!(release = key, digest, "fetched {}", wanted.place);
@@ -359,6 +357,13 @@ impl Shared {
             }
         }
     }
+}
+
+/// Returns the size of the archives that may still be kept. One that nobody takes stays, and a tenant
+/// may have many releases: beyond the limit, the cache on disk has to do.
+fn room(entries: &HashMap<String, Entry>) -> usize {
+    let kept: usize = entries.values().map(Entry::kept_bytes).sum();
+    MOST_KEPT.saturating_sub(kept)
 }
 
 impl Problem {
@@ -396,6 +401,24 @@ mod tests {
         let origin = Origin::Artifact { url: String::new(), digest: String::new(), under: vec![] };
         let wanted = WantedChart { place: String::new(), origin, credentials: None, verify };
         scopes("shop", &wanted)
+    }
+
+    #[test]
+    fn archives_that_nobody_takes_have_a_bound_together() {
+        const EACH: usize = 19 << 20;
+        let (archive, occasion): (Arc<[u8]>, _) = (vec![0; EACH].into(), Occasion::default());
+        let mut entries = HashMap::new();
+        for n in 0..70 {
+            let kept = (EACH <= room(&entries)).then(|| Arc::clone(&archive));
+            let mut entry = Entry::new(of(None).1);
+            entry.succeed(occasion.clone(), Instant::now(), n.to_string(), kept);
+            entries.insert(n.to_string(), entry);
+        }
+        assert_eq!(room(&entries), MOST_KEPT - 3 * EACH);
+        for entry in entries.values_mut() {
+            entry.next(&occasion, Duration::from_mins(1), Instant::now());
+        }
+        assert_eq!(room(&entries), MOST_KEPT, "they were taken");
     }
 
     #[test]

@@ -6,13 +6,16 @@ use std::{
     collections::{HashMap, HashSet},
     fmt,
     marker::PhantomData,
-    sync::Mutex,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
 use api::names;
 use futures::{Stream, StreamExt as _};
-use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
+use k8s_openapi::{
+    api::{batch::v1::Job, core::v1::Pod},
+    apimachinery::pkg::apis::meta::v1::Time,
+};
 use kube::{
     Api, Resource, ResourceExt as _,
     core::{NamespaceResourceScope, ObjectMeta},
@@ -24,10 +27,8 @@ use manifests::{
     bounded::{Bounded, MOST_LEVELS, Skip},
     memory::Memory,
 };
-use serde::{
-    Deserialize, Deserializer,
-    de::{DeserializeSeed as _, Error as _},
-};
+use serde::{Deserialize, Deserializer, de::DeserializeSeed as _};
+use serde_json::Value;
 
 use crate::{
     cluster::{answer::PAGE, resource::Tolerant},
@@ -40,6 +41,8 @@ const TIMEOUT: u32 = 60;
 /// The time after which a release looks at an object that is still held back: that of a step is opened
 /// long before.
 const LATE: Duration = Duration::from_millis(500);
+/// The longest time between two such looks.
+const LATEST: Duration = Duration::from_hours(1);
 /// The maximum number of objects of one release whose digests are remembered.
 const MOST_PER_RELEASE: usize = 256;
 
@@ -108,10 +111,34 @@ impl<'de, K: Kind> Deserialize<'de> for Touched<K> {
         let mut memory = Memory::new(MOST_MEMORY);
         let reader = Bounded::new(&mut memory, MOST_LEVELS).without(BULK);
         let object = reader.deserialize(deserializer)?;
-        let metadata = ObjectMeta::deserialize(&object["metadata"]).map_err(D::Error::custom)?;
         let is_whole = !memory.is_exhausted();
         let digest = is_whole.then(|| digest::of(K::KIND, &object));
-        Ok(Self { metadata, digest, is_gone: false, kind: PhantomData })
+        Ok(Self { metadata: metadata(&object), digest, is_gone: false, kind: PhantomData })
+    }
+}
+
+/// Returns what is needed of the metadata. Whatever else an object has must not break the watch, which
+/// is that of all tenants.
+fn metadata(object: &Value) -> ObjectMeta {
+    let text = |path: &str| object.pointer(path).and_then(Value::as_str);
+    let named = |name: &str| text(&format!("/metadata/{name}")).map(str::to_owned);
+    let of = |field: &str, names: &[&str]| {
+        let all = object["metadata"][field].as_object()?;
+        let found = names.iter().filter_map(|name| Some((name, all.get(*name)?.as_str()?)));
+        Some(found.map(|(name, value)| ((*name).to_owned(), value.to_owned())).collect())
+    };
+    let annotations = [names::OWNER_ANNOTATION, names::GATE_ANNOTATION, names::ACCOUNT_ANNOTATION];
+    ObjectMeta {
+        name: named("name"),
+        namespace: named("namespace"),
+        uid: named("uid"),
+        resource_version: named("resourceVersion"),
+        deletion_timestamp: text("/metadata/deletionTimestamp")
+            .and_then(|at| at.parse().ok())
+            .map(Time),
+        labels: of("labels", &[names::UID_LABEL]),
+        annotations: of("annotations", &annotations),
+        ..ObjectMeta::default()
     }
 }
 
@@ -165,10 +192,17 @@ pub(crate) fn touched<K: Kind>(
     })
 }
 
-/// The digests of the objects that releases have looked at, by the key of their custom resource and by
-/// their UID. Where there is none of an object, a release has seen nothing of it.
+/// What releases have seen of their hooks' objects, by the key of their custom resource.
 #[derive(Default)]
-pub(crate) struct Looked(Mutex<HashMap<String, HashMap<String, Seen>>>);
+pub(crate) struct Looked(Mutex<HashMap<String, Objects>>);
+
+/// The objects of one release that report something, by their UID.
+#[derive(Default)]
+struct Objects {
+    seen: HashMap<String, Seen>,
+    /// True if they are too many, so that each change is news.
+    overflowed: bool,
+}
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Seen {
@@ -176,6 +210,8 @@ enum Seen {
     /// The release reports of the object what only Event objects say: each change may be its end.
     Explained,
 }
+
+const SAW_NOTHING: Seen = Seen::Digest(digest::NOTHING);
 
 impl Looked {
     /// Notes that the release of this key has looked at the object.
@@ -190,18 +226,24 @@ impl Looked {
 
     fn note(&self, key: &str, uid: &str, seen: Seen) {
         let mut all = lock(&self.0);
-        let of_release = all.entry(key.to_owned()).or_default();
-        if of_release.len() >= MOST_PER_RELEASE {
-            of_release.clear();
+        if seen == SAW_NOTHING {
+            all.get_mut(key).and_then(|objects| objects.seen.remove(uid));
+            return;
         }
-        of_release.insert(uid.to_owned(), seen);
+        let objects = all.entry(key.to_owned()).or_default();
+        if objects.seen.len() < MOST_PER_RELEASE || objects.seen.contains_key(uid) {
+            objects.seen.insert(uid.to_owned(), seen);
+        } else {
+            objects.overflowed = true;
+        }
     }
 
     /// Returns true if the release of this key has not seen what the object reports by now.
     fn is_news(&self, key: &str, uid: &str, digest: u64) -> bool {
         let all = lock(&self.0);
-        let seen = all.get(key).and_then(|of_release| of_release.get(uid)).copied();
-        seen.unwrap_or(Seen::Digest(digest::NOTHING)) != Seen::Digest(digest)
+        let Some(objects) = all.get(key) else { return digest != digest::NOTHING };
+        let seen = objects.seen.get(uid).copied().unwrap_or(SAW_NOTHING);
+        objects.overflowed || seen != Seen::Digest(digest)
     }
 
     pub(crate) fn forget(&self, key: &str) {
@@ -219,8 +261,7 @@ impl Watches {
     pub(crate) fn woken_by<K: Kind>(&self, touched: &Touched<K>) -> Option<ObjectRef<Tolerant>> {
         let key = touched.annotations().get(names::OWNER_ANNOTATION)?;
         let uid = touched.uid().unwrap_or_default();
-        let is_held = self.note_held(key, &uid, touched);
-        if is_held && touched.digest == Some(digest::NOTHING) {
+        if self.holds_back(key, &uid, touched) && touched.digest == Some(digest::NOTHING) {
             return None;
         }
         let is_news = touched.is_gone
@@ -230,8 +271,8 @@ impl Watches {
         wakes.then(|| ObjectRef::<Tolerant>::new(name).within(namespace))
     }
 
-    /// Notes whether the object is held back, and returns true if it is.
-    fn note_held<K: Kind>(&self, key: &str, uid: &str, touched: &Touched<K>) -> bool {
+    /// Returns true if the object is held back, which is noted.
+    fn holds_back<K: Kind>(&self, key: &str, uid: &str, touched: &Touched<K>) -> bool {
         let annotations = touched.annotations();
         let Some(gate) = annotations.get(names::GATE_ANNOTATION) else { return false };
         let is_held = gate == names::HELD
@@ -257,25 +298,41 @@ impl Watches {
             },
         );
         if is_new {
-            self.wake_if_late(key.to_owned(), uid.to_owned());
+            let namespace = touched.namespace().unwrap_or_default();
+            tokio::spawn(self.wake_while_held(namespace, key.to_owned(), uid.to_owned()));
         }
         true
     }
 
-    fn wake_if_late(&self, key: String, uid: String) {
-        let (held, trigger) = (self.held.clone(), self.triggers.trigger().clone());
-        tokio::spawn(async move {
-            tokio::time::sleep(LATE).await;
-            if held.has(&key, &uid) {
-                trigger.pull(&key);
+    /// Wakes the release of this key for as long as the object is held back, less and less often: its
+    /// deletion may fail.
+    fn wake_while_held(
+        &self,
+        namespace: String,
+        key: String,
+        uid: String,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let (held, elsewhere) = (self.held.clone(), Arc::clone(&self.elsewhere));
+        let trigger = self.triggers.trigger().clone();
+        async move {
+            let mut pause = LATE;
+            loop {
+                tokio::time::sleep(pause).await;
+                if !held.has(&key, &uid) {
+                    return;
+                }
+                if elsewhere.wakes(&namespace, &key) {
+                    trigger.pull(&key);
+                }
+                pause = (pause * 4).min(LATEST);
             }
-        });
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::{Map, json};
 
     use super::*;
 
@@ -308,6 +365,30 @@ mod tests {
         assert_eq!(read::<Job>(&template).digest, Some(digest::NOTHING), "its bulk is not read");
     }
 
+    /// An error would end the list of all tenants' hooks.
+    #[test]
+    fn no_metadata_breaks_the_watch() {
+        let many = |prefix: &str| -> Value {
+            (0..20_000).map(|n| (format!("{prefix}{n}"), json!(""))).collect::<Map<_, _>>().into()
+        };
+        let finalizers = vec![json!("example.com/a"); 100_000];
+        let owners = vec![json!({"kind": "Job", "controller": true}); 50_000];
+        for (field, bulk) in [
+            ("annotations", many(names::PREFIX)),
+            ("labels", many(names::PREFIX)),
+            ("finalizers", finalizers.into()),
+            ("ownerReferences", owners.into()),
+            ("deletionTimestamp", json!("never")),
+            ("labels", json!([1])),
+        ] {
+            // In the order of the API server.
+            let text =
+                format!(r#"{{"metadata":{{"name":"a","namespace":"ns","{field}":{bulk}}}}}"#);
+            let touched: Touched<Pod> = serde_json::from_str(&text).unwrap();
+            assert_eq!(touched.metadata.name.as_deref(), Some("a"), "{field}");
+        }
+    }
+
     #[test]
     fn news_is_what_the_last_look_did_not_show() {
         let looked = Looked::default();
@@ -316,6 +397,8 @@ mod tests {
         looked.saw("ns/shop", "1", 7);
         assert!(is_news(digest::NOTHING) && !is_news(7) && is_news(8));
         assert!(looked.is_news("ns/other", "1", 7) && looked.is_news("ns/shop", "2", 7));
+        looked.saw("ns/shop", "1", digest::NOTHING);
+        assert!(!is_news(digest::NOTHING) && is_news(7));
         looked.explained("ns/shop", "1");
         assert!(is_news(digest::NOTHING) && is_news(7));
         looked.forget("ns/shop");
@@ -328,7 +411,12 @@ mod tests {
         for uid in 0..10_000 {
             looked.saw("ns/shop", &uid.to_string(), 7);
         }
-        let all = lock(&looked.0);
-        assert!(all.values().all(|of_release| of_release.len() <= MOST_PER_RELEASE));
+        assert!(lock(&looked.0).values().all(|objects| objects.seen.len() <= MOST_PER_RELEASE));
+        assert!(
+            looked.is_news("ns/shop", "9999", digest::NOTHING),
+            "each change of any of them is"
+        );
+        looked.saw("ns/other", "1", 7);
+        assert!(!looked.is_news("ns/other", "9999", digest::NOTHING));
     }
 }

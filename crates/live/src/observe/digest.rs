@@ -38,13 +38,15 @@ fn job(job: &Value, said: &mut Said) {
     if !is_held && job.pointer("/spec/suspend") == Some(&Value::Bool(true)) {
         said.say("suspended", "");
     }
-    // Its Pods are looked at shortly before.
-    if let Some(seconds) = job.pointer("/spec/activeDeadlineSeconds").and_then(Value::as_i64) {
-        said.say("deadline", &format!("{seconds} {}", text(job, "/status/startTime")));
-    }
-    let failed = job.pointer("/status/failed").and_then(Value::as_i64).unwrap_or_default();
+    said.own_deadline(job);
+    let number = |path: &str| job.pointer(path).and_then(Value::as_i64).unwrap_or_default();
+    let failed = number("/status/failed");
     if failed > 0 {
         said.say("failed", &failed.to_string());
+    }
+    // The next of several Pods may be refused, which only Event objects say.
+    if number("/spec/completions") > 1 && number("/status/succeeded") > 0 {
+        said.say("succeeded", &number("/status/succeeded").to_string());
     }
 }
 
@@ -52,8 +54,12 @@ fn pod(pod: &Value, said: &mut Said) {
     let phase = text(pod, "/status/phase");
     // Of one that was ordered to stop it counts what ended before.
     let is_stopped = is_terminating(pod);
-    if phase == "Failed" || (phase == "Succeeded" && (is_stopped || !is_of_job(pod))) {
+    let is_hook = !is_of_job(pod);
+    if phase == "Failed" || (phase == "Succeeded" && (is_stopped || is_hook)) {
         said.say(phase, text(pod, "/status/message"));
+    }
+    if is_hook {
+        said.own_deadline(pod);
     }
     if let Some((reason, message)) = pods::befell(pod) {
         said.say(&reason, &message);
@@ -64,8 +70,15 @@ fn pod(pod: &Value, said: &mut Said) {
     for path in ["/status/initContainerStatuses", "/status/containerStatuses"] {
         let list = pod.pointer(path).and_then(Value::as_array);
         let statuses = list.map(Vec::as_slice).unwrap_or_default();
-        // One that goes on without the others is named.
-        let goes_on = path == "/status/containerStatuses" && statuses.iter().any(pods::runs);
+        // Those that go on without the others are named.
+        let running: Vec<_> = statuses.iter().filter(|status| pods::runs(status)).collect();
+        let has_ended = |status: &Value| status.pointer("/state/terminated").is_some();
+        let goes_on = path == "/status/containerStatuses"
+            && !running.is_empty()
+            && statuses.iter().any(has_ended);
+        for status in running.into_iter().filter(|_| goes_on) {
+            said.say("goes on", text(status, "/name"));
+        }
         for status in statuses {
             container(status, goes_on || is_stopped, said);
         }
@@ -120,6 +133,14 @@ impl Said {
         let Some(found) = condition(object, type_, "True") else { return };
         self.say(type_, text(found, "/reason"));
         self.say(type_, text(found, "/message"));
+    }
+
+    /// Shortly before it, the operator looks at what still runs.
+    fn own_deadline(&mut self, object: &Value) {
+        let seconds = object.pointer("/spec/activeDeadlineSeconds").and_then(Value::as_i64);
+        if let Some(seconds) = seconds {
+            self.say("deadline", &format!("{seconds} {}", text(object, "/status/startTime")));
+        }
     }
 
     fn digest(&self) -> u64 {
@@ -272,8 +293,9 @@ mod tests {
         let verdict = super::super::pod_verdict(pod).filter(|_| !is_of_job(pod));
         let tries = pods::tries(&json!({"status": {"failed": 1}}), pods, cause.as_ref());
         let running = json!({"status": {}});
+        let deadline = super::super::own_deadline(pod).filter(|_| !is_of_job(pod));
         (
-            (verdict, failed, cause, tries),
+            (verdict, failed, cause, tries, deadline),
             (pods::stuck(pods), pods::lingering(pods), pods::deleted(&running, pods)),
             (stopped::pod_of_job(&running, pods), is_terminating(pod)),
         )
@@ -330,8 +352,11 @@ mod tests {
             select(vec![names::SCHEDULING_GATE, "example.com/gate"])
                 .prop_map(|name| json!([{"name": name}]))
                 .prop_map(of_path("/spec/schedulingGates")),
-            (any_container("main"), any_container("proxy"))
-                .prop_map(|(one, other)| json!([one, other]))
+            select(vec!["", "2026-01-01T00:00:01Z"])
+                .prop_map(Value::from)
+                .prop_map(of_path("/status/startTime")),
+            (any_container("main"), any_container("proxy"), any_container("log"))
+                .prop_map(|(one, two, three)| json!([one, two, three]))
                 .prop_map(of_path("/status/containerStatuses")),
             any_container("init")
                 .prop_map(|one| json!([one]))
@@ -340,12 +365,13 @@ mod tests {
     }
 
     fn new_pods() -> Vec<Value> {
-        let containers = json!([{"name": "main"}, {"name": "proxy"}]);
+        let containers = json!([{"name": "main"}, {"name": "proxy"}, {"name": "log"}]);
         let named =
             set(&set(&new_pod(), "/metadata/name", json!("p")), "/spec/containers", containers);
         let of_nobody = set(&named, "/metadata/ownerReferences", json!([]));
         let always = set(&of_nobody, "/spec/restartPolicy", json!("Always"));
-        vec![named, of_nobody, always]
+        let limited = set(&of_nobody, "/spec/activeDeadlineSeconds", json!(30));
+        vec![named, of_nobody, always, limited]
     }
 
     proptest! {

@@ -357,13 +357,23 @@ pub(super) fn last_ended(pods: &[Value]) -> Option<Timestamp> {
     ended.filter_map(|at| at.parse().ok()).max()
 }
 
-/// Returns a Pod that is on its node, and none of whose containers has ever run.
-pub fn unstarted(pods: &[Value]) -> Option<&Value> {
-    let started = containers(pods).any(|(_, status)| {
+/// Returns whether one of `pods` waits, and nothing of any has run yet.
+pub fn none_started(pods: &[Value]) -> bool {
+    let waits = |pod: &Value| text(pod, "/status/phase") == "Pending" && !is_terminating(pod);
+    pods.iter().any(waits) && !any_started(pods)
+}
+
+fn any_started(pods: &[Value]) -> bool {
+    containers(pods).any(|(_, status)| {
         ["/state/running", "/state/terminated", "/lastState/terminated"]
             .into_iter()
             .any(|path| status.pointer(path).is_some())
-    });
+    })
+}
+
+/// Returns a Pod that is on its node, and none of whose containers has ever run.
+pub fn unstarted(pods: &[Value]) -> Option<&Value> {
+    let started = any_started(pods);
     pods.iter().filter(|_| !started).find(|pod| {
         text(pod, "/status/phase") == "Pending"
             && !text(pod, "/spec/nodeName").is_empty()
