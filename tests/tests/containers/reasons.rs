@@ -61,7 +61,11 @@ async fn a_pod_that_does_not_start_is_explained_long_before_its_time_is_over() -
     let namespace = Namespace::new(cluster, "start").await?;
     let controller = namespace.controller()?;
     let volumes = json!([{"name": "password", "secret": {"secretName": "absent-secret"}}]);
-    let object = pod("hook").hook("pre-install").set_pod("/spec/volumes", volumes);
+    let mounts = json!([{"name": "password", "mountPath": "/password"}]);
+    let object = pod("hook")
+        .hook("pre-install")
+        .set_pod("/spec/volumes", volumes)
+        .set_pod("/spec/containers/0/volumeMounts", mounts);
     // Less than the time after which a hook is looked at in any case.
     namespace.release("shop", &[object], json!({"timeout": "50s"})).await?;
     let is_explained = |release: &ReleaseLifecycle| message(release).contains("FailedMount");
