@@ -267,3 +267,19 @@ fn ids_of_a_runtime_are_left_out_and_words_are_not() {
     );
     assert_eq!(steady_ids("schön: é"), "schön: é");
 }
+
+#[test]
+fn pods_that_wait_are_told_from_those_that_have_run() {
+    let pod = |phase: &str, state: Value| {
+        json!({"metadata": {"name": "p"}, "status": {"phase": phase,
+               "containerStatuses": [{"name": "main", "state": state}]}})
+    };
+    let waits = pod("Pending", json!({"waiting": {"reason": "ContainerCreating"}}));
+    let runs = pod("Running", json!({"running": {}}));
+    let stops = json!({"metadata": {"name": "p", "deletionTimestamp": "2026-01-01T00:00:00Z"},
+                       "status": {"phase": "Pending"}});
+    assert!(none_started(std::slice::from_ref(&waits)));
+    for pods in [vec![], vec![runs.clone()], vec![waits, runs], vec![stops]] {
+        assert!(!none_started(&pods), "{pods:?}");
+    }
+}
