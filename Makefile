@@ -9,7 +9,7 @@ XTASK = $(CARGO) build --quiet --workspace --bins && target/debug/xtask
 check: ## the inner loop, under a minute: format, clippy, unit tests, the model
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
-	$(CARGO) test --workspace --quiet --lib --bins --test model --test kstatus
+	$(CARGO) test --workspace --quiet --lib --bins --test model --test kstatus --test layers
 
 lint: ## what CI refuses: format, clippy, documentation, dependencies
 	$(CARGO) fmt --all --check
@@ -41,7 +41,7 @@ tools: ## the programs that `make lint` and `make book` need, of these versions
 	$(CARGO) install --quiet --locked --debug cargo-deny@0.20.2 hyperlink@0.3.2
 	$(CARGO) install --quiet --locked --debug --no-default-features mdbook@0.5.4
 
-test: engine-test ## everything, on clusters of its own; what each program took
+test: ## everything, on clusters of its own; what each program took
 	@$(XTASK) test
 
 demo: ## an install and an upgrade on a real cluster, the controller killed in the middle

@@ -25,7 +25,7 @@ if ready == nil or status.observedGeneration ~= obj.metadata.generation then
   return {status = "Progressing", message = message}
 end
 
--- Nothing goes on until somebody changes something, suspended or not.
+-- Nothing continues until somebody changes something, suspended or not.
 if conditions.Stalled ~= nil and conditions.Stalled.status == "True" then
   return health("Degraded", conditions.Stalled)
 end

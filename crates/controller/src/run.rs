@@ -72,7 +72,7 @@ pub(crate) async fn run(args: Args, vital: &Handle) -> anyhow::Result<()> {
     let shutdown = CancellationToken::new();
     let signalled = shutdown.clone();
     vital.spawn(async move {
-        panics::kept("what waits for signals", || cancel_on_signal(signalled.clone())).await;
+        panics::kept("the handler of signals", || cancel_on_signal(signalled.clone())).await;
     });
 
     let config = config(&args).await?;

@@ -268,7 +268,7 @@ impl Process {
             }
             return Err(broken("ended without an answer".to_owned()));
         }
-        let unclear = |error| broken(format!("answered what is not understood: {error}"));
+        let unclear = |error| broken(format!("sent an answer that is invalid: {error}"));
         let value = bounded::from_slice(&answer, MOST_MEMORY).map_err(unclear)?;
         let value = value.ok_or(EngineError::Breach(Breach::Answer(LONGEST_LINE)))?;
         let answer: FromEngine = serde_json::from_value(value).map_err(unclear)?;
@@ -355,7 +355,7 @@ fn with_words(what: String, words: &str) -> String {
 }
 
 fn out_of_turn() -> EngineError {
-    EngineError::Broken { what: "answered what was not asked".to_owned() }
+    EngineError::Broken { what: "sent an answer to another question".to_owned() }
 }
 
 #[cfg(test)]

@@ -150,7 +150,7 @@ reasons! {
     ChartNotFound: UserFixable,
     /// The server wants another login.
     Unauthorized: UserFixable,
-    /// What the server sent is not what the digest says.
+    /// The content that the server sent does not match the digest.
     DigestMismatch: UserFixable,
     /// The chart is not signed as its `verify` demands.
     VerificationFailed: UserFixable,
@@ -325,7 +325,7 @@ reasons! {
     HookSkipped: Notice,
     /// `Stalled` became true.
     Blocked: Notice,
-    /// The status was lost, and made anew.
+    /// The status was lost, and rebuilt.
     JournalRebuilt: Notice,
     /// Helm warns of something in the chart.
     ChartWarning: Notice,
@@ -361,7 +361,7 @@ impl Reason {
         Self::ALL.iter().copied().find(|reason| reason.as_str() == word)
     }
 
-    /// Whether it stands until something changes. Otherwise it is looked at again by itself.
+    /// Whether it stands until something changes. Otherwise it is checked again by itself.
     pub const fn is_lasting(self) -> bool {
         match self.category() {
             Category::Success | Category::UserFixable | Category::Notice | Category::Kubernetes => {

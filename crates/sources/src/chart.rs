@@ -153,3 +153,26 @@ pub async fn of_flux<R: Reads>(
 ) -> Result<WantedChart, Error<R::Error>> {
     flux::wanted(source, namespace, reads).await
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// Digests in clusters are over these bytes.
+    #[test]
+    fn the_inputs_of_a_chart_stay_byte_for_byte() {
+        let values = [json!({"b": null, "a": {"c": [1, "x"]}})];
+        let of = |path, values| ChartInputs { digest: "sha256:ab", path, values };
+        let text = |inputs| serde_json::to_string(&inputs).unwrap();
+        assert_eq!(
+            text(of(None, &values)),
+            r#"{"digest":"sha256:ab","values":[{"a":{"c":[1,"x"]},"b":null}]}"#
+        );
+        assert_eq!(
+            text(of(Some("charts/a"), &[])),
+            r#"{"digest":"sha256:ab","path":"charts/a","values":[]}"#
+        );
+    }
+}

@@ -23,7 +23,7 @@ pub(crate) fn check() -> anyhow::Result<()> {
     let committed = fs::read_to_string(&path).unwrap_or_default();
     ensure!(
         committed == text()?,
-        "{} is not what the code says: run `make generate`",
+        "{} is out of date: run `make generate`",
         path.display()
     );
     Ok(())

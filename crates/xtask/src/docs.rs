@@ -103,7 +103,7 @@ pub(crate) fn write() -> anyhow::Result<()> {
 pub(crate) fn check() -> anyhow::Result<()> {
     for (path, text) in texts()? {
         if fs::read_to_string(&path).unwrap_or_default() != text {
-            bail!("{} is not what the code says: run `make generate`", path.display());
+            bail!("{} is out of date: run `make generate`", path.display());
         }
     }
     Ok(())

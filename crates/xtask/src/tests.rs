@@ -31,6 +31,8 @@ const LONG: [&str; 12] = [
 ];
 /// The examples in the documentation of the code, which cargo builds and runs itself.
 const DOCUMENTATION: &str = "documentation";
+/// The tests of the engine, which Go builds and runs.
+const ENGINE: &str = "engine";
 /// Tests at a time in one program, where it leaves that to the harness.
 const THREADS: &str = "4";
 
@@ -60,7 +62,8 @@ pub(crate) fn run(args: &Tests) -> anyhow::Result<()> {
     let mut programs = build()?;
     // Beside the others: cargo locks its folder only for as long as it looks whether all is built.
     programs.push(documentation());
-    programs.retain(|it| args.only.is_empty() || args.only.contains(&it.name));
+    let is_wanted = |name: &str| args.only.is_empty() || args.only.iter().any(|it| it == name);
+    programs.retain(|it| is_wanted(&it.name));
     let place = |name: &str| LONG.iter().position(|long| *long == name);
     // What takes no time goes first; the last is taken first.
     programs.sort_by_key(|it| std::cmp::Reverse(place(&it.name).map_or(0, |place| place + 1)));
@@ -71,7 +74,10 @@ pub(crate) fn run(args: &Tests) -> anyhow::Result<()> {
     let at_once = args.programs.unwrap_or_else(cores);
     let (built, waiting) = (begun.elapsed(), Mutex::new(programs));
     let (sender, ends) = mpsc::channel();
-    let all = thread::scope(|scope| {
+    // Its limits of time and memory are tried on a machine that does nothing else.
+    let engine = is_wanted(ENGINE).then(|| run_one(engine(), &logs));
+    let mut all: Vec<_> = engine.into_iter().inspect(tell).collect();
+    all.extend(thread::scope(|scope| {
         for _ in 0..at_once.max(1) {
             let (sender, waiting, logs) = (sender.clone(), &waiting, &logs);
             scope.spawn(move || {
@@ -84,13 +90,8 @@ pub(crate) fn run(args: &Tests) -> anyhow::Result<()> {
             });
         }
         drop(sender);
-        let ends = ends.into_iter().inspect(|ended| {
-            if let Ok(ended) = ended {
-                tell(ended);
-            }
-        });
-        ends.collect::<anyhow::Result<Vec<_>>>()
-    })?;
+        ends.into_iter().inspect(tell).collect::<Vec<_>>()
+    }));
     summarize(&all, built, begun.elapsed());
     let failed: Vec<_> =
         all.iter().filter(|it| !it.passed).map(|ended| ended.name.as_str()).collect();
@@ -151,17 +152,31 @@ fn documentation() -> Program {
     Program { name: DOCUMENTATION.to_owned(), command }
 }
 
-fn run_one(program: Program, logs: &Path) -> anyhow::Result<Ended> {
-    let Program { name, mut command } = program;
+fn engine() -> Program {
+    let mut command = Command::new("make");
+    command.args(["--no-print-directory", "engine-test"]);
+    Program { name: ENGINE.to_owned(), command }
+}
+
+/// Runs the program. One that cannot be run has failed; the others are run all the same.
+fn run_one(program: Program, logs: &Path) -> Ended {
+    let Program { name, command } = program;
+    let log = logs.join(format!("{}.log", name.replace(' ', "-")));
+    let begun = Instant::now();
+    let passed = passes(command, &log).with_context(|| format!("run {name}")).unwrap_or_else(|error| {
+        eprintln!("{error:#}");
+        false
+    });
+    Ended { name, passed, took: begun.elapsed(), log }
+}
+
+fn passes(mut command: Command, log: &Path) -> anyhow::Result<bool> {
     if std::env::var_os("RUST_TEST_THREADS").is_none() {
         command.env("RUST_TEST_THREADS", THREADS);
     }
-    let log = logs.join(format!("{}.log", name.replace(' ', "-")));
-    let file = File::create(&log).with_context(|| format!("create {}", log.display()))?;
+    let file = File::create(log).with_context(|| format!("create {}", log.display()))?;
     command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
-    let begun = Instant::now();
-    let status = command.status().with_context(|| format!("run {name}"))?;
-    Ok(Ended { name, passed: status.success(), took: begun.elapsed(), log })
+    Ok(command.status()?.success())
 }
 
 /// All that a program wrote that failed, and of the others how many tests they ran.

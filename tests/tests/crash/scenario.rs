@@ -59,7 +59,7 @@ impl Scenario {
             Self::Delete => "delete",
             Self::Retry => "retry",
             Self::Chart => "install of a chart",
-            Self::TakeOver => "take-over of a release of Helm 3, and an upgrade",
+            Self::TakeOver => "adoption of a release of Helm 3, and an upgrade",
             Self::HandOver => "hand-over to Helm",
             Self::RolledBack => "failed upgrade, rolled back",
             Self::Uninstalled => "failed install, uninstalled",

@@ -80,8 +80,8 @@ fn kills() -> Vec<Sweep> {
     };
     let late = |prefix, scenario, when, first| Sweep {
         title: match when {
-            When::Before => "stopped before request n, which comes late, while another goes on",
-            When::After => "stopped after request n, while another goes on; then it wakes",
+            When::Before => "stopped before request n, which comes late, while another continues",
+            When::After => "stopped after request n, while another continues; then it wakes",
         },
         prefix,
         scenario,

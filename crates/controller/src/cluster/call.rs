@@ -43,6 +43,9 @@ pub(crate) enum Cause {
     /// The object changed since it was read, or a precondition did not hold.
     #[error("{0}")]
     Conflict(String),
+    /// Another field manager owns a field that is to get another value (server-side apply).
+    #[error("{0}")]
+    FieldConflict(String),
     /// Only a change by a user helps.
     #[error("{}", .0.message)]
     Refused(Refused),
@@ -59,7 +62,7 @@ impl Cause {
     fn label(&self) -> &'static str {
         match self {
             Self::NotFound(_) => "not_found",
-            Self::AlreadyExists | Self::Conflict(_) => "conflict",
+            Self::AlreadyExists | Self::Conflict(_) | Self::FieldConflict(_) => "conflict",
             Self::Refused(_) => "refused",
             Self::Unavailable(_) | Self::Outage(_) => "unavailable",
         }
@@ -123,7 +126,11 @@ impl ApiError {
                     None => format!("it failed {WITHHELD}"),
                 };
             }
-            Cause::NotFound(_) | Cause::AlreadyExists | Cause::Conflict(_) | Cause::Outage(_) => {}
+            Cause::NotFound(_)
+            | Cause::AlreadyExists
+            | Cause::Conflict(_)
+            | Cause::FieldConflict(_)
+            | Cause::Outage(_) => {}
         }
         self
     }
@@ -219,7 +226,7 @@ pub(crate) fn cause(error: kube::Error) -> Cause {
         (404, _) => Cause::NotFound(told()),
         (409, "AlreadyExists") => Cause::AlreadyExists,
         (409, _) if message.starts_with("Apply failed with") => {
-            Cause::Conflict(without_items(message))
+            Cause::FieldConflict(without_items(message))
         }
         (409, _) => Cause::Conflict(told()),
         (400 | 403 | 405 | 413 | 415 | 422, _) => Cause::Refused(refused),
@@ -334,6 +341,14 @@ mod tests {
         let unread = serde_json::from_str::<u8>("\"hunter2\"").unwrap_err();
         let said = error(cause(kube::Error::SerdeError(unread))).to_string();
         assert!(said.contains("cannot be read") && !said.contains("hunter2"), "{said}");
+    }
+
+    #[test]
+    fn a_field_of_another_manager_is_told_from_a_version_that_has_changed() {
+        let field = "Apply failed with 1 conflict: conflict with \"kubectl\" using v1: .data.a";
+        assert!(matches!(api(409, "Conflict", field), Cause::FieldConflict(_)));
+        let version = "Operation cannot be fulfilled on configmaps \"a\": the object has been modified";
+        assert!(matches!(api(409, "Conflict", version), Cause::Conflict(_)));
     }
 
     #[test]

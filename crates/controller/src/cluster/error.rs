@@ -95,3 +95,55 @@ impl From<ApiError> for Error {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::rights::Right;
+
+    fn error(cause: Cause) -> ApiError {
+        ApiError { what: "get ConfigMap a".to_owned(), cause }
+    }
+
+    fn refused(why: Why) -> ApiError {
+        error(Cause::Refused(Refused { why, ..Refused::own(403, "no") }))
+    }
+
+    fn lack(verb: &str) -> Box<Lack> {
+        let right = Right::new(&[verb], "", "configmaps", Some("ns"));
+        Box::new(Lack { user: "system:serviceaccount:ns:deployer".to_owned(), rights: vec![right] })
+    }
+
+    #[test]
+    fn a_refusal_waits_for_a_change_and_everything_else_is_tried_again() {
+        let quota = || refused(Why::Quota);
+        let right = || refused(Why::Rights(lack("get")));
+        for (error, reason) in [
+            (Error::from(quota()), Some(Reason::Refused)),
+            (Error::from(right()), Some(Reason::Forbidden)),
+            (Error::from(refused(Why::Rights(lack("impersonate")))), Some(Reason::Forbidden)),
+            (Error::from(refused(Why::NoAccount("ns/a".to_owned()))), Some(Reason::Forbidden)),
+            (Error::of_operator(right()), Some(Reason::Forbidden)),
+            (Error::of_operator(quota()), Some(Reason::Refused)),
+            (Error::from(error(Cause::Unavailable("500".to_owned()))), None),
+            (Error::from(error(Cause::Outage("503".to_owned()))), None),
+            (Error::from(error(Cause::NotFound("gone".to_owned()))), None),
+            (Error::from(error(Cause::Conflict("changed".to_owned()))), None),
+        ] {
+            match (&error, reason) {
+                (Error::Blocked(failure), Some(reason)) => assert_eq!(failure.reason, reason.as_str()),
+                (Error::Api(_), None) => {}
+                _ => panic!("{error}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_lacking_right_names_who_gives_it() {
+        let said = |error: Error| error.to_string();
+        let operator = said(Error::of_operator(refused(Why::Rights(lack("get")))));
+        assert!(operator.contains("the operator lacks a right: apply deploy/ again"), "{operator}");
+        let impersonated = said(Error::from(refused(Why::Rights(lack("impersonate")))));
+        assert!(impersonated.contains("may not act as a ServiceAccount"), "{impersonated}");
+    }
+}

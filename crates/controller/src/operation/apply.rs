@@ -26,7 +26,7 @@ use crate::{
     records::Records,
     release::{
         Release,
-        conflicts::{Refusal, is_field_conflict, message},
+        conflicts::{Refusal, message},
     },
 };
 
@@ -295,9 +295,7 @@ async fn hand_on(
 fn outcome(object: &ObjectRef, written: Result<Value, ApiError>) -> Result<Option<Value>, Failed> {
     match written {
         Ok(written) => Ok(Some(written)),
-        Err(error @ ApiError { cause: Cause::Conflict(_), .. }) if !is_field_conflict(&error) => {
-            Ok(None)
-        }
+        Err(ApiError { cause: Cause::Conflict(_), .. }) => Ok(None),
         Err(ApiError { what, cause: Cause::NotFound(message) }) => {
             Err(Failed::Unknown(what, message))
         }

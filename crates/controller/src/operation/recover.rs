@@ -117,7 +117,7 @@ fn unknown(release: &Release<'_>, revision: i32, plan: Option<&KnownPlan>) -> Er
         Reason::JournalLost,
         format!(
             "nothing in status proves that the plan in Secret {}, by which revision {revision} of \
-             release {} is at work, is the operator's: the status was lost, or somebody else wrote \
+             release {} is at work, is the operator's: the status was lost, or another client wrote \
              the record. If it is what you expect ({}), it resumes where the objects of its hooks \
              prove that it was: {}",
             helm::record::secret_name(&release.name, revision),

@@ -26,7 +26,7 @@ use crate::{
     operation::apply,
     plan::history,
     records::{Records, Stored},
-    release::{Release, conflicts::is_field_conflict, status::Drift},
+    release::{Release, status::Drift},
     support::{blocking, clock::now},
 };
 
@@ -200,7 +200,9 @@ impl Look<'_> {
         }
         let wanted = match release.tenant.try_apply(object, &body).await {
             // It has changed since; the next check reports it.
-            Err(ApiError { cause: Cause::Conflict(_), .. }) => return Ok(State::Changing),
+            Err(ApiError { cause: Cause::Conflict(_) | Cause::FieldConflict(_), .. }) => {
+                return Ok(State::Changing);
+            }
             // The API server would not accept the deployed state.
             Err(ApiError { cause: Cause::Refused(Refused { code: 422, message, .. }), .. }) => {
                 return Ok(State::Beyond(What::Beyond(message)));
@@ -278,8 +280,7 @@ impl Look<'_> {
             match applied {
                 Ok(Some(_)) => return Ok(None),
                 Ok(None) => {}
-                Err(error @ ApiError { cause: Cause::Conflict(_), .. })
-                    if !is_field_conflict(&error) => {}
+                Err(ApiError { cause: Cause::Conflict(_), .. }) => {}
                 Err(error) => return Ok(Some(What::Beyond(error.cause.to_string()))),
             }
             permit = release.fence().guard().await?;

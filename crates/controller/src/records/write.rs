@@ -211,7 +211,7 @@ impl Records<'_> {
         Ok(())
     }
 
-    /// Marks the record: by this `helm_watch` recognizes what this operator has written, since Helm
+    /// Marks the record: by this the watch of records recognizes what this operator has written, since Helm
     /// keeps no annotation.
     pub(super) fn mark(self, record: &mut Value) {
         let owner = format!("{}/{}", self.namespace, self.fence.object_name());

@@ -39,7 +39,7 @@ impl Refusal {
     /// Returns the refusal of `object` in `error`; the error itself if waiting may help.
     pub(crate) fn of(object: &ObjectRef, error: ApiError) -> Result<Self, ApiError> {
         match &error.cause {
-            Cause::Conflict(message) if is_field_conflict(&error) => {
+            Cause::FieldConflict(message) => {
                 Ok(Self::Conflict(object.to_string(), conflicts(message)))
             }
             Cause::Refused(Refused { why: Why::Rights(lack), .. }) => {
@@ -61,11 +61,6 @@ impl Refusal {
             _ => Err(error),
         }
     }
-}
-
-/// Returns true if another field manager owns a field that the release sets to another value.
-pub(crate) fn is_field_conflict(error: &ApiError) -> bool {
-    matches!(&error.cause, Cause::Conflict(message) if message.starts_with("Apply failed with"))
 }
 
 /// Returns the API server's list on one line, without its headline.

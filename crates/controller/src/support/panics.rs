@@ -173,7 +173,7 @@ pub(crate) fn kept_stream<S: Stream>(
 
 async fn pause(what: &str, backoff: &Backoff) {
     let wait = backoff.next("", None);
-    tracing::error!(again_in = ?wait, "{what} ended by a fault of the operator, and begins anew");
+    tracing::error!(again_in = ?wait, "{what} ended by a fault of the operator, and is restarted");
     tokio::time::sleep(wait).await;
 }
 

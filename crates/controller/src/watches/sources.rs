@@ -153,7 +153,7 @@ impl SourceWatches {
         Some(tokio::spawn(async move {
             let watch =
                 || watch(reference.clone(), client.clone(), Arc::clone(&state), trigger.clone());
-            panics::kept("the watch of what a source names", watch).await;
+            panics::kept("the watch of a source", watch).await;
         }))
     }
 

@@ -260,20 +260,20 @@ impl HookTurn<'_> {
 
     fn stop(&self, object: Option<&HookObservation>) -> Step {
         let Some(object) = object else {
-            return self.conclude(Err(self.stopped("was stopped")), &Evidence::default());
+            return self.conclude(Err(self.stopped(true)), &Evidence::default());
         };
         match &object.verdict {
             // It was seen running when it was deleted.
             Some(Verdict::Succeeded) if self.hook.kind() == HookKind::Pod && object.terminating => {
-                self.conclude(Err(self.stopped("was stopped")), &object.evidence)
+                self.conclude(Err(self.stopped(true)), &object.evidence)
             }
             // It ended well before it could be stopped: the outcome counts, not the clock.
             Some(Verdict::Succeeded) => self.conclude(Ok(()), &object.evidence),
             Some(Verdict::Failed { .. }) => {
-                self.conclude(Err(self.stopped("was stopped")), &object.evidence)
+                self.conclude(Err(self.stopped(true)), &object.evidence)
             }
             None if self.now() >= self.cursor.deadline => {
-                self.conclude(Err(self.stopped("could not be stopped")), &object.evidence)
+                self.conclude(Err(self.stopped(false)), &object.evidence)
             }
             None if object.stopping || object.terminating => self.wait(None, false),
             None => {

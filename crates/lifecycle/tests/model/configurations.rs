@@ -138,13 +138,13 @@ fn leftovers() -> Vec<Configuration> {
             .first(First::Held)
             .crashes(1)
             .late(1),
-        install("somebody else's object", vec![migrate(PreInstall)])
+        install("an object of another owner", vec![migrate(PreInstall)])
             .first(First::Foreign)
             .crashes(1)
             .late(1)
             .deletions(1)
             .or("HookNameTaken"),
-        install("somebody else's record", vec![migrate(PreInstall)])
+        install("a record of another owner", vec![migrate(PreInstall)])
             .world(|world| world.foreign_record = true)
             .crashes(1)
             .late(1)

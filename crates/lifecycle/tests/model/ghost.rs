@@ -46,7 +46,7 @@ rules! {
     ApplyAfterPreHooks: "nothing is applied before all pre hooks succeeded",
     ApplyForward: "an operation never touches the objects of a later one",
     EvidenceFirst: "no object of ours is removed before its outcome was journalled, but by a stop",
-    ForeignUntouched: "somebody else's object is never deleted",
+    ForeignUntouched: "an object of another owner is never deleted",
     PolicyLeftover: "a leftover that was started is replaced only where the policy says so",
     JournalForward: "the journal goes back only by a retry, or by its loss",
     VerdictNoted: "an outcome that was seen is journalled at once",

@@ -133,7 +133,7 @@ pub(super) const LEFTOVERS: &[Case] = &[
             .by_admin()
             .with(&[Helm4Wait, Helm3])
     }),
-    differs(25, "somebody else's object has the hook's name", rows::TAKEN, || {
+    differs(25, "an object of another owner has the hook's name", rows::TAKEN, || {
         script()
             .apply(job("a").set("/metadata/namespace", "NAMESPACE"))
             .wait(complete("a"))

@@ -53,6 +53,6 @@ pub(super) const BECOMES_HOOK: Row =
 pub(super) const BROUGHT_KIND: Row =
     ("a kind that a hook brings along is unknown: nothing runs", "it is taken from the hook");
 pub(super) const MIGRATED: Row =
-    ("the client goes on merging", "the server applies, and the fields are migrated");
+    ("the client continues to merge", "the server applies, and the fields are migrated");
 pub(super) const TAKEN_DOWN: Row =
     ("what was uninstalled is superseded in the history", "it stays uninstalled");

@@ -160,14 +160,14 @@ fn problem(wanted: &WantedChart, error: EngineError) -> Problem {
         FailureKind::Unauthorized => (Reason::Unauthorized, credentials_remedy(wanted)),
         FailureKind::DigestMismatch => (
             Reason::DigestMismatch,
-            "it is not taken; correct the digest, or find out who changed what is published",
+            "it is not used; correct the digest, or find out why the published chart has changed",
         ),
         FailureKind::NotVerified => (
             Reason::VerificationFailed,
             "it is not used; sign the chart, or correct the keys in the Secret that \
              verify.secretRef names",
         ),
-        FailureKind::TooLarge => (Reason::ChartTooLarge, "leave out of it what is not the chart's"),
+        FailureKind::TooLarge => (Reason::ChartTooLarge, "remove the files that the chart does not need"),
         FailureKind::Refused => (Reason::SourceRefused, "or name another server"),
         FailureKind::InvalidChart => (Reason::InvalidChart, "package it with `helm package`"),
         // Such as a certificate that is not trusted.

@@ -31,8 +31,9 @@ impl HookTurn<'_> {
         Failure::with_word(reason.unwrap_or(Reason::Vanished.as_str()), message)
     }
 
-    /// The failure of a hook that was stopped, with its last known state.
-    pub(super) fn stopped(&self, how: &str) -> Failure {
+    /// The failure of a hook that was stopped, or could not be, with its last known state.
+    pub(super) fn stopped(&self, was_stopped: bool) -> Failure {
+        let how = if was_stopped { "was stopped" } else { "could not be stopped" };
         let (name, seen) = (self.object(), self.and_seen());
         let operation = self.operation();
         let order = operation.cancel.as_ref().map(|cancel| &cancel.failure);
@@ -41,7 +42,7 @@ impl HookTurn<'_> {
             return Failure::with_word(&order.reason, message);
         }
         let limit = self.turn.plan.hook_timeout().as_secs();
-        let link = if how.starts_with("was") { " and" } else { ", and" };
+        let link = if was_stopped { " and" } else { ", and" };
         let message =
             format!("{name} did not end within {limit} s (spec.timeout){link} {how}{seen}");
         Failure::new(Reason::Timeout, message)
