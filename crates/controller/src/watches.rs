@@ -16,7 +16,7 @@ use kube::Client;
 use kube_runtime::watcher;
 
 use self::{
-    dependents::Dependents, elsewhere::Elsewhere, held::Held, hooks::Looked,
+    dependents::Dependents, elsewhere::Elsewhere, held::Held, hooks::Observed,
     records::RecordWatches, sources::SourceWatches, triggers::Triggers,
 };
 
@@ -36,7 +36,7 @@ pub(crate) struct Watches {
     pub(crate) records: RecordWatches,
     pub(crate) dependents: Dependents,
     pub(crate) held: Held,
-    pub(crate) looked: Looked,
+    pub(crate) observed: Observed,
     pub(crate) elsewhere: Arc<Elsewhere>,
 }
 
@@ -50,7 +50,7 @@ impl Watches {
             records: RecordWatches::new(operator.clone(), trigger.clone(), limits.records),
             dependents: Dependents::default(),
             held: Held::default(),
-            looked: Looked::default(),
+            observed: Observed::default(),
             elsewhere: Arc::new(Elsewhere::new(trigger.clone())),
             triggers,
         }
@@ -61,7 +61,7 @@ impl Watches {
         self.records.forget(key);
         self.dependents.forget(key);
         self.sources.forget(key);
-        self.looked.forget(key);
+        self.observed.forget(key);
     }
 
     /// Forgets all custom resources but those of these keys.
@@ -69,7 +69,7 @@ impl Watches {
         self.records.retain(keys);
         self.sources.retain(keys);
         self.dependents.retain(keys);
-        self.looked.retain(keys);
+        self.observed.retain(keys);
     }
 }
 

@@ -68,7 +68,7 @@ pub(crate) async fn resume(
         Ok(Frozen::Anew { made, is_keyed }) => {
             let Planned { mut plan, rendered, .. } = *made;
             serve_anew(release, &mut plan, is_keyed, &mut journal);
-            // While it is suspended it is made each time it is looked at, and not recorded.
+            // While it is suspended it is made each time it is reconciled, and not recorded.
             if !release.object.suspended() {
                 release.write_plan(&plan).await?;
             }

@@ -35,7 +35,7 @@ use crate::{
 /// The time for which a right that was there when the operation began may be missing at a hook.
 const ROLES_LOAD: SignedDuration = SignedDuration::from_secs(10);
 
-/// One effect of an operation, and what it may look at.
+/// One effect of an operation, and what it may read.
 pub(crate) struct Turn<'a> {
     pub(crate) release: &'a Release<'a>,
     pub(crate) plan: &'a Plan,

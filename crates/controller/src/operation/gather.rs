@@ -29,7 +29,7 @@ use crate::{
 
 /// The interval of checks of a hook in a namespace that this operator does not watch.
 const UNWATCHED: SignedDuration = SignedDuration::from_secs(2);
-/// The time after which a hook that could not be held back is looked at.
+/// The time after which a hook that could not be held back is checked.
 const SOON: SignedDuration = SignedDuration::from_secs(1);
 /// The maximum size of a hook's log tail in status.
 const LOG_BYTES: usize = 2048;
@@ -127,7 +127,7 @@ pub(crate) async fn seen(
     object: &Value,
     now: Timestamp,
 ) -> Result<HookObservation, Error> {
-    release.ctx.watches.looked.saw(
+    release.ctx.watches.observed.note(
         &key(&release.object),
         text(object, "/metadata/uid"),
         digest::of(hook.kind(), object),
@@ -142,7 +142,7 @@ pub(crate) async fn seen(
     let started = cursor
         .filter(|cursor| cursor.step != HookStep::Create && cursor.uid.as_ref() == Some(&seen.uid));
     let Some(cursor) = started.filter(|_| seen.gate != Gate::Held) else {
-        // One that was not held back runs already, and is looked at in whole once that is journalled.
+        // One that was not held back runs already, and is checked in whole once that is journalled.
         if seen.gate != Gate::Held && seen.verdict.is_none() {
             look_again(&mut seen, now.saturating_add(SOON).ok());
         }
@@ -247,7 +247,7 @@ async fn hindrance(
         if known.is_some() {
             let key = key(&release.object);
             for about in about {
-                release.ctx.watches.looked.explained(&key, text(about, "/metadata/uid"));
+                release.ctx.watches.observed.explained(&key, text(about, "/metadata/uid"));
             }
         }
         again = event_objects::again(since, now, known.is_some());
@@ -257,7 +257,7 @@ async fn hindrance(
     known
 }
 
-/// Has the hook looked at again at this time, unless it is before.
+/// Has the hook checked again at this time, unless it is before.
 fn look_again(seen: &mut HookObservation, at: Option<Timestamp>) {
     seen.look_again_at = [seen.look_again_at, at].into_iter().flatten().min();
 }
@@ -277,9 +277,9 @@ async fn pods_of(
     let selector = format!("batch.kubernetes.io/job-name={}", text(job, "/metadata/name"));
     match release.tenant.list(&like, &selector).await {
         Ok(pods) => {
-            let (key, looked) = (key(&release.object), &release.ctx.watches.looked);
+            let (key, observed) = (key(&release.object), &release.ctx.watches.observed);
             for pod in &pods {
-                looked.saw(&key, text(pod, "/metadata/uid"), digest::of(HookKind::Pod, pod));
+                observed.note(&key, text(pod, "/metadata/uid"), digest::of(HookKind::Pod, pod));
             }
             let of = "/metadata/labels/batch.kubernetes.io~1controller-uid";
             Ok(pods.into_iter().map(quiet::object).partition(|pod| text(pod, of) == uid))

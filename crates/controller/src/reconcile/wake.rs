@@ -111,7 +111,7 @@ pub(crate) fn after(progress: Progress, release: &Release<'_>) -> Action {
         return Action::requeue(time);
     }
     release.ctx.running.forget(release.uid());
-    release.ctx.watches.looked.forget(&key(&release.object));
+    release.ctx.watches.observed.forget(&key(&release.object));
     release.ctx.watches.sources.look_for_drift(&release.object);
     // The references of its source were read when the operation began, if at all.
     let refers = release.ctx.watches.sources.due_in(&release.object).is_some();

@@ -1,5 +1,5 @@
 //! The watches of hooks' Jobs and Pods. A change wakes the release of the hook if it reports something
-//! that the release's last look at the object did not show.
+//! that the release's last observation of the object does not have.
 
 use std::{
     borrow::Cow,
@@ -38,10 +38,10 @@ use crate::{
 
 /// The seconds after which a watch that died silently is noticed.
 const TIMEOUT: u32 = 60;
-/// The time after which a release looks at an object that is still held back: that of a step is opened
+/// The time after which a release checks an object that is still held back: that of a step is opened
 /// long before.
 const LATE: Duration = Duration::from_millis(500);
-/// The longest time between two such looks.
+/// The longest time between two such checks.
 const LATEST: Duration = Duration::from_hours(1);
 /// The maximum number of objects of one release whose digests are remembered.
 const MOST_PER_RELEASE: usize = 256;
@@ -192,58 +192,58 @@ pub(crate) fn touched<K: Kind>(
     })
 }
 
-/// What releases have seen of their hooks' objects, by the key of their custom resource.
+/// The last observations of hooks' objects, by the key of their custom resource.
 #[derive(Default)]
-pub(crate) struct Looked(Mutex<HashMap<String, Objects>>);
+pub(crate) struct Observed(Mutex<HashMap<String, Objects>>);
 
 /// The objects of one release that report something, by their UID.
 #[derive(Default)]
 struct Objects {
-    seen: HashMap<String, Seen>,
+    last: HashMap<String, Last>,
     /// True if they are too many, so that each change is news.
     overflowed: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Seen {
+enum Last {
     Digest(u64),
     /// The release reports of the object what only Event objects say: each change may be its end.
     Explained,
 }
 
-const SAW_NOTHING: Seen = Seen::Digest(digest::NOTHING);
+const NOTHING: Last = Last::Digest(digest::NOTHING);
 
-impl Looked {
-    /// Notes that the release of this key has looked at the object.
-    pub(crate) fn saw(&self, key: &str, uid: &str, digest: u64) {
-        self.note(key, uid, Seen::Digest(digest));
+impl Observed {
+    /// Notes the digest of the object that the release of this key has observed.
+    pub(crate) fn note(&self, key: &str, uid: &str, digest: u64) {
+        self.set(key, uid, Last::Digest(digest));
     }
 
     /// Notes that the release of this key reports of the object what only Event objects say.
     pub(crate) fn explained(&self, key: &str, uid: &str) {
-        self.note(key, uid, Seen::Explained);
+        self.set(key, uid, Last::Explained);
     }
 
-    fn note(&self, key: &str, uid: &str, seen: Seen) {
+    fn set(&self, key: &str, uid: &str, last: Last) {
         let mut all = lock(&self.0);
-        if seen == SAW_NOTHING {
-            all.get_mut(key).and_then(|objects| objects.seen.remove(uid));
+        if last == NOTHING {
+            all.get_mut(key).and_then(|objects| objects.last.remove(uid));
             return;
         }
         let objects = all.entry(key.to_owned()).or_default();
-        if objects.seen.len() < MOST_PER_RELEASE || objects.seen.contains_key(uid) {
-            objects.seen.insert(uid.to_owned(), seen);
+        if objects.last.len() < MOST_PER_RELEASE || objects.last.contains_key(uid) {
+            objects.last.insert(uid.to_owned(), last);
         } else {
             objects.overflowed = true;
         }
     }
 
-    /// Returns true if the release of this key has not seen what the object reports by now.
+    /// Returns true if the object reports something by now that the release of this key has not observed.
     fn is_news(&self, key: &str, uid: &str, digest: u64) -> bool {
         let all = lock(&self.0);
         let Some(objects) = all.get(key) else { return digest != digest::NOTHING };
-        let seen = objects.seen.get(uid).copied().unwrap_or(SAW_NOTHING);
-        objects.overflowed || seen != Seen::Digest(digest)
+        let last = objects.last.get(uid).copied().unwrap_or(NOTHING);
+        objects.overflowed || last != Last::Digest(digest)
     }
 
     pub(crate) fn forget(&self, key: &str) {
@@ -265,7 +265,7 @@ impl Watches {
             return None;
         }
         let is_news = touched.is_gone
-            || touched.digest.is_none_or(|digest| self.looked.is_news(key, &uid, digest));
+            || touched.digest.is_none_or(|digest| self.observed.is_news(key, &uid, digest));
         let (namespace, name) = key.split_once('/')?;
         let wakes = is_news && self.elsewhere.wakes(&touched.namespace().unwrap_or_default(), key);
         wakes.then(|| ObjectRef::<Tolerant>::new(name).within(namespace))
@@ -391,32 +391,32 @@ mod tests {
 
     #[test]
     fn news_is_what_the_last_look_did_not_show() {
-        let looked = Looked::default();
-        let is_news = |digest| looked.is_news("ns/shop", "1", digest);
+        let observed = Observed::default();
+        let is_news = |digest| observed.is_news("ns/shop", "1", digest);
         assert!(!is_news(digest::NOTHING) && is_news(7), "nothing was seen of it");
-        looked.saw("ns/shop", "1", 7);
+        observed.note("ns/shop", "1", 7);
         assert!(is_news(digest::NOTHING) && !is_news(7) && is_news(8));
-        assert!(looked.is_news("ns/other", "1", 7) && looked.is_news("ns/shop", "2", 7));
-        looked.saw("ns/shop", "1", digest::NOTHING);
+        assert!(observed.is_news("ns/other", "1", 7) && observed.is_news("ns/shop", "2", 7));
+        observed.note("ns/shop", "1", digest::NOTHING);
         assert!(!is_news(digest::NOTHING) && is_news(7));
-        looked.explained("ns/shop", "1");
+        observed.explained("ns/shop", "1");
         assert!(is_news(digest::NOTHING) && is_news(7));
-        looked.forget("ns/shop");
+        observed.forget("ns/shop");
         assert!(!is_news(digest::NOTHING));
     }
 
     #[test]
     fn of_a_release_with_thousands_of_pods_some_are_remembered() {
-        let looked = Looked::default();
+        let observed = Observed::default();
         for uid in 0..10_000 {
-            looked.saw("ns/shop", &uid.to_string(), 7);
+            observed.note("ns/shop", &uid.to_string(), 7);
         }
-        assert!(lock(&looked.0).values().all(|objects| objects.seen.len() <= MOST_PER_RELEASE));
+        assert!(lock(&observed.0).values().all(|objects| objects.last.len() <= MOST_PER_RELEASE));
         assert!(
-            looked.is_news("ns/shop", "9999", digest::NOTHING),
+            observed.is_news("ns/shop", "9999", digest::NOTHING),
             "each change of any of them is"
         );
-        looked.saw("ns/other", "1", 7);
-        assert!(!looked.is_news("ns/other", "9999", digest::NOTHING));
+        observed.note("ns/other", "1", 7);
+        assert!(!observed.is_news("ns/other", "9999", digest::NOTHING));
     }
 }

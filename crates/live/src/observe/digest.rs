@@ -1,5 +1,5 @@
-//! What of a hook's Job or Pod is worth another look: a watch reports every change, most of which no
-//! observation depends on, such as the address of a Pod.
+//! The part of a hook's Job or Pod that an observation depends on. A watch reports every change, such as
+//! the address of a Pod, which most of the time is none of that part.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -135,7 +135,7 @@ impl Said {
         self.say(type_, text(found, "/message"));
     }
 
-    /// Shortly before it, the operator looks at what still runs.
+    /// Shortly before it, the operator checks what still runs.
     fn own_deadline(&mut self, object: &Value) {
         let seconds = object.pointer("/spec/activeDeadlineSeconds").and_then(Value::as_i64);
         if let Some(seconds) = seconds {
@@ -285,7 +285,7 @@ mod tests {
         assert_ne!(waits(2, "back-off 10s restarting"), waits(3, "back-off 10s restarting"));
     }
 
-    /// What a release reports of a Pod of its hook, and does.
+    /// The observation of a Pod of a hook, as far as it is not of Event objects.
     fn observed(pod: &Value) -> impl PartialEq + std::fmt::Debug + use<> {
         let pods = std::slice::from_ref(pod);
         let failed = pods::failed_container(pods);
