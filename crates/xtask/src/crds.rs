@@ -21,11 +21,7 @@ pub(crate) fn write() -> anyhow::Result<()> {
 pub(crate) fn check() -> anyhow::Result<()> {
     let path = path();
     let committed = fs::read_to_string(&path).unwrap_or_default();
-    ensure!(
-        committed == text()?,
-        "{} is out of date: run `make generate`",
-        path.display()
-    );
+    ensure!(committed == text()?, "{} is out of date: run `make generate`", path.display());
     Ok(())
 }
 

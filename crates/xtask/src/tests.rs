@@ -163,10 +163,11 @@ fn run_one(program: Program, logs: &Path) -> Ended {
     let Program { name, command } = program;
     let log = logs.join(format!("{}.log", name.replace(' ', "-")));
     let begun = Instant::now();
-    let passed = passes(command, &log).with_context(|| format!("run {name}")).unwrap_or_else(|error| {
-        eprintln!("{error:#}");
-        false
-    });
+    let passed =
+        passes(command, &log).with_context(|| format!("run {name}")).unwrap_or_else(|error| {
+            eprintln!("{error:#}");
+            false
+        });
     Ended { name, passed, took: begun.elapsed(), log }
 }
 

@@ -347,7 +347,8 @@ mod tests {
     fn a_field_of_another_manager_is_told_from_a_version_that_has_changed() {
         let field = "Apply failed with 1 conflict: conflict with \"kubectl\" using v1: .data.a";
         assert!(matches!(api(409, "Conflict", field), Cause::FieldConflict(_)));
-        let version = "Operation cannot be fulfilled on configmaps \"a\": the object has been modified";
+        let version =
+            "Operation cannot be fulfilled on configmaps \"a\": the object has been modified";
         assert!(matches!(api(409, "Conflict", version), Cause::Conflict(_)));
     }
 

@@ -109,19 +109,20 @@ mod tests {
         error(Cause::Refused(Refused { why, ..Refused::own(403, "no") }))
     }
 
-    fn lack(verb: &str) -> Box<Lack> {
+    fn lacks(verb: &str) -> ApiError {
         let right = Right::new(&[verb], "", "configmaps", Some("ns"));
-        Box::new(Lack { user: "system:serviceaccount:ns:deployer".to_owned(), rights: vec![right] })
+        let user = "system:serviceaccount:ns:deployer".to_owned();
+        refused(Why::Rights(Box::new(Lack { user, rights: vec![right] })))
     }
 
     #[test]
     fn a_refusal_waits_for_a_change_and_everything_else_is_tried_again() {
         let quota = || refused(Why::Quota);
-        let right = || refused(Why::Rights(lack("get")));
+        let right = || lacks("get");
         for (error, reason) in [
             (Error::from(quota()), Some(Reason::Refused)),
             (Error::from(right()), Some(Reason::Forbidden)),
-            (Error::from(refused(Why::Rights(lack("impersonate")))), Some(Reason::Forbidden)),
+            (Error::from(lacks("impersonate")), Some(Reason::Forbidden)),
             (Error::from(refused(Why::NoAccount("ns/a".to_owned()))), Some(Reason::Forbidden)),
             (Error::of_operator(right()), Some(Reason::Forbidden)),
             (Error::of_operator(quota()), Some(Reason::Refused)),
@@ -131,7 +132,9 @@ mod tests {
             (Error::from(error(Cause::Conflict("changed".to_owned()))), None),
         ] {
             match (&error, reason) {
-                (Error::Blocked(failure), Some(reason)) => assert_eq!(failure.reason, reason.as_str()),
+                (Error::Blocked(failure), Some(reason)) => {
+                    assert_eq!(failure.reason, reason.as_str());
+                }
                 (Error::Api(_), None) => {}
                 _ => panic!("{error}"),
             }
@@ -141,9 +144,9 @@ mod tests {
     #[test]
     fn a_lacking_right_names_who_gives_it() {
         let said = |error: Error| error.to_string();
-        let operator = said(Error::of_operator(refused(Why::Rights(lack("get")))));
+        let operator = said(Error::of_operator(lacks("get")));
         assert!(operator.contains("the operator lacks a right: apply deploy/ again"), "{operator}");
-        let impersonated = said(Error::from(refused(Why::Rights(lack("impersonate")))));
+        let impersonated = said(Error::from(lacks("impersonate")));
         assert!(impersonated.contains("may not act as a ServiceAccount"), "{impersonated}");
     }
 }

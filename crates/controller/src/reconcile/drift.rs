@@ -279,8 +279,7 @@ impl Look<'_> {
             };
             match applied {
                 Ok(Some(_)) => return Ok(None),
-                Ok(None) => {}
-                Err(ApiError { cause: Cause::Conflict(_), .. }) => {}
+                Ok(None) | Err(ApiError { cause: Cause::Conflict(_), .. }) => {}
                 Err(error) => return Ok(Some(What::Beyond(error.cause.to_string()))),
             }
             permit = release.fence().guard().await?;

@@ -103,7 +103,9 @@ fn rules<'a>(page: &mut String, schemas: impl IntoIterator<Item = &'a Value>) {
     let messages = rules.flatten().filter_map(|rule| rule["message"].as_str());
     let items: String = messages.map(|message| format!("- {message}\n")).collect();
     if !items.is_empty() {
-        page.extend([format!("\nThe API server refuses other values, with these messages:\n\n{items}")]);
+        page.extend([format!(
+            "\nThe API server refuses other values, with these messages:\n\n{items}"
+        )]);
     }
 }
 

@@ -167,7 +167,9 @@ fn problem(wanted: &WantedChart, error: EngineError) -> Problem {
             "it is not used; sign the chart, or correct the keys in the Secret that \
              verify.secretRef names",
         ),
-        FailureKind::TooLarge => (Reason::ChartTooLarge, "remove the files that the chart does not need"),
+        FailureKind::TooLarge => {
+            (Reason::ChartTooLarge, "remove the files that the chart does not need")
+        }
         FailureKind::Refused => (Reason::SourceRefused, "or name another server"),
         FailureKind::InvalidChart => (Reason::InvalidChart, "package it with `helm package`"),
         // Such as a certificate that is not trusted.
