@@ -154,7 +154,8 @@ fn names_of(list: Option<&Value>) -> String {
     items.collect::<Vec<_>>().join(", ")
 }
 
-fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
+/// Returns the text at the JSON pointer; empty if there is none.
+pub fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
     value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
 

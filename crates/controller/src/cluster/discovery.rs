@@ -1,4 +1,5 @@
-//! Finds the resource of a kind in the cluster, and remembers all of its group and version.
+//! Finds the resource of a kind in the cluster, and remembers it. One answer has all kinds of a group and
+//! version, and serves for them for a moment.
 
 use std::{
     collections::HashMap,

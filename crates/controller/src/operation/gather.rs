@@ -14,7 +14,7 @@ use live::{
     observe::{
         self, digest, event_objects, gating,
         pods::{self, Culprit},
-        quiet, stopped,
+        quiet, stopped, text,
     },
 };
 use serde_json::Value;
@@ -127,11 +127,7 @@ pub(crate) async fn seen(
     object: &Value,
     now: Timestamp,
 ) -> Result<HookObservation, Error> {
-    release.ctx.watches.observed.note(
-        &key(&release.object),
-        text(object, "/metadata/uid"),
-        digest::of(hook.kind(), object),
-    );
+    note(release, hook.kind(), object);
     let object = &quiet::object(object.clone());
     let mut seen = observe::hook(plan, hook, object, &release.name, &release.namespace);
     let watched = release.ctx.options.watched.as_ref();
@@ -277,9 +273,8 @@ async fn pods_of(
     let selector = format!("batch.kubernetes.io/job-name={}", text(job, "/metadata/name"));
     match release.tenant.list(&like, &selector).await {
         Ok(pods) => {
-            let (key, observed) = (key(&release.object), &release.ctx.watches.observed);
             for pod in &pods {
-                observed.note(&key, text(pod, "/metadata/uid"), digest::of(HookKind::Pod, pod));
+                note(release, HookKind::Pod, pod);
             }
             let of = "/metadata/labels/batch.kubernetes.io~1controller-uid";
             Ok(pods.into_iter().map(quiet::object).partition(|pod| text(pod, of) == uid))
@@ -290,8 +285,10 @@ async fn pods_of(
     }
 }
 
-fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
-    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+/// Notes that the object was observed as it is: only another report of it is news.
+fn note(release: &Release<'_>, kind: HookKind, object: &Value) {
+    let (key, uid) = (key(&release.object), text(object, "/metadata/uid"));
+    release.ctx.watches.observed.note(&key, uid, digest::of(kind, object));
 }
 
 /// Returns the Pod of a Job that somebody deleted; `noted`: true if something is already known of

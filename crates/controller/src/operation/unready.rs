@@ -9,7 +9,7 @@ use lifecycle::object::ObjectRef;
 use live::observe::{
     event_objects::{self, Subject},
     pods::Culprit,
-    quiet,
+    quiet, text,
     unready::{self, Finding, Kind},
 };
 use serde_json::Value;
@@ -239,10 +239,6 @@ fn like(api_version: &str, kind: &str, place: &Value) -> ObjectRef {
         namespace: Some(text(place, "/metadata/namespace").to_owned()),
         name: String::new(),
     }
-}
-
-fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
-    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -241,9 +241,9 @@ impl Observed {
     /// Returns true if the object reports something by now that the release of this key has not observed.
     fn is_news(&self, key: &str, uid: &str, digest: u64) -> bool {
         let all = lock(&self.0);
-        let Some(objects) = all.get(key) else { return digest != digest::NOTHING };
-        let last = objects.last.get(uid).copied().unwrap_or(NOTHING);
-        objects.overflowed || last != Last::Digest(digest)
+        let objects = all.get(key);
+        let last = objects.and_then(|it| it.last.get(uid)).copied().unwrap_or(NOTHING);
+        objects.is_some_and(|it| it.overflowed) || last != Last::Digest(digest)
     }
 
     pub(crate) fn forget(&self, key: &str) {
@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn news_is_what_the_last_look_did_not_show() {
+    fn news_is_what_the_last_observation_did_not_have() {
         let observed = Observed::default();
         let is_news = |digest| observed.is_news("ns/shop", "1", digest);
         assert!(!is_news(digest::NOTHING) && is_news(7), "nothing was seen of it");
