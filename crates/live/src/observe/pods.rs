@@ -171,8 +171,13 @@ pub fn deleted(job: &Value, pods: &[Value]) -> Option<Cause> {
         return None;
     }
     let pod = pods.iter().find(|pod| is_terminating(pod) && befell(pod).is_none())?;
-    let message = format!("pod {} was deleted before it had ended", text(pod, "/metadata/name"));
-    Some(Cause { reason: None, message })
+    Some(Cause { reason: None, message: was_deleted(pod) })
+}
+
+/// The end of a Pod that nothing but a person or a program deleted: the same words whether its
+/// containers or its Job ended first.
+pub(super) fn was_deleted(pod: &Value) -> String {
+    format!("pod {} was deleted before it had ended", text(pod, "/metadata/name"))
 }
 
 fn has_failed_by_itself(pod: &Value) -> bool {

@@ -85,7 +85,10 @@ pub fn pod_of_job(job: &Value, pods: &[Value]) -> Option<Cause> {
 
 fn stopped_pod(pod: &Value) -> Option<Cause> {
     let (reason, message) = stop_of(pod)?;
-    let message = format!("pod {} {reason}: {message}", text(pod, "/metadata/name"));
+    let message = match pods::befell(pod) {
+        Some(_) => format!("pod {} {reason}: {message}", text(pod, "/metadata/name")),
+        None => pods::was_deleted(pod),
+    };
     Some(Cause { reason: Some(reason), message })
 }
 
@@ -275,7 +278,12 @@ mod tests {
     fn what_the_jobs_controller_stops_is_no_news() {
         let pods = [told("Running", &[(0, AFTER)])];
         let running = json!({"status": {}});
-        assert_eq!(pod_of_job(&running, &pods).unwrap().reason.as_deref(), Some("Vanished"));
+        let cause = pod_of_job(&running, &pods).unwrap();
+        assert_eq!(cause.reason.as_deref(), Some("Vanished"));
+        let failed = json!({"status": {"conditions": [
+            {"type": "FailureTarget", "status": "True", "reason": "BackoffLimitExceeded"}]}});
+        let later = pods::deleted(&failed, &pods).unwrap();
+        assert_eq!(cause.message, later.message, "whichever of the two is seen");
         let failing =
             json!({"status": {"conditions": [{"type": "FailureTarget", "status": "True"}]}});
         assert_eq!(pod_of_job(&failing, &pods), None);
