@@ -4,6 +4,7 @@ pub(crate) mod answer;
 pub(crate) mod api_server;
 pub(crate) mod call;
 pub(crate) mod discovery;
+pub(crate) mod echoes;
 pub(crate) mod error;
 pub(crate) mod impersonation;
 pub(crate) mod metrics;
@@ -17,18 +18,19 @@ use std::sync::Arc;
 
 use kube::Client;
 
-use self::{discovery::Kinds, metrics::Metrics};
+use self::{discovery::Kinds, echoes::Echoes, metrics::Metrics};
 
 /// The connection to the API server that all identities share.
 pub(crate) struct Cluster {
     /// The operator's own client.
     pub(crate) operator: Client,
     pub(crate) kinds: Kinds,
+    pub(crate) echoes: Echoes,
     pub(crate) metrics: Arc<Metrics>,
 }
 
 impl Cluster {
     pub(crate) fn new(operator: Client, metrics: Arc<Metrics>) -> Self {
-        Self { operator, kinds: Kinds::default(), metrics }
+        Self { operator, kinds: Kinds::default(), echoes: Echoes::default(), metrics }
     }
 }

@@ -260,6 +260,7 @@ async fn control(
     tokio::spawn(async move { panics::caught(rendering.rendering.charts.prepare()).await.ok() });
     let (store, writer) = reflector::store();
     let mut others = Others { ctx: Arc::clone(&ctx), keys: HashSet::new(), uids: HashSet::new() };
+    let heard = Arc::clone(&ctx);
     let all = scoped(&client, args.namespace.as_deref());
     let watch =
         move || watcher(all.clone(), watcher::Config::default().page_size(PAGE)).default_backoff();
@@ -274,7 +275,7 @@ async fn control(
             }
         })
         .reflect(writer)
-        .touched_objects();
+        .filter_map(move |event| std::future::ready(reported(&heard, event)));
     let controller = Controller::for_stream(releases, store);
     let namespace = args.namespace.as_deref();
     let jobs = touched::<Job>(scoped(&client, namespace));
@@ -295,6 +296,23 @@ async fn control(
             }
         })
         .await;
+}
+
+/// Returns the custom resource that an event reports, unless this process wrote it.
+fn reported(
+    ctx: &Context,
+    event: Result<watcher::Event<Tolerant>, watcher::Error>,
+) -> Option<Result<Tolerant, watcher::Error>> {
+    match event {
+        Ok(watcher::Event::Apply(object)) if ctx.cluster.echoes.hears(object.meta()) => None,
+        Ok(
+            watcher::Event::Apply(object)
+            | watcher::Event::InitApply(object)
+            | watcher::Event::Delete(object),
+        ) => Some(Ok(object)),
+        Ok(watcher::Event::Init | watcher::Event::InitDone) => None,
+        Err(error) => Some(Err(error)),
+    }
 }
 
 fn woken_by<K: hooks::Kind>(

@@ -305,7 +305,14 @@ async fn take_steps(
                 let turn = Turn { release, plan, rendered, journal: &journal, now };
                 Box::pin(turn.execute(&effect)).instrument(span(plan, &journal)).await?
             }
-            (None, Some(wake_at)) => return Ok(Progress::Waits(until(wake_at, now))),
+            (None, Some(wake_at)) => {
+                if let (Origin::Created(_), Some(digest)) = (&origin, &journal.operation.plan_digest)
+                {
+                    let plan = Arc::new(plan.clone());
+                    release.ctx.running.keep_plan(release.uid(), digest, &plan);
+                }
+                return Ok(Progress::Waits(until(wake_at, now)));
+            }
             (None, None) if journal.is_done() => {
                 forget_old(release, &journal).await;
                 return Ok(Progress::Ended);

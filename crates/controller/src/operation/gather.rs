@@ -145,6 +145,8 @@ pub(crate) async fn seen(
         return Ok(seen);
     };
     let (pods, others) = match hook.kind() {
+        // One that was not started has none.
+        HookKind::Job if text(object, "/status/startTime").is_empty() => (Vec::new(), Vec::new()),
         HookKind::Job => pods_of(release, object, &seen.uid).await?,
         HookKind::Pod => (vec![object.clone()], Vec::new()),
         HookKind::Crd | HookKind::Other => return Ok(seen),

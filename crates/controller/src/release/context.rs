@@ -72,6 +72,7 @@ impl Context {
     /// holds.
     pub(crate) fn forget(&self, key: &str, uid: &str) {
         self.running.forget(uid);
+        self.cluster.echoes.forget(uid);
         self.watches.forget(key);
         self.rendering.charts.forget(key);
         self.backoff.forget(key);
@@ -82,6 +83,7 @@ impl Context {
     /// Forgets all custom resources but those of these keys and UIDs, in whatever cache.
     pub(crate) fn retain(&self, keys: &HashSet<String>, uids: &HashSet<String>) {
         self.running.retain(uids);
+        self.cluster.echoes.retain(uids);
         self.watches.retain(keys);
         self.rendering.charts.retain(keys);
         for backoff in [&self.backoff, &self.pace, &self.faults] {

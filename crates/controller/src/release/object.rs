@@ -67,7 +67,9 @@ pub(super) async fn write_status(
     let what = format!("write the status of ReleaseLifecycle {namespace}/{name}");
     let write = api.replace_status(name, &params, &next);
     let written = call(&cluster.metrics, Access::Write, &*what, write).await.map_err(outrun)?;
-    update(object, written.object(&what)?);
+    let written = written.object(&what)?;
+    cluster.echoes.wrote(&written.metadata);
+    update(object, written);
     let knows = |it: &ReleaseLifecycleStatus| !it.plans.is_empty();
     if noted && !object.status.as_ref().is_some_and(knows) {
         return Err(Error::blocked(
