@@ -12,27 +12,43 @@ const MOST_CHARACTERS: usize = 32;
 pub struct DurationField {
     /// Its path, as messages name it.
     pub path: &'static str,
-    /// Its JSON pointer in the spec.
+    /// Its JSON pointer in the spec; `*` stands for each item of a list.
     pub pointer: &'static str,
     /// The shortest duration that the API server accepts, in seconds.
     least: u8,
 }
 
 /// All fields of the spec that hold a duration.
-pub const DURATIONS: [DurationField; 3] = [
+pub const DURATIONS: [DurationField; 4] = [
     DurationField { path: "spec.timeout", pointer: "/timeout", least: 1 },
     DurationField { path: "spec.interval", pointer: "/interval", least: 1 },
     DurationField { path: "spec.deletion.timeout", pointer: "/deletion/timeout", least: 0 },
+    DurationField {
+        path: "spec.hooks.rules[].timeout",
+        pointer: "/hooks/rules/*/timeout",
+        least: 1,
+    },
 ];
 
 impl DurationField {
-    /// Returns the mistake in its value in `spec`, if there is one.
+    /// Returns the mistake in its value in `spec`, if there is one; in a list, the first.
     pub fn problem(&self, spec: &Value) -> Option<String> {
-        let Self { path, pointer, least } = self;
-        let value = spec.pointer(pointer).filter(|value| !value.is_null())?;
-        let seconds = value.as_str().filter(|text| text.len() <= MOST_CHARACTERS).and_then(seconds);
-        match seconds {
-            Some(seconds) if seconds >= f64::from(*least) && seconds <= MOST_HOURS * 3600.0 => None,
+        match self.pointer.split_once("/*") {
+            Some((list, field)) => {
+                let items = spec.pointer(list)?.as_array()?.iter();
+                items.filter_map(|item| item.pointer(field)).find_map(|it| self.mistake(it))
+            }
+            None => self.mistake(spec.pointer(self.pointer)?),
+        }
+    }
+
+    fn mistake(&self, value: &Value) -> Option<String> {
+        let Self { path, least, .. } = self;
+        if value.is_null() {
+            return None;
+        }
+        match value.as_str().and_then(|text| seconds(text)) {
+            Some(seconds) if is_within(seconds, *least) => None,
             Some(_) => Some(self.range()),
             None => {
                 let mut found = value.to_string();
@@ -42,6 +58,11 @@ impl DurationField {
         }
     }
 
+    /// Returns `Some` if `text` is a duration of at least `least` seconds that the API server accepts.
+    pub(crate) fn parse(text: &str, least: u8) -> Option<()> {
+        seconds(text).filter(|seconds| is_within(*seconds, least)).map(|_| ())
+    }
+
     /// Returns the API server's own message.
     fn range(&self) -> String {
         let Self { path, least, .. } = self;
@@ -49,8 +70,15 @@ impl DurationField {
     }
 }
 
+fn is_within(seconds: f64, least: u8) -> bool {
+    seconds >= f64::from(least) && seconds <= MOST_HOURS * 3600.0
+}
+
 /// Returns the seconds of a text like the fields' pattern: numbers with units, without a sign.
 fn seconds(text: &str) -> Option<f64> {
+    if text.len() > MOST_CHARACTERS {
+        return None;
+    }
     let (mut rest, mut total) = (text, 0.0);
     while !rest.is_empty() {
         let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
@@ -119,6 +147,12 @@ mod tests {
         }
         let number = problem(json!(30)).unwrap();
         assert_eq!(number, "spec.timeout must be a duration such as 90s or 1h30m, and is 30");
+        let rules = |timeouts: [&str; 2]| {
+            let rules = timeouts.map(|timeout| json!({"timeout": timeout}));
+            DURATIONS[3].problem(&json!({"hooks": {"rules": rules}}))
+        };
+        assert_eq!(rules(["1h", "90s"]), None);
+        assert!(rules(["1h", "soon"]).unwrap().starts_with("spec.hooks.rules[].timeout must be"));
         for bad in ["999ms", "0s", "8761h", "99999999999999999999999999h"] {
             let text = problem(json!(bad)).unwrap();
             assert_eq!(text, "spec.timeout must be between 1s and 8760h, such as 90s or 1h30m");

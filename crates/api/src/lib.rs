@@ -8,6 +8,8 @@ mod crd;
 #[expect(unreachable_pub, reason = "as above")]
 mod drift;
 mod durations;
+#[expect(unreachable_pub, reason = "as above")]
+mod hooks;
 pub mod names;
 #[expect(unreachable_pub, reason = "as above")]
 mod resource;
@@ -22,9 +24,10 @@ pub use chart::{
 pub use crd::crd;
 pub use drift::{DriftDetection, DriftMode};
 pub use durations::{DURATIONS, DurationField};
+pub use hooks::{HookMatch, HookRule, Hooks};
 pub use resource::{
-    Deletion, Dependency, Hooks, HooksFrom, Objects, ObjectsFrom, ObjectsFromKind,
-    OnDeletionTimeout, OnNewSpec, OnTestFailure, ReleaseLifecycle, ReleaseLifecycleSpec, Rollback,
-    Source, SourceKind, Test, TestFilter,
+    Deletion, Dependency, HooksFrom, Objects, ObjectsFrom, ObjectsFromKind, OnDeletionTimeout,
+    OnNewSpec, OnTestFailure, ReleaseLifecycle, ReleaseLifecycleSpec, Rollback, Source, SourceKind,
+    Test, TestFilter,
 };
 pub use status::{MOST_OUTSIDE, ReleaseLifecycleStatus, set_conditions};

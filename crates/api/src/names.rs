@@ -28,6 +28,9 @@ pub const GATE_ANNOTATION: &str = "releaselifecycle.dev/gate";
 pub const HELD: &str = "held";
 /// Value of [`GATE_ANNOTATION`]: the hook object was started.
 pub const OPEN: &str = "open";
+/// The beginning of the annotations by which a hook has a rule of its own, such as
+/// `releaselifecycle.dev/hook-timeout`.
+pub const RULE_PREFIX: &str = "releaselifecycle.dev/hook-";
 /// The scheduling gate that holds a hook Pod back.
 pub const SCHEDULING_GATE: &str = "releaselifecycle.dev/held";
 

@@ -11,6 +11,7 @@ use crate::{
     apply::{Install, Upgrade},
     chart::{Chart, SourceRef, Values, ValuesFrom},
     drift::DriftDetection,
+    hooks::{HookRule, Hooks},
     names,
     status::ReleaseLifecycleStatus,
 };
@@ -284,17 +285,6 @@ pub struct Dependency {
     pub name: String,
 }
 
-/// Configures the hooks.
-#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Hooks {
-    /// Number of log lines of a failed hook that are kept in status.hooks, counted from the end; 0
-    /// keeps none. Defaults to 20.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = 200))]
-    pub log_lines: Option<i32>,
-}
-
 /// Effect of a newer spec on a running operation: `Wait` ends the operation first,
 /// `CancelAfterHook` ends it after the running hook, `CancelNow` also stops that hook. Defaults to
 /// `Wait`.
@@ -523,7 +513,12 @@ impl ReleaseLifecycle {
         }
     }
 
-    /// Returns the number of log lines of a failed hook that are kept.
+    /// Returns the rules for hooks, in order.
+    pub fn hook_rules(&self) -> &[HookRule] {
+        self.spec.hooks.as_ref().map_or(&[], |hooks| &hooks.rules)
+    }
+
+    /// Returns the number of log lines of a failed hook that are kept, if its rule says nothing.
     pub fn log_lines(&self) -> i32 {
         self.spec.hooks.as_ref().and_then(|hooks| hooks.log_lines).unwrap_or(20)
     }

@@ -4,10 +4,12 @@ use kube::KubeSchema;
 use lifecycle::{
     conditions,
     drift::Baseline,
+    event::Event,
     journal::{HookStatus, Journal, LastAttempt, Operation, Requests},
     known::{KnownPlan, KnownPlans},
     object::{ObjectRef, ObjectSet},
     plan::Chart,
+    rule::{self, HookRun},
 };
 use serde::{Deserialize, Serialize};
 
@@ -61,6 +63,11 @@ pub struct ReleaseLifecycleStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["event".into(), "index".into()]))]
     pub hooks: Vec<HookStatus>,
+
+    /// Last successful runs of hooks whose rule runs them `WhenChanged` or `Once`, oldest first; at
+    /// most 50.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hook_runs: Vec<HookRun>,
 
     /// Revision that was tested last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -120,6 +127,12 @@ impl ReleaseLifecycleStatus {
         older.retain(|hook| hook.event.operation() != operation.event);
         if older.len() > MOST_OLDER_HOOKS {
             older.clear();
+        }
+        rule::remember(&mut self.hook_runs, &hooks);
+        let is_gone = operation.completed_at.is_some() && operation.failure.is_none();
+        if operation.event == Event::Delete && is_gone {
+            // Another install begins anew.
+            self.hook_runs.clear();
         }
         self.hooks = hooks;
         self.hooks.append(&mut older);

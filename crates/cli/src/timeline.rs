@@ -4,7 +4,7 @@ use api::ReleaseLifecycle;
 use jiff::Timestamp;
 use lifecycle::{
     conditions,
-    journal::{HookPhase, HookStatus, HookStep, Operation},
+    journal::{HookAttempt, HookPhase, HookStatus, HookStep, Operation},
 };
 
 use crate::{
@@ -113,15 +113,33 @@ fn body(state: State<'_>, operation: &Operation, now: Timestamp, look: Look) -> 
             lines.extend(look.wrap("      ", &waiting));
         }
         if let Step::Hook(_, hook) = step {
+            for earlier in hook.attempts.iter().filter(|it| it.attempt != hook.attempt) {
+                lines.extend(look.wrap("      ", &attempt_text(earlier, now)));
+                lines.extend(log_lines(earlier.log.as_deref(), look));
+            }
             lines.extend(outcome(hook).iter().flat_map(|line| look.wrap("      ", line)));
-            let log = hook.log.iter().flat_map(|log| log.lines());
-            lines.extend(log.map(|line| {
-                let line = format!("      │ {}", printable(line));
-                look.paint(Colour::Dim, &line).into_owned()
-            }));
+            lines.extend(log_lines(hook.log.as_deref(), look));
         }
     }
     lines
+}
+
+/// Writes an attempt that failed and was followed by another.
+fn attempt_text(attempt: &HookAttempt, now: Timestamp) -> String {
+    let HookAttempt { attempt, started_at, completed_at, reason, message, .. } = attempt;
+    let time = match (started_at, completed_at) {
+        (Some(from), Some(to)) => format!(" after {} at {}", took(*from, *to), clock(*to, now)),
+        (_, Some(to)) => format!(" at {}", clock(*to, now)),
+        _ => String::new(),
+    };
+    format!("attempt {attempt} failed{time}: {reason}: {message}")
+}
+
+fn log_lines(log: Option<&str>, look: Look) -> impl Iterator<Item = String> {
+    log.unwrap_or_default().lines().map(move |line| {
+        let line = format!("      │ {}", printable(line));
+        look.paint(Colour::Dim, &line).into_owned()
+    })
 }
 
 /// Returns whether somebody has to decide how to continue here.
@@ -180,6 +198,12 @@ fn hook_cells(state: State<'_>, mark: Mark, hook: &HookStatus, now: Timestamp) -
             (String::new(), format!("{}, its end was not seen", clock(from, now)))
         }
         _ => (String::new(), String::new()),
+    };
+    let more = match &hook.rule {
+        Some(rule) if more.is_empty() => format!("by {rule}"),
+        Some(rule) if hook.ignored => format!("{more}, ignored by {rule}"),
+        Some(rule) => format!("{more}, by {rule}"),
+        None => more,
     };
     let attempt = if attempt > 0 { format!("attempt {attempt}") } else { String::new() };
     let weight = format!("weight {}", hook.weight);

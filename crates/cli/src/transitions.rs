@@ -135,12 +135,13 @@ fn hook_lines(before: Option<State<'_>>, after: State<'_>, hook: &HookStatus, li
         HookPhase::Pending | HookPhase::Running | HookPhase::Unknown => {}
         HookPhase::Skipped => {
             let why = outcome(hook).unwrap_or_default();
-            lines.push(at, &format!("{what} was skipped: {why}"));
+            lines.push(lines.now, &format!("{what} was skipped: {why}"));
         }
         HookPhase::Succeeded => lines.push(at, &format!("{what} succeeded{after}")),
         HookPhase::Failed => {
             let why = outcome(hook).unwrap_or_default();
-            lines.push(at, &format!("{what} failed{after}: {why}"));
+            let ignored = if hook.ignored { ", which its rule ignores" } else { "" };
+            lines.push(at, &format!("{what} failed{after}{ignored}: {why}"));
             for line in hook.log.iter().flat_map(|log| log.lines()) {
                 lines.push(at, &format!("{}/{} | {line}", hook.kind, hook.name));
             }

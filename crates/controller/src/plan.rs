@@ -4,6 +4,7 @@
 //! - `material`: the inputs of a plan
 //! - `history`: facts from earlier revisions
 //! - `kinds`: the kinds of its objects, as the cluster serves them
+//! - `ran`: the hooks that need not run again
 //! - `rights`: checks that the tenant has the rights that the plan needs
 //! - `crds`: the content of a chart's `crds/`, and the kinds that hooks install
 //! - `owners`: the owners of the objects that exist
@@ -18,4 +19,5 @@ pub(crate) mod make;
 mod material;
 mod owners;
 pub(crate) mod preflight;
+mod ran;
 mod rights;

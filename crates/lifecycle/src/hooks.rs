@@ -3,6 +3,7 @@
 //! The rules are those of Helm's `pkg/release/v1/util/manifest_sorter.go` (`manifestFile.sort`,
 //! `calculateHookWeight`, `operateAnnotationValues`).
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use thiserror::Error;
@@ -23,7 +24,7 @@ pub(crate) const LOG_POLICIES: [&str; 2] = ["hook-succeeded", "hook-failed"];
 const MOST_EVENTS: usize = 2 * HookEvent::ALL.len();
 
 /// The time at which a hook's object is deleted (Helm's `release.HookDeletePolicy`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum DeletePolicy {
     /// A leftover of the same name is deleted before the hook is created.

@@ -25,6 +25,7 @@ pub mod plan;
 pub mod preflight;
 pub mod reason;
 pub mod rebuild;
+pub mod rule;
 pub mod source;
 pub mod step;
 pub mod terminal;

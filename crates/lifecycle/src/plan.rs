@@ -16,6 +16,7 @@ use crate::{
     hooks::DeletePolicy,
     object::{ObjectRef, ObjectSet, PlannedObject},
     order,
+    rule::Rule,
     source::Desired,
 };
 
@@ -218,6 +219,9 @@ pub struct PlannedHook {
     /// the release's own though it has no mark, since Helm marks no hooks.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub recorded: bool,
+    /// Its effective rule.
+    #[serde(default, skip_serializing_if = "Rule::is_default")]
+    pub rule: Rule,
 }
 
 /// The way a hook object is run (Helm's `WatchUntilReady`: Jobs and Pods are awaited, nothing
@@ -243,6 +247,11 @@ impl PlannedHook {
             ("apiextensions.k8s.io", "CustomResourceDefinition") => HookKind::Crd,
             _ => HookKind::Other,
         }
+    }
+
+    /// Returns whether it runs; otherwise its rule leaves it out.
+    pub fn runs(&self) -> bool {
+        self.rule.skip.is_none()
     }
 
     /// Returns whether an object that exists counts as the hook's, as it is.
@@ -349,9 +358,16 @@ impl Plan {
         in_uninstall_order(objects.filter(is_outside).cloned())
     }
 
-    /// The time that the step of a hook may take.
-    pub fn hook_timeout(&self) -> SignedDuration {
-        SignedDuration::from_secs(self.timeout_seconds)
+    /// The time that a step of the hook at `index` may take.
+    pub fn hook_timeout(&self, index: usize) -> SignedDuration {
+        let own = self.rule(index).timeout_seconds;
+        SignedDuration::from_secs(own.unwrap_or(self.timeout_seconds))
+    }
+
+    /// The rule of the hook at `index`; the default if there is no such hook.
+    pub(crate) fn rule(&self, index: usize) -> &Rule {
+        const NONE: &Rule = &Rule::new();
+        self.hooks.get(index).map_or(NONE, |hook| &hook.rule)
     }
 
     /// The time that the release's objects may take to become ready.
@@ -453,6 +469,7 @@ pub fn plan_hooks(desired: &Desired, event: Event, crds: Crds) -> Vec<PlannedHoo
                 in_crds: false,
                 replaces: false,
                 recorded: false,
+                rule: Rule::default(),
             })
         })
     };
@@ -467,6 +484,7 @@ pub fn plan_hooks(desired: &Desired, event: Event, crds: Crds) -> Vec<PlannedHoo
             in_crds: true,
             replaces: crds == Crds::CreateReplace,
             recorded: false,
+            rule: Rule::default(),
         }));
     }
     hooks.extend(of(event.pre()));

@@ -2,7 +2,7 @@
 //! an object which the same release makes only later, or has deleted by then; objects that are
 //! waited for and need what a post hook makes; a deadline that the timeout cuts short. Pure.
 
-mod needs;
+pub mod needs;
 mod words;
 
 use std::{
@@ -54,14 +54,15 @@ impl fmt::Display for Warning {
 pub fn warnings(plan: &Plan, home: &str) -> Vec<Warning> {
     let is_awaited = |hook: &&PlannedHook| {
         Some(hook.event) == plan.event.post()
+            && hook.runs()
             && matches!(hook.kind(), HookKind::Job | HookKind::Pod)
     };
     let awaited = HookWords::of(plan.hooks.iter().filter(is_awaited));
     let check = Check { plan, home, timeline: Timeline::of(plan), awaited };
     let mut found: Vec<Warning> = Vec::new();
     found.extend(check.own_namespace());
-    for (index, hook) in plan.hooks.iter().enumerate() {
-        found.extend(check.deadline(hook));
+    for (index, hook) in plan.hooks.iter().enumerate().filter(|(_, hook)| hook.runs()) {
+        found.extend(check.deadline(index, hook));
         found.extend(check.hook(index, hook));
     }
     for object in &plan.objects {
@@ -103,7 +104,7 @@ impl<'a> Timeline<'a> {
                 made.entry(name).or_default().push(moment);
             }
         };
-        for (index, hook) in plan.hooks.iter().enumerate() {
+        for (index, hook) in plan.hooks.iter().enumerate().filter(|(_, hook)| hook.runs()) {
             add(&hook.object, moment(plan, index, hook));
         }
         for object in &plan.objects {
@@ -141,7 +142,7 @@ impl Check<'_> {
     }
 
     /// Warns if its own deadline is never reached.
-    fn deadline(&self, hook: &PlannedHook) -> Option<Warning> {
+    fn deadline(&self, index: usize, hook: &PlannedHook) -> Option<Warning> {
         let paths: &[&str] = match hook.kind() {
             HookKind::Job => {
                 &["/spec/activeDeadlineSeconds", "/spec/template/spec/activeDeadlineSeconds"]
@@ -151,11 +152,12 @@ impl Check<'_> {
         };
         let seconds =
             paths.iter().filter_map(|path| hook.manifest.pointer(path)?.as_i64()).max()?;
-        let limit = self.plan.hook_timeout().as_secs();
+        let limit = self.plan.hook_timeout(index).as_secs();
+        let field = hook.rule.timeout_field();
         (seconds > limit).then(|| Warning {
             message: format!(
-                "{} has activeDeadlineSeconds: {seconds}, and spec.timeout stops it after {limit} s: \
-                 raise spec.timeout",
+                "{} has activeDeadlineSeconds: {seconds}, and {field} stops it after {limit} s: \
+                 raise {field}",
                 title(hook)
             ),
             holds: Holds::Always,

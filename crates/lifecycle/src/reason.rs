@@ -176,6 +176,8 @@ reasons! {
     UnknownKind: UserFixable,
     /// More than 100 hooks at one event.
     TooManyHooks: UserFixable,
+    /// A rule that a hook has by its annotations is invalid.
+    InvalidRule: UserFixable,
     /// Objects of the release belong to others.
     NotOwned: UserFixable,
     /// Another `ReleaseLifecycle` has the release.
@@ -258,6 +260,12 @@ reasons! {
     AnnotationsRemoved: UserFixable,
     /// The hook was skipped by annotation.
     SkipRequested: Notice,
+    /// The hook was skipped: its rule never runs it.
+    RunNever: Notice,
+    /// The hook was skipped: it is unchanged since its last run, which succeeded.
+    Unchanged: Notice,
+    /// The hook was skipped: its rule runs it once, and it has succeeded.
+    AlreadyRun: Notice,
     /// The namespace is being deleted.
     NamespaceTerminating: Progress,
 

@@ -8,6 +8,7 @@ use crate::{
     journal::{HookCursor, HookPhase, HookStatus, HookStep, Journal, Phase, Requests, pending},
     observation::{Gate, HookObservation, Observation},
     plan::Plan,
+    reason::Reason,
     step::after,
 };
 
@@ -52,7 +53,17 @@ pub fn rebuild(
             hook.attempt = own.attempt;
             hook.uid = own.was_started().then(|| own.object.uid.clone());
         }
+        if hook.phase == HookPhase::Skipped {
+            continue;
+        }
         hook.phase = match last {
+            Some(last) if hook.index < last.index && plan.rule(hook.index).ignores_failure() => {
+                // Whether it has succeeded is unknown, and makes no difference.
+                hook.ignored = true;
+                hook.reason = Some(Reason::JournalLost.into());
+                hook.message = Some("the object's status was lost".to_owned());
+                HookPhase::Failed
+            }
             Some(last) if hook.index < last.index => HookPhase::Succeeded,
             Some(last) if hook.index == last.index && last.was_started() => {
                 hook.started_at = Some(now);
@@ -80,8 +91,9 @@ pub fn rebuild(
         uid: started.then(|| last.object.uid.clone()),
         leftover: None,
         started_at: now,
-        deadline: after(now, plan.hook_timeout()),
+        deadline: after(now, plan.hook_timeout(last.index)),
         not_before: None,
+        retried: 0,
     });
     if started && last.object.verdict.is_some() {
         let seen = Observation::Hook(Some(last.object.clone()));

@@ -6,6 +6,7 @@ use crate::{
     event::{Event, HookEvent},
     object::ObjectRef,
     plan::{Owner, Plan, PlannedHook},
+    rule::Rule,
 };
 
 /// The object of this kind and name, in the namespace `prod`.
@@ -36,6 +37,7 @@ pub fn hook(event: HookEvent, object: ObjectRef) -> PlannedHook {
         in_crds: false,
         replaces: false,
         recorded: false,
+        rule: Rule::default(),
     }
 }
 

@@ -1,14 +1,15 @@
-//! What is kept of a hook that failed, and what is said of it.
+//! What is kept of a hook that failed, what is said of it, and what its rule makes of it.
 
 use jiff::{SignedDuration, Timestamp};
 use lifecycle::{
     conditions,
     decide::{Controls, decide},
     event::{Event, HookEvent},
-    journal::{HookPhase, HookStatus, Journal, Requests},
+    journal::{HookPhase, HookStatus, HookStep, Journal, Requests},
     object::PlannedObject,
     observation::{Cause, Evidence, Gate, HookObservation, Observation, Verdict},
     plan::Plan,
+    rule::{OnFailure, Rule},
     step::{Hold, Step},
     testing,
 };
@@ -221,4 +222,79 @@ fn what_is_said_of_several_objects_is_said_once() {
     let failure = hook.journal.operation.failure.as_ref().unwrap();
     let text = format!("the release's objects were not ready within 60 s (spec.timeout): {said}");
     assert_eq!((failure.reason.as_str(), failure.message.as_str()), ("ReadyTimeout", &*text));
+}
+
+/// A migration before an install, with this rule.
+fn ruled(rule: Rule) -> Hook {
+    let mut plan = plan("Job");
+    plan.hooks[0].rule = Rule { from: Some("spec.hooks.rules[0]".to_owned()), ..rule };
+    Hook::of(plan)
+}
+
+impl Hook {
+    /// The present attempt fails; returns the seconds until the next one.
+    fn fails(&mut self) -> Option<i64> {
+        let evidence = failing(None, "pod p container main ended with exit code 3");
+        self.sees(HookObservation { evidence, ..limit_exceeded() });
+        let next = self.journal.operation.hook.as_ref()?.not_before?;
+        Some(next.duration_since(self.now).as_secs())
+    }
+
+    /// The next attempt begins.
+    fn begins(&mut self, attempt: i32) {
+        self.now += SignedDuration::from_mins(5);
+        self.step(&Observation::Hook(None));
+        self.sees(HookObservation { run: Some(format!("op/0/{attempt}")), ..seen() });
+        assert_eq!((self.status().phase, self.status().attempt), (HookPhase::Running, attempt));
+    }
+}
+
+#[test]
+fn a_rule_retries_after_longer_and_longer_and_keeps_each_attempt() {
+    let mut hook = ruled(Rule { retries: Some(7), ..Rule::default() });
+    for (attempt, pause) in (1..8).zip([5, 10, 20, 40, 80, 160, 300]) {
+        assert_eq!(hook.fails(), Some(pause));
+        hook.begins(attempt + 1);
+    }
+    assert_eq!(hook.fails(), None);
+    assert!(hook.journal.operation.failure.is_some());
+    let kept: Vec<_> = hook.status().attempts.iter().map(|it| it.attempt).collect();
+    assert_eq!(kept, [3, 4, 5, 6, 7], "the last five");
+    let last = hook.status().attempts.last().unwrap();
+    assert_eq!((last.exit_code, last.log.as_deref()), (Some(3), Some("last words")));
+    assert!(last.message.ends_with("; pod p container main ended with exit code 3"));
+}
+
+#[test]
+fn an_attempt_has_the_time_that_its_rule_says() {
+    let mut hook = ruled(Rule { timeout_seconds: Some(600), ..Rule::default() });
+    hook.now += SignedDuration::from_secs(599);
+    assert_eq!(hook.sees(seen()).effect, None);
+    hook.now += SignedDuration::from_secs(1);
+    hook.sees(seen());
+    hook.sees(limit_exceeded());
+    let said = "Job/hook did not end within 600 s (spec.hooks.rules[0].timeout) and was stopped";
+    assert_eq!(hook.failure(), ("Timeout", said));
+}
+
+#[test]
+fn a_failure_is_ignored_after_the_last_attempt() {
+    let on_failure = OnFailure::Ignore;
+    let mut hook = ruled(Rule { retries: Some(1), on_failure, ..Rule::default() });
+    assert_eq!(hook.fails(), Some(5));
+    assert!(!hook.status().ignored);
+    hook.begins(2);
+    assert_eq!(hook.fails(), None);
+    assert!(hook.status().ignored);
+    assert_eq!(hook.journal.operation.failure, None);
+    assert_eq!(hook.journal.operation.hook, None, "the operation continues");
+}
+
+#[test]
+fn a_deletion_has_as_many_attempts_as_a_rule_says() {
+    let mut hook = Hook::backup();
+    hook.plan.hooks[0].rule.retries = Some(0);
+    assert_eq!(hook.fails(), None);
+    let cursor = hook.journal.operation.hook.as_ref().unwrap();
+    assert_eq!(cursor.step, HookStep::Blocked);
 }

@@ -10,6 +10,7 @@
 //! - `server`, `credentials`, `flux`: the charts that servers have, and the right to fetch them
 //! - `render`: the request to the engine, and its refusals
 //! - `rendered`: what all that makes: patched, parsed and within bounds
+//! - `rules`: the rule of each hook
 //! - `planned`: the hooks that run at an event, and the objects that go with the release
 
 pub mod chart;
@@ -22,6 +23,7 @@ mod problems;
 mod reads;
 mod render;
 pub mod rendered;
+pub mod rules;
 mod secrets;
 mod server;
 pub mod values;

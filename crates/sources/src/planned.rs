@@ -13,7 +13,7 @@ use lifecycle::{
     source::{Desired, Hook},
 };
 
-use crate::problems::Blocked;
+use crate::{problems::Blocked, rules};
 
 /// The work of an operation, before the cluster says which kinds it knows.
 #[derive(Clone, Debug, Default)]
@@ -114,16 +114,17 @@ fn select_tests(release: &ReleaseLifecycle, desired: &mut Desired) -> Vec<Object
     left_out
 }
 
-/// Returns the hooks that run at `event`, in their order.
+/// Returns the hooks of `event` in their order, each with its rule.
 ///
 /// # Errors
-/// With what can be done, where they are more than a journal holds.
+/// With what can be done, where they are more than a journal holds, or a rule is invalid.
 pub fn hooks(
     release: &ReleaseLifecycle,
     event: Event,
     desired: &Desired,
 ) -> Result<Vec<PlannedHook>, Blocked> {
-    let hooks = plan_hooks(desired, event, release.crds(event));
+    let mut hooks = plan_hooks(desired, event, release.crds(event));
+    rules::apply(release, &mut hooks)?;
     if hooks.len() <= MOST_HOOKS {
         return Ok(hooks);
     }

@@ -4,6 +4,7 @@
 use std::{collections::HashSet, convert::Infallible, time::Duration};
 
 use api::{HooksFrom, OnDeletionTimeout, OnTestFailure, ReleaseLifecycle};
+use jiff::SignedDuration;
 use kube::ResourceExt as _;
 use lifecycle::{
     event::{Event, HookEvent, Work},
@@ -11,10 +12,14 @@ use lifecycle::{
     object::ObjectRef,
     plan::{HookKind, Plan, PlannedHook},
     preflight::{self, Holds},
+    rule::{OnFailure, Rule, Run},
     source::Desired,
 };
 use serde::Serialize;
-use sources::planned::{self, Selected};
+use sources::{
+    planned::{self, Selected},
+    rules,
+};
 
 use super::{Found, Made, Material, reasons};
 
@@ -87,7 +92,39 @@ pub(super) struct HookStep {
     pub(super) delete_policies: Vec<DeletePolicy>,
     /// What it is awaited for.
     pub(super) ends: String,
+    /// Why it runs at this place, or does not run.
     pub(super) reason: String,
+    /// Its rule, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) rule: Option<RuleStep>,
+}
+
+/// The settings of a hook's rule.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct RuleStep {
+    /// The rule: `spec.hooks.rules[N]`, or `annotations`.
+    pub(super) from: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) retries: Option<i32>,
+    pub(super) on_failure: OnFailure,
+    pub(super) run: Run,
+    pub(super) interruptible: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) log_lines: Option<i32>,
+}
+
+impl RuleStep {
+    fn of(rule: &Rule) -> Option<Self> {
+        Some(Self {
+            from: rule.from.clone()?,
+            retries: rule.retries,
+            on_failure: rule.on_failure,
+            run: rule.run,
+            interruptible: !rule.uninterruptible,
+            log_lines: rule.log_lines,
+        })
+    }
 }
 
 /// Names an object; without a namespace, it is in that of the release.
@@ -224,7 +261,10 @@ impl Planner<'_> {
             .hooks
             .iter()
             .zip(reasons)
-            .map(|(hook, reason)| (hook.event, self.hook(hook, reason)))
+            .enumerate()
+            .map(|(index, (hook, reason))| {
+                (hook.event, self.hook(hook, plan.hook_timeout(index), reason))
+            })
             .partition(|(at, _)| *at == event.pre());
         let mut steps: Vec<_> = before.into_iter().map(|(_, step)| step).collect();
         match event.facts().work {
@@ -278,13 +318,23 @@ impl Planner<'_> {
 
     /// What can only fail, as far as that is known without a cluster.
     fn warnings(&self, plan: &Plan) -> Vec<String> {
+        let of_rules = if plan.event.needs_source() {
+            rules::unused(self.object, self.desired)
+        } else {
+            Vec::new()
+        };
         let home = self.object.metadata.namespace.as_deref().unwrap_or_default();
         let warnings = preflight::warnings(plan, home).into_iter();
         let known = warnings.filter(|warning| !matches!(warning.holds, Holds::IfMissing(_)));
-        known.map(|warning| format!("{WARNING}{warning}")).collect()
+        let known = known.map(|warning| warning.message);
+        of_rules.into_iter().chain(known).map(|text| format!("{WARNING}{text}")).collect()
     }
 
-    fn hook(&self, hook: &PlannedHook, reason: String) -> Step {
+    fn hook(&self, hook: &PlannedHook, timeout: SignedDuration, reason: String) -> Step {
+        let reason = match &hook.rule.skip {
+            Some(skip) => format!("does not run: {}", skip.message),
+            None => reason,
+        };
         let ends = match hook.kind() {
             HookKind::Job => "when the Job is Complete or Failed",
             HookKind::Pod => "when the Pod has Succeeded or Failed",
@@ -298,13 +348,14 @@ impl Planner<'_> {
             object: self.named(&hook.object),
             generate_name: hook.is_named_by_run(),
             weight: hook.weight,
-            timeout: span(self.object.timeout()),
+            timeout: span(timeout.unsigned_abs()),
             delete_policies: DeletePolicy::ALL
                 .into_iter()
                 .filter(|policy| hook.has(*policy))
                 .collect(),
             ends: ends.to_owned(),
             reason,
+            rule: RuleStep::of(&hook.rule),
         }))
     }
 

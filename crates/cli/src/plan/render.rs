@@ -1,6 +1,8 @@
 //! A plan for people. Pure.
 
-use super::events::{EventPlan, HookStep, Named, ReleasePlan, Step};
+use lifecycle::rule::{OnFailure, Run};
+
+use super::events::{EventPlan, HookStep, Named, ReleasePlan, RuleStep, Step};
 use crate::words::{Colour, Look, pad_columns, printable};
 
 pub(super) fn render(plan: &ReleasePlan, look: Look) -> String {
@@ -82,8 +84,30 @@ fn hook_cells(hook: &HookStep) -> Vec<String> {
         format!("weight {}", hook.weight),
         format!("at most {}", hook.timeout),
         policies,
+        hook.rule.as_ref().map(rule).unwrap_or_default(),
         hook.reason.clone(),
     ]
+}
+
+/// Writes what a rule says beyond the timeout and the delete policies, which are shown anyway.
+fn rule(rule: &RuleStep) -> String {
+    let parts = [
+        rule.retries.map(|retries| format!("retries {retries}")),
+        (rule.on_failure == OnFailure::Ignore).then(|| "failure ignored".to_owned()),
+        match rule.run {
+            Run::Always | Run::Never => None,
+            Run::WhenChanged => Some("when changed".to_owned()),
+            Run::Once => Some("once".to_owned()),
+        },
+        (!rule.interruptible).then(|| "not interruptible".to_owned()),
+        rule.log_lines.map(|lines| format!("{lines} log lines")),
+    ];
+    let parts: Vec<_> = parts.into_iter().flatten().collect();
+    if parts.is_empty() {
+        rule.from.clone()
+    } else {
+        format!("{}: {}", rule.from, parts.join(", "))
+    }
 }
 
 fn object_rows(number: usize, what: &str, objects: &[Named]) -> Vec<Vec<String>> {

@@ -306,7 +306,8 @@ async fn take_steps(
                 Box::pin(turn.execute(&effect)).instrument(span(plan, &journal)).await?
             }
             (None, Some(wake_at)) => {
-                if let (Origin::Created(_), Some(digest)) = (&origin, &journal.operation.plan_digest)
+                if let (Origin::Created(_), Some(digest)) =
+                    (&origin, &journal.operation.plan_digest)
                 {
                     let plan = Arc::new(plan.clone());
                     release.ctx.running.keep_plan(release.uid(), digest, &plan);

@@ -328,11 +328,12 @@ impl Turn<'_> {
     /// Returns true if a kind, or a version of one, that a hook has installed may not be served
     /// yet: a `CustomResourceDefinition` that existed before remains established all the time.
     fn kinds_come(&self) -> bool {
-        let span = self.plan.hook_timeout();
         let crds = self.plan.hooks.iter().enumerate();
-        let crds = crds.filter(|(_, hook)| hook.kind() == HookKind::Crd);
-        let ends = crds.filter_map(|(index, _)| self.journal.hooks.get(index)?.completed_at);
-        ends.max().is_some_and(|end| self.now.duration_since(end) < span)
+        let mut crds = crds.filter(|(_, hook)| hook.kind() == HookKind::Crd);
+        crds.any(|(index, _)| {
+            let end = self.journal.hooks.get(index).and_then(|hook| hook.completed_at);
+            end.is_some_and(|end| self.now.duration_since(end) < self.plan.hook_timeout(index))
+        })
     }
 
     async fn close(&self) -> Result<Observation, Error> {

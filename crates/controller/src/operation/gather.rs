@@ -328,7 +328,7 @@ async fn evidence(
     culprit: Culprit,
     known: Option<&HookStatus>,
 ) -> Evidence {
-    let lines = release.object.log_lines();
+    let lines = hook.rule.log_lines.unwrap_or_else(|| release.object.log_lines());
     // Once for each, or the log of a container that still runs would be written again and again.
     if let Some(known) = release.ctx.running.evidence(release.uid(), &culprit) {
         return known;

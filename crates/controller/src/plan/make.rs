@@ -9,12 +9,12 @@ use lifecycle::{
     source::SourceError,
 };
 
-use sources::{RenderedRelease, planned};
+use sources::{RenderedRelease, planned, rules};
 
 use super::{
     crds, history, kinds,
     material::{self, Material},
-    owners, rights,
+    owners, ran, rights,
 };
 use crate::{
     cluster::error::Error,
@@ -30,6 +30,8 @@ pub(crate) struct Planned {
     pub(crate) rendered: Option<RenderedRelease>,
     /// The remarks on the objects.
     pub(crate) remarks: Vec<SourceError>,
+    /// The warnings about the rules of hooks.
+    pub(crate) warnings: Vec<String>,
 }
 
 /// Returns the plan of an operation that is about to begin (client required).
@@ -54,11 +56,16 @@ pub(crate) async fn plan(
     let mut hooks = planned::hooks(&release.object, begin.event, desired)?;
     let recorded = history::recorded_hooks(release, records);
     history::mark_recorded(&recorded, &mut hooks);
+    let key = history::key(records).unwrap_or_else(|| uuid::Uuid::new_v4().simple().to_string());
+    let mut warnings =
+        ran::leave_out_unchanged(release, &mut hooks, &desired.objects, &key).await?;
+    if begin.event.needs_source() {
+        warnings.extend(rules::unused(&release.object, desired));
+    }
     rights::check(release, &hooks, &desired.objects, &selected.prune).await?;
     let mut taken = owners::check(release, begin.event, &desired.objects, claims).await?;
     taken.extend(records.iter().flat_map(history::taken).cloned());
     let latest = newest(records);
-    let key = history::key(records).unwrap_or_else(|| uuid::Uuid::new_v4().simple().to_string());
     let remarks = mem::take(&mut selected.desired.remarks);
     let plan = Plan {
         operation: begin.id.clone(),
@@ -79,7 +86,7 @@ pub(crate) async fn plan(
         pruned_before,
         ..planned::plan(&release.object, begin.event, hooks, selected)
     };
-    Ok(Planned { plan, rendered, remarks })
+    Ok(Planned { plan, rendered, remarks, warnings })
 }
 
 /// Returns the failed revision that the operation remediates.

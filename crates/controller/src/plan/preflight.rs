@@ -23,13 +23,15 @@ pub(crate) struct Warnings {
 }
 
 impl Warnings {
-    /// Returns the warnings about `plan`, and the remarks on the objects that it is created from.
+    /// Returns the warnings about `plan`, with those about the rules of its hooks, and the remarks on
+    /// the objects that it is created from.
     pub(crate) async fn of(
         release: &Release<'_>,
         plan: &Plan,
         remarks: &[SourceError],
+        of_rules: Vec<String>,
     ) -> Result<Self, Error> {
-        let mut fails = Vec::new();
+        let mut fails = of_rules;
         let mut asked: Vec<(ObjectRef, bool)> = Vec::new();
         for warning in preflight::warnings(plan, &release.namespace) {
             let holds = match &warning.holds {

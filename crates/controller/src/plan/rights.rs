@@ -35,7 +35,7 @@ pub(super) async fn check(
     let tenant = &release.tenant;
     let record = Records::of(release).reference(1);
     let mut needs: Vec<(&ObjectRef, &[&str])> = vec![(&record, &["get", "create", "update"])];
-    needs.extend(hooks.iter().map(|hook| {
+    needs.extend(hooks.iter().filter(|hook| hook.runs()).map(|hook| {
         let verbs: &[&str] = match hook.in_crds {
             true if hook.replaces => &["get", "create", "patch"],
             true => &["get", "create"],

@@ -29,8 +29,9 @@ pub(crate) async fn start(
     begin: Begin,
 ) -> Result<Progress, Error> {
     finalizer::hold(release).await?;
-    let Planned { plan, rendered, remarks } = make::plan(release, history, &begin).await?;
-    let warnings = Warnings::of(release, &plan, &remarks).await?;
+    let Planned { plan, rendered, remarks, warnings } =
+        make::plan(release, history, &begin).await?;
+    let warnings = Warnings::of(release, &plan, &remarks, warnings).await?;
     if let Some(remark) = source::remark(release) {
         release.warn(Reason::LargeSource, remark);
     }

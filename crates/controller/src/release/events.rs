@@ -158,7 +158,7 @@ fn notes(before: Option<&Journal>, after: &Journal) -> Vec<Note> {
             HookPhase::Pending | HookPhase::Unknown => continue,
             HookPhase::Skipped => {
                 let why = hook.message.as_deref().unwrap_or_default();
-                (true, Reason::HookSkipped, format!("{text}: {why}"))
+                (!hook.is_left_out(), Reason::HookSkipped, format!("{text}: {why}"))
             }
             HookPhase::Running => (false, Reason::HookStarted, text),
             HookPhase::Succeeded => (false, Reason::HookSucceeded, text),
@@ -321,6 +321,7 @@ mod tests {
             started_at: now,
             deadline: now,
             not_before: None,
+            retried: 0,
         });
         journal
     }

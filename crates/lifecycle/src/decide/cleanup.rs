@@ -4,7 +4,7 @@ use crate::{
     effect::{CleanUp, CleanUpAction},
     event::HookEvent,
     hooks::DeletePolicy,
-    journal::{HookPhase, Journal},
+    journal::{HookPhase, HookStatus, Journal},
     plan::Plan,
 };
 
@@ -20,7 +20,8 @@ pub(super) fn items(plan: &Plan, journal: &Journal, event: Option<HookEvent>) ->
     };
     let failed = ended(HookPhase::Failed);
     let mut succeeded = ended(HookPhase::Succeeded);
-    if failed.is_empty() {
+    let fails = |index: &usize| journal.hooks.get(*index).is_some_and(HookStatus::has_failed);
+    if !failed.iter().any(fails) {
         succeeded.reverse();
     }
     let failed = failed.into_iter().map(|index| (index, DeletePolicy::HookFailed));

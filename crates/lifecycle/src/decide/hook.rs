@@ -4,7 +4,7 @@
 mod again;
 mod failure;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use self::failure::note;
 use super::{Turn, why_cancelled};
@@ -12,7 +12,9 @@ use crate::{
     commands,
     effect::Effect,
     hooks::DeletePolicy,
-    journal::{Failure, HookCursor, HookPhase, HookStatus, HookStep, Journal, Operation, Phase},
+    journal::{
+        Cancel, Failure, HookCursor, HookPhase, HookStatus, HookStep, Journal, Operation, Phase,
+    },
     object::ObjectRef,
     observation::{Evidence, Gate, HookObservation, Observation, Verdict},
     plan::{HookKind, Plan, PlannedHook, parse_run_id},
@@ -31,8 +33,9 @@ pub(super) fn cursor(plan: &Plan, hook: &HookStatus, now: Timestamp) -> HookCurs
         uid: None,
         leftover: None,
         started_at: now,
-        deadline: after(now, plan.hook_timeout()),
+        deadline: after(now, plan.hook_timeout(hook.index)),
         not_before: None,
+        retried: 0,
     }
 }
 
@@ -80,6 +83,11 @@ impl HookTurn<'_> {
         self.turn.plan.object(self.cursor.index, self.cursor.attempt)
     }
 
+    /// The time that a step of the hook may take.
+    fn timeout(&self) -> SignedDuration {
+        self.turn.plan.hook_timeout(self.cursor.index)
+    }
+
     /// The object made for this attempt, if it still has the journal's UID.
     fn mine<'o>(&self, object: Option<&'o HookObservation>) -> Option<&'o HookObservation> {
         object.filter(|object| Some(&object.uid) == self.cursor.uid.as_ref())
@@ -119,8 +127,9 @@ impl HookTurn<'_> {
             let what = object.waiting.as_deref().unwrap_or("it is being deleted");
             if self.now() >= self.cursor.deadline {
                 let message = format!(
-                    "an older {name} was not gone within {} s (spec.timeout): {what}",
-                    self.turn.plan.hook_timeout().as_secs()
+                    "an older {name} was not gone within {} s ({}): {what}",
+                    self.timeout().as_secs(),
+                    self.hook.rule.timeout_field()
                 );
                 return self.give_up(Failure::new(Reason::LeftoverNotGone, message));
             }
@@ -178,6 +187,7 @@ impl HookTurn<'_> {
         let mut journal = self.turn.journal.clone();
         let name = self.object().name;
         if let Some(status) = journal.hooks.get_mut(self.cursor.index) {
+            status.keep_attempt();
             *status = HookStatus {
                 name,
                 phase: HookPhase::Running,
@@ -197,7 +207,7 @@ impl HookTurn<'_> {
             uid: Some(object.uid.clone()),
             leftover: None,
             started_at: self.now(),
-            deadline: after(self.now(), self.turn.plan.hook_timeout()),
+            deadline: after(self.now(), self.timeout()),
             not_before: None,
             ..self.cursor.clone()
         };
@@ -235,7 +245,7 @@ impl HookTurn<'_> {
             }
             Gate::Held => self.effect(Effect::StartHook { hook: index, uid }),
             Gate::Open | Gate::None
-                if overdue || skip || cancel.is_some_and(|cancel| cancel.now) =>
+                if overdue || skip || cancel.is_some_and(|cancel| self.is_stopped_by(cancel)) =>
             {
                 let mut step = self.again(HookStep::Stop, Effect::StopHook { hook: index, uid });
                 note(&mut step.journal, index, &object.evidence);
@@ -248,7 +258,8 @@ impl HookTurn<'_> {
                 step
             }
             Gate::Open | Gate::None => {
-                let mut step = self.wait(object.waiting.clone(), false);
+                let waiting = object.waiting.clone().or_else(|| self.uninterrupted());
+                let mut step = self.wait(waiting, false);
                 note(&mut step.journal, index, &object.evidence);
                 if let Some(at) = object.look_again_at.filter(|at| *at > self.now()) {
                     step.wake_at = step.wake_at.map(|wake| wake.min(at));
@@ -256,6 +267,21 @@ impl HookTurn<'_> {
                 step
             }
         }
+    }
+
+    /// Returns whether the cancellation stops the running hook.
+    fn is_stopped_by(&self, cancel: &Cancel) -> bool {
+        cancel.now && !self.hook.rule.uninterruptible
+    }
+
+    /// Says that the operation is cancelled, and waits for the running hook.
+    fn uninterrupted(&self) -> Option<String> {
+        let cancel = self.operation().cancel.as_ref().filter(|cancel| cancel.now)?;
+        let from = self.hook.rule.from.as_deref().unwrap_or_default();
+        Some(format!(
+            "{}; the operation ends after this hook, since {from} says interruptible: false",
+            cancel.failure.message
+        ))
     }
 
     fn stop(&self, object: Option<&HookObservation>) -> Step {
@@ -318,14 +344,16 @@ impl HookTurn<'_> {
             }
             Err(failure) => {
                 journal.note_failure(index, &failure, self.now());
-                if !self.turn.plan.event.ends_on_failure() {
-                    return self.deletion_failed(journal);
-                }
                 if self.cursor.step == HookStep::Stop && journal.operation.cancel.is_some() {
                     return self.cancelled(journal);
                 }
-                let failure = self.failure(&failure);
-                self.clean_up_after(journal, failure)
+                match self.after_failure(journal) {
+                    Ok(step) => step,
+                    Err(journal) => {
+                        let failure = self.failure(&failure);
+                        self.clean_up_after(journal, failure)
+                    }
+                }
             }
         }
     }
@@ -349,10 +377,10 @@ impl HookTurn<'_> {
         let mut journal = self.turn.journal.clone();
         journal.note_failure(self.cursor.index, &failure, self.now());
         self.use_up_attempt(&mut journal);
-        if !self.turn.plan.event.ends_on_failure() {
-            return self.deletion_failed(journal);
+        match self.after_failure(journal) {
+            Ok(step) => step,
+            Err(journal) => self.turn.with(&journal).fail(self.failure(&failure)),
         }
-        self.turn.with(&journal).fail(self.failure(&failure))
     }
 
     /// Ends the attempt without an object. One may still be under way, or already being swept: a
@@ -363,6 +391,9 @@ impl HookTurn<'_> {
         {
             status.attempt = self.cursor.attempt;
             status.uid = None;
+            status.started_at = None;
+            status.exit_code = None;
+            status.log = None;
         }
     }
 
@@ -396,7 +427,7 @@ impl HookTurn<'_> {
         journal.operation.hook = Some(HookCursor {
             step,
             started_at: self.now(),
-            deadline: after(self.now(), self.turn.plan.hook_timeout()),
+            deadline: after(self.now(), self.timeout()),
             ..self.cursor.clone()
         });
         Step::go(journal, Some(effect))

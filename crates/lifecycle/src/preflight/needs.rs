@@ -7,7 +7,21 @@ use serde_json::Value;
 use crate::object::ObjectRef;
 
 /// The objects that the Pods of `object` need to be made, or to start, each once.
-pub(super) fn of(object: &ObjectRef, manifest: &Value) -> BTreeSet<ObjectRef> {
+pub fn of(object: &ObjectRef, manifest: &Value) -> BTreeSet<ObjectRef> {
+    named(object, manifest, required)
+}
+
+/// Returns the `ConfigMaps` and Secrets whose data the Pods of `object` see, where they exist.
+pub fn data_of(object: &ObjectRef, manifest: &Value) -> BTreeSet<ObjectRef> {
+    let mut named = named(object, manifest, |reference, field| reference?.get(field));
+    named.retain(|object| matches!(&*object.kind, "ConfigMap" | "Secret"));
+    named
+}
+
+/// The name that a reference has in this field, if it counts.
+type Counts = for<'a> fn(Option<&'a Value>, &str) -> Option<&'a Value>;
+
+fn named(object: &ObjectRef, manifest: &Value, counts: Counts) -> BTreeSet<ObjectRef> {
     let mut needs = BTreeSet::new();
     let mut add = |kind: &str, name: Option<&Value>| {
         let Some(name) = name.and_then(Value::as_str).filter(|name| !name.is_empty()) else {
@@ -25,35 +39,39 @@ pub(super) fn of(object: &ObjectRef, manifest: &Value) -> BTreeSet<ObjectRef> {
         // The cluster makes that one.
         add("ServiceAccount", account.filter(|name| *name != "default"));
         for volume in items(spec, "volumes") {
-            of_volume(volume, &mut add);
+            of_volume(volume, counts, &mut add);
         }
         for container in ["initContainers", "containers"].iter().flat_map(|key| items(spec, key)) {
-            of_container(container, &mut add);
+            of_container(container, counts, &mut add);
         }
     }
     needs
 }
 
-fn of_volume<'a>(volume: &'a Value, add: &mut impl FnMut(&str, Option<&'a Value>)) {
+fn of_volume<'a>(volume: &'a Value, counts: Counts, add: &mut impl FnMut(&str, Option<&'a Value>)) {
     let claim = volume.get("persistentVolumeClaim");
     add("PersistentVolumeClaim", claim.and_then(|claim| claim.get("claimName")));
     let projected = volume.get("projected").into_iter().flat_map(|it| items(it, "sources"));
     for source in std::iter::once(volume).chain(projected) {
-        add("ConfigMap", required(source.get("configMap"), "name"));
+        add("ConfigMap", counts(source.get("configMap"), "name"));
         let secret = source.get("secret");
         // A projected source uses the one name, a volume of its own the other.
-        add("Secret", required(secret, "name").or(required(secret, "secretName")));
+        add("Secret", counts(secret, "name").or(counts(secret, "secretName")));
     }
 }
 
-fn of_container<'a>(container: &'a Value, add: &mut impl FnMut(&str, Option<&'a Value>)) {
+fn of_container<'a>(
+    container: &'a Value,
+    counts: Counts,
+    add: &mut impl FnMut(&str, Option<&'a Value>),
+) {
     for from in items(container, "envFrom") {
-        add("ConfigMap", required(from.get("configMapRef"), "name"));
-        add("Secret", required(from.get("secretRef"), "name"));
+        add("ConfigMap", counts(from.get("configMapRef"), "name"));
+        add("Secret", counts(from.get("secretRef"), "name"));
     }
     for from in items(container, "env").filter_map(|env| env.get("valueFrom")) {
-        add("ConfigMap", required(from.get("configMapKeyRef"), "name"));
-        add("Secret", required(from.get("secretKeyRef"), "name"));
+        add("ConfigMap", counts(from.get("configMapKeyRef"), "name"));
+        add("Secret", counts(from.get("secretKeyRef"), "name"));
     }
 }
 

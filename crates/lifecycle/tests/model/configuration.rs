@@ -6,6 +6,7 @@ use lifecycle::{
     hooks::DeletePolicy,
     object::{ObjectRef, PlannedObject},
     plan::{HookKind, Plan, PlannedHook},
+    rule::Rule,
     testing::{self, object},
 };
 use serde_json::json;
@@ -175,6 +176,13 @@ pub(crate) fn crd(event: HookEvent) -> PlannedHook {
 
 pub(crate) fn with_ttl(mut hook: PlannedHook) -> PlannedHook {
     hook.manifest["spec"] = json!({"ttlSecondsAfterFinished": 0});
+    hook
+}
+
+/// The hook with this rule.
+pub(crate) fn ruled(mut hook: PlannedHook, change: impl FnOnce(&mut Rule)) -> PlannedHook {
+    hook.rule.from = Some("spec.hooks.rules[0]".to_owned());
+    change(&mut hook.rule);
     hook
 }
 

@@ -58,7 +58,8 @@ rules! {
     StoppedFails: "a hook that ended because it was told to never counts as succeeded",
     EndedIsLeft: "what has ended is not stopped any more",
     BlockedByWord: "a hook at which somebody has to speak is left only by a person's word",
-    SkippedByWord: "a hook is done without only by a word or, in a deletion, by timeout or namespace",
+    SkippedByWord: "a hook is done without only by its rule, by a word or, in a deletion, by timeout or namespace",
+    AttemptsByRule: "a hook is attempted no more often than its rule and people say",
     DeleteAfterPreHooks: "nothing is deleted before all pre-delete hooks ended well",
     RecordsLast: "the records go last, and none of a later operation",
     TestKeepsRecords: "a test changes no record's state",
@@ -139,6 +140,8 @@ pub(crate) struct Ghost {
     pub(crate) lost: bool,
     /// How often since then somebody asked for another attempt.
     words: u8,
+    /// How often somebody ever did.
+    retried: u8,
     /// Hooks that have succeeded.
     succeeded: Vec<(u8, u8)>,
     /// Hooks that were done without, rightly.
@@ -183,6 +186,7 @@ impl Ghost {
     pub(crate) fn reopens(&mut self) {
         self.reopened = true;
         self.words += 1;
+        self.retried += 1;
     }
 
     /// Every object that was made for a hook.
@@ -230,9 +234,10 @@ impl Ghost {
         run: Run,
     ) {
         let plan = configuration.plan(run.operation);
+        self.attempts_are_counted(plan, run);
         // The promise is about what can be held back.
         if configuration.gated(run.operation, run.hook) {
-            self.starts_once(plan.event, uid, run);
+            self.starts_once(plan, uid, run);
             let journal = &cluster.status.journal;
             let journalled = journal.hooks.get(usize::from(run.hook));
             let now = journalled.is_some_and(|hook| hook.uid.as_deref() == Some(&uid_text(uid)));
@@ -259,13 +264,27 @@ impl Ghost {
         self.ledger[usize::from(uid)].started = true;
     }
 
-    fn starts_once(&mut self, event: Event, uid: u16, run: Run) {
+    /// A deletion whose rule says nothing tries for as long as it may take.
+    fn attempts_are_counted(&mut self, plan: &Plan, run: Run) {
+        let rule = &plan.hooks[usize::from(run.hook)].rule;
+        let retries = rule.retries.or((plan.event != Event::Delete).then_some(0));
+        let most = retries.map(|retries| (1 + retries) * (1 + i32::from(self.retried)));
+        if rule.skip.is_some()
+            || most.is_some_and(|most| i32::from(run.attempt) > most && !self.lost)
+        {
+            self.broke(Rule::AttemptsByRule);
+        }
+    }
+
+    fn starts_once(&mut self, plan: &Plan, uid: u16, run: Run) {
         let decided_before = self.ledger[usize::from(uid)].decided_before;
         let started = self.of_hook(run.operation, run.hook).filter(|entry| entry.started);
         let started: Vec<_> = started.copied().collect();
         let same_attempt = |entry: &Entry| entry.run == Some(run);
-        // A deletion tries again by itself what has failed.
-        let may_repeat = |entry: &Entry| event == Event::Delete && entry.succeeded != Some(true);
+        // A deletion tries again by itself what has failed, and so does a rule.
+        let retries = plan.hooks[usize::from(run.hook)].rule.retries.is_some_and(|most| most > 0);
+        let retries = retries || plan.event == Event::Delete;
+        let may_repeat = |entry: &Entry| retries && entry.succeeded != Some(true);
         let again = started.iter().any(same_attempt);
         let recorded = started.iter().any(|entry| entry.recorded);
         let needs_word = started
@@ -365,6 +384,9 @@ impl Ghost {
             });
             let was_started =
                 matches!(seen, Observation::Hook(Some(object)) if object.gate != Gate::Held);
+            let rule =
+                cursor.and_then(|cursor| configuration.plan(operation).hooks.get(cursor.index));
+            let at_once = at_once && !rule.is_some_and(|hook| hook.rule.uninterruptible);
             let too_early = !at_once && in_time && was_started;
             let wrong = |request: &Request| match request {
                 Request::StopHook { .. } => too_early,
@@ -405,6 +427,7 @@ impl Ghost {
             if place(to) < place(from) {
                 self.broke(Rule::JournalForward);
             }
+            self.rules_are_kept(configuration, operation, to);
             self.words_are_heard(configuration, cluster, operation, to);
             self.words_are_there(configuration, cluster, to);
         }
@@ -421,6 +444,27 @@ impl Ghost {
                 entry.concluded |= matches!(hook.phase, HookPhase::Succeeded | HookPhase::Failed);
             }
         }
+    }
+
+    /// Notes the hooks that the operation does without, because their rules say so.
+    fn rules_are_kept(&mut self, configuration: &Configuration, operation: u8, to: &Journal) {
+        let deletes = configuration.plan(operation).event == Event::Delete;
+        for (hook, index) in to.hooks.iter().zip(0..) {
+            let rule = &configuration.hook(operation, index).rule;
+            // A deletion may have no time for them.
+            let retries = rule.retries.filter(|_| !deletes).unwrap_or_default();
+            let is_ignored = hook.ignored && hook.phase == HookPhase::Failed;
+            // After a loss it is unknown how many there were.
+            let all_used = hook.attempt > retries || self.lost;
+            if hook.ignored && !(is_ignored && rule.ignores_failure() && all_used) {
+                self.broke(Rule::SkippedByWord);
+            }
+            let is_left_out = hook.phase == HookPhase::Skipped && rule.skip.is_some();
+            if (is_ignored || is_left_out) && !self.was_skipped(operation, index) {
+                self.skipped.push((operation, index));
+            }
+        }
+        self.skipped.sort_unstable();
     }
 
     fn words_are_there(&mut self, configuration: &Configuration, cluster: &Cluster, to: &Journal) {
@@ -453,6 +497,7 @@ impl Ghost {
         let skips = heard(&to.handled.skip, &from.handled.skip);
         if retried {
             self.words += 1;
+            self.retried += 1;
         }
         let blocked = |journal: &Journal| {
             let cursor = journal.operation.hook.as_ref();

@@ -97,7 +97,7 @@ fn compare_with_the_document(table: &str) {
 }
 
 /// Each is broken on purpose in one place; the rule that it breaks is found broken.
-const BROKEN: [(Mutation, &str, Rule); 30] = [
+const BROKEN: [(Mutation, &str, Rule); 33] = [
     (Mutation::EffectFirst, "one pre hook", Rule::UidFirst),
     (Mutation::EffectFirst, "deleted by a user", Rule::OneStart),
     (Mutation::UidUnjournalled, "deleted by a user", Rule::OneStart),
@@ -132,6 +132,9 @@ const BROKEN: [(Mutation, &str, Rule); 30] = [
     (Mutation::RemovalAsks, "old requests withdrawn", Rule::AskedByAnnotation),
     (Mutation::RemovalAsks, "a deletion, old requests withdrawn", Rule::SkippedByWord),
     (Mutation::StopsWhatEnded, "timeout of a pod", Rule::EndedIsLeft),
+    (Mutation::UncountedRetries, "a rule with a retry", Rule::AttemptsByRule),
+    (Mutation::IgnoresAll, "a rule with a retry", Rule::SkippedByWord),
+    (Mutation::InterruptsAll, "a hook that is not interrupted", Rule::CancelHeeded),
 ];
 
 #[test]

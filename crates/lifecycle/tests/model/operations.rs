@@ -10,11 +10,14 @@ use lifecycle::{
         DeletePolicy, DeletePolicy::BeforeHookCreation, DeletePolicy::HookFailed,
         DeletePolicy::HookSucceeded,
     },
+    journal::Failure,
     plan::PlannedHook,
+    reason::Reason,
+    rule::{OnFailure, Rule, Run},
 };
 
 use crate::configuration::{
-    Configuration, First, core, crd, install, installed, job, named_by_run,
+    Configuration, First, core, crd, install, installed, job, named_by_run, ruled,
 };
 
 const BEFORE: &[DeletePolicy] = &[BeforeHookCreation];
@@ -34,6 +37,7 @@ pub(crate) fn all() -> Vec<Configuration> {
     all.extend(retries());
     all.extend(people());
     all.extend(losses());
+    all.extend(ruled_hooks());
     all
 }
 
@@ -232,6 +236,115 @@ fn people() -> Vec<Configuration> {
             .suspends(1)
             .or("stands: DeletionTimeout")
             .or("stands: HookFailed"),
+    ]
+}
+
+fn ruled_hooks() -> Vec<Configuration> {
+    let retried = |retries| move |rule: &mut Rule| rule.retries = Some(retries);
+    let ignored = |rule: &mut Rule| rule.on_failure = OnFailure::Ignore;
+    let never = |rule: &mut Rule| {
+        rule.run = Run::Never;
+        rule.skip = Some(Failure::new(Reason::RunNever, "the rule says so"));
+    };
+    vec![
+        installed(
+            "a rule with a retry",
+            Event::Upgrade,
+            vec![ruled(job(PreUpgrade, "migrate", &[HookFailed]), retried(1))],
+        )
+        .crashes(1)
+        .late(1)
+        .failures(2)
+        .ticks(1)
+        .or(FAILED)
+        .or("ReadyTimeout"),
+        installed(
+            "a rule with a retry, cancelled or retried by hand",
+            Event::Upgrade,
+            vec![ruled(migrate(PreUpgrade), retried(1))],
+        )
+        .without_waiting()
+        .failures(2)
+        .cancels(1)
+        .retries(1)
+        .or(FAILED)
+        .or("Cancelled"),
+        installed(
+            "a failure that is ignored",
+            Event::Upgrade,
+            vec![
+                ruled(job(PreUpgrade, "check", &[HookFailed]), ignored),
+                job(PreUpgrade, "migrate", &[HookSucceeded]),
+            ],
+        )
+        .crashes(1)
+        .late(1)
+        .failures(2)
+        .or(FAILED),
+        installed(
+            "a refusal that is ignored",
+            Event::Upgrade,
+            vec![ruled(migrate(PreUpgrade), ignored)],
+        )
+        .first(First::Foreign)
+        .late(1)
+        .duplicates(1),
+        installed(
+            "a hook that never runs",
+            Event::Upgrade,
+            vec![ruled(job(PreUpgrade, "check", BEFORE), never), migrate(PreUpgrade)],
+        )
+        .crashes(1)
+        .late(1)
+        .failures(1)
+        .or(FAILED),
+        installed(
+            "a hook that is not interrupted",
+            Event::Upgrade,
+            vec![ruled(migrate(PreUpgrade), |rule| rule.uninterruptible = true)],
+        )
+        .late(1)
+        .ticks(1)
+        .cancels(1)
+        .supersedes(true)
+        .or("Cancelled")
+        .or("Superseded")
+        .or("Timeout")
+        .or("ReadyTimeout"),
+        installed(
+            "a deletion whose hook has one retry",
+            Event::Delete,
+            vec![ruled(job(PreDelete, "backup", &[]), retried(1))],
+        )
+        .failures(2)
+        .ticks(1)
+        .retries(1)
+        .or("stands: DeletionTimeout")
+        .or("stands: HookFailed"),
+        installed(
+            "a deletion that ignores a failure",
+            Event::Delete,
+            vec![ruled(job(PreDelete, "backup", &[]), ignored)],
+        )
+        .crashes(1)
+        .late(1)
+        .failures(1),
+        installed(
+            "a lost status, a failure that is ignored",
+            Event::Upgrade,
+            vec![
+                ruled(job(PreUpgrade, "check", BEFORE), ignored),
+                ruled(job(PreUpgrade, "other", BEFORE), never),
+                migrate(PreUpgrade),
+            ],
+        )
+        .without_waiting()
+        .failures(1)
+        .losses(1)
+        .skips(1)
+        .or(FAILED)
+        .or("GivenUp")
+        .or("stands: JournalLost"),
     ]
 }
 

@@ -1,6 +1,8 @@
 //! A process: it reads the custom resource, looks at the cluster, decides by the real core, writes
 //! the journal if nobody did in between, sends what the effect consists of, and goes on.
 
+use std::borrow::Cow;
+
 use lifecycle::{
     decide::{self, decide},
     effect::{CleanUpAction, Effect},
@@ -9,6 +11,7 @@ use lifecycle::{
     observation::{Observation, Query},
     reason::Reason,
     rebuild::{Trace, rebuild},
+    rule::OnFailure,
     step::{Hold, Step},
 };
 
@@ -71,6 +74,12 @@ pub(crate) enum Mutation {
     StopsWhatEnded,
     /// An annotation that was taken away is another request.
     RemovalAsks,
+    /// The attempts that a hook's rule has used up are not counted.
+    UncountedRetries,
+    /// Each hook that fails is done without, whatever its rule says.
+    IgnoresAll,
+    /// A hook that is not to be interrupted is.
+    InterruptsAll,
 }
 
 /// What was seen.
@@ -324,7 +333,7 @@ pub(crate) fn step(
         Some(Mutation::ClockStands) => timestamp(0),
         _ => cluster.timestamp(),
     };
-    let plan = configuration.plan(operation);
+    let mut plan = Cow::Borrowed(configuration.plan(operation));
     let mut controls = status.asked.controls(configuration, &status.journal.handled);
     let mut journal = (*status.journal).clone();
     let at = journal.operation.hook.as_ref().map(|cursor| cursor.step);
@@ -335,12 +344,27 @@ pub(crate) fn step(
             controls.requests.cancel.clone_from(&journal.handled.cancel);
             journal.operation.cancel = None;
         }
+        Some(Mutation::UncountedRetries) => {
+            if let Some(cursor) = &mut journal.operation.hook {
+                cursor.retried = 0;
+            }
+        }
+        Some(Mutation::IgnoresAll) => {
+            for hook in &mut plan.to_mut().hooks {
+                hook.rule.on_failure = OnFailure::Ignore;
+            }
+        }
+        Some(Mutation::InterruptsAll) => {
+            for hook in &mut plan.to_mut().hooks {
+                hook.rule.uninterruptible = false;
+            }
+        }
         Some(Mutation::BlockedGoesOn) if at == Some(HookStep::Blocked) => {
             controls.requests.skip = Some("nobody".to_owned());
         }
         _ => {}
     }
-    let mut step = decide(plan, &journal, observation, &controls, now);
+    let mut step = decide(&plan, &journal, observation, &controls, now);
     if mutation == Some(Mutation::BlockedGoesOn) && at == Some(HookStep::Blocked) {
         step.journal.handled.skip.clone_from(&status.journal.handled.skip);
     }

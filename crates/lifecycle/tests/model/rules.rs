@@ -105,7 +105,8 @@ fn not_skipped(configuration: &Configuration, cluster: &Cluster, operation: u8) 
         let entries = cluster.ghost.of_hook(operation, hook).filter(|entry| entry.started);
         let phase = hooks[usize::from(hook)].phase;
         if cluster.ghost.was_skipped(operation, hook) {
-            return matches!(phase, HookPhase::Skipped | HookPhase::Succeeded);
+            let ignored = hooks[usize::from(hook)].ignored;
+            return ignored || matches!(phase, HookPhase::Skipped | HookPhase::Succeeded);
         }
         // Each but the last has failed; the rules about starts count them by their attempts.
         let once = !configuration.gated(operation, hook) || cluster.ghost.lost || {
@@ -119,15 +120,17 @@ fn not_skipped(configuration: &Configuration, cluster: &Cluster, operation: u8) 
 /// Helm's `execHook`, said once more in other words than the core's.
 fn policies_kept(plan: &Plan, cluster: &Cluster, event: HookEvent) -> bool {
     let journal = &cluster.status.journal;
-    let phase_of = |hook: u8| journal.hooks.get(usize::from(hook)).map(|hook| hook.phase);
-    let ended =
-        |hook: u8| matches!(phase_of(hook), Some(HookPhase::Succeeded | HookPhase::Skipped));
+    let ended = |hook: u8| {
+        journal.hooks.get(usize::from(hook)).is_some_and(|hook| {
+            hook.ignored || matches!(hook.phase, HookPhase::Succeeded | HookPhase::Skipped)
+        })
+    };
     let all_ended = hooks_of(plan, event).all(ended);
     // A hook that could not be created has no UID; Helm then deletes nothing.
     let one_ran_and_failed = journal
         .hooks
         .iter()
-        .any(|hook| hook.event == event && hook.phase == HookPhase::Failed && hook.uid.is_some());
+        .any(|hook| hook.event == event && hook.has_failed() && hook.uid.is_some());
     let Operation { cancel, skip, .. } = &journal.operation;
     let ended_early = cancel.is_some() || skip.is_some() || cluster.ghost.reopened;
     hooks_of(plan, event).all(|index| {
@@ -170,6 +173,6 @@ pub(crate) fn end(journal: &Journal) -> Option<String> {
         };
         return Some(word.to_owned());
     };
-    let hook = journal.hooks.iter().find(|hook| hook.phase == HookPhase::Failed);
+    let hook = journal.hooks.iter().find(|hook| hook.has_failed());
     Some(hook.and_then(|hook| hook.reason.clone()).unwrap_or_else(|| failure.reason.clone()))
 }

@@ -14,12 +14,17 @@ use lifecycle::{
     hooks::{
         DeletePolicy::BeforeHookCreation, DeletePolicy::HookFailed, DeletePolicy::HookSucceeded,
     },
+    journal::Failure,
     plan::PlannedHook,
+    reason::Reason,
+    rule::{self, OnFailure, Run},
 };
 use stateright::Model;
 
 use crate::{
-    configuration::{Budget, Configuration, core, crd, install, job, named_by_run, with_ttl},
+    configuration::{
+        Budget, Configuration, core, crd, install, job, named_by_run, ruled, with_ttl,
+    },
     ghost::Rule,
     process::Mutation,
     report::story,
@@ -185,13 +190,28 @@ fn hook(random: &mut Random, at: HookEvent) -> PlannedHook {
         &[BeforeHookCreation, HookFailed],
     ]);
     let name = *random.of(&["a", "b", "c", "d", "e"]);
-    match random.below(10) {
+    let hook = match random.below(10) {
         0 => core(at, "Pod", policies),
         1 => core(at, "ConfigMap", policies),
         2 => crd(at),
         3 => named_by_run(job(at, "named", policies)),
         4 => with_ttl(job(at, name, policies)),
         _ => job(at, name, policies),
+    };
+    if random.one_in(4) { ruled(hook, |rule| change(random, rule)) } else { hook }
+}
+
+fn change(random: &mut Random, rule: &mut rule::Rule) {
+    if random.one_in(2) {
+        rule.retries = Some(i32::try_from(random.below(3)).unwrap());
+    }
+    if random.one_in(3) {
+        rule.on_failure = OnFailure::Ignore;
+    }
+    rule.uninterruptible = random.one_in(3);
+    if random.one_in(8) {
+        rule.run = Run::Never;
+        rule.skip = Some(Failure::new(Reason::RunNever, "the rule says so"));
     }
 }
 

@@ -1,4 +1,4 @@
-//! Hooks: their order, their delete policies, what stands in their way, and how they end.
+//! Hooks: their order, their delete policies, their rules, what stands in their way, and how they end.
 
 mod admission;
 mod endings;
@@ -8,3 +8,4 @@ mod leftovers;
 mod order;
 mod policies;
 mod reasons;
+mod rules;

@@ -7,6 +7,7 @@ use crate::{
     decide::OnTimeout,
     journal::{Failure, HookCursor, HookPhase, HookStatus, HookStep, Journal},
     reason::Reason,
+    rule::backoff,
     step::{Step, after},
 };
 
@@ -70,13 +71,14 @@ impl HookTurn<'_> {
             uid: None,
             leftover: None,
             started_at: self.now(),
-            deadline: after(not_before.unwrap_or(self.now()), self.turn.plan.hook_timeout()),
+            deadline: after(not_before.unwrap_or(self.now()), self.timeout()),
             not_before,
+            retried: 0,
             ..self.cursor.clone()
         }
     }
 
-    /// Waits for the next attempt at a failed hook of a deletion; somebody may not want to wait.
+    /// Waits for the next attempt at a failed hook; somebody may not want to wait.
     pub(super) fn wait_for_the_next_attempt(&self, until: Timestamp) -> Step {
         let mut journal = self.turn.journal.clone();
         let requests = &self.turn.controls.requests;
@@ -94,16 +96,63 @@ impl HookTurn<'_> {
         Step::wait(journal, until, Some(text))
     }
 
-    /// Handles a failed hook of a deletion. It blocks the deletion, because it may be the backup:
-    /// it is tried again for as long as the deletion may take.
-    pub(super) fn deletion_failed(&self, mut journal: Journal) -> Step {
-        let again = after(self.now(), backoff(self.cursor.attempt));
+    /// Continues after a failed attempt as the hook's rule says: with the next attempt, or without
+    /// the hook. Returns the journal if the operation fails with the hook.
+    pub(super) fn after_failure(&self, journal: Journal) -> Result<Step, Journal> {
+        let ignores = self.hook.rule.ignores_failure();
+        match (&self.operation().cancel, &self.operation().skip) {
+            (None, None) if self.may_retry() => return Ok(self.retry(journal)),
+            (None, None) if ignores => return Ok(self.ignored(journal)),
+            // It ends anyway, and not because of the hook.
+            (Some(_), _) if ignores => return Ok(self.cancelled(journal)),
+            _ => {}
+        }
+        if self.turn.plan.event.ends_on_failure() {
+            return Err(journal);
+        }
+        Ok(self.deletion_failed(journal))
+    }
+
+    /// Returns whether the rule has another attempt. In a deletion there are as many as there is
+    /// time for, if the rule does not say how many; the failed hook may be the backup.
+    fn may_retry(&self) -> bool {
+        let is_deletion = !self.turn.plan.event.ends_on_failure();
+        let again = after(self.now(), self.pause());
+        let in_time = !is_deletion || again < self.turn.deletion_deadline();
+        in_time
+            && match self.hook.rule.retries {
+                Some(most) => self.cursor.retried < most,
+                None => is_deletion && !self.hook.rule.ignores_failure(),
+            }
+    }
+
+    fn retry(&self, mut journal: Journal) -> Step {
+        if let Some(status) = journal.hooks.get_mut(self.cursor.index) {
+            status.keep_attempt();
+        }
+        let again = after(self.now(), self.pause());
+        let retried = self.cursor.retried.saturating_add(1);
+        journal.operation.hook = Some(HookCursor { retried, ..self.next_attempt(Some(again)) });
+        Step::go(journal, None)
+    }
+
+    /// The time until the next attempt. Attempts that a person asked for do not lengthen it.
+    fn pause(&self) -> SignedDuration {
+        backoff(self.cursor.retried.saturating_add(1))
+    }
+
+    fn ignored(&self, mut journal: Journal) -> Step {
+        if let Some(status) = journal.hooks.get_mut(self.cursor.index) {
+            status.ignored = true;
+        }
+        journal.operation.hook = None;
+        self.turn.with(&journal).hooks(self.cleanup_phase())
+    }
+
+    /// Blocks a deletion after the last attempt at a hook, or skips the hook.
+    fn deletion_failed(&self, mut journal: Journal) -> Step {
         if journal.operation.skip.is_some() {
             return self.turn.with(&journal).hooks(self.cleanup_phase());
-        }
-        if again < self.turn.deletion_deadline() {
-            journal.operation.hook = Some(self.next_attempt(Some(again)));
-            return Step::go(journal, None);
         }
         let step = HookStep::Blocked;
         journal.operation.hook = Some(HookCursor { step, ..self.cursor.clone() });
@@ -116,12 +165,4 @@ fn timed_out() -> Failure {
         Reason::DeletionTimeout,
         "spec.deletion.timeout has passed, and onTimeout is SkipHooks",
     )
-}
-
-/// The time that a failed hook of a deletion waits for its next attempt.
-fn backoff(attempt: i32) -> SignedDuration {
-    const FIRST: i64 = 5;
-    const LONGEST: i64 = 300;
-    let doublings = attempt.saturating_sub(1).clamp(0, 9);
-    SignedDuration::from_secs((FIRST << doublings).min(LONGEST))
 }

@@ -41,10 +41,9 @@ impl HookTurn<'_> {
             let message = format!("{name} {how}: {}{seen}", order.message);
             return Failure::with_word(&order.reason, message);
         }
-        let limit = self.turn.plan.hook_timeout().as_secs();
+        let (limit, field) = (self.timeout().as_secs(), self.hook.rule.timeout_field());
         let link = if was_stopped { " and" } else { ", and" };
-        let message =
-            format!("{name} did not end within {limit} s (spec.timeout){link} {how}{seen}");
+        let message = format!("{name} did not end within {limit} s ({field}){link} {how}{seen}");
         Failure::new(Reason::Timeout, message)
     }
 
