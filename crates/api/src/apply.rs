@@ -1,6 +1,7 @@
 //! The configuration of installs and upgrades: adoption of existing objects, a chart's `crds/`, and
 //! the remediation of failures.
 
+use jiff::Timestamp;
 use kube::KubeSchema;
 use lifecycle::{
     event::{Event, Field, Remediation},
@@ -28,6 +29,12 @@ pub struct Install {
     /// history, as `helm install --rollback-on-failure` does. Defaults to `Stop`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_failure: Option<OnInstallFailure>,
+    /// Number of attempts after a failed install, each of them from the start, after 5s, 10s, 20s and
+    /// so on up to 5m. If `onFailure` is `Uninstall`, each failed one is uninstalled first. Defaults to
+    /// 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 100))]
+    pub retries: Option<i32>,
 }
 
 /// Remediation of a failed install.
@@ -56,6 +63,12 @@ pub struct Upgrade {
     /// rollback hooks, as `helm upgrade --rollback-on-failure` does. Defaults to `Stop`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_failure: Option<OnUpgradeFailure>,
+    /// Number of attempts after a failed upgrade, each of them a new revision with every hook, after
+    /// 5s, 10s, 20s and so on up to 5m. If `onFailure` is `Rollback`, each failed one is rolled back
+    /// first. Defaults to 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 100))]
+    pub retries: Option<i32>,
 }
 
 /// Remediation of a failed upgrade.
@@ -90,6 +103,24 @@ impl ReleaseLifecycle {
             Remediation::Uninstall => install.unwrap_or_default() == OnInstallFailure::Uninstall,
             Remediation::Rollback => upgrade.unwrap_or_default() == OnUpgradeFailure::Rollback,
         })
+    }
+
+    /// Returns the number of attempts after a failed operation of `event`.
+    pub fn retries(&self, event: Event) -> i32 {
+        let spec = &self.spec;
+        let retries = match event {
+            Event::Install => spec.install.as_ref().and_then(|it| it.retries),
+            Event::Upgrade => spec.upgrade.as_ref().and_then(|it| it.retries),
+            Event::Rollback => spec.rollback.as_ref().and_then(|it| it.retries),
+            Event::Delete | Event::Test => None,
+        };
+        retries.unwrap_or(0)
+    }
+
+    /// Returns the time of the next attempt at what failed last, if there is to be one.
+    pub fn retry_at(&self) -> Option<Timestamp> {
+        let last = self.status.as_ref()?.last_attempt.as_ref()?;
+        last.next_at(self.retries(last.event))
     }
 
     /// Returns the policy of an operation of `event` for a chart's `crds/`.

@@ -19,13 +19,18 @@ pub struct DurationField {
 }
 
 /// All fields of the spec that hold a duration.
-pub const DURATIONS: [DurationField; 4] = [
+pub const DURATIONS: [DurationField; 5] = [
     DurationField { path: "spec.timeout", pointer: "/timeout", least: 1 },
     DurationField { path: "spec.interval", pointer: "/interval", least: 1 },
     DurationField { path: "spec.deletion.timeout", pointer: "/deletion/timeout", least: 0 },
     DurationField {
         path: "spec.hooks.rules[].timeout",
         pointer: "/hooks/rules/*/timeout",
+        least: 1,
+    },
+    DurationField {
+        path: "spec.hooks.rules[].failFast",
+        pointer: "/hooks/rules/*/failFast",
         least: 1,
     },
 ];

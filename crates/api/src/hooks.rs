@@ -37,7 +37,7 @@ pub struct Hooks {
 /// Rule for hooks.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("!(has(self.run) && self.run == 'Never') || (!has(self.timeout) && !has(self.retries) && !has(self.onFailure) && !has(self.deletePolicy) && !has(self.interruptible) && !has(self.logLines))").message("a rule with run: Never takes no other setting: the hook does not run"))]
+#[x_kube(validation = Rule::new("!(has(self.run) && self.run == 'Never') || (!has(self.timeout) && !has(self.retries) && !has(self.retryInfrastructure) && !has(self.failFast) && !has(self.onFailure) && !has(self.deletePolicy) && !has(self.interruptible) && !has(self.logLines))").message("a rule with run: Never takes no other setting: the hook does not run"))]
 pub struct HookRule {
     /// Selects the hooks of the rule. Defaults to all hooks.
     #[serde(default, rename = "match", skip_serializing_if = "Option::is_none")]
@@ -54,6 +54,21 @@ pub struct HookRule {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 20))]
     pub retries: Option<i32>,
+
+    /// Number of further attempts after one that failed not by the hook's own doing: by an eviction, a
+    /// preemption or the loss of its node, or because nothing of it started within failFast. They do
+    /// not count as retries. Defaults to 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 20))]
+    pub retry_infrastructure: Option<i32>,
+
+    /// Time in which a container of the hook has to start, such as 2m, where its image, its
+    /// configuration, a quota or the scheduler prevents that. After it the attempt has failed. Defaults
+    /// to the timeout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"), length(max = 32))]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('8760h')").message("spec.hooks.rules[].failFast must be between 1s and 8760h, such as 90s or 1h30m"))]
+    pub fail_fast: Option<Duration>,
 
     /// Effect of the hook's last failed attempt: `Fail` fails the operation, `Ignore` continues it
     /// with the next hook. Defaults to `Fail`.
@@ -154,6 +169,11 @@ impl HookRule {
     pub fn timeout(&self) -> Option<time::Duration> {
         self.timeout.map(time::Duration::from)
     }
+
+    /// Returns the time in which something of the hook has to start.
+    pub fn fail_fast(&self) -> Option<time::Duration> {
+        self.fail_fast.map(time::Duration::from)
+    }
 }
 
 impl HookMatch {
@@ -188,7 +208,7 @@ struct Field {
     parse: fn(&str) -> Option<Value>,
 }
 
-const FIELDS: [Field; 6] = [
+const FIELDS: [Field; 8] = [
     Field {
         annotation: "timeout",
         name: "timeout",
@@ -200,6 +220,18 @@ const FIELDS: [Field; 6] = [
         name: "retries",
         values: "a number between 0 and 20",
         parse: |text| number(text, MOST_RETRIES),
+    },
+    Field {
+        annotation: "retry-infrastructure",
+        name: "retryInfrastructure",
+        values: "a number between 0 and 20",
+        parse: |text| number(text, MOST_RETRIES),
+    },
+    Field {
+        annotation: "fail-fast",
+        name: "failFast",
+        values: "a duration between 1s and 8760h, such as 90s or 1h30m",
+        parse: |text| DurationField::parse(text, 1).map(|()| text.into()),
     },
     Field {
         annotation: "on-failure",

@@ -307,6 +307,11 @@ pub struct Rollback {
     /// `Current` the deployed one. Defaults to `Target`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hooks_from: Option<HooksFrom>,
+    /// Number of attempts after a failed rollback to `spec.pinRevision`, each of them a new revision
+    /// with every hook, after 5s, 10s, 20s and so on up to 5m. Defaults to 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 100))]
+    pub retries: Option<i32>,
 }
 
 /// Revision whose rollback hooks run.

@@ -210,6 +210,29 @@ pub fn to_be_remediated(attempt: &LastAttempt, remediation: Remediation) -> Vec<
     ]
 }
 
+/// The conditions of a release whose last attempt failed, and whose next one begins at `at`.
+pub fn to_be_retried(
+    attempt: &LastAttempt,
+    at: Timestamp,
+    remediated: Option<Remediated<'_>>,
+    commands: &Commands,
+) -> Vec<Condition> {
+    let LastAttempt { event, revision, failure, failures, .. } = attempt;
+    let said = remediated.map_or(String::new(), |remediated| format!("; {}", remediated.said));
+    let message = format!(
+        "{event} of revision {revision} failed: {}{said}. Attempt {} begins at {at:.0}; to begin it now: \
+         {}",
+        failure.message,
+        failures.saturating_add(1),
+        commands.restart()
+    );
+    vec![
+        condition(READY, "False", Reason::Retrying, &message),
+        condition(RECONCILING, "True", Reason::Retrying, &message),
+        condition(RELEASED, "False", event.facts().failed, &message),
+    ]
+}
+
 /// The conditions of a release whose install or upgrade failed, and which `remediation` repaired, or
 /// failed to remediate.
 pub fn remediated(

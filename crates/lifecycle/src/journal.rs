@@ -10,6 +10,8 @@ use crate::{
     event::{Event, HookEvent},
     plan::{Begin, Chart, Plan, run_id},
     reason::Reason,
+    rule::backoff,
+    step::after,
 };
 
 /// The length to which a failure's message is cut.
@@ -199,6 +201,14 @@ pub struct HookCursor {
     /// Number of attempts that have failed before this one and were retried as the hook's rule says.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub retried: i32,
+    /// Number of attempts that have failed before this one, not by the hook's own doing, and were
+    /// retried as `retryInfrastructure` of the hook's rule says.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub retried_infrastructure: i32,
+    /// Reason why nothing of the hook has started in the time that `failFast` of its rule allows (step
+    /// `Stop`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unstarted: Option<String>,
 }
 
 /// Step of a hook.
@@ -267,9 +277,21 @@ pub struct LastAttempt {
     pub revision: i32,
     /// Number of consecutive failures of this configuration.
     pub failures: i32,
+    /// Time at which the attempt failed. Absent if it is not retried: it was cancelled, or failed before
+    /// it began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed_at: Option<Timestamp>,
     /// Failure of the attempt.
     #[serde(flatten)]
     pub failure: Failure,
+}
+
+impl LastAttempt {
+    /// Returns the time of the next attempt, if at most `most` follow the first.
+    pub fn next_at(&self, most: i32) -> Option<Timestamp> {
+        let failed_at = self.failed_at.filter(|_| self.failures <= most)?;
+        Some(after(failed_at, backoff(self.failures)))
+    }
 }
 
 /// State of one hook, which is kept until the next operation of its event.

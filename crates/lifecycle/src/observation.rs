@@ -79,6 +79,9 @@ pub struct HookObservation {
     pub verdict: Option<Verdict>,
     /// The reason why it is blocked, such as `pod x ImagePullBackOff: …` or its finalizers.
     pub waiting: Option<String>,
+    /// The reason why none of its containers has started; `None` if one has, or nothing is known to
+    /// hold it back.
+    pub unstarted: Option<String>,
     /// The evidence that its containers left so far.
     pub evidence: Evidence,
     /// The time of the next check for evidence that will not last.
@@ -119,6 +122,8 @@ pub struct Evidence {
     pub log: Option<String>,
     /// The reason why its Pods failed.
     pub cause: Option<Box<Cause>>,
+    /// True if that was none of the hook's own doing, such as an eviction.
+    pub infrastructure: bool,
 }
 
 /// The reason why a hook's Pods failed.

@@ -236,6 +236,8 @@ reasons! {
     Evicted: Kubernetes,
     /// The hook did not end within `spec.timeout`.
     Timeout: UserFixable,
+    /// Nothing of the hook has started in the time that its rule allows for that.
+    NotStarted: UserFixable,
     /// The hook's object was deleted before it had ended.
     Vanished: UserFixable,
     /// An object of the hook's name is left from an earlier run.

@@ -94,6 +94,8 @@ pub fn rebuild(
         deadline: after(now, plan.hook_timeout(last.index)),
         not_before: None,
         retried: 0,
+        retried_infrastructure: 0,
+        unstarted: None,
     });
     if started && last.object.verdict.is_some() {
         let seen = Observation::Hook(Some(last.object.clone()));
@@ -204,6 +206,7 @@ mod tests {
                 verdict: ended.then_some(Verdict::Succeeded),
                 waiting: None,
                 evidence: Evidence::default(),
+                unstarted: None,
                 look_again_at: None,
             },
         };

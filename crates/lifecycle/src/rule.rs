@@ -28,6 +28,12 @@ pub struct Rule {
     /// `spec.deletion.timeout` allows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retries: Option<i32>,
+    /// The number of further attempts after one that failed not by the hook's own doing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_infrastructure: Option<i32>,
+    /// The time in which something of the hook has to start, in seconds; `None` means its timeout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fail_fast_seconds: Option<i64>,
     /// The effect of the hook's failure.
     #[serde(default, skip_serializing_if = "OnFailure::is_default")]
     pub on_failure: OnFailure,
@@ -55,6 +61,8 @@ impl Rule {
             from: None,
             timeout_seconds: None,
             retries: None,
+            retry_infrastructure: None,
+            fail_fast_seconds: None,
             on_failure: OnFailure::Fail,
             uninterruptible: false,
             log_lines: None,
@@ -206,6 +214,31 @@ pub fn leave_out(hook: &mut PlannedHook, runs: &[HookRun]) {
         }),
     };
     hook.rule.skip = skip;
+}
+
+/// Returns whether this reason of a failure, of Kubernetes or of ours, is none of the hook's own doing:
+/// of a Pod's disruption (`DisruptionTarget` in k8s.io/api/core/v1), of the kubelet when it takes a
+/// Pod or ends it, or of ours when nothing of the hook could start.
+pub fn is_infrastructure(reason: &str) -> bool {
+    const WORDS: [&str; 16] = [
+        "Evicted",
+        "EvictionByEvictionAPI",
+        "PreemptionByScheduler",
+        "DeletionByTaintManager",
+        "DeletionByPodGC",
+        "TerminationByKubelet",
+        "NodeLost",
+        "NodeShutdown",
+        "Terminated",
+        "Shutdown",
+        "NodeAffinity",
+        "OutOfcpu",
+        "OutOfmemory",
+        "OutOfpods",
+        "OutOfephemeral-storage",
+        "UnexpectedAdmissionError",
+    ];
+    WORDS.contains(&reason) || reason == Reason::NotStarted.as_str()
 }
 
 /// The time between a failed attempt and the next one: it doubles from five seconds to five

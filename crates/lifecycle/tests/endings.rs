@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use lifecycle::{
     conditions,
     decide::{Controls, decide},
+    effect::Effect,
     event::{Event, HookEvent},
     journal::{HookPhase, HookStatus, HookStep, Journal, Requests},
     object::PlannedObject,
@@ -34,6 +35,7 @@ fn seen() -> HookObservation {
         verdict: None,
         waiting: None,
         evidence: Evidence::default(),
+        unstarted: None,
         look_again_at: None,
     }
 }
@@ -41,7 +43,8 @@ fn seen() -> HookObservation {
 fn failing(reason: Option<&str>, message: &str) -> Evidence {
     let reason = reason.map(str::to_owned);
     let cause = Some(Box::new(Cause { reason, message: message.to_owned() }));
-    Evidence { exit_code: Some(3), log: Some("last words".to_owned()), cause }
+    let log = Some("last words".to_owned());
+    Evidence { exit_code: Some(3), log, cause, infrastructure: false }
 }
 
 /// A hook that runs, in the hands of the step rule.
@@ -297,4 +300,40 @@ fn a_deletion_has_as_many_attempts_as_a_rule_says() {
     assert_eq!(hook.fails(), None);
     let cursor = hook.journal.operation.hook.as_ref().unwrap();
     assert_eq!(cursor.step, HookStep::Blocked);
+}
+
+#[test]
+fn what_cannot_start_fails_in_the_time_that_its_rule_says() {
+    let mut hook = ruled(Rule { fail_fast_seconds: Some(20), ..Rule::default() });
+    let unstarted = Some("pod p ImagePullBackOff: no such tag".to_owned());
+    let stuck = || HookObservation { unstarted: unstarted.clone(), ..seen() };
+    let step = hook.sees(stuck());
+    let at = hook.now + SignedDuration::from_secs(20);
+    assert_eq!((step.effect, step.wake_at), (None, Some(at)));
+    hook.now = at;
+    assert_eq!(hook.sees(seen()).effect, None, "it has started");
+    assert!(matches!(hook.sees(stuck()).effect, Some(Effect::StopHook { .. })));
+    hook.sees(limit_exceeded());
+    let said = "nothing of Job/hook started within 20 s (spec.hooks.rules[0].failFast), and it was \
+                stopped: pod p ImagePullBackOff: no such tag";
+    assert_eq!(hook.failure(), ("NotStarted", said));
+}
+
+#[test]
+fn what_is_not_the_hooks_own_doing_does_not_count() {
+    let rule = Rule { retries: Some(1), retry_infrastructure: Some(2), ..Rule::default() };
+    let mut hook = ruled(rule);
+    let mut evicted = || {
+        let evidence = failing(None, "pod p Evicted");
+        let evidence = Evidence { infrastructure: true, ..evidence };
+        hook.sees(HookObservation { evidence, ..limit_exceeded() });
+        let cursor = hook.journal.operation.hook.clone()?;
+        let counts = (cursor.retried, cursor.retried_infrastructure);
+        hook.begins(cursor.attempt);
+        Some(counts)
+    };
+    assert_eq!(evicted(), Some((0, 1)));
+    assert_eq!(evicted(), Some((0, 2)));
+    assert_eq!(evicted(), Some((1, 2)), "as any other failure");
+    assert_eq!(evicted(), None);
 }

@@ -64,6 +64,7 @@ pub fn hook(
         verdict,
         waiting: if terminating { deletion(object) } else { gating::suspended(object, gate) },
         evidence: Evidence::default(),
+        unstarted: None,
         look_again_at: own_deadline(object),
     }
 }

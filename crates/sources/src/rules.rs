@@ -1,5 +1,7 @@
 //! The rule of each hook: the first of `spec.hooks.rules` that matches it, or its own annotations.
 
+use std::time::Duration;
+
 use api::{HookRule, ReleaseLifecycle};
 use lifecycle::{
     event::HookEvent,
@@ -46,12 +48,13 @@ fn set(hook: &mut PlannedHook, from: String, rule: &HookRule) {
     if let Some(policies) = &rule.delete_policy {
         hook.delete_policies.clone_from(policies);
     }
-    let seconds =
-        rule.timeout().map(|timeout| i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX));
+    let seconds = |time: Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
     hook.rule = Rule {
         from: Some(from),
-        timeout_seconds: seconds,
+        timeout_seconds: rule.timeout().map(seconds),
         retries: rule.retries,
+        retry_infrastructure: rule.retry_infrastructure,
+        fail_fast_seconds: rule.fail_fast().map(seconds),
         on_failure: rule.on_failure.unwrap_or_default(),
         uninterruptible: rule.interruptible == Some(false),
         log_lines: rule.log_lines,

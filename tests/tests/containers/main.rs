@@ -7,6 +7,7 @@ mod guide;
 mod guide_chart;
 mod reasons;
 mod restart;
+mod rules;
 mod stopped;
 mod tries;
 mod unready;

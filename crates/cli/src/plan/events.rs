@@ -107,6 +107,10 @@ pub(super) struct RuleStep {
     pub(super) from: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) retries: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) retry_infrastructure: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) fail_fast: Option<String>,
     pub(super) on_failure: OnFailure,
     pub(super) run: Run,
     pub(super) interruptible: bool,
@@ -119,6 +123,10 @@ impl RuleStep {
         Some(Self {
             from: rule.from.clone()?,
             retries: rule.retries,
+            retry_infrastructure: rule.retry_infrastructure,
+            fail_fast: rule
+                .fail_fast_seconds
+                .map(|it| span(Duration::from_secs(it.unsigned_abs()))),
             on_failure: rule.on_failure,
             run: rule.run,
             interruptible: !rule.uninterruptible,
@@ -418,6 +426,19 @@ impl Planner<'_> {
     }
 
     fn on_failure(&self, event: Event) -> String {
+        let then = self.remediation(event);
+        match self.object.retries(event) {
+            0 => then,
+            1 => format!("{then}; then it is attempted once more (spec.{event}.retries)"),
+            most => {
+                format!(
+                    "{then}; then it is attempted again, {most} times at most (spec.{event}.retries)"
+                )
+            }
+        }
+    }
+
+    fn remediation(&self, event: Event) -> String {
         let name = self.object.name_any();
         let retry = format!("`kubectl lifecycle retry {name}` resumes at the failed hook");
         match event {

@@ -93,6 +93,8 @@ fn hook_cells(hook: &HookStep) -> Vec<String> {
 fn rule(rule: &RuleStep) -> String {
     let parts = [
         rule.retries.map(|retries| format!("retries {retries}")),
+        rule.retry_infrastructure.map(|retries| format!("infrastructure retries {retries}")),
+        rule.fail_fast.as_ref().map(|time| format!("starts within {time}")),
         (rule.on_failure == OnFailure::Ignore).then(|| "failure ignored".to_owned()),
         match rule.run {
             Run::Always | Run::Never => None,

@@ -31,7 +31,7 @@ use crate::{
     },
     records::{Records, Stored},
     release::{Release, finalizer::while_deleting},
-    support::clock::now,
+    support::clock::{now, until},
 };
 
 /// The maximum number of steps in one reconciliation: more are a fault; other releases get their
@@ -339,8 +339,4 @@ async fn forget_old(release: &Release<'_>, journal: &Journal) {
             release.warn(Reason::RecordsNotPruned, text);
         }
     }
-}
-
-fn until(wake_at: Timestamp, now: Timestamp) -> Duration {
-    Duration::try_from(wake_at.duration_since(now)).unwrap_or_default()
 }

@@ -8,6 +8,7 @@ use lifecycle::{
     object::ObjectRef,
     observation::{Cause, Evidence, Gate, HookObservation, Observation, Query, Verdict},
     plan::{HookKind, Plan, PlannedHook},
+    rule::is_infrastructure,
 };
 use live::{
     kstatus::{self, Readiness},
@@ -160,6 +161,8 @@ pub(crate) async fn seen(
     // A Job outlives its Pods, and has reasons of its own; but its verdict needs to know that a Pod
     // was stopped.
     let mut cause = pods::cause(&pods, failed.as_ref());
+    let befell = cause.as_ref().and_then(|cause| cause.reason.as_deref());
+    let infrastructure = befell.is_some_and(is_infrastructure);
     if let Some(cause) = cause.as_mut().filter(|_| is_job) {
         cause.reason = None;
     }
@@ -169,14 +172,20 @@ pub(crate) async fn seen(
         cause = deleted.or(cause);
     }
     if seen.verdict.is_none() {
-        let named = pods::stuck(&pods)
+        let stuck = pods::stuck(&pods);
+        let named = stuck
+            .clone()
             .or_else(|| befallen(hook, &seen, cause.as_ref()))
             .or(seen.waiting.take())
             .or_else(|| pods::lingering(&pods));
-        let named = match named {
-            Some(named) => Some(named),
-            None => hindrance(release, hook, object, &pods, cursor, now, &mut seen).await,
+        let (named, hindrance) = match named {
+            Some(named) => (Some(named), None),
+            None => {
+                let found = hindrance(release, hook, object, &pods, cursor, now, &mut seen).await;
+                (found.clone(), found)
+            }
         };
+        seen.unstarted = stuck.or(hindrance).filter(|_| !pods::any_started(&pods));
         // Pods that are gone are remembered.
         let noted = known.and_then(|known| known.message.clone());
         let before = noted
@@ -197,6 +206,7 @@ pub(crate) async fn seen(
         seen.evidence = evidence(release, hook, culprit, known).await;
     }
     seen.evidence.cause = cause.map(Box::new);
+    seen.evidence.infrastructure = infrastructure;
     Ok(seen)
 }
 

@@ -10,13 +10,14 @@ use crate::{
     plan::history,
     records::{self, Stored},
     release::Release,
+    support::clock::now,
 };
 
 /// Returns whether `next` is impossible for a release whose source is unknown.
 pub(crate) fn needs_source(next: &Next) -> bool {
     match next {
         Next::Begin { event, .. } => event.needs_source(),
-        Next::Adopt { .. } | Next::InSync { .. } | Next::GivenUp => true,
+        Next::Adopt { .. } | Next::InSync { .. } | Next::GivenUp | Next::AwaitRetry { .. } => true,
         Next::Resume
         | Next::Reopen
         | Next::CloseLate { .. }
@@ -36,6 +37,7 @@ pub(crate) fn begins(next: &Next) -> bool {
         Next::Resume
         | Next::InSync { .. }
         | Next::GivenUp
+        | Next::AwaitRetry { .. }
         | Next::CloseLate { .. }
         | Next::JournalLost { .. }
         | Next::PlanUnknown { .. }
@@ -92,6 +94,8 @@ pub(crate) fn next(
     next::next(&Situation {
         operation,
         gave_up,
+        retry_at: object.retry_at(),
+        now: now(),
         remediation: operation.and_then(|last| object.remediation(last.event)),
         test_due: object.tests_enabled()
             && newest.is_some_and(|newest| {

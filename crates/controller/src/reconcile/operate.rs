@@ -17,7 +17,10 @@ use crate::{
     },
     records::{Records, Stored},
     release::{Release, finalizer, settled::is_settled},
-    support::key::RECHECK,
+    support::{
+        clock::{now, until},
+        key::RECHECK,
+    },
 };
 
 /// Executes `next`, unless the release has to wait: for its namespace to be gone, for a source that
@@ -66,7 +69,9 @@ pub(crate) async fn operate(
             Ok(settle(release))
         }
         // Everything is deleted with the namespace.
-        Next::GivenUp | Next::Adopt { .. } | Next::AwaitHelm { .. } if release.namespace_goes => {
+        Next::GivenUp | Next::AwaitRetry { .. } | Next::Adopt { .. } | Next::AwaitHelm { .. }
+            if release.namespace_goes =>
+        {
             outside::let_go(release).await?;
             Ok(Action::await_change())
         }
@@ -76,6 +81,10 @@ pub(crate) async fn operate(
                 return Ok(Action::requeue(RECHECK));
             }
             Ok(settle(release))
+        }
+        Next::AwaitRetry { at } => {
+            release.write_retry_at(at).await?;
+            Ok(Action::requeue(until(at, now())))
         }
         Next::JournalLost { revision } => {
             let journal = recover::journal(release, history, revision).await?;

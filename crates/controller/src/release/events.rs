@@ -322,6 +322,8 @@ mod tests {
             deadline: now,
             not_before: None,
             retried: 0,
+            retried_infrastructure: 0,
+            unstarted: None,
         });
         journal
     }

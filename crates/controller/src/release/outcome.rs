@@ -51,6 +51,7 @@ pub(super) fn conclude(status: &mut ReleaseLifecycleStatus, journal: &Journal) {
                 event: operation.event,
                 revision: operation.revision,
                 failures: again.map_or(0, |last| last.failures).saturating_add(1),
+                failed_at: operation.completed_at.filter(|_| operation.has_failed_at_work()),
                 failure: failure.clone(),
             });
         }
@@ -97,6 +98,7 @@ fn remediated(status: &mut ReleaseLifecycleStatus, journal: &Journal, failed: i3
         event: if is_deletion { Event::Install } else { Event::Upgrade },
         revision: failed,
         failures: 1,
+        failed_at: None,
         failure: Failure::new(Reason::GivenUp, message),
     });
     // Changes before the remediation began had nothing to do with the failure; after an uninstall
@@ -148,6 +150,7 @@ mod tests {
             event: Event::Upgrade,
             revision: 3,
             failures,
+            failed_at: None,
             failure: Failure::new(Reason::HookFailed, "it failed"),
         }
     }

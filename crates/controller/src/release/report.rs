@@ -75,6 +75,11 @@ impl Release<'_> {
         write(&self.ctx.cluster, &mut self.object, Report::GivenUp).await
     }
 
+    /// Reports when the next attempt at the configuration begins.
+    pub(crate) async fn write_retry_at(&mut self, at: Timestamp) -> Result<(), Error> {
+        write(&self.ctx.cluster, &mut self.object, Report::RetryAt(at)).await
+    }
+
     /// Reports that something else has to be ready first.
     pub(crate) async fn write_waiting(&mut self, message: &str) -> Result<(), Error> {
         write(&self.ctx.cluster, &mut self.object, Report::Dependencies(message)).await

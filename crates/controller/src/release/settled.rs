@@ -36,7 +36,8 @@ pub(crate) fn is_settled(object: &ReleaseLifecycle) -> bool {
         // A remediation that cannot begin has reported why.
         let says_so = ready.reason == last.failure.reason;
         let is_at_rest = says_so || !remedy_is_due(object);
-        ready.status == "False" && reason != Some(Reason::InternalError) && is_at_rest
+        let goes_on = [Some(Reason::InternalError), Some(Reason::Retrying)].contains(&reason);
+        ready.status == "False" && !goes_on && is_at_rest
     });
     let (requests, handled) = (object.requests(), status.handled());
     // A skip that nothing waits for is noted, or it would count for a deletion that comes later. A
@@ -195,6 +196,7 @@ mod tests {
             ),
             ("the remediation is to begin", given_up("RemediationPending", 3, remediation), false),
             ("this program has a fault", given_up("InternalError", 3, json!({})), false),
+            ("another attempt is to begin", given_up("Retrying", 3, json!({})), false),
             ("it is being deleted", json!({"metadata": deleted}), false),
             (
                 "others hold what is being deleted",

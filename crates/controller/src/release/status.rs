@@ -57,6 +57,8 @@ pub(crate) enum Report<'a> {
     },
     /// The configuration was given up.
     GivenUp,
+    /// The next attempt at the configuration begins at this time.
+    RetryAt(Timestamp),
     /// Something else has to be ready first.
     Dependencies(&'a str),
     /// Nothing is begun for now.
@@ -104,7 +106,8 @@ pub(crate) fn status(
             status.outside = status.outside.or_else(|| outside.map(<[_]>::to_vec));
             in_sync(object, status, revision, drift, remark, now)
         }
-        Report::GivenUp => given_up(object, now),
+        Report::GivenUp => given_up(object, None, now),
+        Report::RetryAt(at) => given_up(object, Some(at), now),
         Report::Dependencies(message) => {
             says(object, conditions::waiting_for_dependencies(message), now)
         }
@@ -177,6 +180,13 @@ fn of_operation(
             (Some(attempt), None) if operation.remedies.is_some() => {
                 wanted = conditions::remediated(attempt, operation, &object.commands());
             }
+            (Some(attempt), None) if operation.has_failed_at_work() => {
+                let most = object.retries(operation.event);
+                if let Some(at) = attempt.next_at(most).filter(|_| operation.event.makes_revision())
+                {
+                    wanted = conditions::to_be_retried(attempt, at, None, &object.commands());
+                }
+            }
             _ => {}
         }
         if let Some(remark) = remark {
@@ -227,7 +237,13 @@ fn in_sync(
     with_conditions(object, status, wanted, now)
 }
 
-fn given_up(object: &ReleaseLifecycle, now: Timestamp) -> ReleaseLifecycleStatus {
+/// Returns the status of a release whose configuration failed; `retry_at`: the time of the next
+/// attempt, if there is one.
+fn given_up(
+    object: &ReleaseLifecycle,
+    retry_at: Option<Timestamp>,
+    now: Timestamp,
+) -> ReleaseLifecycleStatus {
     let last = object.status.as_ref().and_then(ReleaseLifecycleStatus::journal);
     let deletion = last
         .filter(|last| last.operation.event == Event::Delete && last.operation.remedies.is_none());
@@ -245,7 +261,10 @@ fn given_up(object: &ReleaseLifecycle, now: Timestamp) -> ReleaseLifecycleStatus
         Some(attempt) => {
             // A change since then has nothing to do with the failure.
             attempt.generation = object.metadata.generation.unwrap_or_default();
-            conditions::given_up(attempt, remediated, &commands)
+            match retry_at {
+                Some(at) => conditions::to_be_retried(attempt, at, remediated, &commands),
+                None => conditions::given_up(attempt, remediated, &commands),
+            }
         }
         None => conditions::blocked(&Failure::new(
             Reason::GivenUp,

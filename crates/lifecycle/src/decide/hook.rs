@@ -19,6 +19,7 @@ use crate::{
     observation::{Evidence, Gate, HookObservation, Observation, Verdict},
     plan::{HookKind, Plan, PlannedHook, parse_run_id},
     reason::Reason,
+    rule::is_infrastructure,
     step::{POLL, POLL_WATCHED, Step, after},
 };
 
@@ -36,6 +37,8 @@ pub(super) fn cursor(plan: &Plan, hook: &HookStatus, now: Timestamp) -> HookCurs
         deadline: after(now, plan.hook_timeout(hook.index)),
         not_before: None,
         retried: 0,
+        retried_infrastructure: 0,
+        unstarted: None,
     }
 }
 
@@ -257,16 +260,35 @@ impl HookTurn<'_> {
                 }
                 step
             }
+            Gate::Open | Gate::None if self.is_to_fail_fast(object) => {
+                let mut step = self.again(HookStep::Stop, Effect::StopHook { hook: index, uid });
+                if let Some(cursor) = &mut step.journal.operation.hook {
+                    cursor.unstarted.clone_from(&object.unstarted);
+                }
+                step
+            }
             Gate::Open | Gate::None => {
                 let waiting = object.waiting.clone().or_else(|| self.uninterrupted());
                 let mut step = self.wait(waiting, false);
                 note(&mut step.journal, index, &object.evidence);
-                if let Some(at) = object.look_again_at.filter(|at| *at > self.now()) {
+                let fast = self.fails_fast_at().filter(|_| object.unstarted.is_some());
+                let wakes = [object.look_again_at, fast].into_iter().flatten();
+                for at in wakes.filter(|at| *at > self.now()) {
                     step.wake_at = step.wake_at.map(|wake| wake.min(at));
                 }
                 step
             }
         }
+    }
+
+    /// The time at which something of the hook has to have started, if its rule says so.
+    fn fails_fast_at(&self) -> Option<Timestamp> {
+        let seconds = self.hook.rule.fail_fast_seconds?;
+        Some(after(self.cursor.started_at, SignedDuration::from_secs(seconds)))
+    }
+
+    fn is_to_fail_fast(&self, object: &HookObservation) -> bool {
+        object.unstarted.is_some() && self.fails_fast_at().is_some_and(|at| self.now() >= at)
     }
 
     /// Returns whether the cancellation stops the running hook.
@@ -324,6 +346,9 @@ impl HookTurn<'_> {
         let index = self.cursor.index;
         let mut journal = self.turn.journal.clone();
         note(&mut journal, index, evidence);
+        // What was noted before counts only while nothing newer is known.
+        let noted = journal.hooks.get(index).filter(|_| evidence.cause.is_none());
+        let noted = noted.and_then(|status| status.reason.clone());
         match outcome {
             Ok(()) => {
                 if let Some(status) = journal.hooks.get_mut(index) {
@@ -347,7 +372,10 @@ impl HookTurn<'_> {
                 if self.cursor.step == HookStep::Stop && journal.operation.cancel.is_some() {
                     return self.cancelled(journal);
                 }
-                match self.after_failure(journal) {
+                let infrastructure = evidence.infrastructure
+                    || is_infrastructure(&failure.reason)
+                    || noted.is_some_and(|reason| is_infrastructure(&reason));
+                match self.after_failure(journal, infrastructure) {
                     Ok(step) => step,
                     Err(journal) => {
                         let failure = self.failure(&failure);
@@ -377,7 +405,7 @@ impl HookTurn<'_> {
         let mut journal = self.turn.journal.clone();
         journal.note_failure(self.cursor.index, &failure, self.now());
         self.use_up_attempt(&mut journal);
-        match self.after_failure(journal) {
+        match self.after_failure(journal, false) {
             Ok(step) => step,
             Err(journal) => self.turn.with(&journal).fail(self.failure(&failure)),
         }

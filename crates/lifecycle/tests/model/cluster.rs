@@ -390,12 +390,18 @@ impl Cluster {
                     Some(Verdict::Failed { reason: "Vanished".to_owned(), message: String::new() })
                 }
                 Life::Failed => Some(Verdict::Failed {
-                    reason: "BackoffLimitExceeded".to_owned(),
+                    reason: if configuration.world.evicts {
+                        "Evicted"
+                    } else {
+                        "BackoffLimitExceeded"
+                    }
+                    .to_owned(),
                     message: String::new(),
                 }),
             },
             waiting: None,
             evidence: Evidence::default(),
+            unstarted: None,
             look_again_at: None,
         })
     }

@@ -53,6 +53,8 @@ pub(crate) struct World {
     pub(crate) skips_hooks: bool,
     /// A newer spec ends the operation at once, not after the hook.
     pub(crate) cancels_now: bool,
+    /// What fails was evicted.
+    pub(crate) evicts: bool,
     /// Annotations of earlier requests, which were handled, are on the custom resource.
     pub(crate) asked_before: bool,
 }

@@ -268,7 +268,8 @@ impl Ghost {
     fn attempts_are_counted(&mut self, plan: &Plan, run: Run) {
         let rule = &plan.hooks[usize::from(run.hook)].rule;
         let retries = rule.retries.or((plan.event != Event::Delete).then_some(0));
-        let most = retries.map(|retries| (1 + retries) * (1 + i32::from(self.retried)));
+        let uncounted = rule.retry_infrastructure.unwrap_or_default();
+        let most = retries.map(|retries| (1 + retries + uncounted) * (1 + i32::from(self.retried)));
         if rule.skip.is_some()
             || most.is_some_and(|most| i32::from(run.attempt) > most && !self.lost)
         {

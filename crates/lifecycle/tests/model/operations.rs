@@ -312,6 +312,19 @@ fn ruled_hooks() -> Vec<Configuration> {
         .or("Timeout")
         .or("ReadyTimeout"),
         installed(
+            "an eviction that does not count",
+            Event::Upgrade,
+            vec![ruled(migrate(PreUpgrade), |rule| {
+                rule.retries = Some(1);
+                rule.retry_infrastructure = Some(1);
+            })],
+        )
+        .without_waiting()
+        .world(|world| world.evicts = true)
+        .late(1)
+        .failures(3)
+        .or("Evicted"),
+        installed(
             "a deletion whose hook has one retry",
             Event::Delete,
             vec![ruled(job(PreDelete, "backup", &[]), retried(1))],

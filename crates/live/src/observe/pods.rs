@@ -368,7 +368,8 @@ pub fn none_started(pods: &[Value]) -> bool {
     pods.iter().any(waits) && !any_started(pods)
 }
 
-fn any_started(pods: &[Value]) -> bool {
+/// Returns whether a container of `pods` has ever run.
+pub fn any_started(pods: &[Value]) -> bool {
     containers(pods).any(|(_, status)| {
         ["/state/running", "/state/terminated", "/lastState/terminated"]
             .into_iter()

@@ -5,6 +5,7 @@ mod ends;
 mod lost;
 mod remediation;
 mod requests;
+mod retries;
 mod rollback;
 mod superseded;
 mod test_hooks;

@@ -74,6 +74,8 @@ impl HookTurn<'_> {
             deadline: after(not_before.unwrap_or(self.now()), self.timeout()),
             not_before,
             retried: 0,
+            retried_infrastructure: 0,
+            unstarted: None,
             ..self.cursor.clone()
         }
     }
@@ -97,11 +99,23 @@ impl HookTurn<'_> {
     }
 
     /// Continues after a failed attempt as the hook's rule says: with the next attempt, or without
-    /// the hook. Returns the journal if the operation fails with the hook.
-    pub(super) fn after_failure(&self, journal: Journal) -> Result<Step, Journal> {
+    /// the hook. Returns the journal if the operation fails with the hook. `infrastructure`: true if
+    /// the failure was none of the hook's own doing.
+    pub(super) fn after_failure(
+        &self,
+        journal: Journal,
+        infrastructure: bool,
+    ) -> Result<Step, Journal> {
         let ignores = self.hook.rule.ignores_failure();
         match (&self.operation().cancel, &self.operation().skip) {
-            (None, None) if self.may_retry() => return Ok(self.retry(journal)),
+            (None, None) if infrastructure && self.may_retry_infrastructure() => {
+                let uncounted = self.cursor.retried_infrastructure.saturating_add(1);
+                return Ok(self.retry(journal, self.cursor.retried, uncounted));
+            }
+            (None, None) if self.may_retry() => {
+                let retried = self.cursor.retried.saturating_add(1);
+                return Ok(self.retry(journal, retried, self.cursor.retried_infrastructure));
+            }
             (None, None) if ignores => return Ok(self.ignored(journal)),
             // It ends anyway, and not because of the hook.
             (Some(_), _) if ignores => return Ok(self.cancelled(journal)),
@@ -117,28 +131,38 @@ impl HookTurn<'_> {
     /// time for, if the rule does not say how many; the failed hook may be the backup.
     fn may_retry(&self) -> bool {
         let is_deletion = !self.turn.plan.event.ends_on_failure();
-        let again = after(self.now(), self.pause());
-        let in_time = !is_deletion || again < self.turn.deletion_deadline();
-        in_time
+        self.is_in_time()
             && match self.hook.rule.retries {
                 Some(most) => self.cursor.retried < most,
                 None => is_deletion && !self.hook.rule.ignores_failure(),
             }
     }
 
-    fn retry(&self, mut journal: Journal) -> Step {
+    fn may_retry_infrastructure(&self) -> bool {
+        let most = self.hook.rule.retry_infrastructure.unwrap_or_default();
+        self.cursor.retried_infrastructure < most && self.is_in_time()
+    }
+
+    /// Returns whether the next attempt begins in the time that a deletion may take.
+    fn is_in_time(&self) -> bool {
+        let again = after(self.now(), self.pause());
+        self.turn.plan.event.ends_on_failure() || again < self.turn.deletion_deadline()
+    }
+
+    fn retry(&self, mut journal: Journal, retried: i32, retried_infrastructure: i32) -> Step {
         if let Some(status) = journal.hooks.get_mut(self.cursor.index) {
             status.keep_attempt();
         }
         let again = after(self.now(), self.pause());
-        let retried = self.cursor.retried.saturating_add(1);
-        journal.operation.hook = Some(HookCursor { retried, ..self.next_attempt(Some(again)) });
+        let next = self.next_attempt(Some(again));
+        journal.operation.hook = Some(HookCursor { retried, retried_infrastructure, ..next });
         Step::go(journal, None)
     }
 
     /// The time until the next attempt. Attempts that a person asked for do not lengthen it.
     fn pause(&self) -> SignedDuration {
-        backoff(self.cursor.retried.saturating_add(1))
+        let before = self.cursor.retried.saturating_add(self.cursor.retried_infrastructure);
+        backoff(before.saturating_add(1))
     }
 
     fn ignored(&self, mut journal: Journal) -> Step {

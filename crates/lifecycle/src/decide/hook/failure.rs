@@ -41,6 +41,14 @@ impl HookTurn<'_> {
             let message = format!("{name} {how}: {}{seen}", order.message);
             return Failure::with_word(&order.reason, message);
         }
+        if let Some(why) = &self.cursor.unstarted {
+            let limit = self.hook.rule.fail_fast_seconds.unwrap_or_default();
+            let from = self.hook.rule.from.as_deref().unwrap_or_default();
+            let message = format!(
+                "nothing of {name} started within {limit} s ({from}.failFast), and it {how}: {why}"
+            );
+            return Failure::new(Reason::NotStarted, message);
+        }
         let (limit, field) = (self.timeout().as_secs(), self.hook.rule.timeout_field());
         let link = if was_stopped { " and" } else { ", and" };
         let message = format!("{name} did not end within {limit} s ({field}){link} {how}{seen}");
