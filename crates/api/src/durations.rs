@@ -52,7 +52,7 @@ impl DurationField {
         if value.is_null() {
             return None;
         }
-        match value.as_str().and_then(|text| seconds(text)) {
+        match value.as_str().and_then(seconds) {
             Some(seconds) if is_within(seconds, *least) => None,
             Some(_) => Some(self.range()),
             None => {

@@ -1,6 +1,8 @@
 //! The status of a release as a user reads it: the conditions of the custom resource, as kstatus
 //! understands them. `Ready` sums up; `Reconciling` and `Stalled` are there only while true.
 
+use jiff::Timestamp;
+
 use crate::{
     commands::Commands,
     event::{Event, Remediation},
@@ -300,8 +302,9 @@ pub fn of(journal: &Journal, hold: Option<&Hold>, commands: &Commands) -> Vec<Co
         }
         (Some(failure), _) => failed(event, revision, failure, "resume where it failed", commands),
         (None, _) => {
-            let hooks = count(journal.hooks.len(), "hook");
-            let message = format!("{event} of revision {revision} succeeded with {hooks}");
+            let ran = journal.hooks.iter().filter(|hook| !hook.is_left_out()).count();
+            let (hooks, without) = (count(ran, "hook"), journal.without());
+            let message = format!("{event} of revision {revision} succeeded with {hooks}{without}");
             let reason = event.facts().succeeded;
             let ready = match operation.target {
                 Some(target) => in_sync(revision, Some(target)).remove(0),
@@ -502,6 +505,7 @@ mod tests {
                 event: Event::Upgrade,
                 revision: i32::MAX,
                 failures: 1,
+                failed_at: None,
                 failure: failure.clone(),
             };
             let remediated = Remediated { succeeded: false, said: words };

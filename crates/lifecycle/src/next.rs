@@ -2,6 +2,9 @@
 //! the journal.
 
 mod remediation;
+mod retry;
+
+pub use self::retry::Retry;
 
 use jiff::Timestamp;
 
@@ -58,10 +61,8 @@ pub struct Situation<'a> {
     pub operation: Option<&'a Operation>,
     /// True if the last attempt failed for this very generation and configuration.
     pub gave_up: bool,
-    /// The time of the next attempt, if that failure is to be retried.
-    pub retry_at: Option<Timestamp>,
-    /// The time.
-    pub now: Timestamp,
+    /// The next attempt, if that failure is to be retried.
+    pub retry: Option<Retry>,
     /// The remediation to do if the last operation has failed.
     pub remediation: Option<Remediation>,
     /// The records of the release since and including the last deployed one, in any order.
@@ -182,7 +183,7 @@ pub fn next(situation: &Situation<'_>) -> Next {
         if !situation.gave_up || asked {
             return begin(situation, 1);
         }
-        return retry(situation, 1).unwrap_or(Next::GivenUp);
+        return retry::of(situation, 1).unwrap_or(Next::GivenUp);
     };
     if let Some(next) = not_ours(situation, latest).or_else(|| unknown(situation, latest)) {
         return next;
@@ -230,19 +231,7 @@ pub fn next(situation: &Situation<'_>) -> Next {
     if in_sync {
         return Next::InSync { revision: latest.revision };
     }
-    retry(situation, revision).unwrap_or(Next::GivenUp)
-}
-
-/// The next attempt at a configuration that failed, or the wait for it. There is none after a
-/// remediation that failed, or if the failure is not the last operation's, nor remediated by it.
-fn retry(situation: &Situation<'_>, revision: i32) -> Option<Next> {
-    let last = situation.operation?;
-    let at = situation.retry_at?;
-    let is_remediated = last.remedies.is_some() && last.failure.is_none();
-    if !is_remediated && (last.remedies.is_some() || !last.has_failed_at_work()) {
-        return None;
-    }
-    Some(if situation.now < at { Next::AwaitRetry { at } } else { begin(situation, revision) })
+    retry::of(situation, revision).unwrap_or(Next::GivenUp)
 }
 
 /// The operation that leads to the desired state. A first install that failed is tried again as an
@@ -405,8 +394,7 @@ mod tests {
         let mut situation = Situation {
             operation: None,
             gave_up: false,
-            retry_at: None,
-            now: jiff::Timestamp::UNIX_EPOCH,
+            retry: None,
             remediation: None,
             records,
             owner: "me",
@@ -438,67 +426,6 @@ mod tests {
             &[record(3, Pending, true)],
             |it| it.operation = Some(&superseded),
             &Next::CloseLate { revision: 3 },
-        );
-    }
-
-    #[test]
-    fn what_failed_is_tried_again_when_its_time_has_come() {
-        let records = [record(2, Deployed, false), record(3, Failed, true)];
-        let failed = operation(Event::Upgrade, 3, true, true);
-        let at = jiff::Timestamp::from_second(5).unwrap();
-        let given_up = |it: &mut Situation<'_>| (it.gave_up, it.retry_at) = (true, Some(at));
-        let wait = Next::AwaitRetry { at };
-        let check = |last: &Operation, now: jiff::Timestamp, expect: &Next| {
-            let change = |it: &mut Situation<'_>| {
-                given_up(it);
-                it.now = now;
-            };
-            check(
-                &records,
-                |it| {
-                    change(it);
-                    it.operation = Some(last);
-                },
-                expect,
-            );
-        };
-        check(&failed, jiff::Timestamp::UNIX_EPOCH, &wait);
-        check(&failed, at, &begin(Event::Upgrade, 4));
-        // What somebody cancelled is not begun again.
-        let failure = Failure::new(Reason::Cancelled, "it was cancelled");
-        let cancel = Some(crate::journal::Cancel { now: true, failure });
-        let cancelled = Operation { cancel, ..failed.clone() };
-        check(&cancelled, at, &Next::GivenUp);
-        // After its remediation, but not after one that failed.
-        let back = Operation { remedies: Some(2), ..operation(Event::Rollback, 3, true, false) };
-        check(&back, at, &begin(Event::Upgrade, 4));
-        let stuck = Operation { remedies: Some(2), ..operation(Event::Rollback, 3, true, true) };
-        check(&stuck, at, &Next::GivenUp);
-    }
-
-    #[test]
-    fn a_remediation_comes_before_the_next_attempt() {
-        let records = [record(2, Deployed, false), record(3, Failed, true)];
-        let failed = operation(Event::Upgrade, 3, true, true);
-        let rollback =
-            Next::Begin { event: Event::Rollback, revision: 4, target: Some(2), remedies: Some(3) };
-        check(
-            &records,
-            |it| {
-                (it.gave_up, it.operation) = (true, Some(&failed));
-                it.retry_at = Some(it.now);
-                it.remediation = Some(Remediation::Rollback);
-            },
-            &rollback,
-        );
-        // An install that was uninstalled leaves no record.
-        let gone = Operation { remedies: Some(1), ..operation(Event::Delete, 1, true, false) };
-        check(
-            &[],
-            |it| {
-                (it.gave_up, it.operation, it.retry_at) = (true, Some(&gone), Some(it.now));
-            },
-            &begin(Event::Install, 1),
         );
     }
 

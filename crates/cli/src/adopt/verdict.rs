@@ -154,6 +154,7 @@ fn decide(records: &[Record], me: &str) -> Next {
     next::next(&Situation {
         operation: None,
         gave_up: false,
+        retry: None,
         remediation: None,
         records,
         owner: me,

@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use jiff::Timestamp;
 use lifecycle::{
     decide::{decide, query},
     event::Event,

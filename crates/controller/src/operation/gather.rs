@@ -178,14 +178,12 @@ pub(crate) async fn seen(
             .or_else(|| befallen(hook, &seen, cause.as_ref()))
             .or(seen.waiting.take())
             .or_else(|| pods::lingering(&pods));
-        let (named, hindrance) = match named {
-            Some(named) => (Some(named), None),
-            None => {
-                let found = hindrance(release, hook, object, &pods, cursor, now, &mut seen).await;
-                (found.clone(), found)
-            }
-        };
-        seen.unstarted = stuck.or(hindrance).filter(|_| !pods::any_started(&pods));
+        let mut held = stuck;
+        if named.is_none() {
+            held = hindrance(release, hook, object, &pods, cursor, now, &mut seen).await;
+        }
+        let named = named.or_else(|| held.clone());
+        seen.unstarted = held.filter(|_| !pods::any_started(&pods));
         // Pods that are gone are remembered.
         let noted = known.and_then(|known| known.message.clone());
         let before = noted

@@ -2,7 +2,7 @@
 
 use lifecycle::{
     journal::Requests,
-    next::{self, Disposal, Next, RecordState, Situation},
+    next::{self, Disposal, Next, RecordState, Retry, Situation},
 };
 
 use crate::{
@@ -94,8 +94,7 @@ pub(crate) fn next(
     next::next(&Situation {
         operation,
         gave_up,
-        retry_at: object.retry_at(),
-        now: now(),
+        retry: object.retry_at().map(|at| Retry { at, is_due: at <= now() }),
         remediation: operation.and_then(|last| object.remediation(last.event)),
         test_due: object.tests_enabled()
             && newest.is_some_and(|newest| {

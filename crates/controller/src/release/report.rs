@@ -1,6 +1,7 @@
 //! Reports on a release: writes its status and sends Event objects. `status` decides the content.
 
 use api::{ReleaseLifecycle, ReleaseLifecycleStatus};
+use jiff::Timestamp;
 use lifecycle::{
     journal::{Failure, Journal},
     known::KnownPlan,

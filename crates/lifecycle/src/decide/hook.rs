@@ -375,13 +375,10 @@ impl HookTurn<'_> {
                 let infrastructure = evidence.infrastructure
                     || is_infrastructure(&failure.reason)
                     || noted.is_some_and(|reason| is_infrastructure(&reason));
-                match self.after_failure(journal, infrastructure) {
-                    Ok(step) => step,
-                    Err(journal) => {
-                        let failure = self.failure(&failure);
-                        self.clean_up_after(journal, failure)
-                    }
-                }
+                self.after_failure(&journal, infrastructure).unwrap_or_else(|| {
+                    let failure = self.failure(&failure);
+                    self.clean_up_after(journal, failure)
+                })
             }
         }
     }
@@ -405,10 +402,8 @@ impl HookTurn<'_> {
         let mut journal = self.turn.journal.clone();
         journal.note_failure(self.cursor.index, &failure, self.now());
         self.use_up_attempt(&mut journal);
-        match self.after_failure(journal, false) {
-            Ok(step) => step,
-            Err(journal) => self.turn.with(&journal).fail(self.failure(&failure)),
-        }
+        self.after_failure(&journal, false)
+            .unwrap_or_else(|| self.turn.with(&journal).fail(self.failure(&failure)))
     }
 
     /// Ends the attempt without an object. One may still be under way, or already being swept: a

@@ -59,7 +59,7 @@ rules! {
     EndedIsLeft: "what has ended is not stopped any more",
     BlockedByWord: "a hook at which somebody has to speak is left only by a person's word",
     SkippedByWord: "a hook is done without only by its rule, by a word or, in a deletion, by timeout or namespace",
-    AttemptsByRule: "a hook is attempted no more often than its rule and people say",
+    AttemptsCounted: "a hook is attempted no more often than its rule and people say",
     DeleteAfterPreHooks: "nothing is deleted before all pre-delete hooks ended well",
     RecordsLast: "the records go last, and none of a later operation",
     TestKeepsRecords: "a test changes no record's state",
@@ -273,7 +273,7 @@ impl Ghost {
         if rule.skip.is_some()
             || most.is_some_and(|most| i32::from(run.attempt) > most && !self.lost)
         {
-            self.broke(Rule::AttemptsByRule);
+            self.broke(Rule::AttemptsCounted);
         }
     }
 

@@ -132,7 +132,7 @@ const BROKEN: [(Mutation, &str, Rule); 33] = [
     (Mutation::RemovalAsks, "old requests withdrawn", Rule::AskedByAnnotation),
     (Mutation::RemovalAsks, "a deletion, old requests withdrawn", Rule::SkippedByWord),
     (Mutation::StopsWhatEnded, "timeout of a pod", Rule::EndedIsLeft),
-    (Mutation::UncountedRetries, "a rule with a retry", Rule::AttemptsByRule),
+    (Mutation::UncountedRetries, "a rule with a retry", Rule::AttemptsCounted),
     (Mutation::IgnoresAll, "a rule with a retry", Rule::SkippedByWord),
     (Mutation::InterruptsAll, "a hook that is not interrupted", Rule::CancelHeeded),
 ];

@@ -38,6 +38,7 @@ pub(crate) fn all() -> Vec<Configuration> {
     all.extend(people());
     all.extend(losses());
     all.extend(ruled_hooks());
+    all.extend(ruled_ends());
     all
 }
 
@@ -239,18 +240,22 @@ fn people() -> Vec<Configuration> {
     ]
 }
 
+fn retried(rule: &mut Rule) {
+    rule.retries = Some(1);
+}
+
+fn never(rule: &mut Rule) {
+    rule.run = Run::Never;
+    rule.skip = Some(Failure::new(Reason::RunNever, "the rule says so"));
+}
+
 fn ruled_hooks() -> Vec<Configuration> {
-    let retried = |retries| move |rule: &mut Rule| rule.retries = Some(retries);
     let ignored = |rule: &mut Rule| rule.on_failure = OnFailure::Ignore;
-    let never = |rule: &mut Rule| {
-        rule.run = Run::Never;
-        rule.skip = Some(Failure::new(Reason::RunNever, "the rule says so"));
-    };
     vec![
         installed(
             "a rule with a retry",
             Event::Upgrade,
-            vec![ruled(job(PreUpgrade, "migrate", &[HookFailed]), retried(1))],
+            vec![ruled(job(PreUpgrade, "migrate", &[HookFailed]), retried)],
         )
         .crashes(1)
         .late(1)
@@ -261,7 +266,7 @@ fn ruled_hooks() -> Vec<Configuration> {
         installed(
             "a rule with a retry, cancelled or retried by hand",
             Event::Upgrade,
-            vec![ruled(migrate(PreUpgrade), retried(1))],
+            vec![ruled(migrate(PreUpgrade), retried)],
         )
         .without_waiting()
         .failures(2)
@@ -311,6 +316,12 @@ fn ruled_hooks() -> Vec<Configuration> {
         .or("Superseded")
         .or("Timeout")
         .or("ReadyTimeout"),
+    ]
+}
+
+fn ruled_ends() -> Vec<Configuration> {
+    let ignored = |rule: &mut Rule| rule.on_failure = OnFailure::Ignore;
+    vec![
         installed(
             "an eviction that does not count",
             Event::Upgrade,
@@ -327,7 +338,7 @@ fn ruled_hooks() -> Vec<Configuration> {
         installed(
             "a deletion whose hook has one retry",
             Event::Delete,
-            vec![ruled(job(PreDelete, "backup", &[]), retried(1))],
+            vec![ruled(job(PreDelete, "backup", &[]), retried)],
         )
         .failures(2)
         .ticks(1)

@@ -84,6 +84,7 @@ pub(crate) enum Mutation {
 
 /// What was seen.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[allow(clippy::large_enum_variant)]
 pub(crate) enum Seen {
     Observation(Observation),
     /// The journal is lost: the record's state, and what the hooks left behind.

@@ -91,6 +91,9 @@ async fn a_release_does_without_a_hook_whose_failure_is_ignored() -> Result<()> 
         let ran = hook(&release, name).context(name)?;
         assert_eq!((ran.phase, ran.ignored), (phase, ignored), "{ran:#?}");
     }
+    let said =
+        "succeeded with 3 hooks; failed and ignored: hook Job/fails (pre-install); Job/refused";
+    assert!(message(&release).contains(said), "{}", message(&release));
     assert_eq!(namespace.tenant_did("delete")?, ["jobs/fails", "jobs/good"]);
     assert!(namespace.object("ConfigMap", "main").await?.is_some());
     namespace.wait_event("HookFailed").await?;
@@ -205,7 +208,8 @@ async fn rules_that_cannot_work_are_told() -> Result<()> {
         (json!({"match": {"events": ["pre-install", "crd-install"]}}), "crd-install"),
         (json!({"onFailure": "Retry"}), "Retry"),
     ] {
-        let refused = namespace.release("bad", &[hook.clone()], rules(json!([rule]))).await;
+        let refused =
+            namespace.release("bad", std::slice::from_ref(&hook), rules(json!([rule]))).await;
         let error = refused.err().context("it is refused")?;
         assert!(format!("{error:#}").contains(said), "{said} is not in {error:#}");
     }

@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::HookTurn;
 use crate::{
     decide::OnTimeout,
-    journal::{Failure, HookCursor, HookPhase, HookStatus, HookStep, Journal},
+    journal::{Failure, HookCursor, HookPhase, HookStatus, HookStep, Journal, Operation},
     reason::Reason,
     rule::backoff,
     step::{Step, after},
@@ -99,32 +99,27 @@ impl HookTurn<'_> {
     }
 
     /// Continues after a failed attempt as the hook's rule says: with the next attempt, or without
-    /// the hook. Returns the journal if the operation fails with the hook. `infrastructure`: true if
-    /// the failure was none of the hook's own doing.
-    pub(super) fn after_failure(
-        &self,
-        journal: Journal,
-        infrastructure: bool,
-    ) -> Result<Step, Journal> {
+    /// the hook. Returns `None` if the operation fails with the hook. `infrastructure`: true if the
+    /// failure was none of the hook's own doing.
+    pub(super) fn after_failure(&self, journal: &Journal, infrastructure: bool) -> Option<Step> {
+        let Operation { cancel, skip, .. } = self.operation();
         let ignores = self.hook.rule.ignores_failure();
-        match (&self.operation().cancel, &self.operation().skip) {
+        let ends_on_failure = self.turn.plan.event.ends_on_failure();
+        let (retried, uncounted) = (self.cursor.retried, self.cursor.retried_infrastructure);
+        let journal = journal.clone();
+        match (cancel, skip) {
             (None, None) if infrastructure && self.may_retry_infrastructure() => {
-                let uncounted = self.cursor.retried_infrastructure.saturating_add(1);
-                return Ok(self.retry(journal, self.cursor.retried, uncounted));
+                Some(self.retry(journal, retried, uncounted.saturating_add(1)))
             }
             (None, None) if self.may_retry() => {
-                let retried = self.cursor.retried.saturating_add(1);
-                return Ok(self.retry(journal, retried, self.cursor.retried_infrastructure));
+                Some(self.retry(journal, retried.saturating_add(1), uncounted))
             }
-            (None, None) if ignores => return Ok(self.ignored(journal)),
+            (None, None) if ignores => Some(self.ignored(journal)),
             // It ends anyway, and not because of the hook.
-            (Some(_), _) if ignores => return Ok(self.cancelled(journal)),
-            _ => {}
+            (Some(_), _) if ignores => Some(self.cancelled(journal)),
+            _ if ends_on_failure => None,
+            _ => Some(self.deletion_failed(journal)),
         }
-        if self.turn.plan.event.ends_on_failure() {
-            return Err(journal);
-        }
-        Ok(self.deletion_failed(journal))
     }
 
     /// Returns whether the rule has another attempt. In a deletion there are as many as there is

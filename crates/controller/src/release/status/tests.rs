@@ -1,0 +1,248 @@
+use lifecycle::{
+    journal::{LastAttempt, Phase, Requests},
+    plan::Begin,
+};
+use serde_json::json;
+
+use super::*;
+use crate::cluster::call::Cause;
+
+const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+
+fn journal(event: Event, failure: Option<Reason>, phase: Phase) -> Journal {
+    let begin = Begin {
+        id: "a".to_owned(),
+        event,
+        revision: 3,
+        target: None,
+        remedies: None,
+        generation: 4,
+    };
+    let mut journal = Journal::begin(begin, "digest".to_owned(), Requests::default(), NOW);
+    journal.operation.phase = phase;
+    journal.operation.completed_at = (phase == Phase::Done).then_some(NOW);
+    journal.operation.plan_digest = Some("plan".to_owned());
+    journal.operation.failure = failure.map(|reason| Failure::new(reason, "it failed"));
+    journal
+}
+
+/// Returns an object of generation 5, with `status`.
+fn object(status: Option<ReleaseLifecycleStatus>) -> ReleaseLifecycle {
+    let mut object: ReleaseLifecycle = serde_json::from_value(json!({
+        "apiVersion": "releaselifecycle.dev/v1alpha1",
+        "kind": "ReleaseLifecycle",
+        "metadata": {"name": "shop", "namespace": "prod", "generation": 5,
+                     "annotations": {"releaselifecycle.dev/retryAt": "now"}},
+        "spec": {"source": {"objects": []}},
+    }))
+    .unwrap();
+    object.status = status;
+    object
+}
+
+fn at<'a>(
+    journal: &'a Journal,
+    hold: Option<&'a Hold>,
+    warned: Option<Vec<Condition>>,
+) -> Report<'a> {
+    Report::Operation { journal, hold, outside: None, remark: None, warned, plan: None }
+}
+
+fn reported(object: &ReleaseLifecycle, journal: &Journal) -> ReleaseLifecycleStatus {
+    status(object, at(journal, None, None), NOW)
+}
+
+fn running() -> ReleaseLifecycleStatus {
+    reported(&object(None), &journal(Event::Upgrade, None, Phase::PreHooks))
+}
+
+fn done() -> ReleaseLifecycleStatus {
+    reported(&object(Some(running())), &journal(Event::Upgrade, None, Phase::Done))
+}
+
+fn failed() -> ReleaseLifecycleStatus {
+    let journal = journal(Event::Upgrade, Some(Reason::HookFailed), Phase::Done);
+    reported(&object(Some(running())), &journal)
+}
+
+/// Returns type, status and reason of each condition.
+fn words(status: &ReleaseLifecycleStatus) -> Vec<(&str, &str, &str)> {
+    let words = status.conditions.iter().map(|it| (&*it.type_, &*it.status, &*it.reason));
+    words.collect()
+}
+
+fn trouble_with(what: &str, words: &str) -> ApiError {
+    ApiError { what: what.to_owned(), cause: Cause::Unavailable(words.to_owned()) }
+}
+
+#[test]
+fn each_report_has_its_conditions_and_its_generation() {
+    let failure = Failure::new(Reason::SourceNotFound, "it is missing");
+    let trouble = trouble_with("get it", "no answer");
+    let in_sync =
+        || Report::InSync { revision: 3, chart: None, drift: None, outside: None, remark: None };
+    let released = ("Released", "True", "UpgradeSucceeded");
+    let given_up = [("Ready", "False", "GivenUp"), ("Stalled", "True", "GivenUp")];
+    for (what, before, report, generation, expected) in [
+        (
+            "blocked",
+            None,
+            Report::Blocked(&failure),
+            5,
+            vec![("Ready", "False", "SourceNotFound"), ("Stalled", "True", "SourceNotFound")],
+        ),
+        (
+            "blocked at work",
+            Some(running()),
+            Report::Blocked(&failure),
+            4,
+            vec![("Ready", "False", "SourceNotFound"), ("Stalled", "True", "SourceNotFound")],
+        ),
+        (
+            "waiting",
+            None,
+            Report::Waiting(&failure),
+            5,
+            vec![("Ready", "Unknown", "SourceNotFound"), ("Reconciling", "True", "SourceNotFound")],
+        ),
+        (
+            "trouble",
+            None,
+            Report::Trouble(&trouble),
+            5,
+            vec![("Ready", "Unknown", "Retrying"), ("Reconciling", "True", "Retrying")],
+        ),
+        (
+            "dependencies",
+            None,
+            Report::Dependencies("db is not ready"),
+            5,
+            vec![
+                ("Ready", "False", "DependencyNotReady"),
+                ("Reconciling", "True", "DependencyNotReady"),
+            ],
+        ),
+        ("suspended", None, Report::Suspended, 5, vec![("Ready", "Unknown", "Suspended")]),
+        ("given up and forgotten", None, Report::GivenUp, 5, given_up.to_vec()),
+        ("in sync", Some(done()), in_sync(), 5, vec![("Ready", "True", "InSync"), released]),
+    ] {
+        let next = status(&object(before), report, NOW);
+        assert_eq!(words(&next), expected, "{what}");
+        assert_eq!(next.observed_generation, Some(generation), "{what}");
+    }
+}
+
+#[test]
+fn a_report_at_work_says_what_runs_and_that_there_is_a_newer_spec() {
+    let failure = Failure::new(Reason::SourceNotFound, "it is missing");
+    let next = status(&object(Some(running())), Report::Waiting(&failure), NOW);
+    let ready = &next.conditions[0];
+    assert!(ready.message.contains("it is missing"), "{}", ready.message);
+    let newer = conditions::newer_spec(5, &object(None).commands());
+    assert!(conditions::flat(&ready.message).contains(newer.trim()), "{}", ready.message);
+    assert_eq!(next.observed_generation, Some(4));
+}
+
+#[test]
+fn what_was_asked_before_it_was_seen_asks_for_nothing() {
+    let failure = Failure::new(Reason::SourceNotFound, "it is missing");
+    let first = status(&object(None), Report::Blocked(&failure), NOW);
+    assert_eq!(first.last_handled_retry_at.as_deref(), Some("now"));
+    let seen = ReleaseLifecycleStatus {
+        observed_generation: Some(5),
+        ..ReleaseLifecycleStatus::default()
+    };
+    let later = status(&object(Some(seen)), Report::Blocked(&failure), NOW);
+    assert_eq!(later.last_handled_retry_at, None);
+}
+
+#[test]
+fn a_skip_that_nothing_waits_for_is_not_kept() {
+    let deleted = Some(v1::Time(NOW));
+    for (what, before, deletion, noted) in [
+        ("at rest", Some(done()), None, Some("now")),
+        ("at work", Some(running()), None, None),
+        ("in a deletion", Some(done()), deleted, None),
+    ] {
+        let mut object = object(before);
+        let asks = [(api::names::SKIP_AT.to_owned(), "now".to_owned())];
+        object.metadata.annotations = Some(asks.into());
+        object.metadata.deletion_timestamp = deletion;
+        let next = status(&object, Report::Suspended, NOW);
+        assert_eq!(next.last_handled_skip_at.as_deref(), noted, "{what}");
+    }
+}
+
+#[test]
+fn what_is_said_already_is_not_said_in_other_words() {
+    let first = status(&object(None), Report::Trouble(&trouble_with("get it", "a")), NOW);
+    let known = object(Some(first.clone()));
+    assert_eq!(status(&known, Report::Trouble(&trouble_with("get it", "b")), NOW), first);
+    assert_ne!(status(&known, Report::Trouble(&trouble_with("list it", "b")), NOW), first);
+}
+
+#[test]
+fn what_succeeds_ends_what_failed() {
+    let failed = failed();
+    let last = failed.last_attempt.as_ref().map(|last| (last.revision, last.failures));
+    assert_eq!(last, Some((3, 1)));
+    let before = object(Some(failed));
+    let (chart, drift, outside, remark) = (None, None, None, None);
+    let report = Report::InSync { revision: 2, chart, drift, outside, remark };
+    let next = status(&before, report, NOW);
+    assert_eq!((next.revision, next.last_attempt), (Some(2), None));
+}
+
+#[test]
+fn what_was_given_up_stands_for_a_newer_generation() {
+    let attempt = LastAttempt {
+        config_digest: "digest".to_owned(),
+        generation: 4,
+        event: Event::Upgrade,
+        revision: 3,
+        failures: 1,
+        failed_at: None,
+        failure: Failure::new(Reason::HookFailed, "it failed"),
+    };
+    let before =
+        ReleaseLifecycleStatus { last_attempt: Some(attempt), ..ReleaseLifecycleStatus::default() };
+    let next = status(&object(Some(before)), Report::GivenUp, NOW);
+    assert_eq!(next.last_attempt.map(|last| last.generation), Some(5));
+    assert_eq!(next.last_handled_retry_at.as_deref(), Some("now"));
+}
+
+#[test]
+fn a_stall_of_what_runs_is_told_once() {
+    let hold = Hold::Stalled(Failure::new(Reason::Forbidden, "it may not"));
+    let journal = journal(Event::Upgrade, None, Phase::PreHooks);
+    let stalled = |object: &ReleaseLifecycle| status(object, at(&journal, Some(&hold), None), NOW);
+    let idle = object(None);
+    assert_eq!(new_stall(&idle, &stalled(&idle)), None, "nothing ran");
+    let at_work = object(Some(running()));
+    let next = stalled(&at_work);
+    let stall = new_stall(&at_work, &next).map(|it| &*it.reason);
+    assert_eq!(stall, Some("Forbidden"));
+    let known = object(Some(next));
+    assert_eq!(new_stall(&known, &stalled(&known)), None, "it is known");
+    assert_eq!(new_stall(&at_work, &failed()), None, "it has an Event object of its own");
+}
+
+#[test]
+fn warnings_stand_until_others_are_noted() {
+    let warning = |message: &str| Condition {
+        type_: conditions::WARNED,
+        status: "True",
+        reason: Reason::PreflightWarning.into(),
+        message: message.to_owned(),
+    };
+    let journal = journal(Event::Upgrade, None, Phase::PreHooks);
+    let noted = |object: &ReleaseLifecycle, warned| status(object, at(&journal, None, warned), NOW);
+    let warned = |status: &ReleaseLifecycleStatus| {
+        status.conditions.iter().any(|it| it.type_ == conditions::WARNED)
+    };
+    let first = noted(&object(None), Some(vec![warning("a")]));
+    assert!(warned(&first));
+    let known = object(Some(first));
+    assert!(warned(&noted(&known, None)));
+    assert!(!warned(&noted(&known, Some(vec![]))));
+}
