@@ -33,7 +33,7 @@ pub struct Install {
     /// so on up to 5m. If `onFailure` is `Uninstall`, each failed one is uninstalled first. Defaults to
     /// 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = 100))]
+    #[schemars(range(min = 0, max = 20))]
     pub retries: Option<i32>,
 }
 
@@ -67,7 +67,7 @@ pub struct Upgrade {
     /// 5s, 10s, 20s and so on up to 5m. If `onFailure` is `Rollback`, each failed one is rolled back
     /// first. Defaults to 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = 100))]
+    #[schemars(range(min = 0, max = 20))]
     pub retries: Option<i32>,
 }
 

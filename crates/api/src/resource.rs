@@ -310,7 +310,7 @@ pub struct Rollback {
     /// Number of attempts after a failed rollback to `spec.pinRevision`, each of them a new revision
     /// with every hook, after 5s, 10s, 20s and so on up to 5m. Defaults to 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = 100))]
+    #[schemars(range(min = 0, max = 20))]
     pub retries: Option<i32>,
 }
 

@@ -5,6 +5,7 @@ use lifecycle::{
     conditions,
     drift::Baseline,
     event::Event,
+    evidence,
     journal::{HookStatus, Journal, LastAttempt, Operation, Requests},
     known::{KnownPlan, KnownPlans},
     object::{ObjectRef, ObjectSet},
@@ -122,7 +123,7 @@ impl ReleaseLifecycleStatus {
 
     /// Stores `journal`, and the hooks of other events unless they are too many.
     pub fn set_journal(&mut self, journal: Journal) {
-        let Journal { operation, hooks, handled } = journal;
+        let Journal { operation, mut hooks, handled } = journal;
         let mut older = std::mem::take(&mut self.hooks);
         older.retain(|hook| hook.event.operation() != operation.event);
         if older.len() > MOST_OLDER_HOOKS {
@@ -134,6 +135,8 @@ impl ReleaseLifecycleStatus {
             // Another install begins anew.
             self.hook_runs.clear();
         }
+        let present = operation.hook.as_ref().map(|cursor| cursor.index);
+        evidence::bound(&mut older, &mut hooks, present);
         self.hooks = hooks;
         self.hooks.append(&mut older);
         self.operation = Some(operation);

@@ -1,6 +1,7 @@
 //! Questions about a release's status. Pure.
 
 use api::{ReleaseLifecycle, ReleaseLifecycleStatus};
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt as _;
 use lifecycle::{
@@ -105,9 +106,14 @@ impl<'a> State<'a> {
     /// spec was not reconciled yet.
     pub(crate) fn can_be_retried(self) -> bool {
         if self.running().is_some() {
-            return self.is_stalled() || self.is_standing();
+            return self.is_stalled() || self.is_standing() || self.pauses_until().is_some();
         }
         self.ready_status() != "True" || self.observed() < self.generation()
+    }
+
+    /// Returns when the next attempt at the hook begins, while it is waited for.
+    pub(crate) fn pauses_until(self) -> Option<Timestamp> {
+        self.cursor()?.not_before
     }
 
     /// Returns whether a person has to decide how to continue with the hook at which the operation

@@ -130,6 +130,7 @@ fn hook_mark(state: State<'_>, operation: &Operation, hook: &HookStatus) -> Mark
     match hook.phase {
         HookPhase::Succeeded => Mark::Done,
         HookPhase::Running if operation.completed_at.is_none() => Mark::Active,
+        HookPhase::Failed if here && operation.completed_at.is_none() => Mark::Active,
         // The operation was given up; the outcome of the hook is unknown.
         HookPhase::Running | HookPhase::Failed => Mark::Failed,
         HookPhase::Skipped => Mark::Skipped,

@@ -179,6 +179,10 @@ fn hook_cells(state: State<'_>, mark: Mark, hook: &HookStatus, now: Timestamp) -
         (Mark::Active, started, _) => {
             let began = cursor.map(|cursor| cursor.started_at);
             let from = started.or(began).unwrap_or(now);
+            if let Some(until) = state.pauses_until() {
+                let next = format!("the next attempt begins at {}", clock(until, now));
+                return row(state, hook, attempt, String::new(), next);
+            }
             let (what, since) = match cursor.map(|cursor| cursor.step) {
                 Some(HookStep::Create) => ("creating", began),
                 Some(HookStep::Stop) => ("stopping", began),
@@ -199,6 +203,17 @@ fn hook_cells(state: State<'_>, mark: Mark, hook: &HookStatus, now: Timestamp) -
         }
         _ => (String::new(), String::new()),
     };
+    row(state, hook, attempt, time, more)
+}
+
+/// Writes a hook: `time` is how long it took, `more` what is known beside that.
+fn row(
+    state: State<'_>,
+    hook: &HookStatus,
+    attempt: i32,
+    time: String,
+    more: String,
+) -> Vec<String> {
     let more = match &hook.rule {
         Some(rule) if more.is_empty() => format!("by {rule}"),
         Some(rule) if hook.ignored => format!("{more}, ignored by {rule}"),

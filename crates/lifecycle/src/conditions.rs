@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use crate::{
     commands::Commands,
     event::{Event, Remediation},
-    journal::{Failure, HookStep, Journal, LastAttempt, Operation, Phase},
+    journal::{Failure, HookPhase, HookStatus, HookStep, Journal, LastAttempt, Operation, Phase},
     reason::Reason,
     step::Hold,
 };
@@ -229,17 +229,18 @@ pub fn to_be_retried(
         commands.restart()
     );
     vec![
-        condition(READY, "False", Reason::Retrying, &message),
-        condition(RECONCILING, "True", Reason::Retrying, &message),
+        condition(READY, "False", Reason::RetryPending, &message),
+        condition(RECONCILING, "True", Reason::RetryPending, &message),
         condition(RELEASED, "False", event.facts().failed, &message),
     ]
 }
 
 /// The conditions of a release whose install or upgrade failed, and which `remediation` repaired, or
-/// failed to remediate.
+/// failed to remediate. The next attempt begins at `retry_at`, if there is one.
 pub fn remediated(
     attempt: &LastAttempt,
     remediation: &Operation,
+    retry_at: Option<Timestamp>,
     commands: &Commands,
 ) -> Vec<Condition> {
     let (succeeded, failed, what) = match remediation.target {
@@ -258,8 +259,11 @@ pub fn remediated(
         None => ("True", succeeded, format!("{what} succeeded")),
         Some(failure) => ("False", failed, format!("{what} failed: {}", failure.message)),
     };
-    let remediated = Remediated { succeeded: remediation.failure.is_none(), said: &said };
-    let mut conditions = given_up(attempt, Some(remediated), commands);
+    let remediated = Some(Remediated { succeeded: remediation.failure.is_none(), said: &said });
+    let mut conditions = match retry_at {
+        Some(at) => to_be_retried(attempt, at, remediated, commands),
+        None => given_up(attempt, remediated, commands),
+    };
     conditions.push(condition(REMEDIATED, status, reason, &said));
     conditions
 }
@@ -320,13 +324,16 @@ fn tested(journal: &Journal) -> Vec<Condition> {
     let operation = &journal.operation;
     let revision = operation.revision;
     let verdict = match &operation.failure {
-        None if journal.hooks.is_empty() => {
-            let message = format!("revision {revision} has no tests");
-            condition(TEST_SUCCESS, "True", Reason::NoTests, &message)
+        None if journal.hooks.iter().all(HookStatus::is_left_out) => {
+            let why =
+                if journal.hooks.is_empty() { "has no tests" } else { "has no tests that run" };
+            condition(TEST_SUCCESS, "True", Reason::NoTests, &format!("revision {revision} {why}"))
         }
         None => {
-            let tests = count(journal.hooks.len(), "test");
-            let message = format!("{tests} of revision {revision} succeeded");
+            let ran = |hook: &&HookStatus| hook.phase == HookPhase::Succeeded;
+            let tests = count(journal.hooks.iter().filter(ran).count(), "test");
+            let without = journal.without();
+            let message = format!("{tests} of revision {revision} succeeded{without}");
             condition(TEST_SUCCESS, "True", Reason::TestSucceeded, &message)
         }
         Some(failure) => {

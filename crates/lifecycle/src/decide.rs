@@ -15,7 +15,6 @@ use jiff::Timestamp;
 use crate::{
     effect::Effect,
     event::{HookEvent, Work},
-    evidence,
     journal::{self, Failure, HookPhase, HookStep, Journal, Phase},
     observation::{Observation, Query},
     plan::Plan,
@@ -55,8 +54,7 @@ pub fn decide(
 ) -> Step {
     let journal = controls::apply(plan, journal, controls);
     let turn = Turn { plan, journal: &journal, controls, now };
-    let mut step = turn.step(observation);
-    evidence::bound(&mut step.journal);
+    let step = turn.step(observation);
     let starts = step.effect.as_ref().is_some_and(|effect| match effect {
         // A cancelled operation ends with a record, whether or not it may begin anything.
         Effect::CreateRecord | Effect::ReopenRecord => journal.operation.cancel.is_none(),

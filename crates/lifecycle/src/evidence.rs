@@ -1,13 +1,13 @@
-//! The bound of what a journal keeps of the failures of its hooks: status stays small, however many of
-//! them are retried or ignored.
+//! The bound of what status keeps of the failures of hooks: it stays small, however many of them are
+//! retried or ignored.
 
-use crate::journal::{HookStatus, Journal};
+use crate::journal::HookStatus;
 
 /// The most bytes of the messages and log lines of all hooks together. A single hook that has failed
 /// is below it, and is always kept whole.
 const MOST_BYTES: usize = 20 * 1024;
 /// The length to which the message of an ignored failure is cut, if there are too many of them.
-const SHORT: usize = 160;
+const SHORT: usize = 80;
 
 /// The ways to get below the bound, one after the other. What is oldest goes first.
 const WAYS: [fn(&mut HookStatus); 4] = [
@@ -32,14 +32,13 @@ const WAYS: [fn(&mut HookStatus); 4] = [
 ];
 
 /// Drops the oldest evidence of failures that were retried or ignored, until the rest is below the
-/// bound. That of the present hook is dropped last.
-pub(crate) fn bound(journal: &mut Journal) {
-    let mut left: usize = journal.hooks.iter().map(bytes).sum();
-    let present = journal.operation.hook.as_ref().map(|cursor| cursor.index);
+/// bound: first that of `older` operations, last that of the hook at `present` of `hooks`.
+pub fn bound(older: &mut [HookStatus], hooks: &mut [HookStatus], present: Option<usize>) {
+    let mut left: usize = older.iter().chain(&*hooks).map(bytes).sum();
     for way in WAYS {
         let (own, others): (Vec<_>, Vec<_>) =
-            journal.hooks.iter_mut().partition(|hook| Some(hook.index) == present);
-        for hook in others.into_iter().chain(own) {
+            hooks.iter_mut().partition(|hook| Some(hook.index) == present);
+        for hook in older.iter_mut().chain(others).chain(own) {
             if left <= MOST_BYTES {
                 return;
             }
@@ -58,26 +57,22 @@ fn bytes(hook: &HookStatus) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
-
     use super::*;
     use crate::{
         event::{Event, HookEvent},
-        journal::{HookAttempt, HookPhase, Requests, pending},
+        journal::{HookAttempt, HookPhase, pending},
         plan::{MOST_HOOKS, Plan},
         testing,
     };
 
-    /// A journal of `number` hooks, each ignored after six failed attempts, with the longest messages
-    /// and logs of this length.
-    fn journal(number: usize, log: usize) -> Journal {
+    /// Hooks, each ignored after six failed attempts, with the longest messages and with logs of this
+    /// length.
+    fn failed(number: usize, log: usize) -> Vec<HookStatus> {
         let hook = || testing::hook(HookEvent::PreUpgrade, testing::object("Job", "hook"));
         let plan =
             Plan { hooks: (0..number).map(|_| hook()).collect(), ..testing::plan(Event::Upgrade) };
-        let now = Timestamp::UNIX_EPOCH;
-        let mut journal = Journal::begin(plan.begin(1), String::new(), Requests::default(), now);
-        journal.hooks = pending(&plan);
-        for hook in &mut journal.hooks {
+        let mut hooks = pending(&plan);
+        for hook in &mut hooks {
             hook.phase = HookPhase::Failed;
             hook.ignored = true;
             hook.message = Some("é".repeat(512));
@@ -94,41 +89,42 @@ mod tests {
                 })
                 .collect();
         }
-        journal
+        hooks
     }
 
-    fn all(journal: &Journal) -> usize {
-        journal.hooks.iter().map(bytes).sum()
+    fn all(hooks: &[HookStatus]) -> usize {
+        hooks.iter().map(bytes).sum()
     }
 
     #[test]
     fn the_evidence_of_one_hook_is_kept_whole() {
-        let mut journal = journal(1, 2048);
-        let before = journal.clone();
-        bound(&mut journal);
-        assert_eq!(journal, before);
+        let mut hooks = failed(1, 2048);
+        let before = hooks.clone();
+        bound(&mut [], &mut hooks, Some(0));
+        assert_eq!(hooks, before);
     }
 
     #[test]
     fn the_oldest_goes_first() {
-        let mut journal = journal(2, 700);
-        bound(&mut journal);
-        assert!(all(&journal) <= MOST_BYTES);
-        assert!(journal.hooks[0].attempts.iter().all(|attempt| attempt.log.is_none()));
-        assert_eq!(journal.hooks[0].attempts.len(), 5);
-        assert!(journal.hooks[1].attempts.iter().all(|attempt| attempt.log.is_some()));
+        let (mut older, mut hooks) = (failed(1, 700), failed(1, 700));
+        bound(&mut older, &mut hooks, None);
+        assert!(all(&older) + all(&hooks) <= MOST_BYTES);
+        assert!(older[0].attempts.iter().all(|attempt| attempt.log.is_none()));
+        assert_eq!(older[0].attempts.len(), 5);
+        assert!(hooks[0].attempts.iter().all(|attempt| attempt.log.is_some()));
     }
 
     #[test]
     fn whatever_fails_there_is_a_bound() {
-        let mut journal = journal(MOST_HOOKS, 2048);
+        let (mut older, mut hooks) = (failed(50, 2048), failed(MOST_HOOKS, 2048));
         // The last one has failed, and its operation with it.
-        let last = journal.hooks.last_mut().unwrap();
+        let last = hooks.last_mut().unwrap();
         last.ignored = false;
         let (message, log) = (last.message.clone(), last.log.clone());
-        bound(&mut journal);
-        assert!(all(&journal) <= MOST_BYTES, "{}", all(&journal));
-        let last = journal.hooks.last().unwrap();
+        bound(&mut older, &mut hooks, None);
+        let left = all(&older) + all(&hooks);
+        assert!(left <= MOST_BYTES, "{left}");
+        let last = hooks.last().unwrap();
         assert_eq!((&last.message, &last.log), (&message, &log));
     }
 }

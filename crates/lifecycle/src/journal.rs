@@ -267,8 +267,8 @@ pub(crate) fn cut(what: &str, way_out: &str) -> String {
     }
 }
 
-/// Last install, upgrade or rollback that failed. Its configuration is not attempted again until
-/// the object changes or a retry is requested.
+/// Last install, upgrade or rollback that failed. After the retries that the spec allows, its
+/// configuration is not attempted again until the object changes or a retry is requested.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LastAttempt {
@@ -282,8 +282,8 @@ pub struct LastAttempt {
     pub revision: i32,
     /// Number of consecutive failures of this configuration.
     pub failures: i32,
-    /// Time at which the attempt failed. Absent if it is not retried: it was cancelled, or failed before
-    /// it began.
+    /// Time at which the attempt failed. Absent if it is not retried: it was cancelled, it failed before
+    /// it began, its progress was lost, or its remediation failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed_at: Option<Timestamp>,
     /// Failure of the attempt.
@@ -305,6 +305,15 @@ impl LastAttempt {
 }
 
 impl Operation {
+    /// Returns whether another attempt may follow its failure: it failed at work, and its progress was
+    /// known to the end.
+    pub fn is_to_be_retried(&self) -> bool {
+        const UNKNOWN: [Reason; 4] =
+            [Reason::PlanLost, Reason::JournalLost, Reason::RecordLost, Reason::Overtaken];
+        let is_known = |failure: &Failure| UNKNOWN.iter().all(|it| it.as_str() != failure.reason);
+        self.has_failed_at_work() && self.failure.as_ref().is_some_and(is_known)
+    }
+
     /// Returns whether it failed by itself, after some work: nobody cancelled it, and it has a
     /// record.
     pub fn has_failed_at_work(&self) -> bool {

@@ -14,7 +14,7 @@ pub mod digest;
 pub mod drift;
 pub mod effect;
 pub mod event;
-mod evidence;
+pub mod evidence;
 pub mod hooks;
 pub mod journal;
 pub mod known;

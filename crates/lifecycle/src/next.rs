@@ -183,7 +183,7 @@ pub fn next(situation: &Situation<'_>) -> Next {
         if !situation.gave_up || asked {
             return begin(situation, 1);
         }
-        return retry::of(situation, 1).unwrap_or(Next::GivenUp);
+        return retry::of_uninstalled(situation).unwrap_or(Next::GivenUp);
     };
     if let Some(next) = not_ours(situation, latest).or_else(|| unknown(situation, latest)) {
         return next;

@@ -79,13 +79,21 @@ pub struct HookObservation {
     pub verdict: Option<Verdict>,
     /// The reason why it is blocked, such as `pod x ImagePullBackOff: …` or its finalizers.
     pub waiting: Option<String>,
-    /// The reason why none of its containers has started; `None` if one has, or nothing is known to
-    /// hold it back.
-    pub unstarted: Option<String>,
+    /// Why none of its containers has started; `None` if one has, or nothing is known to prevent it.
+    pub unstarted: Option<Box<Unstarted>>,
     /// The evidence that its containers left so far.
     pub evidence: Evidence,
     /// The time of the next check for evidence that will not last.
     pub look_again_at: Option<Timestamp>,
+}
+
+/// A hook of which nothing can start.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Unstarted {
+    /// The time since which it waits: that of its start, or of its present Pods.
+    pub since: Timestamp,
+    /// What prevents it, such as `pod x ImagePullBackOff: …`.
+    pub message: String,
 }
 
 /// The state of the gate: says whether a hook's object may start.

@@ -94,6 +94,8 @@ reasons! {
     DependencyNotReady: Progress,
     /// The API server did not answer.
     Retrying: BackOff,
+    /// The last operation failed, and is attempted again.
+    RetryPending: BackOff,
     /// The chart is being fetched.
     Fetching: Progress,
     /// The chart waits for its turn to be rendered.

@@ -1,6 +1,8 @@
 //! The rule of a hook: what its author or the release's owner decided before it runs. It is frozen
 //! with the plan; rules that are edited during an operation count from the next one.
 
+use std::collections::HashSet;
+
 use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -13,6 +15,9 @@ use crate::{
 
 /// The most retries of a hook in one operation.
 pub const MOST_RETRIES: i32 = 20;
+
+/// The place of a rule that a hook has by its annotations.
+pub const ANNOTATIONS: &str = "annotations";
 
 /// The effective rule of one hook. A hook without a rule has the default, which is Helm's meaning.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -82,11 +87,27 @@ impl Rule {
         self.on_failure == OnFailure::Ignore
     }
 
-    /// The field that sets the hook's timeout.
+    /// The field that sets the hook's timeout, in words.
     pub(crate) fn timeout_field(&self) -> String {
-        match (&self.from, self.timeout_seconds) {
-            (Some(from), Some(_)) => format!("{from}.timeout"),
-            _ => "spec.timeout".to_owned(),
+        match self.timeout_seconds {
+            Some(_) => self.field("timeout"),
+            None => "spec.timeout".to_owned(),
+        }
+    }
+
+    /// The field of this name of the rule, in words.
+    pub(crate) fn field(&self, name: &str) -> String {
+        match self.from.as_deref() {
+            None | Some(ANNOTATIONS) => format!("{name} in the hook's annotations"),
+            Some(from) => format!("{from}.{name}"),
+        }
+    }
+
+    /// The beginning of a sentence that quotes the rule.
+    pub(crate) fn says(&self) -> String {
+        match self.from.as_deref() {
+            None | Some(ANNOTATIONS) => "the hook's annotations say".to_owned(),
+            Some(from) => format!("{from} says"),
         }
     }
 }
@@ -155,16 +176,15 @@ impl HookRun {
     }
 }
 
-/// Notes in `runs` what became of `hooks`. If there are too many, the oldest are forgotten, and their
-/// hooks run again.
+/// Notes in `runs` what became of `hooks`. If there are too many, those of other hooks are forgotten,
+/// oldest first: these run again.
 pub fn remember(runs: &mut Vec<HookRun>, hooks: &[HookStatus]) {
     for hook in hooks {
-        let Some(digest) = &hook.digest else { continue };
         let is_it = |run: &HookRun| run.is_of(&hook.kind, hook.namespace.as_deref(), &hook.name);
         let known = runs.iter().position(is_it);
-        match (hook.phase, hook.completed_at) {
-            (HookPhase::Pending | HookPhase::Skipped, _) => {}
-            (HookPhase::Succeeded, Some(succeeded_at)) => {
+        match (hook.phase, hook.completed_at, &hook.digest) {
+            (HookPhase::Pending | HookPhase::Skipped, ..) => {}
+            (HookPhase::Succeeded, Some(succeeded_at), Some(digest)) => {
                 // Several entries of status may be of one object: the last run counts.
                 let known = known.map(|place| runs.remove(place));
                 let is_later = known.as_ref().is_none_or(|run| run.succeeded_at <= succeeded_at);
@@ -180,6 +200,7 @@ pub fn remember(runs: &mut Vec<HookRun>, hooks: &[HookStatus]) {
                     },
                 });
             }
+            // Without a digest it is unknown what it has done.
             _ => {
                 if let Some(run) = known.and_then(|place| runs.get_mut(place)) {
                     run.outdated = true;
@@ -188,27 +209,37 @@ pub fn remember(runs: &mut Vec<HookRun>, hooks: &[HookStatus]) {
         }
     }
     runs.sort_by_key(|run| run.succeeded_at);
-    runs.drain(..runs.len().saturating_sub(MOST_RUNS));
+    if runs.len() > MOST_RUNS {
+        let own: HashSet<_> =
+            hooks.iter().map(|it| (&*it.kind, it.namespace.as_deref(), &*it.name)).collect();
+        let mut excess = runs.len().saturating_sub(MOST_RUNS);
+        runs.retain(|run| {
+            let is_own = own.contains(&(&*run.kind, run.namespace.as_deref(), &*run.name));
+            let stays = is_own || excess == 0;
+            excess = excess.saturating_sub(usize::from(!stays));
+            stays
+        });
+        runs.drain(..runs.len().saturating_sub(MOST_RUNS));
+    }
 }
 
 /// Notes in the hook's rule if the hook is left out. `runs` are the runs that may stand for this one.
 pub fn leave_out(hook: &mut PlannedHook, runs: &[HookRun]) {
-    let from = hook.rule.from.as_deref().unwrap_or_default();
+    let says = hook.rule.says();
     let object = &hook.object;
     let is_it = |run: &&HookRun| run.is_of(&object.kind, object.namespace.as_deref(), &object.name);
     let run = runs.iter().find(is_it);
     let is_same = |run: &&HookRun| !run.outdated && hook.rule.digest.as_ref() == Some(&run.digest);
     let skip = match hook.rule.run {
         Run::Always => None,
-        Run::Never => Some(Failure::new(Reason::RunNever, format!("{from} says run: Never"))),
+        Run::Never => Some(Failure::new(Reason::RunNever, format!("{says} run: Never"))),
         Run::Once => run.map(|HookRun { succeeded_at, .. }| {
-            let message = format!("{from} says run: Once, and it succeeded at {succeeded_at:.0}");
+            let message = format!("{says} run: Once, and it succeeded at {succeeded_at:.0}");
             Failure::new(Reason::AlreadyRun, message)
         }),
-        Run::WhenChanged => run.filter(is_same).map(|HookRun { succeeded_at, digest, .. }| {
+        Run::WhenChanged => run.filter(is_same).map(|HookRun { succeeded_at, .. }| {
             let message = format!(
-                "{from} says run: WhenChanged, and it succeeded at {succeeded_at:.0} with the same \
-                 digest {digest}"
+                "{says} run: WhenChanged, and it succeeded at {succeeded_at:.0} with the same digest"
             );
             Failure::new(Reason::Unchanged, message)
         }),
@@ -325,7 +356,12 @@ mod tests {
         let other = HookStatus { name: "other".to_owned(), ..ran(Succeeded, "d1", 1) };
         assert_eq!(check(&[&[other]]), None);
         let without_rule = HookStatus { digest: None, ..ran(Succeeded, "d1", 1) };
-        assert_eq!(check(&[&[without_rule]]), None, "nothing is known of what it ran");
+        assert_eq!(
+            check(&[std::slice::from_ref(&without_rule)]),
+            None,
+            "nothing is known of what it ran"
+        );
+        assert_eq!(check(&[good, &[without_rule]]), None, "nor of what it ran since");
     }
 
     #[test]
@@ -348,6 +384,10 @@ mod tests {
         }
         assert_eq!(runs.len(), MOST_RUNS);
         assert_eq!(runs[0].name, "hook-150", "the oldest are forgotten");
+        // But not what the present operation has.
+        let own = HookStatus { name: "hook-150".to_owned(), ..ran(HookPhase::Skipped, "d1", 0) };
+        remember(&mut runs, &[own, ran(HookPhase::Succeeded, "d1", 500)]);
+        assert_eq!((runs.len(), &*runs[0].name), (MOST_RUNS, "hook-150"));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use lifecycle::{
     event::{Event, HookEvent},
     journal::{HookPhase, HookStatus, HookStep, Journal, Requests},
     object::PlannedObject,
-    observation::{Cause, Evidence, Gate, HookObservation, Observation, Verdict},
+    observation::{Cause, Evidence, Gate, HookObservation, Observation, Unstarted, Verdict},
     plan::Plan,
     rule::{OnFailure, Rule},
     step::{Hold, Step},
@@ -305,7 +305,8 @@ fn a_deletion_has_as_many_attempts_as_a_rule_says() {
 #[test]
 fn what_cannot_start_fails_in_the_time_that_its_rule_says() {
     let mut hook = ruled(Rule { fail_fast_seconds: Some(20), ..Rule::default() });
-    let unstarted = Some("pod p ImagePullBackOff: no such tag".to_owned());
+    let message = "pod p ImagePullBackOff: no such tag".to_owned();
+    let unstarted = Some(Box::new(Unstarted { since: hook.now, message }));
     let stuck = || HookObservation { unstarted: unstarted.clone(), ..seen() };
     let step = hook.sees(stuck());
     let at = hook.now + SignedDuration::from_secs(20);
@@ -314,7 +315,7 @@ fn what_cannot_start_fails_in_the_time_that_its_rule_says() {
     assert_eq!(hook.sees(seen()).effect, None, "it has started");
     assert!(matches!(hook.sees(stuck()).effect, Some(Effect::StopHook { .. })));
     hook.sees(limit_exceeded());
-    let said = "nothing of Job/hook started within 20 s (spec.hooks.rules[0].failFast), and it was \
+    let said = "no container of Job/hook could start for 20 s (spec.hooks.rules[0].failFast), and it was \
                 stopped: pod p ImagePullBackOff: no such tag";
     assert_eq!(hook.failure(), ("NotStarted", said));
 }

@@ -8,6 +8,7 @@ pub mod pods;
 pub mod quiet;
 pub mod stopped;
 pub mod unready;
+pub mod unstarted;
 
 use api::names;
 use helm::ownership;

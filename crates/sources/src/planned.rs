@@ -124,8 +124,8 @@ pub fn hooks(
     desired: &Desired,
 ) -> Result<Vec<PlannedHook>, Blocked> {
     let mut hooks = plan_hooks(desired, event, release.crds(event));
-    rules::apply(release, &mut hooks)?;
     if hooks.len() <= MOST_HOOKS {
+        rules::apply(release, event, desired, &mut hooks)?;
         return Ok(hooks);
     }
     let remedy = match hooks.iter().filter(|hook| hook.in_crds).count() {

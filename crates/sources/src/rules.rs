@@ -1,59 +1,89 @@
 //! The rule of each hook: the first of `spec.hooks.rules` that matches it, or its own annotations.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use api::{HookRule, ReleaseLifecycle};
 use lifecycle::{
-    event::HookEvent,
-    object::PlannedObject,
+    event::{Event, HookEvent},
+    object::{ObjectRef, PlannedObject},
     plan::PlannedHook,
     reason::Reason,
-    rule::{Rule, Run, leave_out},
+    rule::{ANNOTATIONS, Rule, Run, leave_out},
     source::{Desired, Hook},
 };
+use manifests::placed::is_list;
+use serde_json::Value;
 
 use crate::problems::Blocked;
 
+/// The most runs of hooks, at whatever event, of which unused rules are told.
+const MOST_RUNS: usize = 2000;
+
 /// Gives each hook its rule, and the delete policies that the rule has. The objects of a chart's
-/// `crds/` are no hooks, and have none.
-pub(crate) fn apply(release: &ReleaseLifecycle, hooks: &mut [PlannedHook]) -> Result<(), Blocked> {
-    let mut problems = Vec::new();
+/// `crds/` are no hooks, and have none. A `List` stands for its items.
+pub(crate) fn apply(
+    release: &ReleaseLifecycle,
+    event: Event,
+    desired: &Desired,
+    hooks: &mut [PlannedHook],
+) -> Result<(), Blocked> {
+    // Those of all events: a mistake in a delete hook is not to be found when it blocks a deletion,
+    // and nobody can correct a record.
+    let problems = if event.needs_source() { mistakes(desired) } else { Vec::new() };
+    if !problems.is_empty() {
+        return Err(Blocked::all(Reason::InvalidRule, &problems));
+    }
+    let lists: HashMap<&ObjectRef, &Value> = desired
+        .hooks
+        .iter()
+        .filter(|hook| is_list(&hook.manifest))
+        .flat_map(|hook| hook.parts.iter().map(|part| (&part.object, &hook.manifest)))
+        .collect();
     for hook in hooks.iter_mut().filter(|hook| !hook.in_crds) {
-        let of_spec = release
-            .hook_rules()
-            .iter()
-            .enumerate()
-            .find(|(_, rule)| rule.is_for(hook.event, &hook.object, &hook.manifest));
-        if let Some((index, rule)) = of_spec {
+        if let Some((index, rule)) = of_spec(release, hook) {
             set(hook, format!("spec.hooks.rules[{index}]"), rule);
             continue;
         }
-        match HookRule::of_annotations(&hook.manifest) {
-            Ok(Some(rule)) => set(hook, "annotations".to_owned(), &rule),
-            Ok(None) => {}
-            Err(error) => {
-                problems.push(format!("hook {} ({}): {error}", hook.object, hook.event));
-            }
+        let own = HookRule::of_annotations(&hook.manifest).ok().flatten();
+        let of_list = || HookRule::of_annotations(lists.get(&hook.object)?).ok().flatten();
+        if let Some(rule) = own.or_else(of_list) {
+            set(hook, ANNOTATIONS.to_owned(), &rule);
         }
     }
-    for hook in hooks.iter_mut() {
-        if hook.rule.run == Run::Never {
-            leave_out(hook, &[]);
-        }
-    }
-    if problems.is_empty() { Ok(()) } else { Err(Blocked::all(Reason::InvalidRule, &problems)) }
+    Ok(())
+}
+
+fn of_spec<'a>(release: &'a ReleaseLifecycle, hook: &PlannedHook) -> Option<(usize, &'a HookRule)> {
+    let mut rules = release.hook_rules().iter().enumerate();
+    rules.find(|(_, rule)| rule.is_for(hook.event, &hook.object, &hook.manifest))
+}
+
+/// Returns the annotations of hooks that are no rules, each with its hook.
+fn mistakes(desired: &Desired) -> Vec<String> {
+    let named = desired.hooks.iter().flat_map(|hook| {
+        let whole = std::iter::once((&hook.object, &hook.manifest));
+        let items = hook.parts.iter().filter(|_| is_list(&hook.manifest));
+        whole.chain(items.map(|part| (&part.object, &part.manifest)))
+    });
+    let mistakes = named.filter_map(|(object, manifest)| {
+        let error = HookRule::of_annotations(manifest).err()?;
+        Some(format!("hook {object}: {error}"))
+    });
+    mistakes.collect()
 }
 
 fn set(hook: &mut PlannedHook, from: String, rule: &HookRule) {
     if let Some(policies) = &rule.delete_policy {
         hook.delete_policies.clone_from(policies);
     }
+    // Each run has a name of its own: nothing would remove the object of the attempt before.
+    let is_retried = !hook.is_named_by_run();
     let seconds = |time: Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
     hook.rule = Rule {
         from: Some(from),
         timeout_seconds: rule.timeout().map(seconds),
-        retries: rule.retries,
-        retry_infrastructure: rule.retry_infrastructure,
+        retries: rule.retries.filter(|_| is_retried),
+        retry_infrastructure: rule.retry_infrastructure.filter(|_| is_retried),
         fail_fast_seconds: rule.fail_fast().map(seconds),
         on_failure: rule.on_failure.unwrap_or_default(),
         uninterruptible: rule.interruptible == Some(false),
@@ -61,13 +91,44 @@ fn set(hook: &mut PlannedHook, from: String, rule: &HookRule) {
         run: rule.run.unwrap_or_default(),
         ..Rule::default()
     };
+    if hook.rule.run == Run::Never {
+        leave_out(hook, &[]);
+    }
 }
 
-/// Returns, in words, the rules of the spec that apply to no hook of `desired`.
-pub fn unused(release: &ReleaseLifecycle, desired: &Desired) -> Vec<String> {
-    let rules = release.hook_rules();
+/// Returns, in words, what has no effect in the rules: those of the spec that apply to no hook of
+/// `desired`, and retries of hooks without a name. Empty for an event that follows no source.
+pub fn warnings(
+    release: &ReleaseLifecycle,
+    event: Event,
+    desired: &Desired,
+    hooks: &[PlannedHook],
+) -> Vec<String> {
+    if !event.needs_source() {
+        return Vec::new();
+    }
+    let nameless = hooks.iter().filter(|hook| hook.is_named_by_run()).filter_map(|hook| {
+        let (index, rule) = of_spec(release, hook)?;
+        let repeats = rule.retries.is_some() || rule.retry_infrastructure.is_some();
+        repeats.then(|| {
+            format!(
+                "hook {}… ({}) is not retried (spec.hooks.rules[{index}]): only a hook with \
+                 metadata.name is",
+                hook.object, hook.event
+            )
+        })
+    });
+    nameless.chain(unused(release.hook_rules(), desired)).collect()
+}
+
+fn unused(rules: &[HookRule], desired: &Desired) -> Vec<String> {
+    let all = || desired.hooks.iter().flat_map(runs);
+    // Each is compared with each rule.
+    if rules.is_empty() || all().count() > MOST_RUNS {
+        return Vec::new();
+    }
     let mut used = vec![Use::None; rules.len()];
-    for (event, part) in desired.hooks.iter().flat_map(runs) {
+    for (event, part) in all() {
         let matching = rules.iter().zip(&mut used);
         let mut matching =
             matching.filter(|(rule, _)| rule.is_for(event, &part.object, &part.manifest));
@@ -106,9 +167,9 @@ fn runs(hook: &Hook) -> impl Iterator<Item = (HookEvent, &PlannedObject)> {
 
 #[cfg(test)]
 mod tests {
-    use lifecycle::{event::Event, hooks::DeletePolicy, rule::OnFailure, source::Author};
+    use lifecycle::{hooks::DeletePolicy, rule::OnFailure, source::Author};
     use manifests::placed::Placed;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
     use crate::planned;
@@ -204,16 +265,51 @@ mod tests {
         ];
         for (name, value, expected) in bad {
             let annotations = json!({format!("releaselifecycle.dev/hook-{name}"): value});
-            let desired = desired(&[("a", "pre-install", annotations)]);
+            // Whatever the hook's event is.
+            let desired = desired(&[("a", "pre-delete", annotations)]);
             let blocked =
                 planned::hooks(&release(json!([])), Event::Install, &desired).unwrap_err();
             assert_eq!(blocked.reason, Reason::InvalidRule);
             let said = blocked.to_string();
-            let named = format!(
-                "hook Job/a (pre-install): annotation releaselifecycle.dev/hook-{name}: {expected}"
-            );
+            let named =
+                format!("hook Job/a: annotation releaselifecycle.dev/hook-{name}: {expected}");
             assert!(said.contains(&named), "{said}");
         }
+    }
+
+    #[test]
+    fn a_mistake_in_a_record_blocks_no_deletion() {
+        let annotations = json!({"releaselifecycle.dev/hook-timout": "1h"});
+        let desired = desired(&[("a", "pre-delete", annotations)]);
+        let hooks = planned::hooks(&release(json!([])), Event::Delete, &desired).unwrap();
+        assert!(hooks[0].rule.is_default());
+    }
+
+    #[test]
+    fn a_list_stands_for_its_items() {
+        let item =
+            |name| json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name}});
+        let list = json!({"apiVersion": "v1", "kind": "List",
+            "metadata": {"annotations": {"helm.sh/hook": "pre-install",
+                                         "releaselifecycle.dev/hook-retries": "2"}},
+            "items": [item("a"), item("b")]});
+        let desired = Desired::parse(&Placed::inline(&[list]), "shop", Author::User).unwrap();
+        let hooks = planned::hooks(&release(json!([])), Event::Install, &desired).unwrap();
+        let retries: Vec<_> = hooks.iter().map(|hook| hook.rule.retries).collect();
+        assert_eq!(retries, [Some(2), Some(2)]);
+    }
+
+    #[test]
+    fn a_hook_without_a_name_is_not_retried() {
+        let hook = json!({"apiVersion": "batch/v1", "kind": "Job",
+            "metadata": {"generateName": "a-", "annotations": {"helm.sh/hook": "pre-install"}}});
+        let desired = Desired::parse(&Placed::inline(&[hook]), "shop", Author::User).unwrap();
+        let release = release(json!([{"retries": 2, "timeout": "1h"}]));
+        let hooks = planned::hooks(&release, Event::Install, &desired).unwrap();
+        let rule = &hooks[0].rule;
+        assert_eq!((rule.retries, rule.timeout_seconds), (None, Some(3600)));
+        let said = warnings(&release, Event::Install, &desired, &hooks);
+        assert!(said[0].contains("is not retried (spec.hooks.rules[0])"), "{said:?}");
     }
 
     #[test]
@@ -228,7 +324,7 @@ mod tests {
             ("a", "pre-install", json!({})),
             ("b", "pre-install,post-delete", json!({})),
         ]);
-        let said = unused(&release, &desired);
+        let said = warnings(&release, Event::Install, &desired, &[]);
         assert_eq!(said.len(), 2, "{said:?}");
         assert!(said[0].starts_with("spec.hooks.rules[1] has no effect: each hook"), "{said:?}");
         assert!(

@@ -71,8 +71,8 @@ async fn what_cannot_start_fails_before_its_time_is_over() -> Result<()> {
         let release = namespace.wait_stalled(name, &controller).await?;
         let text = message(&release);
         let said = format!(
-            "NotStarted: nothing of Job/{name} started within 3 s (spec.hooks.rules[0].failFast), and it \
-             was stopped: pod {name}-"
+            "NotStarted: no container of Job/{name} could start for 3 s (spec.hooks.rules[0].failFast), and \
+             it was stopped: pod {name}-"
         );
         assert!(text.contains(&said) && text.contains(why), "{text}");
     }

@@ -326,16 +326,12 @@ impl Planner<'_> {
 
     /// What can only fail, as far as that is known without a cluster.
     fn warnings(&self, plan: &Plan) -> Vec<String> {
-        let of_rules = if plan.event.needs_source() {
-            rules::unused(self.object, self.desired)
-        } else {
-            Vec::new()
-        };
+        let of_rules = rules::warnings(self.object, plan.event, self.desired, &plan.hooks);
         let home = self.object.metadata.namespace.as_deref().unwrap_or_default();
         let warnings = preflight::warnings(plan, home).into_iter();
         let known = warnings.filter(|warning| !matches!(warning.holds, Holds::IfMissing(_)));
         let known = known.map(|warning| warning.message);
-        of_rules.into_iter().chain(known).map(|text| format!("{WARNING}{text}")).collect()
+        known.chain(of_rules).map(|text| format!("{WARNING}{text}")).collect()
     }
 
     fn hook(&self, hook: &PlannedHook, timeout: SignedDuration, reason: String) -> Step {

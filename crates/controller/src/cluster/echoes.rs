@@ -47,6 +47,14 @@ impl Echoes {
         true
     }
 
+    /// Returns true if this process wrote the object after this version of it, and the watch has not
+    /// reported that yet.
+    pub(crate) fn is_behind(&self, cached: &ObjectMeta) -> bool {
+        let all = lock(&self.0);
+        let last = cached.uid.as_ref().and_then(|uid| all.get(uid)?.back());
+        last.is_some_and(|last| Some(last) != cached.resource_version.as_ref())
+    }
+
     pub(crate) fn forget(&self, uid: &str) {
         lock(&self.0).remove(uid);
     }
@@ -76,6 +84,9 @@ mod tests {
             echoes.wrote(&version("a", written));
         }
         assert!(!echoes.hears(&version("b", "3")));
+        assert!(echoes.is_behind(&version("a", "1")));
+        assert!(!echoes.is_behind(&version("a", "5")));
+        assert!(!echoes.is_behind(&version("b", "1")));
         assert!(echoes.hears(&version("a", "2")));
         assert!(!echoes.hears(&version("a", "4")), "somebody else wrote it");
         assert!(echoes.hears(&version("a", "5")));

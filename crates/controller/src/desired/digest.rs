@@ -92,7 +92,7 @@ fn digest_of(release: &Release<'_>, inputs: DigestInput<'_>, key: &str) -> Strin
 struct OperationDigestInput<'a> {
     configuration: Option<DigestInput<'a>>,
     pin_revision: Option<i32>,
-    rollback: &'a Option<Rollback>,
+    rollback: Option<Rollback>,
     service_account_name: &'a Option<String>,
     timeout: Option<Duration>,
     wait: Option<bool>,
@@ -108,14 +108,18 @@ struct OperationDigestInput<'a> {
 
 impl<'a> OperationDigestInput<'a> {
     fn of(spec: &'a ReleaseLifecycleSpec, inputs: DigestInput<'a>) -> Self {
-        // The action after a failure is an operation of its own.
-        let install = spec.install.clone().map(|it| Install { on_failure: None, ..it });
-        let upgrade = spec.upgrade.clone().map(|it| Upgrade { on_failure: None, ..it });
+        // What follows a failure is an operation of its own.
+        let install =
+            spec.install.clone().map(|it| Install { on_failure: None, retries: None, ..it });
+        let upgrade =
+            spec.upgrade.clone().map(|it| Upgrade { on_failure: None, retries: None, ..it });
+        let is_more = |it: &Rollback| it.retries.is_none() || it.hooks_from.is_some();
+        let rollback = spec.rollback.clone().filter(is_more);
         Self {
             // If the release is pinned at a revision, its source is not part of the desired state.
             configuration: spec.pin_revision.is_none().then_some(inputs),
             pin_revision: spec.pin_revision,
-            rollback: &spec.rollback,
+            rollback: rollback.map(|it| Rollback { retries: None, ..it }),
             service_account_name: &spec.service_account_name,
             timeout: spec.timeout,
             wait: spec.wait,
@@ -213,10 +217,14 @@ mod tests {
             assert_eq!(config_digest(b"key", input), digest);
             assert!(input.have(digest, "key"));
         }
-        let defaults = spec(json!({"install": {"onFailure": "Uninstall"}, "upgrade": {}}));
+        let defaults = spec(json!({
+            "install": {"onFailure": "Uninstall", "retries": 3},
+            "upgrade": {"retries": 2},
+            "rollback": {"retries": 1},
+        }));
         let pinned = spec(json!({
             "pinRevision": 4,
-            "rollback": {"hooksFrom": "Current"},
+            "rollback": {"hooksFrom": "Current", "retries": 1},
             "serviceAccountName": "deployer",
             "timeout": "90s",
             "wait": false,

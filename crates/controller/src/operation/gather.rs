@@ -15,7 +15,7 @@ use live::{
     observe::{
         self, digest, event_objects, gating,
         pods::{self, Culprit},
-        quiet, stopped, text,
+        quiet, stopped, text, unstarted,
     },
 };
 use serde_json::Value;
@@ -172,18 +172,16 @@ pub(crate) async fn seen(
         cause = deleted.or(cause);
     }
     if seen.verdict.is_none() {
-        let stuck = pods::stuck(&pods);
-        let named = stuck
-            .clone()
+        let named = pods::stuck(&pods)
             .or_else(|| befallen(hook, &seen, cause.as_ref()))
             .or(seen.waiting.take())
             .or_else(|| pods::lingering(&pods));
-        let mut held = stuck;
-        if named.is_none() {
-            held = hindrance(release, hook, object, &pods, cursor, now, &mut seen).await;
-        }
-        let named = named.or_else(|| held.clone());
-        seen.unstarted = held.filter(|_| !pods::any_started(&pods));
+        let named = match named {
+            Some(named) => Some(named),
+            None => hindrance(release, hook, object, &pods, cursor, now, &mut seen).await,
+        };
+        // What Event objects say explains it, and never decides.
+        seen.unstarted = unstarted::of(object, &pods).map(Box::new);
         // Pods that are gone are remembered.
         let noted = known.and_then(|known| known.message.clone());
         let before = noted

@@ -57,11 +57,9 @@ pub(crate) async fn plan(
     let recorded = history::recorded_hooks(release, records);
     history::mark_recorded(&recorded, &mut hooks);
     let key = history::key(records).unwrap_or_else(|| uuid::Uuid::new_v4().simple().to_string());
-    let mut warnings =
-        ran::leave_out_unchanged(release, &mut hooks, &desired.objects, &key).await?;
-    if begin.event.needs_source() {
-        warnings.extend(rules::unused(&release.object, desired));
-    }
+    let mut warnings = rules::warnings(&release.object, begin.event, desired, &hooks);
+    let before = ran::Before { objects: &desired.objects, records, key: &key };
+    warnings.extend(ran::leave_out_unchanged(release, &mut hooks, &before).await?);
     rights::check(release, &hooks, &desired.objects, &selected.prune).await?;
     let mut taken = owners::check(release, begin.event, &desired.objects, claims).await?;
     taken.extend(records.iter().flat_map(history::taken).cloned());

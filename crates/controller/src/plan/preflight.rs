@@ -31,7 +31,7 @@ impl Warnings {
         remarks: &[SourceError],
         of_rules: Vec<String>,
     ) -> Result<Self, Error> {
-        let mut fails = of_rules;
+        let mut fails = Vec::new();
         let mut asked: Vec<(ObjectRef, bool)> = Vec::new();
         for warning in preflight::warnings(plan, &release.namespace) {
             let holds = match &warning.holds {
@@ -52,6 +52,7 @@ impl Warnings {
                 fails.push(warning.message);
             }
         }
+        fails.extend(of_rules);
         let meaningless = remarks.iter().map(ToString::to_string).collect();
         Ok(Self { event: plan.event, fails, meaningless })
     }

@@ -3,94 +3,112 @@
 
 use std::collections::HashMap;
 
+use helm::record::Status;
 use lifecycle::{
     digest::config_digest,
     object::{ObjectRef, PlannedObject},
     plan::PlannedHook,
     preflight::needs,
-    reason::Reason,
-    rule::{Run, leave_out},
+    rule::{HookRun, Run, leave_out},
+    source::stands_in_urls,
 };
 use serde_json::{Map, Value};
 
-use crate::{cluster::error::Error, release::Release};
+use crate::{
+    cluster::error::Error,
+    records::{Stored, newest},
+    release::Release,
+};
 
 /// The maximum number of objects that are read for one plan.
 const MOST_READS: usize = 100;
 
+/// The state that the hooks meet.
+pub(super) struct Before<'a> {
+    /// The objects that the operation applies before its post hooks.
+    pub(super) objects: &'a [PlannedObject],
+    /// The records of the release.
+    pub(super) records: &'a [Stored],
+    /// The key of digests, which are in status.
+    pub(super) key: &'a str,
+}
+
 /// Leaves out the hooks that need not run, and returns warnings about those of which that cannot be
-/// known: they run. `objects` are those that the operation applies before its post hooks; `key` is
-/// the key of digests, which stand in status.
+/// known: they run.
 pub(super) async fn leave_out_unchanged(
     release: &Release<'_>,
     hooks: &mut [PlannedHook],
-    objects: &[PlannedObject],
-    key: &str,
+    before: &Before<'_>,
 ) -> Result<Vec<String>, Error> {
-    let mut live = Live { release, known: HashMap::new() };
+    let mut seen = Seen { release, key: before.key, live: HashMap::new() };
     let mut warnings = Vec::new();
-    for index in 0..hooks.len() {
-        let (earlier, rest) = hooks.split_at_mut(index);
-        let Some(hook) = rest.first_mut() else { continue };
-        let whole = match hook.rule.run {
-            Run::Always | Run::Never => continue,
-            Run::WhenChanged => true,
-            Run::Once => false,
-        };
-        if hook.is_named_by_run() {
-            warnings.push(format!(
-                "hook {}… ({}) runs each time: only a hook with metadata.name can run {}",
-                hook.object,
-                hook.event,
-                if whole { "WhenChanged" } else { "Once" }
-            ));
-            continue;
-        }
-        if !whole {
-            hook.rule.digest = Some(config_digest(key.as_bytes(), &hook.manifest));
-            continue;
-        }
-        let is_post = Some(hook.event) == hook.event.operation().post();
-        let applied = if is_post { objects } else { &[] };
-        match data(&mut live, hook, earlier, applied).await? {
-            Ok(data) => {
-                hook.rule.digest = Some(config_digest(key.as_bytes(), &(&hook.manifest, data)));
-            }
-            Err(why) => warnings.push(format!(
-                "hook {} ({}) runs, whether or not it has changed: {why}",
-                hook.object, hook.event
-            )),
-        }
+    // The data of the objects that the operation makes, as far as it has come.
+    let mut made: HashMap<ObjectRef, String> = HashMap::new();
+    let mut are_applied = false;
+    let needs_digest = |hook: &PlannedHook| matches!(hook.rule.run, Run::WhenChanged | Run::Once);
+    if !hooks.iter().any(needs_digest) {
+        return Ok(warnings);
     }
-    let status = release.object.status.as_ref();
-    let runs = status.map_or(&[][..], |status| &status.hook_runs);
     for hook in hooks {
-        leave_out(hook, runs);
+        let is_post = Some(hook.event) == hook.event.operation().post();
+        if is_post && !are_applied {
+            are_applied = true;
+            let objects = before.objects.iter().filter(|it| has_data(&it.object));
+            made.extend(objects.map(|it| (it.object.clone(), seen.digest(&data_in(&it.manifest)))));
+        }
+        if needs_digest(hook) {
+            match digest(&mut seen, hook, &made).await? {
+                Ok(digest) => hook.rule.digest = Some(digest),
+                Err(why) => warnings.push(format!(
+                    "hook {} ({}) runs, whether or not it has to: {why}",
+                    hook.object, hook.event
+                )),
+            }
+            leave_out(hook, runs(release, before.records));
+        }
+        if has_data(&hook.object) {
+            made.insert(hook.object.clone(), seen.digest(&data_in(&hook.manifest)));
+        }
     }
     Ok(warnings)
 }
 
-/// Returns the data that the hook will see, by the objects that it names; or why it is unknown.
-async fn data(
-    live: &mut Live<'_, '_>,
+/// Returns the runs that may stand for one of this operation: none if the release was uninstalled
+/// since, by whomever.
+fn runs<'a>(release: &'a Release<'_>, records: &[Stored]) -> &'a [HookRun] {
+    let status = newest(records).map(|newest| &newest.release.info.status);
+    let is_there = status.is_some_and(|status| *status != Status::Uninstalled);
+    let status = release.object.status.as_ref().filter(|_| is_there);
+    status.map_or(&[], |status| &status.hook_runs)
+}
+
+/// Returns the digest of what the hook runs; or why there is none.
+async fn digest(
+    seen: &mut Seen<'_, '_>,
     hook: &PlannedHook,
-    earlier: &[PlannedHook],
-    applied: &[PlannedObject],
-) -> Result<Result<Vec<(ObjectRef, Value)>, String>, Error> {
-    let mut all = Vec::new();
-    for object in needs::data_of(&hook.object, &hook.manifest) {
-        let of_hook = earlier.iter().rev().find(|it| it.object == object).map(|it| &it.manifest);
-        let of_release = || applied.iter().find(|it| it.object == object).map(|it| &it.manifest);
-        let data = match of_hook.or_else(of_release) {
-            Some(manifest) => data_in(manifest),
-            None => match live.data(&object).await? {
-                Ok(data) => data,
-                Err(why) => return Ok(Err(why)),
-            },
-        };
-        all.push((object, data));
+    made: &HashMap<ObjectRef, String>,
+) -> Result<Result<String, String>, Error> {
+    if hook.is_named_by_run() {
+        return Ok(Err("only a hook with metadata.name is remembered".to_owned()));
     }
-    Ok(Ok(all))
+    let mut data = Vec::new();
+    if hook.rule.run == Run::WhenChanged {
+        for object in needs::data_of(&hook.object, &hook.manifest) {
+            let of_object = match made.get(&object) {
+                Some(digest) => digest.clone(),
+                None => match seen.live(&object).await? {
+                    Ok(digest) => digest,
+                    Err(why) => return Ok(Err(why)),
+                },
+            };
+            data.push((object, of_object));
+        }
+    }
+    Ok(Ok(config_digest(seen.key.as_bytes(), &(&hook.manifest, data))))
+}
+
+fn has_data(object: &ObjectRef) -> bool {
+    object.group().is_empty() && matches!(&*object.kind, "ConfigMap" | "Secret")
 }
 
 fn data_in(manifest: &Value) -> Value {
@@ -99,31 +117,39 @@ fn data_in(manifest: &Value) -> Value {
     Value::Object(fields.collect::<Map<_, _>>())
 }
 
-/// The data of objects in the cluster, each read once.
-struct Live<'a, 'r> {
+/// The data of objects in the cluster: each is read once, and only its digest is kept.
+struct Seen<'a, 'r> {
     release: &'a Release<'r>,
-    known: HashMap<ObjectRef, Result<Value, String>>,
+    key: &'a str,
+    live: HashMap<ObjectRef, Result<String, String>>,
 }
 
-impl Live<'_, '_> {
-    /// Returns the data of the object, `Null` if there is no such object; or why it is unknown.
-    async fn data(&mut self, object: &ObjectRef) -> Result<Result<Value, String>, Error> {
-        if let Some(known) = self.known.get(object) {
+impl Seen<'_, '_> {
+    fn digest(&self, value: &Value) -> String {
+        config_digest(self.key.as_bytes(), value)
+    }
+
+    /// Returns the digest of the object's data, also if there is no such object; or why it is unknown.
+    async fn live(&mut self, object: &ObjectRef) -> Result<Result<String, String>, Error> {
+        if let Some(known) = self.live.get(object) {
             return Ok(known.clone());
         }
-        if self.known.len() == MOST_READS {
+        if self.live.len() == MOST_READS {
             return Ok(Err(format!("its release names more than {MOST_READS} objects with data")));
         }
-        let data = match self.release.tenant.get(object).await {
-            Ok(found) => Ok(found.as_ref().map_or(Value::Null, data_in)),
+        let read = if stands_in_urls(&object.name) {
+            self.release.tenant.get(object).await
+        } else {
+            Ok(None)
+        };
+        let digest = match read {
+            Ok(found) => Ok(self.digest(&found.as_ref().map_or(Value::Null, data_in))),
             Err(error) => match Error::from(error) {
-                Error::Blocked(failure) => {
-                    Err(format!("{}: {}", Reason::Forbidden.as_str(), failure.message))
-                }
+                Error::Blocked(failure) => Err(format!("{}: {}", failure.reason, failure.message)),
                 error => return Err(error),
             },
         };
-        self.known.insert(object.clone(), data.clone());
-        Ok(data)
+        self.live.insert(object.clone(), digest.clone());
+        Ok(digest)
     }
 }

@@ -72,6 +72,8 @@ impl Signals {
                 .any(&key, object.metadata.uid.as_deref().unwrap_or_default()),
             quiet_for: ctx.watches.sources.quiet_for(object),
             retry_in: ctx.backoff.left(&key, object.metadata.generation),
+            // What this process wrote since would wake nobody when the watch reports it.
+            is_settled: is_settled(object) && !ctx.cluster.echoes.is_behind(&object.metadata),
             ..Self::of_object(ctx, object)
         }
     }

@@ -158,7 +158,9 @@ fn notes(before: Option<&Journal>, after: &Journal) -> Vec<Note> {
             HookPhase::Pending | HookPhase::Unknown => continue,
             HookPhase::Skipped => {
                 let why = hook.message.as_deref().unwrap_or_default();
-                (!hook.is_left_out(), Reason::HookSkipped, format!("{text}: {why}"))
+                let digest = hook.digest.as_deref().filter(|_| hook.is_left_out());
+                let digest = digest.map_or(String::new(), |digest| format!(" {digest}"));
+                (!hook.is_left_out(), Reason::HookSkipped, format!("{text}: {why}{digest}"))
             }
             HookPhase::Running => (false, Reason::HookStarted, text),
             HookPhase::Succeeded => (false, Reason::HookSucceeded, text),
@@ -186,8 +188,8 @@ fn notes(before: Option<&Journal>, after: &Journal) -> Vec<Note> {
     let ended_before = before.is_some_and(Journal::is_done);
     if after.is_done() && !ended_before {
         notes.push(match &operation.failure {
-            None if event == Event::Test && after.hooks.is_empty() => {
-                whole(false, Reason::NoTests, format!("revision {revision} has no tests"))
+            None if event == Event::Test && after.hooks.iter().all(HookStatus::is_left_out) => {
+                whole(false, Reason::NoTests, format!("revision {revision} has no tests that run"))
             }
             None => whole(
                 false,

@@ -52,7 +52,7 @@ pub(super) async fn write_status(
     if object.status.as_ref() == Some(&status) {
         return Ok(());
     }
-    let noted = !status.plans.is_empty();
+    let wanted = status.clone();
     let mut next = object.clone();
     next.status = Some(status);
     next.metadata.managed_fields = None;
@@ -70,17 +70,33 @@ pub(super) async fn write_status(
     let written = written.object(&what)?;
     cluster.echoes.wrote(&written.metadata);
     update(object, written);
-    let knows = |it: &ReleaseLifecycleStatus| !it.plans.is_empty();
-    if noted && !object.status.as_ref().is_some_and(knows) {
+    if let Some(field) = dropped(&wanted, object.status.as_ref()) {
         return Err(Error::blocked(
             Reason::CrdOutdated,
-            "the CustomResourceDefinition of ReleaseLifecycle is of an earlier version, and drops \
-             status.plans, without which nothing can be executed: an administrator updates it with \
-             `kubectl apply --server-side -f crds/`"
-                .to_owned(),
+            format!(
+                "the CustomResourceDefinition of ReleaseLifecycle is of an earlier version, and drops \
+                 a part of {field}, without which nothing can be executed: an administrator updates \
+                 it with `kubectl apply --server-side -f crds/`"
+            ),
         ));
     }
     Ok(())
+}
+
+/// Returns the first field that the journal depends on, and that was not written as it is wanted.
+fn dropped(
+    wanted: &ReleaseLifecycleStatus,
+    written: Option<&ReleaseLifecycleStatus>,
+) -> Option<&'static str> {
+    let Some(written) = written else { return Some("status") };
+    let fields = [
+        ("status.plans", wanted.plans == written.plans),
+        ("status.operation", wanted.operation == written.operation),
+        ("status.hooks", wanted.hooks == written.hooks),
+        ("status.hookRuns", wanted.hook_runs == written.hook_runs),
+        ("status.lastAttempt", wanted.last_attempt == written.last_attempt),
+    ];
+    fields.into_iter().find(|(_, is_whole)| !is_whole).map(|(name, _)| name)
 }
 
 /// Takes over what a write has changed: its spec is the one over which it was written.

@@ -44,14 +44,21 @@ pub(super) fn conclude(status: &mut ReleaseLifecycleStatus, journal: &Journal) {
         Some(failure) => {
             forget_remedy(status);
             let before = status.last_attempt.take();
-            let again = before.filter(|last| last.config_digest == operation.config_digest);
+            // After an uninstallation there is neither a record nor its key, and only the generation
+            // tells whether it is the same configuration.
+            let is_anew = operation.event == Event::Install;
+            let again = before.filter(|last| {
+                last.config_digest == operation.config_digest
+                    || (is_anew && last.event == Event::Install)
+                        && last.generation == operation.generation
+            });
             status.last_attempt = Some(LastAttempt {
                 config_digest: operation.config_digest.clone(),
                 generation: operation.generation,
                 event: operation.event,
                 revision: operation.revision,
                 failures: again.map_or(0, |last| last.failures).saturating_add(1),
-                failed_at: operation.completed_at.filter(|_| operation.has_failed_at_work()),
+                failed_at: operation.completed_at.filter(|_| operation.is_to_be_retried()),
                 failure: failure.clone(),
             });
         }
@@ -101,6 +108,10 @@ fn remediated(status: &mut ReleaseLifecycleStatus, journal: &Journal, failed: i3
         failed_at: None,
         failure: Failure::new(Reason::GivenUp, message),
     });
+    if operation.failure.is_some() {
+        // Nobody knows what the next attempt would meet.
+        attempt.failed_at = None;
+    }
     // Changes before the remediation began had nothing to do with the failure; after an uninstall
     // there is only the generation to detect a later change.
     attempt.generation = operation.generation;

@@ -36,8 +36,8 @@ pub(crate) fn is_settled(object: &ReleaseLifecycle) -> bool {
         // A remediation that cannot begin has reported why.
         let says_so = ready.reason == last.failure.reason;
         let is_at_rest = says_so || !remedy_is_due(object);
-        let goes_on = [Some(Reason::InternalError), Some(Reason::Retrying)].contains(&reason);
-        ready.status == "False" && !goes_on && is_at_rest
+        let goes_on = object.retry_at().is_some();
+        ready.status == "False" && reason != Some(Reason::InternalError) && is_at_rest && !goes_on
     });
     let (requests, handled) = (object.requests(), status.handled());
     // A skip that nothing waits for is noted, or it would count for a deletion that comes later. A
@@ -161,6 +161,9 @@ mod tests {
         let mut tests_count = says("False", "TestFailed");
         merge(&mut tests_count, json!({"spec": {"test": {"onFailure": "Fail"}}}));
         let tests = json!({"test": {"enable": true}});
+        let mut to_be_retried = given_up("HookFailed", 3, json!({"upgrade": {"retries": 1}}));
+        let failed_at = json!({"failedAt": "2026-01-01T00:01:00Z"});
+        merge(&mut to_be_retried, json!({"status": {"lastAttempt": failed_at}}));
         let remediation = json!({"upgrade": {"onFailure": "Rollback"}});
         for (what, changes, expected) in [
             ("it is deployed", json!({}), true),
@@ -196,7 +199,7 @@ mod tests {
             ),
             ("the remediation is to begin", given_up("RemediationPending", 3, remediation), false),
             ("this program has a fault", given_up("InternalError", 3, json!({})), false),
-            ("another attempt is to begin", given_up("Retrying", 3, json!({})), false),
+            ("another attempt is to begin", to_be_retried, false),
             ("it is being deleted", json!({"metadata": deleted}), false),
             (
                 "others hold what is being deleted",

@@ -178,12 +178,11 @@ fn of_operation(
                 wanted = conditions::to_be_remediated(attempt, remediation);
             }
             (Some(attempt), None) if operation.remedies.is_some() => {
-                wanted = conditions::remediated(attempt, operation, &object.commands());
+                let retry_at = attempt.next_at(object.retries(attempt.event));
+                wanted = conditions::remediated(attempt, operation, retry_at, &object.commands());
             }
-            (Some(attempt), None) if operation.has_failed_at_work() => {
-                let most = object.retries(operation.event);
-                if let Some(at) = attempt.next_at(most).filter(|_| operation.event.makes_revision())
-                {
+            (Some(attempt), None) if operation.event.makes_revision() => {
+                if let Some(at) = attempt.next_at(object.retries(attempt.event)) {
                     wanted = conditions::to_be_retried(attempt, at, None, &object.commands());
                 }
             }

@@ -14,6 +14,7 @@ use crate::{
     hooks::DeletePolicy,
     journal::{
         Cancel, Failure, HookCursor, HookPhase, HookStatus, HookStep, Journal, Operation, Phase,
+        cut,
     },
     object::ObjectRef,
     observation::{Evidence, Gate, HookObservation, Observation, Verdict},
@@ -113,7 +114,10 @@ impl HookTurn<'_> {
         }
         if self.operation().cancel.is_some() {
             let mut journal = self.turn.journal.clone();
-            self.use_up_attempt(&mut journal);
+            // Nothing was requested for an attempt that is waited for.
+            if self.cursor.not_before.is_none_or(|until| self.now() >= until) {
+                self.use_up_attempt(&mut journal);
+            }
             return self.cancelled(journal);
         }
         if let Some(until) = self.cursor.not_before.filter(|until| self.now() < *until) {
@@ -260,10 +264,13 @@ impl HookTurn<'_> {
                 }
                 step
             }
-            Gate::Open | Gate::None if self.is_to_fail_fast(object) => {
+            Gate::Open | Gate::None
+                if self.fails_fast_at(object).is_some_and(|at| self.now() >= at) =>
+            {
                 let mut step = self.again(HookStep::Stop, Effect::StopHook { hook: index, uid });
                 if let Some(cursor) = &mut step.journal.operation.hook {
-                    cursor.unstarted.clone_from(&object.unstarted);
+                    let why = object.unstarted.as_ref();
+                    cursor.unstarted = why.map(|why| cut(&why.message, ""));
                 }
                 step
             }
@@ -271,8 +278,8 @@ impl HookTurn<'_> {
                 let waiting = object.waiting.clone().or_else(|| self.uninterrupted());
                 let mut step = self.wait(waiting, false);
                 note(&mut step.journal, index, &object.evidence);
-                let fast = self.fails_fast_at().filter(|_| object.unstarted.is_some());
-                let wakes = [object.look_again_at, fast].into_iter().flatten();
+                let wakes =
+                    [object.look_again_at, self.fails_fast_at(object)].into_iter().flatten();
                 for at in wakes.filter(|at| *at > self.now()) {
                     step.wake_at = step.wake_at.map(|wake| wake.min(at));
                 }
@@ -281,14 +288,12 @@ impl HookTurn<'_> {
         }
     }
 
-    /// The time at which something of the hook has to have started, if its rule says so.
-    fn fails_fast_at(&self) -> Option<Timestamp> {
+    /// The time at which a container of the hook has to have started, if its rule says so and none
+    /// can start now.
+    fn fails_fast_at(&self, object: &HookObservation) -> Option<Timestamp> {
         let seconds = self.hook.rule.fail_fast_seconds?;
-        Some(after(self.cursor.started_at, SignedDuration::from_secs(seconds)))
-    }
-
-    fn is_to_fail_fast(&self, object: &HookObservation) -> bool {
-        object.unstarted.is_some() && self.fails_fast_at().is_some_and(|at| self.now() >= at)
+        let since = object.unstarted.as_ref()?.since.max(self.cursor.started_at);
+        Some(after(since, SignedDuration::from_secs(seconds)))
     }
 
     /// Returns whether the cancellation stops the running hook.
@@ -299,10 +304,10 @@ impl HookTurn<'_> {
     /// Says that the operation is cancelled, and waits for the running hook.
     fn uninterrupted(&self) -> Option<String> {
         let cancel = self.operation().cancel.as_ref().filter(|cancel| cancel.now)?;
-        let from = self.hook.rule.from.as_deref().unwrap_or_default();
         Some(format!(
-            "{}; the operation ends after this hook, since {from} says interruptible: false",
-            cancel.failure.message
+            "{}; the operation ends after this hook, since {} interruptible: false",
+            cancel.failure.message,
+            self.hook.rule.says()
         ))
     }
 
@@ -372,9 +377,10 @@ impl HookTurn<'_> {
                 if self.cursor.step == HookStep::Stop && journal.operation.cancel.is_some() {
                     return self.cancelled(journal);
                 }
-                let infrastructure = evidence.infrastructure
-                    || is_infrastructure(&failure.reason)
-                    || noted.is_some_and(|reason| is_infrastructure(&reason));
+                let infrastructure = is_infrastructure(&failure.reason)
+                    || (self.cursor.step == HookStep::Run
+                        && (evidence.infrastructure
+                            || noted.is_some_and(|reason| is_infrastructure(&reason))));
                 self.after_failure(&journal, infrastructure).unwrap_or_else(|| {
                     let failure = self.failure(&failure);
                     self.clean_up_after(journal, failure)

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use super::{Next, Situation, begin};
+use crate::event::Event;
 
 /// The next attempt at what failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,16 +14,19 @@ pub struct Retry {
     pub is_due: bool,
 }
 
-/// The next attempt at a configuration that failed, or the wait for it. There is none after a
-/// remediation that failed, or if the failure is not the last operation's, nor remediated by it.
+/// The next attempt at a configuration that failed, or the wait for it.
 pub(super) fn of(situation: &Situation<'_>, revision: i32) -> Option<Next> {
-    let last = situation.operation?;
     let Retry { at, is_due } = situation.retry?;
-    let is_remediated = last.remedies.is_some() && last.failure.is_none();
-    if !is_remediated && (last.remedies.is_some() || !last.has_failed_at_work()) {
-        return None;
-    }
     Some(if is_due { begin(situation, revision) } else { Next::AwaitRetry { at } })
+}
+
+/// Does the same if there is no record: only after an uninstallation that remediated the failure.
+/// A release that somebody removed meanwhile is not installed again.
+pub(super) fn of_uninstalled(situation: &Situation<'_>) -> Option<Next> {
+    let last = situation.operation?;
+    let is_remediated =
+        last.event == Event::Delete && last.remedies.is_some() && last.failure.is_none();
+    of(situation, 1).filter(|_| is_remediated)
 }
 
 #[cfg(test)]
@@ -34,11 +38,7 @@ mod tests {
         },
         *,
     };
-    use crate::{
-        event::{Event, Remediation},
-        journal::{Cancel, Failure, Operation},
-        reason::Reason,
-    };
+    use crate::{event::Remediation, journal::Operation};
     use RecordState::{Deployed, Failed};
 
     /// Revision 3 has failed.
@@ -54,7 +54,7 @@ mod tests {
             &records(),
             |it| {
                 (it.gave_up, it.retry, it.operation) =
-                    (true, Some(Retry { at: AT, is_due }), Some(last))
+                    (true, Some(Retry { at: AT, is_due }), Some(last));
             },
             expect,
         );
@@ -68,15 +68,15 @@ mod tests {
     }
 
     #[test]
-    fn what_somebody_cancelled_is_not_begun_again() {
-        let failure = Failure::new(Reason::Cancelled, "it was cancelled");
-        let cancel = Some(Cancel { now: true, failure });
-        let cancelled = Operation { cancel, ..operation(Event::Upgrade, 3, true, true) };
-        check_after(&cancelled, true, &Next::GivenUp);
+    fn a_test_makes_no_difference_and_nothing_is_retried_without_a_time() {
+        let tested = operation(Event::Test, 3, true, false);
+        check_after(&tested, true, &begin(Event::Upgrade, 4));
+        let failed = operation(Event::Upgrade, 3, true, true);
+        check(&records(), |it| (it.gave_up, it.operation) = (true, Some(&failed)), &Next::GivenUp);
     }
 
     #[test]
-    fn a_remediation_comes_before_the_next_attempt_and_has_to_succeed() {
+    fn a_remediation_comes_before_the_next_attempt() {
         let failed = operation(Event::Upgrade, 3, true, true);
         let rollback =
             Next::Begin { event: Event::Rollback, revision: 4, target: Some(2), remedies: Some(3) };
@@ -91,17 +91,24 @@ mod tests {
         );
         let back = Operation { remedies: Some(2), ..operation(Event::Rollback, 3, true, false) };
         check_after(&back, true, &begin(Event::Upgrade, 4));
-        let stuck = Operation { remedies: Some(2), ..operation(Event::Rollback, 3, true, true) };
-        check_after(&stuck, true, &Next::GivenUp);
         // An install that was uninstalled leaves no record.
         let gone = Operation { remedies: Some(1), ..operation(Event::Delete, 1, true, false) };
         check(
             &[],
             |it| {
                 (it.gave_up, it.operation, it.retry) =
-                    (true, Some(&gone), Some(Retry { at: AT, is_due: true }))
+                    (true, Some(&gone), Some(Retry { at: AT, is_due: true }));
             },
             &begin(Event::Install, 1),
+        );
+        // Somebody removed it while it was waited for.
+        check(
+            &[],
+            |it| {
+                (it.gave_up, it.operation) = (true, Some(&failed));
+                it.retry = Some(Retry { at: AT, is_due: true });
+            },
+            &Next::GivenUp,
         );
     }
 }

@@ -97,7 +97,7 @@ fn compare_with_the_document(table: &str) {
 }
 
 /// Each is broken on purpose in one place; the rule that it breaks is found broken.
-const BROKEN: [(Mutation, &str, Rule); 33] = [
+const BROKEN: [(Mutation, &str, Rule); 34] = [
     (Mutation::EffectFirst, "one pre hook", Rule::UidFirst),
     (Mutation::EffectFirst, "deleted by a user", Rule::OneStart),
     (Mutation::UidUnjournalled, "deleted by a user", Rule::OneStart),
@@ -133,6 +133,7 @@ const BROKEN: [(Mutation, &str, Rule); 33] = [
     (Mutation::RemovalAsks, "a deletion, old requests withdrawn", Rule::SkippedByWord),
     (Mutation::StopsWhatEnded, "timeout of a pod", Rule::EndedIsLeft),
     (Mutation::UncountedRetries, "a rule with a retry", Rule::AttemptsCounted),
+    (Mutation::UncountedRetries, "an eviction that does not count", Rule::AttemptsCounted),
     (Mutation::IgnoresAll, "a rule with a retry", Rule::SkippedByWord),
     (Mutation::InterruptsAll, "a hook that is not interrupted", Rule::CancelHeeded),
 ];

@@ -348,6 +348,7 @@ pub(crate) fn step(
         Some(Mutation::UncountedRetries) => {
             if let Some(cursor) = &mut journal.operation.hook {
                 cursor.retried = 0;
+                cursor.retried_infrastructure = 0;
             }
         }
         Some(Mutation::IgnoresAll) => {

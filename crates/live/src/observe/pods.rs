@@ -290,7 +290,16 @@ fn befell_at(pod: &Value) -> &str {
 
 /// The reason why the Pods are blocked, named at once and not at the timeout.
 pub fn stuck(pods: &[Value]) -> Option<String> {
-    let container = containers(pods).find_map(|(pod, status)| {
+    stuck_container(pods).or_else(|| pods.iter().find_map(unscheduled))
+}
+
+/// Does the same without Pods that somebody holds back on purpose, by a scheduling gate.
+pub(super) fn unable(pods: &[Value]) -> Option<String> {
+    stuck_container(pods).or_else(|| pods.iter().find_map(unschedulable))
+}
+
+fn stuck_container(pods: &[Value]) -> Option<String> {
+    containers(pods).find_map(|(pod, status)| {
         let waiting = status.pointer("/state/waiting")?;
         // Its last end says more, see [`restarting`].
         let told = text(waiting, "/reason") == "CrashLoopBackOff"
@@ -298,8 +307,7 @@ pub fn stuck(pods: &[Value]) -> Option<String> {
         let why = stuck_for(waiting).filter(|_| !told)?;
         let (pod, container) = (text(pod, "/metadata/name"), text(status, "/name"));
         Some(format!("pod {pod} container {container} {why}"))
-    });
-    container.or_else(|| pods.iter().find_map(unscheduled))
+    })
 }
 
 /// The reason of a waiting container that does not pass by waiting, and its message.
@@ -312,21 +320,25 @@ pub(super) fn stuck_for(waiting: &Value) -> Option<String> {
 }
 
 pub(super) fn unscheduled(pod: &Value) -> Option<String> {
-    let name = text(pod, "/metadata/name");
+    unschedulable(pod).or_else(|| {
+        let condition = condition(pod, "PodScheduled", "False")?;
+        if text(condition, "/reason") != "SchedulingGated" {
+            return None;
+        }
+        let gates = pod.pointer("/spec/schedulingGates")?.as_array()?;
+        let gates = gates.iter().map(|gate| text(gate, "/name"));
+        let gates: Vec<_> = gates.filter(|gate| *gate != names::SCHEDULING_GATE).collect();
+        let name = text(pod, "/metadata/name");
+        (!gates.is_empty())
+            .then(|| format!("pod {name} is held back by scheduling gate {}", gates.join(", ")))
+    })
+}
+
+fn unschedulable(pod: &Value) -> Option<String> {
     let condition = condition(pod, "PodScheduled", "False")?;
-    match text(condition, "/reason") {
-        "Unschedulable" => {
-            Some(format!("pod {name} {}", joined("Unschedulable", text(condition, "/message"))))
-        }
-        "SchedulingGated" => {
-            let gates = pod.pointer("/spec/schedulingGates")?.as_array()?;
-            let gates = gates.iter().map(|gate| text(gate, "/name"));
-            let gates: Vec<_> = gates.filter(|gate| *gate != names::SCHEDULING_GATE).collect();
-            (!gates.is_empty())
-                .then(|| format!("pod {name} is held back by scheduling gate {}", gates.join(", ")))
-        }
-        _ => None,
-    }
+    let (name, message) = (text(pod, "/metadata/name"), text(condition, "/message"));
+    (text(condition, "/reason") == "Unschedulable")
+        .then(|| format!("pod {name} {}", joined("Unschedulable", message)))
 }
 
 /// Reports a Pod that continues only because of a container that does not end with the others: a
@@ -369,7 +381,7 @@ pub fn none_started(pods: &[Value]) -> bool {
 }
 
 /// Returns whether a container of `pods` has ever run.
-pub fn any_started(pods: &[Value]) -> bool {
+pub(super) fn any_started(pods: &[Value]) -> bool {
     containers(pods).any(|(_, status)| {
         ["/state/running", "/state/terminated", "/lastState/terminated"]
             .into_iter()

@@ -32,13 +32,13 @@ async fn an_install_is_attempted_again_until_its_retries_are_used_up() -> Result
     namespace.release("shop", &failing(), retries).await?;
     let said = "install of revision 1 failed: ";
     let waits = |release: &ReleaseLifecycle| {
-        reason(release) == "Retrying"
+        reason(release) == "RetryPending"
             && message(release).starts_with(said)
             && message(release).contains(". Attempt 2 begins at ")
             && condition(release, "Reconciling").is_some()
             && condition(release, "Stalled").is_none()
     };
-    namespace.wait("shop", &controller, "Retrying", waits).await?;
+    namespace.wait("shop", &controller, "RetryPending", waits).await?;
     let release = namespace.wait_stalled("shop", &controller).await?;
     assert_eq!((reason(&release), failures(&release)), ("HookFailed", 2));
     assert_eq!(states(&namespace)?, ["failed", "failed"]);
@@ -81,8 +81,8 @@ async fn an_attempt_that_is_waited_for_goes_on_after_a_kill_and_may_succeed() ->
     let objects = [config_map("main", "1"), job("migrate").hook("pre-install").never_ends()];
     let retries = json!({"install": {"retries": 3}, "timeout": "3s"});
     namespace.release("shop", &objects, retries).await?;
-    let waits = |release: &ReleaseLifecycle| reason(release) == "Retrying";
-    namespace.wait("shop", &controller, "Retrying", waits).await?;
+    let waits = |release: &ReleaseLifecycle| reason(release) == "RetryPending";
+    namespace.wait("shop", &controller, "RetryPending", waits).await?;
     drop(controller);
     let controller = namespace.controller()?;
     let again =
@@ -111,5 +111,26 @@ async fn what_was_cancelled_is_not_attempted_again() -> Result<()> {
     let release = namespace.wait_stalled("shop", &controller).await?;
     assert_eq!(reason(&release), "Cancelled");
     assert_eq!(states(&namespace)?, ["failed"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_failed_install_is_uninstalled_before_each_attempt_and_they_are_counted() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "uninstalled").await?;
+    let controller = namespace.controller()?;
+    let retries = json!({"install": {"retries": 1, "onFailure": "Uninstall"}});
+    namespace.release("shop", &failing(), retries).await?;
+    let is = |release: &ReleaseLifecycle| {
+        failures(release) == 2
+            && condition(release, "Stalled").is_some()
+            && condition(release, "Remediated").is_some_and(|it| it.status == "True")
+    };
+    namespace.wait("shop", &controller, "given up and uninstalled", is).await?;
+    let history = helm::json(&namespace, "helm", &["list", "--all"])?;
+    assert_eq!(history, json!([]));
+    assert_eq!(
+        namespace.tenant_did("create")?.iter().filter(|it| *it == "jobs/migrate").count(),
+        2
+    );
     Ok(())
 }

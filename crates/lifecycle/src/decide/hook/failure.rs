@@ -43,9 +43,9 @@ impl HookTurn<'_> {
         }
         if let Some(why) = &self.cursor.unstarted {
             let limit = self.hook.rule.fail_fast_seconds.unwrap_or_default();
-            let from = self.hook.rule.from.as_deref().unwrap_or_default();
+            let field = self.hook.rule.field("failFast");
             let message = format!(
-                "nothing of {name} started within {limit} s ({from}.failFast), and it {how}: {why}"
+                "no container of {name} could start for {limit} s ({field}), and it {how}: {why}"
             );
             return Failure::new(Reason::NotStarted, message);
         }
