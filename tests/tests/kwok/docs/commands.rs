@@ -1,4 +1,4 @@
-use anyhow::Result;
+use anyhow::{Context, Result};
 use e2e::{
     Controller, Namespace,
     documentation::{Page, pages},
@@ -37,6 +37,19 @@ async fn the_commands_about_charts_do_what_they_say() -> Result<()> {
 }
 
 #[tokio::test]
+async fn the_commands_about_rules_do_what_they_say() -> Result<()> {
+    let said = run("rules.md", "rules")?;
+    let shown = Page::of_docs("rules.md")?;
+    let shown = shown.blocks().iter().find(|block| block.language == "text").context("a plan")?;
+    for line in shown.text.lines() {
+        assert!(said.contains(line.trim()), "{line:?} is not in:\n{said}");
+    }
+    assert!(said.contains("- post-install  Job/notify"), "{said}");
+    assert!(said.contains("skipped, by spec.hooks.rules[1]"), "{said}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn the_commands_about_identities_do_what_they_say() -> Result<()> {
     let said = run("security.md", "team-a")?;
     assert!(said.contains("--clusterrole=releaselifecycle-deployer"), "{said}");
@@ -71,8 +84,15 @@ async fn the_commands_about_helm_do_what_they_say() -> Result<()> {
 
 #[tokio::test]
 async fn the_other_pages_have_commands_that_work() -> Result<()> {
-    let elsewhere =
-        ["quickstart.md", "sources.md", "charts.md", "security.md", "gitops.md", "helm.md"];
+    let elsewhere = [
+        "quickstart.md",
+        "sources.md",
+        "rules.md",
+        "charts.md",
+        "security.md",
+        "gitops.md",
+        "helm.md",
+    ];
     for path in pages()? {
         let name = path.file_name().unwrap_or_default();
         if !elsewhere.iter().any(|page| name == *page) {

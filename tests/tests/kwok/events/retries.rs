@@ -126,7 +126,7 @@ async fn a_failed_install_is_uninstalled_before_each_attempt_and_they_are_counte
             && condition(release, "Remediated").is_some_and(|it| it.status == "True")
     };
     namespace.wait("shop", &controller, "given up and uninstalled", is).await?;
-    let history = helm::json(&namespace, "helm", &["list", "--all"])?;
+    let history = helm::json(&namespace, "helm", &["list"])?;
     assert_eq!(history, json!([]));
     assert_eq!(
         namespace.tenant_did("create")?.iter().filter(|it| *it == "jobs/migrate").count(),

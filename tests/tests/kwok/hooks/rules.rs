@@ -217,7 +217,7 @@ async fn rules_that_cannot_work_are_told() -> Result<()> {
     namespace.release("annotated", &[annotated], json!({})).await?;
     let release = namespace.wait_stalled("annotated", &controller).await?;
     assert_eq!(reason(&release), "InvalidRule");
-    let said = "hook Job/migrate (pre-install): annotation releaselifecycle.dev/hook-retries: must be \
+    let said = "hook Job/migrate: annotation releaselifecycle.dev/hook-retries: must be \
                 a number between 0 and 20";
     assert!(message(&release).contains(said), "{}", message(&release));
 
