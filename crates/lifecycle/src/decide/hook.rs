@@ -325,7 +325,10 @@ impl HookTurn<'_> {
             Some(Verdict::Failed { .. }) => {
                 self.conclude(Err(self.stopped(true)), &object.evidence)
             }
-            None if self.now() >= self.cursor.deadline => {
+            // A late request could still start one that is held back, unless it is being deleted.
+            None if self.now() >= self.cursor.deadline
+                && (object.gate != Gate::Held || object.terminating) =>
+            {
                 self.conclude(Err(self.stopped(false)), &object.evidence)
             }
             None if object.stopping || object.terminating => self.wait(None, false),

@@ -182,8 +182,11 @@ fn people() -> Vec<Configuration> {
     vec![
         installed("cancelled at any moment", Event::Upgrade, vec![migrate(PreUpgrade)])
             .late(1)
+            .ticks(1)
             .cancels(1)
-            .or("Cancelled"),
+            .or("Cancelled")
+            .or("Timeout")
+            .or("ReadyTimeout"),
         installed("cancelled, then retried", Event::Upgrade, vec![migrate(PreUpgrade)])
             .without_waiting()
             .late(1)
@@ -257,18 +260,18 @@ fn ruled_hooks() -> Vec<Configuration> {
             Event::Upgrade,
             vec![ruled(job(PreUpgrade, "migrate", &[HookFailed]), retried)],
         )
-        .crashes(1)
-        .late(1)
+        .without_waiting()
         .failures(2)
-        .ticks(1)
+        .ticks(2)
         .or(FAILED)
-        .or("ReadyTimeout"),
+        .or("Timeout"),
         installed(
             "a rule with a retry, cancelled or retried by hand",
             Event::Upgrade,
             vec![ruled(migrate(PreUpgrade), retried)],
         )
         .without_waiting()
+        .crashes(1)
         .failures(2)
         .cancels(1)
         .retries(1)
@@ -310,9 +313,7 @@ fn ruled_hooks() -> Vec<Configuration> {
         )
         .late(1)
         .ticks(1)
-        .cancels(1)
         .supersedes(true)
-        .or("Cancelled")
         .or("Superseded")
         .or("Timeout")
         .or("ReadyTimeout"),
@@ -326,15 +327,15 @@ fn ruled_ends() -> Vec<Configuration> {
             "an eviction that does not count",
             Event::Upgrade,
             vec![ruled(migrate(PreUpgrade), |rule| {
-                rule.retries = Some(1);
                 rule.retry_infrastructure = Some(1);
             })],
         )
         .without_waiting()
         .world(|world| world.evicts = true)
-        .late(1)
-        .failures(3)
-        .or("Evicted"),
+        .failures(2)
+        .ticks(2)
+        .or("Evicted")
+        .or("Timeout"),
         installed(
             "a deletion whose hook has one retry",
             Event::Delete,
