@@ -63,9 +63,9 @@ impl DurationField {
         }
     }
 
-    /// Returns `Some` if `text` is a duration of at least `least` seconds that the API server accepts.
-    pub(crate) fn parse(text: &str, least: u8) -> Option<()> {
-        seconds(text).filter(|seconds| is_within(*seconds, least)).map(|_| ())
+    /// Returns whether `text` is a duration of at least `least` seconds that the API server accepts.
+    pub(crate) fn accepts(text: &str, least: u8) -> bool {
+        seconds(text).is_some_and(|seconds| is_within(seconds, least))
     }
 
     /// Returns the API server's own message.

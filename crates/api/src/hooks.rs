@@ -77,7 +77,7 @@ pub struct HookRule {
 
     /// Decides when the hook runs at its events: `Always`; `WhenChanged`, unless its last run
     /// succeeded with the same manifest and the same `ConfigMaps` and Secrets that it names; `Once`,
-    /// until it has succeeded once; `Never`. Defaults to `Always`.
+    /// until it has succeeded once under such a rule; `Never`. Defaults to `Always`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<Run>,
 
@@ -213,7 +213,7 @@ const FIELDS: [Field; 8] = [
         annotation: "timeout",
         name: "timeout",
         values: "a duration between 1s and 8760h, such as 90s or 1h30m",
-        parse: |text| DurationField::parse(text, 1).map(|()| text.into()),
+        parse: |text| DurationField::accepts(text, 1).then(|| text.into()),
     },
     Field {
         annotation: "retries",
@@ -231,7 +231,7 @@ const FIELDS: [Field; 8] = [
         annotation: "fail-fast",
         name: "failFast",
         values: "a duration between 1s and 8760h, such as 90s or 1h30m",
-        parse: |text| DurationField::parse(text, 1).map(|()| text.into()),
+        parse: |text| DurationField::accepts(text, 1).then(|| text.into()),
     },
     Field {
         annotation: "on-failure",

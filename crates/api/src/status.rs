@@ -121,7 +121,8 @@ impl ReleaseLifecycleStatus {
         Some(Journal { hooks: hooks.cloned().collect(), operation, handled: self.handled() })
     }
 
-    /// Stores `journal`, and the hooks of other events unless they are too many.
+    /// Stores `journal`, with the runs of its hooks that are remembered, and the hooks of other events
+    /// unless they are too many. The evidence of all of them has a bound.
     pub fn set_journal(&mut self, journal: Journal) {
         let Journal { operation, mut hooks, handled } = journal;
         let mut older = std::mem::take(&mut self.hooks);
@@ -130,9 +131,13 @@ impl ReleaseLifecycleStatus {
             older.clear();
         }
         rule::remember(&mut self.hook_runs, &hooks);
-        let is_gone = operation.completed_at.is_some() && operation.failure.is_none();
-        if operation.event == Event::Delete && is_gone {
-            // Another install begins anew.
+        let is_gone = operation.event == Event::Delete
+            && operation.completed_at.is_some()
+            && operation.failure.is_none();
+        // It has no revision before, whoever removed what there was.
+        let begins_anew =
+            operation.event == Event::Install && operation.revision == 1 && hooks.is_empty();
+        if is_gone || begins_anew {
             self.hook_runs.clear();
         }
         let present = operation.hook.as_ref().map(|cursor| cursor.index);

@@ -3,8 +3,8 @@
 
 use crate::journal::HookStatus;
 
-/// The most bytes of the messages and log lines of all hooks together. A single hook that has failed
-/// is below it, and is always kept whole.
+/// The most bytes of the messages and log lines of all hooks together: those of one hook, with all its
+/// attempts, are below it.
 const MOST_BYTES: usize = 20 * 1024;
 /// The length to which the message of an ignored failure is cut, if there are too many of them.
 const SHORT: usize = 80;

@@ -223,8 +223,8 @@ pub enum HookStep {
     Create,
     /// The object is started, and watched until it ends.
     Run,
-    /// The hook has reached its timeout, or the operation was cancelled: it is being stopped for
-    /// good.
+    /// The hook has reached its timeout or its failFast, or the operation was cancelled: it is being
+    /// stopped for good.
     Stop,
     /// The operation is blocked until a retry or a skip of the hook is requested.
     Blocked,

@@ -251,7 +251,7 @@ pub fn leave_out(hook: &mut PlannedHook, runs: &[HookRun]) {
 /// of a Pod's disruption (`DisruptionTarget` in k8s.io/api/core/v1), of the kubelet when it takes a
 /// Pod or ends it, or of ours when nothing of the hook could start.
 pub fn is_infrastructure(reason: &str) -> bool {
-    const WORDS: [&str; 16] = [
+    const WORDS: [&str; 14] = [
         "Evicted",
         "EvictionByEvictionAPI",
         "PreemptionByScheduler",
@@ -263,13 +263,11 @@ pub fn is_infrastructure(reason: &str) -> bool {
         "Terminated",
         "Shutdown",
         "NodeAffinity",
-        "OutOfcpu",
-        "OutOfmemory",
-        "OutOfpods",
-        "OutOfephemeral-storage",
+        "Preempting",
+        "TopologyAffinityError",
         "UnexpectedAdmissionError",
     ];
-    WORDS.contains(&reason) || reason == Reason::NotStarted.as_str()
+    WORDS.contains(&reason) || reason.starts_with("OutOf") || reason == Reason::NotStarted.as_str()
 }
 
 /// The time between a failed attempt and the next one: it doubles from five seconds to five

@@ -6,10 +6,11 @@ use lifecycle::{
     decide::{Controls, decide},
     effect::Effect,
     event::{Event, HookEvent},
-    journal::{HookPhase, HookStatus, HookStep, Journal, Requests},
+    journal::{Cancel, Failure, HookPhase, HookStatus, HookStep, Journal, Requests},
     object::PlannedObject,
     observation::{Cause, Evidence, Gate, HookObservation, Observation, Unstarted, Verdict},
     plan::Plan,
+    reason::Reason,
     rule::{OnFailure, Rule},
     step::{Hold, Step},
     testing,
@@ -337,4 +338,18 @@ fn what_is_not_the_hooks_own_doing_does_not_count() {
     assert_eq!(evicted(), Some((0, 2)));
     assert_eq!(evicted(), Some((1, 2)), "as any other failure");
     assert_eq!(evicted(), None);
+}
+
+#[test]
+fn what_is_held_back_is_stopped_again_and_again_whatever_its_author_wrote() {
+    let mut hook = Hook::running("Job");
+    let failure = Failure::new(Reason::Cancelled, "it was cancelled");
+    hook.journal.operation.cancel = Some(Cancel { now: true, failure });
+    // Its author wrote activeDeadlineSeconds: 1, as the operator does where it stops a Job.
+    let held = || HookObservation { gate: Gate::Held, stopping: true, ..seen() };
+    assert!(matches!(hook.sees(held()).effect, Some(Effect::StopHook { .. })));
+    hook.now += SignedDuration::from_mins(5);
+    assert!(matches!(hook.sees(held()).effect, Some(Effect::StopHook { .. })));
+    hook.step(&Observation::Hook(None));
+    assert_eq!(hook.failure().0, "Cancelled");
 }

@@ -29,7 +29,8 @@ pub(crate) fn apply(
 ) -> Result<(), Blocked> {
     // Those of all events: a mistake in a delete hook is not to be found when it blocks a deletion,
     // and nobody can correct a record.
-    let problems = if event.needs_source() { mistakes(desired) } else { Vec::new() };
+    let problems =
+        if event.needs_source() { mistakes(release.hook_rules(), desired) } else { Vec::new() };
     if !problems.is_empty() {
         return Err(Blocked::all(Reason::InvalidRule, &problems));
     }
@@ -58,9 +59,14 @@ fn of_spec<'a>(release: &'a ReleaseLifecycle, hook: &PlannedHook) -> Option<(usi
     rules.find(|(_, rule)| rule.is_for(hook.event, &hook.object, &hook.manifest))
 }
 
-/// Returns the annotations of hooks that are no rules, each with its hook.
-fn mistakes(desired: &Desired) -> Vec<String> {
-    let named = desired.hooks.iter().flat_map(|hook| {
+/// Returns the annotations of hooks that are no rules, each with its hook. Rules of the spec replace
+/// them.
+fn mistakes(rules: &[HookRule], desired: &Desired) -> Vec<String> {
+    let is_ruled = |(event, part): (HookEvent, &PlannedObject)| {
+        rules.iter().any(|rule| rule.is_for(event, &part.object, &part.manifest))
+    };
+    let unruled = desired.hooks.iter().filter(|hook| !runs(hook).all(is_ruled));
+    let named = unruled.flat_map(|hook| {
         let whole = std::iter::once((&hook.object, &hook.manifest));
         let items = hook.parts.iter().filter(|_| is_list(&hook.manifest));
         whole.chain(items.map(|part| (&part.object, &part.manifest)))
@@ -274,6 +280,8 @@ mod tests {
             let named =
                 format!("hook Job/a: annotation releaselifecycle.dev/hook-{name}: {expected}");
             assert!(said.contains(&named), "{said}");
+            let ruled = release(json!([{"match": {"name": "a"}}]));
+            assert!(planned::hooks(&ruled, Event::Install, &desired).is_ok());
         }
     }
 

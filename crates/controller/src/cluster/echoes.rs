@@ -53,7 +53,8 @@ impl Echoes {
     pub(crate) fn is_behind(&self, cached: &ObjectMeta) -> bool {
         let all = lock(&self.0);
         let last = cached.uid.as_ref().and_then(|uid| all.get(uid)?.back());
-        last.is_some_and(|last| Some(last) != cached.resource_version.as_ref())
+        let version = cached.resource_version.as_deref();
+        last.is_some_and(|last| version.is_none_or(|version| is_later(last, version)))
     }
 
     pub(crate) fn forget(&self, uid: &str) {

@@ -44,14 +44,16 @@ pub(super) fn conclude(status: &mut ReleaseLifecycleStatus, journal: &Journal) {
         Some(failure) => {
             forget_remedy(status);
             let before = status.last_attempt.take();
-            // After an uninstallation there is neither a record nor its key, and only the generation
-            // tells whether it is the same configuration.
-            let is_anew = operation.event == Event::Install;
-            let again = before.filter(|last| {
-                last.config_digest == operation.config_digest
-                    || (is_anew && last.event == Event::Install)
-                        && last.generation == operation.generation
-            });
+            // After an uninstallation revisions begin anew, and so does the key of digests: only the
+            // generation tells whether it is the same configuration.
+            let is_anew = |last: &LastAttempt| {
+                operation.event == Event::Install
+                    && last.event == Event::Install
+                    && last.revision >= operation.revision
+                    && last.generation == operation.generation
+            };
+            let again = before
+                .filter(|last| last.config_digest == operation.config_digest || is_anew(last));
             status.last_attempt = Some(LastAttempt {
                 config_digest: operation.config_digest.clone(),
                 generation: operation.generation,
@@ -256,6 +258,36 @@ mod tests {
             let last = status.last_attempt.unwrap();
             assert_eq!((last.event, last.revision, last.generation), (failed, 3, 7));
             assert_eq!(last.config_digest, "digest");
+        }
+    }
+
+    #[test]
+    fn failures_are_counted_across_an_uninstallation() {
+        let failures = |last: LastAttempt, revision| {
+            let mut status =
+                ReleaseLifecycleStatus { last_attempt: Some(last), ..Default::default() };
+            let journal = ended(Event::Install, revision, None, Some(Reason::HookFailed));
+            conclude(&mut status, &journal);
+            status.last_attempt.map(|last| last.failures)
+        };
+        let before = LastAttempt {
+            event: Event::Install,
+            revision: 1,
+            generation: 7,
+            ..attempt("another", 1)
+        };
+        assert_eq!(failures(before.clone(), 1), Some(2), "revisions began anew");
+        assert_eq!(failures(before.clone(), 2), Some(1), "another configuration");
+        assert_eq!(failures(LastAttempt { generation: 6, ..before }, 1), Some(1), "a newer spec");
+    }
+
+    #[test]
+    fn nothing_is_retried_after_a_remediation_that_failed() {
+        for (failure, is_retried) in [(None, true), (Some(Reason::HookFailed), false)] {
+            let mut status = before("digest");
+            status.last_attempt.as_mut().unwrap().failed_at = Some(AT);
+            conclude(&mut status, &ended(Event::Rollback, 4, Some(3), failure));
+            assert_eq!(status.last_attempt.unwrap().failed_at.is_some(), is_retried);
         }
     }
 }

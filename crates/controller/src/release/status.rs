@@ -260,6 +260,10 @@ fn given_up(
         Some(attempt) => {
             // A change since then has nothing to do with the failure.
             attempt.generation = object.metadata.generation.unwrap_or_default();
+            if retry_at.is_none() && object.retry_at().is_some() {
+                // Nothing is there any more to attempt it on.
+                attempt.failed_at = None;
+            }
             match retry_at {
                 Some(at) => conditions::to_be_retried(attempt, at, remediated, &commands),
                 None => conditions::given_up(attempt, remediated, &commands),

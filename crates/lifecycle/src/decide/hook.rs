@@ -247,7 +247,7 @@ impl HookTurn<'_> {
                 self.again(HookStep::Stop, Effect::StopHook { hook: index, uid })
             }
             // It never ran, so its time has not begun.
-            Gate::Held if overdue => {
+            Gate::Held if overdue || self.is_stale() => {
                 self.again(HookStep::Run, Effect::StartHook { hook: index, uid })
             }
             Gate::Held => self.effect(Effect::StartHook { hook: index, uid }),
@@ -286,6 +286,12 @@ impl HookTurn<'_> {
                 step
             }
         }
+    }
+
+    /// Returns whether the hook was held back for longer than it may take to start.
+    fn is_stale(&self) -> bool {
+        let fast = self.hook.rule.fail_fast_seconds.map(SignedDuration::from_secs);
+        fast.is_some_and(|fast| self.now() >= after(self.cursor.started_at, fast))
     }
 
     /// The time at which a container of the hook has to have started, if its rule says so and none
@@ -331,7 +337,9 @@ impl HookTurn<'_> {
             {
                 self.conclude(Err(self.stopped(false)), &object.evidence)
             }
-            None if object.stopping || object.terminating => self.wait(None, false),
+            None if object.terminating || (object.stopping && object.gate != Gate::Held) => {
+                self.wait(None, false)
+            }
             None => {
                 let uid = object.uid.clone();
                 self.effect(Effect::StopHook { hook: self.cursor.index, uid })

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{Next, Situation, begin};
+use super::{Next, RecordState, Situation, begin};
 use crate::event::Event;
 
 /// The next attempt at what failed.
@@ -14,8 +14,13 @@ pub struct Retry {
     pub is_due: bool,
 }
 
-/// The next attempt at a configuration that failed, or the wait for it.
+/// The next attempt at a configuration that failed, or the wait for it. A release that somebody
+/// uninstalled meanwhile is not installed again.
 pub(super) fn of(situation: &Situation<'_>, revision: i32) -> Option<Next> {
+    let latest = situation.records.iter().max_by_key(|record| record.revision);
+    if latest.is_some_and(|latest| latest.state == RecordState::Uninstalled) {
+        return None;
+    }
     let Retry { at, is_due } = situation.retry?;
     Some(if is_due { begin(situation, revision) } else { Next::AwaitRetry { at } })
 }
@@ -101,7 +106,15 @@ mod tests {
             },
             &begin(Event::Install, 1),
         );
-        // Somebody removed it while it was waited for.
+        // Somebody uninstalled it, or removed it, while it was waited for.
+        check(
+            &[record(1, RecordState::Uninstalled, true)],
+            |it| {
+                (it.gave_up, it.operation) = (true, Some(&failed));
+                it.retry = Some(Retry { at: AT, is_due: true });
+            },
+            &Next::GivenUp,
+        );
         check(
             &[],
             |it| {
