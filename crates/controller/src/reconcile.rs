@@ -183,7 +183,7 @@ async fn advance(release: &mut Release<'_>) -> Result<Action, Error> {
             // A source that is unknown supersedes nothing.
             source::resolve(release).await?;
         }
-        return Ok(after(Box::pin(resume(release, journal)).await?, release));
+        return Ok(after(resume(release, journal).await?, release));
     }
     let history = Records::of(release).history().await?;
     // A rollback needs no source, and may be the solution.

@@ -204,11 +204,11 @@ pub struct HookCursor {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_before: Option<Timestamp>,
     /// Number of attempts that have failed before this one and were retried as the hook's rule says.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "crate::is_default")]
     pub retried: i32,
     /// Number of attempts that have failed before this one, not by the hook's own doing, and were
     /// retried as `retryInfrastructure` of the hook's rule says.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "crate::is_default")]
     pub retried_infrastructure: i32,
     /// Reason why nothing of the hook has started in the time that `failFast` of its rule allows (step
     /// `Stop`).
@@ -289,11 +289,6 @@ pub struct LastAttempt {
     /// Failure of the attempt.
     #[serde(flatten)]
     pub failure: Failure,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
-fn is_zero(number: &i32) -> bool {
-    *number == 0
 }
 
 impl LastAttempt {

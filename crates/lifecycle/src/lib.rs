@@ -33,3 +33,8 @@ pub mod terminal;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod tidy;
+
+/// Returns whether serde leaves the field out: it is read as its default if it is absent.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}

@@ -1,10 +1,9 @@
 //! The choice of the next operation: a pure function of the records, the desired configuration and
 //! the journal.
 
+mod owner;
 mod remediation;
 mod retry;
-
-pub use self::retry::Retry;
 
 use jiff::Timestamp;
 
@@ -12,6 +11,9 @@ use crate::{
     event::{Event, Remediation},
     journal::{Operation, Requests},
 };
+
+use self::owner::{not_ours, unknown};
+pub use self::retry::Retry;
 
 /// One record of the release, as far as the choice of the event needs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,6 +87,13 @@ pub struct Situation<'a> {
     pub handled: &'a Requests,
     /// True if a revision is to be tested that was not tested yet.
     pub test_due: bool,
+}
+
+impl Situation<'_> {
+    /// The newest record.
+    fn latest(&self) -> Option<&Record> {
+        self.records.iter().max_by_key(|record| record.revision)
+    }
 }
 
 /// The fate of a release's objects when its custom resource is deleted.
@@ -169,11 +178,11 @@ pub enum Next {
 
 /// Decides the next thing to do for a release.
 pub fn next(situation: &Situation<'_>) -> Next {
-    let Situation { operation, records, requests, handled, .. } = situation;
+    let Situation { operation, requests, handled, .. } = situation;
     if operation.is_some_and(|operation| operation.completed_at.is_none()) {
         return Next::Resume;
     }
-    let latest = records.iter().max_by_key(|record| record.revision);
+    let latest = situation.latest();
     if let Some(disposal) = situation.deletion {
         return delete(situation, latest, disposal);
     }
@@ -237,7 +246,7 @@ pub fn next(situation: &Situation<'_>) -> Next {
 /// The operation that leads to the desired state. A first install that failed is tried again as an
 /// install, and so is a release that was being uninstalled.
 fn begin(situation: &Situation<'_>, revision: i32) -> Next {
-    let latest = situation.records.iter().max_by_key(|record| record.revision);
+    let latest = situation.latest();
     let was_taken_down = latest
         .is_some_and(|it| matches!(it.state, RecordState::Uninstalling | RecordState::Uninstalled));
     let event = match situation.pin {
@@ -255,51 +264,6 @@ fn ask(event: Event, revision: i32) -> Next {
 
 fn was_deployed(record: &Record) -> bool {
     matches!(record.state, RecordState::Deployed | RecordState::Superseded)
-}
-
-/// The first thing to do if the newest record is not the custom resource's. An uninstalled release
-/// is unowned.
-fn not_ours(situation: &Situation<'_>, latest: &Record) -> Option<Next> {
-    let revision = latest.revision;
-    let is_lost = |owner: &str| owner == situation.owner && !latest.is_known;
-    match latest.owner.as_deref() {
-        Some(owner) if !is_lost(owner) || situation.knows_nothing => {
-            (owner != situation.owner).then_some(Next::Foreign { revision })
-        }
-        // By whom its plan was written is unknown, and what it says counts for nothing.
-        Some(_) | None => match latest.state {
-            RecordState::Uninstalled => None,
-            RecordState::Pending | RecordState::Uninstalling => Some(Next::AwaitHelm { revision }),
-            RecordState::Deployed | RecordState::Superseded | RecordState::Failed => {
-                Some(Next::Adopt { revision })
-            }
-        },
-    }
-}
-
-/// The first thing to do if the newest record is the custom resource's by its own words alone,
-/// since the status that would prove it was lost. What was deployed is adopted, like Helm's. What
-/// was at work resumes if a person vouches for it. What failed, or was rolled back, is not tried
-/// again by itself.
-fn unknown(situation: &Situation<'_>, latest: &Record) -> Option<Next> {
-    if latest.is_known {
-        return None;
-    }
-    let revision = latest.revision;
-    let is_asked = situation.requests.retry != situation.handled.retry;
-    let is_deleted = situation.deletion.is_some();
-    match latest.state {
-        RecordState::Uninstalled => None,
-        RecordState::Pending if is_deleted => Some(Next::Adopt { revision }),
-        RecordState::Pending | RecordState::Uninstalling => {
-            Some(if is_asked { Next::Trust { revision } } else { Next::PlanUnknown { revision } })
-        }
-        RecordState::Failed if !is_deleted => None,
-        RecordState::Deployed if !is_deleted && latest.remedial => None,
-        RecordState::Deployed | RecordState::Superseded | RecordState::Failed => {
-            Some(Next::Adopt { revision })
-        }
-    }
 }
 
 fn delete(situation: &Situation<'_>, latest: Option<&Record>, disposal: Disposal) -> Next {

@@ -71,7 +71,7 @@ pub struct Plan {
     /// True if post hooks wait for the objects to be ready.
     pub wait: bool,
     /// The claims to objects and fields of other owners.
-    #[serde(default, skip_serializing_if = "Claims::is_none")]
+    #[serde(default, skip_serializing_if = "crate::is_default")]
     pub claims: Claims,
     /// The objects that existed before and were another release's, or unowned. If the operation
     /// fails they are not removed as if it had made them.
@@ -134,13 +134,6 @@ pub struct Claims {
     /// Fields of its objects that another field manager owns (`helm --force-conflicts`).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub force_conflicts: bool,
-}
-
-impl Claims {
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
-    fn is_none(&self) -> bool {
-        *self == Self::default()
-    }
 }
 
 /// Policy for the objects in a chart's `crds/`: does nothing, creates those that do not exist, or
@@ -360,14 +353,8 @@ impl Plan {
 
     /// The time that a step of the hook at `index` may take.
     pub fn hook_timeout(&self, index: usize) -> SignedDuration {
-        let own = self.rule(index).timeout_seconds;
+        let own = self.hooks.get(index).and_then(|hook| hook.rule.timeout_seconds);
         SignedDuration::from_secs(own.unwrap_or(self.timeout_seconds))
-    }
-
-    /// The rule of the hook at `index`; the default if there is no such hook.
-    pub(crate) fn rule(&self, index: usize) -> &Rule {
-        const NONE: &Rule = &Rule::new();
-        self.hooks.get(index).map_or(NONE, |hook| &hook.rule)
     }
 
     /// The time that the release's objects may take to become ready.

@@ -47,6 +47,8 @@ pub fn rebuild(
     journal.hooks = pending(plan);
     let last = traces.iter().max_by_key(|trace| (trace.index, trace.attempt));
     let last = last.filter(|trace| trace.index < journal.hooks.len());
+    let ignores =
+        |index: usize| plan.hooks.get(index).is_some_and(|hook| hook.rule.ignores_failure());
     for hook in &mut journal.hooks {
         let own = traces.iter().filter(|trace| trace.index == hook.index);
         if let Some(own) = own.max_by_key(|trace| trace.attempt) {
@@ -57,7 +59,7 @@ pub fn rebuild(
             continue;
         }
         hook.phase = match last {
-            Some(last) if hook.index < last.index && plan.rule(hook.index).ignores_failure() => {
+            Some(last) if hook.index < last.index && ignores(hook.index) => {
                 // Whether it has succeeded is unknown, and makes no difference.
                 hook.ignored = true;
                 hook.reason = Some(Reason::JournalLost.into());

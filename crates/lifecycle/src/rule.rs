@@ -40,7 +40,7 @@ pub struct Rule {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fail_fast_seconds: Option<i64>,
     /// The effect of the hook's failure.
-    #[serde(default, skip_serializing_if = "OnFailure::is_default")]
+    #[serde(default, skip_serializing_if = "crate::is_default")]
     pub on_failure: OnFailure,
     /// True if neither a newer spec nor a cancellation stops the running hook.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -49,7 +49,7 @@ pub struct Rule {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_lines: Option<i32>,
     /// The times at which the hook runs at its events.
-    #[serde(default, skip_serializing_if = "Run::is_default")]
+    #[serde(default, skip_serializing_if = "crate::is_default")]
     pub run: Run,
     /// The digest of what the hook would run, if that decides whether it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -60,26 +60,9 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// Helm's meaning.
-    pub(crate) const fn new() -> Self {
-        Self {
-            from: None,
-            timeout_seconds: None,
-            retries: None,
-            retry_infrastructure: None,
-            fail_fast_seconds: None,
-            on_failure: OnFailure::Fail,
-            uninterruptible: false,
-            log_lines: None,
-            run: Run::Always,
-            digest: None,
-            skip: None,
-        }
-    }
-
     /// Returns whether the hook has no rule.
     pub fn is_default(&self) -> bool {
-        *self == Self::default()
+        crate::is_default(self)
     }
 
     /// Returns whether the operation continues after the hook has failed.
@@ -122,13 +105,6 @@ pub enum OnFailure {
     Ignore,
 }
 
-impl OnFailure {
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
-    fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
 /// Decides when a hook runs at its events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[allow(missing_docs)]
@@ -138,13 +114,6 @@ pub enum Run {
     WhenChanged,
     Once,
     Never,
-}
-
-impl Run {
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
-    fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
 }
 
 /// Run of a hook that succeeded, of a hook whose rule runs it `WhenChanged` or `Once`.
@@ -208,19 +177,16 @@ pub fn remember(runs: &mut Vec<HookRun>, hooks: &[HookStatus]) {
             }
         }
     }
-    runs.sort_by_key(|run| run.succeeded_at);
     if runs.len() > MOST_RUNS {
         let own: HashSet<_> =
             hooks.iter().map(|it| (&*it.kind, it.namespace.as_deref(), &*it.name)).collect();
-        let mut excess = runs.len().saturating_sub(MOST_RUNS);
-        runs.retain(|run| {
+        runs.sort_by_key(|run| {
             let is_own = own.contains(&(&*run.kind, run.namespace.as_deref(), &*run.name));
-            let stays = is_own || excess == 0;
-            excess = excess.saturating_sub(usize::from(!stays));
-            stays
+            (is_own, run.succeeded_at)
         });
         runs.drain(..runs.len().saturating_sub(MOST_RUNS));
     }
+    runs.sort_by_key(|run| run.succeeded_at);
 }
 
 /// Notes in the hook's rule if the hook is left out. `runs` are the runs that may stand for this one.

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::problems::Blocked;
 
-/// The most runs of hooks, at whatever event, of which unused rules are told.
+/// The maximum number of runs of hooks, over all events, for which unused rules are reported.
 const MOST_RUNS: usize = 2000;
 
 /// Gives each hook its rule, and the delete policies that the rule has. The objects of a chart's

@@ -8,7 +8,7 @@ use lifecycle::{
     digest::config_digest,
     object::{ObjectRef, PlannedObject},
     plan::PlannedHook,
-    preflight::needs,
+    preflight::needs::{self, has_data},
     rule::{HookRun, Run, leave_out},
     source::stands_in_urls,
 };
@@ -105,10 +105,6 @@ async fn digest(
         }
     }
     Ok(Ok(config_digest(seen.key.as_bytes(), &(&hook.manifest, data))))
-}
-
-fn has_data(object: &ObjectRef) -> bool {
-    object.group().is_empty() && matches!(&*object.kind, "ConfigMap" | "Secret")
 }
 
 fn data_in(manifest: &Value) -> Value {

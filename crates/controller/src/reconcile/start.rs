@@ -101,5 +101,5 @@ pub(crate) async fn reopen(
     };
     journal.operation.leader = release.ctx.lease.epoch();
     release.write_journal(&journal, None).await?;
-    Box::pin(resume(release, journal)).await
+    resume(release, journal).await
 }

@@ -64,6 +64,7 @@ impl Signals {
     /// Returns the signals of the cached object.
     pub(crate) fn of_cached(ctx: &Context, object: &ReleaseLifecycle) -> Self {
         let key = key(object);
+        let signals = Self::of_object(ctx, object);
         Self {
             record_changed: ctx.watches.records.is_due(object),
             hook_is_held: ctx
@@ -73,8 +74,8 @@ impl Signals {
             quiet_for: ctx.watches.sources.quiet_for(object),
             retry_in: ctx.backoff.left(&key, object.metadata.generation),
             // What this process wrote since would wake nobody when the watch reports it.
-            is_settled: is_settled(object) && !ctx.cluster.echoes.is_behind(&object.metadata),
-            ..Self::of_object(ctx, object)
+            is_settled: signals.is_settled && !ctx.cluster.echoes.is_behind(&object.metadata),
+            ..signals
         }
     }
 

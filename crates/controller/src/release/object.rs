@@ -52,7 +52,6 @@ pub(super) async fn write_status(
     if object.status.as_ref() == Some(&status) {
         return Ok(());
     }
-    let wanted = status.clone();
     let mut next = object.clone();
     next.status = Some(status);
     next.metadata.managed_fields = None;
@@ -68,6 +67,7 @@ pub(super) async fn write_status(
     let write = api.replace_status(name, &params, &next);
     let written = call(&cluster.metrics, Access::Write, &*what, write).await.map_err(outrun)?;
     let written = written.object(&what)?;
+    let wanted = next.0.ok().and_then(|next| next.status).unwrap_or_default();
     cluster.echoes.wrote(&written.metadata);
     update(object, written);
     if let Some(field) = dropped(&wanted, object.status.as_ref()) {

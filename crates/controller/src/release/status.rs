@@ -173,16 +173,17 @@ fn of_operation(
         conclude(&mut status, journal);
         let remediation = object.remediation(operation.event);
         let remediation = remediation.filter(|_| operation.has_failed_at_work());
-        match (&status.last_attempt, remediation) {
+        let last = status.last_attempt.as_ref();
+        let retry_at = last.and_then(|last| last.next_at(object.retries(last.event)));
+        match (last, remediation) {
             (Some(attempt), Some(remediation)) => {
                 wanted = conditions::to_be_remediated(attempt, remediation);
             }
             (Some(attempt), None) if operation.remedies.is_some() => {
-                let retry_at = attempt.next_at(object.retries(attempt.event));
                 wanted = conditions::remediated(attempt, operation, retry_at, &object.commands());
             }
             (Some(attempt), None) if operation.event.makes_revision() => {
-                if let Some(at) = attempt.next_at(object.retries(attempt.event)) {
+                if let Some(at) = retry_at {
                     wanted = conditions::to_be_retried(attempt, at, None, &object.commands());
                 }
             }

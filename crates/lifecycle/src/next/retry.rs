@@ -17,8 +17,7 @@ pub struct Retry {
 /// The next attempt at a configuration that failed, or the wait for it. A release that somebody
 /// uninstalled meanwhile is not installed again.
 pub(super) fn of(situation: &Situation<'_>, revision: i32) -> Option<Next> {
-    let latest = situation.records.iter().max_by_key(|record| record.revision);
-    if latest.is_some_and(|latest| latest.state == RecordState::Uninstalled) {
+    if situation.latest().is_some_and(|latest| latest.state == RecordState::Uninstalled) {
         return None;
     }
     let Retry { at, is_due } = situation.retry?;

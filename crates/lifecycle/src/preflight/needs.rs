@@ -7,15 +7,20 @@ use serde_json::Value;
 use crate::object::ObjectRef;
 
 /// The objects that the Pods of `object` need to be made, or to start, each once.
-pub fn of(object: &ObjectRef, manifest: &Value) -> BTreeSet<ObjectRef> {
+pub(super) fn of(object: &ObjectRef, manifest: &Value) -> BTreeSet<ObjectRef> {
     named(object, manifest, required)
 }
 
 /// Returns the `ConfigMaps` and Secrets whose data the Pods of `object` see, where they exist.
 pub fn data_of(object: &ObjectRef, manifest: &Value) -> BTreeSet<ObjectRef> {
     let mut named = named(object, manifest, |reference, field| reference?.get(field));
-    named.retain(|object| matches!(&*object.kind, "ConfigMap" | "Secret"));
+    named.retain(has_data);
     named
+}
+
+/// Returns whether the object has data that Pods see: a `ConfigMap` or a Secret.
+pub fn has_data(object: &ObjectRef) -> bool {
+    object.group().is_empty() && matches!(&*object.kind, "ConfigMap" | "Secret")
 }
 
 /// The name that a reference has in this field, if it counts.

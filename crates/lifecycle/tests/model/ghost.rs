@@ -58,7 +58,7 @@ rules! {
     StoppedFails: "a hook that ended because it was told to never counts as succeeded",
     EndedIsLeft: "what has ended is not stopped any more",
     BlockedByWord: "a hook at which somebody has to speak is left only by a person's word",
-    SkippedByWord: "a hook is done without only by its rule, by a word or, in a deletion, by timeout or namespace",
+    SkippedByWord: "a hook is skipped only by its rule, by a request or, in a deletion, by timeout or namespace",
     AttemptsCounted: "a hook is attempted no more often than its rule and people say",
     DeleteAfterPreHooks: "nothing is deleted before all pre-delete hooks ended well",
     RecordsLast: "the records go last, and none of a later operation",

@@ -76,7 +76,7 @@ pub(crate) enum Mutation {
     RemovalAsks,
     /// The attempts that a hook's rule has used up are not counted.
     UncountedRetries,
-    /// Each hook that fails is done without, whatever its rule says.
+    /// Each failed hook is ignored, whatever its rule says.
     IgnoresAll,
     /// A hook that is not to be interrupted is.
     InterruptsAll,

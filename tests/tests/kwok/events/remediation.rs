@@ -69,7 +69,7 @@ fn history(namespace: &Namespace) -> Result<Vec<(String, String)>> {
     Ok(rows.map(|row| (text(&row["status"]), text(&row["description"]))).collect())
 }
 
-fn states(namespace: &Namespace) -> Result<Vec<String>> {
+pub(super) fn states(namespace: &Namespace) -> Result<Vec<String>> {
     Ok(history(namespace)?.into_iter().map(|(state, _)| state).collect())
 }
 

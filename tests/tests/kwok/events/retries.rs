@@ -9,15 +9,11 @@ use e2e::{
 };
 use serde_json::{Value, json};
 
+use super::remediation::states;
+
 fn failures(release: &ReleaseLifecycle) -> i32 {
     let last = release.status.as_ref().and_then(|status| status.last_attempt.as_ref());
     last.map_or(0, |last| last.failures)
-}
-
-fn states(namespace: &Namespace) -> Result<Vec<String>> {
-    let history = helm::json(namespace, "helm", &["history", "shop"])?;
-    let rows = history.as_array().into_iter().flatten();
-    Ok(rows.map(|row| row["status"].as_str().unwrap_or_default().to_owned()).collect())
 }
 
 fn failing() -> [Value; 2] {
