@@ -11,6 +11,7 @@ mod durations;
 #[expect(unreachable_pub, reason = "as above")]
 mod hooks;
 pub mod names;
+mod preflight;
 #[expect(unreachable_pub, reason = "as above")]
 mod resource;
 #[expect(unreachable_pub, reason = "as above")]
@@ -25,6 +26,7 @@ pub use crd::crd;
 pub use drift::{DriftDetection, DriftMode};
 pub use durations::{DURATIONS, DurationField};
 pub use hooks::{HookMatch, HookRule, Hooks};
+pub use preflight::Preflight;
 pub use resource::{
     Deletion, Dependency, HooksFrom, Objects, ObjectsFrom, ObjectsFromKind, OnDeletionTimeout,
     OnNewSpec, OnTestFailure, ReleaseLifecycle, ReleaseLifecycleSpec, Rollback, Source, SourceKind,

@@ -13,6 +13,7 @@ use crate::{
     drift::DriftDetection,
     hooks::{HookRule, Hooks},
     names,
+    preflight::Preflight,
     status::ReleaseLifecycleStatus,
 };
 
@@ -143,6 +144,12 @@ pub struct ReleaseLifecycleSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub pin_revision: Option<i32>,
+
+    /// Checks of an operation before it begins: `Off` checks nothing, `Warn` reports what was found,
+    /// `Enforce` also tries every object in a dry run, and begins nothing while something is found.
+    /// Deletions always begin. Defaults to `Warn`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preflight: Option<Preflight>,
 
     /// Configures rollbacks.
     #[serde(default, skip_serializing_if = "Option::is_none")]

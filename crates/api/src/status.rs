@@ -190,7 +190,7 @@ impl ReleaseLifecycleStatus {
 }
 
 /// Replaces the conditions by `wanted`. A transition time changes only with the status. `Released`,
-/// `TestSuccess`, `Remediated`, `Drifted` and `Warned` stay as they were if `wanted` lacks them.
+/// `TestSuccess`, `Remediated`, `Drifted` and `PreflightPassed` stay as they were if `wanted` lacks them.
 pub fn set_conditions(
     current: &mut Vec<Condition>,
     wanted: Vec<conditions::Condition>,
@@ -204,7 +204,7 @@ pub fn set_conditions(
         conditions::TEST_SUCCESS,
         conditions::REMEDIATED,
         conditions::DRIFTED,
-        conditions::WARNED,
+        conditions::PREFLIGHT_PASSED,
     ];
     for lasting in lasting {
         if !wanted.iter().any(|condition| condition.type_ == lasting) {
@@ -246,7 +246,7 @@ fn rank(type_: &str) -> usize {
         conditions::TEST_SUCCESS,
         conditions::REMEDIATED,
         conditions::DRIFTED,
-        conditions::WARNED,
+        conditions::PREFLIGHT_PASSED,
     ];
     order.iter().position(|known| *known == type_).unwrap_or(usize::MAX)
 }

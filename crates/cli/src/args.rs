@@ -5,6 +5,8 @@ mod ask;
 mod completion;
 mod create;
 mod history;
+mod input;
+mod lint;
 mod plan;
 mod status;
 
@@ -18,7 +20,9 @@ pub(crate) use ask::{Cancel, How, Resume, Retry, Rollback, Skip, Suspend, Test, 
 pub(crate) use completion::{Complete, Completion, Shell};
 pub(crate) use create::Create;
 pub(crate) use history::History;
-pub(crate) use plan::{Plan, Template};
+pub(crate) use input::{Input, Template};
+pub(crate) use lint::{FailOn, Lint, LintFormat};
+pub(crate) use plan::Plan;
 pub(crate) use status::{Output, Status};
 
 /// Shows the releases of the ReleaseLifecycle operator, and sends requests to it
@@ -37,6 +41,7 @@ pub(crate) enum Command {
     Create(Create),
     Adopt(Box<Adopt>),
     Plan(Box<Plan>),
+    Lint(Box<Lint>),
     Status(Status),
     History(History),
     Retry(Retry),

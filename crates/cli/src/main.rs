@@ -1,7 +1,7 @@
 //! `kubectl lifecycle`: shows what the operator does to your releases, and takes your requests.
 //!
 //! - `args`: the command line
-//! - `status`, `plan`, `history`, `create`, `adopt`, `ask`: the commands, each with its own parts
+//! - `status`, `plan`, `lint`, `history`, `create`, `adopt`, `ask`: the commands, each with its own parts
 //!   below it
 //! - `steps`, `timeline`, `table`, `transitions`: pure, an object in, text out
 //! - `cluster`, `files`, `screen`: the input and the output of the process
@@ -19,6 +19,7 @@ mod files;
 mod format;
 mod history;
 mod json;
+mod lint;
 mod plan;
 mod records;
 mod screen;
@@ -63,6 +64,7 @@ async fn run(command: Command) -> anyhow::Result<Outcome> {
         Command::Create(args) => create::create(&args),
         Command::Adopt(args) => Box::pin(adopt::adopt(&args)).await,
         Command::Plan(args) => Box::pin(plan::plan(&args)).await,
+        Command::Lint(args) => Box::pin(lint::lint(&args)).await,
         Command::Status(args) => status::status(&args).await,
         Command::History(args) => history::history(&args).await,
         Command::Retry(args) => ask::retry(&args).await,

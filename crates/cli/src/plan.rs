@@ -9,9 +9,11 @@
 //! - `events`, `reasons`: pure, the steps and their reasons
 //! - `render`: pure, for people
 //! - `show`: pure, the rendered templates
+//! - `check`: the findings about the same, for `lint`
 //! - `preview`: the same for a release that is about to be written
 
 mod chart;
+mod check;
 mod events;
 mod given;
 mod made;
@@ -29,7 +31,6 @@ use lifecycle::event::Event;
 use manifests::placed::Placed;
 use sources::values::Values;
 
-pub(crate) use self::preview::{Content, Preview};
 use self::{
     chart::{Engine, Whence},
     given::Wanted,
@@ -37,28 +38,33 @@ use self::{
     meant::{Meant, meant},
     reads::ClusterReads,
 };
+pub(crate) use self::{
+    check::{Finding, Level, RULES, check},
+    preview::{Content, Preview},
+};
 use crate::{
     Outcome,
-    args::{Format, Plan},
+    args::{Format, Input, Plan},
     cluster::Cluster,
     files, format, refuse, screen,
 };
 
 pub(crate) async fn plan(args: &Plan) -> anyhow::Result<Outcome> {
-    let found = match meant(args)? {
+    let (input, namespace) = (&args.input, args.place.namespace.as_deref());
+    let found = match meant(input)? {
         Meant::Release(name) => from_cluster(args, name).await?,
-        Meant::Files(name) => from_files(args, name).await?,
-        Meant::Chart { name, chart } => from_chart(args, name, chart)?,
+        Meant::Files(name) => from_files(input, name, namespace).await?,
+        Meant::Chart { name, chart } => from_chart(input, name, chart, namespace)?,
     };
     let mut material = match found {
         Ok(material) => material,
         Err(problems) => return refuse(&problems),
     };
-    if !args.template.show_only.is_empty() {
+    if !args.show_only.is_empty() {
         return show(args, material).await;
     }
     let events = events_of(args);
-    let made = made::make(&args.template, &mut material, &events).await?;
+    let made = made::make(&input.template, &mut material, &events).await?;
     let planned = made.and_then(|made| events::plan(&material, &made, &events));
     let plan = match planned {
         Ok(plan) => plan,
@@ -79,6 +85,8 @@ struct Material {
     /// The origin of the objects, in words.
     sources: Vec<String>,
     notes: Vec<String>,
+    /// The place of its ReleaseLifecycle, if it is in a file.
+    place: Option<String>,
 }
 
 enum Contents {
@@ -110,39 +118,48 @@ fn events_of(args: &Plan) -> Vec<Event> {
     }
 }
 
-async fn from_files(args: &Plan, name: Option<&str>) -> anyhow::Result<Found<Material>> {
-    let other = other_chart(args)?;
-    let files::Read { objects, problems } = files::read(&args.manifests())?;
+async fn from_files(
+    input: &Input,
+    name: Option<&str>,
+    namespace: Option<&str>,
+) -> anyhow::Result<Found<Material>> {
+    let other = other_chart(input)?;
+    let files::Read { objects, problems } = files::read(&input.manifests())?;
     if !problems.is_empty() {
         return Ok(Err(problems));
     }
-    let namespace = args.place.namespace.as_deref();
     Ok(given::choose(objects, Wanted { name, namespace, other, ..Wanted::default() }).await)
 }
 
-fn other_chart(args: &Plan) -> anyhow::Result<Option<Whence>> {
-    let other = args.template.other_chart.as_deref();
-    other.map(|chart| Whence::named(chart, &args.template)).transpose()
+fn other_chart(input: &Input) -> anyhow::Result<Option<Whence>> {
+    let other = input.template.other_chart.as_deref();
+    other.map(|chart| Whence::named(chart, &input.template)).transpose()
 }
 
-fn from_chart(args: &Plan, name: Option<&str>, chart: &str) -> anyhow::Result<Found<Material>> {
-    let whence = Whence::named(chart, &args.template)?;
-    let values = chart::values(args)?;
+fn from_chart(
+    input: &Input,
+    name: Option<&str>,
+    chart: &str,
+    namespace: Option<&str>,
+) -> anyhow::Result<Found<Material>> {
+    let whence = Whence::named(chart, &input.template)?;
+    let values = chart::values(input)?;
     // As `helm template` has them.
     let name = name.unwrap_or("release-name");
-    let namespace = args.place.namespace.as_deref().unwrap_or("default");
+    let namespace = namespace.unwrap_or("default");
     Ok(values.and_then(|values| {
         Ok(Material {
             object: given::bare(name, Some(namespace))?,
             sources: vec![format!("chart {}", whence.title())],
             contents: Contents::Chart { whence: Box::new(whence), values },
             notes: Vec::new(),
+            place: None,
         })
     }))
 }
 
 async fn from_cluster(args: &Plan, name: &str) -> anyhow::Result<Found<Material>> {
-    let other = other_chart(args)?;
+    let other = other_chart(&args.input)?;
     let cluster = Cluster::find(&args.place).await?;
     let object = cluster.get(name).await?;
     resolve::resolve(object, true, other, &ClusterReads(&cluster)).await
@@ -154,19 +171,19 @@ async fn show(args: &Plan, material: Material) -> anyhow::Result<Outcome> {
     let Contents::Chart { whence, values } = contents else {
         return refuse(&["--show-only is for charts; these are objects already".to_owned()]);
     };
-    let chart = match chart::fetch(&whence, &args.template).await? {
+    let chart = match chart::fetch(&whence, &args.input.template).await? {
         Ok(chart) => chart,
         Err(problems) => return refuse(&problems),
     };
     let namespace = object.namespace().unwrap_or_else(|| "default".to_owned());
     let release = object.release_name();
     let chart = chart.with(values);
-    let mut engine = Engine::start(&args.template, &chart, (&release, &namespace))?;
+    let mut engine = Engine::start(&args.input.template, &chart, (&release, &namespace))?;
     let is_upgrade = events_of(args) == [Event::Upgrade];
     let revision = if is_upgrade { next_revision(&object) } else { 1 };
     let crds = object.crds(if is_upgrade { Event::Upgrade } else { Event::Install });
     let shown = engine.render(revision, is_upgrade, crds).await?.and_then(|rendered| {
-        let text = show::only(&rendered, &args.template.show_only)?;
+        let text = show::only(&rendered, &args.show_only)?;
         Ok((text, rendered.warnings))
     });
     let (text, mut warnings) = match shown {

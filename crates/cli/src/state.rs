@@ -94,7 +94,9 @@ impl<'a> State<'a> {
 
     /// Returns the findings about the last operation from before it began.
     pub(crate) fn warning(self) -> Option<&'a Condition> {
-        self.condition(conditions::WARNED)
+        let passed = self.condition(conditions::PREFLIGHT_PASSED)?;
+        // `Ready` has the same message while nothing begins.
+        (passed.status == "False" && passed.reason != Reason::PreflightFailed).then_some(passed)
     }
 
     /// Returns whether nothing continues until somebody changes something.

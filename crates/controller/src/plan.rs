@@ -10,8 +10,10 @@
 //! - `owners`: the owners of the objects that exist
 //! - `kept`: the objects that are kept when a release is deleted
 //! - `preflight`: settings that can only fail, and settings without effect
+//! - `dry_run`: the objects and hooks that the API server would refuse
 
 mod crds;
+mod dry_run;
 pub(crate) mod history;
 mod kept;
 mod kinds;

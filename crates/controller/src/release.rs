@@ -15,15 +15,18 @@ pub(crate) mod status;
 use std::time::Duration;
 
 use api::ReleaseLifecycle;
+use helm::ownership;
 use lifecycle::{
     commands::Commands,
     conditions::Condition,
     journal::{Failure, Journal},
     known::KnownPlan,
-    object::ObjectRef,
+    object::{ObjectRef, PlannedObject},
     plan::Owner,
     reason::Reason,
 };
+use manifests::json;
+use serde_json::Value;
 use sources::ResolvedSource;
 
 use crate::{
@@ -77,8 +80,8 @@ pub(crate) struct Release<'a> {
     pub(crate) remark: Option<String>,
     /// The plan of an operation that begins, until its first journal is written.
     pub(crate) plan: Option<KnownPlan>,
-    /// The content of the condition `Warned` from the next journal on, if it was checked.
-    pub(crate) warned: Option<Vec<Condition>>,
+    /// The condition `PreflightPassed` from the next journal on, if it was checked.
+    pub(crate) preflight: Option<Condition>,
 }
 
 impl<'a> Release<'a> {
@@ -90,7 +93,7 @@ impl<'a> Release<'a> {
     ) -> Self {
         let name = object.release_name().into_owned();
         let namespace = object.metadata.namespace.clone().unwrap_or_default();
-        let (namespace_goes, outside, remark, plan, warned) = (false, None, None, None, None);
+        let (namespace_goes, outside, remark, plan, preflight) = (false, None, None, None, None);
         Self {
             ctx,
             slot,
@@ -103,7 +106,7 @@ impl<'a> Release<'a> {
             outside,
             remark,
             plan,
-            warned,
+            preflight,
         }
     }
 
@@ -162,6 +165,16 @@ impl<'a> Release<'a> {
     /// Returns true if the source is part of the desired state, and is unknown.
     pub(crate) fn is_blind(&self) -> bool {
         self.object.spec.pin_revision.is_none() && self.known_source().is_none()
+    }
+
+    /// Returns the object to apply, without the version that was read.
+    pub(crate) fn body(&self, planned: &PlannedObject) -> Value {
+        let mut body = planned.manifest.clone();
+        ownership::mark(&mut body, &self.name, &self.namespace);
+        if let Some(namespace) = &planned.object.namespace {
+            json::set(&mut body, &["metadata", "namespace"], &**namespace);
+        }
+        body
     }
 
     pub(crate) fn tell(&self, reason: Reason, text: String) {

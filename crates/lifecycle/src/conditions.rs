@@ -28,9 +28,9 @@ pub const TEST_SUCCESS: &str = "TestSuccess";
 pub const DRIFTED: &str = "Drifted";
 /// Says whether the remediation of the last install or upgrade, which failed, succeeded.
 pub const REMEDIATED: &str = "Remediated";
-/// The findings about the last operation from before it began: parts that can only fail, or have no
-/// effect.
-pub const WARNED: &str = "Warned";
+/// Says whether the last operation passed the checks before it began: false if it had parts that can
+/// only fail, or that have no effect.
+pub const PREFLIGHT_PASSED: &str = "PreflightPassed";
 
 /// One condition, without the times that the writer adds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,7 +85,14 @@ pub fn flat(message: &str) -> String {
 /// The conditions of a release for which no operation can begin.
 pub fn blocked(failure: &Failure) -> Vec<Condition> {
     let Failure { reason, message } = failure;
-    vec![condition(READY, "False", reason, message), condition(STALLED, "True", reason, message)]
+    let mut blocked = vec![
+        condition(READY, "False", reason, message),
+        condition(STALLED, "True", reason, message),
+    ];
+    if *reason == Reason::PreflightFailed {
+        blocked.push(condition(PREFLIGHT_PASSED, "False", reason, message));
+    }
+    blocked
 }
 
 /// The conditions of a release that cannot be checked for now; the check is retried.
@@ -141,14 +148,19 @@ pub fn tests_failed(message: &str) -> Vec<Condition> {
     vec![condition(READY, "False", Reason::TestFailed, message)]
 }
 
-/// The condition of a release that has parts that can only fail, or that have no effect; `None` if
-/// it has neither.
-pub fn warned(fails: &[String], meaningless: &[String]) -> Option<Condition> {
+/// The condition of a release whose operation was checked before it begins: the parts that can only
+/// fail, and those that have no effect.
+pub fn preflight(fails: &[String], meaningless: &[String]) -> Condition {
     let reason =
         if fails.is_empty() { Reason::MeaninglessAnnotation } else { Reason::PreflightWarning };
     let all: Vec<_> = fails.iter().chain(meaningless).map(String::as_str).collect();
-    let message = listed(&all)?;
-    Some(condition(WARNED, "True", reason, &message))
+    match listed(&all) {
+        Some(message) => condition(PREFLIGHT_PASSED, "False", reason, &message),
+        None => {
+            let message = "nothing was found that can only fail or has no effect";
+            condition(PREFLIGHT_PASSED, "True", Reason::PreflightPassed, message)
+        }
+    }
 }
 
 /// As many of the texts as fit into a message, and the number of the others.

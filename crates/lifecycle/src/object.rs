@@ -16,6 +16,11 @@ pub struct PlannedObject {
     pub manifest: Value,
 }
 
+/// Kinds that hold data or other objects: those that a hook created are kept when their release is
+/// deleted, as Helm keeps all objects of hooks. A Secret may be the key of the data on a volume.
+const HOLDS_DATA: [&str; 4] =
+    ["PersistentVolumeClaim", "Secret", "Namespace", "CustomResourceDefinition"];
+
 /// Reference to an object of the cluster.
 #[derive(
     Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
@@ -42,6 +47,11 @@ impl ObjectRef {
     /// Returns whether it is the Namespace of this name.
     pub fn is_namespace(&self, name: &str) -> bool {
         self.group().is_empty() && self.kind == "Namespace" && self.name == name
+    }
+
+    /// Returns whether it may hold data, or other objects, that are lost with it.
+    pub fn holds_data(&self) -> bool {
+        HOLDS_DATA.contains(&self.kind.as_str())
     }
 
     /// Returns whether both name one object, whatever the version (Helm's `objectKey` in

@@ -1,8 +1,15 @@
-//! The parts of a plan that can only fail, detected before anything of it runs: a hook that needs
-//! an object which the same release makes only later, or has deleted by then; objects that are
-//! waited for and need what a post hook makes; a deadline that the timeout cuts short. Pure.
+//! The parts of a plan that can only fail, or that lose data, detected before anything of it runs: a
+//! hook that needs an object which the same release makes only later, or has deleted by then;
+//! objects that are waited for and need what a post hook makes; a deadline that the timeout cuts
+//! short. Pure.
+//!
+//! A TTL of a hook's Job is no reason for a warning: the operator creates the Job without it, and
+//! adds it only once the outcome is recorded.
 
+mod check;
+mod data;
 pub mod needs;
+mod services;
 mod words;
 
 use std::{
@@ -12,7 +19,8 @@ use std::{
 
 use serde_json::Value;
 
-use self::{needs::pod_specs, words::HookWords};
+pub use self::check::Check;
+use self::{needs::pod_specs, services::Services, words::HookWords};
 use crate::{
     event::Event,
     hooks::DeletePolicy,
@@ -23,9 +31,13 @@ use crate::{
 /// The most warnings that are reported for one plan.
 const MOST_WARNINGS: usize = 100;
 
-/// A part of a plan that can only fail.
+/// A part of a plan that can only fail, or that loses data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Warning {
+    /// The check that found it.
+    pub check: Check,
+    /// The object that it is about.
+    pub about: ObjectRef,
     /// The problem and its remedy.
     pub message: String,
     /// The condition under which it holds.
@@ -41,6 +53,17 @@ pub enum Holds {
     Without(ObjectRef),
     /// While there is no such object, though one is to be expected: only the cluster can tell.
     IfMissing(ObjectRef),
+    /// While there is such an object, as is to be expected.
+    With(ObjectRef),
+    /// While there is such an object, though none is to be expected: only the cluster can tell.
+    IfThere(ObjectRef),
+}
+
+impl Holds {
+    /// Returns whether it is to be expected, as far as is known without a cluster.
+    pub fn is_expected(&self) -> bool {
+        matches!(self, Self::Always | Self::Without(_) | Self::With(_))
+    }
 }
 
 impl fmt::Display for Warning {
@@ -58,15 +81,22 @@ pub fn warnings(plan: &Plan, home: &str) -> Vec<Warning> {
             && matches!(hook.kind(), HookKind::Job | HookKind::Pod)
     };
     let awaited = HookWords::of(plan.hooks.iter().filter(is_awaited));
-    let check = Check { plan, home, timeline: Timeline::of(plan), awaited };
+    let objects = plan.objects.iter().map(|planned| &planned.object);
+    let hooks = plan.hooks.iter().filter(|hook| hook.runs()).map(|hook| &hook.object);
+    let services = objects.chain(hooks).chain(&plan.prune).collect();
+    let check = Checker { plan, home, timeline: Timeline::of(plan), awaited, services };
     let mut found: Vec<Warning> = Vec::new();
     found.extend(check.own_namespace());
     for (index, hook) in plan.hooks.iter().enumerate().filter(|(_, hook)| hook.runs()) {
         found.extend(check.deadline(index, hook));
         found.extend(check.hook(index, hook));
     }
+    found.extend(data::deleted(plan));
+    let is_slow = plan.wait
+        && plan.objects.iter().any(|planned| is_waited_for(&planned.object, &planned.manifest));
     for object in &plan.objects {
         found.extend(check.object(object));
+        found.extend(check.ttl(object).filter(|_| is_slow));
         if found.len() >= MOST_WARNINGS {
             break;
         }
@@ -87,6 +117,8 @@ enum Moment {
 struct Timeline<'a> {
     made: BTreeMap<Name<'a>, Vec<Moment>>,
     gone: BTreeSet<Name<'a>>,
+    /// The StatefulSets that make claims, and the beginning of the names of these.
+    claims: Vec<(String, &'a ObjectRef)>,
 }
 
 /// A name of the kinds that Pods refer to, all of which are in the core group.
@@ -111,23 +143,48 @@ impl<'a> Timeline<'a> {
             add(&object.object, Moment::Objects);
         }
         let gone = plan.prune.iter().filter_map(name).collect();
-        Self { made, gone }
+        let claims = plan.objects.iter().flat_map(claims).collect();
+        Self { made, gone, claims }
     }
+
+    /// Returns the StatefulSet that makes this claim.
+    fn claimed_by(&self, what: &ObjectRef) -> Option<&'a ObjectRef> {
+        if what.kind != "PersistentVolumeClaim" {
+            return None;
+        }
+        let is_number = |it: &str| !it.is_empty() && it.bytes().all(|byte| byte.is_ascii_digit());
+        let is_it = |(prefix, set): &&(String, &ObjectRef)| {
+            let number = what.name.strip_prefix(prefix);
+            set.namespace == what.namespace && number.is_some_and(is_number)
+        };
+        self.claims.iter().find(is_it).map(|(_, set)| *set)
+    }
+}
+
+/// The claims that an object makes: the beginning of the names of each kind of them.
+fn claims(planned: &PlannedObject) -> impl Iterator<Item = (String, &ObjectRef)> {
+    let PlannedObject { object, manifest } = planned;
+    let is_set = object.group() == "apps" && object.kind == "StatefulSet";
+    let spec = manifest.get("spec").filter(|_| is_set);
+    let templates = spec.into_iter().flat_map(|spec| needs::items(spec, "volumeClaimTemplates"));
+    let names = templates.filter_map(|it| it.pointer("/metadata/name")?.as_str());
+    names.map(move |name| (format!("{name}-{}-", object.name), object))
 }
 
 fn moment(plan: &Plan, index: usize, hook: &PlannedHook) -> Moment {
     if hook.event == plan.event.pre() { Moment::Before(index) } else { Moment::After(index) }
 }
 
-struct Check<'a> {
+struct Checker<'a> {
     plan: &'a Plan,
     home: &'a str,
     timeline: Timeline<'a>,
     /// The words of the post hooks that are awaited.
     awaited: HookWords<'a>,
+    services: Services<'a>,
 }
 
-impl Check<'_> {
+impl Checker<'_> {
     /// Warns if the release would delete the namespace of its own object and its records.
     fn own_namespace(&self) -> Option<Warning> {
         let objects = self.plan.objects.iter().map(|object| &object.object);
@@ -138,7 +195,27 @@ impl Check<'_> {
             "{own} is the namespace that this ReleaseLifecycle is in: a deletion of the release deletes \
              it last, with everything that is left in it; leave it out of the release"
         );
-        Some(Warning { message, holds: Holds::Always })
+        let about = own.clone();
+        Some(Warning { check: Check::OwnNamespace, about, message, holds: Holds::Always })
+    }
+
+    /// Warns of a Job that may be deleted while the release waits for its objects. A hook's Job
+    /// cannot: its TTL begins once its outcome is recorded.
+    fn ttl(&self, planned: &PlannedObject) -> Option<Warning> {
+        let PlannedObject { object, manifest } = planned;
+        let is_job = object.group() == "batch" && object.kind == "Job";
+        let ttl = manifest.pointer("/spec/ttlSecondsAfterFinished").filter(|_| is_job)?.as_i64()?;
+        let timeout = self.plan.timeout_seconds;
+        (ttl < timeout).then(|| Warning {
+            check: Check::ShortTtl,
+            about: object.clone(),
+            message: format!(
+                "{object} has ttlSecondsAfterFinished: {ttl}, and spec.timeout is {timeout} s: if it \
+                 is deleted before the other objects are ready, the release waits for it in vain; \
+                 make it a hook, or ttlSecondsAfterFinished longer than spec.timeout"
+            ),
+            holds: Holds::Always,
+        })
     }
 
     /// Warns if its own deadline is never reached.
@@ -155,6 +232,8 @@ impl Check<'_> {
         let limit = self.plan.hook_timeout(index).as_secs();
         let field = hook.rule.timeout_field();
         (seconds > limit).then(|| Warning {
+            check: Check::LongDeadline,
+            about: hook.object.clone(),
             message: format!(
                 "{} has activeDeadlineSeconds: {seconds}, and {field} stops it after {limit} s: \
                  raise {field}",
@@ -172,7 +251,13 @@ impl Check<'_> {
         let now = moment(self.plan, index, hook);
         let needs = needs::of(&hook.object, &hook.manifest);
         let missing = needs.iter().filter_map(|what| self.missing(what, now));
-        missing.map(|lack| lack.stops(&format!("{} cannot run", title(hook)))).collect()
+        let stops = |lack: Lack| lack.stops(&hook.object, &format!("{} cannot run", title(hook)));
+        let used = self.services.used_by(&hook.object, &hook.manifest).into_iter();
+        let used = used.filter_map(|service| {
+            let lack = Lack { check: Check::UsesService, ..self.missing(service, now)? };
+            Some(lack.stops(&hook.object, &format!("{} seems to use {service}", title(hook))))
+        });
+        missing.map(stops).chain(used).collect()
     }
 
     /// The objects that an object that is waited for needs and that are missing before the post
@@ -184,7 +269,8 @@ impl Check<'_> {
         }
         let needs = needs::of(object, manifest);
         let missing = needs.iter().filter_map(|what| self.missing(what, Moment::Objects));
-        let missing = missing.map(|lack| lack.stops(&format!("{object} cannot become ready")));
+        let stops = |lack: Lack| lack.stops(object, &format!("{object} cannot become ready"));
+        let missing = missing.map(stops);
         missing.chain(self.waits_for_hook(object, manifest)).collect()
     }
 
@@ -212,8 +298,20 @@ impl Check<'_> {
                 index.saturating_add(1)
             ))),
             (_, Some(later)) => Some(self.made_later(what, now, **later)),
-            _ => self.removed(what, now),
+            _ => self.claimed_later(what, now).or_else(|| self.removed(what, now)),
         }
+    }
+
+    /// `what` is a claim that a StatefulSet of the release makes after `now`.
+    fn claimed_later(&self, what: &ObjectRef, now: Moment) -> Option<Lack> {
+        let set = self.timeline.claimed_by(what).filter(|_| now < Moment::Objects)?;
+        let (is_install, post) = (self.plan.event == Event::Install, self.plan.event.post());
+        let post = post.map_or(String::new(), |post| format!("make the hook a {post} hook, or "));
+        let state = if is_install { "is made by" } else { "does not exist, and is made by" };
+        let why = format!("{what} {state} {set}, which is applied after the hook: {post}create it");
+        let what = what.clone();
+        let holds = if is_install { Holds::Without(what) } else { Holds::IfMissing(what) };
+        Some(Lack { check: Check::NeedsLater, why, holds })
     }
 
     /// `what` is made at `later` and needed `now`.
@@ -252,7 +350,8 @@ impl Check<'_> {
         // An earlier revision may have made it.
         let is_expected = !is_install && !is_same_phase;
         let what = what.clone();
-        Lack { why, holds: if is_expected { Holds::IfMissing(what) } else { Holds::Without(what) } }
+        let holds = if is_expected { Holds::IfMissing(what) } else { Holds::Without(what) };
+        Lack { check: Check::NeedsLater, why, holds }
     }
 
     /// The reason why an object that the plan does not make is not there at `now`.
@@ -274,7 +373,8 @@ impl Check<'_> {
                     "{what}{whose} does not exist: create it, or skip the hooks by `kubectl \
                      lifecycle skip {name} -n {namespace}`"
                 );
-                Some(Lack { why, holds: Holds::IfMissing(what.clone()) })
+                let holds = Holds::IfMissing(what.clone());
+                Some(Lack { check: Check::NeedsLater, why, holds })
             }
             Moment::Before(_) | Moment::Objects | Moment::After(_) => None,
         }
@@ -291,23 +391,26 @@ impl Check<'_> {
             title(hook),
             self.plan.event.pre()
         );
-        Some(Warning { message, holds: Holds::Always })
+        let (check, about) = (Check::WaitsForPostHook, object.clone());
+        Some(Warning { check, about, message, holds: Holds::Always })
     }
 }
 
 /// The reason why an object is not there when it is needed.
 struct Lack {
+    check: Check,
     why: String,
     holds: Holds,
 }
 
 impl Lack {
     fn always(why: String) -> Self {
-        Self { why, holds: Holds::Always }
+        Self { check: Check::NeedsDeleted, why, holds: Holds::Always }
     }
 
-    fn stops(self, what: &str) -> Warning {
-        Warning { message: format!("{what}: {}", self.why), holds: self.holds }
+    fn stops(self, about: &ObjectRef, what: &str) -> Warning {
+        let message = format!("{what}: {}", self.why);
+        Warning { check: self.check, about: about.clone(), message, holds: self.holds }
     }
 }
 

@@ -121,6 +121,9 @@ reasons! {
     /// The release is deleted, or its `ReleaseLifecycle` is being deleted.
     Deleted: Success,
 
+    /// Nothing was found in the operation that can only fail.
+    PreflightPassed: Success,
+
     /// The objects are as they were deployed.
     NoDrift: Success,
     /// Objects were changed or removed.
@@ -180,6 +183,8 @@ reasons! {
     TooManyHooks: UserFixable,
     /// A rule that a hook has by its annotations is invalid.
     InvalidRule: UserFixable,
+    /// The operation does not begin: something of it can only fail.
+    PreflightFailed: UserFixable,
     /// Objects of the release belong to others.
     NotOwned: UserFixable,
     /// Another `ReleaseLifecycle` has the release.

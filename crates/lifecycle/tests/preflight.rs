@@ -2,10 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use std::collections::BTreeSet;
+
 use lifecycle::{
     event::Event,
     plan::{Crds, Plan, plan_hooks},
-    preflight::{Holds, warnings},
+    preflight::{Check, Holds, warnings},
     source::{Author, Desired},
     testing::{self, object},
 };
@@ -202,8 +204,9 @@ fn what_a_policy_has_deleted_by_then_is_not_there() {
 #[test]
 fn what_is_waited_for_cannot_need_what_a_post_hook_makes() {
     let pod = json!({"volumes": [{"secret": {"secretName": "key"}}]});
-    let objects =
-        |event: &str| [hook(plain("Secret", "key"), event), deployment("web", pod.clone())];
+    let mut secret = plain("Secret", "key");
+    secret["stringData"] = json!({"a": "b"});
+    let objects = |event: &str| [hook(secret.clone(), event), deployment("web", pod.clone())];
     let message = "Deployment/web cannot become ready: Secret/key is hook 1 of this release and comes \
                    after the objects are ready: make it a pre-install hook, or an object of the release";
     let install = plan(Event::Install, &objects("post-install"));
@@ -352,4 +355,169 @@ fn what_is_looked_at_and_said_is_bounded() {
     let pod = json!({"volumes": [{"secret": {"secretName": "key"}}]});
     objects.extend((0..300).map(|index| deployment(&format!("d{index}"), pod.clone())));
     assert_eq!(warnings(&plan(Event::Install, &objects), "prod").len(), 100);
+}
+
+#[test]
+fn a_hook_that_mounts_the_claim_of_a_later_stateful_set_is_told_which() {
+    let pod = |claim: &str| json!({"volumes": [{"persistentVolumeClaim": {"claimName": claim}}]});
+    let set = json!({"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "db"},
+        "spec": {"volumeClaimTemplates": [{"metadata": {"name": "data"}}]}});
+    let objects = |claim: &str, event: &str| [hook(job("load", pod(claim)), event), set.clone()];
+    let claim = object("PersistentVolumeClaim", "data-db-0");
+    check(
+        &plan(Event::Install, &objects("data-db-0", "pre-install")),
+        &[(
+            "hook Job/load (pre-install) cannot run: PersistentVolumeClaim/data-db-0 is made by \
+             StatefulSet/db, which is applied after the hook: make the hook a post-install hook, or \
+             create it",
+            Holds::Without(claim.clone()),
+        )],
+    );
+    let upgrade = plan(Event::Upgrade, &objects("data-db-0", "pre-upgrade"));
+    assert_eq!(warnings(&upgrade, "prod")[0].holds, Holds::IfMissing(claim));
+    check(&plan(Event::Install, &objects("data-db-0", "post-install")), &[]);
+    for other in ["data-db-", "data-db-x", "data-other-0"] {
+        check(&plan(Event::Install, &objects(other, "pre-install")), &[]);
+    }
+}
+
+#[test]
+fn a_hook_that_seems_to_use_a_later_service_is_told_which() {
+    let migrate = |event: &str| {
+        let container = json!({"env": [{"name": "DB_HOST", "value": "db.prod.svc:5432"}]});
+        hook(job("migrate", json!({"containers": [container]})), event)
+    };
+    let objects = |event: &str| [migrate(event), plain("Service", "db")];
+    let service = object("Service", "db");
+    let install = plan(Event::Install, &objects("pre-install"));
+    check(
+        &install,
+        &[(
+            "hook Job/migrate (pre-install) seems to use Service/db: Service/db is an object of this \
+             release and is applied after the hook: make it a pre-install hook of a lower weight, or \
+             the hook a post-install hook",
+            Holds::Without(service.clone()),
+        )],
+    );
+    assert_eq!(warnings(&install, "prod")[0].check, Check::UsesService);
+    check(&plan(Event::Install, &objects("post-install")), &[]);
+    let upgrade = plan(Event::Upgrade, &objects("pre-upgrade"));
+    assert_eq!(warnings(&upgrade, "prod")[0].holds, Holds::IfMissing(service));
+    let found = warnings(&plan(Event::Delete, &objects("post-delete")), "prod");
+    assert!(found[0].message.contains("seems to use Service/db: Service/db is an object of this"));
+    let later = [migrate("pre-install"), hook(plain("Service", "db"), "post-install")];
+    let found = warnings(&plan(Event::Install, &later), "prod");
+    assert!(found[0].message.contains("Service/db is hook 2 of this release"), "{found:?}");
+    // A Service of another release is none of its business.
+    check(&plan(Event::Install, &[migrate("pre-install"), plain("ConfigMap", "db")]), &[]);
+}
+
+#[test]
+fn a_hook_that_is_deleted_with_its_data_is_told_so() {
+    let claim = |events: &str| hook(plain("PersistentVolumeClaim", "data"), events);
+    let both = "pre-install,pre-upgrade";
+    let keep = "make it an object of the release with the annotation helm.sh/resource-policy: keep";
+    let it = object("PersistentVolumeClaim", "data");
+    let message = format!(
+        "hook PersistentVolumeClaim/data (pre-upgrade) is deleted with its data and created again at \
+         each upgrade, by the default delete policy before-hook-creation: {keep}, or a pre-install \
+         hook alone"
+    );
+    check(&plan(Event::Upgrade, &[claim(both)]), &[(&message, Holds::With(it.clone()))]);
+    let message = format!(
+        "hook PersistentVolumeClaim/data (pre-install) exists, and would be deleted with its data \
+         and created again, by the default delete policy before-hook-creation: {keep}, and save the \
+         data first"
+    );
+    check(&plan(Event::Install, &[claim(both)]), &[(&message, Holds::IfThere(it))]);
+    let policy =
+        |object: Value, policy: &str| annotated(object, "helm.sh/hook-delete-policy", policy);
+    let explicit = || policy(claim(both), "before-hook-creation");
+    let found = warnings(&plan(Event::Upgrade, &[explicit()]), "prod");
+    assert!(found[0].message.contains("as its delete policy before-hook-creation says"));
+    // Only hooks of the same event use it, and its author wants it empty.
+    let pod = json!({"volumes": [{"persistentVolumeClaim": {"claimName": "data"}}]});
+    let weighted = |events: &str| {
+        annotated(hook(job("work", pod.clone()), events), "helm.sh/hook-weight", "1")
+    };
+    check(&plan(Event::Upgrade, &[explicit(), weighted(both)]), &[]);
+    for user in [weighted("post-upgrade"), deployment("web", pod.clone())] {
+        let found = warnings(&plan(Event::Upgrade, &[explicit(), weighted(both), user]), "prod");
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(found[0].check, Check::DeletesData);
+    }
+    check(&plan(Event::Upgrade, &[policy(claim(both), "hook-failed")]), &[]);
+    let mut named = claim(both);
+    named["metadata"] = json!({"generateName": "data-", "annotations": {"helm.sh/hook": both}});
+    check(&plan(Event::Upgrade, &[named]), &[]);
+    // What comes from the release itself is not lost.
+    let secret = |data: Value| {
+        let mut secret = hook(plain("Secret", "keys"), both);
+        secret.as_object_mut().unwrap().extend(data.as_object().unwrap().clone());
+        warnings(&plan(Event::Upgrade, &[secret]), "prod").len()
+    };
+    assert_eq!(secret(json!({})), 1);
+    assert_eq!(secret(json!({"stringData": {"a": "b"}})), 0);
+    assert_eq!(secret(json!({"data": {"a": "Yg=="}})), 0);
+    assert_eq!(secret(json!({"type": "kubernetes.io/service-account-token"})), 0);
+    check(&plan(Event::Upgrade, &[hook(plain("ConfigMap", "a"), both)]), &[]);
+}
+
+#[test]
+fn a_hook_that_is_deleted_after_its_event_though_others_use_it_is_told_so() {
+    let secret = annotated(
+        hook(plain("Secret", "key"), "pre-install"),
+        "helm.sh/hook-delete-policy",
+        "hook-succeeded",
+    );
+    let pod = json!({"volumes": [{"secret": {"secretName": "key"}}]});
+    let cron = json!({"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "nightly"},
+        "spec": {"jobTemplate": {"spec": {"template": {"spec": pod}}}}});
+    check(
+        &plan(Event::Install, &[secret.clone(), cron]),
+        &[(
+            "hook Secret/key (pre-install) is deleted with its data once all pre-install hooks have \
+             succeeded, as its delete policy hook-succeeded says, and CronJob/nightly uses it: \
+             remove that policy, or make it an object of the release with the annotation \
+             helm.sh/resource-policy: keep",
+            Holds::Always,
+        )],
+    );
+    // One warning is enough.
+    let install = plan(Event::Install, &[secret.clone(), deployment("web", pod.clone())]);
+    assert_eq!(warnings(&install, "prod").len(), 1);
+    let found = warnings(&Plan { wait: false, ..install }, "prod");
+    assert_eq!((found.len(), found[0].check), (1, Check::DeletesData));
+    check(&plan(Event::Install, &[secret, hook(job("load", pod), "pre-install")]), &[]);
+}
+
+#[test]
+fn a_job_of_the_release_that_may_be_gone_before_all_is_ready_is_told_so() {
+    let with = |ttl: i64| {
+        let mut job = job("load", json!({}));
+        job["spec"]["ttlSecondsAfterFinished"] = json!(ttl);
+        job
+    };
+    let slow = deployment("web", json!({}));
+    check(
+        &plan(Event::Install, &[with(60), slow.clone()]),
+        &[(
+            "Job/load has ttlSecondsAfterFinished: 60, and spec.timeout is 300 s: if it is deleted \
+             before the other objects are ready, the release waits for it in vain; make it a hook, or \
+             ttlSecondsAfterFinished longer than spec.timeout",
+            Holds::Always,
+        )],
+    );
+    check(&plan(Event::Install, &[with(300), slow.clone()]), &[]);
+    check(&plan(Event::Install, &[with(60)]), &[]);
+    let unwaited = Plan { wait: false, ..plan(Event::Install, &[with(60), slow.clone()]) };
+    check(&unwaited, &[]);
+    // The operator adds it only once the hook's outcome is recorded.
+    check(&plan(Event::Install, &[hook(with(0), "pre-install"), slow]), &[]);
+}
+
+#[test]
+fn each_check_has_a_name_of_its_own() {
+    let ids: BTreeSet<_> = Check::ALL.iter().map(|check| check.id()).collect();
+    assert_eq!(ids.len(), Check::ALL.len());
 }

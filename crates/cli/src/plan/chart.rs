@@ -21,7 +21,7 @@ use sources::{
 
 use super::Found;
 use crate::{
-    args::{Plan, Template},
+    args::{Input, Template},
     cluster::AGENT,
 };
 
@@ -136,7 +136,7 @@ fn is_file(title: &str) -> bool {
 ///
 /// # Errors
 /// If a file cannot be read.
-pub(super) fn values(args: &Plan) -> anyhow::Result<Found<Values>> {
+pub(super) fn values(args: &Input) -> anyhow::Result<Found<Values>> {
     let mut values = Vec::new();
     let mut problems = Vec::new();
     for path in args.value_files() {

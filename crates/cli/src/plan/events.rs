@@ -3,7 +3,7 @@
 
 use std::{collections::HashSet, convert::Infallible, time::Duration};
 
-use api::{HooksFrom, OnDeletionTimeout, OnTestFailure, ReleaseLifecycle};
+use api::{HooksFrom, OnDeletionTimeout, OnTestFailure, Preflight, ReleaseLifecycle};
 use jiff::SignedDuration;
 use kube::ResourceExt as _;
 use lifecycle::{
@@ -11,7 +11,7 @@ use lifecycle::{
     hooks::DeletePolicy,
     object::ObjectRef,
     plan::{HookKind, Plan, PlannedHook},
-    preflight::{self, Holds},
+    preflight,
     rule::{OnFailure, Rule, Run},
     source::Desired,
 };
@@ -24,7 +24,7 @@ use sources::{
 use super::{Found, Made, Material, reasons};
 
 /// How a note begins that asks for a change.
-const WARNING: &str = "warning: ";
+pub(super) const WARNING: &str = "warning: ";
 
 /// The plan of a release.
 #[derive(Debug, Serialize)]
@@ -164,7 +164,7 @@ pub(super) fn plan(material: &Material, made: &Made, events: &[Event]) -> Found<
         return Err(problems);
     }
     let mut notes = material.notes.clone();
-    notes.extend(made.remarks());
+    notes.extend(made.remarks().iter().map(|remark| format!("{WARNING}{remark}")));
     if object.suspended() {
         notes.push("spec.suspend is true: nothing of this begins until it is false".to_owned());
     }
@@ -227,9 +227,10 @@ fn say_once(events: &mut [EventPlan]) {
     }
 }
 
-struct Planner<'a> {
-    object: &'a ReleaseLifecycle,
-    desired: &'a Desired,
+/// Plans the events of a release.
+pub(super) struct Planner<'a> {
+    pub(super) object: &'a ReleaseLifecycle,
+    pub(super) desired: &'a Desired,
 }
 
 impl Planner<'_> {
@@ -260,10 +261,8 @@ impl Planner<'_> {
         for left_out in &selected.left_out {
             notes.push(format!("{left_out} does not run: spec.test.filters leaves it out"));
         }
-        let hooks = planned::hooks(self.object, event, &selected.desired)
-            .map_err(|blocked| blocked.problems.join("; "))?;
-        let reasons = reasons::of(&hooks, self.desired);
-        let plan = planned::plan(self.object, event, hooks, selected);
+        let plan = self.plan(event, selected).map_err(|problems| problems.join("; "))?;
+        let reasons = reasons::of(&plan.hooks, self.desired);
         notes.extend(self.warnings(&plan));
         let (before, after): (Vec<_>, Vec<_>) = plan
             .hooks
@@ -294,9 +293,16 @@ impl Planner<'_> {
         Ok(steps)
     }
 
+    /// The plan of the selected work.
+    pub(super) fn plan(&self, event: Event, selected: Selected) -> Found<Plan> {
+        let hooks = planned::hooks(self.object, event, &selected.desired)
+            .map_err(|blocked| blocked.problems)?;
+        Ok(planned::plan(self.object, event, hooks, selected))
+    }
+
     /// The work of the operation, as the operator selects it. Without the records, the source
     /// stands for each revision that an operation takes something from.
-    fn selected(&self, event: Event) -> Selected {
+    pub(super) fn selected(&self, event: Event) -> Selected {
         let source = || self.desired.clone();
         let desired = match event {
             Event::Rollback => {
@@ -326,12 +332,27 @@ impl Planner<'_> {
 
     /// What can only fail, as far as that is known without a cluster.
     fn warnings(&self, plan: &Plan) -> Vec<String> {
-        let of_rules = rules::warnings(self.object, plan.event, self.desired, &plan.hooks);
+        let known = self.preflight(plan).into_iter().map(|warning| warning.message);
+        known.chain(self.of_rules(plan)).map(|text| format!("{WARNING}{text}")).collect()
+    }
+
+    /// The findings about the plan that are to be expected without a cluster.
+    pub(super) fn preflight(&self, plan: &Plan) -> Vec<preflight::Warning> {
+        if self.object.preflight() == Preflight::Off {
+            return Vec::new();
+        }
         let home = self.object.metadata.namespace.as_deref().unwrap_or_default();
-        let warnings = preflight::warnings(plan, home).into_iter();
-        let known = warnings.filter(|warning| !matches!(warning.holds, Holds::IfMissing(_)));
-        let known = known.map(|warning| warning.message);
-        known.chain(of_rules).map(|text| format!("{WARNING}{text}")).collect()
+        let mut warnings = preflight::warnings(plan, home);
+        warnings.retain(|warning| warning.holds.is_expected());
+        warnings
+    }
+
+    /// The rules of hooks that have no effect.
+    pub(super) fn of_rules(&self, plan: &Plan) -> Vec<String> {
+        if self.object.preflight() == Preflight::Off {
+            return Vec::new();
+        }
+        rules::warnings(self.object, plan.event, self.desired, &plan.hooks)
     }
 
     fn hook(&self, hook: &PlannedHook, timeout: SignedDuration, reason: String) -> Step {

@@ -78,7 +78,10 @@ pub(super) async fn choose(objects: Vec<Placed>, wanted: Wanted<'_>) -> Found<Ma
     };
     let reads = FileReads { objects: &others, absence: &absence };
     match resolve::resolve(object, fetches, other, &reads).await {
-        Ok(found) => found,
+        Ok(found) => {
+            let place = Some(release.place.clone());
+            found.map(|material| Material { place, ..material })
+        }
         Err(never) => match never {},
     }
 }
@@ -92,7 +95,20 @@ fn plain(objects: Vec<Placed>, name: Option<&str>, namespace: Option<&str>) -> F
             .to_owned(),
     ];
     let sources = vec!["the files themselves".to_owned()];
-    Ok(Material { object, contents: Contents::Objects(objects), sources, notes })
+    let contents = Contents::Objects(objects);
+    Ok(Material { object, contents, sources, notes, place: None })
+}
+
+/// Returns the names of the ReleaseLifecycles among the objects, each once.
+pub(super) fn names(objects: &[Placed]) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for release in objects.iter().filter(|object| is_release(object)) {
+        let name = name_of(&release.manifest);
+        if !names.iter().any(|known| known == name) {
+            names.push(name.to_owned());
+        }
+    }
+    names
 }
 
 /// Returns a release without any other details.

@@ -2,9 +2,13 @@
 
 use api::ReleaseLifecycle;
 use engine::protocol::Rendered;
+use helm::manifest;
 use kube::ResourceExt as _;
 use lifecycle::{event::Event, source::Desired};
-use manifests::placed::Placed;
+use manifests::{
+    memory::Memory,
+    placed::{Placed, describe},
+};
 use sources::{ResolvedChart, rendered};
 
 use super::{
@@ -18,6 +22,8 @@ pub(super) struct Made {
     pub(super) desired: Found<Desired>,
     /// Those of an upgrade, if they are different.
     pub(super) upgrade: Option<Found<Desired>>,
+    /// The objects that a chart renders, as `Kind/name`, with the paths of their templates.
+    pub(super) templates: Vec<(String, String)>,
 }
 
 impl Made {
@@ -32,8 +38,8 @@ impl Made {
     /// Returns itself, unless nothing of it is known: then the reasons, each once.
     fn if_any(self) -> Found<Self> {
         match self {
-            Self { desired: Err(problems), upgrade: None } => Err(problems),
-            Self { desired: Err(mut problems), upgrade: Some(Err(more)) } => {
+            Self { desired: Err(problems), upgrade: None, .. } => Err(problems),
+            Self { desired: Err(mut problems), upgrade: Some(Err(more)), .. } => {
                 let more: Vec<_> = more.into_iter().filter(|it| !problems.contains(it)).collect();
                 problems.extend(more);
                 Err(problems)
@@ -47,7 +53,7 @@ impl Made {
         let both = [Some(&self.desired), self.upgrade.as_ref()];
         let mut remarks: Vec<String> = Vec::new();
         for remark in both.into_iter().flatten().flatten().flat_map(|desired| &desired.remarks) {
-            let text = format!("warning: {remark}");
+            let text = remark.to_string();
             if !remarks.contains(&text) {
                 remarks.push(text);
             }
@@ -66,7 +72,11 @@ pub(super) async fn make(
     let (whence, values) = match contents {
         Contents::Objects(objects) => {
             let desired = of_objects(object, std::mem::take(objects));
-            return Ok(desired.map(|desired| Made { desired: Ok(desired), upgrade: None }));
+            return Ok(desired.map(|desired| Made {
+                desired: Ok(desired),
+                upgrade: None,
+                templates: Vec::new(),
+            }));
         }
         Contents::Chart { whence, values } => (whence, values),
     };
@@ -100,15 +110,30 @@ pub(super) async fn make(
             }
         }
     }
+    let templates = install.iter().chain(&upgrade).flatten().flat_map(templates).collect();
     let objects_of =
         |rendered: Found<Rendered>| rendered.and_then(|it| of_chart(object, &chart, it));
     let made = match (install.map(objects_of), upgrade.map(objects_of)) {
-        (Some(desired), upgrade) => Made { desired, upgrade },
+        (Some(desired), upgrade) => Made { desired, upgrade, templates },
         (None, upgrade) => {
-            Made { desired: upgrade.unwrap_or_else(|| Ok(Desired::default())), upgrade: None }
+            let desired = upgrade.unwrap_or_else(|| Ok(Desired::default()));
+            Made { desired, upgrade: None, templates }
         }
     };
     Ok(made.if_any())
+}
+
+/// Returns the objects that were rendered, with the paths of their templates. What takes too much
+/// memory is left out; the reader of the objects reports it.
+fn templates(rendered: &Rendered) -> Vec<(String, String)> {
+    let mut memory = Memory::of_release();
+    let hooks = rendered.hooks.iter().map(|hook| &hook.document);
+    let documents = rendered.objects.iter().chain(hooks).chain(&rendered.crds);
+    let named = documents.flat_map(|document| {
+        let read = manifest::parse_within(&document.manifest, &mut memory).unwrap_or_default();
+        read.into_iter().map(|(_, object)| (describe(&object), document.path.clone()))
+    });
+    named.collect()
 }
 
 /// Returns the revision of an upgrade, as far as it is known here.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::bail;
 
-use crate::args::Plan;
+use crate::args::Input;
 
 /// The subject of the plan.
 #[derive(Debug, PartialEq)]
@@ -21,7 +21,7 @@ pub(super) enum Meant<'a> {
 ///
 /// # Errors
 /// If flags do not fit together.
-pub(super) fn meant(args: &Plan) -> anyhow::Result<Meant<'_>> {
+pub(super) fn meant(args: &Input) -> anyhow::Result<Meant<'_>> {
     let meant = match (args.name.as_deref(), args.chart.as_deref()) {
         (Some(chart), None) if is_chart(chart) => Meant::Chart { name: None, chart },
         (name, Some(chart)) => Meant::Chart { name, chart },
@@ -80,7 +80,7 @@ mod tests {
     fn check(line: &str, expected: Result<Meant<'_>, &str>) {
         let words = ["kubectl-lifecycle", "plan"].into_iter().chain(line.split(' '));
         let Command::Plan(args) = Cli::parse_from(words).command else { panic!("a plan") };
-        match (meant(&args), expected) {
+        match (meant(&args.input), expected) {
             (Ok(found), Ok(expected)) => assert_eq!(found, expected),
             (Err(error), Err(part)) => assert!(error.to_string().contains(part), "{error}"),
             (found, expected) => panic!("{line}: {found:?}, not {expected:?}"),

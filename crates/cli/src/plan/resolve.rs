@@ -45,7 +45,7 @@ pub(super) async fn resolve<R: Reads>(
     Ok(match found {
         Ok(objects) => {
             let contents = Contents::Objects(objects);
-            Ok(Material { object, contents, sources, notes: Vec::new() })
+            Ok(Material { object, contents, sources, notes: Vec::new(), place: None })
         }
         Err(blocked) => Err(blocked.problems),
     })
@@ -81,7 +81,7 @@ async fn of_chart<R: Reads>(
             let left_out = values.left_out.iter();
             notes.extend(left_out.map(|why| format!("optional, and left out: {why}")));
             let contents = Contents::Chart { whence: Box::new(whence), values };
-            Ok(Material { object, contents, sources, notes })
+            Ok(Material { object, contents, sources, notes, place: None })
         }
         (located, values) => {
             Err([located.err(), values.err()].into_iter().flatten().flatten().collect())

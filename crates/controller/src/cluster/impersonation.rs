@@ -25,6 +25,14 @@ impl Identity {
         }
     }
 
+    /// Returns the name of the ServiceAccount, if it is one.
+    pub(crate) fn account(&self) -> Option<&str> {
+        match self {
+            Self::Operator => None,
+            Self::ServiceAccount { name, .. } => Some(name),
+        }
+    }
+
     /// Returns the user name for the API server; `None`: the user who started the operator.
     pub(crate) fn user(&self) -> Option<String> {
         match self {

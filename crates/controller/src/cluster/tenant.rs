@@ -240,6 +240,17 @@ impl<'a> Tenant<'a> {
         self.send(Access::Read, object, "compare", request, Some(body)).await
     }
 
+    /// Returns the result that [`Self::create`] would have; changes nothing.
+    pub(crate) async fn try_create(
+        &self,
+        object: &ObjectRef,
+        body: &Value,
+    ) -> Result<Value, ApiError> {
+        let params = PostParams { dry_run: true, ..post_params() };
+        let request = self.request(object).await?.create(&params, body.to_string().into_bytes());
+        self.send(Access::Read, object, "create", request.map(strictly), Some(body)).await
+    }
+
     pub(crate) async fn json_patch(
         &self,
         _: Permit,

@@ -153,16 +153,6 @@ enum Failed {
     Error(Error),
 }
 
-/// Returns the body to apply, without the version that was read.
-pub(crate) fn body(release: &Release<'_>, planned: &PlannedObject) -> Value {
-    let mut body = planned.manifest.clone();
-    ownership::mark(&mut body, &release.name, &release.namespace);
-    if let Some(namespace) = &planned.object.namespace {
-        json::set(&mut body, &["metadata", "namespace"], &**namespace);
-    }
-    body
-}
-
 async fn apply_one(
     release: &Release<'_>,
     mut permit: Permit,
@@ -172,7 +162,7 @@ async fn apply_one(
 ) -> Result<Value, Failed> {
     let object = &planned.object;
     for _ in 0..TRIES {
-        let body = body(release, planned);
+        let body = release.body(planned);
         let tried = if let Some(seen) = seen {
             apply_over(release, permit, claims, object, body, seen).await?
         } else {

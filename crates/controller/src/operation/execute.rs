@@ -20,7 +20,6 @@ use crate::{
     cluster::{
         call::{ApiError, Cause},
         error::Error,
-        impersonation::Identity,
         permit::Permit,
     },
     operation::{
@@ -175,10 +174,7 @@ impl Turn<'_> {
     }
 
     fn body(&self, index: usize, attempt: i32) -> Value {
-        let account = match &self.release.tenant.identity {
-            Identity::Operator => None,
-            Identity::ServiceAccount { name, .. } => Some(name.as_str()),
-        };
+        let account = self.release.tenant.identity.account();
         let namespace = &self.release.namespace;
         hook_object::build(self.plan, index, attempt, self.hook(index), namespace, account)
     }

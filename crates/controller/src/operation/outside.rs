@@ -14,7 +14,6 @@ use crate::{
         error::Error,
         tenant::place,
     },
-    operation::uninstall,
     release::{Release, finalizer},
     support::clock::now,
 };
@@ -141,7 +140,7 @@ async fn look(release: &Release<'_>, object: &ObjectRef) -> Result<Seen, ApiErro
         Seen::NotOurs
     } else if ownership::kept_when_removed(&live) {
         Seen::Stays("its annotation helm.sh/resource-policy says keep")
-    } else if of_hook && uninstall::holds_data(object) {
+    } else if of_hook && object.holds_data() {
         Seen::Stays("a hook made it, and it may hold data")
     } else {
         let uid = live.pointer("/metadata/uid").and_then(Value::as_str);

@@ -20,16 +20,6 @@ use crate::{
     release::Release,
 };
 
-/// Kinds that hold data or other objects: those that a hook created are kept, as Helm keeps all
-/// objects of hooks. A Secret may be the key of the data on a volume.
-const HOLDS_DATA: [&str; 4] =
-    ["PersistentVolumeClaim", "Secret", "Namespace", "CustomResourceDefinition"];
-
-/// Returns true if an object that a hook created is kept when its release is deleted.
-pub(crate) fn holds_data(object: &ObjectRef) -> bool {
-    HOLDS_DATA.contains(&object.kind.as_str())
-}
-
 /// DELETEs every object that the release still owns, and returns those that exist.
 ///
 /// Like an apply, it first reads everything. Then it confirms that the journal is the one that this
@@ -125,7 +115,7 @@ pub(crate) async fn remove_leftovers(release: &Release<'_>) -> Result<(), Error>
                 continue;
             }
             let object = ObjectRef { name: text("/metadata/name").to_owned(), ..kind.clone() };
-            if holds_data(&object) {
+            if object.holds_data() {
                 kept.push(object);
                 continue;
             }

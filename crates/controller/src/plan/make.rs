@@ -3,8 +3,10 @@
 
 use std::mem;
 
+use api::Preflight;
 use lifecycle::{
     digest::config_digest,
+    event::Event,
     plan::{Begin, Crds, Plan, Remediated},
     source::SourceError,
 };
@@ -57,10 +59,16 @@ pub(crate) async fn plan(
     let recorded = history::recorded_hooks(release, records);
     history::mark_recorded(&recorded, &mut hooks);
     let key = history::key(records).unwrap_or_else(|| uuid::Uuid::new_v4().simple().to_string());
+    let is_checked = release.object.preflight() != Preflight::Off;
     let mut warnings = rules::warnings(&release.object, begin.event, desired, &hooks);
     let before = ran::Before { objects: &desired.objects, records, key: &key };
     warnings.extend(ran::leave_out_unchanged(release, &mut hooks, &before).await?);
-    rights::check(release, &hooks, &desired.objects, &selected.prune).await?;
+    // A deletion that keeps the objects needs no rights, and a rollback restores what was checked.
+    let is_deleted_later = begin.event.needs_source() && !release.object.keeps_objects();
+    let at_deletion = (is_checked && is_deleted_later)
+        .then(|| planned::hooks(&release.object, Event::Delete, desired).unwrap_or_default());
+    let (objects, prune) = (&desired.objects, &selected.prune);
+    warnings.extend(rights::check(release, &hooks, objects, prune, at_deletion.as_deref()).await?);
     let mut taken = owners::check(release, begin.event, &desired.objects, claims).await?;
     taken.extend(records.iter().flat_map(history::taken).cloned());
     let latest = newest(records);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use helm::ownership::{self, ResourcePolicy};
 use lifecycle::{
     object::{ObjectRef, PlannedObject},
     plan::PlannedHook,
@@ -23,75 +24,120 @@ use crate::{
 /// remedy.
 const MOST_NAMED: usize = 560;
 
+/// An object, and the verbs that the work on it needs.
+type Need<'a> = (&'a ObjectRef, &'static [&'static str]);
+
+/// The verbs of a hook's life.
+const OF_HOOK: &[&str] = &["get", "create", "patch", "delete"];
+
 /// Checks the rights of the tenant, so that no hook has run when the apply is refused: once for
 /// each namespace, and for each kind without one. Questions that the answers leave open are left to
-/// the API server.
+/// the API server. Returns the rights that are missing only for the deletion of the release, with
+/// the hooks `at_deletion`, if that is to be checked.
 pub(super) async fn check(
     release: &Release<'_>,
     hooks: &[PlannedHook],
     objects: &[PlannedObject],
     prune: &[ObjectRef],
-) -> Result<(), Error> {
-    let tenant = &release.tenant;
+    at_deletion: Option<&[PlannedHook]>,
+) -> Result<Option<String>, Error> {
     let record = Records::of(release).reference(1);
-    let mut needs: Vec<(&ObjectRef, &[&str])> = vec![(&record, &["get", "create", "update"])];
+    let mut needs: Vec<Need<'_>> = vec![(&record, &["get", "create", "update"])];
     needs.extend(hooks.iter().filter(|hook| hook.runs()).map(|hook| {
         let verbs: &[&str] = match hook.in_crds {
             true if hook.replaces => &["get", "create", "patch"],
             true => &["get", "create"],
-            false => &["get", "create", "patch", "delete"],
+            false => OF_HOOK,
         };
         (&hook.object, verbs)
     }));
-    let objects = objects.iter().map(|object| &object.object);
-    needs.extend(objects.map(|object| (object, &["get", "create", "patch"][..])));
+    let applied = objects.iter().map(|object| &object.object);
+    needs.extend(applied.map(|object| (object, &["get", "create", "patch"][..])));
     needs.extend(prune.iter().map(|object| (object, &["get", "delete"][..])));
+    let mut known = Known { tenant: &release.tenant, rules: BTreeMap::new(), may: BTreeMap::new() };
+    if let Some(message) = known.missing(needs, "").await? {
+        return Err(Error::blocked(Reason::Forbidden, message));
+    }
+    let Some(at_deletion) = at_deletion else { return Ok(None) };
+    let hooks = at_deletion.iter().filter(|hook| hook.runs()).map(|hook| (&hook.object, OF_HOOK));
+    let deleted = objects
+        .iter()
+        .filter(|planned| ownership::resource_policy(&planned.manifest) != ResourcePolicy::Keep);
+    let deleted = deleted.map(|planned| (&planned.object, &["delete"][..]));
+    let needs = hooks.chain(deleted).collect();
+    known.missing(needs, " when the release is deleted").await
+}
 
-    let mut rules: BTreeMap<&str, Option<Vec<Value>>> = BTreeMap::new();
-    let (mut missing, mut lacking) = (Vec::new(), Vec::new());
-    for (object, verbs) in needs {
-        let Some(kind) = tenant.kind(object).await? else { continue };
-        let resource = &kind.resource;
-        let mut denied = Vec::new();
-        for verb in verbs {
-            let allowed = match &object.namespace {
-                None => may(tenant, &resource.group, &resource.plural, verb).await?,
-                Some(namespace) => {
-                    if !rules.contains_key(namespace.as_str()) {
-                        rules.insert(namespace, rules_in(tenant, namespace).await?);
-                    }
-                    let rules = rules.get(namespace.as_str()).and_then(Option::as_ref);
-                    rules.is_none_or(|rules| {
-                        rules.iter().any(|it| allows(it, &resource.group, &resource.plural, verb))
-                    })
+/// The rights of a tenant, as far as they were asked for.
+struct Known<'a> {
+    tenant: &'a Tenant<'a>,
+    /// The rules in each namespace; `None`: they are not known completely.
+    rules: BTreeMap<String, Option<Vec<Value>>>,
+    /// The answers about resources without a namespace: group, plural and verb.
+    may: BTreeMap<(String, String, &'static str), bool>,
+}
+
+impl Known<'_> {
+    /// Returns the rights among `needs` that are missing, with the remedy. `when` follows the name
+    /// of each object.
+    async fn missing(&mut self, needs: Vec<Need<'_>>, when: &str) -> Result<Option<String>, Error> {
+        let tenant = self.tenant;
+        let (mut missing, mut lacking) = (Vec::new(), Vec::new());
+        for (object, verbs) in needs {
+            let Some(kind) = tenant.kind(object).await? else { continue };
+            let resource = &kind.resource;
+            let mut denied = Vec::new();
+            for verb in verbs {
+                let place = object.namespace.as_deref();
+                if !self.allow(place, &resource.group, &resource.plural, verb).await? {
+                    denied.push(*verb);
                 }
-            };
-            if !allowed {
-                denied.push(*verb);
+            }
+            if !denied.is_empty() {
+                let place = object.namespace.as_ref();
+                let of = (&*resource.group, &*resource.plural);
+                lacking.push(Right::new(&denied, of.0, of.1, place.map(String::as_str)));
+                missing.push(format!(
+                    "{} may not {} {}{}, which {object} needs{when}",
+                    tenant.identity.describe(),
+                    denied.join(", "),
+                    resource.plural,
+                    place.map_or(String::new(), |namespace| format!(" in namespace {namespace}")),
+                ));
             }
         }
-        if !denied.is_empty() {
-            let place = object.namespace.as_ref();
-            let of = (&*resource.group, &*resource.plural);
-            lacking.push(Right::new(&denied, of.0, of.1, place.map(String::as_str)));
-            missing.push(format!(
-                "{} may not {} {}{}, which {object} needs",
-                tenant.identity.describe(),
-                denied.join(", "),
-                resource.plural,
-                place.map_or(String::new(), |namespace| format!(" in namespace {namespace}")),
-            ));
+        if missing.is_empty() {
+            return Ok(None);
         }
+        let remedy = match tenant.identity.user() {
+            Some(user) => rights::remedy(&user, &lacking),
+            None => "give its ServiceAccount a role with these rights".to_owned(),
+        };
+        Ok(Some(format!("{}; {remedy}", listed(&missing, MOST_NAMED))))
     }
-    if missing.is_empty() {
-        return Ok(());
+
+    async fn allow(
+        &mut self,
+        namespace: Option<&str>,
+        group: &str,
+        plural: &str,
+        verb: &'static str,
+    ) -> Result<bool, Error> {
+        let Some(namespace) = namespace else {
+            let key = (group.to_owned(), plural.to_owned(), verb);
+            if let Some(known) = self.may.get(&key) {
+                return Ok(*known);
+            }
+            let answer = may(self.tenant, group, plural, verb).await?;
+            self.may.insert(key, answer);
+            return Ok(answer);
+        };
+        if !self.rules.contains_key(namespace) {
+            self.rules.insert(namespace.to_owned(), rules_in(self.tenant, namespace).await?);
+        }
+        let rules = self.rules.get(namespace).and_then(Option::as_ref);
+        Ok(rules.is_none_or(|rules| rules.iter().any(|it| allows(it, group, plural, verb))))
     }
-    let remedy = match tenant.identity.user() {
-        Some(user) => rights::remedy(&user, &lacking),
-        None => "give its ServiceAccount a role with these rights".to_owned(),
-    };
-    let message = format!("{}; {remedy}", listed(&missing, MOST_NAMED));
-    Err(Error::blocked(Reason::Forbidden, message))
 }
 
 /// Returns the rules for the tenant in `namespace`; `None` if the authorizer cannot list them all.

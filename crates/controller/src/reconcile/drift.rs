@@ -23,7 +23,6 @@ use crate::{
         error::Error,
         permit::Permit,
     },
-    operation::apply,
     plan::history,
     records::{Records, Stored},
     release::{Release, status::Drift},
@@ -290,7 +289,7 @@ impl Look<'_> {
 
     /// Returns the body to apply.
     fn body(&self, planned: &PlannedObject) -> Value {
-        let mut body = apply::body(self.release, planned);
+        let mut body = self.release.body(planned);
         fold_string_data(&mut body);
         body
     }

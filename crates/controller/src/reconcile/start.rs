@@ -29,9 +29,9 @@ pub(crate) async fn start(
     begin: Begin,
 ) -> Result<Progress, Error> {
     finalizer::hold(release).await?;
-    let Planned { plan, rendered, remarks, warnings } =
-        make::plan(release, history, &begin).await?;
-    let warnings = Warnings::of(release, &plan, &remarks, warnings).await?;
+    let planned = make::plan(release, history, &begin).await?;
+    let warnings = Warnings::of(release, &planned).await?;
+    let Planned { plan, rendered, .. } = planned;
     if let Some(remark) = source::remark(release) {
         release.warn(Reason::LargeSource, remark);
     }
@@ -44,10 +44,14 @@ pub(crate) async fn start(
     let handled = answered(release, begin.event);
     let mut journal = Journal::begin(begin, wanted, handled, now());
     journal.operation.leader = release.ctx.lease.epoch();
-    warnings.note(release);
+    if let Some(warnings) = &warnings {
+        warnings.note(release);
+    }
     release.plan = Some(KnownPlan::of(&plan, plan.freeze().1));
     release.write_journal(&journal, None).await?;
-    warnings.tell(release);
+    if let Some(warnings) = &warnings {
+        warnings.tell(release);
+    }
     run(release, &plan, Origin::Created(rendered.map(Box::new)), journal).await
 }
 

@@ -30,9 +30,9 @@ impl Release<'_> {
         hold: Option<&Hold>,
     ) -> Result<(), Error> {
         let before = self.journal();
-        let (warned, plan) = (self.warned.take(), self.plan.take());
+        let (preflight, plan) = (self.preflight.take(), self.plan.take());
         let (outside, remark) = (self.outside.as_deref(), self.remark.as_deref());
-        let report = Report::Operation { journal, hold, outside, remark, warned, plan };
+        let report = Report::Operation { journal, hold, outside, remark, preflight, plan };
         let status = status::status(&self.object, report, now());
         self.warn_of_stall(&status);
         let cluster = &self.ctx.cluster;

@@ -1,6 +1,8 @@
 //! The status of a release's object, computed from a report. Pure.
 
-use api::{DriftMode, OnTestFailure, ReleaseLifecycle, ReleaseLifecycleStatus, set_conditions};
+use api::{
+    DriftMode, OnTestFailure, Preflight, ReleaseLifecycle, ReleaseLifecycleStatus, set_conditions,
+};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1;
 use lifecycle::{
@@ -33,8 +35,8 @@ pub(crate) enum Report<'a> {
         outside: Option<&'a [ObjectRef]>,
         /// The additional remark for the message of a release that is ready.
         remark: Option<&'a str>,
-        /// The content of the condition `Warned`; `None`: unchanged.
-        warned: Option<Vec<Condition>>,
+        /// The condition `PreflightPassed`; `None`: unchanged.
+        preflight: Option<Condition>,
         /// The plan of the operation, if this is the first journal of it.
         plan: Option<KnownPlan>,
     },
@@ -87,8 +89,8 @@ pub(crate) fn status(
     now: Timestamp,
 ) -> ReleaseLifecycleStatus {
     match report {
-        Report::Operation { journal, hold, outside, remark, warned, plan } => {
-            let mut status = of_operation(object, journal, hold, outside, remark, warned, now);
+        Report::Operation { journal, hold, outside, remark, preflight, plan } => {
+            let mut status = of_operation(object, journal, hold, outside, remark, preflight, now);
             if let Some(plan) = plan {
                 note_plan(object, &mut status, plan);
             }
@@ -157,7 +159,7 @@ fn of_operation(
     hold: Option<&Hold>,
     outside: Option<&[ObjectRef]>,
     remark: Option<&str>,
-    warned: Option<Vec<Condition>>,
+    preflight: Option<Condition>,
     now: Timestamp,
 ) -> ReleaseLifecycleStatus {
     let operation = &journal.operation;
@@ -193,12 +195,8 @@ fn of_operation(
             conditions::add_remark(&mut wanted, remark);
         }
     }
-    if let Some(warned) = warned {
-        if warned.is_empty() {
-            status.conditions.retain(|it| it.type_ != conditions::WARNED);
-        }
-        wanted.extend(warned);
-    }
+    wanted.extend(preflight);
+    forget_checks(object, &mut status);
     set_conditions(&mut status.conditions, wanted, operation.generation, now);
     status
 }
@@ -354,8 +352,16 @@ fn with_conditions(
     let generation = running.map(|operation| operation.generation);
     let generation = generation.or(object.metadata.generation).unwrap_or_default();
     status.observed_generation = Some(generation);
+    forget_checks(object, &mut status);
     set_conditions(&mut status.conditions, wanted, generation, now);
     status
+}
+
+/// Removes the result of earlier checks if nothing is checked any more.
+fn forget_checks(object: &ReleaseLifecycle, status: &mut ReleaseLifecycleStatus) {
+    if object.preflight() == Preflight::Off {
+        status.conditions.retain(|it| it.type_ != conditions::PREFLIGHT_PASSED);
+    }
 }
 
 #[cfg(test)]

@@ -11,9 +11,14 @@ pub(super) fn of(object: &ObjectRef, manifest: &Value) -> BTreeSet<ObjectRef> {
     named(object, manifest, required)
 }
 
+/// The objects that the Pods of `object` use, each once, the optional ones included.
+pub(super) fn all(object: &ObjectRef, manifest: &Value) -> BTreeSet<ObjectRef> {
+    named(object, manifest, |reference, field| reference?.get(field))
+}
+
 /// Returns the `ConfigMaps` and Secrets whose data the Pods of `object` see, where they exist.
 pub fn data_of(object: &ObjectRef, manifest: &Value) -> BTreeSet<ObjectRef> {
-    let mut named = named(object, manifest, |reference, field| reference?.get(field));
+    let mut named = all(object, manifest);
     named.retain(has_data);
     named
 }

@@ -31,6 +31,8 @@ pub(crate) enum Why {
     PodSecurity,
     /// An admission webhook or policy, which has its own message.
     Admission,
+    /// An admission webhook that cannot be part of a dry run.
+    NoDryRun,
     /// Any other reason, such as an invalid field.
     Other,
 }
@@ -121,6 +123,7 @@ impl Refused {
             | Why::Grant(_)
             | Why::NoAccount(_)
             | Why::NoAccountOfPod(_)
+            | Why::NoDryRun
             | Why::Terminating => return,
             Why::Admission => match self.message.split_once(": ") {
                 Some((whose, words)) => values.hide(words).map(|words| format!("{whose}: {words}")),
@@ -164,6 +167,7 @@ impl Refused {
             | Why::Grant(_)
             | Why::NoAccount(_)
             | Why::NoAccountOfPod(_)
+            | Why::NoDryRun
             | Why::Quota
             | Why::Terminating => {}
             Why::Admission => {
@@ -203,7 +207,9 @@ impl Refused {
                  namespace shows what is used"
                     .to_owned(),
             ),
-            Why::Terminating | Why::PodSecurity | Why::Admission | Why::Other => None,
+            Why::NoDryRun | Why::Terminating | Why::PodSecurity | Why::Admission | Why::Other => {
+                None
+            }
         }
     }
 }
@@ -214,6 +220,11 @@ pub(super) const WITHHELD: &str =
 /// Classifies a refusal, and returns the message to report.
 fn read(message: &str, details: Option<&StatusDetails>) -> (Why, String) {
     let causes = details.map(|details| &details.causes[..]).unwrap_or_default();
+    // The API server's own words (`NewDryRunUnsupportedErr`).
+    if message.starts_with("admission webhook \"") && message.ends_with(" does not support dry run")
+    {
+        return (Why::NoDryRun, on_one_line(message));
+    }
     if let Some(words) = admission(message) {
         return (Why::Admission, on_one_line(&words));
     }
@@ -283,6 +294,12 @@ fn admission(message: &str) -> Option<String> {
 mod tests {
     use super::*;
     use serde_json::{Value, json};
+
+    #[test]
+    fn a_webhook_that_takes_no_dry_run_refuses_nothing() {
+        let message = "admission webhook \"a.example.com\" does not support dry run";
+        assert_eq!(refused(400, message, &[]).why, Why::NoDryRun);
+    }
 
     fn refused(code: u16, message: &str, causes: &[(&str, &str, &str)]) -> Refused {
         Refused::of(&status(code, message, causes))

@@ -43,9 +43,9 @@ fn object(status: Option<ReleaseLifecycleStatus>) -> ReleaseLifecycle {
 fn at<'a>(
     journal: &'a Journal,
     hold: Option<&'a Hold>,
-    warned: Option<Vec<Condition>>,
+    preflight: Option<Condition>,
 ) -> Report<'a> {
-    Report::Operation { journal, hold, outside: None, remark: None, warned, plan: None }
+    Report::Operation { journal, hold, outside: None, remark: None, preflight, plan: None }
 }
 
 fn reported(object: &ReleaseLifecycle, journal: &Journal) -> ReleaseLifecycleStatus {
@@ -228,21 +228,44 @@ fn a_stall_of_what_runs_is_told_once() {
 }
 
 #[test]
-fn warnings_stand_until_others_are_noted() {
-    let warning = |message: &str| Condition {
-        type_: conditions::WARNED,
-        status: "True",
-        reason: Reason::PreflightWarning.into(),
-        message: message.to_owned(),
-    };
+fn the_result_of_the_checks_stands_until_the_next_ones() {
     let journal = journal(Event::Upgrade, None, Phase::PreHooks);
-    let noted = |object: &ReleaseLifecycle, warned| status(object, at(&journal, None, warned), NOW);
-    let warned = |status: &ReleaseLifecycleStatus| {
-        status.conditions.iter().any(|it| it.type_ == conditions::WARNED)
+    let noted = |object: &ReleaseLifecycle, found| status(object, at(&journal, None, found), NOW);
+    let passed = |status: &ReleaseLifecycleStatus| {
+        let found = status.conditions.iter().find(|it| it.type_ == conditions::PREFLIGHT_PASSED);
+        found.map(|it| (it.status.clone(), it.reason.clone()))
     };
-    let first = noted(&object(None), Some(vec![warning("a")]));
-    assert!(warned(&first));
+    let is = |status: &str, reason: Reason| Some((status.to_owned(), reason.to_string()));
+    let warning = conditions::preflight(&["a".to_owned()], &[]);
+    let mut first = noted(&object(None), Some(warning));
+    assert_eq!(passed(&first), is("False", Reason::PreflightWarning));
+    // As an earlier version has written it.
+    let older = v1::Condition { type_: "Warned".to_owned(), ..first.conditions[0].clone() };
+    first.conditions.push(older);
     let known = object(Some(first));
-    assert!(warned(&noted(&known, None)));
-    assert!(!warned(&noted(&known, Some(vec![]))));
+    let next = noted(&known, None);
+    assert_eq!(passed(&next), is("False", Reason::PreflightWarning));
+    assert!(next.conditions.iter().all(|it| it.type_ != "Warned"));
+    let good = noted(&known, Some(conditions::preflight(&[], &[])));
+    assert_eq!(passed(&good), is("True", Reason::PreflightPassed));
+    let mut off = known.clone();
+    off.spec.preflight = Some(Preflight::Off);
+    assert_eq!(passed(&noted(&off, None)), None);
+    assert_eq!(passed(&status(&off, Report::Suspended, NOW)), None);
+}
+
+#[test]
+fn a_release_that_the_checks_hold_back_says_so_in_their_condition() {
+    let failure = Failure::new(Reason::PreflightFailed, "it does not begin");
+    let held = status(&object(None), Report::Blocked(&failure), NOW);
+    let of = |type_: &str| {
+        let found = held.conditions.iter().find(|it| it.type_ == type_);
+        found.map(|it| (&*it.status, &*it.reason)).unwrap_or_default()
+    };
+    assert_eq!(of(conditions::READY), ("False", "PreflightFailed"));
+    assert_eq!(of(conditions::STALLED), ("True", "PreflightFailed"));
+    assert_eq!(of(conditions::PREFLIGHT_PASSED), ("False", "PreflightFailed"));
+    let other = Failure::new(Reason::Forbidden, "it may not");
+    let other = status(&object(None), Report::Blocked(&other), NOW);
+    assert!(other.conditions.iter().all(|it| it.type_ != conditions::PREFLIGHT_PASSED));
 }
