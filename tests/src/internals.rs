@@ -1,4 +1,4 @@
-//! The tables of `docs/src/internals` that tests print.
+//! The tables of `docs/src` that tests print.
 
 use std::fs;
 
@@ -12,8 +12,15 @@ use crate::root;
 /// # Errors
 /// With the table, if the page has another one or lacks the markers.
 pub fn compare(name: &str, table: &str) -> Result<()> {
-    let page = format!("docs/src/internals/{name}.md");
-    let text = fs::read_to_string(root().join(&page)).with_context(|| format!("read {page}"))?;
+    compare_in(&format!("docs/src/internals/{name}.md"), name, table)
+}
+
+/// Compares `table` with the one between the markers `name:begin` and `name:end` of `page`.
+///
+/// # Errors
+/// As [`compare`].
+pub fn compare_in(page: &str, name: &str, table: &str) -> Result<()> {
+    let text = fs::read_to_string(root().join(page)).with_context(|| format!("read {page}"))?;
     let (begin, end) = (format!("<!-- {name}:begin -->"), format!("<!-- {name}:end -->"));
     let shown = text.split_once(&begin).and_then(|(_, rest)| rest.split_once(&end));
     ensure!(

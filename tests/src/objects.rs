@@ -207,7 +207,7 @@ impl Namespace {
     }
 }
 
-/// Returns whether the request asks for a change.
+/// Returns whether the request asks for a change; a dry run changes nothing.
 pub fn is_write(event: &Event) -> bool {
-    !["get", "list", "watch"].contains(&event.verb.as_str())
+    !["get", "list", "watch"].contains(&event.verb.as_str()) && !event.is_dry_run()
 }

@@ -15,6 +15,9 @@ use serde_json::Value;
 
 use crate::args::Files;
 
+/// The place of what comes from standard input.
+pub(crate) const STDIN: &str = "standard input";
+
 /// The objects that were read, and the errors in others.
 #[derive(Debug, Default)]
 pub(crate) struct Read {
@@ -36,7 +39,7 @@ pub(crate) fn read(files: &Files) -> anyhow::Result<Read> {
         if path.as_os_str() == "-" {
             let mut bytes = Vec::new();
             io::stdin().lock().read_to_end(&mut bytes).context("reading standard input")?;
-            read.take("standard input", bytes);
+            read.take(STDIN, bytes);
             continue;
         }
         let metadata = fs::metadata(path).with_context(|| format!("reading {}", path.display()))?;

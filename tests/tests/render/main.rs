@@ -8,6 +8,7 @@
 //! - `helm_side`, `engine`, `operator_side`: who renders; `cluster`: what the engine is told of the
 //!   cluster; `package`: in which forms it is given a chart
 //! - `rendered`: what is compared
+//! - `preflight`: what `lint` finds in them
 //! - `refused`: charts that Helm refuses; `warnings`: what it says in passing
 //! - `bench`: how long it takes, `make bench-render`
 //!
@@ -21,6 +22,7 @@ mod functions;
 mod helm_side;
 mod operator_side;
 mod package;
+mod preflight;
 mod real;
 mod refused;
 mod rendered;

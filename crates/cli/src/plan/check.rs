@@ -188,7 +188,10 @@ impl Places {
             self.objects.iter().filter(is_it).max_by_key(|(_, place)| place.len())
         };
         let place = named().or_else(quoted).map(|(_, place)| place);
-        place.and_then(|place| self.file(place)).or_else(|| self.own()).or_else(|| file(message))
+        place
+            .and_then(|place| self.file(place))
+            .or_else(|| self.own())
+            .or_else(|| unreadable(message))
     }
 
     fn own(&self) -> Option<(String, Option<usize>)> {
@@ -214,10 +217,17 @@ fn file(place: &str) -> Option<(String, Option<usize>)> {
     let (file, rest) = place.split_once(" line ")?;
     let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
     // A place in a ConfigMap has a line, too.
-    if file.contains(" key ") || file.contains(": ") {
-        return None;
-    }
-    Some((file.to_owned(), digits.parse().ok()))
+    let is_file = !file.contains(" key ") && file != files::STDIN;
+    is_file.then(|| (file.to_owned(), digits.parse().ok()))
+}
+
+/// Returns the file and the line of a document that cannot be read.
+fn unreadable(message: &str) -> Option<(String, Option<usize>)> {
+    let (file, rest) = message.split_once(": document ")?;
+    let line = rest.split_once("(line ").map(|(_, rest)| rest);
+    let digits = line.and_then(|line| line.split(|c: char| !c.is_ascii_digit()).next());
+    let line = digits.and_then(|digits| digits.parse().ok());
+    (file != files::STDIN).then(|| (file.to_owned(), line))
 }
 
 #[derive(Default)]
@@ -349,6 +359,10 @@ mod tests {
         assert_eq!(longer, Some(("release.yaml".to_owned(), Some(3))));
         assert_eq!(file("a b.yaml line 7 items[2]"), Some(("a b.yaml".to_owned(), Some(7))));
         assert_eq!(file("ConfigMap/shop key a.yaml line 2"), None);
-        assert_eq!(Places::default().find(None, "no place"), None);
+        assert_eq!(file("standard input line 2"), None);
+        let find = |message| Places::default().find(None, message);
+        assert_eq!(find("no place"), None);
+        let bad = "b.yaml: document 2 (line 7, column 4 of the manifest): unclosed bracket";
+        assert_eq!(find(bad), Some(("b.yaml".to_owned(), Some(7))));
     }
 }

@@ -4,6 +4,7 @@ mod adopt;
 mod cancel;
 mod charts;
 mod files;
+mod lint;
 mod planned;
 mod requests;
 mod rights;

@@ -50,6 +50,19 @@ async fn the_commands_about_rules_do_what_they_say() -> Result<()> {
 }
 
 #[tokio::test]
+async fn the_commands_about_pre_flight_do_what_they_say() -> Result<()> {
+    let said = run("preflight.md", "preflight")?;
+    let page = Page::of_docs("preflight.md")?;
+    let shown = page.blocks().iter().filter(|block| block.language == "text");
+    let lines: Vec<_> = shown.flat_map(|block| block.text.lines()).collect();
+    assert!(lines.len() >= 4, "{lines:?}");
+    for line in lines {
+        assert!(said.lines().any(|it| it == line), "{line:?} is not in:\n{said}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn the_commands_about_identities_do_what_they_say() -> Result<()> {
     let said = run("security.md", "team-a")?;
     assert!(said.contains("--clusterrole=releaselifecycle-deployer"), "{said}");
@@ -88,6 +101,7 @@ async fn the_other_pages_have_commands_that_work() -> Result<()> {
         "quickstart.md",
         "sources.md",
         "rules.md",
+        "preflight.md",
         "charts.md",
         "security.md",
         "gitops.md",

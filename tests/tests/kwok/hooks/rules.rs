@@ -224,7 +224,7 @@ async fn rules_that_cannot_work_are_told() -> Result<()> {
     let rule = json!([{"match": {"name": "migrat"}, "timeout": "1h"}]);
     namespace.release("unused", &[hook], rules(rule)).await?;
     let release = namespace.wait_ready("unused", &controller).await?;
-    let warned = condition(&release, "Warned").context("it is warned of")?;
+    let warned = condition(&release, "PreflightPassed").context("it is warned of")?;
     let said = "spec.hooks.rules[0] has no effect: it matches no hook of this release";
     assert!(warned.message.contains(said), "{}", warned.message);
     Ok(())

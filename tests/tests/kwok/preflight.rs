@@ -1,5 +1,5 @@
-//! What means nothing and what can only fail is said before anything runs: in the condition `Warned` and
-//! in one Event object.
+//! What means nothing and what can only fail is said before anything runs: in the condition
+//! `PreflightPassed` and in one Event object. With `preflight: Enforce` nothing begins then.
 
 use anyhow::{Context, Result};
 use api::ReleaseLifecycle;
@@ -12,7 +12,8 @@ use lifecycle::journal::HookPhase;
 use serde_json::{Value, json};
 
 fn warned(release: &ReleaseLifecycle) -> (&str, &str) {
-    condition(release, "Warned").map_or(("", ""), |it| (&it.reason, &it.message))
+    let passed = condition(release, "PreflightPassed").filter(|it| it.status == "False");
+    passed.map_or(("", ""), |it| (&it.reason, &it.message))
 }
 
 fn account(name: &str) -> Value {
@@ -239,4 +240,154 @@ async fn a_deletion_whose_hook_needs_what_was_never_made_is_told_so() -> Result<
     namespace.wait_event("PreflightWarning").await?;
     namespace.kubectl(&["create", "serviceaccount", "cleanup"])?;
     namespace.wait_released("consul", &controller).await
+}
+
+/// A hook that cannot run, and the object that it needs.
+fn too_early(event: &str) -> [Value; 2] {
+    [job("migrate").hook(event).set_pod("/spec/serviceAccountName", "web"), account("web")]
+}
+
+#[tokio::test]
+async fn enforced_checks_hold_an_operation_back_until_the_finding_is_gone() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "enforce").await?;
+    let controller = namespace.controller()?;
+    let enforce = json!({"preflight": "Enforce"});
+    namespace.release("shop", &too_early("pre-install"), enforce.clone()).await?;
+    let release = namespace.wait_stalled("shop", &controller).await?;
+    assert_eq!(reason(&release), "PreflightFailed");
+    let text = message(&release);
+    for part in [
+        "the install does not begin: hook Job/migrate (pre-install) cannot run: ServiceAccount/web is \
+         an object of this release and is applied after the hook: make it a pre-install hook",
+        "To begin it nevertheless, set spec.preflight: Warn",
+    ] {
+        assert!(text.contains(part), "{part:?} is not in {text:?}");
+    }
+    assert_eq!(warned(&release).0, "PreflightFailed");
+    assert!(release.status.context("a status")?.operation.is_none(), "nothing has begun");
+    assert!(namespace.object("Job", "migrate").await?.is_none());
+    let written = namespace.tenant_writes()?;
+    assert!(written.is_empty(), "a dry run writes nothing: {written:?}");
+
+    namespace.release("shop", &too_early("post-install"), enforce).await?;
+    let release = namespace.wait_ready("shop", &controller).await?;
+    let passed = condition(&release, "PreflightPassed").context("it was checked")?;
+    assert_eq!((&*passed.status, &*passed.reason), ("True", "PreflightPassed"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn nothing_is_checked_where_checks_are_off() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "off").await?;
+    let controller = namespace.controller()?;
+    let objects = [job("slow").hook("pre-install").set("/spec/activeDeadlineSeconds", 600)];
+    namespace.release("shop", &objects, json!({"preflight": "Off"})).await?;
+    let release = namespace.wait_ready("shop", &controller).await?;
+    assert!(condition(&release, "PreflightPassed").is_none());
+    assert_eq!(told(&namespace, "PreflightWarning")?, [""; 0]);
+
+    let objects = [job("other").hook("pre-install").set("/spec/activeDeadlineSeconds", 600)];
+    namespace.release("warned", &objects, json!({})).await?;
+    let release = namespace.wait_ready("warned", &controller).await?;
+    assert_eq!(warned(&release).0, "PreflightWarning");
+    namespace.release("warned", &objects, json!({"preflight": "Off"})).await?;
+    let is = |release: &ReleaseLifecycle| condition(release, "PreflightPassed").is_none();
+    namespace.wait("warned", &controller, "no longer warned of", is).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_the_api_server_would_refuse_is_a_finding_without_the_values_of_a_secret() -> Result<()>
+{
+    const MARKER: &str = "Qhunterx2X";
+    let namespace = Namespace::new(kwok(), "dry-run").await?;
+    let controller = namespace.controller()?;
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "keys"},
+        "type": "kubernetes.io/tls", "data": {"tls.key": format!("{MARKER}!")}});
+    let objects = [
+        secret,
+        config_map("bad", "1").set("/data/a b", MARKER),
+        job("bad").hook("pre-install").set_pod("/spec/restartPolicy", MARKER),
+        config_map("good", "1"),
+    ];
+    namespace.release("shop", &objects, json!({"preflight": "Enforce"})).await?;
+    let release = namespace.wait_stalled("shop", &controller).await?;
+    assert_eq!(reason(&release), "PreflightFailed");
+    let text = message(&release);
+    for part in [
+        "hook Job/bad (pre-install) would be refused at the install: ",
+        "Secret/keys would be refused at the install: refused with 500 (the API server's words are withheld",
+        "ConfigMap/bad would be refused at the install: data[",
+    ] {
+        assert!(text.contains(part), "{part:?} is not in {text:?}");
+    }
+    assert!(!text.contains("ConfigMap/good"), "{text}");
+    namespace.wait_event("Blocked").await?;
+    let told = told(&namespace, "Blocked")?.join("\n");
+    for said in [text, told, controller.log()?] {
+        assert!(!said.contains(MARKER), "{said}");
+    }
+    assert!(namespace.object("ConfigMap", "good").await?.is_none());
+
+    namespace.release("shop", &objects[3..], json!({"preflight": "Enforce"})).await?;
+    namespace.wait_ready("shop", &controller).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn enforced_checks_hold_back_no_deletion_and_no_remediation() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "enforce-not").await?;
+    let controller = namespace.controller()?;
+    let slow =
+        |name: &str, event: &str| job(name).hook(event).set("/spec/activeDeadlineSeconds", 600);
+    let objects = |value: &str, more: Value| {
+        [slow("back", "pre-rollback"), slow("end", "pre-delete"), config_map("main", value), more]
+    };
+    let spec = json!({"preflight": "Enforce", "upgrade": {"onFailure": "Rollback"}});
+    namespace.release("shop", &objects("1", config_map("other", "1")), spec.clone()).await?;
+    namespace.wait_ready("shop", &controller).await?;
+    let bad = job("bad").hook("pre-upgrade").fails();
+    namespace.release("shop", &objects("2", bad), spec).await?;
+    let is = |release: &ReleaseLifecycle| {
+        condition(release, "Remediated").is_some_and(|it| it.status == "True")
+    };
+    let release = namespace.wait("shop", &controller, "rolled back", is).await?;
+    assert_eq!(warned(&release).0, "PreflightWarning");
+    namespace.kubectl(&["delete", "rl", "shop", "--wait=false"])?;
+    namespace.wait_released("shop", &controller).await?;
+    assert!(namespace.tenant_did("create")?.contains(&"jobs/end".to_owned()));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_right_that_only_the_deletion_needs_is_missed_before_the_install() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "later-rights").await?;
+    let controller = namespace.controller()?;
+    namespace.kubectl(&["create", "serviceaccount", "limited"])?;
+    let role = ["create", "role", "limited", "--verb=get,list,watch,create,update,patch"];
+    namespace.kubectl(&[&role[..], &["--resource=configmaps,secrets"]].concat())?;
+    let account = format!("--serviceaccount={}:limited", namespace.name);
+    namespace.kubectl(&["create", "rolebinding", "limited", "--role=limited", &account])?;
+    namespace.wait_may("limited", "create", "configmaps", true).await?;
+    let objects = [config_map("main", "1"), job("end").hook("pre-delete")];
+    let spec = |preflight: &str| json!({"serviceAccountName": "limited", "preflight": preflight});
+    namespace.release("shop", &objects, spec("Warn")).await?;
+    let release = namespace.wait_ready("shop", &controller).await?;
+    let (reason, text) = warned(&release);
+    assert_eq!(reason, "PreflightWarning");
+    for part in [
+        "ServiceAccount/limited may not get, create, patch, delete jobs in namespace",
+        "which Job/end needs when the release is deleted",
+        "may not delete configmaps",
+        "kubectl create role",
+    ] {
+        assert!(text.contains(part), "{part:?} is not in {text:?}");
+    }
+    // What stays needs no right.
+    let mut kept = spec("Enforce");
+    kept["deletion"] = json!({"objects": "Keep"});
+    namespace.release("kept", &[config_map("other", "1")], kept).await?;
+    let release = namespace.wait_ready("kept", &controller).await?;
+    assert_eq!(warned(&release), ("", ""));
+    Ok(())
 }
