@@ -66,33 +66,33 @@ fn json(findings: &[Finding]) -> Value {
 
 /// Returns the findings for people: one line each, and how many there are.
 fn table(findings: &[Finding], look: Look) -> String {
-    let mut text = String::new();
-    for finding in findings {
-        let place = match &finding.place {
-            Some((file, Some(line))) => format!("{file}:{line}: "),
-            Some((file, None)) => format!("{file}: "),
-            None => String::new(),
-        };
-        let level = finding.rule.level;
-        let colour = match level {
-            Level::Error => Colour::Red,
-            Level::Warning => Colour::Yellow,
-            Level::Note => Colour::Dim,
-        };
-        let mut about = vec![finding.rule.id.to_owned()];
-        about.extend(events(finding));
-        let (place, message) = (printable(&place), printable(&finding.message.replace('\n', " ")));
-        let level = look.paint(colour, level.as_str());
-        text.push_str(&format!("{place}{level}: {message} [{}]\n", about.join(", ")));
-    }
-    let numbered = |level, word: &str| match count(findings, level) {
+    let numbered = |(level, word): (Level, &str)| match count(findings, level) {
         1 => format!("1 {word}"),
         count => format!("{count} {word}s"),
     };
     let levels = [(Level::Error, "error"), (Level::Warning, "warning"), (Level::Note, "note")];
-    let counts: Vec<_> = levels.into_iter().map(|(level, word)| numbered(level, word)).collect();
-    text.push_str(&format!("{}\n", counts.join(", ")));
-    text
+    let counts: Vec<_> = levels.into_iter().map(numbered).collect();
+    let lines = findings.iter().map(|finding| line(finding, look)).chain([counts.join(", ")]);
+    lines.map(|line| format!("{line}\n")).collect()
+}
+
+fn line(finding: &Finding, look: Look) -> String {
+    let place = match &finding.place {
+        Some((file, Some(line))) => format!("{file}:{line}: "),
+        Some((file, None)) => format!("{file}: "),
+        None => String::new(),
+    };
+    let level = finding.rule.level;
+    let colour = match level {
+        Level::Error => Colour::Red,
+        Level::Warning => Colour::Yellow,
+        Level::Note => Colour::Dim,
+    };
+    let mut about = vec![finding.rule.id.to_owned()];
+    about.extend(events(finding));
+    let (place, message) = (printable(&place), printable(&finding.message.replace('\n', " ")));
+    let level = look.paint(colour, level.as_str());
+    format!("{place}{level}: {message} [{}]", about.join(", "))
 }
 
 #[cfg(test)]

@@ -154,13 +154,11 @@ pub fn preflight(fails: &[String], meaningless: &[String]) -> Condition {
     let reason =
         if fails.is_empty() { Reason::MeaninglessAnnotation } else { Reason::PreflightWarning };
     let all: Vec<_> = fails.iter().chain(meaningless).map(String::as_str).collect();
-    match listed(&all) {
-        Some(message) => condition(PREFLIGHT_PASSED, "False", reason, &message),
-        None => {
-            let message = "nothing was found that can only fail or has no effect";
-            condition(PREFLIGHT_PASSED, "True", Reason::PreflightPassed, message)
-        }
+    if let Some(message) = listed(&all) {
+        return condition(PREFLIGHT_PASSED, "False", reason, &message);
     }
+    let message = "nothing was found that can only fail or has no effect";
+    condition(PREFLIGHT_PASSED, "True", Reason::PreflightPassed, message)
 }
 
 /// As many of the texts as fit into a message, and the number of the others.

@@ -117,7 +117,7 @@ enum Moment {
 struct Timeline<'a> {
     made: BTreeMap<Name<'a>, Vec<Moment>>,
     gone: BTreeSet<Name<'a>>,
-    /// The StatefulSets that make claims, and the beginning of the names of these.
+    /// The `StatefulSets` that make claims, and the beginning of the names of these.
     claims: Vec<(String, &'a ObjectRef)>,
 }
 
@@ -147,7 +147,7 @@ impl<'a> Timeline<'a> {
         Self { made, gone, claims }
     }
 
-    /// Returns the StatefulSet that makes this claim.
+    /// Returns the `StatefulSet` that makes this claim.
     fn claimed_by(&self, what: &ObjectRef) -> Option<&'a ObjectRef> {
         if what.kind != "PersistentVolumeClaim" {
             return None;
@@ -302,7 +302,7 @@ impl Checker<'_> {
         }
     }
 
-    /// `what` is a claim that a StatefulSet of the release makes after `now`.
+    /// `what` is a claim that a `StatefulSet` of the release makes after `now`.
     fn claimed_later(&self, what: &ObjectRef, now: Moment) -> Option<Lack> {
         let set = self.timeline.claimed_by(what).filter(|_| now < Moment::Objects)?;
         let (is_install, post) = (self.plan.event == Event::Install, self.plan.event.post());

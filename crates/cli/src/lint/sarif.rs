@@ -1,5 +1,7 @@
 //! Findings as SARIF 2.1.0 (OASIS), which code scanning and editors read. Pure.
 
+use std::fmt::Write as _;
+
 use serde_json::{Value, json};
 
 use crate::plan::{Finding, RULES};
@@ -65,7 +67,8 @@ fn uri(path: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
             text.push(char::from(byte));
         } else {
-            text.push_str(&format!("%{byte:02X}"));
+            // A `String` accepts everything that is written to it.
+            let _ = write!(text, "%{byte:02X}");
         }
     }
     if path.starts_with('/') { format!("file://{text}") } else { text }

@@ -180,9 +180,15 @@ mod tests {
             contents: Contents::Objects(Vec::new()),
             sources: vec!["spec.source.objects".to_owned()],
             notes: Vec::new(),
+            place: None,
         };
         let desired = Desired::parse(&Placed::inline(&objects()), "prod", Author::User).unwrap();
-        events::plan(&material, &Made { desired: Ok(desired), upgrade: None }, events).unwrap()
+        events::plan(
+            &material,
+            &Made { desired: Ok(desired), upgrade: None, templates: Vec::new() },
+            events,
+        )
+        .unwrap()
     }
 
     #[track_caller]

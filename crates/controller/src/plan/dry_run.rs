@@ -117,11 +117,11 @@ struct Brought<'a> {
     /// The kinds, by group, that it defines.
     kinds: HashSet<(&'a str, &'a str)>,
     namespaces: HashSet<&'a str>,
-    /// The ServiceAccounts, as `<namespace>/<name>`.
+    /// The `ServiceAccounts`, as `<namespace>/<name>`.
     accounts: HashSet<String>,
     /// The roles of both kinds, by name.
     roles: HashSet<&'a str>,
-    /// The PriorityClasses and RuntimeClasses.
+    /// The `PriorityClasses` and `RuntimeClasses`.
     classes: HashSet<&'a str>,
 }
 
@@ -170,7 +170,6 @@ impl<'a> Brought<'a> {
             Cause::Refused(Refused { why, .. }) => match why {
                 Why::NoDryRun | Why::Terminating => false,
                 Why::NoAccountOfPod(account) => !self.accounts.contains(account),
-                // A role that grants something on a kind, or by a role, of the plan is bound later.
                 _ => {
                     let classes = [
                         "/spec/priorityClassName",

@@ -27,9 +27,10 @@ fn before_creation(plan: &Plan, hook: &PlannedHook) -> Option<Warning> {
         return None;
     }
     let object = &hook.object;
-    let by = match is_explicit(hook) {
-        true => "as its delete policy before-hook-creation says",
-        false => "by the default delete policy before-hook-creation",
+    let by = if is_explicit(hook) {
+        "as its delete policy before-hook-creation says"
+    } else {
+        "by the default delete policy before-hook-creation"
     };
     // An upgrade finds the one that the operation before has made.
     let is_expected = matches!(plan.event, Event::Upgrade | Event::Rollback | Event::Test);
