@@ -391,3 +391,59 @@ async fn a_right_that_only_the_deletion_needs_is_missed_before_the_install() -> 
     assert_eq!(warned(&release), ("", ""));
     Ok(())
 }
+
+#[tokio::test]
+async fn what_the_plan_itself_brings_is_no_finding_of_a_dry_run() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "brings").await?;
+    let controller = namespace.controller()?;
+    let (name, other) = (&namespace.name, format!("{}-other", namespace.name));
+    let account_of = format!("--serviceaccount={name}:deployer");
+    namespace.kubectl(&[
+        "create",
+        "clusterrolebinding",
+        name,
+        "--clusterrole=cluster-admin",
+        &account_of,
+    ])?;
+    let can = json!({"group": "", "resource": "namespaces", "verb": "delete"});
+    namespace.wait_allowed("deployer", can, true).await?;
+    let rbac = |kind: &str, more: Value| {
+        let mut object = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": kind,
+            "metadata": {"name": "web"}});
+        object
+            .as_object_mut()
+            .into_iter()
+            .for_each(|it| it.extend(more.as_object().cloned().unwrap_or_default()));
+        object
+    };
+    let (group, api) = (format!("{name}.example.com"), "rbac.authorization.k8s.io");
+    let schema = json!({"openAPIV3Schema": {"type": "object"}});
+    let definition = json!({"apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition", "metadata": {"name": format!("tables.{group}")},
+        "spec": {"group": group, "scope": "Namespaced",
+            "names": {"plural": "tables", "singular": "table", "kind": "Table"},
+            "versions": [{"name": "v1", "served": true, "storage": true, "schema": schema}]}});
+    let objects = [
+        definition.hook("pre-install"),
+        json!({"apiVersion": format!("{group}/v1"), "kind": "Table", "metadata": {"name": "a"}}),
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": other}}),
+        config_map("inside", "1").set("/metadata/namespace", &*other),
+        account("web"),
+        rbac(
+            "Role",
+            json!({"rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}]}),
+        ),
+        rbac(
+            "RoleBinding",
+            json!({"roleRef": {"apiGroup": api, "kind": "Role", "name": "web"},
+            "subjects": [{"kind": "ServiceAccount", "name": "web"}]}),
+        ),
+    ];
+    namespace.release("shop", &objects, json!({"preflight": "Enforce"})).await?;
+    let release = namespace.wait_ready("shop", &controller).await?;
+    assert_eq!(warned(&release), ("", ""));
+    namespace.kubectl(&["delete", "rl", "shop"])?;
+    namespace.kubectl(&["delete", "crd", &format!("tables.{group}")])?;
+    namespace.kubectl(&["delete", "clusterrolebinding", name])?;
+    Ok(())
+}

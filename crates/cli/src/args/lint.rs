@@ -16,7 +16,8 @@ The inputs are those of `plan`, and no cluster is contacted. All events are chec
 upgrade, rollback, delete and test. Findings have a level:
   error    the operator would refuse the release, or could not read it
   warning  something that can only fail, that loses data, or that has no effect
-  note     something that only a cluster can tell, such as an upgrade that looks up a Secret
+  note     something that is not checked: an upgrade that looks up a Secret in the cluster, or a
+           release whose chart is elsewhere; name that chart with --chart
 Objects of an earlier revision are assumed to exist. Kinds, rights and owners are not checked, which
 needs the cluster: the operator does it before an operation begins, see spec.preflight.
 

@@ -1,6 +1,7 @@
 //! The findings about a release at all events, for `lint`. Only its input is read.
 
 use anyhow::bail;
+use api::ReleaseLifecycle;
 use kube::ResourceExt as _;
 use lifecycle::{event::Event, object::ObjectRef, preflight::Check};
 use manifests::placed::{Placed, describe};
@@ -72,15 +73,22 @@ const NEEDS_CLUSTER: Rule = Rule {
     meaning: "an upgrade of the chart can be rendered with a cluster only",
 };
 
+const NEEDS_CHART: Rule = Rule {
+    id: "needs-chart",
+    level: Level::Note,
+    meaning: "the chart of a release is not among the files, so that its hooks are not checked",
+};
+
 const fn of_check(check: Check) -> Rule {
     Rule { id: check.id(), level: Level::Warning, meaning: check.meaning() }
 }
 
 /// Every rule.
-pub(crate) const RULES: [Rule; 5 + Check::ALL.len()] = {
-    let mut rules = [REFUSED; 5 + Check::ALL.len()];
-    let [.., meaningless, unused, chart, cluster] = &mut rules;
-    (*meaningless, *unused, *chart, *cluster) = (MEANINGLESS, UNUSED, CHART, NEEDS_CLUSTER);
+pub(crate) const RULES: [Rule; 6 + Check::ALL.len()] = {
+    let mut rules = [REFUSED; 6 + Check::ALL.len()];
+    let [.., meaningless, unused, chart, cluster, elsewhere] = &mut rules;
+    (*meaningless, *unused, *chart) = (MEANINGLESS, UNUSED, CHART);
+    (*cluster, *elsewhere) = (NEEDS_CLUSTER, NEEDS_CHART);
     let mut index = 0;
     while index < Check::ALL.len() {
         rules[index + 1] = of_check(Check::ALL[index]);
@@ -136,8 +144,14 @@ pub(crate) async fn check(input: &Input, namespace: Option<&str>) -> anyhow::Res
             }
             for name in names {
                 let other = other_chart(input)?;
+                if other.is_none()
+                    && let Some(elsewhere) = given::with_chart_elsewhere(&objects, name)
+                {
+                    found.elsewhere(elsewhere, name);
+                    continue;
+                }
                 let wanted = Wanted { name, namespace, other, ..Wanted::default() };
-                let material = given::choose(objects.clone(), wanted).await;
+                let material = given::choose(given::only(&objects, name), wanted).await;
                 found.of(input, material, name).await?;
             }
         }
@@ -191,7 +205,7 @@ impl Places {
         place
             .and_then(|place| self.file(place))
             .or_else(|| self.own())
-            .or_else(|| unreadable(message))
+            .or_else(|| unreadable(message).or_else(|| file(message)))
     }
 
     fn own(&self) -> Option<(String, Option<usize>)> {
@@ -217,7 +231,7 @@ fn file(place: &str) -> Option<(String, Option<usize>)> {
     let (file, rest) = place.split_once(" line ")?;
     let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
     // A place in a ConfigMap has a line, too.
-    let is_file = !file.contains(" key ") && file != files::STDIN;
+    let is_file = !file.contains(" key ") && !file.contains(": ") && file != files::STDIN;
     is_file.then(|| (file.to_owned(), digits.parse().ok()))
 }
 
@@ -259,6 +273,29 @@ impl Findings {
             Err(problems) => self.refused(problems, &places),
         }
         Ok(())
+    }
+
+    /// Notes that the chart of a release is not here.
+    fn elsewhere(
+        &mut self,
+        release: Found<(ReleaseLifecycle, String, String)>,
+        name: Option<&str>,
+    ) {
+        let release_name = name.map(str::to_owned);
+        match release {
+            Ok((object, chart, own)) => {
+                let release = Some(object.name_any());
+                let places = Places { release, own: Some(own), ..Places::default() };
+                let message = format!(
+                    "its hooks are not checked: {chart} is not read; name the chart with --chart: a \
+                     folder, an archive or oci://…"
+                );
+                self.add(NEEDS_CHART, message, None, None, &places);
+            }
+            Err(problems) => {
+                self.refused(problems, &Places { release: release_name, ..Places::default() });
+            }
+        }
     }
 
     fn of_made(&mut self, material: &Material, made: &Made, places: &Places) {

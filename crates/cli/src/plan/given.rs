@@ -4,6 +4,7 @@ use api::{DURATIONS, ReleaseLifecycle, ReleaseLifecycleSpec, SourceKind};
 use kube::{Resource as _, ResourceExt as _};
 use manifests::placed::Placed;
 use serde_json::{Value, json};
+use sources::ChartLocation;
 
 use super::{Contents, Found, Material, chart::Whence, reads::FileReads, resolve};
 
@@ -97,6 +98,36 @@ fn plain(objects: Vec<Placed>, name: Option<&str>, namespace: Option<&str>) -> F
     let sources = vec!["the files themselves".to_owned()];
     let contents = Contents::Objects(objects);
     Ok(Material { object, contents, sources, notes, place: None })
+}
+
+/// Returns the objects without the ReleaseLifecycles of other names.
+pub(super) fn only(objects: &[Placed], name: Option<&str>) -> Vec<Placed> {
+    let is_other =
+        |it: &Placed| is_release(it) && name.is_some_and(|name| name_of(&it.manifest) != name);
+    objects.iter().filter(|it| !is_other(it)).cloned().collect()
+}
+
+/// Returns the release of this name if its chart is not among the files, with the place of that
+/// chart, and of the ReleaseLifecycle itself.
+pub(super) fn with_chart_elsewhere(
+    objects: &[Placed],
+    name: Option<&str>,
+) -> Option<Found<(ReleaseLifecycle, String, String)>> {
+    let is_it =
+        |it: &&Placed| is_release(it) && name.is_none_or(|name| name_of(&it.manifest) == name);
+    let mut releases = objects.iter().filter(is_it);
+    let (placed, None) = (releases.next()?, releases.next()) else { return None };
+    let object = match read(placed) {
+        Ok(object) => object,
+        Err(problems) => return Some(Err(problems)),
+    };
+    let elsewhere = match ChartLocation::of(&object.spec.source) {
+        Ok(ChartLocation::Server(server)) => server.place.clone(),
+        Ok(ChartLocation::Flux(reference)) => format!("spec.source.sourceRef ({reference})"),
+        Ok(ChartLocation::Archive(_)) | Err(_) => return None,
+    };
+    let is_chart = object.spec.source.is_chart();
+    is_chart.then(|| Ok((object, elsewhere, placed.place.clone())))
 }
 
 /// Returns the names of the ReleaseLifecycles among the objects, each once.

@@ -123,6 +123,9 @@ pub(crate) fn status(
             };
             says(object, wanted, now)
         }
+        Report::Blocked(failure) if is_checked_again(object, failure) => {
+            object.status.clone().unwrap_or_default()
+        }
         Report::Blocked(failure) => says(object, conditions::blocked(failure), now),
         Report::Trouble(error) => trouble(object, error, now),
     }
@@ -148,9 +151,27 @@ pub(super) fn new_stall<'a>(
 /// Returns true if the object reports that it is blocked by `failure`.
 pub(super) fn is_blocked_by(object: &ReleaseLifecycle, failure: &Failure) -> bool {
     let conditions = object.status.iter().flat_map(|status| &status.conditions);
-    conditions
-        .into_iter()
-        .any(|it| it.type_ == conditions::STALLED && it.message == failure.message)
+    is_checked_again(object, failure)
+        || conditions
+            .into_iter()
+            .any(|it| it.type_ == conditions::STALLED && it.message == failure.message)
+}
+
+/// Returns true if the checks of an operation have found the same as before. A webhook may put a
+/// time or an id into its words, and each write of status triggers the next check at once.
+fn is_checked_again(object: &ReleaseLifecycle, failure: &Failure) -> bool {
+    let words = |text: &str| -> Vec<String> {
+        let has_digit = |word: &&str| word.contains(|c: char| c.is_ascii_digit());
+        text.split_whitespace().filter(|word| !has_digit(word)).map(str::to_owned).collect()
+    };
+    let mut conditions = object.status.iter().flat_map(|status| &status.conditions);
+    failure.reason == Reason::PreflightFailed
+        && conditions.any(|it| {
+            it.type_ == conditions::STALLED
+                && failure.reason == it.reason
+                && it.observed_generation == object.metadata.generation
+                && words(&it.message) == words(&failure.message)
+        })
 }
 
 fn of_operation(

@@ -74,6 +74,33 @@ async fn each_release_in_the_files_is_checked_at_all_events() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_release_whose_chart_is_elsewhere_is_checked_with_the_chart_that_is_named() -> Result<()>
+{
+    let namespace = Namespace::new(kwok(), "cli-lint-oci").await?;
+    let cli = Cli::new(&namespace)?;
+    let oci = json!({"url": "oci://registry.example/shop", "version": "1.0.0"});
+    let spec = json!({"source": {"chart": {"oci": oci}}});
+    let file = cli.write("shop.json", &release("shop", spec.clone()).to_string())?;
+    let file = file.to_string_lossy().into_owned();
+    let text = found(&cli, 0, &["-f", &file, "--fail-on", "warning"])?;
+    assert_eq!((rules(&text), &text["notes"]), (vec!["needs-chart"], &json!(1)));
+    assert_eq!(
+        (&text["findings"][0]["file"], &text["findings"][0]["line"]),
+        (&json!(file), &json!(1))
+    );
+    let hook = job("late").hook("test").set("/spec/activeDeadlineSeconds", 600);
+    let chart = Chart::new(&namespace, "shop")?.file("templates/a.yaml", &hook.to_string())?;
+    let folder = chart.folder().to_string_lossy().into_owned();
+    assert_eq!(rules(&found(&cli, 0, &["-f", &file, "--chart", &folder])?), ["long-deadline"]);
+    let mut wrong = spec;
+    wrong["timeout"] = json!("soon");
+    cli.write("shop.json", &release("shop", wrong).to_string())?;
+    let text = found(&cli, 1, &["-f", &file])?;
+    assert_eq!((rules(&text), &text["findings"][0]["line"]), (vec!["refused"], &json!(1)));
+    Ok(())
+}
+
+#[tokio::test]
 async fn code_scanning_reads_rules_places_and_levels() -> Result<()> {
     let namespace = Namespace::new(kwok(), "cli-sarif").await?;
     let cli = Cli::new(&namespace)?;

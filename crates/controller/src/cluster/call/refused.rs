@@ -221,15 +221,15 @@ pub(super) const WITHHELD: &str =
 fn read(message: &str, details: Option<&StatusDetails>) -> (Why, String) {
     let causes = details.map(|details| &details.causes[..]).unwrap_or_default();
     // The API server's own words (`NewDryRunUnsupportedErr`).
-    if message.starts_with("admission webhook \"") && message.ends_with(" does not support dry run")
-    {
+    let whose = message.strip_prefix("admission webhook \"");
+    let whose = whose.and_then(|rest| rest.strip_suffix("\" does not support dry run"));
+    if whose.is_some_and(|name| !name.contains('"')) {
         return (Why::NoDryRun, on_one_line(message));
     }
     if let Some(words) = admission(message) {
         return (Why::Admission, on_one_line(&words));
     }
     if let Some(lack) = rights::lacking(message) {
-        // The message contains only names.
         return (Why::Rights(Box::new(lack)), message.to_owned());
     }
     if let Some(lack) = rights::ungrantable(message) {
@@ -329,7 +329,6 @@ mod tests {
         Status::failure(message, "").with_code(code).with_details(details)
     }
 
-    /// A refusal of one field, in the words of the API server.
     fn values(objects: &[Value]) -> Values {
         let mut values = Values::default();
         for object in objects {

@@ -265,6 +265,21 @@ fn a_release_that_the_checks_hold_back_says_so_in_their_condition() {
     assert_eq!(of(conditions::READY), ("False", "PreflightFailed"));
     assert_eq!(of(conditions::STALLED), ("True", "PreflightFailed"));
     assert_eq!(of(conditions::PREFLIGHT_PASSED), ("False", "PreflightFailed"));
+    // Only a number is new, in a long message with a line break.
+    let long = |id: &str| {
+        let text = format!("it does not begin: {}; request {id} was denied", "a word. ".repeat(40));
+        Failure::new(Reason::PreflightFailed, text)
+    };
+    let first = status(&object(None), Report::Blocked(&long("1a")), NOW);
+    let later = Timestamp::from_second(60).unwrap();
+    let known = object(Some(first.clone()));
+    assert_eq!(status(&known, Report::Blocked(&long("2b")), later), first);
+    assert!(is_blocked_by(&known, &long("2b")));
+    assert_ne!(status(&known, Report::Blocked(&failure), later), first);
+    let mut newer = known;
+    newer.metadata.generation = Some(6);
+    assert_ne!(status(&newer, Report::Blocked(&long("2b")), later), first);
+
     let other = Failure::new(Reason::Forbidden, "it may not");
     let other = status(&object(None), Report::Blocked(&other), NOW);
     assert!(other.conditions.iter().all(|it| it.type_ != conditions::PREFLIGHT_PASSED));
