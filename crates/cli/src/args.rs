@@ -14,7 +14,7 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use adopt::{Adopt, AdoptedSource};
-pub(crate) use ask::{Cancel, How, Resume, Retry, Rollback, Skip, Suspend, Test, Wait};
+pub(crate) use ask::{Approve, Cancel, How, Resume, Retry, Rollback, Skip, Suspend, Test, Wait};
 pub(crate) use completion::{Complete, Completion, Shell};
 pub(crate) use create::Create;
 pub(crate) use history::History;
@@ -39,6 +39,7 @@ pub(crate) enum Command {
     Plan(Box<Plan>),
     Status(Status),
     History(History),
+    Approve(Approve),
     Retry(Retry),
     Cancel(Cancel),
     Test(Test),

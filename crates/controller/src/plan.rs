@@ -1,6 +1,7 @@
 //! The frozen plan of an operation, and the checks before it begins.
 //!
 //! - `make`: from the source, or the records, to a plan
+//! - `changes`: what a plan changes, for who approves it
 //! - `material`: the inputs of a plan
 //! - `history`: facts from earlier revisions
 //! - `kinds`: the kinds of its objects, as the cluster serves them
@@ -11,6 +12,7 @@
 //! - `kept`: the objects that are kept when a release is deleted
 //! - `preflight`: settings that can only fail, and settings without effect
 
+pub(crate) mod changes;
 mod crds;
 pub(crate) mod history;
 mod kept;

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use helm::pending::Pending;
 use lifecycle::{
     decide::{decide, query},
     event::Event,
@@ -11,7 +12,6 @@ use lifecycle::{
     step::Hold,
 };
 
-use sources::RenderedRelease;
 use tracing::{Instrument, Span};
 
 use crate::{
@@ -28,7 +28,7 @@ use crate::{
         history,
         make::{self, Planned},
     },
-    records::{Records, Stored},
+    records::{Draft, Records, Stored},
     release::{Release, finalizer::while_deleting},
     support::clock::{now, until},
 };
@@ -57,7 +57,7 @@ pub(crate) async fn resume(
     release: &mut Release<'_>,
     mut journal: Journal,
 ) -> Result<Progress, Error> {
-    match frozen_plan(release, &journal).await {
+    match Box::pin(frozen_plan(release, &journal)).await {
         Ok(Frozen::Recorded(plan)) => {
             if journal.operation.plan_digest.is_none() {
                 serve_recorded(release, &plan, &mut journal).await?;
@@ -71,7 +71,12 @@ pub(crate) async fn resume(
             if !release.object.suspended() {
                 release.write_plan(&plan).await?;
             }
-            run(release, &plan, Origin::Created(rendered.map(Box::new)), journal).await
+            let draft = rendered.map(|made| Draft::Rendered(Box::new(made)));
+            run(release, &plan, Origin::Created(draft), journal).await
+        }
+        Ok(Frozen::Approved(pending)) => {
+            let draft = pending.record.map(|record| Draft::Pending(Box::new(record)));
+            run(release, &pending.plan, Origin::Created(draft), journal).await
         }
         Ok(Frozen::Lost) => plan_lost(release, &journal).await,
         // Nothing was recorded, and the operation is no longer wanted.
@@ -151,7 +156,9 @@ enum Frozen {
     /// A new plan, since nothing was recorded yet; `is_keyed`: true if it has the key of the plan
     /// before.
     Anew { made: Box<Planned>, is_keyed: bool },
-    /// The record no longer has the plan.
+    /// The plan that somebody has approved, since nothing was recorded yet.
+    Approved(Box<Pending>),
+    /// The record no longer has the plan, or what was approved is gone.
     Lost,
 }
 
@@ -182,6 +189,13 @@ async fn frozen_plan(release: &mut Release<'_>, journal: &Journal) -> Result<Fro
         (Some((plan, _)), None) if plan.operation == operation.id => {
             Ok(Frozen::Recorded(Arc::new(plan)))
         }
+        (_, None) if is_pending(release, operation) => {
+            let status = release.object.status.as_ref();
+            let pending = status.and_then(|status| status.plan.as_ref());
+            let digest = pending.map(|pending| &*pending.digest).unwrap_or_default();
+            let found = Records::of(release).proposed(digest).await?;
+            Ok(found.map_or(Frozen::Lost, |found| Frozen::Approved(Box::new(found))))
+        }
         (_, None) => {
             let history = Records::of(release).history().await?;
             let begin = Begin {
@@ -197,6 +211,12 @@ async fn frozen_plan(release: &mut Release<'_>, journal: &Journal) -> Result<Fro
             Ok(Frozen::Anew { made: Box::new(made), is_keyed })
         }
     }
+}
+
+/// Returns whether the plan of the operation is the one that was approved: no other may be made.
+fn is_pending(release: &Release<'_>, operation: &Operation) -> bool {
+    let pending = release.object.status.as_ref().and_then(|status| status.plan.as_ref());
+    pending.is_some_and(|pending| pending.operation == operation.id)
 }
 
 /// Returns the recorded plan of an operation that an earlier version began, and whose digest that
@@ -234,9 +254,9 @@ async fn plan_lost(release: &mut Release<'_>, journal: &Journal) -> Result<Progr
 pub(crate) enum Origin {
     /// The record.
     Record,
-    /// This reconciliation, which created the plan: it is in no record that was read. The record
-    /// will hold the result of rendering; there is none if the plan comes from another record.
-    Created(Option<Box<RenderedRelease>>),
+    /// This reconciliation, which created the plan or read it as it was approved: it is in no record
+    /// that was read. There is no draft if the record is made from another one.
+    Created(Option<Draft>),
 }
 
 /// Takes steps until there is something to wait for.
@@ -273,9 +293,9 @@ async fn take_steps(
     if matches!(origin, Origin::Created(_)) && is_of_another_plan(&observation, plan) {
         return Ok(Progress::AGAIN);
     }
-    let rendered = match &origin {
+    let draft = match &origin {
         Origin::Record => None,
-        Origin::Created(rendered) => rendered.as_deref(),
+        Origin::Created(draft) => draft.as_ref(),
     };
     for step in 0..STEPS {
         // One step at least: where it takes long to read everything, none would ever be taken.
@@ -301,7 +321,7 @@ async fn take_steps(
         journal = step.journal;
         observation = match (step.effect, step.wake_at) {
             (Some(effect), _) => {
-                let turn = Turn { release, plan, rendered, journal: &journal, now };
+                let turn = Turn { release, plan, draft, journal: &journal, now };
                 Box::pin(turn.execute(&effect)).instrument(span(plan, &journal)).await?
             }
             (None, Some(wake_at)) => {
@@ -315,6 +335,7 @@ async fn take_steps(
             }
             (None, None) if journal.is_done() => {
                 forget_old(release, &journal).await;
+                withdraw(release, &journal).await;
                 return Ok(Progress::Ended);
             }
             (None, None) => gather(release, plan, &journal, query(&journal), now).await?,
@@ -322,6 +343,16 @@ async fn take_steps(
     }
     tracing::warn!("{STEPS} steps in one reconciliation, and still at work");
     Ok(Progress::Waits(Duration::from_secs(1)))
+}
+
+/// Deletes the plan that was approved, which the record has now. If that fails, the next one replaces
+/// it.
+async fn withdraw(release: &Release<'_>, journal: &Journal) {
+    if journal.operation.approved_by.is_some()
+        && let Err(error) = Records::of(release).withdraw().await
+    {
+        tracing::debug!("the approved plan was not deleted: {error}");
+    }
 }
 
 /// Keeps as many records as the spec asks for. Records that could not be removed are removed after

@@ -3,6 +3,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use lifecycle::{
+    approval::Mode,
     decide::query,
     effect::{CleanUp, CleanUpAction, Effect},
     event::Event,
@@ -14,7 +15,6 @@ use lifecycle::{
 };
 use live::{hook_object, observe};
 use serde_json::Value;
-use sources::RenderedRelease;
 
 use crate::{
     cluster::{
@@ -28,7 +28,7 @@ use crate::{
         gather::{self, blocked_is_refused, is_of_another_plan},
         uninstall,
     },
-    records::Records,
+    records::{Draft, Records},
     release::Release,
 };
 
@@ -39,8 +39,8 @@ const ROLES_LOAD: SignedDuration = SignedDuration::from_secs(10);
 pub(crate) struct Turn<'a> {
     pub(crate) release: &'a Release<'a>,
     pub(crate) plan: &'a Plan,
-    /// The result of rendering that the plan was created from, for the record that is created.
-    pub(crate) rendered: Option<&'a RenderedRelease>,
+    /// The material of the record that is created.
+    pub(crate) draft: Option<&'a Draft>,
     pub(crate) journal: &'a Journal,
     pub(crate) now: Timestamp,
 }
@@ -74,8 +74,8 @@ impl Turn<'_> {
                 None => {
                     // The plan was created from it, unless it was read from a record that is gone
                     // since.
-                    let rendered = self.rendered.ok_or(Error::Stale)?;
-                    records.create(self.plan, rendered).await.map(|()| true)
+                    let draft = self.draft.ok_or(Error::Stale)?;
+                    records.create(self.plan, draft).await.map(|()| true)
                 }
                 Some(target) => records.copy(self.plan, target).await.map(|()| true),
             }
@@ -366,7 +366,16 @@ impl Turn<'_> {
     async fn purge(&self) -> Result<Observation, Error> {
         uninstall::remove_leftovers(self.release).await?;
         let ends_all = uninstall::delete_own_namespace(self.release, self.plan).await?;
-        match Records::of(self.release).purge(self.plan.revision).await {
+        let records = Records::of(self.release);
+        let withdrawn = match self.release.object.approval_mode() {
+            Mode::None => Ok(()),
+            Mode::Upgrade | Mode::Always => records.withdraw().await,
+        };
+        let purged = match withdrawn {
+            Ok(()) => records.purge(self.plan.revision).await,
+            error => error,
+        };
+        match purged {
             // The records go with the namespace, and so may the right to remove them.
             Err(Error::Blocked(_)) if ends_all => Ok(Observation::Executed),
             other => other.map(|()| Observation::Executed),

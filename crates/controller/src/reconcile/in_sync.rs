@@ -5,16 +5,17 @@ use crate::{
     operation::remarks,
     plan::history,
     reconcile::drift,
-    records::Stored,
+    records::{Records, Stored},
     release::{Release, finalizer},
 };
 
 /// Reports that the deployed revision is the desired one, corrects drift, and reports the remarks.
+/// Returns whether something follows at once: the tests of what was corrected.
 pub(crate) async fn in_sync(
     release: &mut Release<'_>,
     history: &[Stored],
     revision: i32,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     finalizer::hold(release).await?;
     let stored = history.iter().find(|stored| stored.release.version == revision);
     let plan = stored.and_then(|stored| stored.plan.as_ref());
@@ -23,13 +24,19 @@ pub(crate) async fn in_sync(
         Some(stored) => Some(Box::pin(drift::check(release, stored)).await?),
         None => None,
     };
+    let is_tested_again =
+        drift.as_ref().is_some_and(|drift| drift.corrected) && release.object.tests_enabled();
     note_outside(release, stored).await?;
     release.remark = match stored {
         Some(stored) => Box::pin(remarks::of_revision(release, stored)).await,
         None => None,
     };
+    if release.object.status.as_ref().is_some_and(|status| status.plan.is_some()) {
+        // The spec is again as it was.
+        Records::of(release).withdraw().await?;
+    }
     release.write_in_sync(revision, chart, drift).await?;
-    Ok(())
+    Ok(is_tested_again)
 }
 
 /// Finds the objects of the deployed revision outside of the namespace, if no operation of this

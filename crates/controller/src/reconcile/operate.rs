@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use kube_runtime::controller::Action;
-use lifecycle::{event::Event, next::Next, plan::Begin, reason::Reason};
+use lifecycle::{conditions, event::Event, next::Next, plan::Begin, reason::Reason};
 
 use crate::{
     cluster::error::Error,
     operation::{drive::resume, outside, recover},
     reconcile::{
-        adopt, dependencies,
+        adopt,
+        approve::{Approval, approval},
+        dependencies, gate,
         in_sync::in_sync,
         next::{begins, needs_source},
         start::{reopen, start},
@@ -41,32 +43,24 @@ pub(crate) async fn operate(
         return Err(why);
     }
     if release.object.suspended() && begins && !release.namespace_goes {
-        release.write_suspended().await?;
+        release.write_held(&conditions::suspended()).await?;
         return Ok(Action::await_change());
     }
     match next {
         Next::Begin { event, revision, target, remedies } => {
-            if event.needs_source()
-                && let Some(waiting) = dependencies::unready(release).await?
-            {
-                release.write_waiting(&waiting).await?;
-                return Ok(Action::requeue(RECHECK));
-            }
-            if event == Event::Install {
-                adopt::note_gone(release, history);
-            }
             let id = uuid::Uuid::new_v4().simple().to_string();
             let generation = release.generation();
-            let begin = Begin { id, event, revision, target, remedies, generation };
-            Ok(after(start(release, history, begin).await?, release))
+            let next = Begin { id, event, revision, target, remedies, generation };
+            Box::pin(begin(release, history, next)).await
         }
         Next::Reopen => {
             let progress = Box::pin(reopen(release, history)).await?;
             Ok(after(progress, release))
         }
         Next::InSync { revision } => {
-            Box::pin(in_sync(release, history, revision)).await?;
-            Ok(settle(release))
+            let is_tested_again = Box::pin(in_sync(release, history, revision)).await?;
+            let action = settle(release);
+            Ok(if is_tested_again { Action::requeue(Duration::ZERO) } else { action })
         }
         // Everything is deleted with the namespace.
         Next::GivenUp | Next::AwaitRetry { .. } | Next::Adopt { .. } | Next::AwaitHelm { .. }
@@ -122,4 +116,34 @@ pub(crate) async fn operate(
             ),
         )),
     }
+}
+
+/// Begins an operation, unless it has to wait: for its dependencies, for an approval, or for a window.
+async fn begin(
+    release: &mut Release<'_>,
+    history: &[Stored],
+    begin: Begin,
+) -> Result<Action, Error> {
+    if begin.event.needs_source()
+        && let Some(waiting) = dependencies::unready(release).await?
+    {
+        release.write_waiting(&waiting).await?;
+        return Ok(Action::requeue(RECHECK));
+    }
+    let approved = match approval(release, history, &begin).await? {
+        Approval::Free => None,
+        Approval::Approved(approved) => Some(*approved),
+        Approval::Waits(why) => {
+            release.write_held(&why).await?;
+            return Ok(settle(release));
+        }
+    };
+    if let Some(closed) = gate::closed(release, &begin, now())? {
+        release.write_held(&closed.why).await?;
+        return Ok(Action::requeue(closed.look_again_in));
+    }
+    if begin.event == Event::Install {
+        adopt::note_gone(release, history);
+    }
+    Ok(after(start(release, history, begin, approved).await?, release))
 }

@@ -17,20 +17,31 @@ use crate::{
         make::{self, Planned},
         preflight::Warnings,
     },
-    records::{self, Stored},
+    reconcile::approve::Approved,
+    records::{self, Draft, Stored},
     release::{Release, finalizer},
     support::clock::now,
 };
 
-/// Begins an operation: creates its plan, writes its journal, and takes its first steps.
+/// Begins an operation: creates its plan, unless somebody has `approved` one, writes its journal, and
+/// takes its first steps.
 pub(crate) async fn start(
     release: &mut Release<'_>,
     history: &[Stored],
-    begin: Begin,
+    mut begin: Begin,
+    approved: Option<Approved>,
 ) -> Result<Progress, Error> {
     finalizer::hold(release).await?;
-    let Planned { plan, rendered, remarks, warnings } =
-        make::plan(release, history, &begin).await?;
+    let approved_by = approved.as_ref().map(|_| approver(release));
+    let (plan, draft, remarks, warnings) = if let Some(Approved { plan, draft }) = approved {
+        (plan, draft, Vec::new(), Vec::new())
+    } else {
+        let Planned { plan, rendered, remarks, warnings } =
+            make::plan(release, history, &begin).await?;
+        let draft = rendered.map(|made| Draft::Rendered(Box::new(made)));
+        (plan, draft, remarks, warnings)
+    };
+    begin.id.clone_from(&plan.operation);
     let warnings = Warnings::of(release, &plan, &remarks, warnings).await?;
     if let Some(remark) = source::remark(release) {
         release.warn(Reason::LargeSource, remark);
@@ -44,11 +55,17 @@ pub(crate) async fn start(
     let handled = answered(release, begin.event);
     let mut journal = Journal::begin(begin, wanted, handled, now());
     journal.operation.leader = release.ctx.lease.epoch();
+    journal.operation.approved_by = approved_by;
     warnings.note(release);
     release.plan = Some(KnownPlan::of(&plan, plan.freeze().1));
     release.write_journal(&journal, None).await?;
     warnings.tell(release);
-    run(release, &plan, Origin::Created(rendered.map(Box::new)), journal).await
+    run(release, &plan, Origin::Created(draft), journal).await
+}
+
+/// Returns who has approved the plan.
+fn approver(release: &Release<'_>) -> String {
+    release.object.approved_by().unwrap_or("unknown").to_owned()
 }
 
 /// Returns the requests that an operation of `event` answers, or makes irrelevant. Tests that were

@@ -14,9 +14,8 @@ use lifecycle::{
 };
 use manifests::json;
 use serde_json::Value;
-use sources::RenderedRelease;
 
-use super::{Records, Stored, body};
+use super::{Draft, Records, Stored, body};
 use crate::cluster::error::Error;
 use crate::support::clock::now;
 
@@ -28,7 +27,12 @@ const ROOM_KEY: &str = "room for later";
 impl Records<'_> {
     /// POSTs the record of an install or an upgrade, with its plan. If it already exists, the
     /// caller must check it.
-    pub(crate) async fn create(self, plan: &Plan, made: &RenderedRelease) -> Result<(), Error> {
+    pub(crate) async fn create(self, plan: &Plan, draft: &Draft) -> Result<(), Error> {
+        let made = match draft {
+            Draft::Rendered(made) => made,
+            // It was checked when it was stored.
+            Draft::Pending(record) => return self.post(plan, record, Plans::new()).await,
+        };
         let record = body::pending(plan, made, self.name, self.namespace);
         // The plans that a deletion and a test add later must fit, too, or neither could begin.
         let later = [Event::Delete, Event::Test]

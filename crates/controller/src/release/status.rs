@@ -1,9 +1,10 @@
 //! The status of a release's object, computed from a report. Pure.
 
-use api::{DriftMode, OnTestFailure, ReleaseLifecycle, ReleaseLifecycleStatus, set_conditions};
+use api::{DriftMode, ReleaseLifecycle, ReleaseLifecycleStatus, set_conditions};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1;
 use lifecycle::{
+    approval::PendingPlan,
     conditions::{self, Condition, Remediated},
     drift::Baseline,
     event::Event,
@@ -61,8 +62,10 @@ pub(crate) enum Report<'a> {
     RetryAt(Timestamp),
     /// Something else has to be ready first.
     Dependencies(&'a str),
-    /// Nothing is begun for now.
-    Suspended,
+    /// The plan of the next operation was made, and waits for an approval.
+    Pending { plan: PendingPlan, why: &'a Failure },
+    /// The next operation has not begun, for this reason, which is no trouble.
+    Held(&'a Failure),
     /// The release waits before anything can be begun, or before an operation continues.
     Waiting(&'a Failure),
     /// Only a change helps.
@@ -78,6 +81,8 @@ pub(crate) struct Drift {
     /// `None`: unchanged.
     pub(crate) condition: Option<Condition>,
     pub(crate) baseline: Baseline,
+    /// True if objects were corrected.
+    pub(crate) corrected: bool,
 }
 
 /// Returns the status of `object` once `report` is written to it.
@@ -111,7 +116,12 @@ pub(crate) fn status(
         Report::Dependencies(message) => {
             says(object, conditions::waiting_for_dependencies(message), now)
         }
-        Report::Suspended => says(object, conditions::suspended(), now),
+        Report::Pending { plan, why } => {
+            let mut status = says(object, conditions::held(why), now);
+            status.plan = Some(plan);
+            status
+        }
+        Report::Held(why) => says(object, conditions::held(why), now),
         Report::Waiting(failure) => {
             let wanted = match running_journal(object) {
                 Some(journal) => {
@@ -163,6 +173,8 @@ fn of_operation(
     let operation = &journal.operation;
     let mut status = object.status.clone().unwrap_or_default();
     status.set_journal(journal.clone());
+    // Until it is recorded, an approved plan is found by this.
+    status.plan.take_if(|plan| plan.operation != operation.id || operation.plan_digest.is_some());
     status.observed_generation = Some(operation.generation);
     if let Some(outside) = outside.filter(|_| operation.event.makes_revision()) {
         let succeeded = journal.is_done() && operation.failure.is_none();
@@ -212,9 +224,10 @@ fn in_sync(
     now: Timestamp,
 ) -> ReleaseLifecycleStatus {
     status.revision = Some(revision);
+    status.plan = None;
     forgive(&mut status);
     status.set_handled(object.requests());
-    let fails = object.on_test_failure() == OnTestFailure::Fail;
+    let fails = object.tests_count();
     let tests = status.conditions.iter().find(|it| it.type_ == conditions::TEST_SUCCESS);
     let failed = tests
         .filter(|it| fails && it.status == "False" && status.tested_revision == Some(revision));
@@ -228,6 +241,8 @@ fn in_sync(
     match drift {
         Some(drift) => {
             status.baseline = Some(drift.baseline);
+            // What was corrected is tested again.
+            status.tested_revision.take_if(|_| drift.corrected);
             wanted.extend(drift.condition);
         }
         None if object.drift_mode() == DriftMode::Disabled => no_drift(&mut status),
