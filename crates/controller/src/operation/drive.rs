@@ -60,25 +60,25 @@ pub(crate) async fn resume(
     match Box::pin(frozen_plan(release, &journal)).await {
         Ok(Frozen::Recorded(plan)) => {
             if journal.operation.plan_digest.is_none() {
-                serve_recorded(release, &plan, &mut journal).await?;
+                Box::pin(serve_recorded(release, &plan, &mut journal)).await?;
             }
-            run(release, &plan, Origin::Record, journal).await
+            Box::pin(run(release, &plan, Origin::Record, journal)).await
         }
         Ok(Frozen::Anew { made, is_keyed }) => {
             let Planned { mut plan, rendered, .. } = *made;
             serve_anew(release, &mut plan, is_keyed, &mut journal);
             // While it is suspended it is made each time it is reconciled, and not recorded.
             if !release.object.suspended() {
-                release.write_plan(&plan).await?;
+                Box::pin(release.write_plan(&plan)).await?;
             }
             let draft = rendered.map(|made| Draft::Rendered(Box::new(made)));
-            run(release, &plan, Origin::Created(draft), journal).await
+            Box::pin(run(release, &plan, Origin::Created(draft), journal)).await
         }
         Ok(Frozen::Approved(pending)) => {
             let draft = pending.record.map(|record| Draft::Pending(Box::new(record)));
-            run(release, &pending.plan, Origin::Created(draft), journal).await
+            Box::pin(run(release, &pending.plan, Origin::Created(draft), journal)).await
         }
-        Ok(Frozen::Lost) => plan_lost(release, &journal).await,
+        Ok(Frozen::Lost) => Box::pin(plan_lost(release, &journal)).await,
         // Nothing was recorded, and the operation is no longer wanted.
         Err(Error::Blocked(failure) | Error::RetryAfter(failure, _))
             if journal.operation.plan_digest.is_none() && is_unwanted(release, &journal) =>

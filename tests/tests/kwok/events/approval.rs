@@ -24,10 +24,16 @@ fn objects(value: &str) -> Vec<Value> {
     vec![config_map("main", value), job("hook").hook("pre-upgrade,pre-delete")]
 }
 
-/// Approves a plan as `kubectl lifecycle approve` does.
-fn approve(namespace: &Namespace, digest: &str) -> Result<()> {
-    namespace.annotate("shop", "approvedBy", "jane")?;
-    namespace.annotate("shop", "approvedPlan", digest)
+/// Approves a plan as `kubectl lifecycle approve` does; returns who did.
+fn approve(namespace: &Namespace, digest: &str) -> Result<String> {
+    let user = ["auth", "whoami", "-o", "jsonpath={.status.userInfo.username}"];
+    let user = namespace.kubectl(&user)?;
+    let annotations = [
+        format!("releaselifecycle.dev/approvedPlan={digest}"),
+        format!("releaselifecycle.dev/approvedBy={user}"),
+    ];
+    namespace.kubectl(&["annotate", "rl/shop", "--overwrite", &annotations[0], &annotations[1]])?;
+    Ok(user)
 }
 
 /// The Secrets in which plans wait.
@@ -85,13 +91,13 @@ async fn an_upgrade_waits_for_its_approval_and_exactly_its_plan_runs() -> Result
     let release = namespace.wait("shop", &controller, "told that it is another", outdated).await?;
     assert_eq!(plan(&release).map(|plan| &plan.digest), Some(&shown.digest));
 
-    approve(&namespace, &shown.digest)?;
+    let user = approve(&namespace, &shown.digest)?;
     let release = namespace.wait_ready("shop", &controller).await?;
     let status = release.status.as_ref().context("it has a status")?;
     let operation = status.operation.as_ref().context("an operation")?;
     assert_eq!(operation.id, shown.operation);
     assert_eq!(operation.plan_digest.as_ref(), Some(&shown.digest));
-    assert_eq!(operation.approved_by.as_deref(), Some("jane"));
+    assert_eq!(operation.approved_by, Some(user));
     assert!(status.plan.is_none());
     assert_eq!(states(&namespace)?, ["superseded", "deployed"]);
     assert_eq!((namespace.tenant_did("create")?.len(), stored(&namespace)?), (1, 0));
