@@ -83,7 +83,8 @@ pub(crate) async fn resume(
         Err(Error::Blocked(failure) | Error::RetryAfter(failure, _))
             if journal.operation.plan_digest.is_none() && is_unwanted(release, &journal) =>
         {
-            release.write_journal(&journal.abandon(failure, now()), None).await?;
+            let abandoned = journal.abandon(failure, now());
+            Box::pin(release.write_journal(&abandoned, None)).await?;
             Ok(Progress::Ended)
         }
         Err(error) => Err(error),
@@ -313,6 +314,9 @@ async fn take_steps(
         if step.journal.is_done() && step.journal.operation.failure.is_none() {
             release.remark = Box::pin(remarks::of_rollback(release, plan)).await;
         }
+        if step.journal.operation.plan_digest.is_some() {
+            Records::of(release).withdraw().await?;
+        }
         let changed = step.journal != journal;
         if changed || step.effect.is_none() {
             let write = release.write_journal(&step.journal, step.hold.as_ref());
@@ -335,7 +339,6 @@ async fn take_steps(
             }
             (None, None) if journal.is_done() => {
                 forget_old(release, &journal).await;
-                withdraw(release, &journal).await;
                 return Ok(Progress::Ended);
             }
             (None, None) => gather(release, plan, &journal, query(&journal), now).await?,
@@ -343,16 +346,6 @@ async fn take_steps(
     }
     tracing::warn!("{STEPS} steps in one reconciliation, and still at work");
     Ok(Progress::Waits(Duration::from_secs(1)))
-}
-
-/// Deletes the plan that was approved, which the record has now. If that fails, the next one replaces
-/// it.
-async fn withdraw(release: &Release<'_>, journal: &Journal) {
-    if journal.operation.approved_by.is_some()
-        && let Err(error) = Records::of(release).withdraw().await
-    {
-        tracing::debug!("the approved plan was not deleted: {error}");
-    }
 }
 
 /// Keeps as many records as the spec asks for. Records that could not be removed are removed after

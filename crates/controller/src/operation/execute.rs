@@ -3,7 +3,6 @@
 
 use jiff::{SignedDuration, Timestamp};
 use lifecycle::{
-    approval::Mode,
     decide::query,
     effect::{CleanUp, CleanUpAction, Effect},
     event::Event,
@@ -366,16 +365,7 @@ impl Turn<'_> {
     async fn purge(&self) -> Result<Observation, Error> {
         uninstall::remove_leftovers(self.release).await?;
         let ends_all = uninstall::delete_own_namespace(self.release, self.plan).await?;
-        let records = Records::of(self.release);
-        let withdrawn = match self.release.object.approval_mode() {
-            Mode::None => Ok(()),
-            Mode::Upgrade | Mode::Always => records.withdraw().await,
-        };
-        let purged = match withdrawn {
-            Ok(()) => records.purge(self.plan.revision).await,
-            error => error,
-        };
-        match purged {
+        match Records::of(self.release).purge(self.plan.revision).await {
             // The records go with the namespace, and so may the right to remove them.
             Err(Error::Blocked(_)) if ends_all => Ok(Observation::Executed),
             other => other.map(|()| Observation::Executed),

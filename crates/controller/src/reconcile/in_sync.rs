@@ -31,10 +31,8 @@ pub(crate) async fn in_sync(
         Some(stored) => Box::pin(remarks::of_revision(release, stored)).await,
         None => None,
     };
-    if release.object.status.as_ref().is_some_and(|status| status.plan.is_some()) {
-        // The spec is again as it was.
-        Records::of(release).withdraw().await?;
-    }
+    // The spec may be again as it was.
+    Records::of(release).withdraw().await?;
     release.write_in_sync(revision, chart, drift).await?;
     Ok(is_tested_again)
 }

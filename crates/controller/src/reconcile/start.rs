@@ -18,7 +18,7 @@ use crate::{
         preflight::Warnings,
     },
     reconcile::approve::Approved,
-    records::{self, Draft, Stored},
+    records::{self, Draft, Records, Stored},
     release::{Release, finalizer},
     support::clock::now,
 };
@@ -56,6 +56,9 @@ pub(crate) async fn start(
     let mut journal = Journal::begin(begin, wanted, handled, now());
     journal.operation.leader = release.ctx.lease.epoch();
     journal.operation.approved_by = approved_by;
+    if journal.operation.approved_by.is_none() {
+        Records::of(release).withdraw().await?;
+    }
     warnings.note(release);
     release.plan = Some(KnownPlan::of(&plan, plan.freeze().1));
     release.write_journal(&journal, None).await?;

@@ -59,8 +59,12 @@ impl Records<'_> {
         Ok(found.filter(|found| found.digest == digest))
     }
 
-    /// Deletes the stored plan, if there is one: it has begun, or is no longer wanted.
+    /// Deletes the stored plan, if status names one: the record has it now, or it is no longer wanted.
+    /// The write of status that forgets it comes after this, so that none is left behind.
     pub(crate) async fn withdraw(self) -> Result<(), Error> {
+        if self.object.status.as_ref().is_none_or(|status| status.plan.is_none()) {
+            return Ok(());
+        }
         let object = self.pending();
         let Some(live) = self.tenant.get(&object).await? else { return Ok(()) };
         if live["type"] != pending::SECRET_TYPE {

@@ -24,18 +24,6 @@ fn objects(value: &str) -> Vec<Value> {
     vec![config_map("main", value), job("hook").hook("pre-upgrade,pre-delete")]
 }
 
-/// Approves a plan as `kubectl lifecycle approve` does; returns who did.
-fn approve(namespace: &Namespace, digest: &str) -> Result<String> {
-    let user = ["auth", "whoami", "-o", "jsonpath={.status.userInfo.username}"];
-    let user = namespace.kubectl(&user)?;
-    let annotations = [
-        format!("releaselifecycle.dev/approvedPlan={digest}"),
-        format!("releaselifecycle.dev/approvedBy={user}"),
-    ];
-    namespace.kubectl(&["annotate", "rl/shop", "--overwrite", &annotations[0], &annotations[1]])?;
-    Ok(user)
-}
-
 /// The Secrets in which plans wait.
 fn stored(namespace: &Namespace) -> Result<usize> {
     let of_plans = "--field-selector=type=releaselifecycle.dev/plan.v1";
@@ -84,14 +72,14 @@ async fn an_upgrade_waits_for_its_approval_and_exactly_its_plan_runs() -> Result
     // A restart makes no other plan.
     drop(controller);
     let controller = namespace.controller()?;
-    approve(&namespace, "sha256:of another plan, which this is not")?;
+    namespace.approve("shop", "sha256:of another plan, which this is not")?;
     let outdated = |release: &ReleaseLifecycle| {
         waits(release) && message(release).contains("was approved, which is not this one")
     };
     let release = namespace.wait("shop", &controller, "told that it is another", outdated).await?;
     assert_eq!(plan(&release).map(|plan| &plan.digest), Some(&shown.digest));
 
-    let user = approve(&namespace, &shown.digest)?;
+    let user = namespace.approve("shop", &shown.digest)?;
     let release = namespace.wait_ready("shop", &controller).await?;
     let status = release.status.as_ref().context("it has a status")?;
     let operation = status.operation.as_ref().context("an operation")?;
@@ -123,7 +111,7 @@ async fn a_spec_that_changes_after_the_approval_is_not_what_was_approved() -> Re
     let first = plan(&release).context("status.plan")?.digest.clone();
     drop(controller);
     // Approved, and changed before the operator sees it.
-    approve(&namespace, &first)?;
+    namespace.approve("shop", &first)?;
     namespace.release("shop", &objects("2"), spec.clone()).await?;
     let controller = namespace.controller()?;
     let again = |release: &ReleaseLifecycle| {
@@ -135,13 +123,13 @@ async fn a_spec_that_changes_after_the_approval_is_not_what_was_approved() -> Re
     // A stored plan that somebody has changed is made anew.
     let second = plan(&release).context("status.plan")?.digest.clone();
     namespace.kubectl(&["delete", "secret", "releaselifecycle.v1.shop.plan"])?;
-    approve(&namespace, &second)?;
+    namespace.approve("shop", &second)?;
     let again = |release: &ReleaseLifecycle| {
         waits(release)
             && plan(release).is_some_and(|plan| ![&first, &second].contains(&&plan.digest))
     };
     let release = namespace.wait("shop", &controller, "a third plan", again).await?;
-    approve(&namespace, &plan(&release).context("status.plan")?.digest.clone())?;
+    namespace.approve("shop", &plan(&release).context("status.plan")?.digest.clone())?;
     namespace.wait_ready("shop", &controller).await?;
     let main = namespace.object("ConfigMap", "main").await?.context("main is there")?;
     assert_eq!(main["data"]["value"], "2");
@@ -153,7 +141,7 @@ async fn a_spec_that_changes_after_the_approval_is_not_what_was_approved() -> Re
     };
     let release = namespace.wait("shop", &controller, "ApprovalPending", of_deletion).await?;
     assert_eq!(namespace.tenant_did("create")?.len(), 0);
-    approve(&namespace, &plan(&release).context("status.plan")?.digest.clone())?;
+    namespace.approve("shop", &plan(&release).context("status.plan")?.digest.clone())?;
     namespace.kubectl(&["wait", "--for=delete", "rl/shop", "--timeout=90s"])?;
     assert_eq!((namespace.tenant_did("create")?.len(), stored(&namespace)?), (1, 0));
     Ok(())
@@ -169,7 +157,7 @@ async fn a_failure_is_remediated_without_another_approval() -> Result<()> {
     let failing = [config_map("main", "2"), job("hook").hook("post-upgrade").fails()];
     namespace.release("shop", &failing, spec).await?;
     let release = namespace.wait("shop", &controller, "ApprovalPending", waits).await?;
-    approve(&namespace, &plan(&release).context("status.plan")?.digest.clone())?;
+    namespace.approve("shop", &plan(&release).context("status.plan")?.digest.clone())?;
     let rolled_back = |release: &ReleaseLifecycle| {
         condition(release, "Remediated").is_some_and(|it| it.status == "True")
     };
