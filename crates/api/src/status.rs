@@ -80,6 +80,10 @@ pub struct ReleaseLifecycleStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tests: Vec<TestRun>,
 
+    /// Time at which drift of the deployed revision was corrected last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub corrected_at: Option<Timestamp>,
+
     /// Revision that was tested last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tested_revision: Option<i32>,

@@ -1,6 +1,6 @@
 //! The configuration of test hooks: when they run, which of them, and what follows a failure.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::KubeSchema;
 use lifecycle::schedule::{Schedule, jitter};
 use schemars::JsonSchema;
@@ -10,6 +10,9 @@ use crate::{
     ReleaseLifecycle,
     windows::{InvalidSchedule, schedule},
 };
+
+/// The time for which a passed time of a schedule is made up for.
+const MADE_UP_FOR: SignedDuration = SignedDuration::from_hours(1);
 
 /// Configures the test hooks.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -113,16 +116,33 @@ impl ReleaseLifecycle {
         test.schedule.as_ref().map(read).transpose()
     }
 
-    /// Returns when the tests run next by their schedule: after the last tests, or after the last
-    /// operation, if none have run. `None` if they have no schedule, or one that is invalid.
-    pub fn next_test_at(&self) -> Option<Timestamp> {
+    /// Returns when the deployed revision is tested again: by the schedule, or since drift was
+    /// corrected. `None` if it is not, or the schedule is invalid. A time of the schedule that passed
+    /// more than an hour before `now` does not count any more.
+    pub fn next_test_at(&self, now: Timestamp) -> Option<Timestamp> {
+        self.scheduled_test_at(now).into_iter().chain(self.corrected_test_at()).min()
+    }
+
+    fn scheduled_test_at(&self, now: Timestamp) -> Option<Timestamp> {
         let schedule = self.test_schedule().ok()??;
-        let status = self.status.as_ref()?;
-        let last = status.operation.as_ref().and_then(|last| last.completed_at);
-        let since = status.tests.last().map(|run| run.started_at).or(last)?;
         let namespace = self.metadata.namespace.as_deref().unwrap_or_default();
         let key = format!("{namespace}/{}", self.metadata.name.as_deref().unwrap_or_default());
+        let since = now.checked_sub(MADE_UP_FOR).ok()?;
+        let last = self.status.as_ref()?.tests.last().map(|run| run.started_at);
+        let since = last.map_or(since, |last| last.max(since));
         schedule.next_after(since)?.checked_add(jitter(&key)).ok()
+    }
+
+    /// What was corrected is tested again, but no more often than it is looked at: another client may
+    /// change it each time.
+    fn corrected_test_at(&self) -> Option<Timestamp> {
+        let status = self.status.as_ref().filter(|_| self.tests_enabled())?;
+        let corrected_at = status.corrected_at?;
+        let Some(last) = status.tests.last().map(|run| run.started_at) else {
+            return Some(corrected_at);
+        };
+        let next = last.checked_add(self.interval()).ok()?;
+        (last < corrected_at).then(|| next.max(corrected_at))
     }
 }
 
@@ -156,20 +176,65 @@ mod tests {
         ReleaseLifecycle::new("shop", serde_json::from_value(spec).unwrap())
     }
 
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn ran(started_at: &str) -> TestRun {
+        TestRun {
+            revision: 1,
+            started_at: at(started_at),
+            completed_at: None,
+            first: true,
+            failure: None,
+        }
+    }
+
+    /// Returns when tests are due after those that began then, without the jitter.
+    fn next(release: &ReleaseLifecycle, now: &str) -> Option<String> {
+        let next = release.next_test_at(at(now))?;
+        Some(next.checked_sub(jitter("/shop")).ok()?.to_string())
+    }
+
     #[test]
     fn scheduled_tests_follow_the_last_ones() {
         let mut release = scheduled("0 3 * * *", "Europe/Berlin");
-        assert_eq!(release.next_test_at(), None, "nothing is deployed");
-        let at = |text: &str| text.parse::<Timestamp>().unwrap();
-        let run = TestRun {
-            revision: 1,
-            started_at: at("2026-11-30T02:00:40Z"),
-            completed_at: None,
-            failure: None,
+        assert_eq!(next(&release, "2026-11-30T10:00:00Z"), None, "nothing is deployed");
+        release.status = Some(ReleaseLifecycleStatus::default());
+        let tomorrow = Some("2026-12-01T02:00:00Z".to_owned());
+        assert_eq!(next(&release, "2026-11-30T10:00:00Z"), tomorrow);
+        assert_eq!(next(&release, "2026-12-01T02:30:00Z"), tomorrow, "it is made up for");
+        let after = Some("2026-12-02T02:00:00Z".to_owned());
+        assert_eq!(next(&release, "2026-12-01T03:30:00Z"), after, "but not for ever");
+        let tests = vec![ran("2026-12-01T02:00:40Z")];
+        release.status = Some(ReleaseLifecycleStatus { tests, ..Default::default() });
+        assert_eq!(next(&release, "2026-12-01T02:30:00Z"), after, "it was done");
+    }
+
+    #[test]
+    fn what_was_corrected_is_tested_again_at_most_once_in_an_interval() {
+        let spec = json!({"source": {"objects": []}, "test": {"enable": true}});
+        let mut release = ReleaseLifecycle::new("shop", serde_json::from_value(spec).unwrap());
+        let now = at("2026-11-30T10:20:00Z");
+        let mut next = |corrected_at: Option<&str>, tests: Vec<TestRun>| {
+            let corrected_at = corrected_at.map(at);
+            release.status =
+                Some(ReleaseLifecycleStatus { tests, corrected_at, ..Default::default() });
+            release.next_test_at(now).map(|at| at.to_string())
         };
-        release.status = Some(ReleaseLifecycleStatus { tests: vec![run], ..Default::default() });
-        let next = release.next_test_at().unwrap().duration_since(at("2026-12-01T02:00:00Z"));
-        assert!((0..60).contains(&next.as_secs()), "{next}");
+        let corrected = Some("2026-11-30T10:15:00Z");
+        let time = |text: &str| Some(text.to_owned());
+        assert_eq!(next(None, vec![]), None);
+        assert_eq!(next(corrected, vec![]), time("2026-11-30T10:15:00Z"));
+        assert_eq!(
+            next(corrected, vec![ran("2026-11-30T09:00:00Z")]),
+            time("2026-11-30T10:15:00Z")
+        );
+        assert_eq!(
+            next(corrected, vec![ran("2026-11-30T10:10:00Z")]),
+            time("2026-11-30T10:20:00Z")
+        );
+        assert_eq!(next(corrected, vec![ran("2026-11-30T10:16:00Z")]), None);
     }
 
     #[test]
@@ -180,7 +245,7 @@ mod tests {
             let release = scheduled(schedule, zone);
             let said = release.test_schedule().unwrap_err().to_string();
             assert!(said.starts_with(field), "{said}");
-            assert_eq!(release.next_test_at(), None);
+            assert_eq!(release.next_test_at(Timestamp::UNIX_EPOCH), None);
         }
     }
 }

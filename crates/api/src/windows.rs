@@ -69,19 +69,34 @@ impl ReleaseLifecycle {
     /// Returns the windows for operations of `event`; none if they begin at any time.
     ///
     /// # Errors
-    /// With the field of the first window that is wrong, of whatever event.
+    /// With the field of the first of them that is wrong.
     pub fn windows(&self, event: Event) -> Result<Vec<windows::Window>, InvalidSchedule> {
-        let mut found = Vec::new();
-        for (index, window) in self.spec.windows.iter().enumerate() {
+        self.windows_if(|window| window.events().contains(&event))
+    }
+
+    /// Checks the schedules of all windows and of the tests.
+    ///
+    /// # Errors
+    /// With the first field that is wrong.
+    pub fn check_schedules(&self) -> Result<(), InvalidSchedule> {
+        self.windows_if(|_| true)?;
+        self.test_schedule().map(drop)
+    }
+
+    fn windows_if(
+        &self,
+        is_wanted: impl Fn(&Window) -> bool,
+    ) -> Result<Vec<windows::Window>, InvalidSchedule> {
+        let all = self.spec.windows.iter().enumerate();
+        let wanted = all.filter(|(_, window)| is_wanted(window));
+        let read = |(index, window): (usize, &Window)| {
             let place = format!("spec.windows[{index}]");
             let schedule = schedule(&place, &window.schedule, window.time_zone.as_deref())?;
-            if window.events().contains(&event) {
-                let duration = std::time::Duration::from(window.duration);
-                let duration = duration.try_into().unwrap_or(jiff::SignedDuration::MAX);
-                found.push(windows::Window { schedule, duration });
-            }
-        }
-        Ok(found)
+            let duration = std::time::Duration::from(window.duration);
+            let duration = duration.try_into().unwrap_or(jiff::SignedDuration::MAX);
+            Ok(windows::Window { schedule, duration })
+        };
+        wanted.map(read).collect()
     }
 }
 
@@ -131,8 +146,9 @@ mod tests {
             let mut window = window;
             window["duration"] = json!("1h");
             window["events"] = json!(["Install"]);
-            let said = windows(json!([window]), Event::Upgrade).unwrap_err();
+            let said = windows(json!([window]), Event::Install).unwrap_err();
             assert!(said.starts_with(expected), "{said}");
+            assert_eq!(windows(json!([window]), Event::Delete), Ok(0), "it is for another event");
         }
     }
 }

@@ -79,8 +79,8 @@ mod tests {
         let text = render(&plan, Look::PLAIN);
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines[0], "plan 0123456789ab: upgrade of revision 2");
-        assert_eq!(lines[1], "    pre-upgrade   Job/migrate    weight -5, spec.hooks.rules[0]");
-        assert_eq!(lines[2], "    post-upgrade  Job/notify     weight 0, skipped: Unchanged");
+        assert_eq!(lines[1], "    pre-upgrade   Job/migrate     weight -5, spec.hooks.rules[0]");
+        assert_eq!(lines[2], "    post-upgrade  Job/notify      weight 0, skipped: Unchanged");
         assert_eq!(lines[3], "    create        ConfigMap/new");
         assert!(lines[4].starts_with("    update        Deployment/web  /spec/replicas /spec/"));
         assert!(!text.contains('\u{1b}'), "nothing moves the cursor");

@@ -50,7 +50,7 @@ use crate::{
         report::{blocked, left},
         wake::{Signals, Wake, after, rest, wake},
     },
-    records::Records,
+    records::{Records, newest},
     release::{Release, context::Context, object::read, report::write_blocked},
     support::{
         key::key,
@@ -202,8 +202,14 @@ async fn advance(release: &mut Release<'_>) -> Result<Action, Error> {
         is_known: missing.is_none(),
         orphaned: adopt::is_orphaned(release, &history).await?,
         before_failed_tests: match failed_first_tests(&release.object) {
-            Some(failed) => Records::of(release).deployed_before(failed).await?,
-            None => None,
+            // The configuration that failed is noted by what the source says.
+            Some(failed)
+                if missing.is_none()
+                    && newest(&history).is_some_and(|it| it.release.version == failed) =>
+            {
+                Records::of(release).deployed_before(failed).await?
+            }
+            _ => None,
         },
     };
     let next = next::next(release, &history, &facts);

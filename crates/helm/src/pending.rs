@@ -2,7 +2,7 @@
 //! Helm's records, so that `helm` shows the release as it is deployed.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use lifecycle::plan::Plan;
+use lifecycle::{digest::digest, plan::Plan};
 use serde_json::{Value, json};
 
 use crate::{
@@ -21,8 +21,10 @@ pub struct Pending {
     pub plan: Plan,
     /// Its digest.
     pub digest: String,
-    /// The record that the operation writes; `None` if it is made from another record.
+    /// The record that the operation writes; `None` if it is made from another one.
     pub record: Option<Release>,
+    /// The digest of that record, as it is stored.
+    pub record_digest: Option<String>,
 }
 
 /// Returns the name of the Secret.
@@ -30,47 +32,55 @@ pub fn secret_name(release: &str) -> String {
     format!("releaselifecycle.v1.{release}.plan")
 }
 
-/// Returns the Secret that holds `plan` and the record that its operation writes.
+/// Returns the Secret that holds `plan` and the record that its operation writes, and the digest of
+/// that record. `record` is the record's own Secret, so that it is known to fit.
 ///
 /// # Errors
-/// If they do not fit into a Secret.
+/// If the plan does not fit into a Secret.
 pub fn to_secret(
     release: &str,
     namespace: &str,
     plan: &Plan,
-    record: Option<&Release>,
-) -> Result<Value, StorageError> {
+    record: Option<&Value>,
+) -> Result<(Value, Option<String>), StorageError> {
     let name = secret_name(release);
-    let object = || format!("Secret {namespace}/{name}");
-    let encoded = record.map(record::encode).transpose();
-    let encoded = encoded.map_err(|error| StorageError::Record { object: object(), error })?;
-    let plan = frozen(plan);
-    let of_record = encoded.as_ref().map_or(0, Vec::len);
-    let total = plan.len().saturating_add(of_record);
-    if total > MAX_SECRET_BYTES {
-        let parts = vec![("the record", of_record), ("the plan", plan.len())];
-        return Err(StorageError::TooLarge { object: object(), total, parts });
+    let frozen = frozen(plan);
+    if frozen.len() > MAX_SECRET_BYTES {
+        return Err(StorageError::TooLarge {
+            object: format!("Secret {namespace}/{name}"),
+            total: frozen.len(),
+            parts: vec![("the plan", frozen.len())],
+        });
     }
-    let mut data = json!({KEY_PLAN: STANDARD.encode(plan)});
-    if let Some(encoded) = encoded {
-        data[KEY_RELEASE] = STANDARD.encode(encoded).into();
+    let mut data = json!({KEY_PLAN: STANDARD.encode(frozen)});
+    let mut record_digest = None;
+    if let Some(encoded) = record.map(|record| &record["data"][KEY_RELEASE]) {
+        record_digest = encoded.as_str().map(|text| digest(text.as_bytes()));
+        data[KEY_RELEASE] = encoded.clone();
     }
-    Ok(json!({
+    let secret = json!({
         "apiVersion": "v1",
         "kind": "Secret",
         "type": SECRET_TYPE,
         "metadata": {"name": name, "namespace": namespace},
         "data": data,
-    }))
+    });
+    Ok((secret, record_digest))
 }
 
 /// Returns the content of the Secret; `None` if there is no plan in it that can be read. A tenant can
-/// write it: only its digest says that it is the operator's.
+/// write it: only its digests say that it is the operator's.
 pub fn from_secret(secret: &Value) -> Option<Pending> {
-    let value = |key: &str| STANDARD.decode(secret["data"][key].as_str()?).ok();
-    let (plan, digest) = thaw(&value(KEY_PLAN)?)?;
-    let record = value(KEY_RELEASE).map(|bytes| record::decode(&bytes)).transpose().ok()?;
-    Some(Pending { plan, digest, record })
+    let text = |key: &str| secret["data"][key].as_str();
+    let (plan, of_plan) = thaw(&STANDARD.decode(text(KEY_PLAN)?).ok()?)?;
+    let (record, record_digest) = match text(KEY_RELEASE) {
+        None => (None, None),
+        Some(text) => {
+            let record = record::decode(&STANDARD.decode(text).ok()?).ok()?;
+            (Some(record), Some(digest(text.as_bytes())))
+        }
+    };
+    Some(Pending { plan, digest: of_plan, record, record_digest })
 }
 
 #[cfg(test)]
@@ -82,7 +92,7 @@ mod tests {
     #[test]
     fn a_plan_comes_back_as_it_was_stored() {
         let plan = testing::plan(Event::Upgrade);
-        let secret = to_secret("shop", "prod", &plan, None).unwrap();
+        let (secret, _) = to_secret("shop", "prod", &plan, None).unwrap();
         assert_eq!(secret["metadata"]["name"], "releaselifecycle.v1.shop.plan");
         let found = from_secret(&secret).unwrap();
         assert_eq!((&found.plan, found.digest), (&plan, plan.freeze().1));
@@ -99,7 +109,7 @@ mod tests {
         ] {
             assert!(from_secret(&odd).is_none(), "{odd}");
         }
-        let mut secret = to_secret("a", "b", &testing::plan(Event::Upgrade), None).unwrap();
+        let (mut secret, _) = to_secret("a", "b", &testing::plan(Event::Upgrade), None).unwrap();
         secret["data"]["release"] = "bm8=".into();
         assert!(from_secret(&secret).is_none(), "a record that cannot be read");
     }

@@ -54,6 +54,9 @@ impl Mode {
 pub struct PendingPlan {
     /// Digest of the plan, which an approval names.
     pub digest: String,
+    /// Digest of the record that the operation writes. Absent if it is made from another record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record_digest: Option<String>,
     /// ID of the operation.
     pub operation: String,
     /// Event of the operation.
@@ -162,11 +165,11 @@ fn bytes(kind: &str, namespace: Option<&str>, name: &str) -> usize {
 }
 
 impl PendingPlan {
-    /// Returns what status says of `plan`, which has this digest and was made for `generation`: as many
-    /// hooks and changes as there is room for.
+    /// Returns what status says of `plan`, which was made for `generation` and whose record has this
+    /// digest: as many hooks and changes as there is room for.
     pub fn of(
         plan: &Plan,
-        digest: String,
+        record_digest: Option<String>,
         generation: i64,
         changes: Vec<Change>,
         unchanged: usize,
@@ -195,7 +198,8 @@ impl PendingPlan {
         let listed = hooks.len().saturating_add(changes.len());
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         Self {
-            digest,
+            digest: plan.freeze().1,
+            record_digest,
             operation: plan.operation.clone(),
             event: plan.event,
             revision: plan.revision,
@@ -229,7 +233,7 @@ impl PendingPlan {
 /// Returns the beginning of a digest, without the name of its algorithm.
 pub fn short(digest: &str) -> &str {
     let digits = digest.strip_prefix("sha256:").unwrap_or(digest);
-    digits.get(..SHORT.min(digits.len())).unwrap_or(digits)
+    digits.get(..digits.floor_char_boundary(SHORT)).unwrap_or_default()
 }
 
 /// What becomes of an operation that is about to begin.
@@ -284,7 +288,8 @@ mod tests {
 
     fn pending(event: Event) -> PendingPlan {
         let plan = Plan { revision: 4, ..testing::plan(event) };
-        PendingPlan::of(&plan, "sha256:abc".to_owned(), 7, Vec::new(), 0, Timestamp::UNIX_EPOCH)
+        let pending = PendingPlan::of(&plan, None, 7, Vec::new(), 0, Timestamp::UNIX_EPOCH);
+        PendingPlan { digest: "sha256:abc".to_owned(), ..pending }
     }
 
     const EVENTS: [Event; 5] =
@@ -368,7 +373,7 @@ mod tests {
             .iter()
             .map(|object| Change::of(Action::Update, &object.object, fields()))
             .collect();
-        let status = PendingPlan::of(&plan, "d".to_owned(), 1, changes, 3, Timestamp::UNIX_EPOCH);
+        let status = PendingPlan::of(&plan, None, 1, changes, 3, Timestamp::UNIX_EPOCH);
         let listed = u32::try_from(status.hooks.len() + status.changes.len()).unwrap();
         assert_eq!(listed + status.more, 1100);
         assert!(serde_json::to_vec(&status).unwrap().len() < 16 * 1024);
@@ -379,5 +384,6 @@ mod tests {
         assert_eq!(short("sha256:0123456789abcdef"), "0123456789ab");
         assert_eq!(short("sha256:01"), "01");
         assert_eq!(short(""), "");
+        assert_eq!(short(&"üü月".repeat(1000)).len(), 11);
     }
 }

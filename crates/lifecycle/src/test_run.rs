@@ -23,19 +23,26 @@ pub struct TestRun {
     /// Time at which the run ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completed_at: Option<Timestamp>,
+    /// True if the revision had not been tested before.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub first: bool,
     /// Failed test and its cause. Absent if all tests succeeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
 }
 
-/// Remembers a run that has ended, as the last one.
-pub fn remember(runs: &mut Vec<TestRun>, tests: &Operation) {
+/// Remembers a run that has ended, as the last one. `tested` is the revision that was tested before, by
+/// whatever version of the operator.
+pub fn remember(runs: &mut Vec<TestRun>, tests: &Operation, tested: Option<i32>) {
     let clip = |text: &str| {
         let end = text.floor_char_boundary(LONGEST_MESSAGE);
         let cut = if end < text.len() { "…" } else { "" };
         format!("{}{cut}", text.get(..end).unwrap_or_default())
     };
+    let first =
+        tested != Some(tests.revision) && runs.iter().all(|run| run.revision != tests.revision);
     runs.push(TestRun {
+        first,
         revision: tests.revision,
         started_at: tests.started_at,
         completed_at: tests.completed_at,
@@ -43,13 +50,6 @@ pub fn remember(runs: &mut Vec<TestRun>, tests: &Operation) {
     });
     let surplus = runs.len().saturating_sub(MOST);
     runs.drain(..surplus);
-}
-
-/// Returns whether the last run is the first one of its revision.
-pub fn is_first(runs: &[TestRun]) -> bool {
-    runs.split_last().is_some_and(|(last, before)| {
-        before.iter().all(|earlier| earlier.revision != last.revision)
-    })
 }
 
 #[cfg(test)]
@@ -76,7 +76,7 @@ mod tests {
     fn the_last_runs_are_remembered_in_few_bytes() {
         let mut runs = Vec::new();
         for revision in 1..=30 {
-            remember(&mut runs, &tests(revision, Some(&"ü".repeat(1000))));
+            remember(&mut runs, &tests(revision, Some(&"ü".repeat(1000))), None);
         }
         let revisions: Vec<_> = runs.iter().map(|run| run.revision).collect();
         assert_eq!(revisions, (21..=30).collect::<Vec<_>>());
@@ -86,10 +86,17 @@ mod tests {
     #[test]
     fn the_first_run_of_a_revision_is_told_from_later_ones() {
         let mut runs = Vec::new();
-        assert!(!is_first(&runs));
-        for (revision, expected) in [(2, true), (2, false), (3, true), (3, false)] {
-            remember(&mut runs, &tests(revision, None));
-            assert_eq!(is_first(&runs), expected, "{revision}");
+        for (revision, tested, expected) in [
+            // An earlier version of the operator has tested it.
+            (1, Some(1), false),
+            (2, Some(1), true),
+            (2, Some(2), false),
+            // Status says no more than the runs.
+            (2, None, false),
+            (3, None, true),
+        ] {
+            remember(&mut runs, &tests(revision, None), tested);
+            assert_eq!(runs.last().map(|run| run.first), Some(expected), "{revision}");
         }
     }
 }

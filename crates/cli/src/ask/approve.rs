@@ -36,7 +36,7 @@ pub(crate) async fn approve(args: &Approve) -> anyhow::Result<Outcome> {
     let said = format!("plan {} approved by {user}", plan.short_digest());
     let change = json!({"metadata": {"annotations": annotations}});
     let approved = release.change(&change, &said).await?;
-    approved.follow(&args.wait, |object, _| Goal::ready(object)).await
+    approved.follow(&args.wait, |object, _| Goal::ready_or_gone(object)).await
 }
 
 /// Returns whether `digest` is that of the plan, or the beginning of it.

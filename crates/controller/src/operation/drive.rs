@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use helm::pending::Pending;
 use lifecycle::{
+    approval::PendingPlan,
     decide::{decide, query},
     event::Event,
     journal::{Cancel, Failure, Journal, Operation, Phase},
@@ -84,6 +85,7 @@ pub(crate) async fn resume(
             if journal.operation.plan_digest.is_none() && is_unwanted(release, &journal) =>
         {
             let abandoned = journal.abandon(failure, now());
+            Records::of(release).withdraw().await?;
             Box::pin(release.write_journal(&abandoned, None)).await?;
             Ok(Progress::Ended)
         }
@@ -190,14 +192,11 @@ async fn frozen_plan(release: &mut Release<'_>, journal: &Journal) -> Result<Fro
         (Some((plan, _)), None) if plan.operation == operation.id => {
             Ok(Frozen::Recorded(Arc::new(plan)))
         }
-        (_, None) if is_pending(release, operation) => {
-            let status = release.object.status.as_ref();
-            let pending = status.and_then(|status| status.plan.as_ref());
-            let digest = pending.map(|pending| &*pending.digest).unwrap_or_default();
-            let found = Records::of(release).proposed(digest).await?;
-            Ok(found.map_or(Frozen::Lost, |found| Frozen::Approved(Box::new(found))))
-        }
         (_, None) => {
+            if let Some(pending) = approved(release, operation) {
+                let found = Records::of(release).proposed(pending).await?;
+                return Ok(found.map_or(Frozen::Lost, |found| Frozen::Approved(Box::new(found))));
+            }
             let history = Records::of(release).history().await?;
             let begin = Begin {
                 id: operation.id.clone(),
@@ -214,10 +213,10 @@ async fn frozen_plan(release: &mut Release<'_>, journal: &Journal) -> Result<Fro
     }
 }
 
-/// Returns whether the plan of the operation is the one that was approved: no other may be made.
-fn is_pending(release: &Release<'_>, operation: &Operation) -> bool {
-    let pending = release.object.status.as_ref().and_then(|status| status.plan.as_ref());
-    pending.is_some_and(|pending| pending.operation == operation.id)
+/// Returns the plan of the operation that was approved and is not recorded yet: no other may be made.
+fn approved<'a>(release: &'a Release<'_>, operation: &Operation) -> Option<&'a PendingPlan> {
+    let pending = release.object.status.as_ref()?.plan.as_ref();
+    pending.filter(|pending| pending.operation == operation.id)
 }
 
 /// Returns the recorded plan of an operation that an earlier version began, and whose digest that
@@ -239,6 +238,13 @@ async fn plan_lost(release: &mut Release<'_>, journal: &Journal) -> Result<Progr
     let journal = if operation.phase == Phase::Closing && !operation.event.makes_revision() {
         // A deletion removes it itself, and a test too.
         journal.concluded(now())
+    } else if approved(release, operation).is_some() {
+        let message = format!(
+            "Secret {} no longer holds the plan that was approved: it was removed or rewritten by \
+             another client. Nothing of it was done",
+            helm::pending::secret_name(&release.name)
+        );
+        journal.abandon(Failure::new(Reason::PlanLost, message), now())
     } else {
         let record = helm::record::secret_name(&release.name, operation.revision);
         let message = format!(
@@ -247,6 +253,7 @@ async fn plan_lost(release: &mut Release<'_>, journal: &Journal) -> Result<Progr
         );
         journal.abandon(Failure::new(Reason::PlanLost, message), now())
     };
+    Records::of(release).withdraw().await?;
     release.write_journal(&journal, None).await?;
     Ok(Progress::Ended)
 }
@@ -314,7 +321,7 @@ async fn take_steps(
         if step.journal.is_done() && step.journal.operation.failure.is_none() {
             release.remark = Box::pin(remarks::of_rollback(release, plan)).await;
         }
-        if step.journal.operation.plan_digest.is_some() {
+        if step.journal.operation.plan_digest.is_some() || step.journal.is_done() {
             Records::of(release).withdraw().await?;
         }
         let changed = step.journal != journal;

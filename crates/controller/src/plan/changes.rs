@@ -33,7 +33,8 @@ pub(crate) async fn of(release: &Release<'_>, plan: &Plan) -> Result<Changes, Er
     let (mut changes, mut unchanged) = (Vec::new(), 0);
     for (index, planned) in plan.objects.iter().enumerate() {
         let object = &planned.object;
-        let change = if index < MOST_COMPARED {
+        // Others wait for the slot.
+        let change = if index < MOST_COMPARED && !release.slot.is_due() {
             change(release, planned).await?
         } else {
             Some(Change::of(Action::Update, object, Vec::new()))

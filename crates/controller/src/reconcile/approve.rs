@@ -11,7 +11,11 @@ use lifecycle::{
 use crate::{
     cluster::error::Error,
     desired::{digest, source},
-    plan::{changes, make},
+    plan::{
+        changes,
+        make::{self, Planned},
+        preflight::Warnings,
+    },
     records::{Draft, Records, Stored},
     release::{Release, finalizer},
     support::clock::now,
@@ -53,7 +57,7 @@ pub(crate) async fn approval(
         Gate::Waits(shown) => (shown, false),
         Gate::Approved(shown) => (shown, true),
     };
-    let stored = Records::of(release).proposed(&shown.digest).await?;
+    let stored = Records::of(release).proposed(shown).await?;
     let Some(stored) = stored.filter(|stored| is_current(release, &stored.plan)) else {
         return propose(release, history, begin).await.map(Approval::Waits);
     };
@@ -78,13 +82,13 @@ async fn propose(
     begin: &Begin,
 ) -> Result<Failure, Error> {
     finalizer::hold(release).await?;
-    let made = make::plan(release, history, begin).await?;
-    let changes = changes::of(release, &made.plan).await?;
-    Records::of(release).propose(&made.plan, made.rendered.as_ref()).await?;
-    let digest = made.plan.freeze().1;
+    let Planned { plan, rendered, remarks, warnings } = make::plan(release, history, begin).await?;
+    let warnings = Warnings::of(release, &plan, &remarks, warnings).await?;
+    let changes = changes::of(release, &plan).await?;
+    let record_digest = Records::of(release).propose(&plan, rendered.as_ref()).await?;
     let pending = PendingPlan::of(
-        &made.plan,
-        digest,
+        &plan,
+        record_digest,
         begin.generation,
         changes.changes,
         changes.unchanged,
@@ -95,7 +99,9 @@ async fn propose(
     }
     let why = waits(release, &pending);
     release.tell(Reason::ApprovalPending, why.message.clone());
+    warnings.note(release);
     release.write_pending(pending, &why).await?;
+    warnings.tell(release);
     Ok(why)
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use api::{InvalidSchedule, ReleaseLifecycle};
+use api::ReleaseLifecycle;
 use jiff::Timestamp;
 use lifecycle::{
     event::Event,
@@ -32,11 +32,9 @@ pub(crate) struct Closed {
 /// # Errors
 /// With the field that is wrong.
 pub(crate) fn check(object: &ReleaseLifecycle) -> Result<(), Error> {
-    let invalid =
-        |error: InvalidSchedule| Error::blocked(Reason::InvalidSchedule, error.to_string());
-    object.windows(Event::Test).map_err(invalid)?;
-    object.test_schedule().map_err(invalid)?;
-    Ok(())
+    object
+        .check_schedules()
+        .map_err(|error| Error::blocked(Reason::InvalidSchedule, error.to_string()))
 }
 
 /// Returns why the operation does not begin at `now`; `None` if it does. What somebody requested begins

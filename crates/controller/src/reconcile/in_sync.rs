@@ -10,12 +10,11 @@ use crate::{
 };
 
 /// Reports that the deployed revision is the desired one, corrects drift, and reports the remarks.
-/// Returns whether something follows at once: the tests of what was corrected.
 pub(crate) async fn in_sync(
     release: &mut Release<'_>,
     history: &[Stored],
     revision: i32,
-) -> Result<bool, Error> {
+) -> Result<(), Error> {
     finalizer::hold(release).await?;
     let stored = history.iter().find(|stored| stored.release.version == revision);
     let plan = stored.and_then(|stored| stored.plan.as_ref());
@@ -24,8 +23,6 @@ pub(crate) async fn in_sync(
         Some(stored) => Some(Box::pin(drift::check(release, stored)).await?),
         None => None,
     };
-    let is_tested_again =
-        drift.as_ref().is_some_and(|drift| drift.corrected) && release.object.tests_enabled();
     note_outside(release, stored).await?;
     release.remark = match stored {
         Some(stored) => Box::pin(remarks::of_revision(release, stored)).await,
@@ -34,7 +31,7 @@ pub(crate) async fn in_sync(
     // The spec may be again as it was.
     Records::of(release).withdraw().await?;
     release.write_in_sync(revision, chart, drift).await?;
-    Ok(is_tested_again)
+    Ok(())
 }
 
 /// Finds the objects of the deployed revision outside of the namespace, if no operation of this

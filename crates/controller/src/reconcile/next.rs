@@ -5,7 +5,6 @@ use lifecycle::{
     event::Event,
     journal::Requests,
     next::{self, Disposal, Next, RecordState, Retry, Situation},
-    test_run,
 };
 
 use crate::{
@@ -105,7 +104,7 @@ pub(crate) fn next(release: &Release<'_>, history: &[Stored], facts: &Facts) -> 
         gave_up,
         retry: object.retry_at().map(|at| Retry { at, is_due: at <= now() }),
         remediation: operation.and_then(|last| object.remediation(last.event)),
-        test_due: object.next_test_at().is_some_and(|at| at <= now())
+        test_due: object.next_test_at(now()).is_some_and(|at| at <= now())
             || object.tests_enabled()
                 && newest.is_some_and(|newest| {
                     !newest.is_adopted() && tested != Some(newest.release.version)
@@ -130,7 +129,7 @@ pub(crate) fn failed_first_tests(object: &ReleaseLifecycle) -> Option<i32> {
     let is_to_be_remediated = last.event == Event::Test
         && last.has_failed_at_work()
         && object.on_test_failure() == OnTestFailure::Rollback
-        && test_run::is_first(&status.tests);
+        && status.tests.last().is_some_and(|run| run.first);
     is_to_be_remediated.then_some(last.revision)
 }
 

@@ -58,9 +58,8 @@ pub(crate) async fn operate(
             Ok(after(progress, release))
         }
         Next::InSync { revision } => {
-            let is_tested_again = Box::pin(in_sync(release, history, revision)).await?;
-            let action = settle(release);
-            Ok(if is_tested_again { Action::requeue(Duration::ZERO) } else { action })
+            Box::pin(in_sync(release, history, revision)).await?;
+            Ok(settle(release))
         }
         // Everything is deleted with the namespace.
         Next::GivenUp | Next::AwaitRetry { .. } | Next::Adopt { .. } | Next::AwaitHelm { .. }
@@ -70,6 +69,7 @@ pub(crate) async fn operate(
             Ok(Action::await_change())
         }
         Next::GivenUp => {
+            Records::of(release).withdraw().await?;
             release.write_given_up().await?;
             if !is_settled(&release.object) {
                 return Ok(Action::requeue(RECHECK));
@@ -135,15 +135,30 @@ async fn begin(
         Approval::Approved(approved) => Some(*approved),
         Approval::Waits(why) => {
             release.write_held(&why).await?;
-            return Ok(settle(release));
+            let rest = settle(release);
+            return Ok(if release.is_being_deleted() { Action::requeue(RECHECK) } else { rest });
         }
     };
     if let Some(closed) = gate::closed(release, &begin, now())? {
-        release.write_held(&closed.why).await?;
-        return Ok(Action::requeue(closed.look_again_in));
+        let mut look_again_in = closed.look_again_in;
+        if begin.event == Event::Test {
+            // The release is as it should be.
+            in_sync(release, history, begin.revision).await?;
+            settle(release);
+            let due_in = release.ctx.watches.sources.due_in(&release.object);
+            look_again_in = due_in.map_or(look_again_in, |due_in| due_in.min(look_again_in));
+        } else {
+            release.write_held(&closed.why).await?;
+        }
+        if release.is_being_deleted() {
+            // Nobody tells when its namespace begins to go.
+            look_again_in = look_again_in.min(RECHECK);
+        }
+        return Ok(Action::requeue(look_again_in));
     }
     if begin.event == Event::Install {
         adopt::note_gone(release, history);
     }
-    Ok(after(start(release, history, begin, approved).await?, release))
+    let progress = Box::pin(start(release, history, begin, approved)).await?;
+    Ok(after(progress, release))
 }

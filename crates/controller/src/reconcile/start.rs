@@ -33,16 +33,16 @@ pub(crate) async fn start(
 ) -> Result<Progress, Error> {
     finalizer::hold(release).await?;
     let approved_by = approved.as_ref().map(|_| approver(release));
-    let (plan, draft, remarks, warnings) = if let Some(Approved { plan, draft }) = approved {
-        (plan, draft, Vec::new(), Vec::new())
+    let (plan, draft, warnings) = if let Some(Approved { plan, draft }) = approved {
+        // The warnings about it were reported when it was made.
+        (plan, draft, None)
     } else {
         let Planned { plan, rendered, remarks, warnings } =
             make::plan(release, history, &begin).await?;
-        let draft = rendered.map(|made| Draft::Rendered(Box::new(made)));
-        (plan, draft, remarks, warnings)
+        let warnings = Warnings::of(release, &plan, &remarks, warnings).await?;
+        (plan, rendered.map(|made| Draft::Rendered(Box::new(made))), Some(warnings))
     };
     begin.id.clone_from(&plan.operation);
-    let warnings = Warnings::of(release, &plan, &remarks, warnings).await?;
     if let Some(remark) = source::remark(release) {
         release.warn(Reason::LargeSource, remark);
     }
@@ -59,10 +59,14 @@ pub(crate) async fn start(
     if journal.operation.approved_by.is_none() {
         Records::of(release).withdraw().await?;
     }
-    warnings.note(release);
+    if let Some(warnings) = &warnings {
+        warnings.note(release);
+    }
     release.plan = Some(KnownPlan::of(&plan, plan.freeze().1));
     release.write_journal(&journal, None).await?;
-    warnings.tell(release);
+    if let Some(warnings) = warnings {
+        warnings.tell(release);
+    }
     run(release, &plan, Origin::Created(draft), journal).await
 }
 

@@ -115,8 +115,9 @@ pub(crate) fn rest(ctx: &Context, object: &ReleaseLifecycle) -> Action {
 
 /// Returns the time until the tests run by their schedule, at most [`LONGEST`]; `None` if they do not.
 fn tests_due_in(object: &ReleaseLifecycle) -> Option<Duration> {
-    let at = object.next_test_at().filter(|_| is_tested(object))?;
-    Some(until(at, now()).min(LONGEST))
+    let now = now();
+    let at = object.next_test_at(now).filter(|_| is_tested(object))?;
+    Some(until(at, now).min(LONGEST))
 }
 
 /// Waits like [`rest`], for a release whose source has been checked just now.

@@ -1,11 +1,13 @@
 //! The plan that waits for an approval, in a Secret of its own beside the records.
 
+use api::names::OWNER_ANNOTATION;
 use helm::{pending, pending::Pending, record::Release};
-use lifecycle::{object::ObjectRef, plan::Plan, reason::Reason};
+use lifecycle::{approval::PendingPlan, object::ObjectRef, plan::Plan, reason::Reason};
 use manifests::json;
+use serde_json::Value;
 use sources::RenderedRelease;
 
-use super::{Records, body, write::too_large};
+use super::{Records, write::too_large};
 use crate::cluster::error::Error;
 
 /// The material of the record that an operation writes.
@@ -18,23 +20,23 @@ pub(crate) enum Draft {
 
 impl Records<'_> {
     /// Stores a plan that is to be approved, with the record that it will have; it replaces the one
-    /// before.
+    /// before. Returns the digest of the record.
     pub(crate) async fn propose(
         self,
         plan: &Plan,
         rendered: Option<&RenderedRelease>,
-    ) -> Result<(), Error> {
-        let record = rendered.map(|made| body::pending(plan, made, self.name, self.namespace));
-        let mut body = pending::to_secret(self.name, self.namespace, plan, record.as_ref())
-            .map_err(|error| too_large(&error))?;
+    ) -> Result<Option<String>, Error> {
+        let record = rendered.map(|made| self.created(plan, made)).transpose()?;
+        let made = pending::to_secret(self.name, self.namespace, plan, record.as_ref());
+        let (mut body, record_digest) = made.map_err(|error| too_large(&error))?;
         self.mark(&mut body);
         let object = self.pending();
         let Some(live) = self.tenant.get(&object).await? else {
             let permit = self.fence.guard().await?;
             self.tenant.create(permit, &object, &body).await?;
-            return Ok(());
+            return Ok(record_digest);
         };
-        if live["type"] != pending::SECRET_TYPE {
+        if !self.is_own(&live) {
             let message = format!(
                 "Secret {} is somebody else's, and is needed for the plan that waits for an approval: \
                  rename or delete it",
@@ -42,21 +44,27 @@ impl Records<'_> {
             );
             return Err(Error::blocked(Reason::NotOwned, message));
         }
-        json::set(
-            &mut body,
-            &["metadata", "resourceVersion"],
-            live["metadata"]["resourceVersion"].clone(),
-        );
+        let version = live["metadata"]["resourceVersion"].clone();
+        json::set(&mut body, &["metadata", "resourceVersion"], version);
         let permit = self.fence.guard().await?;
         self.tenant.replace(permit, &object, &body).await?;
-        Ok(())
+        Ok(record_digest)
     }
 
-    /// Returns the plan of this digest, if it is stored as it was made.
-    pub(crate) async fn proposed(self, digest: &str) -> Result<Option<Pending>, Error> {
+    /// Returns the plan that status shows, if it is stored as it was made.
+    pub(crate) async fn proposed(self, shown: &PendingPlan) -> Result<Option<Pending>, Error> {
         let found = self.tenant.get(&self.pending()).await?;
         let found = found.as_ref().and_then(pending::from_secret);
-        Ok(found.filter(|found| found.digest == digest))
+        Ok(found.filter(|found| {
+            found.digest == shown.digest && found.record_digest == shown.record_digest
+        }))
+    }
+
+    /// Returns whether the Secret is of this custom resource, by its own words.
+    fn is_own(self, live: &Value) -> bool {
+        let owner = format!("{}/{}", self.namespace, self.fence.object_name());
+        live["type"] == pending::SECRET_TYPE
+            && live["metadata"]["annotations"][OWNER_ANNOTATION] == owner.as_str()
     }
 
     /// Deletes the stored plan, if status names one: the record has it now, or it is no longer wanted.
@@ -67,7 +75,7 @@ impl Records<'_> {
         }
         let object = self.pending();
         let Some(live) = self.tenant.get(&object).await? else { return Ok(()) };
-        if live["type"] != pending::SECRET_TYPE {
+        if !self.is_own(&live) {
             return Ok(());
         }
         let uid = live["metadata"]["uid"].as_str().unwrap_or_default();

@@ -25,8 +25,8 @@ pub(super) fn note_plan(
 pub(super) fn conclude(status: &mut ReleaseLifecycleStatus, journal: &Journal) {
     let operation = &journal.operation;
     if operation.event == Event::Test {
-        status.tested_revision = Some(operation.revision);
-        test_run::remember(&mut status.tests, operation);
+        let tested = status.tested_revision.replace(operation.revision);
+        test_run::remember(&mut status.tests, operation, tested);
     }
     if let Some(failed) = operation.remedies {
         return remediated(status, journal, failed);
@@ -36,6 +36,7 @@ pub(super) fn conclude(status: &mut ReleaseLifecycleStatus, journal: &Journal) {
     }
     // If the release was created again, its revisions start again, too.
     status.tested_revision.take_if(|tested| *tested >= operation.revision);
+    status.tests.retain(|run| run.revision < operation.revision);
     match &operation.failure {
         None => {
             status.revision = Some(operation.revision);
@@ -72,6 +73,7 @@ pub(super) fn conclude(status: &mut ReleaseLifecycleStatus, journal: &Journal) {
 /// Records that all objects have been applied.
 fn was_applied(status: &mut ReleaseLifecycleStatus, journal: &Journal) {
     let operation = &journal.operation;
+    status.corrected_at = None;
     no_drift(status);
     status.baseline = operation.completed_at.map(|deployed_at| Baseline {
         revision: operation.revision,

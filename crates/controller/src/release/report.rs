@@ -102,7 +102,8 @@ impl Release<'_> {
         plan: PendingPlan,
         why: &Failure,
     ) -> Result<(), Error> {
-        write(&self.ctx.cluster, &mut self.object, Report::Pending { plan, why }).await
+        let warned = self.warned.take();
+        write(&self.ctx.cluster, &mut self.object, Report::Pending { plan, why, warned }).await
     }
 
     /// Reports why the next operation has not begun, although there is no trouble.

@@ -63,7 +63,12 @@ pub(crate) enum Report<'a> {
     /// Something else has to be ready first.
     Dependencies(&'a str),
     /// The plan of the next operation was made, and waits for an approval.
-    Pending { plan: PendingPlan, why: &'a Failure },
+    Pending {
+        plan: PendingPlan,
+        why: &'a Failure,
+        /// The content of the condition `Warned`; `None`: unchanged.
+        warned: Option<Vec<Condition>>,
+    },
     /// The next operation has not begun, for this reason, which is no trouble.
     Held(&'a Failure),
     /// The release waits before anything can be begun, or before an operation continues.
@@ -116,8 +121,14 @@ pub(crate) fn status(
         Report::Dependencies(message) => {
             says(object, conditions::waiting_for_dependencies(message), now)
         }
-        Report::Pending { plan, why } => {
-            let mut status = says(object, conditions::held(why), now);
+        Report::Pending { plan, why, warned } => {
+            let mut wanted = conditions::held(why);
+            let is_clear = warned.as_ref().is_some_and(Vec::is_empty);
+            wanted.extend(warned.into_iter().flatten());
+            let mut status = says(object, wanted, now);
+            if is_clear {
+                status.conditions.retain(|it| it.type_ != conditions::WARNED);
+            }
             status.plan = Some(plan);
             status
         }
@@ -174,7 +185,8 @@ fn of_operation(
     let mut status = object.status.clone().unwrap_or_default();
     status.set_journal(journal.clone());
     // Until it is recorded, an approved plan is found by this.
-    status.plan.take_if(|plan| plan.operation != operation.id || operation.plan_digest.is_some());
+    let is_over = operation.plan_digest.is_some() || journal.is_done();
+    status.plan.take_if(|plan| plan.operation != operation.id || is_over);
     status.observed_generation = Some(operation.generation);
     if let Some(outside) = outside.filter(|_| operation.event.makes_revision()) {
         let succeeded = journal.is_done() && operation.failure.is_none();
@@ -241,8 +253,9 @@ fn in_sync(
     match drift {
         Some(drift) => {
             status.baseline = Some(drift.baseline);
-            // What was corrected is tested again.
-            status.tested_revision.take_if(|_| drift.corrected);
+            if drift.corrected {
+                status.corrected_at = Some(now);
+            }
             wanted.extend(drift.condition);
         }
         None if object.drift_mode() == DriftMode::Disabled => no_drift(&mut status),
@@ -267,6 +280,7 @@ fn given_up(
     }
     let commands = object.commands();
     let mut status = object.status.clone().unwrap_or_default();
+    status.plan = None;
     status.set_handled(object.requests());
     let mut conditions = status.conditions.iter();
     let remediated = conditions.find(|it| it.type_ == conditions::REMEDIATED);
@@ -349,7 +363,7 @@ fn says(
     if status.observed_generation.is_none_or(|seen| seen < 0) {
         // Annotations that were on the object before it was first observed request nothing, nor
         // will they once this is written.
-        status.last_handled_retry_at = object.requests().retry;
+        status.set_handled(object.requests());
     }
     if !is_at_work(object) {
         // It must not be kept for a deletion, whose first hook may be the backup.

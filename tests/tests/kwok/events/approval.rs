@@ -120,9 +120,11 @@ async fn a_spec_that_changes_after_the_approval_is_not_what_was_approved() -> Re
     let release = namespace.wait("shop", &controller, "another plan", again).await?;
     let records = namespace.kubectl(&["get", "secrets", "-l", "owner=helm", "-o", "name"])?;
     assert_eq!(records, "");
-    // A stored plan that somebody has changed is made anew.
+    // A stored plan that somebody has changed is made anew: its record counts, too.
     let second = plan(&release).context("status.plan")?.digest.clone();
-    namespace.kubectl(&["delete", "secret", "releaselifecycle.v1.shop.plan"])?;
+    let patch = r#"[{"op": "remove", "path": "/data/release"}]"#;
+    let secret = "secret/releaselifecycle.v1.shop.plan";
+    namespace.kubectl(&["patch", secret, "--type=json", "-p", patch])?;
     namespace.approve("shop", &second)?;
     let again = |release: &ReleaseLifecycle| {
         waits(release)
@@ -163,5 +165,27 @@ async fn a_failure_is_remediated_without_another_approval() -> Result<()> {
     };
     namespace.wait("shop", &controller, "rolled back", rolled_back).await?;
     assert_eq!(states(&namespace)?, ["superseded", "failed", "deployed"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_plan_that_nobody_approves_leaves_nothing_behind() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "approval-refused").await?;
+    let controller = namespace.controller()?;
+    for deletion in ["Delete", "Keep"] {
+        let spec = json!({"approval": {"mode": "Always"}, "deletion": {"objects": deletion}});
+        namespace.release("shop", &objects("1"), spec).await?;
+        namespace.wait("shop", &controller, "ApprovalPending", waits).await?;
+        assert_eq!(stored(&namespace)?, 1);
+        namespace.kubectl(&["delete", "rl/shop", "--timeout=90s"])?;
+        assert_eq!(stored(&namespace)?, 0);
+    }
+    // Without approvals it begins, by a plan of its own.
+    let spec = json!({"approval": {"mode": "Always"}});
+    namespace.release("shop", &objects("1"), spec).await?;
+    namespace.wait("shop", &controller, "ApprovalPending", waits).await?;
+    namespace.release("shop", &objects("1"), json!({})).await?;
+    namespace.wait_ready("shop", &controller).await?;
+    assert_eq!((stored(&namespace)?, states(&namespace)?), (0, vec!["deployed".to_owned()]));
     Ok(())
 }
