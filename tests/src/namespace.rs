@@ -257,6 +257,19 @@ impl Namespace {
         Ok(())
     }
 
+    /// Approves the plan of this digest as `kubectl lifecycle approve` does; returns who did.
+    ///
+    /// # Errors
+    /// The message of kubectl.
+    pub fn approve(&self, name: &str, digest: &str) -> Result<String> {
+        let user = ["auth", "whoami", "-o", "jsonpath={.status.userInfo.username}"];
+        let user = self.kubectl(&user)?;
+        let plan = format!("{}={digest}", api::names::APPROVED_PLAN);
+        let by = format!("{}={user}", api::names::APPROVED_BY);
+        self.kubectl(&["annotate", "rl", name, "--overwrite", &plan, &by])?;
+        Ok(user)
+    }
+
     /// Requests a retry of the release, and waits until that is handled.
     ///
     /// # Errors

@@ -19,7 +19,7 @@ pub struct DurationField {
 }
 
 /// All fields of the spec that hold a duration.
-pub const DURATIONS: [DurationField; 5] = [
+pub const DURATIONS: [DurationField; 6] = [
     DurationField { path: "spec.timeout", pointer: "/timeout", least: 1 },
     DurationField { path: "spec.interval", pointer: "/interval", least: 1 },
     DurationField { path: "spec.deletion.timeout", pointer: "/deletion/timeout", least: 0 },
@@ -33,6 +33,7 @@ pub const DURATIONS: [DurationField; 5] = [
         pointer: "/hooks/rules/*/failFast",
         least: 1,
     },
+    DurationField { path: "spec.windows[].duration", pointer: "/windows/*/duration", least: 60 },
 ];
 
 impl DurationField {

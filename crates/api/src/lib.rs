@@ -3,6 +3,8 @@
 #[expect(unreachable_pub, reason = "KubeSchema makes a private copy of each struct")]
 mod apply;
 #[expect(unreachable_pub, reason = "as above")]
+mod approval;
+#[expect(unreachable_pub, reason = "as above")]
 mod chart;
 mod crd;
 #[expect(unreachable_pub, reason = "as above")]
@@ -16,8 +18,13 @@ mod preflight;
 mod resource;
 #[expect(unreachable_pub, reason = "as above")]
 mod status;
+#[expect(unreachable_pub, reason = "as above")]
+mod test_hooks;
+#[expect(unreachable_pub, reason = "as above")]
+mod windows;
 
 pub use apply::{Install, OnInstallFailure, OnUpgradeFailure, Upgrade};
+pub use approval::Approval;
 pub use chart::{
     Chart, ChartArchive, ChartKind, OciChart, RepositoryChart, SecretReference, SourceRef,
     SourceRefKind, Values, ValuesFrom, Verification, VerificationProvider,
@@ -29,7 +36,8 @@ pub use hooks::{HookMatch, HookRule, Hooks};
 pub use preflight::Preflight;
 pub use resource::{
     Deletion, Dependency, HooksFrom, Objects, ObjectsFrom, ObjectsFromKind, OnDeletionTimeout,
-    OnNewSpec, OnTestFailure, ReleaseLifecycle, ReleaseLifecycleSpec, Rollback, Source, SourceKind,
-    Test, TestFilter,
+    OnNewSpec, ReleaseLifecycle, ReleaseLifecycleSpec, Rollback, Source, SourceKind,
 };
 pub use status::{MOST_OUTSIDE, ReleaseLifecycleStatus, set_conditions};
+pub use test_hooks::{OnTestFailure, Test, TestFilter};
+pub use windows::{InvalidSchedule, Window};

@@ -54,6 +54,11 @@ pub const RETRY_AT: &str = "releaselifecycle.dev/retryAt";
 pub const RESTART_AT: &str = "releaselifecycle.dev/restartAt";
 /// Annotation of the custom resource: run the tests.
 pub const TEST_AT: &str = "releaselifecycle.dev/testAt";
+/// Annotation of the custom resource: the digest of the plan that somebody has approved.
+pub const APPROVED_PLAN: &str = "releaselifecycle.dev/approvedPlan";
+/// Annotation of the custom resource: who has approved the plan. The admission policy of deploy/
+/// accepts only the user of the request that approves it.
+pub const APPROVED_BY: &str = "releaselifecycle.dev/approvedBy";
 /// Annotation of the custom resource: stop the running operation.
 pub const CANCEL_AT: &str = "releaselifecycle.dev/cancelAt";
 /// Annotation of the custom resource: skip the hook at which the operation is blocked; in a

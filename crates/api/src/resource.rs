@@ -9,12 +9,15 @@ use serde_json::Value;
 
 use crate::{
     apply::{Install, Upgrade},
+    approval::Approval,
     chart::{Chart, SourceRef, Values, ValuesFrom},
     drift::DriftDetection,
     hooks::{HookRule, Hooks},
     names,
     preflight::Preflight,
     status::ReleaseLifecycleStatus,
+    test_hooks::Test,
+    windows::Window,
 };
 
 /// Desired state of a release.
@@ -163,6 +166,17 @@ pub struct ReleaseLifecycleSpec {
     /// deployed revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drift_detection: Option<DriftDetection>,
+
+    /// Configures approvals: the plan of an operation is made and shown in status.plan, and waits until
+    /// `kubectl lifecycle approve` approves it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<Approval>,
+
+    /// Windows in which operations begin. Outside of them they wait, unless somebody requests them.
+    /// The remediation of a failed operation does not wait. Defaults to any time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub windows: Vec<Window>,
 
     /// Configures the deletion of the release, which begins when this object is deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -330,47 +344,6 @@ pub enum HooksFrom {
     Current,
 }
 
-/// Configures the test hooks.
-#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Test {
-    /// Runs the test hooks after each install, upgrade and rollback. Defaults to false.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub enable: Option<bool>,
-    /// Selects the test hooks that run, by name. If empty, all of them run.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 100))]
-    pub filters: Vec<TestFilter>,
-    /// Effect of failed tests: `Ignore` sets only the condition `TestSuccess` to False, `Fail` also
-    /// sets Ready to False. Defaults to `Ignore`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub on_failure: Option<OnTestFailure>,
-}
-
-/// Selects or excludes one test hook.
-#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct TestFilter {
-    /// Name of the hook's object.
-    #[schemars(length(min = 1, max = 253))]
-    pub name: String,
-    /// Excludes this test hook. If false, the hook is selected, and only selected ones run.
-    /// Defaults to false.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub exclude: Option<bool>,
-}
-
-/// Effect of failed tests: `Ignore` sets only the condition `TestSuccess` to False, `Fail` also
-/// sets Ready to False. Defaults to `Ignore`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum OnTestFailure {
-    /// Only the condition `TestSuccess` is False.
-    #[default]
-    Ignore,
-    /// The condition Ready is also False.
-    Fail,
-}
-
 /// Configures the deletion of the release.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -408,17 +381,6 @@ pub enum Objects {
     #[default]
     Delete,
     Keep,
-}
-
-impl Test {
-    /// Returns whether the test hook of this name runs: those that are named, if any is, except
-    /// those that are excluded.
-    pub fn selects(&self, name: &str) -> bool {
-        let excluded = |filter: &&TestFilter| filter.exclude.unwrap_or(false);
-        let mut included = self.filters.iter().filter(|filter| !excluded(filter)).peekable();
-        let wanted = included.peek().is_none() || included.any(|filter| filter.name == name);
-        wanted && !self.filters.iter().filter(excluded).any(|filter| filter.name == name)
-    }
 }
 
 impl ReleaseLifecycle {
@@ -464,21 +426,6 @@ impl ReleaseLifecycle {
     /// Returns the revision whose rollback hooks run.
     pub fn rollback_hooks_from(&self) -> HooksFrom {
         self.spec.rollback.as_ref().and_then(|it| it.hooks_from).unwrap_or_default()
-    }
-
-    /// Returns whether the tests run after each install, upgrade and rollback.
-    pub fn tests_enabled(&self) -> bool {
-        self.spec.test.as_ref().and_then(|test| test.enable).unwrap_or(false)
-    }
-
-    /// Returns whether the test hook of this name runs.
-    pub fn selects_test(&self, name: &str) -> bool {
-        self.spec.test.as_ref().is_none_or(|test| test.selects(name))
-    }
-
-    /// Returns the effect of failed tests.
-    pub fn on_test_failure(&self) -> OnTestFailure {
-        self.spec.test.as_ref().and_then(|test| test.on_failure).unwrap_or_default()
     }
 
     /// Returns the time for which a deletion retries failed hooks and waits for the objects.
@@ -574,21 +521,5 @@ mod tests {
             object.metadata.annotations = Some(annotations.into_iter().collect());
             assert_eq!(asked(&object).as_deref(), Some(expect), "{annotation:?}");
         }
-    }
-
-    #[test]
-    fn tests_are_selected_by_name() {
-        let filter = |name: &str, exclude: bool| TestFilter {
-            name: name.to_owned(),
-            exclude: Some(exclude),
-        };
-        let selected = |filters: &[TestFilter]| {
-            let test = Test { filters: filters.to_vec(), ..Test::default() };
-            ["a", "b", "c"].into_iter().filter(|name| test.selects(name)).collect::<String>()
-        };
-        assert_eq!(selected(&[]), "abc");
-        assert_eq!(selected(&[filter("a", false), filter("c", false)]), "ac");
-        assert_eq!(selected(&[filter("a", true)]), "bc");
-        assert_eq!(selected(&[filter("a", false), filter("a", true)]), "");
     }
 }

@@ -2,6 +2,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::KubeSchema;
 use lifecycle::{
+    approval::PendingPlan,
     conditions,
     drift::Baseline,
     event::Event,
@@ -11,6 +12,7 @@ use lifecycle::{
     object::{ObjectRef, ObjectSet},
     plan::Chart,
     rule::{self, HookRun},
+    test_run::TestRun,
 };
 use serde::{Deserialize, Serialize};
 
@@ -50,6 +52,10 @@ pub struct ReleaseLifecycleStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operation: Option<Operation>,
 
+    /// Plan of the next operation, which waits for an approval.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<PendingPlan>,
+
     /// Plans that the operator has made for the revisions that are kept. A plan in a record whose
     /// digest is not here is not executed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -69,6 +75,14 @@ pub struct ReleaseLifecycleStatus {
     /// most 50.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hook_runs: Vec<HookRun>,
+
+    /// Last runs of the tests, oldest first; at most 10.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tests: Vec<TestRun>,
+
+    /// Time at which drift of the deployed revision was corrected last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub corrected_at: Option<Timestamp>,
 
     /// Revision that was tested last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -139,6 +153,7 @@ impl ReleaseLifecycleStatus {
             operation.event == Event::Install && operation.revision == 1 && hooks.is_empty();
         if is_gone || begins_anew {
             self.hook_runs.clear();
+            self.tests.clear();
         }
         let present = operation.hook.as_ref().map(|cursor| cursor.index);
         evidence::bound(&mut older, &mut hooks, present);

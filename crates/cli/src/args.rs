@@ -16,7 +16,7 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use adopt::{Adopt, AdoptedSource};
-pub(crate) use ask::{Cancel, How, Resume, Retry, Rollback, Skip, Suspend, Test, Wait};
+pub(crate) use ask::{Approve, Cancel, How, Resume, Retry, Rollback, Skip, Suspend, Test, Wait};
 pub(crate) use completion::{Complete, Completion, Shell};
 pub(crate) use create::Create;
 pub(crate) use history::History;
@@ -44,6 +44,7 @@ pub(crate) enum Command {
     Lint(Box<Lint>),
     Status(Status),
     History(History),
+    Approve(Approve),
     Retry(Retry),
     Cancel(Cancel),
     Test(Test),

@@ -1,6 +1,7 @@
 //! The commands that request something from the operator. Each reads the release first, so that a
 //! pointless request is reported instead of made, and then is one patch of the object.
 
+mod approve;
 mod rollback;
 
 use anyhow::{Context as _, bail};
@@ -13,6 +14,7 @@ use lifecycle::{
 };
 use serde_json::{Value, json};
 
+pub(crate) use approve::approve;
 pub(crate) use rollback::rollback;
 
 use crate::{

@@ -7,11 +7,14 @@ use api::{ObjectsFromKind, ReleaseLifecycle};
 use http::{HeaderValue, header::USER_AGENT};
 use k8s_openapi::{
     NamespaceResourceScope,
-    api::core::v1::{ConfigMap, Secret},
+    api::{
+        authentication::v1::SelfSubjectReview,
+        core::v1::{ConfigMap, Secret},
+    },
 };
 use kube::{
     Api, Client, Config, Resource, ResourceExt as _,
-    api::{ListParams, Patch, PatchParams},
+    api::{ListParams, Patch, PatchParams, PostParams},
     config::{KubeConfigOptions, Kubeconfig},
     core::PartialObjectMeta,
 };
@@ -114,6 +117,18 @@ impl Cluster {
             }
         };
         self.answer(&what, needs, changing).await
+    }
+
+    /// Returns the user as whom the API server knows this client.
+    pub(crate) async fn user(&self) -> anyhow::Result<String> {
+        let what = "asking who the user is";
+        let needs = "the verb create of selfsubjectreviews in group authentication.k8s.io";
+        let api: Api<SelfSubjectReview> = Api::all(self.client.clone());
+        let params = PostParams::default();
+        let review = SelfSubjectReview::default();
+        let review = self.answer(what, needs, api.create(&params, &review)).await?;
+        let user = review.status.and_then(|status| status.user_info?.username);
+        user.context("the API server does not say who the user is")
     }
 
     /// Returns a `ConfigMap` or a Secret, `None` if there is none of that name.

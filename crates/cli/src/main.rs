@@ -20,6 +20,7 @@ mod format;
 mod history;
 mod json;
 mod lint;
+mod pending;
 mod plan;
 mod records;
 mod screen;
@@ -67,13 +68,14 @@ async fn run(command: Command) -> anyhow::Result<Outcome> {
         Command::Lint(args) => Box::pin(lint::lint(&args)).await,
         Command::Status(args) => status::status(&args).await,
         Command::History(args) => history::history(&args).await,
-        Command::Retry(args) => ask::retry(&args).await,
+        Command::Approve(args) => Box::pin(ask::approve(&args)).await,
+        Command::Retry(args) => Box::pin(ask::retry(&args)).await,
         Command::Cancel(args) => Box::pin(ask::cancel(&args)).await,
         Command::Test(args) => ask::test(&args).await,
         Command::Rollback(args) => Box::pin(ask::rollback(&args)).await,
         Command::Suspend(args) => Box::pin(ask::suspend(&args)).await,
         Command::Resume(args) => Box::pin(ask::resume(&args)).await,
-        Command::Skip(args) => ask::skip(&args).await,
+        Command::Skip(args) => Box::pin(ask::skip(&args)).await,
         Command::Completion(args) => completion::script(args.shell),
         Command::Complete(args) => completion::complete(&args.words).await,
     }

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt as _;
 use lifecycle::{
+    approval::PendingPlan,
     conditions,
     event::Event,
     journal::{HookCursor, HookStatus, HookStep, Journal, LastAttempt, Operation},
@@ -153,9 +154,22 @@ impl<'a> State<'a> {
     }
 
     /// Returns whether nothing continues until somebody changes something, as far as the controller
-    /// has reconciled: it is stalled, perhaps in the middle of an operation, or suspended.
+    /// has reconciled: it is stalled, perhaps in the middle of an operation, suspended, or its plan
+    /// waits for an approval.
     pub(crate) fn needs_somebody(self) -> bool {
-        self.is_stalled() || self.is_suspended()
+        self.is_stalled() || self.is_suspended() || self.is_unapproved()
+    }
+
+    /// Returns whether a plan waits for an approval that nobody has given.
+    fn is_unapproved(self) -> bool {
+        let waits = self.ready().is_some_and(|ready| ready.reason == Reason::ApprovalPending);
+        let plan = self.pending_plan();
+        waits && plan.is_some_and(|plan| self.object.approved_plan() != Some(&*plan.digest))
+    }
+
+    /// Returns the plan that waits for an approval.
+    pub(crate) fn pending_plan(self) -> Option<&'a PendingPlan> {
+        self.status?.plan.as_ref().filter(|_| self.running().is_none())
     }
 
     /// Returns whether `spec.suspend` holds something back.

@@ -8,6 +8,7 @@ use lifecycle::{
 };
 
 use crate::{
+    pending,
     state::State,
     steps::{Mark, Step, steps},
     words::{Colour, Look, clock, elapsed, pad_columns, printable, took},
@@ -17,6 +18,9 @@ pub(crate) fn render(object: &ReleaseLifecycle, now: Timestamp, look: Look) -> S
     let state = State::new(object);
     let mut lines = vec![header(state, now, look)];
     lines.extend(notes(state).iter().flat_map(|note| look.wrap("  ", note)));
+    if let Some(plan) = state.pending_plan() {
+        lines.extend(pending::lines(plan, look));
+    }
     if let Some(operation) = state.operation() {
         lines.extend(body(state, operation, now, look));
     }

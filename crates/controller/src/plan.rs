@@ -1,6 +1,7 @@
 //! The frozen plan of an operation, and the checks before it begins.
 //!
 //! - `make`: from the source, or the records, to a plan
+//! - `changes`: what a plan changes, for who approves it
 //! - `material`: the inputs of a plan
 //! - `history`: facts from earlier revisions
 //! - `kinds`: the kinds of its objects, as the cluster serves them
@@ -12,6 +13,7 @@
 //! - `preflight`: settings that can only fail, and settings without effect
 //! - `dry_run`: the objects and hooks that the API server would refuse
 
+pub(crate) mod changes;
 mod crds;
 mod dry_run;
 pub(crate) mod history;

@@ -7,8 +7,10 @@
 //! 5. `operate`: start, resume, adopt, correct, finish or rest.
 
 pub(crate) mod adopt;
+pub(crate) mod approve;
 pub(crate) mod dependencies;
 pub(crate) mod drift;
+pub(crate) mod gate;
 pub(crate) mod in_sync;
 pub(crate) mod keep;
 pub(crate) mod load;
@@ -43,11 +45,12 @@ use crate::{
     operation::drive::resume,
     reconcile::{
         load::Loaded,
+        next::{Facts, failed_first_tests},
         operate::operate,
         report::{blocked, left},
         wake::{Signals, Wake, after, rest, wake},
     },
-    records::Records,
+    records::{Records, newest},
     release::{Release, context::Context, object::read, report::write_blocked},
     support::{
         key::key,
@@ -185,6 +188,9 @@ async fn advance(release: &mut Release<'_>) -> Result<Action, Error> {
         }
         return Ok(after(resume(release, journal).await?, release));
     }
+    if !release.is_being_deleted() {
+        gate::check(&release.object)?;
+    }
     let history = Records::of(release).history().await?;
     // A rollback needs no source, and may be the solution.
     let is_needed = !release.is_being_deleted() && release.object.spec.pin_revision.is_none();
@@ -192,8 +198,21 @@ async fn advance(release: &mut Release<'_>) -> Result<Action, Error> {
         source::resolve(release).await?;
     }
     let missing = release.source.known().err().filter(|_| is_needed);
-    let orphaned = adopt::is_orphaned(release, &history).await?;
-    let next = next::next(release, &history, missing.is_none(), orphaned);
+    let facts = Facts {
+        is_known: missing.is_none(),
+        orphaned: adopt::is_orphaned(release, &history).await?,
+        before_failed_tests: match failed_first_tests(&release.object) {
+            // The configuration that failed is noted by what the source says.
+            Some(failed)
+                if missing.is_none()
+                    && newest(&history).is_some_and(|it| it.release.version == failed) =>
+            {
+                Records::of(release).deployed_before(failed).await?
+            }
+            _ => None,
+        },
+    };
+    let next = next::next(release, &history, &facts);
     Box::pin(operate(release, &history, next, missing)).await
 }
 

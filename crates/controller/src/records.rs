@@ -5,6 +5,7 @@
 //! - `adopt`: the records of another client
 //! - `body`: the content of a record
 //! - `import`: copying records that are `ConfigMaps`
+//! - `pending`: the plan that waits for an approval
 //! - `prune`: removing the oldest
 //! - `read`: finding and reading them
 //! - `write`: opening and closing one, and removing them all
@@ -13,11 +14,13 @@ mod adopt;
 mod body;
 mod import;
 mod of_release;
+mod pending;
 mod prune;
 mod read;
 mod write;
 
 pub(crate) use helm::stored::{Stored, newest};
 pub(crate) use of_release::Records;
+pub(crate) use pending::Draft;
 
 pub(crate) use write::no_target;

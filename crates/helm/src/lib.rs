@@ -4,6 +4,7 @@
 //! - [`secret`]: the Secret that holds one record, and the operator's plans beside it; the
 //!   `ConfigMap` of Helm's other driver
 //! - [`stored`]: a record as it is stored, with those plans, and its meaning
+//! - [`pending`]: the Secret in which a plan waits for an approval
 //! - [`manifest`]: objects to manifest text that Go's YAML reader reads back unchanged, and back
 //! - [`adopt`]: the objects of a record, and whether they are the desired ones
 //! - [`managed`]: the owners of an object's fields before it is applied
@@ -15,6 +16,7 @@ pub mod adopt;
 pub mod managed;
 pub mod manifest;
 pub mod ownership;
+pub mod pending;
 pub mod record;
 pub mod secret;
 pub mod stored;

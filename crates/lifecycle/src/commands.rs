@@ -53,6 +53,21 @@ impl Commands {
         self.command("cancel", "")
     }
 
+    /// Approves the plan whose digest begins so.
+    pub fn approve(&self, digest: &str) -> String {
+        self.command("approve", &format!(" {digest}"))
+    }
+
+    /// Shows the release.
+    pub fn status(&self) -> String {
+        self.command("status", "")
+    }
+
+    /// Runs the tests.
+    pub fn test(&self) -> String {
+        self.command("test", "")
+    }
+
     fn command(&self, verb: &str, flags: &str) -> String {
         let Self { namespace, name } = self;
         format!("`kubectl lifecycle {verb} {name} -n {namespace}{flags}`")

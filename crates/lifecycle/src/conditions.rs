@@ -175,10 +175,15 @@ pub fn listed(texts: &[&str]) -> Option<String> {
     Some(text)
 }
 
-/// The conditions of a release for which nothing begins while `spec.suspend` is true.
-pub fn suspended() -> Vec<Condition> {
+/// The conditions of a release whose next operation has not begun, for a reason that is no trouble.
+pub fn held(failure: &Failure) -> Vec<Condition> {
+    vec![condition(READY, "Unknown", &failure.reason, &failure.message)]
+}
+
+/// The reason why nothing begins while `spec.suspend` is true.
+pub fn suspended() -> Failure {
     let message = "spec.suspend is true: no operation begins until it is false";
-    vec![condition(READY, "Unknown", Reason::Suspended, message)]
+    Failure::new(Reason::Suspended, message)
 }
 
 /// The outcome of the remediation of a failed install or upgrade.

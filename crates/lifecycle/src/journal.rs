@@ -84,6 +84,9 @@ pub struct Operation {
     /// `spec.upgrade.onFailure`. Absent if the operation is no remediation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remedies: Option<i32>,
+    /// User who has approved the plan. Absent if it needed no approval.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approved_by: Option<String>,
     /// Chart of the revision. Absent until the record has the plan, and if the source has no chart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chart: Option<Chart>,
@@ -332,6 +335,7 @@ impl Journal {
                 generation,
                 target,
                 remedies,
+                approved_by: None,
                 chart: None,
                 leader: 0,
                 config_digest,

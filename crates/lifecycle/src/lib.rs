@@ -7,6 +7,7 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
 pub mod annotations;
+pub mod approval;
 pub mod commands;
 pub mod conditions;
 pub mod decide;
@@ -27,12 +28,15 @@ pub mod preflight;
 pub mod reason;
 pub mod rebuild;
 pub mod rule;
+pub mod schedule;
 pub mod source;
 pub mod step;
 pub mod terminal;
+pub mod test_run;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod tidy;
+pub mod windows;
 
 /// Returns whether serde leaves the field out: it is read as its default if it is absent.
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {

@@ -85,8 +85,11 @@ pub struct Situation<'a> {
     pub requests: &'a Requests,
     /// Those of them that were handled.
     pub handled: &'a Requests,
-    /// True if a revision is to be tested that was not tested yet.
+    /// True if a revision is to be tested that was not tested yet, or whose tests are due again.
     pub test_due: bool,
+    /// The revision that was deployed before the newest, if the last operation was the first tests of
+    /// that, they failed, and an upgrade is to be rolled back for it.
+    pub before_failed_tests: Option<i32>,
 }
 
 impl Situation<'_> {
@@ -234,6 +237,9 @@ pub fn next(situation: &Situation<'_>) -> Next {
     if gave_up && let Some(next) = remediation::of(situation, latest) {
         return next;
     }
+    if in_sync && let Some(next) = remediation::of_tests(situation, latest) {
+        return next;
+    }
     if latest.is_known && (requests.test != handled.test || (in_sync && situation.test_due)) {
         return ask(Event::Test, latest.revision);
     }
@@ -370,6 +376,7 @@ mod tests {
             requests: &NONE,
             handled: &NONE,
             test_due: false,
+            before_failed_tests: None,
         };
         change(&mut situation);
         assert_eq!(next(&situation), *expect, "{situation:?}");

@@ -90,6 +90,12 @@ reasons! {
     Progressing: Progress,
     /// `spec.suspend` is true.
     Suspended: UserFixable,
+    /// The plan of the next operation waits for an approval.
+    ApprovalPending: UserFixable,
+    /// The next operation begins when a window of `spec.windows` opens.
+    WindowClosed: Progress,
+    /// A schedule or a time zone of the spec is invalid.
+    InvalidSchedule: UserFixable,
     /// A release that `spec.dependsOn` names is not Ready.
     DependencyNotReady: Progress,
     /// The API server did not answer.

@@ -68,7 +68,10 @@ impl Point {
         let proxied = Proxied::new(&namespace).await?;
         let run = Run { point: self, namespace, proxied };
         let mut struck = None;
-        let ended = run.strike(&mut struck).await;
+        let ended = tokio::select! {
+            ended = run.strike(&mut struck) => ended,
+            people = self.scenario.people(&run.namespace) => people,
+        };
         let violations = match ended {
             Ok(()) if self.strike.changes_the_end() => verdict::of_starts(&run.namespace, log)?,
             Ok(()) => verdict::of(&run.namespace, self.scenario, log).await?,

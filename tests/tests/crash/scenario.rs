@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use anyhow::Result;
 use api::ReleaseLifecycle;
 use e2e::{
@@ -26,6 +28,8 @@ pub(crate) enum Scenario {
     /// Revision 2: two Jobs before, one in the place of a leftover, a Pod after; an object is
     /// changed and one is removed.
     Upgrade,
+    /// As the upgrade, whose plan somebody approves before it begins.
+    Approved,
     /// Back to revision 1, with its hooks: a Job before that is removed when it has succeeded, a
     /// Pod after.
     Rollback,
@@ -54,6 +58,7 @@ impl Scenario {
         match self {
             Self::Install => "install",
             Self::Upgrade => "upgrade",
+            Self::Approved => "upgrade that is approved",
             Self::Rollback => "rollback",
             Self::Test => "test",
             Self::Delete => "delete",
@@ -71,6 +76,7 @@ impl Scenario {
         match self {
             Self::Install | Self::Chart | Self::TakeOver | Self::Uninstalled => &[],
             Self::Upgrade
+            | Self::Approved
             | Self::Test
             | Self::Delete
             | Self::Retry
@@ -84,7 +90,7 @@ impl Scenario {
     fn last_event(self) -> Option<&'static str> {
         Some(match self {
             Self::Install | Self::Chart => "InstallSucceeded",
-            Self::Upgrade | Self::Retry | Self::TakeOver => "UpgradeSucceeded",
+            Self::Upgrade | Self::Approved | Self::Retry | Self::TakeOver => "UpgradeSucceeded",
             Self::Rollback | Self::RolledBack => "RollbackSucceeded",
             Self::Test => "TestSucceeded",
             Self::Delete | Self::Uninstalled => "DeleteSucceeded",
@@ -97,7 +103,7 @@ impl Scenario {
         match self {
             Self::Install | Self::Chart | Self::HandOver => &["migrate", "welcome"],
             Self::TakeOver => &["backup", "migrate", "smoke"],
-            Self::Upgrade => &["migrate", "welcome", "backup", "migrate", "smoke"],
+            Self::Upgrade | Self::Approved => &["migrate", "welcome", "backup", "migrate", "smoke"],
             Self::Rollback => {
                 &["migrate", "welcome", "backup", "migrate", "smoke", "restore", "recheck"]
             }
@@ -160,6 +166,10 @@ impl Scenario {
             Self::Upgrade | Self::TakeOver => {
                 namespace.release(RELEASE, &upgraded(), json!({})).await
             }
+            Self::Approved => {
+                let spec = json!({"approval": {"mode": "Upgrade"}});
+                namespace.release(RELEASE, &upgraded(), spec).await
+            }
             Self::Rollback => {
                 namespace.release(RELEASE, &upgraded(), json!({"pinRevision": 1})).await
             }
@@ -207,6 +217,24 @@ impl Scenario {
         Ok(())
     }
 
+    /// Does what people do while the operation runs: approves each plan that waits, as long as this is
+    /// awaited.
+    pub(crate) async fn people(self, namespace: &Namespace) -> Result<()> {
+        if self != Self::Approved {
+            return std::future::pending().await;
+        }
+        loop {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            let release = namespace.releases().get_opt(RELEASE).await?;
+            let plan = release.as_ref().and_then(|release| release.status.as_ref()?.plan.as_ref());
+            if let Some(plan) = plan
+                && release.as_ref().and_then(ReleaseLifecycle::approved_plan) != Some(&*plan.digest)
+            {
+                namespace.approve(RELEASE, &plan.digest)?;
+            }
+        }
+    }
+
     /// Holds the release at revision 1, whatever the operation is for.
     pub(crate) async fn pin(self, namespace: &Namespace) -> Result<()> {
         namespace.release(RELEASE, &upgraded(), json!({"pinRevision": 1})).await
@@ -239,7 +267,7 @@ impl Scenario {
             | Self::Delete
             | Self::HandOver
             | Self::Uninstalled => 1,
-            Self::Upgrade | Self::Retry | Self::TakeOver => 2,
+            Self::Upgrade | Self::Approved | Self::Retry | Self::TakeOver => 2,
             Self::Rollback | Self::RolledBack => 3,
         }
     }

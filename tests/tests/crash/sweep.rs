@@ -65,8 +65,8 @@ pub(crate) fn all() -> Vec<Sweep> {
 
 fn kills() -> Vec<Sweep> {
     use Scenario::{
-        Chart, Delete, HandOver, Install, Retry, Rollback, RolledBack, TakeOver, Test, Uninstalled,
-        Upgrade,
+        Approved, Chart, Delete, HandOver, Install, Retry, Rollback, RolledBack, TakeOver, Test,
+        Uninstalled, Upgrade,
     };
     let kill = |prefix, scenario, when, first, step| Sweep {
         title: match when {
@@ -102,6 +102,8 @@ fn kills() -> Vec<Sweep> {
         kill("upgrade-before", Upgrade, When::Before, 1, 1),
         kill("upgrade-after", Upgrade, When::After, 1, 1),
         // Fewer: before one request is almost after the previous one.
+        kill("approved-before", Approved, When::Before, 1, 3),
+        kill("approved-after", Approved, When::After, 2, 3),
         kill("install-before", Install, When::Before, 1, 3),
         kill("install-after", Install, When::After, 2, 3),
         kill("rollback-before", Rollback, When::Before, 1, 3),

@@ -195,7 +195,9 @@ fn end(objects: &[Value]) -> Result<Value> {
     let steps = status["hooks"].as_array().into_iter().flatten();
     let steps: Vec<_> =
         steps.map(|hook| json!([hook["name"], hook["phase"], hook["attempt"]])).collect();
+    let plans = of_kind("Secret").filter(|secret| secret["type"] == helm::pending::SECRET_TYPE);
     Ok(json!({
+        "plans that wait": plans.count(),
         "as recorded": as_recorded,
         "hook objects": hooks,
         "time to live": migrate.map(|job| &job["spec"]["ttlSecondsAfterFinished"]),
@@ -265,7 +267,8 @@ fn expected(scenario: Scenario) -> Value {
             "status.revision": null,
             "status.hooks": [],
         }),
-        Scenario::Upgrade | Scenario::TakeOver => json!({
+        Scenario::Upgrade | Scenario::Approved | Scenario::TakeOver => json!({
+            "plans that wait": 0,
             "hook objects": [["Job", "migrate", true], ["Pod", "smoke", true]],
             "ConfigMaps": maps("2"),
             "records": [[1, "superseded", 2], [2, "deployed", 3]],

@@ -25,12 +25,14 @@ async fn a_release_lives_while_replicas_come_and_go() -> Result<()> {
     // In the profile that the other tests compile in.
     image::load(cluster, "dev")?;
     let single = Operator::deploy(cluster, &operator::shipped("single-tenant"))?;
-    live(&single, json!({"serviceAccountName": null})).await.context("deploy/single-tenant")?;
+    Box::pin(live(&single, json!({"serviceAccountName": null})))
+        .await
+        .context("deploy/single-tenant")?;
     // All that it was is gone, the definition of the resource too: the next one comes to a cluster
     // that never saw an operator.
     single.remove()?;
     let multi = Operator::deploy(cluster, &operator::with_another_image("multi-tenant")?)?;
-    live(&multi, json!({})).await.context("deploy/multi-tenant")
+    Box::pin(live(&multi, json!({}))).await.context("deploy/multi-tenant")
 }
 
 fn objects(value: &str) -> Vec<Value> {

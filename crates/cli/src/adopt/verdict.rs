@@ -166,6 +166,7 @@ fn decide(records: &[Record], me: &str) -> Next {
         requests: &Requests::default(),
         handled: &Requests::default(),
         test_due: false,
+        before_failed_tests: None,
     })
 }
 

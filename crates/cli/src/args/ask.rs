@@ -71,6 +71,27 @@ pub(crate) struct Cancel {
     pub(crate) wait: Wait,
 }
 
+const APPROVE: &str = "\
+Exit codes:
+  0  the plan is approved; with --wait: the release is Ready
+  1  no plan waits, or another one than DIGEST; with --wait: the operation failed, or is blocked
+  2  wrong usage, no such release, no answer from the cluster, --timeout ran out
+
+Exactly the plan that is shown runs, and none that is made later. `kubectl lifecycle status NAME`
+shows it, with its digest. Only the right to change the ReleaseLifecycle is needed.";
+
+/// Approve the plan that waits (spec.approval), and show it
+#[derive(Args)]
+#[command(after_help = APPROVE)]
+pub(crate) struct Approve {
+    #[command(flatten)]
+    pub(crate) how: How,
+    /// Digest of the plan, or the beginning of it; default: the plan that waits now
+    pub(crate) digest: Option<String>,
+    #[command(flatten)]
+    pub(crate) wait: Wait,
+}
+
 const TEST: &str = "\
 Exit codes:
   0  the tests were requested; with --wait: they succeeded, or there are none (condition TestSuccess)

@@ -507,6 +507,10 @@ impl Planner<'_> {
                     "the conditions TestSuccess and Ready are False \
                     (spec.test.onFailure: Fail)"
                 }
+                OnTestFailure::Rollback => {
+                    "the conditions TestSuccess and Ready are False, and an upgrade whose first tests \
+                    fail is rolled back (spec.test.onFailure: Rollback)"
+                }
             }
             .to_owned(),
         }

@@ -50,6 +50,11 @@ impl Goal {
         Self::new(object, Wants::Ready)
     }
 
+    /// Makes the goal that the present object becomes Ready or, if it is being deleted, is gone.
+    pub(crate) fn ready_or_gone(object: &ReleaseLifecycle) -> Self {
+        Self { may_go: State::new(object).is_being_deleted(), ..Self::ready(object) }
+    }
+
     /// Makes the goal that the request of `asked` is done.
     pub(crate) fn answer(asked: &ReleaseLifecycle, request: Request) -> Self {
         let goal = Self::new(asked, Wants::Answer { request, asked: asked.clone() });
@@ -105,7 +110,7 @@ impl Goal {
         let state = State::new(object);
         let good = match &self.wants {
             // While it is being deleted, it never becomes Ready again.
-            Wants::Answer { .. } if state.has_been_deleted() => true,
+            Wants::Answer { .. } | Wants::Ready if self.may_go && state.has_been_deleted() => true,
             Wants::Ready | Wants::Answer { .. } => state.ready_status() == "True",
             Wants::Tests { request, .. } => {
                 let verdict = state.condition(conditions::TEST_SUCCESS);

@@ -2,7 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
+use helm::pending::Pending;
 use lifecycle::{
+    approval::PendingPlan,
     decide::{decide, query},
     event::Event,
     journal::{Cancel, Failure, Journal, Operation, Phase},
@@ -11,7 +13,6 @@ use lifecycle::{
     step::Hold,
 };
 
-use sources::RenderedRelease;
 use tracing::{Instrument, Span};
 
 use crate::{
@@ -28,7 +29,7 @@ use crate::{
         history,
         make::{self, Planned},
     },
-    records::{Records, Stored},
+    records::{Draft, Records, Stored},
     release::{Release, finalizer::while_deleting},
     support::clock::{now, until},
 };
@@ -57,28 +58,35 @@ pub(crate) async fn resume(
     release: &mut Release<'_>,
     mut journal: Journal,
 ) -> Result<Progress, Error> {
-    match frozen_plan(release, &journal).await {
+    match Box::pin(frozen_plan(release, &journal)).await {
         Ok(Frozen::Recorded(plan)) => {
             if journal.operation.plan_digest.is_none() {
-                serve_recorded(release, &plan, &mut journal).await?;
+                Box::pin(serve_recorded(release, &plan, &mut journal)).await?;
             }
-            run(release, &plan, Origin::Record, journal).await
+            Box::pin(run(release, &plan, Origin::Record, journal)).await
         }
         Ok(Frozen::Anew { made, is_keyed }) => {
             let Planned { mut plan, rendered, .. } = *made;
             serve_anew(release, &mut plan, is_keyed, &mut journal);
             // While it is suspended it is made each time it is reconciled, and not recorded.
             if !release.object.suspended() {
-                release.write_plan(&plan).await?;
+                Box::pin(release.write_plan(&plan)).await?;
             }
-            run(release, &plan, Origin::Created(rendered.map(Box::new)), journal).await
+            let draft = rendered.map(|made| Draft::Rendered(Box::new(made)));
+            Box::pin(run(release, &plan, Origin::Created(draft), journal)).await
         }
-        Ok(Frozen::Lost) => plan_lost(release, &journal).await,
+        Ok(Frozen::Approved(pending)) => {
+            let draft = pending.record.map(|record| Draft::Pending(Box::new(record)));
+            Box::pin(run(release, &pending.plan, Origin::Created(draft), journal)).await
+        }
+        Ok(Frozen::Lost) => Box::pin(plan_lost(release, &journal)).await,
         // Nothing was recorded, and the operation is no longer wanted.
         Err(Error::Blocked(failure) | Error::RetryAfter(failure, _))
             if journal.operation.plan_digest.is_none() && is_unwanted(release, &journal) =>
         {
-            release.write_journal(&journal.abandon(failure, now()), None).await?;
+            let abandoned = journal.abandon(failure, now());
+            Records::of(release).withdraw().await?;
+            Box::pin(release.write_journal(&abandoned, None)).await?;
             Ok(Progress::Ended)
         }
         Err(error) => Err(error),
@@ -151,7 +159,9 @@ enum Frozen {
     /// A new plan, since nothing was recorded yet; `is_keyed`: true if it has the key of the plan
     /// before.
     Anew { made: Box<Planned>, is_keyed: bool },
-    /// The record no longer has the plan.
+    /// The plan that somebody has approved, since nothing was recorded yet.
+    Approved(Box<Pending>),
+    /// The record no longer has the plan, or what was approved is gone.
     Lost,
 }
 
@@ -183,6 +193,10 @@ async fn frozen_plan(release: &mut Release<'_>, journal: &Journal) -> Result<Fro
             Ok(Frozen::Recorded(Arc::new(plan)))
         }
         (_, None) => {
+            if let Some(pending) = approved(release, operation) {
+                let found = Records::of(release).proposed(pending).await?;
+                return Ok(found.map_or(Frozen::Lost, |found| Frozen::Approved(Box::new(found))));
+            }
             let history = Records::of(release).history().await?;
             let begin = Begin {
                 id: operation.id.clone(),
@@ -197,6 +211,12 @@ async fn frozen_plan(release: &mut Release<'_>, journal: &Journal) -> Result<Fro
             Ok(Frozen::Anew { made: Box::new(made), is_keyed })
         }
     }
+}
+
+/// Returns the plan of the operation that was approved and is not recorded yet: no other may be made.
+fn approved<'a>(release: &'a Release<'_>, operation: &Operation) -> Option<&'a PendingPlan> {
+    let pending = release.object.status.as_ref()?.plan.as_ref();
+    pending.filter(|pending| pending.operation == operation.id)
 }
 
 /// Returns the recorded plan of an operation that an earlier version began, and whose digest that
@@ -218,6 +238,13 @@ async fn plan_lost(release: &mut Release<'_>, journal: &Journal) -> Result<Progr
     let journal = if operation.phase == Phase::Closing && !operation.event.makes_revision() {
         // A deletion removes it itself, and a test too.
         journal.concluded(now())
+    } else if approved(release, operation).is_some() {
+        let message = format!(
+            "Secret {} no longer holds the plan that was approved: it was removed or rewritten by \
+             another client. Nothing of it was done",
+            helm::pending::secret_name(&release.name)
+        );
+        journal.abandon(Failure::new(Reason::PlanLost, message), now())
     } else {
         let record = helm::record::secret_name(&release.name, operation.revision);
         let message = format!(
@@ -226,6 +253,7 @@ async fn plan_lost(release: &mut Release<'_>, journal: &Journal) -> Result<Progr
         );
         journal.abandon(Failure::new(Reason::PlanLost, message), now())
     };
+    Records::of(release).withdraw().await?;
     release.write_journal(&journal, None).await?;
     Ok(Progress::Ended)
 }
@@ -234,9 +262,9 @@ async fn plan_lost(release: &mut Release<'_>, journal: &Journal) -> Result<Progr
 pub(crate) enum Origin {
     /// The record.
     Record,
-    /// This reconciliation, which created the plan: it is in no record that was read. The record
-    /// will hold the result of rendering; there is none if the plan comes from another record.
-    Created(Option<Box<RenderedRelease>>),
+    /// This reconciliation, which created the plan or read it as it was approved: it is in no record
+    /// that was read. There is no draft if the record is made from another one.
+    Created(Option<Draft>),
 }
 
 /// Takes steps until there is something to wait for.
@@ -273,9 +301,9 @@ async fn take_steps(
     if matches!(origin, Origin::Created(_)) && is_of_another_plan(&observation, plan) {
         return Ok(Progress::AGAIN);
     }
-    let rendered = match &origin {
+    let draft = match &origin {
         Origin::Record => None,
-        Origin::Created(rendered) => rendered.as_deref(),
+        Origin::Created(draft) => draft.as_ref(),
     };
     for step in 0..STEPS {
         // One step at least: where it takes long to read everything, none would ever be taken.
@@ -293,6 +321,9 @@ async fn take_steps(
         if step.journal.is_done() && step.journal.operation.failure.is_none() {
             release.remark = Box::pin(remarks::of_rollback(release, plan)).await;
         }
+        if step.journal.operation.plan_digest.is_some() || step.journal.is_done() {
+            Records::of(release).withdraw().await?;
+        }
         let changed = step.journal != journal;
         if changed || step.effect.is_none() {
             let write = release.write_journal(&step.journal, step.hold.as_ref());
@@ -301,7 +332,7 @@ async fn take_steps(
         journal = step.journal;
         observation = match (step.effect, step.wake_at) {
             (Some(effect), _) => {
-                let turn = Turn { release, plan, rendered, journal: &journal, now };
+                let turn = Turn { release, plan, draft, journal: &journal, now };
                 Box::pin(turn.execute(&effect)).instrument(span(plan, &journal)).await?
             }
             (None, Some(wake_at)) => {

@@ -14,7 +14,6 @@ use lifecycle::{
 };
 use live::{hook_object, observe};
 use serde_json::Value;
-use sources::RenderedRelease;
 
 use crate::{
     cluster::{
@@ -27,7 +26,7 @@ use crate::{
         gather::{self, blocked_is_refused, is_of_another_plan},
         uninstall,
     },
-    records::Records,
+    records::{Draft, Records},
     release::Release,
 };
 
@@ -38,8 +37,8 @@ const ROLES_LOAD: SignedDuration = SignedDuration::from_secs(10);
 pub(crate) struct Turn<'a> {
     pub(crate) release: &'a Release<'a>,
     pub(crate) plan: &'a Plan,
-    /// The result of rendering that the plan was created from, for the record that is created.
-    pub(crate) rendered: Option<&'a RenderedRelease>,
+    /// The material of the record that is created.
+    pub(crate) draft: Option<&'a Draft>,
     pub(crate) journal: &'a Journal,
     pub(crate) now: Timestamp,
 }
@@ -73,8 +72,8 @@ impl Turn<'_> {
                 None => {
                     // The plan was created from it, unless it was read from a record that is gone
                     // since.
-                    let rendered = self.rendered.ok_or(Error::Stale)?;
-                    records.create(self.plan, rendered).await.map(|()| true)
+                    let draft = self.draft.ok_or(Error::Stale)?;
+                    records.create(self.plan, draft).await.map(|()| true)
                 }
                 Some(target) => records.copy(self.plan, target).await.map(|()| true),
             }

@@ -14,6 +14,7 @@ use crate::{
         error::Error,
         tenant::place,
     },
+    records::Records,
     release::{Release, finalizer},
     support::clock::now,
 };
@@ -28,7 +29,16 @@ pub(crate) async fn let_go(release: &mut Release<'_>) -> Result<(), Error> {
     {
         release.write_left(left).await?;
     }
+    let_go_of_plan(release).await;
     finalizer::remove(release).await
+}
+
+/// Deletes the plan that waits for an approval. An object that is let go waits for nothing, not even for
+/// the right to do that.
+pub(crate) async fn let_go_of_plan(release: &Release<'_>) {
+    if let Err(error) = Records::of(release).withdraw().await {
+        tracing::warn!("the plan that waited for an approval is left behind: {error}");
+    }
 }
 
 /// Deletes the objects outside, as far as the tenant still may; returns those that remain, in a

@@ -85,6 +85,7 @@ pub(crate) async fn check(release: &Release<'_>, stored: &Stored) -> Result<Drif
     }
     let is_wanted = release.object.drift_mode() == DriftMode::Enabled;
     let can_be_corrected = |(_, state): &(_, State)| !matches!(state, State::Beyond(_));
+    let mut corrected = false;
     let condition = if is_wanted && to_correct.iter().any(can_be_corrected) {
         // Any decision since then comes first, of this operator or of another client. With the
         // versions that were read, no later change is reverted.
@@ -92,7 +93,9 @@ pub(crate) async fn check(release: &Release<'_>, stored: &Stored) -> Result<Drif
             return Err(Error::Stale);
         }
         let permit = release.fence().guard().await?;
-        correct(&mut look, permit, revision, findings, to_correct).await?
+        let condition;
+        (condition, corrected) = correct(&mut look, permit, revision, findings, to_correct).await?;
+        condition
     } else if is_wanted && !findings.is_empty() {
         drift::corrected(revision, &[], &findings, now())
     } else {
@@ -102,16 +105,17 @@ pub(crate) async fn check(release: &Release<'_>, stored: &Stored) -> Result<Drif
     if baseline.removed.is_none() && look.complete {
         baseline.removed = remembered(look.removed);
     }
-    Ok(seen(release, condition, baseline))
+    Ok(Drift { corrected, ..seen(release, condition, baseline) })
 }
 
+/// Corrects the objects; returns the condition, and whether any was corrected.
 async fn correct(
     look: &mut Look<'_>,
     permit: Permit,
     revision: i32,
     findings: Vec<Finding>,
     to_correct: Vec<(PlannedObject, State)>,
-) -> Result<Condition, Error> {
+) -> Result<(Condition, bool), Error> {
     let mut found: BTreeMap<_, _> =
         findings.into_iter().map(|finding| (finding.object.clone(), finding)).collect();
     let (mut done, mut left) = (Vec::new(), Vec::new());
@@ -128,7 +132,7 @@ async fn correct(
         let text = format!("objects of revision {revision} were corrected: {names}");
         look.release.tell(Reason::DriftCorrected, text);
     }
-    Ok(condition)
+    Ok((condition, !done.is_empty()))
 }
 
 /// The state of an object in the check.
@@ -384,7 +388,7 @@ fn seen(release: &Release<'_>, condition: Condition, baseline: Baseline) -> Drif
     // The report of a correction remains until there is something else to report.
     let is_new = condition.reason != Reason::NoDrift
         || before.is_none_or(|before| before.status != condition.status);
-    Drift { condition: is_new.then_some(condition), baseline }
+    Drift { condition: is_new.then_some(condition), baseline, corrected: false }
 }
 
 #[cfg(test)]

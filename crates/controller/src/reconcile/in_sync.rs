@@ -5,7 +5,7 @@ use crate::{
     operation::remarks,
     plan::history,
     reconcile::drift,
-    records::Stored,
+    records::{Records, Stored},
     release::{Release, finalizer},
 };
 
@@ -28,6 +28,8 @@ pub(crate) async fn in_sync(
         Some(stored) => Box::pin(remarks::of_revision(release, stored)).await,
         None => None,
     };
+    // The spec may be again as it was.
+    Records::of(release).withdraw().await?;
     release.write_in_sync(revision, chart, drift).await?;
     Ok(())
 }

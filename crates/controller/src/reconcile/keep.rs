@@ -8,6 +8,7 @@ use lifecycle::{
 
 use crate::{
     cluster::error::Error,
+    operation::outside::let_go_of_plan,
     records::Records,
     release::{Release, finalizer},
 };
@@ -34,5 +35,6 @@ pub(crate) async fn keep(release: &mut Release<'_>, running: Option<Journal>) ->
             other => other?,
         }
     }
+    let_go_of_plan(release).await;
     finalizer::remove(release).await
 }

@@ -1,6 +1,8 @@
 //! Decides which operation comes next, if any.
 
+use api::{OnTestFailure, ReleaseLifecycle};
 use lifecycle::{
+    event::Event,
     journal::Requests,
     next::{self, Disposal, Next, RecordState, Retry, Situation},
 };
@@ -47,14 +49,20 @@ pub(crate) fn begins(next: &Next) -> bool {
     }
 }
 
-/// Returns the next step. A source that is unknown counts as unchanged (`is_known`), and a release
-/// that is `orphaned` as unowned.
-pub(crate) fn next(
-    release: &Release<'_>,
-    history: &[Stored],
-    is_known: bool,
-    orphaned: bool,
-) -> Next {
+/// The facts that were read besides the records.
+pub(crate) struct Facts {
+    /// True if the source is known. An unknown one counts as unchanged.
+    pub(crate) is_known: bool,
+    /// True if the newest record is of a custom resource that no longer exists: the release counts as
+    /// unowned.
+    pub(crate) orphaned: bool,
+    /// The revision that was deployed before the one whose first tests have failed.
+    pub(crate) before_failed_tests: Option<i32>,
+}
+
+/// Returns the next step.
+pub(crate) fn next(release: &Release<'_>, history: &[Stored], facts: &Facts) -> Next {
+    let Facts { is_known, orphaned, .. } = *facts;
     let inputs = digest::input(release);
     let me = release.object_name();
     let summary = |stored: &Stored| {
@@ -96,10 +104,12 @@ pub(crate) fn next(
         gave_up,
         retry: object.retry_at().map(|at| Retry { at, is_due: at <= now() }),
         remediation: operation.and_then(|last| object.remediation(last.event)),
-        test_due: object.tests_enabled()
-            && newest.is_some_and(|newest| {
-                !newest.is_adopted() && tested != Some(newest.release.version)
-            }),
+        test_due: object.next_test_at(now()).is_some_and(|at| at <= now())
+            || object.tests_enabled()
+                && newest.is_some_and(|newest| {
+                    !newest.is_adopted() && tested != Some(newest.release.version)
+                }),
+        before_failed_tests: facts.before_failed_tests,
         records: &records,
         owner: release.object_name(),
         generation,
@@ -110,6 +120,17 @@ pub(crate) fn next(
         requests: &object.requests(),
         handled: &handled,
     })
+}
+
+/// Returns the revision whose first tests have failed, if that is to be remediated.
+pub(crate) fn failed_first_tests(object: &ReleaseLifecycle) -> Option<i32> {
+    let status = object.status.as_ref()?;
+    let last = status.operation.as_ref()?;
+    let is_to_be_remediated = last.event == Event::Test
+        && last.has_failed_at_work()
+        && object.on_test_failure() == OnTestFailure::Rollback
+        && status.tests.last().is_some_and(|run| run.first);
+    is_to_be_remediated.then_some(last.revision)
 }
 
 /// Returns the requests that were answered. If the status was never written, or was lost, old

@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use kube_runtime::controller::Action;
-use lifecycle::{event::Event, next::Next, plan::Begin, reason::Reason};
+use lifecycle::{conditions, event::Event, next::Next, plan::Begin, reason::Reason};
 
 use crate::{
     cluster::error::Error,
     operation::{drive::resume, outside, recover},
     reconcile::{
-        adopt, dependencies,
+        adopt,
+        approve::{Approval, approval},
+        dependencies, gate,
         in_sync::in_sync,
         next::{begins, needs_source},
         start::{reopen, start},
@@ -41,24 +43,15 @@ pub(crate) async fn operate(
         return Err(why);
     }
     if release.object.suspended() && begins && !release.namespace_goes {
-        release.write_suspended().await?;
+        release.write_held(&conditions::suspended()).await?;
         return Ok(Action::await_change());
     }
     match next {
         Next::Begin { event, revision, target, remedies } => {
-            if event.needs_source()
-                && let Some(waiting) = dependencies::unready(release).await?
-            {
-                release.write_waiting(&waiting).await?;
-                return Ok(Action::requeue(RECHECK));
-            }
-            if event == Event::Install {
-                adopt::note_gone(release, history);
-            }
             let id = uuid::Uuid::new_v4().simple().to_string();
             let generation = release.generation();
-            let begin = Begin { id, event, revision, target, remedies, generation };
-            Ok(after(start(release, history, begin).await?, release))
+            let next = Begin { id, event, revision, target, remedies, generation };
+            Box::pin(begin(release, history, next)).await
         }
         Next::Reopen => {
             let progress = Box::pin(reopen(release, history)).await?;
@@ -76,6 +69,7 @@ pub(crate) async fn operate(
             Ok(Action::await_change())
         }
         Next::GivenUp => {
+            Records::of(release).withdraw().await?;
             release.write_given_up().await?;
             if !is_settled(&release.object) {
                 return Ok(Action::requeue(RECHECK));
@@ -122,4 +116,49 @@ pub(crate) async fn operate(
             ),
         )),
     }
+}
+
+/// Begins an operation, unless it has to wait: for its dependencies, for an approval, or for a window.
+async fn begin(
+    release: &mut Release<'_>,
+    history: &[Stored],
+    begin: Begin,
+) -> Result<Action, Error> {
+    if begin.event.needs_source()
+        && let Some(waiting) = dependencies::unready(release).await?
+    {
+        release.write_waiting(&waiting).await?;
+        return Ok(Action::requeue(RECHECK));
+    }
+    let approved = match approval(release, history, &begin).await? {
+        Approval::Free => None,
+        Approval::Approved(approved) => Some(*approved),
+        Approval::Waits(why) => {
+            release.write_held(&why).await?;
+            let rest = settle(release);
+            return Ok(if release.is_being_deleted() { Action::requeue(RECHECK) } else { rest });
+        }
+    };
+    if let Some(closed) = gate::closed(release, &begin, now())? {
+        let mut look_again_in = closed.look_again_in;
+        if begin.event == Event::Test {
+            // The release is as it should be.
+            in_sync(release, history, begin.revision).await?;
+            settle(release);
+            let due_in = release.ctx.watches.sources.due_in(&release.object);
+            look_again_in = due_in.map_or(look_again_in, |due_in| due_in.min(look_again_in));
+        } else {
+            release.write_held(&closed.why).await?;
+        }
+        if release.is_being_deleted() {
+            // Nobody tells when its namespace begins to go.
+            look_again_in = look_again_in.min(RECHECK);
+        }
+        return Ok(Action::requeue(look_again_in));
+    }
+    if begin.event == Event::Install {
+        adopt::note_gone(release, history);
+    }
+    let progress = Box::pin(start(release, history, begin, approved)).await?;
+    Ok(after(progress, release))
 }

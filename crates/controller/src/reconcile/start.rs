@@ -17,21 +17,32 @@ use crate::{
         make::{self, Planned},
         preflight::Warnings,
     },
-    records::{self, Stored},
+    reconcile::approve::Approved,
+    records::{self, Draft, Records, Stored},
     release::{Release, finalizer},
     support::clock::now,
 };
 
-/// Begins an operation: creates its plan, writes its journal, and takes its first steps.
+/// Begins an operation: creates its plan, unless somebody has `approved` one, writes its journal, and
+/// takes its first steps.
 pub(crate) async fn start(
     release: &mut Release<'_>,
     history: &[Stored],
-    begin: Begin,
+    mut begin: Begin,
+    approved: Option<Approved>,
 ) -> Result<Progress, Error> {
     finalizer::hold(release).await?;
-    let planned = make::plan(release, history, &begin).await?;
-    let warnings = Warnings::of(release, &planned).await?;
-    let Planned { plan, rendered, .. } = planned;
+    let approved_by = approved.as_ref().map(|_| approver(release));
+    let (plan, draft, warnings) = if let Some(Approved { plan, draft }) = approved {
+        // The warnings about it were reported when it was made.
+        (plan, draft, None)
+    } else {
+        let planned = make::plan(release, history, &begin).await?;
+        let warnings = Warnings::of(release, &planned).await?;
+        let Planned { plan, rendered, .. } = planned;
+        (plan, rendered.map(|made| Draft::Rendered(Box::new(made))), warnings)
+    };
+    begin.id.clone_from(&plan.operation);
     if let Some(remark) = source::remark(release) {
         release.warn(Reason::LargeSource, remark);
     }
@@ -44,6 +55,10 @@ pub(crate) async fn start(
     let handled = answered(release, begin.event);
     let mut journal = Journal::begin(begin, wanted, handled, now());
     journal.operation.leader = release.ctx.lease.epoch();
+    journal.operation.approved_by = approved_by;
+    if journal.operation.approved_by.is_none() {
+        Records::of(release).withdraw().await?;
+    }
     if let Some(warnings) = &warnings {
         warnings.note(release);
     }
@@ -52,7 +67,12 @@ pub(crate) async fn start(
     if let Some(warnings) = &warnings {
         warnings.tell(release);
     }
-    run(release, &plan, Origin::Created(rendered.map(Box::new)), journal).await
+    run(release, &plan, Origin::Created(draft), journal).await
+}
+
+/// Returns who has approved the plan.
+fn approver(release: &Release<'_>) -> String {
+    release.object.approved_by().unwrap_or("unknown").to_owned()
 }
 
 /// Returns the requests that an operation of `event` answers, or makes irrelevant. Tests that were

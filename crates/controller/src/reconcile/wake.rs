@@ -10,10 +10,16 @@ use crate::{
     release::{
         Release,
         context::Context,
-        settled::{is_at_work, is_settled},
+        settled::{is_at_work, is_settled, is_tested},
     },
-    support::key::key,
+    support::{
+        clock::{now, until},
+        key::key,
+    },
 };
+
+/// The longest time after which a schedule is looked at again: the clock may be set.
+pub(super) const LONGEST: Duration = Duration::from_hours(1);
 
 /// Everything that may bring a release back, or keep it waiting.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,6 +31,8 @@ pub(crate) struct Signals {
     pub(crate) is_at_work: bool,
     /// True if the source, or drift, is due for a check.
     pub(crate) source_is_due: bool,
+    /// True if the tests are due by their schedule.
+    pub(crate) tests_are_due: bool,
     /// True if another client has changed a record of the release.
     pub(crate) record_changed: bool,
     /// True if an object of a hook is held back, which may be that of a late request.
@@ -48,7 +56,10 @@ pub(crate) enum Wake {
 
 /// Returns whether the release is reconciled now.
 pub(crate) fn wake(signals: &Signals) -> Wake {
-    let is_touched = signals.source_is_due || signals.record_changed || signals.hook_is_held;
+    let is_touched = signals.source_is_due
+        || signals.tests_are_due
+        || signals.record_changed
+        || signals.hook_is_held;
     if signals.is_settled && !is_touched {
         return Wake::Rest;
     }
@@ -90,15 +101,23 @@ impl Signals {
             is_settled: is_settled(object),
             is_at_work: is_at_work(object),
             source_is_due: ctx.watches.sources.is_due(object),
+            tests_are_due: tests_due_in(object).is_some_and(|left| left.is_zero()),
             ..Self::default()
         }
     }
 }
 
-/// Waits until the source is due, or something changes.
+/// Waits until the source or the tests are due, or something changes.
 pub(crate) fn rest(ctx: &Context, object: &ReleaseLifecycle) -> Action {
-    let due_in = ctx.watches.sources.due_in(object);
+    let due_in = ctx.watches.sources.due_in(object).into_iter().chain(tests_due_in(object)).min();
     due_in.map_or_else(Action::await_change, Action::requeue)
+}
+
+/// Returns the time until the tests run by their schedule, at most [`LONGEST`]; `None` if they do not.
+fn tests_due_in(object: &ReleaseLifecycle) -> Option<Duration> {
+    let now = now();
+    let at = object.next_test_at(now).filter(|_| is_tested(object))?;
+    Some(until(at, now).min(LONGEST))
 }
 
 /// Waits like [`rest`], for a release whose source has been checked just now.
@@ -140,6 +159,7 @@ mod tests {
             ("a new object", new, Wake::Now),
             ("nothing to do", settled, Wake::Rest),
             ("its source is due", Signals { source_is_due: true, ..settled }, Wake::Now),
+            ("its tests are due", Signals { tests_are_due: true, ..settled }, Wake::Now),
             ("Helm has changed a record", Signals { record_changed: true, ..settled }, Wake::Now),
             ("a hook came too late", Signals { hook_is_held: true, ..settled }, Wake::Now),
             (

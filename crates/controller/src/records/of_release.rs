@@ -15,7 +15,7 @@ use crate::{
 pub(crate) struct Records<'a> {
     pub(super) tenant: &'a Tenant<'a>,
     pub(super) fence: Fence<'a>,
-    object: &'a ReleaseLifecycle,
+    pub(super) object: &'a ReleaseLifecycle,
     /// The release, and its namespace.
     pub(super) name: &'a str,
     pub(super) namespace: &'a str,

@@ -113,6 +113,14 @@ impl Records<'_> {
         Ok(listed)
     }
 
+    /// Returns the newest revision before `revision` that was ever deployed, by the labels of its
+    /// record.
+    pub(crate) async fn deployed_before(self, revision: i32) -> Result<Option<i32>, Error> {
+        let listed = self.listed(Holder::Secret, "").await?;
+        let mut before = listed.iter().filter(|it| it.was_deployed && it.revision < revision);
+        Ok(before.next().map(|listed| listed.revision))
+    }
+
     /// Returns the record of one revision.
     pub(crate) async fn get(self, revision: i32) -> Result<Option<Stored>, Error> {
         let object = self.reference(revision);

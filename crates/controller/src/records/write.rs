@@ -16,7 +16,7 @@ use manifests::json;
 use serde_json::Value;
 use sources::RenderedRelease;
 
-use super::{Records, Stored, body};
+use super::{Draft, Records, Stored, body};
 use crate::cluster::error::Error;
 use crate::support::clock::now;
 
@@ -28,24 +28,35 @@ const ROOM_KEY: &str = "room for later";
 impl Records<'_> {
     /// POSTs the record of an install or an upgrade, with its plan. If it already exists, the
     /// caller must check it.
-    pub(crate) async fn create(self, plan: &Plan, made: &RenderedRelease) -> Result<(), Error> {
-        let record = body::pending(plan, made, self.name, self.namespace);
-        // The plans that a deletion and a test add later must fit, too, or neither could begin.
-        let later = [Event::Delete, Event::Test]
-            .map(|event| (key(event), frozen(&body::later(plan, &made.desired, event))));
-        let room = Plans::from(later).into_iter().chain([(ROOM_KEY, vec![0; ROOM])]).collect();
-        self.post(plan, &record, room).await
+    pub(crate) async fn create(self, plan: &Plan, draft: &Draft) -> Result<(), Error> {
+        let body = match draft {
+            Draft::Rendered(made) => self.created(plan, made)?,
+            // It was checked when it was stored.
+            Draft::Pending(record) => self.body(plan, record, &Plans::new())?,
+        };
+        self.post(plan.revision, body).await
     }
 
     /// Like [`Self::create`], for the record of a rollback to `target`.
     pub(crate) async fn copy(self, plan: &Plan, target: i32) -> Result<(), Error> {
         let found = self.get(target).await?;
         let found = found.ok_or_else(|| no_target(self.name, target))?;
-        self.post(plan, &body::copied(plan, &found.release), Plans::new()).await
+        let body = self.body(plan, &body::copied(plan, &found.release), &Plans::new())?;
+        self.post(plan.revision, body).await
     }
 
-    /// POSTs it, if `room` would fit into the Secret besides.
-    async fn post(self, plan: &Plan, record: &Release, room: Plans) -> Result<(), Error> {
+    /// Returns the Secret of the record of an install or an upgrade. The plans that a deletion and a
+    /// test add later must fit, too, or neither could begin.
+    pub(super) fn created(self, plan: &Plan, made: &RenderedRelease) -> Result<Value, Error> {
+        let record = body::pending(plan, made, self.name, self.namespace);
+        let later = [Event::Delete, Event::Test]
+            .map(|event| (key(event), frozen(&body::later(plan, &made.desired, event))));
+        let room = Plans::from(later).into_iter().chain([(ROOM_KEY, vec![0; ROOM])]).collect();
+        self.body(plan, &record, &room)
+    }
+
+    /// Returns the Secret of the record, if `room` would fit into it besides.
+    fn body(self, plan: &Plan, record: &Release, room: &Plans) -> Result<Value, Error> {
         let mut plans = room.clone();
         plans.insert(key(plan.event), frozen(plan));
         let mut body = secret::to_secret(record, Written::Created(now()), &plans)
@@ -54,8 +65,12 @@ impl Records<'_> {
             data.retain(|key, _| !room.contains_key(key.as_str()));
         }
         self.mark(&mut body);
+        Ok(body)
+    }
+
+    async fn post(self, revision: i32, body: Value) -> Result<(), Error> {
         let permit = self.fence.guard().await?;
-        self.tenant.create(permit, &self.reference(record.version), &body).await?;
+        self.tenant.create(permit, &self.reference(revision), &body).await?;
         Ok(())
     }
 

@@ -8,6 +8,7 @@ use lifecycle::{
     journal::{Failure, Journal, LastAttempt},
     known::{self, KnownPlan},
     reason::Reason,
+    test_run,
 };
 
 /// Notes that the plan may be executed.
@@ -24,7 +25,8 @@ pub(super) fn note_plan(
 pub(super) fn conclude(status: &mut ReleaseLifecycleStatus, journal: &Journal) {
     let operation = &journal.operation;
     if operation.event == Event::Test {
-        status.tested_revision = Some(operation.revision);
+        let tested = status.tested_revision.replace(operation.revision);
+        test_run::remember(&mut status.tests, operation, tested);
     }
     if let Some(failed) = operation.remedies {
         return remediated(status, journal, failed);
@@ -34,6 +36,7 @@ pub(super) fn conclude(status: &mut ReleaseLifecycleStatus, journal: &Journal) {
     }
     // If the release was created again, its revisions start again, too.
     status.tested_revision.take_if(|tested| *tested >= operation.revision);
+    status.tests.retain(|run| run.revision < operation.revision);
     match &operation.failure {
         None => {
             status.revision = Some(operation.revision);
@@ -70,6 +73,7 @@ pub(super) fn conclude(status: &mut ReleaseLifecycleStatus, journal: &Journal) {
 /// Records that all objects have been applied.
 fn was_applied(status: &mut ReleaseLifecycleStatus, journal: &Journal) {
     let operation = &journal.operation;
+    status.corrected_at = None;
     no_drift(status);
     status.baseline = operation.completed_at.map(|deployed_at| Baseline {
         revision: operation.revision,
@@ -99,8 +103,7 @@ fn remediated(status: &mut ReleaseLifecycleStatus, journal: &Journal, failed: i3
             was_applied(status, journal);
         }
     }
-    let message = "with what is not known any more, since the object's status was lost; \
-                   see `helm history`";
+    let failure = why_it_failed(status, failed);
     let attempt = status.last_attempt.get_or_insert_with(|| LastAttempt {
         config_digest: operation.config_digest.clone(),
         generation: operation.generation,
@@ -108,7 +111,7 @@ fn remediated(status: &mut ReleaseLifecycleStatus, journal: &Journal, failed: i3
         revision: failed,
         failures: 1,
         failed_at: None,
-        failure: Failure::new(Reason::GivenUp, message),
+        failure,
     });
     if operation.failure.is_some() {
         // Nobody knows what the next attempt would meet.
@@ -117,6 +120,19 @@ fn remediated(status: &mut ReleaseLifecycleStatus, journal: &Journal, failed: i3
     // Changes before the remediation began had nothing to do with the failure; after an uninstall
     // there is only the generation to detect a later change.
     attempt.generation = operation.generation;
+}
+
+/// Returns why revision `failed` was remediated, if no failed attempt at it is noted: its tests failed,
+/// or nobody knows any more.
+fn why_it_failed(status: &ReleaseLifecycleStatus, failed: i32) -> Failure {
+    let tests = status.tests.last().filter(|tests| tests.revision == failed);
+    match tests.and_then(|tests| tests.failure.as_ref()) {
+        Some(message) => Failure::new(Reason::TestFailed, format!("its tests failed: {message}")),
+        None => Failure::new(
+            Reason::GivenUp,
+            "with what is not known any more, since the object's status was lost; see `helm history`",
+        ),
+    }
 }
 
 /// Clears earlier failures, since the desired state is deployed.

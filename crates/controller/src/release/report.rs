@@ -3,6 +3,7 @@
 use api::{ReleaseLifecycle, ReleaseLifecycleStatus};
 use jiff::Timestamp;
 use lifecycle::{
+    approval::PendingPlan,
     journal::{Failure, Journal},
     known::KnownPlan,
     plan::{Chart, Plan},
@@ -95,9 +96,19 @@ impl Release<'_> {
         Ok(())
     }
 
-    /// Reports that nothing is begun for now.
-    pub(crate) async fn write_suspended(&mut self) -> Result<(), Error> {
-        write(&self.ctx.cluster, &mut self.object, Report::Suspended).await
+    /// Reports a plan that waits for an approval.
+    pub(crate) async fn write_pending(
+        &mut self,
+        plan: PendingPlan,
+        why: &Failure,
+    ) -> Result<(), Error> {
+        let preflight = self.preflight.take();
+        write(&self.ctx.cluster, &mut self.object, Report::Pending { plan, why, preflight }).await
+    }
+
+    /// Reports why the next operation has not begun, although there is no trouble.
+    pub(crate) async fn write_held(&mut self, why: &Failure) -> Result<(), Error> {
+        write(&self.ctx.cluster, &mut self.object, Report::Held(why)).await
     }
 }
 

@@ -1,6 +1,6 @@
 //! Checks that a release is settled, by its object alone. Pure.
 
-use api::{OnTestFailure, ReleaseLifecycle};
+use api::ReleaseLifecycle;
 use lifecycle::{conditions, journal::Phase, reason::Reason};
 
 use crate::release::finalizer;
@@ -24,7 +24,7 @@ pub(crate) fn is_settled(object: &ReleaseLifecycle) -> bool {
             finalizer::is_held(object)
                 && (!object.tests_enabled() || status.tested_revision == status.revision)
         }
-        Some(Reason::TestFailed) => object.on_test_failure() == OnTestFailure::Fail,
+        Some(Reason::TestFailed) => object.tests_count(),
         Some(Reason::Suspended) => object.suspended(),
         _ => false,
     });
@@ -67,6 +67,21 @@ pub(crate) fn is_ready(object: &ReleaseLifecycle) -> bool {
                 && it.status == "True"
                 && it.observed_generation == object.metadata.generation
         })
+}
+
+/// Returns true if tests run by their schedule: the deployed revision is the desired one, whatever its
+/// last tests said, and nothing runs.
+pub(crate) fn is_tested(object: &ReleaseLifecycle) -> bool {
+    let find = |type_: &str| {
+        let mut all = object.status.iter().flat_map(|status| &status.conditions);
+        all.find(|it| it.type_ == type_)
+    };
+    // An upgrade that was rolled back for its tests is stalled by that reason.
+    let is_in_sync = find(conditions::STALLED).is_none()
+        && find(conditions::READY).is_some_and(|ready| {
+            ready.status == "True" || Reason::parse(&ready.reason) == Some(Reason::TestFailed)
+        });
+    is_in_sync && !is_at_work(object) && !object.suspended()
 }
 
 /// Returns true if the last operation is to be remediated, as far as the object shows.

@@ -1,11 +1,10 @@
 //! The status of a release's object, computed from a report. Pure.
 
-use api::{
-    DriftMode, OnTestFailure, Preflight, ReleaseLifecycle, ReleaseLifecycleStatus, set_conditions,
-};
+use api::{DriftMode, Preflight, ReleaseLifecycle, ReleaseLifecycleStatus, set_conditions};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1;
 use lifecycle::{
+    approval::PendingPlan,
     conditions::{self, Condition, Remediated},
     drift::Baseline,
     event::Event,
@@ -63,8 +62,15 @@ pub(crate) enum Report<'a> {
     RetryAt(Timestamp),
     /// Something else has to be ready first.
     Dependencies(&'a str),
-    /// Nothing is begun for now.
-    Suspended,
+    /// The plan of the next operation was made, and waits for an approval.
+    Pending {
+        plan: PendingPlan,
+        why: &'a Failure,
+        /// The condition `PreflightPassed`; `None`: unchanged.
+        preflight: Option<Condition>,
+    },
+    /// The next operation has not begun, for this reason, which is no trouble.
+    Held(&'a Failure),
     /// The release waits before anything can be begun, or before an operation continues.
     Waiting(&'a Failure),
     /// Only a change helps.
@@ -80,6 +86,8 @@ pub(crate) struct Drift {
     /// `None`: unchanged.
     pub(crate) condition: Option<Condition>,
     pub(crate) baseline: Baseline,
+    /// True if objects were corrected.
+    pub(crate) corrected: bool,
 }
 
 /// Returns the status of `object` once `report` is written to it.
@@ -113,7 +121,14 @@ pub(crate) fn status(
         Report::Dependencies(message) => {
             says(object, conditions::waiting_for_dependencies(message), now)
         }
-        Report::Suspended => says(object, conditions::suspended(), now),
+        Report::Pending { plan, why, preflight } => {
+            let mut wanted = conditions::held(why);
+            wanted.extend(preflight);
+            let mut status = says(object, wanted, now);
+            status.plan = Some(plan);
+            status
+        }
+        Report::Held(why) => says(object, conditions::held(why), now),
         Report::Waiting(failure) => {
             let wanted = match running_journal(object) {
                 Some(journal) => {
@@ -186,6 +201,9 @@ fn of_operation(
     let operation = &journal.operation;
     let mut status = object.status.clone().unwrap_or_default();
     status.set_journal(journal.clone());
+    // Until it is recorded, an approved plan is found by this.
+    let is_over = operation.plan_digest.is_some() || journal.is_done();
+    status.plan.take_if(|plan| plan.operation != operation.id || is_over);
     status.observed_generation = Some(operation.generation);
     if let Some(outside) = outside.filter(|_| operation.event.makes_revision()) {
         let succeeded = journal.is_done() && operation.failure.is_none();
@@ -231,9 +249,10 @@ fn in_sync(
     now: Timestamp,
 ) -> ReleaseLifecycleStatus {
     status.revision = Some(revision);
+    status.plan = None;
     forgive(&mut status);
     status.set_handled(object.requests());
-    let fails = object.on_test_failure() == OnTestFailure::Fail;
+    let fails = object.tests_count();
     let tests = status.conditions.iter().find(|it| it.type_ == conditions::TEST_SUCCESS);
     let failed = tests
         .filter(|it| fails && it.status == "False" && status.tested_revision == Some(revision));
@@ -247,6 +266,9 @@ fn in_sync(
     match drift {
         Some(drift) => {
             status.baseline = Some(drift.baseline);
+            if drift.corrected {
+                status.corrected_at = Some(now);
+            }
             wanted.extend(drift.condition);
         }
         None if object.drift_mode() == DriftMode::Disabled => no_drift(&mut status),
@@ -271,6 +293,7 @@ fn given_up(
     }
     let commands = object.commands();
     let mut status = object.status.clone().unwrap_or_default();
+    status.plan = None;
     status.set_handled(object.requests());
     let mut conditions = status.conditions.iter();
     let remediated = conditions.find(|it| it.type_ == conditions::REMEDIATED);
@@ -353,7 +376,7 @@ fn says(
     if status.observed_generation.is_none_or(|seen| seen < 0) {
         // Annotations that were on the object before it was first observed request nothing, nor
         // will they once this is written.
-        status.last_handled_retry_at = object.requests().retry;
+        status.set_handled(object.requests());
     }
     if !is_at_work(object) {
         // It must not be kept for a deletion, whose first hook may be the backup.

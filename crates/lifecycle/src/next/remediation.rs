@@ -33,6 +33,19 @@ pub(super) fn of(situation: &Situation<'_>, latest: &Record) -> Option<Next> {
     }
 }
 
+/// The rollback of an upgrade whose first tests failed. There is none for a revision that a rollback
+/// has made, or that is the first.
+pub(super) fn of_tests(situation: &Situation<'_>, latest: &Record) -> Option<Next> {
+    let is_an_upgrade = latest.origin == latest.revision && situation.pin.is_none();
+    let target = situation.before_failed_tests.filter(|_| is_an_upgrade && latest.is_known);
+    Some(Next::Begin {
+        event: Event::Rollback,
+        revision: latest.revision.saturating_add(1),
+        target: Some(target?),
+        remedies: Some(latest.revision),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::{
@@ -85,6 +98,28 @@ mod tests {
         let none = [record(2, Superseded, false), record(3, Failed, true)];
         check_given_up(&none, &last, Remediation::Rollback, &ROLLBACK);
         check_given_up(&none[1..], &last, Remediation::Rollback, &Next::GivenUp);
+    }
+
+    #[test]
+    fn an_upgrade_whose_first_tests_failed_is_rolled_back() {
+        let tested = operation(Event::Test, 3, true, true);
+        let check = |record: Record, before: Option<i32>, pin: Option<i32>, expect: &Next| {
+            check(
+                &[record],
+                |it| {
+                    (it.operation, it.before_failed_tests, it.pin) = (Some(&tested), before, pin);
+                },
+                expect,
+            );
+        };
+        let deployed = record(3, Deployed, true);
+        check(deployed.clone(), Some(2), None, &ROLLBACK);
+        let in_sync = Next::InSync { revision: 3 };
+        check(deployed.clone(), Some(2), Some(3), &in_sync);
+        check(deployed.clone(), None, None, &in_sync);
+        check(Record { origin: 1, ..deployed }, Some(2), None, &in_sync);
+        // The spec asks for something else meanwhile.
+        check(record(3, Deployed, false), Some(2), None, &begin(Event::Upgrade, 4));
     }
 
     #[test]

@@ -170,3 +170,35 @@ async fn an_operation_whose_rights_are_gone_is_told_and_then_cancelled() -> Resu
     cli.good(&["cancel", "shop", "--wait", "--timeout", "90s"])?;
     Ok(())
 }
+
+#[tokio::test]
+async fn a_plan_that_waits_is_shown_and_approved() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "cli-approve").await?;
+    let controller = namespace.controller()?;
+    let cli = Cli::new(&namespace)?;
+    let spec = json!({"approval": {"mode": "Upgrade"}});
+    namespace.release("shop", &[config_map("main", "1")], spec.clone()).await?;
+    namespace.wait_ready("shop", &controller).await?;
+    let said = cli.bad(1, &["approve", "shop"])?;
+    assert!(said.contains("no plan waits for an approval (Ready=True InstallSucceeded)"), "{said}");
+
+    let objects = [config_map("main", "2"), job("migrate").hook("pre-upgrade")];
+    namespace.release("shop", &objects, spec).await?;
+    let waits = |release: &api::ReleaseLifecycle| reason(release) == "ApprovalPending";
+    let release = namespace.wait("shop", &controller, "ApprovalPending", waits).await?;
+    // Nothing goes on by itself.
+    let shown = cli.run(&["status", "shop", "--watch", "--timeout", "90s"])?;
+    assert_eq!(shown.code, Some(1), "{shown:?}");
+    for line in ["pre-upgrade  Job/migrate in", "update       ConfigMap/main in"] {
+        assert!(cli.good(&["status", "shop"])?.contains(line), "{line}");
+    }
+    let said = cli.bad(1, &["approve", "shop", "0123456789ab"])?;
+    assert!(said.contains("waits for an approval, and not 0123456789ab"), "{said}");
+
+    let plan = release.status.and_then(|status| status.plan).context("status.plan")?;
+    let args = ["approve", "shop", plan.short_digest(), "--wait", "--timeout", "90s"];
+    let said = cli.good(&args)?;
+    assert!(said.contains(&format!("plan {} approved by ", plan.short_digest())), "{said}");
+    assert!(said.contains("upgrade of revision 2 succeeded"), "{said}");
+    Ok(())
+}

@@ -55,9 +55,10 @@ async fn no_release_in_the_namespaces_of_the_cluster_and_of_the_operator() -> Re
     assert_eq!(refused(&home.name)?, None);
     // The API server found no fault in the expressions.
     let warnings = "jsonpath={.status.typeChecking.expressionWarnings}";
-    let policy =
-        ["get", "validatingadmissionpolicy", "releaselifecycle-namespaces", "-o", warnings];
-    assert_eq!(kwok().kubectl(policy)?, "");
+    for policy in ["releaselifecycle-namespaces", "releaselifecycle-approvals"] {
+        let policy = ["get", "validatingadmissionpolicy", policy, "-o", warnings];
+        assert_eq!(kwok().kubectl(policy)?, "");
+    }
 
     kwok().kubectl(["label", "namespace", &home.name, LABEL])?;
     wait_refused(&home.name, "the operator's own namespace").await?;
@@ -67,4 +68,30 @@ async fn no_release_in_the_namespaces_of_the_cluster_and_of_the_operator() -> Re
     ensure!(changed.is_err(), "the spec was changed");
     home.kubectl(&["delete", "rl", "shop", "--wait=false"])?;
     home.wait_released("shop", &controller).await
+}
+
+#[tokio::test]
+async fn nobody_approves_a_plan_in_anothers_name() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "admission-approval").await?;
+    namespace.release("shop", &[config_map("shop", "1")], json!({})).await?;
+    let policy = root().join("deploy/base/admission-policy.yaml");
+    kwok().kubectl(["apply", "--server-side", "--filename", &policy.to_string_lossy()])?;
+    let approve = |by: &str| {
+        let annotations = ["approvedPlan=sha256:a".to_owned(), format!("approvedBy={by}")];
+        let [plan, by] = annotations.map(|it| format!("releaselifecycle.dev/{it}"));
+        namespace.kubectl(&["annotate", "rl/shop", "--overwrite", "--dry-run=server", &plan, &by])
+    };
+    let start = Instant::now();
+    let said = loop {
+        match approve("somebody-else") {
+            Err(error) => break format!("{error:#}"),
+            Ok(_) => ensure!(start.elapsed() < Duration::from_mins(1), "it is accepted"),
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    let user = ["auth", "whoami", "-o", "jsonpath={.status.userInfo.username}"];
+    let user = namespace.kubectl(&user)?;
+    assert!(said.contains(&format!("approvedBy must be {user}, who approves the plan")), "{said}");
+    approve(&user)?;
+    Ok(())
 }

@@ -63,6 +63,25 @@ async fn the_commands_about_pre_flight_do_what_they_say() -> Result<()> {
 }
 
 #[tokio::test]
+async fn the_commands_about_tests_do_what_they_say() -> Result<()> {
+    let said = run("tests.md", "tested")?;
+    assert!(said.contains("revision 1: \nrevision 1: \n"), "{said}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_commands_about_approvals_do_what_they_say() -> Result<()> {
+    let said = run("approval.md", "approval")?;
+    let shown = Page::of_docs("approval.md")?;
+    let shown = shown.blocks().iter().find(|block| block.language == "text").context("a plan")?;
+    for line in shown.text.lines() {
+        assert_eq!(said.matches(line.trim()).count(), 2, "{line:?} is not twice in:\n{said}");
+    }
+    assert!(said.contains("approved by "), "{said}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn the_commands_about_identities_do_what_they_say() -> Result<()> {
     let said = run("security.md", "team-a")?;
     assert!(said.contains("--clusterrole=releaselifecycle-deployer"), "{said}");
@@ -102,6 +121,8 @@ async fn the_other_pages_have_commands_that_work() -> Result<()> {
         "sources.md",
         "rules.md",
         "preflight.md",
+        "tests.md",
+        "approval.md",
         "charts.md",
         "security.md",
         "gitops.md",

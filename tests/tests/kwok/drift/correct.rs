@@ -1,11 +1,12 @@
 use anyhow::{Context, Result};
+use api::ReleaseLifecycle;
 use e2e::{
     Namespace, condition, kwok,
     manifests::{Manifest, config_map, deployment, job},
 };
 use serde_json::{Value, json};
 
-use super::{config, detection, edit, remove, settled, wait_drifted, wait_field};
+use super::{config, detection, edit, later_than, remove, settled, wait_drifted, wait_field};
 
 #[tokio::test]
 async fn what_somebody_changes_is_made_again_what_it_was_and_no_hook_runs() -> Result<()> {
@@ -124,4 +125,26 @@ async fn a_secret_with_the_name_of_a_record_stops_no_correction() -> Result<()> 
     let corrected = "--for=jsonpath={.data.value}=1";
     namespace.kubectl(&["wait", "configmap/main", corrected, "--timeout=90s"])?;
     Ok(())
+}
+
+#[tokio::test]
+async fn what_was_corrected_is_tested_again() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "drift-tested").await?;
+    let controller = namespace.controller()?;
+    let mut spec = detection("enabled", json!([]));
+    spec["test"] = json!({"enable": true});
+    namespace.release("shop", &[config_map("main", "1"), job("smoke").hook("test")], spec).await?;
+    let tested = |times: usize| {
+        move |release: &ReleaseLifecycle| {
+            let status = release.status.as_ref();
+            status.is_some_and(|status| status.tests.len() == times)
+                && condition(release, "Ready").is_some_and(|it| it.status == "True")
+        }
+    };
+    let release = namespace.wait("shop", &controller, "tested", tested(1)).await?;
+    let operation = release.status.and_then(|status| status.operation).context("tests")?;
+    later_than(&namespace, operation.completed_at.context("they ended")?).await?;
+    edit(&namespace, "configmap/main", &json!({"data": {"value": "theirs"}}))?;
+    namespace.wait("shop", &controller, "tested again", tested(2)).await?;
+    wait_field(&namespace, ("ConfigMap", "main"), "/data/value", &json!("1")).await
 }

@@ -1,5 +1,6 @@
 //! The events besides install and upgrade, and what people ask for while one runs.
 
+mod approval;
 mod delete;
 mod ends;
 mod lost;
@@ -9,3 +10,4 @@ mod retries;
 mod rollback;
 mod superseded;
 mod test_hooks;
+mod windows;

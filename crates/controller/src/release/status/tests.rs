@@ -82,6 +82,7 @@ fn each_report_has_its_conditions_and_its_generation() {
     let in_sync =
         || Report::InSync { revision: 3, chart: None, drift: None, outside: None, remark: None };
     let released = ("Released", "True", "UpgradeSucceeded");
+    let suspended = conditions::suspended();
     let given_up = [("Ready", "False", "GivenUp"), ("Stalled", "True", "GivenUp")];
     for (what, before, report, generation, expected) in [
         (
@@ -122,7 +123,7 @@ fn each_report_has_its_conditions_and_its_generation() {
                 ("Reconciling", "True", "DependencyNotReady"),
             ],
         ),
-        ("suspended", None, Report::Suspended, 5, vec![("Ready", "Unknown", "Suspended")]),
+        ("suspended", None, Report::Held(&suspended), 5, vec![("Ready", "Unknown", "Suspended")]),
         ("given up and forgotten", None, Report::GivenUp, 5, given_up.to_vec()),
         ("in sync", Some(done()), in_sync(), 5, vec![("Ready", "True", "InSync"), released]),
     ] {
@@ -168,7 +169,7 @@ fn a_skip_that_nothing_waits_for_is_not_kept() {
         let asks = [(api::names::SKIP_AT.to_owned(), "now".to_owned())];
         object.metadata.annotations = Some(asks.into());
         object.metadata.deletion_timestamp = deletion;
-        let next = status(&object, Report::Suspended, NOW);
+        let next = status(&object, Report::Held(&conditions::suspended()), NOW);
         assert_eq!(next.last_handled_skip_at.as_deref(), noted, "{what}");
     }
 }
@@ -251,7 +252,7 @@ fn the_result_of_the_checks_stands_until_the_next_ones() {
     let mut off = known.clone();
     off.spec.preflight = Some(Preflight::Off);
     assert_eq!(passed(&noted(&off, None)), None);
-    assert_eq!(passed(&status(&off, Report::Suspended, NOW)), None);
+    assert_eq!(passed(&status(&off, Report::Held(&conditions::suspended()), NOW)), None);
 }
 
 #[test]
