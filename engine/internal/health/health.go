@@ -106,7 +106,11 @@ func (c *check) evaluate(object map[string]any, budget *uint64) protocol.Verdict
 	}
 	for _, it := range c.expressions {
 		is, err := it.isTrue(object, budget)
-		if err != nil {
+		var late *tooLate
+		switch {
+		case errors.As(err, &late):
+			return protocol.Verdict{Verdict: protocol.Unknown, Field: it.field, Message: err.Error()}
+		case err != nil:
 			return protocol.Verdict{Verdict: protocol.InProgress, Field: it.field, Message: err.Error()}
 		}
 		if is {
@@ -118,7 +122,7 @@ func (c *check) evaluate(object map[string]any, budget *uint64) protocol.Verdict
 
 func (e *expression) isTrue(object map[string]any, budget *uint64) (bool, error) {
 	if *budget == 0 {
-		return false, errors.New("all health checks together exceed the cost limit")
+		return false, &tooLate{"the health checks of other objects have used up the cost limit"}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), maxTime)
 	defer cancel()
@@ -128,6 +132,7 @@ func (e *expression) isTrue(object map[string]any, budget *uint64) (bool, error)
 	}
 	if ctx.Err() != nil {
 		*budget -= min(slowCost, *budget)
+		return false, &tooLate{"it takes more than half a second"}
 	}
 	if err != nil {
 		return false, e.told(err)
@@ -139,10 +144,14 @@ func (e *expression) isTrue(object map[string]any, budget *uint64) (bool, error)
 	return bool(is), nil
 }
 
+// tooLate is an error that depends on the time and on other objects.
+type tooLate struct{ text string }
+
+func (e *tooLate) Error() string { return e.text }
+
 // causes are the errors of CEL, without what they quote: that may be a value of the object.
 var causes = []struct{ words, told string }{
 	{"cost limit exceeded", "it exceeds the cost limit"},
-	{"operation interrupted", "it takes more than half a second"},
 	{"no such key", "no such key"},
 	{"no such attribute", "no such attribute"},
 	{"no such overload", "no such overload: the types do not fit"},

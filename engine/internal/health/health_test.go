@@ -175,8 +175,8 @@ func TestHostileExpressions(t *testing.T) {
 		took := time.Since(began)
 		runtime.ReadMemStats(&after)
 		t.Logf("%5d ms %4d MiB %.60s: %s", took.Milliseconds(), (after.TotalAlloc-before.TotalAlloc)>>20, text, got.Message)
-		if got.Verdict != protocol.InProgress || !strings.Contains(got.Message, "it exceeds the cost limit") &&
-			!strings.Contains(got.Message, "more than half a second") {
+		isLate := got.Verdict == protocol.Unknown && got.Message == "it takes more than half a second"
+		if !isLate && (got.Verdict != protocol.InProgress || got.Message != "it exceeds the cost limit") {
 			t.Errorf("%.60s: %+v", text, got)
 		}
 		// A busy machine takes longer; without limits it were minutes.
@@ -200,7 +200,10 @@ func TestAllExpressionsHaveOneBudget(t *testing.T) {
 	if first := answer.Verdicts[0].Message; !strings.Contains(first, "it exceeds the cost limit") && !strings.Contains(first, "half a second") {
 		t.Error(first)
 	}
-	if last := answer.Verdicts[199].Message; last != "all health checks together exceed the cost limit" {
+	if answer.Verdicts[199].Verdict != protocol.Unknown {
+		t.Errorf("%+v", answer.Verdicts[199])
+	}
+	if last := answer.Verdicts[199].Message; last != "the health checks of other objects have used up the cost limit" {
 		t.Error(last)
 	}
 	if took := time.Since(began); took > 10*time.Second {

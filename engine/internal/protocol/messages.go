@@ -254,6 +254,8 @@ const (
 	Current    VerdictKind = "Current"
 	InProgress VerdictKind = "InProgress"
 	Failed     VerdictKind = "Failed"
+	// Unknown is the state of an object for which there was no time: another try may have a result.
+	Unknown VerdictKind = "Unknown"
 )
 
 // Verdict is the state of an object, and the expression that decided it. Message is why that

@@ -345,6 +345,7 @@ impl Planner<'_> {
             HookKind::Crd => {
                 "when the CustomResourceDefinition is established; it is never deleted"
             }
+            HookKind::Awaited => "when the object is ready, by spec.healthChecks or its status",
             HookKind::Other => "as soon as it is created",
         };
         Step::Hook(Box::new(HookStep {
