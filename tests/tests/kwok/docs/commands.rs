@@ -50,6 +50,14 @@ async fn the_commands_about_rules_do_what_they_say() -> Result<()> {
 }
 
 #[tokio::test]
+async fn the_commands_about_health_checks_do_what_they_say() -> Result<()> {
+    let said = run("health.md", "health")?;
+    assert!(said.contains("schema, until it is ready"), "{said}");
+    assert!(said.contains("releaselifecycle.releaselifecycle.dev/shop condition met"), "{said}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn the_commands_about_tests_do_what_they_say() -> Result<()> {
     let said = run("tests.md", "tested")?;
     assert!(said.contains("revision 1: \nrevision 1: \n"), "{said}");
@@ -107,6 +115,7 @@ async fn the_other_pages_have_commands_that_work() -> Result<()> {
         "quickstart.md",
         "sources.md",
         "rules.md",
+        "health.md",
         "tests.md",
         "approval.md",
         "charts.md",
