@@ -21,7 +21,8 @@ use tokio::{
 };
 
 use crate::protocol::{
-    Evaluate, Evaluated, Failure, FromEngine, Lookup, Pull, Pulled, Render, Rendered, Request, Said, ToEngine, VERSION,
+    Evaluate, Evaluated, Failure, FromEngine, Lookup, Pull, Pulled, Render, Rendered, Request,
+    Said, ToEngine, VERSION,
 };
 
 /// The maximum length of an answer. A release is far smaller; a chart is sent as base64.
@@ -179,7 +180,7 @@ impl Renderer {
     pub async fn evaluate(&mut self, request: &Evaluate<'_>) -> Result<Evaluated, EngineError> {
         let time = EVALUATION_TIME.min(self.limits.time);
         let cpu_seconds = EVALUATION_CPU_SECONDS.min(self.limits.cpu_seconds);
-        let limits = Limits { time, cpu_seconds, ..self.limits };
+        let limits = Limits { cpu_seconds, time, ..self.limits };
         match tokio::time::timeout(time, self.process.exchange(&ToEngine::Evaluate(request))).await
         {
             Ok(Ok(Said::Evaluated(evaluated))) => {

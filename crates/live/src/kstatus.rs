@@ -122,7 +122,9 @@ fn generic(value: &Value) -> Verdict<Object<'_>> {
 
 fn lag(generation: i64, observed: i64) -> Verdict {
     if observed != generation {
-        in_progress(format!("its controller has seen generation {observed}, not {generation} yet"))?;
+        in_progress(format!(
+            "its controller has seen generation {observed}, not {generation} yet"
+        ))?;
     }
     Ok(())
 }

@@ -81,7 +81,8 @@ impl Widgets {
     }
 }
 
-const READY: &str = "status.parts.filter(p, p.kind == 'door').all(p, p.open) && status.size == spec.size";
+const READY: &str =
+    "status.parts.filter(p, p.kind == 'door').all(p, p.open) && status.size == spec.size";
 
 #[tokio::test]
 async fn an_object_is_ready_once_its_expression_is_true() -> Result<()> {
@@ -178,7 +179,8 @@ async fn an_expression_that_does_not_compile_is_named_before_anything_begins() -
         ensure!(said.err.contains(words), "{words} is not in {}", said.err);
     }
     // Corrected, it begins.
-    let more = json!({"healthChecks": [check("ConfigMap", json!({"current": "data.value == 'x'"}))]});
+    let more =
+        json!({"healthChecks": [check("ConfigMap", json!({"current": "data.value == 'x'"}))]});
     namespace.release("shop", &[config_map("main", "x")], more).await?;
     namespace.wait_ready("shop", &controller).await?;
     Ok(())
@@ -257,7 +259,8 @@ async fn a_hook_that_is_not_ready_in_time_has_failed_and_stays() -> Result<()> {
     let release = namespace.wait_stalled("shop", &controller).await?;
     let (reason, said) = (reason(&release), message(&release));
     ensure!(reason == "HookFailed", "{reason}: {said}");
-    let words = "Timeout: Deployment/cache was not ready within 3 s (timeout in the hook's annotations): ";
+    let words =
+        "Timeout: Deployment/cache was not ready within 3 s (timeout in the hook's annotations): ";
     ensure!(said.contains(words), "{said}");
     ensure!(namespace.object("Deployment", "cache").await?.is_some(), "nobody deletes it");
     ensure!(namespace.object("ConfigMap", "main").await?.is_none(), "nothing was applied");
@@ -304,11 +307,14 @@ async fn a_hostile_expression_delays_nobody_else() -> Result<()> {
         hostile.release(name, &[config_map(name, &text)], more).await?;
     }
     let is_said = |release: &ReleaseLifecycle| {
-        message(release).contains("spec.healthChecks[0].current: the health checks cannot be evaluated: \
-                                   it takes more than 256 MiB of memory")
+        message(release).contains(
+            "spec.healthChecks[0].current: the health checks cannot be evaluated: \
+                                   it takes more than 256 MiB of memory",
+        )
     };
     hostile.wait("eats", &controller, "stopped", is_said).await?;
-    let is_said = |release: &ReleaseLifecycle| message(release).contains("it exceeds the cost limit");
+    let is_said =
+        |release: &ReleaseLifecycle| message(release).contains("it exceeds the cost limit");
     hostile.wait("loops", &controller, "stopped", is_said).await?;
     // While they are tried again, others have theirs evaluated, of this namespace, too.
     let check = json!({"apiVersion": "v1", "kind": "ConfigMap", "current": "data.value == 'x'"});

@@ -27,7 +27,8 @@ use crate::{
 
 const PROGRAM: &str = "releaselifecycle-engine";
 /// The most that a person waits for, and more than any chart needs.
-pub(super) const LIMITS: Limits = Limits { memory: 1 << 30, cpu_seconds: 60, time: Duration::from_mins(1) };
+pub(super) const LIMITS: Limits =
+    Limits { memory: 1 << 30, cpu_seconds: 60, time: Duration::from_mins(1) };
 const PULL_SECONDS: u64 = 60;
 
 /// The place of a chart.

@@ -127,11 +127,7 @@ impl Turn<'_> {
             HookKind::Crd if !hook.leaves_alone() => {
                 tenant.apply(permit, &object, &body, false).await
             }
-            HookKind::Crd
-            | HookKind::Job
-            | HookKind::Pod
-            | HookKind::Awaited
-            | HookKind::Other => {
+            HookKind::Crd | HookKind::Job | HookKind::Pod | HookKind::Awaited | HookKind::Other => {
                 tenant.create(permit, &object, &body).await
             }
         };

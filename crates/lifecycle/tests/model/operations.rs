@@ -277,7 +277,6 @@ fn awaited_hooks() -> Vec<Configuration> {
         .without_waiting()
         .crashes(1)
         .late(1)
-        .stale(1)
         .deletions(1)
         .cancels(1)
         .or("Cancelled")
@@ -287,10 +286,7 @@ fn awaited_hooks() -> Vec<Configuration> {
             Event::Delete,
             vec![awaited(PreDelete, BEFORE)],
         )
-        .crashes(1)
         .late(1)
-        .failures(1)
-        .ticks(1)
         .skips(1),
     ]
 }

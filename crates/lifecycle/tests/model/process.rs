@@ -311,7 +311,9 @@ impl Process {
         *self = match self {
             Self::Sending { status, requests, .. } if lost_is_executed => {
                 let believed = match requests.first() {
-                    Some(Request::Apply { .. }) => Observation::Readiness { waiting: Vec::new(), failed: None },
+                    Some(Request::Apply { .. }) => {
+                        Observation::Readiness { waiting: Vec::new(), failed: None }
+                    }
                     _ => Observation::Executed,
                 };
                 Self::Observed(status.clone(), Shared::new(Seen::Observation(believed)))
