@@ -8,6 +8,7 @@ import (
 	"io"
 	golog "log"
 
+	"releaselifecycle.dev/engine/internal/health"
 	"releaselifecycle.dev/engine/internal/protocol"
 	"releaselifecycle.dev/engine/internal/pull"
 	"releaselifecycle.dev/engine/internal/render"
@@ -90,7 +91,7 @@ func run(args []string, in io.Reader, out, log io.Writer) int {
 	return exitDone
 }
 
-// renderMode answers requests to render.
+// renderMode answers requests to render, and to evaluate health checks: both are programs of a tenant.
 type renderMode struct {
 	files       bool
 	memoryBytes uint64
@@ -102,6 +103,9 @@ func (m *renderMode) serve(conn *protocol.Conn) error {
 		if problem := m.check(message); problem != nil {
 			return nil, problem
 		}
+		if message.Evaluate != nil {
+			return evaluate(message.Evaluate, m.cpuSeconds)
+		}
 		if err := sandbox.AllowCPU(m.cpuSeconds); err != nil {
 			return nil, err
 		}
@@ -112,12 +116,29 @@ func (m *renderMode) serve(conn *protocol.Conn) error {
 	})
 }
 
+// evaluateSeconds is the CPU time of a request to evaluate: its own limits are below a second.
+const evaluateSeconds = 5
+
+func evaluate(request *protocol.Evaluate, most uint64) (*protocol.Out, error) {
+	if most == 0 || most > evaluateSeconds {
+		most = evaluateSeconds
+	}
+	if err := sandbox.AllowCPU(most); err != nil {
+		return nil, err
+	}
+	evaluated, err := health.Evaluate(request)
+	return &protocol.Out{Evaluated: evaluated}, err
+}
+
 func (m *renderMode) check(message *protocol.In) *protocol.Error {
 	request := message.Render
+	others := message.Pull != nil || message.Found != nil || message.Failed != nil
 	switch {
-	case request == nil:
+	case message.Evaluate != nil && request == nil && !others:
+		return nil
+	case request == nil && message.Evaluate == nil:
 		return protocol.Errorf(protocol.BadRequest, "not a request to render, and no lookup is open")
-	case message.Pull != nil || message.Found != nil || message.Failed != nil:
+	case others || message.Evaluate != nil:
 		return protocol.Errorf(protocol.BadRequest, "a message says one thing, this one several")
 	case request.Folder != "" && !m.files:
 		return protocol.Errorf(protocol.BadRequest, "folder: this engine reads no files; it was started without --files")
@@ -140,7 +161,7 @@ type pullMode struct {
 
 func (m *pullMode) serve(conn *protocol.Conn) error {
 	return serve(conn, func(message *protocol.In) (*protocol.Out, error) {
-		if message.Pull == nil || message.Render != nil || message.Found != nil || message.Failed != nil {
+		if message.Pull == nil || message.Render != nil || message.Evaluate != nil || message.Found != nil || message.Failed != nil {
 			problem := protocol.Errorf(protocol.BadRequest, "not a request to pull, and nothing else")
 			problem.Transient = new(bool)
 			return nil, problem
@@ -166,7 +187,7 @@ func ask(conn *protocol.Conn, lookup protocol.Lookup) (json.RawMessage, *string,
 	case err != nil:
 		// Whatever follows could be the answer to anything.
 		return nil, nil, fmt.Errorf("the answer to a lookup: %v", err)
-	case answer.Render != nil || answer.Pull != nil || (answer.Found == nil) == (answer.Failed == nil):
+	case answer.Render != nil || answer.Pull != nil || answer.Evaluate != nil || (answer.Found == nil) == (answer.Failed == nil):
 		return nil, nil, errors.New("the answer to a lookup is neither found nor failed")
 	}
 	return answer.Found, answer.Failed, nil

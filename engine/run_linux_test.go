@@ -117,6 +117,9 @@ func TestRequestsThatAreNone(t *testing.T) {
 		{"render", `{"v":1}`, "not a request to render"},
 		{"render", `{"v":1,"found":null}`, "no lookup is open"},
 		{"render", `{"v":1,"pull":{}}`, "not a request to render"},
+		{"render", `{"v":1,"evaluate":{"checks":[]},"render":{}}`, "one thing"},
+		{"render", `{"v":1,"evaluate":{"checks":[]},"pull":{}}`, "one thing"},
+		{"pull", `{"v":1,"evaluate":{"checks":[]}}`, "not a request to pull"},
 		{"render", `{"v":1,"render":{"release":{"name":"a","namespace":"b","revision":1}}}`, "exactly one of chart and folder"},
 		{"render", `{"v":1,"render":{"folder":"/x","release":{"name":"a","namespace":"b","revision":1}}}`, "without --files"},
 		{"render", `{"v":1,"render":{"chart":"eA==","release":{"name":"a","namespace":"b"}}}`, "revision"},
@@ -313,4 +316,48 @@ func cpuTime(t *testing.T, pid int) time.Duration {
 		}
 	}
 	return time.Duration(ticks[0]+ticks[1]) * 10 * time.Millisecond
+}
+
+// In the sandbox, where no file can be opened and memory is limited.
+func TestEvaluating(t *testing.T) {
+	engine := start(t, "render")
+	request := &protocol.In{V: 1, Evaluate: &protocol.Evaluate{
+		Checks: []protocol.HealthCheck{{Current: "status.phase == 'Ready'"}, {Current: "status.phase = 1"}},
+		Objects: []protocol.Checked{
+			{Check: 0, Object: json.RawMessage(`{"status":{"phase":"Ready"}}`)},
+			{Check: 0, Object: json.RawMessage(`{"status":{"phase":"Busy"}}`)},
+		},
+	}}
+	for range 2 {
+		engine.send(request)
+		got := engine.receive().Evaluated
+		if got == nil || len(got.Invalid) != 1 || got.Invalid[0].Check != 1 || got.Invalid[0].Field != "current" ||
+			len(got.Verdicts) != 2 || got.Verdicts[0].Verdict != protocol.Current || got.Verdicts[1].Verdict != protocol.InProgress {
+			t.Fatalf("%+v %s", got, engine.log.String())
+		}
+	}
+	// Charts are rendered by the same process.
+	engine.send(asking(testchart.Files{}, false))
+	if engine.receive().Rendered == nil {
+		t.Error(engine.log.String())
+	}
+	if state := engine.end(); !state.Success() {
+		t.Error(state, engine.log.String())
+	}
+}
+
+// What one operation makes at once is found by no limit of the language: the process ends.
+func TestAnExpressionThatWantsMemory(t *testing.T) {
+	text := strings.Repeat("a", 1<<20)
+	engine := start(t, "render", "--memory-bytes=268435456")
+	engine.send(&protocol.In{V: 1, Evaluate: &protocol.Evaluate{
+		Checks:  []protocol.HealthCheck{{Current: "text.replace('a', text) == ''"}},
+		Objects: []protocol.Checked{{Object: json.RawMessage(`{"text":"` + text + `"}`)}},
+	}})
+	if got := engine.receive(); got.Evaluated != nil {
+		t.Errorf("%+v", got.Evaluated)
+	}
+	if code := engine.end().ExitCode(); code != 2 {
+		t.Error(code, engine.log.String())
+	}
 }

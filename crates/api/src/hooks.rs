@@ -8,7 +8,7 @@ use lifecycle::{
     event::HookEvent,
     hooks::DeletePolicy,
     object::ObjectRef,
-    rule::{MOST_RETRIES, OnFailure, Run},
+    rule::{MOST_RETRIES, OnFailure, Readiness, Run},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
@@ -37,7 +37,7 @@ pub struct Hooks {
 /// Rule for hooks.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("!(has(self.run) && self.run == 'Never') || (!has(self.timeout) && !has(self.retries) && !has(self.retryInfrastructure) && !has(self.failFast) && !has(self.onFailure) && !has(self.deletePolicy) && !has(self.interruptible) && !has(self.logLines))").message("a rule with run: Never takes no other setting: the hook does not run"))]
+#[x_kube(validation = Rule::new("!(has(self.run) && self.run == 'Never') || (!has(self.timeout) && !has(self.retries) && !has(self.retryInfrastructure) && !has(self.failFast) && !has(self.onFailure) && !has(self.readiness) && !has(self.deletePolicy) && !has(self.interruptible) && !has(self.logLines))").message("a rule with run: Never takes no other setting: the hook does not run"))]
 pub struct HookRule {
     /// Selects the hooks of the rule. Defaults to all hooks.
     #[serde(default, rename = "match", skip_serializing_if = "Option::is_none")]
@@ -74,6 +74,11 @@ pub struct HookRule {
     /// with the next hook. Defaults to `Fail`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_failure: Option<OnFailure>,
+
+    /// State at which a hook of another kind than Job and Pod has succeeded: `Created`, as in Helm, or
+    /// `Ready`, by spec.healthChecks or its status. Defaults to `Created`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub readiness: Option<Readiness>,
 
     /// Decides when the hook runs at its events: `Always`; `WhenChanged`, unless its last run
     /// succeeded with the same manifest and the same `ConfigMaps` and Secrets that it names; `Once`,
@@ -208,7 +213,7 @@ struct Field {
     parse: fn(&str) -> Option<Value>,
 }
 
-const FIELDS: [Field; 8] = [
+const FIELDS: [Field; 9] = [
     Field {
         annotation: "timeout",
         name: "timeout",
@@ -238,6 +243,12 @@ const FIELDS: [Field; 8] = [
         name: "onFailure",
         values: "Fail or Ignore",
         parse: one_of::<OnFailure>,
+    },
+    Field {
+        annotation: "readiness",
+        name: "readiness",
+        values: "Created or Ready",
+        parse: one_of::<Readiness>,
     },
     Field {
         annotation: "run",

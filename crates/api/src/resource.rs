@@ -1,7 +1,7 @@
 use std::{borrow::Cow, fmt, time};
 
 use kube::{CustomResource, KubeSchema, core::Duration};
-use lifecycle::{commands::Commands, journal::Requests};
+use lifecycle::{commands::Commands, health::HealthCheck, journal::Requests};
 use manifests::patches::Patch;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
@@ -113,6 +113,12 @@ pub struct ReleaseLifecycleSpec {
     /// soon as the objects are applied. Defaults to true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wait: Option<bool>,
+
+    /// Health checks of kinds of objects, in Flux's format: they decide when such objects are ready,
+    /// in place of their status. A changed check applies from the next operation on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 20))]
+    pub health_checks: Vec<HealthCheck>,
 
     /// Configures the hooks.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -5,6 +5,7 @@
 //! - `given`: the selected release
 //! - `resolve`, `reads`: the origin of its objects
 //! - `chart`: lets Helm's engine render them
+//! - `health`: the expressions of health checks
 //! - `made`: the resulting objects of the release
 //! - `events`, `reasons`: pure, the steps and their reasons
 //! - `render`: pure, for people
@@ -16,6 +17,7 @@ mod chart;
 mod check;
 mod events;
 mod given;
+mod health;
 mod made;
 mod meant;
 mod preview;
@@ -62,6 +64,10 @@ pub(crate) async fn plan(args: &Plan) -> anyhow::Result<Outcome> {
     };
     if !args.show_only.is_empty() {
         return show(args, material).await;
+    }
+    match health::check(&args.template, &material.object).await? {
+        Ok(note) => material.notes.extend(note),
+        Err(problems) => return refuse(&problems),
     }
     let events = events_of(args);
     let made = made::make(&input.template, &mut material, &events).await?;

@@ -5,6 +5,7 @@ pub(crate) mod controls;
 pub(crate) mod drive;
 pub(crate) mod execute;
 pub(crate) mod gather;
+mod health;
 pub(crate) mod outside;
 pub(crate) mod recover;
 pub(crate) mod remarks;

@@ -186,7 +186,7 @@ async fn advance(release: &mut Release<'_>) -> Result<Action, Error> {
             // A source that is unknown supersedes nothing.
             source::resolve(release).await?;
         }
-        return Ok(after(resume(release, journal).await?, release));
+        return Ok(after(Box::pin(resume(release, journal)).await?, release));
     }
     if !release.is_being_deleted() {
         gate::check(&release.object)?;

@@ -1,4 +1,4 @@
-//! Helm's own template engine, which runs as a separate process: `engine/` is its source, and
+//! Helm's own template engine, which evaluates health checks, too. It runs as a separate process: `engine/` is its source, and
 //! `engine/README.md` describes its protocol and its confinement.
 
 mod process;

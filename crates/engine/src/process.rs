@@ -21,7 +21,8 @@ use tokio::{
 };
 
 use crate::protocol::{
-    Failure, FromEngine, Lookup, Pull, Pulled, Render, Rendered, Request, Said, ToEngine, VERSION,
+    Evaluate, Evaluated, Failure, FromEngine, Lookup, Pull, Pulled, Render, Rendered, Request,
+    Said, ToEngine, VERSION,
 };
 
 /// The maximum length of an answer. A release is far smaller; a chart is sent as base64.
@@ -34,6 +35,9 @@ const SIGXCPU: i32 = 24;
 /// archive of the maximum size.
 const PULL_LIMITS: Limits =
     Limits { memory: 160 << 20, cpu_seconds: 30, time: Duration::from_mins(1) };
+/// The limits of the evaluation of health checks; that of processor time is the engine's own.
+const EVALUATION_TIME: Duration = Duration::from_secs(20);
+const EVALUATION_CPU_SECONDS: u64 = 5;
 /// The bytes that are kept of the process's standard error.
 const KEPT_WORDS: usize = 4096;
 
@@ -104,7 +108,7 @@ pub enum Answer {
     Failed(String),
 }
 
-/// An engine that renders.
+/// An engine that renders, and evaluates health checks.
 pub struct Renderer {
     process: Process,
     limits: Limits,
@@ -154,7 +158,7 @@ impl Renderer {
                     }
                     Ok(Said::Rendered(rendered)) => return Ok(Ok(*rendered)),
                     Ok(Said::Error(failure)) => return Ok(Err(EngineError::Failed(failure))),
-                    Ok(Said::Pulled(_)) => return Ok(Err(out_of_turn())),
+                    Ok(Said::Pulled(_) | Said::Evaluated(_)) => return Ok(Err(out_of_turn())),
                     Err(error) => return Ok(Err(error)),
                 }
             }
@@ -165,6 +169,29 @@ impl Renderer {
             }
             Ok(done) => done,
             Err(_) => Ok(Err(EngineError::Breach(Breach::Time(limits.time)))),
+        }
+    }
+
+    /// Evaluates health checks. After every error but [`EngineError::Failed`] the process is of no
+    /// use.
+    ///
+    /// # Errors
+    /// The engine's.
+    pub async fn evaluate(&mut self, request: &Evaluate<'_>) -> Result<Evaluated, EngineError> {
+        let time = EVALUATION_TIME.min(self.limits.time);
+        let cpu_seconds = EVALUATION_CPU_SECONDS.min(self.limits.cpu_seconds);
+        let limits = Limits { cpu_seconds, time, ..self.limits };
+        match tokio::time::timeout(time, self.process.exchange(&ToEngine::Evaluate(request))).await
+        {
+            Ok(Ok(Said::Evaluated(evaluated))) => {
+                let is_whole = evaluated.verdicts.len() == request.objects.len();
+                if is_whole { Ok(evaluated) } else { Err(out_of_turn()) }
+            }
+            Ok(Ok(Said::Error(failure))) => Err(EngineError::Failed(failure)),
+            Ok(Ok(Said::Lookup(_) | Said::Rendered(_) | Said::Pulled(_))) => Err(out_of_turn()),
+            Ok(Err(EngineError::Broken { what })) => Err(self.process.explain(what, limits).await),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(EngineError::Breach(Breach::Time(time))),
         }
     }
 }
@@ -198,7 +225,7 @@ impl Puller {
         match tokio::time::timeout(time, self.process.exchange(&ToEngine::Pull(request))).await {
             Ok(Ok(Said::Pulled(pulled))) => Ok(pulled),
             Ok(Ok(Said::Error(failure))) => Err(EngineError::Failed(failure)),
-            Ok(Ok(Said::Lookup(_) | Said::Rendered(_))) => Err(out_of_turn()),
+            Ok(Ok(Said::Lookup(_) | Said::Rendered(_) | Said::Evaluated(_))) => Err(out_of_turn()),
             Ok(Err(EngineError::Broken { what })) => {
                 Err(self.process.explain(what, PULL_LIMITS).await)
             }

@@ -318,6 +318,85 @@ pub struct Pulled {
     pub chart: Option<Vec<u8>>,
 }
 
+/// Health checks, and objects to which they apply. Without objects the expressions are only compiled.
+#[derive(Serialize)]
+pub struct Evaluate<'a> {
+    /// The checks.
+    pub checks: Vec<Expressions<'a>>,
+    /// The objects.
+    pub objects: Vec<Checked<'a>>,
+}
+
+/// The expressions of a health check, in CEL.
+#[derive(Clone, Copy, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Expressions<'a> {
+    /// True if the object is ready.
+    pub current: &'a str,
+    /// True while it is not ready yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub in_progress: Option<&'a str>,
+    /// True if it has failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed: Option<&'a str>,
+}
+
+/// An object to which a health check applies.
+#[derive(Clone, Copy, Serialize)]
+pub struct Checked<'a> {
+    /// The place of the check.
+    pub check: usize,
+    /// The object.
+    pub object: &'a Value,
+}
+
+/// The result of health checks.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Evaluated {
+    /// The expressions that do not compile.
+    #[serde(default, deserialize_with = "or_default")]
+    pub invalid: Vec<InvalidExpression>,
+    /// The verdicts, in the order of the objects.
+    #[serde(default, deserialize_with = "or_default")]
+    pub verdicts: Vec<Verdict>,
+}
+
+/// An expression that does not compile.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct InvalidExpression {
+    /// The place of its check.
+    pub check: usize,
+    /// The field that holds it.
+    pub field: String,
+    /// The reason, in the words of CEL.
+    pub message: String,
+}
+
+/// The verdict of a health check on an object.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Verdict {
+    /// The verdict.
+    pub verdict: VerdictKind,
+    /// The field of the expression that decided it.
+    pub field: String,
+    /// The reason why that expression has no result, without any value of the object.
+    #[serde(default)]
+    pub message: String,
+}
+
+/// The verdicts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub enum VerdictKind {
+    /// The object is ready.
+    Current,
+    /// It is not ready yet.
+    InProgress,
+    /// It has failed.
+    Failed,
+    /// There was no time for it: another try may have a result.
+    Unknown,
+}
+
 /// The reason why the engine failed.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Failure {
@@ -368,6 +447,7 @@ pub(crate) struct Request<T> {
 pub(crate) enum ToEngine<'a> {
     Render(&'a Render<'a>),
     Pull(&'a Pull),
+    Evaluate(&'a Evaluate<'a>),
     Found(Value),
     Failed(String),
 }
@@ -386,6 +466,7 @@ pub(crate) enum Said {
     Lookup(Lookup),
     Rendered(Box<Rendered>),
     Pulled(Pulled),
+    Evaluated(Evaluated),
     Error(Failure),
 }
 

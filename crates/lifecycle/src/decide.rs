@@ -113,7 +113,7 @@ impl<'a> Turn<'a> {
             Phase::Applying => match observation {
                 // The answers to the apply already contain it: one phase less if all is ready at
                 // once.
-                Observation::Readiness { waiting } if waiting.is_empty() => {
+                Observation::Readiness { waiting, .. } if waiting.is_empty() => {
                     self.enter(Phase::PostHooks)
                 }
                 Observation::Readiness { .. } => {
@@ -185,12 +185,18 @@ impl<'a> Turn<'a> {
     fn ready(self, observation: &Observation) -> Step {
         let deadline = self.journal.operation.deadline.unwrap_or(self.now);
         match observation {
-            Observation::Readiness { waiting } if waiting.is_empty() => {
+            Observation::Readiness { waiting, .. } if waiting.is_empty() => {
                 // Closing is journalled too if no post hook comes before it: otherwise one process
                 // could close the record as deployed while another journals that the time ran out.
                 self.enter(Phase::PostHooks)
             }
-            Observation::Readiness { waiting } if self.now >= deadline => {
+            // What it says at first may be of the revision before.
+            Observation::Readiness { failed: Some(failed), .. }
+                if self.now >= after(deadline, self.plan.until_believed()) =>
+            {
+                self.fail(Failure::new(Reason::ObjectFailed, failed))
+            }
+            Observation::Readiness { waiting, .. } if self.now >= deadline => {
                 let message = format!(
                     "the release's objects were not ready within {} s (spec.timeout): {}{}",
                     self.plan.ready_timeout().as_secs(),
@@ -199,7 +205,7 @@ impl<'a> Turn<'a> {
                 );
                 self.fail(Failure::new(Reason::ReadyTimeout, message))
             }
-            Observation::Readiness { waiting } => {
+            Observation::Readiness { waiting, .. } => {
                 let wake_at = deadline.min(after(self.now, POLL));
                 Step::wait(self.journal.clone(), wake_at, Some(several(waiting)))
             }

@@ -16,6 +16,7 @@ pub mod drift;
 pub mod effect;
 pub mod event;
 pub mod evidence;
+pub mod health;
 pub mod hooks;
 pub mod journal;
 pub mod known;

@@ -41,7 +41,7 @@ pub struct ObjectRef {
 impl ObjectRef {
     /// The API group; empty for the core group.
     pub fn group(&self) -> &str {
-        self.api_version.split_once('/').map_or("", |(group, _)| group)
+        group_of(&self.api_version)
     }
 
     /// Returns whether it is the Namespace of this name.
@@ -61,6 +61,11 @@ impl ObjectRef {
             && (&self.kind, &self.namespace, &self.name)
                 == (&other.kind, &other.namespace, &other.name)
     }
+}
+
+/// The API group of an API version; empty for the core group.
+pub(crate) fn group_of(api_version: &str) -> &str {
+    api_version.split_once('/').map_or("", |(group, _)| group)
 }
 
 /// An object as it is compared by [`ObjectRef::is_same_object`].

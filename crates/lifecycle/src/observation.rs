@@ -45,6 +45,8 @@ pub enum Observation {
     Readiness {
         /// `Kind/name: reason`, in install order.
         waiting: Vec<String>,
+        /// The first of them that has failed, as its health check says.
+        failed: Option<String>,
     },
     /// The objects that are still there. The effect
     /// [`DeleteObjects`](crate::effect::Effect::DeleteObjects) answers with it too.

@@ -13,10 +13,11 @@ use sha2::{Digest, Sha256};
 use crate::{
     digest::{digest, hex},
     event::{Event, HookEvent},
+    health::HealthCheck,
     hooks::DeletePolicy,
     object::{ObjectRef, ObjectSet, PlannedObject},
     order,
-    rule::Rule,
+    rule::{Readiness, Rule},
     source::Desired,
 };
 
@@ -27,6 +28,8 @@ pub const MOST_IN_PLAN: usize = 10_000;
 
 /// The most hooks that run at one event: status stays under 64 KiB with them.
 pub const MOST_HOOKS: usize = 100;
+/// The time after which an object that waits is believed that it has failed.
+const BELIEVED_AFTER: SignedDuration = SignedDuration::from_secs(10);
 /// The length of the part of a name that is made from the run id.
 const SUFFIX: usize = 8;
 const MOST_GENERATED: usize = 63 - SUFFIX;
@@ -70,6 +73,9 @@ pub struct Plan {
     pub timeout_seconds: i64,
     /// True if post hooks wait for the objects to be ready.
     pub wait: bool,
+    /// The health checks of kinds: they decide whether an object is ready, in place of its status.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub health_checks: Vec<HealthCheck>,
     /// The claims to objects and fields of other owners.
     #[serde(default, skip_serializing_if = "crate::is_default")]
     pub claims: Claims,
@@ -218,7 +224,7 @@ pub struct PlannedHook {
 }
 
 /// The way a hook object is run (Helm's `WatchUntilReady`: Jobs and Pods are awaited, nothing
-/// else).
+/// else, unless the hook's rule says so).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HookKind {
     /// Held back by `suspend`, awaited until `Complete` or `Failed`.
@@ -227,6 +233,8 @@ pub enum HookKind {
     Pod,
     /// Applied, not created, and awaited until it is established; never deleted.
     Crd,
+    /// Created, and awaited until it is ready, as its rule says; never stopped.
+    Awaited,
     /// Done once created.
     Other,
 }
@@ -238,6 +246,7 @@ impl PlannedHook {
             ("batch", "Job") => HookKind::Job,
             ("", "Pod") => HookKind::Pod,
             ("apiextensions.k8s.io", "CustomResourceDefinition") => HookKind::Crd,
+            _ if self.rule.readiness == Readiness::Ready => HookKind::Awaited,
             _ => HookKind::Other,
         }
     }
@@ -262,7 +271,7 @@ impl PlannedHook {
     pub fn ttl_seconds(&self) -> Option<i64> {
         match self.kind() {
             HookKind::Job => self.manifest.pointer("/spec/ttlSecondsAfterFinished")?.as_i64(),
-            HookKind::Pod | HookKind::Crd | HookKind::Other => None,
+            HookKind::Pod | HookKind::Crd | HookKind::Awaited | HookKind::Other => None,
         }
     }
 }
@@ -308,6 +317,7 @@ impl Plan {
             config_key: String::new(),
             timeout_seconds: 300,
             wait: true,
+            health_checks: Vec::new(),
             claims: Claims::default(),
             hooks: Vec::new(),
             objects: Vec::new(),
@@ -360,6 +370,12 @@ impl Plan {
     /// The time that the release's objects may take to become ready.
     pub fn ready_timeout(&self) -> SignedDuration {
         SignedDuration::from_secs(self.timeout_seconds)
+    }
+
+    /// The time from the deadline of readiness back to when an object is believed that it has failed:
+    /// a controller that does not say which generation it has seen needs a moment.
+    pub(crate) fn until_believed(&self) -> SignedDuration {
+        BELIEVED_AFTER.saturating_sub(self.ready_timeout()).min(SignedDuration::ZERO)
     }
 
     /// The run id of `attempt` of the hook at `index`.

@@ -225,7 +225,7 @@ impl Checker<'_> {
                 &["/spec/activeDeadlineSeconds", "/spec/template/spec/activeDeadlineSeconds"]
             }
             HookKind::Pod => &["/spec/activeDeadlineSeconds"],
-            HookKind::Crd | HookKind::Other => return None,
+            HookKind::Crd | HookKind::Awaited | HookKind::Other => return None,
         };
         let seconds =
             paths.iter().filter_map(|path| hook.manifest.pointer(path)?.as_i64()).max()?;

@@ -116,6 +116,8 @@ reasons! {
     HelmGaveUp: Notice,
     /// The release was uninstalled with Helm, and is installed again.
     UninstalledByHelm: Notice,
+    /// The health checks wait for their turn to be evaluated.
+    Evaluating: Progress,
     /// The server of the chart does not answer.
     SourceUnreachable: BackOff,
     /// The source of Flux has no artifact yet.
@@ -191,6 +193,8 @@ reasons! {
     InvalidRule: UserFixable,
     /// The operation does not begin: something of it can only fail.
     PreflightFailed: UserFixable,
+    /// An expression of `spec.healthChecks` is invalid.
+    InvalidHealthCheck: UserFixable,
     /// Objects of the release belong to others.
     NotOwned: UserFixable,
     /// Another `ReleaseLifecycle` has the release.
@@ -216,6 +220,8 @@ reasons! {
     HookFailed: UserFixable,
     /// The objects were not ready in time.
     ReadyTimeout: UserFixable,
+    /// An object has failed, by its health check or its status.
+    ObjectFailed: UserFixable,
     /// Objects could not be applied.
     ApplyFailed: UserFixable,
     /// It was cancelled by annotation.

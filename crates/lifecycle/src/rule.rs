@@ -51,6 +51,9 @@ pub struct Rule {
     /// The times at which the hook runs at its events.
     #[serde(default, skip_serializing_if = "crate::is_default")]
     pub run: Run,
+    /// The state of an object of another kind than Job and Pod at which the hook has succeeded.
+    #[serde(default, skip_serializing_if = "crate::is_default")]
+    pub readiness: Readiness,
     /// The digest of what the hook would run, if that decides whether it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
@@ -114,6 +117,16 @@ pub enum Run {
     WhenChanged,
     Once,
     Never,
+}
+
+/// State of a hook's object of another kind than Job and Pod at which the hook has succeeded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "HookReadiness")]
+#[allow(missing_docs)]
+pub enum Readiness {
+    #[default]
+    Created,
+    Ready,
 }
 
 /// Run of a hook that succeeded, of a hook whose rule runs it `WhenChanged` or `Once`.

@@ -9,6 +9,10 @@ use crate::{
 
 /// The interval of checks for changes that no watch reports.
 pub(crate) const POLL: SignedDuration = SignedDuration::from_secs(1);
+/// The shortest and the longest interval of checks of a hook that no watch reports and that may take
+/// long.
+const POLL_AWAITED: SignedDuration = SignedDuration::from_secs(2);
+const POLL_AWAITED_LONG: SignedDuration = SignedDuration::from_secs(15);
 /// The interval of these checks once they take longer than they should.
 pub(crate) const POLL_STALLED: SignedDuration = SignedDuration::from_secs(5);
 /// The interval of checks for changes that a watch reports anyway: an event may be lost.
@@ -51,6 +55,12 @@ impl Step {
         let hold = Some(Hold::Stalled(failure));
         Self { journal, effect: None, wake_at: Some(after(now, POLL_WATCHED)), hold }
     }
+}
+
+/// The interval of checks of a hook that has been awaited for this time: a tenth of it.
+pub(crate) fn poll_awaited(awaited: SignedDuration) -> SignedDuration {
+    let tenth = awaited.checked_div(10).unwrap_or(POLL_AWAITED);
+    tenth.clamp(POLL_AWAITED, POLL_AWAITED_LONG)
 }
 
 /// The time after `duration`; the end of time if there is no such time.

@@ -218,11 +218,11 @@ fn what_is_said_of_several_objects_is_said_once() {
     let mut hook = Hook::of(plan);
     let twice = "Namespace/x: it is still there".to_owned();
     let waiting = vec![twice.clone(), "ConfigMap/c: it is still there".to_owned(), twice];
-    let step = hook.step(&Observation::Readiness { waiting: waiting.clone() });
+    let step = hook.step(&Observation::Readiness { waiting: waiting.clone(), failed: None });
     let said = "Namespace/x: it is still there; ConfigMap/c: it is still there";
     assert_eq!(step.hold, Some(Hold::Waiting(said.to_owned())));
     hook.now += SignedDuration::from_secs(61);
-    hook.step(&Observation::Readiness { waiting });
+    hook.step(&Observation::Readiness { waiting, failed: None });
     let failure = hook.journal.operation.failure.as_ref().unwrap();
     let text = format!("the release's objects were not ready within 60 s (spec.timeout): {said}");
     assert_eq!((failure.reason.as_str(), failure.message.as_str()), ("ReadyTimeout", &*text));

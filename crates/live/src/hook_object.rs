@@ -65,7 +65,7 @@ pub fn build(
             }
             spec.insert("schedulingGates".to_owned(), Value::Array(gates));
         }
-        HookKind::Pod | HookKind::Crd | HookKind::Other => {}
+        HookKind::Pod | HookKind::Crd | HookKind::Awaited | HookKind::Other => {}
     }
     object
 }
@@ -83,7 +83,7 @@ pub fn can_be_held(hook: &PlannedHook) -> bool {
         HookKind::Pod => {
             manifest.pointer("/spec/nodeName").and_then(Value::as_str).is_none_or(str::is_empty)
         }
-        HookKind::Crd | HookKind::Other => false,
+        HookKind::Crd | HookKind::Awaited | HookKind::Other => false,
     }
 }
 

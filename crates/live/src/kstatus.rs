@@ -67,6 +67,18 @@ pub fn readiness(object: &Value) -> Readiness {
     verdict.err().unwrap_or(Readiness::Current)
 }
 
+/// The reason why no health check counts for the object yet: it is being deleted, or its controller has
+/// not seen its present generation. A generation that is no number says nothing, as in Flux.
+pub fn outdated(object: &Value) -> Option<Readiness> {
+    if object.pointer("/metadata/deletionTimestamp").is_some_and(|at| !at.is_null()) {
+        return Some(Readiness::Terminating { message: "it is being deleted".to_owned() });
+    }
+    let number = |path| strict_int(object, path).ok().flatten();
+    let (generation, observed) =
+        (number("metadata.generation")?, number("status.observedGeneration")?);
+    lag(generation, observed).err()
+}
+
 /// Returns false for a paused Deployment, which Helm does not wait for (`pkg/kube/statuswait.go`,
 /// `wait`): its controller makes no progress until somebody resumes it.
 pub fn is_waited_for(object: &Value) -> bool {
@@ -89,10 +101,8 @@ fn generic(value: &Value) -> Verdict<Object<'_>> {
     }
     if let Some(generation) = strict_int(value, "metadata.generation")?
         && let Some(observed) = strict_int(value, "status.observedGeneration")?
-        && observed != generation
     {
-        let lag = format!("its controller has seen generation {observed}, not {generation} yet");
-        in_progress(lag)?;
+        lag(generation, observed)?;
     }
     let conditions = match lookup(value, "status.conditions")? {
         Some(Value::Null) => Vec::new(),
@@ -108,6 +118,15 @@ fn generic(value: &Value) -> Verdict<Object<'_>> {
         }
     }
     Ok(Object { value, conditions })
+}
+
+fn lag(generation: i64, observed: i64) -> Verdict {
+    if observed != generation {
+        in_progress(format!(
+            "its controller has seen generation {observed}, not {generation} yet"
+        ))?;
+    }
+    Ok(())
 }
 
 /// The rule of a kind (kstatus `core.go`, `GetLegacyConditionsFn`).

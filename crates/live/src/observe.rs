@@ -39,6 +39,8 @@ pub fn hook(
         HookKind::Job => job_verdict(object),
         HookKind::Pod => pod_verdict(object),
         HookKind::Crd => condition(object, "Established", "True").map(|_| Verdict::Succeeded),
+        // Its readiness is another question, which may take more than the object.
+        HookKind::Awaited => None,
         HookKind::Other => Some(Verdict::Succeeded),
     };
     let gate = match annotation(names::GATE_ANNOTATION).as_deref() {

@@ -11,11 +11,13 @@
 //! - `render`: the request to the engine, and its refusals
 //! - `rendered`: what all that makes: patched, parsed and within bounds
 //! - `rules`: the rule of each hook
+//! - `health`: the health checks of the spec, and what is wrong with them
 //! - `planned`: the hooks that run at an event, and the objects that go with the release
 
 pub mod chart;
 mod credentials;
 mod flux;
+pub mod health;
 mod holders;
 pub mod objects;
 pub mod planned;

@@ -93,6 +93,7 @@ pub fn plan(
     Plan {
         timeout_seconds: i64::try_from(release.timeout().as_secs()).unwrap_or(i64::MAX),
         wait: release.wait(),
+        health_checks: release.spec.health_checks.clone(),
         claims: release.claims(event),
         hooks,
         objects: selected.desired.objects,

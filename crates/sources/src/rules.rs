@@ -94,6 +94,7 @@ fn set(hook: &mut PlannedHook, from: String, rule: &HookRule) {
         on_failure: rule.on_failure.unwrap_or_default(),
         uninterruptible: rule.interruptible == Some(false),
         log_lines: rule.log_lines,
+        readiness: rule.readiness.unwrap_or_default(),
         run: rule.run.unwrap_or_default(),
         ..Rule::default()
     };

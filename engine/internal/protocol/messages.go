@@ -15,6 +15,8 @@ type In struct {
 	V      int     `json:"v"`
 	Render *Render `json:"render,omitempty"`
 	Pull   *Pull   `json:"pull,omitempty"`
+	// Evaluate asks for verdicts of health checks.
+	Evaluate *Evaluate `json:"evaluate,omitempty"`
 	// Found answers a lookup: an object, a list, or null.
 	Found json.RawMessage `json:"found,omitempty"`
 	// Failed answers a lookup that could not be answered.
@@ -23,11 +25,12 @@ type In struct {
 
 // Out is a message of the engine: exactly one of its fields is set.
 type Out struct {
-	V        int       `json:"v"`
-	Lookup   *Lookup   `json:"lookup,omitempty"`
-	Rendered *Rendered `json:"rendered,omitempty"`
-	Pulled   *Pulled   `json:"pulled,omitempty"`
-	Error    *Error    `json:"error,omitempty"`
+	V         int        `json:"v"`
+	Lookup    *Lookup    `json:"lookup,omitempty"`
+	Rendered  *Rendered  `json:"rendered,omitempty"`
+	Pulled    *Pulled    `json:"pulled,omitempty"`
+	Evaluated *Evaluated `json:"evaluated,omitempty"`
+	Error     *Error     `json:"error,omitempty"`
 }
 
 // Render asks for a chart to be rendered.
@@ -208,4 +211,57 @@ type Pulled struct {
 	Version string `json:"version"`
 	Digest  string `json:"digest"`
 	Chart   []byte `json:"chart"`
+}
+
+// Evaluate asks for the verdicts of health checks over objects. Without objects, the expressions are
+// only compiled.
+type Evaluate struct {
+	Checks  []HealthCheck `json:"checks"`
+	Objects []Checked     `json:"objects,omitempty"`
+}
+
+// HealthCheck is the CEL expressions for objects of one kind.
+type HealthCheck struct {
+	Current    string `json:"current"`
+	InProgress string `json:"inProgress,omitempty"`
+	Failed     string `json:"failed,omitempty"`
+}
+
+// Checked is an object, and the index of the check for its kind.
+type Checked struct {
+	Check  int             `json:"check"`
+	Object json.RawMessage `json:"object"`
+}
+
+// Evaluated is the answer: what does not compile, and a verdict for each object, in their order.
+type Evaluated struct {
+	Invalid  []Invalid `json:"invalid"`
+	Verdicts []Verdict `json:"verdicts"`
+}
+
+// Invalid is an expression that does not compile.
+type Invalid struct {
+	Check   int    `json:"check"`
+	Field   string `json:"field"`
+	Message string `json:"message"`
+}
+
+// VerdictKind is the state of an object.
+type VerdictKind string
+
+// The states.
+const (
+	Current    VerdictKind = "Current"
+	InProgress VerdictKind = "InProgress"
+	Failed     VerdictKind = "Failed"
+	// Unknown is the state of an object for which there was no time: another try may have a result.
+	Unknown VerdictKind = "Unknown"
+)
+
+// Verdict is the state of an object, and the expression that decided it. Message is why that
+// expression has no result; it holds no value of the object.
+type Verdict struct {
+	Verdict VerdictKind `json:"verdict"`
+	Field   string      `json:"field"`
+	Message string      `json:"message,omitempty"`
 }

@@ -13,6 +13,7 @@ mod events;
 mod examples;
 mod generated_names;
 mod gitops;
+mod health;
 mod helm;
 mod hooks;
 mod lifecycle;

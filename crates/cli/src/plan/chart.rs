@@ -27,7 +27,8 @@ use crate::{
 
 const PROGRAM: &str = "releaselifecycle-engine";
 /// The most that a person waits for, and more than any chart needs.
-const LIMITS: Limits = Limits { memory: 1 << 30, cpu_seconds: 60, time: Duration::from_mins(1) };
+pub(super) const LIMITS: Limits =
+    Limits { memory: 1 << 30, cpu_seconds: 60, time: Duration::from_mins(1) };
 const PULL_SECONDS: u64 = 60;
 
 /// The place of a chart.
@@ -320,7 +321,7 @@ impl<'a> Engine<'a> {
 }
 
 /// Returns the engine that was named, or the one beside this program, or the first in PATH.
-fn program(template: &Template) -> PathBuf {
+pub(super) fn program(template: &Template) -> PathBuf {
     if let Some(named) = &template.engine {
         // It is started in another directory.
         return fs::canonicalize(named).unwrap_or_else(|_| named.clone());

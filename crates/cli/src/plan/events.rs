@@ -12,7 +12,7 @@ use lifecycle::{
     object::ObjectRef,
     plan::{HookKind, Plan, PlannedHook},
     preflight,
-    rule::{OnFailure, Rule, Run},
+    rule::{OnFailure, Readiness, Rule, Run},
     source::Desired,
 };
 use serde::Serialize;
@@ -112,6 +112,9 @@ pub(super) struct RuleStep {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) fail_fast: Option<String>,
     pub(super) on_failure: OnFailure,
+    /// Absent if it is the default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) readiness: Option<Readiness>,
     pub(super) run: Run,
     pub(super) interruptible: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -128,6 +131,7 @@ impl RuleStep {
                 .fail_fast_seconds
                 .map(|it| span(Duration::from_secs(it.unsigned_abs()))),
             on_failure: rule.on_failure,
+            readiness: (rule.readiness != Readiness::default()).then_some(rule.readiness),
             run: rule.run,
             interruptible: !rule.uninterruptible,
             log_lines: rule.log_lines,
@@ -366,6 +370,7 @@ impl Planner<'_> {
             HookKind::Crd => {
                 "when the CustomResourceDefinition is established; it is never deleted"
             }
+            HookKind::Awaited => "when the object is ready, by spec.healthChecks or its status",
             HookKind::Other => "as soon as it is created",
         };
         Step::Hook(Box::new(HookStep {

@@ -1,6 +1,6 @@
 //! A plan for people. Pure.
 
-use lifecycle::rule::{OnFailure, Run};
+use lifecycle::rule::{OnFailure, Readiness, Run};
 
 use super::events::{EventPlan, HookStep, Named, ReleasePlan, RuleStep, Step};
 use crate::words::{Colour, Look, pad_columns, printable};
@@ -101,6 +101,7 @@ fn rule(rule: &RuleStep) -> String {
             Run::WhenChanged => Some("when changed".to_owned()),
             Run::Once => Some("once".to_owned()),
         },
+        (rule.readiness == Some(Readiness::Ready)).then(|| "until it is ready".to_owned()),
         (!rule.interruptible).then(|| "not interruptible".to_owned()),
         rule.log_lines.map(|lines| format!("{lines} log lines")),
     ];

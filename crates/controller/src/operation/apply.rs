@@ -9,6 +9,7 @@ use helm::{
 use jiff::Timestamp;
 use lifecycle::{
     event::Event,
+    health::check_of,
     object::{ObjectRef, PlannedObject},
     plan::{Claims, Plan},
     reason::Reason,
@@ -75,6 +76,11 @@ pub(crate) async fn apply(
     let mut waiting = Vec::new();
     for (object, seen) in applied {
         match apply_one(release, permit, plan.claims, object, seen).await {
+            // An engine may have no time now, and nothing is to be applied again for it.
+            Ok(_) if check_of(&plan.health_checks, &object.object).is_some() => {
+                let object = &object.object;
+                waiting.push(format!("{object}: its health check is not evaluated yet"));
+            }
             Ok(live) => waiting.extend(gather::not_ready(&object.object, Some(&live))),
             Err(Failed::Refused(refusal)) => refused.push(refusal),
             Err(Failed::Unknown(what, message)) if kinds_come => {

@@ -125,7 +125,7 @@ impl Turn<'_> {
             HookKind::Crd if !hook.leaves_alone() => {
                 tenant.apply(permit, &object, &body, false).await
             }
-            HookKind::Crd | HookKind::Job | HookKind::Pod | HookKind::Other => {
+            HookKind::Crd | HookKind::Job | HookKind::Pod | HookKind::Awaited | HookKind::Other => {
                 tenant.create(permit, &object, &body).await
             }
         };
@@ -312,7 +312,7 @@ impl Turn<'_> {
 
     async fn apply(&self) -> Result<Observation, Error> {
         match apply::apply(self.release, self.plan, self.kinds_come()).await {
-            Ok(waiting) => Ok(Observation::Readiness { waiting }),
+            Ok(waiting) => Ok(Observation::Readiness { waiting, failed: None }),
             Err(ApplyError::Refused(message)) => {
                 Ok(Observation::Refused(Failure::new(Reason::ApplyFailed, message)))
             }

@@ -1,13 +1,17 @@
 //! Gathers the observations that [`decide`](lifecycle::decide) asks for. No cache answers these
 //! reads.
 
+use std::collections::{BTreeMap, HashMap};
+
 use helm::record::Status;
 use jiff::{SignedDuration, Timestamp};
 use lifecycle::{
+    health::check_of,
     journal::{HookCursor, HookStatus, HookStep, Journal},
-    object::ObjectRef,
+    object::{ObjectRef, PlannedObject},
     observation::{Cause, Evidence, Gate, HookObservation, Observation, Query, Verdict},
     plan::{HookKind, Plan, PlannedHook},
+    reason::Reason,
     rule::is_infrastructure,
 };
 use live::{
@@ -22,7 +26,11 @@ use serde_json::Value;
 
 use crate::{
     cluster::error::Error,
-    operation::{uninstall, unready, unready::Unready},
+    operation::{
+        health::{Health, Judge},
+        uninstall, unready,
+        unready::Unready,
+    },
     records::Records,
     release::Release,
     support::key::key,
@@ -125,11 +133,11 @@ pub(crate) async fn seen(
     plan: &Plan,
     journal: &Journal,
     hook: &PlannedHook,
-    object: &Value,
+    live: &Value,
     now: Timestamp,
 ) -> Result<HookObservation, Error> {
-    note(release, hook.kind(), object);
-    let object = &quiet::object(object.clone());
+    note(release, hook.kind(), live);
+    let object = &quiet::object(live.clone());
     let mut seen = observe::hook(plan, hook, object, &release.name, &release.namespace);
     let watched = release.ctx.options.watched.as_ref();
     if seen.verdict.is_none() && watched.is_some() && watched != hook.object.namespace.as_ref() {
@@ -150,6 +158,10 @@ pub(crate) async fn seen(
         HookKind::Job if text(object, "/status/startTime").is_empty() => (Vec::new(), Vec::new()),
         HookKind::Job => pods_of(release, object, &seen.uid).await?,
         HookKind::Pod => (vec![object.clone()], Vec::new()),
+        HookKind::Awaited => {
+            judge(release, plan, hook, live, now, &mut seen).await?;
+            return Ok(seen);
+        }
         HookKind::Crd | HookKind::Other => return Ok(seen),
     };
     let known = journal.hooks.get(cursor.index);
@@ -204,6 +216,35 @@ pub(crate) async fn seen(
     seen.evidence.cause = cause.map(Box::new);
     seen.evidence.infrastructure = infrastructure;
     Ok(seen)
+}
+
+/// Notes whether the object of a hook that is awaited is ready.
+async fn judge(
+    release: &Release<'_>,
+    plan: &Plan,
+    hook: &PlannedHook,
+    live: &Value,
+    now: Timestamp,
+    seen: &mut HookObservation,
+) -> Result<(), Error> {
+    let health = match check_of(&plan.health_checks, &hook.object) {
+        Some(check) => {
+            let mut judge = Judge::new(release, plan, now);
+            judge.add(0, check, live.clone()).await?;
+            judge.finish().await?.into_iter().next().map(|(_, health)| health)
+        }
+        None => Some(Health::of_status(live)),
+    };
+    match health {
+        Some(Health::Ready) => seen.verdict = Some(Verdict::Succeeded),
+        Some(Health::Failed(message)) => {
+            let reason = Reason::ObjectFailed.as_str().to_owned();
+            seen.verdict = Some(Verdict::Failed { reason, message });
+        }
+        Some(Health::Waiting(why)) => seen.waiting = seen.waiting.take().or(Some(why)),
+        None => {}
+    }
+    Ok(())
 }
 
 /// Returns why a hook's Pod is being deleted, if that is known.
@@ -394,15 +435,44 @@ async fn readiness(
     journal: &Journal,
     now: Timestamp,
 ) -> Result<Observation, Error> {
-    let mut waiting = Vec::new();
-    for object in &plan.objects {
-        let live = release.tenant.get(&object.object).await?.map(quiet::object);
-        let Some(own_words) = not_ready(&object.object, live.as_ref()) else { continue };
-        waiting.push(Unready { object: &object.object, live, own_words });
+    let mut waiting = BTreeMap::new();
+    let mut judged = HashMap::new();
+    let mut judge = Judge::new(release, plan, now);
+    for (place, PlannedObject { object, .. }) in plan.objects.iter().enumerate() {
+        let live = release.tenant.get(object).await?;
+        if let Some(live) = &live
+            && let Some(check) = check_of(&plan.health_checks, object)
+        {
+            judge.add(place, check, live.clone()).await?;
+            judged.insert(place, quiet::object(live.clone()));
+            continue;
+        }
+        let live = live.map(quiet::object);
+        let Some(own_words) = not_ready(object, live.as_ref()) else { continue };
+        waiting.insert(place, Unready { object, live, own_words });
     }
+    let mut failed = None;
+    for (place, health) in judge.finish().await? {
+        let (Some(PlannedObject { object, .. }), live) =
+            (plan.objects.get(place), judged.remove(&place))
+        else {
+            continue;
+        };
+        let own_words = match health {
+            Health::Ready => continue,
+            Health::Waiting(why) => format!("{object}: {why}"),
+            Health::Failed(why) => {
+                let why = format!("{object}: {why}");
+                failed.get_or_insert_with(|| why.clone());
+                why
+            }
+        };
+        waiting.insert(place, Unready { object, live, own_words });
+    }
+    let waiting = waiting.into_values().collect();
     let overdue = journal.operation.deadline.is_some_and(|deadline| now >= deadline);
     let waiting = unready::explain(release, waiting, now, overdue).await;
-    Ok(Observation::Readiness { waiting })
+    Ok(Observation::Readiness { waiting, failed })
 }
 
 /// Returns why the object is not ready, if it is not.

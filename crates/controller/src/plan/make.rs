@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     cluster::error::Error,
-    desired::{digest, source},
+    desired::{digest, health, source},
     records::{Stored, newest},
     release::Release,
 };
@@ -46,6 +46,10 @@ pub(crate) async fn plan(
         source::resolve(release).await?;
     }
     let release = &*release;
+    // A deletion is the way out, and tests wait for no objects.
+    if begin.event.makes_revision() {
+        health::refuse_invalid(release).await?;
+    }
     let mut material = material::of(release, records, begin).await?;
     let crds = release.object.crds(begin.event);
     kinds::find(release, &mut material, begin.event, crds).await?;

@@ -83,7 +83,7 @@ pub(crate) async fn operate(
         Next::JournalLost { revision } => {
             let journal = recover::journal(release, history, revision).await?;
             release.write_journal(&journal, None).await?;
-            Ok(after(resume(release, journal).await?, release))
+            Ok(after(Box::pin(resume(release, journal)).await?, release))
         }
         Next::PlanUnknown { revision } => Err(recover::plan_unknown(release, history, revision)),
         Next::Trust { revision } => {

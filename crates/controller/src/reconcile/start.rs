@@ -125,5 +125,5 @@ pub(crate) async fn reopen(
     };
     journal.operation.leader = release.ctx.lease.epoch();
     release.write_journal(&journal, None).await?;
-    resume(release, journal).await
+    Box::pin(resume(release, journal)).await
 }

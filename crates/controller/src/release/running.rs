@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use engine::protocol::Verdict;
 use jiff::{SignedDuration, Timestamp};
 use lifecycle::{observation::Evidence, plan::Plan};
 use live::observe::pods::Culprit;
@@ -23,6 +24,20 @@ pub(crate) struct Running {
     evidence: Mutex<HashMap<String, (Culprit, Evidence)>>,
     /// The reasons why objects are not ready.
     explanations: Mutex<HashMap<String, Explanations>>,
+    /// The verdicts of health checks, and the operation whose checks they are.
+    verdicts: Mutex<HashMap<String, (String, Verdicts)>>,
+}
+
+/// The verdicts of health checks, by the UIDs of the objects.
+pub(crate) type Verdicts = HashMap<String, Judged>;
+
+/// The verdict of a health check.
+pub(crate) struct Judged {
+    /// The version of the object.
+    pub(crate) version: String,
+    pub(crate) verdict: Verdict,
+    /// The time until which it holds; `None` while the object is the same.
+    pub(crate) until: Option<Timestamp>,
 }
 
 /// The explanations of the objects of one release that are not ready, by their UIDs.
@@ -85,11 +100,23 @@ impl Running {
         lock(&self.explanations).insert(uid.to_owned(), explanations);
     }
 
+    /// Takes the verdicts of an operation out, as [`Running::take_explanations`] does.
+    pub(crate) fn take_verdicts(&self, uid: &str, operation: &str) -> Verdicts {
+        let known = lock(&self.verdicts).remove(uid);
+        let known = known.filter(|(of, _)| of == operation);
+        known.map(|(_, verdicts)| verdicts).unwrap_or_default()
+    }
+
+    pub(crate) fn keep_verdicts(&self, uid: &str, operation: &str, verdicts: Verdicts) {
+        lock(&self.verdicts).insert(uid.to_owned(), (operation.to_owned(), verdicts));
+    }
+
     /// Forgets the operations of all objects but those with these UIDs.
     pub(crate) fn retain(&self, uids: &HashSet<String>) {
         lock(&self.plans).retain(|uid, _| uids.contains(uid));
         lock(&self.evidence).retain(|uid, _| uids.contains(uid));
         lock(&self.explanations).retain(|uid, _| uids.contains(uid));
+        lock(&self.verdicts).retain(|uid, _| uids.contains(uid));
     }
 
     /// Forgets an operation that has ended.
@@ -97,6 +124,7 @@ impl Running {
         lock(&self.plans).remove(uid);
         lock(&self.evidence).remove(uid);
         lock(&self.explanations).remove(uid);
+        lock(&self.verdicts).remove(uid);
     }
 }
 

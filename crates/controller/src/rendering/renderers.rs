@@ -1,4 +1,5 @@
-//! The renderers that render: a few processes, kept warm, each for one tenant at a time.
+//! The renderers, which also evaluate health checks: a few processes, kept warm, each for one tenant at
+//! a time.
 
 use std::{
     collections::HashMap,
@@ -10,7 +11,7 @@ use std::{
 
 use engine::{
     Answer, EngineError, Limits, Renderer,
-    protocol::{Lookup, Render, Rendered},
+    protocol::{Evaluate, Evaluated, InvalidExpression, Lookup, Render, Rendered},
 };
 use lifecycle::journal::Failure;
 
@@ -27,6 +28,8 @@ use crate::{
 const IDLE: Duration = Duration::from_mins(1);
 /// The time for which a reconciliation waits for its turn, before it leaves its place to others.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// The number of specs whose health checks are known to compile, or not to.
+const MOST_COMPILED: usize = 1000;
 /// The first wait before a chart that took too much is rendered again, and the longest.
 const SHORTEST_REST: Duration = Duration::from_mins(1);
 const LONGEST_REST: Duration = Duration::from_hours(1);
@@ -45,6 +48,7 @@ pub(crate) struct Renderers {
     turns: Turns,
     warm: Arc<Mutex<Vec<Warm>>>,
     breaches: Mutex<HashMap<String, Breached>>,
+    compiled: Mutex<HashMap<String, Arc<[InvalidExpression]>>>,
 }
 
 struct Warm {
@@ -64,7 +68,13 @@ struct Breached {
 impl Renderers {
     pub(crate) fn new(settings: Settings) -> Self {
         let turns = Turns::new(settings.processes);
-        Self { settings, turns, warm: Arc::default(), breaches: Mutex::default() }
+        Self {
+            settings,
+            turns,
+            warm: Arc::default(),
+            breaches: Mutex::default(),
+            compiled: Mutex::default(),
+        }
     }
 
     /// Returns a turn for `namespace`; `None` if others are served first.
@@ -117,6 +127,35 @@ impl Renderers {
             self.keep(tenant, renderer);
         }
         Ok(answer)
+    }
+
+    /// Evaluates health checks for `tenant`, who has a turn.
+    pub(crate) async fn evaluate(
+        &self,
+        _turn: Turn,
+        tenant: &Identity,
+        request: &Evaluate<'_>,
+    ) -> Result<Evaluated, EngineError> {
+        let mut renderer = self.take(tenant).map_or_else(|| self.start(), Ok)?;
+        let answer = renderer.evaluate(request).await;
+        if matches!(answer, Ok(_) | Err(EngineError::Failed(_))) {
+            self.keep(tenant, renderer);
+        }
+        answer
+    }
+
+    /// Returns which expressions of the checks of this digest do not compile, if that is known.
+    pub(crate) fn compiled(&self, digest: &str) -> Option<Arc<[InvalidExpression]>> {
+        lock(&self.compiled).get(digest).map(Arc::clone)
+    }
+
+    /// Records which expressions of the checks of this digest do not compile.
+    pub(crate) fn note_compiled(&self, digest: String, invalid: &Arc<[InvalidExpression]>) {
+        let mut compiled = lock(&self.compiled);
+        if compiled.len() >= MOST_COMPILED {
+            compiled.clear();
+        }
+        compiled.insert(digest, Arc::clone(invalid));
     }
 
     fn start(&self) -> Result<Renderer, EngineError> {

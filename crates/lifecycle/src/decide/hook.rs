@@ -21,7 +21,7 @@ use crate::{
     plan::{HookKind, Plan, PlannedHook, parse_run_id},
     reason::Reason,
     rule::is_infrastructure,
-    step::{POLL, POLL_WATCHED, Step, after},
+    step::{POLL, POLL_WATCHED, Step, after, poll_awaited},
 };
 
 /// The step at which the hook begins, or continues after it has failed. If it is unknown whether
@@ -251,6 +251,12 @@ impl HookTurn<'_> {
                 self.again(HookStep::Run, Effect::StartHook { hook: index, uid })
             }
             Gate::Held => self.effect(Effect::StartHook { hook: index, uid }),
+            // It may hold data: it stays, as the hook's delete policy says.
+            _ if self.hook.kind() == HookKind::Awaited
+                && (overdue || skip || cancel.is_some_and(|cancel| self.is_stopped_by(cancel))) =>
+            {
+                self.conclude(Err(self.not_ready(object)), &object.evidence)
+            }
             Gate::Open | Gate::None
                 if overdue || skip || cancel.is_some_and(|cancel| self.is_stopped_by(cancel)) =>
             {
@@ -385,7 +391,11 @@ impl HookTurn<'_> {
             }
             Err(failure) => {
                 journal.note_failure(index, &failure, self.now());
-                if self.cursor.step == HookStep::Stop && journal.operation.cancel.is_some() {
+                let is_left = self.cursor.step == HookStep::Stop
+                    || self.operation().cancel.as_ref().is_some_and(|cancel| {
+                        self.hook.kind() == HookKind::Awaited && self.is_stopped_by(cancel)
+                    });
+                if is_left && journal.operation.cancel.is_some() {
                     return self.cancelled(journal);
                 }
                 let infrastructure = is_infrastructure(&failure.reason)
@@ -476,8 +486,13 @@ impl HookTurn<'_> {
     /// Waits for a watch to report a change, and for the deadline. Changes that no watch covers are
     /// polled.
     fn wait(&self, waiting: Option<String>, leftover: bool) -> Step {
-        let watched = matches!(self.hook.kind(), HookKind::Job | HookKind::Pod) && !leftover;
-        let wake_at = after(self.now(), if watched { POLL_WATCHED } else { POLL });
+        let poll = match self.hook.kind() {
+            _ if leftover => POLL,
+            HookKind::Job | HookKind::Pod => POLL_WATCHED,
+            HookKind::Awaited => poll_awaited(self.now().duration_since(self.cursor.started_at)),
+            HookKind::Crd | HookKind::Other => POLL,
+        };
+        let wake_at = after(self.now(), poll);
         Step::wait(self.turn.journal.clone(), wake_at.min(self.cursor.deadline), waiting)
     }
 }

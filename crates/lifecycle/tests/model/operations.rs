@@ -13,7 +13,7 @@ use lifecycle::{
     journal::Failure,
     plan::PlannedHook,
     reason::Reason,
-    rule::{OnFailure, Rule, Run},
+    rule::{OnFailure, Readiness, Rule, Run},
 };
 
 use crate::configuration::{
@@ -38,6 +38,7 @@ pub(crate) fn all() -> Vec<Configuration> {
     all.extend(people());
     all.extend(losses());
     all.extend(ruled_hooks());
+    all.extend(awaited_hooks());
     all.extend(ruled_ends());
     all
 }
@@ -250,6 +251,44 @@ fn retried(rule: &mut Rule) {
 fn never(rule: &mut Rule) {
     rule.run = Run::Never;
     rule.skip = Some(Failure::new(Reason::RunNever, "the rule says so"));
+}
+
+fn awaited(event: HookEvent, policies: &[DeletePolicy]) -> PlannedHook {
+    ruled(core(event, "ConfigMap", policies), |rule| rule.readiness = Readiness::Ready)
+}
+
+fn awaited_hooks() -> Vec<Configuration> {
+    vec![
+        install(
+            "a hook of another kind that is awaited",
+            vec![awaited(PreInstall, &[HookSucceeded]), migrate(PreInstall)],
+        )
+        .without_waiting()
+        .crashes(1)
+        .late(1)
+        .failures(1)
+        .ticks(1)
+        .or(FAILED)
+        .or("Timeout"),
+        install(
+            "a hook of another kind that is awaited, cancelled or deleted",
+            vec![awaited(PreInstall, BEFORE)],
+        )
+        .without_waiting()
+        .crashes(1)
+        .late(1)
+        .deletions(1)
+        .cancels(1)
+        .or("Cancelled")
+        .or("Vanished"),
+        installed(
+            "a deletion with a hook of another kind that is awaited",
+            Event::Delete,
+            vec![awaited(PreDelete, BEFORE)],
+        )
+        .late(1)
+        .skips(1),
+    ]
 }
 
 fn ruled_hooks() -> Vec<Configuration> {

@@ -311,7 +311,9 @@ impl Process {
         *self = match self {
             Self::Sending { status, requests, .. } if lost_is_executed => {
                 let believed = match requests.first() {
-                    Some(Request::Apply { .. }) => Observation::Readiness { waiting: Vec::new() },
+                    Some(Request::Apply { .. }) => {
+                        Observation::Readiness { waiting: Vec::new(), failed: None }
+                    }
                     _ => Observation::Executed,
                 };
                 Self::Observed(status.clone(), Shared::new(Seen::Observation(believed)))
@@ -477,7 +479,7 @@ fn record(configuration: &Configuration, cluster: &Cluster, operation: u8) -> Ob
 
 fn readiness(cluster: &Cluster) -> Observation {
     let waiting = (!cluster.ready).then(|| "Deployment/web: 0 of 1".to_owned());
-    Observation::Readiness { waiting: waiting.into_iter().collect() }
+    Observation::Readiness { waiting: waiting.into_iter().collect(), failed: None }
 }
 
 fn remaining(cluster: &Cluster) -> Observation {

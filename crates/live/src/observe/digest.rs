@@ -24,7 +24,7 @@ pub fn of(kind: HookKind, object: &Value) -> u64 {
     match kind {
         HookKind::Job => job(object, &mut said),
         HookKind::Pod => pod(object, &mut said),
-        HookKind::Crd | HookKind::Other => {}
+        HookKind::Crd | HookKind::Awaited | HookKind::Other => {}
     }
     said.digest()
 }

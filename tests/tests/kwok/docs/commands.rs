@@ -63,6 +63,14 @@ async fn the_commands_about_pre_flight_do_what_they_say() -> Result<()> {
 }
 
 #[tokio::test]
+async fn the_commands_about_health_checks_do_what_they_say() -> Result<()> {
+    let said = run("health.md", "health")?;
+    assert!(said.contains("schema, until it is ready"), "{said}");
+    assert!(said.contains("releaselifecycle.releaselifecycle.dev/shop condition met"), "{said}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn the_commands_about_tests_do_what_they_say() -> Result<()> {
     let said = run("tests.md", "tested")?;
     assert!(said.contains("revision 1: \nrevision 1: \n"), "{said}");
@@ -121,6 +129,7 @@ async fn the_other_pages_have_commands_that_work() -> Result<()> {
         "sources.md",
         "rules.md",
         "preflight.md",
+        "health.md",
         "tests.md",
         "approval.md",
         "charts.md",

@@ -3,7 +3,7 @@
 use super::HookTurn;
 use crate::{
     journal::{Failure, HookPhase, HookStatus, Journal},
-    observation::Evidence,
+    observation::{Evidence, HookObservation},
     plan::HookKind,
     reason::Reason,
 };
@@ -52,6 +52,21 @@ impl HookTurn<'_> {
         let (limit, field) = (self.timeout().as_secs(), self.hook.rule.timeout_field());
         let link = if was_stopped { " and" } else { ", and" };
         let message = format!("{name} did not end within {limit} s ({field}){link} {how}{seen}");
+        Failure::new(Reason::Timeout, message)
+    }
+
+    /// The failure of a hook whose object is no longer awaited, and stays as it is.
+    pub(super) fn not_ready(&self, object: &HookObservation) -> Failure {
+        let why = object.waiting.as_ref().map_or(String::new(), |why| format!(": {why}"));
+        let name = self.object();
+        let operation = self.operation();
+        let order = operation.cancel.as_ref().map(|cancel| &cancel.failure);
+        if let Some(order) = order.or(operation.skip.as_ref()) {
+            let message = format!("{name} is no longer awaited: {}; last seen{why}", order.message);
+            return Failure::with_word(&order.reason, message);
+        }
+        let (limit, field) = (self.timeout().as_secs(), self.hook.rule.timeout_field());
+        let message = format!("{name} was not ready within {limit} s ({field}){why}");
         Failure::new(Reason::Timeout, message)
     }
 
