@@ -65,7 +65,7 @@ pub(crate) async fn plan(args: &Plan) -> anyhow::Result<Outcome> {
     if !args.show_only.is_empty() {
         return show(args, material).await;
     }
-    match health::check(&args.template, &material.object).await? {
+    match health::check(&input.template, &material.object).await? {
         Ok(note) => material.notes.extend(note),
         Err(problems) => return refuse(&problems),
     }

@@ -35,10 +35,12 @@ pub enum Mode {
 impl Mode {
     /// Returns whether an operation waits for an approval.
     pub fn holds(self, begin: &Begin) -> bool {
-        if begin.remedies.is_some() {
-            return false;
-        }
-        match (self, begin.event) {
+        begin.remedies.is_none() && self.is_for(begin.event)
+    }
+
+    /// Returns whether operations of this event wait for an approval, unless they remediate a failure.
+    pub fn is_for(self, event: Event) -> bool {
+        match (self, event) {
             (Self::None, _) | (_, Event::Test) => false,
             (Self::Upgrade, event) => event == Event::Upgrade,
             (Self::Always, Event::Install | Event::Upgrade | Event::Rollback | Event::Delete) => {

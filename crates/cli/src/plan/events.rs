@@ -434,6 +434,17 @@ impl Planner<'_> {
     }
 
     fn when(&self, event: Event) -> String {
+        let mut when = self.cause(event).to_owned();
+        if self.object.approval_mode().is_for(event) {
+            when.push_str("; it waits until its plan is approved (spec.approval)");
+        }
+        if self.object.windows(event).is_ok_and(|windows| !windows.is_empty()) {
+            when.push_str("; it begins within a window (spec.windows)");
+        }
+        when
+    }
+
+    fn cause(&self, event: Event) -> &'static str {
         match event {
             Event::Install => "no revision has been deployed yet",
             Event::Upgrade => "the source differs from what is deployed",
@@ -444,7 +455,6 @@ impl Planner<'_> {
             }
             Event::Test => "requested (`kubectl lifecycle test`)",
         }
-        .to_owned()
     }
 
     fn on_failure(&self, event: Event) -> String {

@@ -181,6 +181,7 @@ fn read(placed: &Placed) -> Found<ReleaseLifecycle> {
                 let known = serde_json::to_value(&object.spec).unwrap_or_default();
                 unknown("spec", spec, &known, &mut problems);
                 problems.extend(inconsistent(&object.spec));
+                problems.extend(object.check_schedules().err().map(|error| error.to_string()));
                 if problems.is_empty() {
                     return Ok(object);
                 }

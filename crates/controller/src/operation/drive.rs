@@ -8,6 +8,7 @@ use lifecycle::{
     decide::{decide, query},
     event::Event,
     journal::{Cancel, Failure, Journal, Operation, Phase},
+    observation::{Observation, Query},
     plan::{Begin, Plan},
     reason::Reason,
     step::Hold,
@@ -297,7 +298,13 @@ async fn take_steps(
     mut journal: Journal,
 ) -> Result<Progress, Error> {
     release.outside = Some(plan.outside(&release.namespace));
-    let mut observation = gather(release, plan, &journal, query(&journal), now()).await?;
+    let mut observation = match query(&journal) {
+        // What was just read has no such record. If there is one by now, the request for it is refused.
+        Query::Record if matches!(origin, Origin::Created(_)) && plan.event.makes_revision() => {
+            Observation::NoRecord
+        }
+        query => gather(release, plan, &journal, query, now()).await?,
+    };
     if matches!(origin, Origin::Created(_)) && is_of_another_plan(&observation, plan) {
         return Ok(Progress::AGAIN);
     }
@@ -359,7 +366,9 @@ async fn take_steps(
 /// the next operation.
 async fn forget_old(release: &Release<'_>, journal: &Journal) {
     let Some(most) = release.object.max_history() else { return };
-    if !journal.operation.event.makes_revision() {
+    // There are no more records than revisions.
+    let are_few = usize::try_from(journal.operation.revision).is_ok_and(|count| count <= most);
+    if are_few || !journal.operation.event.makes_revision() {
         return;
     }
     match Records::of(release).prune(most, release.object.spec.pin_revision).await {

@@ -92,7 +92,7 @@ async fn try_hook(
     let object = plan.object(index, 1);
     match hook.kind() {
         HookKind::Crd if !hook.leaves_alone() => release.tenant.try_apply(&object, &body).await,
-        HookKind::Crd | HookKind::Job | HookKind::Pod | HookKind::Other => {
+        HookKind::Crd | HookKind::Job | HookKind::Pod | HookKind::Awaited | HookKind::Other => {
             release.tenant.try_create(&object, &body).await
         }
     }

@@ -155,7 +155,8 @@ impl Records<'_> {
         if let Some(message) = overtaken {
             return Ok(Err(Failure::new(Reason::Overtaken, message)));
         }
-        if deployed && stored.release.info.status == Status::Deployed {
+        let is_first = operation.revision == 1;
+        if deployed && stored.release.info.status == Status::Deployed && !is_first {
             self.supersede(operation.revision).await?;
         }
         Ok(Ok(()))
