@@ -65,7 +65,7 @@ async fn the_commands_about_pre_flight_do_what_they_say() -> Result<()> {
 #[tokio::test]
 async fn the_commands_about_health_checks_do_what_they_say() -> Result<()> {
     let said = run("health.md", "health")?;
-    assert!(said.contains("schema, until it is ready"), "{said}");
+    assert!(said.contains("spec.hooks.rules[0]: until it is ready"), "{said}");
     assert!(said.contains("releaselifecycle.releaselifecycle.dev/shop condition met"), "{said}");
     Ok(())
 }
