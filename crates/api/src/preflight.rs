@@ -7,8 +7,8 @@ use crate::ReleaseLifecycle;
 
 /// Checks of an operation before it begins: `Off` checks nothing, `Warn` reports what can only fail
 /// in the condition `PreflightPassed` and by Event objects, `Enforce` also sends every object and
-/// hook as a dry run, and does not begin an install, an upgrade or a rollback of which something was
-/// found. Defaults to `Warn`.
+/// hook as a dry run, and does not begin an install or an upgrade of which something was found.
+/// Defaults to `Warn`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[allow(missing_docs)]
 pub enum Preflight {

@@ -155,8 +155,8 @@ pub struct ReleaseLifecycleSpec {
     pub pin_revision: Option<i32>,
 
     /// Checks of an operation before it begins: `Off` checks nothing, `Warn` reports what was found,
-    /// `Enforce` also tries every object in a dry run, and begins nothing while something is found.
-    /// Deletions always begin. Defaults to `Warn`.
+    /// `Enforce` also tries every object in a dry run, and begins no install or upgrade while something
+    /// is found. Rollbacks, deletions and tests always begin. Defaults to `Warn`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preflight: Option<Preflight>,
 

@@ -19,7 +19,7 @@ pub(crate) async fn lint(args: &Lint) -> anyhow::Result<Outcome> {
     screen::write(&match args.output {
         LintFormat::Table => table(&findings, screen::look()),
         LintFormat::Json => format::json(&json(&findings)),
-        LintFormat::Sarif => format::json(&sarif::sarif(&findings)),
+        LintFormat::Sarif => format::json(&sarif::sarif(&findings, &args.input.title())),
     })?;
     let lowest = match args.fail_on {
         FailOn::Error => Level::Error,
@@ -47,6 +47,7 @@ fn json(findings: &[Finding]) -> Value {
                 "level": finding.rule.level.as_str(),
                 "message": finding.message,
                 "release": finding.release,
+                "namespace": finding.namespace,
                 "events": events(finding),
                 "object": finding.object,
                 "file": file,
@@ -108,6 +109,7 @@ mod tests {
             rule,
             message: message.to_owned(),
             release: Some("shop".to_owned()),
+            namespace: Some("prod".to_owned()),
             events: vec![Event::Install, Event::Upgrade],
             object: Some("Job/a".to_owned()),
             place: Some(("a b.yaml".to_owned(), Some(3))),
@@ -136,7 +138,7 @@ mod tests {
         assert_eq!(
             found["findings"][0],
             json!({"rule": "needs-cluster", "level": "note", "message": "it", "release": "shop",
-                   "events": ["install", "upgrade"], "object": "Job/a", "file": "a b.yaml", "line": 3})
+                   "namespace": "prod", "events": ["install", "upgrade"], "object": "Job/a", "file": "a b.yaml", "line": 3})
         );
     }
 }

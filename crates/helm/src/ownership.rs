@@ -112,6 +112,24 @@ pub fn kept_when_removed(live: &Value) -> bool {
     Mark::Annotation.value(live, RESOURCE_POLICY_ANNOTATION) == Some(KEEP)
 }
 
+/// The reason why an object stays that its release no longer holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stays {
+    /// The release does not own it.
+    Foreign(OwnershipError),
+    /// By its annotation, see [`kept_when_removed`].
+    Kept,
+}
+
+/// Returns the reason why an upgrade or a rollback that no longer holds the object leaves it alone;
+/// `None` if it is pruned.
+pub fn stays_when_removed(live: &Value, release: &str, namespace: &str) -> Option<Stays> {
+    match check(live, release, namespace) {
+        Err(foreign) => Some(Stays::Foreign(foreign)),
+        Ok(()) => kept_when_removed(live).then_some(Stays::Kept),
+    }
+}
+
 /// A live object that the release may not touch.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct OwnershipError {

@@ -29,7 +29,9 @@ use crate::{
 };
 
 /// The most warnings that are reported for one plan.
-const MOST_WARNINGS: usize = 100;
+pub const MOST_WARNINGS: usize = 100;
+/// The most warnings of one plan of which it is looked up whether they hold.
+const MOST_CANDIDATES: usize = 1_000;
 
 /// A part of a plan that can only fail, or that loses data.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +59,9 @@ pub enum Holds {
     With(ObjectRef),
     /// While there is such an object, though none is to be expected: only the cluster can tell.
     IfThere(ObjectRef),
+    /// While the operation would prune this object: one that is kept, or that the release does not
+    /// own, stays. Only the cluster can tell.
+    IfPruned(ObjectRef),
 }
 
 impl Holds {
@@ -73,7 +78,8 @@ impl fmt::Display for Warning {
 }
 
 /// Returns the parts of `plan` that can only fail, for a release whose object is in the namespace
-/// `home`.
+/// `home`. Those that lose data come first: whoever looks up whether they hold may end before the
+/// last one.
 pub fn warnings(plan: &Plan, home: &str) -> Vec<Warning> {
     let is_awaited = |hook: &&PlannedHook| {
         Some(hook.event) == plan.event.post()
@@ -87,21 +93,21 @@ pub fn warnings(plan: &Plan, home: &str) -> Vec<Warning> {
     let check = Checker { plan, home, timeline: Timeline::of(plan), awaited, services };
     let mut found: Vec<Warning> = Vec::new();
     found.extend(check.own_namespace());
+    found.extend(data::deleted(plan));
     for (index, hook) in plan.hooks.iter().enumerate().filter(|(_, hook)| hook.runs()) {
         found.extend(check.deadline(index, hook));
         found.extend(check.hook(index, hook));
     }
-    found.extend(data::deleted(plan));
     let is_slow = plan.wait
         && plan.objects.iter().any(|planned| is_waited_for(&planned.object, &planned.manifest));
     for object in &plan.objects {
         found.extend(check.object(object));
         found.extend(check.ttl(object).filter(|_| is_slow));
-        if found.len() >= MOST_WARNINGS {
+        if found.len() >= MOST_CANDIDATES {
             break;
         }
     }
-    found.truncate(MOST_WARNINGS);
+    found.truncate(MOST_CANDIDATES);
     found
 }
 
@@ -117,8 +123,9 @@ enum Moment {
 struct Timeline<'a> {
     made: BTreeMap<Name<'a>, Vec<Moment>>,
     gone: BTreeSet<Name<'a>>,
-    /// The `StatefulSets` that make claims, and the beginning of the names of these.
-    claims: Vec<(String, &'a ObjectRef)>,
+    /// The `StatefulSets` that make claims, by their namespace and the beginning of the names of
+    /// these.
+    claims: BTreeMap<(Option<&'a str>, String), &'a ObjectRef>,
 }
 
 /// A name of the kinds that Pods refer to, all of which are in the core group.
@@ -143,7 +150,11 @@ impl<'a> Timeline<'a> {
             add(&object.object, Moment::Objects);
         }
         let gone = plan.prune.iter().filter_map(name).collect();
-        let claims = plan.objects.iter().flat_map(claims).collect();
+        let mut by_name = BTreeMap::new();
+        for (prefix, set) in plan.objects.iter().flat_map(claims) {
+            by_name.entry((set.namespace.as_deref(), prefix)).or_insert(set);
+        }
+        let claims = by_name;
         Self { made, gone, claims }
     }
 
@@ -152,12 +163,10 @@ impl<'a> Timeline<'a> {
         if what.kind != "PersistentVolumeClaim" {
             return None;
         }
-        let is_number = |it: &str| !it.is_empty() && it.bytes().all(|byte| byte.is_ascii_digit());
-        let is_it = |(prefix, set): &&(String, &ObjectRef)| {
-            let number = what.name.strip_prefix(prefix);
-            set.namespace == what.namespace && number.is_some_and(is_number)
-        };
-        self.claims.iter().find(is_it).map(|(_, set)| *set)
+        // The beginning ends with a dash, so that the number is all digits at the end.
+        let prefix = what.name.trim_end_matches(|c: char| c.is_ascii_digit());
+        let key = (what.namespace.as_deref(), prefix.to_owned());
+        self.claims.get(&key).copied().filter(|_| prefix.len() < what.name.len())
     }
 }
 
@@ -363,9 +372,14 @@ impl Checker<'_> {
                 "{what} is an object of this release and is deleted before the hook: make the hook a \
                  pre-delete hook, or {what} a post-delete hook of a lower weight"
             ))),
-            Moment::Objects | Moment::After(_) if goes => Some(Lack::always(format!(
-                "{what} is no longer an object of this release and is deleted: keep it in the release"
-            ))),
+            Moment::Objects | Moment::After(_) if goes => {
+                let why = format!(
+                    "{what} is no longer an object of this release and is deleted: keep it in the \
+                     release"
+                );
+                let holds = Holds::IfPruned(what.clone());
+                Some(Lack { check: Check::NeedsDeleted, why, holds })
+            }
             Moment::Before(_) | Moment::After(_) if is_deletion => {
                 let whose = if goes { " is an object of this release and" } else { "" };
                 let (name, namespace) = (&self.plan.owner.name, self.home);

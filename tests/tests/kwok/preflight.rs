@@ -447,3 +447,91 @@ async fn what_the_plan_itself_brings_is_no_finding_of_a_dry_run() -> Result<()> 
     namespace.kubectl(&["delete", "clusterrolebinding", name])?;
     Ok(())
 }
+
+/// Creates an object as Helm would.
+fn as_helm(namespace: &Namespace, release: &str, object: Value) -> Result<()> {
+    let object = object
+        .set("/metadata/labels", json!({"app.kubernetes.io/managed-by": "Helm"}))
+        .annotation("meta.helm.sh/release-name", release)
+        .annotation("meta.helm.sh/release-namespace", &*namespace.name);
+    let file = tempfile::NamedTempFile::with_suffix(".json")?;
+    std::fs::write(file.path(), object.to_string())?;
+    let path = file.path().to_string_lossy();
+    namespace.kubectl(&["create", "-f", &path, "--field-manager=helm"])?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn fields_that_helm_still_owns_are_no_finding_of_a_dry_run() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "dry-run-helm").await?;
+    let controller = namespace.controller()?;
+    let with = |env: Value| deployment("web").set_pod("/spec/containers/0/env", json!([env]));
+    as_helm(&namespace, "shop", with(json!({"name": "MODE", "value": "a"})))?;
+    let from = json!({"fieldRef": {"fieldPath": "metadata.name"}});
+    let objects = [with(json!({"name": "MODE", "valueFrom": from}))];
+    namespace.release("shop", &objects, json!({"preflight": "Enforce"})).await?;
+    let release = namespace.wait_ready("shop", &controller).await?;
+    assert_eq!(warned(&release), ("", ""));
+    let live = namespace.object("Deployment", "web").await?.context("it exists")?;
+    let env = &serde_json::to_value(live)?["spec"]["template"]["spec"]["containers"][0]["env"][0];
+    assert_eq!((&env["valueFrom"].is_object(), &env["value"]), (&true, &Value::Null));
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_no_longer_in_the_release_and_stays_is_no_finding() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "stays").await?;
+    let controller = namespace.controller()?;
+    let needs = |name: &str, account: &str| {
+        job(name).hook("post-upgrade").set_pod("/spec/serviceAccountName", account)
+    };
+    let kept = account("kept").annotation("helm.sh/resource-policy", "keep");
+    let enforce = json!({"preflight": "Enforce"});
+    let first = [kept, account("gone"), config_map("main", "1")];
+    namespace.release("shop", &first, enforce.clone()).await?;
+    namespace.wait_ready("shop", &controller).await?;
+    let next = [config_map("main", "2"), needs("a", "kept"), needs("b", "gone")];
+    namespace.release("shop", &next, enforce.clone()).await?;
+    let release = namespace.wait_stalled("shop", &controller).await?;
+    let text = message(&release);
+    assert!(text.contains("ServiceAccount/gone is no longer an object of this release"), "{text}");
+    assert!(!text.contains("ServiceAccount/kept"), "{text}");
+
+    // What held it back is gone with it.
+    namespace.release("shop", &first, enforce.clone()).await?;
+    let release = namespace.wait_ready("shop", &controller).await?;
+    assert_ne!(warned(&release).0, "PreflightFailed");
+    namespace.release("shop", &next[..2], enforce).await?;
+    let is = |release: &ReleaseLifecycle| {
+        reason_is_ready(release) && release.status.as_ref().is_some_and(|it| it.revision == Some(2))
+    };
+    let release = namespace.wait("shop", &controller, "upgraded", is).await?;
+    assert_eq!(warned(&release), ("", ""));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_rollback_begins_whatever_is_found_in_its_record() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "enforce-pin").await?;
+    let controller = namespace.controller()?;
+    let back = job("back").hook("pre-rollback").set("/spec/activeDeadlineSeconds", 600);
+    let enforce = json!({"preflight": "Enforce"});
+    let first = [config_map("main", "1"), back];
+    namespace.release("shop", &first, enforce.clone()).await?;
+    namespace.wait_ready("shop", &controller).await?;
+    let next = [config_map("main", "2")];
+    namespace.release("shop", &next, enforce).await?;
+    let at = |revision: i32| {
+        move |release: &ReleaseLifecycle| {
+            let now = release.status.as_ref().and_then(|it| it.revision);
+            reason_is_ready(release) && now == Some(revision)
+        }
+    };
+    namespace.wait("shop", &controller, "upgraded", at(2)).await?;
+    let pinned = json!({"preflight": "Enforce", "pinRevision": 1});
+    namespace.release("shop", &next, pinned).await?;
+    let release = namespace.wait("shop", &controller, "rolled back", at(3)).await?;
+    assert_eq!(warned(&release).0, "PreflightWarning");
+    assert!(namespace.object("Job", "back").await?.is_some());
+    Ok(())
+}

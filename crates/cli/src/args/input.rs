@@ -90,6 +90,13 @@ impl Input {
         Files { files: self.files.clone(), recursive: self.recursive }
     }
 
+    /// Returns the first argument that is read: a chart, a file or a folder, or `stdin`.
+    pub(crate) fn title(&self) -> String {
+        let file = self.files.first().map(|file| file.to_string_lossy().into_owned());
+        let argument = self.chart.clone().or(file).or_else(|| self.name.clone());
+        argument.filter(|argument| argument != "-").unwrap_or_else(|| "stdin".to_owned())
+    }
+
     pub(crate) fn has_files(&self) -> bool {
         !self.files.is_empty()
     }

@@ -5,8 +5,8 @@ use super::Input;
 const AFTER: &str = "\
 Exit codes:
   0  nothing was found of the level of --fail-on; standard output lists what else was found
-  1  something of that level was found
-  2  wrong usage, a file or a chart that cannot be read, no engine
+  1  something of that level was found; a file or a chart with a mistake in it is an error
+  2  wrong usage, a file or a chart that is not there, no engine
 
 Forms of the command:
   lint -f FILE [NAME]   ReleaseLifecycles in files, or objects without one; without NAME all of them
@@ -17,7 +17,7 @@ upgrade, rollback, delete and test. Findings have a level:
   error    the operator would refuse the release, or could not read it
   warning  something that can only fail, that loses data, or that has no effect
   note     something that is not checked: an upgrade that looks up a Secret in the cluster, or a
-           release whose chart is elsewhere; name that chart with --chart
+           release whose chart or valuesFrom is elsewhere; name the chart with --chart
 Objects of an earlier revision are assumed to exist. Kinds, rights and owners are not checked, which
 needs the cluster: the operator does it before an operation begins, see spec.preflight.
 
@@ -25,8 +25,8 @@ needs the cluster: the operator does it before an operation begins, see spec.pre
 not change:
   apiVersion: cli.releaselifecycle.dev/v1
   kind: Lint
-  findings: [{rule, level, message, release, events, object, file, line}]; release, object, file and
-    line are null if they are not known
+  findings: [{rule, level, message, release, namespace, events, object, file, line}]; release,
+    namespace, object, file and line are null if they are not known
   errors, warnings, notes: how many there are
 
 Examples:
@@ -51,7 +51,7 @@ pub(crate) struct Lint {
     #[arg(short, long, value_enum, default_value = "table")]
     pub(crate) output: LintFormat,
 
-    /// Namespace of the release; default: that in the files, or for a CHART `default`
+    /// Namespace of the releases; default: that in the files, or for a CHART `default`
     #[arg(short, long)]
     pub(crate) namespace: Option<String>,
 }

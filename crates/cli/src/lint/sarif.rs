@@ -9,7 +9,8 @@ use crate::plan::{Finding, RULES};
 const SCHEMA: &str =
     "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json";
 
-pub(super) fn sarif(findings: &[Finding]) -> Value {
+/// Returns the findings as SARIF. `input`: the place of those that have none.
+pub(super) fn sarif(findings: &[Finding], input: &str) -> Value {
     let rules: Vec<_> = RULES
         .iter()
         .map(|rule| {
@@ -20,7 +21,7 @@ pub(super) fn sarif(findings: &[Finding]) -> Value {
             })
         })
         .collect();
-    let results: Vec<_> = findings.iter().map(result).collect();
+    let results: Vec<_> = findings.iter().map(|it| result(it, input)).collect();
     json!({
         "$schema": SCHEMA,
         "version": "2.1.0",
@@ -36,15 +37,19 @@ pub(super) fn sarif(findings: &[Finding]) -> Value {
     })
 }
 
-fn result(finding: &Finding) -> Value {
-    let mut location = json!({});
-    if let Some((file, line)) = &finding.place {
-        let mut physical = json!({"artifactLocation": {"uri": uri(file)}});
-        // Code scanning shows nothing without a line.
-        physical["region"] = json!({"startLine": line.unwrap_or(1).max(1)});
-        location["physicalLocation"] = physical;
-    }
-    let names = finding.object.iter().chain(&finding.release);
+fn result(finding: &Finding, input: &str) -> Value {
+    let place = finding.place.as_ref();
+    let (file, line) = place.map_or((input, None), |(file, line)| (file.as_str(), *line));
+    // Code scanning refuses all results if one has no place, and shows none without a line.
+    let mut location = json!({"physicalLocation": {
+        "artifactLocation": {"uri": uri(file)},
+        "region": {"startLine": line.unwrap_or(1).max(1)},
+    }});
+    let release = finding.release.as_ref().map(|release| match &finding.namespace {
+        Some(namespace) => format!("{namespace}/{release}"),
+        None => release.clone(),
+    });
+    let names = finding.object.iter().chain(&release);
     let logical: Vec<_> = names.map(|name| json!({"fullyQualifiedName": name})).collect();
     if !logical.is_empty() {
         location["logicalLocations"] = json!(logical);
@@ -55,13 +60,15 @@ fn result(finding: &Finding) -> Value {
         "ruleIndex": RULES.iter().position(|rule| rule.id == finding.rule.id),
         "level": finding.rule.level.as_str(),
         "message": {"text": finding.message},
-        "locations": if location == json!({}) { json!([]) } else { json!([location]) },
+        "locations": [location],
         "properties": {"events": events},
     })
 }
 
-/// Returns the path as a relative reference (RFC 3986), or as the URI of a file if it is absolute.
+/// Returns the path as a relative reference (RFC 3986), or as the URI of a file if it is absolute. A
+/// chart of a registry is no file of the repository: its name stands for it.
 fn uri(path: &str) -> String {
+    let path = path.strip_prefix("oci://").unwrap_or(path);
     let mut text = String::new();
     for byte in path.strip_prefix("./").unwrap_or(path).bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
@@ -83,7 +90,7 @@ mod tests {
     fn a_finding_names_its_rule_its_level_and_its_place() {
         let nowhere =
             Finding { place: None, object: None, release: None, ..finding(Level::Error, "no") };
-        let found = sarif(&[finding(Level::Warning, "it"), nowhere]);
+        let found = sarif(&[finding(Level::Warning, "it"), nowhere], "releases");
         assert_eq!(found["version"], "2.1.0");
         let run = &found["runs"][0];
         let [first, second] = run["results"].as_array().unwrap().as_slice() else { panic!("two") };
@@ -91,7 +98,12 @@ mod tests {
         assert_eq!(place["artifactLocation"]["uri"], "a%20b.yaml");
         assert_eq!(place["region"]["startLine"], 3);
         assert_eq!(first["level"], "warning");
-        assert_eq!(second["locations"], json!([]));
+        let names = &first["locations"][0]["logicalLocations"];
+        assert_eq!(names[1]["fullyQualifiedName"], "prod/shop");
+        let place = &second["locations"][0];
+        assert_eq!(place["physicalLocation"]["artifactLocation"]["uri"], "releases");
+        assert_eq!(place["physicalLocation"]["region"]["startLine"], 1);
+        assert_eq!(place["logicalLocations"], Value::Null);
         for result in [first, second] {
             let index = usize::try_from(result["ruleIndex"].as_u64().unwrap()).unwrap();
             assert_eq!(run["tool"]["driver"]["rules"][index]["id"], result["ruleId"]);
@@ -104,6 +116,7 @@ mod tests {
             ("./shop/a.yaml", "shop/a.yaml"),
             ("/tmp/a.yaml", "file:///tmp/a.yaml"),
             ("a:b#c%.yaml", "a%3Ab%23c%25.yaml"),
+            ("oci://registry.example/shop", "registry.example/shop"),
             ("ä.yaml", "%C3%A4.yaml"),
         ] {
             assert_eq!(uri(path), expected);

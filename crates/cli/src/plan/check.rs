@@ -1,7 +1,6 @@
 //! The findings about a release at all events, for `lint`. Only its input is read.
 
 use anyhow::bail;
-use api::ReleaseLifecycle;
 use kube::ResourceExt as _;
 use lifecycle::{event::Event, object::ObjectRef, preflight::Check};
 use manifests::placed::{Placed, describe};
@@ -9,7 +8,8 @@ use manifests::placed::{Placed, describe};
 use super::{
     Contents, Found, Material, Wanted,
     events::{Planner, WARNING},
-    from_chart, given,
+    from_chart,
+    given::{self, Elsewhere, Missing},
     made::{self, Made},
     meant::{Meant, meant},
     other_chart,
@@ -79,16 +79,23 @@ const NEEDS_CHART: Rule = Rule {
     meaning: "the chart of a release is not among the files, so that its hooks are not checked",
 };
 
+const NEEDS_VALUES: Rule = Rule {
+    id: "needs-values",
+    level: Level::Note,
+    meaning: "an object with values of a release is not among the files, so that its hooks are not \
+              checked",
+};
+
 const fn of_check(check: Check) -> Rule {
     Rule { id: check.id(), level: Level::Warning, meaning: check.meaning() }
 }
 
 /// Every rule.
-pub(crate) const RULES: [Rule; 6 + Check::ALL.len()] = {
-    let mut rules = [REFUSED; 6 + Check::ALL.len()];
-    let [.., meaningless, unused, chart, cluster, elsewhere] = &mut rules;
+pub(crate) const RULES: [Rule; 7 + Check::ALL.len()] = {
+    let mut rules = [REFUSED; 7 + Check::ALL.len()];
+    let [.., meaningless, unused, chart, cluster, elsewhere, values] = &mut rules;
     (*meaningless, *unused, *chart) = (MEANINGLESS, UNUSED, CHART);
-    (*cluster, *elsewhere) = (NEEDS_CLUSTER, NEEDS_CHART);
+    (*cluster, *elsewhere, *values) = (NEEDS_CLUSTER, NEEDS_CHART, NEEDS_VALUES);
     let mut index = 0;
     while index < Check::ALL.len() {
         rules[index + 1] = of_check(Check::ALL[index]);
@@ -104,6 +111,8 @@ pub(crate) struct Finding {
     pub(crate) message: String,
     /// The release, if it is known.
     pub(crate) release: Option<String>,
+    /// The namespace of the release, if it is known.
+    pub(crate) namespace: Option<String>,
     /// The events at which it holds; none if it is not about an event.
     pub(crate) events: Vec<Event>,
     /// The object as `Kind/name`, if it is about one.
@@ -126,7 +135,7 @@ pub(crate) async fn check(input: &Input, namespace: Option<&str>) -> anyhow::Res
         ),
         Meant::Chart { name, chart } => {
             let material = from_chart(input, name, chart, namespace)?;
-            found.of(input, material, None).await?;
+            found.of(input, material, &Places::default()).await?;
         }
         Meant::Files(name) => {
             let files::Read { objects, problems } = files::read(&input.manifests())?;
@@ -134,25 +143,38 @@ pub(crate) async fn check(input: &Input, namespace: Option<&str>) -> anyhow::Res
             if objects.is_empty() || !found.all.is_empty() {
                 return Ok(found.all);
             }
-            let names = match name {
-                Some(name) => vec![name.to_owned()],
-                None => given::names(&objects),
-            };
-            let mut names: Vec<_> = names.iter().map(|name| Some(name.as_str())).collect();
-            if names.is_empty() {
-                names.push(None);
+            let keys = given::keys(&objects, name, namespace);
+            let elsewhere = given::keys(&objects, name, None);
+            if let (true, Some(namespace), false) =
+                (keys.is_empty(), namespace, elsewhere.is_empty())
+            {
+                let there: Vec<_> = elsewhere.iter().map(given::Key::title).collect();
+                let problem = format!(
+                    "the files have no such ReleaseLifecycle in namespace {namespace}; there: {}",
+                    there.join(", ")
+                );
+                found.refused(vec![problem], &Places::default());
+                return Ok(found.all);
             }
-            for name in names {
+            if keys.is_empty() {
+                // Objects without a ReleaseLifecycle, or none that is meant.
+                let wanted = Wanted { name, namespace, other: other_chart(input)?, fetches: false };
+                let material = given::choose(objects, wanted).await;
+                found.of(input, material, &Places::of_release(name, namespace)).await?;
+                return Ok(found.all);
+            }
+            for key in keys {
+                let objects = given::only(&objects, &key, namespace);
+                let (name, namespace) = (key.name.as_str(), key.namespace.as_deref());
+                let places = Places::of_release(Some(name), namespace);
                 let other = other_chart(input)?;
-                if other.is_none()
-                    && let Some(elsewhere) = given::with_chart_elsewhere(&objects, name)
-                {
-                    found.elsewhere(elsewhere, name);
+                if let Some(elsewhere) = given::elsewhere(&objects, other.is_some()) {
+                    found.elsewhere(elsewhere, places);
                     continue;
                 }
-                let wanted = Wanted { name, namespace, other, ..Wanted::default() };
-                let material = given::choose(given::only(&objects, name), wanted).await;
-                found.of(input, material, name).await?;
+                let wanted = Wanted { name: Some(name), namespace, other, ..Wanted::default() };
+                let material = given::choose(objects, wanted).await;
+                found.of(input, material, &places).await?;
             }
         }
     }
@@ -164,6 +186,8 @@ pub(crate) async fn check(input: &Input, namespace: Option<&str>) -> anyhow::Res
 struct Places {
     /// The name of the release.
     release: Option<String>,
+    /// Its namespace.
+    namespace: Option<String>,
     /// The place of its ReleaseLifecycle.
     own: Option<String>,
     /// The chart as the command line names it.
@@ -185,8 +209,14 @@ impl Places {
             Contents::Chart { whence, .. } => whence.argument().map(str::to_owned),
             Contents::Objects(_) => None,
         };
+        let places = Self::of_release(None, material.object.metadata.namespace.as_deref());
         let release = Some(material.object.name_any());
-        Self { release, own: material.place.clone(), chart, objects }
+        Self { release, own: material.place.clone(), chart, objects, ..places }
+    }
+
+    fn of_release(name: Option<&str>, namespace: Option<&str>) -> Self {
+        let (release, namespace) = (name.map(str::to_owned), namespace.map(str::to_owned));
+        Self { release, namespace, ..Self::default() }
     }
 
     /// Returns the file and the line of the object or, without one, of the place that the message
@@ -209,7 +239,14 @@ impl Places {
     }
 
     fn own(&self) -> Option<(String, Option<usize>)> {
-        self.own.as_deref().and_then(file).or_else(|| Some((self.chart.clone()?, None)))
+        let of_chart = |chart: &String| {
+            // A folder has no lines, and code scanning refuses it.
+            let is_folder = std::path::Path::new(chart).is_dir();
+            let folder = chart.trim_end_matches('/');
+            let file = if is_folder { format!("{folder}/Chart.yaml") } else { chart.clone() };
+            (file, None)
+        };
+        self.own.as_deref().and_then(file).or_else(|| self.chart.as_ref().map(of_chart))
     }
 
     /// Returns the file of a place; that of a template is in the folder of its chart.
@@ -254,13 +291,12 @@ impl Findings {
         &mut self,
         input: &Input,
         material: Found<Material>,
-        name: Option<&str>,
+        release: &Places,
     ) -> anyhow::Result<()> {
         let mut material = match material {
             Ok(material) => material,
             Err(problems) => {
-                let release = name.map(str::to_owned);
-                self.refused(problems, &Places { release, ..Places::default() });
+                self.refused(problems, release);
                 return Ok(());
             }
         };
@@ -275,27 +311,32 @@ impl Findings {
         Ok(())
     }
 
-    /// Notes that the chart of a release is not here.
-    fn elsewhere(
-        &mut self,
-        release: Found<(ReleaseLifecycle, String, String)>,
-        name: Option<&str>,
-    ) {
-        let release_name = name.map(str::to_owned);
-        match release {
-            Ok((object, chart, own)) => {
-                let release = Some(object.name_any());
-                let places = Places { release, own: Some(own), ..Places::default() };
-                let message = format!(
+    /// Notes that the chart of a release, or its values, are not here.
+    fn elsewhere(&mut self, release: Found<Elsewhere>, places: Places) {
+        let Elsewhere { object, missing, own } = match release {
+            Ok(found) => found,
+            Err(problems) => return self.refused(problems, &places),
+        };
+        let release = Some(object.name_any());
+        let places = Places { release, own: Some(own), ..places };
+        let (rule, message) = match missing {
+            Missing::Chart(chart) => (
+                NEEDS_CHART,
+                format!(
                     "its hooks are not checked: {chart} is not read; name the chart with --chart: a \
                      folder, an archive or oci://…"
-                );
-                self.add(NEEDS_CHART, message, None, None, &places);
-            }
-            Err(problems) => {
-                self.refused(problems, &Places { release: release_name, ..Places::default() });
-            }
-        }
+                ),
+            ),
+            Missing::Values(values) => (
+                NEEDS_VALUES,
+                format!(
+                    "its hooks are not checked: its values are also in {}, which is not in these \
+                     files; name its file with one more -f",
+                    values.join(", ")
+                ),
+            ),
+        };
+        self.add(rule, message, None, None, &places);
     }
 
     fn of_made(&mut self, material: &Material, made: &Made, places: &Places) {
@@ -355,16 +396,19 @@ impl Findings {
         about: Option<&ObjectRef>,
         places: &Places,
     ) {
-        let is_known =
-            |it: &&mut Finding| (&it.message, &it.release) == (&message, &places.release);
+        let is_known = |it: &&mut Finding| {
+            (&it.message, &it.release, &it.namespace)
+                == (&message, &places.release, &places.namespace)
+        };
         if let Some(known) = self.all.iter_mut().find(is_known) {
             known.events.extend(event.filter(|event| !known.events.contains(event)));
             return;
         }
         let object = about.map(ToString::to_string);
         let place = places.find(object.as_deref(), &message);
-        let (release, events) = (places.release.clone(), event.into_iter().collect());
-        self.all.push(Finding { rule, message, release, events, object, place });
+        let (release, namespace) = (places.release.clone(), places.namespace.clone());
+        let events = event.into_iter().collect();
+        self.all.push(Finding { rule, message, release, namespace, events, object, place });
     }
 }
 
@@ -397,6 +441,10 @@ mod tests {
         assert_eq!(file("a b.yaml line 7 items[2]"), Some(("a b.yaml".to_owned(), Some(7))));
         assert_eq!(file("ConfigMap/shop key a.yaml line 2"), None);
         assert_eq!(file("standard input line 2"), None);
+        let chart = Some(env!("CARGO_MANIFEST_DIR").to_owned());
+        let folder = Places { chart, ..Places::default() }.own();
+        let expected = format!("{}/Chart.yaml", env!("CARGO_MANIFEST_DIR"));
+        assert_eq!(folder, Some((expected, None)));
         let find = |message| Places::default().find(None, message);
         assert_eq!(find("no place"), None);
         let bad = "b.yaml: document 2 (line 7, column 4 of the manifest): unclosed bracket";

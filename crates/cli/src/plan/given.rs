@@ -19,6 +19,30 @@ pub(super) struct Wanted<'a> {
     pub(super) fetches: bool,
 }
 
+/// A release among the files: several may have one name, in different namespaces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Key {
+    /// Its namespace, in the files or by --namespace; `None`: that of the context.
+    pub(super) namespace: Option<String>,
+    pub(super) name: String,
+}
+
+impl Key {
+    fn of(manifest: &Value, asked: Option<&str>) -> Self {
+        let written = manifest.pointer("/metadata/namespace").and_then(Value::as_str);
+        let namespace = written.or(asked).map(str::to_owned);
+        Self { namespace, name: name_of(manifest).to_owned() }
+    }
+
+    /// Returns the name, with the namespace if it is known.
+    pub(super) fn title(&self) -> String {
+        match &self.namespace {
+            Some(namespace) => format!("{namespace}/{}", self.name),
+            None => self.name.clone(),
+        }
+    }
+}
+
 /// Returns the release of this name, or the only one there is; if the files hold none, their
 /// objects are a release themselves.
 pub(super) async fn choose(objects: Vec<Placed>, wanted: Wanted<'_>) -> Found<Material> {
@@ -34,7 +58,25 @@ pub(super) async fn choose(objects: Vec<Placed>, wanted: Wanted<'_>) -> Found<Ma
     }
     let names: Vec<_> = releases.iter().map(|it| name_of(&it.manifest)).collect();
     let fits = |it: &&Placed| name.is_none_or(|name| name_of(&it.manifest) == name);
-    let chosen: Vec<_> = releases.iter().filter(fits).collect();
+    let mut chosen: Vec<_> = releases.iter().filter(fits).collect();
+    let keys: Vec<_> = chosen.iter().map(|it| Key::of(&it.manifest, namespace)).collect();
+    let are_elsewhere = |first: &Key| keys.iter().any(|key| key.namespace != first.namespace);
+    let is_name = keys.iter().all(|key| Some(&key.name) == keys.first().map(|it| &it.name));
+    if is_name && keys.first().is_some_and(are_elsewhere) {
+        if namespace.is_none() {
+            let titles: Vec<_> = keys.iter().map(Key::title).collect();
+            return Err(vec![format!(
+                "the files have the ReleaseLifecycle in several namespaces, name one of them with \
+                 --namespace: {}",
+                titles.join(", ")
+            )]);
+        }
+        let is_there =
+            |it: &&Placed| Key::of(&it.manifest, namespace).namespace.as_deref() == namespace;
+        if chosen.iter().any(&is_there) {
+            chosen.retain(is_there);
+        }
+    }
     let release = match (&*chosen, name) {
         ([release], _) => release,
         ([], Some(name)) => {
@@ -100,46 +142,82 @@ fn plain(objects: Vec<Placed>, name: Option<&str>, namespace: Option<&str>) -> F
     Ok(Material { object, contents, sources, notes, place: None })
 }
 
-/// Returns the objects without the ReleaseLifecycles of other names.
-pub(super) fn only(objects: &[Placed], name: Option<&str>) -> Vec<Placed> {
-    let is_other =
-        |it: &Placed| is_release(it) && name.is_some_and(|name| name_of(&it.manifest) != name);
+/// Returns the objects without the other ReleaseLifecycles.
+pub(super) fn only(objects: &[Placed], key: &Key, asked: Option<&str>) -> Vec<Placed> {
+    let is_other = |it: &Placed| is_release(it) && Key::of(&it.manifest, asked) != *key;
     objects.iter().filter(|it| !is_other(it)).cloned().collect()
 }
 
-/// Returns the release of this name if its chart is not among the files, with the place of that
-/// chart, and of the ReleaseLifecycle itself.
-pub(super) fn with_chart_elsewhere(
-    objects: &[Placed],
-    name: Option<&str>,
-) -> Option<Found<(ReleaseLifecycle, String, String)>> {
-    let is_it =
-        |it: &&Placed| is_release(it) && name.is_none_or(|name| name_of(&it.manifest) == name);
-    let mut releases = objects.iter().filter(is_it);
+/// A part of a release that is not among the files.
+pub(super) struct Elsewhere {
+    pub(super) object: ReleaseLifecycle,
+    /// The part that is missing.
+    pub(super) missing: Missing,
+    /// The place of the ReleaseLifecycle.
+    pub(super) own: String,
+}
+
+/// The part of a release that is missing.
+pub(super) enum Missing {
+    /// The place of its chart.
+    Chart(String),
+    /// The objects with its values.
+    Values(Vec<String>),
+}
+
+/// Returns the only release of the objects if its chart, or an object that its values are in, is not
+/// among them. `has_chart`: another chart was named.
+pub(super) fn elsewhere(objects: &[Placed], has_chart: bool) -> Option<Found<Elsewhere>> {
+    let mut releases = objects.iter().filter(|it| is_release(it));
     let (placed, None) = (releases.next()?, releases.next()) else { return None };
     let object = match read(placed) {
         Ok(object) => object,
         Err(problems) => return Some(Err(problems)),
     };
-    let elsewhere = match ChartLocation::of(&object.spec.source) {
-        Ok(ChartLocation::Server(server)) => server.place.clone(),
-        Ok(ChartLocation::Flux(reference)) => format!("spec.source.sourceRef ({reference})"),
-        Ok(ChartLocation::Archive(_)) | Err(_) => return None,
+    let own = placed.place.clone();
+    if !object.spec.source.is_chart() && !has_chart {
+        return None;
+    }
+    let chart = match ChartLocation::of(&object.spec.source) {
+        _ if has_chart => None,
+        Ok(ChartLocation::Server(server)) => Some(server.place.clone()),
+        Ok(ChartLocation::Flux(reference)) => Some(format!("spec.source.sourceRef ({reference})")),
+        Ok(ChartLocation::Archive(_)) | Err(_) => None,
     };
-    let is_chart = object.spec.source.is_chart();
-    is_chart.then(|| Ok((object, elsewhere, placed.place.clone())))
+    if let Some(chart) = chart {
+        return Some(Ok(Elsewhere { object, missing: Missing::Chart(chart), own }));
+    }
+    let home = object.metadata.namespace.as_deref().unwrap_or_default();
+    let is_there = |kind: &str, name: &str| {
+        objects.iter().any(|it| {
+            let there = it.manifest.pointer("/metadata/namespace").and_then(Value::as_str);
+            it.manifest["kind"] == kind
+                && name_of(&it.manifest) == name
+                && there.is_none_or(|there| home.is_empty() || there == home)
+        })
+    };
+    let values = object.spec.values_from.iter().filter(|from| {
+        !from.optional.unwrap_or_default() && !is_there(from.kind.as_str(), &from.name)
+    });
+    let values: Vec<_> =
+        values.map(|from| format!("{}/{}", from.kind.as_str(), from.name)).collect();
+    let missing = (!values.is_empty()).then_some(Missing::Values(values))?;
+    Some(Ok(Elsewhere { object, missing, own }))
 }
 
-/// Returns the names of the ReleaseLifecycles among the objects, each once.
-pub(super) fn names(objects: &[Placed]) -> Vec<String> {
-    let mut names: Vec<String> = Vec::new();
+/// Returns the ReleaseLifecycles among the objects, each once: those of this name and of this
+/// namespace, if they are given. The namespace is that of releases without one.
+pub(super) fn keys(objects: &[Placed], name: Option<&str>, namespace: Option<&str>) -> Vec<Key> {
+    let mut keys: Vec<Key> = Vec::new();
     for release in objects.iter().filter(|object| is_release(object)) {
-        let name = name_of(&release.manifest);
-        if !names.iter().any(|known| known == name) {
-            names.push(name.to_owned());
+        let key = Key::of(&release.manifest, namespace);
+        let fits = name.is_none_or(|name| key.name == name)
+            && (namespace.is_none() || key.namespace.as_deref() == namespace);
+        if fits && !keys.contains(&key) {
+            keys.push(key);
         }
     }
-    names
+    keys
 }
 
 /// Returns a release without any other details.
@@ -319,6 +397,26 @@ mod tests {
         assert!(
             problems(twins, Some("a")).ends_with("leave one of them: a.yaml line 1, a.yaml line 1")
         );
+        let at = |namespace: &str| {
+            let mut release = release("a", &inline);
+            release.manifest["metadata"]["namespace"] = json!(namespace);
+            release
+        };
+        let spread = || vec![at("test"), at("prod"), release("b", &inline)];
+        assert!(problems(spread(), Some("a")).ends_with("with --namespace: test/a, prod/a"));
+        for namespace in ["prod", "test"] {
+            let chosen = found(spread(), Some("a"), Some(namespace));
+            assert_eq!(chosen.object.namespace().as_deref(), Some(namespace));
+        }
+        let titles = |name, namespace| {
+            let keys = keys(&spread(), name, namespace);
+            keys.iter().map(Key::title).collect::<Vec<_>>()
+        };
+        assert_eq!(titles(None, None), ["test/a", "prod/a", "b"]);
+        assert_eq!(titles(Some("a"), None), ["test/a", "prod/a"]);
+        assert_eq!(titles(None, Some("test")), ["test/a", "test/b"]);
+        let key = Key { namespace: Some("prod".to_owned()), name: "a".to_owned() };
+        assert_eq!(only(&spread(), &key, None), [at("prod")]);
         let map = placed("m line 1", json!({"kind": "ConfigMap", "metadata": {"name": "m"}}));
         let plain = found(vec![map], None, Some("prod"));
         assert_eq!((objects(&plain).len(), plain.notes.len()), (1, 1));
@@ -341,6 +439,30 @@ mod tests {
         let elsewhere = chosen(vec![release("a", &spec), map("other")], wanted);
         let text = elsewhere.map(|_| ()).unwrap_err().join("\n");
         assert!(text.contains("(ConfigMap/m): ConfigMap/m is not in these files"), "{text}");
+    }
+
+    #[test]
+    fn a_part_of_a_release_that_is_not_in_the_files_is_named() {
+        let oci = json!({"oci": {"url": "oci://registry.example/shop"}});
+        let from = |name: &str| json!({"kind": "Secret", "name": name});
+        let mut optional = from("no");
+        optional["optional"] = json!(true);
+        let values = json!([from("keys"), from("gone"), optional]);
+        let spec = json!({"source": {"chart": oci}, "valuesFrom": values});
+        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "keys"}});
+        let objects = [release("a", &spec), placed("s line 1", secret)];
+        let missing = |has_chart| {
+            let found = elsewhere(&objects, has_chart).map(|it| it.map(|it| it.missing));
+            match found {
+                Some(Ok(Missing::Chart(chart))) => chart,
+                Some(Ok(Missing::Values(values))) => values.join(" "),
+                _ => String::new(),
+            }
+        };
+        assert!(missing(false).contains("oci://registry.example/shop"), "{}", missing(false));
+        assert_eq!(missing(true), "Secret/gone");
+        let inline = release("a", &json!({"source": {"objects": []}}));
+        assert!(elsewhere(&[inline], false).is_none());
     }
 
     #[test]

@@ -16,7 +16,7 @@ use self::{
     values::{without_items, without_values},
 };
 pub(crate) use self::{
-    refused::{Refused, Why},
+    refused::{Field, Refused, Why},
     values::Values,
 };
 use crate::cluster::metrics::Metrics;

@@ -4,7 +4,7 @@
 use api::names::FIELD_MANAGER;
 use helm::{
     managed,
-    ownership::{self, OwnershipError},
+    ownership::{self, OwnershipError, Stays},
 };
 use jiff::Timestamp;
 use lifecycle::{
@@ -314,10 +314,8 @@ impl From<ApplyError> for Failed {
 /// An object to prune, as it was when it was read.
 struct Going {
     uid: String,
-    /// The reason why the release does not own the object; `None` if it does.
-    foreign: Option<OwnershipError>,
-    /// True if the object is kept when it is no longer in the release.
-    kept: bool,
+    /// The reason why the object is left alone; `None` if it is pruned.
+    stays: Option<Stays>,
     /// True if it was pruned before and came back.
     is_late: bool,
 }
@@ -326,8 +324,7 @@ impl Going {
     fn of(release: &Release<'_>, live: &Value) -> Self {
         Self {
             uid: live["metadata"]["uid"].as_str().unwrap_or_default().to_owned(),
-            foreign: ownership::check(live, &release.name, &release.namespace).err(),
-            kept: ownership::kept_when_removed(live),
+            stays: ownership::stays_when_removed(live, &release.name, &release.namespace),
             is_late: false,
         }
     }
@@ -366,7 +363,7 @@ async fn look_at_pruned<'a>(
         if let Some(live) = live.filter(is_late) {
             let going = Going { is_late: true, ..Going::of(release, &live) };
             // The revision before has reported it.
-            if going.foreign.is_none() && !going.kept {
+            if going.stays.is_none() {
                 pruned.push((object, going));
             }
         }
@@ -380,7 +377,7 @@ async fn prune_one(
     object: &ObjectRef,
     going: Going,
 ) -> Result<(), ApplyError> {
-    if let Some(foreign) = going.foreign {
+    if let Some(Stays::Foreign(foreign)) = going.stays {
         let text = format!("{object} is no longer in the release but is left alone: {foreign}");
         release.warn(Reason::PruneSkipped, text);
         return Ok(());
@@ -391,7 +388,7 @@ async fn prune_one(
         release.warn(Reason::PruneSkipped, text);
         return Ok(());
     }
-    if going.kept {
+    if going.stays == Some(Stays::Kept) {
         let text = format!(
             "{object} is no longer in the release and stays, as its annotation \
              helm.sh/resource-policy says"

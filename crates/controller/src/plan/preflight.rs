@@ -3,21 +3,25 @@
 use std::collections::HashMap;
 
 use api::Preflight;
+use helm::ownership;
 use lifecycle::{
     conditions,
-    event::{Event, Work},
+    event::Event,
     object::ObjectRef,
     plan::Plan,
-    preflight::{self, Holds},
+    preflight::{self, Holds, MOST_WARNINGS, Warning},
     reason::Reason,
     source::SourceError,
 };
+use serde_json::Value;
 
 use super::{dry_run, make::Planned};
-use crate::{cluster::error::Error, release::Release};
+use crate::{cluster::error::Error, release::Release, support::blocking};
 
 /// The maximum number of objects that are looked up.
-const MOST_READS: usize = 20;
+const MOST_READS: usize = 100;
+/// The number of objects and hooks from which on the checks take long.
+const LARGE: usize = 200;
 
 /// The warnings about an operation that is about to begin.
 pub(crate) struct Warnings {
@@ -31,30 +35,32 @@ impl Warnings {
     /// and the remarks on the objects that it is created from; `None` if nothing is checked.
     ///
     /// # Errors
-    /// If `spec.preflight` does not let the operation begin with them. A deletion, a test, and the
-    /// remediation of a failure always begin.
+    /// If `spec.preflight` does not let the operation begin with them. Only what is made from the
+    /// source can be corrected there: a deletion, a rollback, a test, and the remediation of a
+    /// failure always begin.
     pub(crate) async fn of(
-        release: &Release<'_>,
+        release: &mut Release<'_>,
         planned: &Planned,
     ) -> Result<Option<Self>, Error> {
         let Planned { plan, remarks, warnings, .. } = planned;
-        let mode = release.object.preflight();
+        let (mode, event) = (release.object.preflight(), plan.event);
         if mode == Preflight::Off {
             return Ok(None);
         }
-        let mut fails = found(release, plan).await?;
-        fails.extend(warnings.iter().cloned());
-        let may_wait = plan.event.facts().work == Work::Apply && plan.remedies.is_none();
-        let is_enforced = mode == Preflight::Enforce && may_wait;
-        if is_enforced {
-            fails.extend(dry_run::refusals(release, plan).await?);
+        let candidates = candidates(release, plan).await;
+        let seen = look_up(release, &candidates).await?;
+        let Found { mut certain, mut guesses } = judge(candidates, &seen);
+        certain.extend(warnings.iter().cloned());
+        let meaningless: Vec<_> = remarks.iter().map(SourceError::to_string).collect();
+        if mode == Preflight::Enforce && event.needs_source() && plan.remedies.is_none() {
+            let all: Vec<_> = certain.iter().chain(&meaningless).map(String::as_str).collect();
+            hold_back(event, &all)?;
+            let tried = dry_run::tried(release, plan).await?;
+            hold_back(event, &tried.refusals.iter().map(String::as_str).collect::<Vec<_>>())?;
+            guesses.extend(tried.untried);
         }
-        let meaningless = remarks.iter().map(SourceError::to_string).collect();
-        let found = Self { event: plan.event, fails, meaningless };
-        match found.fails.iter().chain(&found.meaningless).map(String::as_str).collect::<Vec<_>>() {
-            all if is_enforced && !all.is_empty() => Err(refusal(plan.event, &all)),
-            _ => Ok(Some(found)),
-        }
+        certain.append(&mut guesses);
+        Ok(Some(Self { event, fails: certain, meaningless }))
     }
 
     /// Adds them to the condition that the next write of the journal sets. A test reports nothing
@@ -79,62 +85,180 @@ impl Warnings {
     }
 }
 
-/// Returns the reason why nothing begins while there are these findings.
-fn refusal(event: Event, findings: &[&str]) -> Error {
-    let findings = conditions::listed(findings).unwrap_or_default();
+/// Returns the error with which nothing begins while there are these findings.
+fn hold_back(event: Event, findings: &[&str]) -> Result<(), Error> {
+    let Some(findings) = conditions::listed(findings) else { return Ok(()) };
     let message = format!(
         "the {event} does not begin: {findings}. To begin it nevertheless, set spec.preflight: Warn"
     );
-    Error::blocked(Reason::PreflightFailed, message)
+    Err(Error::blocked(Reason::PreflightFailed, message))
 }
 
-/// Returns the warnings about `plan` that hold in the cluster.
-async fn found(release: &Release<'_>, plan: &Plan) -> Result<Vec<String>, Error> {
-    let mut found = Vec::new();
-    let mut asked: HashMap<ObjectRef, Presence> = HashMap::new();
-    for warning in preflight::warnings(plan, &release.namespace) {
-        let (object, wanted) = match &warning.holds {
-            Holds::Always => {
-                found.push(warning.message);
-                continue;
-            }
-            Holds::Without(object) | Holds::IfMissing(object) => (object, Presence::Missing),
-            Holds::With(object) | Holds::IfThere(object) => (object, Presence::There),
-        };
-        if !asked.contains_key(object) && asked.len() < MOST_READS {
-            asked.insert(object.clone(), presence(release, object).await?);
-        }
-        if asked.get(object) == Some(&wanted) {
-            found.push(warning.message);
-        }
+/// Returns the warnings about `plan`, also those of which only the cluster can tell.
+async fn candidates(release: &Release<'_>, plan: &Plan) -> Vec<Warning> {
+    if plan.hooks.len() + plan.objects.len() < LARGE {
+        return preflight::warnings(plan, &release.namespace);
     }
-    Ok(found)
+    let (plan, home) = (plan.clone(), release.namespace.clone());
+    blocking::run(&release.namespace, move || preflight::warnings(&plan, &home)).await
 }
 
-/// The presence of an object, as far as the tenant can see it.
+/// Returns the object on which it depends whether the warning holds.
+fn depends_on(warning: &Warning) -> Option<&ObjectRef> {
+    match &warning.holds {
+        Holds::Always => None,
+        Holds::Without(object)
+        | Holds::IfMissing(object)
+        | Holds::With(object)
+        | Holds::IfThere(object)
+        | Holds::IfPruned(object) => Some(object),
+    }
+}
+
+/// An object, as far as the tenant can see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Presence {
-    There,
+enum Seen {
+    There {
+        /// True if it is kept when the release no longer has it, or is not the release's.
+        stays: bool,
+    },
     Missing,
     /// The tenant may not read it.
     Unknown,
 }
 
-async fn presence(release: &Release<'_>, object: &ObjectRef) -> Result<Presence, Error> {
+/// Looks up the objects on which the warnings depend, from the first on.
+async fn look_up(
+    release: &Release<'_>,
+    warnings: &[Warning],
+) -> Result<HashMap<ObjectRef, Seen>, Error> {
+    let mut seen = HashMap::new();
+    for object in warnings.iter().filter_map(depends_on) {
+        if seen.len() < MOST_READS && !seen.contains_key(object) {
+            seen.insert(object.clone(), look(release, object).await?);
+        }
+    }
+    Ok(seen)
+}
+
+async fn look(release: &Release<'_>, object: &ObjectRef) -> Result<Seen, Error> {
     match release.tenant.get(object).await {
-        Ok(Some(_)) => Ok(Presence::There),
-        Ok(None) => Ok(Presence::Missing),
-        Err(error) if error.is_not_found() => Ok(Presence::Missing),
+        Ok(Some(live)) => Ok(Seen::There { stays: stays(release, object, &live) }),
+        Ok(None) => Ok(Seen::Missing),
+        Err(error) if error.is_not_found() => Ok(Seen::Missing),
         Err(error) => match Error::from(error) {
-            Error::Blocked(_) => Ok(Presence::Unknown),
+            Error::Blocked(_) => Ok(Seen::Unknown),
             error => Err(error),
         },
     }
 }
 
+fn stays(release: &Release<'_>, object: &ObjectRef, live: &Value) -> bool {
+    object.is_namespace(&release.namespace)
+        || ownership::stays_when_removed(live, &release.name, &release.namespace).is_some()
+}
+
+/// The warnings that hold.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Found {
+    certain: Vec<String>,
+    /// Those that are only reported.
+    guesses: Vec<String>,
+}
+
+/// Returns the warnings that hold, and how many could not be checked.
+fn judge(warnings: Vec<Warning>, seen: &HashMap<ObjectRef, Seen>) -> Found {
+    let mut found = Found::default();
+    let mut unchecked: usize = 0;
+    for warning in warnings {
+        let object = depends_on(&warning).map(|object| seen.get(object));
+        let holds = match (&warning.holds, object) {
+            (Holds::Always, _) | (_, None) => true,
+            (_, Some(None)) => {
+                unchecked += 1;
+                false
+            }
+            (Holds::Without(_) | Holds::IfMissing(_), Some(Some(seen))) => *seen == Seen::Missing,
+            (Holds::With(_) | Holds::IfThere(_), Some(Some(seen))) => {
+                matches!(seen, Seen::There { .. })
+            }
+            (Holds::IfPruned(_), Some(Some(seen))) => *seen == Seen::There { stays: false },
+        };
+        if !holds || found.certain.len() + found.guesses.len() >= MOST_WARNINGS {
+            continue;
+        }
+        if warning.check.is_guess() {
+            found.guesses.push(warning.message);
+        } else {
+            found.certain.push(warning.message);
+        }
+    }
+    if unchecked > 0 {
+        let text = format!(
+            "{unchecked} possible findings could not be checked: at most {MOST_READS} objects are \
+             looked up"
+        );
+        found.guesses.push(text);
+    }
+    found
+}
+
 #[cfg(test)]
 mod tests {
+    use lifecycle::{preflight::Check, testing};
+
     use super::*;
+
+    fn refusal(event: Event, findings: &[&str]) -> Error {
+        hold_back(event, findings).expect_err("there are findings")
+    }
+
+    fn warning(check: Check, message: &str, holds: Holds) -> Warning {
+        let about = testing::object("Job", "a");
+        Warning { check, about, message: message.to_owned(), holds }
+    }
+
+    #[test]
+    fn a_warning_holds_by_what_was_seen_and_the_others_are_counted() {
+        let object = |name: &str| testing::object("ServiceAccount", name);
+        let stays = |stays| Seen::There { stays };
+        let states = [
+            ("gone", Seen::Missing),
+            ("ours", stays(false)),
+            ("kept", stays(true)),
+            ("x", Seen::Unknown),
+        ];
+        let seen = states.map(|(name, state)| (object(name), state)).into_iter().collect();
+        let holds = |make: fn(ObjectRef) -> Holds| {
+            let names = states.iter().map(|(name, _)| *name).filter(|name| {
+                let one = warning(Check::NeedsLater, "it", make(object(name)));
+                !judge(vec![one], &seen).certain.is_empty()
+            });
+            names.collect::<Vec<_>>()
+        };
+        assert_eq!(holds(Holds::Without), ["gone"]);
+        assert_eq!(holds(Holds::IfMissing), ["gone"]);
+        assert_eq!(holds(Holds::With), ["ours", "kept"]);
+        assert_eq!(holds(Holds::IfThere), ["ours", "kept"]);
+        assert_eq!(holds(Holds::IfPruned), ["ours"]);
+        assert_eq!(holds(|_| Holds::Always), ["gone", "ours", "kept", "x"]);
+        let others = ["b", "c"]
+            .map(|name| warning(Check::NeedsLater, "unknown", Holds::IfMissing(object(name))));
+        let guess = warning(Check::UsesService, "a guess", Holds::Always);
+        let found = judge(others.into_iter().chain([guess]).collect(), &seen);
+        assert_eq!(found.certain, [""; 0]);
+        assert_eq!(found.guesses[0], "a guess");
+        assert!(found.guesses[1].starts_with("2 possible findings could not be"), "{found:?}");
+    }
+
+    #[test]
+    fn the_warnings_are_cut_only_once_it_is_known_which_of_them_hold() {
+        let gone = testing::object("Secret", "gone");
+        let seen = HashMap::from([(gone.clone(), Seen::There { stays: false })]);
+        let mut all = vec![warning(Check::NeedsLater, "no", Holds::IfMissing(gone)); 150];
+        all.extend(vec![warning(Check::ShortTtl, "yes", Holds::Always); 150]);
+        assert_eq!(judge(all, &seen).certain, ["yes"; MOST_WARNINGS]);
+    }
 
     #[test]
     fn a_refusal_names_each_finding_and_fits_into_a_message() {

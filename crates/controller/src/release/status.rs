@@ -138,9 +138,6 @@ pub(crate) fn status(
             };
             says(object, wanted, now)
         }
-        Report::Blocked(failure) if is_checked_again(object, failure) => {
-            object.status.clone().unwrap_or_default()
-        }
         Report::Blocked(failure) => says(object, conditions::blocked(failure), now),
         Report::Trouble(error) => trouble(object, error, now),
     }
@@ -163,30 +160,22 @@ pub(super) fn new_stall<'a>(
     (!is_told).then_some(stalled)
 }
 
-/// Returns true if the object reports that it is blocked by `failure`.
+/// Returns true if the object reports that it is blocked by `failure`. A webhook may put a time or
+/// an id into its words: that is no news for which an Event object is sent.
 pub(super) fn is_blocked_by(object: &ReleaseLifecycle, failure: &Failure) -> bool {
-    let conditions = object.status.iter().flat_map(|status| &status.conditions);
-    is_checked_again(object, failure)
-        || conditions
-            .into_iter()
-            .any(|it| it.type_ == conditions::STALLED && it.message == failure.message)
-}
-
-/// Returns true if the checks of an operation have found the same as before. A webhook may put a
-/// time or an id into its words, and each write of status triggers the next check at once.
-fn is_checked_again(object: &ReleaseLifecycle, failure: &Failure) -> bool {
     let words = |text: &str| -> Vec<String> {
         let has_digit = |word: &&str| word.contains(|c: char| c.is_ascii_digit());
         text.split_whitespace().filter(|word| !has_digit(word)).map(str::to_owned).collect()
     };
-    let mut conditions = object.status.iter().flat_map(|status| &status.conditions);
-    failure.reason == Reason::PreflightFailed
-        && conditions.any(|it| {
-            it.type_ == conditions::STALLED
-                && failure.reason == it.reason
+    let is_check = failure.reason == Reason::PreflightFailed;
+    let conditions = object.status.iter().flat_map(|status| &status.conditions);
+    conditions.filter(|it| it.type_ == conditions::STALLED).any(|it| {
+        it.message == failure.message
+            || is_check
+                && it.reason == failure.reason
                 && it.observed_generation == object.metadata.generation
                 && words(&it.message) == words(&failure.message)
-        })
+    })
 }
 
 fn of_operation(
@@ -250,6 +239,7 @@ fn in_sync(
 ) -> ReleaseLifecycleStatus {
     status.revision = Some(revision);
     status.plan = None;
+    begins_nothing(&mut status);
     forgive(&mut status);
     status.set_handled(object.requests());
     let fails = object.tests_count();
@@ -294,6 +284,7 @@ fn given_up(
     let commands = object.commands();
     let mut status = object.status.clone().unwrap_or_default();
     status.plan = None;
+    begins_nothing(&mut status);
     status.set_handled(object.requests());
     let mut conditions = status.conditions.iter();
     let remediated = conditions.find(|it| it.type_ == conditions::REMEDIATED);
@@ -399,6 +390,14 @@ fn with_conditions(
     forget_checks(object, &mut status);
     set_conditions(&mut status.conditions, wanted, generation, now);
     status
+}
+
+/// Removes the reason why an operation did not begin: no operation is to begin any more.
+fn begins_nothing(status: &mut ReleaseLifecycleStatus) {
+    let is_held_back = |it: &v1::Condition| {
+        it.type_ == conditions::PREFLIGHT_PASSED && it.reason == Reason::PreflightFailed
+    };
+    status.conditions.retain(|it| !is_held_back(it));
 }
 
 /// Removes the result of earlier checks if nothing is checked any more.

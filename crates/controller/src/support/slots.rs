@@ -43,6 +43,8 @@ pub(crate) struct Slot {
     slots: Arc<Slots>,
     namespace: String,
     since: Instant,
+    /// False while [`Slot::share`] waits for another one.
+    is_held: bool,
 }
 
 impl Slots {
@@ -56,7 +58,8 @@ impl Slots {
     /// Takes a slot, when it is the turn of the namespace.
     pub(crate) async fn take(self: &Arc<Self>, namespace: &str) -> Slot {
         self.wait(namespace).await;
-        Slot { slots: Arc::clone(self), namespace: namespace.to_owned(), since: Instant::now() }
+        let (namespace, since) = (namespace.to_owned(), Instant::now());
+        Slot { slots: Arc::clone(self), namespace, since, is_held: true }
     }
 
     async fn wait(&self, namespace: &str) {
@@ -166,11 +169,25 @@ impl Slot {
     pub(crate) fn is_due(&self) -> bool {
         self.since.elapsed() >= BUDGET && !lock(&self.slots.state).waiting.is_empty()
     }
+
+    /// Gives the slot to others if it is due, and comes back when it is the turn of the namespace
+    /// again: for work that would have to start over otherwise, and might never end.
+    pub(crate) async fn share(&mut self) {
+        if !self.is_due() {
+            return;
+        }
+        self.is_held = false;
+        self.slots.put_back(&self.namespace);
+        self.slots.wait(&self.namespace).await;
+        (self.is_held, self.since) = (true, Instant::now());
+    }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.slots.put_back(&self.namespace);
+        if self.is_held {
+            self.slots.put_back(&self.namespace);
+        }
     }
 }
 

@@ -34,6 +34,11 @@ impl Check {
         Self::OwnNamespace,
     ];
 
+    /// Returns whether it is a guess by names and words: it is reported, and holds nothing back.
+    pub const fn is_guess(self) -> bool {
+        matches!(self, Self::UsesService | Self::WaitsForPostHook)
+    }
+
     /// Returns its name for tools. It does not change.
     pub const fn id(self) -> &'static str {
         match self {

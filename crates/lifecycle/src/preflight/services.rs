@@ -12,9 +12,12 @@ use crate::object::ObjectRef;
 const MOST_VALUES: usize = 500;
 /// The longest value that is read.
 const MOST_TEXT: usize = 4096;
-/// The parts of the name of a variable or of a flag that has the address of a server.
-const ADDRESSES: [&str; 9] =
-    ["host", "addr", "url", "uri", "server", "endpoint", "dsn", "broker", "upstream"];
+/// The words in the name of a variable or of a flag that has the address of a server, also in the
+/// plural.
+const ADDRESSES: [&str; 11] = [
+    "host", "hostname", "addr", "address", "url", "uri", "server", "endpoint", "dsn", "broker",
+    "upstream",
+];
 
 /// The Services of a release, by their names.
 #[derive(Default)]
@@ -102,16 +105,17 @@ impl<'a> Services<'a> {
         };
         let authority = rest.split(['/', '?', '#']).next()?;
         let host = authority.rsplit('@').next()?;
-        let (host, has_port) = match host.split_once(':') {
-            Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => (host, true),
+        let host = match host.split_once(':') {
+            // The number of a user, or the version of an image, may be larger.
+            Some((host, port)) if port.parse::<u16>().is_ok_and(|port| port > 0) => host,
             Some(_) => return None,
-            None => (host, false),
+            None => host,
         };
         let (name, domain) = host.split_once('.').map_or((host, None), |(a, b)| (a, Some(b)));
         let same = self.0.get(name)?;
         match domain {
             // A path, such as `web/config`, is none.
-            None if is_url || (rest == authority && (has_port || is_address)) => {
+            None if is_url || (rest == authority && is_address) => {
                 same.iter().find(|service| service.namespace.as_deref() == home).copied()
             }
             None => None,
@@ -127,9 +131,14 @@ impl<'a> Services<'a> {
     }
 }
 
+/// Returns whether a word of the name says so: a part of a word is in other words, too.
 fn is_address(name: &str) -> bool {
     let name = name.to_lowercase();
-    ADDRESSES.iter().any(|part| name.contains(part))
+    name.split(['_', '-', '.']).any(|word| {
+        let one = word.strip_suffix("es").filter(|one| *one == "address");
+        let one = one.or_else(|| word.strip_suffix('s').filter(|one| ADDRESSES.contains(one)));
+        ADDRESSES.contains(&one.unwrap_or(word))
+    })
 }
 
 /// Returns whether the container seems to make certificates: it is given the names of Services for
@@ -164,7 +173,9 @@ mod tests {
         let env = |name: &str, value: &str| json!({"env": [{"name": name, "value": value}]});
         for (container, expected) in [
             (env("DB_HOST", "db"), &["db"][..]),
-            (env("DB", "db:5432"), &["db"]),
+            (env("DB_ADDRESS", "db:5432"), &["db"]),
+            (env("BACKEND_HOSTS", "db"), &["db"]),
+            (json!({"args": ["--db.endpoint", "db:65535"]}), &["db"]),
             (env("DB", "db.prod"), &["db"]),
             (env("DB", "db.prod.svc.cluster.local:5432"), &["db"]),
             (env("X", "postgres://user:word@db:5432/shop?ssl=no"), &["db"]),
@@ -184,6 +195,13 @@ mod tests {
             (env("CACHE_HOST", "cache"), &[]),
             (env("PATH_URL", "db/config"), &[]),
             (env("PAIR", "db:name"), &[]),
+            (env("SECURITY_REALM", "db"), &[]),
+            (env("GHOST_APP", "db"), &[]),
+            (env("IMAGE", "db:7"), &[]),
+            (env("DB_HOST", "db:0"), &[]),
+            (env("DB_HOST", "db:65536"), &[]),
+            (json!({"args": ["--observer", "db"]}), &[]),
+            (json!({"command": ["chown", "db:1000", "/data"]}), &[]),
             (json!({"command": ["db"], "args": ["db", "--name=db", "--", "db"]}), &[]),
             (json!({"command": ["sh", "-c", "echo db.prod"]}), &[]),
             (json!({"args": ["--host=db.prod.svc"], "image": "kube-webhook-certgen"}), &[]),

@@ -101,6 +101,47 @@ async fn a_release_whose_chart_is_elsewhere_is_checked_with_the_chart_that_is_na
 }
 
 #[tokio::test]
+async fn releases_of_one_name_in_two_namespaces_are_two_releases() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "cli-lint-names").await?;
+    let cli = Cli::new(&namespace)?;
+    let late = job("late").hook("test").set("/spec/activeDeadlineSeconds", 600);
+    for home in [&*namespace.name, "prod", "test"] {
+        let spec = json!({"source": {"objects": [late.clone()]}});
+        let release = release("shop", spec).set("/metadata/namespace", home);
+        cli.write(&format!("releases/{home}.json"), &release.to_string())?;
+    }
+    let folder = cli.folder.path().join("releases").to_string_lossy().into_owned();
+    // Every command here has --namespace.
+    let text = found(&cli, 0, &["-R", "-f", &folder])?;
+    assert_eq!(rules(&text), ["long-deadline"]);
+    assert_eq!(text["findings"][0]["namespace"], *namespace.name);
+    assert_eq!(text["findings"][0]["file"], format!("{folder}/{}.json", namespace.name));
+    std::fs::remove_file(cli.folder.path().join(format!("releases/{}.json", namespace.name)))?;
+    let text = found(&cli, 1, &["-f", &folder])?;
+    let said = text["findings"][0]["message"].as_str().unwrap_or_default();
+    assert!(said.ends_with("; there: prod/shop, test/shop"), "{said}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn values_that_are_elsewhere_are_no_mistake() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "cli-lint-values").await?;
+    let cli = Cli::new(&namespace)?;
+    let oci = json!({"url": "oci://registry.example/shop", "version": "1.0.0"});
+    let from = json!([{"kind": "Secret", "name": "passwords"}]);
+    let spec = json!({"source": {"chart": {"oci": oci}}, "valuesFrom": from});
+    let file = cli.write("shop.json", &release("shop", spec).to_string())?;
+    let file = file.to_string_lossy().into_owned();
+    let chart = Chart::new(&namespace, "shop")?;
+    let folder = chart.folder().to_string_lossy().into_owned();
+    let text = found(&cli, 0, &["-f", &file, "--chart", &folder])?;
+    assert_eq!(rules(&text), ["needs-values"]);
+    let said = text["findings"][0]["message"].as_str().unwrap_or_default();
+    assert!(said.contains("Secret/passwords, which is not in these files"), "{said}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn code_scanning_reads_rules_places_and_levels() -> Result<()> {
     let namespace = Namespace::new(kwok(), "cli-sarif").await?;
     let cli = Cli::new(&namespace)?;

@@ -266,22 +266,47 @@ fn a_release_that_the_checks_hold_back_says_so_in_their_condition() {
     assert_eq!(of(conditions::READY), ("False", "PreflightFailed"));
     assert_eq!(of(conditions::STALLED), ("True", "PreflightFailed"));
     assert_eq!(of(conditions::PREFLIGHT_PASSED), ("False", "PreflightFailed"));
-    // Only a number is new, in a long message with a line break.
-    let long = |id: &str| {
-        let text = format!("it does not begin: {}; request {id} was denied", "a word. ".repeat(40));
-        Failure::new(Reason::PreflightFailed, text)
-    };
-    let first = status(&object(None), Report::Blocked(&long("1a")), NOW);
-    let later = Timestamp::from_second(60).unwrap();
-    let known = object(Some(first.clone()));
-    assert_eq!(status(&known, Report::Blocked(&long("2b")), later), first);
-    assert!(is_blocked_by(&known, &long("2b")));
-    assert_ne!(status(&known, Report::Blocked(&failure), later), first);
-    let mut newer = known;
-    newer.metadata.generation = Some(6);
-    assert_ne!(status(&newer, Report::Blocked(&long("2b")), later), first);
-
     let other = Failure::new(Reason::Forbidden, "it may not");
     let other = status(&object(None), Report::Blocked(&other), NOW);
     assert!(other.conditions.iter().all(|it| it.type_ != conditions::PREFLIGHT_PASSED));
+}
+
+#[test]
+fn what_the_checks_find_is_told_as_it_is_and_makes_no_event_object_for_a_number() {
+    let held = |text: &str| {
+        let text = format!("it does not begin: {}; {text}", "a word. ".repeat(40));
+        Failure::new(Reason::PreflightFailed, text)
+    };
+    let first = status(&object(None), Report::Blocked(&held("Job/web-1 and Job/web-2")), NOW);
+    let mut known = object(Some(first));
+    let next = held("Job/web-2");
+    let of = |object: &ReleaseLifecycle| status(object, Report::Blocked(&next), NOW);
+    let next_status = of(&known);
+    let stalled = next_status.conditions.iter().find(|it| it.type_ == conditions::STALLED).unwrap();
+    assert!(stalled.message.ends_with("; Job/web-2"), "web-1 is mended: {}", stalled.message);
+    // An old request must not skip the hooks of a later deletion.
+    known.metadata.annotations = Some([(api::names::SKIP_AT.to_owned(), "now".to_owned())].into());
+    assert_eq!(of(&known).last_handled_skip_at.as_deref(), Some("now"));
+    known = object(Some(status(&known, Report::Blocked(&held("request 1a")), NOW)));
+    assert!(is_blocked_by(&known, &held("request 2b")));
+    assert!(!is_blocked_by(&known, &held("another request 2b")));
+    let other = Failure::new(Reason::Forbidden, held("request 2b").message);
+    assert!(!is_blocked_by(&known, &other));
+    known.metadata.generation = Some(6);
+    assert!(!is_blocked_by(&known, &held("request 2b")), "the spec is another one");
+}
+
+#[test]
+fn what_held_an_operation_back_is_gone_with_the_operation() {
+    let failure = Failure::new(Reason::PreflightFailed, "it does not begin");
+    let is_checked = |status: &ReleaseLifecycleStatus| {
+        status.conditions.iter().any(|it| it.type_ == conditions::PREFLIGHT_PASSED)
+    };
+    let held = |before| status(&object(Some(before)), Report::Blocked(&failure), NOW);
+    let reverted = object(Some(held(done())));
+    let (chart, drift, outside, remark) = (None, None, None, None);
+    let report = Report::InSync { revision: 2, chart, drift, outside, remark };
+    assert!(!is_checked(&status(&reverted, report, NOW)));
+    let given_up = object(Some(held(failed())));
+    assert!(is_checked(&held(failed())) && !is_checked(&status(&given_up, Report::GivenUp, NOW)));
 }
