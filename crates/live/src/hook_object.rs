@@ -41,6 +41,9 @@ pub fn build(
     }
     if can_be_held(hook) {
         annotations.insert(names::GATE_ANNOTATION.to_owned(), json!(names::HELD));
+    } else {
+        // A manifest that was copied from a live object may have it.
+        annotations.remove(names::GATE_ANNOTATION);
     }
     match hook.kind() {
         HookKind::Job => {

@@ -43,7 +43,9 @@ pub fn hook(
         HookKind::Awaited => None,
         HookKind::Other => Some(Verdict::Succeeded),
     };
-    let gate = match annotation(names::GATE_ANNOTATION).as_deref() {
+    // Objects of other kinds are never held back, whatever their annotations say.
+    let can_be_held = matches!(hook.kind(), HookKind::Job | HookKind::Pod);
+    let gate = match annotation(names::GATE_ANNOTATION).as_deref().filter(|_| can_be_held) {
         // A Job with nothing to do is complete without a start.
         Some(names::HELD) if verdict.is_none() => Gate::Held,
         Some(names::HELD | names::OPEN) => Gate::Open,
@@ -65,7 +67,11 @@ pub fn hook(
         terminating,
         stopping: object.pointer("/spec/activeDeadlineSeconds").and_then(Value::as_i64) == Some(1),
         verdict,
-        waiting: if terminating { deletion(object) } else { gating::suspended(object, gate) },
+        waiting: match hook.kind() {
+            _ if terminating => deletion(object),
+            HookKind::Job | HookKind::Pod => gating::suspended(object, gate),
+            HookKind::Crd | HookKind::Awaited | HookKind::Other => None,
+        },
         evidence: Evidence::default(),
         unstarted: None,
         look_again_at: own_deadline(object),
@@ -178,8 +184,14 @@ fn non_empty(text: &str, otherwise: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use lifecycle::{
+        event::{Event, HookEvent},
+        object::ObjectRef,
+        testing::{self, object},
+    };
     use serde_json::json;
+
+    use super::*;
 
     #[test]
     fn a_job_is_judged_by_complete_and_failed_alone() {
@@ -192,6 +204,25 @@ mod tests {
         assert_eq!(job_verdict(&job("SuccessCriteriaMet")), None);
         assert_eq!(job_verdict(&job("FailureTarget")), None);
         assert!(matches!(job_verdict(&job("Failed")), Some(Verdict::Failed { .. })));
+    }
+
+    #[test]
+    fn only_a_job_and_a_pod_are_held_back_and_suspended() {
+        let of = |api_version: &str, kind: &str| {
+            let object = ObjectRef { api_version: api_version.to_owned(), ..object(kind, "a") };
+            let planned = testing::hook(HookEvent::PreInstall, object);
+            let live = json!({
+                "kind": kind,
+                "metadata": {"annotations": {names::GATE_ANNOTATION: names::HELD}},
+                "spec": {"suspend": true},
+            });
+            let seen = hook(&testing::plan(Event::Install), &planned, &live, "shop", "prod");
+            (seen.gate, seen.waiting)
+        };
+        assert_eq!(of("batch/v1", "Job").0, Gate::Held);
+        for (api_version, kind) in [("batch/v1", "CronJob"), ("v1", "ConfigMap")] {
+            assert_eq!(of(api_version, kind), (Gate::None, None), "{kind}");
+        }
     }
 
     #[test]

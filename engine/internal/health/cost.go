@@ -18,6 +18,16 @@ func (costs) CallCost(function, overload string, args []ref.Val, result ref.Val)
 	switch {
 	case function == operators.Equals || function == operators.NotEquals:
 		total += min(weight(args[0], maxCost), weight(args[1], maxCost))
+	case function == operators.Add:
+		// A sum of lists is made of both, without a copy: what goes through it later has no count.
+		for _, value := range append(args, result) {
+			total += length(value)
+		}
+		if list, ok := result.(traits.Lister); ok {
+			if size, ok := list.Size().(types.Int); ok {
+				total += uint64(size)
+			}
+		}
 	case function == operators.In:
 		total += weight(args[1], maxCost)
 	case overload == "" || overload == overloads.ExtFormatString:

@@ -169,7 +169,7 @@ var causes = []struct{ words, told string }{
 }
 
 // name is what CEL says is missing.
-var name = regexp.MustCompile(`no such (?:key|attribute\(s\)|attribute): ([A-Za-z0-9_.]+)`)
+var name = regexp.MustCompile(`no such (?:key|attribute\(s\)|attribute): ([A-Za-z0-9_.]+)$`)
 
 // told returns the error without any value of the object. What is missing is named if the
 // expression itself names it.

@@ -144,7 +144,10 @@ func TestHostileExpressions(t *testing.T) {
 	object := fmt.Sprintf(`{"items":[%s],"text":%s}`, items, large)
 	doubled := "'aaaaaaaaaaaaaaaa'" + strings.Repeat(".replace('a','aaaaaaaaaaaaaaaa')", 40)
 	added := "['a'].map(a, " + strings.Repeat("[a + a].map(a, ", 40) + "a" + strings.Repeat(")", 40) + ").size() == 0"
+	lists := "[[1]]" + strings.Repeat(".map(a, a + a)", 40) + ".all(a, a == a)"
 	for _, text := range []string{
+		lists,
+		strings.Replace(lists, "a == a", "2 in a", 1),
 		"items.all(a, items.all(b, items.all(c, a + b + c > 0)))",
 		"items.map(a, items.map(b, [a, b])).size() > 1",
 		"items.filter(a, items.exists(b, items.exists_one(c, a != c))).size() > 1",

@@ -266,6 +266,8 @@ impl Turn<'_> {
             // A Pod that has ended is not stopped, nor one that ends at this moment.
             HookKind::Pod if observe::has_ended(&live) => return self.seen(hook, &live).await,
             HookKind::Pod => tenant.delete_as_seen(permit, &object, uid, &live).await,
+            // It is never stopped: it may hold data.
+            HookKind::Awaited => return self.seen(hook, &live).await,
             // A suspended Job has no timer that could end it.
             _ => tenant.delete(permit, &object, uid).await,
         };

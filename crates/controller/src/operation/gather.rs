@@ -233,7 +233,7 @@ async fn judge(
             judge.add(0, check, live.clone()).await?;
             judge.finish().await?.into_iter().next().map(|(_, health)| health)
         }
-        None => Some(Health::of_status(live)),
+        None => Some(Health::of_hook(live)),
     };
     match health {
         Some(Health::Ready) => seen.verdict = Some(Verdict::Succeeded),

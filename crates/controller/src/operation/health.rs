@@ -1,6 +1,6 @@
 //! Whether objects are ready: by the health check of their kind, if it has one.
 
-use std::{collections::HashMap, mem};
+use std::{collections::HashMap, fmt, mem};
 
 use engine::protocol::{Checked, Verdict, VerdictKind};
 use jiff::{SignedDuration, Timestamp};
@@ -22,6 +22,8 @@ use crate::{
 const MOST_AT_ONCE: usize = 8 << 20;
 /// The time after which a health check is evaluated again for which there was no time.
 const AGAIN: SignedDuration = SignedDuration::from_secs(10);
+/// The time after which health checks are evaluated again that got no turn.
+const TURN: SignedDuration = SignedDuration::from_secs(1);
 /// The time after which health checks that took too much are evaluated again.
 const REST: SignedDuration = SignedDuration::from_mins(1);
 
@@ -47,6 +49,21 @@ impl Health {
             Readiness::Failed { .. } => Self::Failed(why),
             _ => Self::Waiting(why),
         }
+    }
+
+    /// Does the same as [`Self::of_status`] for the object of a hook, which was just made: its
+    /// controller may not have seen it.
+    pub(super) fn of_hook(live: &Value) -> Self {
+        let api_version = text(live, "/apiVersion");
+        let group = api_version.split_once('/').map_or("", |(group, _)| group);
+        let is_custom = group.contains('.') && !group.ends_with(".k8s.io");
+        let has_status = live["status"].as_object().is_some_and(|status| !status.is_empty());
+        if is_custom && !has_status {
+            let why = "it has no status yet; if its controller writes none, give its kind an \
+                       expression in spec.healthChecks";
+            return Self::Waiting(why.to_owned());
+        }
+        Self::of_status(live)
     }
 
     fn of(check: usize, verdict: &Verdict) -> Self {
@@ -120,16 +137,21 @@ impl<'a> Judge<'a> {
         }
         let objects = pending.iter().map(|(_, check, object)| Checked { check: *check, object });
         let request = health::request(&self.plan.health_checks, objects.collect());
-        let (verdicts, again) = match evaluate(self.release, &request).await? {
-            Ok(evaluated) => (evaluated.verdicts, AGAIN),
-            Err(breach) => {
-                let verdict = Verdict {
-                    verdict: VerdictKind::Unknown,
-                    field: "current".to_owned(),
-                    message: format!("the health checks cannot be evaluated: {breach}"),
-                };
-                (vec![verdict; pending.len()], REST)
-            }
+        let unknown = |message: String| {
+            let field = "current".to_owned();
+            let verdict = Verdict { verdict: VerdictKind::Unknown, field, message };
+            vec![verdict; pending.len()]
+        };
+        let cannot = |why: &dyn fmt::Display| {
+            unknown(format!("the health checks cannot be evaluated: {why}"))
+        };
+        // Whatever happens to the engine, the operation goes on: its deadline, a cancellation, a skip.
+        let (verdicts, again) = match evaluate(self.release, &request).await {
+            Ok(Ok(evaluated)) => (evaluated.verdicts, AGAIN),
+            Ok(Err(breach)) => (cannot(&breach), REST),
+            Err(Error::RetryAfter(failure, _)) => (unknown(failure.message), TURN),
+            Err(Error::Api(error)) => (cannot(&error.cause), AGAIN),
+            Err(error) => return Err(error),
         };
         for ((place, check, live), verdict) in pending.into_iter().zip(verdicts) {
             self.found.push((place, Health::of(check, &verdict)));
@@ -153,7 +175,23 @@ impl<'a> Judge<'a> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn what_was_just_made_is_not_ready_before_its_controller_has_seen_it() {
+        let of = |api_version: &str, status: Value| {
+            Health::of_hook(&json!({"apiVersion": api_version, "kind": "Thing", "status": status}))
+        };
+        for status in [json!(null), json!({})] {
+            assert!(matches!(of("backup.example/v1", status), Health::Waiting(_)));
+        }
+        assert_eq!(of("backup.example/v1", json!({"phase": "Done"})), Health::Ready);
+        for built_in in ["v1", "apps/v1", "networking.k8s.io/v1"] {
+            assert_eq!(of(built_in, json!(null)), Health::Ready, "{built_in}");
+        }
+    }
 
     #[test]
     fn what_is_said_names_the_expression() {

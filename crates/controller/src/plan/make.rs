@@ -46,14 +46,14 @@ pub(crate) async fn plan(
         source::resolve(release).await?;
     }
     let release = &*release;
-    // A deletion is the way out, and tests wait for no objects.
-    if begin.event.makes_revision() {
+    // A deletion and a rollback may be the way out, and tests wait for no objects.
+    if begin.event.needs_source() {
         health::refuse_invalid(release).await?;
     }
     let mut material = material::of(release, records, begin).await?;
     let crds = release.object.crds(begin.event);
     kinds::find(release, &mut material, begin.event, crds).await?;
-    let Material { mut selected, pruned_before, digest, chart, rendered } = material;
+    let Material { mut selected, pruned_before, digest, chart, rendered, health_checks } = material;
     let desired = &mut selected.desired;
     if crds == Crds::Create {
         crds::leave_out_existing(release, &mut desired.crds).await?;
@@ -77,8 +77,10 @@ pub(crate) async fn plan(
     taken.extend(records.iter().flat_map(history::taken).cloned());
     let latest = newest(records);
     let remarks = mem::take(&mut selected.desired.remarks);
+    let made = planned::plan(&release.object, begin.event, hooks, selected);
     let plan = Plan {
         operation: begin.id.clone(),
+        health_checks: health_checks.unwrap_or_else(|| made.health_checks.clone()),
         revision: begin.revision,
         target: begin.target,
         remedies: begin.remedies.map(|revision| remediated(records, revision)),
@@ -94,7 +96,7 @@ pub(crate) async fn plan(
             Vec::new()
         },
         pruned_before,
-        ..planned::plan(&release.object, begin.event, hooks, selected)
+        ..made
     };
     Ok(Planned { plan, rendered, remarks, warnings })
 }

@@ -3,6 +3,7 @@
 use helm::record::Status;
 use lifecycle::{
     event::{Event, Work},
+    health::HealthCheck,
     plan::{Begin, Chart, PrunedBefore},
     source::Desired,
 };
@@ -33,6 +34,8 @@ pub(super) struct Material {
     pub(super) digest: Option<String>,
     /// The chart of the revision.
     pub(super) chart: Option<Chart>,
+    /// The health checks of the revision that a rollback restores; otherwise those of the spec count.
+    pub(super) health_checks: Option<Vec<HealthCheck>>,
     /// The result of rendering, for the record, if the source was rendered.
     pub(super) rendered: Option<RenderedRelease>,
 }
@@ -55,7 +58,7 @@ pub(super) async fn of(
         since: stored.created(),
         objects: stored.plan.as_ref().map(|(plan, _)| plan.prune.clone()).unwrap_or_default(),
     });
-    let (mut digest, mut chart, mut source) = (None, None, None);
+    let (mut digest, mut chart, mut source, mut health_checks) = (None, None, None, None);
     let desired = match begin.event {
         Event::Install | Event::Upgrade => {
             let rendered = Box::pin(objects::of_source(release, begin)).await?;
@@ -79,6 +82,9 @@ pub(super) async fn of(
             let desired = planned::restored(&release.object, target, hooks_of_deployed)?;
             let plan = stored.plan.map(|(plan, _)| plan);
             chart = plan.as_ref().and_then(|plan| plan.chart.clone());
+            // Those of the spec may not even compile.
+            let checks = plan.as_ref().map(|plan| plan.health_checks.clone());
+            health_checks = Some(checks.unwrap_or_default());
             digest = Some(plan.map(|plan| plan.config_digest).unwrap_or_default());
             desired
         }
@@ -101,5 +107,5 @@ pub(super) async fn of(
     };
     let selected = planned::select(&release.object, begin.event, desired, earlier);
     kept::report(release, &selected);
-    Ok(Material { selected, pruned_before, digest, chart, rendered: source })
+    Ok(Material { selected, pruned_before, digest, chart, health_checks, rendered: source })
 }

@@ -60,9 +60,12 @@ impl HookTurn<'_> {
         let why = object.waiting.as_ref().map_or(String::new(), |why| format!(": {why}"));
         let name = self.object();
         let operation = self.operation();
-        let order = operation.cancel.as_ref().map(|cancel| &cancel.failure);
+        // One that lets the hook end is no reason why it was given up.
+        let cancel = operation.cancel.as_ref().filter(|cancel| self.is_stopped_by(cancel));
+        let order = cancel.map(|cancel| &cancel.failure);
         if let Some(order) = order.or(operation.skip.as_ref()) {
-            let message = format!("{name} is no longer awaited: {}; last seen{why}", order.message);
+            let seen = if why.is_empty() { why } else { format!("; last seen{why}") };
+            let message = format!("{name} is no longer awaited: {}{seen}", order.message);
             return Failure::with_word(&order.reason, message);
         }
         let (limit, field) = (self.timeout().as_secs(), self.hook.rule.timeout_field());
