@@ -34,7 +34,7 @@ const (
 	slowCost = maxTotalCost / 4
 	// maxLength is the length of an expression, which the operator's schema has, too.
 	maxLength = 2048
-	// maxInvalid bounds what is told of an expression that does not compile.
+	// maxInvalid bounds the text that is reported of an expression that does not compile.
 	maxInvalid = 600
 )
 

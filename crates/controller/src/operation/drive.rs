@@ -59,35 +59,35 @@ pub(crate) async fn resume(
     release: &mut Release<'_>,
     mut journal: Journal,
 ) -> Result<Progress, Error> {
-    match Box::pin(frozen_plan(release, &journal)).await {
+    match frozen_plan(release, &journal).await {
         Ok(Frozen::Recorded(plan)) => {
             if journal.operation.plan_digest.is_none() {
-                Box::pin(serve_recorded(release, &plan, &mut journal)).await?;
+                serve_recorded(release, &plan, &mut journal).await?;
             }
-            Box::pin(run(release, &plan, Origin::Record, journal)).await
+            run(release, &plan, Origin::Record, journal).await
         }
         Ok(Frozen::Anew { made, is_keyed }) => {
             let Planned { mut plan, rendered, .. } = *made;
             serve_anew(release, &mut plan, is_keyed, &mut journal);
             // While it is suspended it is made each time it is reconciled, and not recorded.
             if !release.object.suspended() {
-                Box::pin(release.write_plan(&plan)).await?;
+                release.write_plan(&plan).await?;
             }
-            let draft = rendered.map(|made| Draft::Rendered(Box::new(made)));
-            Box::pin(run(release, &plan, Origin::Created(draft), journal)).await
+            let origin = Origin::Created(rendered.map(Draft::rendered));
+            run(release, &plan, origin, journal).await
         }
         Ok(Frozen::Approved(pending)) => {
-            let draft = pending.record.map(|record| Draft::Pending(Box::new(record)));
-            Box::pin(run(release, &pending.plan, Origin::Created(draft), journal)).await
+            let origin = Origin::Created(pending.record.map(Draft::pending));
+            run(release, &pending.plan, origin, journal).await
         }
-        Ok(Frozen::Lost) => Box::pin(plan_lost(release, &journal)).await,
+        Ok(Frozen::Lost) => plan_lost(release, &journal).await,
         // Nothing was recorded, and the operation is no longer wanted.
         Err(Error::Blocked(failure) | Error::RetryAfter(failure, _))
             if journal.operation.plan_digest.is_none() && is_unwanted(release, &journal) =>
         {
             let abandoned = journal.abandon(failure, now());
             Records::of(release).withdraw().await?;
-            Box::pin(release.write_journal(&abandoned, None)).await?;
+            release.write_journal(&abandoned, None).await?;
             Ok(Progress::Ended)
         }
         Err(error) => Err(error),

@@ -1,6 +1,7 @@
 //! `spec.approval`: the plan of an operation is made, stored and shown, and waits until somebody has
 //! approved it.
 
+use helm::pending::Pending;
 use lifecycle::{
     approval::{Action, Gate, PendingPlan, gate, short},
     journal::Failure,
@@ -16,7 +17,7 @@ use crate::{
         make::{self, Planned},
         preflight::Warnings,
     },
-    records::{Draft, Records, Stored},
+    records::{Records, Stored},
     release::{Release, finalizer},
     support::clock::now,
 };
@@ -28,14 +29,7 @@ pub(crate) enum Approval {
     /// It waits, for this reason.
     Waits(Failure),
     /// Somebody has approved this plan.
-    Approved(Box<Approved>),
-}
-
-/// A plan that somebody has approved.
-pub(crate) struct Approved {
-    pub(crate) plan: Plan,
-    /// The record that its operation writes, if it is not made from another one.
-    pub(crate) draft: Option<Draft>,
+    Approved(Box<Pending>),
 }
 
 /// Returns whether the operation may begin. A plan that is not there, or whose source has changed since,
@@ -64,8 +58,7 @@ pub(crate) async fn approval(
     if !is_approved {
         return Ok(Approval::Waits(waits(release, shown)));
     }
-    let draft = stored.record.map(|record| Draft::Pending(Box::new(record)));
-    Ok(Approval::Approved(Box::new(Approved { plan: stored.plan, draft })))
+    Ok(Approval::Approved(Box::new(stored)))
 }
 
 /// Returns whether the source is the one that the plan was made from.

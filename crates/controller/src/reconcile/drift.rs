@@ -85,21 +85,18 @@ pub(crate) async fn check(release: &Release<'_>, stored: &Stored) -> Result<Drif
     }
     let is_wanted = release.object.drift_mode() == DriftMode::Enabled;
     let can_be_corrected = |(_, state): &(_, State)| !matches!(state, State::Beyond(_));
-    let mut corrected = false;
-    let condition = if is_wanted && to_correct.iter().any(can_be_corrected) {
+    let (condition, corrected) = if is_wanted && to_correct.iter().any(can_be_corrected) {
         // Any decision since then comes first, of this operator or of another client. With the
         // versions that were read, no later change is reverted.
         if Records::of(release).newer(revision).await?.is_some() {
             return Err(Error::Stale);
         }
         let permit = release.fence().guard().await?;
-        let condition;
-        (condition, corrected) = correct(&mut look, permit, revision, findings, to_correct).await?;
-        condition
+        correct(&mut look, permit, revision, findings, to_correct).await?
     } else if is_wanted && !findings.is_empty() {
-        drift::corrected(revision, &[], &findings, now())
+        (drift::corrected(revision, &[], &findings, now()), false)
     } else {
-        drift::found(revision, &findings)
+        (drift::found(revision, &findings), false)
     };
     let mut baseline = look.baseline;
     if baseline.removed.is_none() && look.complete {

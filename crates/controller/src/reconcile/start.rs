@@ -1,5 +1,6 @@
 //! Begins an operation, or reopens the one that failed.
 
+use helm::pending::Pending;
 use lifecycle::{
     event::Event,
     journal::{Journal, Requests},
@@ -17,7 +18,6 @@ use crate::{
         make::{self, Planned},
         preflight::Warnings,
     },
-    reconcile::approve::Approved,
     records::{self, Draft, Records, Stored},
     release::{Release, finalizer},
     support::clock::now,
@@ -29,18 +29,18 @@ pub(crate) async fn start(
     release: &mut Release<'_>,
     history: &[Stored],
     mut begin: Begin,
-    approved: Option<Approved>,
+    approved: Option<Pending>,
 ) -> Result<Progress, Error> {
     finalizer::hold(release).await?;
     let approved_by = approved.as_ref().map(|_| approver(release));
-    let (plan, draft, warnings) = if let Some(Approved { plan, draft }) = approved {
+    let (plan, draft, warnings) = if let Some(Pending { plan, record, .. }) = approved {
         // The warnings about it were reported when it was made.
-        (plan, draft, None)
+        (plan, record.map(Draft::pending), None)
     } else {
         let planned = make::plan(release, history, &begin).await?;
         let warnings = Warnings::of(release, &planned).await?;
         let Planned { plan, rendered, .. } = planned;
-        (plan, rendered.map(|made| Draft::Rendered(Box::new(made))), warnings)
+        (plan, rendered.map(Draft::rendered), warnings)
     };
     begin.id.clone_from(&plan.operation);
     if let Some(remark) = source::remark(release) {

@@ -18,6 +18,18 @@ pub(crate) enum Draft {
     Pending(Box<Release>),
 }
 
+impl Draft {
+    /// Returns that of a release that was rendered just now.
+    pub(crate) fn rendered(made: RenderedRelease) -> Self {
+        Self::Rendered(Box::new(made))
+    }
+
+    /// Returns that of a record that was made when the plan was.
+    pub(crate) fn pending(record: Release) -> Self {
+        Self::Pending(Box::new(record))
+    }
+}
+
 impl Records<'_> {
     /// Stores a plan that is to be approved, with the record that it will have; it replaces the one
     /// before. Returns the digest of the record.
@@ -62,9 +74,8 @@ impl Records<'_> {
 
     /// Returns whether the Secret is of this custom resource, by its own words.
     fn is_own(self, live: &Value) -> bool {
-        let owner = format!("{}/{}", self.namespace, self.fence.object_name());
         live["type"] == pending::SECRET_TYPE
-            && live["metadata"]["annotations"][OWNER_ANNOTATION] == owner.as_str()
+            && live["metadata"]["annotations"][OWNER_ANNOTATION] == self.owner().as_str()
     }
 
     /// Deletes the stored plan, if status names one: the record has it now, or it is no longer wanted.

@@ -230,8 +230,12 @@ impl Records<'_> {
     /// Marks the record: by this the watch of records recognizes what this operator has written, since Helm
     /// keeps no annotation.
     pub(super) fn mark(self, record: &mut Value) {
-        let owner = format!("{}/{}", self.namespace, self.fence.object_name());
-        json::set(record, &["metadata", "annotations", names::OWNER_ANNOTATION], owner);
+        json::set(record, &["metadata", "annotations", names::OWNER_ANNOTATION], self.owner());
+    }
+
+    /// Returns the value of that mark.
+    pub(super) fn owner(self) -> String {
+        format!("{}/{}", self.namespace, self.fence.object_name())
     }
 }
 
