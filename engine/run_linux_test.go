@@ -250,6 +250,10 @@ func TestTemplatesThatTakeTooMuch(t *testing.T) {
 			`a: {{ repeat 2000000000 "x" }}`,
 			func(status syscall.WaitStatus) bool { return status.ExitStatus() == 2 },
 		},
+		"memory, some times the limit": {
+			`a: {{ repeat 300000000 "x" }}`,
+			func(status syscall.WaitStatus) bool { return status.ExitStatus() == 2 },
+		},
 		"a network": {`a: {{ getHostByName "example.com" }}`, nil},
 	} {
 		t.Run(name, func(t *testing.T) {

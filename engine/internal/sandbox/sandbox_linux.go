@@ -8,6 +8,8 @@ import (
 	"runtime"
 	"runtime/debug"
 	"slices"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 	"unsafe"
@@ -81,12 +83,24 @@ func harden() error {
 	return nil
 }
 
-// limitMemory bounds private memory. RLIMIT_AS would count what Go reserves and
-// never touches.
+// limitMemory bounds private memory, and the address space to what Go's runtime has
+// reserved by now and as much again. The second is needed: Linux does not count a
+// mapping that replaces a reservation (mm/vma.c, may_expand_vm), which is how Go gets
+// its heap, so that RLIMIT_DATA alone lets one allocation of any size pass.
 func limitMemory(bytes uint64) error {
-	limit := unix.Rlimit{Cur: bytes, Max: bytes}
-	if err := unix.Setrlimit(unix.RLIMIT_DATA, &limit); err != nil {
-		return fmt.Errorf("limiting memory to %d bytes: %w", bytes, err)
+	reserved, err := addressSpace()
+	if err != nil {
+		return fmt.Errorf("reading the size of the address space: %w", err)
+	}
+	// Go reserves its heap in arenas of 64 MiB (runtime/malloc.go, heapArenaBytes).
+	const arena = 64 << 20
+	for resource, most := range map[int]uint64{
+		unix.RLIMIT_DATA: bytes,
+		unix.RLIMIT_AS:   reserved + bytes + arena,
+	} {
+		if err := unix.Setrlimit(resource, &unix.Rlimit{Cur: most, Max: most}); err != nil {
+			return fmt.Errorf("limiting memory to %d bytes: %w", bytes, err)
+		}
 	}
 	soft := int64(min(bytes/4*3, math.MaxInt64))
 	// Near this the collector works harder instead of the process dying.
@@ -94,6 +108,17 @@ func limitMemory(bytes uint64) error {
 	// Recursion that does not end should not take all of it.
 	debug.SetMaxStack(int(min(bytes/4, 256<<20)))
 	return nil
+}
+
+// addressSpace is how many bytes this process has mapped or reserved (proc_pid_statm(5)).
+func addressSpace() (uint64, error) {
+	statm, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		return 0, err
+	}
+	first, _, _ := strings.Cut(string(statm), " ")
+	pages, err := strconv.ParseUint(first, 10, 64)
+	return pages * uint64(os.Getpagesize()), err
 }
 
 // dieOfSIGXCPU makes the kernel end the process when its CPU time is used up. Go's
