@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use kube::KubeSchema;
 use lifecycle::{
     event::{Event, Field, Remediation},
+    journal::Retries,
     plan::{Claims, Crds},
 };
 use schemars::JsonSchema;
@@ -15,6 +16,7 @@ use crate::ReleaseLifecycle;
 /// Configures installs.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!(has(self.onFailure) && self.onFailure == 'Retry' && has(self.retries))").message("onFailure: Retry attempts it again without a bound; for a bound, set retries and another onFailure"))]
 pub struct Install {
     /// Adopts existing objects that are owned by another release or unowned. If false, such an
     /// object fails the operation. Defaults to false.
@@ -26,7 +28,8 @@ pub struct Install {
     pub crds: Option<Crds>,
     /// Remediation of a failed install: `Stop` leaves the release as it is until the spec changes
     /// or a retry is requested, `Uninstall` runs the delete hooks and deletes the release with its
-    /// history, as `helm install --rollback-on-failure` does. Defaults to `Stop`.
+    /// history, as `helm install --rollback-on-failure` does, `Retry` attempts it again, as retries
+    /// does, until it succeeds or the spec changes. Defaults to `Stop`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_failure: Option<OnInstallFailure>,
     /// Number of attempts after a failed install, each of them from the start, after 5s, 10s, 20s and
@@ -44,11 +47,13 @@ pub enum OnInstallFailure {
     #[default]
     Stop,
     Uninstall,
+    Retry,
 }
 
 /// Configures upgrades.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!(has(self.onFailure) && self.onFailure == 'Retry' && has(self.retries))").message("onFailure: Retry attempts it again without a bound; for a bound, set retries and another onFailure"))]
 pub struct Upgrade {
     /// Adopts existing objects that are owned by another release or unowned. If false, such an
     /// object fails the operation. Also applies to rollbacks. Defaults to false.
@@ -60,7 +65,8 @@ pub struct Upgrade {
     pub crds: Option<Crds>,
     /// Remediation of a failed upgrade: `Stop` leaves the release as it is until the spec changes
     /// or a retry is requested, `Rollback` rolls it back to the last deployed revision, with its
-    /// rollback hooks, as `helm upgrade --rollback-on-failure` does. Defaults to `Stop`.
+    /// rollback hooks, as `helm upgrade --rollback-on-failure` does, `Retry` attempts it again, as
+    /// retries does, until it succeeds or the spec changes. Defaults to `Stop`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_failure: Option<OnUpgradeFailure>,
     /// Number of attempts after a failed upgrade, each of them a new revision with every hook, after
@@ -78,6 +84,7 @@ pub enum OnUpgradeFailure {
     #[default]
     Stop,
     Rollback,
+    Retry,
 }
 
 impl ReleaseLifecycle {
@@ -106,15 +113,19 @@ impl ReleaseLifecycle {
     }
 
     /// Returns the number of attempts after a failed operation of `event`.
-    pub fn retries(&self, event: Event) -> i32 {
+    pub fn retries(&self, event: Event) -> Retries {
         let spec = &self.spec;
-        let retries = match event {
-            Event::Install => spec.install.as_ref().and_then(|it| it.retries),
-            Event::Upgrade => spec.upgrade.as_ref().and_then(|it| it.retries),
-            Event::Rollback => spec.rollback.as_ref().and_then(|it| it.retries),
-            Event::Delete | Event::Test => None,
+        let (retries, is_unbounded) = match event {
+            Event::Install => spec.install.as_ref().map_or((None, false), |it| {
+                (it.retries, it.on_failure == Some(OnInstallFailure::Retry))
+            }),
+            Event::Upgrade => spec.upgrade.as_ref().map_or((None, false), |it| {
+                (it.retries, it.on_failure == Some(OnUpgradeFailure::Retry))
+            }),
+            Event::Rollback => (spec.rollback.as_ref().and_then(|it| it.retries), false),
+            Event::Delete | Event::Test => (None, false),
         };
-        retries.unwrap_or(0)
+        if is_unbounded { Retries::Unbounded } else { Retries::AtMost(retries.unwrap_or(0)) }
     }
 
     /// Returns the time of the next attempt at what failed last, if there is to be one.

@@ -37,7 +37,7 @@ pub struct Hooks {
 /// Rule for hooks.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("!(has(self.run) && self.run == 'Never') || (!has(self.timeout) && !has(self.retries) && !has(self.retryInfrastructure) && !has(self.failFast) && !has(self.onFailure) && !has(self.readiness) && !has(self.deletePolicy) && !has(self.interruptible) && !has(self.logLines))").message("a rule with run: Never takes no other setting: the hook does not run"))]
+#[x_kube(validation = Rule::new("!(has(self.run) && self.run == 'Never') || (!has(self.timeout) && !has(self.retries) && !has(self.retryInfrastructure) && !has(self.failFast) && !has(self.onFailure) && !has(self.readiness) && !has(self.deletePolicy) && !has(self.interruptible) && !has(self.parallel) && !has(self.logLines))").message("a rule with run: Never takes no other setting: the hook does not run"))]
 pub struct HookRule {
     /// Selects the hooks of the rule. Defaults to all hooks.
     #[serde(default, rename = "match", skip_serializing_if = "Option::is_none")]
@@ -96,6 +96,12 @@ pub struct HookRule {
     /// false, they end the operation after it. Defaults to true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interruptible: Option<bool>,
+
+    /// Runs the hook side by side with those next to it that have the same event and weight and say
+    /// so too, at most 10 at a time. If one of them fails, the operation ends once the others have
+    /// ended. Defaults to false: hooks run one after the other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parallel: Option<bool>,
 
     /// Number of log lines that are kept of the failed hook. Defaults to spec.hooks.logLines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -213,7 +219,7 @@ struct Field {
     parse: fn(&str) -> Option<Value>,
 }
 
-const FIELDS: [Field; 9] = [
+const FIELDS: [Field; 10] = [
     Field {
         annotation: "timeout",
         name: "timeout",
@@ -260,7 +266,13 @@ const FIELDS: [Field; 9] = [
         annotation: "interruptible",
         name: "interruptible",
         values: "true or false",
-        parse: |text| text.parse::<bool>().ok().map(Value::from),
+        parse: true_or_false,
+    },
+    Field {
+        annotation: "parallel",
+        name: "parallel",
+        values: "true or false",
+        parse: true_or_false,
     },
     Field {
         annotation: "log-lines",
@@ -276,6 +288,10 @@ const MOST_LOG_LINES: i32 = 200;
 fn number(text: &str, most: i32) -> Option<Value> {
     let number: i32 = text.parse().ok()?;
     (0..=most).contains(&number).then(|| number.into())
+}
+
+fn true_or_false(text: &str) -> Option<Value> {
+    text.parse::<bool>().ok().map(Value::from)
 }
 
 fn one_of<T: DeserializeOwned>(text: &str) -> Option<Value> {

@@ -155,8 +155,8 @@ impl ReleaseLifecycleStatus {
             self.hook_runs.clear();
             self.tests.clear();
         }
-        let present = operation.hook.as_ref().map(|cursor| cursor.index);
-        evidence::bound(&mut older, &mut hooks, present);
+        let at_work: Vec<_> = operation.cursors().map(|cursor| cursor.index).collect();
+        evidence::bound(&mut older, &mut hooks, &at_work);
         self.hooks = hooks;
         self.hooks.append(&mut older);
         self.operation = Some(operation);

@@ -75,9 +75,14 @@ impl<'a> State<'a> {
         all.filter(move |hook| Some(hook.event.operation()) == event)
     }
 
-    /// Returns the hook at which the operation is.
-    pub(crate) fn cursor(self) -> Option<&'a HookCursor> {
-        self.running()?.hook.as_ref()
+    /// Returns the hooks that are at work.
+    fn cursors(self) -> impl Iterator<Item = &'a HookCursor> {
+        self.running().into_iter().flat_map(Operation::cursors)
+    }
+
+    /// Returns where the hook is, if it is at work.
+    pub(crate) fn cursor_of(self, hook: &HookStatus) -> Option<&'a HookCursor> {
+        self.cursors().find(|cursor| cursor.index == hook.index)
     }
 
     pub(crate) fn condition(self, type_: &str) -> Option<&'a Condition> {
@@ -114,15 +119,15 @@ impl<'a> State<'a> {
         self.ready_status() != "True" || self.observed() < self.generation()
     }
 
-    /// Returns when the next attempt at the hook begins, while it is waited for.
+    /// Returns when the next attempt at a hook begins, while it is waited for.
     pub(crate) fn pauses_until(self) -> Option<Timestamp> {
-        self.cursor()?.not_before
+        self.cursors().filter_map(|cursor| cursor.not_before).min()
     }
 
-    /// Returns whether a person has to decide how to continue with the hook at which the operation
+    /// Returns whether a person has to decide how to continue with a hook at which the operation
     /// is blocked.
     pub(crate) fn is_standing(self) -> bool {
-        self.cursor().is_some_and(|cursor| cursor.step == HookStep::Blocked)
+        self.cursors().any(|cursor| cursor.step == HookStep::Blocked)
     }
 
     /// Returns `True`, `False` or `Unknown`.

@@ -126,7 +126,7 @@ fn phase_mark(phase: Phase, operation: &Operation) -> Mark {
 }
 
 fn hook_mark(state: State<'_>, operation: &Operation, hook: &HookStatus) -> Mark {
-    let here = state.cursor().is_some_and(|cursor| cursor.index == hook.index);
+    let here = state.cursor_of(hook).is_some();
     match hook.phase {
         HookPhase::Succeeded => Mark::Done,
         HookPhase::Running if operation.completed_at.is_none() => Mark::Active,

@@ -149,8 +149,7 @@ fn log_lines(log: Option<&str>, look: Look) -> impl Iterator<Item = String> {
 /// Returns whether somebody has to decide how to continue here.
 fn stands(state: State<'_>, step: &Step<'_>) -> bool {
     let Step::Hook(_, hook) = step else { return false };
-    let cursor = state.cursor().filter(|cursor| cursor.index == hook.index);
-    cursor.is_some_and(|cursor| cursor.step == HookStep::Blocked)
+    state.cursor_of(hook).is_some_and(|cursor| cursor.step == HookStep::Blocked)
 }
 
 fn marked(mark: Mark, text: &str, look: Look) -> String {
@@ -175,7 +174,7 @@ fn phase_text(mark: Mark, words: &str, operation: &Operation, now: Timestamp) ->
 }
 
 fn hook_cells(state: State<'_>, mark: Mark, hook: &HookStatus, now: Timestamp) -> Vec<String> {
-    let cursor = state.cursor().filter(|cursor| cursor.index == hook.index);
+    let cursor = state.cursor_of(hook);
     let attempt = cursor.map_or(hook.attempt, |cursor| cursor.attempt);
     let (time, more) = match (mark, hook.started_at, hook.completed_at) {
         (Mark::NotReached, ..) => (String::new(), "not reached".to_owned()),
@@ -183,7 +182,7 @@ fn hook_cells(state: State<'_>, mark: Mark, hook: &HookStatus, now: Timestamp) -
         (Mark::Active, started, _) => {
             let began = cursor.map(|cursor| cursor.started_at);
             let from = started.or(began).unwrap_or(now);
-            if let Some(until) = state.pauses_until() {
+            if let Some(until) = cursor.and_then(|cursor| cursor.not_before) {
                 let next = format!("the next attempt begins at {}", clock(until, now));
                 return row(state, hook, attempt, String::new(), next);
             }

@@ -117,7 +117,7 @@ fn hook_lines(before: Option<State<'_>>, after: State<'_>, hook: &HookStatus, li
     let again = old.is_some_and(|old| old.attempt != hook.attempt);
     let what = format!("hook {}/{} ({})", hook.kind, hook.name, hook.event);
     if let Some(at) = hook.started_at.filter(|_| was == HookPhase::Pending || again) {
-        let cursor = after.cursor().filter(|cursor| cursor.index == hook.index);
+        let cursor = after.cursor_of(hook);
         let until = cursor.map_or(String::new(), |cursor| {
             format!(", until {}", clock(cursor.deadline, lines.now))
         });
@@ -150,8 +150,7 @@ fn hook_lines(before: Option<State<'_>>, after: State<'_>, hook: &HookStatus, li
 }
 
 fn is_stopping(state: State<'_>, hook: &HookStatus) -> bool {
-    let cursor = state.cursor().filter(|cursor| cursor.index == hook.index);
-    cursor.is_some_and(|cursor| cursor.step == HookStep::Stop)
+    state.cursor_of(hook).is_some_and(|cursor| cursor.step == HookStep::Stop)
 }
 
 /// Adds how the operation ended, if it has.

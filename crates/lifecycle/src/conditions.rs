@@ -405,8 +405,8 @@ fn running(journal: &Journal, hold: Option<&Hold>) -> Vec<Condition> {
 
 /// The known failures of a hook's earlier attempts, while the next one runs.
 fn known(journal: &Journal) -> Option<&str> {
-    let cursor = journal.operation.hook.as_ref().filter(|cursor| cursor.step == HookStep::Run)?;
-    journal.hooks.get(cursor.index)?.message.as_deref()
+    let mut running = journal.operation.cursors().filter(|it| it.step == HookStep::Run);
+    running.find_map(|cursor| journal.hooks.get(cursor.index)?.message.as_deref())
 }
 
 fn count(number: usize, what: &str) -> String {
@@ -457,6 +457,15 @@ fn hook_progress(journal: &Journal) -> String {
         "hook {}/{} ({}, {number} of {total}, attempt {})",
         hook.kind, hook.name, hook.event, cursor.attempt
     );
+    let beside: Vec<_> = (journal.operation.beside.iter())
+        .filter_map(|cursor| journal.hooks.get(cursor.index))
+        .map(|hook| format!("{}/{}", hook.kind, hook.name))
+        .collect();
+    let what = if beside.is_empty() {
+        what
+    } else {
+        format!("{what} and, beside it, {}", beside.join(", "))
+    };
     let (since, until) = (cursor.started_at, cursor.deadline);
     match cursor.step {
         HookStep::Create => format!("creating {what} since {since:.0}, until {until:.0}"),

@@ -7,6 +7,7 @@ mod cleanup;
 mod controls;
 mod deletion;
 mod hook;
+mod hooks;
 
 use std::collections::BTreeSet;
 
@@ -15,7 +16,7 @@ use jiff::Timestamp;
 use crate::{
     effect::Effect,
     event::{HookEvent, Work},
-    journal::{self, Failure, HookPhase, HookStep, Journal, Phase},
+    journal::{self, Failure, HookCursor, HookStep, Journal, Phase},
     observation::{Observation, Query},
     plan::Plan,
     reason::Reason,
@@ -29,9 +30,8 @@ pub fn query(journal: &Journal) -> Query {
     match journal.operation.phase {
         Phase::Recording => Query::Record,
         Phase::PreHooks | Phase::PostHooks => {
-            let cursor = journal.operation.hook.as_ref();
-            let cursor = cursor.filter(|cursor| cursor.step != HookStep::Blocked);
-            cursor.map_or(Query::Nothing, |hook| Query::Hook(hook.index))
+            let is_at_work = |cursor: &HookCursor| cursor.step != HookStep::Blocked;
+            if journal.operation.cursors().any(is_at_work) { Query::Hooks } else { Query::Nothing }
         }
         Phase::WaitingForReady => Query::Readiness,
         Phase::WaitingForDeletion => Query::Remaining,
@@ -96,13 +96,7 @@ impl<'a> Turn<'a> {
             // An operation cancelled here ends with a record: a request for one may be under way,
             // and would leave it pending.
             Phase::Recording => self.record(observation),
-            Phase::PreHooks | Phase::PostHooks => match &journal.operation.hook {
-                Some(cursor) => hook::step(self, cursor, observation),
-                // Only an edited status lacks the cursor.
-                None => {
-                    self.fail(Failure::new(Reason::JournalLost, "status.operation.hook is missing"))
-                }
-            },
+            Phase::PreHooks | Phase::PostHooks => self.at_hooks(observation),
             Phase::PreCleanup | Phase::PostCleanup => match observation {
                 Observation::Executed | Observation::Refused(_) => self.after_cleanup(),
                 _ => {
@@ -235,7 +229,7 @@ impl<'a> Turn<'a> {
         let from = journal.operation.phase;
         let operation = &mut journal.operation;
         operation.phase = phase;
-        operation.hook = None;
+        operation.leave_all_hooks();
         operation.deadline = None;
         let starts = matches!(
             phase,
@@ -286,29 +280,6 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// Goes to the first hook of the phase that has not succeeded, or on to `cleanup`.
-    fn hooks(self, cleanup: Phase) -> Step {
-        let mut journal = self.journal.clone();
-        let event = hook_event(self.plan, journal.operation.phase);
-        if let Some(why) = &journal.operation.skip {
-            let open = journal.hooks.iter_mut().filter(|hook| {
-                Some(hook.event) == event
-                    && matches!(hook.phase, HookPhase::Pending | HookPhase::Unknown)
-            });
-            for hook in open {
-                hook.phase = HookPhase::Skipped;
-                hook.reason = Some(why.reason.clone());
-                hook.message = Some(why.message.clone());
-            }
-            return self.with(&journal).enter(cleanup);
-        }
-        let Some(hook) = event.and_then(|event| journal.unfinished(event)) else {
-            return self.with(&journal).enter(cleanup);
-        };
-        journal.operation.hook = Some(hook::cursor(self.plan, hook, self.now));
-        Step::go(journal, None)
-    }
-
     fn after_cleanup(self) -> Step {
         let operation = &self.journal.operation;
         let next = match operation.phase {
@@ -334,7 +305,7 @@ impl<'a> Turn<'a> {
             return self.done(journal);
         }
         operation.phase = Phase::Closing;
-        operation.hook = None;
+        operation.leave_all_hooks();
         operation.deadline = None;
         close(journal)
     }

@@ -10,7 +10,7 @@ const MOST_BYTES: usize = 20 * 1024;
 const SHORT: usize = 80;
 
 /// The ways to get below the bound, one after the other. What is oldest goes first.
-const WAYS: [fn(&mut HookStatus); 4] = [
+const WAYS: [fn(&mut HookStatus); 5] = [
     |hook| {
         for attempt in &mut hook.attempts {
             attempt.log = None;
@@ -29,15 +29,17 @@ const WAYS: [fn(&mut HookStatus); 4] = [
             message.truncate(message.floor_char_boundary(SHORT));
         }
     },
+    // Hooks that ran side by side may all have failed.
+    |hook| hook.log = None,
 ];
 
 /// Drops the oldest evidence of failures that were retried or ignored, until the rest is below the
-/// bound: first that of `older` operations, last that of the hook at `present` of `hooks`.
-pub fn bound(older: &mut [HookStatus], hooks: &mut [HookStatus], present: Option<usize>) {
+/// bound: first that of `older` operations, last that of the hooks at work, `present` of `hooks`.
+pub fn bound(older: &mut [HookStatus], hooks: &mut [HookStatus], present: &[usize]) {
     let mut left: usize = older.iter().chain(&*hooks).map(bytes).sum();
     for way in WAYS {
         let (own, others): (Vec<_>, Vec<_>) =
-            hooks.iter_mut().partition(|hook| Some(hook.index) == present);
+            hooks.iter_mut().partition(|hook| present.contains(&hook.index));
         for hook in older.iter_mut().chain(others).chain(own) {
             if left <= MOST_BYTES {
                 return;
@@ -100,14 +102,14 @@ mod tests {
     fn the_evidence_of_one_hook_is_kept_whole() {
         let mut hooks = failed(1, 2048);
         let before = hooks.clone();
-        bound(&mut [], &mut hooks, Some(0));
+        bound(&mut [], &mut hooks, &[0]);
         assert_eq!(hooks, before);
     }
 
     #[test]
     fn the_oldest_goes_first() {
         let (mut older, mut hooks) = (failed(1, 700), failed(1, 700));
-        bound(&mut older, &mut hooks, None);
+        bound(&mut older, &mut hooks, &[]);
         assert!(all(&older) + all(&hooks) <= MOST_BYTES);
         assert!(older[0].attempts.iter().all(|attempt| attempt.log.is_none()));
         assert_eq!(older[0].attempts.len(), 5);
@@ -121,7 +123,7 @@ mod tests {
         let last = hooks.last_mut().unwrap();
         last.ignored = false;
         let (message, log) = (last.message.clone(), last.log.clone());
-        bound(&mut older, &mut hooks, None);
+        bound(&mut older, &mut hooks, &[]);
         let left = all(&older) + all(&hooks);
         assert!(left <= MOST_BYTES, "{left}");
         let last = hooks.last().unwrap();

@@ -113,6 +113,9 @@ pub struct Operation {
     /// Current hook of the operation (phases `PreHooks` and `PostHooks`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hook: Option<HookCursor>,
+    /// Hooks that run beside the current one, since their rules say `parallel`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub beside: Vec<HookCursor>,
     /// Cancellation of the operation. Absent if it was not cancelled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancel: Option<Cancel>,
@@ -294,15 +297,58 @@ pub struct LastAttempt {
     pub failure: Failure,
 }
 
+/// Number of attempts after the first at a configuration that fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retries {
+    /// At most so many.
+    AtMost(i32),
+    /// As many as it takes.
+    Unbounded,
+}
+
 impl LastAttempt {
-    /// Returns the time of the next attempt, if at most `most` follow the first.
-    pub fn next_at(&self, most: i32) -> Option<Timestamp> {
-        let failed_at = self.failed_at.filter(|_| self.failures <= most)?;
+    /// Returns the time of the next attempt, if there is one.
+    pub fn next_at(&self, retries: Retries) -> Option<Timestamp> {
+        let is_left = match retries {
+            Retries::AtMost(most) => self.failures <= most,
+            Retries::Unbounded => true,
+        };
+        let failed_at = self.failed_at.filter(|_| is_left)?;
         Some(after(failed_at, backoff(self.failures)))
     }
 }
 
 impl Operation {
+    /// The hooks at work: the current one, and those beside it.
+    pub fn cursors(&self) -> impl Iterator<Item = &HookCursor> {
+        self.hook.iter().chain(&self.beside)
+    }
+
+    /// The cursor of the hook at `index`, if it is at work.
+    pub fn cursor_of(&self, index: usize) -> Option<&HookCursor> {
+        self.cursors().find(|cursor| cursor.index == index)
+    }
+
+    /// Makes the hook at `index` the current one, if it is at work.
+    pub(crate) fn turn_to(&mut self, index: usize) -> Option<&HookCursor> {
+        self.beside.extend(self.hook.take());
+        self.beside.sort_by_key(|cursor| cursor.index);
+        let place = self.beside.iter().position(|cursor| cursor.index == index);
+        let place = place.or((!self.beside.is_empty()).then_some(0))?;
+        self.hook = Some(self.beside.remove(place));
+        self.hook.as_ref().filter(|cursor| cursor.index == index)
+    }
+
+    /// The current hook is no longer at work; one beside it becomes the current one.
+    pub(crate) fn leave_hook(&mut self) {
+        self.hook = (!self.beside.is_empty()).then(|| self.beside.remove(0));
+    }
+
+    pub(crate) fn leave_all_hooks(&mut self) {
+        self.hook = None;
+        self.beside.clear();
+    }
+
     /// Returns whether another attempt may follow its failure: it failed at work, and its progress was
     /// known to the end.
     pub fn is_to_be_retried(&self) -> bool {
@@ -345,6 +391,7 @@ impl Journal {
                 completed_at: None,
                 deadline: None,
                 hook: None,
+                beside: Vec::new(),
                 cancel: None,
                 skip: None,
                 left: Vec::new(),
@@ -389,15 +436,16 @@ impl Journal {
     pub(crate) fn ended(mut self, now: Timestamp) -> Self {
         self.operation.phase = Phase::Done;
         self.operation.completed_at = Some(now);
-        self.operation.hook = None;
+        self.operation.leave_all_hooks();
         self.operation.deadline = None;
         self
     }
 
-    /// The run id of the attempt at which the operation is, if it is at a hook.
-    pub fn present_run(&self) -> Option<String> {
-        let cursor = self.operation.hook.as_ref()?;
-        Some(run_id(&self.operation.id, cursor.index, cursor.attempt))
+    /// Returns the hook at work that has this run id, if one has.
+    pub fn cursor_of_run(&self, run: &str) -> Option<&HookCursor> {
+        let id = &self.operation.id;
+        let mut cursors = self.operation.cursors();
+        cursors.find(|cursor| run_id(id, cursor.index, cursor.attempt) == run)
     }
 
     /// Notes that the hook at `index` failed.

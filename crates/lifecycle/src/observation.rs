@@ -9,8 +9,8 @@ use crate::journal::Failure;
 pub enum Query {
     /// The record of the operation's revision.
     Record,
-    /// The object of the hook at this index, by its name.
-    Hook(usize),
+    /// The objects of the hooks at work, each by its name.
+    Hooks,
     /// The readiness of the release's objects.
     Readiness,
     /// The release's objects that are still there.
@@ -38,7 +38,9 @@ pub enum Observation {
         /// A sentence that names the owner.
         message: String,
     },
-    /// The object of the requested hook; `None` if there is none of its name.
+    /// The objects of the hooks at work, by index; `None` if there is none of its name.
+    Hooks(Vec<(usize, Option<HookObservation>)>),
+    /// The object of the current hook, as the answer to an effect on it; `None` if it is gone.
     Hook(Option<HookObservation>),
     /// The objects that are not ready yet, each with the reason. The effect
     /// [`Apply`](crate::effect::Effect::Apply) answers with it too.

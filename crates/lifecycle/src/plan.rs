@@ -1,5 +1,7 @@
 //! The plan: the work of an operation, frozen before its first effect.
 
+use std::{collections::HashSet, ops::Range};
+
 use jiff::{SignedDuration, Timestamp};
 use manifests::{
     bounded,
@@ -392,6 +394,33 @@ impl Plan {
             .map(|(index, _)| index)
     }
 
+    /// Returns the indices of the hooks that run side by side with the one at `index`, itself
+    /// included: neighbours in the order, of its event and weight, that say `parallel`. No two of
+    /// them have the same object: each would take that of the other for a leftover.
+    pub(crate) fn side_by_side(&self, index: usize) -> Range<usize> {
+        let alone = index..index.saturating_add(1);
+        let Some(hook) = self.hooks.get(index).filter(|hook| hook.rule.parallel) else {
+            return alone;
+        };
+        let is_beside = |other: &PlannedHook| {
+            other.rule.parallel && (other.event, other.weight) == (hook.event, hook.weight)
+        };
+        let before = self.hooks.iter().take(index).rev().take_while(|hook| is_beside(hook));
+        let mut first = index.saturating_sub(before.count());
+        let mut objects = HashSet::new();
+        let all = self.hooks.iter().enumerate().skip(first);
+        for (at, other) in all.take_while(|(_, hook)| is_beside(hook)) {
+            if !objects.insert(&other.object) {
+                if at > index {
+                    return first..at;
+                }
+                first = at;
+                objects = HashSet::from([&other.object]);
+            }
+        }
+        first..first.saturating_add(objects.len())
+    }
+
     /// Returns the bytes that the record keeps, and their digest.
     ///
     /// # Panics
@@ -512,4 +541,37 @@ pub fn prune_set(
     let mut prune: Vec<ObjectRef> = earlier.into_iter().filter(|it| seen.insert(it)).collect();
     prune.sort_by(|a, b| order::install_rank(&b.kind).cmp(&order::install_rank(&a.kind)));
     prune
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    #[test]
+    fn neighbours_of_one_event_and_weight_that_say_so_run_side_by_side() {
+        let hook = |name: &str, weight: i64, parallel: bool| PlannedHook {
+            weight,
+            rule: Rule { parallel, ..Rule::default() },
+            ..testing::hook(HookEvent::PreUpgrade, testing::object("Job", name))
+        };
+        let post = PlannedHook { event: HookEvent::PostUpgrade, ..hook("f", 1, true) };
+        let hooks = vec![
+            hook("a", 0, true),
+            hook("b", 0, true),
+            hook("c", 0, false),
+            hook("d", 0, true),
+            hook("e", 1, true),
+            // Of the same object as the one before; it waits for that.
+            hook("e", 1, true),
+            hook("f", 1, true),
+            post,
+        ];
+        let plan = Plan { hooks, ..testing::plan(Event::Upgrade) };
+        let expected = [0..2, 0..2, 2..3, 3..4, 4..5, 5..7, 5..7, 7..8];
+        for (index, expected) in expected.into_iter().enumerate() {
+            assert_eq!(plan.side_by_side(index), expected, "{index}");
+        }
+        assert_eq!(plan.side_by_side(8), 8..9, "beyond the plan");
+    }
 }

@@ -25,8 +25,8 @@ pub struct Trace {
 
 /// Returns the journal of the operation of `plan`, whose digest is `plan_digest`, as far as it can
 /// be proven. Hooks run one after the other. So a hook before one that left an object has
-/// succeeded. A hook after one that was held back, started and has not ended has not run. The state
-/// of all others is unknown: a policy or a person may have deleted what they left, and an object
+/// succeeded, unless both run side by side. A hook after one that was held back, started and has not
+/// ended has not run. The state of all others is unknown: a policy or a person may have deleted what they left, and an object
 /// that is still held may have been made by a request that came twice. They are `Unknown`, and at
 /// the first of them the operation waits for somebody. An observed outcome is in the journal at
 /// once.
@@ -47,6 +47,12 @@ pub fn rebuild(
     journal.hooks = pending(plan);
     let last = traces.iter().max_by_key(|trace| (trace.index, trace.attempt));
     let last = last.filter(|trace| trace.index < journal.hooks.len());
+    let beside = last.map_or(0..0, |last| plan.side_by_side(last.index));
+    let started = |index: usize| {
+        let own = traces.iter().filter(move |trace| trace.index == index);
+        own.max_by_key(|trace| trace.attempt).filter(|trace| trace.was_started())
+    };
+    let not_after = beside.clone().filter_map(started).any(Trace::is_the_present_one);
     let ignores =
         |index: usize| plan.hooks.get(index).is_some_and(|hook| hook.rule.ignores_failure());
     for hook in &mut journal.hooks {
@@ -59,21 +65,19 @@ pub fn rebuild(
             continue;
         }
         hook.phase = match last {
-            Some(last) if hook.index < last.index && ignores(hook.index) => {
+            Some(_) if hook.index < beside.start && ignores(hook.index) => {
                 // Whether it has succeeded is unknown, and makes no difference.
                 hook.ignored = true;
                 hook.reason = Some(Reason::JournalLost.into());
                 hook.message = Some("the object's status was lost".to_owned());
                 HookPhase::Failed
             }
-            Some(last) if hook.index < last.index => HookPhase::Succeeded,
-            Some(last) if hook.index == last.index && last.was_started() => {
+            Some(_) if hook.index < beside.start => HookPhase::Succeeded,
+            Some(_) if beside.contains(&hook.index) && started(hook.index).is_some() => {
                 hook.started_at = Some(now);
                 HookPhase::Running
             }
-            Some(last) if hook.index > last.index && last.is_the_present_one() => {
-                HookPhase::Pending
-            }
+            Some(_) if hook.index >= beside.end && not_after => HookPhase::Pending,
             _ => HookPhase::Unknown,
         };
         if hook.phase == HookPhase::Unknown {
@@ -84,23 +88,15 @@ pub fn rebuild(
     let Some(last) = last else { return journal };
     let event: Option<HookEvent> = plan.hooks.get(last.index).map(|hook| hook.event);
     let post = event.is_some() && event == plan.event.post();
-    let started = last.was_started();
     journal.operation.phase = if post { Phase::PostHooks } else { Phase::PreHooks };
-    journal.operation.hook = Some(HookCursor {
-        index: last.index,
-        attempt: last.attempt,
-        step: if started { HookStep::Run } else { HookStep::Blocked },
-        uid: started.then(|| last.object.uid.clone()),
-        leftover: None,
-        started_at: now,
-        deadline: after(now, plan.hook_timeout(last.index)),
-        not_before: None,
-        retried: 0,
-        retried_infrastructure: 0,
-        unstarted: None,
-    });
-    if started && last.object.verdict.is_some() {
-        let seen = Observation::Hook(Some(last.object.clone()));
+    let running: Vec<_> = beside.filter_map(started).collect();
+    let at_work = if running.is_empty() { vec![last] } else { running.clone() };
+    let mut cursors = at_work.into_iter().map(|trace| trace.cursor(plan, now));
+    journal.operation.hook = cursors.next();
+    journal.operation.beside = cursors.collect();
+    if running.iter().any(|trace| trace.object.verdict.is_some()) {
+        let seen = running.iter().map(|trace| (trace.index, Some(trace.object.clone())));
+        let seen = Observation::Hooks(seen.collect());
         // The effect follows from the journal, by a step of its own.
         return decide(plan, &journal, &seen, controls, now).journal;
     }
@@ -147,6 +143,24 @@ pub fn recall(
 }
 
 impl Trace {
+    /// The cursor of its hook: one that was held back may have been made twice.
+    fn cursor(&self, plan: &Plan, now: Timestamp) -> HookCursor {
+        let started = self.was_started();
+        HookCursor {
+            index: self.index,
+            attempt: self.attempt,
+            step: if started { HookStep::Run } else { HookStep::Blocked },
+            uid: started.then(|| self.object.uid.clone()),
+            leftover: None,
+            started_at: now,
+            deadline: after(now, plan.hook_timeout(self.index)),
+            not_before: None,
+            retried: 0,
+            retried_infrastructure: 0,
+            unstarted: None,
+        }
+    }
+
     fn was_started(&self) -> bool {
         self.object.gate != Gate::Held
     }

@@ -45,6 +45,9 @@ pub struct Rule {
     /// True if neither a newer spec nor a cancellation stops the running hook.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub uninterruptible: bool,
+    /// True if the hook runs side by side with its neighbours of the same weight that say so too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub parallel: bool,
     /// The number of log lines that are kept; `None` means `spec.hooks.logLines`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_lines: Option<i32>,

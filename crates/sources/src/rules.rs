@@ -93,6 +93,7 @@ fn set(hook: &mut PlannedHook, from: String, rule: &HookRule) {
         fail_fast_seconds: rule.fail_fast().map(seconds),
         on_failure: rule.on_failure.unwrap_or_default(),
         uninterruptible: rule.interruptible == Some(false),
+        parallel: rule.parallel == Some(true),
         log_lines: rule.log_lines,
         readiness: rule.readiness.unwrap_or_default(),
         run: rule.run.unwrap_or_default(),

@@ -22,7 +22,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, value::RawValue};
 
-pub use self::judge::{Kind, Violation, judge, starts};
+pub use self::judge::{Kind, Ran, Violation, judge, starts};
 
 /// One answered request.
 #[derive(Clone, Debug)]

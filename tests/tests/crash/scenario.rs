@@ -10,6 +10,7 @@ use e2e::{
 use helm::manifest::to_yaml;
 use kube::api::{DeleteParams, PostParams};
 use serde_json::{Value, json};
+use testkit::audit::Ran;
 
 /// The release of every run.
 pub(crate) const RELEASE: &str = "shop";
@@ -30,6 +31,9 @@ pub(crate) enum Scenario {
     Upgrade,
     /// As the upgrade, whose plan somebody approves before it begins.
     Approved,
+    /// An upgrade by rules: two Jobs side by side, a failure that is ignored, a hook of another kind
+    /// that is awaited, and one that does not run.
+    Ruled,
     /// Back to revision 1, with its hooks: a Job before that is removed when it has succeeded, a
     /// Pod after.
     Rollback,
@@ -59,6 +63,7 @@ impl Scenario {
             Self::Install => "install",
             Self::Upgrade => "upgrade",
             Self::Approved => "upgrade that is approved",
+            Self::Ruled => "upgrade by rules",
             Self::Rollback => "rollback",
             Self::Test => "test",
             Self::Delete => "delete",
@@ -77,6 +82,7 @@ impl Scenario {
             Self::Install | Self::Chart | Self::TakeOver | Self::Uninstalled => &[],
             Self::Upgrade
             | Self::Approved
+            | Self::Ruled
             | Self::Test
             | Self::Delete
             | Self::Retry
@@ -90,7 +96,9 @@ impl Scenario {
     fn last_event(self) -> Option<&'static str> {
         Some(match self {
             Self::Install | Self::Chart => "InstallSucceeded",
-            Self::Upgrade | Self::Approved | Self::Retry | Self::TakeOver => "UpgradeSucceeded",
+            Self::Upgrade | Self::Approved | Self::Ruled | Self::Retry | Self::TakeOver => {
+                "UpgradeSucceeded"
+            }
             Self::Rollback | Self::RolledBack => "RollbackSucceeded",
             Self::Test => "TestSucceeded",
             Self::Delete | Self::Uninstalled => "DeleteSucceeded",
@@ -98,9 +106,10 @@ impl Scenario {
         })
     }
 
-    /// Every hook that the operator runs to its success from the first revision on, in order.
+    /// The Jobs and Pods that the operator runs from the first revision on, in order.
     fn hooks(self) -> &'static [&'static str] {
         match self {
+            Self::Ruled => &["migrate", "welcome", "backup", "migrate", "check", "smoke"],
             Self::Install | Self::Chart | Self::HandOver => &["migrate", "welcome"],
             Self::TakeOver => &["backup", "migrate", "smoke"],
             Self::Upgrade | Self::Approved => &["migrate", "welcome", "backup", "migrate", "smoke"],
@@ -116,9 +125,16 @@ impl Scenario {
     }
 
     /// Those of [`Self::hooks`] that the operation itself runs.
-    pub(crate) fn own_hooks(self) -> &'static [&'static str] {
+    pub(crate) fn own_hooks(self) -> Vec<Ran<'static>> {
+        if self == Self::Ruled {
+            return vec![
+                Ran::Beside(&["backup", "migrate"]),
+                Ran::Ignored("check"),
+                Ran::Alone("smoke"),
+            ];
+        }
         let before = self.before().last().map_or(0, |before| before.hooks().len());
-        self.hooks().get(before..).unwrap_or_default()
+        self.hooks().iter().skip(before).copied().map(Ran::Alone).collect()
     }
 
     /// Runs what comes before the operation, up to the last request.
@@ -169,6 +185,10 @@ impl Scenario {
             Self::Approved => {
                 let spec = json!({"approval": {"mode": "Upgrade"}});
                 namespace.release(RELEASE, &upgraded(), spec).await
+            }
+            Self::Ruled => {
+                let spec = json!({"hooks": {"rules": rules()}});
+                namespace.release(RELEASE, &ruled(), spec).await
             }
             Self::Rollback => {
                 namespace.release(RELEASE, &upgraded(), json!({"pinRevision": 1})).await
@@ -267,7 +287,7 @@ impl Scenario {
             | Self::Delete
             | Self::HandOver
             | Self::Uninstalled => 1,
-            Self::Upgrade | Self::Approved | Self::Retry | Self::TakeOver => 2,
+            Self::Upgrade | Self::Approved | Self::Ruled | Self::Retry | Self::TakeOver => 2,
             Self::Rollback | Self::RolledBack => 3,
         }
     }
@@ -332,6 +352,29 @@ fn upgraded() -> Vec<Value> {
         deployment("web"),
         pod("smoke").hook("post-upgrade"),
     ]
+}
+
+/// Revision 2, whose hooks run by [`rules`].
+fn ruled() -> Vec<Value> {
+    vec![
+        migrate(),
+        job("backup").hook("pre-upgrade"),
+        job("check").hook("pre-upgrade").weight("1").policy("hook-succeeded").fails(),
+        config_map("flag", "2").hook("pre-upgrade").weight("2").policy(""),
+        job("notify").hook("post-upgrade"),
+        config_map("settings", "2"),
+        deployment("web"),
+        pod("smoke").hook("post-upgrade"),
+    ]
+}
+
+fn rules() -> Value {
+    json!([
+        {"match": {"name": "check"}, "onFailure": "Ignore"},
+        {"match": {"name": "flag"}, "readiness": "Ready"},
+        {"match": {"name": "notify"}, "run": "Never"},
+        {"parallel": true},
+    ])
 }
 
 /// With an object that the API server refuses, after another one.

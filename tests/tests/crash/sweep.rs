@@ -65,8 +65,8 @@ pub(crate) fn all() -> Vec<Sweep> {
 
 fn kills() -> Vec<Sweep> {
     use Scenario::{
-        Approved, Chart, Delete, HandOver, Install, Retry, Rollback, RolledBack, TakeOver, Test,
-        Uninstalled, Upgrade,
+        Approved, Chart, Delete, HandOver, Install, Retry, Rollback, RolledBack, Ruled, TakeOver,
+        Test, Uninstalled, Upgrade,
     };
     let kill = |prefix, scenario, when, first, step| Sweep {
         title: match when {
@@ -104,6 +104,8 @@ fn kills() -> Vec<Sweep> {
         // Fewer: before one request is almost after the previous one.
         kill("approved-before", Approved, When::Before, 1, 3),
         kill("approved-after", Approved, When::After, 2, 3),
+        kill("ruled-before", Ruled, When::Before, 1, 3),
+        kill("ruled-after", Ruled, When::After, 2, 3),
         kill("install-before", Install, When::Before, 1, 3),
         kill("install-after", Install, When::After, 2, 3),
         kill("rollback-before", Rollback, When::Before, 1, 3),
@@ -132,6 +134,7 @@ fn kills() -> Vec<Sweep> {
         late("late-after", Upgrade, When::After, 7),
         late("late-delete", Delete, When::Before, 5),
         late("late-take-over", TakeOver, When::Before, 4),
+        late("late-ruled", Ruled, When::Before, 6),
         deposed("deposed-before", Upgrade, When::Before, 4),
         deposed("deposed-after", Upgrade, When::After, 10),
         deposed("deposed-delete", Delete, When::Before, 8),

@@ -38,7 +38,7 @@ pub(crate) async fn of(
     events.retain(|event| event.verb != "create" || event.impersonated.is_some());
     let tenant = format!("system:serviceaccount:{}:deployer", namespace.name);
     let operator = |event: &Event| event.impersonated.as_deref() == Some(&tenant);
-    let judged = audit::judge(&events, operator, scenario.own_hooks());
+    let judged = audit::judge(&events, operator, &scenario.own_hooks());
     let mut wrong: Vec<_> = judged.iter().map(ToString::to_string).collect();
     unjournalled(&events, &mut wrong);
     wrong.extend(of_end(namespace, scenario).await?);
@@ -278,6 +278,24 @@ fn expected(scenario: Scenario) -> Value {
                 Scenario::TakeOver => of_upgrade,
                 _ => with(of_upgrade.as_array().cloned().unwrap_or_default(), &of_install).into(),
             },
+        }),
+        Scenario::Ruled => json!({
+            "hook objects": [["Job", "backup", true], ["Job", "check", false],
+                             ["Job", "migrate", true], ["Pod", "smoke", true]],
+            "ConfigMaps": [["flag", null], ["settings", "2"]],
+            "records": [[1, "superseded", 2], [2, "deployed", 3]],
+            "status.revision": 2,
+            "status.hooks": with(
+                vec![
+                    json!(["backup", "Succeeded", 1]),
+                    json!(["migrate", "Succeeded", 1]),
+                    json!(["check", "Failed", 1]),
+                    json!(["flag", "Succeeded", 1]),
+                    json!(["notify", "Skipped", 0]),
+                    json!(["smoke", "Succeeded", 1]),
+                ],
+                &of_install,
+            ),
         }),
         Scenario::Rollback => json!({
             "hook objects": [["Job", "migrate", true], ["Pod", "recheck", true],

@@ -9,6 +9,7 @@ use kube::ResourceExt as _;
 use lifecycle::{
     event::{Event, HookEvent, Work},
     hooks::DeletePolicy,
+    journal::Retries,
     object::ObjectRef,
     plan::{HookKind, Plan, PlannedHook},
     preflight,
@@ -117,6 +118,7 @@ pub(super) struct RuleStep {
     pub(super) readiness: Option<Readiness>,
     pub(super) run: Run,
     pub(super) interruptible: bool,
+    pub(super) parallel: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) log_lines: Option<i32>,
 }
@@ -134,6 +136,7 @@ impl RuleStep {
             readiness: (rule.readiness != Readiness::default()).then_some(rule.readiness),
             run: rule.run,
             interruptible: !rule.uninterruptible,
+            parallel: rule.parallel,
             log_lines: rule.log_lines,
         })
     }
@@ -460,9 +463,14 @@ impl Planner<'_> {
     fn on_failure(&self, event: Event) -> String {
         let then = self.remediation(event);
         match self.object.retries(event) {
-            0 => then,
-            1 => format!("{then}; then it is attempted once more (spec.{event}.retries)"),
-            most => {
+            Retries::AtMost(0) => then,
+            Retries::AtMost(1) => {
+                format!("{then}; then it is attempted once more (spec.{event}.retries)")
+            }
+            Retries::Unbounded => format!(
+                "{then}; then it is attempted again until it succeeds (spec.{event}.onFailure: Retry)"
+            ),
+            Retries::AtMost(most) => {
                 format!(
                     "{then}; then it is attempted again, {most} times at most (spec.{event}.retries)"
                 )

@@ -103,6 +103,7 @@ fn rule(rule: &RuleStep) -> String {
         },
         (rule.readiness == Some(Readiness::Ready)).then(|| "until it is ready".to_owned()),
         (!rule.interruptible).then(|| "not interruptible".to_owned()),
+        rule.parallel.then(|| "parallel".to_owned()),
         rule.log_lines.map(|lines| format!("{lines} log lines")),
     ];
     let parts: Vec<_> = parts.into_iter().flatten().collect();

@@ -372,8 +372,7 @@ impl Turn<'_> {
 
     /// Returns the object of the current attempt, or of the last one, at a hook.
     fn object(&self, index: usize) -> ObjectRef {
-        let cursor = self.journal.operation.hook.as_ref();
-        let present = cursor.filter(|cursor| cursor.index == index).map(|cursor| cursor.attempt);
+        let present = self.journal.operation.cursor_of(index).map(|cursor| cursor.attempt);
         let last = self.journal.hooks.get(index).map(|hook| hook.attempt);
         self.plan.object(index, present.or(last).unwrap_or(1))
     }
@@ -384,8 +383,10 @@ impl Turn<'_> {
     }
 
     async fn seen(&self, hook: &PlannedHook, object: &Value) -> Result<Observation, Error> {
+        let cursor = self.journal.operation.hook.as_ref();
         let seen =
-            gather::seen(self.release, self.plan, self.journal, hook, object, self.now).await?;
+            gather::seen(self.release, self.plan, self.journal, hook, cursor, object, self.now)
+                .await?;
         Ok(Observation::Hook(Some(seen)))
     }
 

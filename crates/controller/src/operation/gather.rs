@@ -53,7 +53,13 @@ pub(crate) async fn gather(
     match query {
         Query::Nothing => Ok(Observation::Nothing),
         Query::Record => record(release, journal).await,
-        Query::Hook(index) => hook(release, plan, journal, index, now).await,
+        Query::Hooks => {
+            let mut seen = Vec::new();
+            for cursor in journal.operation.cursors() {
+                seen.push((cursor.index, hook(release, plan, journal, cursor, now).await?));
+            }
+            Ok(Observation::Hooks(seen))
+        }
         Query::Readiness => readiness(release, plan, journal, now).await,
         Query::Remaining => blocked_is_refused(uninstall::remaining(release, plan).await),
     }
@@ -110,21 +116,20 @@ pub(crate) fn is_of_another_plan(observation: &Observation, plan: &Plan) -> bool
     }
 }
 
+/// Returns the state of the object of the hook at `cursor`; `None` if there is none, or if a person
+/// has to decide first.
 async fn hook(
     release: &Release<'_>,
     plan: &Plan,
     journal: &Journal,
-    index: usize,
+    cursor: &HookCursor,
     now: Timestamp,
-) -> Result<Observation, Error> {
-    let Some(hook) = plan.hooks.get(index) else {
-        return Ok(Observation::Hook(None));
-    };
-    let attempt = journal.operation.hook.as_ref().map_or(1, |cursor| cursor.attempt);
-    let Some(object) = release.tenant.get(&plan.object(index, attempt)).await? else {
-        return Ok(Observation::Hook(None));
-    };
-    seen(release, plan, journal, hook, &object, now).await.map(Some).map(Observation::Hook)
+) -> Result<Option<HookObservation>, Error> {
+    let hook = plan.hooks.get(cursor.index);
+    let Some(hook) = hook.filter(|_| cursor.step != HookStep::Blocked) else { return Ok(None) };
+    let object = plan.object(cursor.index, cursor.attempt);
+    let Some(object) = release.tenant.get(&object).await? else { return Ok(None) };
+    seen(release, plan, journal, hook, Some(cursor), &object, now).await.map(Some)
 }
 
 /// Returns the state of the hook's object, and of its Pods where they matter.
@@ -133,6 +138,7 @@ pub(crate) async fn seen(
     plan: &Plan,
     journal: &Journal,
     hook: &PlannedHook,
+    cursor: Option<&HookCursor>,
     live: &Value,
     now: Timestamp,
 ) -> Result<HookObservation, Error> {
@@ -143,7 +149,6 @@ pub(crate) async fn seen(
     if seen.verdict.is_none() && watched.is_some() && watched != hook.object.namespace.as_ref() {
         look_again(&mut seen, now.saturating_add(UNWATCHED).ok());
     }
-    let cursor = journal.operation.hook.as_ref();
     let started = cursor
         .filter(|cursor| cursor.step != HookStep::Create && cursor.uid.as_ref() == Some(&seen.uid));
     let Some(cursor) = started.filter(|_| seen.gate != Gate::Held) else {

@@ -56,11 +56,9 @@ async fn sweep_one(release: &Release<'_>, held: &HeldObject) -> Result<Swept, Ap
     let annotation = |name: &str| live["metadata"]["annotations"][name].as_str();
     // If the status was lost, it may be the current one, and about to start.
     let is_present = release.journal().is_none_or(|journal| {
-        let uid = journal.operation.hook.as_ref().and_then(|cursor| cursor.uid.as_ref());
-        let run = journal.present_run();
-        run.is_some()
-            && run.as_deref() == annotation(names::RUN_ANNOTATION)
-            && uid.is_none_or(|uid| *uid == held.uid)
+        let run = annotation(names::RUN_ANNOTATION).unwrap_or_default();
+        let cursor = journal.cursor_of_run(run);
+        cursor.is_some_and(|cursor| cursor.uid.as_ref().is_none_or(|uid| *uid == held.uid))
     });
     if is_present {
         return Ok(Swept::Keep);

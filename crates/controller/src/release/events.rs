@@ -206,15 +206,21 @@ fn notes(before: Option<&Journal>, after: &Journal) -> Vec<Note> {
     notes
 }
 
-/// Returns the hook that has failed and is not retried, since the operation continues without it.
-fn skipped(before: Option<&Journal>, after: &Journal) -> Option<Note> {
+/// Returns the hooks that have failed and are not retried, since the operation continues without them.
+fn skipped(before: Option<&Journal>, after: &Journal) -> Vec<Note> {
     let operation = &after.operation;
-    let (before, why) = (before?, operation.skip.as_ref()?);
-    let stood = before.operation.hook.as_ref().filter(|_| operation.hook.is_none())?;
-    let hook = after.hooks.get(stood.index).filter(|hook| hook.phase == HookPhase::Failed)?;
-    let name = format!("hook {}/{} ({})", hook.kind, hook.name, hook.event);
-    let text = format!("{name}, which has failed: {}", why.message);
-    Some(Note { warning: true, reason: Reason::HookSkipped, text, hook: Some(reference(hook)) })
+    let Some((before, why)) = before.zip(operation.skip.as_ref()) else { return Vec::new() };
+    let stood = before.operation.cursors().map(|cursor| cursor.index);
+    let left = stood.filter(|index| operation.cursor_of(*index).is_none());
+    let failed = left
+        .filter_map(|index| after.hooks.get(index))
+        .filter(|hook| hook.phase == HookPhase::Failed);
+    let note = |hook: &HookStatus| {
+        let name = format!("hook {}/{} ({})", hook.kind, hook.name, hook.event);
+        let text = format!("{name}, which has failed: {}", why.message);
+        Note { warning: true, reason: Reason::HookSkipped, text, hook: Some(reference(hook)) }
+    };
+    failed.map(note).collect()
 }
 
 fn reference(hook: &HookStatus) -> ObjectReference {

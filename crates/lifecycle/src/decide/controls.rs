@@ -72,8 +72,9 @@ pub(super) fn apply(plan: &Plan, journal: &Journal, controls: &Controls) -> Jour
 
 fn cancel(journal: &mut Journal, controls: &Controls) {
     let operation = &mut journal.operation;
-    // An operation that has failed, or is being closed, is ending anyway.
-    let ends = operation.failure.is_some() || operation.phase >= Phase::Closing;
+    // An operation that has failed, or is being closed, is ending anyway, once no hook is at work.
+    let has_failed = operation.failure.is_some() && operation.hook.is_none();
+    let ends = has_failed || operation.phase >= Phase::Closing;
     let requested = controls.requests.cancel != journal.handled.cancel;
     if requested {
         journal.handled.cancel.clone_from(&controls.requests.cancel);

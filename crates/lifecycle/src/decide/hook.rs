@@ -110,15 +110,15 @@ impl HookTurn<'_> {
         }
         // Any other object made for it is held: it never starts, and is swept.
         if self.operation().skip.is_some() {
-            return self.turn.hooks(self.cleanup_phase());
+            return self.leave(self.turn.journal.clone());
         }
-        if self.operation().cancel.is_some() {
+        if self.is_ending() {
             let mut journal = self.turn.journal.clone();
             // Nothing was requested for an attempt that is waited for.
             if self.cursor.not_before.is_none_or(|until| self.now() >= until) {
                 self.use_up_attempt(&mut journal);
             }
-            return self.cancelled(journal);
+            return self.end(journal);
         }
         if let Some(until) = self.cursor.not_before.filter(|until| self.now() < *until) {
             return self.wait_for_the_next_attempt(until);
@@ -243,8 +243,14 @@ impl HookTurn<'_> {
                 self.conclude(Err(Failure::new(Reason::Vanished, message)), &object.evidence)
             }
             Gate::Held if object.terminating => self.wait(object.waiting.clone(), false),
-            Gate::Held if skip || cancel.is_some() => {
-                self.again(HookStep::Stop, Effect::StopHook { hook: index, uid })
+            Gate::Held if skip || self.is_ending() => {
+                let mut step = self.again(HookStep::Stop, Effect::StopHook { hook: index, uid });
+                if let (Some(cursor), Some(failure)) =
+                    (&mut step.journal.operation.hook, &self.operation().failure)
+                {
+                    cursor.unstarted = Some(cut(&failure.message, ""));
+                }
+                step
             }
             // It never ran, so its time has not begun.
             Gate::Held if overdue || self.is_stale() => {
@@ -306,6 +312,11 @@ impl HookTurn<'_> {
         let seconds = self.hook.rule.fail_fast_seconds?;
         let since = object.unstarted.as_ref()?.since.max(self.cursor.started_at);
         Some(after(since, SignedDuration::from_secs(seconds)))
+    }
+
+    /// Returns whether the operation is ending, so that nothing new starts.
+    fn is_ending(&self) -> bool {
+        self.operation().cancel.is_some() || self.operation().failure.is_some()
     }
 
     /// Returns whether the cancellation stops the running hook.
@@ -383,11 +394,7 @@ impl HookTurn<'_> {
                     status.message = None;
                     status.log = None;
                 }
-                if journal.operation.cancel.is_some() {
-                    return self.cancelled(journal);
-                }
-                journal.operation.hook = None;
-                self.turn.with(&journal).hooks(self.cleanup_phase())
+                if self.is_ending() { self.end(journal) } else { self.leave(journal) }
             }
             Err(failure) => {
                 journal.note_failure(index, &failure, self.now());
@@ -395,8 +402,8 @@ impl HookTurn<'_> {
                     || self.operation().cancel.as_ref().is_some_and(|cancel| {
                         self.hook.kind() == HookKind::Awaited && self.is_stopped_by(cancel)
                     });
-                if is_left && journal.operation.cancel.is_some() {
-                    return self.cancelled(journal);
+                if is_left && self.is_ending() {
+                    return self.end(journal);
                 }
                 let infrastructure = is_infrastructure(&failure.reason)
                     || (self.cursor.step == HookStep::Run
@@ -410,27 +417,39 @@ impl HookTurn<'_> {
         }
     }
 
-    /// Ends the operation here, as after a hook that failed.
-    fn cancelled(&self, journal: Journal) -> Step {
+    /// Goes on without this hook, which has ended or was skipped.
+    fn leave(&self, mut journal: Journal) -> Step {
+        journal.operation.leave_hook();
+        self.turn.with(&journal).hooks(self.cleanup_phase())
+    }
+
+    /// Ends a cancelled or failed operation here, as after a hook that failed.
+    fn end(&self, journal: Journal) -> Step {
         let failure = why_cancelled(&journal);
         self.clean_up_after(journal, failure)
     }
 
+    /// Ends the operation once the hooks beside this one have ended. The first failure counts.
     fn clean_up_after(&self, mut journal: Journal, failure: Failure) -> Step {
         let operation = &mut journal.operation;
         operation.failed_in = Some(operation.phase);
-        operation.failure = Some(failure);
-        self.turn.with(&journal).enter(self.cleanup_phase())
+        operation.failure.get_or_insert(failure);
+        self.leave(journal)
     }
 
     /// Gives up a hook that could not be made: the operation fails and nothing is deleted (Helm's
-    /// `execHook` returns at once if the creation fails).
+    /// `execHook` returns at once if the creation fails). Hooks beside it are awaited, and deleted as
+    /// their policies say.
     fn give_up(&self, failure: Failure) -> Step {
         let mut journal = self.turn.journal.clone();
         journal.note_failure(self.cursor.index, &failure, self.now());
         self.use_up_attempt(&mut journal);
-        self.after_failure(&journal, false)
-            .unwrap_or_else(|| self.turn.with(&journal).fail(self.failure(&failure)))
+        let is_alone = self.operation().beside.is_empty() && self.operation().failure.is_none();
+        let failure = self.failure(&failure);
+        self.after_failure(&journal, false).unwrap_or_else(|| match is_alone {
+            true => self.turn.with(&journal).fail(failure),
+            false => self.clean_up_after(journal, failure),
+        })
     }
 
     /// Ends the attempt without an object. One may still be under way, or already being swept: a

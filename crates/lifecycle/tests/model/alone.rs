@@ -5,6 +5,7 @@ use lifecycle::{journal::HookStep, step::Hold};
 use crate::{
     asked::Asked,
     cluster::{Cluster, Life, Release},
+    mutation,
     process::{self, Process},
     shared::hash,
     system::System,
@@ -89,7 +90,7 @@ impl System {
         let configuration = &self.configuration;
         let status = &cluster.status;
         let seen = process::observation(configuration, cluster, &status.journal);
-        let hold = process::step(configuration, cluster, status, &seen).hold;
+        let hold = mutation::step(configuration, cluster, status, &seen).hold;
         // What was refused is only seen by trying.
         cluster.refusing || matches!(hold, Some(Hold::Stalled(_) | Hold::Suspended))
     }
@@ -99,8 +100,8 @@ impl System {
 fn help(cluster: &mut Cluster) -> bool {
     let gone = cluster.objects.iter().find(|object| object.terminating);
     let running = cluster.objects.iter().find(|object| object.life == Life::Running);
-    let cursor = cluster.status.journal.operation.hook.as_ref();
-    let blocked = cursor.is_some_and(|cursor| cursor.step == HookStep::Blocked);
+    let operation = &cluster.status.journal.operation;
+    let blocked = operation.cursors().any(|cursor| cursor.step == HookStep::Blocked);
     if let Some(uid) = gone.map(|object| object.uid) {
         cluster.gone(uid);
     } else if let Some((uid, stopping)) = running.map(|object| (object.uid, object.stopping)) {

@@ -11,7 +11,7 @@ use lifecycle::{
 
 use crate::{
     configuration::{Configuration, DELETION},
-    process::Mutation,
+    mutation::Mutation,
 };
 
 /// The annotations and the spec, as far as they are read live. The numbers count the requests; the

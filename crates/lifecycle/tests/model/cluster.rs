@@ -14,7 +14,7 @@ use crate::{
     asked::Asked,
     configuration::{Configuration, DELETION, First},
     ghost::{Entry, Ghost, Removal},
-    process::Mutation,
+    mutation::Mutation,
     request::Request,
     shared::Shared,
 };
@@ -214,12 +214,11 @@ impl Cluster {
             return None;
         }
         let operation = &journal.operation;
-        let hook = operation.hook.as_ref();
         let deletion =
             (operation.event == Event::Delete).then(|| second(operation.started_at) + DELETION);
-        let own = operation.deadline.or(hook.map(|hook| hook.deadline)).map(second);
-        let again = hook.and_then(|hook| hook.not_before).map(second);
-        [deletion, own, again].into_iter().flatten().filter(|at| *at > self.now).min()
+        let of_hooks = operation.cursors().flat_map(|hook| [Some(hook.deadline), hook.not_before]);
+        let own = of_hooks.chain([operation.deadline]).flatten().map(second);
+        own.chain(deletion).filter(|at| *at > self.now).min()
     }
 
     pub(crate) fn tick(&mut self, to: u16) {
@@ -424,9 +423,8 @@ impl Cluster {
             return None;
         }
         let journal = &status.journal;
-        let cursor = journal.operation.hook.as_ref();
         let is_awaited = |object: &Object| {
-            cursor.is_some_and(|cursor| {
+            journal.operation.cursors().any(|cursor| {
                 let operation = configuration.operation(&journal.operation.id);
                 let uid = cursor.uid.as_deref().map(uid_of);
                 object.run == Some(run(operation, cursor.index, cursor.attempt))

@@ -11,7 +11,7 @@ use lifecycle::{
 };
 use serde_json::json;
 
-use crate::process::Mutation;
+use crate::mutation::Mutation;
 
 /// How long each hook, and the wait for readiness, may take. The clock only moves by deadlines.
 pub(crate) const TIMEOUT: i64 = 10;

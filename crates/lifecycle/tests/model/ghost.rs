@@ -4,9 +4,9 @@
 use lifecycle::{
     event::{Event, HookEvent},
     hooks::DeletePolicy,
-    journal::{HookPhase, HookStep, Journal},
-    observation::{Gate, Observation},
-    plan::Plan,
+    journal::{HookPhase, HookStatus, HookStep, Journal},
+    observation::{Gate, HookObservation, Observation},
+    plan::{Plan, PlannedHook},
 };
 use stateright::Property;
 
@@ -70,6 +70,7 @@ rules! {
     OneDeployed: "done: at most one record is deployed, unless the status was lost",
     PoliciesKept: "done: hook-succeeded and hook-failed deleted what Helm deletes, and no more",
     CauseOfFailure: "no operation fails without a cause in the cluster",
+    HooksAwaited: "an operation goes on or ends only once none of its hooks is at work",
     AlwaysFinishes: "from every state one process alone gets to the end, and leaves nothing held",
 }
 
@@ -147,16 +148,16 @@ pub(crate) struct Ghost {
     /// Hooks that were done without, rightly.
     skipped: Vec<(u8, u8)>,
     /// A bit for each rule that was broken.
-    broken: u32,
+    broken: u64,
 }
 
 impl Ghost {
     pub(crate) fn broke(&mut self, rule: Rule) {
-        self.broken |= 1 << rule as u32;
+        self.broken |= 1 << rule as u64;
     }
 
     pub(crate) fn has_broken(&self, rule: Rule) -> bool {
-        self.broken & (1 << rule as u32) != 0
+        self.broken & (1 << rule as u64) != 0
     }
 
     /// The first rule that is broken, if one is.
@@ -247,14 +248,18 @@ impl Ghost {
             }
             // Somebody said to do without it, while its start was under way.
             let unwanted = self.lost && self.was_skipped(run.operation, run.hook);
-            let ended = journal.operation.failure.is_some() || journal.is_done();
+            // A start may be under way when a hook beside it fails; none is decided on any more.
+            let awaited = journal.operation.cursor_of(usize::from(run.hook)).is_some();
+            let ended = (journal.operation.failure.is_some() && !awaited) || journal.is_done();
             let ended = ended && !unwanted;
             if run.operation != cluster.operation(configuration) || ended {
                 self.broke(Rule::NothingAfterFailure);
             }
         }
         let excused = plan.event == Event::Delete && cluster_excused(self, configuration, cluster);
-        let before = (0..run.hook).all(|hook| self.ended_well(run.operation, hook));
+        let is_beside = |hook: u8| are_parallel(plan, hook, run.hook);
+        let mut before = (0..run.hook).filter(|hook| !is_beside(*hook));
+        let before = before.all(|hook| self.ended_well(run.operation, hook));
         let post = Some(plan.hooks[usize::from(run.hook)].event) == plan.event.post();
         // What cannot be held back may be made late, when the objects are a later operation's.
         let post = post && run.operation == cluster.operation(configuration);
@@ -366,7 +371,7 @@ impl Ghost {
         now: u16,
     ) {
         let journal = &status.journal;
-        let cursor = journal.operation.hook.as_ref();
+        let seen = seen_of_each(journal, seen);
         // What is cancelled ends with a record.
         let ends = next.operation.cancel.is_some();
         let begins = |request: &Request| request.starts_something() || (request.opens() && !ends);
@@ -374,23 +379,29 @@ impl Ghost {
             self.broke(Rule::SuspendHolds);
         }
         let operation = configuration.operation(&journal.operation.id);
+        let mut failures = [journal, next].into_iter().map(|it| &it.operation.failure);
+        let has_failed = failures.any(Option::is_some);
+        if has_failed && requests.iter().any(|request| request.starts_something()) {
+            self.broke(Rule::NothingAfterFailure);
+        }
         let wished = status.asked.cancels(&journal.handled);
         let decided = journal.operation.cancel.as_ref();
         if (wished || decided.is_some()) && configuration.plan(operation).event != Event::Delete {
             let at_once = status.asked.superseded == Some(true)
                 || status.asked.asks_to_cancel(&journal.handled)
                 || decided.is_some_and(|cancel| cancel.now);
-            let in_time = cursor.is_some_and(|cursor| {
-                cursor.step == HookStep::Run && timestamp(now) < cursor.deadline
-            });
-            let was_started =
-                matches!(seen, Observation::Hook(Some(object)) if object.gate != Gate::Held);
-            let rule =
-                cursor.and_then(|cursor| configuration.plan(operation).hooks.get(cursor.index));
-            let at_once = at_once && !rule.is_some_and(|hook| hook.rule.uninterruptible);
-            let too_early = !at_once && in_time && was_started;
+            let too_early = |run: Run| {
+                let index = usize::from(run.hook);
+                let in_time = journal.operation.cursor_of(index).is_some_and(|cursor| {
+                    cursor.step == HookStep::Run && timestamp(now) < cursor.deadline
+                });
+                let was_started =
+                    seen.iter().any(|(at, object)| *at == index && object.gate != Gate::Held);
+                let rule = &configuration.hook(operation, run.hook).rule;
+                !(at_once && !rule.uninterruptible) && in_time && was_started
+            };
             let wrong = |request: &Request| match request {
-                Request::StopHook { .. } => too_early,
+                Request::StopHook { run, .. } => too_early(*run),
                 // The leftover goes before a creation.
                 other => other.starts_something(),
             };
@@ -398,12 +409,15 @@ impl Ghost {
                 self.broke(Rule::CancelHeeded);
             }
         }
-        if let (Some(cursor), Observation::Hook(Some(object))) = (cursor, seen)
-            && cursor.step == HookStep::Run
-            && cursor.uid.as_ref() == Some(&object.uid)
-            && object.verdict.is_some()
-            && next.hooks[cursor.index].phase == HookPhase::Running
-        {
+        let is_missed = |(index, object): &(usize, &HookObservation)| {
+            journal.operation.cursor_of(*index).is_some_and(|cursor| {
+                cursor.step == HookStep::Run
+                    && cursor.uid.as_ref() == Some(&object.uid)
+                    && object.verdict.is_some()
+                    && next.hooks[*index].phase == HookPhase::Running
+            })
+        };
+        if seen.iter().any(is_missed) {
             self.broke(Rule::VerdictNoted);
         }
     }
@@ -421,9 +435,8 @@ impl Ghost {
             let place = |journal: &Journal| {
                 let operation = &journal.operation;
                 let number = configuration.operation(&operation.id);
-                let cursor = operation.hook.as_ref();
-                let hook = cursor.map(|hook| (hook.index, hook.attempt, hook.step as u8));
-                (number, operation.phase, hook)
+                let failed = operation.failure.is_some();
+                (number, operation.phase, failed, places(journal))
             };
             if place(to) < place(from) {
                 self.broke(Rule::JournalForward);
@@ -500,13 +513,14 @@ impl Ghost {
             self.words += 1;
             self.retried += 1;
         }
-        let blocked = |journal: &Journal| {
-            let cursor = journal.operation.hook.as_ref();
-            cursor.filter(|cursor| cursor.step == HookStep::Blocked).map(|cursor| cursor.index)
+        let is_blocked = |journal: &Journal, index: usize| {
+            let cursor = journal.operation.cursor_of(index);
+            cursor.is_some_and(|cursor| cursor.step == HookStep::Blocked)
         };
         let cancelled = to.operation.cancel.is_some();
-        let left = blocked(from).is_some() && blocked(from) != blocked(to);
-        if left && !(retried || skips || cancelled || excused) {
+        let left = (0..from.hooks.len()).any(|at| is_blocked(from, at) && !is_blocked(to, at));
+        let beside_failed = !from.operation.beside.is_empty() && to.operation.failure.is_some();
+        if left && !(retried || skips || cancelled || excused || beside_failed) {
             self.broke(Rule::BlockedByWord);
         }
         let mut newly = 0;
@@ -521,6 +535,40 @@ impl Ghost {
             self.broke(Rule::SkippedByWord);
         }
     }
+}
+
+/// How far each hook of the journal is: before its first attempt, at a step of one, or over.
+fn places(journal: &Journal) -> Vec<(i32, u8)> {
+    const OVER: (i32, u8) = (i32::MAX, 0);
+    let operation = &journal.operation;
+    let is_ending = operation.failure.is_some() || operation.skip.is_some();
+    let place = |hook: &HookStatus| match operation.cursor_of(hook.index) {
+        Some(cursor) => (cursor.attempt, 1 + cursor.step as u8),
+        None if is_ending || hook.is_over() => OVER,
+        None => (hook.attempt, 0),
+    };
+    journal.hooks.iter().map(place).collect()
+}
+
+/// What was seen of each hook at work that has an object.
+fn seen_of_each<'a>(journal: &Journal, seen: &'a Observation) -> Vec<(usize, &'a HookObservation)> {
+    match seen {
+        Observation::Hooks(seen) => {
+            seen.iter().filter_map(|(index, object)| Some((*index, object.as_ref()?))).collect()
+        }
+        Observation::Hook(object) => {
+            let cursor = journal.operation.hook.as_ref();
+            cursor.zip(object.as_ref()).map(|(it, object)| (it.index, object)).into_iter().collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Whether both hooks may run at the same time: they and all between them say so.
+fn are_parallel(plan: &Plan, one: u8, other: u8) -> bool {
+    let hooks = &plan.hooks[usize::from(one.min(other))..=usize::from(one.max(other))];
+    let same = |hook: &PlannedHook| (hook.event, hook.weight) == (hooks[0].event, hooks[0].weight);
+    hooks.iter().all(|hook| hook.rule.parallel && same(hook))
 }
 
 /// The ghost is not in its cluster while it judges.

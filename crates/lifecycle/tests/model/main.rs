@@ -13,6 +13,7 @@ mod cluster;
 mod configuration;
 mod configurations;
 mod ghost;
+mod mutation;
 mod operations;
 mod people;
 mod process;
@@ -33,7 +34,7 @@ use std::{
 };
 
 use ghost::Rule;
-use process::Mutation;
+use mutation::Mutation;
 use report::Outcome;
 use system::Reached;
 
@@ -97,7 +98,7 @@ fn compare_with_the_document(table: &str) {
 }
 
 /// Each is broken on purpose in one place; the rule that it breaks is found broken.
-const BROKEN: [(Mutation, &str, Rule); 34] = [
+const BROKEN: [(Mutation, &str, Rule); 37] = [
     (Mutation::EffectFirst, "one pre hook", Rule::UidFirst),
     (Mutation::EffectFirst, "deleted by a user", Rule::OneStart),
     (Mutation::UidUnjournalled, "deleted by a user", Rule::OneStart),
@@ -135,6 +136,9 @@ const BROKEN: [(Mutation, &str, Rule); 34] = [
     (Mutation::UncountedRetries, "a rule with a retry", Rule::AttemptsCounted),
     (Mutation::UncountedRetries, "an eviction that does not count", Rule::AttemptsCounted),
     (Mutation::IgnoresAll, "a rule with a retry", Rule::SkippedByWord),
+    (Mutation::AllBeside, "two hooks, hook-succeeded", Rule::InOrder),
+    (Mutation::BesideForgotten, "two hooks side by side", Rule::EvidenceFirst),
+    (Mutation::FailsAtOnce, "two hooks side by side", Rule::HooksAwaited),
     (Mutation::InterruptsAll, "a hook that is not interrupted", Rule::CancelHeeded),
 ];
 

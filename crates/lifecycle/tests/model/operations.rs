@@ -40,6 +40,7 @@ pub(crate) fn all() -> Vec<Configuration> {
     all.extend(ruled_hooks());
     all.extend(awaited_hooks());
     all.extend(ruled_ends());
+    all.extend(parallel_hooks());
     all
 }
 
@@ -356,6 +357,83 @@ fn ruled_hooks() -> Vec<Configuration> {
         .or("Superseded")
         .or("Timeout")
         .or("ReadyTimeout"),
+    ]
+}
+
+fn beside(hook: PlannedHook) -> PlannedHook {
+    ruled(hook, |rule| rule.parallel = true)
+}
+
+fn parallel_hooks() -> Vec<Configuration> {
+    let two = |event: HookEvent, policies: &[DeletePolicy]| {
+        ["check", "migrate"].map(|name| beside(job(event, name, policies))).to_vec()
+    };
+    let then_one = |event: HookEvent| {
+        let mut hooks = two(event, &[HookSucceeded]);
+        hooks.push(job(event, "seed", &[HookFailed]));
+        hooks
+    };
+    vec![
+        installed("two hooks side by side", Event::Upgrade, two(PreUpgrade, BEFORE))
+            .without_waiting()
+            .crashes(1)
+            .failures(2)
+            .or(FAILED),
+        installed("two hooks side by side, late requests", Event::Upgrade, two(PreUpgrade, BEFORE))
+            .hooks_only()
+            .late(1)
+            .failures(1)
+            .or(FAILED),
+        installed("two hooks side by side, then one", Event::Upgrade, then_one(PreUpgrade))
+            .hooks_only()
+            .failures(1)
+            .or(FAILED),
+        installed(
+            "two hooks side by side, cancelled or deleted",
+            Event::Upgrade,
+            two(PreUpgrade, &[HookSucceeded, HookFailed]),
+        )
+        .hooks_only()
+        .deletions(1)
+        .cancels(1)
+        .or("Cancelled")
+        .or("Vanished"),
+        installed(
+            "two hooks side by side, too slow",
+            Event::Upgrade,
+            two(PreUpgrade, &[HookFailed]),
+        )
+        .hooks_only()
+        .failures(1)
+        .ticks(1)
+        .or(FAILED)
+        .or("Timeout"),
+        installed(
+            "two hooks side by side, one refused, then retried",
+            Event::Upgrade,
+            two(PreUpgrade, &[HookSucceeded]),
+        )
+        .hooks_only()
+        .first(First::Foreign)
+        .deletions(1)
+        .retries(1)
+        .or("HookNameTaken"),
+        installed(
+            "a deletion with two hooks side by side",
+            Event::Delete,
+            two(PreDelete, &[])
+                .into_iter()
+                .map(|hook| ruled(hook, |it| it.retries = Some(0)))
+                .collect(),
+        )
+        .failures(1)
+        .skips(1)
+        .or("stands: HookFailed"),
+        installed("a lost status, two hooks side by side", Event::Upgrade, then_one(PreUpgrade))
+            .hooks_only()
+            .losses(1)
+            .retries(1)
+            .or("stands: JournalLost"),
     ]
 }
 

@@ -9,7 +9,7 @@ use crate::{
     asked::Asked,
     cluster::{Cluster, Status},
     configuration::{Budget, Configuration},
-    process::Mutation,
+    mutation::Mutation,
     system::{Action, spend},
 };
 
@@ -23,9 +23,9 @@ pub(crate) fn actions(
 ) {
     let Status { journal, lost, asked, .. } = &cluster.status;
     let (lost, asked) = (*lost, *asked);
-    let cursor = journal.operation.hook.as_ref();
-    let blocked = cursor.is_some_and(|cursor| cursor.step == HookStep::Blocked);
-    let waits = cursor.is_some_and(|cursor| cursor.not_before.is_some());
+    let cursors = || journal.operation.cursors();
+    let blocked = cursors().any(|cursor| cursor.step == HookStep::Blocked);
+    let waits = cursors().any(|cursor| cursor.not_before.is_some());
     let operation = cluster.operation(configuration);
     let event = configuration.plan(operation).event;
     if asked.suspend {

@@ -1,86 +1,25 @@
 //! A process: it reads the custom resource, looks at the cluster, decides by the real core, writes
 //! the journal if nobody did in between, sends what the effect consists of, and goes on.
 
-use std::borrow::Cow;
-
 use lifecycle::{
-    decide::{self, decide},
+    decide,
     effect::{CleanUpAction, Effect},
     event::Event,
-    journal::{Failure, HookPhase, HookStep, Journal, Phase, Requests},
+    journal::{Failure, HookPhase, HookStep, Journal, Requests},
     observation::{Observation, Query},
     reason::Reason,
     rebuild::{Trace, rebuild},
-    rule::OnFailure,
-    step::{Hold, Step},
+    step::Hold,
 };
 
 use crate::{
-    cluster::{Cluster, RecordState, Release, Run, Status, begin, refusal, run, timestamp, uid_of},
+    cluster::{Cluster, RecordState, Release, Run, Status, begin, refusal, run, uid_of},
     configuration::Configuration,
     ghost::Removal,
+    mutation::{Mutation, step},
     request::{Answer, Request, Turn},
     shared::Shared,
 };
-
-/// What is broken on purpose.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mutation {
-    /// The effect is executed before the journal is written.
-    EffectFirst,
-    /// The UID of what is started, or removed as a leftover, is not journalled before.
-    UidUnjournalled,
-    /// The journal is written without its resourceVersion.
-    BlindWrite,
-    /// Hook objects are created without being held back.
-    CreateStarted,
-    /// A hook's object is started by its name, whatever its UID.
-    StartByName,
-    /// A hook's object is deleted by its name, whatever its UID.
-    DeleteByName,
-    /// A Job is stopped by suspending it.
-    StopBySuspending,
-    /// An apply whose answer was lost counts as executed.
-    LostIsExecuted,
-    /// The sweep goes by a status that it read earlier.
-    SweepStale,
-    /// Nothing is swept.
-    SweepNothing,
-    /// It is looked at what an effect goes over, but not whether its operation still runs.
-    Unconfirmed,
-    /// A record is closed whatever its state.
-    CloseWhatever,
-    /// The clock of the core stands still.
-    ClockStands,
-    /// A retry makes another object under the attempt that failed.
-    SameAttempt,
-    /// A deletion does not wait for its pre-delete hooks.
-    DeleteFirst,
-    /// A deletion removes the records without its post-delete hooks.
-    PurgeFirst,
-    /// `spec.suspend` is not read.
-    SuspendIgnored,
-    /// What is to be created is created, whether or not it was cancelled.
-    CancelIgnored,
-    /// What cannot be told after a loss is taken not to have run.
-    UnknownIsPending,
-    /// A hook at which somebody has to speak is done without.
-    BlockedGoesOn,
-    /// A test closes the record.
-    TestCloses,
-    /// What ends with exit code 0 once it was told to stop counts as succeeded.
-    StoppedSucceeds,
-    /// A Pod is stopped though it has ended.
-    StopsWhatEnded,
-    /// An annotation that was taken away is another request.
-    RemovalAsks,
-    /// The attempts that a hook's rule has used up are not counted.
-    UncountedRetries,
-    /// Each failed hook is ignored, whatever its rule says.
-    IgnoresAll,
-    /// A hook that is not to be interrupted is.
-    InterruptsAll,
-}
 
 /// What was seen.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -273,7 +212,7 @@ impl Process {
         if !requests.is_empty() && answer != Answer::Refused {
             return;
         }
-        let look = || observation(configuration, cluster, &status.journal);
+        let look = || observation_of_current(configuration, cluster, &status.journal);
         let executed = match (sent, answer) {
             (_, Answer::Refused) => Some(Observation::Refused(refusal())),
             // The answer holds the object.
@@ -321,74 +260,6 @@ impl Process {
             _ => Self::Idle,
         };
     }
-}
-
-/// The real step rule; some mutations are of what it is given, and of what it answers.
-pub(crate) fn step(
-    configuration: &Configuration,
-    cluster: &Cluster,
-    status: &Status,
-    observation: &Observation,
-) -> Step {
-    let mutation = configuration.mutation;
-    let operation = configuration.operation(&status.journal.operation.id);
-    let now = match mutation {
-        Some(Mutation::ClockStands) => timestamp(0),
-        _ => cluster.timestamp(),
-    };
-    let mut plan = Cow::Borrowed(configuration.plan(operation));
-    let mut controls = status.asked.controls(configuration, &status.journal.handled);
-    let mut journal = (*status.journal).clone();
-    let at = journal.operation.hook.as_ref().map(|cursor| cursor.step);
-    match mutation {
-        Some(Mutation::SuspendIgnored) => controls.suspend = false,
-        Some(Mutation::CancelIgnored) if at == Some(HookStep::Create) => {
-            controls.interrupt = None;
-            controls.requests.cancel.clone_from(&journal.handled.cancel);
-            journal.operation.cancel = None;
-        }
-        Some(Mutation::UncountedRetries) => {
-            if let Some(cursor) = &mut journal.operation.hook {
-                cursor.retried = 0;
-                cursor.retried_infrastructure = 0;
-            }
-        }
-        Some(Mutation::IgnoresAll) => {
-            for hook in &mut plan.to_mut().hooks {
-                hook.rule.on_failure = OnFailure::Ignore;
-            }
-        }
-        Some(Mutation::InterruptsAll) => {
-            for hook in &mut plan.to_mut().hooks {
-                hook.rule.uninterruptible = false;
-            }
-        }
-        Some(Mutation::BlockedGoesOn) if at == Some(HookStep::Blocked) => {
-            controls.requests.skip = Some("nobody".to_owned());
-        }
-        _ => {}
-    }
-    let mut step = decide(&plan, &journal, observation, &controls, now);
-    if mutation == Some(Mutation::BlockedGoesOn) && at == Some(HookStep::Blocked) {
-        step.journal.handled.skip.clone_from(&status.journal.handled.skip);
-    }
-    let phase = step.journal.operation.phase;
-    let skipped = match mutation {
-        Some(Mutation::DeleteFirst) => phase == Phase::PreHooks,
-        Some(Mutation::PurgeFirst) => phase == Phase::PostHooks,
-        _ => false,
-    };
-    if skipped && plan.event == Event::Delete {
-        let first = mutation == Some(Mutation::DeleteFirst);
-        step.journal.operation.phase = if first { Phase::Deleting } else { Phase::Closing };
-        step.journal.operation.hook = None;
-        step.effect = Some(if first { Effect::DeleteObjects } else { close() });
-    }
-    step
-}
-
-fn close() -> Effect {
-    Effect::Close { deployed: true }
 }
 
 fn traces(configuration: &Configuration, cluster: &Cluster, journal: &Journal) -> Seen {
@@ -454,14 +325,30 @@ pub(crate) fn observation(
     let operation = configuration.operation(&journal.operation.id);
     match decide::query(journal) {
         Query::Record => record(configuration, cluster, operation),
-        Query::Hook(index) => {
-            let attempt = journal.operation.hook.as_ref().map_or(1, |cursor| cursor.attempt);
-            Observation::Hook(cluster.look(configuration, run(operation, index, attempt)))
+        Query::Hooks => {
+            let seen = journal.operation.cursors().map(|cursor| {
+                let looked_at = Some(cursor).filter(|cursor| cursor.step != HookStep::Blocked);
+                let run = looked_at.map(|cursor| run(operation, cursor.index, cursor.attempt));
+                (cursor.index, run.and_then(|run| cluster.look(configuration, run)))
+            });
+            Observation::Hooks(seen.collect())
         }
         Query::Readiness => readiness(cluster),
         Query::Remaining => remaining(cluster),
         Query::Nothing => Observation::Nothing,
     }
+}
+
+/// The answer to an effect on the current hook.
+fn observation_of_current(
+    configuration: &Configuration,
+    cluster: &Cluster,
+    journal: &Journal,
+) -> Observation {
+    let operation = configuration.operation(&journal.operation.id);
+    let cursor = journal.operation.hook.as_ref();
+    let run = cursor.map(|cursor| run(operation, cursor.index, cursor.attempt));
+    Observation::Hook(run.and_then(|run| cluster.look(configuration, run)))
 }
 
 fn record(configuration: &Configuration, cluster: &Cluster, operation: u8) -> Observation {
@@ -501,7 +388,7 @@ fn requests(
 ) -> Vec<Request> {
     let operation = configuration.operation(&journal.operation.id);
     let of = |hook: usize| -> Run {
-        let cursor = journal.operation.hook.as_ref().filter(|cursor| cursor.index == hook);
+        let cursor = journal.operation.cursor_of(hook);
         let last = journal.hooks.get(hook).map(|hook| hook.attempt);
         run(operation, hook, cursor.map(|cursor| cursor.attempt).or(last).unwrap_or(1))
     };
@@ -568,11 +455,12 @@ fn requests(
 /// How far a journal got, in a few words.
 pub(crate) fn brief(journal: &Journal) -> String {
     let operation = &journal.operation;
-    let hook = operation.hook.as_ref().map_or_else(String::new, |hook| {
+    let hooks = operation.cursors().map(|hook| {
         let uid = hook.uid.as_deref().unwrap_or("no UID");
         let (index, attempt, until) = (hook.index, hook.attempt, hook.deadline.as_second());
         format!(" hook {index}/{attempt} {:?} {uid} until {until}", hook.step)
     });
+    let hook: String = hooks.collect();
     let hooks: Vec<_> = journal.hooks.iter().map(|hook| format!("{:?}", hook.phase)).collect();
     let cancel = if operation.cancel.is_some() { " cancelled" } else { "" };
     let skip = if operation.skip.is_some() { " skipping" } else { "" };

@@ -7,7 +7,7 @@ use crate::{
     cluster::{Cluster, Life, Object, Record, RecordState, Release, Run, name},
     configuration::Configuration,
     ghost::{Entry, Removal, Rule},
-    process::Mutation,
+    mutation::Mutation,
 };
 
 /// A request as it travels to the API server.

@@ -20,6 +20,9 @@ pub(crate) fn judge(rule: Rule, configuration: &Configuration, cluster: &Cluster
     if rule == Rule::DeployedWhole {
         return whole(configuration, cluster);
     }
+    if rule == Rule::HooksAwaited {
+        return cluster.status.lost || hooks_are_awaited(configuration, cluster);
+    }
     if !journal.is_done() || cluster.status.lost {
         return true;
     }
@@ -48,6 +51,18 @@ pub(crate) fn judge(rule: Rule, configuration: &Configuration, cluster: &Cluster
         Rule::DeletionNeverFails => !failed || plan.event != Event::Delete || is_purged(),
         _ => true,
     }
+}
+
+/// Once the hooks of an event are over, none of them is at work any more.
+fn hooks_are_awaited(configuration: &Configuration, cluster: &Cluster) -> bool {
+    let journal = &cluster.status.journal;
+    let plan = configuration.plan(cluster.operation(configuration));
+    let pre_are_over = journal.operation.phase > Phase::PreHooks;
+    let post_are_over = journal.operation.phase > Phase::PostHooks;
+    journal.hooks.iter().all(|hook| {
+        let over = if hook.event == plan.event.pre() { pre_are_over } else { post_are_over };
+        !over || hook.phase != HookPhase::Running
+    })
 }
 
 fn record_closed(configuration: &Configuration, cluster: &Cluster, operation: u8) -> bool {
@@ -132,7 +147,9 @@ fn policies_kept(plan: &Plan, cluster: &Cluster, event: HookEvent) -> bool {
         .iter()
         .any(|hook| hook.event == event && hook.has_failed() && hook.uid.is_some());
     let Operation { cancel, skip, .. } = &journal.operation;
-    let ended_early = cancel.is_some() || skip.is_some() || cluster.ghost.reopened;
+    // Beside a hook that could not be created, others may have ended.
+    let beside = plan.hooks.iter().any(|hook| hook.rule.parallel);
+    let ended_early = cancel.is_some() || skip.is_some() || cluster.ghost.reopened || beside;
     hooks_of(plan, event).all(|index| {
         let Some(status) = journal.hooks.get(usize::from(index)) else {
             return true;

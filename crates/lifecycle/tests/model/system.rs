@@ -6,7 +6,7 @@ use std::{
     hash::{Hash, Hasher},
     sync::{
         Mutex,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
 };
 
@@ -16,8 +16,9 @@ use crate::{
     cluster::{Cluster, Life, Release, Status},
     configuration::{Budget, Configuration},
     ghost::{self, Rule},
+    mutation::Mutation,
     people,
-    process::{Mutation, Process, Written},
+    process::{Process, Written},
     request::{Answer, Request, Turn},
     rules,
     shared::hash,
@@ -140,7 +141,7 @@ pub(crate) struct System {
     pub(crate) finishing: Mutex<HashSet<u64>>,
     /// Rules whose first, and so shortest, counterexample was reported: stateright would replace
     /// it by the next one.
-    reported: AtomicU32,
+    reported: AtomicU64,
 }
 
 impl System {
@@ -150,7 +151,7 @@ impl System {
             reached: AtomicU32::new(0),
             ends: Mutex::default(),
             finishing: Mutex::default(),
-            reported: AtomicU32::new(0),
+            reported: AtomicU64::new(0),
         }
     }
 
@@ -171,7 +172,7 @@ impl System {
         let kept = !state.cluster.ghost.has_broken(rule)
             && rules::judge(rule, &self.configuration, &state.cluster)
             && (rule != Rule::AlwaysFinishes || self.finishes(&state.cluster));
-        let bit = 1 << rule as u32;
+        let bit = 1 << rule as u64;
         kept || self.reported.fetch_or(bit, Ordering::Relaxed) & bit != 0
     }
 

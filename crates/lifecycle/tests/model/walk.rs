@@ -26,7 +26,7 @@ use crate::{
         Budget, Configuration, core, crd, install, job, named_by_run, ruled, with_ttl,
     },
     ghost::Rule,
-    process::Mutation,
+    mutation::Mutation,
     report::story,
     rules,
     system::{Action, Reached, State, System},
@@ -209,6 +209,7 @@ fn change(random: &mut Random, rule: &mut rule::Rule) {
         rule.on_failure = OnFailure::Ignore;
     }
     rule.uninterruptible = random.one_in(3);
+    rule.parallel = random.one_in(2);
     if random.one_in(8) {
         rule.run = Run::Never;
         rule.skip = Some(Failure::new(Reason::RunNever, "the rule says so"));

@@ -60,16 +60,36 @@ pub fn starts(events: &[Event]) -> BTreeMap<String, usize> {
     counts
 }
 
+/// Hooks that must have run, by name, before the next ones started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ran<'a> {
+    /// One, to its success.
+    Alone(&'a str),
+    /// Some, side by side, each to its success.
+    Beside(&'a [&'a str]),
+    /// One, to its failure, which its rule ignores.
+    Ignored(&'a str),
+}
+
+impl<'a> Ran<'a> {
+    fn names(&self) -> &[&'a str] {
+        match self {
+            Self::Alone(name) | Self::Ignored(name) => std::slice::from_ref(name),
+            Self::Beside(names) => names,
+        }
+    }
+}
+
 /// Compares `events`, of one namespace and in the log's order, with the protocol for hook Jobs and
-/// Pods. `hooks` are the names of those that must have run to success, in order; a name is in it
-/// twice if two of the operations or events have it. `operator` identifies the operator's requests:
+/// Pods. `hooks` are those that must have run, in order; a name is in it twice if two of the
+/// operations or events have it. `operator` identifies the operator's requests:
 /// only the operator's creates and deletes are judged, but anyone's starts are.
 ///
 /// Objects that the log has without bodies are not judged.
 pub fn judge(
     events: &[Event],
     operator: impl Fn(&Event) -> bool,
-    hooks: &[&str],
+    hooks: &[Ran<'_>],
 ) -> Vec<Violation> {
     let started: Vec<_> = events.iter().filter_map(start).collect();
     let mut violations = Vec::new();
@@ -215,51 +235,27 @@ fn unfenced(started: &[Start<'_>], violations: &mut Vec<Violation>) {
     }
 }
 
-fn order(events: &[Event], started: &[Start<'_>], hooks: &[&str], violations: &mut Vec<Violation>) {
+fn order(
+    events: &[Event],
+    started: &[Start<'_>],
+    hooks: &[Ran<'_>],
+    violations: &mut Vec<Violation>,
+) {
     let mut left: Vec<&Start<'_>> = started.iter().collect();
-    let mut previous: Option<(&str, Vec<&str>)> = None;
-    for &name in hooks {
-        let Some(first) = left.iter().position(|start| start.name == name) else {
-            violations.push(Violation {
-                kind: Kind::NeverStarted,
-                message: format!("hook {name} was never started"),
-            });
-            continue;
-        };
-        let first = left.remove(first);
-        if let Some((before, uids)) = &previous {
-            let complete = events.iter().find(|event| verdict_of(event, uids) == Some(true));
-            let early = match complete {
-                None => Some("never was".to_owned()),
-                Some(complete) if precedes(first.event, complete) => {
-                    Some(format!("was so only at {}", complete.completed))
-                }
-                Some(_) => None,
-            };
-            violations.extend(early.map(|when| Violation {
-                kind: Kind::StartedEarly,
-                message: format!(
-                    "hook {name} (run {}) was started at {}, but {before} must be Complete before \
-                     and {when}",
-                    first.run, first.event.completed,
-                ),
-            }));
-        }
-        // Later attempts belong to the same hook; `started_twice` reports a second start of the
-        // same run.
-        let mut uids = vec![first.uid];
-        let mut run = first;
-        left.retain(|start| {
-            let retry = start.hook() == first.hook()
-                && (start.run == run.run
-                    || events.iter().any(|event| verdict_of(event, &[run.uid]) == Some(false)));
-            if retry {
-                uids.push(start.uid);
-                run = start;
+    // Each hook that must have ended before, with the UIDs of its objects and how it ends.
+    let mut previous: Vec<(&str, Vec<&str>, bool)> = Vec::new();
+    for hooks in hooks {
+        let before = std::mem::take(&mut previous);
+        let succeeds = !matches!(hooks, Ran::Ignored(_));
+        for name in hooks.names() {
+            let uids = started_after(name, &before, events, &mut left, violations);
+            if !uids.is_empty() {
+                previous.push((name, uids, succeeds));
             }
-            !retry
-        });
-        previous = Some((name, uids));
+        }
+        if previous.is_empty() {
+            previous = before;
+        }
     }
     violations.extend(left.into_iter().map(|start| Violation {
         kind: Kind::Surplus,
@@ -268,6 +264,57 @@ fn order(events: &[Event], started: &[Start<'_>], hooks: &[&str], violations: &m
             start.name, start.event.completed, start.run,
         ),
     }));
+}
+
+/// Takes the starts of the hook `name` from `left`, and returns the UIDs of its objects.
+fn started_after<'a>(
+    name: &str,
+    before: &[(&str, Vec<&str>, bool)],
+    events: &[Event],
+    left: &mut Vec<&Start<'a>>,
+    violations: &mut Vec<Violation>,
+) -> Vec<&'a str> {
+    let Some(first) = left.iter().position(|start| start.name == name) else {
+        violations.push(Violation {
+            kind: Kind::NeverStarted,
+            message: format!("hook {name} was never started"),
+        });
+        return Vec::new();
+    };
+    let first = left.remove(first);
+    for (before, uids, succeeds) in before {
+        let complete = events.iter().find(|event| verdict_of(event, uids) == Some(*succeeds));
+        let early = match complete {
+            None => Some("never was".to_owned()),
+            Some(complete) if precedes(first.event, complete) => {
+                Some(format!("was so only at {}", complete.completed))
+            }
+            Some(_) => None,
+        };
+        violations.extend(early.map(|when| Violation {
+            kind: Kind::StartedEarly,
+            message: format!(
+                "hook {name} (run {}) was started at {}, but {before} must have ended before \
+                     and {when}",
+                first.run, first.event.completed,
+            ),
+        }));
+    }
+    // Later attempts belong to the same hook; `started_twice` reports a second start of the
+    // same run.
+    let mut uids = vec![first.uid];
+    let mut run = first;
+    left.retain(|start| {
+        let retry = start.hook() == first.hook()
+            && (start.run == run.run
+                || events.iter().any(|event| verdict_of(event, &[run.uid]) == Some(false)));
+        if retry {
+            uids.push(start.uid);
+            run = start;
+        }
+        !retry
+    });
+    uids
 }
 
 /// Returns whether `event` shows or leaves one of these objects succeeded (`true`) or failed
@@ -344,13 +391,13 @@ fn deletion(
     }
 }
 
-fn creation(event: &Event, hooks: &[&str], violations: &mut Vec<Violation>) {
+fn creation(event: &Event, hooks: &[Ran<'_>], violations: &mut Vec<Violation>) {
     let Some(object) = written_hook(event).filter(|_| is_creation(event)) else {
         return;
     };
     let name = text(object, "/metadata/name").unwrap_or_default();
     let run = annotation(object, RUN);
-    if run.is_none() && !hooks.contains(&name) {
+    if run.is_none() && !hooks.iter().any(|hooks| hooks.names().contains(&name)) {
         return;
     }
     let mut lacks = Vec::new();

@@ -96,7 +96,8 @@ impl Log {
     }
 
     fn violations(&self, hooks: &[&str]) -> Vec<Violation> {
-        judge(&self.events(), |event| event.user == "admin", hooks)
+        let hooks: Vec<_> = hooks.iter().copied().map(Ran::Alone).collect();
+        judge(&self.events(), |event| event.user == "admin", &hooks)
     }
 
     #[track_caller]
@@ -160,11 +161,33 @@ fn started_before_the_previous_was_complete() {
     let mut log = Log::default();
     log.create("a", "op/0/1").start("a", "op/0/1").run("b", "op/1/1");
     let said = log.check(&["a", "b"], &[Kind::StartedEarly]);
-    assert!(said.contains("a must be Complete before and never was"), "{said}");
+    assert!(said.contains("a must have ended before and never was"), "{said}");
 
     log.condition("a", "op/0/1", "Complete");
     let said = log.check(&["a", "b"], &[Kind::StartedEarly]);
     assert!(said.contains("was so only at 2026-11-22T10:00:00.0059Z"), "{said}");
+}
+
+#[test]
+fn hooks_side_by_side_start_in_any_order_and_end_before_the_next() {
+    let hooks = [Ran::Beside(&["a", "b"]), Ran::Ignored("c"), Ran::Alone("d")];
+    let check = |log: &Log, kinds: &[Kind]| {
+        let violations = judge(&log.events(), |event| event.user == "admin", &hooks);
+        let found: Vec<_> = violations.iter().map(|violation| violation.kind).collect();
+        assert_eq!(found, kinds, "{violations:#?}");
+    };
+    let mut log = Log::default();
+    log.create("b", "op/1/1").start("b", "op/1/1").run("a", "op/0/1");
+    log.condition("b", "op/1/1", "Complete");
+    log.create("c", "op/2/1").start("c", "op/2/1").condition("c", "op/2/1", "Failed");
+    log.run("d", "op/3/1");
+    check(&log, &[]);
+
+    let mut log = Log::default();
+    log.create("b", "op/1/1").start("b", "op/1/1").run("a", "op/0/1");
+    log.create("c", "op/2/1").start("c", "op/2/1").run("d", "op/3/1");
+    // Neither b nor c had ended.
+    check(&log, &[Kind::StartedEarly, Kind::StartedEarly]);
 }
 
 #[test]

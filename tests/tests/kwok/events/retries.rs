@@ -50,6 +50,29 @@ async fn an_install_is_attempted_again_until_its_retries_are_used_up() -> Result
 }
 
 #[tokio::test]
+async fn without_a_bound_it_is_attempted_again_until_the_spec_changes() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "unbounded").await?;
+    let controller = namespace.controller()?;
+    let retry = json!({"install": {"onFailure": "Retry"}});
+    namespace.release("shop", &failing(), retry.clone()).await?;
+    let waits = |release: &ReleaseLifecycle| {
+        reason(release) == "RetryPending" && message(release).contains(". Attempt 3 begins at ")
+    };
+    namespace.wait("shop", &controller, "at its third attempt", waits).await?;
+    namespace.release("shop", &failing(), json!({})).await?;
+    let release = namespace.wait_stalled("shop", &controller).await?;
+    assert_eq!((reason(&release), failures(&release)), ("HookFailed", 2));
+    assert_eq!(states(&namespace)?, ["failed", "failed"]);
+    namespace.release("shop", &[config_map("main", "1")], retry).await?;
+    namespace.wait_ready("shop", &controller).await?;
+    let bounded = json!({"upgrade": {"onFailure": "Retry", "retries": 3}});
+    let refused = namespace.release("bad", &failing(), bounded).await;
+    let error = refused.err().context("it is refused")?;
+    assert!(format!("{error:#}").contains("onFailure: Retry attempts it again without a bound"));
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_failed_upgrade_is_rolled_back_before_each_attempt() -> Result<()> {
     let namespace = Namespace::new(kwok(), "rolled-back").await?;
     let controller = namespace.controller()?;

@@ -6,6 +6,7 @@ mod forms;
 mod kinds;
 mod leftovers;
 mod order;
+mod parallel;
 mod policies;
 mod reasons;
 mod rules;

@@ -22,10 +22,10 @@ impl HookTurn<'_> {
         let outlived = skips.then(|| self.turn.deletion_deadline());
         if self.operation().skip.is_some() || outlived.is_some_and(|at| self.now() >= at) {
             journal.operation.skip.get_or_insert_with(timed_out);
-            return self.turn.with(&journal).hooks(self.cleanup_phase());
+            return self.leave(journal);
         }
-        if self.operation().cancel.is_some() {
-            return self.cancelled(journal);
+        if self.is_ending() {
+            return self.end(journal);
         }
         if requests.retry != journal.handled.retry {
             journal.handled.retry.clone_from(&requests.retry);
@@ -37,7 +37,7 @@ impl HookTurn<'_> {
             if let Some(status) = journal.hooks.get_mut(index) {
                 status.phase = HookPhase::Skipped;
             }
-            return self.turn.with(&journal).hooks(self.cleanup_phase());
+            return self.leave(journal);
         }
         let status = self.status();
         let text = |of: fn(&HookStatus) -> &Option<String>| {
@@ -102,11 +102,14 @@ impl HookTurn<'_> {
     /// the hook. Returns `None` if the operation fails with the hook. `infrastructure`: true if the
     /// failure was none of the hook's own doing.
     pub(super) fn after_failure(&self, journal: &Journal, infrastructure: bool) -> Option<Step> {
-        let Operation { cancel, skip, .. } = self.operation();
+        let Operation { cancel, skip, failure, .. } = self.operation();
         let ignores = self.hook.rule.ignores_failure();
         let ends_on_failure = self.turn.plan.event.ends_on_failure();
         let (retried, uncounted) = (self.cursor.retried, self.cursor.retried_infrastructure);
         let journal = journal.clone();
+        if failure.is_some() {
+            return None;
+        }
         match (cancel, skip) {
             (None, None) if infrastructure && self.may_retry_infrastructure() => {
                 Some(self.retry(journal, retried, uncounted.saturating_add(1)))
@@ -116,7 +119,7 @@ impl HookTurn<'_> {
             }
             (None, None) if ignores => Some(self.ignored(journal)),
             // It ends anyway, and not because of the hook.
-            (Some(_), _) if ignores => Some(self.cancelled(journal)),
+            (Some(_), _) if ignores => Some(self.end(journal)),
             _ if ends_on_failure => None,
             _ => Some(self.deletion_failed(journal)),
         }
@@ -164,14 +167,13 @@ impl HookTurn<'_> {
         if let Some(status) = journal.hooks.get_mut(self.cursor.index) {
             status.ignored = true;
         }
-        journal.operation.hook = None;
-        self.turn.with(&journal).hooks(self.cleanup_phase())
+        self.leave(journal)
     }
 
     /// Blocks a deletion after the last attempt at a hook, or skips the hook.
     fn deletion_failed(&self, mut journal: Journal) -> Step {
         if journal.operation.skip.is_some() {
-            return self.turn.with(&journal).hooks(self.cleanup_phase());
+            return self.leave(journal);
         }
         let step = HookStep::Blocked;
         journal.operation.hook = Some(HookCursor { step, ..self.cursor.clone() });

@@ -41,6 +41,10 @@ impl HookTurn<'_> {
             let message = format!("{name} {how}: {}{seen}", order.message);
             return Failure::with_word(&order.reason, message);
         }
+        if let (Some(why), Some(_)) = (&self.cursor.unstarted, &operation.failure) {
+            let message = format!("{name} {how} before it had started: {why}");
+            return Failure::new(Reason::NotStarted, message);
+        }
         if let Some(why) = &self.cursor.unstarted {
             let limit = self.hook.rule.fail_fast_seconds.unwrap_or_default();
             let field = self.hook.rule.field("failFast");
