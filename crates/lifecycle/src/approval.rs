@@ -251,6 +251,37 @@ pub enum Gate<'a> {
     Approved(&'a PendingPlan),
 }
 
+/// What is found of the plan that status shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// It is not stored as it was made.
+    Missing,
+    /// Its source has changed since it was made.
+    Outdated,
+    /// It is stored, and its source is the same.
+    Current,
+}
+
+impl<'a> Gate<'a> {
+    /// Returns the plan that status shows, which has to be read.
+    pub fn shown(self) -> Option<&'a PendingPlan> {
+        match self {
+            Self::Free | Self::Propose => None,
+            Self::Waits(shown) | Self::Approved(shown) => Some(shown),
+        }
+    }
+
+    /// Decides again once that plan was read: one that is missing or outdated is made anew, whoever
+    /// has approved it.
+    #[must_use]
+    pub fn once_read(self, found: Found) -> Self {
+        match (self, found) {
+            (Self::Waits(_) | Self::Approved(_), Found::Missing | Found::Outdated) => Self::Propose,
+            (decided, _) => decided,
+        }
+    }
+}
+
 /// Decides whether an operation needs an approval, and has it. `pending` is the plan in status,
 /// `approved` the digest that somebody has approved.
 pub fn gate<'a>(

@@ -3,7 +3,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::{event::Event, schedule::Schedule};
+use crate::{event::Event, journal::Requests, plan::Begin, schedule::Schedule};
 
 /// A window that opens again and again.
 #[derive(Clone, Debug)]
@@ -35,6 +35,18 @@ pub fn opening(windows: &[Window], now: Timestamp) -> Opening {
         return Opening::Open;
     }
     Opening::OpensAt(windows.iter().filter_map(|it| it.schedule.next_after(now)).min())
+}
+
+/// Returns whether an operation begins at any time: somebody requested it, or it remediates a failure.
+/// `handled` are the requests that were answered before.
+pub fn is_exempt(begin: &Begin, requests: &Requests, handled: &Requests) -> bool {
+    let is_requested = match begin.event {
+        Event::Test => requests.test != handled.test,
+        Event::Install | Event::Upgrade | Event::Rollback | Event::Delete => {
+            requests.restart != handled.restart || requests.retry != handled.retry
+        }
+    };
+    is_requested || begin.remedies.is_some()
 }
 
 impl Window {
@@ -91,6 +103,36 @@ mod tests {
         for now in ["2026-12-01T00:00:00Z", "2026-12-01T23:59:59Z"] {
             assert_eq!(opening(&windows, at(now)), Opening::Open, "{now}");
         }
+    }
+
+    #[test]
+    fn what_somebody_requested_or_what_remediates_does_not_wait() {
+        let some = |text: &str| Some(text.to_owned());
+        let none = Requests::default();
+        let retry = Requests { retry: some("1"), ..none.clone() };
+        let restart = Requests { restart: some("1"), ..none.clone() };
+        let test = Requests { test: some("1"), ..none.clone() };
+        let begin = |event| Begin {
+            id: "new".to_owned(),
+            event,
+            revision: 2,
+            target: None,
+            remedies: None,
+            generation: 1,
+        };
+        for (event, requests, expected) in [
+            (Event::Upgrade, &none, false),
+            (Event::Upgrade, &retry, true),
+            (Event::Delete, &restart, true),
+            (Event::Upgrade, &test, false),
+            (Event::Test, &test, true),
+            (Event::Test, &restart, false),
+        ] {
+            assert_eq!(is_exempt(&begin(event), requests, &none), expected, "{event}");
+            assert!(!is_exempt(&begin(event), requests, requests), "it was handled");
+        }
+        let remedy = Begin { remedies: Some(1), ..begin(Event::Rollback) };
+        assert!(is_exempt(&remedy, &none, &none));
     }
 
     proptest! {

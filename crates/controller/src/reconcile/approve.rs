@@ -3,7 +3,7 @@
 
 use helm::pending::Pending;
 use lifecycle::{
-    approval::{Action, Gate, PendingPlan, gate, short},
+    approval::{Action, Found, Gate, PendingPlan, gate, short},
     journal::Failure,
     plan::{Begin, Plan},
     reason::Reason,
@@ -45,20 +45,24 @@ pub(crate) async fn approval(
         return Ok(Approval::Free);
     }
     let pending = object.status.as_ref().and_then(|status| status.plan.clone());
-    let (shown, is_approved) = match gate(mode, begin, pending.as_ref(), object.approved_plan()) {
-        Gate::Free => return Ok(Approval::Free),
-        Gate::Propose => return propose(release, history, begin).await.map(Approval::Waits),
-        Gate::Waits(shown) => (shown, false),
-        Gate::Approved(shown) => (shown, true),
+    let decided = gate(mode, begin, pending.as_ref(), object.approved_plan());
+    let stored = match decided.shown() {
+        Some(shown) => Records::of(release).proposed(shown).await?,
+        None => None,
     };
-    let stored = Records::of(release).proposed(shown).await?;
-    let Some(stored) = stored.filter(|stored| is_current(release, &stored.plan)) else {
-        return propose(release, history, begin).await.map(Approval::Waits);
+    let found = match &stored {
+        None => Found::Missing,
+        Some(stored) if is_current(release, &stored.plan) => Found::Current,
+        Some(_) => Found::Outdated,
     };
-    if !is_approved {
-        return Ok(Approval::Waits(waits(release, shown)));
+    match (decided.once_read(found), stored) {
+        (Gate::Free, _) => Ok(Approval::Free),
+        (Gate::Waits(shown), _) => Ok(Approval::Waits(waits(release, shown))),
+        (Gate::Approved(_), Some(stored)) => Ok(Approval::Approved(Box::new(stored))),
+        (Gate::Propose | Gate::Approved(_), _) => {
+            propose(release, history, begin).await.map(Approval::Waits)
+        }
     }
-    Ok(Approval::Approved(Box::new(stored)))
 }
 
 /// Returns whether the source is the one that the plan was made from.

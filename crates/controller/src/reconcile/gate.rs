@@ -6,10 +6,10 @@ use api::ReleaseLifecycle;
 use jiff::Timestamp;
 use lifecycle::{
     event::Event,
-    journal::{Failure, Requests},
+    journal::Failure,
     plan::Begin,
     reason::Reason,
-    windows::{Opening, opening},
+    windows::{Opening, is_exempt, opening},
 };
 
 use crate::{
@@ -46,8 +46,7 @@ pub(crate) fn closed(
 ) -> Result<Option<Closed>, Error> {
     let object = &release.object;
     let Begin { event, revision, .. } = *begin;
-    let waits_for_nothing = release.namespace_goes || begin.remedies.is_some();
-    if waits_for_nothing || is_requested(event, &object.requests(), &handled(release)) {
+    if release.namespace_goes || is_exempt(begin, &object.requests(), &handled(release)) {
         return Ok(None);
     }
     let windows = object
@@ -63,39 +62,4 @@ pub(crate) fn closed(
     let message = format!("{event} of revision {revision} {when}; to begin it now: {command}");
     let look_again_in = opens_at.map_or(LONGEST, |at| until(at, now).min(LONGEST));
     Ok(Some(Closed { why: Failure::new(Reason::WindowClosed, message), look_again_in }))
-}
-
-/// Returns whether somebody requested this operation.
-fn is_requested(event: Event, requests: &Requests, handled: &Requests) -> bool {
-    match event {
-        Event::Test => requests.test != handled.test,
-        Event::Install | Event::Upgrade | Event::Rollback | Event::Delete => {
-            requests.restart != handled.restart || requests.retry != handled.retry
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_somebody_requested_does_not_wait() {
-        let some = |text: &str| Some(text.to_owned());
-        let none = Requests::default();
-        let retry = Requests { retry: some("1"), ..none.clone() };
-        let restart = Requests { restart: some("1"), ..none.clone() };
-        let test = Requests { test: some("1"), ..none.clone() };
-        for (event, requests, expected) in [
-            (Event::Upgrade, &none, false),
-            (Event::Upgrade, &retry, true),
-            (Event::Delete, &restart, true),
-            (Event::Upgrade, &test, false),
-            (Event::Test, &test, true),
-            (Event::Test, &restart, false),
-        ] {
-            assert_eq!(is_requested(event, requests, &none), expected, "{event}");
-            assert!(!is_requested(event, requests, requests), "it was handled");
-        }
-    }
 }

@@ -130,7 +130,7 @@ async fn begin(
         release.write_waiting(&waiting).await?;
         return Ok(Action::requeue(RECHECK));
     }
-    let approved = match approval(release, history, &begin).await? {
+    let approved = match Box::pin(approval(release, history, &begin)).await? {
         Approval::Free => None,
         Approval::Approved(approved) => Some(*approved),
         Approval::Waits(why) => {

@@ -446,9 +446,12 @@ impl HookTurn<'_> {
         self.use_up_attempt(&mut journal);
         let is_alone = self.operation().beside.is_empty() && self.operation().failure.is_none();
         let failure = self.failure(&failure);
-        self.after_failure(&journal, false).unwrap_or_else(|| match is_alone {
-            true => self.turn.with(&journal).fail(failure),
-            false => self.clean_up_after(journal, failure),
+        self.after_failure(&journal, false).unwrap_or_else(|| {
+            if is_alone {
+                self.turn.with(&journal).fail(failure)
+            } else {
+                self.clean_up_after(journal, failure)
+            }
         })
     }
 

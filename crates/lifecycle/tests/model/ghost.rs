@@ -398,7 +398,7 @@ impl Ghost {
                 let was_started =
                     seen.iter().any(|(at, object)| *at == index && object.gate != Gate::Held);
                 let rule = &configuration.hook(operation, run.hook).rule;
-                !(at_once && !rule.uninterruptible) && in_time && was_started
+                (rule.uninterruptible || !at_once) && in_time && was_started
             };
             let wrong = |request: &Request| match request {
                 Request::StopHook { run, .. } => too_early(*run),

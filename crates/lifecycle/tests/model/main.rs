@@ -9,6 +9,7 @@
 
 mod alone;
 mod asked;
+mod beginning;
 mod cluster;
 mod configuration;
 mod configurations;
@@ -64,7 +65,7 @@ fn no_rule_is_broken() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     if only.is_none() && !large {
         assert_all_reached(&outcomes);
-        compare_with_the_document(&table);
+        compare_with_the_document("model", &table);
     }
 }
 
@@ -76,24 +77,28 @@ fn assert_all_reached(outcomes: &[Outcome]) {
     }
 }
 
-fn compare_with_the_document(table: &str) {
+/// Compares what was found with the part of the page that has this name.
+fn compare_with_the_document(part: &str, found: &str) {
     const PAGE: &str = "docs/src/internals/model.md";
-    const BEGIN: &str = "<!-- model:begin -->";
-    const END: &str = "<!-- model:end -->";
+    /// The parts are written by tests that run side by side.
+    static PAGE_IS_FREE: Mutex<()> = Mutex::new(());
+    let _free = PAGE_IS_FREE.lock().unwrap();
+    let begin = format!("<!-- {part}:begin -->");
+    let end = format!("<!-- {part}:end -->");
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(PAGE);
     let document = std::fs::read_to_string(&path).unwrap_or_default();
-    let parts = document.split_once(BEGIN).and_then(|(before, rest)| {
-        let (found, after) = rest.split_once(END)?;
-        Some((before, found, after))
+    let parts = document.split_once(&begin).and_then(|(before, rest)| {
+        let (written, after) = rest.split_once(&end)?;
+        Some((before, written, after))
     });
-    let Some((before, found, after)) = parts else {
-        panic!("{PAGE} lacks the lines {BEGIN} and {END}, between which the table stands");
+    let Some((before, written, after)) = parts else {
+        panic!("{PAGE} lacks the lines {begin} and {end}, between which it stands");
     };
     if std::env::var_os("UPDATE").is_some() {
-        let document = format!("{before}{BEGIN}\n{}\n{END}{after}", table.trim());
+        let document = format!("{before}{begin}\n{}\n{end}{after}", found.trim());
         std::fs::write(&path, document).unwrap();
     } else {
-        assert_eq!(found.trim(), table.trim(), "{PAGE} is out of date: UPDATE=1 make model");
+        assert_eq!(written.trim(), found.trim(), "{PAGE} is out of date: UPDATE=1 make model");
     }
 }
 
