@@ -29,10 +29,10 @@ pub(crate) enum Scenario {
     /// Revision 2: two Jobs before, one in the place of a leftover, a Pod after; an object is
     /// changed and one is removed.
     Upgrade,
-    /// As the upgrade, whose plan somebody approves before it begins.
+    /// As the upgrade, in a window, and somebody approves its plan before it begins.
     Approved,
-    /// An upgrade by rules: two Jobs side by side, a failure that is ignored, a hook of another kind
-    /// that is awaited, and one that does not run.
+    /// An upgrade by rules: two Jobs side by side, a failure that is retried and then ignored, a hook
+    /// of another kind that is awaited, and one that does not run.
     Ruled,
     /// Back to revision 1, with its hooks: a Job before that is removed when it has succeeded, a
     /// Pod after.
@@ -183,7 +183,10 @@ impl Scenario {
                 namespace.release(RELEASE, &upgraded(), json!({})).await
             }
             Self::Approved => {
-                let spec = json!({"approval": {"mode": "Upgrade"}});
+                let spec = json!({
+                    "approval": {"mode": "Upgrade"},
+                    "windows": [{"schedule": "0 0 * * *", "duration": "24h"}],
+                });
                 namespace.release(RELEASE, &upgraded(), spec).await
             }
             Self::Ruled => {
@@ -370,7 +373,7 @@ fn ruled() -> Vec<Value> {
 
 fn rules() -> Value {
     json!([
-        {"match": {"name": "check"}, "onFailure": "Ignore"},
+        {"match": {"name": "check"}, "retries": 1, "onFailure": "Ignore"},
         {"match": {"name": "flag"}, "readiness": "Ready"},
         {"match": {"name": "notify"}, "run": "Never"},
         {"parallel": true},

@@ -104,8 +104,8 @@ fn kills() -> Vec<Sweep> {
         // Fewer: before one request is almost after the previous one.
         kill("approved-before", Approved, When::Before, 1, 3),
         kill("approved-after", Approved, When::After, 2, 3),
-        kill("ruled-before", Ruled, When::Before, 1, 3),
-        kill("ruled-after", Ruled, When::After, 2, 3),
+        kill("ruled-before", Ruled, When::Before, 1, 6),
+        kill("ruled-after", Ruled, When::After, 4, 6),
         kill("install-before", Install, When::Before, 1, 3),
         kill("install-after", Install, When::After, 2, 3),
         kill("rollback-before", Rollback, When::Before, 1, 3),

@@ -240,7 +240,7 @@ fn ruled(before: &[Value]) -> Value {
     let own = [
         json!(["backup", "Succeeded", 1]),
         json!(["migrate", "Succeeded", 1]),
-        json!(["check", "Failed", 1]),
+        json!(["check", "Failed", 2]),
         json!(["flag", "Succeeded", 1]),
         json!(["notify", "Skipped", 0]),
         json!(["smoke", "Succeeded", 1]),
