@@ -9,6 +9,7 @@ pub(crate) mod error;
 pub(crate) mod impersonation;
 pub(crate) mod metrics;
 pub(crate) mod permit;
+pub(crate) mod recent;
 pub(crate) mod resource;
 pub(crate) mod rights;
 pub(crate) mod tenancy;

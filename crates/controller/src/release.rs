@@ -14,7 +14,6 @@ pub(crate) mod status;
 
 use std::time::Duration;
 
-use api::ReleaseLifecycle;
 use helm::ownership;
 use lifecycle::{
     commands::Commands,
@@ -31,7 +30,7 @@ use sources::ResolvedSource;
 
 use crate::{
     cluster::{error::Error, tenant::Tenant},
-    release::{context::Context, fence::Fence},
+    release::{context::Context, fence::Fence, object::Live},
     support::slots::Slot,
 };
 
@@ -64,7 +63,7 @@ pub(crate) struct Release<'a> {
     /// The slot of this reconciliation.
     pub(crate) slot: Slot,
     /// The object as last read or written, never from a cache.
-    pub(crate) object: ReleaseLifecycle,
+    pub(crate) object: Live,
     pub(crate) tenant: Tenant<'a>,
     /// The name of the release in Helm.
     pub(crate) name: String,
@@ -85,12 +84,7 @@ pub(crate) struct Release<'a> {
 }
 
 impl<'a> Release<'a> {
-    pub(crate) fn new(
-        ctx: &'a Context,
-        object: ReleaseLifecycle,
-        tenant: Tenant<'a>,
-        slot: Slot,
-    ) -> Self {
+    pub(crate) fn new(ctx: &'a Context, object: Live, tenant: Tenant<'a>, slot: Slot) -> Self {
         let name = object.release_name().into_owned();
         let namespace = object.metadata.namespace.clone().unwrap_or_default();
         let (namespace_goes, outside, remark, plan, preflight) = (false, None, None, None, None);

@@ -65,6 +65,8 @@ pub(crate) const AGENT: &str = concat!("releaselifecycle-controller/", env!("CAR
 /// The time for which SIGTERM waits for the running reconciliations; less than the kubelet's 30 s,
 /// since a call to an API server that does not answer may take longer.
 const GRACE: Duration = Duration::from_secs(10);
+/// The number of reports of the watch that wait at once for the answers to this process's own writes.
+const MOST_REPORTED: usize = 256;
 
 /// Runs the operator. Signals, health and the lease live on the runtime `vital`, so that no work can
 /// make the leader seem dead.
@@ -275,7 +277,9 @@ async fn control(
             }
         })
         .reflect(writer)
-        .filter_map(move |event| std::future::ready(reported(&heard, event)));
+        .map(move |event| reported(Arc::clone(&heard), event))
+        .buffer_unordered(MOST_REPORTED)
+        .filter_map(std::future::ready);
     let controller = Controller::for_stream(releases, store);
     let namespace = args.namespace.as_deref();
     let jobs = touched::<Job>(scoped(&client, namespace));
@@ -299,12 +303,12 @@ async fn control(
 }
 
 /// Returns the custom resource that an event reports, unless this process wrote it.
-fn reported(
-    ctx: &Context,
+async fn reported(
+    ctx: Arc<Context>,
     event: Result<watcher::Event<Tolerant>, watcher::Error>,
 ) -> Option<Result<Tolerant, watcher::Error>> {
     match event {
-        Ok(watcher::Event::Apply(object)) if ctx.cluster.echoes.hears(object.meta()) => None,
+        Ok(watcher::Event::Apply(object)) if ctx.cluster.echoes.hears(object.meta()).await => None,
         Ok(
             watcher::Event::Apply(object)
             | watcher::Event::InitApply(object)

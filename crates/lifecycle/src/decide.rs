@@ -8,6 +8,7 @@ mod controls;
 mod deletion;
 mod hook;
 mod hooks;
+mod presume;
 
 use std::collections::BTreeSet;
 
@@ -24,6 +25,7 @@ use crate::{
 };
 
 pub use controls::{Controls, Deletion, OnTimeout};
+pub use presume::presume;
 
 /// The query whose answer [`decide`] needs for `journal`.
 pub fn query(journal: &Journal) -> Query {

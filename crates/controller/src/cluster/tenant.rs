@@ -1,7 +1,7 @@
 //! A tenant's access to its objects: plain JSON in and out, so that no field is lost, with the
 //! tenant's identity, each call by the rules of [`crate::cluster::call`].
 
-use std::{borrow::Cow, fmt::Write as _, sync::Mutex};
+use std::{borrow::Cow, fmt::Write as _, sync::Mutex, time::Instant};
 
 use api::names::FIELD_MANAGER;
 use k8s_openapi::{api::core::v1::ServiceAccount, apimachinery::pkg::version::Info};
@@ -29,6 +29,7 @@ use crate::{
         discovery::Kind,
         impersonation::Identity,
         permit::Permit,
+        recent::Recent,
     },
     support::sync::lock,
 };
@@ -48,6 +49,7 @@ pub(crate) struct Tenant<'a> {
     client: Client,
     /// True if the ServiceAccount does not exist; checked once a request is refused.
     is_missing: OnceCell<bool>,
+    recent: Recent,
 }
 
 impl<'a> Tenant<'a> {
@@ -58,7 +60,7 @@ impl<'a> Tenant<'a> {
             what: format!("act as {}", identity.describe()),
             cause: Cause::Unavailable(error.to_string()),
         })?;
-        Ok(Self { cluster, identity, client, is_missing: OnceCell::new() })
+        Ok(Self { cluster, identity, client, is_missing: OnceCell::new(), recent: Recent::new() })
     }
 
     /// Returns the kind of `object` as the cluster serves it; `None` if the cluster does not serve
@@ -75,6 +77,29 @@ impl<'a> Tenant<'a> {
         let request = self.request(object).await?;
         let request = request.get(&segment(&object.name), &GetParams::default());
         optional(self.send(Access::Read, object, "get", request, None).await)
+    }
+
+    /// Like [`Self::get`], but what this reconciliation has kept of the object a moment ago is not read
+    /// again.
+    pub(crate) async fn get_once(&self, object: &ObjectRef) -> Result<Option<Value>, ApiError> {
+        match self.recent.get(object) {
+            Some(live) => Ok(live),
+            None => self.get(object).await,
+        }
+    }
+
+    /// Like [`Self::get`], and keeps the answer for a moment, for [`Self::get_once`].
+    pub(crate) async fn get_and_keep(&self, object: &ObjectRef) -> Result<Option<Value>, ApiError> {
+        let asked_at = Instant::now();
+        let live = self.get(object).await?;
+        self.recent.keep(object, asked_at, live.as_ref());
+        Ok(live)
+    }
+
+    /// Keeps for a moment what is known of the object by the answer to a request that was sent at
+    /// `asked_at`.
+    pub(crate) fn keep(&self, object: &ObjectRef, asked_at: Instant, live: Option<&Value>) {
+        self.recent.keep(object, asked_at, live);
     }
 
     /// Returns the objects of the kind and namespace of `like` with these labels.
@@ -385,6 +410,9 @@ impl<'a> Tenant<'a> {
         sent: Option<&Value>,
     ) -> Result<Value, ApiError> {
         let request = built(&what, request)?;
+        if access == Access::Write {
+            self.recent.forget(object);
+        }
         let metrics = &self.cluster.metrics;
         let status = Mutex::new(None);
         let ask = |request| async {

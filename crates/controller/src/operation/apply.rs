@@ -63,7 +63,7 @@ pub(crate) async fn apply(
 ) -> Result<Vec<String>, ApplyError> {
     let mut applied = Vec::new();
     for object in &plan.objects {
-        let seen = look(release, &object.object).await?;
+        let seen = look_once(release, &object.object).await?;
         applied.push((object, seen.map(|live| Seen::of(release, plan.claims, &live))));
     }
     let pruned = look_at_pruned(release, plan).await?;
@@ -118,7 +118,16 @@ pub(crate) async fn prune_again(release: &Release<'_>, plan: &Plan) -> Result<()
 
 /// Returns the live object; `None` if it, or its kind, does not exist.
 async fn look(release: &Release<'_>, object: &ObjectRef) -> Result<Option<Value>, ApplyError> {
-    match release.tenant.get(object).await {
+    found(release.tenant.get(object).await)
+}
+
+/// Like [`look`], unless the object was read a moment ago, when the plan was made.
+async fn look_once(release: &Release<'_>, object: &ObjectRef) -> Result<Option<Value>, ApplyError> {
+    found(release.tenant.get_once(object).await)
+}
+
+fn found(answer: Result<Option<Value>, ApiError>) -> Result<Option<Value>, ApplyError> {
+    match answer {
         Ok(live) => Ok(live),
         Err(error) if error.is_not_found() => Ok(None),
         Err(error) => Err(classify(error)),

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use helm::pending::Pending;
 use lifecycle::{
     approval::PendingPlan,
-    decide::{decide, query},
+    decide::{decide, presume, query},
     event::Event,
     journal::{Cancel, Failure, Journal, Operation, Phase},
     observation::{Observation, Query},
@@ -303,7 +303,7 @@ async fn take_steps(
         Query::Record if matches!(origin, Origin::Created(_)) && plan.event.makes_revision() => {
             Observation::NoRecord
         }
-        query => gather(release, plan, &journal, query, now()).await?,
+        _ => observe(release, plan, &journal).await?,
     };
     if matches!(origin, Origin::Created(_)) && is_of_another_plan(&observation, plan) {
         return Ok(Progress::AGAIN);
@@ -355,11 +355,25 @@ async fn take_steps(
                 forget_old(release, &journal).await;
                 return Ok(Progress::Ended);
             }
-            (None, None) => gather(release, plan, &journal, query(&journal), now).await?,
+            (None, None) => observe(release, plan, &journal).await?,
         };
     }
     tracing::warn!("{STEPS} steps in one reconciliation, and still at work");
     Ok(Progress::Waits(Duration::from_secs(1)))
+}
+
+/// Returns what `decide` needs to know: presumed, if nothing but a request follows from it that fails if
+/// it is wrong, or gathered.
+async fn observe(
+    release: &Release<'_>,
+    plan: &Plan,
+    journal: &Journal,
+) -> Result<Observation, Error> {
+    let now = now();
+    match presume(plan, journal, &controls(release, plan, journal), now) {
+        Some(presumed) => Ok(presumed),
+        None => gather(release, plan, journal, query(journal), now).await,
+    }
 }
 
 /// Keeps as many records as the spec asks for. Records that could not be removed are removed after

@@ -142,7 +142,11 @@ impl Turn<'_> {
                 Ok(Observation::Refused(Failure::new(Reason::CreateFailed, error.to_string())))
             }
             Err(error) if self.may_be_allowed_soon(&error) => Err(later(error)),
-            Err(error) => refused(Reason::CreateRefused, error),
+            // Quotas and policies are asked before it is known whether the object exists.
+            Err(error) => match tenant.get(&object).await {
+                Ok(Some(live)) => self.seen(hook, &live).await,
+                Ok(None) | Err(_) => refused(Reason::CreateRefused, error),
+            },
         }
     }
 

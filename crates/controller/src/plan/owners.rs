@@ -26,7 +26,7 @@ pub(super) async fn check(
 ) -> Result<Vec<ObjectRef>, Error> {
     let (mut taken, mut refused) = (Vec::new(), Vec::new());
     for object in objects {
-        let live = match release.tenant.get(&object.object).await {
+        let live = match release.tenant.get_and_keep(&object.object).await {
             Ok(live) => live,
             Err(error) if error.is_not_found() => None,
             Err(error) => return Err(error.into()),

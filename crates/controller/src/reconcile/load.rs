@@ -4,7 +4,12 @@ use api::ReleaseLifecycle;
 
 use crate::{
     cluster::{error::Error, tenancy::identity, tenant::Tenant},
-    release::{Release, context::Context, finalizer, object::read},
+    release::{
+        Release,
+        context::Context,
+        finalizer,
+        object::{Live, read},
+    },
     support::slots::Slot,
 };
 
@@ -13,7 +18,7 @@ pub(crate) enum Loaded<'a> {
     /// The object exists, and so does its tenant.
     Release(Box<Release<'a>>),
     /// The object is too large, or names no identity with which its release could be managed.
-    Refused(Box<ReleaseLifecycle>, Error),
+    Refused(Box<Live>, Error),
     /// The object is gone.
     Gone,
 }
@@ -29,7 +34,7 @@ pub(crate) async fn load<'a>(
         Ok(None) => return Ok(Loaded::Gone),
         // It cannot be read, and its status says so.
         Err(error @ Error::Blocked(_)) => {
-            return Ok(Loaded::Refused(Box::new(cached.clone()), error));
+            return Ok(Loaded::Refused(Box::new(Live::cached(cached.clone())), error));
         }
         Err(error) => return Err(error),
     };

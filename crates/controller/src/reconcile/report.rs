@@ -1,6 +1,5 @@
 //! Reports why a release is blocked.
 
-use api::ReleaseLifecycle;
 use kube_runtime::controller::Action;
 use lifecycle::reason::Reason;
 
@@ -12,6 +11,7 @@ use crate::{
         context::Context,
         finalizer,
         finalizer::while_deleting,
+        object::Live,
         report::{write_blocked, write_trouble, write_waiting},
         settled::is_ready,
     },
@@ -48,7 +48,7 @@ pub(crate) async fn left(release: &mut Release<'_>, error: Error) -> Result<Acti
 /// Reports why the release is blocked, and returns when it is reconciled again.
 pub(crate) async fn blocked(
     ctx: &Context,
-    object: &mut ReleaseLifecycle,
+    object: &mut Live,
     error: Error,
 ) -> Result<Action, Error> {
     match error {

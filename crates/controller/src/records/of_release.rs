@@ -39,7 +39,7 @@ impl Records<'_> {
     /// sentence.
     pub(crate) async fn newer(self, revision: i32) -> Result<Option<String>, Error> {
         let next = revision.saturating_add(1);
-        let found = self.tenant.get(&self.reference(next)).await?;
+        let found = self.tenant.get_once(&self.reference(next)).await?;
         // One without Helm's labels is none of the release's records, for Helm neither.
         let is_record = |found: &Value| {
             let labels = &found["metadata"]["labels"];

@@ -1,7 +1,7 @@
 //! Finds and reads records. Only records that are needed are fetched: a record may have a megabyte,
 //! and a release may keep many.
 
-use std::cmp::Reverse;
+use std::{cmp::Reverse, time::Instant};
 
 use api::names::IMPORTED_THROUGH_ANNOTATION;
 use helm::{record, secret::StorageError, stored::Holder};
@@ -56,7 +56,11 @@ impl Records<'_> {
     /// Returns the records since and including the last deployed one, newest first. Like Helm, it
     /// skips older ones that cannot be read; the newest one must be readable.
     pub(crate) async fn history(self) -> Result<Vec<Stored>, Error> {
+        let asked_at = Instant::now();
         let (holder, listed) = self.newest_first().await?;
+        if holder == Holder::Secret {
+            self.keep_missing(asked_at, listed.first().map_or(0, |newest| newest.revision));
+        }
         let mut history: Vec<Stored> = Vec::new();
         let (mut newest, mut memory) = (true, Memory::new(MOST_MEMORY));
         let known = self.known();
@@ -79,6 +83,15 @@ impl Records<'_> {
             newest = false;
         }
         Ok(history)
+    }
+
+    /// Keeps for a moment that no record was newer than that of revision `newest`: neither the one that
+    /// the next operation writes, nor the one after it.
+    fn keep_missing(self, asked_at: Instant, newest: i32) {
+        for ahead in [1, 2] {
+            let missing = self.reference(newest.saturating_add(ahead));
+            self.tenant.keep(&missing, asked_at, None);
+        }
     }
 
     /// Returns the records, and their holder: Secrets, or `ConfigMaps` if no Secret exists.
@@ -124,10 +137,20 @@ impl Records<'_> {
     /// Returns the record of one revision.
     pub(crate) async fn get(self, revision: i32) -> Result<Option<Stored>, Error> {
         let object = self.reference(revision);
-        let secret = self.tenant.get(&object).await?;
+        self.stored(&object, self.tenant.get(&object).await?)
+    }
+
+    /// Like [`Self::get`], but a record that was written a moment ago is not read again: whoever
+    /// replaces it names its version.
+    pub(super) async fn get_once(self, revision: i32) -> Result<Option<Stored>, Error> {
+        let object = self.reference(revision);
+        self.stored(&object, self.tenant.get_once(&object).await?)
+    }
+
+    fn stored(self, object: &ObjectRef, secret: Option<Value>) -> Result<Option<Stored>, Error> {
         let Some(secret) = secret else { return Ok(None) };
         let stored = Stored::read(Holder::Secret, &secret, &self.known());
-        stored.map(Some).map_err(|error| unreadable(&error, &object))
+        stored.map(Some).map_err(|error| unreadable(&error, object))
     }
 
     /// Calls `each` with every record of the release that can be read, newest first and one at a

@@ -1,5 +1,7 @@
 //! Opens and closes the record of an operation, and removes a release's records.
 
+use std::time::Instant;
+
 use api::names;
 use helm::{
     record::{self, Release, Status},
@@ -70,7 +72,10 @@ impl Records<'_> {
 
     async fn post(self, revision: i32, body: Value) -> Result<(), Error> {
         let permit = self.fence.guard().await?;
-        self.tenant.create(permit, &self.reference(revision), &body).await?;
+        let object = self.reference(revision);
+        let sent_at = Instant::now();
+        let record = self.tenant.create(permit, &object, &body).await?;
+        self.tenant.keep(&object, sent_at, Some(&record));
         Ok(())
     }
 
@@ -125,7 +130,7 @@ impl Records<'_> {
     pub(crate) async fn close(self, journal: &Journal) -> Result<Result<(), Failure>, Error> {
         let operation = &journal.operation;
         let release = self.name;
-        let stored = self.get(operation.revision).await?;
+        let stored = self.get_once(operation.revision).await?;
         let ours = stored.filter(|stored| is_made_by(stored, &operation.id));
         let Some(mut stored) = ours else {
             let message = format!(

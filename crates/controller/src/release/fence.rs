@@ -1,12 +1,11 @@
 //! The fence: the check before each write of a release, so that a process that was paused does not
 //! revert later changes of another process.
 
-use api::ReleaseLifecycle;
 use election::Lease;
 
 use crate::{
     cluster::{Cluster, error::Error, permit::Permit},
-    release::object::read,
+    release::object::{Live, read},
 };
 
 /// The permission for the writes of one release.
@@ -14,22 +13,21 @@ use crate::{
 pub(crate) struct Fence<'a> {
     cluster: &'a Cluster,
     lease: &'a Lease,
-    object: &'a ReleaseLifecycle,
+    object: &'a Live,
 }
 
 impl<'a> Fence<'a> {
     /// Returns the fence of the release of `object`, as last read or written.
-    pub(crate) fn new(
-        cluster: &'a Cluster,
-        lease: &'a Lease,
-        object: &'a ReleaseLifecycle,
-    ) -> Self {
+    pub(crate) fn new(cluster: &'a Cluster, lease: &'a Lease, object: &'a Live) -> Self {
         Self { cluster, lease, object }
     }
 
-    /// Reads the custom resource again: if another process has written it since, that process
-    /// manages the release now, and this one has to reconcile again.
+    /// Reads the custom resource again, unless it was read or written just now: if another process has
+    /// written it since, that process manages the release now, and this one has to reconcile again.
     pub(crate) async fn guard(self) -> Result<Permit, Error> {
+        if self.object.is_fresh() {
+            return Permit::of_unchanged(&self.object.metadata, Some(&self.object.metadata));
+        }
         let present = read(self.cluster, self.object).await?;
         Permit::of_unchanged(&self.object.metadata, present.as_ref().map(|it| &it.metadata))
     }

@@ -1,6 +1,8 @@
 //! The needs of a deletion at the custom resource itself: the finalizer, and the check for a
 //! terminating namespace.
 
+use std::time::Instant;
+
 use api::{ReleaseLifecycle, names};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
@@ -19,7 +21,7 @@ use crate::{
     },
     release::{
         Release,
-        object::{outrun, read, update},
+        object::{outrun, read},
     },
     support::key::RECHECK,
 };
@@ -65,9 +67,13 @@ async fn set(release: &mut Release<'_>, finalizers: &[String]) -> Result<(), Err
     };
     let what = format!("write the finalizers of ReleaseLifecycle {namespace}/{name}");
     let patch = Patch::Merge(&patch);
+    let sent_at = Instant::now();
+    let _writing = release.ctx.cluster.echoes.writing(&object.metadata);
     let write = api.patch(&name, &params, &patch);
     let written = call(&release.ctx.cluster.metrics, Access::Write, &*what, write).await;
-    update(&mut release.object, written.map_err(outrun)?.object(&what)?);
+    let written = written.map_err(outrun)?.object(&what)?;
+    release.ctx.cluster.echoes.wrote(&written.metadata);
+    release.object.update(written, sent_at);
     Ok(())
 }
 

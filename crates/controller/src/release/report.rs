@@ -1,6 +1,6 @@
 //! Reports on a release: writes its status and sends Event objects. `status` decides the content.
 
-use api::{ReleaseLifecycle, ReleaseLifecycleStatus};
+use api::ReleaseLifecycleStatus;
 use jiff::Timestamp;
 use lifecycle::{
     approval::PendingPlan,
@@ -16,7 +16,7 @@ use crate::{
     release::{
         Release,
         context::Context,
-        object::write_status,
+        object::{Live, write_status},
         status::{self, Drift, Report, is_blocked_by, new_stall},
     },
     support::clock::now,
@@ -115,7 +115,7 @@ impl Release<'_> {
 /// Reports that nothing can be read for now.
 pub(crate) async fn write_trouble(
     cluster: &Cluster,
-    object: &mut ReleaseLifecycle,
+    object: &mut Live,
     error: &ApiError,
 ) -> Result<(), Error> {
     write(cluster, object, Report::Trouble(error)).await
@@ -124,7 +124,7 @@ pub(crate) async fn write_trouble(
 /// Reports the reason for waiting before anything can be begun, or before an operation continues.
 pub(crate) async fn write_waiting(
     cluster: &Cluster,
-    object: &mut ReleaseLifecycle,
+    object: &mut Live,
     failure: &Failure,
 ) -> Result<(), Error> {
     write(cluster, object, Report::Waiting(failure)).await
@@ -133,7 +133,7 @@ pub(crate) async fn write_waiting(
 /// Reports why nothing can be begun, or why an operation cannot continue.
 pub(crate) async fn write_blocked(
     ctx: &Context,
-    object: &mut ReleaseLifecycle,
+    object: &mut Live,
     failure: &Failure,
 ) -> Result<(), Error> {
     if !is_blocked_by(object, failure) {
@@ -146,11 +146,7 @@ pub(crate) async fn write_blocked(
     write(&ctx.cluster, object, Report::Blocked(failure)).await
 }
 
-async fn write(
-    cluster: &Cluster,
-    object: &mut ReleaseLifecycle,
-    report: Report<'_>,
-) -> Result<(), Error> {
+async fn write(cluster: &Cluster, object: &mut Live, report: Report<'_>) -> Result<(), Error> {
     let status = status::status(object, report, now());
     write_status(cluster, object, status).await
 }

@@ -85,7 +85,7 @@ impl Process {
         let seen = if status.lost {
             traces(configuration, cluster, &status.journal)
         } else {
-            Seen::Observation(observation(configuration, cluster, &status.journal))
+            Seen::Observation(presumed(configuration, cluster, status))
         };
         *self = Self::Observed(status.clone(), Shared::new(seen));
     }
@@ -215,6 +215,10 @@ impl Process {
         let look = || observation_of_current(configuration, cluster, &status.journal);
         let executed = match (sent, answer) {
             (_, Answer::Refused) => Some(Observation::Refused(refusal())),
+            // It exists, although it was presumed not to.
+            (Request::CreateHook(_), Answer::Conflict) => {
+                Some(observation(configuration, cluster, &status.journal))
+            }
             // The answer holds the object.
             (
                 Request::CreateHook(_) | Request::StartHook { .. } | Request::ApplyHook { .. },
@@ -315,6 +319,14 @@ fn rebuilt(
         }
     }
     journal
+}
+
+/// What is observed, or presumed without a look.
+fn presumed(configuration: &Configuration, cluster: &Cluster, status: &Status) -> Observation {
+    let plan = configuration.plan(configuration.operation(&status.journal.operation.id));
+    let controls = status.asked.controls(configuration, &status.journal.handled);
+    decide::presume(plan, &status.journal, &controls, cluster.timestamp())
+        .unwrap_or_else(|| observation(configuration, cluster, &status.journal))
 }
 
 pub(crate) fn observation(
