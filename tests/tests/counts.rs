@@ -1,5 +1,5 @@
-//! What a release and a hook cost: API writes and Event objects, told by the proxy before the API
-//! server, and the memory of an idle controller, at its start and after work.
+//! What a release and a hook cost: API writes, Event objects and all requests, told by the proxy before
+//! the API server, and the memory of an idle controller, at its start and after work.
 
 use std::{
     fmt::Write,
@@ -78,6 +78,77 @@ fn cost(proxied: &Proxied) -> Cost {
 fn with<const N: usize>(value: &str, hooks: [&Value; N]) -> Vec<Value> {
     let objects = (0..OBJECTS).map(|index| config_map(&format!("object-{index}"), value));
     objects.chain(hooks.into_iter().cloned()).collect()
+}
+
+/// The most requests of an operation, alone in its cluster and without those by which the operator learns
+/// what the cluster serves.
+const REQUESTS: [(&str, usize); 5] = [
+    ("install of 3 objects", 21),
+    ("the same with a pre-install and a post-install hook", 45),
+    ("upgrade of 3 objects", 22),
+    ("the same with a pre-upgrade and a post-upgrade hook", 60),
+    ("deletion of 3 objects", 36),
+];
+
+/// The requests of an operation, each as its verb and path, in order. Watches, the lease and discovery
+/// are not of one operation.
+fn requests(proxied: &Proxied) -> Vec<String> {
+    let is_asked_for = |path: &str| {
+        let resource = path.split('?').next().unwrap_or_default();
+        let is_discovery = resource.trim_matches('/').split('/').count() <= 3;
+        !is_discovery && !path.contains("watch=") && !path.contains("/leases/")
+    };
+    let all = proxied.proxy.requests().into_iter();
+    all.filter(|it| is_asked_for(&it.path)).map(|it| format!("{} {}", it.method, it.path)).collect()
+}
+
+/// The requests of an install, of the upgrade after it, and of the deletion of a release, with hooks before
+/// and after the install and the upgrade.
+async fn traced(with_hooks: bool) -> Result<[Vec<String>; 3]> {
+    let namespace = Namespace::new(kwok(), "requests").await?;
+    let proxied = Proxied::new(&namespace).await?;
+    let controller = proxied.controller()?;
+    while controller.http("/readyz")?.0 != 200 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let mut found = Vec::new();
+    for (value, event, reason) in
+        [("1", "install", "InstallSucceeded"), ("2", "upgrade", "UpgradeSucceeded")]
+    {
+        let hook = |name: &str, when: &str| job(name).hook(&format!("{when}-{event}"));
+        let hooks = [&hook("a", "pre"), &hook("b", "post")];
+        let objects = if with_hooks { with(value, hooks) } else { with(value, []) };
+        proxied.proxy.reset();
+        namespace.release("shop", &objects, json!({})).await?;
+        namespace.wait_event(reason).await?;
+        namespace.wait_ready("shop", &controller).await?;
+        found.push(requests(&proxied));
+    }
+    proxied.proxy.reset();
+    namespace.kubectl(&["delete", "rl", "shop", "--wait=false"])?;
+    namespace.wait_released("shop", &controller).await?;
+    let [install, upgrade] = found.try_into().map_err(|_| anyhow::anyhow!("two operations"))?;
+    Ok([install, upgrade, requests(&proxied)])
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+async fn an_operation_takes_no_more_requests_than_it_should() -> Result<()> {
+    let (plain, hooked) = tokio::try_join!(traced(false), traced(true))?;
+    let ([install, upgrade, deletion], [hooked, hooked_upgrade, _]) = (plain, hooked);
+    for (trace, (what, limit)) in
+        [install, hooked, upgrade, hooked_upgrade, deletion].into_iter().zip(REQUESTS)
+    {
+        let trace = trace.join("\n");
+        let found = trace.lines().count();
+        println!("{what}: {found} requests, at most {limit}");
+        ensure!(found <= limit, "{what}: {found} requests, more than {limit}:\n{trace}");
+    }
+    let rows = REQUESTS.map(|(what, limit)| format!("| {what} | {limit} |\n")).concat();
+    internals::compare_in(
+        "docs/src/internals/counts.md",
+        "requests",
+        &format!("| | requests, at most |\n|---|--:|\n{rows}"),
+    )
 }
 
 struct Row {

@@ -16,8 +16,13 @@ use kube::Client;
 use kube_runtime::watcher;
 
 use self::{
-    dependents::Dependents, elsewhere::Elsewhere, held::Held, hooks::Observed,
-    records::RecordWatches, sources::SourceWatches, triggers::Triggers,
+    dependents::Dependents,
+    elsewhere::Elsewhere,
+    held::Held,
+    hooks::{Idle, Observed},
+    records::RecordWatches,
+    sources::SourceWatches,
+    triggers::Triggers,
 };
 
 /// The maximum numbers of watches.
@@ -37,6 +42,7 @@ pub(crate) struct Watches {
     pub(crate) dependents: Dependents,
     pub(crate) held: Held,
     pub(crate) observed: Observed,
+    idle: Idle,
     pub(crate) elsewhere: Arc<Elsewhere>,
 }
 
@@ -51,6 +57,7 @@ impl Watches {
             dependents: Dependents::default(),
             held: Held::default(),
             observed: Observed::default(),
+            idle: Idle::default(),
             elsewhere: Arc::new(Elsewhere::new(trigger.clone())),
             triggers,
         }

@@ -33,7 +33,7 @@ use crate::{
     },
     records::Records,
     release::Release,
-    support::key::key,
+    support::{clock::until, key::key},
 };
 
 /// The interval of checks of a hook in a namespace that this operator does not watch.
@@ -275,7 +275,10 @@ async fn hindrance(
     let Some(subject) = event_objects::subject(object, pods) else {
         // Its Pods may get a node, and no watch's event says that they do not start there.
         if pods::none_started(pods) {
-            look_again(seen, again.or_else(|| event_objects::again(since, now, false)));
+            match again {
+                Some(at) => look_if_idle(release, hook, object, seen, at, now),
+                None => look_again(seen, event_objects::again(since, now, false)),
+            }
         }
         return None;
     };
@@ -303,8 +306,29 @@ async fn hindrance(
         again = event_objects::again(since, now, known.is_some());
     }
     seen.look_again_at = seen.look_again_at.filter(|at| *at > now);
-    look_again(seen, again);
+    match event_objects::too_early(since, now) {
+        Some(at) => look_if_idle(release, hook, object, seen, at, now),
+        None => look_again(seen, again),
+    }
     known
+}
+
+/// Has the hook checked again at this time, unless the watch of Pods reports before that something of it
+/// has run.
+fn look_if_idle(
+    release: &Release<'_>,
+    hook: &PlannedHook,
+    object: &Value,
+    seen: &mut HookObservation,
+    at: Timestamp,
+    now: Timestamp,
+) {
+    let watched = release.ctx.options.watched.as_ref();
+    if watched.is_some() && watched != hook.object.namespace.as_ref() {
+        return look_again(seen, Some(at));
+    }
+    let (namespace, uid) = (text(object, "/metadata/namespace"), text(object, "/metadata/uid"));
+    release.ctx.watches.wake_if_idle(&key(&release.object), namespace, uid, until(at, now));
 }
 
 /// Has the hook checked again at this time, unless it is before.

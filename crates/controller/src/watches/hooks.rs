@@ -90,13 +90,16 @@ pub(crate) struct Touched<K> {
     metadata: ObjectMeta,
     /// `None`: unknown, since the object takes too much memory.
     digest: Option<u64>,
+    /// The UID of the hook of which it shows that something has run.
+    started: Option<String>,
     is_gone: bool,
     kind: PhantomData<fn() -> K>,
 }
 
 impl<K> Clone for Touched<K> {
     fn clone(&self) -> Self {
-        Self { metadata: self.metadata.clone(), ..*self }
+        let (metadata, started) = (self.metadata.clone(), self.started.clone());
+        Self { metadata, started, ..*self }
     }
 }
 
@@ -113,7 +116,9 @@ impl<'de, K: Kind> Deserialize<'de> for Touched<K> {
         let object = reader.deserialize(deserializer)?;
         let is_whole = !memory.is_exhausted();
         let digest = is_whole.then(|| digest::of(K::KIND, &object));
-        Ok(Self { metadata: metadata(&object), digest, is_gone: false, kind: PhantomData })
+        let started = digest::has_started(&object).filter(|_| K::KIND == HookKind::Pod);
+        let started = started.map(str::to_owned);
+        Ok(Self { metadata: metadata(&object), digest, started, is_gone: false, kind: PhantomData })
     }
 }
 
@@ -255,12 +260,44 @@ impl Observed {
     }
 }
 
+/// Hooks that were started a moment ago, by their namespace and UID, and of which no watch has reported
+/// yet that something runs.
+#[derive(Clone, Default)]
+pub(crate) struct Idle(Arc<Mutex<HashSet<(String, String)>>>);
+
+impl Idle {
+    fn has_started(&self, namespace: String, uid: String) {
+        lock(&self.0).remove(&(namespace, uid));
+    }
+}
+
 impl Watches {
+    /// Wakes the release of this key after this time, unless a Pod shows until then that something of the
+    /// hook with this UID has run.
+    pub(crate) fn wake_if_idle(&self, key: &str, namespace: &str, uid: &str, after: Duration) {
+        let hook = (namespace.to_owned(), uid.to_owned());
+        let (idle, trigger) = (self.idle.clone(), self.triggers.trigger().clone());
+        if !lock(&idle.0).insert(hook.clone()) {
+            // It is waited for already.
+            return;
+        }
+        let key = key.to_owned();
+        tokio::spawn(async move {
+            tokio::time::sleep(after).await;
+            if lock(&idle.0).remove(&hook) {
+                trigger.pull(&key);
+            }
+        });
+    }
+
     /// Returns the custom resource that the change of a hook's object wakes. Objects that are held back
     /// are remembered, since they may be those of late requests, and wake it later.
     pub(crate) fn woken_by<K: Kind>(&self, touched: &Touched<K>) -> Option<ObjectRef<Tolerant>> {
         let key = touched.annotations().get(names::OWNER_ANNOTATION)?;
         let uid = touched.uid().unwrap_or_default();
+        if let Some(hook) = &touched.started {
+            self.idle.has_started(touched.namespace().unwrap_or_default(), hook.clone());
+        }
         if self.holds_back(key, &uid, touched) && touched.digest == Some(digest::NOTHING) {
             return None;
         }

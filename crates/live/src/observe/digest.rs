@@ -29,6 +29,19 @@ pub fn of(kind: HookKind, object: &Value) -> u64 {
     said.digest()
 }
 
+/// Returns the UID of the hook of which `object`, a Pod, shows that something of it has run: its Job, or
+/// itself.
+pub fn has_started(object: &Value) -> Option<&str> {
+    if !pods::any_started(std::slice::from_ref(object)) {
+        return None;
+    }
+    let uid = match job_of(object) {
+        Some(owner) => text(owner, "/uid"),
+        None => text(object, "/metadata/uid"),
+    };
+    Some(uid).filter(|uid| !uid.is_empty())
+}
+
 fn job(job: &Value, said: &mut Said) {
     for type_ in ["Complete", "Failed", "FailureTarget"] {
         said.condition(job, type_);
@@ -109,8 +122,13 @@ fn container(status: &Value, each_end: bool, said: &mut Said) {
 
 /// Returns whether a Job made the Pod, and reports its success.
 fn is_of_job(pod: &Value) -> bool {
+    job_of(pod).is_some()
+}
+
+/// Returns the reference to the Job that made the Pod.
+fn job_of(pod: &Value) -> Option<&Value> {
     let owners = pod.pointer("/metadata/ownerReferences").and_then(Value::as_array);
-    owners.into_iter().flatten().any(|owner| {
+    owners.into_iter().flatten().find(|owner| {
         text(owner, "/apiVersion") == "batch/v1"
             && text(owner, "/kind") == "Job"
             && owner.get("controller") == Some(&Value::Bool(true))
@@ -270,6 +288,18 @@ mod tests {
         is_quiet(&mut pod, "/status/phase", json!("Succeeded"));
         let of_nobody = set(&pod, "/metadata/ownerReferences", json!([]));
         assert_ne!(of(HookKind::Pod, &of_nobody), NOTHING, "the hook is the Pod itself");
+    }
+
+    #[test]
+    fn a_pod_shows_that_its_hook_has_started() {
+        let running = json!([{"name": "main", "state": {"running": {}}}]);
+        let of_job = set(&new_pod(), "/metadata/ownerReferences/0/uid", json!("job"));
+        assert_eq!(has_started(&of_job), None);
+        let started = set(&of_job, "/status/containerStatuses", running);
+        assert_eq!(has_started(&started), Some("job"));
+        let alone = set(&started, "/metadata/ownerReferences", json!([]));
+        assert_eq!(has_started(&alone), None, "it has no UID");
+        assert_eq!(has_started(&set(&alone, "/metadata/uid", json!("pod"))), Some("pod"));
     }
 
     #[test]
