@@ -1,5 +1,6 @@
 //! The triggers of a release besides its own object.
 
+pub(crate) mod deletions;
 pub(crate) mod dependents;
 pub(crate) mod elsewhere;
 pub(crate) mod held;
@@ -16,6 +17,7 @@ use kube::Client;
 use kube_runtime::watcher;
 
 use self::{
+    deletions::{Deletion, Deletions},
     dependents::Dependents,
     elsewhere::Elsewhere,
     held::Held,
@@ -43,6 +45,7 @@ pub(crate) struct Watches {
     pub(crate) held: Held,
     pub(crate) observed: Observed,
     idle: Idle,
+    deletions: Deletions,
     pub(crate) elsewhere: Arc<Elsewhere>,
 }
 
@@ -58,9 +61,15 @@ impl Watches {
             held: Held::default(),
             observed: Observed::default(),
             idle: Idle::default(),
+            deletions: Deletions::default(),
             elsewhere: Arc::new(Elsewhere::new(trigger.clone())),
             triggers,
         }
+    }
+
+    /// Notes that the release of this key deletes the object of a hook, before it does.
+    pub(crate) fn deletes(&self, key: &str, uid: &str) -> Deletion {
+        self.deletions.begin(self.triggers.trigger().clone(), key, uid)
     }
 
     /// Forgets the custom resource of this key, which is gone.

@@ -64,6 +64,18 @@ pub enum Observation {
     Refused(Failure),
 }
 
+impl Observation {
+    /// Returns true if the object with this UID was seen at one of the hooks.
+    pub fn has_object(&self, uid: &str) -> bool {
+        let is_it = |object: &HookObservation| object.uid == uid;
+        match self {
+            Self::Hooks(seen) => seen.iter().filter_map(|(_, object)| object.as_ref()).any(is_it),
+            Self::Hook(object) => object.as_ref().is_some_and(is_it),
+            _ => false,
+        }
+    }
+}
+
 /// A hook's object, as it is on the cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct HookObservation {

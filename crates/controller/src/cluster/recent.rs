@@ -27,8 +27,28 @@ pub(super) struct Recent(Mutex<Answers>);
 struct Answers {
     /// With the time when it was asked for: whoever is stopped while the answer arrives must not take
     /// it for a new one.
-    known: HashMap<ObjectRef, (Instant, Option<Value>)>,
+    known: HashMap<ObjectRef, (Instant, Answer)>,
     memory: Memory,
+}
+
+/// What was answered about an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    Live(Value),
+    Missing,
+}
+
+impl Answer {
+    fn of(live: Option<&Value>) -> Self {
+        live.cloned().map_or(Self::Missing, Self::Live)
+    }
+
+    pub(super) fn live(self) -> Option<Value> {
+        match self {
+            Self::Live(object) => Some(object),
+            Self::Missing => None,
+        }
+    }
 }
 
 impl Recent {
@@ -37,7 +57,7 @@ impl Recent {
     }
 
     /// Returns what was answered just now about the object; `None` if that is unknown.
-    pub(super) fn get(&self, object: &ObjectRef) -> Option<Option<Value>> {
+    pub(super) fn get(&self, object: &ObjectRef) -> Option<Answer> {
         let answers = lock(&self.0);
         let (_, answer) = answers.known.get(object).filter(|(at, _)| at.elapsed() < FRESH)?;
         Some(answer.clone())
@@ -48,7 +68,7 @@ impl Recent {
         let mut answers = lock(&self.0);
         let has_room = answers.memory.take_value(answer.unwrap_or(&Value::Null)).is_ok();
         if has_room {
-            answers.known.insert(object.clone(), (asked_at, answer.cloned()));
+            answers.known.insert(object.clone(), (asked_at, Answer::of(answer)));
         }
     }
 
@@ -82,8 +102,8 @@ mod tests {
         recent.keep(&object("c"), now, Some(&live));
         recent.keep(&object("d"), now.checked_sub(FRESH).unwrap(), Some(&live));
         recent.forget(&object("c"));
-        assert_eq!(recent.get(&object("a")), Some(Some(live)));
-        assert_eq!(recent.get(&object("b")), Some(None), "it is known to be missing");
+        assert_eq!(recent.get(&object("a")), Some(Answer::Live(live)));
+        assert_eq!(recent.get(&object("b")), Some(Answer::Missing), "it is known to be missing");
         assert_eq!(recent.get(&object("c")), None, "it was written");
         assert_eq!(recent.get(&object("d")), None, "it is too old");
     }

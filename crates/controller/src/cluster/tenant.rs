@@ -83,7 +83,7 @@ impl<'a> Tenant<'a> {
     /// again.
     pub(crate) async fn get_once(&self, object: &ObjectRef) -> Result<Option<Value>, ApiError> {
         match self.recent.get(object) {
-            Some(live) => Ok(live),
+            Some(answer) => Ok(answer.live()),
             None => self.get(object).await,
         }
     }

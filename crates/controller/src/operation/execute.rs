@@ -28,6 +28,7 @@ use crate::{
     },
     records::{Draft, Records},
     release::Release,
+    support::key::key,
 };
 
 /// The time for which a right that was there when the operation began may be missing at a hook.
@@ -283,8 +284,15 @@ impl Turn<'_> {
     }
 
     async fn delete_leftover(&self, index: usize, uid: &str) -> Result<Observation, Error> {
+        let deletion = self.release.ctx.watches.deletes(&key(&self.release.object), uid);
         match self.release.tenant.delete(Permit::of_uid(), &self.object(index), uid).await {
-            Ok(()) => self.look().await,
+            Ok(()) => {
+                let seen = self.look().await?;
+                if !seen.has_object(uid) {
+                    deletion.is_over();
+                }
+                Ok(seen)
+            }
             Err(error) => refused(Reason::DeleteRefused, error),
         }
     }
@@ -295,7 +303,14 @@ impl Turn<'_> {
         for item in items {
             let object = self.object(item.hook);
             let done = match item.action {
-                CleanUpAction::Delete => tenant.delete(Permit::of_uid(), &object, &item.uid).await,
+                CleanUpAction::Delete => {
+                    let key = key(&self.release.object);
+                    let deletion = self.release.ctx.watches.deletes(&key, &item.uid);
+                    let deleted = tenant.delete(Permit::of_uid(), &object, &item.uid).await;
+                    // Nothing waits for its end.
+                    deletion.is_over();
+                    deleted
+                }
                 CleanUpAction::SetTtl(seconds) => {
                     let patch = hook_object::ttl_patch(&item.uid, seconds);
                     match tenant.json_patch(Permit::of_uid(), &object, patch).await {

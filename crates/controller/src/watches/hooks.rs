@@ -301,6 +301,9 @@ impl Watches {
         if self.holds_back(key, &uid, touched) && touched.digest == Some(digest::NOTHING) {
             return None;
         }
+        if touched.is_gone && self.deletions.hears(&uid) {
+            return None;
+        }
         let is_news = touched.is_gone
             || touched.digest.is_none_or(|digest| self.observed.is_news(key, &uid, digest));
         let (namespace, name) = key.split_once('/')?;
