@@ -2,11 +2,13 @@
 //! objects that the others make, in the same order, and waits for the Jobs by one watch. It keeps no
 //! record, does not survive a crash, and checks nothing.
 //!
-//! `floor KUBECONFIG NAMESPACE install|upgrade|delete PLAN`: the plan is JSON, a list of releases.
+//! `floor KUBECONFIG NAMESPACE install|upgrade|delete PLAN`: the plan is JSON, a list of releases. It
+//! prints the peak of its memory in KiB.
 
 use std::{
     collections::HashMap,
     env, fs,
+    io::{self, Write as _},
     path::Path,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -27,7 +29,7 @@ use tokio::sync::{Semaphore, oneshot};
 /// The number of requests that are sent at once.
 const AT_ONCE: usize = 64;
 
-/// A release: its objects are ConfigMaps.
+/// A release. Its objects are of the kind `ConfigMap`.
 #[derive(Deserialize)]
 struct Release {
     before: Vec<Job>,
@@ -80,7 +82,15 @@ async fn main() -> Result<()> {
         tokio::spawn(watch(floor.jobs.clone(), version, Arc::clone(&floor.waiting)));
     }
     try_join_all(releases.iter().map(|release| floor.run(event, release))).await?;
+    let status = fs::read_to_string("/proc/self/status").context("read /proc/self/status")?;
+    writeln!(io::stdout(), "{}", peak(&status).context("the kernel reports VmHWM")?)?;
     Ok(())
+}
+
+/// Returns the peak of the memory in KiB, by the text of `/proc/self/status`.
+fn peak(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse().ok()
 }
 
 async fn connect(kubeconfig: &Path) -> Result<Client> {
@@ -187,6 +197,12 @@ mod tests {
 
     fn job(conditions: Value) -> Job {
         serde_json::from_value(json!({"status": {"conditions": conditions}})).unwrap()
+    }
+
+    #[test]
+    fn the_peak_is_read() {
+        assert_eq!(peak("VmPeak:\t 9 kB\nVmHWM:\t   17 kB\n"), Some(17));
+        assert_eq!(peak("VmPeak:\t 9 kB\n"), None);
     }
 
     #[test]

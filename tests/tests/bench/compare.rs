@@ -7,7 +7,7 @@ use crate::{
     floor,
     helm::Run,
     ours::{self, Operator, Restart},
-    stage::{Figures, Stage, names},
+    stage::{self, Figures, Stage, names},
 };
 
 /// What each client did for one event.
@@ -33,7 +33,7 @@ pub(crate) fn with_hooks(stage: &mut Stage) -> Result<(Vec<Comparison>, Restart)
     let events = ["install", "upgrade", "delete"];
 
     let namespace = stage.namespace("hooks-ours")?;
-    let chart = stage.chart(&namespace)?;
+    let chart = stage::chart(&namespace)?;
     stage.runtime.block_on(chart.put(&namespace))?;
     let source = chart.source();
     let operator = Operator::start(&namespace)?;
@@ -49,7 +49,7 @@ pub(crate) fn with_hooks(stage: &mut Stage) -> Result<(Vec<Comparison>, Restart)
     let ours = [installed, upgraded, deleted];
 
     let namespace = stage.namespace("hooks-helm")?;
-    let chart = stage.chart(&namespace)?;
+    let chart = stage::chart(&namespace)?;
     let run = Run { namespace: &namespace, chart: chart.folder(), hooks: true };
     let helm =
         [run.install(stage, &names)?, run.upgrade(stage, &names)?, run.delete(stage, &names)?];
@@ -73,7 +73,7 @@ pub(crate) fn with_hooks(stage: &mut Stage) -> Result<(Vec<Comparison>, Restart)
 pub(crate) fn without_hooks(stage: &mut Stage, releases: usize) -> Result<Comparison> {
     let names = names(releases);
     let namespace = stage.namespace("plain-ours")?;
-    let chart = stage.chart(&namespace)?;
+    let chart = stage::chart(&namespace)?;
     stage.runtime.block_on(chart.put(&namespace))?;
     let source = chart.source();
     let operator = Operator::start(&namespace)?;
@@ -83,7 +83,7 @@ pub(crate) fn without_hooks(stage: &mut Stage, releases: usize) -> Result<Compar
     operator.stop()?;
 
     let namespace = stage.namespace("plain-helm")?;
-    let chart = stage.chart(&namespace)?;
+    let chart = stage::chart(&namespace)?;
     let run = Run { namespace: &namespace, chart: chart.folder(), hooks: false };
     let helm = run.install(stage, &names)?;
 

@@ -54,6 +54,7 @@ pub(crate) fn run(
             .args([&namespace.name, event])
             .arg(&path)
             .stdin(Stdio::null())
+            .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .context("start the floor")?;
@@ -61,6 +62,8 @@ pub(crate) fn run(
         let output = child.wait_with_output().context("wait for the floor")?;
         let said = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "floor {event}: {said}");
+        let peak = String::from_utf8_lossy(&output.stdout);
+        watched.report(peak.trim().parse().context("the floor reports its peak")?);
         Ok(())
     })
 }

@@ -5,7 +5,7 @@ use std::{fs, process::Command, thread};
 use anyhow::{Context as _, Result, ensure};
 use e2e::root;
 use serde_json::Value;
-use testkit::cluster::{Cluster, bin};
+use testkit::cluster::Cluster;
 
 /// The machine, as a reader needs to know it.
 pub(crate) struct Machine {
@@ -44,16 +44,23 @@ fn total_mib(meminfo: &str) -> Option<usize> {
 pub(crate) fn versions(cluster: &Cluster) -> Result<String> {
     let server: Value = serde_json::from_str(&cluster.kubectl(["get", "--raw", "/version"])?)?;
     let kubernetes = server["gitVersion"].as_str().context("the API server has a version")?;
-    let helm = said(Command::new(bin("helm")?).args(["version", "--short"]))?;
-    let kwok = said(Command::new(bin("kwok")?).arg("--version"))?;
-    let kwok = kwok.rsplit(' ').next().unwrap_or_default();
+    let pins = fs::read_to_string(root().join("tests/cluster/go.mod")).context("read go.mod")?;
+    let helm = pinned(&pins, "helm.sh/helm/v4").context("go.mod pins Helm")?;
+    let kwok = pinned(&pins, "sigs.k8s.io/kwok").context("go.mod pins KWOK")?;
     let git = |args: &[&str]| said(Command::new("git").args(args).current_dir(root()));
     let commit = git(&["rev-parse", "--short", "HEAD"])?;
     let changed = git(&["status", "--porcelain", "--", "crates", "engine", "Cargo.lock"])?;
     let changed = if changed.is_empty() { "" } else { " with changes" };
     Ok(format!(
-        "Kubernetes {kubernetes}, helm {helm}, KWOK {kwok}, ours at commit {commit}{changed}"
+        "Kubernetes {}, helm {helm}, KWOK {kwok}, ours at commit {commit}{changed}",
+        kubernetes.trim_start_matches('v')
     ))
+}
+
+/// Returns the version of a module, by the text of `go.mod`.
+fn pinned<'a>(pins: &'a str, module: &str) -> Option<&'a str> {
+    let version = |line: &'a str| line.trim().strip_prefix(module)?.strip_prefix(" v");
+    pins.lines().find_map(version)?.split_whitespace().next()
 }
 
 fn said(command: &mut Command) -> Result<String> {
@@ -68,4 +75,7 @@ fn the_machine_is_read() {
     assert_eq!(model(cpuinfo), Some("A CPU @ 2 GHz"));
     assert_eq!(total_mib("MemFree: 1 kB\n"), None);
     assert_eq!(total_mib("MemTotal:       2048 kB\n"), Some(2));
+    let pins = "tool a/b/cmd\nrequire (\n\ta/b v1.2.3 // indirect\n)\n";
+    assert_eq!(pinned(pins, "a/b"), Some("1.2.3"));
+    assert_eq!(pinned(pins, "a/c"), None);
 }

@@ -4,7 +4,10 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool, atomic::Ordering},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -12,7 +15,7 @@ use std::{
 use anyhow::{Context as _, Result};
 
 /// The pause between two samples of the memory.
-const PAUSE: Duration = Duration::from_millis(100);
+const PAUSE: Duration = Duration::from_millis(50);
 /// `USER_HZ`, which is the same on every architecture that the project runs on.
 const TICKS: u32 = 100;
 
@@ -126,19 +129,27 @@ fn mib(kib: u64) -> f64 {
 
 /// The processes that a [`Sampler`] watches.
 #[derive(Clone, Default)]
-pub(crate) struct Watched(Arc<Mutex<BTreeSet<u32>>>);
+pub(crate) struct Watched {
+    pids: Arc<Mutex<BTreeSet<u32>>>,
+    reported: Arc<AtomicU64>,
+}
 
 impl Watched {
     pub(crate) fn add(&self, pid: u32) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(pid);
+        self.pids.lock().unwrap_or_else(PoisonError::into_inner).insert(pid);
     }
 
     pub(crate) fn remove(&self, pid: u32) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&pid);
+        self.pids.lock().unwrap_or_else(PoisonError::into_inner).remove(&pid);
+    }
+
+    /// Takes note of the peak that a process reported itself, in KiB: it may be too short for samples.
+    pub(crate) fn report(&self, kib: u64) {
+        self.reported.fetch_max(kib, Ordering::Relaxed);
     }
 
     fn now(&self) -> BTreeSet<u32> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.pids.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -165,7 +176,7 @@ impl Sampler {
                 peak = peak.max(together(&found)).max(marks.max().unwrap_or_default());
                 thread::sleep(PAUSE);
             }
-            peak
+            peak.max(watched.reported.load(Ordering::Relaxed))
         });
         Self { stop, thread }
     }

@@ -76,7 +76,7 @@ impl Plot<'_> {
         for (x, _) in points {
             text(&mut body, x_of(*x), bottom + 18.0, "middle", "", &format!("{x}"));
         }
-        text(&mut body, (LEFT + right) / 2.0, bottom + 38.0, "middle", "", x_name);
+        text(&mut body, f64::midpoint(LEFT, right), bottom + 38.0, "middle", "", x_name);
         for series in 0..self.series.len() {
             let of = |(x, values): &(f64, Vec<Option<f64>>)| {
                 Some((x_of(*x), y_of((*values.get(series)?)?)))

@@ -227,12 +227,6 @@ fn scaled(in_sync: &[InSync; 2], live: &[Live; 2]) -> String {
                 "",
                 in_sync.each_ref().map(|it| total(&it.restart.figures.requests)),
             ),
-            (
-                "restart: peak memory",
-                "KiB",
-                in_sync.each_ref().map(|it| it.restart.figures.peak_mib * 1024.0),
-            ),
-            ("idle: memory", "KiB", in_sync.each_ref().map(|it| it.idle.memory_mib * 1024.0)),
         ],
     );
     text += &totals_table(
@@ -257,6 +251,10 @@ fn scaled(in_sync: &[InSync; 2], live: &[Live; 2]) -> String {
             ("idle: memory", "MiB", in_sync.each_ref().map(|it| it.idle.memory_mib)),
         ],
     );
+    text += &one_more(
+        "release in sync",
+        in_sync.each_ref().map(|it| (it.install.releases, it.idle.memory_mib)),
+    );
     text += &scaled_table(
         "Live hooks, and what each costs",
         live.each_ref().map(|it| it.start.releases),
@@ -264,8 +262,6 @@ fn scaled(in_sync: &[InSync; 2], live: &[Live; 2]) -> String {
             ("start: wall time", "ms", live.each_ref().map(|it| it.start.wall * 1000.0)),
             ("start: CPU time", "ms", live.each_ref().map(|it| it.start.cpu * 1000.0)),
             ("start: requests", "", live.each_ref().map(|it| total(&it.start.requests))),
-            ("peak memory", "KiB", live.each_ref().map(|it| it.start.peak_mib * 1024.0)),
-            ("memory while they run", "KiB", live.each_ref().map(|it| it.idle.memory_mib * 1024.0)),
         ],
     );
     text += &totals_table(
@@ -278,7 +274,15 @@ fn scaled(in_sync: &[InSync; 2], live: &[Live; 2]) -> String {
             ("a minute while they run: requests", "", live.each_ref().map(|it| it.idle.requests)),
         ],
     );
+    text +=
+        &one_more("live hook", live.each_ref().map(|it| (it.start.releases, it.idle.memory_mib)));
     text
+}
+
+/// Returns the memory that one more of them takes, by two totals in MiB.
+fn one_more(of: &str, [(few, small), (many, large)]: [(usize, f64); 2]) -> String {
+    let kib = (large - small) * 1024.0 / number(many.saturating_sub(few).max(1));
+    format!("One more {of} takes {} KiB.\n\n", shown(kib))
 }
 
 /// A row: its name, its unit, and the totals of few and of many.
@@ -410,6 +414,11 @@ mod tests {
         assert!(table.contains("| wall | 2.00 × | 2.00 ms | 4.00 ms |\n"), "{table}");
         let table = totals_table("x", [10, 100], &[("wall", "ms", [20.0, 400.0])]);
         assert!(table.contains("| wall | 20.0 × | 20.0 ms | 400 ms |\n"), "{table}");
+    }
+
+    #[test]
+    fn one_more_takes_the_difference() {
+        assert_eq!(one_more("hook", [(100, 2.0), (612, 3.0)]), "One more hook takes 2.00 KiB.\n\n");
     }
 
     #[test]

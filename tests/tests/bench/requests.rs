@@ -29,14 +29,14 @@ impl Tool {
         }
     }
 
-    /// Returns whether it sent this request. The operator names no user agent.
+    /// Returns whether it sent this request.
     pub(crate) fn sent(self, event: &Event) -> bool {
         if event.user.starts_with("system:") {
             return false;
         }
         let agent = event.user_agent.as_deref().unwrap_or_default();
         match self {
-            Self::Ours => agent.is_empty(),
+            Self::Ours => agent.starts_with("releaselifecycle-controller/"),
             Self::Helm => agent.starts_with("Helm/"),
             Self::Floor => agent == "floor",
         }
@@ -126,6 +126,8 @@ mod tests {
 
     use super::*;
 
+    const OURS: Option<&str> = Some("releaselifecycle-controller/0.1.0");
+
     fn event(user: &str, agent: Option<&str>, verb: &str, path: &str, at: i64) -> Event {
         let (resource, name) = path.split_once('/').unwrap();
         let time = Timestamp::from_millisecond(at).unwrap();
@@ -152,15 +154,15 @@ mod tests {
 
     fn story() -> Vec<Event> {
         vec![
-            event("admin", None, "create", "jobs/r1-pre", 0),
+            event("admin", OURS, "create", "jobs/r1-pre", 0),
             event(JOB_CONTROLLER, None, "update", "jobs/r1-pre", 1000),
             event(JOB_CONTROLLER, None, "update", "jobs/r1-pre", 2000),
             event("admin", Some(BENCH), "patch", "releaselifecycles/r1", 2001),
-            event("admin", None, "create", "events/r1", 2002),
-            event("admin", None, "patch", "releaselifecycles/r1", 2010),
-            event("admin", None, "create", "jobs/r1-post", 2200),
-            event("admin", None, "patch", "jobs/r1-post", 2500),
-            event("admin", None, "patch", "jobs/r1-post", 9000),
+            event("admin", OURS, "create", "events/r1", 2002),
+            event("admin", OURS, "patch", "releaselifecycles/r1", 2010),
+            event("admin", OURS, "create", "jobs/r1-post", 2200),
+            event("admin", OURS, "patch", "jobs/r1-post", 2500),
+            event("admin", OURS, "patch", "jobs/r1-post", 9000),
         ]
     }
 

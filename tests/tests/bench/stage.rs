@@ -109,15 +109,6 @@ impl Stage {
         })
     }
 
-    /// Makes the chart: three objects, and with `hooks` a Job before and a Job after them.
-    pub(crate) fn chart(&self, namespace: &Namespace) -> Result<Chart> {
-        Chart::new(namespace, "bench")?
-            .file("values.yaml", "hooks: false\nvalue: \"0\"\n")?
-            .file("templates/objects.yaml", OBJECTS)?
-            .file("templates/pre.yaml", &HOOK.replace("WHEN", "pre"))?
-            .file("templates/post.yaml", &HOOK.replace("WHEN", "post"))
-    }
-
     /// Returns the requests that were answered since the last call.
     pub(crate) fn requests(&mut self) -> Result<Vec<Event>> {
         let (events, next) = audit::read_from(self.cluster.audit_log(), self.audit_offset)?;
@@ -159,6 +150,15 @@ impl Stage {
             },
         })
     }
+}
+
+/// Makes the chart: three objects, and with `hooks` a Job before and a Job after them.
+pub(crate) fn chart(namespace: &Namespace) -> Result<Chart> {
+    Chart::new(namespace, "bench")?
+        .file("values.yaml", "hooks: false\nvalue: \"0\"\n")?
+        .file("templates/objects.yaml", OBJECTS)?
+        .file("templates/pre.yaml", &HOOK.replace("WHEN", "pre"))?
+        .file("templates/post.yaml", &HOOK.replace("WHEN", "post"))
 }
 
 /// Returns so many names, none of which is a part of another one.
