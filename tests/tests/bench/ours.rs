@@ -23,18 +23,16 @@ use serde_json::Value;
 
 use crate::{
     measure::{self, Sampler, Watched},
-    requests::{Counts, Delays, Tool, count, is_background},
+    requests::{Delays, Tool, count},
     stage::{Figures, Stage, program},
     watching,
 };
 
 /// The number of objects that the bench writes at once.
 const AT_ONCE: usize = 64;
-/// The operator is at rest when it has sent nothing for so long.
-const QUIET: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(20);
-/// The longest time for a start, or until it is at rest.
-const PATIENCE: Duration = Duration::from_mins(30);
+/// The longest time for a start.
+const PATIENCE: Duration = Duration::from_mins(10);
 
 /// A running operator.
 pub(crate) struct Operator {
@@ -153,25 +151,15 @@ pub(crate) fn restart(
     let sampler = Sampler::start(operator.watched());
     operator.wait_ready()?;
     let ready = begun.elapsed().as_secs_f64();
-    let (mut last, mut requests) = (Timestamp::now(), Counts::new());
-    while Timestamp::now().duration_since(last).unsigned_abs() < QUIET {
-        ensure!(begun.elapsed() < PATIENCE, "the operator is not at rest after {PATIENCE:?}");
-        thread::sleep(PAUSE * 10);
-        let mut events = stage.requests()?;
-        events.retain(|event| Tool::Ours.sent(event));
-        let work = events.iter().filter(|event| !is_background(event));
-        last = work.map(|event| event.completed).max().unwrap_or(last).max(last);
-        for (kind, more) in count(events.iter()) {
-            *requests.entry(kind).or_default() += more;
-        }
-    }
+    let (events, rest) = stage.rest(zero)?;
     let figures = Figures {
         tool: Tool::Ours,
         releases,
-        wall: last.duration_since(zero).as_secs_f64(),
+        wall: rest,
+        rest,
         cpu: measure::cpu(operator.pid())?,
         peak_mib: sampler.stop()?,
-        requests,
+        requests: count(events.iter().filter(|event| Tool::Ours.sent(event))),
         delays: Delays::default(),
     };
     Ok((operator, Restart { ready, figures }))

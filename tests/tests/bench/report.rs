@@ -83,7 +83,7 @@ pub(crate) fn text(report: &Report) -> String {
         text += &by_verb(comparison);
     }
     text += "### Our requests for each release, by verb and resource\n\n";
-    text += &by_resource(&report.comparisons);
+    text += &by_resource(&report.comparisons, Some(&report.resync.figures));
     text += "## Ours, with many releases\n\n";
     text += "![Memory over the number of releases and of live hooks](benchmarks/scale.svg)\n\n";
     text += &resync(&report.resync);
@@ -163,19 +163,24 @@ fn by_verb(comparison: &Comparison) -> String {
     table + "\n"
 }
 
-fn by_resource(comparisons: &[Comparison]) -> String {
-    let ours = comparisons.iter().filter_map(|it| Some((it, it.figures.first()?)));
-    let ours: Vec<_> = ours.collect();
-    let mut table = String::from("| |");
-    for (comparison, _) in &ours {
+/// Returns a table of our requests, a column for each event and one for the restart.
+fn by_resource(comparisons: &[Comparison], resync: Option<&Figures>) -> String {
+    let mut columns = Vec::new();
+    for comparison in comparisons {
         let hooks = if comparison.hooks { "with hooks" } else { "without" };
-        let _ = write!(table, " {} {}, {hooks} |", comparison.releases, comparison.event);
+        let name = format!("{} {}, {hooks}", comparison.releases, comparison.event);
+        columns.extend(comparison.figures.first().map(|ours| (name, ours)));
     }
-    let _ = writeln!(table, "\n|---|{}", "--:|".repeat(ours.len()));
-    let kinds: BTreeSet<_> = ours.iter().flat_map(|(_, it)| it.requests.keys()).collect();
+    columns.extend(resync.map(|it| (format!("{} restart, with hooks", it.releases), it)));
+    let mut table = String::from("| |");
+    for (name, _) in &columns {
+        let _ = write!(table, " {name} |");
+    }
+    let _ = writeln!(table, "\n|---|{}", "--:|".repeat(columns.len()));
+    let kinds: BTreeSet<_> = columns.iter().flat_map(|(_, it)| it.requests.keys()).collect();
     for kind in kinds {
         let (verb, resource) = kind;
-        let cells = ours.iter().map(|(_, it)| {
+        let cells = columns.iter().map(|(_, it)| {
             let requests = it.requests.get(kind).copied().unwrap_or_default();
             shown(number(requests) / number(it.releases))
         });
@@ -209,6 +214,11 @@ fn scaled(in_sync: &[InSync; 2], live: &[Live; 2]) -> String {
         "Releases of one object, and what each costs",
         in_sync.each_ref().map(|it| it.install.releases),
         &[
+            (
+                "install: until the last request",
+                "ms",
+                in_sync.each_ref().map(|it| it.install.rest * 1000.0),
+            ),
             ("install: wall time", "ms", in_sync.each_ref().map(|it| it.install.wall * 1000.0)),
             ("install: CPU time", "ms", in_sync.each_ref().map(|it| it.install.cpu * 1000.0)),
             ("install: requests", "", in_sync.each_ref().map(|it| total(&it.install.requests))),
@@ -259,7 +269,12 @@ fn scaled(in_sync: &[InSync; 2], live: &[Live; 2]) -> String {
         "Live hooks, and what each costs",
         live.each_ref().map(|it| it.start.releases),
         &[
-            ("start: wall time", "ms", live.each_ref().map(|it| it.start.wall * 1000.0)),
+            (
+                "start: until the last request",
+                "ms",
+                live.each_ref().map(|it| it.start.rest * 1000.0),
+            ),
+            ("start: until all run", "ms", live.each_ref().map(|it| it.start.wall * 1000.0)),
             ("start: CPU time", "ms", live.each_ref().map(|it| it.start.cpu * 1000.0)),
             ("start: requests", "", live.each_ref().map(|it| total(&it.start.requests))),
         ],
@@ -382,7 +397,7 @@ mod tests {
     fn figures(tool: Tool, wall: f64, patches: usize) -> Figures {
         let requests = [(("patch".to_owned(), "jobs".to_owned()), patches)].into();
         let delays = Delays { write: Vec::new(), hook: vec![wall / 100.0] };
-        Figures { tool, releases: 10, wall, cpu: 1.0, peak_mib: 20.0, requests, delays }
+        Figures { tool, releases: 10, wall, rest: wall, cpu: 1.0, peak_mib: 20.0, requests, delays }
     }
 
     fn comparison() -> Comparison {
@@ -405,7 +420,9 @@ mod tests {
     #[test]
     fn requests_are_for_each_release() {
         assert!(by_verb(&comparison()).contains("| patch | 4.00 | 6.00 | 2.00 |\n"));
-        assert!(by_resource(&[comparison()]).contains("| patch jobs | 4.00 |\n"));
+        let restart = figures(Tool::Ours, 1.0, 5);
+        let table = by_resource(&[comparison()], Some(&restart));
+        assert!(table.contains("| patch jobs | 4.00 | 0.500 |\n"), "{table}");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use e2e::{Chart, Namespace, kwok_audited, root};
 use http::{HeaderValue, header::USER_AGENT};
+use jiff::Timestamp;
 use kube::{
     Client, Config,
     config::{KubeConfigOptions, Kubeconfig},
@@ -23,11 +24,14 @@ use tokio::runtime::Runtime;
 use crate::{
     knobs::Knobs,
     measure::{Sampler, Watched},
-    requests::{BENCH, Counts, Delays, Tool, count, delays},
+    requests::{BENCH, Counts, Delays, Tool, count, delays, is_background},
 };
 
-/// The time that is measured after the last release was done, for work that nobody waits for.
-const AFTER: Duration = Duration::from_secs(2);
+/// The operator is at rest when it has sent nothing for so long.
+const QUIET: Duration = Duration::from_secs(5);
+/// The longest wait until it is.
+const PATIENCE: Duration = Duration::from_mins(10);
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// A Job of five seconds.
 const HOOK: &str = r#"{{ if .Values.hooks }}
@@ -63,6 +67,8 @@ pub(crate) struct Figures {
     pub(crate) releases: usize,
     /// In seconds, until the last release was done.
     pub(crate) wall: f64,
+    /// In seconds, until the client's last request, which may be one that nobody waits for.
+    pub(crate) rest: f64,
     /// In seconds.
     pub(crate) cpu: f64,
     pub(crate) peak_mib: f64,
@@ -116,6 +122,25 @@ impl Stage {
         Ok(events)
     }
 
+    /// Waits until the operator is at rest, or for as long as it may take. Returns the requests since
+    /// the last call of [`Self::requests`], and the seconds from `zero` to its last one.
+    pub(crate) fn rest(&mut self, zero: Timestamp) -> Result<(Vec<Event>, f64)> {
+        let begun = Instant::now();
+        let (mut all, mut last) = (Vec::new(), Timestamp::now());
+        while Timestamp::now().duration_since(last).unsigned_abs() < QUIET {
+            if begun.elapsed() > PATIENCE {
+                eprintln!("bench: the operator is not at rest after {PATIENCE:?}");
+                break;
+            }
+            std::thread::sleep(PAUSE);
+            let events = self.requests()?;
+            let work = events.iter().filter(|it| Tool::Ours.sent(it) && !is_background(it));
+            last = work.map(|event| event.completed).max().unwrap_or(last).max(last);
+            all.extend(events);
+        }
+        Ok((all, last.duration_since(zero).as_secs_f64()))
+    }
+
     /// Measures `work` of a client. `cpu` returns the client's CPU time up to now.
     pub(crate) fn measure(
         &mut self,
@@ -126,20 +151,25 @@ impl Stage {
         work: impl FnOnce(&Self) -> Result<()>,
     ) -> Result<Figures> {
         self.requests()?;
+        let zero = Timestamp::now();
         let sampler = Sampler::start(watched.clone());
         let before = cpu()?;
         let begun = Instant::now();
         work(self)?;
         let wall = begun.elapsed().as_secs_f64();
-        std::thread::sleep(AFTER);
+        let (events, rest) = match tool {
+            // It goes on by itself.
+            Tool::Ours => self.rest(zero)?,
+            Tool::Helm | Tool::Floor => (self.requests()?, wall),
+        };
         let cpu = cpu()? - before;
         let peak_mib = sampler.stop()?;
-        let events = self.requests()?;
         eprintln!("bench: {} of {} releases took {wall:.1} s", tool.name(), names.len());
         Ok(Figures {
             tool,
             releases: names.len(),
             wall,
+            rest,
             cpu,
             peak_mib,
             requests: count(events.iter().filter(|event| tool.sent(event))),
