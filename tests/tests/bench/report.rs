@@ -61,10 +61,11 @@ fn replaced(page: &str, text: &str) -> Option<String> {
 pub(crate) fn text(report: &Report) -> String {
     let Report { date, machine, versions, knobs, .. } = report;
     let Knobs { releases, scale, idle_seconds, helm_with_hooks, helm_without } = knobs;
+    let with_hooks = helm_with_hooks.min(releases);
     let mut text = format!(
         "**Measured** on {date}, in one run on one control plane: {machine}. {versions}. \
          `RELEASES={releases} SCALE={scale} IDLE_SECONDS={idle_seconds}`. Helm ran in at most \
-         {helm_with_hooks} processes at once with hooks, and in {helm_without} without.\n\n\
+         {with_hooks} processes at once with hooks, and in {helm_without} without.\n\n\
          ## Ours, helm and the floor\n\n"
     );
     for (name, alt) in [
