@@ -1,5 +1,5 @@
 # Every command of the project; CI calls the same targets.
-.PHONY: tools check lint deny book test demo demo-chart cluster cluster-down model fuzz crash cases interop render bench-render bench-records tenants counts image generate engine engine-test
+.PHONY: tools check lint deny book test demo demo-chart cluster cluster-down model fuzz crash cases interop render bench bench-render bench-records tenants counts image generate engine engine-test
 CARGO ?= cargo
 # Where `make tools` installs.
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
@@ -76,6 +76,11 @@ interop: ## Helm 3 and Helm 4 on the operator's releases, and the operator on th
 
 render: ## what is rendered of charts, beside the real Helm on the same cluster
 	$(CARGO) test --workspace --test render -- --nocapture
+
+bench: ## ours, Helm and the least that a client can do, on one control plane; writes docs/src/benchmarks.md
+	$(CARGO) build --release --package controller --package floor
+	$(ENGINE) $(abspath $(TARGET))/release/releaselifecycle-engine .
+	$(CARGO) test --workspace --test bench -- --nocapture --ignored
 
 bench-render: ## how long rendering takes, beside `helm template`
 	$(CARGO) test --workspace --test render -- --nocapture --ignored

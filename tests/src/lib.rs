@@ -61,13 +61,26 @@ pub fn containers() -> Option<&'static Cluster> {
     None
 }
 
+/// Starts a cluster with simulated nodes whose API server writes its audit log by this policy.
+///
+/// # Errors
+/// If it cannot be started.
+pub fn kwok_audited(policy: &str) -> anyhow::Result<Cluster> {
+    launch(|options| options.audit_policy(policy))
+}
+
 fn start(node: Node) -> anyhow::Result<Cluster> {
+    launch(|options| options.node(node))
+}
+
+fn launch(change: impl FnOnce(Options) -> Options) -> anyhow::Result<Cluster> {
     let program = std::env::current_exe().context("find this program")?;
     let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
     // A fixed folder for each program, so that the next run cleans the remains of a killed one.
     let name = name.rsplit_once('-').map_or(name.as_str(), |(name, _)| name).to_owned();
-    let dir = target().join("tmp/clusters").join(format!("{name}-{node:?}"));
-    let cluster = Cluster::start(Options::new(dir).node(node))?;
+    let mut options = change(Options::new(""));
+    options.dir = target().join("tmp/clusters").join(format!("{name}-{:?}", options.node));
+    let cluster = Cluster::start(options)?;
     // The shipped manifests that the operator's tests need; they start the operator themselves.
     for (how, path) in [("-k", "crds"), ("-f", "deploy/base/role-deployer.yaml")] {
         let path = root().join(path);

@@ -17,7 +17,6 @@ use super::{Cluster, bin, certs, process::wait_for};
 pub(super) const PROGRAMS: [&str; 6] =
     ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "kwok"];
 
-const AUDIT_POLICY: &str = include_str!("../../../../tests/cluster/audit-policy.yaml");
 const SERVICES: &str = "10.96.0.0/16";
 /// The first address of [`SERVICES`], which the API server takes for itself.
 pub(super) const API_SERVICE: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 1);
@@ -78,7 +77,11 @@ pub(super) struct ControlPlane {
 
 impl ControlPlane {
     /// Starts etcd and the API server. `outside`: the address at which a real node reaches it.
-    pub(super) fn begin(cluster: &mut Cluster, outside: Option<Ipv4Addr>) -> anyhow::Result<Self> {
+    pub(super) fn begin(
+        cluster: &mut Cluster,
+        outside: Option<Ipv4Addr>,
+        audit_policy: &str,
+    ) -> anyhow::Result<Self> {
         let [etcd, peer, api, controller_manager, scheduler] = free_ports()?;
         let bind = outside.map_or(Ipv4Addr::LOCALHOST, |_| Ipv4Addr::UNSPECIFIED);
         let tokens = User::ALL
@@ -92,6 +95,7 @@ impl ControlPlane {
             tokens,
         };
         plane.write_files(cluster, outside)?;
+        certs::write(&cluster.dir.join("config/audit-policy.yaml"), audit_policy)?;
         start_etcd(cluster, etcd, peer)?;
 
         let dir = cluster.dir.clone();
@@ -214,7 +218,6 @@ impl ControlPlane {
         authority.client(&pki, "kubelet-client", "system:masters")?;
         certs::key_pair(&pki, "service-accounts")?;
         certs::write(&pki.join("ca.pem"), &authority.pem())?;
-        certs::write(&cluster.dir.join("config/audit-policy.yaml"), AUDIT_POLICY)?;
 
         let line = |(user, token): &(User, String)| {
             let (name, group) = user.name_and_group();

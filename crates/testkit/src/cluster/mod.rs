@@ -102,7 +102,8 @@ impl Cluster {
             Node::Kwok => None,
             Node::Real => self.or_simulate(node::RealNode::begin)?,
         };
-        let plane = ControlPlane::begin(self, node.as_ref().map(|n| n.network.host))?;
+        let outside = node.as_ref().map(|n| n.network.host);
+        let plane = ControlPlane::begin(self, outside, &options.audit_policy)?;
         // While the API server comes up.
         if let Some(real) = &node
             && self.or_simulate(|cluster| real.prepare(cluster))?.is_none()

@@ -4,6 +4,9 @@ use std::{ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+/// The audit policy by default, by which tests judge.
+const AUDIT_POLICY: &str = include_str!("../../../../tests/cluster/audit-policy.yaml");
+
 /// The kind of node on which the Pods of a cluster run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -28,6 +31,8 @@ pub struct Options {
     pub pod_delay: RangeInclusive<Duration>,
     /// True if the cluster outlives this process, until [`stop`](super::stop).
     pub detached: bool,
+    /// The policy of the API server's audit log.
+    pub audit_policy: String,
 }
 
 impl Options {
@@ -38,6 +43,7 @@ impl Options {
             node: Node::Kwok,
             pod_delay: Duration::ZERO..=Duration::from_millis(200),
             detached: false,
+            audit_policy: AUDIT_POLICY.to_owned(),
         }
     }
 
@@ -49,6 +55,11 @@ impl Options {
     #[must_use]
     pub fn pod_delay(self, pod_delay: RangeInclusive<Duration>) -> Self {
         Self { pod_delay, ..self }
+    }
+
+    #[must_use]
+    pub fn audit_policy(self, audit_policy: impl Into<String>) -> Self {
+        Self { audit_policy: audit_policy.into(), ..self }
     }
 
     #[must_use]
