@@ -2,6 +2,7 @@
 //! plan lacks.
 
 use api::names::FIELD_MANAGER;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use helm::{
     managed,
     ownership::{self, OwnershipError, Stays},
@@ -22,6 +23,7 @@ use crate::{
         call::{ApiError, Cause},
         error::Error,
         permit::Permit,
+        tenant::AT_ONCE,
     },
     operation::gather,
     records::Records,
@@ -61,11 +63,11 @@ pub(crate) async fn apply(
     plan: &Plan,
     kinds_come: bool,
 ) -> Result<Vec<String>, ApplyError> {
-    let mut applied = Vec::new();
-    for object in &plan.objects {
+    let looks = plan.objects.iter().map(async |object| {
         let seen = look_once(release, &object.object).await?;
-        applied.push((object, seen.map(|live| Seen::of(release, plan.claims, &live))));
-    }
+        Ok::<_, ApplyError>((object, seen.map(|live| Seen::of(release, plan.claims, &live))))
+    });
+    let applied: Vec<_> = stream::iter(looks).buffered(AT_ONCE).try_collect().await?;
     let pruned = look_at_pruned(release, plan).await?;
     if let Some(message) = Records::of(release).newer(plan.revision).await? {
         return Err(ApplyError::Refused(message));

@@ -1,5 +1,8 @@
 //! The owners of objects that exist already, checked before any hook runs.
 
+use std::pin::pin;
+
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use helm::ownership;
 use lifecycle::{
     event::Event,
@@ -9,7 +12,7 @@ use lifecycle::{
 };
 
 use crate::{
-    cluster::error::Error,
+    cluster::{error::Error, tenant::AT_ONCE},
     release::{
         Release,
         conflicts::{self, Refusal},
@@ -25,12 +28,16 @@ pub(super) async fn check(
     claims: Claims,
 ) -> Result<Vec<ObjectRef>, Error> {
     let (mut taken, mut refused) = (Vec::new(), Vec::new());
-    for object in objects {
+    let looks = objects.iter().map(async |object| {
         let live = match release.tenant.get_and_keep(&object.object).await {
             Ok(live) => live,
             Err(error) if error.is_not_found() => None,
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(Error::from(error)),
         };
+        Ok((object, live))
+    });
+    let mut looks = pin!(stream::iter(looks).buffered(AT_ONCE));
+    while let Some((object, live)) = looks.try_next().await? {
         let Some(live) = live else { continue };
         if let Err(error) = ownership::check(&live, &release.name, &release.namespace) {
             taken.push(object.object.clone());
