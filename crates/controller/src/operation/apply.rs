@@ -2,7 +2,7 @@
 //! plan lacks.
 
 use api::names::FIELD_MANAGER;
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use futures::future::try_join_all;
 use helm::{
     managed,
     ownership::{self, OwnershipError, Stays},
@@ -63,11 +63,13 @@ pub(crate) async fn apply(
     plan: &Plan,
     kinds_come: bool,
 ) -> Result<Vec<String>, ApplyError> {
-    let looks = plan.objects.iter().map(async |object| {
-        let seen = look_once(release, &object.object).await?;
-        Ok::<_, ApplyError>((object, seen.map(|live| Seen::of(release, plan.claims, &live))))
-    });
-    let applied: Vec<_> = stream::iter(looks).buffered(AT_ONCE).try_collect().await?;
+    let mut applied = Vec::new();
+    for some in plan.objects.chunks(AT_ONCE) {
+        let looks: Vec<_> = some.iter().map(|it| look_once(release, &it.object)).collect();
+        for (object, seen) in some.iter().zip(try_join_all(looks).await?) {
+            applied.push((object, seen.map(|live| Seen::of(release, plan.claims, &live))));
+        }
+    }
     let pruned = look_at_pruned(release, plan).await?;
     if let Some(message) = Records::of(release).newer(plan.revision).await? {
         return Err(ApplyError::Refused(message));

@@ -289,7 +289,7 @@ impl Turn<'_> {
             Ok(()) => {
                 let seen = self.look().await?;
                 if !seen.has_object(uid) {
-                    deletion.is_over();
+                    deletion.forget();
                 }
                 Ok(seen)
             }
@@ -308,7 +308,7 @@ impl Turn<'_> {
                     let deletion = self.release.ctx.watches.deletes(&key, &item.uid);
                     let deleted = tenant.delete(Permit::of_uid(), &object, &item.uid).await;
                     // Nothing waits for its end.
-                    deletion.is_over();
+                    deletion.forget();
                     deleted
                 }
                 CleanUpAction::SetTtl(seconds) => {

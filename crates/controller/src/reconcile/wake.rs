@@ -133,6 +133,8 @@ pub(crate) fn after(progress: Progress, release: &Release<'_>) -> Action {
         return Action::requeue(time);
     }
     release.ctx.running.forget(release.uid());
+    // There is a record now that can be removed.
+    release.ctx.watches.records.follow(&release.object, release.tenant.identity.clone());
     release.ctx.watches.observed.forget(&key(&release.object));
     release.ctx.watches.sources.look_for_drift(&release.object);
     // The references of its source were read when the operation began, if at all.

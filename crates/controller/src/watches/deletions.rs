@@ -25,8 +25,7 @@ enum State {
     Over,
 }
 
-/// A deletion whose end is not known yet. Unless it is over when it is dropped, its report wakes the
-/// release.
+/// A deletion whose end is not known yet. Unless it is forgotten, its report wakes the release.
 pub(crate) struct Deletion {
     all: Deletions,
     trigger: Trigger,
@@ -59,8 +58,8 @@ impl Deletions {
 }
 
 impl Deletion {
-    /// Notes that the object is gone, or that nobody waits for that.
-    pub(crate) fn is_over(self) {
+    /// Forgets the deletion: the object is gone, or nobody waits for that.
+    pub(crate) fn forget(self) {
         let mut all = lock(&self.all.0);
         if all.get(&self.uid) == Some(&State::Open) {
             all.insert(self.uid.clone(), State::Over);
@@ -101,13 +100,13 @@ mod tests {
         let begin = || deletions.begin(triggers.trigger().clone(), "shop/web", "1");
         assert!(!deletions.hears("1"), "somebody else deleted it");
 
-        begin().is_over();
+        begin().forget();
         assert!(deletions.hears("1"));
         assert!(!deletions.hears("1"), "it was reported");
 
         let early = begin();
         assert!(deletions.hears("1"));
-        early.is_over();
+        early.forget();
         assert!(lock(&deletions.0).is_empty());
         assert!(!woken(&triggers));
     }
@@ -129,7 +128,7 @@ mod tests {
     fn what_no_watch_reports_has_a_bound() {
         let (deletions, triggers) = (Deletions::default(), Triggers::default());
         for uid in 0..2 * MOST {
-            deletions.begin(triggers.trigger().clone(), "shop/web", &uid.to_string()).is_over();
+            deletions.begin(triggers.trigger().clone(), "shop/web", &uid.to_string()).forget();
         }
         assert!(lock(&deletions.0).len() <= MOST);
     }
