@@ -114,5 +114,5 @@ engine: ## the program that renders and fetches charts, beside the others in tar
 engine-test: ## the engine's own tests
 	cd engine && CGO_ENABLED=0 go test ./...
 
-generate: ## what is generated from the code: crds/ and parts of docs/
+generate: ## what is generated from the code: crds/, and parts of deploy/ and docs/
 	$(XTASK) generate

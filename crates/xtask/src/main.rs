@@ -3,6 +3,7 @@
 mod cluster;
 mod crds;
 mod demo;
+mod deploy;
 mod docs;
 mod tests;
 
@@ -23,7 +24,7 @@ enum Xtask {
     DemoChart(demo::Demo),
     /// Run every test program, a few at a time, and print the time of each
     Test(tests::Tests),
-    /// Write the generated files: crds/ and parts of docs/
+    /// Write the generated files: crds/, and parts of deploy/ and docs/
     Generate {
         /// Write nothing, and fail if a file is not up to date
         #[arg(long)]
@@ -51,10 +52,12 @@ fn run() -> anyhow::Result<()> {
         Xtask::Test(args) => tests::run(&args)?,
         Xtask::Generate { check: true } => {
             crds::check()?;
+            deploy::check(&crds::text()?)?;
             docs::check()?;
         }
         Xtask::Generate { check: false } => {
             crds::write()?;
+            deploy::write(&crds::text()?)?;
             docs::write()?;
         }
     }

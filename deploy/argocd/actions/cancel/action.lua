@@ -1,0 +1,5 @@
+-- As `kubectl lifecycle cancel`: stop the running operation.
+local annotations = obj.metadata.annotations or {}
+annotations["releaselifecycle.dev/cancelAt"] = os.date("!%Y-%m-%dT%XZ")
+obj.metadata.annotations = annotations
+return obj

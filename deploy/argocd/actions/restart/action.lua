@@ -1,0 +1,5 @@
+-- As `kubectl lifecycle retry --restart`: again from the start, as a new revision with every hook.
+local annotations = obj.metadata.annotations or {}
+annotations["releaselifecycle.dev/restartAt"] = os.date("!%Y-%m-%dT%XZ")
+obj.metadata.annotations = annotations
+return obj

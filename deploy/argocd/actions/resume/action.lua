@@ -1,0 +1,3 @@
+-- As `kubectl lifecycle resume`.
+obj.spec.suspend = nil
+return obj

@@ -1,0 +1,3 @@
+-- As `kubectl lifecycle suspend`: nothing more is started.
+obj.spec.suspend = true
+return obj
