@@ -45,8 +45,9 @@ end
 local annotations = obj.metadata.annotations or {}
 local waits = plan ~= nil and annotations["releaselifecycle.dev/approvedPlan"] ~= plan.digest
 
+local unsafe = lossy()
 local function action(name, enabled)
-  return {displayName = name, disabled = not enabled}
+  return {displayName = name, disabled = unsafe or not enabled}
 end
 
 return {

@@ -67,14 +67,20 @@ fn the_chart_is_the_component_of_all_namespaces() -> Result<()> {
 #[test]
 fn the_values_are_what_patches_of_the_kustomization_are() -> Result<()> {
     let digest = format!("sha256:{:064}", 7);
-    let tolerations = json!([{"key": "node-role.kubernetes.io/control-plane", "operator": "Exists"}]);
+    let tolerations =
+        json!([{"key": "node-role.kubernetes.io/control-plane", "operator": "Exists"}]);
     let affinity = json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {
         "nodeSelectorTerms": [{"matchExpressions": [{"key": "arm", "operator": "DoesNotExist"}]}],
     }}});
     let resources = json!({"limits": {"memory": "2Gi"}, "requests": {"cpu": "1", "memory": "1Gi"}});
-    let args = json!(["--concurrency=32", "--insecure-allow-http=false", "--log-format=json",
-        "--source-allow=10.0.0.0/8", "--source-allow=charts.example.com:8443",
-        "--takeover-seconds=604800"]);
+    let args = json!([
+        "--concurrency=32",
+        "--insecure-allow-http=false",
+        "--log-format=json",
+        "--source-allow=10.0.0.0/8",
+        "--source-allow=charts.example.com:8443",
+        "--takeover-seconds=604800"
+    ]);
     let deployment = json!({
         "apiVersion": "apps/v1", "kind": "Deployment",
         "metadata": {"name": "releaselifecycle-controller", "namespace": NAMESPACE},

@@ -62,8 +62,7 @@ fn objects(text: &str) -> Result<Objects> {
         let part = |pointer: &str| {
             object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
         };
-        let [kind, namespace, name] =
-            ["/kind", "/metadata/namespace", "/metadata/name"].map(part);
+        let [kind, namespace, name] = ["/kind", "/metadata/namespace", "/metadata/name"].map(part);
         let id = format!("{kind} {namespace}/{name}");
         ensure!(objects.insert(id.clone(), object).is_none(), "{id} is there twice");
     }

@@ -84,7 +84,9 @@ fn every_value_changes_what_is_rendered() -> Result<()> {
     for (pointer, other) in others {
         // Values of what is not made do nothing.
         let base = match pointer {
-            "/podMonitor/labels" | "/podMonitor/interval" => json!({"podMonitor": {"create": true}}),
+            "/podMonitor/labels" | "/podMonitor/interval" => {
+                json!({"podMonitor": {"create": true}})
+            }
             _ => json!({}),
         };
         let before = rendered("helm", NAMESPACE, &base)?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
-use e2e::Namespace;
+use e2e::{Namespace, kwok, manifests::config_map};
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -143,7 +143,8 @@ fn comparable(mut patch: Value) -> Result<Value> {
     };
     metadata.remove("uid");
     metadata.remove("resourceVersion");
-    for (key, value) in metadata.get_mut("annotations").and_then(Value::as_object_mut).into_iter().flatten()
+    for (key, value) in
+        metadata.get_mut("annotations").and_then(Value::as_object_mut).into_iter().flatten()
     {
         let text = value.as_str().context("a text")?;
         if key.ends_with("At") {
@@ -158,4 +159,41 @@ fn comparable(mut patch: Value) -> Result<Value> {
         patch.as_object_mut().context("a patch")?.remove("metadata");
     }
     Ok(patch)
+}
+
+/// Argo CD's scripts see no null, and Argo CD turns `[{}]` into `[[]]`: both would be written.
+#[tokio::test]
+async fn a_spec_that_argo_cd_would_change_has_no_actions() -> Result<()> {
+    let namespace = Namespace::new(kwok(), "lossy").await?;
+    let actions = Actions::shipped()?;
+    let policy = |ingress: Value| {
+        let policy = json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+            "metadata": {"name": "policy"}, "spec": {"podSelector": {}, "ingress": ingress}});
+        json!({"source": {"objects": [policy, config_map("main", "1")]}})
+    };
+    let values = |values: Value| {
+        let oci = json!({"url": "oci://registry.example/shop", "version": "1"});
+        json!({"source": {"chart": {"oci": oci}}, "values": values})
+    };
+    for (name, spec, is_kept) in [
+        ("ports", policy(json!([{"from": [{"podSelector": {}}], "ports": []}])), true),
+        ("all", policy(json!([{}])), false),
+        ("one-of-all", policy(json!([{"from": [{"podSelector": {}}, {}]}])), false),
+        ("values", values(json!({"a": {"b": 1, "c": []}, "d": {}, "e": [{"f": "g"}]})), true),
+        ("no-values", values(json!({})), true),
+        ("null", values(json!({"a": null})), false),
+        ("inner-null", values(json!({"a": {"b": null, "c": 1}})), false),
+    ] {
+        namespace.release(name, &[], spec).await?;
+        let get = ["get", "rl", name, "--output=json", "--show-managed-fields"];
+        let object: Value = serde_json::from_str(&namespace.kubectl(&get)?)?;
+        let changes = actions.changes(&object)?;
+        assert_eq!(!changes.is_empty(), is_kept, "{name}: {object:#}");
+        // Argo CD runs an action that it does not offer, too.
+        for script in actions.scripts.values().filter(|_| !is_kept) {
+            let refused = lua::eval(script, &object).err().context("it is changed")?.to_string();
+            assert!(refused.contains("use kubectl lifecycle"), "{name}: {refused}");
+        }
+    }
+    Ok(())
 }
