@@ -75,6 +75,18 @@ fn apply(folder: &Path) -> Result<()> {
     kwok().kubectl(how.into_iter().chain([&*folder.to_string_lossy()])).map(drop)
 }
 
+/// What kubectl has applied is Helm's from now on, as the page has it.
+fn hand_over(folder: &Path) -> Result<()> {
+    let folder = folder.to_string_lossy();
+    let get = ["get", "--kustomize", &*folder, "--output=json", "--show-managed-fields"];
+    let applied = kwok().kubectl(get)?.replace("\"manager\": \"kubectl\"", "\"manager\": \"helm\"");
+    let file = tempfile::NamedTempFile::new()?;
+    fs::write(file.path(), applied)?;
+    kwok()
+        .kubectl(["replace", "--validate=false", "--filename", &*file.path().to_string_lossy()])
+        .map(drop)
+}
+
 /// A release without an operator: nobody gives it a finalizer.
 fn release() -> Result<()> {
     let release = json!({"apiVersion": "releaselifecycle.dev/v1alpha1", "kind": "ReleaseLifecycle",
@@ -101,10 +113,8 @@ fn helm_adopts_what_kubectl_has_applied_and_leaves_the_releases() -> Result<()> 
 
         let chart = chart();
         let chart = chart.to_string_lossy();
-        let mut adopt = vec!["upgrade", "--install", "operator", &*chart, "--take-ownership"];
-        if program == "helm" {
-            adopt.push("--force-conflicts");
-        }
+        hand_over(&kustomization)?;
+        let adopt = ["upgrade", "--install", "operator", &*chart, "--take-ownership"];
         let values = json!({"replicas": 3, "flags": {"concurrency": 8},
             "image": {"repository": "registry.example/operator", "tag": "2"}});
         helm(program, &adopt, &values).context("adopt")?;

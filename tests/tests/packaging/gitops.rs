@@ -12,7 +12,7 @@ const IMAGE: &str = "registry.example/ops/releaselifecycle:0.1.0";
 
 fn objects(path: &str) -> Result<Vec<Value>> {
     let path = root().join("deploy").join(path);
-    helm::manifest::parse(&fs::read_to_string(path)?)
+    Ok(helm::manifest::parse(&fs::read_to_string(path)?)?)
 }
 
 fn of_kind(objects: &[Value], kind: &str) -> Result<Value> {
