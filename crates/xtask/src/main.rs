@@ -5,6 +5,7 @@ mod crds;
 mod demo;
 mod deploy;
 mod docs;
+mod krew;
 mod tests;
 
 use std::process::ExitCode;
@@ -30,6 +31,8 @@ enum Xtask {
         #[arg(long)]
         check: bool,
     },
+    /// Print the manifest of kubectl-lifecycle for krew
+    Krew(krew::Krew),
 }
 
 fn main() -> ExitCode {
@@ -50,6 +53,7 @@ fn run() -> anyhow::Result<()> {
         Xtask::Demo(args) => demo::run(&args)?,
         Xtask::DemoChart(args) => demo::run_chart(&args)?,
         Xtask::Test(args) => tests::run(&args)?,
+        Xtask::Krew(args) => print(krew::manifest(&args)?.trim_end()),
         Xtask::Generate { check: true } => {
             crds::check()?;
             deploy::check(&crds::text()?)?;
