@@ -46,6 +46,8 @@ fn argo_cd_installs_the_chart() -> Result<()> {
     let source = &application["spec"]["source"];
     assert_eq!(source["path"], "deploy/chart");
     assert_eq!(application["spec"]["destination"]["namespace"], NAMESPACE);
+    let annotations = &application["metadata"]["annotations"];
+    assert_eq!(annotations["argocd.argoproj.io/compare-options"], "ServerSideDiff=true");
     assert_eq!(application["spec"]["syncPolicy"]["syncOptions"], json!(["ServerSideApply=true"]));
     takes(&source["helm"]["valuesObject"])
 }

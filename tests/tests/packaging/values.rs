@@ -220,6 +220,27 @@ fn the_readme_of_the_chart_names_every_value() -> Result<()> {
     Ok(())
 }
 
+/// The page names the oldest version, and that of the tests.
+#[test]
+fn older_versions_of_kubernetes_are_refused() -> Result<()> {
+    let chart = chart();
+    let template = ["template", &*chart.to_string_lossy(), "--kube-version", "v1.29.9"];
+    for program in HELMS {
+        let output = helm(program, &template, &json!({}))?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(!output.status.success(), "{program}: 1.29 is accepted");
+        ensure!(said.contains("requires kubeVersion: >=1.30.0-0"), "{program}: {said}");
+    }
+    let pins = fs::read_to_string(root().join("tests/cluster/go.mod"))?;
+    let (_, rest) = pins.split_once("k8s.io/kubernetes v").context("Kubernetes")?;
+    let minor = rest.split('.').take(2).collect::<Vec<_>>().join(".");
+    let page = fs::read_to_string(book().join("install.md"))?;
+    for said in ["1.30 or later", &format!("The tests run on {minor}.")] {
+        ensure!(page.contains(said), "install.md does not say {said:?}");
+    }
+    Ok(())
+}
+
 #[test]
 fn the_versions_are_those_of_the_workspace() -> Result<()> {
     let text = fs::read_to_string(root().join("deploy/chart/Chart.yaml"))?;
