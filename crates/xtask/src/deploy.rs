@@ -55,12 +55,11 @@ fn actions() -> anyhow::Result<String> {
     let first = read(&format!("{folder}/lossy.lua"))?;
     let script =
         |path: &str| anyhow::Ok(format!("{first}\n{}", read(&format!("{folder}/{path}"))?));
-    text.push_str("discovery.lua: |\n");
-    text.push_str(&indented(&script("discovery.lua")?, 2));
-    text.push_str("definitions:\n");
+    let discovery = indented(&script("discovery.lua")?, 2);
+    text.extend(["discovery.lua: |\n", &discovery, "definitions:\n"]);
     for action in ACTIONS {
-        text.push_str(&format!("- name: {action}\n  action.lua: |\n"));
-        text.push_str(&indented(&script(&format!("{action}/action.lua"))?, 4));
+        let script = indented(&script(&format!("{action}/action.lua"))?, 4);
+        text.extend(["- name: ", action, "\n  action.lua: |\n", &script]);
     }
     Ok(text)
 }

@@ -1,8 +1,6 @@
 //! How the operator is installed: the chart is what the kustomizations are, its values do what they say, and
 //! the commands of `docs/src/install.md` work on a cluster of their own.
 
-#![expect(clippy::expect_used, reason = "a test may end where it stands")]
-
 mod cluster;
 mod equal;
 mod gitops;
