@@ -1,5 +1,5 @@
 # Every command of the project; CI calls the same targets.
-.PHONY: tools check lint deny book test demo demo-chart cluster cluster-down model fuzz crash cases interop render bench bench-render bench-records tenants counts image generate engine engine-test
+.PHONY: tools check lint deny book test demo demo-chart cluster cluster-down model fuzz crash cases interop render bench bench-render bench-records tenants counts image krew generate engine engine-test
 CARGO ?= cargo
 # Where `make tools` installs.
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
@@ -113,11 +113,22 @@ image: ## the operator's image, on Linux: IMAGE=registry/name:tag, BUILDER="dock
 	$(ENGINE) $(abspath $(TARGET))/image/releaselifecycle-engine .
 	$(BUILDER) --file Containerfile --tag $(IMAGE) $(TARGET)/image
 
+# The archives of other platforms, made there by the same target, may lie beside.
+KREW = $(TARGET)/krew
+PLATFORM ?= linux-$(if $(filter aarch64,$(shell uname -m)),arm64,amd64)
+
+krew: ## the command line for krew: an archive for this machine, and the manifest: URL=https://…
+	$(CARGO) build --release --package cli
+	mkdir -p $(KREW)
+	tar --create --gzip --file $(KREW)/kubectl-lifecycle-$(PLATFORM).tar.gz \
+		--directory $(abspath $(TARGET))/release kubectl-lifecycle --directory $(CURDIR) LICENSE
+	$(XTASK) krew --url $(URL) $(KREW) > $(KREW)/lifecycle.yaml
+
 engine: ## the program that renders and fetches charts, beside the others in target/debug
 	$(ENGINE) $(abspath $(TARGET))/debug/releaselifecycle-engine .
 
 engine-test: ## the engine's own tests
 	cd engine && CGO_ENABLED=0 go test ./...
 
-generate: ## what is generated from the code: crds/ and parts of docs/
+generate: ## what is generated from the code: crds/, and parts of deploy/ and docs/
 	$(XTASK) generate

@@ -3,7 +3,9 @@
 mod cluster;
 mod crds;
 mod demo;
+mod deploy;
 mod docs;
+mod krew;
 mod tests;
 
 use std::process::ExitCode;
@@ -23,12 +25,14 @@ enum Xtask {
     DemoChart(demo::Demo),
     /// Run every test program, a few at a time, and print the time of each
     Test(tests::Tests),
-    /// Write the generated files: crds/ and parts of docs/
+    /// Write the generated files: crds/, and parts of deploy/ and docs/
     Generate {
         /// Write nothing, and fail if a file is not up to date
         #[arg(long)]
         check: bool,
     },
+    /// Print the manifest of kubectl-lifecycle for krew
+    Krew(krew::Krew),
 }
 
 fn main() -> ExitCode {
@@ -49,12 +53,15 @@ fn run() -> anyhow::Result<()> {
         Xtask::Demo(args) => demo::run(&args)?,
         Xtask::DemoChart(args) => demo::run_chart(&args)?,
         Xtask::Test(args) => tests::run(&args)?,
+        Xtask::Krew(args) => print(krew::manifest(&args)?.trim_end()),
         Xtask::Generate { check: true } => {
             crds::check()?;
+            deploy::check(&crds::text()?)?;
             docs::check()?;
         }
         Xtask::Generate { check: false } => {
             crds::write()?;
+            deploy::write(&crds::text()?)?;
             docs::write()?;
         }
     }

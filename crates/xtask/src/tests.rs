@@ -15,7 +15,7 @@ use clap::Args;
 use serde::Deserialize;
 
 /// Those that take long, the longest first, so that none of them is left for the end.
-const LONG: [&str; 12] = [
+const LONG: [&str; 13] = [
     "crash",
     "kwok",
     "render",
@@ -27,6 +27,7 @@ const LONG: [&str; 12] = [
     "interop",
     DOCUMENTATION,
     "cluster",
+    "packaging",
     "kustomize",
 ];
 /// The examples in the documentation of the code, which cargo builds and runs itself.

@@ -57,6 +57,7 @@ fn every_link_and_path_leads_somewhere() -> Result<()> {
         "engine/README.md",
         "examples/guide/README.md",
         "examples/guide-chart/README.md",
+        "deploy/chart/README.md",
     ];
     let beside = beside.map(|name| root().join(name));
     for path in pages()?.into_iter().chain(beside) {

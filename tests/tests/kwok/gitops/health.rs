@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use anyhow::{Context, Result};
 use e2e::{
     Controller, Namespace, kwok,
@@ -7,7 +9,7 @@ use e2e::{
 use live::kstatus::{Readiness, readiness};
 use serde_json::{Value, json};
 
-use super::{cel::Evaluator, lua};
+use super::{actions::Actions, cel::Evaluator, lua};
 
 /// A release, and what is said of it by Argo CD, by Flux, and by kstatus, which is Flux's rule where
 /// nobody gave it another.
@@ -27,12 +29,13 @@ const fn row(
     Row { name, argo, flux, kstatus }
 }
 
-const TABLE: [Row; 16] = [
+const TABLE: [Row; 17] = [
     row("ready", "Healthy", "Current", "Current"),
     row("pinned", "Healthy", "Current", "Current"),
     row("tests-ignored", "Healthy", "Current", "Current"),
     row("running", "Progressing", "InProgress", "InProgress"),
     row("waiting", "Progressing", "InProgress", "InProgress"),
+    row("unapproved", "Progressing", "InProgress", "InProgress"),
     row("failed", "Degraded", "Failed", "Failed"),
     row("blocked", "Degraded", "Failed", "Failed"),
     row("cancelled", "Degraded", "Failed", "Failed"),
@@ -82,6 +85,7 @@ async fn bring_about(namespace: &Namespace) -> Result<()> {
     put("failed", hook("failed", "pre-install").fails(), json!({})).await?;
     put("blocked", plain("blocked"), json!({"serviceAccountName": "nobody"})).await?;
     put("cancelled", hook("cancelled", "pre-install").never_ends(), json!({})).await?;
+    put("unapproved", plain("unapproved"), json!({"approval": {"mode": "Always"}})).await?;
     put("suspended", plain("suspended"), json!({"suspend": true})).await?;
     for name in ["held", "held-later"] {
         put(name, hook(name, "pre-install").never_ends(), json!({})).await?;
@@ -137,6 +141,7 @@ async fn change(namespace: &Namespace, controller: &mut Controller) -> Result<()
     for (name, word) in [
         ("pinned", "RevisionPinned"),
         ("waiting", "DependencyNotReady"),
+        ("unapproved", "ApprovalPending"),
         ("suspended", "Suspended"),
         ("held", "Suspended"),
         ("tests-count", "TestFailed"),
@@ -159,7 +164,7 @@ async fn every_state_of_a_release_is_shown_as_its_users_expect() -> Result<()> {
     let namespace = Namespace::new(kwok(), "health").await?;
     bring_about(&namespace).await?;
     let evaluator = Evaluator::new(&namespace)?;
-    let mut wrong = Vec::new();
+    let (mut wrong, mut objects) = (Vec::new(), BTreeMap::new());
     for Row { name, argo, flux, kstatus: plain } in TABLE {
         let object = get(&namespace, name)?;
         let (health, said) = lua::health(&object)?;
@@ -170,8 +175,23 @@ async fn every_state_of_a_release_is_shown_as_its_users_expect() -> Result<()> {
         assert!(!said.is_empty(), "{name}: Argo CD has nothing to show");
         let otherwise = said.contains("the spec asks for something else: `kubectl lifecycle");
         assert_eq!(otherwise, name == "pinned", "{name}: {said}");
+        objects.insert(name, object);
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let offered = Actions::shipped()?.check(&namespace, &objects)?;
+    let always = ["restart", "suspend", "test"];
+    for (name, more) in [
+        ("ready", &[][..]),
+        ("running", &["cancel"]),
+        ("failed", &["retry"]),
+        ("unapproved", &["approve", "retry"]),
+        ("deletion-blocked", &["retry", "skip"]),
+    ] {
+        let mut expected = [more, &always].concat();
+        expected.sort_unstable();
+        assert_eq!(offered[name], expected, "{name}");
+    }
+    assert!(offered["held"].contains(&"resume"), "{offered:?}");
     // `kubectl wait` heeds the observed generation, too.
     let wait = |name: &str, condition: &str, timeout: &str| {
         let (name, condition) = (format!("rl/{name}"), format!("--for=condition={condition}"));

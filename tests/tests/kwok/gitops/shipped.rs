@@ -6,14 +6,15 @@ use anyhow::{Context, Result};
 use e2e::{Namespace, kwok};
 use serde_json::{Value, json};
 
-const KEY: &str = "resource.customizations.health.releaselifecycle.dev_ReleaseLifecycle";
+const HEALTH: &str = "resource.customizations.health.releaselifecycle.dev_ReleaseLifecycle";
+const ACTIONS: &str = "resource.customizations.actions.releaselifecycle.dev_ReleaseLifecycle";
 
 fn deploy(path: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../deploy").join(path)
 }
 
 #[test]
-fn the_component_adds_the_health_check_to_what_argo_cd_has() -> Result<()> {
+fn the_component_adds_health_and_actions_to_what_argo_cd_has() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let argocd_cm = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: argocd-cm\ndata:\n  \
                      url: https://argocd.example.com\n";
@@ -21,7 +22,7 @@ fn the_component_adds_the_health_check_to_what_argo_cd_has() -> Result<()> {
     // kustomize refuses absolute paths.
     let component = folder.path().join("component");
     fs::create_dir(&component)?;
-    for file in ["kustomization.yaml", "health.lua"] {
+    for file in ["kustomization.yaml", "health.lua", "actions.yaml"] {
         fs::copy(deploy("argocd").join(file), component.join(file))?;
     }
     let kustomization = "resources: [argocd-cm.yaml]\ncomponents: [component]\nnamespace: argocd\n";
@@ -30,8 +31,10 @@ fn the_component_adds_the_health_check_to_what_argo_cd_has() -> Result<()> {
     let built: Value = serde_saphyr::from_str(&built)?;
     assert_eq!(built["metadata"], json!({"name": "argocd-cm", "namespace": "argocd"}));
     assert_eq!(built["data"]["url"], "https://argocd.example.com");
-    let script = fs::read_to_string(deploy("argocd/health.lua"))?;
-    assert_eq!(built["data"][KEY].as_str(), Some(script.as_str()));
+    for (key, file) in [(HEALTH, "argocd/health.lua"), (ACTIONS, "argocd/actions.yaml")] {
+        let text = fs::read_to_string(deploy(file))?;
+        assert_eq!(built["data"][key].as_str(), Some(text.as_str()));
+    }
     Ok(())
 }
 

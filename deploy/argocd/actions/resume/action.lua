@@ -1,0 +1,4 @@
+-- As `kubectl lifecycle resume`.
+sound()
+obj.spec.suspend = nil
+return obj

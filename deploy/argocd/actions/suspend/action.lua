@@ -1,0 +1,4 @@
+-- As `kubectl lifecycle suspend`: nothing more is started.
+sound()
+obj.spec.suspend = true
+return obj

@@ -1,0 +1,55 @@
+{{- /* A generated copy of a file of deploy/, for the namespace that the chart is installed in. */ -}}
+{{- define "releaselifecycle.file" -}}
+{{- $text := .root.Files.Get (printf "files/%s" .name) | required (printf "files/%s is missing" .name) -}}
+{{- $text | replace "namespace: releaselifecycle-system" (printf "namespace: %s" .root.Release.Namespace) -}}
+{{- end -}}
+
+{{- /* The lease's name, as the operator chooses it. */ -}}
+{{- define "releaselifecycle.leaseName" -}}
+{{- if .Values.flags.leaseName -}}
+{{ .Values.flags.leaseName }}
+{{- else if .Values.flags.namespace -}}
+releaselifecycle-controller-{{ .Values.flags.namespace }}
+{{- else -}}
+releaselifecycle-controller
+{{- end -}}
+{{- end -}}
+
+{{- define "releaselifecycle.image" -}}
+{{ .Values.image.repository }}
+{{- with .Values.image.tag }}:{{ . }}{{ end }}
+{{- with .Values.image.digest }}@{{ . }}{{ end }}
+{{- end -}}
+
+{{- /* The arguments of the operator as a YAML list; empty if there are none. */ -}}
+{{- define "releaselifecycle.args" -}}
+{{- if eq .Values.tenancy.mode "single-tenant" }}
+- --single-tenant
+{{- end }}
+{{- range $name, $value := .Values.flags }}
+{{- if kindIs "slice" $value }}
+{{- range $value }}
+- {{ printf "--%s=%s" (kebabcase $name) . | quote }}
+{{- end }}
+{{- else if not (kindIs "invalid" $value) }}
+{{- /* Numbers of a values file are floats. */}}
+{{- if kindIs "float64" $value }}{{ $value = int64 $value }}{{ end }}
+- {{ printf "--%s=%v" (kebabcase $name) $value | quote }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- /* Values that contradict each other. */ -}}
+{{- define "releaselifecycle.check" -}}
+{{- with .Values.tenancy }}
+{{- if and (eq .mode "single-tenant") (or .allNamespaces .namespaces) }}
+{{- fail "tenancy.namespaces and tenancy.allNamespaces are for tenancy.mode multi-tenant" }}
+{{- end }}
+{{- if and .allNamespaces .namespaces }}
+{{- fail "tenancy.allNamespaces includes tenancy.namespaces: set one of them" }}
+{{- end }}
+{{- end }}
+{{- if not (or .Values.image.tag .Values.image.digest) }}
+{{- fail "image.tag or image.digest is needed" }}
+{{- end }}
+{{- end -}}
