@@ -86,7 +86,7 @@ const REQUESTS: [(&str, usize); 5] = [
     ("install of 3 objects", 21),
     ("the same with a pre-install and a post-install hook", 45),
     ("upgrade of 3 objects", 22),
-    ("the same with a pre-upgrade and a post-upgrade hook", 60),
+    ("the same with a pre-upgrade and a post-upgrade hook", 54),
     ("deletion of 3 objects", 36),
 ];
 

@@ -8,7 +8,8 @@ use std::{
 
 use crate::{support::sync::lock, watches::triggers::Trigger};
 
-/// The number of deletions that are remembered until the watch reports them.
+/// The number of deletions that are remembered, since the watch reports them, and what goes with them,
+/// later.
 const MOST: usize = 4096;
 
 /// Deletions of hooks' objects by this process, by their UIDs.
@@ -21,7 +22,7 @@ enum State {
     Open,
     /// The same, and the watch has reported that it is.
     Reported,
-    /// The object is gone, and the watch has not reported that yet.
+    /// The object is gone, or nobody waits for that.
     Over,
 }
 
@@ -50,22 +51,21 @@ impl Deletions {
         match all.get_mut(uid) {
             None => return false,
             Some(state @ State::Open) => *state = State::Reported,
-            Some(State::Reported) => {}
-            Some(State::Over) => drop(all.remove(uid)),
+            Some(State::Reported | State::Over) => {}
         }
         true
+    }
+
+    /// Returns true if this process has deleted the object, and nobody waits for its end.
+    pub(super) fn has_deleted(&self, uid: &str) -> bool {
+        lock(&self.0).get(uid) == Some(&State::Over)
     }
 }
 
 impl Deletion {
     /// Forgets the deletion: the object is gone, or nobody waits for that.
     pub(crate) fn forget(self) {
-        let mut all = lock(&self.all.0);
-        if all.get(&self.uid) == Some(&State::Open) {
-            all.insert(self.uid.clone(), State::Over);
-        } else {
-            all.remove(&self.uid);
-        }
+        lock(&self.all.0).insert(self.uid.clone(), State::Over);
     }
 }
 
@@ -102,12 +102,13 @@ mod tests {
 
         begin().forget();
         assert!(deletions.hears("1"));
-        assert!(!deletions.hears("1"), "it was reported");
+        assert!(deletions.has_deleted("1"));
 
         let early = begin();
         assert!(deletions.hears("1"));
+        assert!(!deletions.has_deleted("1"), "it is not known whether anybody waits");
         early.forget();
-        assert!(lock(&deletions.0).is_empty());
+        assert!(deletions.has_deleted("1") && !deletions.has_deleted("2"));
         assert!(!woken(&triggers));
     }
 

@@ -90,16 +90,18 @@ pub(crate) struct Touched<K> {
     metadata: ObjectMeta,
     /// `None`: unknown, since the object takes too much memory.
     digest: Option<u64>,
-    /// The UID of the hook of which it shows that something has run.
-    started: Option<String>,
+    /// The UID of the hook: of the Job that made it, or its own.
+    hook: String,
+    /// True if it shows that something of the hook has run.
+    has_started: bool,
     is_gone: bool,
     kind: PhantomData<fn() -> K>,
 }
 
 impl<K> Clone for Touched<K> {
     fn clone(&self) -> Self {
-        let (metadata, started) = (self.metadata.clone(), self.started.clone());
-        Self { metadata, started, ..*self }
+        let (metadata, hook) = (self.metadata.clone(), self.hook.clone());
+        Self { metadata, hook, ..*self }
     }
 }
 
@@ -116,9 +118,14 @@ impl<'de, K: Kind> Deserialize<'de> for Touched<K> {
         let object = reader.deserialize(deserializer)?;
         let is_whole = !memory.is_exhausted();
         let digest = is_whole.then(|| digest::of(K::KIND, &object));
-        let started = digest::has_started(&object).filter(|_| K::KIND == HookKind::Pod);
-        let started = started.map(str::to_owned);
-        Ok(Self { metadata: metadata(&object), digest, started, is_gone: false, kind: PhantomData })
+        Ok(Self {
+            metadata: metadata(&object),
+            digest,
+            hook: digest::hook_of(&object).to_owned(),
+            has_started: K::KIND == HookKind::Pod && digest::has_started(&object),
+            is_gone: false,
+            kind: PhantomData,
+        })
     }
 }
 
@@ -243,6 +250,12 @@ impl Observed {
         }
     }
 
+    /// Returns true if the release of this key has observed something that the object reports.
+    fn has_noted(&self, key: &str, uid: &str) -> bool {
+        let all = lock(&self.0);
+        all.get(key).is_some_and(|objects| objects.overflowed || objects.last.contains_key(uid))
+    }
+
     /// Returns true if the object reports something by now that the release of this key has not observed.
     fn is_news(&self, key: &str, uid: &str, digest: u64) -> bool {
         let all = lock(&self.0);
@@ -295,13 +308,17 @@ impl Watches {
     pub(crate) fn woken_by<K: Kind>(&self, touched: &Touched<K>) -> Option<ObjectRef<Tolerant>> {
         let key = touched.annotations().get(names::OWNER_ANNOTATION)?;
         let uid = touched.uid().unwrap_or_default();
-        if let Some(hook) = &touched.started {
-            self.idle.has_started(touched.namespace().unwrap_or_default(), hook.clone());
+        if touched.has_started {
+            self.idle.has_started(touched.namespace().unwrap_or_default(), touched.hook.clone());
         }
         if self.holds_back(key, &uid, touched) && touched.digest == Some(digest::NOTHING) {
             return None;
         }
         if touched.is_gone && self.deletions.hears(&uid) {
+            return None;
+        }
+        // The Pods of a Job that this process has deleted, unless the release reports one of them.
+        if self.deletions.has_deleted(&touched.hook) && !self.observed.has_noted(key, &uid) {
             return None;
         }
         let is_news = touched.is_gone

@@ -29,17 +29,17 @@ pub fn of(kind: HookKind, object: &Value) -> u64 {
     said.digest()
 }
 
-/// Returns the UID of the hook of which `object`, a Pod, shows that something of it has run: its Job, or
-/// itself.
-pub fn has_started(object: &Value) -> Option<&str> {
-    if !pods::any_started(std::slice::from_ref(object)) {
-        return None;
-    }
-    let uid = match job_of(object) {
+/// Returns the UID of the hook of `object`, a Job or a Pod: of the Job that made it, or its own.
+pub fn hook_of(object: &Value) -> &str {
+    match job_of(object) {
         Some(owner) => text(owner, "/uid"),
         None => text(object, "/metadata/uid"),
-    };
-    Some(uid).filter(|uid| !uid.is_empty())
+    }
+}
+
+/// Returns whether something of `object`, a Pod, has run.
+pub fn has_started(object: &Value) -> bool {
+    pods::any_started(std::slice::from_ref(object))
 }
 
 fn job(job: &Value, said: &mut Said) {
@@ -294,12 +294,11 @@ mod tests {
     fn a_pod_shows_that_its_hook_has_started() {
         let running = json!([{"name": "main", "state": {"running": {}}}]);
         let of_job = set(&new_pod(), "/metadata/ownerReferences/0/uid", json!("job"));
-        assert_eq!(has_started(&of_job), None);
-        let started = set(&of_job, "/status/containerStatuses", running);
-        assert_eq!(has_started(&started), Some("job"));
-        let alone = set(&started, "/metadata/ownerReferences", json!([]));
-        assert_eq!(has_started(&alone), None, "it has no UID");
-        assert_eq!(has_started(&set(&alone, "/metadata/uid", json!("pod"))), Some("pod"));
+        assert!(!has_started(&of_job));
+        assert!(has_started(&set(&of_job, "/status/containerStatuses", running)));
+        let named = set(&of_job, "/metadata/uid", json!("pod"));
+        assert_eq!(hook_of(&named), "job");
+        assert_eq!(hook_of(&set(&named, "/metadata/ownerReferences", json!([]))), "pod");
     }
 
     #[test]
