@@ -87,7 +87,7 @@ const REQUESTS: [(&str, usize); 5] = [
     ("the same with a pre-install and a post-install hook", 45),
     ("upgrade of 3 objects", 22),
     ("the same with a pre-upgrade and a post-upgrade hook", 54),
-    ("deletion of 3 objects", 36),
+    ("deletion of 3 objects", 37),
 ];
 
 /// The requests of an operation, each as its verb and path, in order. Watches, the lease and discovery

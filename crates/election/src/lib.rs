@@ -119,6 +119,15 @@ impl Lease {
         }
     }
 
+    /// Returns whether no other process can have begun to act: the lease is held, and there is an
+    /// election.
+    pub fn excludes_others(&self) -> bool {
+        match self.tenure().held {
+            Held::No | Held::Always => false,
+            Held::Until(end) => Instant::now() < end,
+        }
+    }
+
     /// Returns the number of the leader: another process has another one. It is the Lease's
     /// `leaseTransitions`.
     pub fn epoch(&self) -> i32 {

@@ -41,7 +41,15 @@ releaselifecycle-controller
 
 {{- /* Values that contradict each other. */ -}}
 {{- define "releaselifecycle.check" -}}
+{{- if and .Values.namespace.create (or (eq .Release.Namespace "default") (hasPrefix "kube-" .Release.Namespace)) }}
+{{- fail (printf "the operator needs a namespace of its own, and not %s: add --namespace releaselifecycle-system --create-namespace" .Release.Namespace) }}
+{{- end }}
 {{- with .Values.tenancy }}
+{{- range .namespaces }}
+{{- if or (hasPrefix "kube-" .) (eq . $.Release.Namespace) }}
+{{- fail (printf "tenancy.namespaces: the ServiceAccounts of %s may do too much for the operator to act as them" .) }}
+{{- end }}
+{{- end }}
 {{- if and (eq .mode "single-tenant") (or .allNamespaces .namespaces) }}
 {{- fail "tenancy.namespaces and tenancy.allNamespaces are for tenancy.mode multi-tenant" }}
 {{- end }}

@@ -35,7 +35,8 @@ fn flux_installs_the_chart() -> Result<()> {
     let release = of_kind(&objects, "HelmRelease")?;
     assert_eq!(release["spec"]["chartRef"]["name"], source["metadata"]["name"]);
     assert_eq!(release["spec"]["targetNamespace"], NAMESPACE);
-    assert_eq!(release["spec"]["install"], json!({"createNamespace": true}));
+    let install = json!({"createNamespace": true, "remediation": {"retries": 3}});
+    assert_eq!(release["spec"]["install"], install);
     assert_eq!(source["spec"]["ref"]["tag"], env!("CARGO_PKG_VERSION"));
     takes(&release["spec"]["values"])
 }

@@ -111,6 +111,9 @@ fn wrong_values_are_refused_and_named() -> Result<()> {
         (json!({"replicas": -1}), "/replicas"),
         (json!({"tenancy": {"mode": "both"}}), "/tenancy/mode"),
         (json!({"tenancy": {"namespaces": ["Shop"]}}), "/tenancy/namespaces/0"),
+        (json!({"tenancy": {"namespaces": ["a.b"]}}), "/tenancy/namespaces/0"),
+        (json!({"tenancy": {"namespaces": ["kube-system"]}}), "the ServiceAccounts of kube-system"),
+        (json!({"tenancy": {"namespaces": [NAMESPACE]}}), "the ServiceAccounts of"),
         (
             json!({"tenancy": {"mode": "single-tenant", "allNamespaces": true}}),
             "are for tenancy.mode multi-tenant",
@@ -145,6 +148,20 @@ fn wrong_values_are_refused_and_named() -> Result<()> {
 }
 
 #[test]
+fn a_namespace_of_others_is_refused() -> Result<()> {
+    for namespace in ["default", "kube-system"] {
+        for program in HELMS {
+            let error = rendered(program, namespace, &json!({})).err();
+            let error = error.with_context(|| format!("{program} accepts {namespace}"))?;
+            ensure!(error.to_string().contains("a namespace of its own"), "{program}: {error}");
+            let own = json!({"namespace": {"create": false}});
+            rendered(program, namespace, &own).with_context(|| namespace.to_owned())?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn helm_finds_nothing_to_complain_about() -> Result<()> {
     for program in HELMS {
         for values in [
@@ -153,7 +170,7 @@ fn helm_finds_nothing_to_complain_about() -> Result<()> {
             json!({"tenancy": {"allNamespaces": true}, "podMonitor": {"create": true}}),
         ] {
             let chart = chart();
-            let lint = ["lint", "--strict", &*chart.to_string_lossy()];
+            let lint = ["lint", "--strict", &*chart.to_string_lossy(), "--namespace", NAMESPACE];
             let output = helm(program, &lint, &values)?;
             let said = String::from_utf8_lossy(&output.stdout).into_owned();
             ensure!(output.status.success(), "{program}: {said}");

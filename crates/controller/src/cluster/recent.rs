@@ -18,6 +18,10 @@ use crate::support::sync::lock;
 /// time for which a lease is held, so that no other process has begun to act meanwhile.
 pub(crate) const FRESH: Duration = Duration::from_secs(1);
 
+/// The time for which an answer counts that there is no such object: no version tells who creates it that
+/// somebody else has done so since.
+const MISSING: Duration = Duration::from_millis(200);
+
 /// The memory of all answers that are kept.
 const MOST_MEMORY: usize = 1 << 20;
 
@@ -59,8 +63,12 @@ impl Recent {
     /// Returns what was answered just now about the object; `None` if that is unknown.
     pub(super) fn get(&self, object: &ObjectRef) -> Option<Answer> {
         let answers = lock(&self.0);
-        let (_, answer) = answers.known.get(object).filter(|(at, _)| at.elapsed() < FRESH)?;
-        Some(answer.clone())
+        let (asked_at, answer) = answers.known.get(object)?;
+        let age = match answer {
+            Answer::Live(_) => FRESH,
+            Answer::Missing => MISSING,
+        };
+        (asked_at.elapsed() < age).then(|| answer.clone())
     }
 
     /// Keeps the answer to a request that was sent at `asked_at`, if there is room for it.
@@ -101,11 +109,15 @@ mod tests {
         recent.keep(&object("b"), now, None);
         recent.keep(&object("c"), now, Some(&live));
         recent.keep(&object("d"), now.checked_sub(FRESH).unwrap(), Some(&live));
+        recent.keep(&object("e"), now.checked_sub(MISSING).unwrap(), Some(&live));
+        recent.keep(&object("f"), now.checked_sub(MISSING).unwrap(), None);
         recent.forget(&object("c"));
         assert_eq!(recent.get(&object("a")), Some(Answer::Live(live)));
         assert_eq!(recent.get(&object("b")), Some(Answer::Missing), "it is known to be missing");
         assert_eq!(recent.get(&object("c")), None, "it was written");
         assert_eq!(recent.get(&object("d")), None, "it is too old");
+        assert!(recent.get(&object("e")).is_some());
+        assert_eq!(recent.get(&object("f")), None, "somebody may have created it");
     }
 
     #[test]

@@ -43,9 +43,6 @@ const ANY_LABEL: &str = "any label";
 /// The maximum size of a log in memory; the last lines of it are kept.
 const LOG_LIMIT: i64 = 256 * 1024;
 
-/// The number of objects of one release that are read at once.
-pub(crate) const AT_ONCE: usize = 8;
-
 pub(crate) struct Tenant<'a> {
     cluster: &'a Cluster,
     pub(crate) identity: Identity,

@@ -2,7 +2,6 @@
 //! plan lacks.
 
 use api::names::FIELD_MANAGER;
-use futures::future::try_join_all;
 use helm::{
     managed,
     ownership::{self, OwnershipError, Stays},
@@ -23,7 +22,6 @@ use crate::{
         call::{ApiError, Cause},
         error::Error,
         permit::Permit,
-        tenant::AT_ONCE,
     },
     operation::gather,
     records::Records,
@@ -64,11 +62,9 @@ pub(crate) async fn apply(
     kinds_come: bool,
 ) -> Result<Vec<String>, ApplyError> {
     let mut applied = Vec::new();
-    for some in plan.objects.chunks(AT_ONCE) {
-        let looks: Vec<_> = some.iter().map(|it| look_once(release, &it.object)).collect();
-        for (object, seen) in some.iter().zip(try_join_all(looks).await?) {
-            applied.push((object, seen.map(|live| Seen::of(release, plan.claims, &live))));
-        }
+    for object in &plan.objects {
+        let seen = look_once(release, &object.object).await?;
+        applied.push((object, seen.map(|live| Seen::of(release, plan.claims, &live))));
     }
     let pruned = look_at_pruned(release, plan).await?;
     if let Some(message) = Records::of(release).newer(plan.revision).await? {

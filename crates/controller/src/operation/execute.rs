@@ -146,6 +146,7 @@ impl Turn<'_> {
             // Quotas and policies are asked before it is known whether the object exists.
             Err(error) => match tenant.get(&object).await {
                 Ok(Some(live)) => self.seen(hook, &live).await,
+                Err(why) if why.may_pass() => Err(Error::Api(why)),
                 Ok(None) | Err(_) => refused(Reason::CreateRefused, error),
             },
         }
@@ -308,7 +309,9 @@ impl Turn<'_> {
                     let deletion = self.release.ctx.watches.deletes(&key, &item.uid);
                     let deleted = tenant.delete(Permit::of_uid(), &object, &item.uid).await;
                     // Nothing waits for its end.
-                    deletion.forget();
+                    if deleted.is_ok() {
+                        deletion.forget();
+                    }
                     deleted
                 }
                 CleanUpAction::SetTtl(seconds) => {

@@ -307,8 +307,9 @@ async fn hindrance(
     }
     seen.look_again_at = seen.look_again_at.filter(|at| *at > now);
     match event_objects::too_early(since, now) {
-        Some(at) => look_if_idle(release, hook, object, seen, at, now),
-        None => look_again(seen, again),
+        // It was started a moment ago.
+        Some(at) if !pods::any_started(pods) => look_if_idle(release, hook, object, seen, at, now),
+        _ => look_again(seen, again),
     }
     known
 }

@@ -1,7 +1,7 @@
 //! Finds and reads records. Only records that are needed are fetched: a record may have a megabyte,
 //! and a release may keep many.
 
-use std::{cmp::Reverse, time::Instant};
+use std::cmp::Reverse;
 
 use api::names::IMPORTED_THROUGH_ANNOTATION;
 use helm::{record, secret::StorageError, stored::Holder};
@@ -56,11 +56,7 @@ impl Records<'_> {
     /// Returns the records since and including the last deployed one, newest first. Like Helm, it
     /// skips older ones that cannot be read; the newest one must be readable.
     pub(crate) async fn history(self) -> Result<Vec<Stored>, Error> {
-        let asked_at = Instant::now();
         let (holder, listed) = self.newest_first().await?;
-        if holder == Holder::Secret {
-            self.keep_missing(asked_at, listed.first().map_or(0, |newest| newest.revision));
-        }
         let mut history: Vec<Stored> = Vec::new();
         let (mut newest, mut memory) = (true, Memory::new(MOST_MEMORY));
         let known = self.known();
@@ -83,15 +79,6 @@ impl Records<'_> {
             newest = false;
         }
         Ok(history)
-    }
-
-    /// Keeps for a moment that no record was newer than that of revision `newest`: neither the one that
-    /// the next operation writes, nor the one after it.
-    fn keep_missing(self, asked_at: Instant, newest: i32) {
-        for ahead in [1, 2] {
-            let missing = self.reference(newest.saturating_add(ahead));
-            self.tenant.keep(&missing, asked_at, None);
-        }
     }
 
     /// Returns the records, and their holder: Secrets, or `ConfigMaps` if no Secret exists.

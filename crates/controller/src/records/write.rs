@@ -76,6 +76,9 @@ impl Records<'_> {
         let sent_at = Instant::now();
         let record = self.tenant.create(permit, &object, &body).await?;
         self.tenant.keep(&object, sent_at, Some(&record));
+        // Whoever makes a revision makes the one after the newest that it has seen, and nobody goes on
+        // from one that is pending: so far there is none after this one.
+        self.tenant.keep(&self.reference(revision.saturating_add(1)), sent_at, None);
         Ok(())
     }
 

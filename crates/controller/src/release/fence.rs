@@ -22,10 +22,11 @@ impl<'a> Fence<'a> {
         Self { cluster, lease, object }
     }
 
-    /// Reads the custom resource again, unless it was read or written just now: if another process has
-    /// written it since, that process manages the release now, and this one has to reconcile again.
+    /// Reads the custom resource again, unless it was read or written just now and the lease is held: if
+    /// another process has written it since, that process manages the release now, and this one has to
+    /// reconcile again.
     pub(crate) async fn guard(self) -> Result<Permit, Error> {
-        if self.object.is_fresh() {
+        if self.object.is_fresh() && self.lease.excludes_others() {
             return Permit::of_unchanged(&self.object.metadata, Some(&self.object.metadata));
         }
         let present = read(self.cluster, self.object).await?;

@@ -72,7 +72,10 @@ async fn set(release: &mut Release<'_>, finalizers: &[String]) -> Result<(), Err
     let write = api.patch(&name, &params, &patch);
     let written = call(&release.ctx.cluster.metrics, Access::Write, &*what, write).await;
     let written = written.map_err(outrun)?.object(&what)?;
-    release.ctx.cluster.echoes.wrote(&written.metadata);
+    // The watch may have reported already that it is gone.
+    if written.metadata.deletion_timestamp.is_none() {
+        release.ctx.cluster.echoes.wrote(&written.metadata);
+    }
     release.object.update(written, sent_at);
     Ok(())
 }

@@ -43,6 +43,8 @@ const TIMEOUT: u32 = 60;
 const LATE: Duration = Duration::from_millis(500);
 /// The longest time between two such checks.
 const LATEST: Duration = Duration::from_hours(1);
+/// The longest time after which a hook that was started is checked if nothing of it runs.
+const LONGEST_IDLE: Duration = Duration::from_secs(2);
 /// The maximum number of objects of one release whose digests are remembered.
 const MOST_PER_RELEASE: usize = 256;
 
@@ -294,7 +296,7 @@ impl Watches {
             // It is waited for already.
             return;
         }
-        let key = key.to_owned();
+        let (key, after) = (key.to_owned(), after.min(LONGEST_IDLE));
         tokio::spawn(async move {
             tokio::time::sleep(after).await;
             if lock(&idle.0).remove(&hook) {

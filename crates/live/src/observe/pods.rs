@@ -381,7 +381,7 @@ pub fn none_started(pods: &[Value]) -> bool {
 }
 
 /// Returns whether a container of `pods` has ever run.
-pub(super) fn any_started(pods: &[Value]) -> bool {
+pub fn any_started(pods: &[Value]) -> bool {
     containers(pods).any(|(_, status)| {
         ["/state/running", "/state/terminated", "/lastState/terminated"]
             .into_iter()
