@@ -91,7 +91,7 @@ bench-records: ## ten thousand of Helm's records in one namespace: taking over, 
 
 counts: ## API writes for a hook and for a release; memory of the controller, idle and after work
 	$(CARGO) build --release --package controller
-	$(CARGO) test --workspace --test counts -- --nocapture
+	ALONE=1 $(CARGO) test --workspace --test counts -- --nocapture
 
 # How long the attack lasts.
 MINUTES ?= 10

@@ -80,14 +80,14 @@ fn with<const N: usize>(value: &str, hooks: [&Value; N]) -> Vec<Value> {
     objects.chain(hooks.into_iter().cloned()).collect()
 }
 
-/// The most requests of an operation, alone in its cluster and without those by which the operator learns
-/// what the cluster serves.
-const REQUESTS: [(&str, usize); 5] = [
-    ("install of 3 objects", 21),
-    ("the same with a pre-install and a post-install hook", 45),
-    ("upgrade of 3 objects", 22),
-    ("the same with a pre-upgrade and a post-upgrade hook", 54),
-    ("deletion of 3 objects", 37),
+/// The requests of an operation: where the API server answers at once, and at most. What is needed twice is
+/// read again if it takes longer, and a hook that is slow to start is checked again.
+const REQUESTS: [(&str, usize, usize); 5] = [
+    ("install of 3 objects", 21, 34),
+    ("the same with a pre-install and a post-install hook", 45, 64),
+    ("upgrade of 3 objects", 22, 35),
+    ("the same with a pre-upgrade and a post-upgrade hook", 54, 70),
+    ("deletion of 3 objects", 37, 44),
 ];
 
 /// The requests of an operation, each as its verb and path, in order. Watches, the lease and discovery
@@ -135,20 +135,19 @@ async fn traced(with_hooks: bool) -> Result<[Vec<String>; 3]> {
 async fn an_operation_takes_no_more_requests_than_it_should() -> Result<()> {
     let (plain, hooked) = tokio::try_join!(traced(false), traced(true))?;
     let ([install, upgrade, deletion], [hooked, hooked_upgrade, _]) = (plain, hooked);
-    for (trace, (what, limit)) in
+    // Beside other programs the API server does not answer at once.
+    let is_alone = std::env::var_os("ALONE").is_some();
+    for (trace, (what, at_once, at_most)) in
         [install, hooked, upgrade, hooked_upgrade, deletion].into_iter().zip(REQUESTS)
     {
         let trace = trace.join("\n");
-        let found = trace.lines().count();
+        let (found, limit) = (trace.lines().count(), if is_alone { at_once } else { at_most });
         println!("{what}: {found} requests, at most {limit}");
         ensure!(found <= limit, "{what}: {found} requests, more than {limit}:\n{trace}");
     }
-    let rows = REQUESTS.map(|(what, limit)| format!("| {what} | {limit} |\n")).concat();
-    internals::compare_in(
-        "docs/src/internals/counts.md",
-        "requests",
-        &format!("| | requests, at most |\n|---|--:|\n{rows}"),
-    )
+    let rows = REQUESTS.map(|(what, at_once, most)| format!("| {what} | {at_once} | {most} |\n"));
+    let table = format!("| | requests | at most |\n|---|--:|--:|\n{}", rows.concat());
+    internals::compare_in("docs/src/internals/counts.md", "requests", &table)
 }
 
 struct Row {

@@ -107,6 +107,7 @@ fn the_policies_let_in_and_out_what_the_operator_needs() -> Result<()> {
         ("egress", address("2606:50c0::1"), "TCP", 80, true),
         ("egress", address("64:ff9b::8c52:7021"), "TCP", 443, true),
         ("egress", pod(flux.clone(), json!({"app": "source-controller"})), "TCP", 9090, true),
+        ("egress", pod(flux.clone(), json!({"app": "source-watcher"})), "TCP", 9090, true),
         ("egress", pod(flux, json!({"app": "kustomize-controller"})), "TCP", 9090, false),
         // The kubelet, etcd, metadata services, what tenants have in the cluster.
         ("egress", address("10.0.0.5"), "TCP", 10250, false),
