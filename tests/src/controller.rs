@@ -124,6 +124,15 @@ impl Controller {
         patiently_async("end", ended).await
     }
 
+    /// Waits until it is ready.
+    ///
+    /// # Errors
+    /// If it is not within 20 s.
+    pub async fn wait_ready(&self) -> Result<()> {
+        let is_ready = || Ok((self.http("/readyz")?.0 == 200).then_some(()));
+        patiently_async("get ready", is_ready).await
+    }
+
     /// Waits until it stands by, while another replica leads.
     ///
     /// # Errors

@@ -108,9 +108,7 @@ async fn traced(with_hooks: bool) -> Result<[Vec<String>; 3]> {
     let namespace = Namespace::new(kwok(), "requests").await?;
     let proxied = Proxied::new(&namespace).await?;
     let controller = proxied.controller()?;
-    while controller.http("/readyz")?.0 != 200 {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    controller.wait_ready().await?;
     let mut found = Vec::new();
     for (value, event, reason) in
         [("1", "install", "InstallSucceeded"), ("2", "upgrade", "UpgradeSucceeded")]
@@ -227,9 +225,7 @@ async fn idle_memory() -> Result<(&'static str, f64)> {
     let namespace = Namespace::new(kwok(), "idle").await?;
     let controller =
         Controller::launch(&path, namespace.cluster().kubeconfig(), &namespace.name, &[])?;
-    while controller.http("/readyz")?.0 != 200 {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    controller.wait_ready().await?;
     Ok((profile, controller.memory_mib("VmRSS")?))
 }
 

@@ -142,9 +142,7 @@ async fn start(namespace: &Namespace, proxied: &Proxied, releases: usize) -> Res
     let begun = Instant::now();
     let zero = Timestamp::now();
     let controller = proxied.launch(&Controller::measured().1)?;
-    while controller.http("/readyz")?.0 != 200 {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    controller.wait_ready().await?;
     let ready = begun.elapsed();
     let settled = async {
         until_in_sync(namespace, releases).await?;

@@ -12,6 +12,7 @@ pub(crate) mod permit;
 pub(crate) mod recent;
 pub(crate) mod resource;
 pub(crate) mod rights;
+mod segment;
 pub(crate) mod tenancy;
 pub(crate) mod tenant;
 

@@ -112,11 +112,7 @@ impl Lease {
 
     /// Returns whether the lease is held, so that no other replica can have taken over yet.
     pub fn is_held(&self) -> bool {
-        match self.tenure().held {
-            Held::No => false,
-            Held::Until(end) => Instant::now() < end,
-            Held::Always => true,
-        }
+        matches!(self.tenure().held, Held::Always) || self.excludes_others()
     }
 
     /// Returns whether no other process can have begun to act: the lease is held, and there is an

@@ -1,11 +1,11 @@
 //! The manifest of `kubectl-lifecycle` for krew, from the template in `deploy/krew`.
 
-use std::{fmt::Write as _, fs, path::PathBuf};
+use std::{fs, path::PathBuf};
 
 use anyhow::{Context as _, ensure};
 use clap::Args;
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
+use testkit::cluster::sha256;
 
 const TEMPLATE: &str = include_str!("../../../deploy/krew/lifecycle.yaml");
 
@@ -40,19 +40,12 @@ pub(crate) fn manifest(args: &Krew) -> anyhow::Result<String> {
         }
         let bytes = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
         platform["uri"] = json!(format!("{url}/{name}"));
-        platform["sha256"] = json!(hex(&Sha256::digest(bytes)));
+        platform["sha256"] = json!(sha256(&bytes));
         platforms.push(platform);
     }
     ensure!(!platforms.is_empty(), "{} has no archive of a platform", args.archives.display());
     plugin["spec"]["platforms"] = json!(platforms);
     serde_saphyr::to_string(&plugin).context("write the manifest")
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

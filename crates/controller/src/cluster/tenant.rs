@@ -1,7 +1,7 @@
 //! A tenant's access to its objects: plain JSON in and out, so that no field is lost, with the
 //! tenant's identity, each call by the rules of [`crate::cluster::call`].
 
-use std::{borrow::Cow, fmt::Write as _, sync::Mutex, time::Instant};
+use std::{sync::Mutex, time::Instant};
 
 use api::names::FIELD_MANAGER;
 use k8s_openapi::{api::core::v1::ServiceAccount, apimachinery::pkg::version::Info};
@@ -30,6 +30,7 @@ use crate::{
         impersonation::Identity,
         permit::Permit,
         recent::Recent,
+        segment::segment,
     },
     support::sync::lock,
 };
@@ -511,25 +512,6 @@ impl<'a> Tenant<'a> {
     }
 }
 
-/// Encodes a segment of the path of a URL, for any name that a chart looks up. Valid names of
-/// objects are not changed; the caller must refuse `/`, `.` and `..`.
-fn segment(name: &str) -> Cow<'_, str> {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte);
-    if name.bytes().all(is_plain) {
-        return Cow::Borrowed(name);
-    }
-    let mut encoded = String::with_capacity(name.len());
-    for byte in name.bytes() {
-        if is_plain(byte) {
-            encoded.push(char::from(byte));
-        } else {
-            // A `String` accepts everything that is written to it.
-            let _ = write!(encoded, "%{byte:02X}");
-        }
-    }
-    Cow::Owned(encoded)
-}
-
 fn apply_params() -> PatchParams {
     PatchParams {
         field_manager: Some(FIELD_MANAGER.to_owned()),
@@ -588,19 +570,4 @@ pub(crate) fn place(object: &ObjectRef) -> String {
 /// Returns the parameters of a POST or PUT of this operator.
 fn post_params() -> PostParams {
     PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_stands_in_a_url_as_one_segment_of_its_path() {
-        for name in ["shop", "system:reader.x", "a-b_c~1"] {
-            assert_eq!(segment(name), name);
-        }
-        assert_eq!(segment("{{ no name }}"), "%7B%7B%20no%20name%20%7D%7D");
-        assert_eq!(segment("a?b#c%d/e\n"), "a%3Fb%23c%25d%2Fe%0A");
-        assert_eq!(segment("ä"), "%C3%A4");
-    }
 }

@@ -290,7 +290,7 @@ impl Turn<'_> {
             Ok(()) => {
                 let seen = self.look().await?;
                 if !seen.has_object(uid) {
-                    deletion.forget();
+                    deletion.end();
                 }
                 Ok(seen)
             }
@@ -310,7 +310,7 @@ impl Turn<'_> {
                     let deleted = tenant.delete(Permit::of_uid(), &object, &item.uid).await;
                     // Nothing waits for its end.
                     if deleted.is_ok() {
-                        deletion.forget();
+                        deletion.end();
                     }
                     deleted
                 }

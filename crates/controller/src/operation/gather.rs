@@ -145,8 +145,7 @@ pub(crate) async fn seen(
     note(release, hook.kind(), live);
     let object = &quiet::object(live.clone());
     let mut seen = observe::hook(plan, hook, object, &release.name, &release.namespace);
-    let watched = release.ctx.options.watched.as_ref();
-    if seen.verdict.is_none() && watched.is_some() && watched != hook.object.namespace.as_ref() {
+    if seen.verdict.is_none() && !is_watched(release, hook) {
         look_again(&mut seen, now.saturating_add(UNWATCHED).ok());
     }
     let started = cursor
@@ -270,47 +269,49 @@ async fn hindrance(
     seen: &mut HookObservation,
 ) -> Option<String> {
     let since = event_objects::idle_since(cursor.started_at, pods);
-    let mut known = None;
-    let mut again = event_objects::too_early(since, now);
+    let too_early = event_objects::too_early(since, now);
     let Some(subject) = event_objects::subject(object, pods) else {
         // Its Pods may get a node, and no watch's event says that they do not start there.
         if pods::none_started(pods) {
-            match again {
+            match too_early {
                 Some(at) => look_if_idle(release, hook, object, seen, at, now),
                 None => look_again(seen, event_objects::again(since, now, false)),
             }
         }
         return None;
     };
-    if again.is_none() {
-        let namespace = hook.object.namespace.as_deref();
-        let mut events = match release.tenant.events(namespace, subject.uid()).await {
-            Ok(events) => events,
-            // A tenant that may not read Event objects learns of the problem at the timeout.
-            Err(error) if error.is_forbidden() => return None,
-            // An explanation is optional and must block nothing.
-            Err(error) => {
-                tracing::debug!("{error}");
-                Vec::new()
-            }
-        };
-        let about: Vec<_> = pods.iter().chain([object]).collect();
-        quiet::events(&mut events, &about);
-        known = event_objects::hindrance(&subject, &events);
-        if known.is_some() {
-            let key = key(&release.object);
-            for about in about {
-                release.ctx.watches.observed.explained(&key, text(about, "/metadata/uid"));
-            }
+    if let Some(at) = too_early {
+        seen.look_again_at = seen.look_again_at.filter(|at| *at > now);
+        // One that was started a moment ago reports by itself that it runs.
+        if pods::any_started(pods) {
+            look_again(seen, Some(at));
+        } else {
+            look_if_idle(release, hook, object, seen, at, now);
         }
-        again = event_objects::again(since, now, known.is_some());
+        return None;
+    }
+    let namespace = hook.object.namespace.as_deref();
+    let mut events = match release.tenant.events(namespace, subject.uid()).await {
+        Ok(events) => events,
+        // A tenant that may not read Event objects learns of the problem at the timeout.
+        Err(error) if error.is_forbidden() => return None,
+        // An explanation is optional and must block nothing.
+        Err(error) => {
+            tracing::debug!("{error}");
+            Vec::new()
+        }
+    };
+    let about: Vec<_> = pods.iter().chain([object]).collect();
+    quiet::events(&mut events, &about);
+    let known = event_objects::hindrance(&subject, &events);
+    if known.is_some() {
+        let key = key(&release.object);
+        for about in about {
+            release.ctx.watches.observed.explained(&key, text(about, "/metadata/uid"));
+        }
     }
     seen.look_again_at = seen.look_again_at.filter(|at| *at > now);
-    match event_objects::too_early(since, now) {
-        // It was started a moment ago.
-        Some(at) if !pods::any_started(pods) => look_if_idle(release, hook, object, seen, at, now),
-        _ => look_again(seen, again),
-    }
+    look_again(seen, event_objects::again(since, now, known.is_some()));
     known
 }
 
@@ -324,12 +325,17 @@ fn look_if_idle(
     at: Timestamp,
     now: Timestamp,
 ) {
-    let watched = release.ctx.options.watched.as_ref();
-    if watched.is_some() && watched != hook.object.namespace.as_ref() {
+    if !is_watched(release, hook) {
         return look_again(seen, Some(at));
     }
     let (namespace, uid) = (text(object, "/metadata/namespace"), text(object, "/metadata/uid"));
     release.ctx.watches.wake_if_idle(&key(&release.object), namespace, uid, until(at, now));
+}
+
+/// Returns true if a watch reports the hook's object and its Pods.
+fn is_watched(release: &Release<'_>, hook: &PlannedHook) -> bool {
+    let watched = release.ctx.options.watched.as_ref();
+    watched.is_none() || watched == hook.object.namespace.as_ref()
 }
 
 /// Has the hook checked again at this time, unless it is before.

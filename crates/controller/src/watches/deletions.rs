@@ -26,7 +26,7 @@ enum State {
     Over,
 }
 
-/// A deletion whose end is not known yet. Unless it is forgotten, its report wakes the release.
+/// A deletion whose end is not known yet. Unless it is ended, its report wakes the release.
 pub(crate) struct Deletion {
     all: Deletions,
     trigger: Trigger,
@@ -63,8 +63,8 @@ impl Deletions {
 }
 
 impl Deletion {
-    /// Forgets the deletion: the object is gone, or nobody waits for that.
-    pub(crate) fn forget(self) {
+    /// Ends the deletion: the object is gone, or nobody waits for that.
+    pub(crate) fn end(self) {
         lock(&self.all.0).insert(self.uid.clone(), State::Over);
     }
 }
@@ -100,14 +100,14 @@ mod tests {
         let begin = || deletions.begin(triggers.trigger().clone(), "shop/web", "1");
         assert!(!deletions.hears("1"), "somebody else deleted it");
 
-        begin().forget();
+        begin().end();
         assert!(deletions.hears("1"));
         assert!(deletions.has_deleted("1"));
 
         let early = begin();
         assert!(deletions.hears("1"));
         assert!(!deletions.has_deleted("1"), "it is not known whether anybody waits");
-        early.forget();
+        early.end();
         assert!(deletions.has_deleted("1") && !deletions.has_deleted("2"));
         assert!(!woken(&triggers));
     }
@@ -129,7 +129,7 @@ mod tests {
     fn what_no_watch_reports_has_a_bound() {
         let (deletions, triggers) = (Deletions::default(), Triggers::default());
         for uid in 0..2 * MOST {
-            deletions.begin(triggers.trigger().clone(), "shop/web", &uid.to_string()).forget();
+            deletions.begin(triggers.trigger().clone(), "shop/web", &uid.to_string()).end();
         }
         assert!(lock(&deletions.0).len() <= MOST);
     }

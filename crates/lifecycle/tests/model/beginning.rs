@@ -16,6 +16,8 @@ use lifecycle::{
 };
 use stateright::{Checker, Expectation, HasDiscoveries, Model, Path, Property};
 
+use crate::system::spend;
+
 /// How often each thing may happen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 struct Budget {
@@ -407,10 +409,6 @@ fn begins(state: &mut State, made: Made) {
     }
     object.begun = Some(made);
     object.version += 1;
-}
-
-fn spend(budget: &mut u8) {
-    *budget -= 1;
 }
 
 impl Model for System {

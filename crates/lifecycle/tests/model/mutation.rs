@@ -45,7 +45,7 @@ pub(crate) enum Mutation {
     Unconfirmed,
     /// A record is closed whatever its state.
     CloseWhatever,
-    /// The clock of the core stands still.
+    /// The core's clock does not move.
     ClockStands,
     /// A retry makes another object under the attempt that failed.
     SameAttempt,
@@ -59,7 +59,7 @@ pub(crate) enum Mutation {
     CancelIgnored,
     /// What cannot be told after a loss is taken not to have run.
     UnknownIsPending,
-    /// A hook at which somebody has to speak is done without.
+    /// A hook that waits for a person is skipped.
     BlockedGoesOn,
     /// A test closes the record.
     TestCloses,

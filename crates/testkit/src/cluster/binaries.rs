@@ -234,7 +234,8 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-pub(super) fn sha256(bytes: &[u8]) -> String {
+/// Returns the digest in hexadecimal digits.
+pub fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 

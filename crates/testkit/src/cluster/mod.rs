@@ -26,7 +26,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-pub use binaries::{bin, ensure};
+pub use binaries::{bin, ensure, sha256};
 use control_plane::ControlPlane;
 pub(crate) use image::digest;
 pub use options::{Node, Options};

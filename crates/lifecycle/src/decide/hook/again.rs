@@ -103,13 +103,13 @@ impl HookTurn<'_> {
     /// failure was none of the hook's own doing.
     pub(super) fn after_failure(&self, journal: &Journal, infrastructure: bool) -> Option<Step> {
         let Operation { cancel, skip, failure, .. } = self.operation();
+        if failure.is_some() {
+            return None;
+        }
         let ignores = self.hook.rule.ignores_failure();
         let ends_on_failure = self.turn.plan.event.ends_on_failure();
         let (retried, uncounted) = (self.cursor.retried, self.cursor.retried_infrastructure);
         let journal = journal.clone();
-        if failure.is_some() {
-            return None;
-        }
         match (cancel, skip) {
             (None, None) if infrastructure && self.may_retry_infrastructure() => {
                 Some(self.retry(journal, retried, uncounted.saturating_add(1)))
