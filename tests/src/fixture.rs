@@ -12,6 +12,7 @@ use anyhow::{Context, Result};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use helm::{
+    pending,
     record::SECRET_TYPE,
     secret::{KEY_DELETE_PLAN, KEY_PLAN, KEY_RELEASE, KEY_TEST_PLAN},
 };
@@ -147,17 +148,19 @@ impl State {
     pub fn replaced(&self, names: &[(String, String)]) -> Result<Self> {
         let mut names = names.to_vec();
         let mut objects = self.objects.clone();
-        for record in objects.iter_mut().filter(|object| object["type"] == SECRET_TYPE) {
+        for record in objects.iter_mut().filter(|object| is_record(object)) {
             for key in PLANS {
                 let Some(plan) = data(record, key)? else { continue };
                 let (before, plan) = (gunzip(&plan)?, replace(&gunzip(&plan)?, &names)?);
                 names.push((digest(&before), digest(&plan)));
                 record["data"][key] = STANDARD.encode(gzip(&plan)?).into();
             }
-            let release = data(record, KEY_RELEASE)?.context("a record")?;
-            let release = replace(&gunzip(&STANDARD.decode(release)?)?, &names)?;
-            let release = STANDARD.encode(gzip(&release)?);
-            record["data"][KEY_RELEASE] = STANDARD.encode(release).into();
+            let Some(encoded) = data(record, KEY_RELEASE)? else { continue };
+            let release = replace(&gunzip(&STANDARD.decode(encoded)?)?, &names)?;
+            let release = STANDARD.encode(STANDARD.encode(gzip(&release)?));
+            let before = record["data"][KEY_RELEASE].as_str().unwrap_or_default();
+            names.push((digest(before.as_bytes()), digest(release.as_bytes())));
+            record["data"][KEY_RELEASE] = release.into();
         }
         let text = |value: &Value| -> Result<Value> {
             Ok(serde_json::from_slice(&replace(&serde_json::to_vec(value)?, &names)?)?)
@@ -176,7 +179,7 @@ impl State {
     /// If one cannot be read.
     pub fn plans(&self) -> Result<Vec<(String, &'static str, Vec<u8>)>> {
         let mut plans = Vec::new();
-        for record in self.objects.iter().filter(|object| object["type"] == SECRET_TYPE) {
+        for record in self.objects.iter().filter(|object| is_record(object)) {
             let name = record["metadata"]["name"].as_str().unwrap_or_default();
             for key in PLANS {
                 if let Some(plan) = data(record, key)? {
@@ -186,6 +189,11 @@ impl State {
         }
         Ok(plans)
     }
+}
+
+/// Returns whether it is a record, or the plan of an operation that waits for an approval.
+fn is_record(object: &Value) -> bool {
+    [SECRET_TYPE, pending::SECRET_TYPE].iter().any(|type_| object["type"] == *type_)
 }
 
 /// Changes `status` as if it had been written that much later, so that no deadline has passed.

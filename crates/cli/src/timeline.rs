@@ -241,8 +241,7 @@ fn name(state: State<'_>, hook: &HookStatus) -> String {
 /// Returns why the hook failed, or what else is known of it: `exit code 3, Timeout: it did not end
 /// …`.
 pub(crate) fn outcome(hook: &HookStatus) -> Option<String> {
-    let told = hook.message.as_deref().is_some_and(|message| message.contains("exit code"));
-    let code = hook.exit_code.filter(|_| !told).map(|code| format!("exit code {code}"));
+    let code = hook.exit_code_apart().map(|code| format!("exit code {code}"));
     let why = match (&hook.reason, &hook.message) {
         (Some(reason), Some(message)) => Some(format!("{reason}: {message}")),
         (why, None) | (None, why) => why.clone(),

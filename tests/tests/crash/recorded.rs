@@ -27,12 +27,16 @@ use crate::{
 };
 
 /// The scenarios whose states are recorded.
-const SCENARIOS: [(&str, Scenario); 9] = [
+const SCENARIOS: [(&str, Scenario); 13] = [
     ("install", Scenario::Install),
     ("upgrade", Scenario::Upgrade),
     ("rollback", Scenario::Rollback),
     ("test", Scenario::Test),
     ("delete", Scenario::Delete),
+    ("held", Scenario::Held),
+    ("approved", Scenario::Approved),
+    ("ruled", Scenario::Ruled),
+    ("retry", Scenario::Retry),
     ("chart", Scenario::Chart),
     ("take-over", Scenario::TakeOver),
     ("rolled-back", Scenario::RolledBack),
@@ -70,15 +74,19 @@ async fn recorded(name: &str, scenario: Scenario) -> Result<Fixture> {
     if !first {
         scenario.ask(&namespace).await?;
     }
-    scenario.until_over(&namespace, &controller).await?;
+    tokio::select! {
+        over = scenario.until_over(&namespace, &controller) => over?,
+        people = scenario.people(&namespace) => people?,
+    }
     let mut fixture = Fixture::new(&namespace.name);
     let mut known = BTreeSet::new();
     let mut before = Value::Null;
     for (version, state) in history.end(&namespace).await? {
-        let operation = &state.status["operation"]["id"];
+        let operation = &state.status["operation"];
+        let waits = !state.status["plan"].is_null();
         if version <= begun {
             before = operation.clone();
-        } else if *operation != before && known.insert(state.at.clone()) {
+        } else if (*operation != before || waits) && known.insert(state.at.clone()) {
             fixture.push(state);
         }
     }
@@ -157,13 +165,20 @@ impl History {
     }
 }
 
-/// Goes on from every state of the fixture; how many there are, and what is wrong with their ends.
-pub(crate) async fn go_on(path: &Path, fixture: &Fixture) -> Result<(usize, Vec<String>)> {
+/// Continues from each state of the fixture, or from every so many of them; returns how many these
+/// are, and what is wrong with their ends.
+pub(crate) async fn go_on(
+    path: &Path,
+    fixture: &Fixture,
+    every: usize,
+) -> Result<(usize, Vec<String>)> {
     let name = path.file_stem().unwrap_or_default().to_string_lossy();
     let known = SCENARIOS.iter().find(|(known, _)| *known == name);
     let (_, scenario) = *known.with_context(|| format!("{name} is not a scenario"))?;
-    let only = std::env::var("STATES").unwrap_or_default();
-    let states: Vec<_> = fixture.states().filter(|state| state.at.contains(&only)).collect();
+    let states: Vec<_> = match std::env::var("STATES") {
+        Ok(only) => fixture.states().filter(|state| state.at.contains(&only)).collect(),
+        Err(_) => fixture.states().step_by(every).collect(),
+    };
     let count = states.len();
     let ends = states.into_iter().map(async |state| {
         let (log, _turn) = turn().await?;
@@ -190,16 +205,21 @@ async fn resumed(
     log: &AuditLog,
 ) -> Result<Vec<String>> {
     let state = state.replaced(&[(fixture.namespace.clone(), namespace.name.clone())])?;
+    scenario.surround(namespace).await?;
     let state = load(namespace, &state, fixture.recorded_at).await?;
     let controller = namespace.controller()?;
     let is_deleted = state.release["metadata"]["deleted"] == true;
+    let waits = !state.status["plan"].is_null();
     // Without a record, nothing but the generation tells a configuration that was given up.
     let is_recorded = !state.plans()?.is_empty();
-    if state.status["operation"]["phase"] == "Done" && is_recorded && !is_deleted {
+    if state.status["operation"]["phase"] == "Done" && is_recorded && !is_deleted && !waits {
         // So that it would be seen if something was to be done.
         prepared::settle(namespace, &controller).await?;
     }
-    scenario.until_reached(namespace, &controller).await?;
+    tokio::select! {
+        reached = scenario.until_reached(namespace, &controller) => reached?,
+        people = scenario.people(namespace) => people?,
+    }
     verdict::until_none_is_held(namespace).await?;
     drop(controller);
     let events = log.take(|event| event.is_in(&namespace.name))?;

@@ -8,7 +8,12 @@ use e2e::{
     message,
 };
 use helm::manifest::to_yaml;
-use kube::api::{DeleteParams, PostParams};
+use k8s_openapi::api::core::v1::{ConfigMap, ServiceAccount};
+use kube::{
+    Api,
+    api::{DeleteParams, Patch, PatchParams, PostParams},
+};
+use lifecycle::journal::Phase;
 use serde_json::{Value, json};
 use testkit::audit::Ran;
 
@@ -20,6 +25,8 @@ pub(crate) const TIME_TO_LIVE: i32 = 3600;
 pub(crate) const RENDERED: &str = "rendered";
 /// Without it the Pods of the hook `fragile` cannot be made.
 const ACCOUNT: &str = "fragile";
+/// The finalizer of an object that its deletion waits for.
+const HOLD: &str = "example.com/hold";
 
 /// Which operation is struck. Each begins where those before it have ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +48,8 @@ pub(crate) enum Scenario {
     Test,
     /// Of revision 1: a Job before, a Pod after; nothing is left.
     Delete,
+    /// As the deletion, of a release with an object that a finalizer holds for a while.
+    Held,
     /// An upgrade whose second hook has failed goes on there.
     Retry,
     /// As the install, but from a chart that renders to something else each time.
@@ -67,6 +76,7 @@ impl Scenario {
             Self::Rollback => "rollback",
             Self::Test => "test",
             Self::Delete => "delete",
+            Self::Held => "deletion that waits for an object",
             Self::Retry => "retry",
             Self::Chart => "install of a chart",
             Self::TakeOver => "adoption of a release of Helm 3, and an upgrade",
@@ -85,6 +95,7 @@ impl Scenario {
             | Self::Ruled
             | Self::Test
             | Self::Delete
+            | Self::Held
             | Self::Retry
             | Self::HandOver
             | Self::RolledBack => &[Self::Install],
@@ -101,7 +112,7 @@ impl Scenario {
             }
             Self::Rollback | Self::RolledBack => "RollbackSucceeded",
             Self::Test => "TestSucceeded",
-            Self::Delete | Self::Uninstalled => "DeleteSucceeded",
+            Self::Delete | Self::Held | Self::Uninstalled => "DeleteSucceeded",
             Self::HandOver => return None,
         })
     }
@@ -117,7 +128,7 @@ impl Scenario {
                 &["migrate", "welcome", "backup", "migrate", "smoke", "restore", "recheck"]
             }
             Self::Test => &["migrate", "welcome", "ping", "probe"],
-            Self::Delete => &["migrate", "welcome", "export", "goodbye"],
+            Self::Delete | Self::Held => &["migrate", "welcome", "export", "goodbye"],
             Self::Retry => &["migrate", "welcome", "backup", "fragile", "smoke"],
             Self::RolledBack => &["migrate", "welcome", "backup", "migrate", "restore", "recheck"],
             Self::Uninstalled => &["migrate", "export", "goodbye"],
@@ -164,11 +175,20 @@ impl Scenario {
             namespace.release(RELEASE, &retried(), json!({"timeout": "6s"})).await?;
             namespace.wait_stalled(RELEASE, by).await?;
             namespace.wait_event("UpgradeFailed").await?;
+            self.surround(namespace).await?;
+        }
+        if self == Self::Held {
+            hold(namespace, Some(HOLD)).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes what is no part of the release, and that the operation needs to end well.
+    pub(crate) async fn surround(self, namespace: &Namespace) -> Result<()> {
+        if self == Self::Retry {
             let account = serde_json::from_value(json!({"metadata": {"name": ACCOUNT}}))?;
-            let accounts = kube::Api::<k8s_openapi::api::core::v1::ServiceAccount>::namespaced(
-                namespace.client.clone(),
-                &namespace.name,
-            );
+            let accounts: Api<ServiceAccount> =
+                Api::namespaced(namespace.client.clone(), &namespace.name);
             accounts.create(&PostParams::default(), &account).await?;
         }
         Ok(())
@@ -206,7 +226,7 @@ impl Scenario {
                 let spec = json!({"install": {"onFailure": "Uninstall"}});
                 namespace.release(RELEASE, &refused(installed()), spec).await
             }
-            Self::Delete | Self::HandOver => {
+            Self::Delete | Self::Held | Self::HandOver => {
                 namespace.releases().delete(RELEASE, &DeleteParams::default()).await?;
                 Ok(())
             }
@@ -215,7 +235,7 @@ impl Scenario {
 
     /// Waits until the operation has ended, and well.
     pub(crate) async fn until_reached(self, namespace: &Namespace, by: &Controller) -> Result<()> {
-        if matches!(self, Self::Delete | Self::HandOver) {
+        if matches!(self, Self::Delete | Self::Held | Self::HandOver) {
             return namespace.wait_released(RELEASE, by).await;
         }
         let is = |release: &ReleaseLifecycle| {
@@ -240,15 +260,23 @@ impl Scenario {
         Ok(())
     }
 
-    /// Does what people do while the operation runs: approves each plan that waits, as long as this is
-    /// awaited.
+    /// Does what people do while the operation runs, as long as this is awaited: approves each plan that
+    /// waits, and removes the finalizer of an object that the deletion waits for.
     pub(crate) async fn people(self, namespace: &Namespace) -> Result<()> {
-        if self != Self::Approved {
+        if !matches!(self, Self::Approved | Self::Held) {
             return std::future::pending().await;
         }
         loop {
             tokio::time::sleep(Duration::from_millis(20)).await;
             let release = namespace.releases().get_opt(RELEASE).await?;
+            if self == Self::Held {
+                let journal =
+                    release.as_ref().and_then(|release| release.status.as_ref()?.journal());
+                if journal.is_some_and(|it| it.operation.phase == Phase::WaitingForDeletion) {
+                    hold(namespace, None).await?;
+                }
+                continue;
+            }
             let plan = release.as_ref().and_then(|release| release.status.as_ref()?.plan.as_ref());
             if let Some(plan) = plan
                 && release.as_ref().and_then(ReleaseLifecycle::approved_plan) != Some(&*plan.digest)
@@ -288,6 +316,7 @@ impl Scenario {
             | Self::Chart
             | Self::Test
             | Self::Delete
+            | Self::Held
             | Self::HandOver
             | Self::Uninstalled => 1,
             Self::Upgrade | Self::Approved | Self::Ruled | Self::Retry | Self::TakeOver => 2,
@@ -298,6 +327,16 @@ impl Scenario {
     /// Whether it fails, and another operation makes up for that.
     fn makes_up(self) -> bool {
         matches!(self, Self::RolledBack | Self::Uninstalled)
+    }
+}
+
+/// Has the ConfigMap `obsolete` held by `finalizer`, or by none. That it is gone is fine.
+async fn hold(namespace: &Namespace, finalizer: Option<&str>) -> Result<()> {
+    let maps: Api<ConfigMap> = Api::namespaced(namespace.client.clone(), &namespace.name);
+    let patch = Patch::Merge(json!({"metadata": {"finalizers": finalizer.map(|it| [it])}}));
+    match maps.patch("obsolete", &PatchParams::default(), &patch).await {
+        Err(kube::Error::Api(error)) if error.code == 404 => Ok(()),
+        patched => patched.map(drop).map_err(Into::into),
     }
 }
 

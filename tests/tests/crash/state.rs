@@ -147,6 +147,14 @@ fn at(status: &Value, objects: &[Value]) -> String {
         });
         words.push(own.collect::<Vec<_>>().join(" "));
     }
+    if !status["plan"].is_null() {
+        words.push("waiting for approval".to_owned());
+    }
+    // Hooks side by side, of which the cursor is only one.
+    let beside = operation["beside"].as_array().into_iter().flatten();
+    words.extend(
+        beside.map(|cursor| format!("beside {} {}", cursor["index"], text(&cursor["step"]))),
+    );
     let records = objects.iter().filter(|object| object["type"] == helm::record::SECRET_TYPE);
     let records = records.map(|record| text(&record["metadata"]["labels"]["status"]));
     words.push(format!("({})", records.collect::<Vec<_>>().join(", ")));

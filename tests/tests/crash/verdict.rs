@@ -357,7 +357,7 @@ fn expected(scenario: Scenario) -> Value {
                 &[json!(["migrate", "Succeeded", 1]), json!(["welcome", "Pending", 0])],
             ),
         ),
-        Scenario::Delete => gone(Value::Null, Vec::new()),
+        Scenario::Delete | Scenario::Held => gone(Value::Null, Vec::new()),
     };
     let both = [common, own];
     both.iter()

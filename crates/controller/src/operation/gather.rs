@@ -199,10 +199,8 @@ pub(crate) async fn seen(
         // What Event objects say explains it, and never decides.
         seen.unstarted = unstarted::of(object, &pods).map(Box::new);
         // Pods that are gone are remembered.
-        let noted = known.and_then(|known| known.message.clone());
-        let before = noted
-            .filter(|message| message.starts_with("pod "))
-            .map(|message| Cause { reason: None, message });
+        let noted = known.and_then(HookStatus::last_seen).map(str::to_owned);
+        let before = noted.map(|message| Cause { reason: None, message });
         let tries = pods::tries(object, &pods, cause.as_ref().or(before.as_ref())).or_else(|| {
             let idle = cause.as_ref().filter(|_| pods::none_active(&pods));
             idle.map(|cause| cause.message.clone()).filter(|_| named.is_none())

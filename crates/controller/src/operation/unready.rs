@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use jiff::Timestamp;
 use lifecycle::object::ObjectRef;
 use live::observe::{
-    event_objects::{self, Subject},
+    event_objects::{self, Subject, Unbound},
     pods::Culprit,
     quiet, text,
     unready::{self, Finding, Kind},
@@ -106,7 +106,7 @@ impl Asking<'_> {
         }
         match Kind::of(live) {
             Kind::Other => Ok(None),
-            Kind::Claim => self.claim(live).await,
+            Kind::Claim => Ok(self.claim(live).await?.map(Unbound::said)),
             Kind::Pod => self.pods(live, std::slice::from_ref(live)).await,
             Kind::Maker => self.made_by(live).await,
             Kind::Deployment => {
@@ -169,7 +169,7 @@ impl Asking<'_> {
         }
     }
 
-    async fn claim(&mut self, claim: &Value) -> Result<Option<String>, ApiError> {
+    async fn claim(&mut self, claim: &Value) -> Result<Option<Unbound>, ApiError> {
         let events = self.events(claim, text(claim, "/metadata/uid")).await?;
         Ok(event_objects::unbound(&events))
     }
@@ -182,8 +182,7 @@ impl Asking<'_> {
         if text(&live, "/status/phase") == "Bound" {
             return Ok(None);
         }
-        let said = self.claim(&live).await?;
-        Ok(said.filter(|said| event_objects::is_failure(said)))
+        Ok(self.claim(&live).await?.and_then(Unbound::failing))
     }
 
     /// Returns the last line that `culprit` wrote. The log of a run is read once, or the line would

@@ -166,8 +166,7 @@ fn notes(before: Option<&Journal>, after: &Journal) -> Vec<Note> {
             HookPhase::Succeeded => (false, Reason::HookSucceeded, text),
             HookPhase::Failed => {
                 let why = hook.message.as_deref().unwrap_or_default();
-                // Most messages name the container and its exit code.
-                let code = hook.exit_code.filter(|_| !why.contains("exit code"));
+                let code = hook.exit_code_apart();
                 let code = code.map_or(String::new(), |code| format!(", exit code {code}"));
                 let reason = hook.reason.as_deref().unwrap_or_default();
                 (true, Reason::HookFailed, format!("{text}: {reason}: {why}{code}"))

@@ -88,7 +88,29 @@ pub struct HookAttempt {
     pub log: Option<String>,
 }
 
+/// Begins the message of a hook that reports the attempt before.
+const BEFORE: &str = "attempt ";
+
 impl HookStatus {
+    /// Returns the message of a hook that runs again, until it has one of its own.
+    pub(crate) fn attempt_before(attempt: i32, reason: &str, message: &str) -> String {
+        format!("{BEFORE}{attempt} failed: {reason}: {message}")
+    }
+
+    /// Returns the last report of the present attempt.
+    pub fn last_seen(&self) -> Option<&str> {
+        self.message.as_deref().filter(|message| !message.starts_with(BEFORE))
+    }
+
+    /// Returns the exit code, unless the message names it: most of them do.
+    pub fn exit_code_apart(&self) -> Option<i32> {
+        let names = |code: i32| {
+            let named = format!("exit code {code}");
+            self.message.as_deref().is_some_and(|message| message.contains(&named))
+        };
+        self.exit_code.filter(|code| !names(*code))
+    }
+
     /// Returns whether the operation has nothing to do for the hook any more.
     pub fn is_over(&self) -> bool {
         match self.phase {

@@ -111,23 +111,42 @@ pub fn unhealthy(events: &[Value], container: &str, since: Option<Timestamp>) ->
     Some(clip(pods::steady_ids(&said), 300))
 }
 
+/// The report of Event objects on a claim that is not bound.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Unbound {
+    Failing(String),
+    Waiting(String),
+}
+
+impl Unbound {
+    /// Returns the report, whichever it is.
+    pub fn said(self) -> String {
+        match self {
+            Self::Failing(said) | Self::Waiting(said) => said,
+        }
+    }
+
+    /// Returns the report of a failure.
+    pub fn failing(self) -> Option<String> {
+        match self {
+            Self::Failing(said) => Some(said),
+            Self::Waiting(_) => None,
+        }
+    }
+}
+
 /// The report of `events` on a claim that is not bound: a failure first.
-pub fn unbound(events: &[Value]) -> Option<String> {
+pub fn unbound(events: &[Value]) -> Option<Unbound> {
     const FAILURES: [&str; 4] =
         ["ProvisioningFailed", "FailedBinding", "VolumeMismatch", "ClaimMisbound"];
     const WAITS: [&str; 4] =
         ["WaitForFirstConsumer", "WaitForPodScheduled", "ExternalProvisioning", "Provisioning"];
-    let failures = current(events, &FAILURES, &["ProvisioningSucceeded"]);
-    let waits = || current(events, &WAITS, &["ProvisioningSucceeded"]);
-    let (_, event) = failures.into_iter().next().or_else(|| waits().into_iter().next())?;
-    let said = terminal::sentence(text(event, "/message"));
-    Some(clip(format!("{}: {}", text(event, "/reason"), pods::steady_ids(&said)), 500))
-}
-
-/// Returns whether `said`, of [`unbound`], reports a failure.
-pub fn is_failure(said: &str) -> bool {
-    let waits = said.starts_with("WaitFor") || said.starts_with("ExternalProvisioning");
-    !waits && !said.starts_with("Provisioning:")
+    let newest = |reasons: &[&str]| {
+        let (_, event) = current(events, reasons, &["ProvisioningSucceeded"]).into_iter().next()?;
+        let said = terminal::sentence(text(event, "/message"));
+        Some(clip(format!("{}: {}", text(event, "/reason"), pods::steady_ids(&said)), 500))
+    };
+    newest(&FAILURES).map(Unbound::Failing).or_else(|| newest(&WAITS).map(Unbound::Waiting))
 }
 
 /// The reason why `subject` is blocked, by `events`, which are about it.
@@ -372,11 +391,10 @@ mod tests {
     fn what_fails_of_a_claim_comes_before_what_is_waited_for() {
         let wait = event("WaitForFirstConsumer", 9, "waiting for first consumer to be created");
         let failure = event("ProvisioningFailed", 5, "storageclass \"none\" not found");
-        let waits = unbound(std::slice::from_ref(&wait)).unwrap();
-        assert!(waits.starts_with("WaitForFirstConsumer: waiting") && !is_failure(&waits));
-        let fails = unbound(&[wait, failure]).unwrap();
-        assert_eq!(fails, "ProvisioningFailed: storageclass \"none\" not found");
-        assert!(is_failure(&fails));
+        let waits = "WaitForFirstConsumer: waiting for first consumer to be created".to_owned();
+        assert_eq!(unbound(std::slice::from_ref(&wait)), Some(Unbound::Waiting(waits)));
+        let fails = "ProvisioningFailed: storageclass \"none\" not found".to_owned();
+        assert_eq!(unbound(&[wait, failure]), Some(Unbound::Failing(fails)));
         assert_eq!(unbound(&[event("ProvisioningSucceeded", 9, "done")]), None);
     }
 

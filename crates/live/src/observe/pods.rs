@@ -298,7 +298,7 @@ pub(super) fn unable(pods: &[Value]) -> Option<String> {
     stuck_container(pods).or_else(|| pods.iter().find_map(unschedulable))
 }
 
-fn stuck_container(pods: &[Value]) -> Option<String> {
+pub(super) fn stuck_container(pods: &[Value]) -> Option<String> {
     containers(pods).find_map(|(pod, status)| {
         let waiting = status.pointer("/state/waiting")?;
         // Its last end says more, see [`restarting`].
@@ -320,21 +320,24 @@ pub(super) fn stuck_for(waiting: &Value) -> Option<String> {
 }
 
 pub(super) fn unscheduled(pod: &Value) -> Option<String> {
-    unschedulable(pod).or_else(|| {
-        let condition = condition(pod, "PodScheduled", "False")?;
-        if text(condition, "/reason") != "SchedulingGated" {
-            return None;
-        }
-        let gates = pod.pointer("/spec/schedulingGates")?.as_array()?;
-        let gates = gates.iter().map(|gate| text(gate, "/name"));
-        let gates: Vec<_> = gates.filter(|gate| *gate != names::SCHEDULING_GATE).collect();
-        let name = text(pod, "/metadata/name");
-        (!gates.is_empty())
-            .then(|| format!("pod {name} is held back by scheduling gate {}", gates.join(", ")))
-    })
+    unschedulable(pod).or_else(|| gated(pod))
 }
 
-fn unschedulable(pod: &Value) -> Option<String> {
+/// Reports a Pod that somebody else holds back by a scheduling gate.
+pub(super) fn gated(pod: &Value) -> Option<String> {
+    let condition = condition(pod, "PodScheduled", "False")?;
+    if text(condition, "/reason") != "SchedulingGated" {
+        return None;
+    }
+    let gates = pod.pointer("/spec/schedulingGates")?.as_array()?;
+    let gates = gates.iter().map(|gate| text(gate, "/name"));
+    let gates: Vec<_> = gates.filter(|gate| *gate != names::SCHEDULING_GATE).collect();
+    let name = text(pod, "/metadata/name");
+    (!gates.is_empty())
+        .then(|| format!("pod {name} is held back by scheduling gate {}", gates.join(", ")))
+}
+
+pub(super) fn unschedulable(pod: &Value) -> Option<String> {
     let condition = condition(pod, "PodScheduled", "False")?;
     let (name, message) = (text(pod, "/metadata/name"), text(condition, "/message"));
     (text(condition, "/reason") == "Unschedulable")

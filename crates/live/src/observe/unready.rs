@@ -160,12 +160,13 @@ pub struct Probed {
 
 /// The reason why none of `pods` is ready.
 pub fn finding(pods: &[Value]) -> Option<Finding> {
-    if let Some(pod) = pods.iter().find(|pod| is_unscheduled(pod))
-        && let Some(said) = pods::stuck(pods).filter(|said| said.contains(" Unschedulable"))
-    {
+    if let Some(said) = pods::stuck_container(pods) {
+        return Some(Finding::Said(shorten(&said)));
+    }
+    if let Some((pod, said)) = pods.iter().find_map(|pod| Some((pod, pods::unschedulable(pod)?))) {
         return Some(Finding::Unscheduled { said: shorten(&said), claims: claims(pod) });
     }
-    if let Some(said) = pods::stuck(pods) {
+    if let Some(said) = pods.iter().find_map(pods::gated) {
         return Some(Finding::Said(shorten(&said)));
     }
     if let Some((culprit, said)) = pods::restarting(pods) {
@@ -187,10 +188,6 @@ pub fn finding(pods: &[Value]) -> Option<Finding> {
         return Some(Finding::Events { uid, probed: Vec::new(), otherwise: None });
     }
     pods.iter().find_map(running)
-}
-
-fn is_unscheduled(pod: &Value) -> bool {
-    condition(pod, "PodScheduled", "False").is_some_and(|it| text(it, "/reason") == "Unschedulable")
 }
 
 /// The claims that a Pod names, the first few of them.

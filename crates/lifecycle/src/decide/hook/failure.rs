@@ -8,9 +8,6 @@ use crate::{
     reason::Reason,
 };
 
-/// Begins a text about another attempt than the present one.
-const BEFORE: &str = "attempt ";
-
 impl HookTurn<'_> {
     /// The failure by the hook's own verdict. A Job knows little of its Pods; a Pod's own report is
     /// in its message already.
@@ -86,12 +83,11 @@ impl HookTurn<'_> {
         let HookStatus { attempt, phase, reason, message, .. } = self.status()?;
         let (reason, message) = (reason.as_deref()?, message.as_deref()?);
         let failed = *phase == HookPhase::Failed && *attempt < self.cursor.attempt;
-        failed.then(|| format!("{BEFORE}{attempt} failed: {reason}: {message}"))
+        failed.then(|| HookStatus::attempt_before(*attempt, reason, message))
     }
 
-    /// The journal's last report of this attempt.
     fn last_seen(&self) -> Option<&str> {
-        self.status()?.message.as_deref().filter(|message| !message.starts_with(BEFORE))
+        self.status()?.last_seen()
     }
 }
 
