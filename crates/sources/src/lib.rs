@@ -28,6 +28,8 @@ pub mod rendered;
 pub mod rules;
 mod secrets;
 mod server;
+#[cfg(test)]
+mod testing;
 pub mod values;
 
 use manifests::placed::Placed;

@@ -178,3 +178,90 @@ pub(crate) fn too_large(place: &str) -> Blocked {
     );
     Blocked::new(Reason::SourceTooLarge, message)
 }
+
+#[cfg(test)]
+mod tests {
+    use api::ObjectsFromKind::{ConfigMap, Secret};
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing::{InMemory, output};
+
+    fn from(kind: api::ObjectsFromKind, name: &str, key: Option<&str>) -> ObjectsFrom {
+        ObjectsFrom { kind, name: name.to_owned(), key: key.map(str::to_owned) }
+    }
+
+    fn parsed(from: &[ObjectsFrom], live: Vec<Value>) -> Result<Vec<Placed>, Blocked> {
+        match output(read(from, "prod", &InMemory(live))) {
+            Ok(texts) => texts.parse(),
+            Err(Error::Blocked(blocked)) => Err(blocked),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    fn holder_of(kind: &str, data: Value) -> Value {
+        json!({"kind": kind, "metadata": {"name": "shop"}, "data": data})
+    }
+
+    const ONE: &str = "kind: ConfigMap\nmetadata: {name: one}\n";
+    const TWO: &str = "---\nkind: ConfigMap\nmetadata: {name: two}\n";
+
+    #[test]
+    fn texts_are_read_in_order_each_key_after_its_name() {
+        let data = json!({"b.yaml": TWO, "a.yaml": ONE});
+        let all = parsed(&[from(ConfigMap, "shop", None)], vec![holder_of("ConfigMap", data)]);
+        let places: Vec<_> = all.unwrap().into_iter().map(|it| it.place).collect();
+        assert_eq!(
+            places,
+            ["ConfigMap/shop key a.yaml line 1", "ConfigMap/shop key b.yaml line 2"]
+        );
+    }
+
+    #[test]
+    fn a_secret_is_decoded() {
+        let data = json!({"a": "a2luZDogUG9kCg=="});
+        let all = parsed(&[from(Secret, "shop", Some("a"))], vec![holder_of("Secret", data)]);
+        assert_eq!(all.unwrap()[0].manifest, json!({"kind": "Pod"}));
+        let odd = vec![holder_of("Secret", json!({"a": "/w=="}))];
+        let blocked = parsed(&[from(Secret, "shop", Some("a"))], odd).unwrap_err();
+        assert!(blocked.to_string().contains("is not text in UTF-8"), "{blocked}");
+    }
+
+    #[test]
+    fn all_that_is_wrong_is_reported_at_once() {
+        let wanted = [
+            from(ConfigMap, "gone", None),
+            from(ConfigMap, "shop", Some("c")),
+            from(ConfigMap, "shop", Some("bad")),
+        ];
+        let live = vec![holder_of("ConfigMap", json!({"a": ONE, "bad": "a: [1"}))];
+        let problems = parsed(&wanted, live).unwrap_err().problems;
+        assert_eq!(problems.len(), 3, "{problems:?}");
+        assert!(problems[0].contains("gone") && problems[0].ends_with("does not exist"));
+        assert!(problems[1].contains("has no key c in its data (there: a, bad)"), "{problems:?}");
+        assert!(problems[2].contains("ConfigMap/shop key bad: "), "{problems:?}");
+    }
+
+    #[test]
+    fn no_object_at_all_is_a_mistake() {
+        let blocked = parsed(
+            &[from(ConfigMap, "shop", None)],
+            vec![holder_of("ConfigMap", json!({"a": "# nothing"}))],
+        );
+        let blocked = blocked.unwrap_err();
+        assert_eq!(blocked.reason, Reason::InvalidSource);
+        assert!(blocked.problems[0].contains("there is no object in what it names"), "{blocked}");
+        assert_eq!(inline(&[]).unwrap_err().reason, Reason::InvalidSource);
+        assert_eq!(inline(&[json!({"kind": "Pod"})]).unwrap()[0].place, "spec.source.objects[0]");
+    }
+
+    #[test]
+    fn more_text_than_a_release_may_be_is_refused_before_it_is_parsed() {
+        let half = format!("# {}", "x".repeat(MOST_BYTES / 2));
+        let live = vec![holder_of("ConfigMap", json!({"a": half, "b": half}))];
+        let blocked = parsed(&[from(ConfigMap, "shop", None)], live).unwrap_err();
+        assert_eq!(blocked.reason, Reason::SourceTooLarge);
+        let large = json!({"kind": "ConfigMap", "data": {"a": "x".repeat(MOST_PER_RELEASE)}});
+        assert_eq!(inline(&[large]).unwrap_err().reason, Reason::SourceTooLarge);
+    }
+}

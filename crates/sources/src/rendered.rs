@@ -238,3 +238,97 @@ fn check_bounds(objects: &[Placed]) -> Result<(), Blocked> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn rendered(value: Value) -> Rendered {
+        let mut whole = json!({"chart": {"metadata": {"name": "shop", "version": "1.2.3",
+                                                      "appVersion": "9"}}});
+        whole.as_object_mut().unwrap().extend(value.as_object().unwrap().clone());
+        serde_json::from_value(whole).unwrap()
+    }
+
+    fn of(value: Value, patches: &[Patch]) -> Result<RenderedRelease, Blocked> {
+        of_chart(rendered(value), "sha256:1".into(), patches, "prod", &Secrets::default())
+    }
+
+    fn map(name: &str) -> String {
+        format!("# by hand\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\n")
+    }
+
+    fn patch(value: Value) -> Vec<Patch> {
+        vec![serde_json::from_value(value).unwrap()]
+    }
+
+    fn document(path: &str, manifest: &str) -> Value {
+        json!({"path": format!("shop/templates/{path}"), "manifest": manifest})
+    }
+
+    #[test]
+    fn the_record_has_the_charts_own_text() {
+        let comment = document("note.yaml", "# only a comment\n");
+        let release =
+            of(json!({"objects": [document("a.yaml", &map("a")), comment], "notes": "hello"}), &[]);
+        let release = release.ok().unwrap();
+        let texts = release.texts.unwrap();
+        assert!(texts.manifest.starts_with("---\n# Source: shop/templates/a.yaml\n# by hand\n"));
+        assert!(texts.manifest.contains("# only a comment"), "{}", texts.manifest);
+        assert_eq!((texts.notes.as_str(), release.desired.objects.len()), ("hello", 1));
+        let chart = release.chart.unwrap();
+        assert_eq!((chart.name.as_str(), chart.app_version.as_deref()), ("shop", Some("9")));
+    }
+
+    #[test]
+    fn a_patched_object_is_recorded_as_it_is_applied() {
+        let objects = json!({"objects": [document("a.yaml", &map("a")),
+                                         document("b.yaml", &map("b"))]});
+        let hook = json!({"target": {"name": "a"}, "patch":
+            "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n  annotations:\n    helm.sh/hook: pre-install\n"});
+        let release = of(objects.clone(), &patch(hook)).ok().unwrap();
+        let texts = release.texts.unwrap();
+        assert_eq!(texts.hooks[0].path, "shop/templates/a.yaml");
+        assert!(texts.hooks[0].manifest.contains("helm.sh/hook: pre-install"));
+        assert!(!texts.manifest.contains("name: a") && texts.manifest.contains("name: b"));
+
+        let delete = json!({"target": {"name": "a"}, "patch":
+            "$patch: delete\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n"});
+        let texts = of(objects, &patch(delete)).ok().unwrap().texts.unwrap();
+        assert!(!texts.manifest.contains("name: a") && texts.manifest.contains("name: b"));
+    }
+
+    #[test]
+    fn documents_of_one_template_are_told_apart() {
+        let (one, two) = (document("a.yaml", &map("a")), document("a.yaml", &map("a")));
+        let blocked = of(json!({"objects": [one, two]}), &[]).err().unwrap();
+        assert!(blocked.to_string().contains("shop/templates/a.yaml document 2"), "{blocked}");
+    }
+
+    #[test]
+    fn errors_quote_no_value_that_may_be_secret() {
+        let secrets = Secrets::default();
+        secrets.add_data(&json!({"data": {"a": "aHVudGVyMi1hbmQtbW9yZQ=="}}));
+        let odd = map("a").replace("ConfigMap", "Job") + "spec: {hook: hunter2-and-more}\n";
+        let annotated =
+            odd.replace("{name: a}", "{name: a, annotations: {helm.sh/hook: hunter2-and-more}}");
+        let value = json!({"hooks": [document("a.yaml", &annotated)]});
+        let blocked = of_chart(rendered(value), "d".into(), &[], "prod", &secrets).err().unwrap();
+        assert!(!blocked.to_string().contains("hunter2"), "{blocked}");
+    }
+
+    #[test]
+    fn objects_that_cannot_be_read_again_are_refused() {
+        let mut deep = json!(1);
+        for _ in 0..=yaml::MAX_DEPTH {
+            deep = json!({"a": deep});
+        }
+        let placed = |manifest| vec![Placed { place: "here".into(), manifest }];
+        let blocked = of_objects(placed(deep), &[], "prod").err().unwrap();
+        assert!(blocked.to_string().contains("here: the object is nested deeper"), "{blocked}");
+        let none = of_objects(placed(json!({"kind": "List", "items": []})), &[], "prod");
+        assert!(none.err().unwrap().to_string().contains("there is no object"));
+    }
+}

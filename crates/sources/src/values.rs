@@ -97,3 +97,79 @@ async fn value_from<R: Reads>(
         None => Err(no_key(&object, from.key(), data, place).into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        problems::Blocked,
+        testing::{InMemory, output},
+    };
+
+    fn of(spec: Value, live: &[Value]) -> Result<Values, Blocked> {
+        let mut whole = json!({"source": {"objects": []}});
+        whole.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+        let spec = serde_json::from_value(whole).unwrap();
+        output(read(&spec, "prod", &InMemory(live.to_vec()))).map_err(|error| match error {
+            Error::Blocked(blocked) => blocked,
+            error => panic!("{error}"),
+        })
+    }
+
+    fn holder_of(kind: &str, data: &Value) -> Value {
+        json!({"kind": kind, "metadata": {"name": "shop"}, "data": data})
+    }
+
+    #[test]
+    fn those_of_the_spec_come_last() {
+        let spec = json!({
+            "values": {"replicas": 3},
+            "valuesFrom": [{"kind": "ConfigMap", "name": "shop"},
+                           {"kind": "ConfigMap", "name": "shop", "valuesKey": "tag",
+                            "targetPath": "image.tag"}],
+        });
+        let live = holder_of("ConfigMap", &json!({"values.yaml": "replicas: 1", "tag": "v2"}));
+        let found = of(spec, &[live]).unwrap();
+        let expected = [
+            json!({"merge": {"replicas": 1}}),
+            json!({"set": ["image.tag", "v2"]}),
+            json!({"merge": {"replicas": 3}}),
+        ];
+        assert_eq!(found.parsed, expected);
+        assert_eq!(found.merged.len(), 3);
+        assert_eq!(
+            found.origins,
+            ["ConfigMap/shop key values.yaml", "ConfigMap/shop key tag", "spec.values"]
+        );
+        assert!(found.secrets.is_empty() && found.left_out.is_empty());
+    }
+
+    #[test]
+    fn those_of_a_secret_are_known_as_secret() {
+        let spec = json!({"valuesFrom": [{"kind": "Secret", "name": "shop"}]});
+        let encoded = base64::Engine::encode(
+            &base64::engine::general_purpose::STANDARD,
+            "password: hunter2-and-more",
+        );
+        let found = of(spec, &[holder_of("Secret", &json!({"values.yaml": encoded}))]).unwrap();
+        let hidden = found.secrets.hide("wrong password hunter2-and-more");
+        assert!(!hidden.contains("hunter2"), "{hidden}");
+    }
+
+    #[test]
+    fn optional_ones_may_be_missing_and_that_is_noted() {
+        let of_kind = |optional: bool| json!({"valuesFrom": [{"kind": "ConfigMap", "name": "gone", "optional": optional}]});
+        let found = of(of_kind(true), &[]).unwrap();
+        assert!(found.merged.is_empty() && found.left_out[0].contains("ConfigMap/gone"));
+        let blocked = of(of_kind(false), &[]).err().unwrap();
+        assert!(blocked.is_not_found() && blocked.to_string().contains("spec.valuesFrom[0]"));
+    }
+
+    #[test]
+    fn text_that_is_no_yaml_is_left_to_helms_reader() {
+        let spec = json!({"valuesFrom": [{"kind": "ConfigMap", "name": "shop"}]});
+        let live = holder_of("ConfigMap", &json!({"values.yaml": "a: [1"}));
+        let found = of(spec, &[live]).unwrap();
+        assert_eq!(found.parsed, [json!({"merge": "a: [1"})]);
+    }
+}

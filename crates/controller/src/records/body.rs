@@ -200,3 +200,103 @@ fn made(hook: &Hook, ran: &HookStatus) -> bool {
         })
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use lifecycle::{
+        event::HookEvent,
+        journal::{Failure, Requests},
+        plan::Begin,
+        reason::Reason,
+        testing,
+    };
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn hook(manifest: &Value) -> Hook {
+        Hook {
+            name: manifest["metadata"]["name"].as_str().unwrap_or_default().to_owned(),
+            kind: manifest["kind"].as_str().unwrap_or_default().to_owned(),
+            path: String::new(),
+            manifest: manifest::to_yaml(manifest),
+            events: vec!["pre-upgrade".to_owned()],
+            last_run: HookRun::default(),
+            weight: 0,
+            delete_policies: Vec::new(),
+            output_log_policies: Vec::new(),
+            extra: Map::new(),
+        }
+    }
+
+    fn journal_of(name: &str, event: HookEvent, phase: HookPhase) -> Journal {
+        let begin = Begin {
+            id: "op".to_owned(),
+            event: Event::Upgrade,
+            revision: 2,
+            target: None,
+            remedies: None,
+            generation: 1,
+        };
+        let mut journal = Journal::begin(begin, String::new(), Requests::default(), now());
+        let hook = json!({"index": 0, "event": event, "kind": "Job", "name": name, "weight": 0,
+                          "phase": phase, "attempt": 1, "startedAt": "2026-01-01T00:00:00Z"});
+        journal.hooks = vec![serde_json::from_value(hook).unwrap()];
+        journal
+    }
+
+    #[test]
+    fn the_status_of_a_record_at_work_is_helms() {
+        for (event, status, words) in [
+            (Event::Install, Status::PendingInstall, "Initial install underway"),
+            (Event::Upgrade, Status::PendingUpgrade, "Preparing upgrade"),
+            (Event::Rollback, Status::PendingRollback, "Rollback to 3"),
+            (Event::Delete, Status::Uninstalling, "Deletion in progress (or silently failed)"),
+        ] {
+            let plan = Plan { target: Some(3), ..testing::plan(event) };
+            assert_eq!(at_work(&plan), (status, words.to_owned()));
+        }
+    }
+
+    #[test]
+    fn the_description_of_what_ended_is_helms() {
+        let mut journal = journal_of("a", HookEvent::PreUpgrade, HookPhase::Succeeded);
+        assert_eq!(description("shop", &journal), "Upgrade complete");
+        journal.operation.failure = Some(Failure::new(Reason::Timeout, "too late"));
+        assert_eq!(description("shop", &journal), "Release \"shop\" failed: too late");
+    }
+
+    #[test]
+    fn a_run_is_noted_at_the_hook_that_made_the_object() {
+        let plain = json!({"kind": "Job", "metadata": {"name": "a"}});
+        let named_by_run = json!({"kind": "Job", "metadata": {"generateName": "b-"}});
+        let list = json!({"kind": "List", "items": [{"kind": "Job", "metadata": {"name": "c"}}]});
+        let phase = |name: &str, event, phase| {
+            let mut hooks = [hook(&plain), hook(&named_by_run), hook(&list)];
+            note_runs(&mut hooks, &journal_of(name, event, phase));
+            hooks.map(|hook| hook.last_run.phase)
+        };
+        let succeeded = Some(record::Phase::Succeeded);
+        let (pre, ok) = (HookEvent::PreUpgrade, HookPhase::Succeeded);
+        assert_eq!(phase("a", pre, ok), [succeeded, None, None]);
+        assert_eq!(phase("b-x7k2p", pre, ok), [None, succeeded, None]);
+        assert_eq!(phase("c", pre, ok), [None, None, succeeded]);
+        assert_eq!(phase("d", pre, ok), [None, None, None]);
+        assert_eq!(phase("a", HookEvent::PostUpgrade, ok), [None, None, None], "another event");
+        // Helm has no word for a hook that never ran.
+        assert_eq!(phase("a", pre, HookPhase::Skipped), [None, None, None]);
+        assert_eq!(phase("a", pre, HookPhase::Failed)[0], Some(record::Phase::Failed));
+    }
+
+    #[test]
+    fn a_later_deletion_is_planned_at_its_largest() {
+        let mut plan = testing::plan(Event::Upgrade);
+        plan.prune = vec![testing::object("ConfigMap", "old")];
+        let applied: Vec<_> = plan.objects.iter().map(|it| it.object.clone()).collect();
+        let deletion = later(&plan, &Desired::default(), Event::Delete);
+        assert!(applied.iter().chain(&plan.prune).all(|it| deletion.prune.contains(it)));
+        assert!(deletion.objects.is_empty() && deletion.remedies.is_some());
+        let test = later(&plan, &Desired::default(), Event::Test);
+        assert_eq!(test.prune, plan.prune);
+    }
+}

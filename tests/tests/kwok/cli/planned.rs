@@ -7,8 +7,9 @@ mod made;
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, ensure};
-use e2e::{Controller, Namespace, kwok};
+use e2e::{Chart, Controller, Namespace, kwok};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
+use helm::manifest::to_yaml;
 use kube::api::DeleteParams;
 use lifecycle::{
     event::{Event, Work},
@@ -147,8 +148,8 @@ struct Story<'a> {
 impl Story<'_> {
     /// Leads a release through all events. Returns the objects that remain.
     async fn run(mut self) -> Result<(Total, Vec<Value>)> {
-        let first = self.planned(1)?;
-        let second = self.planned(2)?;
+        let first = self.planned(1).await?;
+        let second = self.planned(2).await?;
         let shown = |plan, event| Done::shown(plan, event);
 
         self.deploy(1, 1, None).await?;
@@ -182,17 +183,43 @@ impl Story<'_> {
     }
 
     /// What `plan` shows of a revision.
-    fn planned(&self, revision: u32) -> Result<Value> {
+    async fn planned(&self, revision: u32) -> Result<Value> {
         let mut spec = rest(self.number);
         spec["serviceAccountName"] = json!("deployer");
-        spec["source"] = json!({"objects": objects(self.number, revision)});
+        spec["source"] = self.source(revision).await?;
         let manifest = json!({
             "apiVersion": "releaselifecycle.dev/v1alpha1", "kind": "ReleaseLifecycle",
             "metadata": {"name": self.name, "namespace": self.namespace.name}, "spec": spec,
         });
         let file = format!("{}-{revision}.json", self.name);
         let file = self.cli.write(&file, &manifest.to_string())?;
-        self.cli.json(&["plan", "-f", &file.to_string_lossy()])
+        let mut command = vec!["plan".to_owned(), "-f".to_owned(), file.to_string_lossy().into()];
+        if let Some(chart) = self.chart(revision)? {
+            command.extend(["--chart".to_owned(), chart.archive()?.to_string_lossy().into()]);
+        }
+        let command: Vec<_> = command.iter().map(String::as_str).collect();
+        self.cli.json(&command)
+    }
+
+    /// Returns the source of a revision: its chart, or its objects.
+    async fn source(&self, revision: u32) -> Result<Value> {
+        let Some(chart) = self.chart(revision)? else {
+            return Ok(json!({"objects": objects(self.number, revision)}));
+        };
+        chart.put(self.namespace).await?;
+        Ok(chart.source()["source"].clone())
+    }
+
+    /// Returns the chart of the objects of a revision, for every fourth release.
+    fn chart(&self, revision: u32) -> Result<Option<Chart>> {
+        if !self.number.is_multiple_of(4) {
+            return Ok(None);
+        }
+        let mut chart = Chart::new(self.namespace, &format!("c{}-{revision}", self.number))?;
+        for (index, object) in objects(self.number, revision).iter().enumerate() {
+            chart = chart.file(&format!("templates/{index}.yaml"), &to_yaml(object))?;
+        }
+        Ok(Some(chart))
     }
 
     /// Waits until the release has this revision, and it was tested if it is to be.
@@ -203,7 +230,8 @@ impl Story<'_> {
         if let Some(pin) = pin {
             spec["pinRevision"] = json!(pin);
         }
-        self.namespace.release(&self.name, &objects(self.number, source), spec).await?;
+        spec["source"] = self.source(source).await?;
+        self.namespace.release(&self.name, &[], spec).await?;
         let what = format!("at revision {revision}, and tested: {is_tested}");
         self.namespace
             .wait(&self.name, self.controller, &what, |release| {

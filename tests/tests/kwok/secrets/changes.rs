@@ -8,6 +8,7 @@ use e2e::{
     Controller, Namespace, condition, kwok,
     manifests::{Manifest, config_map, deployment, job},
 };
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{Canaries, from_secret, put, refused};
@@ -99,7 +100,11 @@ async fn of_drift_and_of_conflicts() -> Result<()> {
     let drift = json!({"interval": "1s", "driftDetection": {"mode": "warn"}});
     release(&namespace, "shop", &objects, drift.clone()).await?;
     says(&namespace, &controller, "shop", "NoDrift").await?;
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    // A change in the second of the install counts as part of it.
+    let installed = Timestamp::now().as_second();
+    while Timestamp::now().as_second() <= installed {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     let change = |object: &str, patch: Value| {
         namespace.kubectl(&["patch", object, "--field-manager=other", "-p", &patch.to_string()])
     };

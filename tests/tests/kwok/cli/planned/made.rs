@@ -54,7 +54,18 @@ pub(super) fn rest(number: u32) -> Value {
     let hooks_from = ["Target", "Current"][dice.below(2)];
     let left_out = |revision| json!({"name": format!("r{number}-h1-{revision}"), "exclude": true});
     let filters = if dice.below(2) == 0 { vec![] } else { vec![left_out(1), left_out(2)] };
+    // Patches move some hooks to the end, and have an object kept.
+    let annotated = |name: String, key: &str, value: &str| {
+        let patch = json!({"metadata": {"annotations": {key: value}}});
+        json!({"target": {"name": name}, "patch": patch.to_string()})
+    };
+    let patches = [
+        annotated(format!("r{number}-(o0|h[0-4]-.*)"), "helm.sh/hook-weight", "9"),
+        annotated(format!("r{number}-o0"), "helm.sh/resource-policy", "keep"),
+    ];
+    let patches = if number % 3 == 1 { &patches[..] } else { &[] };
     json!({
+        "patches": patches,
         "timeout": format!("{}m", dice.below(9) + 1),
         "wait": dice.below(4) > 0,
         "rollback": {"hooksFrom": hooks_from},
