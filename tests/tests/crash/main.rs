@@ -45,7 +45,7 @@ fn main() -> ExitCode {
             .map(|sweep| trials::trial(sweep.to_string(), move || sweep_is_clean(sweep))),
     );
     let fixtures = Fixture::all().unwrap_or_default();
-    let newest = fixtures.iter().filter_map(|(path, _)| Some(path.parent()?.to_owned())).max();
+    let newest = fixtures.keys().filter_map(|path| Some(path.parent()?.to_owned())).max();
     for (path, fixture) in fixtures {
         let name = format!("recorded {}", path.display());
         // The sweeps go through the states that this version stores.
