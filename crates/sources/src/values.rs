@@ -106,10 +106,14 @@ mod tests {
         testing::{InMemory, output},
     };
 
-    fn of(spec: Value, live: &[Value]) -> Result<Values, Blocked> {
+    fn spec(more: &Value) -> ReleaseLifecycleSpec {
         let mut whole = json!({"source": {"objects": []}});
-        whole.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
-        let spec = serde_json::from_value(whole).unwrap();
+        whole.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        serde_json::from_value(whole).unwrap()
+    }
+
+    fn of(more: &Value, live: &[Value]) -> Result<Values, Blocked> {
+        let spec = spec(more);
         output(read(&spec, "prod", &InMemory(live.to_vec()))).map_err(|error| match error {
             Error::Blocked(blocked) => blocked,
             error => panic!("{error}"),
@@ -129,7 +133,7 @@ mod tests {
                             "targetPath": "image.tag"}],
         });
         let live = holder_of("ConfigMap", &json!({"values.yaml": "replicas: 1", "tag": "v2"}));
-        let found = of(spec, &[live]).unwrap();
+        let found = of(&spec, &[live]).unwrap();
         let expected = [
             json!({"merge": {"replicas": 1}}),
             json!({"set": ["image.tag", "v2"]}),
@@ -151,7 +155,7 @@ mod tests {
             &base64::engine::general_purpose::STANDARD,
             "password: hunter2-and-more",
         );
-        let found = of(spec, &[holder_of("Secret", &json!({"values.yaml": encoded}))]).unwrap();
+        let found = of(&spec, &[holder_of("Secret", &json!({"values.yaml": encoded}))]).unwrap();
         let hidden = found.secrets.hide("wrong password hunter2-and-more");
         assert!(!hidden.contains("hunter2"), "{hidden}");
     }
@@ -159,9 +163,9 @@ mod tests {
     #[test]
     fn optional_ones_may_be_missing_and_that_is_noted() {
         let of_kind = |optional: bool| json!({"valuesFrom": [{"kind": "ConfigMap", "name": "gone", "optional": optional}]});
-        let found = of(of_kind(true), &[]).unwrap();
+        let found = of(&of_kind(true), &[]).unwrap();
         assert!(found.merged.is_empty() && found.left_out[0].contains("ConfigMap/gone"));
-        let blocked = of(of_kind(false), &[]).err().unwrap();
+        let blocked = of(&of_kind(false), &[]).err().unwrap();
         assert!(blocked.is_not_found() && blocked.to_string().contains("spec.valuesFrom[0]"));
     }
 
@@ -169,7 +173,7 @@ mod tests {
     fn text_that_is_no_yaml_is_left_to_helms_reader() {
         let spec = json!({"valuesFrom": [{"kind": "ConfigMap", "name": "shop"}]});
         let live = holder_of("ConfigMap", &json!({"values.yaml": "a: [1"}));
-        let found = of(spec, &[live]).unwrap();
+        let found = of(&spec, &[live]).unwrap();
         assert_eq!(found.parsed, [json!({"merge": "a: [1"})]);
     }
 }
