@@ -9,7 +9,7 @@ XTASK = $(CARGO) build --quiet --workspace --bins && target/debug/xtask
 check: ## the inner loop, under a minute: format, clippy, unit tests, the model
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
-	$(CARGO) test --workspace --quiet --lib --bins --test model --test kstatus --test layers
+	SMALL=1 $(CARGO) test --workspace --quiet --lib --bins --test model --test kstatus --test layers
 
 lint: ## what CI refuses: format, clippy, documentation, dependencies
 	$(CARGO) fmt --all --check

@@ -564,7 +564,7 @@ impl Model for System {
 fn what_begins_was_approved_and_is_in_a_window() {
     let mut table =
         String::from("| configuration | states | depth | properties |\n|---|--:|--:|--:|\n");
-    for (name, _) in CONFIGURATIONS {
+    for (name, _) in CONFIGURATIONS.into_iter().filter(|(name, _)| crate::is_explored(name)) {
         let checker = System::new(name, None).checker().spawn_bfs().join();
         for property in System::new(name, None).properties() {
             let path = checker.discovery(property.name).map(Path::into_actions);
@@ -578,7 +578,9 @@ fn what_begins_was_approved_and_is_in_a_window() {
             .unwrap();
     }
     println!("{table}");
-    crate::compare_with_the_document("beginning", &table);
+    if !crate::is_small() {
+        crate::compare_with_the_document("beginning", &table);
+    }
 }
 
 #[test]
