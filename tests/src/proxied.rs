@@ -42,7 +42,15 @@ impl Proxied {
     /// # Errors
     /// As [`Controller::start`].
     pub fn controller(&self) -> Result<Controller> {
-        Controller::start(&self.kubeconfig, &self.namespace, &[])
+        self.controller_with(&[])
+    }
+
+    /// Does the same as [`Self::controller`], with these arguments.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn controller_with(&self, args: &[&str]) -> Result<Controller> {
+        Controller::start(&self.kubeconfig, &self.namespace, args)
     }
 
     /// Does the same as [`Self::controller`], but with this program.

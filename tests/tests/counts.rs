@@ -82,12 +82,13 @@ fn with<const N: usize>(value: &str, hooks: [&Value; N]) -> Vec<Value> {
 
 /// The requests of an operation: where the API server answers at once, and at most. What is needed twice is
 /// read again if it takes longer, and a hook that is slow to start is checked again.
-const REQUESTS: [(&str, usize, usize); 5] = [
+const REQUESTS: [(&str, usize, usize); 6] = [
     ("install of 3 objects", 21, 34),
     ("the same with a pre-install and a post-install hook", 45, 64),
     ("upgrade of 3 objects", 22, 35),
     ("the same with a pre-upgrade and a post-upgrade hook", 54, 70),
     ("deletion of 3 objects", 37, 44),
+    ("install of 3 objects, by an operator with --selector", 24, 37),
 ];
 
 /// The requests of an operation, each as its verb and path, in order. Watches, the lease and discovery
@@ -103,11 +104,11 @@ fn requests(proxied: &Proxied) -> Vec<String> {
 }
 
 /// The requests of an install, of the upgrade after it, and of the deletion of a release, with hooks before
-/// and after the install and the upgrade.
-async fn traced(with_hooks: bool) -> Result<[Vec<String>; 3]> {
+/// and after the install and the upgrade, by an operator with these arguments.
+async fn traced(with_hooks: bool, args: &[&str]) -> Result<[Vec<String>; 3]> {
     let namespace = Namespace::new(kwok(), "requests").await?;
     let proxied = Proxied::new(&namespace).await?;
-    let controller = proxied.controller()?;
+    let controller = proxied.controller_with(args)?;
     controller.wait_ready().await?;
     let mut found = Vec::new();
     for (value, event, reason) in
@@ -131,13 +132,15 @@ async fn traced(with_hooks: bool) -> Result<[Vec<String>; 3]> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 8)]
 async fn an_operation_takes_no_more_requests_than_it_should() -> Result<()> {
-    let (plain, hooked) = tokio::try_join!(traced(false), traced(true))?;
+    let selector = ["--selector", "!shard"];
+    let (plain, hooked, sharded) =
+        tokio::try_join!(traced(false, &[]), traced(true, &[]), traced(false, &selector))?;
     let ([install, upgrade, deletion], [hooked, hooked_upgrade, _]) = (plain, hooked);
+    let [sharded, ..] = sharded;
+    let traces = [install, hooked, upgrade, hooked_upgrade, deletion, sharded];
     // Beside other programs the API server does not answer at once.
     let is_alone = std::env::var_os("ALONE").is_some();
-    for (trace, (what, at_once, at_most)) in
-        [install, hooked, upgrade, hooked_upgrade, deletion].into_iter().zip(REQUESTS)
-    {
+    for (trace, (what, at_once, at_most)) in traces.into_iter().zip(REQUESTS) {
         let trace = trace.join("\n");
         let (found, limit) = (trace.lines().count(), if is_alone { at_once } else { at_most });
         println!("{what}: {found} requests, at most {limit}");

@@ -6,9 +6,10 @@ use std::{
 
 use api::names::STATUS_MANAGER;
 use clap::{ArgAction, Parser, ValueEnum, builder::NonEmptyStringValueParser};
-use election::Candidacy;
+use election::{Candidacy, Lease};
 use engine::Limits;
 use kube::Config;
+use lifecycle::digest::digest;
 
 use crate::{
     cluster::tenancy::Tenancy,
@@ -49,6 +50,12 @@ pub(crate) struct Args {
     /// Serve only the ReleaseLifecycles of this namespace; default: of all namespaces
     #[arg(long, env = "RELEASELIFECYCLE_NAMESPACE")]
     pub(crate) namespace: Option<String>,
+
+    /// Serve only the ReleaseLifecycles with these labels, such as `shard=a`, `shard in (a, b)` or
+    /// `!shard`; default: all. Operators with other selectors serve the others; each has a lease of its
+    /// own
+    #[arg(long, env = "RELEASELIFECYCLE_SELECTOR", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) selector: Option<String>,
 
     /// ServiceAccount for releases without spec.serviceAccountName, in the namespace of the release
     #[arg(
@@ -101,8 +108,9 @@ pub(crate) struct Args {
     #[arg(long, env = "RELEASELIFECYCLE_LEASE_NAMESPACE", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) lease_namespace: Option<String>,
 
-    /// Name of the lease for leader election; default: `releaselifecycle-controller`, and with
-    /// --namespace `releaselifecycle-controller-<namespace>`
+    /// Name of the lease for leader election; default: `releaselifecycle-controller`, with --namespace
+    /// `releaselifecycle-controller-<namespace>`, and with --selector one that ends with the first 8
+    /// digits of the selector's SHA-256
     #[arg(long, env = "RELEASELIFECYCLE_LEASE_NAME", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) lease_name: Option<String>,
 
@@ -141,8 +149,12 @@ impl Args {
             (None, Some(served)) => served,
             (None, None) => "default",
         };
-        // Operators of several namespaces may run in the same one.
-        let name = || served.map_or_else(|| LEASE.to_owned(), |served| format!("{LEASE}-{served}"));
+        // Operators of several namespaces and selectors may run in the same one.
+        let name = || {
+            let shard = self.shard().map(|shard| shard.name);
+            let parts = [Some(LEASE), served, shard.as_deref()];
+            parts.into_iter().flatten().collect::<Vec<_>>().join("-")
+        };
         Candidacy {
             namespace: namespace.to_owned(),
             name: self.lease_name.clone().unwrap_or_else(name),
@@ -150,6 +162,24 @@ impl Args {
             field_manager: STATUS_MANAGER.to_owned(),
             duration: Duration::from_secs(self.lease_seconds.into()),
         }
+    }
+
+    /// Returns the lease of this operator, which is not acquired yet; without an election, that of
+    /// the only process.
+    pub(crate) fn lease(&self) -> Lease {
+        let lease = if self.no_leader_election { Lease::always() } else { Lease::new() };
+        match self.shard() {
+            Some(shard) => lease.of_shard(shard.number),
+            None => lease,
+        }
+    }
+
+    fn shard(&self) -> Option<Shard> {
+        let digest = digest(self.selector.as_ref()?.as_bytes());
+        let name: String = digest.chars().skip("sha256:".len()).take(8).collect();
+        // The number of a lease's transitions stays far below it.
+        let number = i32::from_str_radix(name.get(..4)?, 16).ok()?.saturating_add(1) << 12;
+        Some(Shard { name, number })
     }
 
     /// Returns the addresses to listen on, with the flag of each.
@@ -191,6 +221,14 @@ impl Args {
     pub(crate) fn watch_limits(&self) -> WatchLimits {
         WatchLimits { sources: self.source_watches, records: self.record_watches }
     }
+}
+
+/// The share of an operator that serves the releases of one selector.
+struct Shard {
+    /// The end of the name of its lease.
+    name: String,
+    /// The number that tells its leaders from those of other shards.
+    number: i32,
 }
 
 /// The flags for rendering charts. Sources of objects never start an engine.
@@ -349,6 +387,14 @@ mod tests {
             (&["--namespace=shop"], Some(POD_TOKEN), "of-the-pod", served),
             (&["--lease-namespace=ops"], Some(POD_TOKEN), "ops", LEASE),
             (&["--lease-name=own", "--namespace=shop"], None, "shop", "own"),
+            // printf shard=a | sha256sum
+            (&["--selector=shard=a"], None, "default", "releaselifecycle-controller-3d8dfb26"),
+            (
+                &["--selector=shard=a", "--namespace=shop"],
+                None,
+                "shop",
+                "releaselifecycle-controller-shop-3d8dfb26",
+            ),
         ] {
             let found = candidacy(flags, token_file);
             assert_eq!((&*found.namespace, &*found.name), (namespace, name), "{flags:?}");

@@ -12,12 +12,13 @@ use std::{
 
 use anyhow::Context as _;
 use api::ReleaseLifecycle;
-use election::{Election, Lease};
+use election::Election;
 use futures::StreamExt;
 use http::{HeaderValue, header::USER_AGENT};
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
 use kube::{
     Api, Client, Config, Resource,
+    api::ListParams,
     config::{KubeConfigOptions, Kubeconfig},
     core::NamespaceResourceScope,
 };
@@ -85,11 +86,14 @@ pub(crate) async fn run(args: Args, vital: &Handle) -> anyhow::Result<()> {
         limited(Client::try_from(config.clone()).context("make a client")?)
     };
     let operator = limited(Client::try_from(config.clone()).context("make a client")?);
+    if let Some(selector) = &args.selector {
+        check_selector(&operator, args.namespace.as_deref(), selector).await?;
+    }
     let charts = charts(&args, &config, Endpoints::new(operator.clone()));
     let metrics = Arc::new(Metrics::new());
     let (reporter, sender) = Reporter::new(operator.clone());
     tokio::spawn(sender);
-    let lease = Arc::new(candidacy.as_ref().map_or_else(Lease::always, |_| Lease::new()));
+    let lease = Arc::new(args.lease());
     let election =
         candidacy.map(|candidacy| Election::new(candidate, candidacy, Arc::clone(&lease)));
     metrics.leader.set(i64::from(lease.is_held()));
@@ -121,6 +125,22 @@ pub(crate) async fn run(args: Args, vital: &Handle) -> anyhow::Result<()> {
     led.map_err(advised)?;
     tracing::info!("stopped; running hooks continue and will be found again");
     Ok(())
+}
+
+/// Checks that the API server understands the selector: a watch would try for ever.
+async fn check_selector(
+    client: &Client,
+    namespace: Option<&str>,
+    selector: &str,
+) -> anyhow::Result<()> {
+    let params = ListParams::default().labels(selector).limit(1);
+    match scoped::<ReleaseLifecycle>(client, namespace).list_metadata(&params).await {
+        Err(kube::Error::Api(refused)) if refused.code == 400 => {
+            anyhow::bail!("--selector {selector:?}: {}", refused.message)
+        }
+        // Whatever else is wrong is reported by the watch, which tries again.
+        _ => Ok(()),
+    }
 }
 
 /// Serves until the process ends. If serving fails, the process ends, too, since its health would
@@ -264,8 +284,9 @@ async fn control(
     let mut others = Others { ctx: Arc::clone(&ctx), keys: HashSet::new(), uids: HashSet::new() };
     let heard = Arc::clone(&ctx);
     let all = scoped(&client, args.namespace.as_deref());
-    let watch =
-        move || watcher(all.clone(), watcher::Config::default().page_size(PAGE)).default_backoff();
+    let mut served = watcher::Config::default().page_size(PAGE);
+    served.label_selector.clone_from(&args.selector);
+    let watch = move || watcher(all.clone(), served.clone()).default_backoff();
     let releases = panics::kept_stream("the watch of ReleaseLifecycles", watch)
         .inspect(move |event| {
             // A panic was logged; the missed objects are also checked periodically.

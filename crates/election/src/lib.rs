@@ -70,6 +70,8 @@ pub use self::{
 #[derive(Debug)]
 pub struct Lease {
     tenure: Mutex<Tenure>,
+    /// The number of its shard, if other processes act by leases of their own.
+    shard: Option<i32>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -106,28 +108,38 @@ impl Lease {
         Self::with(Held::Always)
     }
 
+    /// Returns this lease as one of several, by each of which another process acts. What is handled by
+    /// this one now may be handled by another one at any time. The number tells its leaders from
+    /// theirs.
+    #[must_use]
+    pub fn of_shard(self, number: i32) -> Self {
+        Self { shard: Some(number), ..self }
+    }
+
     fn with(held: Held) -> Self {
-        Self { tenure: Mutex::new(Tenure { held, epoch: 0 }) }
+        Self { tenure: Mutex::new(Tenure { held, epoch: 0 }), shard: None }
     }
 
     /// Returns whether the lease is held, so that no other replica can have taken over yet.
     pub fn is_held(&self) -> bool {
-        matches!(self.tenure().held, Held::Always) || self.excludes_others()
-    }
-
-    /// Returns whether no other process can have begun to act: the lease is held, and there is an
-    /// election.
-    pub fn excludes_others(&self) -> bool {
         match self.tenure().held {
-            Held::No | Held::Always => false,
+            Held::No => false,
+            Held::Always => true,
             Held::Until(end) => Instant::now() < end,
         }
     }
 
+    /// Returns whether no other process can have begun to act: the lease is held, there is an
+    /// election, and it is the only one.
+    pub fn excludes_others(&self) -> bool {
+        let is_elected = matches!(self.tenure().held, Held::Until(_));
+        is_elected && self.shard.is_none() && self.is_held()
+    }
+
     /// Returns the number of the leader: another process has another one. It is the Lease's
-    /// `leaseTransitions`.
+    /// `leaseTransitions`, and with shards the number of the shard is added.
     pub fn epoch(&self) -> i32 {
-        self.tenure().epoch
+        self.tenure().epoch.wrapping_add(self.shard.unwrap_or_default())
     }
 
     /// Records that it was acquired or renewed, and is held until `end`.
@@ -244,6 +256,17 @@ mod tests {
         lease.renewed(Instant::now(), 7);
         assert!(!lease.is_held());
         assert!(Lease::always().is_held());
+    }
+
+    #[test]
+    fn the_leader_of_a_shard_is_not_alone() {
+        let (one, other) = (Lease::new(), Lease::new().of_shard(1_000));
+        for lease in [&one, &other] {
+            lease.renewed(Instant::now() + Duration::from_secs(15), 7);
+            assert!(lease.is_held());
+        }
+        assert!(one.excludes_others() && !other.excludes_others());
+        assert_eq!((one.epoch(), other.epoch()), (7, 1_007));
     }
 
     #[test]

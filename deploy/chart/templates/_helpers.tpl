@@ -4,15 +4,16 @@
 {{- $text | replace "namespace: releaselifecycle-system" (printf "namespace: %s" .root.Release.Namespace) -}}
 {{- end -}}
 
-{{- /* The lease's name, as the operator chooses it. */ -}}
-{{- define "releaselifecycle.leaseName" -}}
-{{- if .Values.flags.leaseName -}}
-{{ .Values.flags.leaseName }}
-{{- else if .Values.flags.namespace -}}
-releaselifecycle-controller-{{ .Values.flags.namespace }}
-{{- else -}}
-releaselifecycle-controller
+{{- /* The names of the leases, as the operators choose them: one, or one for each shard. */ -}}
+{{- define "releaselifecycle.leaseNames" -}}
+{{- $name := "releaselifecycle-controller" -}}
+{{- with .Values.flags.namespace }}{{ $name = printf "%s-%s" $name . }}{{ end -}}
+{{- with .Values.flags.leaseName }}{{ $name = . }}{{ end -}}
+{{- $names := list -}}
+{{- range .Values.shards -}}
+{{- $names = append $names (printf "%s-%s" $name (sha256sum .selector | trunc 8)) -}}
 {{- end -}}
+{{- $names | default (list $name) | join ", " -}}
 {{- end -}}
 
 {{- define "releaselifecycle.image" -}}
@@ -43,6 +44,9 @@ releaselifecycle-controller
 {{- define "releaselifecycle.check" -}}
 {{- if and .Values.namespace.create (or (eq .Release.Namespace "default") (hasPrefix "kube-" .Release.Namespace)) }}
 {{- fail (printf "the operator needs a namespace of its own, and not %s: add --namespace releaselifecycle-system --create-namespace" .Release.Namespace) }}
+{{- end }}
+{{- if and .Values.shards .Values.flags.leaseName }}
+{{- fail "flags.leaseName: each shard has a lease of its own, so remove it" }}
 {{- end }}
 {{- with .Values.tenancy }}
 {{- range .namespaces }}

@@ -21,6 +21,7 @@ fn others() -> BTreeMap<&'static str, Value> {
         ("/image/pullPolicy", json!("Never")),
         ("/image/pullSecrets", json!(["registry"])),
         ("/replicas", number(1)),
+        ("/shards", json!([{"name": "a", "selector": "shard=a"}])),
         ("/tenancy/mode", json!("single-tenant")),
         ("/tenancy/namespaces", json!(["shop"])),
         ("/tenancy/allNamespaces", json!(true)),
@@ -109,6 +110,11 @@ fn wrong_values_are_refused_and_named() -> Result<()> {
         (json!({"image": {"pullSecrets": [{"name": "x"}]}}), "/image/pullSecrets/0"),
         (json!({"replicas": "2"}), "/replicas"),
         (json!({"replicas": -1}), "/replicas"),
+        (json!({"shards": [{"name": "a"}]}), "/shards/0"),
+        (
+            json!({"shards": [{"name": "a", "selector": "a"}], "flags": {"leaseName": "b"}}),
+            "each shard has a lease of its own",
+        ),
         (json!({"tenancy": {"mode": "both"}}), "/tenancy/mode"),
         (json!({"tenancy": {"namespaces": ["Shop"]}}), "/tenancy/namespaces/0"),
         (json!({"tenancy": {"namespaces": ["a.b"]}}), "/tenancy/namespaces/0"),
@@ -144,6 +150,31 @@ fn wrong_values_are_refused_and_named() -> Result<()> {
             ensure!(error.contains(expected), "{program}, {values}: {error}");
         }
     }
+    Ok(())
+}
+
+#[test]
+fn each_shard_has_a_deployment_and_a_lease() -> Result<()> {
+    let values = json!({"shards": [{"name": "a", "selector": "shard=a"},
+                                   {"name": "rest", "selector": "shard!=a"}]});
+    let objects = rendered("helm", NAMESPACE, &values)?;
+    let of_kind = |kind: &'static str| objects.values().filter(move |it| it["kind"] == kind);
+    let mut labels = BTreeSet::new();
+    let mut flags = BTreeSet::new();
+    for deployment in of_kind("Deployment") {
+        let of_pods = &deployment["spec"]["template"];
+        ensure!(deployment["spec"]["selector"]["matchLabels"] == of_pods["metadata"]["labels"]);
+        labels.insert(of_pods["metadata"]["labels"]["releaselifecycle.dev/shard"].to_string());
+        flags.insert(of_pods["spec"]["containers"][0]["args"].to_string());
+    }
+    assert_eq!(labels, ["\"a\"", "\"rest\""].map(str::to_owned).into());
+    let of_shards = ["[\"--selector=shard!=a\"]", "[\"--selector=shard=a\"]"];
+    assert_eq!(flags, of_shards.map(str::to_owned).into());
+    // As the operator names them (`tests/tests/kwok/replicas/shards.rs`).
+    let leases =
+        json!(["releaselifecycle-controller-3d8dfb26", "releaselifecycle-controller-77a1ece5"]);
+    let mut rules = of_kind("Role").flat_map(|role| role["rules"].as_array().into_iter().flatten());
+    ensure!(rules.any(|rule| rule["resourceNames"] == leases), "the Role names other leases");
     Ok(())
 }
 
@@ -184,8 +215,9 @@ fn helm_finds_nothing_to_complain_about() -> Result<()> {
 #[test]
 fn the_flags_are_those_of_the_operator() -> Result<()> {
     /// Given by the chart itself, or of no use in a Pod.
-    const OTHERS: [&str; 11] = [
+    const OTHERS: [&str; 12] = [
         "single-tenant",
+        "selector",
         "listen",
         "metrics-address",
         "kubeconfig",

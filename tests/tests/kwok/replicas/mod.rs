@@ -3,6 +3,7 @@
 mod election;
 mod fences;
 mod handover;
+mod shards;
 
 use anyhow::{Context, Result};
 use e2e::{Controller, Namespace};
