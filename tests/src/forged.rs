@@ -1,4 +1,4 @@
-//! What a tenant can write into its own namespace to do harm: records of Helm, and plans beside
+//! Objects that a tenant can write into its own namespace to do harm: records of Helm, and plans beside
 //! them, that no client has made.
 
 use std::io::{Error, Write};

@@ -1,4 +1,4 @@
-//! What a release and a hook cost: API writes, Event objects and all requests, told by the proxy before
+//! The cost of a release and of a hook: API writes, Event objects and all requests, told by the proxy before
 //! the API server, and the memory of an idle controller, at its start and after work.
 
 use std::{
@@ -20,9 +20,9 @@ use testkit::programs;
 /// So many objects the releases have.
 const OBJECTS: usize = 3;
 
-/// What the idle controller may take, in the release profile.
+/// The memory that the idle controller may take, in the release profile.
 const MEMORY_MIB: f64 = 18.0;
-/// What it may keep after charts were rendered and nothing is to be done any more, likewise.
+/// The memory that it may keep after charts were rendered and nothing is left to do, likewise.
 const MEMORY_AFTER_CHARTS_MIB: f64 = 48.0;
 /// So many releases there are then, and so often each was rendered.
 const RELEASES: usize = 10;
@@ -30,14 +30,14 @@ const ROUNDS: usize = 13;
 /// So long it may take to give memory back: an engine that nobody needs ends after a minute.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// What an operation wrote.
+/// The writes of an operation.
 #[derive(Clone, Copy, Debug)]
 struct Cost {
     writes: usize,
     events: usize,
 }
 
-/// What the install of `objects` costs.
+/// Returns what the install of `objects` costs.
 async fn install(objects: &[Value]) -> Result<Cost> {
     let namespace = Namespace::new(kwok(), "install").await?;
     let proxied = Proxied::new(&namespace).await?;
@@ -48,7 +48,7 @@ async fn install(objects: &[Value]) -> Result<Cost> {
     Ok(cost(&proxied))
 }
 
-/// What the upgrade from `before` to `objects` costs.
+/// Returns what the upgrade from `before` to `objects` costs.
 async fn upgrade(before: &[Value], objects: &[Value]) -> Result<Cost> {
     let namespace = Namespace::new(kwok(), "upgrade").await?;
     let proxied = Proxied::new(&namespace).await?;
@@ -248,7 +248,7 @@ async fn memory_is_given_back_after_work() -> Result<()> {
     Ok(())
 }
 
-/// What it took at the most while it rendered charts, and what it keeps when nothing is to be done any
+/// Returns what it took at the most while it rendered charts, and what it keeps when nothing is to be done any
 /// more: until that is little, or for as long as it may take.
 async fn memory_after_charts(path: &Path) -> Result<(f64, f64)> {
     let engine = programs::build("dev")?.join("releaselifecycle-engine");

@@ -1,4 +1,4 @@
-//! What a tenant can write, changed at random: nothing panics, and whatever is read takes no more
+//! Text that a tenant can write, changed at random: nothing panics, and whatever is read takes no more
 //! memory than its budget. `make fuzz` tries far more of it.
 
 use std::sync::LazyLock;

@@ -125,7 +125,7 @@ fn pods(spec: &str) -> Patch {
     on(json!({"kind": "Deployment"}), &format!("{{spec: {{template: {{spec: {spec}}}}}}}"))
 }
 
-/// What both do alike.
+/// Returns what both do alike.
 fn alike() -> Vec<(String, Vec<Patch>)> {
     let deployment = || json!({"kind": "Deployment"});
     let single = [targets(), merges(), list_merges(), operations()].into_iter().flatten();
@@ -136,7 +136,7 @@ fn alike() -> Vec<(String, Vec<Patch>)> {
     single.chain([("several patches in turn".to_owned(), in_turn)]).chain(lists()).collect()
 }
 
-/// What is patched.
+/// Returns what is patched.
 fn targets() -> Vec<(&'static str, Patch)> {
     let deployment = || json!({"kind": "Deployment"});
     vec![

@@ -37,7 +37,7 @@ const PATIENCE: Duration = Duration::from_mins(20);
 const QUIET: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// What a start of the controller cost.
+/// The cost of a start of the controller.
 struct Start {
     /// Until it said that it is ready.
     ready: Duration,

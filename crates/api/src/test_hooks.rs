@@ -133,7 +133,7 @@ impl ReleaseLifecycle {
         schedule.next_after(since)?.checked_add(jitter(&key)).ok()
     }
 
-    /// What was corrected is tested again, but no more often than it is looked at: another client may
+    /// Returns what was corrected is tested again, but no more often than it is looked at: another client may
     /// change it each time.
     fn corrected_test_at(&self) -> Option<Timestamp> {
         let status = self.status.as_ref().filter(|_| self.tests_enabled())?;

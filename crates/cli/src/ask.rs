@@ -111,7 +111,7 @@ pub(crate) async fn test(args: &Test) -> anyhow::Result<Outcome> {
 pub(crate) async fn skip(args: &Skip) -> anyhow::Result<Outcome> {
     let release = Release::find(&args.how).await?;
     let state = State::new(&release.object);
-    let said = match (state.is_being_deleted(), state.is_standing()) {
+    let said = match (state.is_being_deleted(), state.is_blocked()) {
         (true, _) => "skip requested: it is deleted without the hooks that remain",
         (false, true) => "skip requested: it continues as if the hook had run",
         (false, false) => {

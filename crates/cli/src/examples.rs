@@ -406,21 +406,21 @@ fn what_stood_still_before_it_was_asked_for_is_not_waited_for_forever() {
     for object in [stalled(blocked()), stalled(migrating("")), suspended(migrating(""))] {
         let goal = Goal::answer(&object, retry());
         assert!(!goal.is_reached(&object), "nobody has answered");
-        assert!(goal.stands_still(&object));
-        assert!(Goal::tests(&object, asked_for_tests()).stands_still(&object));
+        assert!(goal.is_blocked(&object));
+        assert!(Goal::tests(&object, asked_for_tests()).is_blocked(&object));
         let answered = with(object, |status| status["lastHandledRetryAt"] = json!("now"));
         assert!(goal.is_reached(&answered));
         assert_eq!(goal.judge(&answered), Outcome::Failed);
     }
     for object in [migrating(""), unobserved()] {
-        assert!(!Goal::answer(&object, retry()).stands_still(&object), "it goes on");
+        assert!(!Goal::answer(&object, retry()).is_blocked(&object), "it goes on");
     }
     // The controller records that it has reconciled a newer spec, unless an operation runs.
     let newer = |object: ReleaseLifecycle| {
         let newer = release(4, serde_json::to_value(&object.status).unwrap());
         let goal = Goal::ready(&newer);
         assert!(!goal.is_reached(&newer));
-        goal.stands_still(&newer)
+        goal.is_blocked(&newer)
     };
     assert!(!newer(stalled(blocked())) && newer(stalled(migrating(""))));
 }

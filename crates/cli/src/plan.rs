@@ -34,9 +34,9 @@ use manifests::placed::Placed;
 use sources::values::Values;
 
 use self::{
-    chart::{Engine, Whence},
+    chart::{ChartOrigin, Engine},
     given::Wanted,
-    made::{Made, next_revision},
+    made::{RenderedInput, next_revision},
     meant::{Meant, meant},
     reads::ClusterReads,
 };
@@ -97,14 +97,14 @@ struct Material {
 
 enum Contents {
     Objects(Vec<Placed>),
-    Chart { whence: Box<Whence>, values: Values },
+    Chart { origin: Box<ChartOrigin>, values: Values },
 }
 
 impl Material {
     /// Returns the chart as `helm` takes it, if there is one that it takes.
     fn chart(&self) -> &str {
         match &self.contents {
-            Contents::Chart { whence, .. } => whence.argument(),
+            Contents::Chart { origin, .. } => origin.argument(),
             Contents::Objects(_) => None,
         }
         .unwrap_or("CHART")
@@ -137,9 +137,9 @@ async fn from_files(
     Ok(given::choose(objects, Wanted { name, namespace, other, ..Wanted::default() }).await)
 }
 
-fn other_chart(input: &Input) -> anyhow::Result<Option<Whence>> {
+fn other_chart(input: &Input) -> anyhow::Result<Option<ChartOrigin>> {
     let other = input.template.other_chart.as_deref();
-    other.map(|chart| Whence::named(chart, &input.template)).transpose()
+    other.map(|chart| ChartOrigin::named(chart, &input.template)).transpose()
 }
 
 fn from_chart(
@@ -148,7 +148,7 @@ fn from_chart(
     chart: &str,
     namespace: Option<&str>,
 ) -> anyhow::Result<Found<Material>> {
-    let whence = Whence::named(chart, &input.template)?;
+    let origin = ChartOrigin::named(chart, &input.template)?;
     let values = chart::values(input)?;
     // As `helm template` has them.
     let name = name.unwrap_or("release-name");
@@ -156,8 +156,8 @@ fn from_chart(
     Ok(values.and_then(|values| {
         Ok(Material {
             object: given::bare(name, Some(namespace))?,
-            sources: vec![format!("chart {}", whence.title())],
-            contents: Contents::Chart { whence: Box::new(whence), values },
+            sources: vec![format!("chart {}", origin.title())],
+            contents: Contents::Chart { origin: Box::new(origin), values },
             notes: Vec::new(),
             place: None,
         })
@@ -174,10 +174,10 @@ async fn from_cluster(args: &Plan, name: &str) -> anyhow::Result<Found<Material>
 /// Prints the rendered templates, instead of a plan.
 async fn show(args: &Plan, material: Material) -> anyhow::Result<Outcome> {
     let Material { object, contents, .. } = material;
-    let Contents::Chart { whence, values } = contents else {
+    let Contents::Chart { origin, values } = contents else {
         return refuse(&["--show-only is for charts; these are objects already".to_owned()]);
     };
-    let chart = match chart::fetch(&whence, &args.input.template).await? {
+    let chart = match chart::fetch(&origin, &args.input.template).await? {
         Ok(chart) => chart,
         Err(problems) => return refuse(&problems),
     };

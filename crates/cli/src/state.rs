@@ -114,7 +114,7 @@ impl<'a> State<'a> {
     /// spec was not reconciled yet.
     pub(crate) fn can_be_retried(self) -> bool {
         if self.running().is_some() {
-            return self.is_stalled() || self.is_standing() || self.pauses_until().is_some();
+            return self.is_stalled() || self.is_blocked() || self.pauses_until().is_some();
         }
         self.ready_status() != "True" || self.observed() < self.generation()
     }
@@ -126,7 +126,7 @@ impl<'a> State<'a> {
 
     /// Returns whether a person has to decide how to continue with a hook at which the operation
     /// is blocked.
-    pub(crate) fn is_standing(self) -> bool {
+    pub(crate) fn is_blocked(self) -> bool {
         self.cursors().any(|cursor| cursor.step == HookStep::Blocked)
     }
 

@@ -137,7 +137,7 @@ impl Watched {
     }
 
     fn is_in_vain(&self) -> bool {
-        self.unchanged_since.elapsed() >= ANSWER && self.goal.stands_still(&self.object)
+        self.unchanged_since.elapsed() >= ANSWER && self.goal.is_blocked(&self.object)
     }
 }
 

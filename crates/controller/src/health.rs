@@ -36,7 +36,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// The pause after a connection that could not be accepted, such as for lack of descriptors.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// What a listener serves.
+/// The pages that a listener serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pages {
     All,

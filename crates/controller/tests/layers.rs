@@ -57,6 +57,37 @@ fn each_row_of_what_is_believed_names_a_test() {
     }
 }
 
+#[test]
+fn doc_comments_begin_with_a_noun_or_a_verb() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let found: Vec<_> = ["crates", "tests"]
+        .iter()
+        .flat_map(|folder| files(&root.join(folder)))
+        .flat_map(|file| {
+            let text = fs::read_to_string(&file).unwrap();
+            let lines = text.lines().enumerate().filter(|(_, line)| begins_with_what(line));
+            lines
+                .map(|(at, line)| format!("{}:{} {line}", file.display(), at + 1))
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    assert!(found.is_empty(), "a noun, or \"Returns\", is plainer:\n{}", found.join("\n"));
+}
+
+fn begins_with_what(line: &str) -> bool {
+    let line = line.trim_start();
+    let comment = line.strip_prefix("///").or(line.strip_prefix("//!")).unwrap_or_default();
+    ["What", "Whether"].contains(&comment.split_whitespace().next().unwrap_or_default())
+}
+
+#[test]
+fn a_doc_comment_that_begins_with_what_is_found() {
+    let odd = ["    /// What is read.", "//! Whether it is", "///  What"];
+    assert!(odd.into_iter().all(begins_with_what));
+    let fine = ["/// Returns what is read.", "let what = 1; // What", "/// Whatever is read."];
+    assert!(!fine.into_iter().any(begins_with_what));
+}
+
 /// The layers from the bottom to the top, each with its modules.
 fn layers(architecture: &Path) -> Vec<Vec<String>> {
     let text = fs::read_to_string(architecture).unwrap();
@@ -164,7 +195,7 @@ fn is_test(attribute: &Attribute) -> bool {
         && attribute.parse_args::<syn::Path>().is_ok_and(|path| path.is_ident("test"))
 }
 
-/// What remains once every module is taken away that imports none of the others.
+/// Returns what remains once every module is taken away that imports none of the others.
 fn circle(mut arrows: BTreeMap<Module, BTreeSet<Module>>) -> Vec<String> {
     loop {
         let free: Vec<_> =

@@ -7,7 +7,7 @@ use thiserror::Error;
 
 /// A request that failed: the action that was tried, and the error.
 #[derive(Debug, Error)]
-#[error("{what}: {}", told(.cause))]
+#[error("{what}: {}", described(.cause))]
 pub struct RequestError {
     what: String,
     // Not a `source`: its text is in the message.
@@ -86,7 +86,7 @@ impl RequestError {
     }
 }
 
-fn told(cause: &Cause) -> String {
+fn described(cause: &Cause) -> String {
     match cause {
         Cause::Kube(kube::Error::Api(status)) => format!("{} ({})", status.message, status.code),
         Cause::Kube(error) => chain(error),

@@ -286,7 +286,7 @@ fn a_secret_holds_the_plans_and_the_users_labels() {
     assert_eq!(from_secret(&secret), Ok((release, plans)));
 }
 
-/// What holds a record of revision 1 of release shop.
+/// Returns what holds a record of revision 1 of release shop.
 fn holder(data: Value) -> Value {
     let mut holder =
         json!({"metadata": {"namespace": "prod", "name": "sh.helm.release.v1.shop.v1"}});
@@ -347,7 +347,7 @@ fn the_label_says_what_the_status_is_and_the_holder_where() {
     }
 }
 
-/// What Helm writes with `HELM_DRIVER=configmap` is the same text, encoded once.
+/// The text that Helm writes with `HELM_DRIVER=configmap` is the same, encoded once.
 #[test]
 fn a_config_map_holds_the_same_record() {
     for (name, _) in GOLDEN {

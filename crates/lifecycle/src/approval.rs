@@ -160,7 +160,7 @@ impl Change {
 }
 
 fn bytes(kind: &str, namespace: Option<&str>, name: &str) -> usize {
-    /// What the names of the fields and the brackets take, about.
+    /// The approximate size of the fields' names and the brackets.
     const FRAME: usize = 100;
     let namespace = namespace.map_or(0, str::len);
     FRAME.saturating_add(kind.len()).saturating_add(namespace).saturating_add(name.len())
@@ -238,7 +238,7 @@ pub fn short(digest: &str) -> &str {
     digits.get(..digits.floor_char_boundary(SHORT)).unwrap_or_default()
 }
 
-/// What becomes of an operation that is about to begin.
+/// The way of an operation that is about to begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Gate<'a> {
     /// No approval is needed.
@@ -251,7 +251,7 @@ pub enum Gate<'a> {
     Approved(&'a PendingPlan),
 }
 
-/// What is found of the plan that status shows.
+/// The stored plan that status shows, as it was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Found {
     /// It is not stored as it was made.

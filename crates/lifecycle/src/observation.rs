@@ -108,7 +108,7 @@ pub struct HookObservation {
 pub struct Unstarted {
     /// The time since which it waits: that of its start, or of its present Pods.
     pub since: Timestamp,
-    /// What prevents it, such as `pod x ImagePullBackOff: …`.
+    /// The cause, such as `pod x ImagePullBackOff: …`.
     pub message: String,
 }
 

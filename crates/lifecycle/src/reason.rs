@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-/// What helps where a reason is given.
+/// The kind of remedy where a reason is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Category {
     /// Nothing has to be done: it is as it should be.
@@ -55,7 +55,7 @@ macro_rules! reasons {
                 }
             }
 
-            /// What helps where it is given.
+            /// Returns what helps where it is given.
             pub const fn category(self) -> Category {
                 match self {
                     $(Self::$word => Category::$category,)+
@@ -390,7 +390,7 @@ impl Reason {
         Self::ALL.iter().copied().find(|reason| reason.as_str() == word)
     }
 
-    /// Whether it stands until something changes. Otherwise it is checked again by itself.
+    /// Returns whether it stands until something changes. Otherwise it is checked again by itself.
     pub const fn is_lasting(self) -> bool {
         match self.category() {
             Category::Success | Category::UserFixable | Category::Notice | Category::Kubernetes => {

@@ -14,7 +14,7 @@ pub struct Window {
     pub duration: SignedDuration,
 }
 
-/// Whether an operation may begin.
+/// The answer to whether an operation may begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Opening {
     /// It may begin now.

@@ -1,4 +1,4 @@
-//! What is kept of a hook that failed, what is said of it, and what its rule makes of it.
+//! Ends of hooks that failed: what is kept and reported of them, and what their rules make of it.
 
 use jiff::{SignedDuration, Timestamp};
 use lifecycle::{

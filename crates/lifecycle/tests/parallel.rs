@@ -48,7 +48,7 @@ impl Group {
         all
     }
 
-    /// What is seen if these have such a verdict, and the others run, as far as they are there.
+    /// Returns what is seen if these have such a verdict, and the others run, as far as they are there.
     fn seen(&self, verdicts: &[(usize, Verdict)]) -> Observation {
         let seen = self.at_work().into_iter().map(|index| {
             let there = self.journal.operation.cursor_of(index).and_then(|it| it.uid.clone());

@@ -1,4 +1,4 @@
-//! What is frozen before an operation's first effect.
+//! Plans: frozen before an operation's first effect.
 
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 

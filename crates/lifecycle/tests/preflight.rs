@@ -1,4 +1,4 @@
-//! What can only fail is seen before anything runs.
+//! Findings before anything runs: of what can only fail.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

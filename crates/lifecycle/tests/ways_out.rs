@@ -1,4 +1,4 @@
-//! What is said where somebody has to say how to go on, and what a deletion leaves behind.
+//! Messages where somebody has to decide how to continue, and the rest that a deletion leaves behind.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 

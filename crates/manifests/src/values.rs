@@ -17,7 +17,7 @@ const MOST: usize = 10_000;
 #[derive(Debug, Default)]
 pub struct Values {
     texts: Vec<String>,
-    /// What a value may be a part of without being hidden.
+    /// The names that a value may be a part of without being hidden.
     names: Vec<String>,
 }
 

@@ -45,7 +45,7 @@ pub use self::{
     server::{Server, ServerChart, WantedChart, without_secrets},
 };
 
-/// What a release is made from.
+/// The input of a release.
 pub enum ResolvedSource {
     /// Its objects as they were written.
     Objects(Vec<Placed>),

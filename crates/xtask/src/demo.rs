@@ -38,7 +38,7 @@ pub(crate) struct Demo {
     cluster: cluster::Up,
 }
 
-/// What is shown.
+/// The story that a demo shows.
 struct Play {
     /// Names the report and the folder of the log.
     title: &'static str,

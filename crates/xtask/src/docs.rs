@@ -66,7 +66,7 @@ fn fenced(help: &str) -> String {
     format!("```text\n{}\n```\n\n", help.trim_end())
 }
 
-/// What clap lists under "Commands:".
+/// Returns what clap lists under "Commands:".
 fn commands(help: &str) -> impl Iterator<Item = &str> {
     let list = help.lines().skip_while(|line| *line != "Commands:").skip(1);
     let list = list.take_while(|line| !line.is_empty());

@@ -10,7 +10,7 @@ use crate::{
     stage::{self, Figures, Stage, names},
 };
 
-/// What each client did for one event.
+/// The figures of each client for one event.
 pub(crate) struct Comparison {
     /// Such as `install`.
     pub(crate) event: &'static str,

@@ -74,9 +74,9 @@ fn children(parent: u32) -> Vec<u32> {
 /// The memory of a process, in KiB.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Memory {
-    /// What is its own.
+    /// Memory of its own.
     anonymous: u64,
-    /// What processes of the same program share.
+    /// Memory that processes of the same program share.
     file: u64,
     /// The peak of both.
     peak: u64,

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 /// No wait of the bench takes longer.
 const PATIENCE: Duration = Duration::from_hours(2);
 
-/// What an event says of an object: that it is as it should be, or that it is not; `None`: nothing.
+/// The meaning of an event: that an object is as it should be, or that it is not; `None`: nothing.
 pub(crate) type Judge<K> = fn(&WatchEvent<K>) -> Option<bool>;
 
 /// Returns the version from which a watch sees all that is written from now on.

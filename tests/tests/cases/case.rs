@@ -6,7 +6,7 @@ pub(crate) struct Case {
     pub(crate) number: u8,
     pub(crate) title: &'static str,
     pub(crate) verdict: Verdict,
-    /// What is run; `None` where nothing can be.
+    /// The script; `None` where nothing can be run.
     pub(crate) script: Option<fn() -> Script>,
 }
 
@@ -49,7 +49,7 @@ impl Case {
 }
 
 impl Verdict {
-    /// Whether the transcript shows it.
+    /// Returns whether the transcript shows it.
     pub(crate) fn agrees(self, helms: &[Program], text: &str) -> bool {
         // What is said of a failure is nobody's to copy.
         let did = |program| -> Vec<String> {

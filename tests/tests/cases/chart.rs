@@ -4,7 +4,7 @@ use anyhow::Result;
 use e2e::{Chart, Namespace};
 use serde_json::Value;
 
-/// Whether only a chart can say this: there is a file among the objects.
+/// Returns whether only a chart can say this: there is a file among the objects.
 pub(crate) fn is_needed(objects: &[Value]) -> bool {
     objects.iter().any(|object| object["file"].is_string())
 }

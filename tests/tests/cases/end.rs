@@ -25,7 +25,7 @@ const KINDS: [(&str, &str); 8] = [
 const CLUSTER_KINDS: [(&str, &str); 2] =
     [("v1", "Namespace"), ("apiextensions.k8s.io/v1", "CustomResourceDefinition")];
 
-/// What every namespace has.
+/// The objects that every namespace has.
 const ALWAYS: [&str; 5] = [
     "configmaps/kube-root-ca.crt",
     // The beginning of the names of the operator's charts.

@@ -1,9 +1,9 @@
-//! What of the audit log the sides are compared by.
+//! The part of the audit log by which the sides are compared.
 
 use e2e::is_write;
 use testkit::audit::Event;
 
-/// What Helm or a tenant wrote, and the API server did.
+/// Returns what Helm or a tenant wrote, and the API server did.
 pub(crate) fn is_of_a_side(event: &Event) -> bool {
     let helm = event.user_agent.as_deref().is_some_and(|agent| agent.starts_with("Helm/"));
     let tenant = event.impersonated.is_some();
@@ -19,7 +19,7 @@ pub(crate) fn concerns(event: &Event, namespace: &str) -> bool {
     }
 }
 
-/// What the write did, as a transcript has it: `create jobs/a`. `None` for records and reviews, and
+/// Returns what the write did, as a transcript has it: `create jobs/a`. `None` for records and reviews, and
 /// for what the operator changes in a hook's object to start it, stop it, or let it expire.
 pub(crate) fn line(event: &Event, namespace: &str) -> Option<String> {
     let name = event.name.as_deref()?;

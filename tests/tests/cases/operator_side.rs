@@ -27,9 +27,9 @@ pub(crate) struct Operator {
     controller: Controller,
     timeout: String,
     account: &'static str,
-    /// What the API server said of what was asked for.
+    /// The API server's refusal of the request.
     refused: Option<String>,
-    /// What was applied last, by release.
+    /// The objects and the spec that were applied last, by release.
     applied: HashMap<&'static str, (Vec<Value>, Value)>,
     tests: u32,
     charts: u32,

@@ -1,4 +1,4 @@
-//! What is done in a case: the same with Helm and with the operator.
+//! The steps of a case: the same with Helm and with the operator.
 
 use e2e::manifests::Manifest;
 use serde_json::{Value, json};
@@ -82,7 +82,7 @@ pub(crate) struct Sight {
     pub(crate) is: fn(Option<&Value>) -> bool,
 }
 
-/// What happens while a step runs, as soon as something is seen.
+/// An action while a step runs, as soon as something is seen.
 pub(crate) struct Meanwhile {
     pub(crate) seen: Sight,
     pub(crate) act: Act,
@@ -235,7 +235,7 @@ impl Script {
         self.timeout(TIMES_OUT)
     }
 
-    /// Whether it mostly waits for time to pass.
+    /// Returns whether it mostly waits for time to pass.
     pub(crate) fn takes_long(&self) -> bool {
         self.timeout <= TIMES_OUT
     }

@@ -41,12 +41,12 @@ struct Side<'a> {
     said: Vec<String>,
 }
 
-/// What a program did and said.
+/// The deeds and the output of a program.
 pub(crate) struct Ran {
     pub(crate) program: Program,
     /// The transcript.
     pub(crate) lines: Vec<String>,
-    /// What was said of each failure, for people alone.
+    /// The report on each failure, for people alone.
     pub(crate) said: Vec<String>,
 }
 
@@ -82,7 +82,7 @@ pub(crate) async fn run(
     Ok(Ran { program, lines, said: side.said })
 }
 
-/// What Helm's user may do, the tenant may as well.
+/// Returns what Helm's user may do, the tenant may as well.
 fn make_admin(namespace: &Namespace) -> Result<()> {
     let name = &namespace.name;
     namespace.cluster().apply(&json!({

@@ -1,4 +1,4 @@
-//! What was done and how it ended, line by line.
+//! The deeds and the end of a case, line by line.
 //!
 //! A case has one text for all sides: `4 3  | create jobs/a` is a line of Helm 4 and Helm 3 alone,
 //! `o | …` of the operator alone; a line without a mark is everybody's.

@@ -1,4 +1,4 @@
-//! What is known of a failed hook is recorded before anything deletes it.
+//! Evidence of a failed hook is recorded before anything deletes it.
 
 use anyhow::{Context, Result};
 use api::ReleaseLifecycle;

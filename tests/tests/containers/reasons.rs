@@ -1,4 +1,4 @@
-//! What only a real kubelet can tell: volumes, sidecars, memory, evictions. Each is said in a way
+//! Reasons that only a real kubelet can give: volumes, sidecars, memory, evictions. Each is said in a way
 //! that `kubectl describe` shows.
 
 use anyhow::{Context, Result};

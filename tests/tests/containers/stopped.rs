@@ -1,4 +1,4 @@
-//! What is told to stop has not succeeded, though it ends with exit code 0: a backup that was
+//! A hook that is ordered to stop has not succeeded, though it ends with exit code 0: a backup that was
 //! interrupted is no backup.
 
 use anyhow::{Context, Result};

@@ -1,4 +1,4 @@
-//! What is known of a hook's tries while the next one runs, and of Pods that somebody deleted.
+//! Reports on a hook's tries while the next one runs, and on Pods that somebody deleted.
 
 use anyhow::{Context, Result};
 use e2e::{

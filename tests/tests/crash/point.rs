@@ -13,7 +13,7 @@ use crate::{
 /// Longer than any wait for the release itself, which says more.
 const PATIENCE: Duration = Duration::from_mins(2);
 
-/// What happens to the operation.
+/// The fault that strikes the operation.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Strike {
     /// The controller is killed at the n-th request, and another one is started.
@@ -34,7 +34,7 @@ pub(crate) enum Strike {
 }
 
 impl Strike {
-    /// Whether the operation that is struck does not end as it would have.
+    /// Returns whether the operation that is struck does not end as it would have.
     fn changes_the_end(self) -> bool {
         matches!(self, Self::Repinned(_) | Self::MadeAgain(_))
     }
@@ -48,7 +48,7 @@ pub(crate) struct Point {
     pub(crate) n: usize,
 }
 
-/// What came of it.
+/// The end of a run.
 pub(crate) struct Ended {
     pub(crate) namespace: String,
     /// Where it was struck; `None` where the operation had no n-th request.

@@ -19,7 +19,7 @@ use testkit::audit::Ran;
 
 /// The release of every run.
 pub(crate) const RELEASE: &str = "shop";
-/// What the hook `migrate` asks for, held back until it has ended.
+/// The time to live of the hook `migrate`, held back until it has ended.
 pub(crate) const TIME_TO_LIVE: i32 = 3600;
 /// The annotation that tells one rendering from another.
 pub(crate) const RENDERED: &str = "rendered";
@@ -86,7 +86,7 @@ impl Scenario {
         }
     }
 
-    /// What is reached before it begins, in order.
+    /// Returns what is reached before it begins, in order.
     pub(crate) fn before(self) -> &'static [Self] {
         match self {
             Self::Install | Self::Chart | Self::TakeOver | Self::Uninstalled => &[],
@@ -157,7 +157,7 @@ impl Scenario {
         Ok(())
     }
 
-    /// What else the operation needs to begin.
+    /// Returns what else the operation needs to begin.
     pub(crate) async fn prepare(self, namespace: &Namespace, by: &Controller) -> Result<()> {
         if self == Self::TakeOver {
             let templates: Vec<_> = installed().iter().map(Value::to_string).collect();
@@ -324,7 +324,7 @@ impl Scenario {
         }
     }
 
-    /// Whether it fails, and another operation makes up for that.
+    /// Returns whether it fails, and another operation makes up for that.
     fn makes_up(self) -> bool {
         matches!(self, Self::RolledBack | Self::Uninstalled)
     }
@@ -376,7 +376,7 @@ fn kept() -> Value {
     json!({"deletion": {"objects": "Keep"}})
 }
 
-/// What the install has, each object with another annotation whenever it is rendered.
+/// Returns what the install has, each object with another annotation whenever it is rendered.
 fn chart(namespace: &Namespace) -> Result<Chart> {
     let mut chart = Chart::new(namespace, "chart")?;
     for (index, object) in installed().into_iter().enumerate() {

@@ -1,4 +1,4 @@
-//! What is in a namespace at one moment, and how it is made up in another one.
+//! The content of a namespace at one moment, and how it is made up in another one.
 
 use anyhow::{Context, Result, ensure};
 use api::names::{GATE_ANNOTATION, RUN_ANNOTATION, UID_LABEL};
@@ -18,7 +18,7 @@ use crate::{
     verdict::{self, ALL, api},
 };
 
-/// What is in the namespace now.
+/// Returns what is in the namespace now.
 pub(crate) async fn present(namespace: &Namespace) -> Result<State> {
     let mut objects = Vec::new();
     for (api_version, kind) in ALL {
@@ -29,7 +29,7 @@ pub(crate) async fn present(namespace: &Namespace) -> Result<State> {
     state(objects.iter().filter(|object| matters(object))).context("there is a release")
 }
 
-/// Whether it was made by the release or for it, and is not going.
+/// Returns whether it was made by the release or for it, and is not going.
 pub(crate) fn matters(object: &Value) -> bool {
     let metadata = &object["metadata"];
     metadata["ownerReferences"].is_null()
@@ -59,7 +59,7 @@ pub(crate) fn state<'a>(all: impl Iterator<Item = &'a Value>) -> Option<State> {
     Some(State { at: at(&status, &objects), release: kept(release), status, objects })
 }
 
-/// What of an object makes it up again.
+/// Returns what of an object makes it up again.
 fn kept(object: &Value) -> Value {
     let mut kept = json!({"metadata": {}});
     for key in ["apiVersion", "kind", "type", "data", "spec"] {

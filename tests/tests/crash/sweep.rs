@@ -190,7 +190,7 @@ fn faults() -> Vec<Sweep> {
     ]
 }
 
-/// What came of a sweep.
+/// The outcome of a sweep.
 #[derive(Default)]
 pub(crate) struct Outcome {
     /// How often the fault took effect.
@@ -237,7 +237,7 @@ impl Points {
 }
 
 impl Sweep {
-    /// Whether the controller is killed by it.
+    /// Returns whether the controller is killed by it.
     pub(crate) fn kills(self) -> bool {
         matches!(self.strike, Strike::Kill(_) | Strike::Repinned(_) | Strike::MadeAgain(_))
     }

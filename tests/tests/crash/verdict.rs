@@ -1,4 +1,4 @@
-//! What is wrong with a run: by the audit log, which neither the operator nor this test can
+//! Faults of a run: by the audit log, which neither the operator nor this test can
 //! colour, and by how the release ended.
 
 use std::{collections::BTreeMap, time::Duration};
@@ -58,7 +58,7 @@ pub(crate) async fn of_end(namespace: &Namespace, scenario: Scenario) -> Result<
     Ok(wrong)
 }
 
-/// What is wrong in `namespace` whatever was asked for: a run that was started twice, or before it was
+/// Returns what is wrong in `namespace` whatever was asked for: a run that was started twice, or before it was
 /// journalled.
 pub(crate) fn of_starts(namespace: &Namespace, log: &AuditLog) -> Result<Vec<String>> {
     of_starts_in(&log.take(|event| event.is_in(&namespace.name))?)

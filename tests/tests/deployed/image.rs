@@ -6,9 +6,9 @@ use anyhow::{Context, Result, ensure};
 use e2e::{root, target};
 use testkit::cluster::{Cluster, ensure_buildah};
 
-/// What `deploy/` asks for, as containerd completes it.
+/// The names that `deploy/` asks for, as containerd completes them.
 const NAMES: [&str; 2] = ["docker.io/library/releaselifecycle-controller:dev", OTHER];
-/// What a user calls it.
+/// The name by which a user calls it.
 pub(super) const OTHER: &str = "registry.example/ops/releaselifecycle:test";
 
 /// `make image` in this profile, and into the cluster's node.

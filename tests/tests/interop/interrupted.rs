@@ -15,7 +15,7 @@ use crate::{
     subject::{folder, objects},
 };
 
-/// What Helm does, and in which of its hooks it is.
+/// A command of Helm, and the hook in which it is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Command {
     Install,
@@ -45,7 +45,7 @@ impl Command {
         }
     }
 
-    /// What is run before.
+    /// Returns what is run before.
     fn prepare(self, stage: &Stage<'_>, slow: &str) -> Result<()> {
         match self {
             Self::Install => Ok(()),

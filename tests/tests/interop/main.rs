@@ -43,7 +43,7 @@ use subject::Subject;
 /// So many releases are worked on at once; each waits most of its time.
 const WORKERS: usize = 6;
 
-/// What happens to one release.
+/// The story of one release.
 #[derive(Clone, Copy)]
 enum Story {
     Ours(Helm, Subject),
@@ -69,7 +69,7 @@ fn stories() -> Vec<Story> {
 }
 
 impl Story {
-    /// What stands in each of its lines.
+    /// Returns what stands in each of its lines.
     fn title(self) -> String {
         match self {
             Self::Ours(helm, subject) => format!("{helm} on the operator's release of {subject}"),
@@ -97,7 +97,7 @@ impl Story {
         ended
     }
 
-    /// What goes well, in `lines`, up to what does not.
+    /// Returns what goes well, in `lines`, up to what does not.
     async fn play(self, log: &AuditLog, lines: &mut Vec<String>) -> Result<()> {
         let (prefix, helm, subject) = match self {
             Self::Ours(helm, subject) => ("ours", helm, subject),

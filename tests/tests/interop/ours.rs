@@ -10,7 +10,7 @@ use crate::{
     subject::Subject,
 };
 
-/// What an install and an upgrade run.
+/// The hooks that an install and an upgrade run.
 const INSTALLED: [&str; 4] =
     ["operator migrate", "operator welcome", "operator migrate", "operator welcome"];
 

@@ -1,4 +1,4 @@
-//! What Helm shows of the operator's release: two revisions, of which the second is deployed.
+//! Reads by Helm of the operator's release: two revisions, of which the second is deployed.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};

@@ -37,12 +37,12 @@ pub(crate) struct Stage<'a> {
     lines: &'a mut Vec<String>,
 }
 
-/// What was done since it was last asked.
+/// The work since it was last asked for.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Did {
     /// The hook Jobs that were made, in order, each with who made it: `helm migrate`.
     pub(crate) hooks: Vec<String>,
-    /// What else the operator wrote, but for Helm's records: `patch configmaps/main`.
+    /// Other writes of the operator, but for Helm's records: `patch configmaps/main`.
     pub(crate) writes: Vec<String>,
 }
 
@@ -65,12 +65,12 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
-    /// What Helm prints.
+    /// Returns what Helm prints.
     pub(crate) fn run(&self, args: &[&str]) -> Result<String> {
         helm::run(&self.namespace, self.helm.program, args)
     }
 
-    /// What Helm prints with `-o json`.
+    /// Returns what Helm prints with `-o json`.
     pub(crate) fn json(&self, args: &[&str]) -> Result<Value> {
         helm::json(&self.namespace, self.helm.program, args)
     }

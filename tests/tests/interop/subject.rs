@@ -1,4 +1,4 @@
-//! What a release consists of, and how each program is given it.
+//! The content of a release, and how each program is given it.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use e2e::{
 };
 use serde_json::{Value, json};
 
-/// What the chart is named, and its version.
+/// The chart's name and versions.
 pub(crate) const CHART: (&str, &str, &str) = ("store", "1.0.0", "2.5");
 
 /// How the operator is told what the release is; Helm is given a chart of the same.

@@ -1,4 +1,4 @@
-//! What Helm made, or has changed behind our back, is taken over without running a hook that need not
+//! Releases that Helm made, or has changed behind our back, are adopted without running a hook that need not
 //! run.
 
 use std::path::PathBuf;
@@ -21,7 +21,7 @@ fn folder(namespace: &Namespace, objects: &[Value]) -> Result<PathBuf> {
     helm::chart(namespace, "shop", &objects.iter().map(Value::to_string).collect::<Vec<_>>())
 }
 
-/// What Helm does with a chart of `objects`.
+/// Returns what Helm does with a chart of `objects`.
 fn by_helm(
     namespace: &Namespace,
     program: &str,
@@ -60,7 +60,7 @@ fn states(namespace: &Namespace) -> Result<Vec<String>> {
     Ok(states.map(|it| it["status"].as_str().unwrap_or_default().to_owned()).collect())
 }
 
-/// What the operator has done to anything but the records.
+/// Returns what the operator has done to anything but the records.
 fn done(namespace: &Namespace) -> Result<Vec<String>> {
     let mut writes = namespace.tenant_writes()?;
     writes.retain(|write| !write.contains("sh.helm.release.v1."));

@@ -1,4 +1,4 @@
-//! What is wrong with a release is said by the API server or in its condition: object, field, value
+//! Mistakes in a release are reported by the API server or in its condition: object, field, value
 //! and remedy. Other releases go on, and mending the spec mends the release.
 
 use anyhow::{Context, Result, ensure};
@@ -221,7 +221,7 @@ fn out_of_reach() -> Vec<Case> {
     ]
 }
 
-/// What only the API server can see.
+/// Returns what only the API server can see.
 fn refused() -> Vec<Case> {
     vec![
         case(
@@ -277,7 +277,7 @@ fn refused() -> Vec<Case> {
     ]
 }
 
-/// What the API server or the condition says.
+/// Returns what the API server or the condition says.
 async fn complaint(namespace: &Namespace, controller: &Controller, case: &Case) -> Result<String> {
     if let Err(refusal) = namespace.release(case.name, &case.objects, case.more.clone()).await {
         return Ok(format!("{refusal:#}"));
@@ -335,7 +335,7 @@ async fn objects_that_the_api_server_refuses_are_named() -> Result<()> {
     all_are_named_and_mended(refused()).await
 }
 
-/// What is wrong outside of the object is looked at again without anybody touching it.
+/// Returns what is wrong outside of the object is looked at again without anybody touching it.
 #[tokio::test]
 async fn a_right_that_is_granted_later_mends_the_release() -> Result<()> {
     let namespace = Namespace::new(kwok(), "rights").await?;

@@ -1,4 +1,4 @@
-//! What others have written where the operator reads: it is believed only as far as nobody else
+//! Text that others have written where the operator reads: it is believed only as far as nobody else
 //! could have written it. The table is in ARCHITECTURE.md.
 
 use std::io::Read as _;

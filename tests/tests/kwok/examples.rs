@@ -19,7 +19,7 @@ fn children(dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// What the API server makes of what is applied, with `how` and from `what`.
+/// Returns what the API server makes of what is applied, with `how` and from `what`.
 fn apply(how: &str, what: [&str; 2]) -> Result<Vec<Value>> {
     let apply = ["apply", "--server-side", "--output=json", how];
     let text = kwok().kubectl(apply.iter().chain(&what))?;

@@ -1,4 +1,4 @@
-//! What kustomize makes of a ReleaseLifecycle, and of what it names.
+//! Names that kustomize makes for a ReleaseLifecycle, and for what it names.
 
 use std::{
     fs,
@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use e2e::{Namespace, kwok, message, root, target};
 use serde_json::{Deserializer, Value, json};
 
-/// What `kubectl kustomize` makes of the folder.
+/// Returns what `kubectl kustomize` makes of the folder.
 fn build(folder: &Path) -> Result<Vec<Value>> {
     let create = ["create", "--dry-run=client", "--output=json", "--kustomize"];
     let text = kwok().kubectl([&create[..], &[&folder.to_string_lossy()]].concat())?;

@@ -1,4 +1,4 @@
-//! What means nothing and what can only fail is said before anything runs: in the condition
+//! Findings on what means nothing and what can only fail come before anything runs: in the condition
 //! `PreflightPassed` and in one Event object. With `preflight: Enforce` nothing begins then.
 
 use anyhow::{Context, Result};
@@ -107,7 +107,7 @@ async fn a_chart_with_words_that_helm_does_not_know_does_as_in_helm() -> Result<
     Ok(())
 }
 
-/// What is mended by hand has a way on, too.
+/// Returns what is mended by hand has a way on, too.
 #[tokio::test]
 async fn a_hook_that_needs_a_later_one_is_told_before_it_runs() -> Result<()> {
     let namespace = Namespace::new(kwok(), "later-hook").await?;

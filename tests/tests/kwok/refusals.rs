@@ -1,4 +1,4 @@
-//! What the API server refuses: the cause is named, and where a command helps, it is there to paste.
+//! Refusals of the API server: the cause is named, and where a command helps, it is there to paste.
 
 use anyhow::{Context, Result, ensure};
 use e2e::{

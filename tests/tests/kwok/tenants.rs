@@ -1,4 +1,4 @@
-//! What a tenant writes, with the rights that any tenant has, costs the operator a bounded amount of
+//! Objects that a tenant writes, with the rights that any tenant has, cost the operator a bounded amount of
 //! memory and time, and does not reach the release of another.
 
 use std::time::{Duration, Instant};

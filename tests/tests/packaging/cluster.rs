@@ -18,7 +18,7 @@ use super::render::{NAMESPACE, chart, differences, rendered};
 const CRD: &str = "crd/releaselifecycles.releaselifecycle.dev";
 const DEPLOYMENT: &str = "deployment/releaselifecycle-controller";
 
-/// What is installed is there once in a cluster.
+/// Returns what is installed is there once in a cluster.
 fn alone() -> MutexGuard<'static, ()> {
     static ONE: Mutex<()> = Mutex::new(());
     ONE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -75,7 +75,7 @@ fn apply(folder: &Path) -> Result<()> {
     kwok().kubectl(how.into_iter().chain([&*folder.to_string_lossy()])).map(drop)
 }
 
-/// What kubectl has applied is Helm's from now on, as the page has it.
+/// Returns what kubectl has applied is Helm's from now on, as the page has it.
 fn hand_over(folder: &Path) -> Result<()> {
     let folder = folder.to_string_lossy();
     let get = ["get", "--kustomize", &*folder, "--output=json", "--show-managed-fields"];
@@ -166,7 +166,7 @@ fn helm_adopts_what_kubectl_has_applied_and_leaves_the_releases() -> Result<()> 
     Ok(())
 }
 
-/// What of the expected object is not in the one that was found, which has defaults beside.
+/// Returns what of the expected object is not in the one that was found, which has defaults beside.
 fn missing(expected: &Value, found: &Value) -> Vec<String> {
     fn common(expected: &Value, found: &Value) -> Value {
         match (expected, found) {

@@ -63,7 +63,7 @@ fn the_chart_is_the_component_of_all_namespaces() -> Result<()> {
     compare("all-namespaces", &folder, &json!({"tenancy": {"allNamespaces": true}}))
 }
 
-/// What one would write as patches of the kustomization.
+/// Values in the place of patches of the kustomization.
 #[test]
 fn the_values_are_what_patches_of_the_kustomization_are() -> Result<()> {
     let digest = format!("sha256:{:064}", 7);

@@ -1,4 +1,4 @@
-//! What Helm and kustomize make of `deploy/`.
+//! Renderings of `deploy/` by Helm and kustomize.
 
 use std::{
     collections::BTreeMap,
@@ -27,7 +27,7 @@ pub(crate) fn defaults() -> Result<Value> {
     Ok(serde_saphyr::from_str(&fs::read_to_string(chart().join("values.yaml"))?)?)
 }
 
-/// What `helm` or `helm3` answers to a command about the chart with these values.
+/// Returns what `helm` or `helm3` answers to a command about the chart with these values.
 pub(crate) fn helm(program: &str, command: &[&str], values: &Value) -> Result<Output> {
     let file = tempfile::NamedTempFile::new()?;
     fs::write(file.path(), values.to_string())?;

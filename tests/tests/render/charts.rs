@@ -23,18 +23,18 @@ pub(crate) struct Case {
     pub(crate) values: Vec<PathBuf>,
     pub(crate) sets: Vec<Set>,
     pub(crate) needs: Needs,
-    /// Whether a first install has random values, which an upgrade then looks up.
+    /// True if a first install has random values, which an upgrade then looks up.
     pub(crate) random: bool,
     /// Why it cannot be installed.
     pub(crate) dry_run_only: Option<String>,
 }
 
-/// What the cluster must have before.
+/// Objects that the cluster must have before.
 #[derive(Clone, Default)]
 pub(crate) struct Needs {
     /// As `group/version/Kind`.
     pub(crate) kinds: Vec<String>,
-    /// Whether the chart's own CRDs.
+    /// True if the chart's own CRDs.
     pub(crate) crds: bool,
     pub(crate) namespaces: Vec<String>,
 }
@@ -46,7 +46,7 @@ pub(crate) struct Set {
     pub(crate) path: String,
     /// As Helm's flag has it.
     value: String,
-    /// Whether it is one value, and stands in a Secret or a `ConfigMap`.
+    /// True if it is one value, and stands in a Secret or a `ConfigMap`.
     one: bool,
 }
 
@@ -56,7 +56,7 @@ impl Case {
         self.name.split(' ').next().unwrap_or_default()
     }
 
-    /// Whether a `ReleaseLifecycle` can say the same.
+    /// Returns whether a `ReleaseLifecycle` can say the same.
     pub(crate) fn is_for_operator(&self) -> bool {
         self.sets.iter().all(|set| set.one)
     }
@@ -203,7 +203,7 @@ pub(crate) fn name_of(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// What is in a folder, sorted.
+/// Returns what is in a folder, sorted.
 pub(crate) fn children(folder: &Path) -> Result<Vec<PathBuf>> {
     let entries = fs::read_dir(folder).with_context(|| folder.display().to_string())?;
     let mut paths: Vec<_> =

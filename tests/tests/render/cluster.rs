@@ -1,4 +1,4 @@
-//! What the engine is told of the cluster, as the operator tells it.
+//! The cluster as the operator describes it to the engine.
 
 use anyhow::{Context, Result};
 use e2e::Namespace;
@@ -116,7 +116,7 @@ fn definition(kind: &str) -> Result<Value> {
     }))
 }
 
-/// What the API server answers; `None` where nothing is there.
+/// Returns what the API server answers; `None` where nothing is there.
 async fn get(client: &Client, path: &str, accept: &str) -> Result<Option<Value>> {
     let request = Request::get(path).header(ACCEPT, accept).body(Vec::new())?;
     match client.request::<Value>(request).await {

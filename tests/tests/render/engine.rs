@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::cluster;
 
-/// What the engine may do.
+/// The rights of the engine.
 #[derive(Clone, Copy)]
 pub(crate) enum Access {
     /// As in the operator.
@@ -59,7 +59,7 @@ impl Engine {
         Ok(Self { child, requests, answers })
     }
 
-    /// What it renders; what it looks up is answered from the cluster.
+    /// Returns what it renders; what it looks up is answered from the cluster.
     ///
     /// # Errors
     /// [`Refused`] is among the causes, where it says why not.

@@ -37,7 +37,7 @@ const RANDOM: [&str; 21] = [
     "uuidv4",
 ];
 
-/// What Helm takes away again.
+/// Functions that Helm takes away again.
 const REMOVED: [&str; 2] = ["env", "expandenv"];
 
 /// Makes sure that each function is called; those of which only the shape is compared.

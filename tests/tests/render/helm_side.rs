@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::{RELEASE, charts::Case, rendered::Rendered};
 
-/// What `helm install` or `helm upgrade` would do with the chart in this folder or archive.
+/// Returns what `helm install` or `helm upgrade` would do with the chart in this folder or archive.
 pub(crate) fn dry_run(
     namespace: &Namespace,
     event: &str,
@@ -26,7 +26,7 @@ pub(crate) fn install(namespace: &Namespace, case: &Case) -> Result<()> {
     with_chart(namespace, &["install", RELEASE], &case.folder, case, &["--no-hooks"]).map(drop)
 }
 
-/// What was installed.
+/// Returns what was installed.
 pub(crate) fn record(namespace: &Namespace) -> Result<Rendered> {
     Ok(Rendered::from_helm(&helm::json(namespace, "helm", &["status", RELEASE])?))
 }

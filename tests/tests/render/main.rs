@@ -1,4 +1,4 @@
-//! What the operator renders of a chart, beside what the real Helm does: `helm install` and
+//! Renderings of a chart by the operator, beside those of the real Helm: `helm install` and
 //! `helm upgrade --dry-run=server` on a real cluster; the engine, which is given what the operator
 //! gives it; and the record that the operator writes of a release with the chart, read by Helm.
 //! Objects, hooks, notes, CRDs, metadata and values are compared, texts byte for byte.
@@ -43,10 +43,10 @@ use rendered::Rendered;
 
 const RELEASE: &str = "shop";
 
-/// What came of the comparisons.
+/// The result of the comparisons.
 #[derive(Default)]
 struct Tally {
-    /// What has not been printed yet.
+    /// Lines that have not been printed yet.
     lines: Vec<String>,
     equal: usize,
     different: Vec<String>,
@@ -160,7 +160,7 @@ async fn installed(
     Ok(expected)
 }
 
-/// What the operator writes into the records of a release.
+/// Returns what the operator writes into the records of a release.
 async fn operated(
     case: &Case,
     namespace: &Namespace,
@@ -210,7 +210,7 @@ async fn compare(
     Ok(expected)
 }
 
-/// What the engine makes of the chart in each of its forms.
+/// Returns what the engine makes of the chart in each of its forms.
 async fn render<'a>(
     case: &Case,
     namespace: &Namespace,

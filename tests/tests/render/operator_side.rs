@@ -60,7 +60,7 @@ impl<'a> Operator<'a> {
     }
 
     /// Lets it upgrade to the same chart, compressed otherwise, which is another archive; the record.
-    /// Whether the upgrade succeeds is no matter: the webhooks of a chart may stand in its way.
+    /// Returns whether the upgrade succeeds is no matter: the webhooks of a chart may stand in its way.
     pub(crate) async fn upgrade(&self, archive: &Path) -> Result<Rendered> {
         put_archive(self.namespace, "chart", &compressed_otherwise(archive)?).await?;
         let is = |release: &api::ReleaseLifecycle| {

@@ -71,7 +71,7 @@ pub(crate) fn forms(case: &Case) -> Result<Vec<Form>> {
     ])
 }
 
-/// What `helm package` makes of the folder.
+/// Returns what `helm package` makes of the folder.
 pub(crate) fn packaged(folder: &Path, dir: &Path) -> Result<PathBuf> {
     let mut command = Command::new(bin("helm")?);
     command.arg("package").arg(folder).arg("--destination").arg(dir);

@@ -1,4 +1,4 @@
-//! What `kubectl lifecycle lint` finds in the charts that are installed here. The page on pre-flight
+//! Findings of `kubectl lifecycle lint` in the charts that are installed here. The page on pre-flight
 //! has the table.
 
 use std::{collections::BTreeMap, fmt::Write as _, process::Command};
@@ -10,7 +10,7 @@ use testkit::programs;
 
 use crate::{RELEASE, charts::Case, real};
 
-/// What was found in one case.
+/// The findings in one case.
 #[derive(Default)]
 struct Found {
     hooks: usize,

@@ -1,4 +1,4 @@
-//! What a chart comes to, from whichever side.
+//! The result of rendering a chart, from whichever side.
 
 use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
@@ -21,7 +21,7 @@ pub(crate) struct Rendered {
     manifest: String,
     hooks: Vec<Map<String, Value>>,
     notes: String,
-    /// What the record keeps of the chart, and the user's values; not told by everyone.
+    /// The part of the chart that the record keeps, and the user's values; not told by everyone.
     chart: Option<Kept>,
     /// The CRDs as `helm show crds` prints them; not in a record.
     pub(crate) crds: Option<String>,

@@ -1,4 +1,4 @@
-//! What Helm drops or says in passing, the engine says as a warning.
+//! Remarks that Helm drops or says in passing are warnings of the engine.
 
 use anyhow::{Context, Result};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
@@ -39,7 +39,7 @@ async fn dropped_hooks_and_deprecated_charts_are_named() -> Result<()> {
     Ok(())
 }
 
-/// What is warned of in a chart of `tests/charts`.
+/// Returns what is warned of in a chart of `tests/charts`.
 async fn warnings(chart: &str) -> Result<Vec<String>> {
     let dir = target().join("tmp/packages/warnings");
     std::fs::create_dir_all(&dir)?;

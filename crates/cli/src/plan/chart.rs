@@ -32,7 +32,7 @@ pub(super) const LIMITS: Limits =
 const PULL_SECONDS: u64 = 60;
 
 /// The place of a chart.
-pub(super) enum Whence {
+pub(super) enum ChartOrigin {
     Folder {
         path: PathBuf,
         /// The title for people.
@@ -50,7 +50,7 @@ pub(super) enum Whence {
     },
 }
 
-impl Whence {
+impl ChartOrigin {
     /// Returns the chart that an argument names: a folder, an archive, or a chart in a registry.
     ///
     /// # Errors
@@ -201,19 +201,22 @@ impl Fetched {
 ///
 /// # Errors
 /// If there is no engine, or no answer.
-pub(super) async fn fetch(whence: &Whence, template: &Template) -> anyhow::Result<Found<Fetched>> {
-    let title = whence.title();
-    let (origin, verify) = match whence {
-        Whence::Archive { bytes, .. } => {
+pub(super) async fn fetch(
+    origin: &ChartOrigin,
+    template: &Template,
+) -> anyhow::Result<Found<Fetched>> {
+    let title = origin.title();
+    let (origin, verify) = match origin {
+        ChartOrigin::Archive { bytes, .. } => {
             let content = Content::Archive(bytes.as_slice().into());
             return Ok(Ok(Fetched::here(content, digest(bytes))));
         }
-        Whence::Folder { path, .. } => {
+        ChartOrigin::Folder { path, .. } => {
             let folder = path.to_str().with_context(|| format!("{title}: the path is no text"))?;
             // Only a reader of records needs the digest.
             return Ok(Ok(Fetched::here(Content::Folder(folder.to_owned()), String::new())));
         }
-        Whence::Server { origin, verify } => (origin, verify),
+        ChartOrigin::Server { origin, verify } => (origin, verify),
     };
     let request = Pull {
         from: origin.clone(),

@@ -10,7 +10,7 @@ use super::{
     events::{Planner, WARNING},
     from_chart,
     given::{self, Elsewhere, Missing},
-    made::{self, Made},
+    made::{self, RenderedInput},
     meant::{Meant, meant},
     other_chart,
 };
@@ -206,7 +206,7 @@ impl Places {
             Contents::Chart { .. } => Vec::new(),
         };
         let chart = match &material.contents {
-            Contents::Chart { whence, .. } => whence.argument().map(str::to_owned),
+            Contents::Chart { origin, .. } => origin.argument().map(str::to_owned),
             Contents::Objects(_) => None,
         };
         let places = Self::of_release(None, material.object.metadata.namespace.as_deref());
@@ -339,7 +339,7 @@ impl Findings {
         self.add(rule, message, None, None, &places);
     }
 
-    fn of_made(&mut self, material: &Material, made: &Made, places: &Places) {
+    fn of_made(&mut self, material: &Material, made: &RenderedInput, places: &Places) {
         for remark in made.remarks() {
             self.add(MEANINGLESS, remark, None, None, places);
         }

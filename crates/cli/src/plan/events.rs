@@ -1,4 +1,4 @@
-//! What happens at each event, step by step. Pure; the shape is part of the command's interface
+//! The steps of each event. Pure; the shape is part of the command's interface
 //! (`plan --help`), so that fields are added but never renamed.
 
 use std::{collections::HashSet, convert::Infallible, time::Duration};
@@ -22,7 +22,7 @@ use sources::{
     rules,
 };
 
-use super::{Found, Made, Material, reasons};
+use super::{Found, Material, RenderedInput, reasons};
 
 /// How a note begins that asks for a change.
 pub(super) const WARNING: &str = "warning: ";
@@ -43,14 +43,14 @@ pub(super) struct ReleasePlan {
 }
 
 impl ReleasePlan {
-    /// Whether everything is planned, but perhaps the upgrade, which may need a cluster.
+    /// Returns whether everything is planned, but perhaps the upgrade, which may need a cluster.
     pub(super) fn is_useful(&self) -> bool {
         let upgrade = Event::Upgrade.to_string();
         self.events.iter().all(|it| it.problem.is_none() || it.event == upgrade)
     }
 }
 
-/// What one event does.
+/// The steps of one event.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct EventPlan {
@@ -85,13 +85,13 @@ pub(super) struct HookStep {
     pub(super) hook_event: HookEvent,
     #[serde(flatten)]
     pub(super) object: Named,
-    /// Whether the operator completes the name, for each run another one.
+    /// True if the operator completes the name, for each run another one.
     pub(super) generate_name: bool,
     pub(super) weight: i64,
     pub(super) timeout: String,
     /// Those that have an effect.
     pub(super) delete_policies: Vec<DeletePolicy>,
-    /// What it is awaited for.
+    /// The end that is awaited.
     pub(super) ends: String,
     /// Why it runs at this place, or does not run.
     pub(super) reason: String,
@@ -153,7 +153,11 @@ pub(super) struct Named {
 }
 
 /// The plan of these events.
-pub(super) fn plan(material: &Material, made: &Made, events: &[Event]) -> Found<ReleasePlan> {
+pub(super) fn plan(
+    material: &Material,
+    made: &RenderedInput,
+    events: &[Event],
+) -> Found<ReleasePlan> {
     let object = &material.object;
     let mut problems = Vec::new();
     let mut event_plans: Vec<_> = events
@@ -201,7 +205,7 @@ pub(super) fn plan(material: &Material, made: &Made, events: &[Event]) -> Found<
     })
 }
 
-/// What stands in the place of an event that nobody can plan without a cluster.
+/// Returns what stands in the place of an event that nobody can plan without a cluster.
 fn unplanned(material: &Material, event: Event, problems: &[String]) -> EventPlan {
     let object = &material.object;
     let planner = Planner { object, desired: &Desired::default() };
@@ -337,7 +341,7 @@ impl Planner<'_> {
         }
     }
 
-    /// What can only fail, as far as that is known without a cluster.
+    /// Returns what can only fail, as far as that is known without a cluster.
     fn warnings(&self, plan: &Plan) -> Vec<String> {
         let known = self.preflight(plan).into_iter().map(|warning| warning.message);
         known.chain(self.of_rules(plan)).map(|text| format!("{WARNING}{text}")).collect()

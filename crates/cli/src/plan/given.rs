@@ -6,7 +6,7 @@ use manifests::placed::Placed;
 use serde_json::{Value, json};
 use sources::ChartLocation;
 
-use super::{Contents, Found, Material, chart::Whence, reads::FileReads, resolve};
+use super::{Contents, Found, Material, chart::ChartOrigin, reads::FileReads, resolve};
 
 /// The requests of the command line.
 #[derive(Default)]
@@ -14,7 +14,7 @@ pub(super) struct Wanted<'a> {
     pub(super) name: Option<&'a str>,
     pub(super) namespace: Option<&'a str>,
     /// A chart instead of the release's own source.
-    pub(super) other: Option<Whence>,
+    pub(super) other: Option<ChartOrigin>,
     /// True if a server may be asked for the release's own chart.
     pub(super) fetches: bool,
 }

@@ -18,7 +18,7 @@ use super::{
 use crate::args::Template;
 
 /// The objects of the release, or the reason why they are unknown.
-pub(super) struct Made {
+pub(super) struct RenderedInput {
     pub(super) desired: Found<Desired>,
     /// Those of an upgrade, if they are different.
     pub(super) upgrade: Option<Found<Desired>>,
@@ -26,7 +26,7 @@ pub(super) struct Made {
     pub(super) templates: Vec<(String, String)>,
 }
 
-impl Made {
+impl RenderedInput {
     pub(super) fn at(&self, event: Event) -> Result<&Desired, &[String]> {
         let found = match event {
             Event::Upgrade => self.upgrade.as_ref().unwrap_or(&self.desired),
@@ -67,20 +67,20 @@ pub(super) async fn make(
     template: &Template,
     material: &mut Material,
     events: &[Event],
-) -> anyhow::Result<Found<Made>> {
+) -> anyhow::Result<Found<RenderedInput>> {
     let Material { object, contents, notes, .. } = material;
-    let (whence, values) = match contents {
+    let (origin, values) = match contents {
         Contents::Objects(objects) => {
             let desired = of_objects(object, std::mem::take(objects));
-            return Ok(desired.map(|desired| Made {
+            return Ok(desired.map(|desired| RenderedInput {
                 desired: Ok(desired),
                 upgrade: None,
                 templates: Vec::new(),
             }));
         }
-        Contents::Chart { whence, values } => (whence, values),
+        Contents::Chart { origin, values } => (origin, values),
     };
-    let chart = match chart::fetch(whence, template).await? {
+    let chart = match chart::fetch(origin, template).await? {
         Ok(chart) => chart,
         Err(problems) => return Ok(Err(problems)),
     };
@@ -114,10 +114,10 @@ pub(super) async fn make(
     let objects_of =
         |rendered: Found<Rendered>| rendered.and_then(|it| of_chart(object, &chart, it));
     let made = match (install.map(objects_of), upgrade.map(objects_of)) {
-        (Some(desired), upgrade) => Made { desired, upgrade, templates },
+        (Some(desired), upgrade) => RenderedInput { desired, upgrade, templates },
         (None, upgrade) => {
             let desired = upgrade.unwrap_or_else(|| Ok(Desired::default()));
-            Made { desired, upgrade: None, templates }
+            RenderedInput { desired, upgrade: None, templates }
         }
     };
     Ok(made.if_any())

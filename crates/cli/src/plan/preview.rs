@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::{
     Contents, Found, Material,
-    chart::{self, Engine, Whence},
+    chart::{self, ChartOrigin, Engine},
     events,
     given::{self, Wanted},
     made, render,
@@ -53,24 +53,24 @@ impl Preview {
     /// If there is no engine to fetch it, or no answer.
     pub(crate) async fn content(&mut self) -> anyhow::Result<Found<Content>> {
         let Material { object, contents, .. } = &mut self.material;
-        let (whence, values) = match contents {
+        let (origin, values) = match contents {
             Contents::Objects(objects) => {
                 let desired = made::of_objects(object, objects.clone());
                 return Ok(desired.map(Content::Objects));
             }
-            Contents::Chart { whence, values } => (whence, values),
+            Contents::Chart { origin, values } => (origin, values),
         };
         let values = match merged(&values.merged) {
             Ok(values) => values,
             Err(problem) => return Ok(Err(vec![problem])),
         };
-        let fetched = match chart::fetch(whence, &self.template).await? {
+        let fetched = match chart::fetch(origin, &self.template).await? {
             Ok(fetched) => fetched,
             Err(problems) => return Ok(Err(problems)),
         };
         let (name, version) = fetched.named.unwrap_or_default();
         if let sources::Content::Archive(archive) = fetched.content {
-            **whence = Whence::Archive { bytes: archive.to_vec(), title: whence.title() };
+            **origin = ChartOrigin::Archive { bytes: archive.to_vec(), title: origin.title() };
         }
         Ok(Ok(Content::Chart { name, version, values }))
     }
@@ -79,8 +79,8 @@ impl Preview {
     /// not a chart, or cannot be rendered here.
     pub(crate) async fn rendered(&self, event: Event, revision: i32) -> Option<Desired> {
         let Material { object, contents, .. } = &self.material;
-        let Contents::Chart { whence, values } = contents else { return None };
-        let fetched = chart::fetch(whence, &self.template).await.ok()?.ok()?;
+        let Contents::Chart { origin, values } = contents else { return None };
+        let fetched = chart::fetch(origin, &self.template).await.ok()?.ok()?;
         let namespace = object.namespace().unwrap_or_default();
         let release = (&*object.release_name(), &*namespace);
         let chart = fetched.with(values.clone());

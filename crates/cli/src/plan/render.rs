@@ -142,7 +142,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::{
-        super::{Contents, Made, Material, events},
+        super::{Contents, Material, RenderedInput, events},
         *,
     };
 
@@ -187,7 +187,7 @@ mod tests {
         let desired = Desired::parse(&Placed::inline(&objects()), "prod", Author::User).unwrap();
         events::plan(
             &material,
-            &Made { desired: Ok(desired), upgrade: None, templates: Vec::new() },
+            &RenderedInput { desired: Ok(desired), upgrade: None, templates: Vec::new() },
             events,
         )
         .unwrap()

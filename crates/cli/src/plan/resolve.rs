@@ -6,7 +6,7 @@ use kube::ResourceExt as _;
 use lifecycle::reason::Reason;
 use sources::{ChartLocation, Error, Reads, chart, objects, values};
 
-use super::{Contents, Found, Material, chart::Whence};
+use super::{Contents, Found, Material, chart::ChartOrigin};
 
 /// The advice if the chart is not available.
 const NAME_IT: &str = "name the chart with --chart: a folder, an archive or oci://…";
@@ -19,7 +19,7 @@ const NAME_IT: &str = "name the chart with --chart: a folder, an archive or oci:
 pub(super) async fn resolve<R: Reads>(
     object: ReleaseLifecycle,
     fetches: bool,
-    other: Option<Whence>,
+    other: Option<ChartOrigin>,
     reads: &R,
 ) -> Result<Found<Material>, R::Error> {
     let namespace = object.namespace().unwrap_or_default();
@@ -33,7 +33,7 @@ pub(super) async fn resolve<R: Reads>(
             (objects::inline(written), vec!["spec.source.objects".to_owned()])
         }
         SourceKind::ObjectsFrom(holders) => {
-            match told(objects::read(holders, &namespace, reads).await)? {
+            match or_problems(objects::read(holders, &namespace, reads).await)? {
                 Ok(texts) => {
                     let origins = texts.origins().map(str::to_owned).collect();
                     (texts.parse(), origins)
@@ -54,7 +54,7 @@ pub(super) async fn resolve<R: Reads>(
 async fn of_chart<R: Reads>(
     object: ReleaseLifecycle,
     fetches: bool,
-    other: Option<Whence>,
+    other: Option<ChartOrigin>,
     reads: &R,
 ) -> Result<Found<Material>, R::Error> {
     let namespace = object.namespace().unwrap_or_default();
@@ -74,13 +74,13 @@ async fn of_chart<R: Reads>(
         }
         None => locate(&object, &namespace, fetches, reads).await?,
     };
-    let values = told(values::read(&object.spec, &namespace, reads).await)?;
+    let values = or_problems(values::read(&object.spec, &namespace, reads).await)?;
     Ok(match (located, values) {
-        (Ok((whence, title)), Ok(values)) => {
+        (Ok((origin, title)), Ok(values)) => {
             let sources = std::iter::once(title).chain(values.origins.iter().cloned()).collect();
             let left_out = values.left_out.iter();
             notes.extend(left_out.map(|why| format!("optional, and left out: {why}")));
-            let contents = Contents::Chart { whence: Box::new(whence), values };
+            let contents = Contents::Chart { origin: Box::new(origin), values };
             Ok(Material { object, contents, sources, notes, place: None })
         }
         (located, values) => {
@@ -95,18 +95,18 @@ async fn locate<R: Reads>(
     namespace: &str,
     fetches: bool,
     reads: &R,
-) -> Result<Found<(Whence, String)>, R::Error> {
+) -> Result<Found<(ChartOrigin, String)>, R::Error> {
     let problem = match ChartLocation::of(&object.spec.source) {
         Err(blocked) => return Ok(Err(blocked.problems)),
         Ok(ChartLocation::Archive(from)) => match chart::archive(from, namespace, reads).await {
             Ok(bytes) => {
                 let title = from.to_string();
-                return Ok(Ok((Whence::Archive { bytes, title: title.clone() }, title)));
+                return Ok(Ok((ChartOrigin::Archive { bytes, title: title.clone() }, title)));
             }
             Err(Error::Blocked(blocked)) if blocked.reason == Reason::SourceNotFound => {
                 format!("{}; or {NAME_IT}", blocked.problems.join("; "))
             }
-            Err(error) => return told(Err(error)),
+            Err(error) => return or_problems(Err(error)),
         },
         Ok(ChartLocation::Flux(reference)) => format!(
             "spec.source.sourceRef ({reference}): the artifact that Flux has fetched is known \
@@ -121,20 +121,20 @@ async fn locate<R: Reads>(
             server.place
         ),
         Ok(ChartLocation::Server(server)) => {
-            let verify = match told(server.verification(namespace, reads).await)? {
+            let verify = match or_problems(server.verification(namespace, reads).await)? {
                 Ok(verify) => verify,
                 Err(problems) => return Ok(Err(problems)),
             };
-            let whence = Whence::Server { origin: server.origin, verify };
-            let title = whence.title();
-            return Ok(Ok((whence, title)));
+            let origin = ChartOrigin::Server { origin: server.origin, verify };
+            let title = origin.title();
+            return Ok(Ok((origin, title)));
         }
     };
     Ok(Err(vec![problem]))
 }
 
 /// Returns the result, or its problems; an error means that it could not be read.
-fn told<T, E>(found: Result<T, Error<E>>) -> Result<Found<T>, E> {
+fn or_problems<T, E>(found: Result<T, Error<E>>) -> Result<Found<T>, E> {
     Ok(match found {
         Ok(found) => Ok(found),
         Err(Error::Blocked(blocked)) => Err(blocked.problems),
@@ -167,7 +167,7 @@ mod tests {
     fn resolved(
         spec: &Value,
         fetches: bool,
-        other: Option<Whence>,
+        other: Option<ChartOrigin>,
         objects: &[Placed],
     ) -> Found<Material> {
         let reads = FileReads { objects, absence: "is not there" };
@@ -196,7 +196,7 @@ mod tests {
         let map = json!({"data": {"p": "x"}});
         let objects = [held("Secret", "s", &secret), held("ConfigMap", "m", &map)];
         let given = resolved(&spec, false, None, &objects).unwrap_or_else(|it| panic!("{it:?}"));
-        let Contents::Chart { whence, values } = given.contents else { panic!("a chart") };
+        let Contents::Chart { origin, values } = given.contents else { panic!("a chart") };
         let places: Vec<_> =
             values.merged.iter().map(|it| serde_json::to_value(it).unwrap()).collect();
         assert_eq!(
@@ -208,7 +208,7 @@ mod tests {
                 json!({"place": "spec.values", "object": {"a": {"c": 1}}}),
             ]
         );
-        assert!(matches!(&*whence, Whence::Archive { bytes, .. } if *bytes == [0x1f, 0x8b]));
+        assert!(matches!(&*origin, ChartOrigin::Archive { bytes, .. } if *bytes == [0x1f, 0x8b]));
         assert_eq!(given.notes.len(), 2, "{:?}", given.notes);
         assert!(given.notes[1].contains("ConfigMap/m has no key values.yaml"), "{:?}", given.notes);
     }
@@ -237,7 +237,7 @@ mod tests {
             text.contains("sourceRef (GitRepository/a): the artifact that Flux has fetched"),
             "{text}"
         );
-        let other = Some(Whence::Folder { path: "/shop".into(), title: "./shop".to_owned() });
+        let other = Some(ChartOrigin::Folder { path: "/shop".into(), title: "./shop".to_owned() });
         let given = resolved(&flux, false, other, &[]).unwrap_or_else(|it| panic!("{it:?}"));
         assert_eq!(given.sources, ["--chart ./shop"]);
     }
@@ -251,11 +251,11 @@ mod tests {
         assert!(text.contains("oci.verify.secretRef (Secret/keys): Secret/keys is not"), "{text}");
         let keys = held("Secret", "keys", &json!({"data": {"cosign.pub": "a2V5"}}));
         let given = resolved(&spec, true, None, &[keys]).unwrap_or_else(|it| panic!("{it:?}"));
-        let Contents::Chart { whence, .. } = given.contents else { panic!("a chart") };
-        let Whence::Server { verify, .. } = *whence else { panic!("a server's chart") };
+        let Contents::Chart { origin, .. } = given.contents else { panic!("a chart") };
+        let ChartOrigin::Server { verify, .. } = *origin else { panic!("a server's chart") };
         let verify = verify.unwrap();
         assert_eq!((verify.provider, &*verify.files[0].data), ("cosign", &b"key"[..]));
-        let other = Some(Whence::Folder { path: "/shop".into(), title: "./shop".to_owned() });
+        let other = Some(ChartOrigin::Folder { path: "/shop".into(), title: "./shop".to_owned() });
         let given = resolved(&spec, true, other, &[]).unwrap_or_else(|it| panic!("{it:?}"));
         let note = &given.notes[0];
         assert!(

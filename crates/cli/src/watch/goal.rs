@@ -94,7 +94,7 @@ impl Goal {
     }
 
     /// Returns whether it is not reached and, unless something changes soon, never will be.
-    pub(crate) fn stands_still(&self, object: &ReleaseLifecycle) -> bool {
+    pub(crate) fn is_blocked(&self, object: &ReleaseLifecycle) -> bool {
         let state = State::new(object);
         match &self.wants {
             // If nothing runs, the controller records the generation that it has reconciled,

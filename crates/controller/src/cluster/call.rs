@@ -75,7 +75,7 @@ impl ApiError {
     }
 
     /// Returns the message, with the remedy if one is known.
-    pub(crate) fn told(&self) -> String {
+    pub(crate) fn message(&self) -> String {
         match &self.cause {
             // The same for every action.
             Cause::Refused(refused) if matches!(refused.why, Why::NoAccount(_)) => {

@@ -89,9 +89,9 @@ impl From<ApiError> for Error {
                 ),
             ),
             Why::Rights(_) | Why::Grant(_) | Why::NoAccount(_) => {
-                Self::blocked(Reason::Forbidden, error.told())
+                Self::blocked(Reason::Forbidden, error.message())
             }
-            _ => Self::blocked(Reason::Refused, error.told()),
+            _ => Self::blocked(Reason::Refused, error.message()),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What the API server has answered just now to one reconciliation: what is needed twice within a
+//! Answers of the API server to one reconciliation, of just now: what is needed twice within a
 //! moment is read once.
 
 use std::{
@@ -35,7 +35,7 @@ struct Answers {
     memory: Memory,
 }
 
-/// What was answered about an object.
+/// The answer about an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     Live(Value),

@@ -38,7 +38,7 @@ use crate::{
 /// A request as kube builds it.
 type Built = http::Request<Vec<u8>>;
 
-/// What stands in a message for the selector of a list without one.
+/// The words of a message for the selector of a list without one.
 const ANY_LABEL: &str = "any label";
 
 /// The maximum size of a log in memory; the last lines of it are kept.

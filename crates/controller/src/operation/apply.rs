@@ -64,7 +64,7 @@ pub(crate) async fn apply(
     let mut applied = Vec::new();
     for object in &plan.objects {
         let seen = look_once(release, &object.object).await?;
-        applied.push((object, seen.map(|live| Seen::of(release, plan.claims, &live))));
+        applied.push((object, seen.map(|live| LiveFields::of(release, plan.claims, &live))));
     }
     let pruned = look_at_pruned(release, plan).await?;
     if let Some(message) = Records::of(release).newer(plan.revision).await? {
@@ -117,11 +117,11 @@ pub(crate) async fn prune_again(release: &Release<'_>, plan: &Plan) -> Result<()
 }
 
 /// Returns the live object; `None` if it, or its kind, does not exist.
-async fn look(release: &Release<'_>, object: &ObjectRef) -> Result<Option<Value>, ApplyError> {
+async fn live_of(release: &Release<'_>, object: &ObjectRef) -> Result<Option<Value>, ApplyError> {
     found(release.tenant.get(object).await)
 }
 
-/// Like [`look`], unless the object was read a moment ago, when the plan was made.
+/// Like [`live_of`], unless the object was read a moment ago, when the plan was made.
 async fn look_once(release: &Release<'_>, object: &ObjectRef) -> Result<Option<Value>, ApplyError> {
     found(release.tenant.get_once(object).await)
 }
@@ -135,7 +135,7 @@ fn found(answer: Result<Option<Value>, ApiError>) -> Result<Option<Value>, Apply
 }
 
 /// An object to apply, as it was when it was read.
-struct Seen {
+struct LiveFields {
     uid: Value,
     resource_version: Value,
     /// The reason why the release does not own the object; `None` if it does.
@@ -144,7 +144,7 @@ struct Seen {
     handed_on: Option<Vec<Value>>,
 }
 
-impl Seen {
+impl LiveFields {
     fn of(release: &Release<'_>, claims: Claims, live: &Value) -> Self {
         let foreign = ownership::check(live, &release.name, &release.namespace).err();
         // Objects that are not adopted are not touched.
@@ -173,7 +173,7 @@ async fn apply_one(
     mut permit: Permit,
     claims: Claims,
     planned: &PlannedObject,
-    mut seen: Option<Seen>,
+    mut seen: Option<LiveFields>,
 ) -> Result<Value, Failed> {
     let object = &planned.object;
     for _ in 0..TRIES {
@@ -188,8 +188,8 @@ async fn apply_one(
         if let Some(applied) = tried {
             return Ok(applied);
         }
-        let live = look(release, object).await.map_err(Failed::from)?;
-        seen = live.map(|live| Seen::of(release, claims, &live));
+        let live = live_of(release, object).await.map_err(Failed::from)?;
+        seen = live.map(|live| LiveFields::of(release, claims, &live));
         permit = release.fence().guard().await.map_err(Failed::Error)?;
     }
     Err(Failed::Error(Error::Api(ApiError {
@@ -205,7 +205,7 @@ async fn apply_over(
     claims: Claims,
     object: &ObjectRef,
     body: Value,
-    mut seen: Seen,
+    mut seen: LiveFields,
 ) -> Result<Option<Value>, Failed> {
     let former = seen.foreign.take();
     if let Some(foreign) = former {
@@ -241,7 +241,8 @@ pub(crate) async fn apply_hook(
     live: &Value,
     forced: bool,
 ) -> Result<Option<Value>, ApplyError> {
-    let mut seen = Seen::of(release, Claims { take_ownership: true, ..Claims::default() }, live);
+    let mut seen =
+        LiveFields::of(release, Claims { take_ownership: true, ..Claims::default() }, live);
     // Helm does not mark hooks. An object that another release has written remains its own.
     if seen.foreign.take().is_some_and(|foreign| foreign.holder.is_some()) {
         seen.handed_on = None;
@@ -261,7 +262,7 @@ async fn over(
     permit: Permit,
     object: &ObjectRef,
     mut body: Value,
-    mut seen: Seen,
+    mut seen: LiveFields,
     forced: bool,
 ) -> Result<Option<Value>, Failed> {
     if let Some(fields) = seen.handed_on.take() {
@@ -281,7 +282,7 @@ async fn hand_on(
     release: &Release<'_>,
     permit: Permit,
     object: &ObjectRef,
-    seen: &Seen,
+    seen: &LiveFields,
     fields: Vec<Value>,
 ) -> Result<Option<Value>, Failed> {
     // With the version that was read it is this very object, and a change is a conflict: a failed
@@ -358,12 +359,12 @@ async fn look_at_pruned<'a>(
 ) -> Result<Vec<(&'a ObjectRef, Going)>, ApplyError> {
     let mut pruned = Vec::new();
     for object in &plan.prune {
-        if let Some(live) = look(release, object).await? {
+        if let Some(live) = live_of(release, object).await? {
             pruned.push((object, Going::of(release, &live)));
         }
     }
     for object in &plan.pruned_before.objects {
-        let live = match look(release, object).await {
+        let live = match live_of(release, object).await {
             // The object is no longer in any revision, and the tenant may have no right to it.
             Err(ApplyError::Refused(_)) => None,
             live => live?,
@@ -406,7 +407,7 @@ async fn prune_one(
         return Ok(());
     }
     // While the objects were applied, another release may have adopted it.
-    let live = look(release, object).await?;
+    let live = live_of(release, object).await?;
     let is_ours = |live: &Value| ownership::check(live, &release.name, &release.namespace).is_ok();
     if live.is_none_or(|live| live["metadata"]["uid"] != going.uid || !is_ours(&live)) {
         return Ok(());
@@ -420,7 +421,7 @@ async fn prune_one(
 
 fn classify(error: ApiError) -> ApplyError {
     match &error.cause {
-        Cause::Refused(_) | Cause::NotFound(_) => ApplyError::Refused(error.told()),
+        Cause::Refused(_) | Cause::NotFound(_) => ApplyError::Refused(error.message()),
         _ => ApplyError::Error(Error::Api(error)),
     }
 }

@@ -429,7 +429,7 @@ fn refused(reason: Reason, error: ApiError) -> Result<Observation, Error> {
     match error.cause {
         // POST returns 404 if the namespace is missing.
         Cause::Refused(_) | Cause::NotFound(_) => {
-            Ok(Observation::Refused(Failure::new(reason, error.told())))
+            Ok(Observation::Refused(Failure::new(reason, error.message())))
         }
         _ => Err(Error::Api(error)),
     }

@@ -1,4 +1,4 @@
-//! Whether objects are ready: by the health check of their kind, if it has one.
+//! Readiness of objects: by the health check of their kind, if it has one.
 
 use std::{collections::HashMap, fmt, mem};
 

@@ -65,13 +65,13 @@ async fn remove(release: &Release<'_>) -> Result<Option<String>, Error> {
     let is_late = is_late(release, now());
     let (mut going, mut left, mut why) = (Vec::new(), Vec::new(), Vec::new());
     for object in in_uninstall_order(outside) {
-        match look(release, &object).await {
-            Ok(Seen::NotOurs) => {}
-            Ok(Seen::Stays(reason)) => {
+        match claim(release, &object).await {
+            Ok(Claim::NotOurs) => {}
+            Ok(Claim::Stays(reason)) => {
                 why.push(format!("{}: {reason}", place(&object)));
                 left.push(object);
             }
-            Ok(Seen::Ours(uid)) => going.push((object, uid)),
+            Ok(Claim::Ours(uid)) => going.push((object, uid)),
             Err(error) => {
                 why.push(given_up(error, is_late)?);
                 left.push(object);
@@ -123,7 +123,7 @@ fn is_late(release: &Release<'_>, now: Timestamp) -> bool {
     until.is_some_and(|until| now >= until)
 }
 
-enum Seen {
+enum Claim {
     /// The object is gone, being deleted, or not owned by the release.
     NotOurs,
     /// The object remains, for this reason.
@@ -132,12 +132,12 @@ enum Seen {
     Ours(String),
 }
 
-async fn look(release: &Release<'_>, object: &ObjectRef) -> Result<Seen, ApiError> {
+async fn claim(release: &Release<'_>, object: &ObjectRef) -> Result<Claim, ApiError> {
     let live = match release.tenant.get(object).await {
         Ok(Some(live)) => live,
-        Ok(None) => return Ok(Seen::NotOurs),
+        Ok(None) => return Ok(Claim::NotOurs),
         // Its kind is gone, and with it all its objects.
-        Err(error) if error.is_not_found() => return Ok(Seen::NotOurs),
+        Err(error) if error.is_not_found() => return Ok(Claim::NotOurs),
         Err(error) => return Err(error),
     };
     let owner = format!("{}/{}", release.namespace, release.object_name());
@@ -147,13 +147,13 @@ async fn look(release: &Release<'_>, object: &ObjectRef) -> Result<Seen, ApiErro
     let of_release = ownership::check(&live, &release.name, &release.namespace).is_ok();
     let is_going = live.pointer("/metadata/deletionTimestamp").is_some_and(|at| !at.is_null());
     Ok(if is_going || !(of_hook || of_release) {
-        Seen::NotOurs
+        Claim::NotOurs
     } else if ownership::kept_when_removed(&live) {
-        Seen::Stays("its annotation helm.sh/resource-policy says keep")
+        Claim::Stays("its annotation helm.sh/resource-policy says keep")
     } else if of_hook && object.holds_data() {
-        Seen::Stays("a hook made it, and it may hold data")
+        Claim::Stays("a hook made it, and it may hold data")
     } else {
         let uid = live.pointer("/metadata/uid").and_then(Value::as_str);
-        Seen::Ours(uid.unwrap_or_default().to_owned())
+        Claim::Ours(uid.unwrap_or_default().to_owned())
     })
 }

@@ -25,29 +25,29 @@ use crate::{
 /// Like an apply, it first reads everything. Then it confirms that the journal is the one that this
 /// deletion is based on. Only then does it delete the objects that it has read, by UID.
 pub(crate) async fn delete(release: &Release<'_>, plan: &Plan) -> Result<Observation, Error> {
-    let found = look(release, plan).await?;
+    let found = live_objects(release, plan).await?;
     if let Some(message) = Records::of(release).newer(plan.revision).await? {
         return Err(Error::blocked(Reason::Overtaken, message));
     }
     let permit = release.fence().guard().await?;
-    for Found { object, uid, .. } in found.iter().filter(|found| !found.going) {
+    for LiveObject { object, uid, .. } in found.iter().filter(|found| !found.going) {
         release.tenant.delete(permit, object, uid).await?;
     }
-    let waiting = look(release, plan).await?.into_iter().map(|found| found.text).collect();
+    let waiting = live_objects(release, plan).await?.into_iter().map(|found| found.text).collect();
     // All deletions were requested: an object that exists again is deleted again after a while.
     Ok(Observation::Remaining { waiting, untouched: false })
 }
 
 /// Returns the release's objects that still exist.
 pub(crate) async fn remaining(release: &Release<'_>, plan: &Plan) -> Result<Observation, Error> {
-    let found = look(release, plan).await?;
+    let found = live_objects(release, plan).await?;
     Ok(Observation::Remaining {
         untouched: found.iter().any(|found| !found.going),
         waiting: found.into_iter().map(|found| found.text).collect(),
     })
 }
 
-struct Found<'a> {
+struct LiveObject<'a> {
     object: &'a ObjectRef,
     uid: String,
     going: bool,
@@ -55,7 +55,10 @@ struct Found<'a> {
     text: String,
 }
 
-async fn look<'a>(release: &Release<'_>, plan: &'a Plan) -> Result<Vec<Found<'a>>, Error> {
+async fn live_objects<'a>(
+    release: &Release<'_>,
+    plan: &'a Plan,
+) -> Result<Vec<LiveObject<'a>>, Error> {
     let mut found = Vec::new();
     for object in &plan.prune {
         if object.is_namespace(&release.namespace) {
@@ -80,7 +83,7 @@ async fn look<'a>(release: &Release<'_>, plan: &'a Plan) -> Result<Vec<Found<'a>
             [] => "it is still there".to_owned(),
             held => format!("held by finalizer {}", held.join(", ")),
         };
-        found.push(Found {
+        found.push(LiveObject {
             object,
             uid: live["metadata"]["uid"].as_str().unwrap_or_default().to_owned(),
             going: !live["metadata"]["deletionTimestamp"].is_null(),

@@ -1,4 +1,4 @@
-//! What a plan changes, for the person who approves it: each object is compared with the answer of the
+//! Changes by a plan, for the person who approves it: each object is compared with the answer of the
 //! API server to a dry run.
 
 use lifecycle::{

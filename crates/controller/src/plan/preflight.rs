@@ -49,7 +49,7 @@ impl Warnings {
         }
         let candidates = candidates(release, plan).await;
         let seen = look_up(release, &candidates).await?;
-        let Found { mut certain, mut guesses } = judge(candidates, &seen);
+        let Findings { mut certain, mut guesses } = judge(candidates, &seen);
         certain.extend(warnings.iter().cloned());
         let meaningless: Vec<_> = remarks.iter().map(SourceError::to_string).collect();
         if mode == Preflight::Enforce && event.needs_source() && plan.remedies.is_none() {
@@ -117,7 +117,7 @@ fn depends_on(warning: &Warning) -> Option<&ObjectRef> {
 
 /// An object, as far as the tenant can see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Seen {
+enum Presence {
     There {
         /// True if it is kept when the release no longer has it, or is not the release's.
         stays: bool,
@@ -131,23 +131,23 @@ enum Seen {
 async fn look_up(
     release: &Release<'_>,
     warnings: &[Warning],
-) -> Result<HashMap<ObjectRef, Seen>, Error> {
+) -> Result<HashMap<ObjectRef, Presence>, Error> {
     let mut seen = HashMap::new();
     for object in warnings.iter().filter_map(depends_on) {
         if seen.len() < MOST_READS && !seen.contains_key(object) {
-            seen.insert(object.clone(), look(release, object).await?);
+            seen.insert(object.clone(), presence(release, object).await?);
         }
     }
     Ok(seen)
 }
 
-async fn look(release: &Release<'_>, object: &ObjectRef) -> Result<Seen, Error> {
+async fn presence(release: &Release<'_>, object: &ObjectRef) -> Result<Presence, Error> {
     match release.tenant.get(object).await {
-        Ok(Some(live)) => Ok(Seen::There { stays: stays(release, object, &live) }),
-        Ok(None) => Ok(Seen::Missing),
-        Err(error) if error.is_not_found() => Ok(Seen::Missing),
+        Ok(Some(live)) => Ok(Presence::There { stays: stays(release, object, &live) }),
+        Ok(None) => Ok(Presence::Missing),
+        Err(error) if error.is_not_found() => Ok(Presence::Missing),
         Err(error) => match Error::from(error) {
-            Error::Blocked(_) => Ok(Seen::Unknown),
+            Error::Blocked(_) => Ok(Presence::Unknown),
             error => Err(error),
         },
     }
@@ -160,15 +160,15 @@ fn stays(release: &Release<'_>, object: &ObjectRef, live: &Value) -> bool {
 
 /// The warnings that hold.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Found {
+struct Findings {
     certain: Vec<String>,
     /// Those that are only reported.
     guesses: Vec<String>,
 }
 
 /// Returns the warnings that hold, and how many could not be checked.
-fn judge(warnings: Vec<Warning>, seen: &HashMap<ObjectRef, Seen>) -> Found {
-    let mut found = Found::default();
+fn judge(warnings: Vec<Warning>, seen: &HashMap<ObjectRef, Presence>) -> Findings {
+    let mut found = Findings::default();
     let mut unchecked: usize = 0;
     for warning in warnings {
         let object = depends_on(&warning).map(|object| seen.get(object));
@@ -178,11 +178,13 @@ fn judge(warnings: Vec<Warning>, seen: &HashMap<ObjectRef, Seen>) -> Found {
                 unchecked += 1;
                 false
             }
-            (Holds::Without(_) | Holds::IfMissing(_), Some(Some(seen))) => *seen == Seen::Missing,
-            (Holds::With(_) | Holds::IfThere(_), Some(Some(seen))) => {
-                matches!(seen, Seen::There { .. })
+            (Holds::Without(_) | Holds::IfMissing(_), Some(Some(seen))) => {
+                *seen == Presence::Missing
             }
-            (Holds::IfPruned(_), Some(Some(seen))) => *seen == Seen::There { stays: false },
+            (Holds::With(_) | Holds::IfThere(_), Some(Some(seen))) => {
+                matches!(seen, Presence::There { .. })
+            }
+            (Holds::IfPruned(_), Some(Some(seen))) => *seen == Presence::There { stays: false },
         };
         if !holds || found.certain.len() + found.guesses.len() >= MOST_WARNINGS {
             continue;
@@ -221,12 +223,12 @@ mod tests {
     #[test]
     fn a_warning_holds_by_what_was_seen_and_the_others_are_counted() {
         let object = |name: &str| testing::object("ServiceAccount", name);
-        let stays = |stays| Seen::There { stays };
+        let stays = |stays| Presence::There { stays };
         let states = [
-            ("gone", Seen::Missing),
+            ("gone", Presence::Missing),
             ("ours", stays(false)),
             ("kept", stays(true)),
-            ("x", Seen::Unknown),
+            ("x", Presence::Unknown),
         ];
         let seen = states.map(|(name, state)| (object(name), state)).into_iter().collect();
         let holds = |make: fn(ObjectRef) -> Holds| {
@@ -254,7 +256,7 @@ mod tests {
     #[test]
     fn the_warnings_are_cut_only_once_it_is_known_which_of_them_hold() {
         let gone = testing::object("Secret", "gone");
-        let seen = HashMap::from([(gone.clone(), Seen::There { stays: false })]);
+        let seen = HashMap::from([(gone.clone(), Presence::There { stays: false })]);
         let mut all = vec![warning(Check::NeedsLater, "no", Holds::IfMissing(gone)); 150];
         all.extend(vec![warning(Check::ShortTtl, "yes", Holds::Always); 150]);
         assert_eq!(judge(all, &seen).certain, ["yes"; MOST_WARNINGS]);

@@ -40,7 +40,7 @@ pub(super) async fn leave_out_unchanged(
     hooks: &mut [PlannedHook],
     before: &Before<'_>,
 ) -> Result<Vec<String>, Error> {
-    let mut seen = Seen { release, key: before.key, live: HashMap::new() };
+    let mut seen = LiveObjects { release, key: before.key, live: HashMap::new() };
     let mut warnings = Vec::new();
     // The data of the objects that the operation makes, as far as it has come.
     let mut made: HashMap<ObjectRef, String> = HashMap::new();
@@ -84,7 +84,7 @@ fn runs<'a>(release: &'a Release<'_>, records: &[Stored]) -> &'a [HookRun] {
 
 /// Returns the digest of what the hook runs; or why there is none.
 async fn digest(
-    seen: &mut Seen<'_, '_>,
+    seen: &mut LiveObjects<'_, '_>,
     hook: &PlannedHook,
     made: &HashMap<ObjectRef, String>,
 ) -> Result<Result<String, String>, Error> {
@@ -114,13 +114,13 @@ fn data_in(manifest: &Value) -> Value {
 }
 
 /// The data of objects in the cluster: each is read once, and only its digest is kept.
-struct Seen<'a, 'r> {
+struct LiveObjects<'a, 'r> {
     release: &'a Release<'r>,
     key: &'a str,
     live: HashMap<ObjectRef, Result<String, String>>,
 }
 
-impl Seen<'_, '_> {
+impl LiveObjects<'_, '_> {
     fn digest(&self, value: &Value) -> String {
         config_digest(self.key.as_bytes(), value)
     }

@@ -71,7 +71,7 @@ pub(crate) async fn check(release: &Release<'_>, stored: &Stored) -> Result<Drif
                 unanswered += 1;
                 State::Beyond(What::Unknown(words))
             }
-            state => state.unwrap_or_else(|error| State::Beyond(told(error))),
+            state => state.unwrap_or_else(|error| State::Beyond(unknown(error))),
         };
         look.complete &= !matches!(state, State::Changing | State::Beyond(What::Unknown(_)));
         if let Some(what) = state.what() {
@@ -283,7 +283,7 @@ impl Look<'_> {
                 Err(error) => return Ok(Some(What::Beyond(error.cause.to_string()))),
             }
             permit = release.fence().guard().await?;
-            state = self.at(planned).await.unwrap_or_else(|error| State::Beyond(told(error)));
+            state = self.at(planned).await.unwrap_or_else(|error| State::Beyond(unknown(error)));
         }
         Ok(Some(What::Beyond("another client keeps changing it".to_owned())))
     }
@@ -342,7 +342,7 @@ fn remembered(mut removed: Vec<String>) -> Option<Vec<String>> {
     fits.then_some(removed)
 }
 
-fn told(error: ApiError) -> What {
+fn unknown(error: ApiError) -> What {
     What::Unknown(error.cause.to_string())
 }
 

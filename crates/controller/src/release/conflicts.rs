@@ -52,7 +52,7 @@ impl Refusal {
                 let immutable = fields.iter().filter(|field| field.immutable);
                 let immutable: Vec<_> = immutable.map(|field| field.path.clone()).collect();
                 Ok(if immutable.is_empty() {
-                    Self::Other(error.told())
+                    Self::Other(error.message())
                 } else {
                     Self::Immutable(object.to_string(), immutable)
                 })
@@ -101,10 +101,10 @@ pub(crate) fn message(
     let mut parts = Vec::new();
     let mut lacks = Vec::new();
     if !denied.objects.is_empty() {
-        lacks.push(denied.told("may not", room));
+        lacks.push(denied.sentence("may not", room));
     }
     if !grants.objects.is_empty() {
-        lacks.push(grants.told("may not grant what it does not have itself:", room));
+        lacks.push(grants.sentence("may not grant what it does not have itself:", room));
     }
     if !lacks.is_empty() {
         parts.push(format!("{}; {remedy}", lacks.join("; ")));
@@ -159,7 +159,7 @@ impl Lacking {
     }
 
     /// Returns the sentence. The rights come first, since they are fewer.
-    fn told(&self, what: &str, room: usize) -> String {
+    fn sentence(&self, what: &str, room: usize) -> String {
         let rights = cut(&rights::listed(&self.rights), room);
         let objects = listed(&self.objects, room.saturating_sub(rights.len()).max(NAME / 4));
         format!("{} {what} {rights} (for {objects})", rights::who(&self.user))

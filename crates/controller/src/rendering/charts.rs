@@ -34,7 +34,7 @@ use crate::{
         backoff::Backoff,
         key::{RECHECK, key},
         panics,
-        permits::{Turn, Turns},
+        permits::{Permits, Permitted},
         sync::lock,
     },
     watches::sources::{Comeback, jittered},
@@ -60,7 +60,7 @@ struct Shared {
     cache: Arc<Cache>,
     /// The entries, by the key of the custom resource.
     entries: Mutex<HashMap<String, Entry>>,
-    turns: Turns,
+    turns: Permits,
     backoff: Backoff,
     started: AtomicU64,
 }
@@ -124,7 +124,7 @@ impl Charts {
                 settings,
                 cache: Arc::new(cache),
                 entries: Mutex::default(),
-                turns: Turns::new(AT_ONCE),
+                turns: Permits::new(AT_ONCE),
                 backoff: Backoff::default(),
                 started: AtomicU64::new(0),
             }),
@@ -281,7 +281,7 @@ impl Shared {
     async fn run(
         self: Arc<Self>,
         fetch: Fetch,
-        turn: Option<Turn>,
+        turn: Option<Permitted>,
         sender: watch::Sender<()>,
         comeback: Comeback,
     ) {

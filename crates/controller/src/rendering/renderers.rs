@@ -19,7 +19,7 @@ use crate::{
     cluster::impersonation::Identity,
     support::{
         backoff::jitter,
-        permits::{Turn, Turns},
+        permits::{Permits, Permitted},
         sync::lock,
     },
 };
@@ -45,7 +45,7 @@ pub(crate) struct Settings {
 
 pub(crate) struct Renderers {
     settings: Settings,
-    turns: Turns,
+    turns: Permits,
     warm: Arc<Mutex<Vec<Warm>>>,
     breaches: Mutex<HashMap<String, Breached>>,
     compiled: Mutex<HashMap<String, Arc<[InvalidExpression]>>>,
@@ -67,7 +67,7 @@ struct Breached {
 
 impl Renderers {
     pub(crate) fn new(settings: Settings) -> Self {
-        let turns = Turns::new(settings.processes);
+        let turns = Permits::new(settings.processes);
         Self {
             settings,
             turns,
@@ -78,7 +78,7 @@ impl Renderers {
     }
 
     /// Returns a turn for `namespace`; `None` if others are served first.
-    pub(crate) async fn turn(&self, namespace: &str) -> Option<Turn> {
+    pub(crate) async fn turn(&self, namespace: &str) -> Option<Permitted> {
         self.turns.take_within(namespace, PATIENCE).await
     }
 
@@ -106,7 +106,7 @@ impl Renderers {
     /// Renders for `tenant`, who has a turn. An error of `lookup` ends it.
     pub(crate) async fn render<E, F>(
         &self,
-        _turn: Turn,
+        _turn: Permitted,
         tenant: &Identity,
         request: &Render<'_>,
         lookup: impl FnMut(Lookup) -> F,
@@ -132,7 +132,7 @@ impl Renderers {
     /// Evaluates health checks for `tenant`, who has a turn.
     pub(crate) async fn evaluate(
         &self,
-        _turn: Turn,
+        _turn: Permitted,
         tenant: &Identity,
         request: &Evaluate<'_>,
     ) -> Result<Evaluated, EngineError> {

@@ -4,11 +4,11 @@ use std::sync::LazyLock;
 
 use tokio::task;
 
-use crate::support::{panics, permits::Turns};
+use crate::support::{panics, permits::Permits};
 
 /// The turns: work that takes seconds and tens of MiB, which a tenant can cause, is done at most
 /// twice at once, however many releases there are, and once for each namespace.
-static TURNS: LazyLock<Turns> = LazyLock::new(|| Turns::new(2));
+static TURNS: LazyLock<Permits> = LazyLock::new(|| Permits::new(2));
 
 /// Does `work` of a release of the namespace on a thread of its own. A panic continues in the caller
 /// that waits.

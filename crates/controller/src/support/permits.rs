@@ -11,19 +11,19 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::support::sync::lock;
 
-pub(crate) struct Turns {
+pub(crate) struct Permits {
     at_once: usize,
     all: Arc<Semaphore>,
     namespaces: Mutex<HashMap<String, Weak<Semaphore>>>,
 }
 
 /// A turn, which lasts until it is dropped.
-pub(crate) struct Turn {
+pub(crate) struct Permitted {
     _of_namespace: Option<OwnedSemaphorePermit>,
     _of_all: Option<OwnedSemaphorePermit>,
 }
 
-impl Turns {
+impl Permits {
     /// Returns turns for at most this many at once, one for each namespace.
     pub(crate) fn new(at_once: usize) -> Self {
         Self { at_once, all: Arc::new(Semaphore::new(at_once)), namespaces: Mutex::default() }
@@ -34,23 +34,27 @@ impl Turns {
         self.at_once - self.all.available_permits()
     }
 
-    pub(crate) fn take_now(&self, namespace: &str) -> Option<Turn> {
+    pub(crate) fn take_now(&self, namespace: &str) -> Option<Permitted> {
         let of_namespace = self.of(namespace).try_acquire_owned().ok()?;
         let of_all = Arc::clone(&self.all).try_acquire_owned().ok()?;
-        Some(Turn { _of_namespace: Some(of_namespace), _of_all: Some(of_all) })
+        Some(Permitted { _of_namespace: Some(of_namespace), _of_all: Some(of_all) })
     }
 
     /// Takes a turn, that of the namespace first: a caller that waits for it blocks no other
     /// namespace.
-    pub(crate) async fn take(&self, namespace: &str) -> Turn {
+    pub(crate) async fn take(&self, namespace: &str) -> Permitted {
         // They fail only if they are closed, which they never are.
         let of_namespace = self.of(namespace).acquire_owned().await.ok();
         let of_all = Arc::clone(&self.all).acquire_owned().await.ok();
-        Turn { _of_namespace: of_namespace, _of_all: of_all }
+        Permitted { _of_namespace: of_namespace, _of_all: of_all }
     }
 
     /// Returns `None` if others are served for longer than `patience`.
-    pub(crate) async fn take_within(&self, namespace: &str, patience: Duration) -> Option<Turn> {
+    pub(crate) async fn take_within(
+        &self,
+        namespace: &str,
+        patience: Duration,
+    ) -> Option<Permitted> {
         tokio::time::timeout(patience, self.take(namespace)).await.ok()
     }
 

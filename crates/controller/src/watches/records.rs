@@ -88,7 +88,7 @@ struct Newest {
     is_cut: bool,
 }
 
-/// What is remembered of a record.
+/// The remembered part of a record.
 #[derive(Clone, Copy, Debug)]
 struct Record {
     revision: i32,

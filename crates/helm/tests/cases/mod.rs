@@ -265,7 +265,7 @@ impl Go {
         self.0.display().to_string()
     }
 
-    /// What `fromYaml` makes of each document.
+    /// Returns what `fromYaml` makes of each document.
     pub(crate) fn read(&self, yamls: &[String]) -> Vec<Value> {
         let chart = tempfile::tempdir().unwrap();
         let write = |path: &str, text: &str| {

@@ -1,4 +1,4 @@
-//! What need not be observed, since a request that follows from it fails if it is wrong.
+//! Presumptions that need no observation, since a request that follows from them fails if they are wrong.
 
 use jiff::Timestamp;
 

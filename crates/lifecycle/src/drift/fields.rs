@@ -33,7 +33,7 @@ pub fn differences(live: &Value, wanted: &Value) -> Vec<Path> {
     for entry in entries(live).chain(entries(wanted)) {
         merge(&mut shape, &entry["fieldsV1"]);
     }
-    let mut found = Found::default();
+    let mut found = Fields::default();
     found.compare(Some(live), Some(wanted), &shape);
     found.paths
 }
@@ -82,12 +82,12 @@ fn merge(into: &mut Value, fields: &Value) {
 }
 
 #[derive(Default)]
-struct Found {
+struct Fields {
     way: Vec<String>,
     paths: Vec<Path>,
 }
 
-impl Found {
+impl Fields {
     /// Compares a field. If the `shape` of the field is unknown, or it is owned as a whole, it is
     /// compared as a whole.
     fn compare(&mut self, live: Option<&Value>, wanted: Option<&Value>, shape: &Value) {

@@ -52,7 +52,7 @@ mod tests {
 
     const AT: Timestamp = Timestamp::UNIX_EPOCH;
 
-    /// What comes after this operation.
+    /// Returns what comes after this operation.
     fn check_after(last: &Operation, is_due: bool, expect: &Next) {
         check(
             &records(),

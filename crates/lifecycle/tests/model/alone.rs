@@ -1,4 +1,4 @@
-//! What one process makes of a state if nothing goes wrong any more.
+//! The way of one process from a state if nothing goes wrong any more.
 
 use lifecycle::{journal::HookStep, step::Hold};
 
@@ -12,7 +12,7 @@ use crate::{
 };
 
 impl System {
-    /// Whether one process alone finishes, in a world that does its part and in one that only lets
+    /// Returns whether one process alone finishes, in a world that does its part and in one that only lets
     /// the time pass.
     pub(crate) fn finishes(&self, cluster: &Cluster) -> bool {
         // What became of budgets, of requests under way and of the memory of processes is left out.
@@ -85,7 +85,7 @@ impl System {
         false
     }
 
-    /// Whether it is said who has to do what before the operation goes on.
+    /// Returns whether it is said who has to do what before the operation goes on.
     fn stands(&self, cluster: &Cluster) -> bool {
         let configuration = &self.configuration;
         let status = &cluster.status;

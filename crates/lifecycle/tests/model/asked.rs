@@ -1,4 +1,4 @@
-//! What people ask for while an operation runs. It stands on the custom resource beside the status,
+//! Requests of people while an operation runs. They are on the custom resource beside the status,
 //! so whatever is asked changes the version by which the journal is written.
 
 use jiff::SignedDuration;
@@ -38,7 +38,7 @@ pub(crate) struct Withdrawn {
 }
 
 impl Asked {
-    /// What the annotations say that are there.
+    /// Returns what the annotations say that are there.
     pub(crate) fn annotations(self) -> Requests {
         let text = |number: u8, gone: bool| (number > 0 && !gone).then(|| number.to_string());
         Requests {
@@ -50,7 +50,7 @@ impl Asked {
         }
     }
 
-    /// What is asked for, where `handled` was handled last.
+    /// Returns what is asked for, where `handled` was handled last.
     pub(crate) fn requests(self, handled: &Requests) -> Requests {
         self.annotations().or_handled(handled.clone())
     }
@@ -94,7 +94,7 @@ impl Asked {
         }
     }
 
-    /// Whether a cancellation is wished that `handled` does not know of.
+    /// Returns whether a cancellation is wished that `handled` does not know of.
     pub(crate) fn cancels(self, handled: &Requests) -> bool {
         self.superseded.is_some() || self.asks_to_cancel(handled)
     }

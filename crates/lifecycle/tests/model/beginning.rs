@@ -105,13 +105,13 @@ enum Action {
 /// The rules, each a property of the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Rule {
-    /// What begins is the plan that status shows, and that the annotation names.
+    /// The plan that begins is the one that status shows, and that the annotation names.
     Approved,
     /// Somebody has seen the plan that begins when they approved it.
     Seen,
-    /// What begins was made from the spec as it is.
+    /// The plan that begins was made from the spec as it is.
     Spec,
-    /// What begins was made from the source as it was read.
+    /// The plan that begins was made from the source as it was read.
     Source,
     /// It begins in a window, or on request.
     InWindow,
@@ -135,7 +135,7 @@ impl Rule {
     }
 }
 
-/// What is broken on purpose.
+/// Faults that are made on purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mutation {
     /// Any approval counts.
@@ -148,9 +148,9 @@ enum Mutation {
     BlindStart,
     /// Windows are not asked.
     AlwaysOpen,
-    /// What is stored is recorded, whatever has begun.
+    /// The stored plan is recorded, whatever has begun.
     AnyRecord,
-    /// What is outdated is never made anew.
+    /// An outdated plan is never made anew.
     NeverAnew,
 }
 
@@ -160,7 +160,7 @@ const RECORDED: &str = "an operation begins and is recorded";
 /// Two processes alone would replace each other's plan for ever.
 const MOST_PLANS: u8 = 4;
 
-/// What is explored.
+/// The configurations that are explored.
 const CONFIGURATIONS: [(&str, Budget); 3] = [
     (
         "crashes and late requests",
@@ -243,7 +243,7 @@ impl System {
         opening(&self.windows, self.times[usize::from(time)]) == Opening::Open
     }
 
-    /// What follows from what was read, as `reconcile/operate` does it around the core's decisions.
+    /// Returns what follows from what was read, as `reconcile/operate` does it around the core's decisions.
     fn decide(&self, state: &mut State, seen: Object) -> Process {
         if let Some(begun) = seen.begun {
             let any = self.is(Mutation::AnyRecord);
@@ -339,7 +339,7 @@ impl System {
         state.processes[process] = next;
     }
 
-    /// Whether one process alone begins the operation, if somebody approves what is shown and the
+    /// Returns whether one process alone begins the operation, if somebody approves what is shown and the
     /// window opens.
     fn goes_on(&self, state: &State) -> bool {
         let mut state = state.clone();

@@ -111,7 +111,7 @@ pub(crate) struct Cluster {
     /// In seconds.
     pub(crate) now: u16,
     pub(crate) status: Status,
-    /// What a stale read may still answer; kept while such reads can happen.
+    /// The status that a stale read may still answer; kept while such reads can happen.
     pub(crate) previous: Option<Status>,
     pub(crate) records: Vec<Option<Record>>,
     /// Of all of them together.
@@ -120,11 +120,11 @@ pub(crate) struct Cluster {
     pub(crate) release: Release,
     /// Which operation applied its objects last, from 1.
     pub(crate) applied: u8,
-    /// Whether the objects that were applied last have become ready.
+    /// True if the objects that were applied last have become ready.
     pub(crate) ready: bool,
     /// A policy refuses now what would create anything.
     pub(crate) refusing: bool,
-    /// What nothing in the cluster remembers.
+    /// Facts that nothing in the cluster remembers.
     pub(crate) ghost: Ghost,
 }
 
@@ -193,7 +193,7 @@ impl Cluster {
         configuration.operation(&self.status.journal.operation.id)
     }
 
-    /// Whether the journal has no outcome yet of the run whose object `uid` is.
+    /// Returns whether the journal has no outcome yet of the run whose object `uid` is.
     pub(crate) fn awaits(&self, configuration: &Configuration, uid: u16, run: Run) -> bool {
         let hook = self.status.journal.hooks.get(usize::from(run.hook));
         run.operation == self.operation(configuration)
@@ -226,12 +226,12 @@ impl Cluster {
         self.ghost.cause = true;
     }
 
-    /// Whether a deletion may do without its hooks.
+    /// Returns whether a deletion may do without its hooks.
     pub(crate) fn is_excused(&self, configuration: &Configuration) -> bool {
         self.ghost.excused || self.has_outlived(configuration, self.ghost.began_at)
     }
 
-    /// Whether a deletion that began then has used up its time, and then does without its hooks.
+    /// Returns whether a deletion that began then has used up its time, and then does without its hooks.
     pub(crate) fn has_outlived(&self, configuration: &Configuration, began_at: u16) -> bool {
         configuration.world.skips_hooks && self.now >= began_at + DELETION
     }
@@ -253,7 +253,7 @@ impl Cluster {
         Some(self.replace(journal, false, self.status.asked, keep_previous))
     }
 
-    /// What people ask for changes the version as well.
+    /// Returns what people ask for changes the version as well.
     pub(crate) fn ask(&mut self, change: impl FnOnce(&mut Asked), keep_previous: bool) {
         let mut asked = self.status.asked;
         change(&mut asked);
@@ -369,7 +369,7 @@ impl Cluster {
         self.ghost.cause |= !succeeded;
     }
 
-    /// What a process sees of the object of `run`'s name.
+    /// Returns what a process sees of the object of `run`'s name.
     pub(crate) fn look(&self, configuration: &Configuration, run: Run) -> Option<HookObservation> {
         let object = self.object_named(name(configuration, run))?;
         Some(HookObservation {
@@ -405,7 +405,7 @@ impl Cluster {
         })
     }
 
-    /// What the hooks of `operation` left behind.
+    /// Returns what the hooks of `operation` left behind.
     pub(crate) fn traces(&self, configuration: &Configuration, operation: u8) -> Vec<Trace> {
         let runs = self.objects.iter().filter_map(|object| object.run);
         runs.filter(|run| run.operation == operation)

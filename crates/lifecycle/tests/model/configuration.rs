@@ -1,4 +1,4 @@
-//! What is explored: a few operations, the world they meet and how often which fault may happen.
+//! Configurations: a few operations, the world they meet and how often which fault may happen.
 
 use lifecycle::{
     decide::OnTimeout,
@@ -31,11 +31,11 @@ pub(crate) struct Configuration {
     /// Every way in which an operation can end, or stand still, here, no more and no less:
     /// `deployed`, or the reason of the hook that failed, or that of the operation.
     pub(crate) ends: Vec<&'static str>,
-    /// What is broken on purpose, to prove that the check can fail.
+    /// The fault that is made on purpose, to prove that the check can fail.
     pub(crate) mutation: Option<Mutation>,
 }
 
-/// What the operations meet.
+/// The world that the operations meet.
 #[allow(clippy::struct_excessive_bools)]
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct World {
@@ -53,7 +53,7 @@ pub(crate) struct World {
     pub(crate) skips_hooks: bool,
     /// A newer spec ends the operation at once, not after the hook.
     pub(crate) cancels_now: bool,
-    /// What fails was evicted.
+    /// True if a hook that fails was evicted.
     pub(crate) evicts: bool,
     /// Annotations of earlier requests, which were handled, are on the custom resource.
     pub(crate) asked_before: bool,
@@ -131,13 +131,13 @@ impl Configuration {
         &self.plan(operation).hooks[usize::from(hook)]
     }
 
-    /// Whether the hook's object is held back until it is started.
+    /// Returns whether the hook's object is held back until it is started.
     pub(crate) fn gated(&self, operation: u8, hook: u8) -> bool {
         let kind = self.hook(operation, hook).kind();
         matches!(kind, HookKind::Job | HookKind::Pod) && !self.world.ungated
     }
 
-    /// Whether a hook meets what another one left, which its policy does not let it replace.
+    /// Returns whether a hook meets what another one left, which its policy does not let it replace.
     pub(crate) fn meets_leftovers(&self) -> bool {
         let hooks = || self.plans.iter().flat_map(|plan| &plan.hooks);
         hooks().any(|hook| {
@@ -146,7 +146,7 @@ impl Configuration {
         })
     }
 
-    /// Whether a deletion is among the later operations.
+    /// Returns whether a deletion is among the later operations.
     pub(crate) fn deletes_later(&self) -> bool {
         self.plans
             .iter()
@@ -224,7 +224,7 @@ pub(crate) fn install(name: &str, hooks: Vec<PlannedHook>) -> Configuration {
     configuration.then(Event::Install, hooks)
 }
 
-/// What happens to a release that was installed before.
+/// Returns what happens to a release that was installed before.
 pub(crate) fn installed(name: &str, event: Event, hooks: Vec<PlannedHook>) -> Configuration {
     let end = match event {
         Event::Delete => "deleted",

@@ -1,4 +1,4 @@
-//! What is checked. The ghost remembers what nothing in the cluster does: every object that ever
+//! The rules that are checked. The ghost remembers what nothing in the cluster does: every object that ever
 //! was, and which rules were broken on the way. The rules about an end are in [`crate::rules`].
 
 use lifecycle::{
@@ -74,7 +74,7 @@ rules! {
     AlwaysFinishes: "from every state one process alone gets to the end, and leaves nothing held",
 }
 
-/// What was removed first by whom.
+/// The first removal, and who made it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Removal {
     User,
@@ -135,9 +135,9 @@ pub(crate) struct Ghost {
     /// In a deletion, its hooks may be done without: a person said so, or the namespace goes.
     pub(crate) excused: bool,
     pub(crate) began_at: u16,
-    /// Whether the operation has failed before.
+    /// True if the operation has failed before.
     pub(crate) reopened: bool,
-    /// Whether the status was ever lost.
+    /// True if the status was ever lost.
     pub(crate) lost: bool,
     /// How often since then somebody asked for another attempt.
     words: u8,
@@ -216,7 +216,7 @@ impl Ghost {
         self.succeeded.binary_search(&(operation, hook)).is_ok()
     }
 
-    /// Whether the hook has succeeded, or was rightly done without.
+    /// Returns whether the hook has succeeded, or was rightly done without.
     pub(crate) fn ended_well(&self, operation: u8, hook: u8) -> bool {
         self.has_succeeded(operation, hook) || self.was_skipped(operation, hook)
     }
@@ -550,7 +550,7 @@ fn places(journal: &Journal) -> Vec<(i32, u8)> {
     journal.hooks.iter().map(place).collect()
 }
 
-/// What was seen of each hook at work that has an object.
+/// Returns what was seen of each hook at work that has an object.
 fn seen_of_each<'a>(journal: &Journal, seen: &'a Observation) -> Vec<(usize, &'a HookObservation)> {
     match seen {
         Observation::Hooks(seen) => {
@@ -564,7 +564,7 @@ fn seen_of_each<'a>(journal: &Journal, seen: &'a Observation) -> Vec<(usize, &'a
     }
 }
 
-/// Whether both hooks may run at the same time: they and all between them say so.
+/// Returns whether both hooks may run at the same time: they and all between them say so.
 fn are_parallel(plan: &Plan, one: u8, other: u8) -> bool {
     let hooks = &plan.hooks[usize::from(one.min(other))..=usize::from(one.max(other))];
     let same = |hook: &PlannedHook| (hook.event, hook.weight) == (hooks[0].event, hooks[0].weight);
@@ -576,7 +576,7 @@ fn cluster_excused(ghost: &Ghost, configuration: &Configuration, cluster: &Clust
     ghost.excused || cluster.has_outlived(configuration, ghost.began_at)
 }
 
-/// Whether what lies between pre and post hooks is done.
+/// Returns whether what lies between pre and post hooks is done.
 pub(crate) fn is_done_with_objects(plan: &Plan, cluster: &Cluster, operation: u8) -> bool {
     if plan.event == Event::Delete {
         return cluster.release == Release::Absent

@@ -1,4 +1,4 @@
-//! What is broken on purpose, to prove that the check can fail; most of it in what the step rule is
+//! Faults that are made on purpose, to prove that the check can fail; most of them in what the step rule is
 //! given, or answers.
 
 use std::borrow::Cow;
@@ -18,7 +18,7 @@ use crate::{
     configuration::Configuration,
 };
 
-/// What is broken on purpose.
+/// A fault that is made on purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mutation {
     /// The effect is executed before the journal is written.
@@ -55,15 +55,15 @@ pub(crate) enum Mutation {
     PurgeFirst,
     /// `spec.suspend` is not read.
     SuspendIgnored,
-    /// What is to be created is created, whether or not it was cancelled.
+    /// A hook that is to be created is created, whether or not it was cancelled.
     CancelIgnored,
-    /// What cannot be told after a loss is taken not to have run.
+    /// A hook whose state is unknown after a loss is taken not to have run.
     UnknownIsPending,
     /// A hook that waits for a person is skipped.
     BlockedGoesOn,
     /// A test closes the record.
     TestCloses,
-    /// What ends with exit code 0 once it was told to stop counts as succeeded.
+    /// A hook that ends with exit code 0 after it was ordered to stop counts as succeeded.
     StoppedSucceeds,
     /// A Pod is stopped though it has ended.
     StopsWhatEnded,

@@ -87,8 +87,8 @@ fn deletions() -> Vec<Configuration> {
             .duplicates(1)
             .ticks(1)
             .refusals(1)
-            .or("stands: DeletionTimeout")
-            .or("stands: Forbidden"),
+            .or("blocked: DeletionTimeout")
+            .or("blocked: Forbidden"),
         installed(
             "a deletion whose hook fails",
             Event::Delete,
@@ -97,8 +97,8 @@ fn deletions() -> Vec<Configuration> {
         .failures(2)
         .ticks(1)
         .retries(1)
-        .or("stands: DeletionTimeout")
-        .or("stands: HookFailed"),
+        .or("blocked: DeletionTimeout")
+        .or("blocked: HookFailed"),
         installed(
             "a deletion whose hook fails, SkipHooks",
             Event::Delete,
@@ -107,7 +107,7 @@ fn deletions() -> Vec<Configuration> {
         .world(|world| world.skips_hooks = true)
         .failures(2)
         .ticks(2)
-        .or("stands: HookFailed"),
+        .or("blocked: HookFailed"),
         installed(
             "a deletion, hooks skipped while they run",
             Event::Delete,
@@ -122,8 +122,8 @@ fn deletions() -> Vec<Configuration> {
         )
         .ticks(1)
         .deletions(1)
-        .or("stands: HookFailed")
-        .or("stands: DeletionTimeout"),
+        .or("blocked: HookFailed")
+        .or("blocked: DeletionTimeout"),
         installed(
             "a deletion, old requests withdrawn",
             Event::Delete,
@@ -240,8 +240,8 @@ fn people() -> Vec<Configuration> {
         installed("a deletion suspended at any moment", Event::Delete, vec![backup(PreDelete)])
             .ticks(1)
             .suspends(1)
-            .or("stands: DeletionTimeout")
-            .or("stands: HookFailed"),
+            .or("blocked: DeletionTimeout")
+            .or("blocked: HookFailed"),
     ]
 }
 
@@ -428,12 +428,12 @@ fn parallel_hooks() -> Vec<Configuration> {
         )
         .failures(1)
         .skips(1)
-        .or("stands: HookFailed"),
+        .or("blocked: HookFailed"),
         installed("a lost status, two hooks side by side", Event::Upgrade, then_one(PreUpgrade))
             .hooks_only()
             .losses(1)
             .retries(1)
-            .or("stands: JournalLost"),
+            .or("blocked: JournalLost"),
     ]
 }
 
@@ -461,8 +461,8 @@ fn ruled_ends() -> Vec<Configuration> {
         .failures(2)
         .ticks(1)
         .retries(1)
-        .or("stands: DeletionTimeout")
-        .or("stands: HookFailed"),
+        .or("blocked: DeletionTimeout")
+        .or("blocked: HookFailed"),
         installed(
             "a deletion that ignores a failure",
             Event::Delete,
@@ -486,7 +486,7 @@ fn ruled_ends() -> Vec<Configuration> {
         .skips(1)
         .or(FAILED)
         .or("GivenUp")
-        .or("stands: JournalLost"),
+        .or("blocked: JournalLost"),
     ]
 }
 
@@ -496,7 +496,7 @@ fn losses() -> Vec<Configuration> {
             .late(1)
             .losses(1)
             .retries(1)
-            .or("stands: JournalLost"),
+            .or("blocked: JournalLost"),
         installed(
             "a lost status, two hooks, hook-succeeded",
             Event::Upgrade,
@@ -508,7 +508,7 @@ fn losses() -> Vec<Configuration> {
         .without_waiting()
         .losses(1)
         .skips(1)
-        .or("stands: JournalLost"),
+        .or("blocked: JournalLost"),
         installed("a lost status, deleted by a user", Event::Upgrade, vec![migrate(PreUpgrade)])
             .hooks_only()
             .deletions(1)
@@ -516,7 +516,7 @@ fn losses() -> Vec<Configuration> {
             .retries(1)
             .or("GivenUp")
             .or("Vanished")
-            .or("stands: JournalLost"),
+            .or("blocked: JournalLost"),
         installed(
             "a lost status, jobs that cannot be held back",
             Event::Upgrade,
@@ -526,7 +526,7 @@ fn losses() -> Vec<Configuration> {
         .duplicates(1)
         .losses(1)
         .skips(1)
-        .or("stands: JournalLost"),
+        .or("blocked: JournalLost"),
         installed(
             "a deletion whose status is lost",
             Event::Delete,
@@ -534,6 +534,6 @@ fn losses() -> Vec<Configuration> {
         )
         .losses(1)
         .retries(1)
-        .or("stands: JournalLost"),
+        .or("blocked: JournalLost"),
     ]
 }

@@ -1,4 +1,4 @@
-//! What people do to the release while an operation runs, or after it has failed.
+//! Deeds of people to the release while an operation runs, or after it has failed.
 
 use lifecycle::{
     event::Event,
@@ -13,7 +13,7 @@ use crate::{
     system::{Action, spend},
 };
 
-/// What people do to the release. A word is only given where somebody waits for it, or nobody ever
+/// Returns what people do to the release. A word is only given where somebody waits for it, or nobody ever
 /// would in a deletion.
 pub(crate) fn actions(
     configuration: &Configuration,

@@ -21,7 +21,7 @@ use crate::{
     shared::Shared,
 };
 
-/// What was seen.
+/// The observation of a process.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[allow(clippy::large_enum_variant)]
 pub(crate) enum Seen {
@@ -50,7 +50,7 @@ pub(crate) enum Process {
     Sweeping(Request),
 }
 
-/// What became of a decision.
+/// The result of writing a decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Written {
     Conflict,
@@ -61,7 +61,7 @@ pub(crate) enum Written {
 }
 
 impl Process {
-    /// What is asked for next; nothing needs to be seen where the journal says it all.
+    /// Returns what is asked for next; nothing needs to be seen where the journal says it all.
     pub(crate) fn read(status: Status) -> Self {
         if !status.lost && decide::query(&status.journal) == Query::Nothing {
             Self::Observed(status, Shared::new(Seen::Observation(Observation::Nothing)))
@@ -169,7 +169,7 @@ impl Process {
         if status.journal.is_done() { Self::Idle } else { Self::read(status) }
     }
 
-    /// Whether the custom resource changed since the effect was decided on. It is read after what
+    /// Returns whether the custom resource changed since the effect was decided on. It is read after what
     /// the effect goes over was, so nothing of a later operation is among that.
     pub(crate) fn is_outrun(&self, configuration: &Configuration, cluster: &Cluster) -> bool {
         let Self::Sending { status, requests, .. } = self else { return false };
@@ -278,7 +278,7 @@ fn traces(configuration: &Configuration, cluster: &Cluster, journal: &Journal) -
     Seen::Traces(at_work, traces)
 }
 
-/// What the operator does without a journal.
+/// Returns what the operator does without a journal.
 fn rebuilt(
     configuration: &Configuration,
     cluster: &Cluster,
@@ -321,7 +321,7 @@ fn rebuilt(
     journal
 }
 
-/// What is observed, or presumed without a look.
+/// Returns what is observed, or presumed without a look.
 fn presumed(configuration: &Configuration, cluster: &Cluster, status: &Status) -> Observation {
     let plan = configuration.plan(configuration.operation(&status.journal.operation.id));
     let controls = status.asked.controls(configuration, &status.journal.handled);

@@ -64,7 +64,7 @@ pub(crate) enum Request {
     },
 }
 
-/// What becomes of a record.
+/// A change of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Turn {
     /// Only while it is pending; as deployed, also where it was closed as failed too late.
@@ -79,7 +79,7 @@ pub(crate) enum Turn {
     DropPlan,
 }
 
-/// What the API server says.
+/// The answer of the API server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     Accepted,
@@ -108,7 +108,7 @@ impl Request {
         }
     }
 
-    /// Whether an operation begins by it.
+    /// Returns whether an operation begins by it.
     pub(crate) fn opens(self) -> bool {
         let opens = |to| matches!(to, Turn::AddPlan | Turn::Reopen);
         match self {
@@ -118,7 +118,7 @@ impl Request {
         }
     }
 
-    /// Whether something new begins by it.
+    /// Returns whether something new begins by it.
     pub(crate) fn starts_something(self) -> bool {
         match self {
             Self::CreateHook(_)
@@ -160,7 +160,7 @@ impl Request {
 }
 
 impl Cluster {
-    /// What the API server does with `request`.
+    /// Returns what the API server does with `request`.
     pub(crate) fn deliver(&mut self, configuration: &Configuration, request: Request) -> Answer {
         if self.refuses(request) {
             self.ghost.cause = true;

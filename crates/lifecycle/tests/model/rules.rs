@@ -13,7 +13,7 @@ use crate::{
     ghost::{Removal, Rule, hooks_of, is_done_with_objects},
 };
 
-/// Whether `cluster` keeps a rule that is about a state.
+/// Returns whether `cluster` keeps a rule that is about a state.
 pub(crate) fn judge(rule: Rule, configuration: &Configuration, cluster: &Cluster) -> bool {
     let journal = &cluster.status.journal;
     let operation = cluster.operation(configuration);

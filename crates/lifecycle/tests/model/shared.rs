@@ -1,4 +1,4 @@
-//! What makes states cheap to copy and to hash.
+//! Shared values, which make states cheap to copy and to hash.
 
 use std::{
     hash::{Hash, Hasher},

@@ -31,7 +31,7 @@ pub(crate) struct State {
     pub(crate) processes: [Process; 2],
     pub(crate) in_flight: Vec<Request>,
     pub(crate) budget: Budget,
-    /// Whether the first of `processes` is B; only for the words of a path.
+    /// True if the first of `processes` is B; only for the words of a path.
     pub(crate) swapped: bool,
 }
 
@@ -56,7 +56,7 @@ pub(crate) enum Action {
     Observe(usize),
     Decide(usize),
     Send(usize),
-    /// What it applies is ready at once, so the answers say it.
+    /// An apply whose objects are ready at once, so the answers say it.
     ApplyReady(usize),
     /// It is sent, and a copy stays under way.
     SendTwice(usize),
@@ -92,7 +92,7 @@ pub(crate) enum Action {
     Withdraw,
 }
 
-/// What must have happened somewhere, or the model does not reach what it is for.
+/// Moves that must have happened somewhere, or the model does not reach what it is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reached {
     WriteConflict,
@@ -167,7 +167,7 @@ impl System {
         self.reached.fetch_or(1 << what as u32, Ordering::Relaxed);
     }
 
-    /// Whether `state` keeps `rule`; a rule is only reported once.
+    /// Returns whether `state` keeps `rule`; a rule is only reported once.
     pub(crate) fn keeps(&self, rule: Rule, state: &State) -> bool {
         let kept = !state.cluster.ghost.has_broken(rule)
             && rules::judge(rule, &self.configuration, &state.cluster)
@@ -285,7 +285,7 @@ pub(crate) fn spend(budget: &mut u8) {
     *budget -= 1;
 }
 
-/// What becomes of the hooks' objects by themselves, or by a user.
+/// Returns what becomes of the hooks' objects by themselves, or by a user.
 fn object_actions(cluster: &Cluster, budget: &Budget, actions: &mut Vec<Action>) {
     for object in &cluster.objects {
         let uid = object.uid;
@@ -375,7 +375,7 @@ impl Model for System {
                     Written::Conflict => self.reach(Reached::WriteConflict),
                     Written::Stalled(reason) => {
                         self.reach(Reached::Stalled);
-                        self.ends.lock().unwrap().insert(format!("stands: {reason}"));
+                        self.ends.lock().unwrap().insert(format!("blocked: {reason}"));
                     }
                     Written::Suspended => self.reach(Reached::Suspended),
                     Written::Other => {}

@@ -67,7 +67,7 @@ fn no_rule_is_broken_on_long_ways() {
     }
 }
 
-/// What each breaks is found on some way.
+/// Faults that are made on purpose, each of which is found on some way.
 const BROKEN: [(Mutation, Rule); 6] = [
     (Mutation::BlindWrite, Rule::JournalForward),
     (Mutation::StartByName, Rule::UidFirst),

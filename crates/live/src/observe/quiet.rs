@@ -1,4 +1,4 @@
-//! What others say of an object, without the values that the object holds: in the messages of its
+//! Reports of others about an object, without the values that the object holds: in the messages of its
 //! status, and of Event objects about it. The kubelet quotes commands and arguments, webhooks quote
 //! anything.
 

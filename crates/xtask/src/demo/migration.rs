@@ -6,14 +6,14 @@ use testkit::audit;
 
 use super::{NAME, Play, report::Report, stage::Stage};
 
-/// What it prints after two seconds.
+/// The line that it prints after two seconds.
 const TWO_SECONDS: &str = "migrating table 3 of 8";
 
 pub(super) struct Migration {
     pub(super) uid: String,
     /// The run id of its hook.
     run: String,
-    /// What it printed last; nothing on a simulated node.
+    /// The line that it printed last; nothing on a simulated node.
     says: Option<String>,
 }
 
@@ -45,7 +45,7 @@ impl Migration {
         Ok(is_active(&job).then_some(Self { uid, run, says }))
     }
 
-    /// What a reader is told of it.
+    /// Returns what a reader is told of it.
     pub(super) fn describe(&self, stage: &Stage) -> String {
         let says = self.says.as_ref().map_or(String::new(), |says| format!(", it says {says:?}"));
         format!("Job/{} runs{says}", stage.play.migration)

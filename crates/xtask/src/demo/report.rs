@@ -1,4 +1,4 @@
-//! What a demo measured and proved, for programs: target/demo.json, target/demo-chart.json.
+//! Measurements and proofs of a demo, for programs: target/demo.json, target/demo-chart.json.
 
 use std::{fs, time::Duration};
 

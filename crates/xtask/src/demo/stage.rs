@@ -23,9 +23,9 @@ use crate::cluster;
 
 /// How long a hook takes on a simulated node: long enough to be killed in.
 const SIMULATED_HOOK: Duration = Duration::from_secs(4);
-/// What an earlier demo left may take so long to go.
+/// The time within which the rest of an earlier demo must be gone.
 const REMOVAL: &str = "120s";
-/// What tells the demo's namespace from one of the user's that has its name.
+/// The label that tells the demo's namespace from one of the user's that has its name.
 const OURS: &str = "releaselifecycle.dev/example";
 
 const PROGRAMS: [&str; 8] = [
@@ -216,7 +216,7 @@ impl Stage {
         self.cluster.as_ref().map(Cluster::audit_log)
     }
 
-    /// Whether no container really runs.
+    /// Returns whether no container really runs.
     pub(super) fn is_simulated(&self) -> bool {
         self.cluster.as_ref().is_some_and(|cluster| cluster.node() == Node::Kwok)
     }
@@ -234,7 +234,7 @@ impl Stage {
         node.map_or("the cluster of the current kube context", cluster::describe)
     }
 
-    /// What to do next, and how.
+    /// Returns what to do next, and how.
     pub(super) fn hints(&self, name: &str) -> Vec<(&'static str, String)> {
         let namespace = self.play.namespace;
         let look = format!("kubectl get rl -A; kubectl get jobs -n {namespace}");

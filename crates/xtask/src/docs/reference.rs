@@ -82,7 +82,7 @@ fn fields(schema: &Value) -> impl Iterator<Item = (&str, &Value)> {
     fields.into_iter().flatten().map(|(name, field)| (name.as_str(), field))
 }
 
-/// What an item of a list is described as where nobody did.
+/// Returns what an item of a list is described as where nobody did.
 fn with_text(inner: &Value, field: &Value) -> Value {
     let mut inner = inner.clone();
     if inner.get("description").is_none() {
@@ -96,7 +96,7 @@ fn described(schema: &Value) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// What the API server checks besides, by what it says where that fails.
+/// Returns what the API server checks besides, by what it says where that fails.
 fn rules<'a>(page: &mut String, schemas: impl IntoIterator<Item = &'a Value>) {
     let rules =
         schemas.into_iter().filter_map(|schema| schema["x-kubernetes-validations"].as_array());

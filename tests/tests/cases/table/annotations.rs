@@ -1,4 +1,4 @@
-//! What the annotations say, and in which order hooks run.
+//! Annotations, and the order in which hooks run.
 
 use e2e::manifests::{Manifest, config_map, job, pod};
 

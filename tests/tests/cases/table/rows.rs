@@ -1,4 +1,4 @@
-//! What is done otherwise than in Helm, on purpose: Helm's way, and the one here.
+//! Differences from Helm that are meant: Helm's way, and the one here.
 
 type Row = (&'static str, &'static str);
 

@@ -1,4 +1,4 @@
-//! What a reader of the guide meets when a hook fails.
+//! Failures that a reader of the guide meets when a hook fails.
 
 use anyhow::{Context, Result};
 use e2e::{condition, helm, hook, message};

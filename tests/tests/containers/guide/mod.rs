@@ -112,7 +112,7 @@ impl Guide {
         Ok(())
     }
 
-    /// What a shell says that sees the volume.
+    /// Returns what a shell says that sees the volume.
     fn shell(&self, script: &str) -> Result<String> {
         self.namespace.kubectl(&["exec", "reader", "--", "sh", "-c", script])
     }
@@ -126,7 +126,7 @@ impl Guide {
         self.shell("cat /data/backup/orders-*")
     }
 
-    /// What was posted to the webhook.
+    /// Returns what was posted to the webhook.
     fn notifications(&self) -> Result<String> {
         self.shell("cat /data/notifications")
     }

@@ -14,7 +14,7 @@ use super::{Guide, NEW, OLD};
 
 const JOB: &str = "shop-db-migration";
 const BEGIN: &str = "echo \"Starting database migration...\"";
-/// What the container is and may do, as it finds out itself.
+/// The script by which the container finds out what it is and may do.
 const PROVE: &str = "{ id -u; id -G; touch /proof || true; grep CapEff /proc/self/status; \
                      grep NoNewPrivs /proc/self/status; ls /var/run/secrets || true; } \
                      > /data/proof 2>&1";

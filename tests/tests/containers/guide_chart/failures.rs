@@ -1,4 +1,4 @@
-//! What a reader of the guide meets when values are wrong.
+//! Failures that a reader of the guide meets when values are wrong.
 
 use anyhow::{Context, Result};
 use e2e::{condition, hook, message, reason};
@@ -29,7 +29,7 @@ async fn a_missing_host_fails_the_validation_and_changes_nothing() -> Result<()>
     Ok(())
 }
 
-/// What the schema refuses never gets as far as a hook.
+/// Returns what the schema refuses never gets as far as a hook.
 #[tokio::test]
 async fn a_value_of_the_wrong_type_is_named_before_any_hook_runs() -> Result<()> {
     let Some(guide) = Guide::installed("guide-schema").await? else { return Ok(()) };

@@ -84,7 +84,7 @@ impl Guide {
         Ok(())
     }
 
-    /// What a command prints, in the folder of the example's files.
+    /// Returns what a command prints, in the folder of the example's files.
     fn sh(&self, command: &str) -> Result<String> {
         let (kubectl, helm) = (bin("kubectl")?, bin("helm")?);
         let folders = [&kubectl, &helm].map(|it| it.parent().map(|it| it.display().to_string()));
@@ -109,7 +109,7 @@ impl Guide {
         Ok(said)
     }
 
-    /// What a shell says that stands in for the database.
+    /// Returns what a shell says that stands in for the database.
     fn database(&self, script: &str) -> Result<String> {
         self.namespace.kubectl(&["exec", "deploy/shop-database", "--", "sh", "-c", script])
     }
@@ -144,7 +144,7 @@ fn examples() -> PathBuf {
     root().join("examples/guide-chart")
 }
 
-/// What the notification posts.
+/// Returns what the notification posts.
 fn notification(version: &str) -> String {
     format!("{{\"text\":\"🚀 shop 배포 완료! (버전: {version})\"}}\n")
 }

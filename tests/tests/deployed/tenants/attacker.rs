@@ -40,7 +40,7 @@ pub(super) struct Attacker {
     sent: Mutex<BTreeMap<&'static str, Sent>>,
 }
 
-/// What the attacker does at once.
+/// A part of the attack; all run at once.
 #[derive(Clone, Copy)]
 pub(super) enum Part {
     HugeSpecs,

@@ -1,4 +1,4 @@
-//! What the attacker sends, made once: it shall cost the operator more than the attacker.
+//! The attacker's requests, made once: they shall cost the operator more than the attacker.
 
 use anyhow::Result;
 use base64::{Engine as _, engine::general_purpose::STANDARD};

@@ -138,7 +138,7 @@ impl Container {
     }
 }
 
-/// What was seen of a container.
+/// The observed state of a container.
 #[derive(Default)]
 pub(super) struct Seen {
     /// All processes together, without files.

@@ -89,7 +89,7 @@ async fn a_tenant_that_does_its_worst_harms_no_other() -> Result<()> {
     found.check()
 }
 
-/// What an administrator gives a tenant: everything in its namespace.
+/// Returns what an administrator gives a tenant: everything in its namespace.
 async fn set_up(namespace: &Namespace) -> Result<()> {
     operator::allow_in(namespace)?;
     bombs::put_charts(namespace).await?;
@@ -146,7 +146,7 @@ struct Found {
     sent: BTreeMap<&'static str, Sent>,
 }
 
-/// What was measured of one thing, alone and under attack.
+/// The measurement of one thing, alone and under attack.
 struct Compared {
     alone: [Duration; 2],
     attacked: [Duration; 2],
@@ -175,7 +175,7 @@ fn median_and_most(times: &[Duration]) -> [Duration; 2] {
 }
 
 impl Found {
-    /// What is compared: an upgrade, and beside it what is as slow without an operator.
+    /// Returns what is compared: an upgrade, and beside it what is as slow without an operator.
     fn compared(&self) -> [(&'static str, Compared); 4] {
         let (alone, attacked) = (&self.alone, &self.attacked);
         [

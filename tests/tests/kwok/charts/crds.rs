@@ -1,4 +1,4 @@
-//! What a chart has in `crds/`.
+//! The folder `crds/` of a chart.
 
 use anyhow::{Result, ensure};
 use e2e::{Chart, Namespace, chart_source, kwok, message, reason};

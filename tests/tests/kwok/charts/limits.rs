@@ -1,4 +1,4 @@
-//! What a chart may take: who breaks a bound is told, and the others notice nothing.
+//! Bounds of a chart: who breaks one is told, and the others notice nothing.
 
 use std::{fs, process::Command};
 

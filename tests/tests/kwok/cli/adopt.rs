@@ -49,7 +49,7 @@ async fn wait_in_sync(
     namespace.wait("shop", controller, "deployed", is).await
 }
 
-/// What the operator has done as the tenant to anything but the records.
+/// Returns what the operator has done as the tenant to anything but the records.
 fn done(namespace: &Namespace) -> Result<Vec<String>> {
     let mut writes = namespace.tenant_writes()?;
     writes.retain(|write| !write.contains("sh.helm.release.v1."));
@@ -200,7 +200,7 @@ async fn what_helm_3_has_rendered_otherwise_is_listed() -> Result<()> {
     Ok(())
 }
 
-/// What only the operator can fetch is taken over all the same.
+/// Returns what only the operator can fetch is taken over all the same.
 #[tokio::test]
 async fn a_chart_in_a_registry_with_a_login_is_taken_over() -> Result<()> {
     let namespace = Namespace::new(kwok(), "adopt-oci").await?;

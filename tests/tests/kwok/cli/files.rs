@@ -68,7 +68,7 @@ async fn a_large_source_is_parted_so_that_plain_apply_takes_it() -> Result<()> {
     Ok(())
 }
 
-/// What holds the objects is never changed in place: `kubectl apply` sends one after the other, and
+/// Returns what holds the objects is never changed in place: `kubectl apply` sends one after the other, and
 /// the controller would see the new state of one beside the old one of another.
 #[tokio::test]
 async fn objects_that_move_from_one_holder_to_another_make_one_upgrade() -> Result<()> {

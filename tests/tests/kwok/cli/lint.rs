@@ -18,7 +18,7 @@ fn account(name: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}})
 }
 
-/// What programs get, whatever the exit code is.
+/// Returns what programs get, whatever the exit code is.
 fn found(cli: &Cli<'_>, code: i32, args: &[&str]) -> Result<Value> {
     let end = cli.run(&[&["lint"], args, &["-o", "json"]].concat())?;
     assert_eq!(end.code, Some(code), "{end:?}");

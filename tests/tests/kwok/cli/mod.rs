@@ -32,7 +32,7 @@ pub(crate) struct Cli<'a> {
     kubeconfig: PathBuf,
 }
 
-/// What it ended with.
+/// The end of a command.
 #[derive(Debug)]
 pub(crate) struct End {
     code: Option<i32>,
@@ -120,7 +120,7 @@ impl<'a> Cli<'a> {
             .context("start kubectl-lifecycle")
     }
 
-    /// What it prints where all is good.
+    /// Returns what it prints where all is good.
     fn good(&self, args: &[&str]) -> Result<String> {
         let end = self.run(args)?;
         ensure!(end.code == Some(0), "{args:?}: {end:?}");
@@ -132,7 +132,7 @@ impl<'a> Cli<'a> {
         serde_json::from_str(&text).with_context(|| format!("{args:?}: {text}"))
     }
 
-    /// What it says where it ends with `code`.
+    /// Returns what it says where it ends with `code`.
     fn bad(&self, code: i32, args: &[&str]) -> Result<String> {
         let end = self.run(args)?;
         ensure!(end.code == Some(code), "{args:?}: {end:?}");

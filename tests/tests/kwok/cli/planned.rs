@@ -29,7 +29,7 @@ const RELEASES: u32 = 100;
 /// The revision to which each release is rolled back.
 const TARGET: u32 = 1;
 
-/// What is done at an event, in order. Objects are a kind and a name.
+/// The steps of an event, in order. Objects are a kind and a name.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Done {
     before: Vec<Value>,
@@ -182,7 +182,7 @@ impl Story<'_> {
         Ok((self.total, kept))
     }
 
-    /// What `plan` shows of a revision.
+    /// Returns what `plan` shows of a revision.
     async fn planned(&self, revision: u32) -> Result<Value> {
         let mut spec = rest(self.number);
         spec["serviceAccountName"] = json!("deployer");

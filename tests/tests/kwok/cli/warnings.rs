@@ -1,4 +1,4 @@
-//! What `plan` and `create` say of mistakes before anything is applied. No cluster is asked.
+//! Warnings of `plan` and `create` about mistakes before anything is applied. No cluster is asked.
 
 use anyhow::Result;
 use e2e::{

@@ -19,7 +19,7 @@ fn release(namespace: &str) -> Value {
     })
 }
 
-/// What the API server says if it refuses a release there.
+/// Returns what the API server says if it refuses a release there.
 fn refused(namespace: &str) -> Result<Option<String>> {
     let dir = tempfile::tempdir()?;
     let file = dir.path().join("release.json");

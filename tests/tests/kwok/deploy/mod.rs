@@ -1,4 +1,4 @@
-//! What `deploy/` ships beside the operator and its roles, and what it advises for tenants.
+//! The parts of `deploy/` beside the operator and its roles, and its advice for tenants.
 
 mod admission;
 mod network;

@@ -55,7 +55,7 @@ fn selects(peer: &Peer, rule: &Value) -> bool {
     has(namespace, &rule["namespaceSelector"]) && has(pod, &rule["podSelector"])
 }
 
-/// Whether any policy allows it; `way` is `ingress` or `egress`.
+/// Returns whether any policy allows it; `way` is `ingress` or `egress`.
 fn allows(policies: &[Value], way: &str, peer: &Peer, protocol: &str, port: u16) -> bool {
     let peers = if way == "ingress" { "from" } else { "to" };
     policies.iter().filter_map(|it| it["spec"][way].as_array()).flatten().any(|rule| {

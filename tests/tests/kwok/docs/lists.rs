@@ -1,4 +1,4 @@
-//! What pages list: each other, files, flags, metrics.
+//! Lists in pages: each other, files, flags, metrics.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,7 +22,7 @@ fn anchors(page: &str) -> Vec<String> {
     markdown::headings(page).iter().map(|(_, heading)| markdown::anchor(heading)).collect()
 }
 
-/// What is wrong with a link of the page at `path`.
+/// Returns what is wrong with a link of the page at `path`.
 fn broken(path: &Path, text: &str, link: &str) -> Result<Option<String>> {
     if link.starts_with("https://") {
         return Ok(None);

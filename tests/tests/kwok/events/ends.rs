@@ -304,7 +304,7 @@ async fn what_is_outside_and_may_not_be_deleted_is_said_to_stay() -> Result<()> 
     Ok(())
 }
 
-/// Whether the release's ServiceAccount has its rights from the namespace that goes, or from without.
+/// Returns whether the release's ServiceAccount has its rights from the namespace that goes, or from without.
 async fn nothing_begins(from_without: bool) -> Result<()> {
     let outside = Outside::new("ends-nothing").await?;
     let namespace = &outside.namespace;

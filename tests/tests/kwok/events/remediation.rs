@@ -1,4 +1,4 @@
-//! What makes up for a failed upgrade or install, once.
+//! Remediation of a failed upgrade or install, once.
 
 use anyhow::{Context, Result, ensure};
 use api::ReleaseLifecycle;

@@ -14,7 +14,7 @@ fn picky(namespace: &Namespace, name: &str) -> Value {
     job(name).set_pod("/spec/nodeSelector", json!({"e2e/picky": namespace.name}))
 }
 
-/// What [`picky`] waits for.
+/// Returns what [`picky`] waits for.
 fn satisfy(namespace: &Namespace) -> Result<()> {
     let label = format!("e2e/picky={}", namespace.name);
     namespace.kubectl(&["label", "nodes", "--all", "--overwrite", &label])?;

@@ -131,7 +131,7 @@ async fn a_pin_to_no_revision_names_it() -> Result<()> {
     Ok(())
 }
 
-/// What a release is held against is looked at though it is not needed.
+/// Returns what a release is held against is looked at though it is not needed.
 #[tokio::test]
 async fn what_a_source_asks_for_besides_the_pin_is_told_once_it_can_be_read() -> Result<()> {
     let namespace = Namespace::new(kwok(), "rollback-source").await?;

@@ -1,4 +1,4 @@
-//! What is asked for while an operation has been journalled but not recorded, and what came late of
+//! Requests while an operation has been journalled but not recorded, and late ones of
 //! operations that are over.
 
 use std::time::Duration;

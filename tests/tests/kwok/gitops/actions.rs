@@ -12,7 +12,7 @@ use testkit::audit::Event;
 use super::lua;
 use crate::cli::Cli;
 
-/// What Argo CD reads from its `ConfigMap`.
+/// The part that Argo CD reads from its `ConfigMap`.
 const SHIPPED: &str = include_str!("../../../../deploy/argocd/actions.yaml");
 
 /// Each action, and the command that does the same.

@@ -8,7 +8,7 @@ const EXAMPLE: &str = include_str!("../../../../deploy/flux/kustomization.yaml")
 /// Only requests with this annotation meet the policy.
 const MARK: &str = "e2e.example.com/evaluate";
 
-/// What Flux evaluates, in its order: the first that is true says how the object stands.
+/// Flux's expressions, in their order: the first that is true says how the object is.
 const ORDER: [(&str, &str); 3] =
     [("InProgress", "inProgress"), ("Failed", "failed"), ("Current", "current")];
 
@@ -62,7 +62,7 @@ impl<'a> Evaluator<'a> {
         Ok(Self { namespace })
     }
 
-    /// What Flux makes of the object `name`, which is `object`.
+    /// Returns what Flux makes of the object `name`, which is `object`.
     pub(super) async fn status(&self, name: &str, object: &Value) -> Result<&'static str> {
         // Flux asks for this before any expression.
         if object["status"]["observedGeneration"] != object["metadata"]["generation"] {

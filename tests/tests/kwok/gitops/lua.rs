@@ -13,7 +13,7 @@ pub(super) fn health(object: &Value) -> Result<(String, String)> {
     Ok((text("status")?, text("message")?))
 }
 
-/// What the script returns for the object.
+/// Returns what the script returns for the object.
 pub(super) fn eval(script: &str, object: &Value) -> Result<Value> {
     // Argo CD gives a script the basic functions and tables, of `os` the time, and nothing of the machine.
     let lua = Lua::new_with(StdLib::TABLE | StdLib::OS, LuaOptions::default()).map_err(said)?;

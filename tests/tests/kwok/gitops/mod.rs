@@ -1,4 +1,4 @@
-//! What `GitOps` tools and kubectl make of a release: their own rules, on objects as the controller
+//! Releases as `GitOps` tools and kubectl see them: by their own rules, on objects as the controller
 //! wrote them.
 
 mod actions;

@@ -1,4 +1,4 @@
-//! What lies in `deploy/argocd` and `deploy/flux`.
+//! The files of `deploy/argocd` and `deploy/flux`.
 
 use std::{fs, path::PathBuf};
 

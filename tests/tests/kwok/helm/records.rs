@@ -26,7 +26,7 @@ fn gzip(bytes: &[u8]) -> Result<Vec<u8>> {
     Ok(gzip.finish()?)
 }
 
-/// What holds revision 1 of a release, labelled as Helm does.
+/// Returns what holds revision 1 of a release, labelled as Helm does.
 fn holder(kind: &str, release: &str, data: Value) -> Value {
     let name = record::secret_name(release, 1);
     let labels = json!({"name": release, "owner": "helm", "status": "deployed", "version": "1"});
@@ -398,7 +398,7 @@ async fn a_release_needs_no_right_to_list_config_maps() -> Result<()> {
     Ok(())
 }
 
-/// What Helm has stored of a chart, and nobody reads, is not copied into further revisions.
+/// Returns what Helm has stored of a chart, and nobody reads, is not copied into further revisions.
 #[tokio::test]
 async fn a_rollback_to_a_record_of_helms_copies_no_files_of_the_chart() -> Result<()> {
     let namespace = Namespace::new(kwok(), "records-lean").await?;

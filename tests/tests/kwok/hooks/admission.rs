@@ -1,4 +1,4 @@
-//! What admission refuses, and what it changes.
+//! Refusals and changes by admission.
 
 use std::time::Duration;
 

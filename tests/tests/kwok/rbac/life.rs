@@ -191,7 +191,7 @@ impl Operator {
         }
     }
 
-    /// What the operator asked for as itself and was not allowed, whichever right it would need.
+    /// Returns what the operator asked for as itself and was not allowed, whichever right it would need.
     pub(super) fn refused(&self) -> Result<Vec<String>> {
         let asked = self.home.asked_by(ACCOUNT)?;
         ensure!(!asked.is_empty(), "the operator is not in the audit log by its own name");

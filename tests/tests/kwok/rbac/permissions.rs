@@ -1,4 +1,4 @@
-//! What each identity may do, as `kubectl auth can-i --list` answers: `docs/src/internals/permissions.md`.
+//! The rights of each identity, as `kubectl auth can-i --list` answers: `docs/src/internals/permissions.md`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -27,7 +27,7 @@ const VERBS: [&str; 10] = [
 /// Verbs by resource, with the names that they are restricted to.
 type Rights = BTreeMap<String, BTreeSet<String>>;
 
-/// What the ServiceAccount may do in the namespace.
+/// Returns what the ServiceAccount may do in the namespace.
 fn list(account: &str, home: &Namespace, there: &Namespace) -> Result<Rights> {
     let user = format!("--as=system:serviceaccount:{}:{account}", home.name);
     let text = there.kubectl(&["auth", "can-i", "--list", "--no-headers", &user])?;

@@ -1,4 +1,4 @@
-//! What `deploy/` gives the operator, taken apart into single rights and put together again.
+//! The rights that `deploy/` gives the operator, taken apart into single ones and put together again.
 
 use std::{fmt, fs};
 
@@ -62,7 +62,7 @@ impl fmt::Display for Right {
 /// The component of `deploy/multi-tenant` that opens all namespaces to the operator.
 pub(super) const ALL_NAMESPACES: &str = "multi-tenant/all-namespaces";
 
-/// What kustomize makes of a folder of `deploy/`.
+/// Returns what kustomize makes of a folder of `deploy/`.
 pub(crate) fn objects(flavour: &str) -> Result<Vec<Value>> {
     let deploy = root().join("deploy");
     let path = if flavour == ALL_NAMESPACES {
@@ -76,7 +76,7 @@ pub(crate) fn objects(flavour: &str) -> Result<Vec<Value>> {
     Ok(Deserializer::from_str(&text).into_iter().collect::<Result<_, _>>()?)
 }
 
-/// What `releaselifecycle-…` is called by [`apply_renamed`].
+/// Returns what `releaselifecycle-…` is called by [`apply_renamed`].
 pub(super) fn renamed(home: &Namespace, rest: &str) -> String {
     format!("{}-{rest}", home.name)
 }

@@ -158,7 +158,7 @@ fn written(namespace: &Namespace, controller: &Controller) -> Result<Vec<(String
     Ok(all)
 }
 
-/// What `kubectl lifecycle` prints of these releases.
+/// Returns what `kubectl lifecycle` prints of these releases.
 fn printed<'a>(namespace: &Namespace, names: impl Iterator<Item = &'a str>) -> Result<Vec<String>> {
     let cli = Cli::new(namespace)?;
     let mut all = Vec::new();

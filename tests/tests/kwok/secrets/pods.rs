@@ -1,4 +1,4 @@
-//! What the kubelet, controllers and policies say of Pods and of other objects, and what custom
+//! Reports of the kubelet, controllers and policies on Pods and on other objects, and those of custom
 //! resources' own rules say.
 
 use anyhow::{Context, Result};

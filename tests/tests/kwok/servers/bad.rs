@@ -1,4 +1,4 @@
-//! What is wrong with where a chart is said to be. Each release says so by itself, and a witness goes
+//! Wrong places of charts. Each release reports its own, and a witness goes
 //! on.
 
 use std::{fs, process::Command};

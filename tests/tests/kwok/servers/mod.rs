@@ -112,7 +112,7 @@ fn repository(url: &str, more: Value) -> Value {
     json!({"source": {"chart": {"repository": repository}}, "interval": "1s"})
 }
 
-/// What the release's only object says.
+/// Returns what the release's only object says.
 async fn says(namespace: &Namespace) -> Result<String> {
     let object = namespace.object("ConfigMap", "shop").await?;
     let object = object.context("the chart's object")?;

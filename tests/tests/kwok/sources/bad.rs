@@ -209,7 +209,7 @@ async fn the_schema_refuses_what_it_can() -> Result<()> {
     Ok(())
 }
 
-/// What is small for its author takes neither a gigabyte nor a stack from everybody else.
+/// Returns what is small for its author takes neither a gigabyte nor a stack from everybody else.
 #[tokio::test]
 async fn what_would_exhaust_the_operator_is_refused() -> Result<()> {
     let namespace = Namespace::new(kwok(), "exhausting").await?;

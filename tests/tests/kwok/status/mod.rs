@@ -1,4 +1,4 @@
-//! What a user sees of a release and of the controller, and as whom it acts.
+//! The view of a user on a release and on the controller, and as whom it acts.
 
 mod conditions;
 mod identity;

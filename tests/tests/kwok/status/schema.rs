@@ -1,10 +1,10 @@
-//! What the API server itself refuses, and with which words.
+//! Refusals of the API server itself, and their words.
 
 use anyhow::Result;
 use e2e::{Namespace, kwok, manifests::config_map};
 use serde_json::{Value, json};
 
-/// What the API server answers to this spec.
+/// Returns what the API server answers to this spec.
 async fn answer(namespace: &Namespace, name: &str, more: Value) -> String {
     match namespace.release(name, &[config_map("main", "")], more).await {
         Ok(()) => "accepted".to_owned(),

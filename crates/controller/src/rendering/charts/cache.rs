@@ -71,7 +71,7 @@ impl Cache {
                 Ok(archive) => Ok(Some(archive)),
             }
         });
-        self.heed(found.await.ok()?)?
+        self.reported(found.await.ok()?)?
     }
 
     /// Returns the digest of the last used archive of this scope.
@@ -85,7 +85,7 @@ impl Cache {
             };
             Ok(this.entries()?.into_iter().filter_map(of_scope).max())
         });
-        self.heed(found.await.ok()?)?.map(|(_, digits)| format!("sha256:{digits}"))
+        self.reported(found.await.ok()?)?.map(|(_, digits)| format!("sha256:{digits}"))
     }
 
     /// Stores the archive, and removes the least recently used ones to make room.
@@ -101,7 +101,7 @@ impl Cache {
             this.make_room(&path)
         });
         if let Ok(kept) = kept.await {
-            self.heed(kept);
+            self.reported(kept);
         }
     }
 
@@ -113,7 +113,7 @@ impl Cache {
     }
 
     /// Reports an error once. A cache that does not work is no reason to stop.
-    fn heed<T>(&self, result: io::Result<T>) -> Option<T> {
+    fn reported<T>(&self, result: io::Result<T>) -> Option<T> {
         let error = match result {
             Ok(value) => return Some(value),
             Err(error) => error,

@@ -32,14 +32,14 @@ pub(super) enum Problem {
 pub(super) struct Entry {
     /// The server, the request to it, and the credentials.
     request: Scope,
-    found: Option<Found>,
+    found: Option<Fetched>,
     failed: Option<Failed>,
     pub(super) under_way: Option<UnderWay>,
     /// True if the release went away without a chart, and waits for the end of the running fetch.
     left: bool,
 }
 
-struct Found {
+struct Fetched {
     occasion: Occasion,
     at: Instant,
     digest: String,
@@ -146,7 +146,7 @@ impl Entry {
         let had_failed = self.failed.take().is_some();
         let known = self.found.take().filter(|found| found.occasion == occasion);
         let is_new = known.is_none_or(|found| found.digest != digest);
-        self.found = Some(Found { occasion, at, digest, archive });
+        self.found = Some(Fetched { occasion, at, digest, archive });
         std::mem::take(&mut self.left) || had_failed || is_new
     }
 
