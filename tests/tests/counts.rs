@@ -87,7 +87,7 @@ const REQUESTS: [(&str, usize, usize); 6] = [
     ("the same with a pre-install and a post-install hook", 45, 64),
     ("upgrade of 3 objects", 22, 35),
     ("the same with a pre-upgrade and a post-upgrade hook", 54, 70),
-    ("deletion of 3 objects", 37, 44),
+    ("deletion of 3 objects", 38, 45),
     ("install of 3 objects, by an operator with --selector", 24, 37),
 ];
 

@@ -10,6 +10,7 @@ use lifecycle::{
     object::ObjectRef,
     rule::{MOST_RETRIES, OnFailure, Readiness, Run},
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 use thiserror::Error;
@@ -26,12 +27,30 @@ pub struct Hooks {
     #[schemars(range(min = 0, max = 200))]
     pub log_lines: Option<i32>,
 
+    /// Whole logs of hooks that are kept: of those that failed, of all, or of none. A log is kept in a
+    /// Secret beside the release's records, since it may hold secrets: the last 256 KiB of each attempt,
+    /// and of a release the last 10 logs. `kubectl lifecycle logs` shows them. A hook's annotation
+    /// helm.sh/hook-output-log-policy adds to it. Defaults to Failed; to None if logLines is 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_logs: Option<KeepLogs>,
+
     /// Rules for hooks. The first rule that matches a hook applies to it as a whole, in place of the
     /// annotations releaselifecycle.dev/… of the hook. A changed rule applies from the next
     /// operation on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50))]
     pub rules: Vec<HookRule>,
+}
+
+/// Hooks whose whole logs are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum KeepLogs {
+    /// No logs are kept, but for `logLines` in status.
+    None,
+    /// Logs of attempts that failed are kept.
+    Failed,
+    /// Logs of all attempts are kept.
+    All,
 }
 
 /// Rule for hooks.

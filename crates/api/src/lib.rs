@@ -32,7 +32,7 @@ pub use chart::{
 pub use crd::crd;
 pub use drift::{DriftDetection, DriftMode};
 pub use durations::{DURATIONS, DurationField};
-pub use hooks::{HookMatch, HookRule, Hooks};
+pub use hooks::{HookMatch, HookRule, Hooks, KeepLogs};
 pub use preflight::Preflight;
 pub use resource::{
     Deletion, Dependency, HooksFrom, Objects, ObjectsFrom, ObjectsFromKind, OnDeletionTimeout,

@@ -12,7 +12,7 @@ use crate::{
     approval::Approval,
     chart::{Chart, SourceRef, Values, ValuesFrom},
     drift::DriftDetection,
-    hooks::{HookRule, Hooks},
+    hooks::{HookRule, Hooks, KeepLogs},
     names,
     preflight::Preflight,
     status::ReleaseLifecycleStatus,
@@ -486,6 +486,13 @@ impl ReleaseLifecycle {
     /// Returns the number of log lines of a failed hook that are kept, if its rule says nothing.
     pub fn log_lines(&self) -> i32 {
         self.spec.hooks.as_ref().and_then(|hooks| hooks.log_lines).unwrap_or(20)
+    }
+
+    /// Returns the hooks whose whole logs are kept, by `spec.hooks.keepLogs` or its default: who keeps
+    /// no lines in status keeps none elsewhere.
+    pub fn keep_logs(&self) -> KeepLogs {
+        let default = if self.log_lines() == 0 { KeepLogs::None } else { KeepLogs::Failed };
+        self.spec.hooks.as_ref().and_then(|hooks| hooks.keep_logs).unwrap_or(default)
     }
 }
 

@@ -7,6 +7,7 @@ mod create;
 mod history;
 mod input;
 mod lint;
+mod logs;
 mod plan;
 mod status;
 
@@ -22,6 +23,7 @@ pub(crate) use create::Create;
 pub(crate) use history::History;
 pub(crate) use input::{Input, Template};
 pub(crate) use lint::{FailOn, Lint, LintFormat};
+pub(crate) use logs::Logs;
 pub(crate) use plan::Plan;
 pub(crate) use status::{Output, Status};
 
@@ -44,6 +46,7 @@ pub(crate) enum Command {
     Lint(Box<Lint>),
     Status(Status),
     History(History),
+    Logs(Logs),
     Approve(Approve),
     Retry(Retry),
     Cancel(Cancel),

@@ -4,17 +4,18 @@ use std::{collections::BTreeSet, fmt::Debug, time::Duration};
 
 use anyhow::{Context as _, Error, anyhow, bail};
 use api::{ObjectsFromKind, ReleaseLifecycle};
+use futures::AsyncBufRead;
 use http::{HeaderValue, header::USER_AGENT};
 use k8s_openapi::{
     NamespaceResourceScope,
     api::{
         authentication::v1::SelfSubjectReview,
-        core::v1::{ConfigMap, Secret},
+        core::v1::{ConfigMap, Pod, Secret},
     },
 };
 use kube::{
     Api, Client, Config, Resource, ResourceExt as _,
-    api::{ListParams, Patch, PatchParams, PostParams},
+    api::{ListParams, LogParams, Patch, PatchParams, PostParams},
     config::{KubeConfigOptions, Kubeconfig},
     core::PartialObjectMeta,
 };
@@ -169,6 +170,30 @@ impl Cluster {
     /// Returns the `ConfigMap`s with these labels; `None` if the user may not list them.
     pub(crate) async fn config_maps(&self, labels: &str) -> anyhow::Result<Option<Vec<ConfigMap>>> {
         self.labelled(labels).await
+    }
+
+    /// Lists the Pods of a namespace that `params` select.
+    pub(crate) async fn pods(
+        &self,
+        namespace: &str,
+        what: &str,
+        params: &ListParams,
+    ) -> anyhow::Result<Vec<Value>> {
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+        let listed = self.answer(what, "the verb list of pods", api.list(params)).await?;
+        Ok(listed.items.iter().filter_map(|pod| serde_json::to_value(pod).ok()).collect())
+    }
+
+    /// Opens the log of a container, which has an end only once the container has ended.
+    pub(crate) async fn log(
+        &self,
+        namespace: &str,
+        pod: &str,
+        params: &LogParams,
+    ) -> anyhow::Result<impl AsyncBufRead + use<>> {
+        let what = format!("reading the log of Pod {pod} in namespace {namespace}");
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+        self.answer(&what, "the verb get of pods/log", api.log_stream(pod, params)).await
     }
 
     async fn labelled<K>(&self, labels: &str) -> anyhow::Result<Option<Vec<K>>>

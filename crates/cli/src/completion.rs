@@ -46,6 +46,9 @@ pub(crate) async fn complete(words: &[String]) -> anyhow::Result<Outcome> {
     if next.wants_name {
         next.candidates = names(before).await;
     }
+    if let Some(name) = &next.wants_hook_of {
+        next.candidates = hooks(before, name).await;
+    }
     if next.wants_release {
         next.candidates = releases(before).await;
     }
@@ -62,6 +65,8 @@ struct Next {
     candidates: Vec<String>,
     /// True for the name of a ReleaseLifecycle.
     wants_name: bool,
+    /// The name of the ReleaseLifecycle one of whose hooks is wanted.
+    wants_hook_of: Option<String>,
     /// True for the name of a release of Helm's.
     wants_release: bool,
     wants_file: bool,
@@ -95,23 +100,25 @@ fn next(root: &Command, before: &[String], typed: &str) -> Next {
         let candidates = longs.map(|long| format!("--{long}")).chain(["--help".to_owned()]);
         return Next { candidates: candidates.collect(), ..Next::default() };
     }
-    let mut given = 0;
+    let mut given = Vec::new();
     let mut words = rest.iter();
     while let Some(word) = words.next() {
         if option(word).is_some() {
             words.next();
         } else if !word.starts_with('-') {
-            given += 1;
+            given.push(word);
         }
     }
-    let Some(arg) = command.get_positionals().nth(given) else { return Next::default() };
+    let Some(arg) = command.get_positionals().nth(given.len()) else { return Next::default() };
     let is_new = command.get_name() == "create";
     let wants_name = arg.get_id() == "name" && !is_new;
     // Only a file can have a / in its name.
     let takes_charts = command.get_positionals().any(|arg| arg.get_id() == "chart");
     let wants_file = arg.get_id() == "chart" || takes_charts && typed.contains('/');
     let wants_release = arg.get_id() == "release";
-    Next { candidates: values(arg), wants_name, wants_release, wants_file }
+    let of = given.first().map(|name| (*name).clone());
+    let wants_hook_of = of.filter(|_| arg.get_id() == "hook");
+    Next { candidates: values(arg), wants_name, wants_hook_of, wants_release, wants_file }
 }
 
 /// Returns those of the namespace that the words before name; none if the cluster does not answer.
@@ -120,6 +127,15 @@ async fn names(before: &[String]) -> Vec<String> {
     let asking = async { Cluster::find(&place).await?.list().await };
     let Ok(Ok(objects)) = tokio::time::timeout(PATIENCE, asking).await else { return Vec::new() };
     objects.iter().map(ResourceExt::name_any).collect()
+}
+
+/// Returns the hooks in the status of a ReleaseLifecycle.
+async fn hooks(before: &[String], name: &str) -> Vec<String> {
+    let place = place(before);
+    let asking = async { Cluster::find(&place).await?.get(name).await };
+    let Ok(Ok(object)) = tokio::time::timeout(PATIENCE, asking).await else { return Vec::new() };
+    let hooks = object.status.iter().flat_map(|status| &status.hooks);
+    hooks.filter(|hook| hook.attempt > 0).map(|hook| hook.name.clone()).collect()
 }
 
 /// Returns those that Helm has recorded there.

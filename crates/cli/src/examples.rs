@@ -197,6 +197,7 @@ shop/shop  upgrade of revision 2  Ready=False HookFailed  took 11s, ended 11:02:
       exit code 3, BackoffLimitExceeded: Job has reached the specified backoff limit
       │ migrating table 1 of 8
       │ no such column: price
+      the whole log: `kubectl lifecycle logs shop -n shop Job/shop-migration`
   - apply the objects: not reached
   - wait until they are ready: not reached
   - post-upgrade  Job/shop-verify     weight 0                     not reached

@@ -123,6 +123,11 @@ fn body(state: State<'_>, operation: &Operation, now: Timestamp, look: Look) -> 
             }
             lines.extend(outcome(hook).iter().flat_map(|line| look.wrap("      ", line)));
             lines.extend(log_lines(hook.log.as_deref(), look));
+            if hook.phase == HookPhase::Failed && hook.log.is_some() {
+                let named = format!("{}/{}", hook.kind, hook.name);
+                let command = state.object.commands().logs(&named);
+                lines.extend(look.wrap("      ", &format!("the whole log: {command}")));
+            }
         }
     }
     lines

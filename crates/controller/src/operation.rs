@@ -6,6 +6,7 @@ pub(crate) mod drive;
 pub(crate) mod execute;
 pub(crate) mod gather;
 mod health;
+mod logs;
 pub(crate) mod outside;
 pub(crate) mod recover;
 pub(crate) mod remarks;

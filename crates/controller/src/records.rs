@@ -5,6 +5,7 @@
 //! - `adopt`: the records of another client
 //! - `body`: the content of a record
 //! - `import`: copying records that are `ConfigMaps`
+//! - `logs`: the logs of hooks that are kept beside the records
 //! - `pending`: the plan that waits for an approval
 //! - `prune`: removing the oldest
 //! - `read`: finding and reading them
@@ -13,6 +14,7 @@
 mod adopt;
 mod body;
 mod import;
+mod logs;
 mod of_release;
 mod pending;
 mod prune;

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use thiserror::Error;
 
 use crate::hooks::{
-    self, DeletePolicy, HOOK, HOOK_DELETE_POLICY, HOOK_WEIGHT, LOG_POLICIES, OUTPUT_LOG_POLICY,
+    self, DeletePolicy, HOOK, HOOK_DELETE_POLICY, HOOK_WEIGHT, LogPolicy, OUTPUT_LOG_POLICY,
 };
 
 /// The annotation that keeps an object when its release is deleted.
@@ -187,7 +187,11 @@ fn own(annotations: &Map<String, Value>, found: &mut Vec<Meaningless>) {
                 ));
             }
             Key::Known(OUTPUT_LOG_POLICY) => {
-                found.extend(policy(OUTPUT_LOG_POLICY, value, &LOG_POLICIES));
+                found.extend(policy(
+                    OUTPUT_LOG_POLICY,
+                    value,
+                    &LogPolicy::ALL.map(LogPolicy::as_str),
+                ));
             }
             Key::Known(_) => {}
             Key::Near(meant) => {

@@ -43,6 +43,11 @@ impl Commands {
         self.command("retry", " --restart")
     }
 
+    /// Shows the log of a hook.
+    pub fn logs(&self, hook: &str) -> String {
+        self.command("logs", &format!(" {hook}"))
+    }
+
     /// Continues without the hooks that block it.
     pub fn skip(&self) -> String {
         self.command("skip", "")

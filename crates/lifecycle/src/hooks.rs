@@ -17,8 +17,6 @@ pub const HOOK_WEIGHT: &str = "helm.sh/hook-weight";
 /// The annotation that says when a hook's object is deleted.
 pub const HOOK_DELETE_POLICY: &str = "helm.sh/hook-delete-policy";
 pub(crate) const OUTPUT_LOG_POLICY: &str = "helm.sh/hook-output-log-policy";
-/// The words of [`OUTPUT_LOG_POLICY`].
-pub(crate) const LOG_POLICIES: [&str; 2] = ["hook-succeeded", "hook-failed"];
 
 /// Every event and its repetition, which Helm runs.
 const MOST_EVENTS: usize = 2 * HookEvent::ALL.len();
@@ -128,6 +126,36 @@ pub fn log_policy_words(manifest: &Value) -> Vec<String> {
     let annotations = manifest.pointer("/metadata/annotations");
     let text = annotations.and_then(|annotations| annotations.get(OUTPUT_LOG_POLICY)?.as_str());
     text.map_or_else(Vec::new, |text| words(text).collect())
+}
+
+/// The end of a hook for which its log is kept (Helm's `release.HookOutputLogPolicy`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogPolicy {
+    /// The hook succeeded.
+    HookSucceeded,
+    /// The hook failed.
+    HookFailed,
+}
+
+impl LogPolicy {
+    /// All policies.
+    pub const ALL: [Self; 2] = [Self::HookSucceeded, Self::HookFailed];
+
+    /// Returns the policy as the annotation has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::HookSucceeded => "hook-succeeded",
+            Self::HookFailed => "hook-failed",
+        }
+    }
+}
+
+/// Returns the policies of the annotation `helm.sh/hook-output-log-policy` of `manifest`; other words
+/// mean nothing.
+pub fn log_policies(manifest: &Value) -> Vec<LogPolicy> {
+    let words = log_policy_words(manifest);
+    let is_named = |policy: &LogPolicy| words.iter().any(|word| word == policy.as_str());
+    LogPolicy::ALL.into_iter().filter(is_named).collect()
 }
 
 /// Reads the hook annotations of `object`; `None` if it is not a hook.

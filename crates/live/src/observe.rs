@@ -6,6 +6,7 @@ pub mod event_objects;
 pub mod gating;
 pub mod pods;
 pub mod quiet;
+pub mod runs;
 pub mod stopped;
 pub mod unready;
 pub mod unstarted;

@@ -20,8 +20,8 @@ pub(crate) enum Verdict {
     AsHelm4,
     /// On purpose: what Helm does, and what is done here.
     Differs { helm: &'static str, here: &'static str },
-    /// Something that is not served yet.
-    Later(&'static str),
+    /// Something that a simulated node does not have; the other program of tests that runs it.
+    InContainers { here: &'static str, test: &'static str },
 }
 
 pub(crate) const fn pass(number: u8, title: &'static str, script: fn() -> Script) -> Case {
@@ -37,8 +37,13 @@ pub(crate) const fn differs(
     Case { number, title, verdict: Verdict::Differs { helm, here }, script: Some(script) }
 }
 
-pub(crate) const fn later(number: u8, title: &'static str, why: &'static str) -> Case {
-    Case { number, title, verdict: Verdict::Later(why), script: None }
+pub(crate) const fn in_containers(
+    number: u8,
+    title: &'static str,
+    here: &'static str,
+    test: &'static str,
+) -> Case {
+    Case { number, title, verdict: Verdict::InContainers { here, test }, script: None }
 }
 
 impl Case {
@@ -63,7 +68,7 @@ impl Verdict {
             Self::AsHelm3 => as_helm(Program::Helm3) && !as_helm(Program::Helm4),
             Self::AsHelm4 => as_helm(Program::Helm4) && !as_helm(Program::Helm3),
             Self::Differs { .. } => helms.iter().any(|helm| !as_helm(*helm)),
-            Self::Later(_) => false,
+            Self::InContainers { .. } => false,
         }
     }
 
@@ -73,7 +78,9 @@ impl Verdict {
             Self::AsHelm3 => "pass (as Helm 3; Helm 4 is different)".to_owned(),
             Self::AsHelm4 => "pass (as Helm 4; Helm 3 is different)".to_owned(),
             Self::Differs { helm, here } => format!("differs (Helm: {helm}; here: {here})"),
-            Self::Later(why) => format!("not yet ({why})"),
+            Self::InContainers { here, test } => {
+                format!("pass ({here}; `{test}`, with real containers)")
+            }
         }
     }
 }

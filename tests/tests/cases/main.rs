@@ -105,9 +105,9 @@ fn sum(cases: &[Case]) -> String {
     let count = |is: fn(&Verdict) -> bool| cases.iter().filter(|case| is(&case.verdict)).count();
     let passed = count(|it| matches!(it, Verdict::Pass | Verdict::AsHelm3 | Verdict::AsHelm4));
     format!(
-        "cases: {passed} pass, {} differ, {} not yet, 0 wrong",
+        "cases: {passed} pass, {} differ, {} run in containers, 0 wrong",
         count(|it| matches!(it, Verdict::Differs { .. })),
-        count(|it| matches!(it, Verdict::Later(_))),
+        count(|it| matches!(it, Verdict::InContainers { .. })),
     )
 }
 

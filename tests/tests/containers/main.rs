@@ -5,6 +5,7 @@ mod docs;
 mod evidence;
 mod guide;
 mod guide_chart;
+mod logs;
 mod reasons;
 mod restart;
 mod rules;

@@ -1,6 +1,8 @@
 //! A tenant's access to its objects: plain JSON in and out, so that no field is lost, with the
 //! tenant's identity, each call by the rules of [`crate::cluster::call`].
 
+mod log;
+
 use std::{sync::Mutex, time::Instant};
 
 use api::names::FIELD_MANAGER;
@@ -8,15 +10,15 @@ use k8s_openapi::{api::core::v1::ServiceAccount, apimachinery::pkg::version::Inf
 use kube::{
     Api, Client, Resource,
     api::{
-        DeleteParams, GetParams, ListParams, LogParams, Patch, PatchParams, PostParams,
-        Preconditions, PropagationPolicy, ValidationDirective,
+        DeleteParams, GetParams, ListParams, Patch, PatchParams, PostParams, Preconditions,
+        PropagationPolicy, ValidationDirective,
     },
     core::{
         DynamicObject, Request, discovery::v2::APIGroupDiscovery, request::Error as RequestError,
     },
     discovery::Scope,
 };
-use lifecycle::{object::ObjectRef, terminal};
+use lifecycle::object::ObjectRef;
 use manifests::{json, memory::Memory};
 use serde_json::Value;
 use tokio::sync::OnceCell;
@@ -40,9 +42,6 @@ type Built = http::Request<Vec<u8>>;
 
 /// The words of a message for the selector of a list without one.
 const ANY_LABEL: &str = "any label";
-
-/// The maximum size of a log in memory; the last lines of it are kept.
-const LOG_LIMIT: i64 = 256 * 1024;
 
 pub(crate) struct Tenant<'a> {
     cluster: &'a Cluster,
@@ -339,33 +338,6 @@ impl<'a> Tenant<'a> {
             }
             Err(error) => Err(error),
         }
-    }
-
-    /// Returns the last lines of a container's log, as a terminal shows them.
-    pub(crate) async fn log(
-        &self,
-        pod: &ObjectRef,
-        container: &str,
-        previous: bool,
-        lines: i32,
-    ) -> Result<String, ApiError> {
-        let params = LogParams {
-            container: Some(container.to_owned()),
-            previous,
-            tail_lines: Some(i64::from(lines)),
-            limit_bytes: Some(LOG_LIMIT),
-            ..LogParams::default()
-        };
-        let what = format!("read the log of {}", place(pod));
-        let request = built(&what, self.request(pod).await?.logs(&pod.name, &params))?;
-        read(&self.cluster.metrics, what, || async {
-            match self.client.request_text(request.clone()).await {
-                // A log may contain any bytes.
-                Err(kube::Error::FromUtf8(error)) => Ok(terminal::log(error.as_bytes())),
-                other => Ok(terminal::log(other?.as_bytes())),
-            }
-        })
-        .await
     }
 
     /// POSTs a review of the tenant's own rights, which stores nothing.

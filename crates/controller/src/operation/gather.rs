@@ -28,7 +28,7 @@ use crate::{
     cluster::error::Error,
     operation::{
         health::{Health, Judge},
-        uninstall, unready,
+        logs, uninstall, unready,
         unready::Unready,
     },
     records::Records,
@@ -217,6 +217,17 @@ pub(crate) async fn seen(
     }
     seen.evidence.cause = cause.map(Box::new);
     seen.evidence.infrastructure = infrastructure;
+    if fades || seen.verdict.is_some() {
+        let attempt = logs::Attempt {
+            plan,
+            hook,
+            number: cursor.attempt,
+            uid: &seen.uid,
+            pods: &pods,
+            has_succeeded: seen.verdict == Some(Verdict::Succeeded),
+        };
+        Box::pin(logs::keep(release, &attempt)).await;
+    }
     Ok(seen)
 }
 

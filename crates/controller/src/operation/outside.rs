@@ -29,15 +29,21 @@ pub(crate) async fn let_go(release: &mut Release<'_>) -> Result<(), Error> {
     {
         release.write_left(left).await?;
     }
-    let_go_of_plan(release).await;
+    let_go_of_secrets(release).await;
     finalizer::remove(release).await
 }
 
-/// Deletes the plan that waits for an approval. An object that is let go waits for nothing, not even for
-/// the right to do that.
-pub(crate) async fn let_go_of_plan(release: &Release<'_>) {
+/// Deletes the plan that waits for an approval and the logs of hooks. An object that is let go waits for
+/// nothing, not even for the right to do that.
+pub(crate) async fn let_go_of_secrets(release: &Release<'_>) {
     if let Err(error) = Records::of(release).withdraw().await {
         tracing::warn!("the plan that waited for an approval is left behind: {error}");
+    }
+    // The namespace takes its own with it.
+    if !release.namespace_goes
+        && let Err(error) = Records::of(release).remove_logs(0).await
+    {
+        tracing::warn!("logs of hooks are left behind: {error}");
     }
 }
 

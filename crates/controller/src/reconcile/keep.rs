@@ -8,7 +8,7 @@ use lifecycle::{
 
 use crate::{
     cluster::error::Error,
-    operation::outside::let_go_of_plan,
+    operation::outside::let_go_of_secrets,
     records::Records,
     release::{Release, finalizer},
 };
@@ -35,6 +35,6 @@ pub(crate) async fn keep(release: &mut Release<'_>, running: Option<Journal>) ->
             other => other?,
         }
     }
-    let_go_of_plan(release).await;
+    let_go_of_secrets(release).await;
     finalizer::remove(release).await
 }

@@ -22,6 +22,8 @@ pub(crate) struct Running {
     plans: Mutex<HashMap<String, (String, Arc<Plan>)>>,
     /// The evidence that was taken last, and its container.
     evidence: Mutex<HashMap<String, (Culprit, Evidence)>>,
+    /// The objects of hooks whose logs are kept, and whether they had succeeded.
+    logs: Mutex<HashMap<String, HashSet<(String, bool)>>>,
     /// The reasons why objects are not ready.
     explanations: Mutex<HashMap<String, Explanations>>,
     /// The verdicts of health checks, and the operation whose checks they are.
@@ -90,6 +92,17 @@ impl Running {
         lock(&self.evidence).insert(uid.to_owned(), (culprit, evidence));
     }
 
+    /// Returns whether the log of the hook's object is kept, as one that has ended so.
+    pub(crate) fn has_kept_log(&self, uid: &str, object: &str, has_succeeded: bool) -> bool {
+        let logs = lock(&self.logs);
+        logs.get(uid).is_some_and(|kept| kept.contains(&(object.to_owned(), has_succeeded)))
+    }
+
+    pub(crate) fn kept_log(&self, uid: &str, object: &str, has_succeeded: bool) {
+        let mut logs = lock(&self.logs);
+        logs.entry(uid.to_owned()).or_default().insert((object.to_owned(), has_succeeded));
+    }
+
     /// Takes the explanations out. One reconciliation of an object runs at a time: until they are
     /// put back, they are not needed elsewhere.
     pub(crate) fn take_explanations(&self, uid: &str) -> Explanations {
@@ -115,6 +128,7 @@ impl Running {
     pub(crate) fn retain(&self, uids: &HashSet<String>) {
         lock(&self.plans).retain(|uid, _| uids.contains(uid));
         lock(&self.evidence).retain(|uid, _| uids.contains(uid));
+        lock(&self.logs).retain(|uid, _| uids.contains(uid));
         lock(&self.explanations).retain(|uid, _| uids.contains(uid));
         lock(&self.verdicts).retain(|uid, _| uids.contains(uid));
     }
@@ -123,6 +137,7 @@ impl Running {
     pub(crate) fn forget(&self, uid: &str) {
         lock(&self.plans).remove(uid);
         lock(&self.evidence).remove(uid);
+        lock(&self.logs).remove(uid);
         lock(&self.explanations).remove(uid);
         lock(&self.verdicts).remove(uid);
     }

@@ -5,14 +5,17 @@ use serde_json::{Value, json};
 
 use super::{lasts, rows, service_account};
 use crate::{
-    case::{Case, Verdict, differs, later, pass},
+    case::{Case, Verdict, differs, in_containers, pass},
     program::Program,
     script::{Act, Sight, active, install, script},
 };
 
+/// The test of what Helm prints.
+const LOGS: &str = "logs_that_helm_prints_are_kept";
+
 pub(super) const CASES: &[Case] = &[
-    later(50, "test --logs", "no counterpart of --logs"),
-    later(51, "hook-output-log-policy", "logs are not printed"),
+    in_containers(50, "test --logs", "`kubectl lifecycle logs`", LOGS),
+    in_containers(51, "hook-output-log-policy", "Helm prints the log, here it is kept", LOGS),
     differs(52, "two releases have a hook of the same name", rows::TAKEN, || {
         let objects = |hook: Value, name| [hook.hook("pre-install"), config_map(name, "1")];
         install(objects(job("a").never_ends(), "one"))
