@@ -4,6 +4,7 @@ mod adopt;
 mod ask;
 mod completion;
 mod create;
+mod doctor;
 mod history;
 mod input;
 mod lint;
@@ -20,6 +21,7 @@ pub(crate) use adopt::{Adopt, AdoptedSource};
 pub(crate) use ask::{Approve, Cancel, How, Resume, Retry, Rollback, Skip, Suspend, Test, Wait};
 pub(crate) use completion::{Complete, Completion, Shell};
 pub(crate) use create::Create;
+pub(crate) use doctor::Doctor;
 pub(crate) use history::History;
 pub(crate) use input::{Input, Template};
 pub(crate) use lint::{FailOn, Lint, LintFormat};
@@ -47,6 +49,7 @@ pub(crate) enum Command {
     Status(Status),
     History(History),
     Logs(Logs),
+    Doctor(Doctor),
     Approve(Approve),
     Retry(Retry),
     Cancel(Cancel),

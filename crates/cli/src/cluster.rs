@@ -35,6 +35,23 @@ const FIELD_MANAGER: &str = "releaselifecycle-cli";
 const READ: &str = "the verbs get, list and watch of releaselifecycles in group \
                     releaselifecycle.dev";
 
+/// The answer to a question that not everybody may ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Asked<T> {
+    Known(T),
+    /// The API server's words.
+    Refused(String),
+}
+
+impl<T> Asked<T> {
+    pub(crate) fn map<U>(self, change: impl FnOnce(T) -> U) -> Asked<U> {
+        match self {
+            Self::Known(known) => Asked::Known(change(known)),
+            Self::Refused(why) => Asked::Refused(why),
+        }
+    }
+}
+
 #[derive(Clone)]
 pub(crate) struct Cluster {
     client: Client,
@@ -53,6 +70,10 @@ impl Cluster {
         let client = Client::try_from(config)
             .with_context(|| format!("making a client for the cluster at {url}"))?;
         Ok(Self { client, url, namespace: Some(namespace) })
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        self.client.clone()
     }
 
     pub(crate) fn in_all_namespaces(self) -> Self {
@@ -170,6 +191,23 @@ impl Cluster {
     /// Returns the `ConfigMap`s with these labels; `None` if the user may not list them.
     pub(crate) async fn config_maps(&self, labels: &str) -> anyhow::Result<Option<Vec<ConfigMap>>> {
         self.labelled(labels).await
+    }
+
+    /// Awaits the answer to a question, which the user may have no right to ask.
+    pub(crate) async fn asked<T>(
+        &self,
+        what: &str,
+        question: impl Future<Output = kube::Result<T>>,
+    ) -> anyhow::Result<Asked<T>> {
+        let asking = async {
+            match question.await {
+                Err(kube::Error::Api(status)) if status.code == 403 => {
+                    Ok(Asked::Refused(status.message.clone()))
+                }
+                answer => answer.map(Asked::Known),
+            }
+        };
+        self.answer(what, "the right to do that", asking).await
     }
 
     /// Lists the Pods of a namespace that `params` select.

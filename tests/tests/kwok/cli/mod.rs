@@ -3,6 +3,7 @@
 mod adopt;
 mod cancel;
 mod charts;
+mod doctor;
 mod files;
 mod lint;
 mod planned;
