@@ -5,6 +5,7 @@ mod ask;
 mod completion;
 mod create;
 mod doctor;
+mod events;
 mod history;
 mod input;
 mod lint;
@@ -22,6 +23,7 @@ pub(crate) use ask::{Approve, Cancel, How, Resume, Retry, Rollback, Skip, Suspen
 pub(crate) use completion::{Complete, Completion, Shell};
 pub(crate) use create::Create;
 pub(crate) use doctor::Doctor;
+pub(crate) use events::Events;
 pub(crate) use history::History;
 pub(crate) use input::{Input, Template};
 pub(crate) use lint::{FailOn, Lint, LintFormat};
@@ -49,6 +51,7 @@ pub(crate) enum Command {
     Status(Status),
     History(History),
     Logs(Logs),
+    Events(Events),
     Doctor(Doctor),
     Approve(Approve),
     Retry(Retry),

@@ -105,7 +105,7 @@ impl Cluster {
 
     pub(crate) async fn get(&self, name: &str) -> anyhow::Result<ReleaseLifecycle> {
         let what = format!("reading ReleaseLifecycle {name} in {}", self.scope());
-        match self.answer(&what, READ, self.api().get_opt(name)).await? {
+        match self.answered(&what, READ, self.api().get_opt(name)).await? {
             Some(object) => Ok(object),
             // A missing CustomResourceDefinition is a 404 too.
             None => Err(self.missing(name, self.list().await?)),
@@ -116,7 +116,7 @@ impl Cluster {
     pub(crate) async fn list(&self) -> anyhow::Result<Vec<ReleaseLifecycle>> {
         let what = format!("listing ReleaseLifecycles in {}", self.scope());
         let params = ListParams::default();
-        Ok(self.answer(&what, READ, self.api().list(&params)).await?.items)
+        Ok(self.answered(&what, READ, self.api().list(&params)).await?.items)
     }
 
     /// Patches the object with `change`, and returns its new state; `None` if it is another one by
@@ -138,7 +138,7 @@ impl Cluster {
                 changed => changed.map(Some),
             }
         };
-        self.answer(&what, needs, changing).await
+        self.answered(&what, needs, changing).await
     }
 
     /// Returns the user as whom the API server knows this client.
@@ -148,7 +148,7 @@ impl Cluster {
         let api: Api<SelfSubjectReview> = Api::all(self.client.clone());
         let params = PostParams::default();
         let review = SelfSubjectReview::default();
-        let review = self.answer(what, needs, api.create(&params, &review)).await?;
+        let review = self.answered(what, needs, api.create(&params, &review)).await?;
         let user = review.status.and_then(|status| status.user_info?.username);
         user.context("the API server does not say who the user is")
     }
@@ -176,7 +176,7 @@ impl Cluster {
         let what = format!("reading {} {name} in {}", kind.as_str(), self.scope());
         let needs = format!("the verb get of {}", K::plural(&()));
         let api = self.namespaced::<K>();
-        let found = self.answer(&what, &needs, api.get_opt(name)).await?;
+        let found = self.answered(&what, &needs, api.get_opt(name)).await?;
         // The error's own words are not used: they may quote data.
         found
             .map(|it| serde_json::to_value(&it).map_err(|_| anyhow!("{what}: it is no JSON")))
@@ -207,7 +207,7 @@ impl Cluster {
                 answer => answer.map(Asked::Known),
             }
         };
-        self.answer(what, "the right to do that", asking).await
+        self.answered(what, "the right to do that", asking).await
     }
 
     /// Lists the Pods of a namespace that `params` select.
@@ -218,7 +218,7 @@ impl Cluster {
         params: &ListParams,
     ) -> anyhow::Result<Vec<Value>> {
         let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
-        let listed = self.answer(what, "the verb list of pods", api.list(params)).await?;
+        let listed = self.answered(what, "the verb list of pods", api.list(params)).await?;
         Ok(listed.items.iter().filter_map(|pod| serde_json::to_value(pod).ok()).collect())
     }
 
@@ -231,7 +231,7 @@ impl Cluster {
     ) -> anyhow::Result<impl AsyncBufRead + use<>> {
         let what = format!("reading the log of Pod {pod} in namespace {namespace}");
         let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
-        self.answer(&what, "the verb get of pods/log", api.log_stream(pod, params)).await
+        self.answered(&what, "the verb get of pods/log", api.log_stream(pod, params)).await
     }
 
     async fn labelled<K>(&self, labels: &str) -> anyhow::Result<Option<Vec<K>>>
@@ -251,7 +251,7 @@ impl Cluster {
                 listed => Ok(Some(listed?.items)),
             }
         };
-        self.answer(&what, &needs, listing).await
+        self.answered(&what, &needs, listing).await
     }
 
     /// Returns the names of Helm's releases, as far as their Secrets may be listed; no data are
@@ -261,7 +261,7 @@ impl Cluster {
         let api = self.namespaced::<Secret>();
         let params = ListParams::default().labels("owner=helm");
         let listed =
-            self.answer(&what, "the verb list of secrets", api.list_metadata(&params)).await?;
+            self.answered(&what, "the verb list of secrets", api.list_metadata(&params)).await?;
         let name = |it: PartialObjectMeta<Secret>| it.metadata.labels?.remove("name");
         Ok(listed.items.into_iter().filter_map(name).collect())
     }
@@ -276,7 +276,7 @@ impl Cluster {
 
     /// Awaits the answer to one request, within the deadline. `what` was tried, which `needs` a
     /// permission.
-    async fn answer<T>(
+    pub(crate) async fn answered<T>(
         &self,
         what: &str,
         needs: &str,

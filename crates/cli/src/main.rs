@@ -1,7 +1,7 @@
 //! `kubectl lifecycle`: shows what the operator does to your releases, and takes your requests.
 //!
 //! - `args`: the command line
-//! - `status`, `plan`, `lint`, `history`, `logs`, `doctor`, `create`, `adopt`, `ask`: the commands, each with its own parts
+//! - `status`, `plan`, `lint`, `history`, `logs`, `events`, `doctor`, `create`, `adopt`, `ask`: the commands, each with its own parts
 //!   below it
 //! - `steps`, `timeline`, `table`, `transitions`: pure, an object in, text out
 //! - `cluster`, `files`, `screen`: the input and the output of the process
@@ -14,6 +14,7 @@ mod cluster;
 mod completion;
 mod create;
 mod doctor;
+mod events;
 #[cfg(test)]
 mod examples;
 mod files;
@@ -71,6 +72,7 @@ async fn run(command: Command) -> anyhow::Result<Outcome> {
         Command::Status(args) => status::status(&args).await,
         Command::History(args) => history::history(&args).await,
         Command::Doctor(args) => Box::pin(doctor::doctor(&args)).await,
+        Command::Events(args) => Box::pin(events::events(&args)).await,
         Command::Logs(args) => Box::pin(logs::logs(&args)).await,
         Command::Approve(args) => Box::pin(ask::approve(&args)).await,
         Command::Retry(args) => Box::pin(ask::retry(&args)).await,

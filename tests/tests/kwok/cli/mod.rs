@@ -4,6 +4,7 @@ mod adopt;
 mod cancel;
 mod charts;
 mod doctor;
+mod events;
 mod files;
 mod lint;
 mod planned;
