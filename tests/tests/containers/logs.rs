@@ -12,7 +12,7 @@ use helm::hook_log;
 use serde_json::{Value, json};
 use testkit::programs;
 
-/// What `kubectl lifecycle logs` answers.
+/// The answer of `kubectl lifecycle logs`.
 struct Shown {
     code: Option<i32>,
     out: Vec<u8>,
