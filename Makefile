@@ -81,6 +81,7 @@ bench: ## ours, Helm and the least that a client can do, on one control plane; w
 	$(CARGO) build --release --package controller --package floor
 	$(ENGINE) $(abspath $(TARGET))/release/releaselifecycle-engine .
 	$(CARGO) test --workspace --test bench -- --nocapture --ignored
+	$(MAKE) bench-render
 
 bench-render: ## how long rendering takes, beside `helm template`
 	$(CARGO) test --workspace --test render -- --nocapture --ignored

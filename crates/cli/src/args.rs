@@ -12,6 +12,7 @@ mod lint;
 mod logs;
 mod plan;
 mod status;
+mod version;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -30,6 +31,7 @@ pub(crate) use lint::{FailOn, Lint, LintFormat};
 pub(crate) use logs::Logs;
 pub(crate) use plan::Plan;
 pub(crate) use status::{Output, Status};
+pub(crate) use version::Version;
 
 /// Shows the releases of the ReleaseLifecycle operator, and sends requests to it
 ///
@@ -53,6 +55,7 @@ pub(crate) enum Command {
     Logs(Logs),
     Events(Events),
     Doctor(Doctor),
+    Version(Version),
     Approve(Approve),
     Retry(Retry),
     Cancel(Cancel),

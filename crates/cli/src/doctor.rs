@@ -6,17 +6,14 @@ mod checks;
 use api::ReleaseLifecycle;
 use http::{Request, header::DATE};
 use jiff::{Timestamp, fmt::rfc2822};
-use k8s_openapi::{
-    api::{
-        apps::v1::Deployment,
-        authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec},
-        coordination::v1::Lease,
-        core::v1::ServiceAccount,
-    },
-    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec},
+    coordination::v1::Lease,
+    core::v1::ServiceAccount,
 };
 use kube::{
-    Api, CustomResourceExt as _,
+    Api,
     api::{ListParams, PostParams},
     client::Body,
 };
@@ -27,7 +24,7 @@ use crate::{
     Outcome,
     args::{Doctor, Format},
     cluster::{Asked, Cluster},
-    format, screen,
+    format, installed, screen,
     words::{pad_columns, printable},
 };
 
@@ -41,8 +38,8 @@ pub(crate) async fn doctor(args: &Doctor) -> anyhow::Result<Outcome> {
         None => None,
     };
     let (definition, deployments, leases, clocks) = tokio::try_join!(
-        definition(&cluster),
-        deployments(&cluster),
+        installed::definition(&cluster),
+        installed::deployments(&cluster),
         leases(&cluster),
         clocks(&cluster)
     )?;
@@ -75,19 +72,6 @@ fn render(findings: &[Finding]) -> String {
     let mut rows: Vec<_> = findings.iter().map(row).collect();
     pad_columns(&mut rows);
     rows.iter().map(|row| row.concat().trim_end().to_owned() + "\n").collect()
-}
-
-async fn definition(cluster: &Cluster) -> anyhow::Result<Asked<Option<CustomResourceDefinition>>> {
-    let api: Api<CustomResourceDefinition> = Api::all(cluster.client());
-    let name = ReleaseLifecycle::crd_name();
-    cluster.asked(&format!("reading CustomResourceDefinition {name}"), api.get_opt(name)).await
-}
-
-async fn deployments(cluster: &Cluster) -> anyhow::Result<Asked<Vec<Deployment>>> {
-    let api: Api<Deployment> = Api::all(cluster.client());
-    let params = ListParams::default().labels("app.kubernetes.io/name=releaselifecycle-controller");
-    let listing = async { Ok(api.list(&params).await?.items) };
-    cluster.asked("listing Deployments in all namespaces", listing).await
 }
 
 async fn leases(cluster: &Cluster) -> anyhow::Result<Asked<Vec<Lease>>> {

@@ -1,9 +1,10 @@
 //! `kubectl lifecycle`: shows what the operator does to your releases, and takes your requests.
 //!
 //! - `args`: the command line
-//! - `status`, `plan`, `lint`, `history`, `logs`, `events`, `doctor`, `create`, `adopt`, `ask`: the commands, each with its own parts
+//! - `status`, `plan`, `lint`, `history`, `logs`, `events`, `doctor`, `version`, `create`, `adopt`, `ask`: the commands, each with its own parts
 //!   below it
 //! - `steps`, `timeline`, `table`, `transitions`: pure, an object in, text out
+//! - `installed`: the operator in the cluster
 //! - `cluster`, `files`, `screen`: the input and the output of the process
 //! - `watch`: follows one release
 
@@ -20,6 +21,7 @@ mod examples;
 mod files;
 mod format;
 mod history;
+mod installed;
 mod json;
 mod lint;
 mod logs;
@@ -33,6 +35,7 @@ mod steps;
 mod table;
 mod timeline;
 mod transitions;
+mod version;
 mod watch;
 mod words;
 
@@ -72,6 +75,7 @@ async fn run(command: Command) -> anyhow::Result<Outcome> {
         Command::Status(args) => status::status(&args).await,
         Command::History(args) => history::history(&args).await,
         Command::Doctor(args) => Box::pin(doctor::doctor(&args)).await,
+        Command::Version(args) => Box::pin(version::version(&args)).await,
         Command::Events(args) => Box::pin(events::events(&args)).await,
         Command::Logs(args) => Box::pin(logs::logs(&args)).await,
         Command::Approve(args) => Box::pin(ask::approve(&args)).await,

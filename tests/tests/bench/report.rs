@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use e2e::root;
+use e2e::{internals, root};
 
 use crate::{
     compare::Comparison,
@@ -21,8 +21,6 @@ use crate::{
 };
 
 const PAGE: &str = "docs/src/benchmarks.md";
-const BEGIN: &str = "<!-- bench:begin -->";
-const END: &str = "<!-- bench:end -->";
 
 /// All that was measured.
 pub(crate) struct Report {
@@ -45,16 +43,7 @@ pub(crate) fn write(report: &Report) -> Result<()> {
         let path = folder.join(format!("{name}.svg"));
         fs::write(&path, svg).with_context(|| format!("write {}", path.display()))?;
     }
-    let page = fs::read_to_string(root().join(PAGE)).with_context(|| format!("read {PAGE}"))?;
-    let page = replaced(&page, &text(report)).context("the page lacks its markers")?;
-    fs::write(root().join(PAGE), page).with_context(|| format!("write {PAGE}"))
-}
-
-/// Returns the page with another text between its markers.
-fn replaced(page: &str, text: &str) -> Option<String> {
-    let (before, rest) = page.split_once(BEGIN)?;
-    let (_, after) = rest.split_once(END)?;
-    Some(format!("{before}{BEGIN}\n{}\n{END}{after}", text.trim()))
+    internals::write_in(PAGE, "bench", &text(report))
 }
 
 /// Returns the generated part of the page.
@@ -437,13 +426,5 @@ mod tests {
     #[test]
     fn one_more_takes_the_difference() {
         assert_eq!(one_more("hook", [(100, 2.0), (612, 3.0)]), "One more hook takes 2.00 KiB.\n\n");
-    }
-
-    #[test]
-    fn only_what_is_between_the_markers_is_replaced() {
-        let page = format!("before\n{BEGIN}\nold\n{END}\nafter\n");
-        let new = format!("before\n{BEGIN}\nnew\n{END}\nafter\n");
-        assert_eq!(replaced(&page, "\nnew\n\n").unwrap(), new);
-        assert_eq!(replaced("no markers", "new"), None);
     }
 }

@@ -1,7 +1,9 @@
-//! How long rendering takes: a process that is started for it, one that is there already, and a
-//! chart of a hundred templates, beside `helm template` in the same run. Numbers, no verdicts.
+//! How long rendering takes: a process that is started for it, one that is there already, `kubectl
+//! lifecycle plan`, and a chart of a hundred templates, beside `helm template` in the same run. Numbers, no
+//! verdicts; the table of `docs/src/benchmarks.md` comes from it.
 
 use std::{
+    fmt::Write as _,
     fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -10,7 +12,7 @@ use std::{
 
 use anyhow::{Result, ensure};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use e2e::target;
+use e2e::{internals, target};
 use serde_json::{Value, json};
 use testkit::{cluster::bin, programs};
 
@@ -27,34 +29,44 @@ const RUNS: usize = 21;
 #[ignore = "a benchmark: make bench-render"]
 async fn render_times() -> Result<()> {
     programs::build("dev")?;
+    let cli = programs::build("release")?.join("kubectl-lifecycle");
     let many = generated(100)?;
     let charts = [("hooks", charts::folder().join("hooks")), ("100 templates", many)];
-    println!("medians of {RUNS} runs, ms\n| chart | helm template | cold | | warm | |");
-    println!("|---|--:|--:|--:|--:|--:|");
+    let mut table = "| chart | helm template ÷ warm | helm template ÷ cold | helm template ÷ plan | \
+                     helm template | warm | cold | plan |\n|---|--:|--:|--:|--:|--:|--:|--:|\n"
+        .to_owned();
     for (name, folder) in charts {
         let request = request(&folder)?;
         let mut warm_engine = Engine::start(Access::Nothing)?;
         warm_engine.render(request.clone(), None).await?;
-        let (mut helm, mut cold, mut warm) = (Vec::new(), Vec::new(), Vec::new());
+        let mut times = [const { Vec::new() }; 4];
         for _ in 0..RUNS {
+            let [helm, warm, cold, plan] = &mut times;
             let begun = Instant::now();
-            template(&folder)?;
+            run(Command::new(bin("helm")?).args(["template", "shop"]).arg(&folder))?;
             helm.push(begun.elapsed());
+            let begun = Instant::now();
+            warm_engine.render(request.clone(), None).await?;
+            warm.push(begun.elapsed());
             let begun = Instant::now();
             Engine::start(Access::Nothing)?.render(request.clone(), None).await?;
             cold.push(begun.elapsed());
             let begun = Instant::now();
-            warm_engine.render(request.clone(), None).await?;
-            warm.push(begun.elapsed());
+            run(Command::new(&cli).args(["plan", "shop", "--event=install"]).arg(&folder))?;
+            plan.push(begun.elapsed());
         }
-        let (helm, cold, warm) = (median(helm), median(cold), median(warm));
-        println!(
-            "| {name} | {helm:.1} | {cold:.1} | {:.2} × | {warm:.2} | {:.3} × |",
-            cold / helm,
-            warm / helm,
+        let [helm, warm, cold, plan] = times.map(median);
+        let _ = writeln!(
+            table,
+            "| {name} | {:.1} × | {:.2} × | {:.2} × | {helm:.1} ms | {warm:.2} ms | {cold:.1} ms | \
+             {plan:.1} ms |",
+            helm / warm,
+            helm / cold,
+            helm / plan,
         );
     }
-    Ok(())
+    println!("medians of {RUNS} runs\n{table}");
+    internals::write_in("docs/src/benchmarks.md", "render", &table)
 }
 
 fn median(mut times: Vec<Duration>) -> f64 {
@@ -62,11 +74,9 @@ fn median(mut times: Vec<Duration>) -> f64 {
     times[times.len() / 2].as_secs_f64() * 1000.0
 }
 
-fn template(folder: &Path) -> Result<()> {
-    let mut command = Command::new(bin("helm")?);
-    command.args(["template", "shop"]).arg(folder).stdout(Stdio::null());
-    let status = command.status()?;
-    ensure!(status.success(), "helm template {}: {status}", folder.display());
+fn run(command: &mut Command) -> Result<()> {
+    let status = command.stdout(Stdio::null()).status()?;
+    ensure!(status.success(), "{command:?}: {status}");
     Ok(())
 }
 

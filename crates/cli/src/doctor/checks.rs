@@ -10,7 +10,7 @@ use k8s_openapi::{
 };
 use kube::ResourceExt as _;
 
-use crate::{cluster::Asked, state::State};
+use crate::{cluster::Asked, installed, state::State};
 
 /// The difference of clocks from which on deadlines and drift are judged wrongly.
 const SKEW: SignedDuration = SignedDuration::from_secs(5);
@@ -210,8 +210,7 @@ fn operator(facts: &Facts) -> Vec<Finding> {
         let (namespace, name) = (deployment.namespace().unwrap_or_default(), deployment.name_any());
         let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
         let ready = deployment.status.as_ref().and_then(|it| it.ready_replicas).unwrap_or_default();
-        let pod = deployment.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
-        let image = pod.and_then(|pod| pod.containers.first()?.image.clone()).unwrap_or_default();
+        let image = installed::image(deployment);
         let text =
             format!("Deployment {namespace}/{name}: {ready} of {wanted} Pods are ready, {image}");
         let (result, remedy) = match ready {
