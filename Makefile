@@ -1,5 +1,5 @@
 # Every command of the project; CI calls the same targets.
-.PHONY: tools check lint deny book test demo demo-chart cluster cluster-down model fuzz crash cases interop render bench bench-render bench-records tenants counts image krew generate engine engine-test
+.PHONY: tools check lint deny book test demo demo-chart cluster cluster-down model fuzz crash cases interop render bench bench-render bench-records tenants ui counts image krew generate engine engine-test
 CARGO ?= cargo
 # Where `make tools` installs.
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
@@ -89,6 +89,10 @@ bench-render: ## how long rendering takes, beside `helm template`
 bench-records: ## ten thousand of Helm's records in one namespace: taking over, starting again
 	$(CARGO) build --release --package controller
 	$(CARGO) test --workspace --test records -- --nocapture --ignored
+
+ui: ## what a person does with the page of `kubectl lifecycle ui`, in Chromium; makes the pictures of docs/src/ui.md
+	npm ci --prefix tests/ui --no-audit --no-fund
+	$(CARGO) test --workspace --test ui -- --nocapture --ignored
 
 counts: ## API writes for a hook and for a release; memory of the controller, idle and after work
 	$(CARGO) build --release --package controller

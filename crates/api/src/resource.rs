@@ -37,6 +37,8 @@ use crate::{
     printcolumn(name = "Revision", type_ = "integer", json_path = ".status.revision"),
     printcolumn(name = "Status", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.operation.phase", priority = 1),
+    printcolumn(name = "Chart", type_ = "string", json_path = ".status.chart.name", priority = 1),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", priority = 1),
     validation = Rule::new("size(self.metadata.name) <= 63").message("metadata.name is used in labels: use at most 63 characters"),
     validation = Rule::new("has(self.spec.releaseName) || size(self.metadata.name) <= 53").message("Helm takes release names of at most 53 characters: shorten metadata.name, or set spec.releaseName"),

@@ -11,7 +11,9 @@ mod input;
 mod lint;
 mod logs;
 mod plan;
+mod report;
 mod status;
+mod ui;
 mod version;
 
 use std::{path::PathBuf, time::Duration};
@@ -30,7 +32,9 @@ pub(crate) use input::{Input, Template};
 pub(crate) use lint::{FailOn, Lint, LintFormat};
 pub(crate) use logs::Logs;
 pub(crate) use plan::Plan;
+pub(crate) use report::Report;
 pub(crate) use status::{Output, Status};
+pub(crate) use ui::Ui;
 pub(crate) use version::Version;
 
 /// Shows the releases of the ReleaseLifecycle operator, and sends requests to it
@@ -54,6 +58,8 @@ pub(crate) enum Command {
     History(History),
     Logs(Logs),
     Events(Events),
+    Ui(Ui),
+    Report(Report),
     Doctor(Doctor),
     Version(Version),
     Approve(Approve),

@@ -80,6 +80,10 @@ impl Cluster {
         Self { namespace: None, ..self }
     }
 
+    pub(crate) fn in_namespace(self, namespace: &str) -> Self {
+        Self { namespace: Some(namespace.to_owned()), ..self }
+    }
+
     pub(crate) fn has_all_namespaces(&self) -> bool {
         self.namespace.is_none()
     }

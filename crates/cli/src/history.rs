@@ -61,7 +61,8 @@ fn without_rights(cluster: &Cluster, object: &ReleaseLifecycle) -> String {
     )
 }
 
-fn row(record: &Record) -> Value {
+/// Returns a revision for programs.
+pub(crate) fn row(record: &Record) -> Value {
     json!({
         "revision": record.revision,
         "updated": record.updated,

@@ -4,6 +4,7 @@
 //! - `status`, `plan`, `lint`, `history`, `logs`, `events`, `doctor`, `version`, `create`, `adopt`, `ask`: the commands, each with its own parts
 //!   below it
 //! - `steps`, `timeline`, `table`, `transitions`: pure, an object in, text out
+//! - `ui`: the page on this machine, and `report`
 //! - `installed`: the operator in the cluster
 //! - `cluster`, `files`, `screen`: the input and the output of the process
 //! - `watch`: follows one release
@@ -35,6 +36,7 @@ mod steps;
 mod table;
 mod timeline;
 mod transitions;
+mod ui;
 mod version;
 mod watch;
 mod words;
@@ -75,6 +77,8 @@ async fn run(command: Command) -> anyhow::Result<Outcome> {
         Command::Status(args) => status::status(&args).await,
         Command::History(args) => history::history(&args).await,
         Command::Doctor(args) => Box::pin(doctor::doctor(&args)).await,
+        Command::Ui(args) => Box::pin(ui::ui(&args)).await,
+        Command::Report(args) => Box::pin(ui::report(&args)).await,
         Command::Version(args) => Box::pin(version::version(&args)).await,
         Command::Events(args) => Box::pin(events::events(&args)).await,
         Command::Logs(args) => Box::pin(logs::logs(&args)).await,

@@ -55,7 +55,7 @@ fn when(operation: &Operation, now: Timestamp) -> String {
 }
 
 /// Returns the text below the header: sentences that are in no step.
-fn notes(state: State<'_>) -> Vec<String> {
+pub(crate) fn notes(state: State<'_>) -> Vec<String> {
     let mut notes = Vec::new();
     // While an operation runs, its steps say the same as `Ready`.
     if let Some(ready) = state.ready().filter(|_| state.running().is_none()) {
@@ -152,7 +152,7 @@ fn log_lines(log: Option<&str>, look: Look) -> impl Iterator<Item = String> {
 }
 
 /// Returns whether somebody has to decide how to continue here.
-fn stands(state: State<'_>, step: &Step<'_>) -> bool {
+pub(crate) fn stands(state: State<'_>, step: &Step<'_>) -> bool {
     let Step::Hook(_, hook) = step else { return false };
     state.cursor_of(hook).is_some_and(|cursor| cursor.step == HookStep::Blocked)
 }
@@ -234,7 +234,7 @@ fn row(
 }
 
 /// Returns `Job/name`, with the namespace if it is another than the release's.
-fn name(state: State<'_>, hook: &HookStatus) -> String {
+pub(crate) fn name(state: State<'_>, hook: &HookStatus) -> String {
     match &hook.namespace {
         Some(namespace) if namespace != state.namespace() => {
             format!("{}/{} in {namespace}", hook.kind, hook.name)

@@ -77,6 +77,11 @@ pub(crate) struct Args {
     #[arg(long, env = "RELEASELIFECYCLE_METRICS_ADDRESS")]
     metrics_address: Option<SocketAddr>,
 
+    /// List the conditions of each release in /metrics, and not only their number; costs Prometheus a
+    /// few series for each release
+    #[arg(long, value_name = "BOOL", env = "RELEASELIFECYCLE_METRICS_PER_RELEASE", action = ArgAction::Set, default_value_t = false, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) metrics_per_release: bool,
+
     /// Maximum number of releases that are reconciled at once; running hooks do not count
     #[arg(long, env = "RELEASELIFECYCLE_CONCURRENCY", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) concurrency: u16,

@@ -7,6 +7,7 @@ pub(crate) mod discovery;
 pub(crate) mod echoes;
 pub(crate) mod error;
 pub(crate) mod impersonation;
+pub(crate) mod lately;
 pub(crate) mod metrics;
 pub(crate) mod permit;
 pub(crate) mod recent;
@@ -20,7 +21,10 @@ use std::sync::Arc;
 
 use kube::Client;
 
-use self::{discovery::Kinds, echoes::Echoes, metrics::Metrics};
+use self::{
+    discovery::Kinds, echoes::Echoes, impersonation::Identity, lately::Lately, metrics::Metrics,
+    rights::Rules,
+};
 
 /// The connection to the API server that all identities share.
 pub(crate) struct Cluster {
@@ -29,10 +33,24 @@ pub(crate) struct Cluster {
     pub(crate) kinds: Kinds,
     pub(crate) echoes: Echoes,
     pub(crate) metrics: Arc<Metrics>,
+    /// Namespaces that are not terminating.
+    pub(crate) staying: Lately<String, ()>,
+    /// The rules for an identity in a namespace.
+    pub(crate) rules: Lately<(Identity, String), Rules>,
+    /// Whether an identity finds a record of Helm's in a `ConfigMap` of a namespace.
+    pub(crate) in_config_maps: Lately<(Identity, String), bool>,
 }
 
 impl Cluster {
     pub(crate) fn new(operator: Client, metrics: Arc<Metrics>) -> Self {
-        Self { operator, kinds: Kinds::default(), echoes: Echoes::default(), metrics }
+        Self {
+            operator,
+            kinds: Kinds::default(),
+            echoes: Echoes::default(),
+            metrics,
+            staying: Lately::default(),
+            rules: Lately::default(),
+            in_config_maps: Lately::default(),
+        }
     }
 }

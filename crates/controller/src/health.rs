@@ -148,7 +148,7 @@ mod tests {
     async fn started(pages: Pages) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let metrics = Arc::new(Metrics::new());
+        let metrics = Arc::new(Metrics::new(false));
         let health = Health { metrics, ready: Arc::new(AtomicBool::new(false)) };
         tokio::spawn(serve(listener, health, pages, std::future::pending()));
         address

@@ -24,7 +24,7 @@ pub(crate) mod wake;
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use api::{OnNewSpec, ReleaseLifecycle};
@@ -120,10 +120,17 @@ async fn reconcile_one(object: &Tolerant, ctx: &Arc<Context>) -> Result<Action, 
         }
     }
     let slot = ctx.slots.take(cached.metadata.namespace.as_deref().unwrap_or_default()).await;
-    ctx.cluster.metrics.reconciling.inc();
+    let (metrics, begun) = (&ctx.cluster.metrics, Instant::now());
+    metrics.reconciling.inc();
     let work = Box::pin(reconcile_release(cached, ctx, slot)).instrument(span(cached));
     let result = panics::caught(work).await;
-    ctx.cluster.metrics.reconciling.dec();
+    metrics.reconciling.dec();
+    let word = match &result {
+        Ok(Ok(_)) => "succeeded",
+        Ok(Err(Error::Stale)) => "repeated",
+        Ok(Err(_)) | Err(_) => "failed",
+    };
+    metrics.reconciled(word, begun.elapsed());
     let result = result.unwrap_or_else(|panicked| panicked.resume());
     if let Ok(action) = &result {
         ctx.backoff.forget(&key);

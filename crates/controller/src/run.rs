@@ -81,16 +81,20 @@ pub(crate) async fn run(args: Args, vital: &Handle) -> anyhow::Result<()> {
     let config = config(&args).await?;
     let candidacy = (!args.no_leader_election).then(|| args.candidacy(&config));
     // Each runtime drives the connections of its own client.
+    let metrics = Arc::new(Metrics::new(args.metrics_per_release));
+    let client = || -> anyhow::Result<Client> {
+        let client = Client::try_from(config.clone()).context("make a client")?;
+        Ok(limited(client, Arc::clone(&metrics)))
+    };
     let candidate = {
         let _on = vital.enter();
-        limited(Client::try_from(config.clone()).context("make a client")?)
+        client()?
     };
-    let operator = limited(Client::try_from(config.clone()).context("make a client")?);
+    let operator = client()?;
     if let Some(selector) = &args.selector {
         check_selector(&operator, args.namespace.as_deref(), selector).await?;
     }
-    let charts = charts(&args, &config, Endpoints::new(operator.clone()));
-    let metrics = Arc::new(Metrics::new());
+    let charts = charts(&args, &config, Endpoints::new(operator.clone()), &metrics);
     let (reporter, sender) = Reporter::new(operator.clone());
     tokio::spawn(sender);
     let lease = Arc::new(args.lease());
@@ -281,6 +285,7 @@ async fn control(
     let rendering = Arc::clone(&ctx);
     tokio::spawn(async move { panics::caught(rendering.rendering.charts.prepare()).await.ok() });
     let (store, writer) = reflector::store();
+    ctx.cluster.metrics.list(store.clone());
     let mut others = Others { ctx: Arc::clone(&ctx), keys: HashSet::new(), uids: HashSet::new() };
     let heard = Arc::clone(&ctx);
     let all = scoped(&client, args.namespace.as_deref());
@@ -399,7 +404,12 @@ impl Others {
 }
 
 /// Returns the fetcher of charts, which never asks the API server.
-fn charts(args: &Args, config: &Config, endpoints: Endpoints) -> Charts {
+fn charts(
+    args: &Args,
+    config: &Config,
+    endpoints: Endpoints,
+    metrics: &Arc<Metrics>,
+) -> Charts {
     let url = &config.cluster_url;
     let port = if url.scheme_str() == Some("http") { 80 } else { 443 };
     let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
@@ -411,7 +421,14 @@ fn charts(args: &Args, config: &Config, endpoints: Endpoints) -> Charts {
     }
     let (program, reach) = (args.engine.settings().program, args.reach());
     Charts::new(
-        charts::Settings { program, reach, api_server, endpoints, user_agent: AGENT },
+        charts::Settings {
+            program,
+            reach,
+            api_server,
+            endpoints,
+            metrics: Arc::clone(metrics),
+            user_agent: AGENT,
+        },
         args.charts.cache(),
     )
 }

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context as _, ensure};
 
 /// The copies in `deploy/chart/files`, and the file of the repository that each is a copy of.
-const COPIES: [(&str, &str); 13] = [
+const COPIES: [(&str, &str); 15] = [
     ("releaselifecycles.yaml", "crds/releaselifecycles.yaml"),
     ("admission-policy.yaml", "deploy/base/admission-policy.yaml"),
     ("disruption-budget.yaml", "deploy/base/disruption-budget.yaml"),
@@ -21,6 +21,8 @@ const COPIES: [(&str, &str); 13] = [
     ("role-editor.yaml", "deploy/multi-tenant/role-editor.yaml"),
     ("role-impersonator.yaml", "deploy/multi-tenant/role-impersonator.yaml"),
     ("role-binding.yaml", "deploy/single-tenant/role-binding.yaml"),
+    ("prometheus-rule.yaml", "deploy/monitoring/prometheus-rule.yaml"),
+    ("dashboard.json", "deploy/monitoring/dashboard.json"),
     ("withdrawn-multi-tenant.yaml", "deploy/multi-tenant/withdrawn.yaml"),
     ("withdrawn-single-tenant.yaml", "deploy/single-tenant/withdrawn.yaml"),
 ];

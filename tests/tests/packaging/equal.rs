@@ -57,6 +57,22 @@ fn the_chart_is_the_single_tenant_kustomization() -> Result<()> {
 }
 
 #[test]
+fn the_chart_has_what_the_kustomization_has_for_monitoring() -> Result<()> {
+    let expected = kustomized(&deploy("monitoring"))?;
+    let create = json!({"create": true});
+    let values = json!({"podMonitor": create, "prometheusRule": create, "dashboard": create});
+    for helm in HELMS {
+        let found = rendered(helm, NAMESPACE, &values)?;
+        for (id, object) in &expected {
+            let same = found.get(id).with_context(|| format!("{helm} makes no {id}"))?;
+            let wrong = differences(same, object);
+            ensure!(wrong.is_empty(), "{helm}: {id}: {}", wrong.join("\n"));
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn the_chart_is_the_component_of_all_namespaces() -> Result<()> {
     let component = deploy("multi-tenant/all-namespaces");
     let folder = overlay("chart-all", &deploy("multi-tenant"), &[&component], &json!({}))?;

@@ -39,6 +39,7 @@ fn others() -> BTreeMap<&'static str, Value> {
         ("/flags/sourceAllow", json!(["10.0.0.0/8"])),
         ("/flags/fluxArtifactHosts", json!(["source.example"])),
         ("/flags/insecureAllowHttp", json!(false)),
+        ("/flags/metricsPerRelease", json!(true)),
         ("/flags/leaseName", json!("mine")),
         ("/flags/leaseSeconds", number(5)),
         ("/flags/logFormat", json!("json")),
@@ -61,6 +62,10 @@ fn others() -> BTreeMap<&'static str, Value> {
         ("/podMonitor/create", json!(true)),
         ("/podMonitor/labels", json!({"a": "b"})),
         ("/podMonitor/interval", json!("1m")),
+        ("/prometheusRule/create", json!(true)),
+        ("/prometheusRule/labels", json!({"a": "b"})),
+        ("/dashboard/create", json!(true)),
+        ("/dashboard/labels/grafana_dashboard", json!("2")),
     ])
 }
 
@@ -88,6 +93,8 @@ fn every_value_changes_what_is_rendered() -> Result<()> {
             "/podMonitor/labels" | "/podMonitor/interval" => {
                 json!({"podMonitor": {"create": true}})
             }
+            "/prometheusRule/labels" => json!({"prometheusRule": {"create": true}}),
+            "/dashboard/labels/grafana_dashboard" => json!({"dashboard": {"create": true}}),
             _ => json!({}),
         };
         let before = rendered("helm", NAMESPACE, &base)?;
@@ -143,6 +150,7 @@ fn wrong_values_are_refused_and_named() -> Result<()> {
         (json!({"hostUsers": "no"}), "/hostUsers"),
         (json!({"crds": {"install": "no"}}), "/crds/install"),
         (json!({"podMonitor": {"interval": "often"}}), "/podMonitor/interval"),
+        (json!({"dashboard": {"labels": {"a": 1}}}), "/dashboard/labels/a"),
     ] {
         for program in HELMS {
             let error = rendered(program, NAMESPACE, &values).err();

@@ -1,6 +1,8 @@
 //! The budget for one answer of the API server: of bytes, before it is parsed, and of memory, while
 //! it is parsed.
 
+use std::sync::Arc;
+
 use http::{Request, Response};
 use http_body_util::Limited;
 use kube::{Client, client::Body};
@@ -12,6 +14,8 @@ use serde::{Deserialize, Deserializer, de::DeserializeSeed};
 use serde_json::Value;
 use tower::service_fn;
 
+use crate::cluster::metrics::Metrics;
+
 /// The number of objects of one page of a list. A page of the largest objects fits into the budget:
 /// etcd stores at most 1.5 MiB of one object, which is at most 3 MiB of JSON.
 pub(crate) const PAGE: u32 = 20;
@@ -22,17 +26,19 @@ const MOST_BYTES: usize = 64 << 20;
 /// The maximum memory of an answer.
 pub(crate) const MOST_MEMORY: usize = 64 << 20;
 
-/// Returns a client that ends an answer that is too large. A watch has no end, and each of its
-/// events is one object.
-pub(crate) fn limited(client: Client) -> Client {
+/// Returns a client that counts its requests, and ends an answer that is too large. A watch has no end,
+/// and each of its events is one object.
+pub(crate) fn limited(client: Client, metrics: Arc<Metrics>) -> Client {
     let namespace = client.default_namespace().to_owned();
     let limited = service_fn(move |request: Request<Body>| {
         let client = client.clone();
+        let answered = metrics.api_request(&request);
         async move {
             let is_watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));
             let most = if is_watch { usize::MAX } else { MOST_BYTES };
-            let answer: Response<Body> = client.send(request).await?;
-            Ok::<_, kube::Error>(answer.map(|body| Limited::new(body, most)))
+            let answer = client.send(request).await;
+            answered(answer.as_ref().ok().map(Response::status));
+            Ok::<_, kube::Error>(answer?.map(|body| Limited::new(body, most)))
         }
     });
     Client::new(limited, namespace)

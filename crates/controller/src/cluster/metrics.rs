@@ -1,12 +1,22 @@
-//! Metrics. Their labels have few values: event and outcome, never an object.
+//! Metrics. Their labels have few values, such as event and outcome; an object is one only with
+//! `--metrics-per-release`.
 
+mod releases;
+mod verb;
+
+use std::{sync::Arc, time::Duration};
+
+use http::{Request, StatusCode};
+use kube_runtime::reflector::Store;
+use lifecycle::reason::Reason;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
-    registry::Registry,
+    registry::{Metric, Registry},
 };
 
-use crate::support::panics;
+use self::{releases::Releases, verb::verb};
+use crate::{cluster::resource::Tolerant, support::panics};
 
 /// The label of a namespace. Only namespaces that wait have one.
 type InNamespace = [(&'static str, String); 1];
@@ -14,87 +24,116 @@ type InNamespace = [(&'static str, String); 1];
 type Labels = [(&'static str, &'static str); 1];
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct HookLabels {
+struct Ended {
     event: &'static str,
     outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Answered {
+    verb: &'static str,
+    /// The status of the answer, or `0` if there was none.
+    code: u16,
 }
 
 pub(crate) struct Metrics {
     registry: Registry,
     hooks_started: Family<Labels, Counter>,
-    hooks_ended: Family<HookLabels, Counter>,
+    hooks_ended: Family<Ended, Counter>,
     hook_seconds: Histogram,
-    operations_ended: Family<Labels, Counter>,
+    operations_ended: Family<Ended, Counter>,
     operation_seconds: Histogram,
+    reconciliations: Family<Labels, Counter>,
+    reconciliation_seconds: Histogram,
+    errors: Family<Labels, Counter>,
+    api_requests: Family<Answered, Counter>,
     api_writes: Family<Labels, Counter>,
+    renderings: Family<Labels, Counter>,
+    rendering_seconds: Histogram,
+    chart_fetches: Family<Labels, Counter>,
+    releases: Arc<Releases>,
     pub(crate) reconciling: Gauge,
     waiting: Family<InNamespace, Gauge>,
     pub(crate) leader: Gauge,
 }
 
+/// Registers a metric, and returns it.
+fn added<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {
+    registry.register(name, help, metric.clone());
+    metric
+}
+
+fn seconds() -> Histogram {
+    Histogram::new([0.1, 0.5, 1.0, 5.0, 30.0, 60.0, 300.0, 1800.0, 7200.0])
+}
+
+fn short_seconds() -> Histogram {
+    Histogram::new([0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0])
+}
+
 impl Metrics {
-    pub(crate) fn new() -> Self {
-        let seconds = || Histogram::new([0.1, 0.5, 1.0, 5.0, 30.0, 60.0, 300.0, 1800.0, 7200.0]);
-        let mut metrics = Self {
-            registry: Registry::default(),
-            hooks_started: Family::default(),
-            hooks_ended: Family::default(),
-            hook_seconds: seconds(),
-            operations_ended: Family::default(),
-            operation_seconds: seconds(),
-            api_writes: Family::default(),
-            reconciling: Gauge::default(),
-            waiting: Family::default(),
-            leader: Gauge::default(),
-        };
-        let registry = metrics.registry.sub_registry_with_prefix("releaselifecycle");
-        registry.register(
-            "hooks_started",
-            "Hooks started, by hook event",
-            metrics.hooks_started.clone(),
-        );
-        registry.register(
-            "hooks_ended",
-            "Hooks ended, by hook event and outcome",
-            metrics.hooks_ended.clone(),
-        );
-        registry.register(
-            "hook_duration_seconds",
-            "From a hook's start to its verdict",
-            metrics.hook_seconds.clone(),
-        );
-        registry.register(
-            "operations_ended",
-            "Operations ended, by outcome",
-            metrics.operations_ended.clone(),
-        );
-        registry.register(
-            "operation_duration_seconds",
-            "From the decision to the closed record",
-            metrics.operation_seconds.clone(),
-        );
-        registry.register("api_writes", "API writes, by outcome", metrics.api_writes.clone());
-        registry.register(
-            "reconciling",
-            "Releases being worked on now",
-            metrics.reconciling.clone(),
-        );
-        registry.register(
-            "waiting",
-            "Releases that wait for their turn, by namespace; only namespaces that wait",
-            metrics.waiting.clone(),
-        );
-        registry.register(
-            "panics",
-            "Faults of the operator that were caught, see its log",
-            panics::count(),
-        );
-        registry.register(
-            "leader",
-            "1 for the leader, 0 for a standby replica",
-            metrics.leader.clone(),
-        );
-        metrics
+    /// Makes the metrics; `per_release`: each release is listed, too.
+    pub(crate) fn new(per_release: bool) -> Self {
+        let mut registry = Registry::default();
+        let all = registry.sub_registry_with_prefix("releaselifecycle");
+        let releases = Arc::new(Releases::new(per_release));
+        all.register_collector(Box::new(Arc::clone(&releases)));
+        let count = |all: &mut Registry, name, help| added(all, name, help, Family::default());
+        let ended = |all: &mut Registry, name, help| added(all, name, help, Family::default());
+        let hooks_started = count(all, "hooks_started", "Hooks started, by hook event");
+        let hooks_ended = ended(all, "hooks_ended", "Hooks ended, by hook event and outcome");
+        let help = "From a hook's start to its verdict";
+        let hook_seconds = added(all, "hook_duration_seconds", help, seconds());
+        let operations_ended =
+            ended(all, "operations_ended", "Operations ended, by event and outcome");
+        let help = "From the decision to the closed record";
+        let operation_seconds = added(all, "operation_duration_seconds", help, seconds());
+        let reconciliations =
+            count(all, "reconciliations", "Reconciliations that did something, by result");
+        let help = "Time of a reconciliation that did something";
+        let reconciliation_seconds =
+            added(all, "reconciliation_duration_seconds", help, short_seconds());
+        let errors = count(all, "errors", "Reconciliations that ended with an error, by reason");
+        let help = "Requests to the API server, by verb and code; 0: no answer";
+        let api_requests = added(all, "api_requests", help, Family::default());
+        let api_writes = count(all, "api_writes", "API writes, by outcome");
+        let renderings = count(all, "renderings", "Renderings of charts, by outcome");
+        let help = "Time of the rendering of a chart";
+        let rendering_seconds = added(all, "rendering_duration_seconds", help, short_seconds());
+        let chart_fetches =
+            count(all, "chart_fetches", "Requests to servers of charts, by outcome");
+        let reconciling =
+            added(all, "reconciling", "Releases being worked on now", Gauge::default());
+        let help = "Releases that wait for their turn, by namespace; only namespaces that wait";
+        let waiting = added(all, "waiting", help, Family::default());
+        all.register("panics", "Faults of the operator that were caught, see its log", panics::count());
+        let help = "1 for the leader, 0 for a standby replica";
+        let leader = added(all, "leader", help, Gauge::default());
+        Self {
+            registry,
+            hooks_started,
+            hooks_ended,
+            hook_seconds,
+            operations_ended,
+            operation_seconds,
+            reconciliations,
+            reconciliation_seconds,
+            errors,
+            api_requests,
+            api_writes,
+            renderings,
+            rendering_seconds,
+            chart_fetches,
+            releases,
+            reconciling,
+            waiting,
+            leader,
+        }
+    }
+
+    /// Lists the releases of `store` from now on.
+    pub(crate) fn list(&self, store: Store<Tolerant>) {
+        self.releases.list(store);
     }
 
     pub(crate) fn hook_started(&self, event: &'static str) {
@@ -102,13 +141,33 @@ impl Metrics {
     }
 
     pub(crate) fn hook_ended(&self, event: &'static str, outcome: &'static str, seconds: f64) {
-        self.hooks_ended.get_or_create(&HookLabels { event, outcome }).inc();
+        self.hooks_ended.get_or_create(&Ended { event, outcome }).inc();
         self.hook_seconds.observe(seconds);
     }
 
-    pub(crate) fn operation_ended(&self, outcome: &'static str, seconds: f64) {
-        self.operations_ended.get_or_create(&[("outcome", outcome)]).inc();
+    pub(crate) fn operation_ended(&self, event: &'static str, outcome: &'static str, seconds: f64) {
+        self.operations_ended.get_or_create(&Ended { event, outcome }).inc();
         self.operation_seconds.observe(seconds);
+    }
+
+    pub(crate) fn reconciled(&self, result: &'static str, took: Duration) {
+        self.reconciliations.get_or_create(&[("result", result)]).inc();
+        self.reconciliation_seconds.observe(took.as_secs_f64());
+    }
+
+    /// Counts a reconciliation that ended with an error.
+    pub(crate) fn error(&self, reason: Reason) {
+        self.errors.get_or_create(&[("reason", reason.as_str())]).inc();
+    }
+
+    /// Counts a rendering that took so long.
+    pub(crate) fn rendered(&self, outcome: &'static str, took: Duration) {
+        self.renderings.get_or_create(&[("outcome", outcome)]).inc();
+        self.rendering_seconds.observe(took.as_secs_f64());
+    }
+
+    pub(crate) fn chart_fetched(&self, outcome: &'static str) {
+        self.chart_fetches.get_or_create(&[("outcome", outcome)]).inc();
     }
 
     /// Notes the number of releases of the namespace that wait for their turn.
@@ -126,6 +185,16 @@ impl Metrics {
         self.api_writes.get_or_create(&[("outcome", outcome)]).inc();
     }
 
+    /// Returns what counts the request once it is answered.
+    pub(crate) fn api_request<B>(&self, request: &Request<B>) -> impl FnOnce(Option<StatusCode>) + use<B> {
+        let verb = verb(request.method(), request.uri());
+        let counters = self.api_requests.clone();
+        move |status| {
+            let code = status.map_or(0, |status| status.as_u16());
+            counters.get_or_create(&Answered { verb, code }).inc();
+        }
+    }
+
     /// Returns the text of `/metrics`.
     pub(crate) fn text(&self) -> String {
         let mut text = String::new();
@@ -141,12 +210,25 @@ mod tests {
 
     #[test]
     fn only_namespaces_that_wait_are_listed() {
-        let metrics = Metrics::new();
+        let metrics = Metrics::new(false);
         metrics.waiting("shop", 2);
         metrics.waiting("blog", 1);
         metrics.waiting("blog", 0);
         let text = metrics.text();
         assert!(text.contains("\nreleaselifecycle_waiting{namespace=\"shop\"} 2\n"), "{text}");
         assert!(!text.contains("blog"), "{text}");
+    }
+
+    #[test]
+    fn a_request_is_counted_by_its_answer() {
+        let metrics = Metrics::new(false);
+        let request = Request::get("/api/v1/namespaces/shop/secrets/a").body(()).unwrap();
+        metrics.api_request(&request)(Some(StatusCode::NOT_FOUND));
+        metrics.api_request(&request)(None);
+        let text = metrics.text();
+        for code in ["404", "0"] {
+            let line = format!("releaselifecycle_api_requests_total{{verb=\"get\",code=\"{code}\"}} 1\n");
+            assert!(text.contains(&line), "{text}");
+        }
     }
 }

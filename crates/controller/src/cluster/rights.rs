@@ -1,7 +1,16 @@
 //! Rights that are missing, read from the API server's message, and the commands that grant them.
 //! Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use serde_json::Value;
+
+/// The rules for an identity in a namespace, as a `SelfSubjectRulesReview` lists them; `None` if the
+/// authorizer cannot list them all.
+pub(crate) type Rules = Option<Arc<[Value]>>;
 
 /// The shipped role that a tenant's ServiceAccount is bound to, and its rights: `deploy/base`.
 const DEPLOYER: &str = "releaselifecycle-deployer";

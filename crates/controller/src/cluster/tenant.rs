@@ -63,6 +63,11 @@ impl<'a> Tenant<'a> {
         Ok(Self { cluster, identity, client, is_missing: OnceCell::new(), recent: Recent::new() })
     }
 
+    /// Returns the cluster that it has access to.
+    pub(crate) fn cluster(&self) -> &'a Cluster {
+        self.cluster
+    }
+
     /// Returns the kind of `object` as the cluster serves it; `None` if the cluster does not serve
     /// it.
     pub(crate) async fn kind(&self, object: &ObjectRef) -> Result<Option<Kind>, ApiError> {
@@ -170,6 +175,19 @@ impl<'a> Tenant<'a> {
     ) -> Result<Vec<Value>, ApiError> {
         let params = ListParams::default().labels(selector).limit(most);
         let request = self.request(like).await?.list(&params);
+        let what = listing(like, selector);
+        Ok(items(&mut self.send_what(Access::Read, like, what, request, None).await?))
+    }
+
+    /// Like [`Self::list_some`], but the metadata only.
+    pub(crate) async fn list_some_metadata(
+        &self,
+        like: &ObjectRef,
+        selector: &str,
+        most: u32,
+    ) -> Result<Vec<Value>, ApiError> {
+        let params = ListParams::default().labels(selector).limit(most);
+        let request = self.request(like).await?.list_metadata(&params);
         let what = listing(like, selector);
         Ok(items(&mut self.send_what(Access::Read, like, what, request, None).await?))
     }

@@ -1,7 +1,10 @@
 //! Renders a chart: the facts about the cluster for the templates, the objects that the templates
 //! look up as the tenant, and the messages for their failures.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use engine::{
     Answer, Breach, EngineError,
@@ -69,7 +72,10 @@ pub(crate) async fn render(
     let request = chart.request(described, Some(capabilities), release.object.crds(begin.event));
     let identity = &release.tenant.identity;
     let found = |asked: Lookup| look_up(release, &chart.secrets, &served, asked);
+    let begun = Instant::now();
     let rendered = renderers.render(turn, identity, &request, found).await?;
+    let outcome = if rendered.is_ok() { "succeeded" } else { "failed" };
+    release.ctx.cluster.metrics.rendered(outcome, begun.elapsed());
     if let Err(EngineError::Breach(breach)) = &rendered {
         let failure = too_much(*breach);
         if let Breach::Time(_) = breach {

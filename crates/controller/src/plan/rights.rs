@@ -1,6 +1,6 @@
 //! Checks that the tenant has the rights that a plan needs.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use helm::ownership::{self, ResourcePolicy};
 use lifecycle::{
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::{
     cluster::{
         error::Error,
-        rights::{self, Right},
+        rights::{self, Right, Rules},
         tenant::Tenant,
     },
     records::Records,
@@ -23,6 +23,9 @@ use crate::{
 /// The part of a message of at most one kilobyte that is left for the missing rights beside the
 /// remedy.
 const MOST_NAMED: usize = 560;
+
+/// The most rules that are shared: a tenant may have any number.
+const MOST_SHARED: usize = 200;
 
 /// An object, and the verbs that the work on it needs.
 type Need<'a> = (&'a ObjectRef, &'static [&'static str]);
@@ -54,8 +57,8 @@ pub(super) async fn check(
     let applied = objects.iter().map(|object| &object.object);
     needs.extend(applied.map(|object| (object, &["get", "create", "patch"][..])));
     needs.extend(prune.iter().map(|object| (object, &["get", "delete"][..])));
-    let mut known = Known { tenant: &release.tenant, rules: BTreeMap::new(), may: BTreeMap::new() };
-    if let Some(message) = known.missing(needs, "").await? {
+    let mut known = Known::new(&release.tenant);
+    if let Some(message) = known.missing(&needs, "").await? {
         return Err(Error::blocked(Reason::Forbidden, message));
     }
     let Some(at_deletion) = at_deletion else { return Ok(None) };
@@ -64,30 +67,53 @@ pub(super) async fn check(
         .iter()
         .filter(|planned| ownership::resource_policy(&planned.manifest) != ResourcePolicy::Keep);
     let deleted = deleted.map(|planned| (&planned.object, &["delete"][..]));
-    let needs = hooks.chain(deleted).collect();
-    known.missing(needs, " when the release is deleted").await
+    let needs: Vec<Need<'_>> = hooks.chain(deleted).collect();
+    known.missing(&needs, " when the release is deleted").await
 }
 
 /// The rights of a tenant, as far as they were asked for.
 struct Known<'a> {
     tenant: &'a Tenant<'a>,
-    /// The rules in each namespace; `None`: they are not known completely.
-    rules: BTreeMap<String, Option<Vec<Value>>>,
+    /// The rules in each namespace.
+    rules: BTreeMap<String, Rules>,
+    /// True if what other releases were answered just now counts, and if it was used.
+    shares: bool,
+    has_shared: bool,
     /// The answers about resources without a namespace: group, plural and verb.
     may: BTreeMap<(String, String, &'static str), bool>,
 }
 
-impl Known<'_> {
+impl<'a> Known<'a> {
+    fn new(tenant: &'a Tenant<'a>) -> Self {
+        let (rules, may) = (BTreeMap::new(), BTreeMap::new());
+        Self { tenant, rules, shares: true, has_shared: false, may }
+    }
+
     /// Returns the rights among `needs` that are missing, with the remedy. `when` follows the name
     /// of each object.
-    async fn missing(&mut self, needs: Vec<Need<'_>>, when: &str) -> Result<Option<String>, Error> {
+    async fn missing(
+        &mut self,
+        needs: &[Need<'_>],
+        when: &str,
+    ) -> Result<Option<String>, Error> {
+        let missing = self.lacking(needs, when).await?;
+        if missing.is_none() || !self.has_shared {
+            return Ok(missing);
+        }
+        // Somebody may have given them a moment ago.
+        (self.shares, self.has_shared) = (false, false);
+        self.rules.clear();
+        self.lacking(needs, when).await
+    }
+
+    async fn lacking(&mut self, needs: &[Need<'_>], when: &str) -> Result<Option<String>, Error> {
         let tenant = self.tenant;
         let (mut missing, mut lacking) = (Vec::new(), Vec::new());
         for (object, verbs) in needs {
             let Some(kind) = tenant.kind(object).await? else { continue };
             let resource = &kind.resource;
             let mut denied = Vec::new();
-            for verb in verbs {
+            for verb in *verbs {
                 let place = object.namespace.as_deref();
                 if !self.allow(place, &resource.group, &resource.plural, verb).await? {
                     denied.push(*verb);
@@ -133,10 +159,28 @@ impl Known<'_> {
             return Ok(answer);
         };
         if !self.rules.contains_key(namespace) {
-            self.rules.insert(namespace.to_owned(), rules_in(self.tenant, namespace).await?);
+            let rules = self.rules_in(namespace).await?;
+            self.rules.insert(namespace.to_owned(), rules);
         }
         let rules = self.rules.get(namespace).and_then(Option::as_ref);
         Ok(rules.is_none_or(|rules| rules.iter().any(|it| allows(it, group, plural, verb))))
+    }
+
+    /// Returns the rules in `namespace`, which its releases share for a moment.
+    async fn rules_in(&mut self, namespace: &str) -> Result<Rules, Error> {
+        let lately = &self.tenant.cluster().rules;
+        let key = (self.tenant.identity.clone(), namespace.to_owned());
+        if let Some(known) = lately.get(&key).filter(|_| self.shares) {
+            self.has_shared = true;
+            return Ok(known);
+        }
+        let asked_at = Instant::now();
+        let rules: Rules = rules_in(self.tenant, namespace).await?.map(Arc::from);
+        let is_small = rules.as_ref().is_none_or(|rules| rules.len() <= MOST_SHARED);
+        if is_small {
+            lately.keep(key, asked_at, rules.clone());
+        }
+        Ok(rules)
     }
 }
 

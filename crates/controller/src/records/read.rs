@@ -1,7 +1,7 @@
 //! Finds and reads records. Only records that are needed are fetched: a record may have a megabyte,
 //! and a release may keep many.
 
-use std::cmp::Reverse;
+use std::{cmp::Reverse, time::Instant};
 
 use api::names::IMPORTED_THROUGH_ANNOTATION;
 use helm::{record, secret::StorageError, stored::Holder};
@@ -87,19 +87,30 @@ impl Records<'_> {
         if !is_incomplete(&secrets) {
             return Ok((Holder::Secret, secrets));
         }
-        let config_maps = match self.listed(Holder::ConfigMap, "").await {
-            Ok(found) => found,
-            Err(error) if error.is_forbidden() => {
-                tracing::debug!("taken for none: {error}");
-                Vec::new()
-            }
-            Err(error) => return Err(error),
-        };
+        if secrets.is_empty() && !self.has_config_maps().await? {
+            return Ok((Holder::Secret, secrets));
+        }
+        let config_maps = readable(self.listed(Holder::ConfigMap, "").await)?;
         let newest = |listed: &[Listed]| listed.first().map(|newest| newest.revision);
         if newest(&config_maps) <= newest(&secrets) {
             return Ok((Holder::Secret, secrets));
         }
         Ok((Holder::ConfigMap, config_maps))
+    }
+
+    /// Returns whether a `ConfigMap` of the namespace is a record, of whatever release. Most namespaces
+    /// have none, and all their releases ask.
+    async fn has_config_maps(self) -> Result<bool, ApiError> {
+        let lately = &self.tenant.cluster().in_config_maps;
+        let key = (self.tenant.identity.clone(), self.namespace.to_owned());
+        if let Some(known) = lately.get(&key) {
+            return Ok(known);
+        }
+        let (like, asked_at) = (self.held_by(Holder::ConfigMap, 0), Instant::now());
+        let first = self.tenant.list_some_metadata(&like, "owner=helm", 1).await;
+        let found = !readable(first)?.is_empty();
+        lately.keep(key, asked_at, found);
+        Ok(found)
     }
 
     /// Returns the metadata of the release's records, newest first; `more` is added to the
@@ -151,6 +162,17 @@ impl Records<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// Takes objects that may not be read for none.
+fn readable<T>(listed: Result<Vec<T>, ApiError>) -> Result<Vec<T>, ApiError> {
+    match listed {
+        Err(error) if error.is_forbidden() => {
+            tracing::debug!("taken for none: {error}");
+            Ok(Vec::new())
+        }
+        listed => listed,
     }
 }
 

@@ -14,7 +14,7 @@ use serde_json::json;
 
 use crate::{
     cluster::{
-        call,
+        Cluster, call,
         call::{Access, call, optional},
         error::Error,
         resource::Tolerant,
@@ -89,11 +89,21 @@ pub(crate) fn nothing_begins(namespace: &str) -> Error {
 /// Returns true if the release's namespace is terminating. If the operator may not read it, the
 /// namespace is assumed to stay.
 pub(crate) async fn namespace_goes(release: &Release<'_>) -> Result<bool, Error> {
-    let api: Api<Namespace> = Api::all(release.ctx.cluster.operator.clone());
+    let Cluster { operator, metrics, staying, .. } = &release.ctx.cluster;
+    if staying.get(&release.namespace).is_some() {
+        return Ok(false);
+    }
+    let api: Api<Namespace> = Api::all(operator.clone());
     let what = format!("get namespace {}", release.namespace);
-    let get = || api.get(&release.namespace);
-    match optional(call::read(&release.ctx.cluster.metrics, what, get).await) {
-        Ok(namespace) => Ok(namespace.is_none_or(|it| it.metadata.deletion_timestamp.is_some())),
+    let (get, asked_at) = (|| api.get(&release.namespace), Instant::now());
+    match optional(call::read(metrics, what, get).await) {
+        Ok(namespace) => {
+            let goes = namespace.is_none_or(|it| it.metadata.deletion_timestamp.is_some());
+            if !goes {
+                staying.keep(release.namespace.clone(), asked_at, ());
+            }
+            Ok(goes)
+        }
         Err(error) if error.is_forbidden() => Ok(false),
         Err(error) => Err(Error::Api(error)),
     }

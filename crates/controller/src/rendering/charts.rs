@@ -294,6 +294,11 @@ impl Shared {
         let pulled = panics::caught(self.fetch(&fetch)).await;
         let pulled = pulled.unwrap_or_else(|panicked| Err(Problem::RetryAfter(panicked.failure())));
         drop(turn);
+        self.settings.metrics.chart_fetched(match &pulled {
+            Ok(Pulled { archive: Some(_), .. }) => "fetched",
+            Ok(Pulled { archive: None, .. }) => "unchanged",
+            Err(_) => "failed",
+        });
         let is_news = self.conclude(fetch, since, pulled);
         // The entry's own receiver is gone; the remaining ones are reconciliations that wait.
         if is_news && sender.receiver_count() == 0 {

@@ -11,6 +11,7 @@ mod planned;
 mod requests;
 mod rights;
 mod story;
+mod ui;
 mod warnings;
 
 use std::{

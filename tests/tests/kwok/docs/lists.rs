@@ -9,13 +9,13 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use e2e::{
-    Namespace,
+    Chart, Namespace,
     documentation::{Page, book, pages},
     kwok,
     manifests::{Manifest, config_map, job},
     markdown, root,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use testkit::programs;
 
 fn anchors(page: &str) -> Vec<String> {
@@ -178,10 +178,79 @@ fn served(text: &str) -> BTreeMap<String, BTreeSet<String>> {
     metrics
 }
 
+/// The expressions of the alerts and of the dashboard.
+fn expressions() -> Result<Vec<String>> {
+    let read = |name: &str| fs::read_to_string(root().join("deploy/monitoring").join(name));
+    let rule: Value = serde_saphyr::from_str(&read("prometheus-rule.yaml")?)?;
+    let dashboard: Value = serde_json::from_str(&read("dashboard.json")?)?;
+    let each = |list: &Value| list.as_array().cloned().unwrap_or_default();
+    let mut found = Vec::new();
+    for group in each(&rule["spec"]["groups"]) {
+        found.extend(each(&group["rules"]));
+    }
+    for panel in each(&dashboard["panels"]) {
+        found.extend(each(&panel["targets"]));
+    }
+    let text = |it: &Value| it["expr"].as_str().map(str::to_owned);
+    found.iter().map(|it| text(it).with_context(|| format!("no expression in {it}"))).collect()
+}
+
+/// The words of an expression: names of metrics, labels and functions.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|symbol: char| !symbol.is_alphanumeric() && symbol != '_').filter(|it| !it.is_empty())
+}
+
+/// The words in the brackets that follow `open`, as in `by (a, b)` or in `metric{a="b"}`, without what is
+/// quoted.
+fn labels_after(text: &str, open: &str, close: char) -> Vec<String> {
+    let parts = text.split(open).skip(1);
+    let unquoted = parts.map(|part| {
+        let inside = part.split(close).next().unwrap_or_default();
+        inside.split('"').step_by(2).collect::<String>()
+    });
+    unquoted.flat_map(|inside| words(&inside).map(str::to_owned).collect::<Vec<_>>()).collect()
+}
+
+#[test]
+fn alerts_and_dashboard_ask_for_metrics_that_there_are() -> Result<()> {
+    let metrics = documented(&Page::of_docs("operations.md")?.text);
+    let all = expressions()?;
+    ensure!(all.len() > 20, "{all:#?}");
+    for text in &all {
+        let mut labels = BTreeSet::from(["le".to_owned()]);
+        let named = words(text).filter(|word| word.starts_with("releaselifecycle_"));
+        for name in named {
+            let base = name.strip_suffix("_bucket").unwrap_or(name);
+            let known = metrics.get(base).with_context(|| format!("{name} of {text}"))?;
+            labels.extend(known.iter().cloned());
+        }
+        let used = [labels_after(text, "by (", ')'), labels_after(text, "{", '}')].concat();
+        let unknown: Vec<_> = used.iter().filter(|label| !labels.contains(*label)).collect();
+        ensure!(unknown.is_empty() && labels.len() > 1 || !text.contains("by ("), "{unknown:?} of {text}");
+    }
+    let page = Page::of_docs("operations.md")?.text;
+    let rule = fs::read_to_string(root().join("deploy/monitoring/prometheus-rule.yaml"))?;
+    for alert in rule.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")) {
+        ensure!(page.contains(&format!("| `{alert}` |")), "{alert} is not in operations.md");
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn the_metrics_are_those_that_are_served() -> Result<()> {
     let namespace = Namespace::new(kwok(), "metrics").await?;
-    let controller = namespace.controller()?;
+    let controller = namespace.controller_with(&["--metrics-per-release"])?;
+    let nobody = json!({"serviceAccountName": "nobody"});
+    namespace.release("lost", &[config_map("lost", "1")], nobody).await?;
+    namespace.wait_stalled("lost", &controller).await?;
+    let nowhere = json!({"oci": {"url": "oci://127.0.0.1:1/shop", "tag": "1.0.0"}});
+    namespace.release("far", &[], json!({"source": {"chart": nowhere}})).await?;
+    let chart = Chart::new(&namespace, "blog")?
+        .file("templates/map.yaml", &config_map("blog", "1").to_string())?;
+    chart.put(&namespace).await?;
+    namespace.release("blog", &[], chart.source()).await?;
+    namespace.wait_ready("blog", &controller).await?;
+    namespace.wait_observed("far", &controller).await?;
     // An operation is counted right after its end was written: when the second has ended, the first
     // has been counted.
     for value in ["1", "2"] {

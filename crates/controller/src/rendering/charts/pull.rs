@@ -11,7 +11,7 @@ use sources::{WantedChart, chart::MOST_BYTES};
 use tokio::net::lookup_host;
 
 use super::entry::Problem;
-use crate::cluster::api_server::Endpoints;
+use crate::cluster::{api_server::Endpoints, metrics::Metrics};
 
 /// The maximum time of a fetch.
 const TIME: Duration = Duration::from_mins(1);
@@ -25,6 +25,7 @@ pub(crate) struct Settings {
     pub(crate) api_server: Vec<(String, u16)>,
     /// The addresses at which the API server itself listens.
     pub(crate) endpoints: Endpoints,
+    pub(crate) metrics: Arc<Metrics>,
     /// The user agent by which servers recognize this program's requests.
     pub(crate) user_agent: &'static str,
 }
