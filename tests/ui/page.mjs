@@ -112,14 +112,14 @@ test("a log and a bar grow while the hook runs, and a person with a keyboard can
   });
   await picture(page, "log");
 
-  await page.getByRole("button", { name: "Cancel" }).focus();
+  await page.getByRole("button", { name: "Cancel the operation" }).focus();
   await page.keyboard.press("Enter");
   await page.getByText(`kubectl lifecycle cancel search -n ${namespace}`).waitFor();
   await picture(page, "confirm");
   assert.equal(await page.evaluate(() => document.activeElement.textContent), "No");
   await page.keyboard.press("Escape");
   assert.equal(await page.locator("dialog").count(), 0, "nothing is done without a yes");
-  await page.getByRole("button", { name: "Cancel" }).focus();
+  await page.getByRole("button", { name: "Cancel the operation" }).focus();
   await page.keyboard.press("Enter");
   await page.keyboard.press("Tab");
   await page.keyboard.press("Enter");

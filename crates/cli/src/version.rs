@@ -24,10 +24,8 @@ pub(crate) async fn version(args: &Version) -> anyhow::Result<Outcome> {
     let mut rows = vec![row("client", OURS, "")];
     if !args.client {
         let cluster = Cluster::find(&args.place).await?;
-        let (deployments, definition) = tokio::try_join!(
-            installed::deployments(&cluster),
-            installed::definition(&cluster)
-        )?;
+        let (deployments, definition) =
+            tokio::try_join!(installed::deployments(&cluster), installed::definition(&cluster))?;
         rows.extend(operators(&deployments));
         rows.push(of_definition(&definition));
     }
@@ -71,7 +69,9 @@ fn tag(image: &str) -> &str {
 fn of_definition(definition: &Asked<Option<CustomResourceDefinition>>) -> Row {
     let live = match definition {
         Asked::Refused(why) => return row("definition", "unknown", why),
-        Asked::Known(None) => return row("definition", "none", "ReleaseLifecycle is not installed"),
+        Asked::Known(None) => {
+            return row("definition", "none", "ReleaseLifecycle is not installed");
+        }
         Asked::Known(Some(live)) => live,
     };
     let versions: Vec<_> = live.spec.versions.iter().map(|it| &*it.name).collect();

@@ -125,12 +125,12 @@ async fn reconcile_one(object: &Tolerant, ctx: &Arc<Context>) -> Result<Action, 
     let work = Box::pin(reconcile_release(cached, ctx, slot)).instrument(span(cached));
     let result = panics::caught(work).await;
     metrics.reconciling.dec();
-    let word = match &result {
+    let outcome = match &result {
         Ok(Ok(_)) => "succeeded",
         Ok(Err(Error::Stale)) => "repeated",
         Ok(Err(_)) | Err(_) => "failed",
     };
-    metrics.reconciled(word, begun.elapsed());
+    metrics.reconciled(outcome, begun.elapsed());
     let result = result.unwrap_or_else(|panicked| panicked.resume());
     if let Ok(action) = &result {
         ctx.backoff.forget(&key);

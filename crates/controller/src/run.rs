@@ -404,12 +404,7 @@ impl Others {
 }
 
 /// Returns the fetcher of charts, which never asks the API server.
-fn charts(
-    args: &Args,
-    config: &Config,
-    endpoints: Endpoints,
-    metrics: &Arc<Metrics>,
-) -> Charts {
+fn charts(args: &Args, config: &Config, endpoints: Endpoints, metrics: &Arc<Metrics>) -> Charts {
     let url = &config.cluster_url;
     let port = if url.scheme_str() == Some("http") { 80 } else { 443 };
     let host = url.host().unwrap_or_default().trim_matches(['[', ']']);

@@ -32,9 +32,10 @@ async fn render_times() -> Result<()> {
     let cli = programs::build("release")?.join("kubectl-lifecycle");
     let many = generated(100)?;
     let charts = [("hooks", charts::folder().join("hooks")), ("100 templates", many)];
-    let mut table = "| chart | helm template ÷ warm | helm template ÷ cold | helm template ÷ plan | \
+    let mut table =
+        "| chart | helm template ÷ warm | helm template ÷ cold | helm template ÷ plan | \
                      helm template | warm | cold | plan |\n|---|--:|--:|--:|--:|--:|--:|--:|\n"
-        .to_owned();
+            .to_owned();
     for (name, folder) in charts {
         let request = request(&folder)?;
         let mut warm_engine = Engine::start(Access::Nothing)?;

@@ -81,7 +81,7 @@ async fn a_person_uses_the_page() -> Result<()> {
     namespace.wait_ready("billing", &controller).await?;
     namespace.release("billing", &of("2"), json!({})).await?;
     namespace.wait_ready("billing", &controller).await?;
-    let seed = job("seed").hook("pre-install").weight(-5).runs("sleep 2");
+    let seed = job("seed").hook("pre-install").weight("-5").runs("sleep 2");
     let failing = [seed, job("migrate").hook("pre-install").runs(HOSTILE), config_map("shop", "1")];
     namespace.release("shop", &failing, json!({})).await?;
     namespace.wait_stalled("shop", &controller).await?;

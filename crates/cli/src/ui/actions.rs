@@ -98,7 +98,7 @@ fn words_of(action: Action, is_deleted: bool) -> (&'static str, &'static str) {
         ),
         Action::Restart => ("Start again", "A new revision begins, with every hook."),
         Action::Cancel => (
-            "Cancel",
+            "Cancel the operation",
             "The running hook is stopped for good. Its effects are not undone, and applied objects stay.",
         ),
         Action::Skip if is_deleted => (
@@ -147,7 +147,10 @@ pub(super) fn offers(object: &ReleaseLifecycle) -> Value {
         Action::Restart,
         Action::Suspend,
     ];
-    all.into_iter().filter(|action| is_offered(*action, object)).map(|it| offer(it, object)).collect()
+    all.into_iter()
+        .filter(|action| is_offered(*action, object))
+        .map(|it| offer(it, object))
+        .collect()
 }
 
 fn is_offered(action: Action, object: &ReleaseLifecycle) -> bool {
@@ -161,11 +164,12 @@ fn is_offered(action: Action, object: &ReleaseLifecycle) -> bool {
             let plan = state.pending_plan();
             plan.is_some_and(|plan| object.approved_plan() != Some(&*plan.digest))
         }
-        Action::Retry => state.can_be_retried() && state.ready_status() == "False" || state.is_blocked(),
+        Action::Retry => {
+            state.can_be_retried() && state.ready_status() == "False" || state.is_blocked()
+        }
         Action::Restart => rests,
-        Action::Cancel => running.is_some_and(|running| {
-            running.event != Event::Delete && running.cancel.is_none()
-        }),
+        Action::Cancel => running
+            .is_some_and(|running| running.event != Event::Delete && running.cancel.is_none()),
         Action::Skip => is_deleted || state.is_blocked(),
         Action::Test => rests && revision.is_some(),
         Action::Suspend => !object.suspended(),
@@ -192,7 +196,8 @@ mod tests {
     use super::*;
 
     fn release(status: Value, more: Value) -> ReleaseLifecycle {
-        let mut metadata = json!({"name": "shop", "namespace": "prod", "uid": "u", "generation": 1});
+        let mut metadata =
+            json!({"name": "shop", "namespace": "prod", "uid": "u", "generation": 1});
         if more["deleted"] == true {
             metadata["deletionTimestamp"] = json!("2026-11-22T11:02:09Z");
         }
@@ -202,12 +207,18 @@ mod tests {
                 spec[field] = more[field].clone();
             }
         }
-        serde_json::from_value(json!({"metadata": metadata, "spec": spec, "status": status})).unwrap()
+        serde_json::from_value(json!({"metadata": metadata, "spec": spec, "status": status}))
+            .unwrap()
     }
 
     fn labels(object: &ReleaseLifecycle) -> Vec<String> {
         let offers = offers(object);
-        offers.as_array().unwrap().iter().map(|it| it["action"].as_str().unwrap().to_owned()).collect()
+        offers
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|it| it["action"].as_str().unwrap().to_owned())
+            .collect()
     }
 
     fn status(ready: &str, event: &str, completed: Option<&str>) -> Value {
@@ -233,7 +244,8 @@ mod tests {
         assert_eq!(labels(&running), ["cancel", "suspend"]);
         let deleted = release(status("Unknown", "Delete", None), json!({"deleted": true}));
         assert_eq!(labels(&deleted), ["skip", "suspend"]);
-        let held = release(status("True", "Rollback", end), json!({"pinRevision": 1, "suspend": true}));
+        let held =
+            release(status("True", "Rollback", end), json!({"pinRevision": 1, "suspend": true}));
         assert_eq!(labels(&held), ["resume", "test", "undo", "restart"]);
         assert_eq!(labels(&release(Value::Null, none)), ["restart", "suspend"]);
     }
@@ -259,7 +271,8 @@ mod tests {
         let shown = offer(Action::Restart, &object);
         assert_eq!(shown["command"], "kubectl lifecycle retry --restart shop -n prod");
         let request: Request =
-            serde_json::from_value(json!({"action": "rollback", "uid": "u", "revision": 3})).unwrap();
+            serde_json::from_value(json!({"action": "rollback", "uid": "u", "revision": 3}))
+                .unwrap();
         assert_eq!(request.words(), ["rollback"]);
         assert_eq!(request.argument().as_deref(), Some("3"));
     }

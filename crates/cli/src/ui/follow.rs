@@ -52,7 +52,7 @@ fn trouble(error: &Error) -> Value {
         | Error::WatchStartFailed(error)
         | Error::WatchFailed(error) => words(error),
         Error::WatchError(status) => status.message.clone(),
-        other => other.to_string(),
+        Error::NoResourceVersion => error.to_string(),
     };
     json!({"type": "trouble", "message": message})
 }

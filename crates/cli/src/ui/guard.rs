@@ -81,9 +81,8 @@ mod tests {
 
     fn asked(guard: &Guard, method: Method, uri: &str, headers: &[(&str, &str)]) -> Option<u16> {
         let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
-        let headers = headers.iter().map(|(name, value)| {
-            (name.parse().unwrap(), value.parse().unwrap())
-        });
+        let headers =
+            headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
         guard.check(&method, path, query, &headers.collect()).err().map(|status| status.as_u16())
     }
 
@@ -109,8 +108,14 @@ mod tests {
             assert_eq!(get("/api/releases", &[("host", other), token]), Some(421), "{other}");
         }
         assert_eq!(get("/api/releases", &[token]), Some(421));
-        for other in ["http://evil.example", "http://127.0.0.1:8081", "null", "https://127.0.0.1:8080"] {
-            assert_eq!(get("/api/releases", &[host, token, ("origin", other)]), Some(403), "{other}");
+        for other in
+            ["http://evil.example", "http://127.0.0.1:8081", "null", "https://127.0.0.1:8080"]
+        {
+            assert_eq!(
+                get("/api/releases", &[host, token, ("origin", other)]),
+                Some(403),
+                "{other}"
+            );
         }
         let post = |headers: &[(&str, &str)]| asked(&guard, Method::POST, "/api/act", headers);
         assert_eq!(post(&[host, token, ("origin", "http://127.0.0.1:8080")]), None);

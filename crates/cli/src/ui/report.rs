@@ -4,12 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{page, view};
-use crate::{
-    Outcome,
-    args::Report,
-    cluster::Cluster,
-    history, records, screen,
-};
+use crate::{Outcome, args::Report, cluster::Cluster, history, records, screen};
 
 pub(crate) async fn report(args: &Report) -> anyhow::Result<Outcome> {
     let cluster = Cluster::find(&args.place).await?;

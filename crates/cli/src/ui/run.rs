@@ -19,7 +19,7 @@ const MOST: usize = 8;
 /// The longest output of a command that ends.
 const MOST_BYTES: u64 = 1 << 20;
 /// The time for a command that ends.
-const TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_mins(1);
 /// The size of a part of a log.
 const PART: usize = 16 * 1024;
 

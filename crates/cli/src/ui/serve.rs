@@ -78,7 +78,8 @@ async fn guarded(State(site): Shared, request: Request, next: Next) -> Response 
     let mut response = match checked {
         Ok(()) => next.run(request).await,
         Err(status) => {
-            let says = "Open the address that `kubectl lifecycle ui` has printed: it has a token.\n";
+            let says =
+                "Open the address that `kubectl lifecycle ui` has printed: it has a token.\n";
             (status, says).into_response()
         }
     };
@@ -156,7 +157,8 @@ async fn shown(
     };
     let words: Vec<_> = words.iter().map(|&word| word.to_owned()).collect();
     let done = site.commands.run(&words, &target, &[]).await?;
-    let says = json!({"isGood": done.is_good, "output": done.output, "complaints": done.complaints});
+    let says =
+        json!({"isGood": done.is_good, "output": done.output, "complaints": done.complaints});
     Ok(Json(says).into_response())
 }
 
@@ -175,7 +177,10 @@ fn target(namespace: String, name: String) -> Result<Target, Failed> {
         let is_of_name = |byte: u8| {
             byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.')
         };
-        !text.is_empty() && text.len() <= 253 && text.bytes().all(is_of_name) && !text.starts_with('-')
+        !text.is_empty()
+            && text.len() <= 253
+            && text.bytes().all(is_of_name)
+            && !text.starts_with('-')
     };
     if is_name(&namespace) && is_name(&name) {
         Ok(Target { namespace, name })

@@ -76,7 +76,9 @@ fn mood(state: State<'_>) -> &'static str {
 fn message(state: State<'_>) -> String {
     let active = state.running().and_then(|running| {
         let all = steps(state, running);
-        let is_active = |step: &&Step<'_>| matches!(step, Step::Phase(Mark::Active, _) | Step::Hook(Mark::Active, _));
+        let is_active = |step: &&Step<'_>| {
+            matches!(step, Step::Phase(Mark::Active, _) | Step::Hook(Mark::Active, _))
+        };
         all.iter().find(is_active).map(|step| match step {
             Step::Phase(_, words) => (*words).to_owned(),
             Step::Hook(_, hook) => format!("{} {}/{}", hook.event, hook.kind, hook.name),
@@ -113,7 +115,7 @@ fn shown_hook(state: State<'_>, mark: Mark, hook: &HookStatus) -> Value {
         HookStep::Create => "being created",
         HookStep::Stop => "being stopped",
         HookStep::Blocked => "blocked",
-        _ => "running",
+        HookStep::Run => "running",
     });
     let earlier = hook.attempts.iter().filter(|it| it.attempt != hook.attempt);
     json!({

@@ -106,7 +106,11 @@ impl Metrics {
             added(all, "reconciling", "Releases being worked on now", Gauge::default());
         let help = "Releases that wait for their turn, by namespace; only namespaces that wait";
         let waiting = added(all, "waiting", help, Family::default());
-        all.register("panics", "Faults of the operator that were caught, see its log", panics::count());
+        all.register(
+            "panics",
+            "Faults of the operator that were caught, see its log",
+            panics::count(),
+        );
         let help = "1 for the leader, 0 for a standby replica";
         let leader = added(all, "leader", help, Gauge::default());
         Self {
@@ -155,9 +159,10 @@ impl Metrics {
         self.reconciliation_seconds.observe(took.as_secs_f64());
     }
 
-    /// Counts a reconciliation that ended with an error.
-    pub(crate) fn error(&self, reason: Reason) {
-        self.errors.get_or_create(&[("reason", reason.as_str())]).inc();
+    /// Counts a reconciliation that ended with an error. Only the known reasons are labels.
+    pub(crate) fn error(&self, reason: &str) {
+        let reason = Reason::parse(reason).map_or("Other", Reason::as_str);
+        self.errors.get_or_create(&[("reason", reason)]).inc();
     }
 
     /// Counts a rendering that took so long.
@@ -186,7 +191,10 @@ impl Metrics {
     }
 
     /// Returns what counts the request once it is answered.
-    pub(crate) fn api_request<B>(&self, request: &Request<B>) -> impl FnOnce(Option<StatusCode>) + use<B> {
+    pub(crate) fn api_request<B>(
+        &self,
+        request: &Request<B>,
+    ) -> impl FnOnce(Option<StatusCode>) + use<B> {
         let verb = verb(request.method(), request.uri());
         let counters = self.api_requests.clone();
         move |status| {
@@ -227,7 +235,8 @@ mod tests {
         metrics.api_request(&request)(None);
         let text = metrics.text();
         for code in ["404", "0"] {
-            let line = format!("releaselifecycle_api_requests_total{{verb=\"get\",code=\"{code}\"}} 1\n");
+            let line =
+                format!("releaselifecycle_api_requests_total{{verb=\"get\",code=\"{code}\"}} 1\n");
             assert!(text.contains(&line), "{text}");
         }
     }

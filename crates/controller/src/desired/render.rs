@@ -72,10 +72,10 @@ pub(crate) async fn render(
     let request = chart.request(described, Some(capabilities), release.object.crds(begin.event));
     let identity = &release.tenant.identity;
     let found = |asked: Lookup| look_up(release, &chart.secrets, &served, asked);
-    let begun = Instant::now();
+    let since = Instant::now();
     let rendered = renderers.render(turn, identity, &request, found).await?;
     let outcome = if rendered.is_ok() { "succeeded" } else { "failed" };
-    release.ctx.cluster.metrics.rendered(outcome, begun.elapsed());
+    release.ctx.cluster.metrics.rendered(outcome, since.elapsed());
     if let Err(EngineError::Breach(breach)) = &rendered {
         let failure = too_much(*breach);
         if let Breach::Time(_) = breach {

@@ -91,11 +91,7 @@ impl<'a> Known<'a> {
 
     /// Returns the rights among `needs` that are missing, with the remedy. `when` follows the name
     /// of each object.
-    async fn missing(
-        &mut self,
-        needs: &[Need<'_>],
-        when: &str,
-    ) -> Result<Option<String>, Error> {
+    async fn missing(&mut self, needs: &[Need<'_>], when: &str) -> Result<Option<String>, Error> {
         let missing = self.lacking(needs, when).await?;
         if missing.is_none() || !self.has_shared {
             return Ok(missing);

@@ -55,7 +55,7 @@ pub(crate) async fn blocked(
     match error {
         Error::Stale => Err(error),
         Error::Blocked(failure) => {
-            metrics.error(failure.reason);
+            metrics.error(&failure.reason);
             let failure = match object.metadata.deletion_timestamp {
                 Some(_) => while_deleting(failure),
                 None => failure,
@@ -64,7 +64,7 @@ pub(crate) async fn blocked(
             Ok(Action::requeue(RECHECK))
         }
         Error::RetryAfter(failure, again_in) => {
-            metrics.error(failure.reason);
+            metrics.error(&failure.reason);
             // After a start nothing is remembered of servers, and the deployed revision is
             // unchanged.
             if failure.reason != Reason::Fetching || !is_ready(object) {
@@ -73,7 +73,7 @@ pub(crate) async fn blocked(
             Ok(Action::requeue(again_in))
         }
         Error::Api(trouble) => {
-            metrics.error(Reason::Retrying);
+            metrics.error(Reason::Retrying.as_str());
             write_trouble(&ctx.cluster, object, &trouble).await?;
             Err(Error::Api(trouble))
         }

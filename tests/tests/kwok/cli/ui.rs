@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use super::Cli;
 
 /// The longest time for what follows from a change.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The running page.
 struct Page {
@@ -114,7 +114,8 @@ async fn the_page_follows_the_releases_and_sends_requests() -> Result<()> {
     let page = Page::open(&cli)?;
 
     let releases = "/api/releases";
-    let runs = page.line(releases, |line| line["release"]["message"] == "pre-install Job/migrate")?;
+    let runs =
+        page.line(releases, |line| line["release"]["message"] == "pre-install Job/migrate")?;
     assert_eq!(runs["release"]["mood"], "busy", "{runs}");
     let shop = format!("/api/releases/{}/shop", namespace.name);
     let detail = page.line(&shop, |line| {

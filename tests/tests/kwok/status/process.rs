@@ -26,7 +26,7 @@ async fn health_and_metrics_are_served() -> Result<()> {
     assert_eq!(controller.http("/readyz")?, (200, "ok\n".to_owned()));
     assert_eq!(controller.http("/else")?.0, 404);
     // The end is counted once its status is written.
-    let ended = "releaselifecycle_operations_ended_total{outcome=\"failed\"} 1";
+    let ended = "releaselifecycle_operations_ended_total{event=\"install\",outcome=\"failed\"} 1";
     let counted = async {
         loop {
             let (code, text) = controller.http("/metrics")?;

@@ -55,11 +55,11 @@ function printable(text) {
   return text.replace(/\u001b\[[0-?]*[ -/]*[@-~]/g, "").replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, "");
 }
 
-function span(milliseconds) {
+function span(milliseconds, ticks = false) {
   const seconds = Math.max(0, milliseconds / 1000);
   const two = (number) => String(Math.floor(number)).padStart(2, "0");
-  if (seconds < 9.95) return `${seconds.toFixed(1)}s`;
-  if (seconds < 60) return `${Math.round(seconds)}s`;
+  if (seconds < 9.95 && !ticks) return `${seconds.toFixed(1)}s`;
+  if (seconds < 60) return `${ticks ? Math.floor(seconds) : Math.round(seconds)}s`;
   if (seconds < 3600) return `${Math.floor(seconds / 60)}m${two(seconds % 60)}s`;
   if (seconds < 86400) return `${Math.floor(seconds / 3600)}h${two((seconds / 60) % 60)}m`;
   return `${Math.floor(seconds / 86400)}d${two((seconds / 3600) % 24)}h`;
@@ -80,11 +80,16 @@ function lasted(from, to) {
   return element;
 }
 
+/** A text with the commands that it has in backticks. */
+function rich(text) {
+  return printable(text).split("`").map((part, index) => (index % 2 ? el("code", {}, part) : part));
+}
+
 /** Brings all that depends on the present time up to date. */
 function tick() {
   const now = fixed ? Date.parse(JSON.parse(fixed.textContent).madeAt) : Date.now();
   for (const element of app.querySelectorAll("[data-from]")) {
-    setText(element, span(Math.floor((now - Date.parse(element.dataset.from)) / 1000) * 1000));
+    setText(element, span(now - Date.parse(element.dataset.from), true));
   }
   for (const bar of app.querySelectorAll(".bar")) {
     const start = Date.parse(bar.dataset.start);
@@ -182,7 +187,7 @@ function table(signal) {
   });
   const body = el("tbody");
   const empty = el("p", { class: "dim" });
-  const head = ["State", "Release", "Operation", "Now", "Since"];
+  const head = ["State", "Namespace", "Release", "Operation", "Now", "Since"];
   app.replaceChildren(
     el("header", {}, el("h1", {}, "Releases"), state),
     el("div", { class: "filters" }, search, buttons.map((it) => it.button)),
@@ -205,10 +210,10 @@ function table(signal) {
     const marks = [release.suspended && "suspended", release.deleting && "being deleted"].filter(Boolean);
     return [
       el("td", { class: `mood mood-${mood}`, title: ready }, MOODS[RANK[mood]][1]),
-      el("td", {}, el("a", { href: `#/${namespace}/${name}` }, name),
-        el("span", { class: "dim" }, ` ${namespace}`)),
+      el("td", { class: "dim" }, namespace),
+      el("td", {}, el("a", { href: `#/${namespace}/${name}` }, name)),
       el("td", {}, event ? `${event.toLowerCase()} ${revision}` : "", marks.length ? ` (${marks.join(", ")})` : ""),
-      el("td", {}, message),
+      el("td", { class: "text" }, rich(message)),
       el("td", { class: "narrow" }, lasted(release.to ?? release.from)),
     ];
   }
@@ -322,7 +327,7 @@ function title({ release }) {
 function remarks({ notes, tests, release }) {
   const all = [...notes, tests].filter(Boolean);
   if (!all.length) return [];
-  return el("div", { class: `notes mood-${release.mood}` }, all.map((note) => el("p", {}, printable(note))));
+  return el("div", { class: `notes mood-${release.mood}` }, all.map((note) => el("p", {}, rich(note))));
 }
 
 function button(action, request, place, answer) {
@@ -398,11 +403,11 @@ function row(step, index, release) {
         words ? el("div", { class: "more dim" }, words) : null),
       event ? el("div", { class: "track" }, bar) : el("div"),
       el("div", { class: "time" }, event ? lasted(from, to) : "")),
-    step.waiting ? el("div", { class: "more" }, printable(step.waiting)) : null,
+    step.waiting ? el("div", { class: "more" }, rich(step.waiting)) : null,
     (step.attempts ?? []).map((attempt) => el("details", { class: "more", "data-key": `${index}/${attempt.attempt}` },
       el("summary", {}, `attempt ${attempt.attempt} failed: `, printable(attempt.outcome)),
       attempt.log ? el("pre", {}, printable(attempt.log)) : null)),
-    step.outcome ? el("div", { class: `more outcome-${kind}` }, printable(step.outcome)) : null,
+    step.outcome ? el("div", { class: `more outcome-${kind}` }, rich(step.outcome)) : null,
     step.log ? el("div", { class: "more" }, el("pre", {}, printable(step.log)),
       fixed ? null : el("a", {
         href: `#/${release.namespace}/${release.name}/logs?${step.hook}`,
@@ -515,7 +520,7 @@ function revisions(all, rollback) {
     el("thead", {}, el("tr", {}, head.map((it) => el("th", { scope: "col" }, it)))),
     el("tbody", {}, all.toReversed().map((it) => el("tr", {},
       el("td", {}, String(it.revision)), el("td", { class: "narrow" }, it.updated ? clock(it.updated) : ""),
-      el("td", {}, it.status), el("td", {}, it.event ?? ""), el("td", {}, printable(it.description)),
+      el("td", {}, it.status), el("td", {}, it.event ?? ""), el("td", { class: "text" }, printable(it.description)),
       el("td", {}, rollback && it.revision !== latest && ["superseded", "deployed"].includes(it.status)
         ? rollback(it.revision) : null)))));
 }

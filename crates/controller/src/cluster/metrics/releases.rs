@@ -84,8 +84,7 @@ impl Collector for Releases {
             }
         });
         let help = "Releases by the status of a condition";
-        let mut metric =
-            encoder.encode_descriptor("releases", help, None, MetricType::Gauge)?;
+        let mut metric = encoder.encode_descriptor("releases", help, None, MetricType::Gauge)?;
         for ((type_, status), count) in counts {
             let labels = [("type", type_), ("status", status)];
             ConstGauge::new(count).encode(metric.encode_family(&labels)?)?;
@@ -106,9 +105,8 @@ impl Collector for Releases {
                 status: status.to_owned(),
                 reason: reason.to_owned(),
             };
-            result = result.and_then(|()| {
-                ConstGauge::new(1_i64).encode(metric.encode_family(&labels)?)
-            });
+            result =
+                result.and_then(|()| ConstGauge::new(1_i64).encode(metric.encode_family(&labels)?));
         });
         result
     }

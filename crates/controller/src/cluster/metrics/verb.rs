@@ -27,12 +27,7 @@ fn is_list(path: &str) -> bool {
         Some("apis") => parts.skip(2).collect(),
         _ => return false,
     };
-    match *rest {
-        ["namespaces", _, _] => true,
-        ["namespaces", _, ..] => false,
-        [_] => true,
-        _ => false,
-    }
+    matches!(*rest, ["namespaces", _, _] | [_])
 }
 
 #[cfg(test)]
