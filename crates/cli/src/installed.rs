@@ -1,4 +1,4 @@
-//! What is installed in the cluster: the definition of ReleaseLifecycle, and the operator's Deployments.
+//! Parts that are installed in the cluster: the definition of ReleaseLifecycle, and the operator's Deployments.
 
 use api::ReleaseLifecycle;
 use k8s_openapi::{

@@ -37,7 +37,7 @@ pub(crate) struct Cluster {
     pub(crate) staying: Lately<String, ()>,
     /// The rules for an identity in a namespace.
     pub(crate) rules: Lately<(Identity, String), Rules>,
-    /// Whether an identity finds a record of Helm's in a `ConfigMap` of a namespace.
+    /// Namespaces, and true if an identity finds a record of Helm's in a `ConfigMap` there.
     pub(crate) in_config_maps: Lately<(Identity, String), bool>,
 }
 

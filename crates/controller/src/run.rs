@@ -285,7 +285,11 @@ async fn control(
     let rendering = Arc::clone(&ctx);
     tokio::spawn(async move { panics::caught(rendering.rendering.charts.prepare()).await.ok() });
     let (store, writer) = reflector::store();
-    ctx.cluster.metrics.list(store.clone());
+    let listed = store.clone();
+    ctx.cluster.metrics.list(Box::new(move |each| {
+        let all: Vec<Arc<Tolerant>> = listed.state();
+        all.iter().filter_map(|object| object.0.as_ref().ok()).for_each(each);
+    }));
     let mut others = Others { ctx: Arc::clone(&ctx), keys: HashSet::new(), uids: HashSet::new() };
     let heard = Arc::clone(&ctx);
     let all = scoped(&client, args.namespace.as_deref());

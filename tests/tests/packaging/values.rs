@@ -65,7 +65,7 @@ fn others() -> BTreeMap<&'static str, Value> {
         ("/prometheusRule/create", json!(true)),
         ("/prometheusRule/labels", json!({"a": "b"})),
         ("/dashboard/create", json!(true)),
-        ("/dashboard/labels/grafana_dashboard", json!("2")),
+        ("/dashboard/labels", json!({"a": "b"})),
     ])
 }
 
@@ -94,7 +94,7 @@ fn every_value_changes_what_is_rendered() -> Result<()> {
                 json!({"podMonitor": {"create": true}})
             }
             "/prometheusRule/labels" => json!({"prometheusRule": {"create": true}}),
-            "/dashboard/labels/grafana_dashboard" => json!({"dashboard": {"create": true}}),
+            "/dashboard/labels" => json!({"dashboard": {"create": true}}),
             _ => json!({}),
         };
         let before = rendered("helm", NAMESPACE, &base)?;

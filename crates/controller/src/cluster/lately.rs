@@ -1,5 +1,5 @@
-//! What the API server answered to one release just now, for the others of its namespace: they ask the same
-//! at the same time. Only what decides no effect is shared: what a race can change in any case, and what the
+//! Answers that one release got just now, for the others of its namespace: they ask the same at the same
+//! time. Only what decides no effect is shared: what a race can change in any case, and what the
 //! API server checks again.
 
 use std::{collections::HashMap, hash::Hash, sync::Mutex, time::Instant};

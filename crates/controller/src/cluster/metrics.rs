@@ -7,7 +7,6 @@ mod verb;
 use std::{sync::Arc, time::Duration};
 
 use http::{Request, StatusCode};
-use kube_runtime::reflector::Store;
 use lifecycle::reason::Reason;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
@@ -15,8 +14,11 @@ use prometheus_client::{
     registry::{Metric, Registry},
 };
 
-use self::{releases::Releases, verb::verb};
-use crate::{cluster::resource::Tolerant, support::panics};
+use self::{
+    releases::{Lister, Releases},
+    verb::verb,
+};
+use crate::support::panics;
 
 /// The label of a namespace. Only namespaces that wait have one.
 type InNamespace = [(&'static str, String); 1];
@@ -135,9 +137,9 @@ impl Metrics {
         }
     }
 
-    /// Lists the releases of `store` from now on.
-    pub(crate) fn list(&self, store: Store<Tolerant>) {
-        self.releases.list(store);
+    /// Lists the releases that `all` gives, from now on.
+    pub(crate) fn list(&self, all: Box<Lister>) {
+        self.releases.list(all);
     }
 
     pub(crate) fn hook_started(&self, event: &'static str) {

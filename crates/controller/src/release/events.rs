@@ -268,7 +268,7 @@ fn count(metrics: &Metrics, before: Option<&Journal>, after: &Journal) {
         let operation = &after.operation;
         let outcome = if operation.failure.is_none() { "succeeded" } else { "failed" };
         let took = seconds(Some(operation.started_at), operation.completed_at);
-        metrics.operation_ended(operation.event.as_str(), outcome, took);
+        metrics.operation_ended(operation.event.facts().word, outcome, took);
     }
 }
 

@@ -7,7 +7,6 @@ use std::{
 };
 
 use api::ReleaseLifecycle;
-use kube_runtime::reflector::Store;
 use lifecycle::conditions::{DRIFTED, READY, STALLED, TEST_SUCCESS};
 use prometheus_client::{
     collector::Collector,
@@ -15,16 +14,17 @@ use prometheus_client::{
     metrics::{MetricType, gauge::ConstGauge},
 };
 
-use crate::cluster::resource::Tolerant;
-
 /// The conditions that are counted.
 const CONDITIONS: [&str; 4] = [READY, STALLED, DRIFTED, TEST_SUCCESS];
 const STATUSES: [&str; 3] = ["True", "False", "Unknown"];
 
+/// Gives each release to a function.
+pub(crate) type Lister = dyn Fn(&mut dyn FnMut(&ReleaseLifecycle)) + Send + Sync;
+
 /// The releases of this process's watch; none before it leads.
 pub(super) struct Releases {
     per_release: bool,
-    store: OnceLock<Store<Tolerant>>,
+    all: OnceLock<Box<Lister>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -38,18 +38,18 @@ struct OfRelease {
 
 impl Releases {
     pub(super) fn new(per_release: bool) -> Self {
-        Self { per_release, store: OnceLock::new() }
+        Self { per_release, all: OnceLock::new() }
     }
 
-    pub(super) fn list(&self, store: Store<Tolerant>) {
+    pub(super) fn list(&self, all: Box<Lister>) {
         // A process leads once.
-        let _ = self.store.set(store);
+        let _ = self.all.set(all);
     }
 
     /// Calls `each` with every condition of a release.
     fn each(&self, mut each: impl FnMut(&ReleaseLifecycle, &'static str, &str, &str)) {
-        let all = self.store.get().map(Store::state).unwrap_or_default();
-        for object in all.iter().filter_map(|object| object.0.as_ref().ok()) {
+        let Some(all) = self.all.get() else { return };
+        all(&mut |object| {
             let conditions = object.status.as_ref().map_or(&[][..], |status| &status.conditions);
             for type_ in CONDITIONS {
                 let found = conditions.iter().find(|condition| condition.type_ == type_);
@@ -60,7 +60,7 @@ impl Releases {
                     None => {}
                 }
             }
-        }
+        });
     }
 }
 
@@ -73,7 +73,7 @@ impl Debug for Releases {
 impl Collector for Releases {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut counts = BTreeMap::<(&str, &str), i64>::new();
-        if self.store.get().is_some() {
+        if self.all.get().is_some() {
             let all = CONDITIONS.iter().flat_map(|type_| STATUSES.map(|status| (*type_, status)));
             counts.extend(all.map(|key| (key, 0)));
         }
@@ -114,13 +114,12 @@ impl Collector for Releases {
 
 #[cfg(test)]
 mod tests {
-    use kube_runtime::{reflector, watcher};
     use serde_json::{Value, json};
 
     use super::super::Metrics;
     use super::*;
 
-    fn release(name: &str, conditions: &[(&str, &str)]) -> Tolerant {
+    fn release(name: &str, conditions: &[(&str, &str)]) -> ReleaseLifecycle {
         let conditions = conditions.iter().map(|(type_, status)| {
             json!({"type": type_, "status": status, "reason": "Because", "message": "",
                    "lastTransitionTime": "2026-11-22T11:02:09Z"})
@@ -136,15 +135,12 @@ mod tests {
     fn text(per_release: bool) -> String {
         let metrics = Metrics::new(per_release);
         assert!(!metrics.text().contains("releaselifecycle_releases{"), "{}", metrics.text());
-        let (store, mut writer) = reflector::store();
-        for object in [
+        let all = [
             release("a", &[("Ready", "True"), ("Drifted", "False")]),
             release("b", &[("Ready", "False"), ("Stalled", "True")]),
             release("new \"one\"", &[]),
-        ] {
-            writer.apply_watcher_event(&watcher::Event::Apply(object));
-        }
-        metrics.list(store);
+        ];
+        metrics.list(Box::new(move |each| all.iter().for_each(each)));
         metrics.text()
     }
 
