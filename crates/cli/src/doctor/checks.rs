@@ -9,6 +9,7 @@ use k8s_openapi::{
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
 use kube::ResourceExt as _;
+use lifecycle::conditions;
 
 use crate::{cluster::Asked, installed, state::State};
 
@@ -296,8 +297,11 @@ fn ready(object: &ReleaseLifecycle) -> Finding {
     }
     let (result, more) = match state.ready() {
         Some(ready) if ready.status == "True" => (CheckResult::Ok, String::new()),
-        Some(ready) if state.is_stalled() => (CheckResult::Failed, format!(": {}", ready.message)),
-        Some(ready) => (CheckResult::Ok, format!(": {}", ready.message)),
+        Some(ready) => {
+            let stalled = state.is_stalled();
+            let result = if stalled { CheckResult::Failed } else { CheckResult::Ok };
+            (result, format!(": {}", conditions::flat(&ready.message)))
+        }
         None => (CheckResult::Warning, String::new()),
     };
     Finding::new(result, SUBJECT, format!("{title} is {words}{more}"))

@@ -95,7 +95,9 @@ impl Metrics {
         let help = "Time of a reconciliation that did something";
         let reconciliation_seconds =
             added(all, "reconciliation_duration_seconds", help, short_seconds());
-        let errors = count(all, "errors", "Reconciliations that ended with an error, by reason");
+        let help =
+            "Operations that failed, and reconciliations that ended with an error, by reason";
+        let errors = count(all, "errors", help);
         let help = "Requests to the API server, by verb and code; 0: no answer";
         let api_requests = added(all, "api_requests", help, Family::default());
         let api_writes = count(all, "api_writes", "API writes, by outcome");
@@ -161,7 +163,7 @@ impl Metrics {
         self.reconciliation_seconds.observe(took.as_secs_f64());
     }
 
-    /// Counts a reconciliation that ended with an error. Only the known reasons are labels.
+    /// Counts an operation that failed, or a reconciliation that ended with an error. Only the known reasons are labels.
     pub(crate) fn error(&self, reason: &str) {
         let reason = Reason::parse(reason).map_or("Other", Reason::as_str);
         self.errors.get_or_create(&[("reason", reason)]).inc();

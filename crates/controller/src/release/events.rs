@@ -267,6 +267,9 @@ fn count(metrics: &Metrics, before: Option<&Journal>, after: &Journal) {
     if after.is_done() && !before.is_some_and(Journal::is_done) {
         let operation = &after.operation;
         let outcome = if operation.failure.is_none() { "succeeded" } else { "failed" };
+        if let Some(failure) = &operation.failure {
+            metrics.error(&failure.reason);
+        }
         let took = seconds(Some(operation.started_at), operation.completed_at);
         metrics.operation_ended(operation.event.facts().word, outcome, took);
     }

@@ -1,7 +1,10 @@
 //! `doctor`, as an administrator and as a user who may do little.
 
 use anyhow::{Context, Result};
-use e2e::{Namespace, kwok, manifests::config_map};
+use e2e::{
+    Namespace, kwok,
+    manifests::{Manifest, config_map, job},
+};
 use serde_json::{Value, json};
 
 use super::Cli;
@@ -31,6 +34,13 @@ async fn doctor_finds_what_is_wrong_with_a_release() -> Result<()> {
     for subject in ["release", "account", "rights"] {
         assert_eq!(finding(&all, subject)?.0, "ok", "{all:#}");
     }
+
+    let failing = [job("migrate").hook("pre-install").fails(), config_map("blog", "1")];
+    namespace.release("blog", &failing, json!({})).await?;
+    namespace.wait_stalled("blog", &controller).await?;
+    let end = cli.run(&["doctor", "blog"])?;
+    let sentence = ". Change the spec, or resume where it failed: `kubectl lifecycle retry blog";
+    assert!(end.out.contains(sentence), "{}", end.out);
 
     let account = json!({"serviceAccountName": "nobody"});
     namespace.release("lost", &objects, account).await?;
