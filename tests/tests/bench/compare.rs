@@ -1,5 +1,7 @@
 //! The scenarios in which all three clients do the same.
 
+use std::slice;
+
 use anyhow::Result;
 use serde_json::{Value, json};
 
@@ -36,15 +38,16 @@ pub(crate) fn with_hooks(stage: &mut Stage) -> Result<(Vec<Comparison>, Restart)
     let chart = stage::chart(&namespace)?;
     stage.runtime.block_on(chart.put(&namespace))?;
     let source = chart.source();
-    let operator = Operator::start(&namespace)?;
+    let operator = Operator::start(slice::from_ref(&namespace))?;
     let deploy = |stage: &Stage, value: &str| {
-        ours::deploy(stage, &namespace, &names, |_| spec(&source, true, value))
+        ours::deploy(stage, slice::from_ref(&namespace), &names, |_| spec(&source, true, value))
     };
     let installed = operator.measure(stage, &names, |stage| deploy(stage, "1"))?;
     let upgraded = operator.measure(stage, &names, |stage| deploy(stage, "2"))?;
     // After an upgrade the first start writes once that a release is in sync.
-    let (operator, _) = ours::restart(stage, &namespace, operator, names.len())?;
-    let (operator, restart) = ours::restart(stage, &namespace, operator, names.len())?;
+    let (operator, _) = ours::restart(stage, slice::from_ref(&namespace), operator, names.len())?;
+    let (operator, restart) =
+        ours::restart(stage, slice::from_ref(&namespace), operator, names.len())?;
     let deleted =
         operator.measure(stage, &names, |stage| ours::delete(stage, &namespace, &names))?;
     operator.stop()?;
@@ -78,9 +81,9 @@ pub(crate) fn without_hooks(stage: &mut Stage, releases: usize) -> Result<Compar
     let chart = stage::chart(&namespace)?;
     stage.runtime.block_on(chart.put(&namespace))?;
     let source = chart.source();
-    let operator = Operator::start(&namespace)?;
+    let operator = Operator::start(slice::from_ref(&namespace))?;
     let ours = operator.measure(stage, &names, |stage| {
-        ours::deploy(stage, &namespace, &names, |_| spec(&source, false, "1"))
+        ours::deploy(stage, slice::from_ref(&namespace), &names, |_| spec(&source, false, "1"))
     })?;
     operator.stop()?;
 

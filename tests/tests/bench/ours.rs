@@ -1,6 +1,7 @@
-//! The operator: its release build, as it is shipped, in one namespace.
+//! The operator: its release build, as it is shipped, in one namespace or in all.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File},
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
@@ -13,13 +14,14 @@ use anyhow::{Context as _, Result, ensure};
 use e2e::Namespace;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
+use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
 use kube::{
     Api,
-    api::{DeleteParams, WatchEvent},
+    api::{DeleteParams, ListParams, Patch, PatchParams, WatchEvent},
     core::{ApiResource, GroupVersionKind, Object},
 };
 use serde::{Deserialize, de::IgnoredAny};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     measure::{self, Sampler, Watched},
@@ -41,14 +43,17 @@ pub(crate) struct Operator {
 }
 
 impl Operator {
-    /// Starts it, and waits until it is ready.
-    pub(crate) fn start(namespace: &Namespace) -> Result<Self> {
-        let operator = Self::launch(namespace)?;
+    /// Starts it for the releases in `namespaces`: in one alone, or else in all that there are. Waits until
+    /// it is ready.
+    pub(crate) fn start(namespaces: &[Namespace]) -> Result<Self> {
+        let operator = Self::launch(namespaces)?;
         operator.wait_ready()?;
         Ok(operator)
     }
 
-    fn launch(namespace: &Namespace) -> Result<Self> {
+    fn launch(namespaces: &[Namespace]) -> Result<Self> {
+        let namespace = namespaces.first().context("a namespace")?;
+        let scope = if namespaces.len() == 1 { "--namespace" } else { "--lease-namespace" };
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let log = e2e::target().join("tmp/controllers").join(format!("{}.log", namespace.name));
         fs::create_dir_all(log.parent().context("a folder")?)?;
@@ -56,7 +61,7 @@ impl Operator {
         let child = Command::new("setpriv")
             .args(["--pdeathsig", "KILL", "--"])
             .arg(program("releaselifecycle-controller")?)
-            .args(["--listen", &address.to_string(), "--namespace", &namespace.name])
+            .args(["--listen", &address.to_string(), scope, &namespace.name])
             // The next one is the same replica, and need not wait for the lease.
             .args(["--identity", "bench"])
             .arg("--engine")
@@ -140,14 +145,14 @@ pub(crate) struct Restart {
 /// Stops the operator, and starts it again where all is in sync.
 pub(crate) fn restart(
     stage: &mut Stage,
-    namespace: &Namespace,
+    namespaces: &[Namespace],
     operator: Operator,
     releases: usize,
 ) -> Result<(Operator, Restart)> {
     operator.stop()?;
     stage.requests()?;
     let (begun, zero) = (Instant::now(), Timestamp::now());
-    let operator = Operator::launch(namespace)?;
+    let operator = Operator::launch(namespaces)?;
     let sampler = Sampler::start(operator.watched());
     operator.wait_ready()?;
     let ready = begun.elapsed().as_secs_f64();
@@ -193,19 +198,35 @@ fn is_gone(event: &WatchEvent<Release>) -> Option<bool> {
     matches!(event, WatchEvent::Deleted(_)).then_some(true)
 }
 
-fn releases(namespace: &Namespace) -> Api<Release> {
-    let kind = GroupVersionKind::gvk("releaselifecycle.dev", "v1alpha1", "ReleaseLifecycle");
-    let resource = ApiResource::from_gvk(&kind);
-    Api::namespaced_with(namespace.client.clone(), &namespace.name, &resource)
+fn resource() -> ApiResource {
+    ApiResource::from_gvk(&GroupVersionKind::gvk(
+        "releaselifecycle.dev",
+        "v1alpha1",
+        "ReleaseLifecycle",
+    ))
 }
 
-/// Writes the releases, each with the objects and the rest of the spec that `spec` returns.
+/// Returns the releases of the namespaces.
+fn releases(namespaces: &[Namespace]) -> Result<Api<Release>> {
+    let first = namespaces.first().context("a namespace")?;
+    let client = first.client.clone();
+    Ok(match namespaces {
+        [one] => Api::namespaced_with(client, &one.name, &resource()),
+        _ => Api::all_with(client, &resource()),
+    })
+}
+
+/// Writes the releases, as many in each of the namespaces, with the objects and the rest of the spec that
+/// `spec` returns.
 pub(crate) async fn write(
-    namespace: &Namespace,
+    namespaces: &[Namespace],
     names: &[String],
     spec: impl Fn(&str) -> (Vec<Value>, Value),
 ) -> Result<()> {
-    let written = stream::iter(names).map(|name| {
+    let each = names.len().div_ceil(namespaces.len().max(1)).max(1);
+    let places = names.chunks(each).zip(namespaces);
+    let all = places.flat_map(|(names, namespace)| names.iter().map(move |name| (name, namespace)));
+    let written = stream::iter(all).map(|(name, namespace)| {
         let (objects, more) = spec(name);
         async move { namespace.release(name, &objects, more).await }
     });
@@ -215,22 +236,22 @@ pub(crate) async fn write(
 /// Writes the releases, and waits until each is deployed.
 pub(crate) fn deploy(
     stage: &Stage,
-    namespace: &Namespace,
+    namespaces: &[Namespace],
     names: &[String],
     spec: impl Fn(&str) -> (Vec<Value>, Value),
 ) -> Result<()> {
-    let api = releases(namespace);
+    let api = releases(namespaces)?;
     stage.runtime.block_on(async {
         let version = watching::now(&api).await?;
         let ready = watching::until(&api, version, names.len(), is_ready);
-        tokio::try_join!(write(namespace, names, spec), ready)?;
+        tokio::try_join!(write(namespaces, names, spec), ready)?;
         Ok(())
     })
 }
 
-/// Deletes the releases, and waits until they are gone.
+/// Deletes the releases of a namespace, and waits until they are gone.
 pub(crate) fn delete(stage: &Stage, namespace: &Namespace, names: &[String]) -> Result<()> {
-    let api = releases(namespace);
+    let api = releases(std::slice::from_ref(namespace))?;
     stage.runtime.block_on(async {
         let version = watching::now(&api).await?;
         let gone = watching::until(&api, version, names.len(), is_gone);
@@ -244,10 +265,44 @@ pub(crate) fn delete(stage: &Stage, namespace: &Namespace, names: &[String]) -> 
     })
 }
 
+/// Removes what earlier scenarios have left, without an operator: one for all namespaces would serve it,
+/// too.
+pub(crate) fn clear(stage: &Stage) -> Result<()> {
+    let namespace = stage.another_namespace("clear")?;
+    let client = &namespace.client;
+    stage.runtime.block_on(async {
+        let left = Api::<Release>::all_with(client.clone(), &resource());
+        let left = left.list_metadata(&ListParams::default()).await?;
+        let removed = stream::iter(left.items).map(|release| async move {
+            let place = release.metadata.namespace.unwrap_or_default();
+            let name = release.metadata.name.unwrap_or_default();
+            let api = Api::<Release>::namespaced_with(client.clone(), &place, &resource());
+            let free = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+            api.patch_metadata(&name, &PatchParams::default(), &free).await?;
+            api.delete(&name, &DeleteParams::default()).await?;
+            anyhow::Ok(())
+        });
+        removed.buffer_unordered(AT_ONCE).try_collect::<()>().await?;
+        let (jobs, background) = (Api::<Job>::all(client.clone()), DeleteParams::background());
+        let places = jobs.list_metadata(&ListParams::default()).await?.items;
+        let places: BTreeSet<_> =
+            places.into_iter().filter_map(|it| it.metadata.namespace).collect();
+        for place in places {
+            let jobs = Api::<Job>::namespaced(client.clone(), &place);
+            jobs.delete_collection(&background, &ListParams::default()).await?;
+        }
+        let pods = Api::<Pod>::all(client.clone());
+        let begun = Instant::now();
+        while !pods.list_metadata(&ListParams::default().limit(1)).await?.items.is_empty() {
+            ensure!(begun.elapsed() < PATIENCE, "Pods of earlier scenarios are left");
+            tokio::time::sleep(PAUSE).await;
+        }
+        Ok(())
+    })
+}
+
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn seen(generation: i64, observed: i64, ready: &str) -> Option<bool> {

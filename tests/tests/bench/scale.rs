@@ -2,8 +2,11 @@
 
 use std::{thread, time::Duration};
 
-use anyhow::Result;
-use e2e::manifests::{Manifest as _, config_map, job};
+use anyhow::{Context as _, Result};
+use e2e::{
+    Namespace,
+    manifests::{Manifest as _, config_map, job},
+};
 use kube::{
     Api,
     api::WatchEvent,
@@ -19,6 +22,9 @@ use crate::{
     stage::{Figures, Stage, names},
     watching,
 };
+
+/// The number of releases in a namespace.
+const PER_NAMESPACE: usize = 100;
 
 /// Releases of one object each, in sync.
 pub(crate) struct InSync {
@@ -38,16 +44,25 @@ pub(crate) struct Idle {
 
 pub(crate) fn in_sync(stage: &mut Stage, releases: usize) -> Result<InSync> {
     let names = names(releases);
-    let namespace = stage.namespace("in-sync")?;
-    let operator = Operator::start(&namespace)?;
+    let namespaces = namespaces(stage, "in-sync", releases)?;
+    let operator = Operator::start(&namespaces)?;
     let install = operator.measure(stage, &names, |stage| {
         let spec = |name: &str| (vec![config_map(name, "1")], json!({}));
-        ours::deploy(stage, &namespace, &names, spec)
+        ours::deploy(stage, &namespaces, &names, spec)
     })?;
-    let (operator, restart) = ours::restart(stage, &namespace, operator, releases)?;
+    let (operator, restart) = ours::restart(stage, &namespaces, operator, releases)?;
     let idle = idle(stage, &operator)?;
     operator.stop()?;
     Ok(InSync { install, restart, idle })
+}
+
+/// Makes the namespaces of so many releases, on a control plane without any others.
+fn namespaces(stage: &Stage, prefix: &str, releases: usize) -> Result<Vec<Namespace>> {
+    ours::clear(stage)?;
+    eprintln!("bench: {prefix}");
+    // With a single one, the operator would serve that alone.
+    let count = releases.div_ceil(PER_NAMESPACE).max(2);
+    (0..count).map(|_| stage.another_namespace(prefix)).collect()
 }
 
 fn idle(stage: &mut Stage, operator: &Operator) -> Result<Idle> {
@@ -83,11 +98,11 @@ fn is_active(event: &WatchEvent<Object<IgnoredAny, JobStatus>>) -> Option<bool> 
 
 pub(crate) fn live(stage: &mut Stage, hooks: usize) -> Result<Live> {
     let names = names(hooks);
-    let namespace = stage.namespace("live-hooks")?;
-    let operator = Operator::start(&namespace)?;
+    let namespaces = namespaces(stage, "live-hooks", hooks)?;
+    let operator = Operator::start(&namespaces)?;
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("batch", "v1", "Job"));
-    let jobs: Api<Object<IgnoredAny, JobStatus>> =
-        Api::namespaced_with(namespace.client.clone(), &namespace.name, &resource);
+    let client = namespaces.first().context("a namespace")?.client.clone();
+    let jobs: Api<Object<IgnoredAny, JobStatus>> = Api::all_with(client, &resource);
     let start = operator.measure(stage, &names, |stage| {
         let spec = |name: &str| {
             let hook = job(&format!("{name}-pre")).hook("pre-install").never_ends();
@@ -96,7 +111,7 @@ pub(crate) fn live(stage: &mut Stage, hooks: usize) -> Result<Live> {
         stage.runtime.block_on(async {
             let version = watching::now(&jobs).await?;
             let active = watching::until(&jobs, version, names.len(), is_active);
-            tokio::try_join!(ours::write(&namespace, &names, spec), active)?;
+            tokio::try_join!(ours::write(&namespaces, &names, spec), active)?;
             Ok(())
         })
     })?;

@@ -104,6 +104,11 @@ impl Stage {
     /// Makes a namespace, with a client whose requests the audit log names.
     pub(crate) fn namespace(&self, prefix: &str) -> Result<Namespace> {
         eprintln!("bench: {prefix}");
+        self.another_namespace(prefix)
+    }
+
+    /// Does the same as [`Self::namespace`], and prints nothing.
+    pub(crate) fn another_namespace(&self, prefix: &str) -> Result<Namespace> {
         self.runtime.block_on(async {
             let kubeconfig = Kubeconfig::read_from(self.cluster.kubeconfig())?;
             let options = KubeConfigOptions::default();
