@@ -148,7 +148,7 @@ test("a release is rolled back from its history, and goes on by itself", async (
 test("plan, events and doctor are those of the command line", async () => {
   const page = await open();
   await openRelease(page, "billing");
-  for (const [tab, expected] of [["Plan", "install"], ["Events", "InstallSucceeded"], ["Doctor", "definition"]]) {
+  for (const [tab, expected] of [["Plan", "install"], ["Diff", "1 object stays as it is"], ["Events", "InstallSucceeded"], ["Doctor", "definition"]]) {
     await page.getByRole("link", { name: tab, exact: true }).click();
     await page.locator("pre").getByText(expected).waitFor();
   }

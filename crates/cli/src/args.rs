@@ -4,6 +4,7 @@ mod adopt;
 mod ask;
 mod completion;
 mod create;
+mod diff;
 mod doctor;
 mod events;
 mod history;
@@ -25,6 +26,7 @@ pub(crate) use adopt::{Adopt, AdoptedSource};
 pub(crate) use ask::{Approve, Cancel, How, Resume, Retry, Rollback, Skip, Suspend, Test, Wait};
 pub(crate) use completion::{Complete, Completion, Shell};
 pub(crate) use create::Create;
+pub(crate) use diff::Diff;
 pub(crate) use doctor::Doctor;
 pub(crate) use events::Events;
 pub(crate) use history::History;
@@ -53,6 +55,7 @@ pub(crate) enum Command {
     Create(Create),
     Adopt(Box<Adopt>),
     Plan(Box<Plan>),
+    Diff(Box<Diff>),
     Lint(Box<Lint>),
     Status(Status),
     History(History),

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, fmt::Debug, time::Duration};
 
 use anyhow::{Context as _, Error, anyhow, bail};
-use api::{ObjectsFromKind, ReleaseLifecycle};
+use api::{ObjectsFromKind, ReleaseLifecycle, ReleaseLifecycleStatus};
 use futures::AsyncBufRead;
 use http::{HeaderValue, header::USER_AGENT};
 use k8s_openapi::{
@@ -114,6 +114,16 @@ impl Cluster {
             // A missing CustomResourceDefinition is a 404 too.
             None => Err(self.missing(name, self.list().await?)),
         }
+    }
+
+    /// Returns the status of a release, if it is there and has one.
+    pub(crate) async fn status(
+        &self,
+        name: &str,
+    ) -> anyhow::Result<Option<ReleaseLifecycleStatus>> {
+        let what = format!("reading ReleaseLifecycle {name} in {}", self.scope());
+        let found = self.answered(&what, READ, self.api().get_opt(name)).await?;
+        Ok(found.and_then(|object| object.status))
     }
 
     /// Lists them by namespace and name.

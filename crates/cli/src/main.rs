@@ -1,7 +1,7 @@
 //! `kubectl lifecycle`: shows what the operator does to your releases, and takes your requests.
 //!
 //! - `args`: the command line
-//! - `status`, `plan`, `lint`, `history`, `logs`, `events`, `doctor`, `version`, `create`, `adopt`, `ask`: the commands, each with its own parts
+//! - `status`, `plan`, `diff`, `lint`, `history`, `logs`, `events`, `doctor`, `version`, `create`, `adopt`, `ask`: the commands, each with its own parts
 //!   below it
 //! - `steps`, `timeline`, `table`, `transitions`: pure, an object in, text out
 //! - `ui`: the page on this machine, and `report`
@@ -15,6 +15,7 @@ mod ask;
 mod cluster;
 mod completion;
 mod create;
+mod diff;
 mod doctor;
 mod events;
 #[cfg(test)]
@@ -73,6 +74,7 @@ async fn run(command: Command) -> anyhow::Result<Outcome> {
         Command::Create(args) => create::create(&args),
         Command::Adopt(args) => Box::pin(adopt::adopt(&args)).await,
         Command::Plan(args) => Box::pin(plan::plan(&args)).await,
+        Command::Diff(args) => Box::pin(diff::diff(&args)).await,
         Command::Lint(args) => Box::pin(lint::lint(&args)).await,
         Command::Status(args) => status::status(&args).await,
         Command::History(args) => history::history(&args).await,

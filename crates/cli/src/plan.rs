@@ -29,7 +29,7 @@ mod show;
 
 use api::ReleaseLifecycle;
 use kube::ResourceExt as _;
-use lifecycle::event::Event;
+use lifecycle::{event::Event, source::Desired};
 use manifests::placed::Placed;
 use sources::values::Values;
 
@@ -54,7 +54,9 @@ use crate::{
 pub(crate) async fn plan(args: &Plan) -> anyhow::Result<Outcome> {
     let (input, namespace) = (&args.input, args.place.namespace.as_deref());
     let found = match meant(input)? {
-        Meant::Release(name) => from_cluster(args, name).await?,
+        Meant::Release(name) => {
+            from_cluster(input, &Cluster::find(&args.place).await?, name).await?
+        }
         Meant::Files(name) => from_files(input, name, namespace).await?,
         Meant::Chart { name, chart } => from_chart(input, name, chart, namespace)?,
     };
@@ -82,6 +84,43 @@ pub(crate) async fn plan(args: &Plan) -> anyhow::Result<Outcome> {
         Format::Table => render::render(&plan, screen::look()),
     })?;
     Ok(if plan.is_useful() { Outcome::Good } else { Outcome::Failed })
+}
+
+/// The objects that a release is to have.
+pub(crate) struct Intended {
+    pub(crate) object: ReleaseLifecycle,
+    pub(crate) desired: Desired,
+    pub(crate) notes: Vec<String>,
+}
+
+/// Returns the objects that the release of `input` is to have: as installed, or upgraded if a revision is
+/// deployed.
+pub(crate) async fn intended(
+    input: &Input,
+    namespace: Option<&str>,
+    cluster: &Cluster,
+) -> anyhow::Result<Found<Intended>> {
+    let found = match meant(input)? {
+        Meant::Release(name) => from_cluster(input, cluster, name).await?,
+        Meant::Files(name) => from_files(input, name, namespace).await?,
+        Meant::Chart { name, chart } => from_chart(input, name, chart, Some(cluster.namespace()))?,
+    };
+    let mut material = match found {
+        Ok(material) => material,
+        Err(problems) => return Ok(Err(problems)),
+    };
+    let object = &mut material.object;
+    if object.status.is_none() {
+        let place = object.namespace().unwrap_or_else(|| cluster.namespace().to_owned());
+        object.status = cluster.clone().in_namespace(&place).status(&object.name_any()).await?;
+    }
+    let deployed = object.status.as_ref().and_then(|status| status.revision);
+    let event = if deployed.is_some() { Event::Upgrade } else { Event::Install };
+    let made = made::make(&input.template, &mut material, &[event]).await?;
+    Ok(made.and_then(|made| {
+        let desired = made.at(event).map_err(<[String]>::to_vec)?.clone();
+        Ok(Intended { object: material.object, desired, notes: material.notes })
+    }))
 }
 
 /// The material that a plan is made from.
@@ -164,11 +203,14 @@ fn from_chart(
     }))
 }
 
-async fn from_cluster(args: &Plan, name: &str) -> anyhow::Result<Found<Material>> {
-    let other = other_chart(&args.input)?;
-    let cluster = Cluster::find(&args.place).await?;
+async fn from_cluster(
+    input: &Input,
+    cluster: &Cluster,
+    name: &str,
+) -> anyhow::Result<Found<Material>> {
+    let other = other_chart(input)?;
     let object = cluster.get(name).await?;
-    resolve::resolve(object, true, other, &ClusterReads(&cluster)).await
+    resolve::resolve(object, true, other, &ClusterReads(cluster)).await
 }
 
 /// Prints the rendered templates, instead of a plan.

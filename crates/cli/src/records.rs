@@ -5,6 +5,7 @@ use helm::{
     stored::{Holder, Stored},
 };
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt as _;
 use lifecycle::{event::Event, known::KnownPlans};
 
@@ -71,6 +72,20 @@ pub(crate) async fn read(cluster: &Cluster, release: &str) -> anyhow::Result<Opt
     }
     found.records.sort_by_key(|record| record.revision);
     Ok(Some(found))
+}
+
+/// Returns the newest record of a release that can be read, if there is one; `None` if the user may not
+/// list Secrets.
+pub(crate) async fn newest(
+    cluster: &Cluster,
+    release: &str,
+) -> anyhow::Result<Option<Option<Stored>>> {
+    let Some(secrets) = cluster.secrets(&selector(release)).await? else { return Ok(None) };
+    let read = |secret: &Secret| {
+        let value = serde_json::to_value(secret).ok()?;
+        Stored::read(Holder::Secret, &value, &KnownPlans::default()).ok()
+    };
+    Ok(Some(secrets.iter().filter_map(read).max_by_key(|stored| stored.release.version)))
 }
 
 /// Returns the revision to which `rollback` goes back by default: the one that was deployed before

@@ -150,6 +150,7 @@ async fn shown(
     let target = target(namespace, name)?;
     let words: &[&str] = match &*command {
         "plan" => &["plan"],
+        "diff" => &["diff"],
         "events" => &["events"],
         "history" => &["history", "--output=json"],
         "doctor" => &["doctor"],

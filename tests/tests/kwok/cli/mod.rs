@@ -3,6 +3,7 @@
 mod adopt;
 mod cancel;
 mod charts;
+mod diff;
 mod doctor;
 mod events;
 mod files;

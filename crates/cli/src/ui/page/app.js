@@ -18,7 +18,7 @@ const MOODS = [
 const RANK = Object.fromEntries(MOODS.map(([mood], index) => [mood, index]));
 const TABS = [
   ["", "Timeline"], ["logs", "Logs"], ["history", "History"], ["plan", "Plan"],
-  ["events", "Events"], ["doctor", "Doctor"],
+  ["diff", "Diff"], ["events", "Events"], ["doctor", "Doctor"],
 ];
 
 /** Makes an element. Children are elements and texts; null is left out. */
@@ -416,7 +416,7 @@ function row(step, index, release) {
 
 // The other parts of a release
 
-const PARTS = { logs, history, plan: output, events: output, doctor: output };
+const PARTS = { logs, history, plan: output, diff: output, events: output, doctor: output };
 
 function logs(content, place, detail, signal) {
   const hooks = detail.steps.filter((step) => step.hook);
