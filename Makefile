@@ -90,7 +90,7 @@ bench-records: ## ten thousand of Helm's records in one namespace: taking over, 
 	$(CARGO) build --release --package controller
 	$(CARGO) test --workspace --test records -- --nocapture --ignored
 
-ui: ## what a person does with the page of `kubectl lifecycle ui`, in Chromium; makes the pictures of docs/src/ui.md
+ui: ## what a person does with the page of `kubectl lifecycle ui`, in Chromium; makes the pictures of docs/src/ui.md, and docs/src/night.md
 	npm ci --prefix tests/ui --no-audit --no-fund
 	$(CARGO) test --workspace --test ui -- --nocapture --ignored
 

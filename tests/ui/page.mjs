@@ -1,7 +1,8 @@
 // What a person sees and does on the page of `kubectl lifecycle ui`, in headless Chromium.
 //
 // Started by `tests/tests/ui`, which makes the releases:
-// - shop: its hook fails, with a log that tries to be markup
+// - shop: its second hook fails
+// - hostile: its hook fails, with a log that tries to be markup
 // - search: its hook runs, writes a line each second and does not end
 // - billing: two revisions, Ready
 // Environment: UI_URL, UI_NAMESPACE, UI_REPORT (a file), UI_PICTURES (a folder), CHROMIUM.
@@ -68,13 +69,13 @@ test("what needs somebody comes first, with the hook and the reason", async () =
   await row(page, "search").getByText("pre-install Job/reindex").waitFor();
   await row(page, "billing").getByText("Ready").waitFor();
   const names = await page.locator("tbody tr a").allTextContents();
-  assert.deepEqual(names, ["shop", "search", "billing"]);
+  assert.deepEqual(names, ["hostile", "shop", "search", "billing"]);
   await row(page, "shop").getByText("Job/migrate").waitFor();
   await row(page, "shop").getByText("exit code 3").waitFor();
   await picture(page, "releases");
-  await page.getByRole("button", { name: "Failed 1" }).click();
-  assert.deepEqual(await page.locator("tbody tr a").allTextContents(), ["shop"]);
-  await page.getByRole("button", { name: "Failed 1" }).click();
+  await page.getByRole("button", { name: "Failed 2" }).click();
+  assert.deepEqual(await page.locator("tbody tr a").allTextContents(), ["hostile", "shop"]);
+  await page.getByRole("button", { name: "Failed 2" }).click();
   await page.keyboard.press("/");
   await page.keyboard.type("reindex");
   await page.waitForFunction(() => document.querySelectorAll("tbody tr").length === 1);
@@ -84,9 +85,12 @@ test("what needs somebody comes first, with the hook and the reason", async () =
 test("a log that tries to be markup is text", async () => {
   const page = await open();
   await openRelease(page, "shop");
+  await page.getByText("ERROR: table orders is locked").first().waitFor();
+  await picture(page, "failed");
+  await page.getByRole("link", { name: "Releases", exact: true }).click();
+  await openRelease(page, "hostile");
   await page.getByText("<img src=x onerror=alert(1)>").first().waitFor();
   assert.equal(await page.locator("img").count(), 0);
-  await picture(page, "failed");
   await page.getByRole("link", { name: "Logs", exact: true }).click();
   await page.locator("pre").getByText("</pre><script>alert(2)</script>").waitFor();
   assert.equal(await page.evaluate(() => document.querySelectorAll("main script, main img").length), 0);
@@ -148,7 +152,7 @@ test("a release is rolled back from its history, and goes on by itself", async (
 test("plan, events and doctor are those of the command line", async () => {
   const page = await open();
   await openRelease(page, "billing");
-  for (const [tab, expected] of [["Plan", "install"], ["Diff", "1 object stays as it is"], ["Events", "InstallSucceeded"], ["Doctor", "definition"]]) {
+  for (const [tab, expected] of [["Plan", "install"], ["Diff", "/data/value"], ["Events", "InstallSucceeded"], ["Doctor", "definition"]]) {
     await page.getByRole("link", { name: tab, exact: true }).click();
     await page.locator("pre").getByText(expected).waitFor();
   }
