@@ -1,11 +1,13 @@
 //! `adopt`: a `ReleaseLifecycle` for a release that Helm has installed.
 //!
 //! - this file: combines them
+//! - `flux`: pure, a `HelmRelease` as a `ReleaseLifecycle`
 //! - `history`: reads Helm's records
 //! - `written`: pure, the manifests
 //! - `verdict`: pure, the operation that would run once they are applied
 //! - `remarks`: pure, the obstacles
 
+mod flux;
 mod history;
 mod remarks;
 mod verdict;
@@ -15,16 +17,17 @@ use api::ObjectsFromKind;
 use helm::{adopt, record::Release};
 use kube::ResourceExt;
 use lifecycle::event::Event;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use self::{
+    flux::Converted,
     history::{History, Stored},
     verdict::{Comparison, Verdict},
 };
 use crate::{
     Outcome,
     args::{Adopt, Template},
-    cluster::Cluster,
+    cluster::{Cluster, HELM_RELEASE, HELM_REPOSITORY},
     create::package::Package,
     format,
     plan::Preview,
@@ -34,6 +37,9 @@ use crate::{
 
 pub(crate) async fn adopt(args: &Adopt) -> anyhow::Result<Outcome> {
     let cluster = Cluster::find(&args.place).await?;
+    if args.from_flux {
+        return from_flux(args, &cluster).await;
+    }
     let namespace = cluster.namespace().to_owned();
     let history = history::read(&cluster, &args.release).await?;
     let (Some(deployed), Some(newest)) = (history.deployed(), history.newest()) else {
@@ -78,6 +84,44 @@ pub(crate) async fn adopt(args: &Adopt) -> anyhow::Result<Outcome> {
         screen::complain(&say(verdict, preview).await)?;
     }
     screen::write(&format::stream(&documents))?;
+    Ok(Outcome::Good)
+}
+
+/// Writes the `ReleaseLifecycle` for a `HelmRelease`.
+async fn from_flux(args: &Adopt, cluster: &Cluster) -> anyhow::Result<Outcome> {
+    let name = &args.release;
+    let Some(object) = cluster.flux(&HELM_RELEASE, name, cluster.namespace()).await? else {
+        return refuse(&[format!("HelmRelease {name} does not exist in {}", cluster.scope())]);
+    };
+    let repository = match flux::repository(&object) {
+        Some((name, namespace)) => cluster.flux(&HELM_REPOSITORY, &name, &namespace).await?,
+        None => None,
+    };
+    let Converted { release, mut document, mut remarks } =
+        match flux::convert(&object, repository.as_ref()) {
+            Ok(converted) => converted,
+            Err(problems) => return refuse(&problems),
+        };
+    if let Some(account) = &args.service_account {
+        document["spec"]["serviceAccountName"] = json!(account);
+    }
+    let history = history::read(cluster, &release).await?;
+    let Some(deployed) = history.deployed() else {
+        return refuse(&[nothing_deployed(&history, &release)]);
+    };
+    if let Some(problem) = elsewhere(&deployed.release, cluster.namespace()) {
+        return refuse(&[problem]);
+    }
+    remarks.extend(remarks::of(&history, cluster.namespace()));
+    let others = others(cluster, &release, &mut remarks).await;
+    let why = "the operator fetches the chart, and compares it with the record".to_owned();
+    let verdict = verdict::of(&history, &Comparison::Unknown(why), name, &others);
+    let line = |remark: &String| format!("{}\n", printable(remark));
+    screen::complain(&remarks.iter().map(line).collect::<String>())?;
+    if let Some(verdict) = verdict {
+        screen::complain(&format!("{}\n", printable(&verdict.text)))?;
+    }
+    screen::write(&format::stream(&[document]))?;
     Ok(Outcome::Good)
 }
 

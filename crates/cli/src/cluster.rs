@@ -17,7 +17,7 @@ use kube::{
     Api, Client, Config, Resource, ResourceExt as _,
     api::{ListParams, LogParams, Patch, PatchParams, PostParams},
     config::{KubeConfigOptions, Kubeconfig},
-    core::PartialObjectMeta,
+    core::{ApiResource, DynamicObject, GroupVersionKind, PartialObjectMeta},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -34,6 +34,10 @@ const FIELD_MANAGER: &str = "releaselifecycle-cli";
 /// The permissions that reading needs.
 const READ: &str = "the verbs get, list and watch of releaselifecycles in group \
                     releaselifecycle.dev";
+
+/// Kinds of Flux: group, version, kind.
+pub(crate) const HELM_RELEASE: [&str; 3] = ["helm.toolkit.fluxcd.io", "v2", "HelmRelease"];
+pub(crate) const HELM_REPOSITORY: [&str; 3] = ["source.toolkit.fluxcd.io", "v1", "HelmRepository"];
 
 /// The answer to a question that not everybody may ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -195,6 +199,22 @@ impl Cluster {
         found
             .map(|it| serde_json::to_value(&it).map_err(|_| anyhow!("{what}: it is no JSON")))
             .transpose()
+    }
+
+    /// Returns an object of Flux; `None` if there is none of that name.
+    pub(crate) async fn flux(
+        &self,
+        [group, version, kind]: &[&str; 3],
+        name: &str,
+        namespace: &str,
+    ) -> anyhow::Result<Option<Value>> {
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
+        let api: Api<DynamicObject> =
+            Api::namespaced_with(self.client.clone(), namespace, &resource);
+        let what = format!("reading {kind} {name} in namespace {namespace}");
+        let needs = format!("the verb get of {} in group {group}", resource.plural);
+        let found = self.answered(&what, &needs, api.get_opt(name)).await?;
+        Ok(found.map(serde_json::to_value).transpose()?)
     }
 
     /// Returns the Secrets with these labels; `None` if the user may not list them.

@@ -20,6 +20,9 @@ The output is made from the record of the newest deployed revision:
   none of these        the rendered objects and hooks are in the ReleaseLifecycle, or in separate
                        objects like those of `kubectl lifecycle create`; Secrets always are
 
+  --from-flux          the spec of a HelmRelease is converted, and not the record: its chart, its values, its
+                       remediation, tests, drift detection and patches. Suspend the HelmRelease first
+
 Values and rendered objects may be confidential: protect the output like the Secrets.
 
 A chart from --chart or --repo is fetched and compared with the record. With --secret-ref or
@@ -30,6 +33,7 @@ Examples:
     --chart oci://registry.example/charts/shop > shop.yaml
   kubectl lifecycle adopt shop -n shop --repo https://charts.example > shop.yaml
   kubectl lifecycle adopt shop -n shop --source-ref HelmChart/shop-shop > shop.yaml
+  kubectl lifecycle adopt shop -n shop --from-flux > shop.yaml
   kubectl lifecycle adopt shop -n shop --service-account shop-deployer | kubectl apply -f -";
 
 /// Write a ReleaseLifecycle for a release that Helm or Flux has installed, with its values and
@@ -37,8 +41,13 @@ Examples:
 #[derive(Args)]
 #[command(after_help = AFTER)]
 pub(crate) struct Adopt {
-    /// Name of the release, as `helm list` shows it
+    /// Name of the release, as `helm list` shows it; with --from-flux that of the HelmRelease
     pub(crate) release: String,
+
+    /// Convert the HelmRelease of this name, field by field; standard error lists what has no
+    /// counterpart
+    #[arg(long, conflicts_with_all = ["chart", "repo", "source_ref", "version", "secret_ref", "values_secret"])]
+    pub(crate) from_flux: bool,
 
     #[command(flatten)]
     pub(crate) source: AdoptedSource,

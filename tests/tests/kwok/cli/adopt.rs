@@ -1,5 +1,7 @@
 //! `adopt`: what the real Helm has installed is taken over by what is written for it.
 
+mod flux;
+
 use std::{fs, path::Path};
 
 use anyhow::{Context, Result, ensure};
