@@ -22,9 +22,10 @@ pub(crate) async fn status(args: &Status) -> anyhow::Result<Outcome> {
         None => cluster.list().await?,
     };
     if args.watch {
-        let (Some(object), true) = (objects.pop(), objects.is_empty()) else {
-            bail!("--watch follows one release: name it, and its namespace with -n");
-        };
+        if args.name.is_none() && (objects.len() != 1 || args.all_namespaces) {
+            return watch::follow_all(&cluster, objects, args.output, args.timeout).await;
+        }
+        let Some(object) = objects.pop() else { bail!("there is nothing to watch") };
         let goal = Goal::ready(&object);
         return watch::follow(&cluster, object, goal, args.output, args.timeout).await;
     }
@@ -50,6 +51,6 @@ fn text(cluster: &Cluster, objects: &[ReleaseLifecycle]) -> anyhow::Result<Strin
             String::new()
         }
         [object] if !cluster.has_all_namespaces() => timeline::render(object, now, look),
-        _ => table::render(objects, cluster.has_all_namespaces(), now, look),
+        _ => table::render(&objects.iter().collect::<Vec<_>>(), cluster.has_all_namespaces(), now, look),
     })
 }

@@ -139,3 +139,16 @@ fn hook_mark(state: State<'_>, operation: &Operation, hook: &HookStatus) -> Mark
         HookPhase::Pending | HookPhase::Unknown => Mark::Pending,
     }
 }
+
+/// Returns the step that is at work, in words; `None` if nothing runs.
+pub(crate) fn active(state: State<'_>) -> Option<String> {
+    let running = state.running()?;
+    let all = steps(state, running);
+    all.iter().find_map(|step| match step {
+        Step::Phase(Mark::Active, words) => Some((*words).to_owned()),
+        Step::Hook(Mark::Active, hook) => {
+            Some(format!("{} {}/{}", hook.event, hook.kind, hook.name))
+        }
+        _ => None,
+    })
+}

@@ -1,8 +1,10 @@
-//! `status --watch` and `--wait`: follows one release until the controller is done with it.
+//! `status --watch` and `--wait`: follows one release, or several, until the controller is done with them.
 //!
+//! - `several`: many at once
 //! - `goal`: the end of a watch, and how it is judged
 
 mod goal;
+mod several;
 
 use std::{pin::pin, time::Duration};
 
@@ -16,6 +18,7 @@ use lifecycle::conditions;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
 pub(crate) use goal::{Goal, Request, too_late};
+pub(crate) use several::follow_all;
 
 use crate::{
     Outcome,
@@ -228,12 +231,21 @@ impl View {
     }
 
     fn draw(&mut self, object: &ReleaseLifecycle) -> anyhow::Result<()> {
+        let Self::Screen { screen, .. } = self else { return Ok(()) };
+        let text = timeline::render(object, Timestamp::now(), screen.look());
+        self.picture(&text)
+    }
+
+    /// Draws a text in the place of the one before.
+    fn picture(&mut self, text: &str) -> anyhow::Result<()> {
         let Self::Screen { screen, trouble } = self else { return Ok(()) };
-        let mut text = timeline::render(object, Timestamp::now(), screen.look());
-        if let Some(trouble) = trouble {
-            text.push_str(trouble);
-        }
-        screen.draw(&text)
+        screen.draw(&format!("{text}{}", trouble.as_deref().unwrap_or_default()))
+    }
+
+    /// Draws a text that stays.
+    fn leave(&mut self, text: &str) -> anyhow::Result<()> {
+        let Self::Screen { screen, .. } = self else { return Ok(()) };
+        screen.finish(text)
     }
 
     /// Prints once when the API server stops answering, and once when it answers again.
@@ -265,6 +277,6 @@ impl View {
     fn finish(&mut self, object: &ReleaseLifecycle) -> anyhow::Result<()> {
         let Self::Screen { screen, .. } = self else { return Ok(()) };
         let text = timeline::render(object, Timestamp::now(), screen.look());
-        screen.finish(&text)
+        self.leave(&text)
     }
 }

@@ -133,6 +133,15 @@ fn coarse(seconds: i128) -> String {
     }
 }
 
+/// Returns a bar of the time that has passed between both.
+pub(crate) fn bar(from: Timestamp, until: Timestamp, now: Timestamp) -> String {
+    const CELLS: i128 = 10;
+    let whole = milliseconds(from, until).max(1);
+    let full = (milliseconds(from, now) * CELLS / whole).min(CELLS);
+    let cells = (0..CELLS).map(|cell| if cell < full { '#' } else { '-' });
+    format!("[{}]", cells.collect::<String>())
+}
+
 /// Aligns columns: each is as wide as its widest cell, and two blanks follow. Cells may be painted
 /// afterwards, since colours have no width but do have characters.
 pub(crate) fn pad_columns(rows: &mut [Vec<String>]) {

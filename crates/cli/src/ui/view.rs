@@ -12,7 +12,7 @@ use super::actions::offers;
 use crate::{
     pending,
     state::State,
-    steps::{Mark, Step, steps},
+    steps::{self, Mark, Step},
     timeline,
     words::Look,
 };
@@ -43,7 +43,7 @@ pub(super) fn summary(object: &ReleaseLifecycle) -> Value {
 /// Returns a release with the steps of its operation, and what may be requested of it.
 pub(super) fn detail(object: &ReleaseLifecycle) -> Value {
     let state = State::new(object);
-    let steps = state.operation().map_or_else(Vec::new, |operation| steps(state, operation));
+    let steps = state.operation().map_or_else(Vec::new, |operation| steps::steps(state, operation));
     let plan = state.pending_plan();
     json!({
         "release": summary(object),
@@ -74,16 +74,7 @@ fn mood(state: State<'_>) -> &'static str {
 
 /// Returns the message of the table: where the operation is, or what the conditions say.
 fn message(state: State<'_>) -> String {
-    let active = state.running().and_then(|running| {
-        let all = steps(state, running);
-        let is_active = |step: &&Step<'_>| {
-            matches!(step, Step::Phase(Mark::Active, _) | Step::Hook(Mark::Active, _))
-        };
-        all.iter().find(is_active).map(|step| match step {
-            Step::Phase(_, words) => (*words).to_owned(),
-            Step::Hook(_, hook) => format!("{} {}/{}", hook.event, hook.kind, hook.name),
-        })
-    });
+    let active = steps::active(state);
     let said = match active {
         Some(active) => [Some(active), state.waiting()].into_iter().flatten().collect::<Vec<_>>(),
         None if state.observed() < state.generation() => timeline::notes(state),
