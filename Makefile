@@ -1,5 +1,5 @@
 # Every command of the project; CI calls the same targets.
-.PHONY: tools check lint deny book test demo demo-chart cluster cluster-down model fuzz crash cases interop render bench bench-render bench-records tenants ui counts image krew generate engine engine-test
+.PHONY: tools check lint deny book test demo demo-chart cluster cluster-down model fuzz crash cases interop render bench bench-render bench-records tenants ui counts image krew release generate engine engine-test
 CARGO ?= cargo
 # Where `make tools` installs.
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
@@ -128,6 +128,40 @@ krew: ## the command line for krew: an archive for this machine, and the manifes
 	tar --create --gzip --file $(KREW)/kubectl-lifecycle-$(PLATFORM).tar.gz \
 		--directory $(abspath $(TARGET))/release kubectl-lifecycle --directory $(CURDIR) LICENSE
 	$(XTASK) krew --url $(URL) $(KREW) > $(KREW)/lifecycle.yaml
+
+# Where the files of a release are made, and where its image and its archives will be.
+DIST = $(abspath $(TARGET))/dist
+REGISTRY ?= registry.example/releaselifecycle
+URL ?= https://downloads.example/v$(VERSION)
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+RELEASED = $(REGISTRY)/releaselifecycle-controller
+# The pinned kubectl and Helm of `make cluster`, or your own.
+PINNED = PATH="$(abspath $(TARGET))/cluster/bin:$$PATH"
+
+release: ## the files of a release in target/dist: REGISTRY=registry/path URL=https://…
+	rm -rf $(DIST)
+	mkdir -p $(DIST)
+	$(MAKE) image IMAGE=$(RELEASED):$(VERSION)
+	buildah push --quiet $(RELEASED):$(VERSION) \
+		oci-archive:$(DIST)/releaselifecycle-controller-$(VERSION)-$(PLATFORM).tar:$(RELEASED):$(VERSION)
+	$(MAKE) krew KREW=$(DIST) URL=$(URL)
+	for mode in multi-tenant single-tenant; do \
+		$(PINNED) kubectl kustomize deploy/$$mode \
+			| sed 's|image: releaselifecycle-controller:dev|image: $(RELEASED):$(VERSION)|' \
+			> $(DIST)/install-$$mode.yaml; \
+	done
+	rm -rf $(TARGET)/chart
+	cp -r deploy/chart $(TARGET)/chart
+	sed -i -e 's|^  repository: .*|  repository: $(RELEASED)|' -e 's|^  tag: .*|  tag: "$(VERSION)"|' \
+		$(TARGET)/chart/values.yaml
+	$(PINNED) helm package --version $(VERSION) --app-version $(VERSION) --destination $(DIST) $(TARGET)/chart
+	for part in controller cli; do \
+		$(CARGO) cyclonedx --quiet --format json --manifest-path crates/$$part/Cargo.toml \
+			--override-filename sbom && mv crates/$$part/sbom.json $(DIST)/sbom-$$part.cdx.json; \
+	done
+	cd engine && go run github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.9.0 \
+		mod -json -licenses -output $(DIST)/sbom-engine.cdx.json
+	$(XTASK) release $(DIST)
 
 engine: ## the program that renders and fetches charts, beside the others in target/debug
 	$(ENGINE) $(abspath $(TARGET))/debug/releaselifecycle-engine .

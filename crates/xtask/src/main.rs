@@ -6,6 +6,7 @@ mod demo;
 mod deploy;
 mod docs;
 mod krew;
+mod release;
 mod tests;
 
 use std::process::ExitCode;
@@ -33,6 +34,8 @@ enum Xtask {
     },
     /// Print the manifest of kubectl-lifecycle for krew
     Krew(krew::Krew),
+    /// Write the notes, the checksums and the provenance of a release beside its files
+    Release(release::Release),
 }
 
 fn main() -> ExitCode {
@@ -53,6 +56,7 @@ fn run() -> anyhow::Result<()> {
         Xtask::Demo(args) => demo::run(&args)?,
         Xtask::DemoChart(args) => demo::run_chart(&args)?,
         Xtask::Test(args) => tests::run(&args)?,
+        Xtask::Release(args) => release::write(&args)?,
         Xtask::Krew(args) => print(krew::manifest(&args)?.trim_end()),
         Xtask::Generate { check: true } => {
             crds::check()?;
