@@ -99,6 +99,22 @@ test("a log that tries to be markup is text", async () => {
   await page.context().close();
 });
 
+test("after a retry the log of the next attempt is shown", async () => {
+  const page = await open();
+  await openRelease(page, "shop");
+  await page.getByRole("link", { name: "Logs", exact: true }).click();
+  await page.locator("pre").getByText("table orders is locked").waitFor();
+  await page.getByRole("button", { name: "Retry" }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Retry" }).click();
+  await page.waitForFunction(() => {
+    const [, attempts] = document.querySelectorAll("select");
+    return attempts.options.length === 2;
+  });
+  await page.locator("pre").getByText("table orders is locked").waitFor();
+  await page.locator("header").getByText("HookFailed").waitFor();
+  await page.context().close();
+});
+
 test("a log and a bar grow while the hook runs, and a person with a keyboard cancels it", async () => {
   const page = await open({ colorScheme: "dark" });
   await openRelease(page, "search");

@@ -303,7 +303,7 @@ function page(place, tab, signal) {
       tabShown = true;
       PARTS[tab](content, place, detail, signal, (request, action) =>
         button(action, { ...about, ...request }, place, answer));
-    }
+    } else content.update?.(detail);
     tick();
   });
 }
@@ -419,7 +419,7 @@ function row(step, index, release) {
 const PARTS = { logs, history, plan: output, diff: output, events: output, doctor: output };
 
 function logs(content, place, detail, signal) {
-  const hooks = detail.steps.filter((step) => step.hook);
+  let hooks = detail.steps.filter((step) => step.hook);
   if (!hooks.length) {
     content.replaceChildren(el("p", { class: "dim" }, "The operation has no hook."));
     return;
@@ -428,8 +428,7 @@ function logs(content, place, detail, signal) {
   const urgent = hooks.findLast((it) => it.mark === "active") ?? hooks.findLast((it) => it.mark === "failed")
     ?? hooks.findLast((it) => it.from) ?? hooks[0];
   const chosen = hooks.find((it) => it.hook === asked) ?? urgent;
-  const which = el("select", { onchange: () => { attempts(); read(); } }, hooks.map((it) =>
-    el("option", { value: it.hook, selected: it === chosen }, `${it.event} ${it.hook}`)));
+  const which = el("select", { onchange: () => { attempts(); read(); } });
   const attempt = el("select", { onchange: read });
   const follows = el("input", { type: "checkbox", checked: true, onchange: read });
   const text = el("pre", { tabindex: "0", "aria-label": "Log" });
@@ -438,11 +437,28 @@ function logs(content, place, detail, signal) {
       el("label", {}, follows, " Follow")), text);
   let reading = new AbortController();
   signal.addEventListener("abort", () => reading.abort());
-  function attempts() {
-    const last = hooks.find((it) => it.hook === which.value).attempt;
-    attempt.replaceChildren(el("option", { value: "" }, "last"), ...Array.from(
-      { length: Math.max(0, last - 1) }, (_, at) => el("option", { value: at + 1 }, String(at + 1))));
+  const option = (value, text) => el("option", { value }, text);
+  const last = () => hooks.find((it) => it.hook === which.value)?.attempt ?? 0;
+  function choose(hook) {
+    show(which, hooks.map((it) => [it.hook, it.event]), () =>
+      hooks.map((it) => option(it.hook, `${it.event} ${it.hook}`)));
+    which.value = hook;
   }
+  function attempts() {
+    const asked = attempt.value;
+    const earlier = Array.from({ length: Math.max(0, last() - 1) }, (_, at) => String(at + 1));
+    show(attempt, earlier, () => [option("", "last"), ...earlier.map((it) => option(it, it))]);
+    attempt.value = earlier.includes(asked) ? asked : "";
+  }
+  // The next attempt of a hook is followed, too.
+  content.update = (detail) => {
+    const before = [which.value, last()];
+    hooks = detail.steps.filter((step) => step.hook);
+    choose(hooks.some((it) => it.hook === before[0]) ? before[0] : hooks[0]?.hook ?? "");
+    attempts();
+    if (attempt.value === "" && hooks.length && (which.value !== before[0] || last() !== before[1])) read();
+  };
+  choose(chosen.hook);
   attempts();
 
   async function read() {
