@@ -261,7 +261,7 @@ fn colours_change_nothing_but_colours() {
 
 #[test]
 fn a_table_has_a_line_for_each() {
-    let text = table::render(&[failed(), unobserved()], true, at("11:02:25"), Look::PLAIN);
+    let text = table::render(&[&failed(), &unobserved()], true, at("11:02:25"), Look::PLAIN);
     let expected = "\
 NAMESPACE  NAME  READY    EVENT    REVISION  SINCE  STATUS
 shop       shop  False    upgrade  2         5s     upgrade of revision 2 failed: pre-upgrade hook \
@@ -271,7 +271,7 @@ shop       shop  Unknown  -        -         -      no controller has observed g
 ";
     assert!(text == expected, "expected:\n{expected}\nfound:\n{text}");
     let narrow = Look { colour: false, width: Some(60) };
-    let text = table::render(&[failed()], false, at("11:02:25"), narrow);
+    let text = table::render(&[&failed()], false, at("11:02:25"), narrow);
     assert!(text.lines().all(|line| line.chars().count() <= 60), "{text}");
 }
 

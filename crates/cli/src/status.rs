@@ -51,6 +51,11 @@ fn text(cluster: &Cluster, objects: &[ReleaseLifecycle]) -> anyhow::Result<Strin
             String::new()
         }
         [object] if !cluster.has_all_namespaces() => timeline::render(object, now, look),
-        _ => table::render(&objects.iter().collect::<Vec<_>>(), cluster.has_all_namespaces(), now, look),
+        _ => table::render(
+            &objects.iter().collect::<Vec<_>>(),
+            cluster.has_all_namespaces(),
+            now,
+            look,
+        ),
     })
 }

@@ -17,6 +17,8 @@ const POLL_AWAITED_LONG: SignedDuration = SignedDuration::from_secs(15);
 pub(crate) const POLL_STALLED: SignedDuration = SignedDuration::from_secs(5);
 /// The interval of checks for changes that a watch reports anyway: an event may be lost.
 pub(crate) const POLL_WATCHED: SignedDuration = SignedDuration::from_mins(1);
+/// The longest one: ten thousand hooks that run for hours must not cost hundreds of requests a second.
+const POLL_WATCHED_LONG: SignedDuration = SignedDuration::from_mins(10);
 
 /// The outcome of [`decide`](crate::decide::decide).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +59,11 @@ impl Step {
     }
 }
 
+/// The interval of checks of a hook that a watch reports and that has run for this time: as long again.
+pub(crate) fn poll_watched(ran: SignedDuration) -> SignedDuration {
+    ran.clamp(POLL_WATCHED, POLL_WATCHED_LONG)
+}
+
 /// The interval of checks of a hook that has been awaited for this time: a tenth of it.
 pub(crate) fn poll_awaited(awaited: SignedDuration) -> SignedDuration {
     let tenth = awaited.checked_div(10).unwrap_or(POLL_AWAITED);
@@ -66,4 +73,12 @@ pub(crate) fn poll_awaited(awaited: SignedDuration) -> SignedDuration {
 /// The time after `duration`; the end of time if there is no such time.
 pub(crate) fn after(now: Timestamp, duration: SignedDuration) -> Timestamp {
     now.saturating_add(duration).unwrap_or(Timestamp::MAX)
+}
+
+#[test]
+fn a_hook_that_runs_long_is_checked_less_often() {
+    let minutes = SignedDuration::from_mins;
+    for (ran, expected) in [(0, 1), (1, 1), (3, 3), (10, 10), (600, 10)] {
+        assert_eq!(poll_watched(minutes(ran)), minutes(expected));
+    }
 }

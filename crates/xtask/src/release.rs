@@ -28,7 +28,8 @@ pub(crate) struct Release {
 /// Writes the notes, the statement and the checksums beside the files.
 pub(crate) fn write(args: &Release) -> anyhow::Result<()> {
     let folder = &args.folder;
-    let notes = notes(CHANGELOG, VERSION).context("CHANGELOG.md has no section for this version")?;
+    let notes =
+        notes(CHANGELOG, VERSION).context("CHANGELOG.md has no section for this version")?;
     put(folder, NOTES, &notes)?;
     let files = files(folder)?;
     ensure!(files.len() > 1, "{} has no files of a release", folder.display());
@@ -79,8 +80,9 @@ fn checksums(files: &[(String, String)]) -> String {
 /// files, and the commit that they were built from. It is not signed.
 fn statement(files: &[(String, String)], commit: &str, is_changed: bool) -> Value {
     let subjects = files.iter().filter(|(name, _)| name != STATEMENT);
-    let subjects: Value =
-        subjects.map(|(name, digest)| json!({"name": name, "digest": {"sha256": digest}})).collect();
+    let subjects: Value = subjects
+        .map(|(name, digest)| json!({"name": name, "digest": {"sha256": digest}}))
+        .collect();
     json!({
         "_type": "https://in-toto.io/Statement/v1",
         "subject": subjects,
@@ -129,7 +131,10 @@ mod tests {
         assert_eq!(found[0], ("a.yaml".to_owned(), digest.to_owned()));
         assert!(checksums(&found).starts_with(&format!("{digest}  a.yaml\n")));
         let statement = statement(&found, "c0ffee", false);
-        assert_eq!(statement["subject"][0], json!({"name": "a.yaml", "digest": {"sha256": digest}}));
+        assert_eq!(
+            statement["subject"][0],
+            json!({"name": "a.yaml", "digest": {"sha256": digest}})
+        );
         let from = &statement["predicate"]["buildDefinition"]["resolvedDependencies"];
         assert_eq!(from[0]["digest"]["gitCommit"], "c0ffee");
     }

@@ -87,7 +87,8 @@ pub(super) fn repository(object: &Value) -> Option<(String, String)> {
 /// Everything that a `ReleaseLifecycle` cannot do, so that the release would be another one.
 pub(super) fn convert(object: &Value, repository: Option<&Value>) -> Found<Converted> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let (name, namespace) = (text(&object["metadata"]["name"]), text(&object["metadata"]["namespace"]));
+    let (name, namespace) =
+        (text(&object["metadata"]["name"]), text(&object["metadata"]["namespace"]));
     let mut left = Left(object["spec"].clone());
     let (mut problems, mut remarks) = (Vec::new(), Vec::new());
     for field in ["targetNamespace", "storageNamespace"] {
@@ -141,14 +142,17 @@ pub(super) fn convert(object: &Value, repository: Option<&Value>) -> Found<Conve
         set(&mut spec, &["deletion", "timeout"], timeout);
     }
     if left.is("/suspend") {
-        remarks.push("spec.suspend is left out: it keeps Flux from acting on the release".to_owned());
+        remarks
+            .push("spec.suspend is left out: it keeps Flux from acting on the release".to_owned());
     } else {
         remarks.push(format!(
             "warning: the HelmRelease is not suspended: Flux acts on the release as well. First: `flux \
              suspend helmrelease {name} -n {namespace}`"
         ));
     }
-    remarks.extend(left.paths().iter().map(|path| format!("{path} has no counterpart, and is left out")));
+    remarks.extend(
+        left.paths().iter().map(|path| format!("{path} has no counterpart, and is left out")),
+    );
     if !problems.is_empty() {
         return Err(problems);
     }
@@ -252,16 +256,20 @@ fn depends_on(left: &mut Left, spec: &mut Value, namespace: &str, remarks: &mut 
     for item in items {
         let name = item["name"].as_str().unwrap_or_default();
         if item["namespace"].as_str().is_some_and(|there| there != namespace) {
-            remarks.push(format!("spec.dependsOn: {name} is in another namespace, and is left out"));
+            remarks
+                .push(format!("spec.dependsOn: {name} is in another namespace, and is left out"));
             continue;
         }
         if !item["readyExpr"].is_null() {
-            remarks.push(format!("spec.dependsOn: readyExpr of {name} has no counterpart, and is left out"));
+            remarks.push(format!(
+                "spec.dependsOn: readyExpr of {name} has no counterpart, and is left out"
+            ));
         }
         kept.push(json!({"name": name}));
     }
     if !kept.is_empty() {
-        remarks.push("spec.dependsOn names ReleaseLifecycles: adopt those releases, too".to_owned());
+        remarks
+            .push("spec.dependsOn names ReleaseLifecycles: adopt those releases, too".to_owned());
         spec["dependsOn"] = Value::Array(kept);
     }
 }
@@ -297,7 +305,8 @@ fn installs_and_upgrades(left: &mut Left, spec: &mut Value, remarks: &mut Vec<St
             set(spec, &[operation, "retries"], retries.min(20));
         }
     }
-    let waits = ["install", "upgrade"].map(|operation| !left.is(&format!("/{operation}/disableWait")));
+    let waits =
+        ["install", "upgrade"].map(|operation| !left.is(&format!("/{operation}/disableWait")));
     match waits {
         [true, true] => {}
         [false, false] => spec["wait"] = json!(false),
@@ -346,7 +355,9 @@ fn patches(left: &mut Left, spec: &mut Value) {
     let Some(Value::Array(renderers)) = left.take("/postRenderers") else { return };
     let (mut patches, mut others) = (Vec::new(), Vec::new());
     for mut renderer in renderers {
-        if let Some(Value::Array(found)) = renderer.pointer_mut("/kustomize/patches").map(Value::take) {
+        if let Some(Value::Array(found)) =
+            renderer.pointer_mut("/kustomize/patches").map(Value::take)
+        {
             patches.extend(found);
         }
         others.push(renderer);
@@ -378,7 +389,8 @@ mod tests {
     fn a_helm_repository_becomes_the_chart_in_it() {
         let object = from_repository(json!({"suspend": true}));
         assert_eq!(repository(&object), Some(("charts".to_owned(), "flux-system".to_owned())));
-        let charts = json!({"spec": {"url": "https://charts.example/", "secretRef": {"name": "login"}}});
+        let charts =
+            json!({"spec": {"url": "https://charts.example/", "secretRef": {"name": "login"}}});
         let made = convert(&object, Some(&charts)).unwrap();
         let spec = &made.document["spec"];
         let expected = json!({"url": "https://charts.example", "name": "shop", "version": "1.x",
@@ -389,7 +401,9 @@ mod tests {
         let made = convert(&object, Some(&oci)).unwrap();
         let expected = json!({"url": "oci://r.example/charts/shop", "version": "1.x"});
         assert_eq!(made.document["spec"]["source"], json!({"chart": {"oci": expected}}));
-        assert!(convert(&object, None).unwrap_err()[0].contains("HelmRepository charts does not exist"));
+        assert!(
+            convert(&object, None).unwrap_err()[0].contains("HelmRepository charts does not exist")
+        );
     }
 
     #[test]
@@ -431,9 +445,18 @@ mod tests {
         assert_eq!(made.release, "webshop");
         let read: api::ReleaseLifecycle = serde_json::from_value(made.document).unwrap();
         assert_eq!(read.release_name(), "webshop");
-        for lost in ["far is in another namespace", "spec.upgrade.cleanupOnFail has no", "spec.persistentClient has no",
-                     "spec.postRenderers has no", "spec.suspend is left out"] {
-            assert!(made.remarks.iter().any(|remark| remark.contains(lost)), "{lost}: {:#?}", made.remarks);
+        for lost in [
+            "far is in another namespace",
+            "spec.upgrade.cleanupOnFail has no",
+            "spec.persistentClient has no",
+            "spec.postRenderers has no",
+            "spec.suspend is left out",
+        ] {
+            assert!(
+                made.remarks.iter().any(|remark| remark.contains(lost)),
+                "{lost}: {:#?}",
+                made.remarks
+            );
         }
     }
 
@@ -444,8 +467,14 @@ mod tests {
             ("targetNamespace", json!("other")),
             ("storageNamespace", json!("flux-system")),
             ("kubeConfig", json!({"secretRef": {"name": "k"}})),
-            ("valuesFrom", json!([{"kind": "Secret", "name": "v", "targetPath": "a", "literal": true}])),
-            ("chartRef", json!({"kind": "OCIRepository", "name": "shop", "namespace": "flux-system"})),
+            (
+                "valuesFrom",
+                json!([{"kind": "Secret", "name": "v", "targetPath": "a", "literal": true}]),
+            ),
+            (
+                "chartRef",
+                json!({"kind": "OCIRepository", "name": "shop", "namespace": "flux-system"}),
+            ),
         ] {
             let mut object = helm_release(json!({"chartRef": source}));
             object["spec"][field] = value;
@@ -459,8 +488,13 @@ mod tests {
 
     #[test]
     fn nothing_in_a_helm_release_stops_the_conversion_with_a_panic() {
-        for spec in [json!(null), json!(1), json!([]), json!({"chart": 1, "install": [], "test": "x"}),
-                     json!({"postRenderers": [1], "dependsOn": ["a"], "valuesFrom": [null]})] {
+        for spec in [
+            json!(null),
+            json!(1),
+            json!([]),
+            json!({"chart": 1, "install": [], "test": "x"}),
+            json!({"postRenderers": [1], "dependsOn": ["a"], "valuesFrom": [null]}),
+        ] {
             let _ = convert(&helm_release(spec), None);
             let _ = convert(&json!({}), Some(&json!(1)));
         }

@@ -13,9 +13,7 @@ use kube_runtime::{
 use tokio::time::Instant;
 
 use super::{Goal, View, Watched, passing, ticks};
-use crate::{
-    Outcome, args::Output, cluster::Cluster, screen, state::State, table, words::Look,
-};
+use crate::{Outcome, args::Output, cluster::Cluster, screen, state::State, table, words::Look};
 
 /// Follows all releases of the cluster's scope, of which `first` were just read, until the controller is
 /// done with each.
@@ -39,8 +37,7 @@ pub(crate) async fn follow_all(
 
 async fn watch(board: &mut Board<'_>) -> anyhow::Result<Outcome> {
     let cluster = board.cluster;
-    let mut changes =
-        pin!(watcher(cluster.api(), watcher::Config::default()).default_backoff());
+    let mut changes = pin!(watcher(cluster.api(), watcher::Config::default()).default_backoff());
     let mut ticks = ticks();
     board.draw()?;
     while !board.is_settled() {
@@ -77,14 +74,13 @@ struct Board<'a> {
 impl Board<'_> {
     fn take(&mut self, object: ReleaseLifecycle) -> anyhow::Result<()> {
         let title = State::new(&object).title();
-        let before = match self.all.get_mut(&title) {
-            Some(watched) => watched.take(object),
-            None => {
-                let goal = Goal::ready(&object);
-                let new = Watched { object, goal, unchanged_since: Instant::now() };
-                self.all.insert(title.clone(), new);
-                None
-            }
+        let before = if let Some(watched) = self.all.get_mut(&title) {
+            watched.take(object)
+        } else {
+            let goal = Goal::ready(&object);
+            let new = Watched { object, goal, unchanged_since: Instant::now() };
+            self.all.insert(title.clone(), new);
+            None
         };
         let Some(watched) = self.all.get(&title) else { return Ok(()) };
         if matches!(self.view, View::Screen { .. }) {

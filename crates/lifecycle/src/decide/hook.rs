@@ -21,7 +21,7 @@ use crate::{
     plan::{HookKind, Plan, PlannedHook, parse_run_id},
     reason::Reason,
     rule::is_infrastructure,
-    step::{POLL, POLL_WATCHED, Step, after, poll_awaited},
+    step::{POLL, Step, after, poll_awaited, poll_watched},
 };
 
 /// The step at which the hook begins, or continues after it has failed. If it is unknown whether
@@ -508,10 +508,11 @@ impl HookTurn<'_> {
     /// Waits for a watch to report a change, and for the deadline. Changes that no watch covers are
     /// polled.
     fn wait(&self, waiting: Option<String>, leftover: bool) -> Step {
+        let elapsed = self.now().duration_since(self.cursor.started_at);
         let poll = match self.hook.kind() {
             _ if leftover => POLL,
-            HookKind::Job | HookKind::Pod => POLL_WATCHED,
-            HookKind::Awaited => poll_awaited(self.now().duration_since(self.cursor.started_at)),
+            HookKind::Job | HookKind::Pod => poll_watched(elapsed),
+            HookKind::Awaited => poll_awaited(elapsed),
             HookKind::Crd | HookKind::Other => POLL,
         };
         let wake_at = after(self.now(), poll);

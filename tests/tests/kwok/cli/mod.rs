@@ -11,6 +11,7 @@ mod lint;
 mod planned;
 mod requests;
 mod rights;
+mod several;
 mod story;
 mod ui;
 mod warnings;

@@ -44,15 +44,15 @@ async fn a_helm_release_is_converted_and_its_release_taken_over() -> Result<()> 
     let site = repository(&namespace, chart.folder(), &["1.0.0"]).await?;
     let folder = chart.folder().to_string_lossy().into_owned();
     helm::run(&namespace, "helm", &["install", "shop", &folder, "--set-string", "a=1"])?;
-    namespace
-        .apply(&json!({
-            "apiVersion": "source.toolkit.fluxcd.io/v1", "kind": "HelmRepository",
-            "metadata": {"name": "charts"}, "spec": {"url": site.url(), "interval": "1h"},
-        }))
-        .await?;
-    namespace
-        .apply(&json!({
-            "apiVersion": format!("{group}/v2"), "kind": "HelmRelease", "metadata": {"name": "shop"},
+    let charts = json!({
+        "apiVersion": "source.toolkit.fluxcd.io/v1", "kind": "HelmRepository",
+        "metadata": {"name": "charts", "namespace": namespace.name},
+        "spec": {"url": site.url(), "interval": "1h"},
+    });
+    kwok().apply(&charts.to_string())?;
+    let helm_release = json!({
+            "apiVersion": format!("{group}/v2"), "kind": "HelmRelease",
+            "metadata": {"name": "shop", "namespace": namespace.name},
             "spec": {
                 "suspend": true, "interval": "30m", "values": {"a": "1"},
                 "chart": {"spec": {"chart": "shop", "version": "1.0.0",
@@ -60,8 +60,8 @@ async fn a_helm_release_is_converted_and_its_release_taken_over() -> Result<()> 
                 "upgrade": {"remediation": {"retries": 2}, "cleanupOnFail": true},
                 "driftDetection": {"mode": "warn"},
             },
-        }))
-        .await?;
+    });
+    kwok().apply(&helm_release.to_string())?;
 
     let cli = Cli::new(&namespace)?;
     let end = cli.run(&["adopt", "shop", "--from-flux", "--service-account", "deployer"])?;
