@@ -1,4 +1,4 @@
-//! What goes with the files of a release: the notes from the changelog, the checksums, and a statement of
+//! The companions of the files of a release: the notes from the changelog, the checksums, and a statement of
 //! where the files come from.
 
 use std::{

@@ -173,10 +173,7 @@ impl<'a> Tenant<'a> {
         selector: &str,
         most: u32,
     ) -> Result<Vec<Value>, ApiError> {
-        let params = ListParams::default().labels(selector).limit(most);
-        let request = self.request(like).await?.list(&params);
-        let what = listing(like, selector);
-        Ok(items(&mut self.send_what(Access::Read, like, what, request, None).await?))
+        self.first(like, selector, most, Request::list).await
     }
 
     /// Like [`Self::list_some`], but the metadata only.
@@ -186,8 +183,18 @@ impl<'a> Tenant<'a> {
         selector: &str,
         most: u32,
     ) -> Result<Vec<Value>, ApiError> {
+        self.first(like, selector, most, Request::list_metadata).await
+    }
+
+    async fn first(
+        &self,
+        like: &ObjectRef,
+        selector: &str,
+        most: u32,
+        ask: impl Fn(&Request, &ListParams) -> Result<Built, RequestError>,
+    ) -> Result<Vec<Value>, ApiError> {
         let params = ListParams::default().labels(selector).limit(most);
-        let request = self.request(like).await?.list_metadata(&params);
+        let request = ask(&self.request(like).await?, &params);
         let what = listing(like, selector);
         Ok(items(&mut self.send_what(Access::Read, like, what, request, None).await?))
     }
