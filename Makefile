@@ -155,10 +155,9 @@ release: ## the files of a release in target/dist: REGISTRY=registry/path URL=ht
 	sed -i -e 's|^  repository: .*|  repository: $(RELEASED)|' -e 's|^  tag: .*|  tag: "$(VERSION)"|' \
 		$(TARGET)/chart/values.yaml
 	$(PINNED) helm package --version $(VERSION) --app-version $(VERSION) --destination $(DIST) $(TARGET)/chart
-	for part in controller cli; do \
-		$(CARGO) cyclonedx --quiet --format json --manifest-path crates/$$part/Cargo.toml \
-			--override-filename sbom && mv crates/$$part/sbom.json $(DIST)/sbom-$$part.cdx.json; \
-	done
+	$(CARGO) cyclonedx --quiet --format json --override-filename sbom
+	for part in controller cli; do mv crates/$$part/sbom.json $(DIST)/sbom-$$part.cdx.json; done
+	rm -f crates/*/sbom.json tests/sbom.json
 	cd engine && go run github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.9.0 \
 		mod -json -licenses -output $(DIST)/sbom-engine.cdx.json
 	$(XTASK) release $(DIST)

@@ -8,6 +8,7 @@ use lifecycle::{
     plan::PlannedHook,
     reason::Reason,
 };
+use manifests::memory::Memory;
 use serde_json::{Value, json};
 
 use crate::{
@@ -24,8 +25,8 @@ use crate::{
 /// remedy.
 const MOST_NAMED: usize = 560;
 
-/// The most rules that are shared: a tenant may have any number.
-const MOST_SHARED: usize = 200;
+/// The most memory of rules that are shared: a tenant may have any number.
+const MOST_SHARED: usize = 32 << 10;
 
 /// An object, and the verbs that the work on it needs.
 type Need<'a> = (&'a ObjectRef, &'static [&'static str]);
@@ -172,7 +173,9 @@ impl<'a> Known<'a> {
         }
         let asked_at = Instant::now();
         let rules: Rules = rules_in(self.tenant, namespace).await?.map(Arc::from);
-        let is_small = rules.as_ref().is_none_or(|rules| rules.len() <= MOST_SHARED);
+        let mut memory = Memory::new(MOST_SHARED);
+        let mut all = rules.iter().flat_map(|rules| rules.iter());
+        let is_small = all.all(|rule| memory.take_value(rule).is_ok());
         if is_small {
             lately.keep(key, asked_at, rules.clone());
         }

@@ -34,7 +34,7 @@ pub(crate) async fn operate(
     missing: Option<Error>,
 ) -> Result<Action, Error> {
     let begins = begins(&next);
-    if begins && !release.is_being_deleted() && finalizer::namespace_goes(release).await? {
+    if begins && !release.is_being_deleted() && finalizer::namespace_goes_lately(release).await? {
         return Err(finalizer::nothing_begins(&release.namespace));
     }
     if let Some(why) = missing

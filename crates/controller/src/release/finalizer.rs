@@ -86,13 +86,19 @@ pub(crate) fn nothing_begins(namespace: &str) -> Error {
     Error::RetryAfter(Failure::new(Reason::NamespaceTerminating, text), RECHECK)
 }
 
+/// Like [`namespace_goes`], but what another release was answered just now counts: the namespace may begin
+/// to go a moment later in any case.
+pub(crate) async fn namespace_goes_lately(release: &Release<'_>) -> Result<bool, Error> {
+    match release.ctx.cluster.staying.get(&release.namespace) {
+        Some(()) => Ok(false),
+        None => namespace_goes(release).await,
+    }
+}
+
 /// Returns true if the release's namespace is terminating. If the operator may not read it, the
 /// namespace is assumed to stay.
 pub(crate) async fn namespace_goes(release: &Release<'_>) -> Result<bool, Error> {
     let Cluster { operator, metrics, staying, .. } = &release.ctx.cluster;
-    if staying.get(&release.namespace).is_some() {
-        return Ok(false);
-    }
     let api: Api<Namespace> = Api::all(operator.clone());
     let what = format!("get namespace {}", release.namespace);
     let (get, asked_at) = (|| api.get(&release.namespace), Instant::now());
