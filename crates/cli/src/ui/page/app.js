@@ -51,7 +51,6 @@ function setText(element, text) {
 
 /** Removes the orders that a log may have for a terminal. */
 function printable(text) {
-  // eslint-disable-next-line no-control-regex
   return text.replace(/\u001b\[[0-?]*[ -/]*[@-~]/g, "").replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, "");
 }
 
