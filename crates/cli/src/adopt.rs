@@ -42,12 +42,10 @@ pub(crate) async fn adopt(args: &Adopt) -> anyhow::Result<Outcome> {
     }
     let namespace = cluster.namespace().to_owned();
     let history = history::read(&cluster, &args.release).await?;
-    let (Some(deployed), Some(newest)) = (history.deployed(), history.newest()) else {
-        return refuse(&[nothing_deployed(&history, &args.release)]);
+    let (deployed, newest) = match adoptable(&history, &args.release, &namespace) {
+        Ok(found) => found,
+        Err(problem) => return refuse(&[problem]),
     };
-    if let Some(problem) = elsewhere(&deployed.release, &namespace) {
-        return refuse(&[problem]);
-    }
     let chart = written::chart(&args.source, &deployed.release)?;
     let is_chart = chart.is_some();
     let Package { documents, notes } =
@@ -77,9 +75,7 @@ pub(crate) async fn adopt(args: &Adopt) -> anyhow::Result<Outcome> {
         remarks.extend(renders_otherwise(preview, newest, &namespace).await);
     }
     let verdict = verdict::of(&history, &comparison, &args.release, &others);
-    // Names and versions are as another client has recorded them.
-    let line = |remark: &String| format!("{}\n", printable(remark));
-    screen::complain(&remarks.iter().map(line).collect::<String>())?;
+    remark(&remarks)?;
     if let Some(verdict) = verdict {
         screen::complain(&say(verdict, preview).await)?;
     }
@@ -106,23 +102,43 @@ async fn from_flux(args: &Adopt, cluster: &Cluster) -> anyhow::Result<Outcome> {
         document["spec"]["serviceAccountName"] = json!(account);
     }
     let history = history::read(cluster, &release).await?;
-    let Some(deployed) = history.deployed() else {
-        return refuse(&[nothing_deployed(&history, &release)]);
-    };
-    if let Some(problem) = elsewhere(&deployed.release, cluster.namespace()) {
+    if let Err(problem) = adoptable(&history, &release, cluster.namespace()) {
         return refuse(&[problem]);
     }
     remarks.extend(remarks::of(&history, cluster.namespace()));
     let others = others(cluster, &release, &mut remarks).await;
     let why = "the operator fetches the chart, and compares it with the record".to_owned();
     let verdict = verdict::of(&history, &Comparison::Unknown(why), name, &others);
-    let line = |remark: &String| format!("{}\n", printable(remark));
-    screen::complain(&remarks.iter().map(line).collect::<String>())?;
+    remark(&remarks)?;
     if let Some(verdict) = verdict {
         screen::complain(&format!("{}\n", printable(&verdict.text)))?;
     }
     screen::write(&format::stream(&[document]))?;
     Ok(Outcome::Good)
+}
+
+/// Returns the deployed and the newest revision of a release that can be adopted.
+///
+/// # Errors
+/// The reason why it cannot.
+fn adoptable<'a>(
+    history: &'a History,
+    release: &str,
+    namespace: &str,
+) -> Result<(&'a Stored, &'a Stored), String> {
+    let (Some(deployed), Some(newest)) = (history.deployed(), history.newest()) else {
+        return Err(nothing_deployed(history, release));
+    };
+    match elsewhere(&deployed.release, namespace) {
+        Some(problem) => Err(problem),
+        None => Ok((deployed, newest)),
+    }
+}
+
+/// Prints remarks: names and versions are as another client has recorded them.
+fn remark(remarks: &[String]) -> anyhow::Result<()> {
+    let line = |remark: &String| format!("{}\n", printable(remark));
+    screen::complain(&remarks.iter().map(line).collect::<String>())
 }
 
 fn nothing_deployed(history: &History, release: &str) -> String {

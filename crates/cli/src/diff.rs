@@ -11,11 +11,7 @@ use anyhow::bail;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use helm::adopt;
 use kube::ResourceExt as _;
-use lifecycle::{
-    approval::Action,
-    object::{ObjectRef, PlannedObject},
-    plan::prune_set,
-};
+use lifecycle::{approval::Action, plan::prune_set};
 
 use self::{
     compare::{Compared, Comparer},
@@ -79,16 +75,12 @@ async fn changes(cluster: &Cluster, intended: Intended) -> anyhow::Result<(Chang
     };
     if let Some(newest) = newest {
         let before = adopt::desired(&newest.release, &namespace)?.objects;
-        for gone in deleted(before, &desired.objects) {
+        let before = before.into_iter().map(|planned| planned.object);
+        for gone in prune_set(before, &desired.objects) {
             if there.exists(&gone).await? {
                 all.push(Change { action: Action::Delete, object: gone, fields: Vec::new() });
             }
         }
     }
     Ok((Changes { all, unchanged, notes }, problems))
-}
-
-/// Returns the objects of the revision before that are none of the new one.
-fn deleted(before: Vec<PlannedObject>, now: &[PlannedObject]) -> Vec<ObjectRef> {
-    prune_set(before.into_iter().map(|planned| planned.object), now)
 }

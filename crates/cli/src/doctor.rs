@@ -25,7 +25,7 @@ use crate::{
     args::{Doctor, Format},
     cluster::{Asked, Cluster},
     format, installed, screen,
-    words::{pad_columns, printable},
+    words::{Look, aligned, printable},
 };
 
 /// The most Leases that are read: each node has one.
@@ -69,9 +69,7 @@ fn render(findings: &[Finding]) -> String {
         let cells = [result_word(finding.result), finding.subject, &finding.message];
         cells.map(printable).to_vec()
     };
-    let mut rows: Vec<_> = findings.iter().map(row).collect();
-    pad_columns(&mut rows);
-    rows.iter().map(|row| row.concat().trim_end().to_owned() + "\n").collect()
+    aligned(findings.iter().map(row).collect(), Look::PLAIN)
 }
 
 async fn leases(cluster: &Cluster) -> anyhow::Result<Asked<Vec<Lease>>> {

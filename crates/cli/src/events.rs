@@ -14,7 +14,7 @@ use crate::{
     cluster::Cluster,
     format, screen,
     state::State,
-    words::{Look, clock, pad_columns, printable},
+    words::{Look, aligned, clock, printable},
 };
 
 /// The most Event objects of a namespace that are read, in pages.
@@ -152,8 +152,7 @@ fn render(lines: &[Line], now: Timestamp, look: Look) -> String {
         let cells = [&line.type_, &line.reason, &line.object, &message].map(|it| printable(it));
         [format!("{at}{times}")].into_iter().chain(cells).collect()
     }));
-    pad_columns(&mut rows);
-    rows.iter().map(|row| look.cut(row.concat().trim_end()) + "\n").collect()
+    aligned(rows, look)
 }
 
 #[cfg(test)]

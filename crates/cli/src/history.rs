@@ -14,7 +14,7 @@ use crate::{
     records::{self, Record},
     screen,
     state::State,
-    words::{Look, clock, pad_columns, printable},
+    words::{Look, aligned, clock, printable},
 };
 
 pub(crate) async fn history(args: &History) -> anyhow::Result<Outcome> {
@@ -86,8 +86,7 @@ fn render(records: &[Record], now: Timestamp, look: Look) -> String {
             printable(&record.description.replace('\n', " ")),
         ]
     }));
-    pad_columns(&mut rows);
-    rows.iter().map(|row| look.cut(row.concat().trim_end()) + "\n").collect()
+    aligned(rows, look)
 }
 
 #[cfg(test)]

@@ -17,6 +17,11 @@ pub(crate) async fn definition(
     cluster.asked(&format!("reading CustomResourceDefinition {name}"), api.get_opt(name)).await
 }
 
+/// Returns whether the definition has the schema that this client knows.
+pub(crate) fn is_of_this_client(definition: &CustomResourceDefinition) -> bool {
+    definition.spec.versions == api::crd().spec.versions
+}
+
 /// Returns the operator's Deployments; shards have one each.
 pub(crate) async fn deployments(cluster: &Cluster) -> anyhow::Result<Asked<Vec<Deployment>>> {
     let api: Api<Deployment> = Api::all(cluster.client());

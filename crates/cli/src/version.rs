@@ -12,7 +12,7 @@ use crate::{
     args::{Format, Version},
     cluster::{Asked, Cluster},
     format, installed, screen,
-    words::{pad_columns, printable},
+    words::{Look, aligned, printable},
 };
 
 const OURS: &str = env!("CARGO_PKG_VERSION");
@@ -75,7 +75,7 @@ fn of_definition(definition: &Asked<Option<CustomResourceDefinition>>) -> Row {
         Asked::Known(Some(live)) => live,
     };
     let versions: Vec<_> = live.spec.versions.iter().map(|it| &*it.name).collect();
-    let more = if live.spec.versions == api::crd().spec.versions {
+    let more = if installed::is_of_this_client(live) {
         "as of this client"
     } else {
         "another one than this client's; see `kubectl lifecycle doctor`"
@@ -88,9 +88,7 @@ fn as_value([component, version, more]: &Row) -> Value {
 }
 
 fn render(rows: &[Row]) -> String {
-    let mut rows: Vec<_> = rows.iter().map(|row| row.to_vec()).collect();
-    pad_columns(&mut rows);
-    rows.iter().map(|row| row.concat().trim_end().to_owned() + "\n").collect()
+    aligned(rows.iter().map(|row| row.to_vec()).collect(), Look::PLAIN)
 }
 
 #[cfg(test)]

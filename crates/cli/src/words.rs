@@ -142,6 +142,12 @@ pub(crate) fn bar(from: Timestamp, until: Timestamp, now: Timestamp) -> String {
     format!("[{}]", cells.collect::<String>())
 }
 
+/// Returns the rows as lines with aligned columns, cut at the terminal's edge.
+pub(crate) fn aligned(mut rows: Vec<Vec<String>>, look: Look) -> String {
+    pad_columns(&mut rows);
+    rows.iter().map(|row| look.cut(row.concat().trim_end()) + "\n").collect()
+}
+
 /// Aligns columns: each is as wide as its widest cell, and two blanks follow. Cells may be painted
 /// afterwards, since colours have no width but do have characters.
 pub(crate) fn pad_columns(rows: &mut [Vec<String>]) {

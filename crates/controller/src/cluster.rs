@@ -16,6 +16,7 @@ pub(crate) mod rights;
 mod segment;
 pub(crate) mod tenancy;
 pub(crate) mod tenant;
+mod verb;
 
 use std::sync::Arc;
 

@@ -24,7 +24,6 @@ use lifecycle::{
     plan::Owner,
     reason::Reason,
 };
-use manifests::json;
 use serde_json::Value;
 use sources::ResolvedSource;
 
@@ -163,12 +162,8 @@ impl<'a> Release<'a> {
 
     /// Returns the object to apply, without the version that was read.
     pub(crate) fn body(&self, planned: &PlannedObject) -> Value {
-        let mut body = planned.manifest.clone();
-        ownership::mark(&mut body, &self.name, &self.namespace);
-        if let Some(namespace) = &planned.object.namespace {
-            json::set(&mut body, &["metadata", "namespace"], &**namespace);
-        }
-        body
+        let home = planned.object.namespace.as_deref();
+        ownership::applied(&planned.manifest, home, &self.name, &self.namespace)
     }
 
     pub(crate) fn tell(&self, reason: Reason, text: String) {

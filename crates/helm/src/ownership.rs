@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use manifests::json;
 use serde_json::{Map, Value};
 
 /// The label that every object of a release carries.
@@ -17,6 +18,17 @@ pub const RELEASE_NAMESPACE_ANNOTATION: &str = "meta.helm.sh/release-namespace";
 pub const RESOURCE_POLICY_ANNOTATION: &str = lifecycle::annotations::RESOURCE_POLICY;
 
 const KEEP: &str = "keep";
+
+/// Returns the body by which an object is applied for `release`, whose records are in `namespace`: with its
+/// marks, and with `home`, the namespace of the object, if its kind has one.
+pub fn applied(manifest: &Value, home: Option<&str>, release: &str, namespace: &str) -> Value {
+    let mut body = manifest.clone();
+    mark(&mut body, release, namespace);
+    if let Some(home) = home {
+        json::set(&mut body, &["metadata", "namespace"], home);
+    }
+    body
+}
 
 /// Marks an object as the release's own, over any other mark: `setMetadataVisitor`. The items of a
 /// `List` are objects of their own, so the caller splits it first. A value that is not a JSON

@@ -31,12 +31,14 @@ pub(crate) fn write(args: &Release) -> anyhow::Result<()> {
     let notes =
         notes(CHANGELOG, VERSION).context("CHANGELOG.md has no section for this version")?;
     put(folder, NOTES, &notes)?;
-    let files = files(folder)?;
+    let mut files = files(folder)?;
     ensure!(files.len() > 1, "{} has no files of a release", folder.display());
     let commit = git(&["rev-parse", "HEAD"])?;
     let is_changed = !git(&["status", "--porcelain"])?.is_empty();
-    put(folder, STATEMENT, &format!("{:#}\n", statement(&files, &commit, is_changed)))?;
-    put(folder, CHECKSUMS, &checksums(&self::files(folder)?))
+    let statement = format!("{:#}\n", statement(&files, &commit, is_changed));
+    put(folder, STATEMENT, &statement)?;
+    files.push((STATEMENT.to_owned(), sha256(statement.as_bytes())));
+    put(folder, CHECKSUMS, &checksums(&files))
 }
 
 fn put(folder: &Path, name: &str, text: &str) -> anyhow::Result<()> {
@@ -62,7 +64,7 @@ fn files(folder: &Path) -> anyhow::Result<Vec<(String, String)>> {
     for entry in entries {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        if entry.file_type()?.is_file() && name != CHECKSUMS {
+        if entry.file_type()?.is_file() && ![STATEMENT, CHECKSUMS].contains(&&*name) {
             let bytes = fs::read(entry.path()).with_context(|| format!("read {name}"))?;
             found.push((name, sha256(&bytes)));
         }
@@ -79,8 +81,8 @@ fn checksums(files: &[(String, String)]) -> String {
 /// Returns a statement of in-toto with a predicate of SLSA (<https://slsa.dev/spec/v1.0/provenance>): the
 /// files, and the commit that they were built from. It is not signed.
 fn statement(files: &[(String, String)], commit: &str, is_changed: bool) -> Value {
-    let subjects = files.iter().filter(|(name, _)| name != STATEMENT);
-    let subjects: Value = subjects
+    let subjects: Value = files
+        .iter()
         .map(|(name, digest)| json!({"name": name, "digest": {"sha256": digest}}))
         .collect();
     json!({

@@ -11,6 +11,7 @@ mod docs;
 mod drift;
 mod events;
 mod examples;
+mod flux;
 mod generated_names;
 mod gitops;
 mod health;

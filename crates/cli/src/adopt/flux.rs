@@ -3,7 +3,7 @@
 //! The fields are those of `helm.toolkit.fluxcd.io/v2`; each is taken out of the spec, and what is left over
 //! has no counterpart.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::plan::Found;
 
@@ -37,13 +37,13 @@ impl Left {
     fn number(&mut self, pointer: &str) -> Option<i64> {
         self.take(pointer)?.as_i64()
     }
+}
 
-    /// Returns the paths of what is left and asks for something.
-    fn paths(&self) -> Vec<String> {
-        let mut found = Vec::new();
-        collect("spec", &self.0, &mut found);
-        found
-    }
+/// Returns the paths of the fields of `value` that ask for something.
+fn paths(value: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    collect("spec", value, &mut found);
+    found
 }
 
 fn collect(path: &str, value: &Value, found: &mut Vec<String>) {
@@ -58,18 +58,6 @@ fn collect(path: &str, value: &Value, found: &mut Vec<String>) {
         Value::String(text) if text.is_empty() => {}
         _ => found.push(path.to_owned()),
     }
-}
-
-/// Sets a field of `spec`, by its path.
-fn set(spec: &mut Value, path: &[&str], value: impl Into<Value>) {
-    let mut place = spec;
-    for name in path {
-        if !place[*name].is_object() && path.last() != Some(name) {
-            place[*name] = Value::Object(Map::new());
-        }
-        place = &mut place[*name];
-    }
-    *place = value.into();
 }
 
 /// Returns the name of the `HelmRepository` that holds the chart, and its namespace, if the chart is in one.
@@ -139,7 +127,7 @@ pub(super) fn convert(object: &Value, repository: Option<&Value>) -> Found<Conve
         }
     }
     if let Some(timeout) = left.take("/uninstall/timeout") {
-        set(&mut spec, &["deletion", "timeout"], timeout);
+        spec["deletion"]["timeout"] = timeout;
     }
     if left.is("/suspend") {
         remarks
@@ -151,7 +139,7 @@ pub(super) fn convert(object: &Value, repository: Option<&Value>) -> Found<Conve
         ));
     }
     remarks.extend(
-        left.paths().iter().map(|path| format!("{path} has no counterpart, and is left out")),
+        paths(&left.0).iter().map(|path| format!("{path} has no counterpart, and is left out")),
     );
     if !problems.is_empty() {
         return Err(problems);
@@ -278,10 +266,10 @@ fn installs_and_upgrades(left: &mut Left, spec: &mut Value, remarks: &mut Vec<St
     for operation in ["install", "upgrade"] {
         let at = |field: &str| format!("/{operation}/{field}");
         if let Some(crds) = left.take(&at("crds")) {
-            set(spec, &[operation, "crds"], crds);
+            spec[operation]["crds"] = crds;
         }
         if !left.is(&at("disableTakeOwnership")) {
-            set(spec, &[operation, "takeOwnership"], true);
+            spec[operation]["takeOwnership"] = json!(true);
         }
         let retries = left.number(&at("remediation/retries")).unwrap_or_default();
         let last = left.take(&at("remediation/remediateLastFailure"));
@@ -291,7 +279,7 @@ fn installs_and_upgrades(left: &mut Left, spec: &mut Value, remarks: &mut Vec<St
         let remediates = retries != 0 || last == Some(Value::Bool(true));
         let remedy = if operation == "install" { "Uninstall" } else { "Rollback" };
         if again || retries < 0 {
-            set(spec, &[operation, "onFailure"], "Retry");
+            spec[operation]["onFailure"] = json!("Retry");
         } else if strategy.as_deref() == Some("uninstall") {
             remarks.push(
                 "spec.upgrade.remediation.strategy uninstall has no counterpart: a failed upgrade stays \
@@ -299,10 +287,10 @@ fn installs_and_upgrades(left: &mut Left, spec: &mut Value, remarks: &mut Vec<St
                     .to_owned(),
             );
         } else if remediates {
-            set(spec, &[operation, "onFailure"], remedy);
+            spec[operation]["onFailure"] = json!(remedy);
         }
         if retries > 0 && !again {
-            set(spec, &[operation, "retries"], retries.min(20));
+            spec[operation]["retries"] = json!(retries.min(20));
         }
     }
     let waits =
@@ -332,7 +320,7 @@ fn hooks(left: &mut Left, spec: &mut Value) {
         }
     }
     if !rules.is_empty() {
-        set(spec, &["hooks", "rules"], rules);
+        spec["hooks"]["rules"] = json!(rules);
     }
 }
 
@@ -341,13 +329,13 @@ fn test_hooks(left: &mut Left, spec: &mut Value) {
         left.take("/test");
         return;
     }
-    set(spec, &["test", "enable"], true);
+    spec["test"]["enable"] = json!(true);
     if let Some(filters) = left.take("/test/filters") {
-        set(spec, &["test", "filters"], filters);
+        spec["test"]["filters"] = filters;
     }
     if !left.is("/test/ignoreFailures") {
         let rolls_back = spec["upgrade"]["onFailure"] == "Rollback";
-        set(spec, &["test", "onFailure"], if rolls_back { "Rollback" } else { "Fail" });
+        spec["test"]["onFailure"] = json!(if rolls_back { "Rollback" } else { "Fail" });
     }
 }
 
@@ -363,9 +351,8 @@ fn patches(left: &mut Left, spec: &mut Value) {
         others.push(renderer);
     }
     // Images, and whatever else there is.
-    left.0["postRenderers"] = json!(
-        others.into_iter().filter(|it| !Left(it.clone()).paths().is_empty()).collect::<Vec<_>>()
-    );
+    left.0["postRenderers"] =
+        json!(others.into_iter().filter(|it| !paths(it).is_empty()).collect::<Vec<_>>());
     if !patches.is_empty() {
         spec["patches"] = Value::Array(patches);
     }

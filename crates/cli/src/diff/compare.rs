@@ -15,7 +15,6 @@ use lifecycle::{
     drift,
     object::{ObjectRef, PlannedObject},
 };
-use manifests::json;
 use serde_json::Value;
 
 use super::show::{Change, Field};
@@ -57,12 +56,9 @@ impl<'a> Comparer<'a> {
             Ok(None) => return Ok(Compared::Changed(create())),
             Err(why) => return Ok(Compared::Unknown(format!("{object}: {why}"))),
         };
-        let mut body = planned.manifest.clone();
-        ownership::mark(&mut body, self.release, self.namespace);
-        if scope == Scope::Namespaced {
-            let namespace = object.namespace.as_deref().unwrap_or(self.namespace);
-            json::set(&mut body, &["metadata", "namespace"], namespace);
-        }
+        let home = object.namespace.as_deref().unwrap_or(self.namespace);
+        let home = (scope == Scope::Namespaced).then_some(home);
+        let body = ownership::applied(&planned.manifest, home, self.release, self.namespace);
         let what = format!("comparing {object}");
         let params = PatchParams::apply(FIELD_MANAGER).force().dry_run();
         let patch = Patch::Apply(&body);

@@ -182,8 +182,7 @@ fn definition(facts: &Facts) -> Finding {
         }
         Asked::Known(Some(live)) => live,
     };
-    let ours = api::crd();
-    if live.spec.versions == ours.spec.versions {
+    if installed::is_of_this_client(live) {
         let message = "ReleaseLifecycle is that of this client's version";
         return Finding::new(CheckResult::Ok, SUBJECT, message);
     }

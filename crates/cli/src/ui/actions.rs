@@ -50,13 +50,6 @@ impl Request {
             .then_some("another operation has begun since the page showed it")
     }
 
-    /// Returns the words of the command, without the release and its namespace.
-    pub(super) fn words(&self) -> Vec<String> {
-        let mut words = vec![verb(self.action).to_owned()];
-        words.extend(flag(self.action).map(str::to_owned));
-        words
-    }
-
     /// Returns what follows the name of the release.
     pub(super) fn argument(&self) -> Option<String> {
         match self.action {
@@ -67,24 +60,19 @@ impl Request {
     }
 }
 
-fn verb(action: Action) -> &'static str {
+/// Returns the words of the command, without the release and its namespace.
+pub(super) fn words(action: Action) -> &'static [&'static str] {
     match action {
-        Action::Approve => "approve",
-        Action::Retry | Action::Restart => "retry",
-        Action::Cancel => "cancel",
-        Action::Skip => "skip",
-        Action::Test => "test",
-        Action::Suspend => "suspend",
-        Action::Resume => "resume",
-        Action::Rollback | Action::Undo => "rollback",
-    }
-}
-
-fn flag(action: Action) -> Option<&'static str> {
-    match action {
-        Action::Restart => Some("--restart"),
-        Action::Undo => Some("--undo"),
-        _ => None,
+        Action::Approve => &["approve"],
+        Action::Retry => &["retry"],
+        Action::Restart => &["retry", "--restart"],
+        Action::Cancel => &["cancel"],
+        Action::Skip => &["skip"],
+        Action::Test => &["test"],
+        Action::Suspend => &["suspend"],
+        Action::Resume => &["resume"],
+        Action::Rollback => &["rollback"],
+        Action::Undo => &["rollback", "--undo"],
     }
 }
 
@@ -182,12 +170,10 @@ fn is_offered(action: Action, object: &ReleaseLifecycle) -> bool {
 fn offer(action: Action, object: &ReleaseLifecycle) -> Value {
     let state = State::new(object);
     let (label, says) = words_of(action, state.is_being_deleted());
-    let mut words = vec!["kubectl lifecycle", verb(action)];
-    words.extend(flag(action));
     let (name, namespace) = (object.name_any(), state.namespace());
     json!({
         "action": action, "label": label, "says": says, "isFinal": is_final(action),
-        "command": format!("{} {name} -n {namespace}", words.join(" ")),
+        "command": format!("kubectl lifecycle {} {name} -n {namespace}", words(action).join(" ")),
     })
 }
 
@@ -273,7 +259,7 @@ mod tests {
         let request: Request =
             serde_json::from_value(json!({"action": "rollback", "uid": "u", "revision": 3}))
                 .unwrap();
-        assert_eq!(request.words(), ["rollback"]);
+        assert_eq!(words(request.action), ["rollback"]);
         assert_eq!(request.argument().as_deref(), Some("3"));
     }
 }

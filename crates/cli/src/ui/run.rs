@@ -60,7 +60,7 @@ impl Commands {
     /// Starts the command of `words` about `target`, whose name `arguments` follow.
     async fn start(
         &self,
-        words: &[String],
+        words: &[&str],
         target: &Target,
         arguments: &[String],
     ) -> anyhow::Result<(Child, OwnedSemaphorePermit)> {
@@ -83,7 +83,7 @@ impl Commands {
     /// Runs a command to its end.
     pub(super) async fn run(
         &self,
-        words: &[String],
+        words: &[&str],
         target: &Target,
         arguments: &[String],
     ) -> anyhow::Result<Done> {
@@ -100,7 +100,7 @@ impl Commands {
     /// Starts a command, and returns what it writes as it writes it. It ends with the stream.
     pub(super) async fn stream(
         &self,
-        words: &[String],
+        words: &[&str],
         target: &Target,
         arguments: &[String],
     ) -> anyhow::Result<impl Stream<Item = std::io::Result<Vec<u8>>> + use<>> {

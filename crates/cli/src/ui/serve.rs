@@ -115,7 +115,7 @@ async fn request(
         return Ok(Json(says).into_response());
     }
     let arguments: Vec<_> = request.argument().into_iter().collect();
-    let done = site.commands.run(&request.words(), &target, &arguments).await?;
+    let done = site.commands.run(actions::words(request.action), &target, &arguments).await?;
     let output = done.output + &done.complaints;
     Ok(Json(json!({"isGood": done.is_good, "output": output})).into_response())
 }
@@ -135,9 +135,10 @@ async fn logs(
     Query(log): Query<Log>,
 ) -> Result<Response, Failed> {
     let target = target(namespace, name)?;
-    let mut words = vec!["logs".to_owned()];
-    words.extend(log.attempt.map(|attempt| format!("--attempt={attempt}")));
-    words.extend(log.follow.then(|| "--follow".to_owned()));
+    let attempt = log.attempt.map(|attempt| format!("--attempt={attempt}"));
+    let mut words = vec!["logs"];
+    words.extend(attempt.as_deref());
+    words.extend(log.follow.then_some("--follow"));
     let parts = site.commands.stream(&words, &target, &[log.hook]).await?;
     Ok(stream(parts, "text/plain; charset=utf-8"))
 }
@@ -156,8 +157,7 @@ async fn shown(
         "doctor" => &["doctor"],
         _ => return Ok(StatusCode::NOT_FOUND.into_response()),
     };
-    let words: Vec<_> = words.iter().map(|&word| word.to_owned()).collect();
-    let done = site.commands.run(&words, &target, &[]).await?;
+    let done = site.commands.run(words, &target, &[]).await?;
     let says =
         json!({"isGood": done.is_good, "output": done.output, "complaints": done.complaints});
     Ok(Json(says).into_response())

@@ -14,7 +14,7 @@ use serde::{Deserialize, Deserializer, de::DeserializeSeed};
 use serde_json::Value;
 use tower::service_fn;
 
-use crate::cluster::metrics::Metrics;
+use crate::cluster::{metrics::Metrics, verb::verb};
 
 /// The number of objects of one page of a list. A page of the largest objects fits into the budget:
 /// etcd stores at most 1.5 MiB of one object, which is at most 3 MiB of JSON.
@@ -32,12 +32,12 @@ pub(crate) fn limited(client: Client, metrics: Arc<Metrics>) -> Client {
     let namespace = client.default_namespace().to_owned();
     let limited = service_fn(move |request: Request<Body>| {
         let client = client.clone();
-        let answered = metrics.api_request(&request);
+        let metrics = Arc::clone(&metrics);
         async move {
-            let is_watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));
-            let most = if is_watch { usize::MAX } else { MOST_BYTES };
+            let verb = verb(request.method(), request.uri());
+            let most = if verb == "watch" { usize::MAX } else { MOST_BYTES };
             let answer = client.send(request).await;
-            answered(answer.as_ref().ok().map(Response::status));
+            metrics.answered(verb, answer.as_ref().ok().map(Response::status));
             Ok::<_, kube::Error>(answer?.map(|body| Limited::new(body, most)))
         }
     });

@@ -2,11 +2,10 @@
 //! `--metrics-per-release`.
 
 mod releases;
-mod verb;
 
 use std::{sync::Arc, time::Duration};
 
-use http::{Request, StatusCode};
+use http::StatusCode;
 use lifecycle::reason::Reason;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
@@ -14,10 +13,7 @@ use prometheus_client::{
     registry::{Metric, Registry},
 };
 
-use self::{
-    releases::{Lister, Releases},
-    verb::verb,
-};
+use self::releases::{Lister, Releases};
 use crate::support::panics;
 
 /// The label of a namespace. Only namespaces that wait have one.
@@ -65,6 +61,11 @@ fn added<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, met
     metric
 }
 
+/// Registers a counter or a gauge.
+fn plain<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
+    added(registry, name, help, M::default())
+}
+
 fn seconds() -> Histogram {
     Histogram::new([0.1, 0.5, 1.0, 5.0, 30.0, 60.0, 300.0, 1800.0, 7200.0])
 }
@@ -80,43 +81,40 @@ impl Metrics {
         let all = registry.sub_registry_with_prefix("releaselifecycle");
         let releases = Arc::new(Releases::new(per_release));
         all.register_collector(Box::new(Arc::clone(&releases)));
-        let count = |all: &mut Registry, name, help| added(all, name, help, Family::default());
-        let ended = |all: &mut Registry, name, help| added(all, name, help, Family::default());
-        let hooks_started = count(all, "hooks_started", "Hooks started, by hook event");
-        let hooks_ended = ended(all, "hooks_ended", "Hooks ended, by hook event and outcome");
+        let hooks_started = plain(all, "hooks_started", "Hooks started, by hook event");
+        let hooks_ended = plain(all, "hooks_ended", "Hooks ended, by hook event and outcome");
         let help = "From a hook's start to its verdict";
         let hook_seconds = added(all, "hook_duration_seconds", help, seconds());
         let operations_ended =
-            ended(all, "operations_ended", "Operations ended, by event and outcome");
+            plain(all, "operations_ended", "Operations ended, by event and outcome");
         let help = "From the decision to the closed record";
         let operation_seconds = added(all, "operation_duration_seconds", help, seconds());
         let reconciliations =
-            count(all, "reconciliations", "Reconciliations that did something, by result");
+            plain(all, "reconciliations", "Reconciliations that did something, by result");
         let help = "Time of a reconciliation that did something";
         let reconciliation_seconds =
             added(all, "reconciliation_duration_seconds", help, short_seconds());
         let help =
             "Operations that failed, and reconciliations that ended with an error, by reason";
-        let errors = count(all, "errors", help);
+        let errors = plain(all, "errors", help);
         let help = "Requests to the API server, by verb and code; 0: no answer";
-        let api_requests = added(all, "api_requests", help, Family::default());
-        let api_writes = count(all, "api_writes", "API writes, by outcome");
-        let renderings = count(all, "renderings", "Renderings of charts, by outcome");
+        let api_requests = plain(all, "api_requests", help);
+        let api_writes = plain(all, "api_writes", "API writes, by outcome");
+        let renderings = plain(all, "renderings", "Renderings of charts, by outcome");
         let help = "Time of the rendering of a chart";
         let rendering_seconds = added(all, "rendering_duration_seconds", help, short_seconds());
         let chart_fetches =
-            count(all, "chart_fetches", "Requests to servers of charts, by outcome");
-        let reconciling =
-            added(all, "reconciling", "Releases being worked on now", Gauge::default());
+            plain(all, "chart_fetches", "Requests to servers of charts, by outcome");
+        let reconciling = plain(all, "reconciling", "Releases being worked on now");
         let help = "Releases that wait for their turn, by namespace; only namespaces that wait";
-        let waiting = added(all, "waiting", help, Family::default());
+        let waiting = plain(all, "waiting", help);
         all.register(
             "panics",
             "Faults of the operator that were caught, see its log",
             panics::count(),
         );
         let help = "1 for the leader, 0 for a standby replica";
-        let leader = added(all, "leader", help, Gauge::default());
+        let leader = plain(all, "leader", help);
         Self {
             registry,
             hooks_started,
@@ -163,7 +161,8 @@ impl Metrics {
         self.reconciliation_seconds.observe(took.as_secs_f64());
     }
 
-    /// Counts an operation that failed, or a reconciliation that ended with an error. Only the known reasons are labels.
+    /// Counts an operation that failed, or a reconciliation that ended with an error. Only the known
+    /// reasons are labels.
     pub(crate) fn error(&self, reason: &str) {
         let reason = Reason::parse(reason).map_or("Other", Reason::as_str);
         self.errors.get_or_create(&[("reason", reason)]).inc();
@@ -194,17 +193,10 @@ impl Metrics {
         self.api_writes.get_or_create(&[("outcome", outcome)]).inc();
     }
 
-    /// Returns what counts the request once it is answered.
-    pub(crate) fn api_request<B>(
-        &self,
-        request: &Request<B>,
-    ) -> impl FnOnce(Option<StatusCode>) + use<B> {
-        let verb = verb(request.method(), request.uri());
-        let counters = self.api_requests.clone();
-        move |status| {
-            let code = status.map_or(0, |status| status.as_u16());
-            counters.get_or_create(&Answered { verb, code }).inc();
-        }
+    /// Counts a request and its answer; `None` if there was none.
+    pub(crate) fn answered(&self, verb: &'static str, status: Option<StatusCode>) {
+        let code = status.map_or(0, |status| status.as_u16());
+        self.api_requests.get_or_create(&Answered { verb, code }).inc();
     }
 
     /// Returns the text of `/metrics`.
@@ -234,9 +226,8 @@ mod tests {
     #[test]
     fn a_request_is_counted_by_its_answer() {
         let metrics = Metrics::new(false);
-        let request = Request::get("/api/v1/namespaces/shop/secrets/a").body(()).unwrap();
-        metrics.api_request(&request)(Some(StatusCode::NOT_FOUND));
-        metrics.api_request(&request)(None);
+        metrics.answered("get", Some(StatusCode::NOT_FOUND));
+        metrics.answered("get", None);
         let text = metrics.text();
         for code in ["404", "0"] {
             let line =

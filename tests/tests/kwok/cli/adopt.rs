@@ -38,6 +38,13 @@ fn apply(cli: &Cli<'_>, written: &str) -> Result<String> {
     cli.namespace.kubectl(&["apply", "-f", &file.to_string_lossy()])
 }
 
+/// An operator that may fetch charts from servers of this machine.
+fn fetcher(namespace: &Namespace, cli: &Cli<'_>) -> Result<Controller> {
+    let cache = cli.folder.path().join("cache");
+    let args = ["--source-allow=127.0.0.0/8", "--chart-cache", &cache.to_string_lossy()];
+    namespace.controller_with(&args)
+}
+
 /// Waits until the newest revision is this one, and nothing runs.
 async fn wait_in_sync(
     namespace: &Namespace,
@@ -167,9 +174,7 @@ async fn a_chart_is_taken_over_with_its_values_apart() -> Result<()> {
     }
 
     apply(&cli, &out)?;
-    let cache = cli.folder.path().join("cache");
-    let args = ["--source-allow=127.0.0.0/8", "--chart-cache", &cache.to_string_lossy()];
-    let controller = namespace.controller_with(&args)?;
+    let controller = fetcher(&namespace, &cli)?;
     let release = wait_in_sync(&namespace, &controller, 1).await?;
     assert_eq!(reason(&release), "InSync", "{}", message(&release));
     assert_eq!(done(&namespace)?, Vec::<String>::new());
@@ -230,9 +235,7 @@ async fn a_chart_in_a_registry_with_a_login_is_taken_over() -> Result<()> {
         .apply(&json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "login"},
                        "stringData": {"username": USERNAME, "password": PASSWORD}}))
         .await?;
-    let cache = cli.folder.path().join("cache");
-    let args = ["--source-allow=127.0.0.0/8", "--chart-cache", &cache.to_string_lossy()];
-    let controller = namespace.controller_with(&args)?;
+    let controller = fetcher(&namespace, &cli)?;
     wait_in_sync(&namespace, &controller, 1).await?;
     assert_eq!(done(&namespace)?, Vec::<String>::new());
     Ok(())

@@ -7,30 +7,11 @@ use e2e::{Namespace, kwok, message};
 use serde_json::{Value, json};
 use testkit::servers::{Answer, Site};
 
+use crate::flux;
+
 use super::{controller, folder, package, says, scratch, wait_reason, wait_revision};
 
 const GROUP: &str = "source.toolkit.fluxcd.io";
-
-/// As much of Flux's own as is read here.
-fn crd(kind: &str, plural: &str) -> Value {
-    let any = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
-    json!({
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": format!("{plural}.{GROUP}")},
-        "spec": {
-            "group": GROUP,
-            "scope": "Namespaced",
-            "names": {"kind": kind, "plural": plural, "singular": kind.to_lowercase()},
-            "versions": [{
-                "name": "v1", "served": true, "storage": true, "subresources": {"status": {}},
-                "schema": {"openAPIV3Schema": {
-                    "type": "object", "properties": {"spec": any, "status": any},
-                }},
-            }],
-        },
-    })
-}
 
 const KINDS: [(&str, &str); 5] = [
     ("OCIRepository", "ocirepositories"),
@@ -43,15 +24,8 @@ const KINDS: [(&str, &str); 5] = [
 /// Flux's kinds on the cluster, once.
 fn install() -> Result<()> {
     static INSTALLED: OnceLock<Result<(), String>> = OnceLock::new();
-    let install = || {
-        let crds: Vec<_> = KINDS.iter().map(|(kind, plural)| crd(kind, plural)).collect();
-        let list = json!({"apiVersion": "v1", "kind": "List", "items": crds});
-        kwok().apply(&list.to_string())?;
-        let names = KINDS.map(|(_, plural)| format!("crd/{plural}.{GROUP}"));
-        let mut args = vec!["wait", "--for=condition=Established", "--timeout=30s"];
-        args.extend(names.iter().map(String::as_str));
-        kwok().kubectl(args).map(drop)
-    };
+    let install =
+        || flux::install(&KINDS.map(|(kind, plural)| flux::crd(kind, plural, GROUP, "v1")));
     let installed = INSTALLED.get_or_init(|| install().map_err(|error| format!("{error:#}")));
     installed.clone().map_err(anyhow::Error::msg)
 }

@@ -108,6 +108,18 @@ function ask(path, options) {
   return fetch(path, { ...options, headers, cache: "no-store" });
 }
 
+/** Returns the JSON of an answer; an error with its text if it is no success. */
+async function json(answer) {
+  if (!answer.ok) throw new Error((await answer.text()).trim());
+  return answer.json();
+}
+
+/** The text of an answer, part by part as it arrives. */
+async function* parts(answer) {
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  for (let part = await reader.read(); !part.done; part = await reader.read()) yield part.value;
+}
+
 function address({ namespace, name }, rest = "") {
   return `/api/releases/${encodeURIComponent(namespace)}/${encodeURIComponent(name)}${rest}`;
 }
@@ -131,10 +143,9 @@ async function follow(path, signal, take) {
       if (!answer.ok) throw new Error((await answer.text()).trim());
       connection("");
       let rest = "";
-      const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
-      for (let part = await reader.read(); !part.done; part = await reader.read()) {
+      for await (const part of parts(answer)) {
         heard();
-        const lines = (rest + part.value).split("\n");
+        const lines = (rest + part).split("\n");
         rest = lines.pop();
         for (const line of lines) {
           const value = JSON.parse(line);
@@ -201,8 +212,7 @@ function table(signal) {
       search.focus();
     }
   };
-  document.addEventListener("keydown", onkey);
-  signal.addEventListener("abort", () => document.removeEventListener("keydown", onkey));
+  document.addEventListener("keydown", onkey, { signal });
 
   function cells(release) {
     const { namespace, name, mood, ready, event, revision, message } = release;
@@ -280,8 +290,7 @@ function page(place, tab, signal) {
   const onkey = (event) => {
     if (event.key === "Escape" && !document.querySelector("dialog[open]")) location.hash = "#/";
   };
-  document.addEventListener("keydown", onkey);
-  signal.addEventListener("abort", () => document.removeEventListener("keydown", onkey));
+  document.addEventListener("keydown", onkey, { signal });
   let tabShown = false;
   follow(address(place), signal, (line) => {
     if (line.type === "gone") {
@@ -362,8 +371,7 @@ async function send(request, place, answer) {
     const said = await ask(address(place, "/request"), {
       method: "POST", body: JSON.stringify(request), headers: { "Content-Type": "application/json" },
     });
-    if (!said.ok) throw new Error(await said.text());
-    const { isGood, output } = await said.json();
+    const { isGood, output } = await json(said);
     answer.classList.toggle("trouble", !isGood);
     setText(answer, printable(output).trim());
   } catch (error) {
@@ -415,7 +423,7 @@ function row(step, index, release) {
 
 // The other parts of a release
 
-const PARTS = { logs, history, plan: output, diff: output, events: output, doctor: output };
+const PARTS = { logs, history, plan: output("plan"), diff: output("diff"), events: output("events"), doctor: output("doctor") };
 
 function logs(content, place, detail, signal) {
   let hooks = detail.steps.filter((step) => step.hook);
@@ -468,10 +476,10 @@ function logs(content, place, detail, signal) {
     if (attempt.value) query.set("attempt", attempt.value);
     try {
       const answer = await ask(address(place, `/logs?${query}`), { signal: mine.signal });
-      const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
-      for (let part = await reader.read(); !part.done && !mine.signal.aborted; part = await reader.read()) {
+      for await (const part of parts(answer)) {
+        if (mine.signal.aborted) break;
         const atEnd = text.scrollHeight - text.scrollTop - text.clientHeight < 40;
-        text.append(printable(part.value));
+        text.append(printable(part));
         trim(text);
         if (atEnd) text.scrollTop = text.scrollHeight;
       }
@@ -493,23 +501,23 @@ function trim(text) {
 
 async function command(content, place, name) {
   content.replaceChildren(el("p", { class: "dim" }, "…"));
-  const answer = await ask(address(place, `/${name}`));
-  if (!answer.ok) throw new Error(await answer.text());
-  return answer.json();
+  return json(await ask(address(place, `/${name}`)));
 }
 
-async function output(content, place, detail, signal) {
-  const name = location.hash.split("/")[3].split("?")[0];
-  try {
-    const { output, complaints } = await command(content, place, name);
-    if (signal.aborted) return;
-    const again = el("button", { type: "button", onclick: () => PARTS[name](content, place, detail, signal) }, "Again");
-    content.replaceChildren(el("p", { class: "dim" },
-      el("code", {}, `kubectl lifecycle ${name} ${place.name} -n ${place.namespace}`), " ", again),
-    el("pre", { tabindex: "0" }, printable(output + complaints).trim() || "Nothing."));
-  } catch (error) {
-    content.replaceChildren(el("p", { class: "trouble" }, error.message));
-  }
+/** The output of a command that reads. */
+function output(name) {
+  return async function show(content, place, detail, signal) {
+    try {
+      const { output, complaints } = await command(content, place, name);
+      if (signal.aborted) return;
+      const again = el("button", { type: "button", onclick: () => show(content, place, detail, signal) }, "Again");
+      content.replaceChildren(el("p", { class: "dim" },
+        el("code", {}, `kubectl lifecycle ${name} ${place.name} -n ${place.namespace}`), " ", again),
+      el("pre", { tabindex: "0" }, printable(output + complaints).trim() || "Nothing."));
+    } catch (error) {
+      content.replaceChildren(el("p", { class: "trouble" }, error.message));
+    }
+  };
 }
 
 async function history(content, place, detail, signal, request) {

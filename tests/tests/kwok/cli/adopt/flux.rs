@@ -6,38 +6,20 @@ use e2e::{
     manifests::{Manifest, config_map, job},
     message, reason,
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::{Cli, done, repository, wait_in_sync};
-
-/// As much of Flux's own as is read here.
-fn crd(kind: &str, plural: &str, group: &str, version: &str) -> Value {
-    let any = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
-    json!({
-        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-        "metadata": {"name": format!("{plural}.{group}")},
-        "spec": {
-            "group": group, "scope": "Namespaced",
-            "names": {"kind": kind, "plural": plural, "singular": kind.to_lowercase()},
-            "versions": [{"name": version, "served": true, "storage": true,
-                          "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": any}}}}],
-        },
-    })
-}
+use super::{Cli, done, fetcher, repository, wait_in_sync};
+use crate::flux;
 
 // The site answers while the program is waited for.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_helm_release_is_converted_and_its_release_taken_over() -> Result<()> {
     let namespace = Namespace::new(kwok(), "adopt-flux").await?;
     let group = "helm.toolkit.fluxcd.io";
-    for crd in [
-        crd("HelmRelease", "helmreleases", group, "v2"),
-        crd("HelmRepository", "helmrepositories", "source.toolkit.fluxcd.io", "v1"),
-    ] {
-        kwok().apply(&crd.to_string())?;
-        let name = format!("crd/{}", crd["metadata"]["name"].as_str().unwrap_or_default());
-        kwok().kubectl(["wait", "--for=condition=Established", "--timeout=30s", &name])?;
-    }
+    flux::install(&[
+        flux::crd("HelmRelease", "helmreleases", group, "v2"),
+        flux::crd("HelmRepository", "helmrepositories", "source.toolkit.fluxcd.io", "v1"),
+    ])?;
     let chart = Chart::new(&namespace, "shop")?
         .file("templates/main.yaml", &config_map("main", "{{ .Values.a }}").to_string())?
         .file("templates/hook.yaml", &job("migrate").hook("pre-upgrade").to_string())?;
@@ -70,9 +52,7 @@ async fn a_helm_release_is_converted_and_its_release_taken_over() -> Result<()> 
     assert!(end.err.contains("nothing would run if this is chart shop 1.0.0"), "{}", end.err);
     let file = cli.write("adopted.yaml", &end.out)?;
     namespace.kubectl(&["apply", "-f", &file.to_string_lossy()])?;
-    let cache = cli.folder.path().join("cache");
-    let args = ["--source-allow=127.0.0.0/8", "--chart-cache", &cache.to_string_lossy()];
-    let controller = namespace.controller_with(&args)?;
+    let controller = fetcher(&namespace, &cli)?;
     let release = wait_in_sync(&namespace, &controller, 1).await?;
     assert_eq!(reason(&release), "InSync", "{}", message(&release));
     assert_eq!(done(&namespace)?, Vec::<String>::new());
